@@ -1,0 +1,78 @@
+"""What can go wrong with a call, each with its cause and its remedy."""
+
+from typing import Literal
+
+__all__ = [
+    "AuthenticationFailed",
+    "BadRequest",
+    "CallFailed",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "MalformedAnswer",
+    "ProviderUnavailable",
+    "QuotaExhausted",
+    "RateLimited",
+    "RequestTooLarge",
+]
+
+Billed = Literal["no", "maybe"]
+
+
+class CallFailed(Exception):
+    """A call has no answer, for good. Base of the errors that the stages of a call reply with.
+
+    Attributes:
+        attempts: how many HTTP requests were made.
+        status: the HTTP status of the last one, or None.
+        billed: "maybe" when the provider may have worked, and charged, for an answer that
+            never came (L3).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        attempts: int = 0,
+        status: int | None = None,
+        billed: Billed = "no",
+    ) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        self.status = status
+        self.billed = billed
+
+
+class AuthenticationFailed(CallFailed):
+    """401 or 403: the key is missing, wrong, or not allowed to do this. Never retried."""
+
+
+class BadRequest(CallFailed):
+    """Any other 4xx: the request itself is at fault. Never retried."""
+
+
+class QuotaExhausted(CallFailed):
+    """429 because the account has no credit left. Waiting does not help. Never retried."""
+
+
+class RateLimited(CallFailed):
+    """429 until the retry budget or the deadline was used up."""
+
+
+class ProviderUnavailable(CallFailed):
+    """5xx until the retry budget or the deadline was used up."""
+
+
+class ConnectionFailed(CallFailed):
+    """No connection, or one that broke before the answer was whole."""
+
+
+class MalformedAnswer(CallFailed):
+    """The provider answered with something that is not a completion."""
+
+
+class RequestTooLarge(CallFailed):
+    """The call needs more than the limit can ever hold; it would wait for ever."""
+
+
+class DeadlineExceeded(CallFailed):
+    """The deadline leaves no time for the call, or for another attempt of it (L1)."""

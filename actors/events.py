@@ -1,0 +1,61 @@
+"""What happens to a call, as data: one frozen event at each stage, handed to an observer.
+
+The live tree, the trace file and the log are observers and equals; none of the actors knows which
+of them listens.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Literal
+
+import attrs
+
+from .messages import Origin, Usage
+
+__all__ = ["CallEvent", "Observer", "Stage", "ignore"]
+
+Stage = Literal[
+    "asked",  # the composer asked for it
+    "queued",  # it waits at the limiter
+    "admitted",  # the limiter let it pass
+    "sent",  # an attempt goes out over HTTP
+    "retrying",  # an attempt failed, another one follows
+    "answered",  # the answer is there
+    "shared",  # answered by an identical request's call
+    "failed",  # it failed for good
+    "cancelled",  # nobody waits for it any more
+]
+
+
+@attrs.frozen(kw_only=True)
+class CallEvent:
+    """One thing that happened to one call.
+
+    Args:
+        stage: what happened.
+        at: when, in seconds on Trio's clock.
+        origin: the call's ids.
+        model: the model asked for.
+        attempt: which HTTP attempt it is about, from 1; 0 before the first.
+        usage: tokens, on "answered" and "shared".
+        cost_usd: USD, on "answered"; None when the price is not known.
+        error: what went wrong, on "retrying" and "failed".
+        delay: seconds until the next attempt, on "retrying".
+    """
+
+    stage: Stage
+    at: float
+    origin: Origin
+    model: str
+    attempt: int = 0
+    usage: Usage | None = None
+    cost_usd: Decimal | None = None
+    error: str | None = None
+    delay: float | None = None
+
+
+Observer = Callable[[CallEvent], None]
+
+
+def ignore(event: CallEvent) -> None:
+    """The observer of a call that nobody watches."""

@@ -1,0 +1,157 @@
+"""What a user writes: a class whose methods handle messages, one at a time."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from random import Random
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+
+import attrs
+import trio
+
+from .message import Message
+from .reply import ReplySlot
+
+if TYPE_CHECKING:
+    from .cell import Cell, Timer
+    from .ref import Ref
+
+__all__ = ["Actor", "Handler", "defers", "handles"]
+
+A = TypeVar("A", bound="Actor")
+M = TypeVar("M", bound="Message[object]")
+R = TypeVar("R")
+
+_MARK = "__callsheet_handler__"
+
+
+@attrs.frozen
+class Handler:
+    """How an actor takes one type of message.
+
+    Args:
+        kind: the type of message.
+        call: the method, of an actor, a message and, if it defers, a slot.
+        raises: the errors that are answers; any other one crashes the actor (R8).
+        defers: the method gets the reply slot instead of returning the answer.
+        uninterruptible: it runs to its end even if nobody waits for the answer any more.
+    """
+
+    kind: type[Message[object]]
+    call: Callable[..., Awaitable[object]]
+    raises: tuple[type[Exception], ...] = ()
+    defers: bool = False
+    uninterruptible: bool = False
+
+
+def handles(
+    kind: type[Message[R]],
+    *,
+    raises: tuple[type[Exception], ...] = (),
+    uninterruptible: bool = False,
+) -> Callable[[Callable[[A, M], Awaitable[R]]], Callable[[A, M], Awaitable[R]]]:
+    """Make a method the handler of one type of message; what it returns is the answer.
+
+    Args:
+        kind: the type of message; subclasses come here too unless they have their own handler.
+        raises: declared errors. They are answers: the asker's `ask` raises them and the actor
+            goes on. Anything else that is raised is a bug and crashes the actor (R8).
+        uninterruptible: let it finish even if the asker is cancelled or its deadline passes.
+    """
+
+    def mark(method: Callable[[A, M], Awaitable[R]]) -> Callable[[A, M], Awaitable[R]]:
+        setattr(
+            method, _MARK, Handler(kind, method, raises=raises, uninterruptible=uninterruptible)
+        )
+        return method
+
+    return mark
+
+
+def defers(
+    kind: type[Message[R]],
+) -> Callable[
+    [Callable[[A, M, ReplySlot[R]], Awaitable[None]]],
+    Callable[[A, M, ReplySlot[R]], Awaitable[None]],
+]:
+    """Make a method the handler of a message that is answered later, or by another actor.
+
+    The method gets the message and its `ReplySlot`; returning does not answer. It is never
+    interrupted by the asker's cancellation, so it cannot lose a slot half-way: it learns of it by
+    ``slot.done`` or ``slot.on_settled``. A slot that is neither filled nor forwarded keeps its
+    asker waiting until the deadline, or until this actor stops or crashes, which fills it.
+    """
+
+    def mark(
+        method: Callable[[A, M, ReplySlot[R]], Awaitable[None]],
+    ) -> Callable[[A, M, ReplySlot[R]], Awaitable[None]]:
+        setattr(method, _MARK, Handler(kind, method, defers=True, uninterruptible=True))
+        return method
+
+    return mark
+
+
+class Actor:
+    """Base of every actor: state that only its own handlers touch.
+
+        class Greeter(Actor):
+            def __init__(self, greeting: str) -> None:
+                self.greeting = greeting
+
+            @handles(Greet)
+            async def greet(self, message: Greet) -> str:
+                return f"{self.greeting}, {message.name}!"
+
+    An object of the class is one incarnation: after a crash a new one is made by the same factory,
+    and it finds the same mailbox (R2). Handlers run one after another, or up to ``concurrency`` at
+    a time if the actor was spawned so.
+    """
+
+    handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
+    _cell: "Cell"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        table = dict(cls.handlers)
+        own = [
+            cast("Handler", getattr(value, _MARK))
+            for value in vars(cls).values()
+            if hasattr(value, _MARK)
+        ]
+        for handler in own:
+            if sum(other.kind is handler.kind for other in own) > 1:
+                raise TypeError(f"{cls.__name__} has two handlers for {handler.kind.__name__}")
+            table[handler.kind] = handler
+        cls.handlers = table
+
+    @property
+    def ref(self) -> "Ref":
+        """The reference others send to; it stays valid over restarts."""
+        return self._cell.ref
+
+    @property
+    def random(self) -> Random:
+        """This incarnation's random source, seeded from the runtime's seed and the path (R13)."""
+        return self._cell.random
+
+    async def started(self) -> None:
+        """Runs once before the first message. What it raises is a failed start."""
+
+    async def draining(self) -> None:
+        """Runs when a drain has emptied the mailbox: send off what is being gathered.
+
+        Afterwards messages and timers are still handled until every slot held here is filled.
+        """
+
+    async def stopped(self) -> None:
+        """Runs when the incarnation ends, however it ends; shielded, for a few seconds at most."""
+
+    def send_after(self, seconds: float, message: Message[object]) -> "Timer":
+        """Have `message` handled by this incarnation in `seconds` seconds.
+
+        It does not go through the mailbox, so it cannot block on a full one, and it is gone with
+        the incarnation.
+        """
+        return self._cell.send_at(trio.current_time() + seconds, message)
+
+    def send_at(self, when: float, message: Message[object]) -> "Timer":
+        """The same at an instant of Trio's clock; in the past means as soon as possible."""
+        return self._cell.send_at(when, message)

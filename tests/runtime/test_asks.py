@@ -1,0 +1,295 @@
+"""R3, R4, R8: every ask resolves once; deadlines and cancellation travel; errors are told apart."""
+
+from functools import partial
+
+import attrs
+import pytest
+import trio
+from troupe import (
+    Add,
+    Counter,
+    Declared,
+    Fail,
+    Keep,
+    Keeper,
+    Release,
+    Steady,
+    Unknown,
+    Work,
+    Worker,
+)
+
+from callsheet.runtime import (
+    Actor,
+    ActorCrashed,
+    ActorStopped,
+    AskTimedOut,
+    MailboxFull,
+    Message,
+    Ref,
+    UnhandledMessage,
+    Verdict,
+    handles,
+    open_runtime,
+)
+
+
+@attrs.frozen
+class Stubborn(Message[None]):
+    pass
+
+
+@attrs.frozen
+class Outer(Message[str]):
+    pass
+
+
+async def test_an_ask_returns_what_the_handler_returns(autojump_clock):
+    async with open_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        assert await counter.ask(Add(2)) == 2
+        assert await counter.ask(Add(3)) == 5
+
+
+async def test_tells_are_handled_in_the_order_they_were_sent(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal))
+        for name in "abc":
+            await worker.tell(Work(name))
+        await worker.ask(Work("d"))
+    assert [entry for entry in journal if entry.startswith("end")] == [
+        "end a",
+        "end b",
+        "end c",
+        "end d",
+    ]
+
+
+async def test_a_declared_error_is_an_answer_and_the_actor_goes_on(autojump_clock):
+    async with open_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        await counter.ask(Add(1))
+        with pytest.raises(Declared, match="no"):
+            await counter.ask(Fail(Declared("no")))
+        assert await counter.ask(Add(1)) == 2, "state survives, so it was no crash"
+        assert runtime.snapshot()["callsheet/counter"].incarnation == 1
+
+
+async def test_any_other_error_crashes_the_actor_and_the_asker_learns_the_verdict(autojump_clock):
+    async with open_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        await counter.ask(Add(1))
+        with pytest.raises(ActorCrashed) as caught:
+            await counter.ask(Fail(KeyError("bug")))
+        assert caught.value.verdict is Verdict.MAY_HAVE_RUN
+        assert isinstance(caught.value.__cause__, KeyError)
+        assert await counter.ask(Add(1)) == 1, "a new incarnation, by the same ref"
+
+
+async def test_what_queued_behind_a_crash_is_done_by_the_next_incarnation(autojump_clock):
+    async with open_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        counter.tell_nowait(Add(10))
+        counter.tell_nowait(Fail(KeyError("bug")))
+        counter.tell_nowait(Add(5))
+        assert await counter.ask(Add(0)) == 5
+
+
+async def test_a_message_of_an_unknown_type_is_refused_at_the_sender(autojump_clock):
+    async with open_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        with pytest.raises(UnhandledMessage, match="Unknown; it handles Add, Fail"):
+            await counter.ask(Unknown())
+        with pytest.raises(UnhandledMessage):
+            counter.tell_nowait(Unknown())
+
+
+async def test_a_timeout_is_told_and_cancels_the_work_but_not_the_actor(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal))
+        start = trio.current_time()
+        with pytest.raises(AskTimedOut) as caught:
+            await worker.ask(Work("slow", 60), timeout=2)
+        assert trio.current_time() - start == 2
+        assert caught.value.verdict is Verdict.MAY_HAVE_RUN
+        assert await worker.ask(Work("next", 1)) == "next"
+        assert trio.current_time() - start == 3, "the slow work was cancelled at once"
+        assert runtime.snapshot()["callsheet/worker"].tally.expired == 1
+    assert journal == ["begin slow", "begin next", "end next", "stopped"]
+
+
+async def test_work_that_expires_in_the_queue_is_skipped_and_known_not_to_have_run(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal))
+        worker.tell_nowait(Work("first", 5))
+        with pytest.raises(AskTimedOut) as caught:
+            await worker.ask(Work("second", 1), timeout=2)
+        assert caught.value.verdict is Verdict.NOT_STARTED
+        await worker.ask(Work("third", 1))
+    assert "begin second" not in journal
+
+
+async def test_cancelling_the_asker_cancels_the_handler_and_frees_the_actor(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal))
+        with trio.move_on_after(2) as scope:
+            await worker.ask(Work("slow", 60))
+        assert scope.cancelled_caught
+        start = trio.current_time()
+        await worker.ask(Work("next", 1))
+        assert trio.current_time() - start == 1
+        assert runtime.snapshot()["callsheet/worker"].tally.cancelled == 1
+
+
+async def test_an_uninterruptible_handler_runs_to_its_end(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal))
+        with pytest.raises(AskTimedOut):
+            await worker.ask(Steady("steady", 10), timeout=1)
+        await worker.ask(Work("next", 1))
+        assert runtime.snapshot()["callsheet/worker"].tally.late == 1
+    assert "end steady" in journal
+
+
+async def test_a_cancelled_handler_that_finishes_anyway_harms_nobody_behind_it(autojump_clock):
+    """The scope that was cancelled for one message must not cancel the next one."""
+
+    class Mule(Worker):
+        @handles(Stubborn)
+        async def stubborn(self, message: Stubborn) -> None:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5)
+
+    async with open_runtime() as runtime:
+        mule = await runtime.spawn("mule", partial(Mule, []))
+        with pytest.raises(AskTimedOut):
+            await mule.ask(Stubborn(), timeout=1)
+        assert await mule.ask(Work("next", 1)) == "next"
+
+
+async def test_an_inner_ask_inherits_the_deadline_of_the_message_it_is_made_for(autojump_clock):
+    """R4: hop by hop. The inner work must not outlive the outer deadline."""
+
+    class Boss(Actor):
+        def __init__(self, worker: Ref) -> None:
+            self.worker = worker
+
+        @handles(Outer, raises=(AskTimedOut,), uninterruptible=True)
+        async def outer(self, message: Outer) -> str:
+            return await self.worker.ask(Work("inner", 60))
+
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal))
+        boss = await runtime.spawn("boss", partial(Boss, worker))
+        start = trio.current_time()
+        with pytest.raises(AskTimedOut):
+            await boss.ask(Outer(), timeout=3)
+        await worker.ask(Work("next", 0))
+        assert trio.current_time() - start == 3, "the inner work was cancelled with the outer"
+
+
+async def test_asking_a_stopped_actor_fails_at_once_and_is_safe_to_repeat(autojump_clock):
+    async with open_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        await runtime.stop(counter)
+        with pytest.raises(ActorStopped) as caught:
+            await counter.ask(Add(1))
+        assert caught.value.verdict is Verdict.NOT_STARTED
+
+
+async def test_an_asker_outside_the_block_is_told_when_the_runtime_ends(autojump_clock):
+    """R3: nobody hangs, not even a task that kept a ref for too long."""
+    verdicts: list[Verdict] = []
+
+    async def outsider(ref):
+        with pytest.raises(ActorStopped) as caught:
+            await ref.ask(Keep())
+        verdicts.append(caught.value.verdict)
+
+    async with trio.open_nursery() as nursery, open_runtime(drain_s=1) as runtime:
+        keeper = await runtime.spawn("keeper", Keeper)
+        nursery.start_soon(outsider, keeper)
+        await trio.testing.wait_all_tasks_blocked()
+    assert verdicts == [Verdict.NOT_STARTED]
+
+
+async def test_a_full_mailbox_refuses_nowait_and_makes_others_wait_in_order(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal), capacity=1)
+        worker.tell_nowait(Work("a", 1))
+        await trio.testing.wait_all_tasks_blocked()
+        worker.tell_nowait(Work("b", 1))
+        with pytest.raises(MailboxFull, match="full mailbox of 1"):
+            worker.tell_nowait(Work("c", 1))
+        async with trio.open_nursery() as nursery:
+            for name in "de":
+                nursery.start_soon(worker.tell, Work(name, 1))
+                await trio.testing.wait_all_tasks_blocked()
+            assert runtime.snapshot()["callsheet/worker"].mailbox.senders_waiting == 2
+    assert [entry[-1] for entry in journal if entry.startswith("end")] == list("abde")
+
+
+async def test_a_deadline_counts_the_wait_for_room_in_the_mailbox(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal), capacity=1)
+        worker.tell_nowait(Work("a", 10))
+        await trio.testing.wait_all_tasks_blocked()
+        worker.tell_nowait(Work("b", 10))
+        start = trio.current_time()
+        with pytest.raises(AskTimedOut) as caught:
+            await worker.ask(Work("c", 1), timeout=2)
+        assert trio.current_time() - start == 2
+        assert caught.value.verdict is Verdict.NOT_STARTED
+
+
+async def test_a_kept_slot_is_answered_later_and_a_late_answer_is_a_no_op(autojump_clock):
+    async with open_runtime() as runtime:
+        keeper = await runtime.spawn("keeper", Keeper)
+        with pytest.raises(AskTimedOut) as caught:
+            await keeper.ask(Keep(), timeout=1)
+        assert caught.value.verdict is Verdict.NOT_STARTED
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.ask, Keep())
+            await trio.testing.wait_all_tasks_blocked()
+            assert runtime.snapshot()["callsheet/keeper"].held == 1
+            await keeper.ask(Release("now"))
+        assert runtime.snapshot()["callsheet/keeper"].held == 0
+
+
+async def test_an_actor_that_crashes_fills_the_slots_it_holds(autojump_clock):
+    async with open_runtime() as runtime:
+        keeper = await runtime.spawn("keeper", Keeper)
+
+        async def asker() -> None:
+            with pytest.raises(ActorCrashed) as caught:
+                await keeper.ask(Keep())
+            assert caught.value.verdict is Verdict.NOT_STARTED
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(asker)
+            await trio.testing.wait_all_tasks_blocked()
+            keeper.tell_nowait(Fail(KeyError("bug")))
+
+
+async def test_submit_gives_a_slot_that_calls_back_and_can_be_cancelled(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        worker = await runtime.spawn("worker", partial(Worker, journal))
+        seen: list[object] = []
+        first = await worker.submit(Work("first", 1))
+        first.on_settled(lambda slot: seen.append(slot.value))
+        second = await worker.submit(Work("second", 60))
+        await trio.sleep(2)
+        assert seen == ["first"]
+        assert second.cancel()
+        assert not second.cancel(), "a slot is filled once"
+        await worker.ask(Work("third", 1))
+    assert "end second" not in journal
