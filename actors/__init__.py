@@ -1,0 +1,76 @@
+"""The actors that make LLM API work fast, cheap and safe to cancel."""
+
+from .batch import Batching
+from .batcher import BatcherActor
+from .composer import Compose, PostComposerActor, StepFailed
+from .endpoint import Endpoint, Timeouts
+from .errors import (
+    AuthenticationFailed,
+    BadRequest,
+    CallFailed,
+    ConnectionFailed,
+    MalformedAnswer,
+    ProviderUnavailable,
+    QuotaExhausted,
+    RateLimited,
+    RequestTooLarge,
+)
+from .events import CallEvent, Observer
+from .limiter import RateLimiterActor
+from .limits import Limits
+from .log import log_call
+from .messages import ChatMessage, ChatRequest, Complete, Completion, Origin, Permit, Usage
+from .post import Post, PostStats
+from .prices import Price, PriceBook, PriceError, default_prices
+from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
+from .request import RequestActor
+from .retry import RetryPolicy
+from .troupe import Troupe, TroupeSettings, cast_troupe, open_troupe
+
+__all__ = [
+    "AuthenticationFailed",
+    "BadRequest",
+    "BatcherActor",
+    "Batching",
+    "CallEvent",
+    "CallFailed",
+    "ChatMessage",
+    "ChatRequest",
+    "Complete",
+    "Completion",
+    "Compose",
+    "ConnectionFailed",
+    "Endpoint",
+    "Limits",
+    "MalformedAnswer",
+    "Observer",
+    "Origin",
+    "Permit",
+    "Post",
+    "PostComposerActor",
+    "PostStats",
+    "Price",
+    "PriceBook",
+    "PriceError",
+    "ProviderUnavailable",
+    "QuotaExhausted",
+    "RateLimited",
+    "RateLimiterActor",
+    "Recipe",
+    "RecipeError",
+    "RequestActor",
+    "RequestTooLarge",
+    "RetryPolicy",
+    "Step",
+    "StepFailed",
+    "Timeouts",
+    "Troupe",
+    "TroupeSettings",
+    "Usage",
+    "cast_troupe",
+    "default_prices",
+    "default_recipe",
+    "load_recipe",
+    "log_call",
+    "open_troupe",
+]

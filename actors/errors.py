@@ -1,10 +1,11 @@
 """What can go wrong with a call, each with its cause and its remedy."""
 
-from typing import Literal
+from typing import Literal, Self
 
 __all__ = [
     "AuthenticationFailed",
     "BadRequest",
+    "Billed",
     "CallFailed",
     "ConnectionFailed",
     "DeadlineExceeded",
@@ -39,7 +40,13 @@ class CallFailed(Exception):
         super().__init__(message)
         self.attempts = attempts
         self.status = status
-        self.billed = billed
+        self.billed: Billed = billed
+
+    def but(self, more: str) -> Self:
+        """The same error, with something to add to its text."""
+        return type(self)(
+            f"{self}; {more}", attempts=self.attempts, status=self.status, billed=self.billed
+        )
 
 
 class AuthenticationFailed(CallFailed):

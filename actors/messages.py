@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Literal, Protocol
 
 import attrs
-from attrs.validators import deep_iterable, ge, gt, instance_of, min_len, optional
+from attrs.validators import and_, deep_iterable, ge, gt, instance_of, min_len, optional
 
 from ..runtime import Message
 
@@ -55,10 +55,10 @@ class ChatRequest:
         ValueError: a field is out of its range; the message names the field.
     """
 
-    model: str = attrs.field(validator=[instance_of(str), min_len(1)])
+    model: str = attrs.field(validator=and_(instance_of(str), min_len(1)))
     messages: tuple[ChatMessage, ...] = attrs.field(
         converter=tuple[ChatMessage, ...],
-        validator=[min_len(1), deep_iterable(instance_of(ChatMessage))],
+        validator=and_(min_len(1), deep_iterable(instance_of(ChatMessage))),
     )
     max_tokens: int | None = attrs.field(default=None, validator=optional(gt(0)))
     temperature: float | None = attrs.field(default=None, validator=optional(ge(0)))

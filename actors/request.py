@@ -1,0 +1,232 @@
+"""Makes the calls: HTTP, retries, deadlines, typed errors, usage and cost."""
+
+import json
+from http import HTTPStatus
+
+import attrs
+import httpx
+import trio
+
+from ..runtime import Actor, handles
+from .endpoint import Endpoint, Timeouts
+from .errors import (
+    CallFailed,
+    ConnectionFailed,
+    MalformedAnswer,
+    ProviderUnavailable,
+    RateLimited,
+)
+from .events import CallEvent, Observer, Stage, ignore
+from .messages import Complete, Completion, Json
+from .openai import Answer, ApiError, Malformed, decode, decode_error, encode
+from .prices import PriceBook, default_prices
+from .refusal import TRANSIENT, classify
+from .retry import RetryPolicy, retry_after_s
+
+__all__ = ["RequestActor"]
+
+_MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
+
+
+@attrs.frozen
+class _Refusal(Exception):
+    """One attempt failed.
+
+    Args:
+        error: what the caller gets if it was the last attempt.
+        is_final: whether another attempt could only fail the same way.
+        server_s: how long the provider asks one to wait, in seconds.
+        throttled: the provider said "too fast", which concerns everybody.
+    """
+
+    error: CallFailed
+    is_final: bool = False
+    server_s: float | None = None
+    throttled: bool = False
+
+
+class RequestActor(Actor):
+    """Asks the provider, as often as the one retry budget allows (L2), and answers the asker.
+
+    It runs up to its spawned ``concurrency`` of calls at a time. The runtime cancels a call whose
+    asker has gone or whose deadline has passed, which closes its connection (L1, R4).
+
+    Args:
+        endpoint: where the provider is.
+        retry: how often and how late to try again.
+        timeouts: how long one attempt may be silent.
+        prices: what models cost.
+        connections: how many may be open at a time; the `concurrency` it is spawned with.
+        transport: takes the place of the network, in tests.
+        observer: is told of every attempt.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        prices: PriceBook | None = None,
+        connections: int = 100,
+        transport: httpx.AsyncBaseTransport | None = None,
+        observer: Observer = ignore,
+    ) -> None:
+        self._endpoint = endpoint
+        self._retry = retry or RetryPolicy()
+        self._prices = prices or default_prices()
+        self._observer = observer
+        self._url = f"{endpoint.base_url}/chat/completions"
+        timeouts = timeouts or Timeouts()
+        headers = {"content-type": "application/json"}
+        if endpoint.api_key is not None:
+            headers["authorization"] = f"Bearer {endpoint.api_key}"
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            headers=headers,
+            timeout=httpx.Timeout(
+                None, connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s
+            ),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            trust_env=not endpoint.is_loopback,
+        )
+
+    async def stopped(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @handles(Complete, raises=(CallFailed,))
+    async def complete(self, message: Complete) -> Completion:
+        """Make one call.
+
+        Raises:
+            CallFailed: there is no answer; the subclass says why.
+        """
+        body = json.dumps(encode(message.request), ensure_ascii=False).encode()
+        attempt = 0
+        while True:
+            attempt += 1
+            self._tell("sent", message, attempt)
+            try:
+                return await self._attempt(message, body, attempt)
+            except _Refusal as refusal:
+                await self._wait_to_retry(message, attempt, refusal)
+
+    async def _attempt(self, message: Complete, body: bytes, attempt: int) -> Completion:
+        start = trio.current_time()
+        try:
+            response = await self._client.post(self._url, content=body)
+        except httpx.RequestError as error:
+            raise self._no_response(error, attempt) from error
+        if response.status_code != HTTPStatus.OK:
+            raise self._refused(response, attempt)
+        answer = self._read(response, attempt)
+        model = answer.model or message.request.model
+        cost = self._prices.cost(model, answer.usage)
+        if cost is None:
+            cost = self._prices.cost(message.request.model, answer.usage)
+        return Completion(
+            text=answer.text,
+            model=model,
+            finish_reason=answer.finish_reason,
+            usage=answer.usage,
+            cost_usd=cost,
+            http_requests=attempt,
+            seconds=trio.current_time() - start,
+        )
+
+    async def _wait_to_retry(self, message: Complete, attempt: int, refusal: _Refusal) -> None:
+        """Return when the next attempt may be made, or raise the error that there will be none."""
+        error = refusal.error
+        if refusal.is_final:
+            raise error
+        pause = self._retry.pause(attempt, refusal.server_s, self.random)
+        if pause is None:
+            raise error
+        if trio.current_time() + pause >= self.deadline:  # L1: fail now rather than then
+            raise error.but(f"the deadline leaves no time for another attempt in {pause:.1f} s")
+        self._tell("retrying", message, attempt, error=str(error), delay=pause)
+        if message.permit is None:
+            await trio.sleep(pause)
+        else:
+            await message.permit.renew(delay=pause, throttled=refusal.throttled)
+
+    def _no_response(self, error: httpx.RequestError, attempt: int) -> _Refusal:
+        host, name = self._endpoint.host, type(error).__name__
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            reason = str(error) or name
+            text = f"cannot connect to {host} ({reason}); is the address right and the server up?"
+            return _Refusal(ConnectionFailed(text, attempts=attempt))
+        if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
+            text = f"cannot reach {host}: {str(error) or name}"
+            return _Refusal(ConnectionFailed(text, attempts=attempt), is_final=True)
+        # It was sent, at least in part: the provider may work, and charge, for it (L3).
+        text = f"{host} broke off without a whole answer ({str(error) or name})"
+        return _Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe"))
+
+    def _refused(self, response: httpx.Response, attempt: int) -> _Refusal:
+        status, host = response.status_code, self._endpoint.host
+        try:
+            said = decode_error(response.json())
+        except ValueError:
+            said = ApiError()
+        words = self._quote(said.message) or f"no reason given, only {_kind(response)}"
+        kind, remedy = classify(status, said)
+        is_final = kind not in TRANSIENT
+        return _Refusal(
+            kind(f"{host} answered {status}: {words}{remedy}", attempts=attempt, status=status),
+            is_final=is_final,
+            server_s=None if is_final else retry_after_s(response.headers, said.message),
+            throttled=kind is RateLimited,
+        )
+
+    def _read(self, response: httpx.Response, attempt: int) -> Answer:
+        host = self._endpoint.host
+        try:
+            body: Json = response.json()
+            answer = decode(body)
+        except ValueError as error:
+            why = str(error) if isinstance(error, Malformed) else f"it is {_kind(response)}"
+            text = f"{host} answered 200, but not with a completion: {why}"
+            raise _Refusal(MalformedAnswer(text, attempts=attempt, billed="maybe")) from None
+        if isinstance(answer, ApiError):  # OpenRouter reports generation errors so
+            text = f"{host} answered with an error: {self._quote(answer.message)}"
+            raise _Refusal(ProviderUnavailable(text, attempts=attempt, billed="maybe"))
+        return answer
+
+    def _quote(self, words: str) -> str:
+        """What a provider said, on one line, not too long, and without the key (L8)."""
+        line = self._endpoint.scrub(" ".join(words.split()))
+        return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
+
+    def _tell(
+        self,
+        stage: Stage,
+        message: Complete,
+        attempt: int,
+        *,
+        error: str | None = None,
+        delay: float | None = None,
+    ) -> None:
+        self._observer(
+            CallEvent(
+                stage=stage,
+                at=trio.current_time(),
+                origin=message.origin,
+                model=message.request.model,
+                attempt=attempt,
+                error=error,
+                delay=delay,
+            )
+        )
+
+
+def _kind(response: httpx.Response) -> str:
+    """What a body is, for somebody who expected a completion."""
+    kind = response.headers.get("content-type", "").partition(";")[0].strip()
+    start = response.content[:200].lstrip().lower()
+    if "html" in kind or start.startswith((b"<!doctype", b"<html")):
+        return "a web page (HTML); is this the base URL of an API?"
+    if not response.content:
+        return "an empty body"
+    return f"{kind or 'something'} that is not whole JSON"
