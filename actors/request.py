@@ -1,6 +1,7 @@
 """Makes the calls: HTTP, retries, deadlines, typed errors, usage and cost."""
 
 import json
+import os
 from http import HTTPStatus
 
 import attrs
@@ -154,8 +155,9 @@ class RequestActor(Actor):
     def _no_response(self, error: httpx.RequestError, attempt: int) -> _Refusal:
         host, name = self._endpoint.host, type(error).__name__
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            reason = str(error) or name
-            text = f"cannot connect to {host} ({reason}); is the address right and the server up?"
+            text = (
+                f"cannot connect to {host} ({_root(error)}); is the address right, the server up?"
+            )
             return _Refusal(ConnectionFailed(text, attempts=attempt))
         if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
             text = f"cannot reach {host}: {str(error) or name}"
@@ -219,6 +221,18 @@ class RequestActor(Actor):
                 delay=delay,
             )
         )
+
+
+def _root(error: BaseException) -> str:
+    """What the system said, at the bottom of what Trio and httpx wrapped around it."""
+    below = error.__cause__ or error.__context__
+    if isinstance(below, BaseExceptionGroup):
+        below = below.exceptions[0]
+    if below is not None:
+        return _root(below)
+    if isinstance(error, OSError) and error.strerror:
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return str(error) or type(error).__name__
 
 
 def _kind(response: httpx.Response) -> str:

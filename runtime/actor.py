@@ -1,6 +1,7 @@
 """What a user writes: a class whose methods handle messages, one at a time."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from math import inf
 from random import Random
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -8,7 +9,7 @@ import attrs
 import trio
 
 from .message import Message
-from .reply import ReplySlot
+from .reply import ReplySlot, current_slot
 
 if TYPE_CHECKING:
     from .cell import Cell, Timer
@@ -33,6 +34,7 @@ class Handler:
         raises: the errors that are answers; any other one crashes the actor (R8).
         defers: the method gets the reply slot instead of returning the answer.
         uninterruptible: it runs to its end even if nobody waits for the answer any more.
+        urgent: messages of this type go before and past the mailbox.
     """
 
     kind: type[Message[object]]
@@ -40,6 +42,7 @@ class Handler:
     raises: tuple[type[Exception], ...] = ()
     defers: bool = False
     uninterruptible: bool = False
+    urgent: bool = False
 
 
 def handles(
@@ -47,6 +50,7 @@ def handles(
     *,
     raises: tuple[type[Exception], ...] = (),
     uninterruptible: bool = False,
+    urgent: bool = False,
 ) -> Callable[[Callable[[A, M], Awaitable[R]]], Callable[[A, M], Awaitable[R]]]:
     """Make a method the handler of one type of message; what it returns is the answer.
 
@@ -55,19 +59,22 @@ def handles(
         raises: declared errors. They are answers: the asker's `ask` raises them and the actor
             goes on. Anything else that is raised is a bug and crashes the actor (R8).
         uninterruptible: let it finish even if the asker is cancelled or its deadline passes.
+        urgent: messages of this type do not queue behind the others, nor for room in the mailbox;
+            for what the work in hand depends on, whose number something else bounds.
     """
 
     def mark(method: Callable[[A, M], Awaitable[R]]) -> Callable[[A, M], Awaitable[R]]:
-        setattr(
-            method, _MARK, Handler(kind, method, raises=raises, uninterruptible=uninterruptible)
+        handler = Handler(
+            kind, method, raises=raises, uninterruptible=uninterruptible, urgent=urgent
         )
+        setattr(method, _MARK, handler)
         return method
 
     return mark
 
 
 def defers(
-    kind: type[Message[R]],
+    kind: type[Message[R]], *, urgent: bool = False
 ) -> Callable[
     [Callable[[A, M, ReplySlot[R]], Awaitable[None]]],
     Callable[[A, M, ReplySlot[R]], Awaitable[None]],
@@ -78,12 +85,18 @@ def defers(
     interrupted by the asker's cancellation, so it cannot lose a slot half-way: it learns of it by
     ``slot.done`` or ``slot.on_settled``. A slot that is neither filled nor forwarded keeps its
     asker waiting until the deadline, or until this actor stops or crashes, which fills it.
+
+    Args:
+        kind: the type of message.
+        urgent: as for `handles`.
     """
 
     def mark(
         method: Callable[[A, M, ReplySlot[R]], Awaitable[None]],
     ) -> Callable[[A, M, ReplySlot[R]], Awaitable[None]]:
-        setattr(method, _MARK, Handler(kind, method, defers=True, uninterruptible=True))
+        setattr(
+            method, _MARK, Handler(kind, method, defers=True, uninterruptible=True, urgent=urgent)
+        )
         return method
 
     return mark
@@ -131,6 +144,12 @@ class Actor:
     def random(self) -> Random:
         """This incarnation's random source, seeded from the runtime's seed and the path (R13)."""
         return self._cell.random
+
+    @property
+    def deadline(self) -> float:
+        """By when the message in hand must be answered, on Trio's clock; infinity if never (R4)."""
+        slot = current_slot.get()
+        return inf if slot is None else slot.deadline
 
     async def started(self) -> None:
         """Runs once before the first message. What it raises is a failed start."""

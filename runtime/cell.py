@@ -2,13 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from random import Random
 from typing import final
 
 import attrs
 import structlog
 import trio
-from attrs.validators import ge, instance_of, matches_re
+from attrs.validators import ge, instance_of, matches_re, optional
 from trio_util import AsyncValue
 
 from .actor import Actor, Handler
@@ -36,6 +37,8 @@ class Spec:
         factory: makes one incarnation.
         capacity: messages that may wait in the mailbox.
         concurrency: handlers that may run at a time.
+        max_held: messages it may put off answering; while it holds so many it takes no more from
+            the mailbox. None for no bound.
 
     Raises:
         ValueError: a value is out of its range; the message names the field.
@@ -45,6 +48,7 @@ class Spec:
     factory: Callable[[], Actor]
     capacity: int = attrs.field(default=64, validator=[instance_of(int), ge(1)])
     concurrency: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
+    max_held: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
 
 
 @final
@@ -119,6 +123,8 @@ class Cell:
         self._held: dict[ReplySlot[object], None] = {}  # deferred here and not yet filled
         self._timers: set[Timer] = set()
         self._due: deque[Timer] = deque()
+        self._urgent: deque[Envelope] = deque()
+        self._max_held = inf if spec.max_held is None else spec.max_held
         self._intake_open = True
         self._flushed = False  # the `draining` hook has run
         self._finished = False  # the drain is over
@@ -146,12 +152,15 @@ class Cell:
         """
         if not self._intake_open:
             raise ActorStopped(self.path)
-        self._handler(envelope[0])
-        try:
-            self.mailbox.put_nowait(envelope, trio.current_time())
-        except trio.WouldBlock:
-            return False
         slot = envelope[1]
+        if self._handler(envelope[0]).urgent:
+            self._urgent.append(envelope)
+            self.tally.bypassed += 1
+        else:
+            try:
+                self.mailbox.put_nowait(envelope, trio.current_time())
+            except trio.WouldBlock:
+                return False
         if slot is not None:
             slot.hold(self)
         if self._parked:
@@ -203,7 +212,7 @@ class Cell:
     def timer_is_due(self, timer: Timer) -> None:
         """The runtime's: its message goes before those in the mailbox, and past a full one."""
         self._due.append(timer)
-        self.tally.timers += 1
+        self.tally.bypassed += 1
         self.wake()
 
     def wake(self) -> None:
@@ -223,8 +232,10 @@ class Cell:
 
     def released(self, slot: ReplySlot[object]) -> None:
         """A slot that waited or was held here is filled, or has gone on."""
-        if self._held.pop(slot, self) is None and not self._held:
-            self.wake()  # a drain may wait for this
+        if self._held.pop(slot, self) is None and (
+            not self._held or len(self._held) == self._max_held - 1
+        ):
+            self.wake()  # a drain waits for the one, the intake for the other
 
     # ---------------------------------------------------------------- one incarnation
 
@@ -294,10 +305,10 @@ class Cell:
         while not self._finished:
             if self._due:
                 message, slot = self._due.popleft().message, None
-            elif (envelope := self.mailbox.take_nowait()) is not None:
+            elif (envelope := self._take()) is not None:
                 message, slot = envelope
             else:
-                if self._intake_open or self._busy or not await self._flush(actor):
+                if not self._is_drained or not await self._flush(actor):
                     await self._park()
                 streak = 0
                 continue
@@ -360,6 +371,18 @@ class Cell:
         worker.message = worker.slot = None
         self._busy -= 1
 
+    def _take(self) -> Envelope | None:
+        if self._urgent:
+            return self._urgent.popleft()
+        if len(self._held) < self._max_held:
+            return self.mailbox.take_nowait()
+        return None
+
+    @property
+    def _is_drained(self) -> bool:
+        """Whether nothing more can come, and nothing is being done."""
+        return not (self._intake_open or self._busy or self._urgent or len(self.mailbox))
+
     async def _flush(self, actor: Actor) -> bool:
         """The mailbox of a drain is empty. Returns False if a worker has to wait for the rest."""
         if not self._flushed:
@@ -392,7 +415,8 @@ class Cell:
         """The place is given up: whoever still waits is told so (R3)."""
         self._intake_open = False
         self.mailbox.close()
-        while (envelope := self.mailbox.take_nowait()) is not None:
+        self._max_held = inf
+        while (envelope := self._take()) is not None:
             slot = envelope[1]
             if slot is not None and slot.settlement is not None:
                 self.tally.given_up(slot.settlement)
@@ -438,5 +462,6 @@ class Cell:
                 if worker.message is not None
             ),
             held=len(self._held),
+            urgent=len(self._urgent) + len(self._due),
             tally=attrs.evolve(self.tally),
         )

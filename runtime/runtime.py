@@ -36,6 +36,7 @@ class Runtime:
         *,
         capacity: int = 64,
         concurrency: int = 1,
+        max_held: int | None = None,
     ) -> Ref:
         """Start an actor under the runtime's supervisor; returns when it has started.
 
@@ -44,13 +45,15 @@ class Runtime:
             factory: makes one incarnation; use `functools.partial` for arguments.
             capacity: messages that may wait; whoever sends to a full mailbox waits (R5).
             concurrency: handlers that may run at a time.
+            max_held: messages that an actor with `defers` handlers may put off answering; while it
+                holds so many it takes no more from its mailbox. None for no bound.
 
         Raises:
             NameTaken: there is an actor of this name.
             ValueError: an argument is out of its range; the message names it.
             Exception: whatever the factory or the `started` hook raised; nothing is left then.
         """
-        return await self._supervisor.start(Spec(name, factory, capacity, concurrency))
+        return await self._supervisor.start(Spec(name, factory, capacity, concurrency, max_held))
 
     async def stop(self, ref: Ref) -> None:
         """Stop one actor: no more intake, what is in its mailbox is done, what it holds is filled.

@@ -22,9 +22,13 @@ class CellState(enum.Enum):
 
 @attrs.define
 class Tally:
-    """How the messages of one actor ended (R9): accepted + timers = the rest + what is pending."""
+    """How the messages of one actor ended (R9).
 
-    timers: int = 0  # timer messages, which never were in the mailbox
+    Those its mailbox accepted and those that bypassed it are the sum of the others, without the
+    late ones, and of what is pending.
+    """
+
+    bypassed: int = 0  # urgent messages and those of timers, which never are in the mailbox
     handled: int = 0
     failed: int = 0  # a declared error, or a crash
     cancelled: int = 0
@@ -65,6 +69,7 @@ class ActorSnapshot:
         oldest_s: for how many seconds the oldest message has waited; None if none waits.
         doing: what its handlers have in hand.
         held: messages it has put off answering.
+        urgent: urgent messages and timers that wait.
         tally: how the messages it took in have ended so far (R9).
     """
 
@@ -75,19 +80,20 @@ class ActorSnapshot:
     oldest_s: float | None
     doing: tuple[Doing, ...]
     held: int
+    urgent: int
     tally: Tally
 
     @property
     def pending(self) -> int:
         """Messages that were taken in and have not ended."""
-        return self.mailbox.depth + len(self.doing)
+        return self.mailbox.depth + self.urgent + len(self.doing)
 
     @property
     def is_conserved(self) -> bool:
         """Whether R9's sum holds: nothing that came in was lost or counted twice."""
         tally = self.tally
         ended = tally.handled + tally.failed + tally.cancelled + tally.expired + tally.dead_lettered
-        return self.mailbox.accepted + tally.timers == ended + self.pending
+        return self.mailbox.accepted + tally.bypassed == ended + self.pending
 
 
 @attrs.frozen

@@ -1,5 +1,6 @@
 """Keeps actors alive: restarts each by itself when it crashes (one_for_one), up to an intensity."""
 
+import traceback
 from random import Random
 
 import structlog
@@ -94,7 +95,9 @@ class Supervisor:
             lived_s=round(lived_s, 3),
             decision="restart" if allowed else "fail upward",
             restart_in_s=round(pause, 3) if allowed else None,
-            exc_info=error,
+            error=error,
+            # As text: renderers that show the locals of each frame would show secrets, too (L8).
+            exception="".join(traceback.format_exception(error)),
         )
         if not allowed:
             policy = self._policy

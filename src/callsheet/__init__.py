@@ -1,1 +1,53 @@
-"""x"""
+"""Callsheet: a supervised actor runtime on Trio, and a troupe of actors for LLM API work.
+
+`callsheet.runtime` is the runtime, which knows nothing of LLMs; `callsheet.actors` are the actors.
+The names most programs need are here.
+"""
+
+from ._version import __version__
+from .actors import (
+    CallFailed,
+    ChatRequest,
+    Completion,
+    Endpoint,
+    Limits,
+    Post,
+    Recipe,
+    RetryPolicy,
+    StepFailed,
+    Troupe,
+    TroupeSettings,
+    cast_troupe,
+    load_recipe,
+    open_troupe,
+)
+from .endpoints import open_builtin_provider, open_endpoint
+from .runtime import Actor, AskTimedOut, Message, Ref, ReplySlot, defers, handles, open_runtime
+
+__all__ = [
+    "Actor",
+    "AskTimedOut",
+    "CallFailed",
+    "ChatRequest",
+    "Completion",
+    "Endpoint",
+    "Limits",
+    "Message",
+    "Post",
+    "Recipe",
+    "Ref",
+    "ReplySlot",
+    "RetryPolicy",
+    "StepFailed",
+    "Troupe",
+    "TroupeSettings",
+    "__version__",
+    "cast_troupe",
+    "defers",
+    "handles",
+    "load_recipe",
+    "open_builtin_provider",
+    "open_endpoint",
+    "open_runtime",
+    "open_troupe",
+]

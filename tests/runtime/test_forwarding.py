@@ -1,4 +1,4 @@
-"""A message walks forward with its slot, deadline and cancel link; the answer comes straight back."""
+"""A message walks forward with slot, deadline and cancel link; the answer comes straight back."""
 
 from functools import partial
 

@@ -255,7 +255,7 @@ async def test_two_handlers_that_crash_at_once_are_both_told(autojump_clock, log
         await trio.sleep(30)
         assert runtime.snapshot()[pair.path].tally.failed == 2
     (crash,) = [event for event in log if event["event"] == "actor_crashed"]
-    assert {type(error) for error in crash["exc_info"].exceptions} == {KeyError, IndexError}
+    assert {type(error) for error in crash["error"].exceptions} == {KeyError, IndexError}
 
 
 async def test_the_snapshot_tells_what_an_actor_is_doing_and_for_how_long(autojump_clock):

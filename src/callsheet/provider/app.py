@@ -1,0 +1,113 @@
+"""The provider as an ASGI app: which request goes where."""
+
+from collections.abc import Mapping
+
+from .apierror import ApiError
+from .chat import ChatCall
+from .completions import CompletionsCall
+from .embeddings import EmbeddingsCall
+from .exchange import ClientGone, Exchange, Receive, Scope, Send
+from .jsontext import Json, compact
+from .service import JSON_BODY, ModelService, Parse
+from .settings import ProviderSettings
+from .stats import ProviderStats
+
+__all__ = ["Provider"]
+
+_CALLS: Mapping[str, Parse] = {
+    "/v1/chat/completions": ChatCall.parse,
+    "/v1/completions": CompletionsCall.parse,
+    "/v1/embeddings": EmbeddingsCall.parse,
+}
+# What there is to see when any name is a model.
+_SAMPLE_MODELS = ("gpt-3.5-turbo", "gpt-4o-mini", "text-embedding-3-small")
+_MODELS = "/v1/models"
+
+
+class Provider:
+    """An OpenAI-compatible provider: an ASGI app that runs on Trio.
+
+    Args:
+        settings: what it is like.
+    """
+
+    def __init__(self, settings: ProviderSettings | None = None) -> None:
+        self.settings = ProviderSettings() if settings is None else settings
+        self._service = ModelService(self.settings)
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        return f"<Provider: {stats.requests} requests, {stats.in_flight} in flight>"
+
+    @property
+    def stats(self) -> ProviderStats:
+        """What it has done since it was made or last reset."""
+        return self._service.stats
+
+    def reset(self) -> None:
+        """Start counting anew and fill every bucket."""
+        self._service.reset()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, as ASGI has it."""
+        match scope["type"]:
+            case "http":
+                await self._serve(scope, receive, send)
+            case "lifespan":
+                await _live(receive, send)
+            case _:
+                await send({"type": "websocket.close"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            exchange = await Exchange.read(scope, receive, send)
+        except ClientGone:
+            return
+        if exchange.path in _CALLS and exchange.method == "POST":
+            await self._service.serve(exchange, _CALLS[exchange.path])
+            return
+        try:
+            found = self._look_up(exchange)
+        except ApiError as error:
+            await exchange.answer(error.status, error.body(), JSON_BODY | error.headers)
+        else:
+            await exchange.answer(200, compact(found), JSON_BODY)
+
+    def _look_up(self, exchange: Exchange) -> Mapping[str, Json]:
+        """Answer what is not a call to a model."""
+        match exchange.method, exchange.path:
+            case "GET", "/health":
+                return {"status": "ok"}
+            case "GET", "/callsheet/stats":
+                return self.stats.as_json()
+            case "POST", "/callsheet/reset":
+                self.reset()
+                return {}
+            case "GET", path if path == _MODELS:
+                self._service.check_key(exchange)
+                names = self.settings.models or _SAMPLE_MODELS
+                return {"object": "list", "data": [_model(name) for name in names]}
+            case "GET", path if path.startswith(f"{_MODELS}/"):
+                self._service.check_key(exchange)
+                name = path.removeprefix(f"{_MODELS}/")
+                self._service.check_model(name)
+                return _model(name)
+            case method, path if path in _CALLS or path == "/callsheet/reset":
+                raise ApiError.no_such_method(method, "POST")
+            case method, ("/health" | "/callsheet/stats" | "/v1/models"):
+                raise ApiError.no_such_method(method, "GET")
+            case method, path:
+                raise ApiError.no_such_url(method, path)
+
+
+def _model(name: str) -> dict[str, Json]:
+    return {"id": name, "object": "model", "created": 1, "owned_by": "callsheet"}
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Say yes to the server's start and stop."""
+    while True:
+        phase = (await receive())["type"]
+        await send({"type": f"{phase}.complete"})
+        if phase == "lifespan.shutdown":
+            return

@@ -1,0 +1,161 @@
+"""POST /v1/embeddings, whose `input` takes a list.
+
+A text's vector has only two values, plus and minus 1/sqrt(dimensions), with signs from a hash of
+the text. So it has length 1, equal texts have equal vectors, different ones are nearly at right
+angles, and 2,048 vectors of 1,536 numbers are made in a moment.
+"""
+
+import base64
+import math
+import struct
+from hashlib import shake_128
+
+import attrs
+
+from .apierror import ApiError
+from .body import Body
+from .call import Answer, Ids
+from .completions import tokens_of
+from .jsontext import canonical, compact
+from .settings import ProviderSettings
+
+__all__ = ["EmbeddingsCall"]
+
+MOST_INPUTS = 2048
+MOST_TOKENS_PER_INPUT = 8192
+MOST_TOKENS = 300_000
+MOST_DIMENSIONS = 4096
+
+
+@attrs.frozen(kw_only=True)
+class EmbeddingsCall:
+    """Texts to embed (see `Call`)."""
+
+    model: str
+    inputs: tuple[str | list[int], ...] = attrs.field(repr=False)
+    prompt_key: str = attrs.field(repr=False)
+    dimensions: int
+    as_base64: bool
+
+    @classmethod
+    def parse(cls, body: Body, settings: ProviderSettings) -> "EmbeddingsCall":  # noqa: ARG003 - as the others
+        """Read a request.
+
+        Raises:
+            ApiError: it is not in order, or beyond one of the three limits of an embeddings call.
+        """
+        inputs = body.texts_or_tokens("input")
+        if len(inputs) > MOST_INPUTS:
+            raise ApiError(
+                400,
+                f"Invalid 'input': array too long. Expected an array with maximum length "
+                f"{MOST_INPUTS}, but got an array with length {len(inputs)} instead.",
+                param="input",
+                code="array_above_max_length",
+            )
+        if "" in inputs:
+            raise ApiError(400, "Invalid 'input': input cannot be an empty string.", param="input")
+        sizes = list(map(tokens_of, inputs))
+        if max(sizes) > MOST_TOKENS_PER_INPUT:
+            raise ApiError(
+                400,
+                f"This model's maximum context length is {MOST_TOKENS_PER_INPUT} tokens, however "
+                f"you requested {max(sizes)} tokens. Please reduce your prompt.",
+                param="input",
+                code="context_length_exceeded",
+            )
+        if sum(sizes) > MOST_TOKENS:
+            raise ApiError(
+                400,
+                f"Requested {sum(sizes)} tokens, max {MOST_TOKENS} tokens per request.",
+                type="max_tokens_per_request",
+                param="input",
+                code="max_tokens_per_request",
+            )
+        encoding = body.text("encoding_format") or "float"
+        if encoding not in ("float", "base64"):
+            raise ApiError(
+                400,
+                f"Invalid value: '{encoding}'. Supported values are: 'float' and 'base64'.",
+                param="encoding_format",
+                code="invalid_value",
+            )
+        model = body.model()
+        return cls(
+            model=model,
+            inputs=tuple(inputs),
+            prompt_key=canonical(body.members["input"]),
+            dimensions=body.integer("dimensions", 1, MOST_DIMENSIONS)
+            or (3072 if model.endswith("-large") else 1536),
+            as_base64=encoding == "base64",
+        )
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Tokens of all inputs."""
+        return sum(map(tokens_of, self.inputs))
+
+    @property
+    def most_output_tokens(self) -> int:
+        """None: an embedding has no tokens."""
+        return 0
+
+    @property
+    def stream(self) -> bool:
+        """Never."""
+        return False
+
+    def answer(self, seed: int, ids: Ids) -> Answer:  # noqa: ARG002 - an embedding has no id
+        """Embed every input, in order."""
+        write = _Base64Writer if self.as_base64 else _FloatWriter
+        vectors = write(self.dimensions)
+        data = b",".join(
+            b'{"object":"embedding","index":%d,"embedding":%b}'
+            % (i, vectors.of(f"{seed}|{text}".encode("utf-8", "surrogatepass")))
+            for i, text in enumerate(self.inputs)
+        )
+        tokens = self.estimated_tokens
+        tail = compact(
+            {"model": self.model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+        )
+        # By hand, because a JSON encoder takes seconds over three million numbers.
+        return Answer((b'{"object":"list","data":[%b],%b' % (data, tail[1:]),), tokens)
+
+
+def _signs(byte: int) -> tuple[int, ...]:
+    return tuple(1 if byte >> bit & 1 else -1 for bit in range(8))
+
+
+class _FloatWriter:
+    """Vectors as JSON arrays: eight numbers at a time, from a table of what a byte stands for."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        size = repr(1 / math.sqrt(dimensions))
+        self._numbers = [
+            [f"{'' if sign > 0 else '-'}{size}" for sign in _signs(byte)] for byte in range(256)
+        ]
+        self._eights = [",".join(numbers) for numbers in self._numbers]
+
+    def of(self, text: bytes) -> bytes:
+        whole, rest = divmod(self._dimensions, 8)
+        signs = shake_128(text).digest(whole + 1)
+        found = [self._eights[byte] for byte in signs[:whole]]
+        found += self._numbers[signs[whole]][:rest]
+        return f"[{','.join(found)}]".encode()
+
+
+class _Base64Writer:
+    """Vectors as base64 of little-endian 32-bit floats."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        size = 1 / math.sqrt(dimensions)
+        self._eights = [
+            struct.pack("<8f", *(sign * size for sign in _signs(byte))) for byte in range(256)
+        ]
+
+    def of(self, text: bytes) -> bytes:
+        signs = shake_128(text).digest(self._dimensions // 8 + 1)
+        packed = b"".join([self._eights[byte] for byte in signs])
+        return b'"%b"' % base64.b64encode(packed[: 4 * self._dimensions])

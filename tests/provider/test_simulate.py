@@ -1,0 +1,31 @@
+import pytest
+from click.testing import CliRunner
+
+from callsheet.cli.simulate import simulate
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--latency", "soon"], "neither seconds"),
+        (["--latency", "3-1"], "low <= high"),
+        (["--latency", "nan"], "low <= high"),
+        (["--faults", "404=1"], "unknown fault '404'"),
+        (["--rpm", "0"], "--rpm"),
+        (["--time-scale", "-1"], "--time-scale"),
+        (["--api-key", ""], "api_key"),
+        (["--port", "70000"], "--port"),
+    ],
+)
+def test_wrong_options_are_usage_errors_that_name_them(arguments, says):
+    found = CliRunner().invoke(simulate, arguments)
+    assert found.exit_code == 2
+    assert says in found.stderr
+
+
+def test_an_address_nobody_can_listen_on_is_one_line():
+    found = CliRunner().invoke(simulate, ["--host", "192.0.2.1"])
+    assert found.exit_code == 1
+    assert found.stdout == ""
+    [line] = found.stderr.strip().split("\n")
+    assert line.startswith("Error: cannot listen on 192.0.2.1:8080: ")
