@@ -6,7 +6,7 @@ import attrs
 import trio
 from attrs.validators import min_len
 
-from ..runtime import Actor, AskFailed, Message, Ref, handles
+from ..runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_nursery
 from .asking import ask_for
 from .errors import CallFailed
 from .events import Observer, ignore
@@ -105,7 +105,7 @@ class PostComposerActor(Actor):
             for call in plan.ready():
                 nursery.start_soon(make, call)
 
-        async with trio.open_nursery() as nursery:
+        async with open_collapsing_nursery() as nursery:
             make_ready()
         if plan.failure is not None:
             failure = plan.failure

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import AsyncIterator
 from http import HTTPStatus
+from typing import cast
 
 import attrs
 import httpx
@@ -116,7 +118,9 @@ class RequestActor(Actor):
     async def _attempt(self, message: Complete, body: bytes, attempt: int) -> Completion:
         start = trio.current_time()
         try:
-            response = await self._client.post(self._url, content=body)
+            request = self._client.build_request("POST", self._url, content=body)
+            request.stream = _Body(body)
+            response = await self._client.send(request)
         except httpx.RequestError as error:
             raise self._no_response(error, attempt) from error
         if response.status_code != HTTPStatus.OK:
@@ -223,11 +227,30 @@ class RequestActor(Actor):
         )
 
 
+class _Body(httpx.AsyncByteStream):
+    """The body of a request in one piece.
+
+    httpx's own is an async generator, and a request that is cancelled while it is sent leaves that
+    suspended, which Trio reports.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._left = [body]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
 def _root(error: BaseException) -> str:
     """What the system said, at the bottom of what Trio and httpx wrapped around it."""
     below = error.__cause__ or error.__context__
     if isinstance(below, BaseExceptionGroup):
-        below = below.exceptions[0]
+        below = cast("BaseExceptionGroup[BaseException]", below).exceptions[0]
     if below is not None:
         return _root(below)
     if isinstance(error, OSError) and error.strerror:

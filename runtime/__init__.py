@@ -15,6 +15,7 @@ from .errors import (
 )
 from .mailbox import MailboxStatistics
 from .message import Message
+from .nursery import open_collapsing_nursery
 from .ref import Ref
 from .reply import ReplySlot, Settlement
 from .restarts import RestartPolicy
@@ -47,5 +48,6 @@ __all__ = [
     "Verdict",
     "defers",
     "handles",
+    "open_collapsing_nursery",
     "open_runtime",
 ]

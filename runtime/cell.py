@@ -17,6 +17,7 @@ from .deadlines import Deadlines
 from .errors import ActorCrashed, ActorStopped, UnhandledMessage
 from .mailbox import Envelope, Mailbox
 from .message import Message
+from .nursery import open_collapsing_nursery
 from .ref import Ref
 from .reply import ReplySlot, Settlement, current_slot
 from .snapshot import ActorSnapshot, CellState, Doing, Tally
@@ -278,13 +279,8 @@ class Cell:
         if self.spec.concurrency == 1:
             await self._work(actor, self._new_worker(), None)
             return
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._work, actor, self._new_worker(), nursery)
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:  # one crash is told as it is, several as a group
-                raise group.exceptions[0] from group.exceptions[0].__cause__
-            raise
+        async with open_collapsing_nursery() as nursery:
+            nursery.start_soon(self._work, actor, self._new_worker(), nursery)
 
     def _new_worker(self) -> _Worker:
         worker = _Worker(self.path)
@@ -314,12 +310,12 @@ class Cell:
                 continue
             if slot is not None and slot.settlement is not None:
                 self.tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
-                continue
-            if nursery and not self._parked and len(self._workers) < self.spec.concurrency:
-                nursery.start_soon(self._work, actor, self._new_worker(), nursery)
-            await self._handle(actor, worker, message, slot)
-            if worker.interrupted:
-                return
+            else:
+                if nursery and not self._parked and len(self._workers) < self.spec.concurrency:
+                    nursery.start_soon(self._work, actor, self._new_worker(), nursery)
+                await self._handle(actor, worker, message, slot)
+                if worker.interrupted:
+                    return
             streak += 1
             if streak >= _CHECKPOINT_EVERY:
                 streak = 0

@@ -10,6 +10,7 @@ import trio
 from .actor import Actor
 from .cell import Spec
 from .deadlines import Deadlines
+from .nursery import open_collapsing_nursery
 from .ref import Ref
 from .restarts import RestartPolicy
 from .snapshot import RuntimeSnapshot
@@ -98,19 +99,12 @@ async def open_runtime(
     """
     policy = RestartPolicy() if restarts is None else restarts
     deadlines = Deadlines()
-    try:
-        async with trio.open_nursery() as nursery:
-            supervisor = Supervisor(
-                name, nursery, deadlines, policy, secrets.token_hex(8) if seed is None else seed
-            )
-            nursery.start_soon(deadlines.run)
-            yield Runtime(name, supervisor)
-            with trio.move_on_after(drain_s):
-                await supervisor.drain_all()
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        error, *others = group.exceptions
-        if others:
-            raise
-        # Which task of the nursery failed is no concern of the user's: tell the one error itself.
-        raise error from error.__cause__
+    async with open_collapsing_nursery() as nursery:
+        supervisor = Supervisor(
+            name, nursery, deadlines, policy, secrets.token_hex(8) if seed is None else seed
+        )
+        nursery.start_soon(deadlines.run)
+        yield Runtime(name, supervisor)
+        with trio.move_on_after(drain_s):
+            await supervisor.drain_all()
+        nursery.cancel_scope.cancel()

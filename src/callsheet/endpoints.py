@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
-import trio
 
 from .actors import Endpoint
 from .provider import Provider, ProviderSettings, serve
+from .runtime import open_collapsing_nursery
 
 __all__ = ["Choice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
 
@@ -85,7 +85,7 @@ async def open_builtin_provider(
     Args:
         settings: its latency, limits and faults; answers take 1 to 3 s by default.
     """
-    async with trio.open_nursery() as nursery:
+    async with open_collapsing_nursery() as nursery:
         base_url = await nursery.start(partial(serve, Provider(settings or ProviderSettings())))
         yield Endpoint(base_url)
         nursery.cancel_scope.cancel()

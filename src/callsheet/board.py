@@ -1,0 +1,211 @@
+"""What a terminal shows of a run at one moment: a tree of posts and their calls, and a bar.
+
+Pure (R14): it is drawn anew from the timeline whenever somebody looks, and never gets higher than
+the screen. Where the whole tree does not fit, it shows only what runs; where that does not fit
+either, a line for each of as many posts as do.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+from rich.cells import cell_len, set_cell_size
+from rich.console import ConsoleDimensions, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from .timeline import CallRecord, Timeline, Totals
+from .wording import dollars, printable, seconds
+
+__all__ = ["board"]
+
+_STYLES = {
+    "waiting": "dim",
+    "queued": "yellow",
+    "in flight": "cyan",
+    "retrying": "bold yellow",
+    "done": "green",
+    "shared": "green",
+    "failed": "bold red",
+    "cancelled": "dim",
+    "skipped": "dim",
+}
+_STATE_WIDTH = max(map(len, _STYLES))
+_TIME_WIDTH = 12
+_NAME_WIDTH = 28  # at most
+_BAR_WIDTH = 28  # at most
+_BELOW = 3  # lines below the tree: the sums, the bar, the cursor
+
+
+def board(
+    timeline: Timeline,
+    posts: Mapping[str, str],
+    steps: Sequence[str],
+    *,
+    now: float,
+    size: ConsoleDimensions,
+) -> RenderableType:
+    """Draw a run as it stands.
+
+    Args:
+        timeline: the run so far.
+        posts: the topics of all posts, by post id.
+        steps: the names of the steps of each post, in their order.
+        now: seconds on Trio's clock.
+        size: columns and lines that the drawing has to fit into.
+    """
+    drawn = list(_posts(timeline, posts, steps))
+    bar = _bar(timeline, drawn, now, size.width)
+    room = max(1, size.height - _BELOW)
+    if sum(1 + len(post.rows) for post in drawn) <= room:
+        return Group(*(_tree(post, post.rows, now, size.width) for post in drawn), bar)
+    running = [post for post in drawn if post.running]
+    if sum(1 + len(post.running) for post in running) <= room:
+        trees = (_tree(post, post.running, now, size.width) for post in running)
+        return Group(*trees, _sums(drawn, unseen=0), bar)
+    lines = (_brief(post, now, size.width) for post in running[:room])
+    return Group(*lines, _sums(drawn, unseen=max(0, len(running) - room)), bar)
+
+
+@attrs.frozen
+class _Row:
+    """A call; or a step that nobody has asked for yet."""
+
+    name: str
+    state: str
+    call: CallRecord | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.call is not None and self.call.finished_at is None
+
+    @property
+    def ended(self) -> bool:
+        return self.call is not None and self.call.finished_at is not None
+
+
+@attrs.frozen
+class _Post:
+    title: str
+    rows: tuple[_Row, ...]
+
+    @property
+    def known(self) -> int:
+        """How many calls were made, and how many steps still may be."""
+        return sum(row.state != "skipped" for row in self.rows)
+
+    @property
+    def ended(self) -> int:
+        return sum(row.ended for row in self.rows)
+
+    @property
+    def running(self) -> tuple[_Row, ...]:
+        return tuple(row for row in self.rows if row.running)
+
+    @property
+    def begun(self) -> bool:
+        return any(row.call is not None for row in self.rows)
+
+    @property
+    def over(self) -> bool:
+        return self.begun and self.ended == self.known
+
+    @property
+    def failed(self) -> bool:
+        return self.over and any(row.state == "failed" for row in self.rows)
+
+    def seconds(self, now: float) -> float:
+        """From its first call to the end of its last one, or until now."""
+        calls = [row.call for row in self.rows if row.call is not None]
+        ends = [now if call.finished_at is None else call.finished_at for call in calls]
+        end = max(ends, default=now) if self.over else now
+        return end - min((call.asked_at for call in calls), default=end)
+
+
+def _posts(timeline: Timeline, posts: Mapping[str, str], steps: Sequence[str]) -> Iterator[_Post]:
+    """The posts that were announced, in that order, and then any others that turned up."""
+    for post in dict.fromkeys([*posts, *timeline.posts]):
+        title = "calls" if post is None else posts.get(post, post)
+        yield _Post(printable(title), tuple(_rows(timeline.of_post(post), steps)))
+
+
+def _rows(calls: Sequence[CallRecord], steps: Sequence[str]) -> Iterator[_Row]:
+    """The steps in their order, each with its calls, and then calls of no known step."""
+    by_step: dict[str | None, list[CallRecord]] = {step: [] for step in steps}
+    for call in calls:
+        by_step.setdefault(call.step, []).append(call)
+    failed = any(call.state == "failed" for call in calls)
+    stopped = failed and all(call.finished_at is not None for call in calls)
+    for step, made in by_step.items():
+        for call in made:
+            yield _Row(printable(call.label), call.state, call)
+        if not made and step is not None:
+            yield _Row(printable(step), "skipped" if stopped else "waiting")
+
+
+def _tree(post: _Post, rows: Sequence[_Row], now: float, width: int) -> Tree:
+    tail = f"  {post.ended}/{post.known}  {seconds(post.seconds(now))}"
+    header = _line((_clip(post.title, width - len(tail)), "bold"), (tail, "dim"))
+    names = min(_NAME_WIDTH, max((cell_len(row.name) for row in post.rows), default=0))
+    tree = Tree(header, guide_style="dim")
+    for row in rows:
+        tree.add(_row(row, names, now))
+    return tree
+
+
+def _row(row: _Row, names: int, now: float) -> Text:
+    call, style = row.call, _STYLES[row.state]
+    name = (set_cell_size(row.name, names), "dim" if call is None else "")
+    state = (f"  {row.state:{_STATE_WIDTH}}", style)
+    if call is None:
+        return _line(name, state)
+    took = (f"{seconds(call.seconds(now)):>{_TIME_WIDTH}}", "")
+    if call.error is not None:
+        since = "" if row.state in {"retrying", "failed"} else "after "
+        return _line(name, state, took, (f"  {since}{printable(call.error)}", style))
+    tokens = "" if call.usage is None else f"{call.usage.total_tokens:>8,} tokens"
+    return _line(name, state, took, (tokens, "dim"))
+
+
+def _brief(post: _Post, now: float, width: int) -> Text:
+    """A post in one line, with the names of the calls that run."""
+    title = set_cell_size(_clip(post.title, width // 2), width // 2)
+    figures = f"  {post.ended:>3}/{post.known:<3}{seconds(post.seconds(now)):>{_TIME_WIDTH}}  "
+    names = ", ".join(row.name for row in post.running)
+    return _line((title, "bold"), (figures, "dim"), (names, _STYLES["in flight"]))
+
+
+def _sums(posts: Sequence[_Post], *, unseen: int) -> Text:
+    """How many posts the tree does not show."""
+    failed = sum(post.failed for post in posts)
+    done = sum(post.over for post in posts) - failed
+    waiting = sum(not post.begun for post in posts)
+    parts = [f"{done} done", f"{waiting} waiting"]
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"{unseen} more running"] if unseen else []
+    return _line((", ".join(parts), "dim"))
+
+
+def _bar(timeline: Timeline, posts: Sequence[_Post], now: float, width: int) -> RenderableType:
+    ended = sum(post.ended for post in posts)
+    known = sum(post.known for post in posts)
+    cost = dollars(Totals.of(timeline.calls, now).cost_usd)
+    elapsed = now - timeline.started_at if timeline.calls else 0.0
+    words = f"{ended}/{known} calls  {'cost ' if cost == 'unknown' else ''}{cost}  "
+    text = _line((words + seconds(elapsed), ""))
+    room = max(1, min(_BAR_WIDTH, width - text.cell_len - 2))
+    line = Table.grid(padding=(0, 1))
+    line.add_row(ProgressBar(total=max(1, known), completed=ended, width=room), text)
+    return line
+
+
+def _clip(text: str, width: int) -> str:
+    clipped = Text(text)
+    clipped.truncate(max(1, width), overflow="ellipsis")
+    return clipped.plain
+
+
+def _line(*parts: tuple[str, str]) -> Text:
+    """One line of (text, style), cut where the screen ends; nothing in it is read as markup."""
+    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")

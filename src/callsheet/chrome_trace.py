@@ -1,0 +1,156 @@
+"""A run as Chrome trace events, which Perfetto and chrome://tracing open.
+
+The format is Google's "Trace Event Format" in its object form. A post is a process; calls that
+overlap lie in different lanes, which are its threads; times are whole microseconds from the first
+event of the run.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import heappop, heappush
+
+import attrs
+
+from ._version import __version__
+from .actors.messages import Json
+from .timeline import CallRecord, Timeline, Totals
+
+__all__ = ["chrome_trace"]
+
+_MICROSECONDS = 1_000_000
+
+
+def chrome_trace(
+    timeline: Timeline, titles: Mapping[str, str], critical: Mapping[str, tuple[str, ...]]
+) -> dict[str, Json]:
+    """The trace of a run.
+
+    Args:
+        timeline: the run.
+        titles: topics, by post id.
+        critical: the ids of the calls along each post's critical path, by post id.
+    """
+    names: list[Json] = []
+    marks: list[tuple[_Mark, int, int]] = []  # (mark, process, thread)
+    tid = 0  # goes through all posts: viewers take a thread's id for unique
+    for pid, (post, calls) in enumerate(timeline.by_post(titles), 1):
+        title = "calls" if post is None else titles.get(post, post)
+        names.append(_name("process_name", title, pid))
+        on_path = critical.get(post or "", ())
+        for lane, members in enumerate(_lanes(calls, timeline), 1):
+            tid += 1
+            names.append(_name("thread_name", f"lane {lane}", pid, tid))
+            for call in members:
+                args = _args(call) | {"critical_path": call.call in on_path}
+                marks += [(m, pid, tid) for m in _marks(call, args, timeline)]
+    # At the same instant the outer one comes first, as viewers nest in the order of the file.
+    marks.sort(key=lambda mark: (mark[0].start, -mark[0].end))
+    return {
+        "traceEvents": names + [mark.json(pid, tid) for mark, pid, tid in marks],
+        "displayTimeUnit": "ms",
+        "otherData": _about(timeline),
+    }
+
+
+@attrs.frozen
+class _Mark:
+    """A slice of a lane, or an instant in it; times in microseconds of the trace."""
+
+    name: str
+    category: str
+    start: int
+    end: int
+    args: dict[str, Json]
+    instant: bool = False
+
+    def json(self, pid: int, tid: int) -> dict[str, Json]:
+        kind: dict[str, Json] = (
+            {"ph": "i", "s": "t"} if self.instant else {"ph": "X", "dur": self.end - self.start}
+        )
+        return {
+            "name": self.name,
+            "cat": self.category,
+            "ts": self.start,
+            **kind,
+            "pid": pid,
+            "tid": tid,
+            "args": self.args,
+        }
+
+
+def _marks(call: CallRecord, args: dict[str, Json], timeline: Timeline) -> Iterator[_Mark]:
+    yield _Mark(call.label, "call", *_extent(call, timeline), args)
+    attempt = 0
+    for phase in call.phases:
+        start = _ticks(phase.start, timeline)
+        end = _ticks(timeline.ended_at if phase.end is None else phase.end, timeline)
+        match phase.state:
+            case "queued":
+                yield _Mark("queued", "limiter", start, end, {})
+            case "in flight":
+                attempt += 1
+                yield _Mark(f"attempt {attempt}", "http", start, end, {"error": phase.error})
+            case "retrying":
+                yield _Mark("retry", "http", start, start, {"error": phase.error}, instant=True)
+            case "waiting":
+                pass  # it is on its way between two actors; the call's own slice shows it
+
+
+def _lanes(calls: Iterable[CallRecord], timeline: Timeline) -> list[list[CallRecord]]:
+    """The calls in as few lanes as there are at most at a time; in a lane none overlap."""
+    lanes: list[list[CallRecord]] = []
+    free: list[int] = []  # lanes to take, the topmost first
+    busy: list[tuple[int, int]] = []  # (end of the last call in it, lane)
+    for call in sorted(calls, key=lambda call: call.asked_at):
+        start, end = _extent(call, timeline)
+        while busy and busy[0][0] <= start:
+            heappush(free, heappop(busy)[1])
+        if free:
+            lane = heappop(free)
+        else:
+            lane = len(lanes)
+            lanes.append([])
+        lanes[lane].append(call)
+        heappush(busy, (max(end, start + 1), lane))  # one of no length takes up room, too
+    return lanes
+
+
+def _extent(call: CallRecord, timeline: Timeline) -> tuple[int, int]:
+    end = timeline.ended_at if call.finished_at is None else call.finished_at
+    return _ticks(call.asked_at, timeline), _ticks(max(end, call.asked_at), timeline)
+
+
+def _ticks(at: float, timeline: Timeline) -> int:
+    """Microseconds of the trace; whole ones, so that what ends as another begins does just that."""
+    return round((at - timeline.started_at) * _MICROSECONDS)
+
+
+def _name(kind: str, name: str, pid: int, tid: int = 0) -> dict[str, Json]:
+    return {"name": kind, "ph": "M", "ts": 0, "pid": pid, "tid": tid, "args": {"name": name}}
+
+
+def _args(call: CallRecord) -> dict[str, Json]:
+    usage = call.usage
+    return {
+        "call": call.call,
+        "state": call.state,
+        "model": call.model,
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+        "cost_usd": None if call.cost_usd is None else float(call.cost_usd),
+        "error": call.error,
+    }
+
+
+def _about(timeline: Timeline) -> dict[str, Json]:
+    totals = Totals.of(timeline.calls, timeline.ended_at)
+    return {
+        "made_by": f"callsheet {__version__}",
+        "calls": totals.calls,
+        "http_requests": totals.http_requests,
+        "retries": totals.retries,
+        "input_tokens": totals.input_tokens,
+        "output_tokens": totals.output_tokens,
+        "cost_usd": None if totals.cost_usd is None else float(totals.cost_usd),
+        "wall_s": timeline.ended_at - timeline.started_at,
+        "sequential_s": totals.sequential_s,
+    }

@@ -1,0 +1,171 @@
+"""`callsheet compare`: the ways of making many calls, side by side."""
+
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+from rich.console import Console
+
+from ..compare import (
+    MODES,
+    WORKLOADS,
+    Comparison,
+    Disagreement,
+    Mode,
+    ProviderNotStarted,
+    RunFailed,
+    Watch,
+    WorkloadName,
+    make_workload,
+)
+from ..compare import compare as run_ways
+from ..compare.plot import SUFFIXES, PlotMissing, draw, load_matplotlib
+from ..compare.report import bounds, footer, summary_table
+
+__all__ = ["compare"]
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def _check_plot(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse before the run what could not be written after it."""
+    if path is None:
+        return None
+    if path.suffix.lower() not in SUFFIXES:
+        raise click.BadParameter(f"{path} must end in one of {', '.join(SUFFIXES)}")
+    if not path.resolve().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    try:
+        load_matplotlib()
+    except PlotMissing as error:
+        raise click.ClickException(f"--plot {error}") from None
+    return path
+
+
+def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mode, ...]:
+    names = value.split(",")
+    modes = tuple(mode for mode in MODES if names.count(mode) == 1)
+    if len(modes) != len(names):
+        raise click.BadParameter(f"{value!r}: name each way at most once: {', '.join(MODES)}")
+    return modes
+
+
+@click.command()
+@click.option(
+    "--workload",
+    "workload_name",
+    type=click.Choice(WORKLOADS),
+    default="post",
+    show_default=True,
+    help="One post of 11 calls, 50 posts, 12 headlines, or 1,000 reviews to label.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Latencies and texts follow from it."
+)
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Multiplies all latencies and waiting times; below 0.05 the machine's own time shows.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON, instead of the table.")
+@click.option(
+    "--plot",
+    metavar="FILE.png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_check_plot,
+    help="Draw the figures as well; needs the extra callsheet[plot].",
+)
+@click.option(
+    "--modes",
+    callback=_parse_modes,
+    default=",".join(MODES),
+    hidden=True,
+    help="Which ways to run, separated by commas.",
+)
+def compare(
+    *,
+    workload_name: WorkloadName,
+    seed: int,
+    time_scale: float,
+    as_json: bool,
+    plot: Path | None,
+    modes: tuple[Mode, ...],
+) -> None:
+    """Run the same work in four ways, and show what each of them takes.
+
+    The ways run one after another against a built-in provider in a process of its own, which
+    takes the same time for the same prompt. It needs no key and no network.
+    """
+    workload = make_workload(workload_name, seed)
+    watch = _watch(len(workload.items))
+    run = partial(run_ways, workload, seed=seed, time_scale=time_scale, modes=modes, watch=watch)
+    comparison = trio.run(_run_until_signal, run)
+    if comparison is None:
+        click.echo("\nInterrupted.", err=True)
+        sys.exit(_INTERRUPTED)
+    if as_json:
+        click.echo(json.dumps(comparison.to_json()))
+    else:
+        _print(comparison)
+    if plot is not None:
+        try:
+            draw(comparison, plot)
+        except OSError as error:
+            raise click.ClickException(f"--plot: cannot write {plot}: {error.strerror}") from None
+
+
+async def _run_until_signal(run: Callable[[], Awaitable[Comparison]]) -> Comparison | None:
+    """What `run` finds, or None if a signal stopped it.
+
+    Raises:
+        click.ClickException: it found nothing; the message says why.
+    """
+    found: Comparison | None = None
+    failure: str | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_cancel_on_signal, nursery.cancel_scope)
+        try:
+            found = await run()
+        except (ProviderNotStarted, RunFailed, Disagreement) as error:
+            failure = str(error)
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise click.ClickException(failure)
+    return found
+
+
+async def _cancel_on_signal(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
+
+
+def _watch(items: int) -> Watch:
+    """Say how far each way is: tenths on a terminal, where a line can be written over."""
+    is_terminal = sys.stderr.isatty()
+    tenth = max(1, items // 10)
+
+    def watch(mode: Mode, done: int) -> None:
+        # Drawn so rarely, and by no thread, that it takes no time from the way that is measured.
+        if is_terminal and done < items and done % tenth == 0:
+            click.echo(f"\r{mode}: {done} of {items} ", nl=False, err=True)
+        elif done == items:
+            start = "\r" if is_terminal else ""
+            click.echo(f"{start}{mode}: {items} of {items}", err=True)
+
+    return watch
+
+
+def _print(comparison: Comparison) -> None:
+    console = Console(highlight=False)
+    console.print(summary_table(comparison))
+    console.print(bounds(comparison), markup=False)
+    console.print(footer(comparison), markup=False, style="dim")

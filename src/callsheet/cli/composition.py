@@ -1,0 +1,168 @@
+"""One run of `callsheet compose`: provider, display and troupe around the topics."""
+
+import json
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+import click
+import trio
+from rich.console import Console
+
+from ..actors import (
+    CallEvent,
+    Limits,
+    Observer,
+    Post,
+    PriceBook,
+    Recipe,
+    StepFailed,
+    Troupe,
+    TroupeSettings,
+    log_call,
+    open_troupe,
+)
+from ..display import open_display
+from ..endpoints import Choice, open_endpoint
+from ..runtime import AskFailed, AskTimedOut, RestartIntensityExceeded
+from ..timeline import Timeline
+from ..wording import printable
+from .output import Output
+
+__all__ = ["Composition", "Job", "compose_all", "write_post"]
+
+
+@attrs.frozen
+class Job:
+    """One topic, and the id that its calls carry."""
+
+    topic: str
+    post: str
+
+
+@attrs.define
+class Composition:
+    """What one command is to do, and how far it has come.
+
+    Args:
+        jobs: the topics, in the order in which their posts are written.
+        recipe: what a post is made of.
+        prices: what models cost.
+        limits: how fast calls may go.
+        deadline_s: seconds for each post; infinity for no deadline.
+        choice: the provider.
+        output: where the posts go.
+        as_json: as JSON objects rather than as Markdown.
+        trace: a file for the timeline of every call.
+        is_verbose: log every call.
+        console: where the display goes.
+        timeline: every call so far.
+        ended: by post id, the post, or why there is none.
+        written: how many of the jobs were written, from the first on.
+        interrupted: a signal has stopped it.
+        crash: what no supervisor could handle.
+    """
+
+    jobs: tuple[Job, ...]
+    recipe: Recipe
+    prices: PriceBook
+    limits: Limits
+    deadline_s: float
+    choice: Choice
+    output: Output
+    as_json: bool
+    trace: Path | None
+    is_verbose: bool
+    console: Console
+    timeline: Timeline = attrs.field(factory=Timeline)
+    ended: dict[str, Post | str] = attrs.field(factory=dict[str, Post | str])  # {post id: or error}
+    written: int = 0
+    interrupted: bool = False
+    crash: str | None = None
+
+
+async def compose_all(run: Composition) -> None:
+    """Write every post of a run, side by side, until they are written or a signal stops it."""
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_stop_on_signal, run, scope)
+            try:
+                await _with_provider(run)
+            except RestartIntensityExceeded as error:
+                run.crash = str(error)
+            nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(
+    run: Composition, scope: trio.CancelScope, task_status: trio.TaskStatus[None]
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            run.interrupted = True
+            scope.cancel()
+
+
+async def _with_provider(run: Composition) -> None:
+    posts = {job.post: job.topic for job in run.jobs}
+    steps = [step.name for step in run.recipe.steps]
+    async with open_endpoint(run.choice) as endpoint:
+        click.echo(run.choice.describe(endpoint), err=True)
+        async with open_display(run.console, posts, steps) as show:
+            observers: list[Observer] = [run.timeline.observe, show]
+            if run.is_verbose:
+                observers.append(log_call)
+            settings = TroupeSettings(
+                endpoint=endpoint,
+                limits=run.limits,
+                recipe=run.recipe,
+                prices=run.prices,
+                observer=_all_of(observers),
+            )
+            async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
+                for job in run.jobs:
+                    nursery.start_soon(_compose_one, run, troupe, job)
+
+
+def _all_of(observers: list[Observer]) -> Observer:
+    def observe(event: CallEvent) -> None:
+        for observer in observers:
+            observer(event)
+
+    return observe
+
+
+async def _compose_one(run: Composition, troupe: Troupe, job: Job) -> None:
+    try:
+        run.ended[job.post] = await troupe.compose(job.topic, timeout=run.deadline_s, post=job.post)
+    except StepFailed as error:
+        run.ended[job.post] = str(error)
+    except AskTimedOut:
+        run.ended[job.post] = f"the deadline of {run.deadline_s:g} s has passed (--deadline)"
+    except AskFailed as error:
+        run.ended[job.post] = str(error)
+    _write_ended(run)
+
+
+def _write_ended(run: Composition) -> None:
+    """Write what is ready, in the order of the topics; not into a live tree on the screen."""
+    if run.output.is_screen and run.console.is_terminal:
+        return
+    while run.written < len(run.jobs) and run.jobs[run.written].post in run.ended:
+        write_post(run, run.jobs[run.written])
+        run.written += 1
+
+
+def write_post(run: Composition, job: Job) -> None:
+    """Write a post that has ended; one that failed is an object with an error, or nothing."""
+    ended = run.ended[job.post]
+    if run.as_json:
+        answer: Mapping[str, object] = (
+            ended.to_json()
+            if isinstance(ended, Post)
+            else {"topic": job.topic, "error": printable(ended)}
+        )
+        run.output.write(job.topic, json.dumps(answer, ensure_ascii=False) + "\n")
+    elif isinstance(ended, Post):
+        run.output.write(job.topic, ended.markdown)

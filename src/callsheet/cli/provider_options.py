@@ -1,0 +1,33 @@
+"""The options that say which provider a command talks to, and how fast it may."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+__all__ = ["provider_options"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def provider_options(command: F) -> F:
+    """Add `--base-url`, `--rpm`, `--tpm` and `--max-concurrency`."""
+    for option in (
+        click.option(
+            "--max-concurrency",
+            type=click.IntRange(1),
+            default=100,
+            show_default=True,
+            help="Calls in flight at a time.",
+        ),
+        click.option("--tpm", type=click.FloatRange(0, min_open=True), help="Tokens a minute."),
+        click.option("--rpm", type=click.FloatRange(0, min_open=True), help="Requests a minute."),
+        click.option(
+            "--base-url",
+            metavar="URL",
+            help="An OpenAI-compatible API, such as http://127.0.0.1:8080/v1. Else OPENAI_BASE_URL "
+            "and OPENAI_API_KEY; else the built-in provider.",
+        ),
+    ):
+        command = option(command)
+    return command
