@@ -3,6 +3,7 @@
 import hashlib
 import json
 from decimal import Decimal
+from math import inf
 
 import attrs
 import trio
@@ -51,7 +52,6 @@ class _Shared:
 
     key: str
     members: list[_Member]
-    deadline: float
     call: ReplySlot[Completion] | None = None
 
 
@@ -65,8 +65,8 @@ class BatcherActor(Actor):
 
     A member whose asker has gone leaves its batch before it is sent; one that fails, fails alone.
     Requests that are declared cacheable and are identical share one call while it is under way;
-    it is cancelled when the last of those who wait for it has gone. A request does not join a
-    call that may end before its own deadline does.
+    it is cancelled when the last of those who wait for it has gone, and each of them keeps a
+    deadline of its own; the call has the latest of them.
 
     Args:
         to: where the calls go next.
@@ -113,12 +113,13 @@ class BatcherActor(Actor):
 
     def _join(self, key: str, member: _Member) -> None:
         shared = self._shared.get(key)
-        if shared is None or shared.deadline < member.slot.deadline:
-            shared = _Shared(key, [member], member.slot.deadline)
-            self._shared[key] = shared
+        if shared is None:
+            shared = self._shared[key] = _Shared(key, [member])
             self._former.add(shared, trio.current_time())
         else:
             shared.members.append(member)
+            if shared.call is not None:
+                shared.call.deadline = max(shared.call.deadline, member.slot.deadline)
         member.slot.on_settled(lambda _: self._leave(shared, member))
 
     def _leave(self, shared: _Shared, member: _Member) -> None:
@@ -141,12 +142,14 @@ class BatcherActor(Actor):
             return
         message = shared.members[0].message
         try:
-            shared.call = await self._to.submit(message, deadline=shared.deadline)
+            shared.call = await self._to.submit(message)
         except ActorStopped as error:
             self._forget(shared)
             for member in list(shared.members):
                 member.slot.fail(error)
             return
+        # Only what is left of the time is told further on: each member's own deadline is watched.
+        shared.call.deadline = max((member.slot.deadline for member in shared.members), default=inf)
         if not shared.members:  # the last one left while there was no room
             shared.call.cancel()
         shared.call.on_settled(lambda call: self._share(shared, call))

@@ -20,6 +20,7 @@ from .errors import (
     RateLimited,
 )
 from .events import CallEvent, Observer, Stage, ignore
+from .lanes import LanedTransport, proxy_for
 from .messages import Complete, Completion, Json
 from .openai import Answer, ApiError, Malformed, decode, decode_error, encode
 from .prices import PriceBook, default_prices
@@ -84,14 +85,14 @@ class RequestActor(Actor):
         headers = {"content-type": "application/json"}
         if endpoint.api_key is not None:
             headers["authorization"] = f"Bearer {endpoint.api_key}"
+        proxy = None if endpoint.is_loopback else proxy_for(endpoint.base_url)
         self._client = httpx.AsyncClient(
-            transport=transport,
+            transport=transport or LanedTransport(connections, proxy=proxy),
             headers=headers,
             timeout=httpx.Timeout(
                 None, connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s
             ),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-            trust_env=not endpoint.is_loopback,
+            trust_env=False,  # the transport has the proxy; a .netrc must not replace the key
         )
 
     async def stopped(self) -> None:

@@ -49,7 +49,7 @@ def _check_plot(_: click.Context, __: click.Parameter, path: Path | None) -> Pat
 
 def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mode, ...]:
     names = value.split(",")
-    modes = tuple(mode for mode in MODES if names.count(mode) == 1)
+    modes = tuple[Mode, ...](mode for mode in MODES if names.count(mode) == 1)
     if len(modes) != len(names):
         raise click.BadParameter(f"{value!r}: name each way at most once: {', '.join(MODES)}")
     return modes
@@ -149,19 +149,23 @@ async def _cancel_on_signal(scope: trio.CancelScope, task_status: trio.TaskStatu
 
 
 def _watch(items: int) -> Watch:
-    """Say how far each way is: tenths on a terminal, where a line can be written over."""
-    is_terminal = sys.stderr.isatty()
+    """Say how far each way is: tenths on a terminal, where a line can be written over.
+
+    It is done so rarely, and by no thread, that it takes no time from the way that is measured.
+    """
     tenth = max(1, items // 10)
 
-    def watch(mode: Mode, done: int) -> None:
-        # Drawn so rarely, and by no thread, that it takes no time from the way that is measured.
-        if is_terminal and done < items and done % tenth == 0:
+    def draw_over(mode: Mode, done: int) -> None:
+        if done == items:
+            click.echo(f"\r{mode}: {items} of {items}", err=True)
+        elif done % tenth == 0:
             click.echo(f"\r{mode}: {done} of {items} ", nl=False, err=True)
-        elif done == items:
-            start = "\r" if is_terminal else ""
-            click.echo(f"{start}{mode}: {items} of {items}", err=True)
 
-    return watch
+    def say_start(mode: Mode, done: int) -> None:
+        if done == 0:
+            click.echo(f"Running {mode}", err=True)
+
+    return draw_over if sys.stderr.isatty() else say_start
 
 
 def _print(comparison: Comparison) -> None:

@@ -1,0 +1,101 @@
+"""One item on its way through a run: its script, and what its answers have cost so far."""
+
+from decimal import Decimal
+
+import attrs
+import httpx
+
+from ..actors.call import Call
+from ..actors.messages import Json, Usage
+from ..actors.openai import ApiError, decode
+from ..actors.prices import default_prices
+from ..actors.recipe import Recipe
+from .script import Item, Results, begin
+
+__all__ = ["BadAnswer", "Outcome", "Performance", "Reply", "read_reply"]
+
+
+class BadAnswer(Exception):
+    """A 200 without a completion, or a completion that its step cannot use."""
+
+
+@attrs.frozen
+class Reply:
+    """The answer to one call of the three ways that Callsheet is compared with.
+
+    Args:
+        text: what the model wrote.
+        usage: the tokens that the provider reports.
+        cost_usd: USD; None when the model's price is not known.
+    """
+
+    text: str
+    usage: Usage
+    cost_usd: Decimal | None
+
+
+def read_reply(response: httpx.Response) -> Reply:
+    """What an HTTP response says.
+
+    Raises:
+        httpx.HTTPStatusError: its status says that there is no answer.
+        BadAnswer: it is not a completion.
+    """
+    response.raise_for_status()
+    try:
+        body: Json = response.json()
+        answer = decode(body)
+    except ValueError as error:
+        raise BadAnswer(f"the provider's answer is not a completion: {error}") from error
+    if isinstance(answer, ApiError):
+        raise BadAnswer(f"the provider answered with an error: {answer.message}")
+    return Reply(answer.text, answer.usage, default_prices().cost(answer.model or "", answer.usage))
+
+
+@attrs.frozen
+class Outcome:
+    """What an item came to.
+
+    Args:
+        results: its answers, by step.
+        usage: the tokens it was billed.
+        cost_usd: USD; None when a model's price is not known.
+    """
+
+    results: Results = attrs.field(repr=False)
+    usage: Usage
+    cost_usd: Decimal | None
+
+
+class Performance:
+    """An item that is being done.
+
+    Args:
+        item: what is to be done.
+        recipe: the steps of a post.
+    """
+
+    def __init__(self, item: Item, recipe: Recipe) -> None:
+        self.script = begin(item, recipe)
+        self._usage = Usage()
+        self._cost_usd: Decimal | None = Decimal(0)
+
+    def ready(self) -> list[Call]:
+        """The calls that may start now. Each is handed out once."""
+        return self.script.ready()
+
+    def note(self, call: Call, reply: Reply) -> None:
+        """A call was answered.
+
+        Raises:
+            BadAnswer: the step cannot use the answer.
+        """
+        self._usage += reply.usage
+        if self._cost_usd is not None:
+            self._cost_usd = None if reply.cost_usd is None else self._cost_usd + reply.cost_usd
+        if not self.script.succeed(call.id, reply.text):
+            raise BadAnswer(f"call {call.id}: its step cannot use the answer {reply.text!r:.60}")
+
+    def outcome(self) -> Outcome:
+        """What it has come to; it is whole once `ready` has nothing left."""
+        return Outcome(dict(self.script.results), self._usage, self._cost_usd)

@@ -1,0 +1,118 @@
+"""The rehearsal: a workload with every latency known, before any way has run it.
+
+It says what every way must answer, and how fast no way can be. The provider's latencies follow
+from seed and prompt, so a provider in this process that takes no time at all gives both.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+import attrs
+
+from ..actors.batcher import sharing_key
+from ..actors.call import Call, critical_path
+from ..actors.messages import Json
+from ..actors.openai import encode
+from ..actors.recipe import Recipe
+from ..provider import Provider, ProviderSettings, ProviderTransport, chat_latency
+from .performance import Performance
+from .script import Item, Results
+from .venue import Ask, Venue, open_ask
+from .workloads import Workload
+
+__all__ = ["Rehearsal", "RehearsedItem", "rehearse"]
+
+
+@attrs.frozen
+class RehearsedItem:
+    """What one item comes to.
+
+    Args:
+        results: its answers, by step.
+        calls: its calls, each after those it needs.
+        latencies_s: seconds that the provider takes for each, by the call's id.
+    """
+
+    results: Results = attrs.field(repr=False)
+    calls: tuple[Call, ...] = attrs.field(repr=False)
+    latencies_s: Mapping[str, float]
+
+    @property
+    def critical_path(self) -> tuple[float, tuple[str, ...]]:
+        """Seconds and call ids of the chain of calls that had to wait for each other."""
+        return critical_path(self.calls, self.latencies_s)
+
+    @property
+    def one_by_one_s(self) -> float:
+        """Seconds of its calls one after another."""
+        return sum(self.latencies_s.values())
+
+
+@attrs.frozen
+class Rehearsal:
+    """What a workload comes to.
+
+    Args:
+        items: in the workload's order.
+        distinct_s: seconds that the provider takes for each call that no other one may share
+            the answer of; identical calls that may share one are there once.
+    """
+
+    items: tuple[RehearsedItem, ...]
+    distinct_s: tuple[float, ...] = attrs.field(repr=False)
+
+    @property
+    def calls(self) -> int:
+        """How many calls all items make."""
+        return sum(len(item.calls) for item in self.items)
+
+    @property
+    def slowest(self) -> RehearsedItem:
+        """The item with the longest critical path; no way can do the workload faster."""
+        return max(self.items, key=lambda item: item.critical_path[0])
+
+
+async def rehearse(workload: Workload, settings: ProviderSettings) -> Rehearsal:
+    """Run a workload against a provider that answers at once, and reckon its times.
+
+    Args:
+        workload: the items.
+        settings: those of the provider that the ways will meet.
+    """
+    provider = Provider(attrs.evolve(settings, time_scale=0.0))
+    async with ProviderTransport(provider) as transport:
+        venue = Venue(base_url="http://provider/v1", transport=transport)
+        async with open_ask(venue, in_flight=1) as ask:
+            items = [
+                await _rehearse(item, workload.recipe, ask, settings) for item in workload.items
+            ]
+    return Rehearsal(tuple(items), tuple(_distinct(items)))
+
+
+async def _rehearse(
+    item: Item, recipe: Recipe, ask: Ask, settings: ProviderSettings
+) -> RehearsedItem:
+    performance = Performance(item, recipe)
+    while calls := performance.ready():
+        for call in calls:
+            performance.note(call, await ask(call.request))
+    made = tuple(performance.script.calls)
+    latencies = {call.id: _latency(settings, call) for call in made}
+    return RehearsedItem(performance.script.results, made, latencies)
+
+
+def _latency(settings: ProviderSettings, call: Call) -> float:
+    messages = cast("list[dict[str, Json]]", encode(call.request)["messages"])
+    return chat_latency(settings, messages)
+
+
+def _distinct(items: Iterable[RehearsedItem]) -> Iterator[float]:
+    """The latency of each call, of those that may share an answer only one (L6)."""
+    seen: set[str] = set()
+    for item in items:
+        for call in item.calls:
+            key = sharing_key(call.request)
+            if key is None or key not in seen:
+                yield item.latencies_s[call.id]
+            if key is not None:
+                seen.add(key)

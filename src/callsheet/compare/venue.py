@@ -1,0 +1,69 @@
+"""Where a way runs: which provider, at which pace, and how plain HTTP reaches it."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import attrs
+import httpx
+import trio
+from attrs.validators import gt
+
+from ..actors.lanes import LanedTransport
+from ..actors.messages import ChatRequest
+from ..actors.openai import encode
+from .performance import Outcome, Reply, read_reply
+from .script import Item
+from .workloads import Workload
+
+__all__ = ["CALL_TIMEOUT", "PATH", "Ask", "Perform", "Venue", "Way", "open_ask"]
+
+Ask = Callable[[ChatRequest], Awaitable[Reply]]
+"""Makes one call."""
+
+Perform = Callable[[Item], Awaitable[Outcome]]
+"""Does one item, from its first call to its last."""
+
+PATH = "/chat/completions"
+CALL_TIMEOUT = httpx.Timeout(120.0)  # seconds of silence; ten times the slowest answer there is
+
+
+@attrs.frozen(kw_only=True)
+class Venue:
+    """Where a way runs.
+
+    Args:
+        base_url: the provider's, up to and with "/v1".
+        time_scale: what the provider multiplies its latencies by; a way multiplies its own
+            waiting times by it too, so that their ratios hold.
+        transport: takes the place of the network, in tests.
+    """
+
+    base_url: str
+    time_scale: float = attrs.field(default=1.0, validator=gt(0))
+    transport: httpx.AsyncBaseTransport | None = None
+
+
+Way = Callable[[Venue, Workload], AbstractAsyncContextManager[Perform]]
+"""A way of running a workload: whatever it needs is open, and it can do items, side by side."""
+
+
+@asynccontextmanager
+async def open_ask(venue: Venue, in_flight: int) -> AsyncGenerator[Ask]:
+    """Plain asynchronous HTTP with connections that are kept open.
+
+    Args:
+        venue: the provider.
+        in_flight: requests under way at a time.
+    """
+    async with httpx.AsyncClient(
+        base_url=venue.base_url,
+        transport=venue.transport or LanedTransport(in_flight),
+        timeout=CALL_TIMEOUT,
+    ) as client:
+        places = trio.Semaphore(in_flight)
+
+        async def ask(request: ChatRequest) -> Reply:
+            async with places:
+                return read_reply(await client.post(PATH, json=encode(request)))
+
+        yield ask

@@ -1,0 +1,42 @@
+"""This project: the troupe, with its usual settings."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from ...actors.endpoint import Endpoint
+from ...actors.limits import Limits
+from ...actors.messages import Usage
+from ...actors.troupe import Troupe, TroupeSettings, open_troupe
+from ..performance import Outcome
+from ..script import Item
+from ..venue import Perform, Venue
+from ..workloads import Workload
+
+__all__ = ["callsheet"]
+
+
+@asynccontextmanager
+async def callsheet(venue: Venue, workload: Workload) -> AsyncGenerator[Perform]:
+    """Topics are composed, requests are completed; the provider sets no limit."""
+    settings = TroupeSettings(
+        endpoint=Endpoint(venue.base_url),
+        limits=Limits(in_flight=workload.in_flight),
+        recipe=workload.recipe,
+        posts_at_a_time=len(workload.items),
+        transport=venue.transport,
+    )
+    async with open_troupe(settings) as troupe:
+
+        async def perform(item: Item) -> Outcome:
+            return await _perform(troupe, item)
+
+        yield perform
+
+
+async def _perform(troupe: Troupe, item: Item) -> Outcome:
+    if isinstance(item, str):
+        post = await troupe.compose(item)
+        usage = Usage(post.stats.input_tokens, post.stats.output_tokens)
+        return Outcome(post.results, usage, post.stats.cost_usd)
+    completion = await troupe.complete(item)
+    return Outcome({"answer": completion.text}, completion.usage, completion.cost_usd)

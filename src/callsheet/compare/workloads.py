@@ -1,0 +1,80 @@
+"""What there is to do: the workloads that the ways are compared by."""
+
+import random
+from typing import Literal, get_args
+
+import attrs
+from attrs.validators import ge, instance_of, min_len
+
+from ..actors.messages import ChatRequest
+from ..actors.recipe import Recipe, default_recipe
+from .reviews import INSTRUCTION, write_reviews
+from .script import Item
+from .topics import HEADLINE_TOPICS, TOPICS
+
+__all__ = ["WORKLOADS", "Workload", "WorkloadName", "make_workload"]
+
+WorkloadName = Literal["post", "posts", "headlines", "reviews"]
+WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
+
+_LABEL_TOKENS = 5
+
+
+@attrs.frozen(kw_only=True)
+class Workload:
+    """Items to be done, all of them asked for at once.
+
+    Args:
+        name: what it is called.
+        items: topics to write posts about, or single requests.
+        recipe: the steps of a post.
+        threads: items that the sequential way runs side by side.
+        in_flight: HTTP requests that every other way may have under way at a time. It is the same
+            for all of them, and large enough for posts and headlines never to be held back by it.
+    """
+
+    name: WorkloadName
+    items: tuple[Item, ...] = attrs.field(validator=min_len(1), repr=lambda them: f"<{len(them)}>")
+    recipe: Recipe = attrs.field(factory=default_recipe, repr=False)
+    threads: int = attrs.field(default=50, validator=[instance_of(int), ge(1)])
+    in_flight: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
+
+
+def make_workload(name: WorkloadName, seed: int = 0) -> Workload:
+    """Make a workload.
+
+    Args:
+        name: "post" is one post of eleven calls; "posts" are fifty of them; "headlines" are
+            twelve calls, the default post's headline for as many topics; "reviews" are a thousand
+            short texts to label, a fifth of them exact copies.
+        seed: what the reviews say follows from it.
+    """
+    match name:
+        case "post":
+            return Workload(name=name, items=TOPICS[:1])
+        case "posts":
+            return Workload(name=name, items=TOPICS, in_flight=500)
+        case "headlines":
+            post = default_recipe()
+            steps = tuple(step for step in post.steps if step.name == "headline")
+            recipe = Recipe(
+                "headline",
+                steps,  # type: ignore[arg-type]  # mypy cannot solve its generic converter
+                model=post.model,
+                max_tokens=post.max_tokens,
+            )
+            return Workload(name=name, items=HEADLINE_TOPICS, recipe=recipe)
+        case "reviews":
+            chance = random.Random(seed)  # noqa: S311 - text to classify, no secret
+            return Workload(name=name, items=tuple(map(_labelling, write_reviews(chance))))
+
+
+def _labelling(review: str) -> ChatRequest:
+    return ChatRequest.of(
+        review,
+        model=default_recipe().model,
+        system=INSTRUCTION,
+        max_tokens=_LABEL_TOKENS,
+        temperature=0.0,
+        cacheable=True,
+    )

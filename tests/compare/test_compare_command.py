@@ -1,0 +1,111 @@
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from callsheet.cli.compare import compare as command
+from callsheet.compare import MODES, ProviderNotStarted, compare, make_workload, open_provider
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--workload", "novels"], "'novels' is not one of"),
+        (["--time-scale", "0"], "0 is not in the range"),
+        (["--time-scale", "11"], "11.0 is not in the range"),
+        (["--seed", "x"], "'x' is not a valid integer"),
+        (["--plot", "figures.gif"], "figures.gif must end in one of .png, .svg, .pdf"),
+        (["--plot", "no/such/folder/figures.png"], "there is no folder no/such/folder"),
+        (["--modes", "staged,threads"], "name each way at most once"),
+        (["--modes", "staged,staged"], "name each way at most once"),
+        (["extra"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_runs(arguments, complaint):
+    found = CliRunner().invoke(command, arguments)
+    assert found.exit_code == 2
+    assert complaint in found.stderr
+    assert found.stdout == ""
+
+
+def test_a_plot_without_matplotlib_is_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    found = CliRunner().invoke(command, ["--plot", "figures.png"])
+    assert found.exit_code == 1
+    assert found.stderr == (
+        "Error: --plot needs Matplotlib; install it with: pip install 'callsheet[plot]'\n"
+    )
+
+
+@pytest.mark.sockets
+def test_json_is_all_there_is_on_stdout():
+    found = CliRunner().invoke(command, ["--time-scale", "0.01", "--json"])
+    assert found.exit_code == 0
+    figures = json.loads(found.stdout)
+    assert found.stdout.count("\n") == 1
+    assert list(figures) == ["workload", "critical_path_s", "modes"]
+    assert figures["workload"] == "post"
+    assert tuple(figures["modes"]) == MODES
+    for mode in figures["modes"].values():
+        assert mode["http_requests"] == 11
+        assert mode["rejected"] == 0
+        assert mode["wall_s"] >= mode["p99_s"] == mode["p50_s"] >= figures["critical_path_s"]
+    assert found.stderr == "".join(f"Running {mode}\n" for mode in MODES)
+
+
+@pytest.mark.sockets
+def test_the_table_and_the_picture(tmp_path):
+    picture = tmp_path / "figures.svg"
+    arguments = ["--time-scale", "0.01", "--modes", "callsheet", "--plot", str(picture)]
+    found = CliRunner().invoke(command, arguments)
+    assert found.exit_code == 0
+    assert "callsheet" in found.stdout
+    assert "critical path is 4 of 11 calls" in found.stdout.replace("\n", " ")
+    assert "<svg" in picture.read_text(encoding="utf-8")
+
+
+@pytest.mark.sockets
+async def test_sequential_makes_an_item_s_calls_one_after_another():
+    found = await compare(make_workload("post"), time_scale=0.01, modes=["sequential"])
+    result = found.modes["sequential"]
+    (item,) = found.rehearsal.items
+    assert result.wall_s >= item.one_by_one_s
+    assert result.results == (item.results,)
+    assert result.http_requests == 11
+
+
+@pytest.mark.sockets
+async def test_a_provider_that_does_not_start_says_why():
+    with pytest.raises(ProviderNotStarted, match=r"status 2 .*'soon' is not a valid"):
+        async with open_provider(seed="soon", time_scale=1.0):
+            raise AssertionError("it started")
+
+
+@pytest.mark.sockets
+async def test_the_provider_s_process_is_gone_afterwards():
+    async with open_provider(seed=0, time_scale=0.0) as url:
+        host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+        await (await trio.open_tcp_stream(host, int(port))).aclose()
+    with pytest.raises(OSError, match="connect"):
+        await trio.open_tcp_stream(host, int(port))
+
+
+@pytest.mark.sockets
+async def test_ctrl_c_ends_it_at_once_with_status_130():
+    command_line = [sys.executable, "-m", "callsheet", "compare", "--time-scale", "10"]
+    process = await trio.lowlevel.open_process(
+        [*command_line, "--modes", "sequential,callsheet"], stderr=subprocess.PIPE
+    )
+    assert await process.stderr.receive_some() == b"Running sequential\n"
+    process.send_signal(signal.SIGINT)
+    with trio.fail_after(5):
+        words = b""
+        while piece := await process.stderr.receive_some():
+            words += piece
+        assert await process.wait() == 130
+    await process.stderr.aclose()
+    assert words == b"\nInterrupted.\n"

@@ -1,0 +1,59 @@
+import pytest
+from stage import posts, rehearsal_of, reviews
+
+from callsheet.compare import make_workload
+
+
+async def test_a_post_has_eleven_calls_and_four_of_them_are_its_critical_path(autojump_clock):
+    rehearsal = await rehearsal_of(make_workload("post"), latency_s=(2, 2))
+    (item,) = rehearsal.items
+    assert len(item.calls) == 11
+    seconds, path = item.critical_path
+    assert seconds == pytest.approx(8)
+    assert path[:3] == ("headline", "intro", "outline")
+    assert path[3].startswith("sections[")
+    assert item.one_by_one_s == pytest.approx(22)
+
+
+async def test_latencies_are_scaled_and_follow_the_seed(autojump_clock):
+    whole = await rehearsal_of(posts(1), seed=3)
+    tenth = await rehearsal_of(posts(1), seed=3, time_scale=0.1)
+    other = await rehearsal_of(posts(1), seed=4)
+    assert tenth.slowest.one_by_one_s == pytest.approx(whole.slowest.one_by_one_s / 10)
+    assert other.slowest.one_by_one_s != pytest.approx(whole.slowest.one_by_one_s)
+    assert all(1 <= seconds <= 3 for seconds in whole.slowest.latencies_s.values())
+
+
+async def test_the_slowest_item_is_the_one_with_the_longest_critical_path(autojump_clock):
+    rehearsal = await rehearsal_of(posts(5))
+    paths = [item.critical_path[0] for item in rehearsal.items]
+    assert rehearsal.slowest.critical_path[0] == max(paths)
+    assert rehearsal.calls == 55
+    assert len(rehearsal.distinct_s) == 55
+
+
+async def test_rehearsing_takes_no_time(autojump_clock):
+    import trio
+
+    start = trio.current_time()
+    await rehearsal_of(posts(2))
+    assert trio.current_time() - start < 0.001
+
+
+async def test_copies_that_may_share_an_answer_count_once(autojump_clock):
+    rehearsal = await rehearsal_of(reviews(distinct=4, copies=3), latency_s=(1, 1))
+    assert rehearsal.calls == 7
+    assert rehearsal.distinct_s == (1, 1, 1, 1)
+
+
+async def test_every_review_gets_one_of_the_three_labels(autojump_clock):
+    rehearsal = await rehearsal_of(reviews(distinct=60, copies=0))
+    labels = {item.results["answer"] for item in rehearsal.items}
+    assert labels == {"positive", "negative", "neutral"}
+
+
+async def test_a_headline_is_written_for_each_topic(autojump_clock):
+    rehearsal = await rehearsal_of(make_workload("headlines"))
+    headlines = [item.results["headline"] for item in rehearsal.items]
+    assert len(set(headlines)) == 12
+    assert "Quantum Computing" in headlines[0]
