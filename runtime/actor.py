@@ -10,16 +10,19 @@ import trio
 
 from .message import Message
 from .reply import ReplySlot, current_slot
+from .stream import Sink, StreamOf
 
 if TYPE_CHECKING:
-    from .cell import Cell, Timer
+    from .cell import Cell
+    from .incarnation import Incarnation, Timer
     from .ref import Ref
 
-__all__ = ["Actor", "Handler", "defers", "handles"]
+__all__ = ["Actor", "Handler", "defers", "handles", "streams"]
 
 A = TypeVar("A", bound="Actor")
 M = TypeVar("M", bound="Message[object]")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _MARK = "__callsheet_handler__"
 
@@ -33,6 +36,7 @@ class Handler:
         call: the method, of an actor, a message and, if it defers, a slot.
         raises: the errors that are answers; any other one crashes the actor (R8).
         defers: the method gets the reply slot instead of returning the answer.
+        streams: the method gets a sink that the items of its answer go into.
         uninterruptible: it runs to its end even if nobody waits for the answer any more.
         urgent: messages of this type go before and past the mailbox.
     """
@@ -41,8 +45,10 @@ class Handler:
     call: Callable[..., Awaitable[object]]
     raises: tuple[type[Exception], ...] = ()
     defers: bool = False
+    streams: bool = False
     uninterruptible: bool = False
     urgent: bool = False
+    takes_slot: bool = False  # either of defers and streams, asked for each message
 
 
 def handles(
@@ -95,8 +101,37 @@ def defers(
         method: Callable[[A, M, ReplySlot[R]], Awaitable[None]],
     ) -> Callable[[A, M, ReplySlot[R]], Awaitable[None]]:
         setattr(
-            method, _MARK, Handler(kind, method, defers=True, uninterruptible=True, urgent=urgent)
+            method,
+            _MARK,
+            Handler(
+                kind, method, defers=True, uninterruptible=True, urgent=urgent, takes_slot=True
+            ),
         )
+        return method
+
+    return mark
+
+
+def streams(
+    kind: type[StreamOf[T]], *, raises: tuple[type[Exception], ...] = ()
+) -> Callable[
+    [Callable[[A, M, Sink[T]], Awaitable[None]]], Callable[[A, M, Sink[T]], Awaitable[None]]
+]:
+    """Make a method the handler of a message that is answered by a stream of items.
+
+    The method gets the message and a `Sink`; ``await sink.send(item)`` waits while the consumer
+    has not caught up. When it returns, the stream has ended; when the consumer goes away, it is
+    cancelled.
+
+    Args:
+        kind: the type of message.
+        raises: declared errors, as for `handles`; the consumer's loop raises them.
+    """
+
+    def mark(
+        method: Callable[[A, M, Sink[T]], Awaitable[None]],
+    ) -> Callable[[A, M, Sink[T]], Awaitable[None]]:
+        setattr(method, _MARK, Handler(kind, method, raises=raises, streams=True, takes_slot=True))
         return method
 
     return mark
@@ -169,8 +204,42 @@ class Actor:
         It does not go through the mailbox, so it cannot block on a full one, and it is gone with
         the incarnation.
         """
-        return self._cell.send_at(trio.current_time() + seconds, message)
+        return self._life.send_at(trio.current_time() + seconds, message, None)
 
     def send_at(self, when: float, message: Message[object]) -> "Timer":
         """The same at an instant of Trio's clock; in the past means as soon as possible."""
-        return self._cell.send_at(when, message)
+        return self._life.send_at(when, message, None)
+
+    def send_every(self, seconds: float, message: Message[object]) -> "Timer":
+        """The same again and again, the first time in `seconds` seconds.
+
+        At most one of them waits at a time, so they do not pile up in front of a slow actor.
+
+        Raises:
+            ValueError: `seconds` is not above 0.
+        """
+        if not seconds > 0:
+            raise ValueError(f"seconds must be above 0, not {seconds}")
+        return self._life.send_at(trio.current_time() + seconds, message, seconds)
+
+    def watch(self, ref: "Ref", message: Message[object]) -> None:
+        """Have `message` handled when the actor at `ref` has ended for good, or rests.
+
+        A restart is not an end. If it has ended already, the message comes at once.
+        """
+        life = self._life
+        ref._cell.on_ended(lambda: life.send_now(message))  # noqa: SLF001  # the runtime's own
+
+    def stop(self) -> None:
+        """End this incarnation after the message in hand, as if by a decision of its own.
+
+        A permanent actor is started again; a transient or temporary one is not (R7).
+        """
+        self._life.halt()
+
+    @property
+    def _life(self) -> "Incarnation":
+        life = self._cell.life
+        if life is None:
+            raise RuntimeError(f"{self._cell.path} does not live; only its own hooks may do this")
+        return life

@@ -1,45 +1,35 @@
 """An actor's place in the tree: the mailbox and all that outlives one incarnation (R2)."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from random import Random
-from typing import final
+from typing import Literal, final
 
 import attrs
-import structlog
 import trio
-from attrs.validators import ge, instance_of, matches_re, optional
+from attrs.validators import ge, in_, instance_of, matches_re, optional
 from trio_util import AsyncValue
 
 from .actor import Actor, Handler
-from .deadlines import Deadlines
-from .errors import ActorCrashed, ActorStopped, UnhandledMessage
-from .mailbox import Envelope, Mailbox
+from .errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
+from .incarnation import Incarnation
+from .instruments import ActorEvent, DeadLetter
+from .lost import Lost
+from .mailbox import Envelope, Fate, Mailbox, Overflow, Rank
 from .message import Message
-from .nursery import open_collapsing_nursery
 from .ref import Ref
-from .reply import ReplySlot, Settlement, current_slot
-from .snapshot import ActorSnapshot, CellState, Doing, Tally
+from .reply import ReplySlot, current_slot
+from .shared import Shared
+from .snapshot import ActorSnapshot, Doing, State, Tally
+from .strategy import RESTARTS, Restart
 
-__all__ = ["Cell", "Spec", "Timer"]
-
-_log = structlog.stdlib.get_logger("callsheet.runtime")
-_CHECKPOINT_EVERY = 32  # messages; an actor whose handlers never wait must not starve the others
-_STOPPED_HOOK_S = 5.0
+__all__ = ["Cell", "Spec"]
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Spec:
-    """How to make and keep one actor.
-
-    Args:
-        name: unique among its siblings; no "/".
-        factory: makes one incarnation.
-        capacity: messages that may wait in the mailbox.
-        concurrency: handlers that may run at a time.
-        max_held: messages it may put off answering; while it holds so many it takes no more from
-            the mailbox. None for no bound.
+    """How to make and keep one actor; `Supervisor.spawn` has the meaning of each.
 
     Raises:
         ValueError: a value is out of its range; the message names the field.
@@ -48,200 +38,159 @@ class Spec:
     name: str = attrs.field(validator=matches_re(r"[^/]+"))
     factory: Callable[[], Actor]
     capacity: int = attrs.field(default=64, validator=[instance_of(int), ge(1)])
+    overflow: Overflow = "block"
+    rank: Rank | None = None
     concurrency: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
     max_held: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
+    stop_s: float = attrs.field(default=inf, validator=ge(0))
+    redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
 
 
 @final
-@attrs.define(eq=False)
-class Timer:
-    """A message that an actor will handle at an instant; see `Actor.send_at`."""
+class Cell:
+    """The place. A supervisor calls `incarnate` again and again; refs send to it at any time.
 
-    message: Message[object]
-    _cell: "Cell"
-    done: bool = False
-
-    def cancel(self) -> None:
-        """Never mind. Harmless if it has gone off."""
-        if not self.done:
-            self.done = True
-            self._cell.deadlines.settled()
-            self._cell.timer_ended(self)
-
-    def expire(self) -> None:
-        """The runtime's: the instant has come."""
-        self.done = True
-        self._cell.timer_ended(self)
-        self._cell.timer_is_due(self)
-
-
-@final
-@attrs.define(eq=False)
-class _Worker:
-    """A task that runs handlers one after another, and the message in its hands.
-
-    One cancel scope serves it for a stretch of messages; it is renewed only after it was used,
-    because a scope for each would cost more than most messages do.
+    Args:
+        spec: how to make and keep the actor.
+        parent: the path of its supervisor.
+        shared: what the whole tree shares.
     """
 
-    path: str
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    message: Message[object] | None = None
-    slot: ReplySlot[object] | None = None
-    since: float = 0.0
-    uninterruptible: bool = False
-    interrupted: bool = False
-
-    def released(self, slot: ReplySlot[object]) -> None:
-        """The slot of the message in hand is filled: if it was given up, so is the work (R4)."""
-        if slot.settlement in _GIVEN_UP and not self.uninterruptible:
-            self.interrupted = True
-            self.scope.cancel()
-
-
-_GIVEN_UP = (Settlement.CANCELLED, Settlement.EXPIRED)
-
-
-class Cell:
-    """The place. A supervisor calls `incarnate` again and again; refs send to it at any time."""
-
-    def __init__(self, spec: Spec, parent: str, deadlines: Deadlines, seed: str) -> None:
+    def __init__(self, spec: Spec, parent: str, shared: Shared) -> None:
         self.spec = spec
+        self.name = spec.name
         self.path = f"{parent}/{spec.name}"
+        self.restart: Restart = spec.restart
+        self.stop_s = spec.stop_s
+        self.max_held = inf if spec.max_held is None else spec.max_held
         self.ref = Ref(self)
-        self.deadlines = deadlines
-        self.mailbox = Mailbox(spec.capacity)
+        self.deadlines = shared.deadlines
+        self.instruments = shared.instruments
         self.tally = Tally()
-        self.states = AsyncValue(CellState.STARTING)
+        self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.rank, self._drop)
+        self.urgent: deque[Envelope] = deque()  # goes before the mailbox
+        self.again: deque[tuple[Envelope, int]] = deque()  # to be redelivered, and how often it was
+        self.states = AsyncValue(State.STARTING)
         self.incarnation = 0
-        self.stop_scope = trio.CancelScope()
-        self._random: Random | None = None  # made when first asked for: its state takes 2.5 KiB
-        self._seed = seed
+        self.life: Incarnation | None = None
+        self.lost: tuple[Lost, ...] = ()
+        self.stop_and_forget: Callable[[], Awaitable[None]] | None = None  # its supervisor's
+        self._shared = shared
+        self._is_open = True
+        self._ended: list[Callable[[], None]] = []  # told when the place is given up
         self._table: dict[type[Message[object]], Handler] = {}
-        self._workers: list[_Worker] = []
-        self._busy = 0
-        self._parked: deque[trio.lowlevel.Task] = deque()
-        self._held: dict[ReplySlot[object], None] = {}  # deferred here and not yet filled
-        self._timers: set[Timer] = set()
-        self._due: deque[Timer] = deque()
-        self._urgent: deque[Envelope] = deque()
-        self._max_held = inf if spec.max_held is None else spec.max_held
-        self._intake_open = True
-        self._flushed = False  # the `draining` hook has run
-        self._finished = False  # the drain is over
+        self._random: Random | None = None  # made when first asked for: its state takes 2.5 KiB
+
+    # ---------------------------------------------------------------- sending
+
+    @property
+    def state(self) -> State:
+        """What it is in now."""
+        return self.states.value
 
     @property
     def random(self) -> Random:
         """The incarnation's random source (R13)."""
         if self._random is None:
-            self._random = Random(f"{self._seed}/{self.path}/{self.incarnation}")  # noqa: S311  # not a secret
+            seed = f"{self._shared.seed}/{self.path}/{self.incarnation}"
+            self._random = Random(seed)  # noqa: S311  # not a secret
         return self._random
 
-    # ---------------------------------------------------------------- sending
-
     @property
-    def state(self) -> CellState:
-        """What it is in now."""
-        return self.states.value
+    def load(self) -> int:
+        """Messages that wait or are in hand."""
+        busy = 0 if self.life is None else self.life.busy
+        return len(self.mailbox) + len(self.urgent) + len(self.again) + busy
 
-    def try_put(self, envelope: Envelope) -> bool:
-        """Take a message in if there is room; False if there is none.
+    def try_put(self, message: Message[object], slot: ReplySlot[object] | None) -> bool:
+        """Take a message in if there is room; False if its sender may wait for room.
 
         Raises:
             ActorStopped: it takes no messages any more.
+            MailboxFull: there is no room, and senders do not wait (R5).
             UnhandledMessage: there is no handler for it.
         """
-        if not self._intake_open:
+        if not self._is_open:
             raise ActorStopped(self.path)
-        slot = envelope[1]
-        if self._handler(envelope[0]).urgent:
-            self._urgent.append(envelope)
-            self.tally.bypassed += 1
-        else:
-            try:
-                self.mailbox.put_nowait(envelope, trio.current_time())
-            except trio.WouldBlock:
-                return False
+        handler = self._table.get(type(message)) or self.handler_of(message)
+        envelope = (message, slot, trio.current_time())
         if slot is not None:
             slot.hold(self)
-        if self._parked:
-            self.wake()
+        if handler.urgent:
+            self.urgent.append(envelope)
+            self.tally.bypassed += 1
+        elif (fate := self.mailbox.offer(envelope)) is not Fate.TAKEN and not self._is_settled_by(
+            fate, envelope
+        ):
+            return False
+        if self.life is not None:
+            self.life.wake()
         return True
 
-    async def put(self, envelope: Envelope) -> None:
-        """Take a message in, waiting for room; always a checkpoint. Raises like `try_put`."""
-        if self.try_put(envelope):
-            await trio.lowlevel.checkpoint()
-            return
-        slot = envelope[1]
-        if slot is not None:
-            slot.hold(self)
+    async def put(self, message: Message[object], slot: ReplySlot[object] | None) -> None:
+        """Wait for room, of which there was none a moment ago.
+
+        Raises:
+            ActorStopped: it takes no messages any more.
+        """
         try:
-            await self.mailbox.put(envelope)
+            await self.mailbox.put((message, slot, 0.0))
         except trio.ClosedResourceError:
             raise ActorStopped(self.path) from None
 
-    def _handler(self, message: Message[object]) -> Handler:
+    def handler_of(self, message: Message[object]) -> Handler:
+        """Who handles it.
+
+        Raises:
+            UnhandledMessage: nobody.
+        """
         kind = type(message)
-        handler = self._table.get(kind)
+        table = self._table
+        handler = table.get(kind)
         if handler is None:
-            handler = next(
-                (self._table[base] for base in kind.__mro__ if base in self._table), None
-            )
+            handler = next((table[base] for base in kind.__mro__ if base in table), None)
             if handler is None:
-                known = ", ".join(sorted(kind.__name__ for kind in self._table)) or "nothing"
+                known = ", ".join(sorted(kind.__name__ for kind in table)) or "nothing"
                 raise UnhandledMessage(
                     f"{self.path} has no handler for {kind.__name__}; it handles {known}"
                 )
-            self._table[kind] = handler
+            table[kind] = handler
         return handler
 
-    # ---------------------------------------------------------------- timers and waking
+    def _is_settled_by(self, fate: Fate, envelope: Envelope) -> bool:
+        """Deal with a message that found no room; whether that was all about it."""
+        slot = envelope[1]
+        if fate is Fate.REJECTED:
+            raise MailboxFull(self.path, self.mailbox.capacity)
+        if fate is Fate.DROPPED:
+            self.tally.bypassed += 1  # it never was in the mailbox
+            self._drop(envelope)
+            return True
+        gone = self.mailbox.purge()
+        for _, given_up, _ in gone:
+            self.tally.given_up(given_up.settlement if given_up else None)
+        if gone and self.mailbox.offer(envelope) is Fate.TAKEN:
+            return True
+        if slot is not None:
+            slot.hold(self)
+        return False
 
-    def send_at(self, when: float, message: Message[object]) -> Timer:
-        """See `Actor.send_at`."""
-        self._handler(message)
-        timer = Timer(message, self)
-        self._timers.add(timer)
-        self.deadlines.add(when, timer)
-        return timer
-
-    def timer_ended(self, timer: Timer) -> None:
-        """The runtime's: it has gone off or was cancelled."""
-        self._timers.discard(timer)
-
-    def timer_is_due(self, timer: Timer) -> None:
-        """The runtime's: its message goes before those in the mailbox, and past a full one."""
-        self._due.append(timer)
-        self.tally.bypassed += 1
-        self.wake()
-
-    def wake(self) -> None:
-        """Let one idle worker look again at what there is to do."""
-        if self._parked:
-            trio.lowlevel.reschedule(self._parked.pop())
-
-    async def _park(self) -> None:
-        task = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._parked.remove(task)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._parked.append(task)
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def _drop(self, envelope: Envelope) -> None:
+        """A message was dropped by the mailbox's policy."""
+        message, slot, _ = envelope
+        self.tally.dropped += 1
+        if slot is not None:
+            slot.fail(Dropped(self.path))
+        self._tell_dead_letter(message, "dropped")
 
     def released(self, slot: ReplySlot[object]) -> None:
-        """A slot that waited or was held here is filled, or has gone on."""
-        if self._held.pop(slot, self) is None and (
-            not self._held or len(self._held) == self._max_held - 1
-        ):
-            self.wake()  # a drain waits for the one, the intake for the other
+        """A slot that waited here is filled, or has gone on; its message is skipped later."""
 
     # ---------------------------------------------------------------- one incarnation
 
     async def incarnate(self, started: Callable[[], None]) -> None:
-        """Make an actor and run it to its end: a drain, or a crash.
+        """Make an actor and run it to its end: a drain, a halt or a crash.
 
         Args:
             started: called when the actor has started and takes messages.
@@ -251,213 +200,103 @@ class Cell:
         """
         current_slot.set(None)  # whoever spawned it lends it no deadline
         self.incarnation += 1
-        self._flushed = False
         self._random = None
         actor = self.spec.factory()
         actor._cell = self  # noqa: SLF001  # the runtime's own
-        self._table = dict(type(actor).handlers)
-        await actor.started()
-        self.states.value = CellState.RUNNING if self._intake_open else CellState.DRAINING
-        started()
+        self._table = dict(actor.handlers)
+        life = self.life = Incarnation(self, actor)
         try:
-            await self._run(actor)
-        except BaseException as error:
-            self._abandon(error)
-            raise
+            await actor.started()
+            self.states.value = State.RUNNING if self._is_open else State.DRAINING
+            for instrument in self.instruments:
+                instrument.actor_started(ActorEvent(self.path, self.incarnation))
+            started()
+            await life.run()
         finally:
-            for timer in list(self._timers):
-                timer.cancel()
-            self.tally.cancelled += len(self._due)
-            self._due.clear()
-            self._workers.clear()
-            self._parked.clear()
-            self._busy = 0
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOPPED_HOOK_S):
-                await actor.stopped()
-
-    async def _run(self, actor: Actor) -> None:
-        if self.spec.concurrency == 1:
-            await self._work(actor, self._new_worker(), None)
-            return
-        async with open_collapsing_nursery() as nursery:
-            nursery.start_soon(self._work, actor, self._new_worker(), nursery)
-
-    def _new_worker(self) -> _Worker:
-        worker = _Worker(self.path)
-        self._workers.append(worker)
-        return worker
-
-    async def _work(self, actor: Actor, worker: _Worker, nursery: trio.Nursery | None) -> None:
-        while not self._finished:
-            worker.interrupted = False
-            with trio.CancelScope() as worker.scope:
-                await self._stretch(actor, worker, nursery)
-            if worker.message is not None:  # it was interrupted
-                self.tally.given_up(worker.slot.settlement if worker.slot else None)
-                self._lay_down(worker)
-
-    async def _stretch(self, actor: Actor, worker: _Worker, nursery: trio.Nursery | None) -> None:
-        streak = 0
-        while not self._finished:
-            if self._due:
-                message, slot = self._due.popleft().message, None
-            elif (envelope := self._take()) is not None:
-                message, slot = envelope
-            else:
-                if not self._is_drained or not await self._flush(actor):
-                    await self._park()
-                streak = 0
-                continue
-            if slot is not None and slot.settlement is not None:
-                self.tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
-            else:
-                if nursery and not self._parked and len(self._workers) < self.spec.concurrency:
-                    nursery.start_soon(self._work, actor, self._new_worker(), nursery)
-                await self._handle(actor, worker, message, slot)
-                if worker.interrupted:
-                    return
-            streak += 1
-            if streak >= _CHECKPOINT_EVERY:
-                streak = 0
-                await trio.lowlevel.checkpoint()
-
-    async def _handle(
-        self,
-        actor: Actor,
-        worker: _Worker,
-        message: Message[object],
-        slot: ReplySlot[object] | None,
-    ) -> None:
-        handler = self._handler(message)
-        worker.message, worker.slot = message, slot
-        worker.uninterruptible = handler.uninterruptible
-        worker.since = trio.current_time()
-        self._busy += 1
-        current_slot.set(slot)
-        try:
-            if handler.defers:
-                if slot is None:
-                    slot = ReplySlot()
-                slot.hold(self)
-                self._held[slot] = None
-                await handler.call(actor, message, slot)
-                self.tally.handled += 1
-            else:
-                if slot is not None:
-                    slot.started = True
-                    slot.hold(worker)
-                value = await handler.call(actor, message)
-                self.tally.handled += 1
-                if slot is not None and not slot.reply(value):
-                    self.tally.late += 1
-        except handler.raises as error:
-            self.tally.failed += 1
-            if slot is None:
-                _log.warning(
-                    "error_without_asker",
-                    actor=self.path,
-                    message=handler.kind.__name__,
-                    error=error,
-                )
-            elif not slot.fail(error):
-                self.tally.late += 1
-        self._lay_down(worker)
-
-    def _lay_down(self, worker: _Worker) -> None:
-        worker.message = worker.slot = None
-        self._busy -= 1
-
-    def _take(self) -> Envelope | None:
-        if self._urgent:
-            return self._urgent.popleft()
-        if len(self._held) < self._max_held:
-            return self.mailbox.take_nowait()
-        return None
+            self.life = None
 
     @property
-    def _is_drained(self) -> bool:
-        """Whether nothing more can come, and nothing is being done."""
-        return not (self._intake_open or self._busy or self._urgent or len(self.mailbox))
-
-    async def _flush(self, actor: Actor) -> bool:
-        """The mailbox of a drain is empty. Returns False if a worker has to wait for the rest."""
-        if not self._flushed:
-            self._flushed = True
-            self._busy += 1
-            try:
-                await actor.draining()
-            finally:
-                self._busy -= 1
-            return True
-        if self._held:
-            return False
-        self._finished = True
-        while self._parked:
-            self.wake()
-        return True
-
-    # ---------------------------------------------------------------- ends
+    def is_drained(self) -> bool:
+        """Whether nothing more can come, and nothing waits."""
+        return not (self._is_open or self.urgent or self.again or len(self.mailbox))
 
     def drain(self) -> None:
         """Take no more messages; the incarnation ends when all that came in is done."""
-        if self._intake_open:
-            self._intake_open = False
+        if self._is_open:
+            self._is_open = False
             self.mailbox.close()
-            if self.state is CellState.RUNNING:
-                self.states.value = CellState.DRAINING
-            self.wake()
+            if self.state is State.RUNNING:
+                self.states.value = State.DRAINING
+            if self.life is not None:
+                self.life.wake()
+
+    def halt(self) -> None:
+        """End the incarnation after the messages in hand; what waits, waits for the next one."""
+        if self.life is not None:
+            self.life.halt()
+
+    def open(self) -> None:
+        """Take messages again, after a `close`; refs that were given out are good again."""
+        if not self._is_open:
+            self._is_open = True
+            self.tally.accepted += self.mailbox.accepted
+            spec = self.spec
+            self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.rank, self._drop)
+            self.states.value = State.STARTING
 
     def close(self) -> None:
-        """The place is given up: whoever still waits is told so (R3)."""
-        self._intake_open = False
+        """The place is given up, or rests: whoever still waits is told so (R3)."""
+        if self.state is State.STOPPED:
+            return
+        self._is_open = False
         self.mailbox.close()
-        self._max_held = inf
-        while (envelope := self._take()) is not None:
-            slot = envelope[1]
+        waiting = [envelope for envelope, _ in self.again] + list(self.urgent)
+        self.again.clear()
+        self.urgent.clear()
+        while (envelope := self.mailbox.take()) is not None:
+            waiting.append(envelope)
+        for message, slot, _ in waiting:
             if slot is not None and slot.settlement is not None:
                 self.tally.given_up(slot.settlement)
                 continue
             self.tally.dead_lettered += 1
             if slot is not None:
-                slot.fail(ActorStopped(self.path))
-        for slot in list(self._held):
-            slot.fail(ActorStopped(self.path, slot.verdict))
-        self.states.value = CellState.STOPPED
+                slot.fail(ActorStopped(self.path, slot.verdict))
+            self._tell_dead_letter(message, "stopped")
+        self.states.value = State.STOPPED
+        for instrument in self.instruments:
+            instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
+        ended, self._ended = self._ended, []
+        for callback in ended:
+            callback()
 
-    def _abandon(self, error: BaseException) -> None:
-        """The incarnation died: what it had in its hands is not done again (R8)."""
-        crashed = isinstance(error, Exception)
-        slots = list(self._held)
-        for worker in self._workers:
-            if worker.message is not None:
-                if crashed:
-                    self.tally.failed += 1
-                else:
-                    self.tally.cancelled += 1
-                if worker.slot is not None and worker.slot.is_held_by(worker):
-                    slots.append(worker.slot)
-        for slot in slots:
-            slot.fail(
-                ActorCrashed(self.path, slot.verdict, error)
-                if crashed
-                else ActorStopped(self.path, slot.verdict)
-            )
+    def on_ended(self, callback: Callable[[], None]) -> None:
+        """Call back when the place is given up or rests; at once if it is."""
+        if self.state is State.STOPPED:
+            callback()
+        else:
+            self._ended.append(callback)
 
     def snapshot(self, now: float) -> ActorSnapshot:
         """What it looks like at this moment (R12)."""
         mailbox = self.mailbox.statistics()
+        life = self.life
+        workers = [] if life is None else [one for one in life.workers if one.message is not None]
         return ActorSnapshot(
             path=self.path,
             state=self.state,
             incarnation=self.incarnation,
             mailbox=mailbox,
             oldest_s=None if mailbox.oldest_at is None else now - mailbox.oldest_at,
-            doing=tuple(
-                Doing(type(worker.message).__name__, now - worker.since)
-                for worker in self._workers
-                if worker.message is not None
-            ),
-            held=len(self._held),
-            urgent=len(self._urgent) + len(self._due),
-            tally=attrs.evolve(self.tally),
+            doing=tuple(Doing(type(one.message).__name__, now - one.since) for one in workers),
+            held=0 if life is None else len(life.held),
+            urgent=len(self.urgent) + len(self.again) + (0 if life is None else len(life.due)),
+            stop_s=self.stop_s,
+            tally=attrs.evolve(self.tally, accepted=self.tally.accepted + mailbox.accepted),
         )
+
+    def _tell_dead_letter(
+        self, message: Message[object], reason: Literal["stopped", "dropped"]
+    ) -> None:
+        for instrument in self.instruments:
+            instrument.dead_letter(DeadLetter(self.path, type(message).__name__, reason))

@@ -5,10 +5,15 @@ import enum
 __all__ = [
     "ActorCrashed",
     "ActorStopped",
+    "AlreadyPresent",
+    "AlreadyRunning",
     "AskFailed",
     "AskTimedOut",
+    "ChildNotFound",
+    "ChildRestarting",
+    "Deadlock",
+    "Dropped",
     "MailboxFull",
-    "NameTaken",
     "RestartIntensityExceeded",
     "UnhandledMessage",
     "Verdict",
@@ -75,16 +80,50 @@ class MailboxFull(AskFailed):
         self.capacity = capacity
 
 
+class Dropped(AskFailed):
+    """The message was dropped for want of room, by the mailbox's policy (R5)."""
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(actor, Verdict.NOT_STARTED, "dropped the message for want of room")
+
+
+class Deadlock(AskFailed):
+    """Everybody in a circle would wait for the next one, for ever.
+
+    Attributes:
+        circle: the paths of the actors, the first one again at the end.
+    """
+
+    def __init__(self, circle: tuple[str, ...]) -> None:
+        super().__init__(
+            circle[0], Verdict.NOT_STARTED, f"would wait for itself: {' -> '.join(circle)}"
+        )
+        self.circle = circle
+
+
 class UnhandledMessage(TypeError):
     """The actor has no handler for this type of message. Raised at the sender, before queueing."""
 
 
-class NameTaken(ValueError):
-    """An actor of this name is there already."""
+class AlreadyRunning(ValueError):
+    """A child of this name is there, and runs."""
+
+
+class AlreadyPresent(ValueError):
+    """A child of this name is there, and rests; it can be started again, or removed."""
+
+
+class ChildRestarting(ValueError):
+    """The child is between two lives."""
+
+
+class ChildNotFound(LookupError):
+    """There is no child of this name."""
 
 
 class RestartIntensityExceeded(Exception):
     """An actor crashed more often than its supervisor restarts it (R7).
 
-    It comes out of `open_runtime`; the last crash is its `__cause__`.
+    The last crash is its `__cause__`; its notes tell the chain of failures, the first cause first.
+    From the root it comes out of `open_runtime`.
     """

@@ -1,32 +1,67 @@
-"""A bounded mailbox: a Trio memory channel whose both ends belong to the actor's place (R2).
+"""A bounded mailbox (R5): a pure queue, a policy for when it is full, and a door to wait at.
 
-Closing the last receive end of a Trio channel silently discards what is buffered, so the mailbox,
-not the task that reads it, owns both ends, and only the sending end is ever closed.
+Queue and policy are a state machine without await (R14). Senders who wait for room wait at a Trio
+memory channel without a buffer, which keeps their order and takes a cancelled one out; whoever
+takes a message lets the next one in. All of it belongs to the actor's place, not to one incarnation
+(R2), and only the sending end is ever closed: closing the receiving end would lose who waits there.
 """
 
-from collections import deque
+import enum
+from collections.abc import Callable, Hashable
+from typing import Literal
 
 import attrs
 import trio
 
 from .message import Message
-from .reply import ReplySlot
+from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
 
-__all__ = ["Envelope", "Mailbox", "MailboxStatistics"]
+__all__ = ["Coalesce", "Envelope", "Fate", "Mailbox", "MailboxStatistics", "Overflow", "Rank"]
 
-# A tuple rather than a class: one is made for every message.
-Envelope = tuple[Message[object], ReplySlot[object] | None]
+
+@attrs.frozen
+class Coalesce:
+    """Keep only the latest message of each key; for one more key than there is room, block.
+
+    Args:
+        key: what messages must have in common for a later one to take the place of an earlier.
+    """
+
+    key: Callable[[Message[object]], Hashable]
+
+
+Overflow = Literal["block", "reject", "drop_newest", "drop_oldest"] | Coalesce
+"""What happens to a message for which there is no room: its sender waits; its sender is told
+`MailboxFull`; it is dropped; the oldest one is dropped for it; or, room or not, it takes the place
+of the one of its key. Every drop resolves its ask and is counted (R5)."""
+
+Rank = Callable[[Message[object]], float]
+"""The smaller, the sooner a message is taken; equals are taken first in, first out."""
+
+
+def _forget(envelope: Envelope) -> None:
+    """Nobody counts what is dropped."""
+
+
+class Fate(enum.Enum):
+    """What becomes of a message that is offered."""
+
+    TAKEN = "taken"
+    FULL = "full"  # its sender may wait at the door
+    REJECTED = "rejected"
+    DROPPED = "dropped"
 
 
 @attrs.frozen
 class MailboxStatistics:
-    """A mailbox at one moment.
+    """A mailbox at one moment, much as Trio's own channels tell of themselves.
 
     Args:
-        depth: messages that wait.
+        depth: messages that wait, those nobody waits for any more included.
         capacity: how many may wait.
         senders_waiting: tasks that wait for room.
         accepted: messages taken in since the mailbox was made.
+        peak: the most messages that ever waited at a time.
         oldest_at: when the oldest one that waits came in, on Trio's clock; None if none waits.
     """
 
@@ -34,72 +69,140 @@ class MailboxStatistics:
     capacity: int
     senders_waiting: int
     accepted: int
+    peak: int
     oldest_at: float | None
 
 
 class Mailbox:
-    """First in, first out, at most `capacity` messages; whoever sends to a full one waits."""
+    """At most `capacity` messages, in the order of their `rank`, or else as they came.
 
-    def __init__(self, capacity: int) -> None:
+    Args:
+        capacity: how many may wait.
+        overflow: what happens to one more.
+        rank: the priorities; None if all are equal.
+        dropped: is given every message that is dropped for a later one.
+
+    Raises:
+        ValueError: `rank` and `Coalesce` do not go together.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        overflow: Overflow = "block",
+        rank: Rank | None = None,
+        dropped: Callable[[Envelope], None] = _forget,
+    ) -> None:
+        if rank is not None and isinstance(overflow, Coalesce):
+            raise ValueError("rank does not go together with overflow=Coalesce(...)")
         self.capacity = capacity
         self.accepted = 0
-        self._send, self._receive = trio.open_memory_channel[Envelope](capacity)
-        self._arrivals: deque[float] = deque()  # when each message that waits came in
+        self.is_closed = False
+        self._overflow = overflow
+        self._dropped = dropped
+        self._queue: Queue = Fifo()
+        self._by_key: ByKey | None = None
+        if rank is not None:
+            self._queue = ByPriority(rank)
+        elif isinstance(overflow, Coalesce):
+            self._queue = self._by_key = ByKey(overflow.key)
+        self._peak = 0
+        self._door_in, self._door_out = trio.open_memory_channel[Envelope](0)
         self._senders_waiting = 0
 
     def __len__(self) -> int:
-        return len(self._arrivals)
+        return len(self._queue)
 
-    def put_nowait(self, envelope: Envelope, now: float) -> None:
-        """Take a message in.
+    def __repr__(self) -> str:
+        return f"<Mailbox {len(self)} of {self.capacity}, {self._senders_waiting} senders wait>"
+
+    def offer(self, envelope: Envelope) -> Fate:
+        """Take a message in if the policy has it so; what becomes of it.
 
         Raises:
-            trio.WouldBlock: it is full.
             trio.ClosedResourceError: it is closed.
         """
-        self._send.send_nowait(envelope)
-        self._arrivals.append(now)
-        self.accepted += 1
+        if self.is_closed:
+            raise trio.ClosedResourceError
+        has_place = self._by_key is not None and self._by_key.has_place_for(envelope[0])
+        if has_place or len(self._queue) < self.capacity:
+            self._push(envelope)
+            return Fate.TAKEN
+        match self._overflow:
+            case "reject":
+                return Fate.REJECTED
+            case "drop_newest":
+                return Fate.DROPPED
+            case "drop_oldest":
+                oldest = self._queue.pop_oldest()
+                self._push(envelope)
+                self._dropped(oldest)
+                return Fate.TAKEN
+            case _:
+                return Fate.FULL
+
+    def take(self) -> Envelope | None:
+        """The next message, or None if it is empty; a sender who waits gets the room."""
+        if not len(self._queue):
+            return None
+        envelope = self._queue.pop()
+        if self._senders_waiting:
+            self._let_in()
+        return envelope
+
+    def purge(self) -> list[Envelope]:
+        """Take out all that nobody waits for any more, so that it takes no room from others."""
+        gone = self._queue.keep(_is_open)
+        while self._senders_waiting and len(self._queue) < self.capacity:
+            self._let_in()
+        return gone
 
     async def put(self, envelope: Envelope) -> None:
-        """Wait for room, of which there is none just now. Cancelled, nothing was taken in.
+        """Wait at the door, since there is no room. Cancelled, nothing was taken in.
 
         Raises:
             trio.ClosedResourceError: it is, or was meanwhile, closed.
         """
         self._senders_waiting += 1
         try:
-            await self._send.send(envelope)
+            await self._door_in.send(envelope)
         except trio.ClosedResourceError:
             raise  # close() has counted the waiting senders out
         except BaseException:
             self._senders_waiting -= 1
             raise
 
-    def take_nowait(self) -> Envelope | None:
-        """The oldest message, or None if it is empty."""
-        if not self._arrivals:
-            return None
-        envelope = self._receive.receive_nowait()
-        self._arrivals.popleft()
-        if self._senders_waiting:
-            # The channel has moved the message of the first waiting sender into its buffer.
-            self._senders_waiting -= 1
-            self._arrivals.append(trio.current_time())
-            self.accepted += 1
-        return envelope
-
     def close(self) -> None:
         """Refuse from now on, and tell the senders that wait; what is inside can still be taken."""
+        self.is_closed = True
         self._senders_waiting = 0
-        self._send.close()
+        self._door_in.close()
 
     def statistics(self) -> MailboxStatistics:
         """What it holds now."""
         return MailboxStatistics(
-            depth=len(self._arrivals),
+            depth=len(self._queue),
             capacity=self.capacity,
             senders_waiting=self._senders_waiting,
             accepted=self.accepted,
-            oldest_at=self._arrivals[0] if self._arrivals else None,
+            peak=self._peak,
+            oldest_at=min((arrived for _, _, arrived in self._queue), default=None),
         )
+
+    def _push(self, envelope: Envelope) -> None:
+        earlier = self._queue.push(envelope)
+        self.accepted += 1
+        depth = len(self._queue)
+        self._peak = max(self._peak, depth)
+        if earlier is not None:
+            self._dropped(earlier)
+
+    def _let_in(self) -> None:
+        message, slot, _ = self._door_out.receive_nowait()
+        self._senders_waiting -= 1
+        self._push((message, slot, trio.current_time()))
+
+
+def _is_open(envelope: Envelope) -> bool:
+    slot = envelope[1]
+    return slot is None or slot.settlement is None

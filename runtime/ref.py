@@ -1,5 +1,7 @@
 """A reference to an actor's place: how to send to it, whatever incarnation is there."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
@@ -8,6 +10,9 @@ import trio
 from .errors import MailboxFull
 from .message import Message
 from .reply import ReplySlot, current_slot
+from .snapshot import State
+from .stream import Items, Sink, StreamOf
+from .waiting import check_circle, waiting_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Ref"]
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @final
@@ -30,6 +36,11 @@ class Ref:
     def path(self) -> str:
         """Where in the tree the actor stands, such as ``blog/limiter``."""
         return self._cell.path
+
+    @property
+    def load(self) -> int:
+        """Messages that wait there or are in hand."""
+        return self._cell.load
 
     def __repr__(self) -> str:
         cell = self._cell
@@ -49,19 +60,21 @@ class Ref:
             ActorStopped: the actor takes no messages any more.
             UnhandledMessage: it has no handler for this type.
         """
-        if not self._cell.try_put((message, None)):
+        if not self._cell.try_put(message, None):
             raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
 
     async def tell(self, message: Message[object]) -> None:
         """Send; wait for room, but not for an answer.
 
-        A checkpoint always. A message that is told has no deadline of its own: nobody waits for it.
+        A checkpoint always. A message that is told has no deadline: nobody waits for it.
 
         Raises:
+            MailboxFull: there is no room, and the mailbox is one that rejects (R5).
             ActorStopped: the actor takes no messages any more.
+            Deadlock: the actor waits, in the end, for whoever tells.
             UnhandledMessage: it has no handler for this type.
         """
-        await self._cell.put((message, None))
+        await self.deliver(message, None)
 
     async def ask(self, message: Message[R], *, timeout: float = inf) -> R:
         """Send and wait for the answer.
@@ -80,24 +93,30 @@ class Ref:
                 expires raises its own error instead.
             ActorCrashed: the actor crashed with the message in its hands.
             ActorStopped: the actor is stopped, or was before it got to the message.
+            MailboxFull: there is no room, and the mailbox is one that rejects (R5).
+            Dropped: the mailbox dropped the message (R5).
+            Deadlock: the actor waits, in the end, for whoever asks.
             UnhandledMessage: it has no handler for this type.
             Exception: any error that the handler declares (R8).
         """
-        cell = self._cell
         slot: ReplySlot[R] = ReplySlot()
-        due = _inherited(trio.current_time() + timeout)
-        slot.deadline = min(due, trio.current_effective_deadline())
-        if slot.deadline == due < inf:
-            slot.watch(cell.deadlines, due)
-        envelope = (message, cast("ReplySlot[object]", slot))
+        due = self._prepare(message, slot, trio.current_time() + timeout)
         try:
-            if not cell.try_put(envelope):
+            if not self._cell.try_put(message, cast("ReplySlot[object]", slot)):
                 with trio.CancelScope(deadline=due):
-                    await cell.put(envelope)
+                    await self._wait_for_room(message, cast("ReplySlot[object]", slot))
+            worker = waiting_worker()
+            if worker is None:
+                return await slot.wait()
+            worker.waits_for = cast("ReplySlot[object]", slot)
+            try:
+                check_circle(worker)
+                return await slot.wait()
+            finally:
+                worker.waits_for = None
         except BaseException:
             slot.cancel()
             raise
-        return await slot.wait()
 
     async def submit(self, message: Message[R], *, deadline: float = inf) -> ReplySlot[R]:
         """Send, wait for room only, and get the slot that the answer will go into.
@@ -110,17 +129,80 @@ class Ref:
             deadline: on Trio's clock.
 
         Raises:
-            ActorStopped: the actor takes no messages any more.
-            UnhandledMessage: it has no handler for this type.
+            MailboxFull, ActorStopped, Deadlock, UnhandledMessage: as for `tell`.
         """
         slot: ReplySlot[R] = ReplySlot(deadline)
+        slot.asked = (message, self._cell)
+        slot.cause = current_slot.get()
         if deadline < inf:
             slot.watch(self._cell.deadlines, deadline)
-        await self._cell.put((message, cast("ReplySlot[object]", slot)))
+        await self.deliver(message, cast("ReplySlot[object]", slot))
         return slot
 
+    @asynccontextmanager
+    async def stream(
+        self, message: StreamOf[T], *, buffer: int = 16, timeout: float = inf
+    ) -> AsyncGenerator[Items[T]]:
+        """Ask for a stream of items; leaving the block cancels what is left of it.
 
-def _inherited(due: float) -> float:
-    """`due`, or the deadline of the message that this task works for if that is earlier."""
-    slot = current_slot.get()
-    return due if slot is None or slot.done else min(due, slot.deadline)
+            async with ref.stream(Tail("log")) as lines:
+                async for line in lines:
+                    ...
+
+        Args:
+            message: what to ask.
+            buffer: items that may wait for the consumer; then the handler waits.
+            timeout: seconds for all of it.
+
+        Raises:
+            MailboxFull, ActorStopped, Deadlock, UnhandledMessage: as for `tell`. What else an
+                ask may raise, iterating raises.
+        """
+        sending, receiving = trio.open_memory_channel[T](buffer)
+        slot: ReplySlot[None] = ReplySlot()
+        slot.sink = cast("Sink[object]", Sink(sending))
+        slot.on_settled(lambda _: sending.close())
+        try:
+            due = self._prepare(message, slot, trio.current_time() + timeout)
+            with trio.CancelScope(deadline=due):
+                await self.deliver(message, cast("ReplySlot[object]", slot))
+            yield Items(receiving, slot)
+        finally:
+            slot.cancel()
+            receiving.close()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the actor has ended for good, or rests."""
+        await self._cell.states.wait_value(State.STOPPED)
+
+    async def deliver(self, message: Message[object], slot: ReplySlot[object] | None) -> None:
+        """The runtime's: send a message with the slot it has; always a checkpoint."""
+        if self._cell.try_put(message, slot):
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._wait_for_room(message, slot)
+
+    async def _wait_for_room(
+        self, message: Message[object], slot: ReplySlot[object] | None
+    ) -> None:
+        worker = waiting_worker()
+        if worker is None:
+            await self._cell.put(message, slot)
+            return
+        worker.waits_for = self._cell
+        try:
+            check_circle(worker)
+            await self._cell.put(message, slot)
+        finally:
+            worker.waits_for = None
+
+    def _prepare(self, message: Message[object], slot: ReplySlot[R], due: float) -> float:
+        """Give a slot its deadline and its cause; returns when the runtime lets it expire."""
+        cause = slot.cause = current_slot.get()
+        slot.asked = (message, self._cell)
+        if cause is not None and cause.deadline < due and cause.settlement is None:
+            due = cause.deadline
+        slot.deadline = min(due, trio.current_effective_deadline())
+        if slot.deadline == due < inf:
+            slot.watch(self._cell.deadlines, due)
+        return due

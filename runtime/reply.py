@@ -4,18 +4,26 @@ import enum
 from collections.abc import Callable
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast, final
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast, final
 
 import trio
 
 from .deadlines import Deadlines
-from .errors import ActorStopped, AskFailed, AskTimedOut, Verdict
+from .errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull, Verdict
 from .message import Message
 
 if TYPE_CHECKING:
+    from .cell import Cell
+    from .incarnation import Incarnation
     from .ref import Ref
+    from .stream import Sink
+    from .worker import Worker
 
-__all__ = ["Holder", "ReplySlot", "Settlement", "current_slot"]
+    # Whoever has the message just now: the place where it queues, the life that holds it, or the
+    # worker that handles it. Each has `path`, and `released`, which it is told at the end.
+    Holder: TypeAlias = Cell | Incarnation | Worker
+
+__all__ = ["ReplySlot", "Settlement", "current_slot"]
 
 R = TypeVar("R")
 
@@ -27,19 +35,6 @@ class Settlement(enum.Enum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-
-
-class Holder(Protocol):
-    """The actor's place that has the message just now, and owes the answer."""
-
-    @property
-    def path(self) -> str:
-        """Where in the tree it stands."""
-        ...
-
-    def released(self, slot: "ReplySlot[object]") -> None:
-        """The slot was filled, or has gone on to another actor."""
-        ...
 
 
 @final
@@ -56,16 +51,23 @@ class ReplySlot(Generic[R]):
         value: the answer, once replied.
         error: why there is none, once failed or expired.
         started: whether work that cannot be undone has begun for it; see `start`.
+        asked: what was asked, and of whom; for logs.
+        cause: the slot of the message for which it was asked, if any.
+        sink: where the items go, if the answer is a stream.
+        holder: who has the message just now.
     """
 
     __slots__ = (
         "_callbacks",
         "_deadlines",
-        "_holder",
         "_task",
+        "asked",
+        "cause",
         "deadline",
         "error",
+        "holder",
         "settlement",
+        "sink",
         "started",
         "value",
     )
@@ -74,16 +76,19 @@ class ReplySlot(Generic[R]):
         self._task: trio.lowlevel.Task | None = None  # the asker, while it sleeps in `wait`
         self._callbacks: list[Callable[[ReplySlot[R]], None]] | None = None
         self._deadlines: Deadlines | None = None
-        self._holder: Holder | None = None
+        self.holder: Holder | None = None
         self.deadline = deadline
         self.settlement: Settlement | None = None
         self.value: R | None = None
         self.error: Exception | None = None
         self.started = False
+        self.asked: tuple[Message[object], Cell] | None = None
+        self.cause: ReplySlot[object] | None = None
+        self.sink: Sink[object] | None = None
 
     def __repr__(self) -> str:
         state = self.settlement.value if self.settlement else "open"
-        where = f" at {self._holder.path}" if self._holder else ""
+        where = f" at {self.holder.path}" if self.holder else ""
         return f"<ReplySlot {state}{where}>"
 
     @property
@@ -131,26 +136,26 @@ class ReplySlot(Generic[R]):
     def expire(self) -> None:
         """The deadline has passed: like `cancel`, and the asker gets `AskTimedOut`."""
         if self.settlement is None:
-            path = self._holder.path if self._holder else "the actor"
+            path = self.holder.path if self.holder else "the actor"
             self.error = AskTimedOut(path, self.verdict)
             self._settle(Settlement.EXPIRED)
 
     async def forward(self, to: "Ref", message: Message[R]) -> None:
         """Hand the work on: the answer will go straight to whoever asked.
 
-        Waits while the mailbox of `to` is full, which is the backpressure. If `to` is stopped, the
-        slot fails; forwarding a filled slot does nothing but checkpoint.
+        Waits while the mailbox of `to` is full, which is the backpressure. If `to` is stopped, or
+        refuses or drops the message, the slot fails; forwarding a filled slot does nothing but
+        checkpoint.
         """
         if self.settlement is not None:
             await trio.lowlevel.checkpoint()
             return
-        cell = to._cell  # noqa: SLF001  # the runtime's own
         try:
-            await cell.put((message, cast("ReplySlot[object]", self)))
-        except ActorStopped as error:
+            await to.deliver(message, cast("ReplySlot[object]", self))
+        except (ActorStopped, MailboxFull, Deadlock) as error:
             self.fail(error)
         except BaseException:
-            self.fail(ActorStopped(cell.path))  # it is in nobody's hands
+            self.fail(ActorStopped(to.path))  # it is in nobody's hands
             raise
 
     def on_settled(self, callback: Callable[["ReplySlot[R]"], None]) -> None:
@@ -184,16 +189,27 @@ class ReplySlot(Generic[R]):
             self.error = AskFailed("the actor", self.verdict, "gave the message up")
         raise self.error
 
-    def hold(self, holder: Holder | None) -> None:
+    def chain(self) -> tuple[str, ...]:
+        """What was asked, and before it what that was asked for, the first cause first."""
+        links: list[str] = []
+        slot: ReplySlot[object] | None = cast("ReplySlot[object]", self)
+        while slot is not None:
+            if slot.asked is not None:
+                message, cell = slot.asked
+                links.append(f"{type(message).__name__} at {cell.path}")
+            slot = slot.cause
+        return tuple(reversed(links))
+
+    def hold(self, holder: "Holder | None") -> None:
         """The runtime's: `holder` has the message from now on."""
-        before = self._holder
-        self._holder = holder
+        before = self.holder
+        self.holder = holder
         if before is not None and before is not holder:
             before.released(cast("ReplySlot[object]", self))
 
-    def is_held_by(self, holder: Holder) -> bool:
+    def is_held_by(self, holder: "Holder") -> bool:
         """The runtime's: whether `holder` has the message."""
-        return self._holder is holder
+        return self.holder is holder
 
     def watch(self, deadlines: Deadlines, when: float) -> None:
         """The runtime's: expire at `when`."""
@@ -204,9 +220,9 @@ class ReplySlot(Generic[R]):
         self.settlement = settlement
         if self._deadlines is not None and settlement is not Settlement.EXPIRED:
             self._deadlines.settled()
-        holder = self._holder
+        holder = self.holder
         if holder is not None:
-            self._holder = None
+            self.holder = None
             holder.released(cast("ReplySlot[object]", self))
         task = self._task
         if task is not None:

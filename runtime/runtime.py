@@ -1,19 +1,23 @@
 """Where a tree of actors lives: a nursery that its user can see (R1)."""
 
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import final
 
 import trio
 
-from .actor import Actor
-from .cell import Spec
-from .deadlines import Deadlines
+from .dump import dump, open_runtimes
+from .instruments import Instrument
 from .nursery import open_collapsing_nursery
 from .ref import Ref
 from .restarts import RestartPolicy
-from .snapshot import RuntimeSnapshot
+from .shared import Shared
+from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
+from .signals import watch_signals
+from .snapshot import RuntimeSnapshot, State
+from .strategy import Strategy
 from .supervisor import Supervisor
 
 __all__ = ["Runtime", "open_runtime"]
@@ -21,66 +25,57 @@ __all__ = ["Runtime", "open_runtime"]
 
 @final
 class Runtime:
-    """The handle of a running tree; `open_runtime` makes it."""
+    """The handle of a running tree; `open_runtime` makes it.
 
-    def __init__(self, name: str, supervisor: Supervisor) -> None:
-        self.name = name
-        self._supervisor = supervisor
+    Attributes:
+        name: the first part of every path.
+        root: the supervisor that everything is below; `spawn` and `supervise` are its.
+        drain_s: seconds for the drain at the end.
+        shutdown_report: what became of everything, once the block was left by its end.
+    """
+
+    def __init__(self, root: Supervisor, drain_s: float) -> None:
+        self.name = root.name
+        self.root = root
+        self.spawn = root.spawn
+        self.supervise = root.supervise
+        self.shutdown_report: ShutdownReport | None = None
+        self.drain_s = drain_s
 
     def __repr__(self) -> str:
-        return f"<Runtime {self.name}, {len(self._supervisor.snapshot())} actors>"
-
-    async def spawn(
-        self,
-        name: str,
-        factory: Callable[[], Actor],
-        *,
-        capacity: int = 64,
-        concurrency: int = 1,
-        max_held: int | None = None,
-    ) -> Ref:
-        """Start an actor under the runtime's supervisor; returns when it has started.
-
-        Args:
-            name: unique in this runtime; no "/".
-            factory: makes one incarnation; use `functools.partial` for arguments.
-            capacity: messages that may wait; whoever sends to a full mailbox waits (R5).
-            concurrency: handlers that may run at a time.
-            max_held: messages that an actor with `defers` handlers may put off answering; while it
-                holds so many it takes no more from its mailbox. None for no bound.
-
-        Raises:
-            NameTaken: there is an actor of this name.
-            ValueError: an argument is out of its range; the message names it.
-            Exception: whatever the factory or the `started` hook raised; nothing is left then.
-        """
-        return await self._supervisor.start(Spec(name, factory, capacity, concurrency, max_held))
+        return f"<Runtime {self.name}, {len(self.snapshot().actors)} actors>"
 
     async def stop(self, ref: Ref) -> None:
-        """Stop one actor: no more intake, what is in its mailbox is done, what it holds is filled.
+        """Stop an actor: no more intake, what is in its mailbox is done, what it holds is filled.
 
-        Waits for as long as that takes; put a deadline around it, and `RuntimeSnapshot` tells
-        what it is doing. Harmless if it is stopped.
+        It has its `stop_s` for that. Its place is given up, and its name is free. Harmless if it
+        is stopped.
         """
-        await self._supervisor.drain(ref)
+        stop_and_forget = ref._cell.stop_and_forget  # noqa: SLF001  # the runtime's own
+        if stop_and_forget is not None:
+            await stop_and_forget()
 
     def snapshot(self) -> RuntimeSnapshot:
         """The whole tree at this moment, in one step (R12)."""
-        return RuntimeSnapshot(
-            name=self.name,
-            at=trio.current_time(),
-            restarts_left=self._supervisor.restarts_left(),
-            actors=self._supervisor.snapshot(),
-        )
+        now = trio.current_time()
+        return RuntimeSnapshot(at=now, root=self.root.snapshot(now))
+
+    def shutdown_plan(self) -> ShutdownPlan:
+        """What leaving the block would do now, to be printed beforehand (R11)."""
+        return plan_shutdown(self.snapshot().root, self.drain_s)
 
 
 @asynccontextmanager
 async def open_runtime(
     name: str = "callsheet",
     *,
+    strategy: Strategy = "one_for_one",
     restarts: RestartPolicy | None = None,
     drain_s: float = 10.0,
     seed: str | None = None,
+    instruments: Sequence[Instrument] = (),
+    stop_on_signals: bool = False,
+    dump_on_signal: bool = False,
 ) -> AsyncGenerator[Runtime]:
     """Open a place for actors; nothing in it outlives the block (R1).
 
@@ -89,22 +84,54 @@ async def open_runtime(
 
     Args:
         name: the first part of every actor's path.
-        restarts: how often a crashed actor is started again; by default five times in 30 seconds.
+        strategy: whom the root restarts with a child that has crashed.
+        restarts: how often; by default five times in 30 seconds.
         drain_s: seconds for the drain at the end.
         seed: what all randomness in here is drawn from (R13); by default a fresh one.
+        instruments: are told of everything that happens.
+        stop_on_signals: SIGINT and SIGTERM cancel the block and drain; a second one stops at once.
+        dump_on_signal: SIGUSR1 prints the tree to stderr; see `dump`.
 
     Raises:
-        RestartIntensityExceeded: an actor crashed more often than `restarts` allows; its
-            `__cause__` is the last crash.
+        ValueError: an argument makes no sense; the message names it.
+        RestartIntensityExceeded: children of the root crashed more often than `restarts` allows.
     """
-    policy = RestartPolicy() if restarts is None else restarts
-    deadlines = Deadlines()
-    async with open_collapsing_nursery() as nursery:
-        supervisor = Supervisor(
-            name, nursery, deadlines, policy, secrets.token_hex(8) if seed is None else seed
-        )
-        nursery.start_soon(deadlines.run)
-        yield Runtime(name, supervisor)
-        with trio.move_on_after(drain_s):
-            await supervisor.drain_all()
-        nursery.cancel_scope.cancel()
+    shared = Shared(secrets.token_hex(8) if seed is None else seed, tuple(instruments))
+    root = Supervisor(name, "", shared, strategy=strategy, restarts=restarts)
+    runtime = Runtime(root, drain_s)
+    open_runtimes().append(runtime)
+    try:
+        async with open_collapsing_nursery() as nursery:
+            nursery.start_soon(shared.deadlines.run)
+            body, drain = trio.CancelScope(), trio.CancelScope()
+            stop = (body, drain) if stop_on_signals else ()
+            show = partial(dump, runtime) if dump_on_signal else None
+            if stop or show:
+                await nursery.start(watch_signals, stop, show)
+            await nursery.start(_live, root)
+            with body:
+                yield runtime
+            await _shut_down(runtime, root, drain)
+            nursery.cancel_scope.cancel()
+    finally:
+        open_runtimes().remove(runtime)
+
+
+async def _shut_down(runtime: Runtime, root: Supervisor, drain: trio.CancelScope) -> None:
+    before = runtime.snapshot()
+    drain.deadline = before.at + runtime.drain_s
+    with drain:
+        root.drain()
+        await root.states.wait_value(State.STOPPED)
+    root.end_now()
+    with trio.CancelScope(shield=True):
+        await root.states.wait_value(State.STOPPED)
+    after = runtime.snapshot()
+    runtime.shutdown_report = ShutdownReport.of(before.root, after.root, after.at - before.at)
+
+
+async def _live(root: Supervisor, task_status: trio.TaskStatus[None]) -> None:
+    try:
+        await root.incarnate(task_status.started)
+    finally:
+        root.close()

@@ -1,17 +1,27 @@
 """The tree at one moment, as frozen values (R12)."""
 
 import enum
+from collections.abc import Iterator
 
 import attrs
 
 from .mailbox import MailboxStatistics
 from .reply import Settlement
+from .strategy import Strategy
 
-__all__ = ["ActorSnapshot", "CellState", "Doing", "RuntimeSnapshot", "Tally"]
+__all__ = [
+    "ActorSnapshot",
+    "Doing",
+    "RuntimeSnapshot",
+    "Snapshot",
+    "State",
+    "SupervisorSnapshot",
+    "Tally",
+]
 
 
-class CellState(enum.Enum):
-    """What an actor's place is in."""
+class State(enum.Enum):
+    """What a place in the tree is in."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -22,19 +32,44 @@ class CellState(enum.Enum):
 
 @attrs.define
 class Tally:
-    """How the messages of one actor ended (R9).
+    """How the messages of one actor have ended (R9).
 
-    Those its mailbox accepted and those that bypassed it are the sum of the others, without the
-    late ones, and of what is pending.
+    Those that were accepted and those that bypassed the mailbox are the sum of the others, but for
+    `late`, and of what is pending.
+
+    Attributes:
+        accepted: taken into the mailbox.
+        bypassed: never in the mailbox: urgent ones, those of timers, those dropped at the door.
+        handled: the handler came to its end.
+        failed: it raised a declared error, or crashed.
+        cancelled: the asker was cancelled, or the actor was stopped with it in hand.
+        expired: the deadline passed.
+        dropped: for want of room (R5).
+        dead_lettered: left over when the actor was stopped.
+        late: answers that nobody waited for any more; these were handled, too.
     """
 
-    bypassed: int = 0  # urgent messages and those of timers, which never are in the mailbox
+    accepted: int = 0
+    bypassed: int = 0
     handled: int = 0
-    failed: int = 0  # a declared error, or a crash
+    failed: int = 0
     cancelled: int = 0
     expired: int = 0
-    dead_lettered: int = 0  # left in the mailbox when the actor stopped
-    late: int = 0  # answers nobody waited for any more; these were handled, too
+    dropped: int = 0
+    dead_lettered: int = 0
+    late: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Messages that have come to an end."""
+        return (
+            self.handled
+            + self.failed
+            + self.cancelled
+            + self.expired
+            + self.dropped
+            + self.dead_lettered
+        )
 
     def given_up(self, settlement: Settlement | None) -> None:
         """Count one that was skipped or interrupted because its slot was given up."""
@@ -69,18 +104,20 @@ class ActorSnapshot:
         oldest_s: for how many seconds the oldest message has waited; None if none waits.
         doing: what its handlers have in hand.
         held: messages it has put off answering.
-        urgent: urgent messages and timers that wait.
+        urgent: messages that wait before the mailbox: urgent ones, timers, redelivered ones.
+        stop_s: seconds it may take to end when it is stopped.
         tally: how the messages it took in have ended so far (R9).
     """
 
     path: str
-    state: CellState
+    state: State
     incarnation: int
     mailbox: MailboxStatistics
     oldest_s: float | None
     doing: tuple[Doing, ...]
     held: int
     urgent: int
+    stop_s: float
     tally: Tally
 
     @property
@@ -91,9 +128,31 @@ class ActorSnapshot:
     @property
     def is_conserved(self) -> bool:
         """Whether R9's sum holds: nothing that came in was lost or counted twice."""
-        tally = self.tally
-        ended = tally.handled + tally.failed + tally.cancelled + tally.expired + tally.dead_lettered
-        return self.mailbox.accepted + tally.bypassed == ended + self.pending
+        return self.tally.accepted + self.tally.bypassed == self.tally.ended + self.pending
+
+
+@attrs.frozen
+class SupervisorSnapshot:
+    """One supervisor at one moment, with all below it.
+
+    Args:
+        path: where it stands in the tree.
+        state: what its place is in.
+        incarnation: how often it has been started.
+        strategy: whom it restarts with a child that has crashed.
+        restarts_left: crashes it would still answer with a restart.
+        children: in start order.
+    """
+
+    path: str
+    state: State
+    incarnation: int
+    strategy: Strategy
+    restarts_left: int
+    children: tuple["Snapshot", ...]
+
+
+Snapshot = ActorSnapshot | SupervisorSnapshot
 
 
 @attrs.frozen
@@ -101,16 +160,21 @@ class RuntimeSnapshot:
     """A runtime at one moment.
 
     Args:
-        name: the runtime's.
         at: when, in seconds on Trio's clock.
-        restarts_left: crashes its supervisor would still answer with a restart.
-        actors: in start order.
+        root: the supervisor that everything is below.
     """
 
-    name: str
     at: float
-    restarts_left: int
-    actors: tuple[ActorSnapshot, ...]
+    root: SupervisorSnapshot
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        """Every node, each before those below it."""
+        nodes: list[Snapshot] = [self.root]
+        while nodes:
+            node = nodes.pop(0)
+            yield node
+            if isinstance(node, SupervisorSnapshot):
+                nodes[:0] = node.children
 
     def __getitem__(self, path: str) -> ActorSnapshot:
         """The actor at `path`.
@@ -122,3 +186,13 @@ class RuntimeSnapshot:
             if actor.path == path:
                 return actor
         raise KeyError(path)
+
+    @property
+    def actors(self) -> tuple[ActorSnapshot, ...]:
+        """Every actor, in start order."""
+        return tuple(node for node in self if isinstance(node, ActorSnapshot))
+
+    @property
+    def restarts_left(self) -> int:
+        """Crashes that the root would still answer with a restart."""
+        return self.root.restarts_left

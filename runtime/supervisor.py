@@ -1,133 +1,308 @@
-"""Keeps actors alive: restarts each by itself when it crashes (one_for_one), up to an intensity."""
+"""A node of the tree that keeps its children alive: actors, and supervisors of their own (R7).
 
-import traceback
-from random import Random
+A child that crashes costs what it had in its hands, nothing else: its mailbox and every ref outlive
+it (R2). Crashes beyond the restart intensity make the supervisor stop its children, the last
+started first, and raise: to the supervisor above, for which that is the crash of a child, or out
+of `open_runtime`.
+"""
 
-import structlog
-import trio
+from collections.abc import Callable
+from math import inf
+from typing import final
 
+from trio_util import AsyncValue
+
+from .actor import Actor
 from .cell import Cell, Spec
-from .deadlines import Deadlines
-from .errors import NameTaken, RestartIntensityExceeded
+from .children import Child, Children
+from .errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
+from .instruments import ActorEvent
+from .lost import Lost
+from .mailbox import Overflow, Rank
+from .node import Node
 from .ref import Ref
-from .restarts import Backoff, RestartPolicy, RestartWindow
-from .snapshot import ActorSnapshot, CellState
+from .restarts import RestartPolicy
+from .shared import Shared
+from .snapshot import State, SupervisorSnapshot
+from .strategy import RESTARTS, STRATEGIES, Restart, Strategy
 
 __all__ = ["Supervisor"]
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
 
-
+@final
 class Supervisor:
-    """Starts actors in order, restarts them when they crash, stops them in reverse order.
+    """Starts its children in order, restarts them, and stops them in reverse order.
 
-    A crash costs what the actor had in its hands, nothing else: the mailbox and every ref outlive
-    it (R2). More crashes within the window than `policy` allows are raised in `nursery`, from
-    where they come out of `open_runtime`.
+    `Runtime.supervise` and `Supervisor.supervise` make one.
     """
 
     def __init__(
         self,
-        path: str,
-        nursery: trio.Nursery,
-        deadlines: Deadlines,
-        policy: RestartPolicy,
-        seed: str,
+        name: str,
+        parent: str,
+        shared: Shared,
+        *,
+        strategy: Strategy = "one_for_one",
+        restarts: RestartPolicy | None = None,
+        restart: Restart = "permanent",
+        stop_s: float = inf,
     ) -> None:
-        self.path = path
-        self._nursery = nursery
-        self._deadlines = deadlines
-        self._policy = policy
-        self._seed = seed
-        self._window = RestartWindow(policy)
-        self._cells: dict[str, Cell] = {}  # in start order
+        _check(name, strategy, restart, stop_s)
+        self.name = name
+        self.path = f"{parent}/{name}" if parent else name
+        self.restart: Restart = restart
+        self.stop_s = stop_s
+        self.incarnation = 0
+        self.states = AsyncValue(State.STARTING)
+        self.lost: tuple[Lost, ...] = ()
+        self._shared = shared
+        self._children = Children(self.path, shared, strategy, restarts or RestartPolicy())
+        self._is_draining = False
 
-    async def start(self, spec: Spec) -> Ref:
-        """Start one more actor; returns when it has started.
+    def __repr__(self) -> str:
+        return (
+            f"<Supervisor {self.path} {self.states.value.value}, "
+            f"{len(self._children.by_name)} children>"
+        )
+
+    # ---------------------------------------------------------------- for its user
+
+    async def spawn(
+        self,
+        name: str,
+        factory: Callable[[], Actor],
+        *,
+        capacity: int = 64,
+        overflow: Overflow = "block",
+        rank: Rank | None = None,
+        concurrency: int = 1,
+        max_held: int | None = None,
+        restart: Restart = "permanent",
+        stop_s: float = inf,
+        redeliver: int = 0,
+    ) -> Ref:
+        """Start an actor as the last child; returns when it has started.
+
+        Args:
+            name: unique among the children; no "/".
+            factory: makes one incarnation; use `functools.partial` for arguments.
+            capacity: messages that may wait in the mailbox.
+            overflow: what happens to one more (R5).
+            rank: priorities; of a message, the smaller, the sooner. None: first in, first out.
+            concurrency: handlers that may run at a time.
+            max_held: messages that an actor with `defers` handlers may put off answering; while it
+                holds so many it takes no more from its mailbox. None for no bound.
+            restart: "permanent": restarted however it ends; "transient": only after a crash;
+                "temporary": never, and forgotten when it has ended.
+            stop_s: seconds it may take to end when it is stopped; then it is cancelled. 0 cancels
+                at once, infinity waits.
+            redeliver: how often a message that was in hand at a crash is delivered again (R8).
 
         Raises:
-            NameTaken: there is one of this name.
-            Exception: whatever its factory or its `started` hook raised; it is not there then.
+            AlreadyRunning: there is a child of this name.
+            AlreadyPresent: there is, and it rests; `restart_child` starts it.
+            ValueError: an argument is out of its range; the message names it.
+            Exception: whatever the factory or the `started` hook raised; nothing is left then.
         """
-        if spec.name in self._cells:
-            raise NameTaken(f"{self.path} has an actor {spec.name!r} already")
-        cell = Cell(spec, self.path, self._deadlines, self._seed)
-        self._cells[spec.name] = cell
-        await self._nursery.start(self._keep, cell)
+        spec = Spec(
+            name=name,
+            factory=factory,
+            capacity=capacity,
+            overflow=overflow,
+            rank=rank,
+            concurrency=concurrency,
+            max_held=max_held,
+            restart=restart,
+            stop_s=stop_s,
+            redeliver=redeliver,
+        )
+        cell = Cell(spec, self.path, self._shared)
+        cell.stop_and_forget = lambda: self._stop_and_forget(name)
+        await self._add(cell)
         return cell.ref
 
-    async def _keep(self, cell: Cell, task_status: trio.TaskStatus[None]) -> None:
-        began = trio.current_time()
-        is_up = False
+    async def supervise(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = "one_for_one",
+        restarts: RestartPolicy | None = None,
+        restart: Restart = "permanent",
+        stop_s: float = inf,
+    ) -> "Supervisor":
+        """Start a supervisor as the last child.
 
-        def started() -> None:
-            nonlocal began, is_up
-            began = trio.current_time()
-            if not is_up:
-                is_up = True
-                task_status.started()
+        Args:
+            name: unique among the children; no "/".
+            strategy: whom it restarts with a child that has crashed: that one ("one_for_one"), all
+                ("one_for_all"), or it and those started after it ("rest_for_one").
+            restarts: how often; by default five times in 30 seconds.
+            restart: as for `spawn`.
+            stop_s: as for `spawn`, for all its children together.
 
-        random = Random(f"{self._seed}/{cell.path}/backoff")  # noqa: S311  # R13: seeded
-        backoff = Backoff(self._policy, random)
-        try:
-            with cell.stop_scope:
-                while True:
-                    try:
-                        return await cell.incarnate(started)
-                    except Exception as error:
-                        if not is_up:
-                            raise
-                        pause = self._pause(cell, error, backoff, trio.current_time() - began)
-                    cell.states.value = CellState.RESTARTING
-                    await trio.sleep(pause)
-        finally:
-            cell.close()
-            del self._cells[cell.spec.name]
-
-    def _pause(self, cell: Cell, error: Exception, backoff: Backoff, lived_s: float) -> float:
-        """Seconds until the restart; raises if there will be none."""
-        allowed = self._window.allows(trio.current_time())
-        pause = backoff.after(lived_s)
-        _log.error(
-            "actor_crashed",
-            actor=cell.path,
-            incarnation=cell.incarnation,
-            lived_s=round(lived_s, 3),
-            decision="restart" if allowed else "fail upward",
-            restart_in_s=round(pause, 3) if allowed else None,
-            error=error,
-            # As text: renderers that show the locals of each frame would show secrets, too (L8).
-            exception="".join(traceback.format_exception(error)),
+        Raises:
+            AlreadyRunning: there is a child of this name.
+            AlreadyPresent: there is, and it rests.
+            ValueError: an argument makes no sense; the message names it.
+        """
+        child = Supervisor(
+            name,
+            self.path,
+            self._shared,
+            strategy=strategy,
+            restarts=restarts,
+            restart=restart,
+            stop_s=stop_s,
         )
-        if not allowed:
-            policy = self._policy
-            raise RestartIntensityExceeded(
-                f"{cell.path} crashed with {type(error).__name__}: {error}; {self.path} allows "
-                f"{policy.max_restarts} restarts in {policy.period_s:g} s"
-            ) from error
-        return pause
+        await self._add(child)
+        return child
 
-    async def drain(self, ref: Ref) -> None:
-        """Stop one actor after it has done what is in its mailbox. Harmless if it is stopped."""
-        cell = ref._cell  # noqa: SLF001  # the runtime's own
-        cell.drain()
-        await cell.states.wait_value(CellState.STOPPED)
+    async def stop_child(self, name: str) -> None:
+        """Drain a child, within its `stop_s`, and let it rest until `restart_child`.
 
-    async def drain_all(self) -> None:
-        """Drain every actor, the last started first, so that work flows on to those it needs."""
-        while self._cells:
-            await self.drain(next(reversed(self._cells.values())).ref)
+        Raises:
+            ChildNotFound: there is none of this name.
+        """
+        child = self._find(name)
+        await self._children.stop(child, drain=True)
+        child.node.close()
+        if child.node.restart == "temporary":
+            self._children.forget(child)
 
-    def stop_all(self) -> None:
-        """Cancel every actor now."""
-        for cell in self._cells.values():
-            cell.stop_scope.cancel()
+    async def restart_child(self, name: str) -> None:
+        """Start a child that rests; the refs to it are good again.
 
-    def restarts_left(self) -> int:
-        """Crashes that may follow before one fails upward."""
-        return self._window.left(trio.current_time())
+        Raises:
+            ChildNotFound: there is none of this name.
+            AlreadyRunning: it runs.
+            ChildRestarting: it is between two lives.
+            Exception: it could not start; it rests on.
+        """
+        child = self._resting(name)
+        child.node.open()
+        try:
+            await self._children.start(child)
+        except BaseException:
+            child.node.close()
+            raise
 
-    def snapshot(self) -> tuple[ActorSnapshot, ...]:
-        """Every actor, in start order."""
-        now = trio.current_time()
-        return tuple(cell.snapshot(now) for cell in self._cells.values())
+    def remove_child(self, name: str) -> None:
+        """Forget a child that rests.
+
+        Raises:
+            ChildNotFound: there is none of this name.
+            AlreadyRunning: it runs.
+            ChildRestarting: it is between two lives.
+        """
+        self._children.forget(self._resting(name))
+
+    # ---------------------------------------------------------------- as a node
+
+    async def incarnate(self, started: Callable[[], None]) -> None:
+        """Keep the children alive until told to end.
+
+        Raises:
+            RestartIntensityExceeded: they crashed too often.
+            Exception: one of them could not start.
+        """
+        self.incarnation += 1
+
+        def all_started() -> None:
+            self.states.value = State.DRAINING if self._is_draining else State.RUNNING
+            for instrument in self._shared.instruments:
+                instrument.actor_started(ActorEvent(self.path, self.incarnation))
+            started()
+
+        await self._children.live(all_started)
+
+    def open(self) -> None:
+        """See `Node`."""
+        self._is_draining = False
+        self.states.value = State.STARTING
+        for child in self._children.by_name.values():
+            child.node.open()
+
+    def drain(self) -> None:
+        """See `Node`."""
+        self._is_draining = True
+        self.states.value = State.DRAINING
+        self._children.end("drain")
+
+    def halt(self) -> None:
+        """See `Node`."""
+        self._children.end("halt")
+
+    def end_now(self) -> None:
+        """Cancel all below it."""
+        self._children.end_now()
+
+    def close(self) -> None:
+        """See `Node`."""
+        for child in reversed(self._children.by_name.values()):
+            child.node.close()
+        self.states.value = State.STOPPED
+
+    def snapshot(self, now: float) -> SupervisorSnapshot:
+        """See `Node`."""
+        children = self._children
+        return SupervisorSnapshot(
+            path=self.path,
+            state=self.states.value,
+            incarnation=self.incarnation,
+            strategy=children.strategy,
+            restarts_left=children.restarts_left(now),
+            children=tuple(child.node.snapshot(now) for child in children.by_name.values()),
+        )
+
+    # ---------------------------------------------------------------- children
+
+    async def _add(self, node: Node) -> None:
+        present = self._children.by_name.get(node.name)
+        if present is not None:
+            if present.node.states.value is State.STOPPED:
+                raise AlreadyPresent(
+                    f"{self.path} has a child {node.name!r}, which is stopped; restart_child "
+                    "starts it again"
+                )
+            raise AlreadyRunning(f"{self.path} has a child {node.name!r}, which runs")
+        child = self._children.new(node)
+        for instrument in self._shared.instruments:
+            instrument.actor_spawned(ActorEvent(node.path, 0))
+        try:
+            await self._children.start(child)
+        except BaseException:
+            self._children.forget(child)
+            raise
+
+    def _find(self, name: str) -> Child:
+        child = self._children.by_name.get(name)
+        if child is None:
+            known = ", ".join(self._children.by_name) or "nobody"
+            raise ChildNotFound(f"{self.path} has no child {name!r}; it has {known}")
+        return child
+
+    def _resting(self, name: str) -> Child:
+        child = self._find(name)
+        if child.is_restarting:
+            raise ChildRestarting(f"{child.node.path} is between two lives; wait, or stop it")
+        if child.scope is not None:
+            raise AlreadyRunning(f"{child.node.path} runs; stop_child stops it")
+        return child
+
+    async def _stop_and_forget(self, name: str) -> None:
+        child = self._children.by_name.get(name)
+        if child is not None:
+            await self._children.stop(child, drain=True)
+            self._children.forget(child)
+
+
+def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:
+    """Refuse settings that make no sense, by the field's name."""
+    if not name or "/" in name:
+        raise ValueError(f"name must be a text without '/' that is not empty, not {name!r}")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+    if restart not in RESTARTS:
+        raise ValueError(f"restart must be one of {', '.join(RESTARTS)}, not {restart!r}")
+    if not stop_s >= 0:
+        raise ValueError(f"stop_s must be at least 0 seconds, not {stop_s}")

@@ -1,6 +1,5 @@
 """R14: what needs no await is tested without any: mailbox, restart window, back-off, deadlines."""
 
-from collections import deque
 from math import inf
 from random import Random
 
@@ -10,9 +9,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.runtime import Message, RestartPolicy
+from callsheet.runtime import Coalesce, Message, ReplySlot, RestartPolicy
 from callsheet.runtime.deadlines import Deadlines
-from callsheet.runtime.mailbox import Mailbox
+from callsheet.runtime.mailbox import Fate, Mailbox
 from callsheet.runtime.restarts import Backoff, RestartWindow
 
 
@@ -21,44 +20,98 @@ class Number(Message[None]):
     value: int
 
 
-@given(capacity=st.integers(1, 8), steps=st.lists(st.booleans(), max_size=200))
-def test_a_mailbox_is_a_bounded_queue(capacity, steps):
-    async def main():
-        mailbox = Mailbox(capacity)
-        model: deque[tuple[int, float]] = deque()
-        for number, is_put in enumerate(steps):
-            if is_put:
-                try:
-                    mailbox.put_nowait((Number(number), None), now=float(number))
-                    model.append((number, float(number)))
-                except trio.WouldBlock:
-                    assert len(model) == capacity
-            else:
-                envelope = mailbox.take_nowait()
-                expected = model.popleft()[0] if model else None
-                assert (envelope and envelope[0].value) == expected
-            statistics = mailbox.statistics()
-            assert statistics.depth == len(mailbox) == len(model)
-            assert statistics.oldest_at == (model[0][1] if model else None)
-        mailbox.close()
-        with pytest.raises(trio.ClosedResourceError):
-            mailbox.put_nowait((Number(0), None), now=0.0)
-        left = []
-        while (envelope := mailbox.take_nowait()) is not None:
-            left.append(envelope[0].value)
-        assert left == [number for number, _ in model], "closing loses nothing (R2)"
+def envelope(value: int, now: float = 0.0):
+    return (Number(value), None, now)
 
-    trio.run(main)
+
+OVERFLOWS = [
+    "block",
+    "reject",
+    "drop_newest",
+    "drop_oldest",
+    Coalesce(lambda message: message.value),
+]
+
+
+@given(
+    capacity=st.integers(1, 6),
+    overflow=st.sampled_from(OVERFLOWS),
+    ranked=st.booleans(),
+    steps=st.lists(st.none() | st.integers(0, 5), max_size=120),
+)
+def test_a_mailbox_does_what_a_plain_list_would_do(capacity, overflow, ranked, steps):
+    """None takes a message; a number offers one of that value, which is its key and its rank."""
+    ranked = ranked and not isinstance(overflow, Coalesce)
+    dropped: list[int] = []
+    mailbox = Mailbox(
+        capacity,
+        overflow,
+        (lambda message: message.value) if ranked else None,
+        lambda envelope: dropped.append(envelope[0].value),
+    )
+    model: list[tuple[int, int]] = []  # (value, order of arrival), in the order of arrival
+    dropped_by_model: list[int] = []
+    accepted = 0
+    for order, value in enumerate(steps):
+        if value is None:
+            taken = mailbox.take()
+            if not model:
+                assert taken is None
+                continue
+            first = min(model) if ranked else model[0]
+            model.remove(first)
+            assert taken[0].value == first[0]
+        else:
+            fate = mailbox.offer(envelope(value, float(order)))
+            same = [entry for entry in model if entry[0] == value]
+            if isinstance(overflow, Coalesce) and same:
+                model[model.index(same[0])] = (value, order)
+                dropped_by_model.append(value)
+                expected = Fate.TAKEN
+            elif len(model) < capacity:
+                model.append((value, order))
+                expected = Fate.TAKEN
+            elif overflow == "drop_oldest":
+                worst = max(entry[0] for entry in model)
+                oldest = next(e for e in model if not ranked or e[0] == worst)
+                model.remove(oldest)
+                dropped_by_model.append(oldest[0])
+                model.append((value, order))
+                expected = Fate.TAKEN
+            else:
+                expected = {"reject": Fate.REJECTED, "drop_newest": Fate.DROPPED}.get(
+                    overflow if isinstance(overflow, str) else "", Fate.FULL
+                )
+            assert fate is expected
+            accepted += fate is Fate.TAKEN
+        statistics = mailbox.statistics()
+        assert statistics.depth == len(mailbox) == len(model)
+        assert statistics.accepted == accepted
+        assert dropped == dropped_by_model
+        oldest_at = min((float(order) for _, order in model), default=None)
+        assert statistics.oldest_at == oldest_at
+    mailbox.close()
+    with pytest.raises(trio.ClosedResourceError):
+        mailbox.offer(envelope(0))
+    left = []
+    while (taken := mailbox.take()) is not None:
+        left.append(taken[0].value)
+    assert sorted(left) == sorted(value for value, _ in model), "closing loses nothing (R2)"
+
+
+def test_priorities_and_coalescing_do_not_go_together():
+    with pytest.raises(ValueError, match="rank"):
+        Mailbox(1, Coalesce(hash), lambda _: 0.0)
 
 
 async def test_senders_that_wait_are_counted_in_cancelled_out_and_told_of_the_close():
     mailbox = Mailbox(1)
-    mailbox.put_nowait((Number(0), None), now=0.0)
+    mailbox.offer(envelope(0))
     closed: list[int] = []
 
     async def sender(value: int) -> None:
         try:
-            await mailbox.put((Number(value), None))
+            await mailbox.put(envelope(value))
         except trio.ClosedResourceError:
             closed.append(value)
 
@@ -67,16 +120,30 @@ async def test_senders_that_wait_are_counted_in_cancelled_out_and_told_of_the_cl
             nursery.start_soon(sender, value)
             await trio.testing.wait_all_tasks_blocked()
         with trio.move_on_after(0):
-            await mailbox.put((Number(9), None))
+            await mailbox.put(envelope(9))
         assert mailbox.statistics().senders_waiting == 3
-        assert mailbox.take_nowait()[0].value == 0
+        assert mailbox.take()[0].value == 0
         assert mailbox.statistics().senders_waiting == 2
         assert len(mailbox) == 1, "the first waiting sender's message has moved in"
         mailbox.close()
     assert sorted(closed) == [2, 3]
-    assert mailbox.take_nowait()[0].value == 1
-    assert mailbox.take_nowait() is None
+    assert mailbox.take()[0].value == 1
+    assert mailbox.take() is None
     assert mailbox.statistics().accepted == 2
+
+
+@pytest.mark.parametrize("overflow", ["block", Coalesce(lambda message: message.value)])
+async def test_a_purge_frees_the_room_of_those_nobody_waits_for(overflow):
+    mailbox = Mailbox(2, overflow)
+    slot = ReplySlot()
+    mailbox.offer((Number(0), slot, 0.0))
+    mailbox.offer(envelope(1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mailbox.put, envelope(2))
+        await trio.testing.wait_all_tasks_blocked()
+        slot.cancel()
+        assert [gone[0].value for gone in mailbox.purge()] == [0]
+    assert [mailbox.take()[0].value for _ in range(2)] == [1, 2]
 
 
 @given(

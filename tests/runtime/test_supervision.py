@@ -9,11 +9,11 @@ from troupe import Add, Counter, Fail, Keep, Keeper, Release, Work, Worker
 
 from callsheet.runtime import (
     Actor,
-    CellState,
+    AlreadyRunning,
     Message,
-    NameTaken,
     RestartIntensityExceeded,
     RestartPolicy,
+    State,
     handles,
     open_runtime,
 )
@@ -47,7 +47,7 @@ async def test_the_pause_before_a_restart_keeps_the_mailbox_open(autojump_clock)
         counter = await runtime.spawn("counter", Counter)
         counter.tell_nowait(Fail(KeyError("bug")))
         await trio.testing.wait_all_tasks_blocked()
-        assert runtime.snapshot()["callsheet/counter"].state is CellState.RESTARTING
+        assert runtime.snapshot()["callsheet/counter"].state is State.RESTARTING
         assert await counter.ask(Add(1)) == 1
 
 
@@ -95,7 +95,7 @@ async def test_a_restart_that_fails_to_start_counts_and_is_tried_again(autojump_
 async def test_a_name_is_taken_once_and_free_again_after_a_stop(autojump_clock):
     async with open_runtime() as runtime:
         first = await runtime.spawn("counter", Counter)
-        with pytest.raises(NameTaken, match="'counter'"):
+        with pytest.raises(AlreadyRunning, match="'counter'"):
             await runtime.spawn("counter", Counter)
         await runtime.stop(first)
         second = await runtime.spawn("counter", Counter)

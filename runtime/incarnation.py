@@ -1,0 +1,362 @@
+"""One life of an actor: its object, its workers, its timers and the slots it holds."""
+
+from collections import deque
+from typing import TYPE_CHECKING, final
+
+import attrs
+import structlog
+import trio
+
+from .actor import Actor, Handler
+from .errors import ActorCrashed, ActorStopped, Verdict
+from .instruments import MessageFailed, MessageHandled
+from .lost import Lost
+from .message import Message
+from .nursery import open_collapsing_nursery
+from .reply import ReplySlot, current_slot
+from .stream import Sink
+from .worker import Worker, current_worker
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+__all__ = ["Incarnation", "Timer"]
+
+_log = structlog.stdlib.get_logger("callsheet.runtime")
+_CHECKPOINT_EVERY = 32  # messages; an actor whose handlers never wait must not starve the others
+_STOPPED_HOOK_S = 5.0
+
+
+@final
+@attrs.define(eq=False)
+class Timer:
+    """A message that an actor will handle at an instant; see `Actor.send_at`.
+
+    Attributes:
+        message: what it will handle.
+        period_s: seconds from one time to the next; None if it goes off once.
+        done: it will not go off again.
+    """
+
+    message: Message[object]
+    _life: "Incarnation"
+    when: float
+    period_s: float | None = None
+    done: bool = False
+    is_due: bool = False  # it has gone off, and its message was not handled yet
+
+    def cancel(self) -> None:
+        """Never mind. Harmless if it has gone off."""
+        if not self.done:
+            self.done = True
+            self._life.timers.discard(self)
+            self._life.cell.deadlines.settled()
+
+    def expire(self) -> None:
+        """The runtime's: the instant has come."""
+        life = self._life
+        if self.period_s is None:
+            self.done = True
+            life.timers.discard(self)
+        else:
+            # The next multiple that is still to come: whoever is late is not made later.
+            now = trio.current_time()
+            self.when += self.period_s * max(1, -(-(now - self.when) // self.period_s))
+            life.cell.deadlines.add(self.when, self)
+        if not self.is_due:  # at most one of a timer waits, so a slow actor does not pile them up
+            self.is_due = True
+            life.due.append(self)
+            life.cell.tally.bypassed += 1
+            life.wake()
+
+
+@final
+class Incarnation:
+    """A life from the `started` hook to a drain, a halt or a crash.
+
+    Args:
+        cell: the place, which outlives it.
+        actor: the object.
+    """
+
+    def __init__(self, cell: "Cell", actor: Actor) -> None:
+        self.cell = cell
+        self.actor = actor
+        self.workers: list[Worker] = []
+        self.timers: set[Timer] = set()
+        self.due: deque[Timer] = deque()
+        self.held: dict[ReplySlot[object], None] = {}  # deferred here and not yet filled
+        self.busy = 0  # workers with a message in hand
+        self._parked: deque[trio.lowlevel.Task] = deque()
+        self._is_flushed = False  # the `draining` hook has run
+        self._is_over = False
+        self._max_held = cell.max_held
+
+    @property
+    def path(self) -> str:
+        """The actor's."""
+        return self.cell.path
+
+    # ---------------------------------------------------------------- from outside
+
+    def wake(self) -> None:
+        """Let one idle worker look again at what there is to do."""
+        if self._parked:
+            trio.lowlevel.reschedule(self._parked.pop())
+
+    def halt(self) -> None:
+        """End after the messages in hand, whatever waits."""
+        self._is_over = True
+        while self._parked:
+            self.wake()
+
+    def send_at(self, when: float, message: Message[object], period_s: float | None) -> Timer:
+        """See `Actor.send_at` and `Actor.send_every`."""
+        self.cell.handler_of(message)
+        timer = Timer(message, self, when, period_s)
+        self.timers.add(timer)
+        self.cell.deadlines.add(when, timer)
+        return timer
+
+    def send_now(self, message: Message[object]) -> None:
+        """Have a message handled before those in the mailbox; nothing if this life is over."""
+        if self.cell.life is self:
+            self.send_at(trio.current_time(), message, None)
+
+    def released(self, slot: ReplySlot[object]) -> None:
+        """A slot that was held here is filled, or has gone on."""
+        if self.held.pop(slot, self) is None and (
+            not self.held or len(self.held) == self._max_held - 1
+        ):
+            self.wake()  # a drain waits for the one, the intake for the other
+
+    # ---------------------------------------------------------------- the life
+
+    async def run(self) -> None:
+        """Handle messages until a drain or a halt is over.
+
+        Raises:
+            Exception: the actor crashed. Askers have been told.
+        """
+        try:
+            if self.cell.spec.concurrency == 1:
+                await self._work(self._new_worker(), None)
+            else:
+                async with open_collapsing_nursery() as nursery:
+                    nursery.start_soon(self._work, self._new_worker(), nursery)
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        else:
+            for slot in list(self.held):  # a halt does not wait for them
+                slot.fail(ActorStopped(self.path, slot.verdict))
+        finally:
+            for timer in list(self.timers):
+                timer.cancel()
+            self.cell.tally.cancelled += len(self.due)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOPPED_HOOK_S):
+                await self.actor.stopped()
+
+    def _new_worker(self) -> Worker:
+        worker = Worker(self.path)
+        self.workers.append(worker)
+        return worker
+
+    async def _work(self, worker: Worker, nursery: trio.Nursery | None) -> None:
+        worker.task = trio.lowlevel.current_task()
+        current_worker.set(worker)
+        while not self._is_over:
+            worker.interrupted = False
+            with trio.CancelScope() as worker.scope:
+                await self._stretch(worker, nursery)
+            if worker.message is not None:  # it was interrupted
+                self.cell.tally.given_up(worker.slot.settlement if worker.slot else None)
+                self._lay_down(worker)
+
+    async def _stretch(self, worker: Worker, nursery: trio.Nursery | None) -> None:
+        cell = self.cell
+        streak = 0
+        while not self._is_over:
+            worker.tries = 0
+            if self.due:
+                timer = self.due.popleft()
+                timer.is_due = False
+                message, slot = timer.message, None
+            elif cell.again:
+                (message, slot, _), worker.tries = cell.again.popleft()
+            elif cell.urgent:
+                message, slot, _ = cell.urgent.popleft()
+            elif len(self.held) < self._max_held and (envelope := cell.mailbox.take()) is not None:
+                message, slot, _ = envelope
+            else:
+                if not cell.is_drained or self.busy or not await self._flush():
+                    await self._park()
+                streak = 0
+                continue
+            if slot is not None and slot.settlement is not None:
+                cell.tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
+            else:
+                if nursery and not self._parked and len(self.workers) < cell.spec.concurrency:
+                    nursery.start_soon(self._work, self._new_worker(), nursery)
+                await self._handle(worker, message, slot)
+                if worker.interrupted:
+                    return
+            streak += 1
+            if streak >= _CHECKPOINT_EVERY:
+                streak = 0
+                await trio.lowlevel.checkpoint()
+
+    async def _handle(
+        self, worker: Worker, message: Message[object], slot: ReplySlot[object] | None
+    ) -> None:
+        cell = self.cell
+        handler = cell.handler_of(message)
+        worker.message = message
+        worker.slot = slot
+        worker.uninterruptible = handler.uninterruptible
+        worker.since = trio.current_time()
+        self.busy += 1
+        current_slot.set(slot)
+        try:
+            if handler.takes_slot:
+                await self._hand_over(handler, message, slot, worker)
+            elif slot is None:
+                await handler.call(self.actor, message)
+            else:
+                slot.started = True
+                slot.hold(worker)
+                value = await handler.call(self.actor, message)
+                if not slot.reply(value):
+                    cell.tally.late += 1
+            cell.tally.handled += 1
+        except handler.raises as error:
+            self._answer_error(handler, slot, error)
+        if cell.instruments:
+            self._tell_handled(worker, message)
+        worker.message = None
+        worker.slot = None
+        self.busy -= 1
+
+    async def _hand_over(
+        self,
+        handler: Handler,
+        message: Message[object],
+        slot: ReplySlot[object] | None,
+        worker: Worker,
+    ) -> None:
+        """Run a handler that gets the slot: one that defers, or one that streams."""
+        if slot is None:
+            slot = ReplySlot()
+        if handler.streams:
+            slot.started = True
+            slot.hold(worker)
+            await handler.call(self.actor, message, slot.sink or _nowhere())
+            slot.reply(None)
+        else:
+            self.held[slot] = None
+            slot.hold(self)
+            await handler.call(self.actor, message, slot)
+
+    def _answer_error(
+        self, handler: Handler, slot: ReplySlot[object] | None, error: Exception
+    ) -> None:
+        cell = self.cell
+        cell.tally.failed += 1
+        if slot is None:
+            _log.warning(
+                "error_without_asker", actor=cell.path, message=handler.kind.__name__, error=error
+            )
+        elif not slot.fail(error):
+            cell.tally.late += 1
+        for instrument in cell.instruments:
+            instrument.message_failed(MessageFailed(cell.path, handler.kind.__name__, error))
+
+    def _tell_handled(self, worker: Worker, message: Message[object]) -> None:
+        event = MessageHandled(
+            self.path, type(message).__name__, trio.current_time() - worker.since
+        )
+        for instrument in self.cell.instruments:
+            instrument.message_handled(event)
+
+    def _lay_down(self, worker: Worker) -> None:
+        worker.message = None
+        worker.slot = None
+        worker.waits_for = None
+        self.busy -= 1
+
+    async def _park(self) -> None:
+        task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._parked.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked.append(task)
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async def _flush(self) -> bool:
+        """Nothing more can come. Returns False if a worker has to wait for what is held."""
+        if not self._is_flushed:
+            self._is_flushed = True
+            self.busy += 1
+            try:
+                await self.actor.draining()
+            finally:
+                self.busy -= 1
+            return True
+        if self.held:
+            return False
+        self.halt()
+        return True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether some worker could take a message at once."""
+        return bool(self._parked) or len(self.workers) < self.cell.spec.concurrency
+
+    def _abandon(self, error: BaseException) -> None:
+        """It died: what it had in its hands is not done again, unless asked for (R8)."""
+        cell = self.cell
+        crashed = isinstance(error, Exception)
+        slots = list(self.held)
+        lost: list[Lost] = []
+        for worker in self.workers:
+            message, slot = worker.message, worker.slot
+            if message is None:
+                continue
+            here = f"{type(message).__name__} at {cell.path}"
+            chain = () if slot is None else slot.chain()
+            chain = chain if chain[-1:] == (here,) else (*chain, here)
+            lost.append(Lost(chain, Verdict.MAY_HAVE_RUN))
+            if crashed and worker.tries < cell.spec.redeliver and not _is_gone(slot, worker):
+                cell.again.append(((message, slot, trio.current_time()), worker.tries + 1))
+                if slot is not None:
+                    slot.hold(cell)
+                continue
+            if crashed:
+                cell.tally.failed += 1
+            else:
+                cell.tally.cancelled += 1
+            if slot is not None and slot.is_held_by(worker):
+                slots.append(slot)
+            for instrument in cell.instruments:
+                instrument.message_failed(MessageFailed(cell.path, type(message).__name__, error))
+        cell.lost = tuple(lost)
+        for slot in slots:
+            slot.fail(
+                ActorCrashed(cell.path, slot.verdict, error)
+                if crashed
+                else ActorStopped(cell.path, slot.verdict)
+            )
+
+
+def _nowhere() -> Sink[object]:
+    """Where the items of a stream go that was told or asked for rather than streamed."""
+    channel, nobody = trio.open_memory_channel[object](0)
+    nobody.close()
+    return Sink(channel)
+
+
+def _is_gone(slot: ReplySlot[object] | None, worker: Worker) -> bool:
+    """Whether the message has gone on to another actor, or nobody waits for it any more."""
+    return slot is not None and (slot.settlement is not None or not slot.is_held_by(worker))

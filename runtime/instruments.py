@@ -1,0 +1,158 @@
+"""Seeing what happens as it happens: objects with hooks, given frozen events.
+
+With none installed an actor pays one test of an empty tuple for each message.
+"""
+
+from typing import Literal
+
+import attrs
+import structlog
+
+from .lost import Lost
+
+__all__ = [
+    "ActorCrash",
+    "ActorEvent",
+    "DeadLetter",
+    "Instrument",
+    "MessageFailed",
+    "MessageHandled",
+    "StructlogInstrument",
+]
+
+
+@attrs.frozen
+class ActorEvent:
+    """Something that happened to an actor.
+
+    Args:
+        actor: its path.
+        incarnation: which life of it, from 1.
+    """
+
+    actor: str
+    incarnation: int
+
+
+@attrs.frozen
+class MessageHandled:
+    """A handler has come to its end.
+
+    Args:
+        actor: its path.
+        message: the name of the message's type.
+        seconds: how long the handler took.
+    """
+
+    actor: str
+    message: str
+    seconds: float
+
+
+@attrs.frozen
+class MessageFailed:
+    """A handler has raised: a declared error, or a crash.
+
+    Args:
+        actor: its path.
+        message: the name of the message's type.
+        error: what it raised.
+    """
+
+    actor: str
+    message: str
+    error: BaseException
+
+
+@attrs.frozen
+class DeadLetter:
+    """A message that nobody will handle.
+
+    Args:
+        actor: the path of the actor it was sent to.
+        message: the name of the message's type.
+        reason: "stopped": the actor is; "dropped": there was no room for it (R5).
+    """
+
+    actor: str
+    message: str
+    reason: Literal["stopped", "dropped"]
+
+
+@attrs.frozen
+class ActorCrash:
+    """An actor, or a supervisor, has ended by an error.
+
+    Args:
+        actor: its path.
+        incarnation: which life of it, from 1.
+        lived_s: for how many seconds it had lived.
+        lost: the messages it had in hand, with what led to them.
+        error: the cause.
+        decision: what its supervisor does.
+        restart_in_s: seconds until it is started again; None if it is not.
+    """
+
+    actor: str
+    incarnation: int
+    lived_s: float
+    lost: tuple[Lost, ...]
+    error: BaseException
+    decision: Literal["restart", "leave", "fail upward"]
+    restart_in_s: float | None
+
+
+class Instrument:
+    """Base of what listens; each hook does nothing unless overridden. It must not raise or wait."""
+
+    def actor_spawned(self, event: ActorEvent) -> None:
+        """A place was made; its first incarnation is being started."""
+
+    def actor_started(self, event: ActorEvent) -> None:
+        """An incarnation has started and takes messages."""
+
+    def actor_crashed(self, event: ActorCrash) -> None:
+        """An incarnation has ended by an error."""
+
+    def actor_stopped(self, event: ActorEvent) -> None:
+        """The place is given up, or rests until it is started again."""
+
+    def message_handled(self, event: MessageHandled) -> None:
+        """A handler has come to its end."""
+
+    def message_failed(self, event: MessageFailed) -> None:
+        """A handler has raised."""
+
+    def dead_letter(self, event: DeadLetter) -> None:
+        """A message will never be handled."""
+
+
+class StructlogInstrument(Instrument):
+    """One structlog event for each thing that happens, but for messages that were handled.
+
+    Args:
+        log: where to; by default the logger "callsheet.runtime".
+    """
+
+    def __init__(self, log: structlog.stdlib.BoundLogger | None = None) -> None:
+        self._log = structlog.stdlib.get_logger("callsheet.runtime") if log is None else log
+
+    def actor_spawned(self, event: ActorEvent) -> None:
+        """See `Instrument`."""
+        self._log.debug("actor_spawned", actor=event.actor)
+
+    def actor_started(self, event: ActorEvent) -> None:
+        """See `Instrument`."""
+        self._log.info("actor_started", actor=event.actor, incarnation=event.incarnation)
+
+    def actor_stopped(self, event: ActorEvent) -> None:
+        """See `Instrument`."""
+        self._log.info("actor_stopped", actor=event.actor, incarnation=event.incarnation)
+
+    def message_failed(self, event: MessageFailed) -> None:
+        """See `Instrument`."""
+        self._log.info("message_failed", **attrs.asdict(event, recurse=False))
+
+    def dead_letter(self, event: DeadLetter) -> None:
+        """See `Instrument`."""
+        self._log.warning("dead_letter", **attrs.asdict(event, recurse=False))
