@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from math import inf
 from random import Random
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import attrs
 import trio
@@ -16,7 +16,7 @@ from .errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
 from .incarnation import Incarnation
 from .instruments import ActorEvent, DeadLetter
 from .lost import Lost
-from .mailbox import Envelope, Fate, Mailbox, Overflow, Rank
+from .mailbox import TAKEN, Envelope, Fate, Mailbox, Overflow, Rank
 from .message import Message
 from .ref import Ref
 from .reply import ReplySlot, current_slot
@@ -79,7 +79,7 @@ class Cell:
         self._shared = shared
         self._is_open = True
         self._ended: list[Callable[[], None]] = []  # told when the place is given up
-        self._table: dict[type[Message[object]], Handler] = {}
+        self.table: dict[type[Message[object]], Handler] = {}
         self._random: Random | None = None  # made when first asked for: its state takes 2.5 KiB
 
     # ---------------------------------------------------------------- sending
@@ -103,8 +103,13 @@ class Cell:
         busy = 0 if self.life is None else self.life.busy
         return len(self.mailbox) + len(self.urgent) + len(self.again) + busy
 
-    def try_put(self, message: Message[object], slot: ReplySlot[object] | None) -> bool:
+    def try_put(self, message: Message[object], slot: ReplySlot[Any] | None, now: float) -> bool:
         """Take a message in if there is room; False if its sender may wait for room.
+
+        Args:
+            message: what is sent.
+            slot: where the answer goes, if anybody asks.
+            now: the present, on Trio's clock.
 
         Raises:
             ActorStopped: it takes no messages any more.
@@ -113,22 +118,25 @@ class Cell:
         """
         if not self._is_open:
             raise ActorStopped(self.path)
-        handler = self._table.get(type(message)) or self.handler_of(message)
-        envelope = (message, slot, trio.current_time())
+        handler = self.table.get(type(message)) or self.handler_of(message)
         if slot is not None:
-            slot.hold(self)
+            if slot.holder is None:
+                slot.holder = self
+            else:
+                slot.hold(self)
         if handler.urgent:
-            self.urgent.append(envelope)
+            self.urgent.append((message, slot, now))
             self.tally.bypassed += 1
-        elif (fate := self.mailbox.offer(envelope)) is not Fate.TAKEN and not self._is_settled_by(
-            fate, envelope
-        ):
-            return False
-        if self.life is not None:
-            self.life.wake()
+        else:
+            fate = self.mailbox.offer((message, slot, now))
+            if fate is not TAKEN and not self._is_settled_by(fate, (message, slot, now)):
+                return False
+        life = self.life
+        if life is not None and life.parked:
+            life.wake()
         return True
 
-    async def put(self, message: Message[object], slot: ReplySlot[object] | None) -> None:
+    async def put(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         """Wait for room, of which there was none a moment ago.
 
         Raises:
@@ -146,7 +154,7 @@ class Cell:
             UnhandledMessage: nobody.
         """
         kind = type(message)
-        table = self._table
+        table = self.table
         handler = table.get(kind)
         if handler is None:
             handler = next((table[base] for base in kind.__mro__ if base in table), None)
@@ -160,7 +168,6 @@ class Cell:
 
     def _is_settled_by(self, fate: Fate, envelope: Envelope) -> bool:
         """Deal with a message that found no room; whether that was all about it."""
-        slot = envelope[1]
         if fate is Fate.REJECTED:
             raise MailboxFull(self.path, self.mailbox.capacity)
         if fate is Fate.DROPPED:
@@ -170,11 +177,7 @@ class Cell:
         gone = self.mailbox.purge()
         for _, given_up, _ in gone:
             self.tally.given_up(given_up.settlement if given_up else None)
-        if gone and self.mailbox.offer(envelope) is Fate.TAKEN:
-            return True
-        if slot is not None:
-            slot.hold(self)
-        return False
+        return bool(gone) and self.mailbox.offer(envelope) is TAKEN
 
     def _drop(self, envelope: Envelope) -> None:
         """A message was dropped by the mailbox's policy."""
@@ -184,7 +187,7 @@ class Cell:
             slot.fail(Dropped(self.path))
         self._tell_dead_letter(message, "dropped")
 
-    def released(self, slot: ReplySlot[object]) -> None:
+    def released(self, slot: ReplySlot[Any]) -> None:
         """A slot that waited here is filled, or has gone on; its message is skipped later."""
 
     # ---------------------------------------------------------------- one incarnation
@@ -203,7 +206,7 @@ class Cell:
         self._random = None
         actor = self.spec.factory()
         actor._cell = self  # noqa: SLF001  # the runtime's own
-        self._table = dict(actor.handlers)
+        self.table = dict(actor.handlers)
         life = self.life = Incarnation(self, actor)
         try:
             await actor.started()

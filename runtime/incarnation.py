@@ -1,7 +1,7 @@
 """One life of an actor: its object, its workers, its timers and the slots it holds."""
 
 from collections import deque
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import structlog
@@ -85,9 +85,9 @@ class Incarnation:
         self.workers: list[Worker] = []
         self.timers: set[Timer] = set()
         self.due: deque[Timer] = deque()
-        self.held: dict[ReplySlot[object], None] = {}  # deferred here and not yet filled
+        self.held: dict[ReplySlot[Any], None] = {}  # deferred here and not yet filled
         self.busy = 0  # workers with a message in hand
-        self._parked: deque[trio.lowlevel.Task] = deque()
+        self.parked: deque[trio.lowlevel.Task] = deque()
         self._is_flushed = False  # the `draining` hook has run
         self._is_over = False
         self._max_held = cell.max_held
@@ -101,13 +101,13 @@ class Incarnation:
 
     def wake(self) -> None:
         """Let one idle worker look again at what there is to do."""
-        if self._parked:
-            trio.lowlevel.reschedule(self._parked.pop())
+        if self.parked:
+            trio.lowlevel.reschedule(self.parked.pop())
 
     def halt(self) -> None:
         """End after the messages in hand, whatever waits."""
         self._is_over = True
-        while self._parked:
+        while self.parked:
             self.wake()
 
     def send_at(self, when: float, message: Message[object], period_s: float | None) -> Timer:
@@ -123,7 +123,7 @@ class Incarnation:
         if self.cell.life is self:
             self.send_at(trio.current_time(), message, None)
 
-    def released(self, slot: ReplySlot[object]) -> None:
+    def released(self, slot: ReplySlot[Any]) -> None:
         """A slot that was held here is filled, or has gone on."""
         if self.held.pop(slot, self) is None and (
             not self.held or len(self.held) == self._max_held - 1
@@ -173,11 +173,17 @@ class Incarnation:
                 self.cell.tally.given_up(worker.slot.settlement if worker.slot else None)
                 self._lay_down(worker)
 
-    async def _stretch(self, worker: Worker, nursery: trio.Nursery | None) -> None:
-        cell = self.cell
+    async def _stretch(  # noqa: PLR0912, PLR0915  # see below
+        self, worker: Worker, nursery: trio.Nursery | None
+    ) -> None:
+        """Handle messages until one was interrupted, or this life is over.
+
+        It is long because every message goes through it: a call less is a tenth of a message.
+        """
+        cell, actor, table = self.cell, self.actor, self.cell.table
+        take = cell.mailbox.take
         streak = 0
         while not self._is_over:
-            worker.tries = 0
             if self.due:
                 timer = self.due.popleft()
                 timer.is_due = False
@@ -186,62 +192,58 @@ class Incarnation:
                 (message, slot, _), worker.tries = cell.again.popleft()
             elif cell.urgent:
                 message, slot, _ = cell.urgent.popleft()
-            elif len(self.held) < self._max_held and (envelope := cell.mailbox.take()) is not None:
+            elif len(self.held) < self._max_held and (envelope := take()) is not None:
                 message, slot, _ = envelope
             else:
                 if not cell.is_drained or self.busy or not await self._flush():
                     await self._park()
                 streak = 0
                 continue
+            streak += 1
             if slot is not None and slot.settlement is not None:
                 cell.tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
             else:
-                if nursery and not self._parked and len(self.workers) < cell.spec.concurrency:
+                if nursery and not self.parked and len(self.workers) < cell.spec.concurrency:
                     nursery.start_soon(self._work, self._new_worker(), nursery)
-                await self._handle(worker, message, slot)
+                handler = table.get(type(message)) or cell.handler_of(message)
+                worker.message = message
+                worker.slot = slot
+                worker.uninterruptible = handler.uninterruptible
+                worker.since = trio.current_time()
+                self.busy += 1
+                current_slot.set(slot)
+                try:
+                    if handler.takes_slot:
+                        await self._hand_over(handler, message, slot, worker)
+                    elif slot is None:
+                        await handler.call(actor, message)
+                    else:
+                        slot.started = True
+                        slot.holder = worker
+                        value = await handler.call(actor, message)
+                        if slot.holder is worker:
+                            slot.holder = None  # it need not be told of its own answer
+                        if not slot.reply(value):
+                            cell.tally.late += 1
+                    cell.tally.handled += 1
+                except handler.raises as error:
+                    self._answer_error(handler, slot, error)
+                if cell.instruments:
+                    self._tell_handled(worker, message)
+                worker.message = worker.slot = None
+                worker.tries = 0
+                self.busy -= 1
                 if worker.interrupted:
                     return
-            streak += 1
             if streak >= _CHECKPOINT_EVERY:
                 streak = 0
                 await trio.lowlevel.checkpoint()
-
-    async def _handle(
-        self, worker: Worker, message: Message[object], slot: ReplySlot[object] | None
-    ) -> None:
-        cell = self.cell
-        handler = cell.handler_of(message)
-        worker.message = message
-        worker.slot = slot
-        worker.uninterruptible = handler.uninterruptible
-        worker.since = trio.current_time()
-        self.busy += 1
-        current_slot.set(slot)
-        try:
-            if handler.takes_slot:
-                await self._hand_over(handler, message, slot, worker)
-            elif slot is None:
-                await handler.call(self.actor, message)
-            else:
-                slot.started = True
-                slot.hold(worker)
-                value = await handler.call(self.actor, message)
-                if not slot.reply(value):
-                    cell.tally.late += 1
-            cell.tally.handled += 1
-        except handler.raises as error:
-            self._answer_error(handler, slot, error)
-        if cell.instruments:
-            self._tell_handled(worker, message)
-        worker.message = None
-        worker.slot = None
-        self.busy -= 1
 
     async def _hand_over(
         self,
         handler: Handler,
         message: Message[object],
-        slot: ReplySlot[object] | None,
+        slot: ReplySlot[Any] | None,
         worker: Worker,
     ) -> None:
         """Run a handler that gets the slot: one that defers, or one that streams."""
@@ -258,7 +260,7 @@ class Incarnation:
             await handler.call(self.actor, message, slot)
 
     def _answer_error(
-        self, handler: Handler, slot: ReplySlot[object] | None, error: Exception
+        self, handler: Handler, slot: ReplySlot[Any] | None, error: Exception
     ) -> None:
         cell = self.cell
         cell.tally.failed += 1
@@ -288,10 +290,10 @@ class Incarnation:
         task = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            self._parked.remove(task)
+            self.parked.remove(task)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        self._parked.append(task)
+        self.parked.append(task)
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def _flush(self) -> bool:
@@ -312,7 +314,7 @@ class Incarnation:
     @property
     def is_idle(self) -> bool:
         """Whether some worker could take a message at once."""
-        return bool(self._parked) or len(self.workers) < self.cell.spec.concurrency
+        return bool(self.parked) or len(self.workers) < self.cell.spec.concurrency
 
     def _abandon(self, error: BaseException) -> None:
         """It died: what it had in its hands is not done again, unless asked for (R8)."""
@@ -357,6 +359,6 @@ def _nowhere() -> Sink[object]:
     return Sink(channel)
 
 
-def _is_gone(slot: ReplySlot[object] | None, worker: Worker) -> bool:
+def _is_gone(slot: ReplySlot[Any] | None, worker: Worker) -> bool:
     """Whether the message has gone on to another actor, or nobody waits for it any more."""
     return slot is not None and (slot.settlement is not None or not slot.is_held_by(worker))

@@ -4,7 +4,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from .message import Message
 from .reply import ReplySlot
@@ -12,7 +12,7 @@ from .reply import ReplySlot
 __all__ = ["ByKey", "ByPriority", "Envelope", "Fifo", "Queue"]
 
 # A tuple rather than a class: one is made for every message. The float is when it came in.
-Envelope = tuple[Message[object], ReplySlot[object] | None, float]
+Envelope = tuple[Message[object], ReplySlot[Any] | None, float]
 
 
 class Queue(Protocol):
@@ -71,7 +71,9 @@ class Fifo:
     def keep(self, is_kept: Callable[[Envelope], bool]) -> list[Envelope]:
         """Remove all others, and return them."""
         gone = [envelope for envelope in self.items if not is_kept(envelope)]
-        self.items = deque(envelope for envelope in self.items if is_kept(envelope))
+        kept = [envelope for envelope in self.items if is_kept(envelope)]
+        self.items.clear()
+        self.items.extend(kept)
         return gone
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 
@@ -13,6 +13,7 @@ from .reply import ReplySlot, current_slot
 from .snapshot import State
 from .stream import Items, Sink, StreamOf
 from .waiting import check_circle, waiting_worker
+from .worker import current_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -60,7 +61,7 @@ class Ref:
             ActorStopped: the actor takes no messages any more.
             UnhandledMessage: it has no handler for this type.
         """
-        if not self._cell.try_put(message, None):
+        if not self._cell.try_put(message, None, trio.current_time()):
             raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
 
     async def tell(self, message: Message[object]) -> None:
@@ -99,16 +100,18 @@ class Ref:
             UnhandledMessage: it has no handler for this type.
             Exception: any error that the handler declares (R8).
         """
+        cell = self._cell
+        now = trio.current_time()
         slot: ReplySlot[R] = ReplySlot()
-        due = self._prepare(message, slot, trio.current_time() + timeout)
+        due = self._prepare(message, slot, now + timeout)
         try:
-            if not self._cell.try_put(message, cast("ReplySlot[object]", slot)):
+            if not cell.try_put(message, slot, now):
                 with trio.CancelScope(deadline=due):
-                    await self._wait_for_room(message, cast("ReplySlot[object]", slot))
-            worker = waiting_worker()
-            if worker is None:
+                    await self._wait_for_room(message, slot)
+            worker = current_worker.get()
+            if worker is None or worker.task is not trio.lowlevel.current_task():
                 return await slot.wait()
-            worker.waits_for = cast("ReplySlot[object]", slot)
+            worker.waits_for = slot
             try:
                 check_circle(worker)
                 return await slot.wait()
@@ -131,12 +134,13 @@ class Ref:
         Raises:
             MailboxFull, ActorStopped, Deadlock, UnhandledMessage: as for `tell`.
         """
-        slot: ReplySlot[R] = ReplySlot(deadline)
+        slot: ReplySlot[R] = ReplySlot()
+        slot.deadline = deadline
         slot.asked = (message, self._cell)
         slot.cause = current_slot.get()
         if deadline < inf:
             slot.watch(self._cell.deadlines, deadline)
-        await self.deliver(message, cast("ReplySlot[object]", slot))
+        await self.deliver(message, slot)
         return slot
 
     @asynccontextmanager
@@ -160,12 +164,12 @@ class Ref:
         """
         sending, receiving = trio.open_memory_channel[T](buffer)
         slot: ReplySlot[None] = ReplySlot()
-        slot.sink = cast("Sink[object]", Sink(sending))
+        slot.sink = Sink(sending)
         slot.on_settled(lambda _: sending.close())
         try:
             due = self._prepare(message, slot, trio.current_time() + timeout)
             with trio.CancelScope(deadline=due):
-                await self.deliver(message, cast("ReplySlot[object]", slot))
+                await self.deliver(message, slot)
             yield Items(receiving, slot)
         finally:
             slot.cancel()
@@ -175,16 +179,14 @@ class Ref:
         """Wait until the actor has ended for good, or rests."""
         await self._cell.states.wait_value(State.STOPPED)
 
-    async def deliver(self, message: Message[object], slot: ReplySlot[object] | None) -> None:
+    async def deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         """The runtime's: send a message with the slot it has; always a checkpoint."""
-        if self._cell.try_put(message, slot):
+        if self._cell.try_put(message, slot, trio.current_time()):
             await trio.lowlevel.checkpoint()
         else:
             await self._wait_for_room(message, slot)
 
-    async def _wait_for_room(
-        self, message: Message[object], slot: ReplySlot[object] | None
-    ) -> None:
+    async def _wait_for_room(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         worker = waiting_worker()
         if worker is None:
             await self._cell.put(message, slot)
@@ -198,11 +200,17 @@ class Ref:
 
     def _prepare(self, message: Message[object], slot: ReplySlot[R], due: float) -> float:
         """Give a slot its deadline and its cause; returns when the runtime lets it expire."""
-        cause = slot.cause = current_slot.get()
         slot.asked = (message, self._cell)
-        if cause is not None and cause.deadline < due and cause.settlement is None:
-            due = cause.deadline
-        slot.deadline = min(due, trio.current_effective_deadline())
-        if slot.deadline == due < inf:
-            slot.watch(self._cell.deadlines, due)
+        cause = current_slot.get()
+        if cause is not None:
+            slot.cause = cause
+            if cause.deadline < due and cause.settlement is None:
+                due = cause.deadline
+        around = trio.current_effective_deadline()
+        if due <= around:
+            slot.deadline = due
+            if due < inf:
+                slot.watch(self._cell.deadlines, due)
+        else:
+            slot.deadline = around  # it is cancelled then by Trio itself
         return due

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Callable
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 import trio
 
@@ -57,34 +57,20 @@ class ReplySlot(Generic[R]):
         holder: who has the message just now.
     """
 
-    __slots__ = (
-        "_callbacks",
-        "_deadlines",
-        "_task",
-        "asked",
-        "cause",
-        "deadline",
-        "error",
-        "holder",
-        "settlement",
-        "sink",
-        "started",
-        "value",
-    )
-
-    def __init__(self, deadline: float = inf) -> None:
-        self._task: trio.lowlevel.Task | None = None  # the asker, while it sleeps in `wait`
-        self._callbacks: list[Callable[[ReplySlot[R]], None]] | None = None
-        self._deadlines: Deadlines | None = None
-        self.holder: Holder | None = None
-        self.deadline = deadline
-        self.settlement: Settlement | None = None
-        self.value: R | None = None
-        self.error: Exception | None = None
-        self.started = False
-        self.asked: tuple[Message[object], Cell] | None = None
-        self.cause: ReplySlot[object] | None = None
-        self.sink: Sink[object] | None = None
+    # Class attributes, not slots that are set one by one: an ask pays for each that is set, and
+    # most slots never use most of them.
+    deadline: float = inf
+    settlement: Settlement | None = None
+    value: R | None = None
+    error: Exception | None = None
+    started: bool = False
+    asked: "tuple[Message[object], Cell] | None" = None
+    cause: "ReplySlot[Any] | None" = None
+    sink: "Sink[Any] | None" = None
+    holder: "Holder | None" = None
+    _task: trio.lowlevel.Task | None = None  # the asker, while it sleeps in `wait`
+    _callbacks: "list[Callable[[ReplySlot[R]], None]] | None" = None
+    _deadlines: Deadlines | None = None
 
     def __repr__(self) -> str:
         state = self.settlement.value if self.settlement else "open"
@@ -115,7 +101,7 @@ class ReplySlot(Generic[R]):
         if self.settlement is not None:
             return False
         self.value = value
-        self._settle(Settlement.REPLIED)
+        self._settle(_REPLIED)
         return True
 
     def fail(self, error: Exception) -> bool:
@@ -151,7 +137,7 @@ class ReplySlot(Generic[R]):
             await trio.lowlevel.checkpoint()
             return
         try:
-            await to.deliver(message, cast("ReplySlot[object]", self))
+            await to.deliver(message, self)
         except (ActorStopped, MailboxFull, Deadlock) as error:
             self.fail(error)
         except BaseException:
@@ -172,27 +158,26 @@ class ReplySlot(Generic[R]):
 
     async def wait(self) -> R:
         """Sleep until it is filled; one task only. Cancelled, it gives up on the answer (R4)."""
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._task = None
-            self.cancel()
-            return trio.lowlevel.Abort.SUCCEEDED
-
         if self.settlement is None:
             self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
         else:
             await trio.lowlevel.checkpoint()
-        if self.settlement is Settlement.REPLIED:
-            return cast("R", self.value)
+        if self.settlement is _REPLIED:
+            return self.value  # type: ignore[return-value]  # it is an R once it is replied
         if self.error is None:  # a holder called `cancel`, which is the asker's, rather than `fail`
             self.error = AskFailed("the actor", self.verdict, "gave the message up")
         raise self.error
 
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        self.cancel()
+        return trio.lowlevel.Abort.SUCCEEDED
+
     def chain(self) -> tuple[str, ...]:
         """What was asked, and before it what that was asked for, the first cause first."""
         links: list[str] = []
-        slot: ReplySlot[object] | None = cast("ReplySlot[object]", self)
+        slot: ReplySlot[Any] | None = self
         while slot is not None:
             if slot.asked is not None:
                 message, cell = slot.asked
@@ -205,7 +190,7 @@ class ReplySlot(Generic[R]):
         before = self.holder
         self.holder = holder
         if before is not None and before is not holder:
-            before.released(cast("ReplySlot[object]", self))
+            before.released(self)
 
     def is_held_by(self, holder: "Holder") -> bool:
         """The runtime's: whether `holder` has the message."""
@@ -223,7 +208,7 @@ class ReplySlot(Generic[R]):
         holder = self.holder
         if holder is not None:
             self.holder = None
-            holder.released(cast("ReplySlot[object]", self))
+            holder.released(self)
         task = self._task
         if task is not None:
             self._task = None
@@ -234,5 +219,7 @@ class ReplySlot(Generic[R]):
                 callback(self)
 
 
-current_slot: ContextVar[ReplySlot[object] | None] = ContextVar("current_slot", default=None)
+_REPLIED = Settlement.REPLIED
+
+current_slot: ContextVar[ReplySlot[Any] | None] = ContextVar("current_slot", default=None)
 """The slot of the message that the current task works for; asks made there inherit its deadline."""

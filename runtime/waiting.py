@@ -7,7 +7,7 @@ just now, may be answered by anything: nothing is concluded from it. So what is 
 and what is not found may be one: asks that a handler makes from tasks of its own are not followed.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -63,7 +63,7 @@ def _circle(worker: Worker, way: list[Worker]) -> tuple[str, ...] | None:
     return found
 
 
-def _blockers(waits_for: "ReplySlot[object] | Cell") -> list[Worker]:
+def _blockers(waits_for: "ReplySlot[Any] | Cell") -> list[Worker]:
     """The workers that one waits for, any of whom would do; none if others would do, too."""
     if isinstance(waits_for, ReplySlot):
         holder = waits_for.holder

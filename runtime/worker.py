@@ -1,7 +1,7 @@
 """A task that runs handlers one after another, and the message in its hands."""
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import trio
@@ -41,14 +41,14 @@ class Worker:
     task: trio.lowlevel.Task | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     message: Message[object] | None = None
-    slot: ReplySlot[object] | None = None
+    slot: ReplySlot[Any] | None = None
     since: float = 0.0
     tries: int = 0
     uninterruptible: bool = False
     interrupted: bool = False
-    waits_for: "ReplySlot[object] | Cell | None" = None
+    waits_for: "ReplySlot[Any] | Cell | None" = None
 
-    def released(self, slot: ReplySlot[object]) -> None:
+    def released(self, slot: ReplySlot[Any]) -> None:
         """The slot of the message in hand is filled: if it was given up, so is the work (R4)."""
         if slot.settlement in _GIVEN_UP and not self.uninterruptible:
             self.interrupted = True
