@@ -66,6 +66,7 @@ class Cell:
         self.max_held = inf if spec.max_held is None else spec.max_held
         self.ref = Ref(self)
         self.deadlines = shared.deadlines
+        self.now = shared.now
         self.instruments = shared.instruments
         self.tally = Tally()
         self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.rank, self._drop)

@@ -133,8 +133,7 @@ class Children:
     def _bury(self) -> None:
         """Nobody lives any more, and the temporary ones never will."""
         for child in list(self.by_name.values()):
-            child.is_restarting = False
-            child.settled.set()
+            self._settle(child)
             if child.node.restart == "temporary":
                 self.forget(child)
 
@@ -168,6 +167,7 @@ class Children:
             nonlocal has_started
             has_started = True
             child.began = trio.current_time()
+            self._settle(child)  # at once: it may crash before its starter goes on
             task_status.started()
 
         crash: Exception | None = None
@@ -269,6 +269,12 @@ class Children:
         else:
             await self._restart(group, pause)
 
+    @staticmethod
+    def _settle(child: Child) -> None:
+        """It is not between two lives any more."""
+        child.is_restarting = False
+        child.settled.set()
+
     def _names_with(self, name: str) -> tuple[str, ...]:
         if self.strategy == "one_for_one":  # in time independent of the number of children
             return (name,)
@@ -281,9 +287,6 @@ class Children:
                 await self._stop_to_restart(child)
             await trio.sleep(pause)
             pause = await self._start_in_order(group)
-        for child in group:
-            child.is_restarting = False
-            child.settled.set()
 
     async def _stop_to_restart(self, child: Child) -> None:
         if child.scope is not None:
@@ -298,7 +301,8 @@ class Children:
         """Start a group; None if that is done, else the pause until it is tried again."""
         for child in group:
             if self.by_name.get(child.node.name) is not child or not child.is_restarting:
-                continue  # it was temporary, or was stopped meanwhile
+                self._settle(child)  # it was temporary, or was stopped meanwhile
+                continue
             try:
                 await self.start(child)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is a failed start

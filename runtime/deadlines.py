@@ -1,7 +1,10 @@
-"""One heap of deadlines for a whole runtime, and the one task that waits for the nearest.
+"""The deadlines of a whole runtime, and the one task that waits for the nearest.
 
-A cancel scope for each ask would cost more than the ask itself. Here an entry is a heap push, and
-an entry that is settled early is merely marked: the heap is cleaned when half of it is marked.
+A cancel scope for each ask would cost more than the ask itself. Nearly all asks of a program are
+made with one of a few time-outs, and those made with the same one expire in the order in which they
+were made: they stand in a lane, which is a dict, so that adding one and taking it out again are one
+step each and leave nothing behind. Deadlines at arbitrary instants stand in a heap; one that is
+settled early is merely marked there, and the heap is cleaned when half of it is marked.
 """
 
 import heapq
@@ -11,9 +14,10 @@ from typing import Protocol
 
 import trio
 
-__all__ = ["Deadlines", "Due"]
+__all__ = ["Deadlines", "Due", "Lane"]
 
 _TOO_FEW_TO_CLEAN = 256
+_MOST_LANES = 64  # a program with more time-outs than that computes them; those go to the heap
 
 
 class Due(Protocol):
@@ -29,26 +33,50 @@ class Due(Protocol):
         ...
 
 
+Lane = dict[Due, float]
+"""When what is due, in the order of the instants; whoever is settled takes itself out."""
+
+
 class Deadlines:
     """When what is due; `run` makes it happen."""
 
     def __init__(self) -> None:
+        self._lanes: dict[float, Lane] = {}  # {time-out in seconds: its lane}
         self._heap: list[tuple[float, int, Due]] = []
         self._order = itertools.count()  # equal instants happen in the order they were added
-        self._settled = 0
+        self._settled = 0  # marked ones in the heap
         self._scope = trio.CancelScope()
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + sum(len(lane) for lane in self._lanes.values())
+
+    def add_after(self, timeout: float, now: float, due: Due) -> Lane | None:
+        """Let `due` expire `timeout` seconds after `now`.
+
+        Returns:
+            The lane that it must take itself out of when it is settled; or None, and then
+            `settled` is to be called.
+        """
+        when = now + timeout
+        lane = self._lanes.get(timeout)
+        if lane is None:
+            if len(self._lanes) >= _MOST_LANES:
+                self.add(when, due)
+                return None
+            lane = self._lanes[timeout] = {}
+        lane[due] = when
+        if when < self._scope.deadline:  # noqa: PLR1730  # setting it, even to the same, costs
+            self._scope.deadline = when
+        return lane
 
     def add(self, when: float, due: Due) -> None:
         """Let `due` expire at `when`, in seconds on Trio's clock."""
         heapq.heappush(self._heap, (when, next(self._order), due))
-        if when < self._scope.deadline:  # noqa: PLR1730  # setting it, even to the same, costs
+        if when < self._scope.deadline:  # noqa: PLR1730  # as above
             self._scope.deadline = when
 
     def settled(self) -> None:
-        """One entry is done before its time."""
+        """One that `add` was called for is done before its time."""
         self._settled += 1
         if self._settled * 2 > len(self._heap) > _TOO_FEW_TO_CLEAN:
             self._heap = [entry for entry in self._heap if not entry[2].done]
@@ -57,13 +85,22 @@ class Deadlines:
 
     def expire(self, now: float) -> float:
         """Let everything expire that is due at `now`; returns the next instant, or infinity."""
+        next_at = inf
+        for lane in self._lanes.values():
+            while lane:
+                due, when = next(iter(lane.items()))
+                if when > now:
+                    next_at = min(next_at, when)
+                    break
+                del lane[due]
+                due.expire()
         while self._heap and self._heap[0][0] <= now:
             due = heapq.heappop(self._heap)[2]
-            if not due.done:
-                due.expire()
-            else:
+            if due.done:
                 self._settled = max(0, self._settled - 1)
-        return self._heap[0][0] if self._heap else inf
+            else:
+                due.expire()
+        return min(next_at, self._heap[0][0]) if self._heap else next_at
 
     async def run(self) -> None:
         """Wait for the nearest instant, for ever (L4: one timer, no polling)."""

@@ -181,7 +181,7 @@ class Incarnation:
         It is long because every message goes through it: a call less is a tenth of a message.
         """
         cell, actor, table = self.cell, self.actor, self.cell.table
-        take = cell.mailbox.take
+        take, now = cell.mailbox.take, cell.now
         streak = 0
         while not self._is_over:
             if self.due:
@@ -209,7 +209,7 @@ class Incarnation:
                 worker.message = message
                 worker.slot = slot
                 worker.uninterruptible = handler.uninterruptible
-                worker.since = trio.current_time()
+                worker.since = now()
                 self.busy += 1
                 current_slot.set(slot)
                 try:
@@ -221,9 +221,10 @@ class Incarnation:
                         slot.started = True
                         slot.holder = worker
                         value = await handler.call(actor, message)
-                        if slot.holder is worker:
-                            slot.holder = None  # it need not be told of its own answer
-                        if not slot.reply(value):
+                        if slot.settlement is None:
+                            slot.holder = None  # a worker need not be told of its own answer
+                            slot.reply(value)
+                        else:
                             cell.tally.late += 1
                     cell.tally.handled += 1
                 except handler.raises as error:

@@ -61,7 +61,7 @@ class Ref:
             ActorStopped: the actor takes no messages any more.
             UnhandledMessage: it has no handler for this type.
         """
-        if not self._cell.try_put(message, None, trio.current_time()):
+        if not self._cell.try_put(message, None, self._cell.now()):
             raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
 
     async def tell(self, message: Message[object]) -> None:
@@ -101,9 +101,9 @@ class Ref:
             Exception: any error that the handler declares (R8).
         """
         cell = self._cell
-        now = trio.current_time()
+        now = cell.now()
         slot: ReplySlot[R] = ReplySlot()
-        due = self._prepare(message, slot, now + timeout)
+        due = self._prepare(message, slot, timeout, now)
         try:
             if not cell.try_put(message, slot, now):
                 with trio.CancelScope(deadline=due):
@@ -136,8 +136,7 @@ class Ref:
         """
         slot: ReplySlot[R] = ReplySlot()
         slot.deadline = deadline
-        slot.asked = (message, self._cell)
-        slot.cause = current_slot.get()
+        slot.message, slot.asked, slot.cause = message, self._cell, current_slot.get()
         if deadline < inf:
             slot.watch(self._cell.deadlines, deadline)
         await self.deliver(message, slot)
@@ -167,7 +166,7 @@ class Ref:
         slot.sink = Sink(sending)
         slot.on_settled(lambda _: sending.close())
         try:
-            due = self._prepare(message, slot, trio.current_time() + timeout)
+            due = self._prepare(message, slot, timeout, trio.current_time())
             with trio.CancelScope(deadline=due):
                 await self.deliver(message, slot)
             yield Items(receiving, slot)
@@ -198,19 +197,27 @@ class Ref:
         finally:
             worker.waits_for = None
 
-    def _prepare(self, message: Message[object], slot: ReplySlot[R], due: float) -> float:
+    def _prepare(
+        self, message: Message[object], slot: ReplySlot[R], timeout: float, now: float
+    ) -> float:
         """Give a slot its deadline and its cause; returns when the runtime lets it expire."""
-        slot.asked = (message, self._cell)
+        due = now + timeout
+        slot.message = message
+        slot.asked = self._cell
+        around = trio.current_effective_deadline()
         cause = current_slot.get()
         if cause is not None:
             slot.cause = cause
             if cause.deadline < due and cause.settlement is None:
-                due = cause.deadline
-        around = trio.current_effective_deadline()
-        if due <= around:
-            slot.deadline = due
-            if due < inf:
-                slot.watch(self._cell.deadlines, due)
-        else:
+                if cause.deadline <= around:
+                    slot.deadline = cause.deadline
+                    slot.watch(self._cell.deadlines, cause.deadline)
+                else:
+                    slot.deadline = around
+                return slot.deadline
+        if due > around:
             slot.deadline = around  # it is cancelled then by Trio itself
+        elif due < inf:
+            slot.deadline = due
+            slot.watch_after(self._cell.deadlines, timeout, now)
         return due

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 import trio
 
-from .deadlines import Deadlines
+from .deadlines import Deadlines, Lane
 from .errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull, Verdict
 from .message import Message
 
@@ -51,7 +51,8 @@ class ReplySlot(Generic[R]):
         value: the answer, once replied.
         error: why there is none, once failed or expired.
         started: whether work that cannot be undone has begun for it; see `start`.
-        asked: what was asked, and of whom; for logs.
+        message: what was asked; for logs.
+        asked: of whom; for logs.
         cause: the slot of the message for which it was asked, if any.
         sink: where the items go, if the answer is a stream.
         holder: who has the message just now.
@@ -64,12 +65,14 @@ class ReplySlot(Generic[R]):
     value: R | None = None
     error: Exception | None = None
     started: bool = False
-    asked: "tuple[Message[object], Cell] | None" = None
+    message: Message[object] | None = None
+    asked: "Cell | None" = None
     cause: "ReplySlot[Any] | None" = None
     sink: "Sink[Any] | None" = None
     holder: "Holder | None" = None
     _task: trio.lowlevel.Task | None = None  # the asker, while it sleeps in `wait`
     _callbacks: "list[Callable[[ReplySlot[R]], None]] | None" = None
+    _lane: Lane | None = None
     _deadlines: Deadlines | None = None
 
     def __repr__(self) -> str:
@@ -180,8 +183,7 @@ class ReplySlot(Generic[R]):
         slot: ReplySlot[Any] | None = self
         while slot is not None:
             if slot.asked is not None:
-                message, cell = slot.asked
-                links.append(f"{type(message).__name__} at {cell.path}")
+                links.append(f"{type(slot.message).__name__} at {slot.asked.path}")
             slot = slot.cause
         return tuple(reversed(links))
 
@@ -196,6 +198,12 @@ class ReplySlot(Generic[R]):
         """The runtime's: whether `holder` has the message."""
         return self.holder is holder
 
+    def watch_after(self, deadlines: Deadlines, timeout: float, now: float) -> None:
+        """The runtime's: expire `timeout` seconds after `now`."""
+        lane = self._lane = deadlines.add_after(timeout, now, self)
+        if lane is None:
+            self._deadlines = deadlines
+
     def watch(self, deadlines: Deadlines, when: float) -> None:
         """The runtime's: expire at `when`."""
         self._deadlines = deadlines
@@ -203,7 +211,9 @@ class ReplySlot(Generic[R]):
 
     def _settle(self, settlement: Settlement) -> None:
         self.settlement = settlement
-        if self._deadlines is not None and settlement is not Settlement.EXPIRED:
+        if self._lane is not None:
+            self._lane.pop(self, None)
+        elif self._deadlines is not None and settlement is not Settlement.EXPIRED:
             self._deadlines.settled()
         holder = self.holder
         if holder is not None:
