@@ -226,8 +226,12 @@ class Actor:
         """Have `message` handled when the actor at `ref` has ended for good, or rests.
 
         A restart is not an end. If it has ended already, the message comes at once.
+
+        Raises:
+            UnhandledMessage: this actor has no handler for it.
         """
         life = self._life
+        self._cell.handler_of(message)  # raised here, not where the other one ends
         ref._cell.on_ended(lambda: life.send_now(message))  # noqa: SLF001  # the runtime's own
 
     def stop(self) -> None:

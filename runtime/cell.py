@@ -1,7 +1,7 @@
 """An actor's place in the tree: the mailbox and all that outlives one incarnation (R2)."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from random import Random
 from typing import Any, Literal, final
@@ -16,15 +16,22 @@ from .errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
 from .incarnation import Incarnation
 from .instruments import ActorEvent, DeadLetter
 from .lost import Lost
-from .mailbox import TAKEN, Envelope, Fate, Mailbox, Overflow, Rank
+from .mailbox import POLICIES, TAKEN, Coalesce, Envelope, Fate, Mailbox, Overflow, Rank
 from .message import Message
 from .ref import Ref
-from .reply import ReplySlot, current_slot
+from .reply import ReplySlot, Settlement, current_slot
 from .shared import Shared
 from .snapshot import ActorSnapshot, Doing, State, Tally
 from .strategy import RESTARTS, Restart
+from .worker import Worker
 
 __all__ = ["Cell", "Spec"]
+
+
+def _is_overflow(_: object, __: object, value: object) -> None:
+    if value not in POLICIES and not isinstance(value, Coalesce):
+        known = ", ".join(POLICIES)
+        raise ValueError(f"overflow must be one of {known} or a Coalesce, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +45,7 @@ class Spec:
     name: str = attrs.field(validator=matches_re(r"[^/]+"))
     factory: Callable[[], Actor]
     capacity: int = attrs.field(default=64, validator=[instance_of(int), ge(1)])
-    overflow: Overflow = "block"
+    overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
     rank: Rank | None = None
     concurrency: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
     max_held: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
@@ -79,6 +86,7 @@ class Cell:
         self.stop_and_forget: Callable[[], Awaitable[None]] | None = None  # its supervisor's
         self._shared = shared
         self._is_open = True
+        self._has_abandoned = False  # something may wait in the mailbox that nobody waits for
         self._ended: list[Callable[[], None]] = []  # told when the place is given up
         self.table: dict[type[Message[object]], Handler] = {}
         self._random: Random | None = None  # made when first asked for: its state takes 2.5 KiB
@@ -103,6 +111,12 @@ class Cell:
         """Messages that wait or are in hand."""
         busy = 0 if self.life is None else self.life.busy
         return len(self.mailbox) + len(self.urgent) + len(self.again) + busy
+
+    @property
+    def blockers(self) -> Sequence[Worker]:
+        """The workers any of whom has to go on before something is taken from here (`waiting`)."""
+        life = self.life
+        return () if life is None or life.is_idle else life.workers
 
     def try_put(self, message: Message[object], slot: ReplySlot[Any] | None, now: float) -> bool:
         """Take a message in if there is room; False if its sender may wait for room.
@@ -129,6 +143,8 @@ class Cell:
             self.urgent.append((message, slot, now))
             self.tally.bypassed += 1
         else:
+            if self._has_abandoned and len(self.mailbox) >= self.mailbox.capacity:
+                self._purge()
             fate = self.mailbox.offer((message, slot, now))
             if fate is not TAKEN and not self._is_settled_by(fate, (message, slot, now)):
                 return False
@@ -175,10 +191,13 @@ class Cell:
             self.tally.bypassed += 1  # it never was in the mailbox
             self._drop(envelope)
             return True
-        gone = self.mailbox.purge()
-        for _, given_up, _ in gone:
-            self.tally.given_up(given_up.settlement if given_up else None)
-        return bool(gone) and self.mailbox.offer(envelope) is TAKEN
+        return False
+
+    def _purge(self) -> None:
+        """Take out all that nobody waits for any more: it keeps no room from others."""
+        self._has_abandoned = False
+        for _, slot, _ in self.mailbox.purge():
+            self.tally.given_up(slot.settlement if slot else None)
 
     def _drop(self, envelope: Envelope) -> None:
         """A message was dropped by the mailbox's policy."""
@@ -186,10 +205,17 @@ class Cell:
         self.tally.dropped += 1
         if slot is not None:
             slot.fail(Dropped(self.path))
-        self._tell_dead_letter(message, "dropped")
+        self.tell_dead_letter(message, "dropped")
 
     def released(self, slot: ReplySlot[Any]) -> None:
-        """A slot that waited here is filled, or has gone on; its message is skipped later."""
+        """A slot that waited here is filled, or has gone on; its message is skipped later.
+
+        If somebody wants its room, it goes at once.
+        """
+        if slot.settlement is Settlement.CANCELLED or slot.settlement is Settlement.EXPIRED:
+            self._has_abandoned = True
+            if self.mailbox.has_senders_waiting:
+                self._purge()
 
     # ---------------------------------------------------------------- one incarnation
 
@@ -217,6 +243,7 @@ class Cell:
             started()
             await life.run()
         finally:
+            life.end_timers()
             self.life = None
 
     @property
@@ -266,7 +293,7 @@ class Cell:
             self.tally.dead_lettered += 1
             if slot is not None:
                 slot.fail(ActorStopped(self.path, slot.verdict))
-            self._tell_dead_letter(message, "stopped")
+            self.tell_dead_letter(message, "stopped")
         self.states.value = State.STOPPED
         for instrument in self.instruments:
             instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
@@ -299,8 +326,9 @@ class Cell:
             tally=attrs.evolve(self.tally, accepted=self.tally.accepted + mailbox.accepted),
         )
 
-    def _tell_dead_letter(
+    def tell_dead_letter(
         self, message: Message[object], reason: Literal["stopped", "dropped"]
     ) -> None:
+        """A message will never be handled, or not to its end."""
         for instrument in self.instruments:
             instrument.dead_letter(DeadLetter(self.path, type(message).__name__, reason))

@@ -6,8 +6,8 @@ the back-off; all three are pure. Here is what that takes in tasks.
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
-from random import Random
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Literal, final
 
 import attrs
@@ -17,7 +17,7 @@ import trio
 from .errors import ChildNotFound, RestartIntensityExceeded
 from .instruments import ActorCrash
 from .node import Node
-from .nursery import open_collapsing_nursery
+from .nursery import is_cancellation, open_collapsing_nursery
 from .restarts import Backoff, RestartPolicy, RestartWindow
 from .shared import Shared
 from .snapshot import State
@@ -26,7 +26,7 @@ from .strategy import Strategy, is_restarted, restart_group
 __all__ = ["Child", "Children"]
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
-_PATIENCE_S = 5.0  # how long a cancelled child may take before it is complained of
+_PATIENCE_S = 5.0  # for a cancelled child before it is complained of; for a halt without limit
 
 Decision = Literal["restart", "leave", "fail upward"]
 
@@ -41,9 +41,10 @@ class Child:
         scope: of its present life; None if it does not live.
         began: when that began.
         ended: that has ended.
-        is_stopping: it was told to end, which is no reason to restart it.
+        is_stopping: this life was told to end, which is no reason to restart it.
+        is_closing: it was told to drain, and rests when that is done.
         is_restarting: it is between two lives.
-        settled: its restart is over, one way or the other.
+        settled: it is so no more, one way or the other.
     """
 
     node: Node
@@ -52,8 +53,24 @@ class Child:
     began: float = 0.0
     ended: trio.Event = attrs.field(factory=trio.Event)
     is_stopping: bool = False
+    is_closing: bool = False
     is_restarting: bool = False
     settled: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether only `restart_child` starts it again."""
+        return self.is_closing or self.node.states.value is State.STOPPED
+
+    def leave_life(self) -> None:
+        """It is between two lives from now on."""
+        self.is_restarting = True
+        self.settled = trio.Event()
+
+    def settle(self) -> None:
+        """It lives again, or never will."""
+        self.is_restarting = False
+        self.settled.set()
 
 
 @final
@@ -77,15 +94,17 @@ class Children:
         self._policy = policy
         self._window = RestartWindow(policy)
         self._exits: deque[tuple[Child, Exception | None]] = deque()
-        self._news = trio.Event()  # an exit, or an order to end
+        self._news = trio.Event()  # an exit
         self._nursery: trio.Nursery | None = None
         self._end: Literal["drain", "halt"] | None = None
+        self._over = trio.Event()  # told to end, or gives up
+        self._drain = trio.CancelScope()
         self._gives_up: RestartIntensityExceeded | None = None
 
     @property
-    def are_alive(self) -> bool:
-        """Whether children can be started."""
-        return self._nursery is not None
+    def are_drained(self) -> bool:
+        """Whether nothing more can come to any of them, and nothing waits."""
+        return all(child.node.is_drained for child in self.by_name.values())
 
     def restarts_left(self, now: float) -> int:
         """Crashes that would still be answered with a restart."""
@@ -103,22 +122,46 @@ class Children:
             RestartIntensityExceeded: they crashed too often.
             Exception: one could not start.
         """
-        self._window = RestartWindow(self._policy)
-        self._gives_up = None
-        self._exits.clear()
+        self._forgive()
         try:
-            async with open_collapsing_nursery() as self._nursery:
-                await self._start_all()
-                started()
-                await self._watch()
-                await self.stop_all(drain=self._end == "drain")
-                self._nursery.cancel_scope.cancel()
+            async with open_collapsing_nursery() as nursery:
+                self._nursery = nursery
+                try:
+                    await self._start_all()
+                    started()
+                    nursery.start_soon(self._watch)
+                    await self._over.wait()
+                    with trio.CancelScope() as self._drain:
+                        await self.stop_all(drain=not self._is_hasty)
+                    if self._drain.cancel_called:
+                        await self.stop_all(drain=False)
+                    nursery.cancel_scope.cancel()
+                finally:
+                    self._nursery = None  # while it closes, it refuses new tasks in its own way
+        except BaseException as error:
+            # Giving up is told even if the supervisor is cancelled while it stops the others.
+            if self._gives_up is None or not is_cancellation(error):
+                raise
         finally:
-            self._nursery = None
-            self._end = None
             self._bury()
+            self._end = None
+            self._over = trio.Event()
         if self._gives_up is not None:
             raise self._gives_up
+
+    def _forgive(self) -> None:
+        """A new life of the supervisor starts counting anew."""
+        self._window = RestartWindow(self._policy)
+        self._gives_up = None
+
+    def open(self) -> None:
+        """All will live again, but for the temporary ones."""
+        self._end = None
+        self._over = trio.Event()
+        for child in self.by_name.values():
+            if child.node.restart != "temporary":
+                child.is_closing = False
+                child.node.open()
 
     def end_now(self) -> None:
         """Cancel every child."""
@@ -128,27 +171,39 @@ class Children:
     def end(self, how: Literal["drain", "halt"]) -> None:
         """Let `live` come to its end."""
         self._end = how
-        self._news.set()
+        self._over.set()
+
+    @property
+    def _is_hasty(self) -> bool:
+        """Whether it ends without a drain."""
+        return self._end == "halt" or self._gives_up is not None
 
     def _bury(self) -> None:
         """Nobody lives any more, and the temporary ones never will."""
-        for child in list(self.by_name.values()):
-            self._settle(child)
+        self._tell_exits(
+            self.by_name.values(), "leave" if self._gives_up is None else "fail upward"
+        )
+        self._exits.clear()
+        for child in self.by_name.values():
+            child.settle()
             if child.node.restart == "temporary":
-                self.forget(child)
+                child.node.close()
+            elif not child.is_resting:
+                child.node.states.value = State.RESTARTING
 
     # ---------------------------------------------------------------- one child
 
     def new(self, node: Node) -> Child:
         """The last child, not started yet."""
-        random = Random(f"{self._shared.seed}/{node.path}/backoff")  # noqa: S311  # R13: seeded
-        child = self.by_name[node.name] = Child(node, Backoff(self._policy, random))
+        seed = f"{self._shared.seed}/{node.path}/backoff"
+        child = self.by_name[node.name] = Child(node, Backoff(self._policy, seed))
         return child
 
     def forget(self, child: Child) -> None:
         """It is none any more."""
         child.node.close()
-        self.by_name.pop(child.node.name, None)
+        if self.by_name.get(child.node.name) is child:
+            del self.by_name[child.node.name]
 
     async def start(self, child: Child) -> None:
         """Begin a life; returns when it has begun.
@@ -167,12 +222,14 @@ class Children:
             nonlocal has_started
             has_started = True
             child.began = trio.current_time()
-            self._settle(child)  # at once: it may crash before its starter goes on
+            if not child.is_stopping:  # else its group was to be restarted while it started
+                child.settle()
             task_status.started()
 
         crash: Exception | None = None
         child.ended = trio.Event()
         child.is_stopping = False
+        child.node.lost = ()
         try:
             with trio.CancelScope() as child.scope:
                 await child.node.incarnate(started)
@@ -185,27 +242,43 @@ class Children:
             child.ended.set()
         if not has_started:
             raise ChildNotFound(f"{child.node.path} was stopped before it had started")
-        if crash is not None or not child.is_stopping:
+        self._note_end(child, crash)
+
+    def _note_end(self, child: Child, crash: Exception | None) -> None:
+        if child.is_closing and not child.is_restarting:
+            if crash is not None:
+                self._tell_crash(child, crash, "leave", None)
+            child.node.close()
+        elif not child.is_stopping:
             self._exits.append((child, crash))
             self._news.set()
+        elif crash is not None:
+            decision: Decision = "restart" if child.is_restarting else "leave"
+            self._tell_crash(child, crash, decision, None)
 
     async def stop(self, child: Child, *, drain: bool) -> None:
         """End a child's life; returns when it has ended, however long that takes.
 
-        It has its `stop_s` to end by itself; then it is cancelled. One that ignores even that is
-        complained of and waited for: nothing outlives the block (R1).
+        It has its `stop_s` to end by itself; then it is cancelled. Unlimited is limited if it is
+        not a drain: its siblings are to be restarted, and it may wait for one of them. One that
+        ignores even the cancellation is complained of and waited for: nothing outlives the block
+        (R1).
         """
-        limit = trio.current_time() + child.node.stop_s
-        if drain and child.is_restarting:
-            child.node.drain()  # what waits for its next life is done in that
-            with trio.move_on_at(limit):
-                await child.settled.wait()
-        child.is_restarting = False
+        stop_s = child.node.stop_s
+        limit = trio.current_time() + (stop_s if drain or stop_s < inf else _PATIENCE_S)
+        if drain:
+            child.is_closing = True
+            if child.is_restarting:
+                child.node.drain()  # what waits for its next life is done in that
+                if not child.node.is_drained:
+                    with trio.move_on_at(limit):
+                        await child.settled.wait()
+                child.settle()
         scope, ended = child.scope, child.ended
         if scope is None:
             return
         child.is_stopping = True
-        if child.node.stop_s > 0:
+        if stop_s > 0:
             if drain:
                 child.node.drain()
             else:
@@ -221,15 +294,27 @@ class Children:
 
     async def stop_all(self, *, drain: bool) -> None:
         """Stop every child, the last started first, so that work flows on to those it needs."""
-        for child in reversed(list(self.by_name.values())):
-            await self.stop(child, drain=drain)
-            if drain:
-                child.node.close()
+        stopped: set[str] = set()
+        while left := [name for name in reversed(self.by_name) if name not in stopped]:
+            for name in left:  # and then those that were started meanwhile
+                stopped.add(name)
+                child = self.by_name.get(name)
+                if child is None:
+                    continue
+                if not drain:
+                    child.settle()
+                await self.stop(child, drain=drain)
+                if drain and child.is_closing:  # else it was started again meanwhile
+                    child.node.close()
 
     async def _start_all(self) -> None:
+        for child in list(self.by_name.values()):
+            if child.node.restart == "temporary":
+                self.forget(child)
         try:
             for child in list(self.by_name.values()):
-                await self.start(child)
+                if not child.is_resting:
+                    await self.start(child)
         except BaseException:
             await self.stop_all(drain=False)
             raise
@@ -237,16 +322,18 @@ class Children:
     # ---------------------------------------------------------------- crashes
 
     async def _watch(self) -> None:
-        """Answer exits until told to end, or until there were too many."""
-        while self._end is None and self._gives_up is None:
+        """Answer exits, in a drain too, until there were too many."""
+        while not self._is_hasty:
             if not self._exits:
                 self._news = trio.Event()
                 await self._news.wait()
                 continue
             child, crash = self._exits.popleft()
             is_ours = self.by_name.get(child.node.name) is child
-            if is_ours and child.scope is None and not child.is_restarting:
+            if is_ours and child.scope is None and not (child.is_restarting or child.is_resting):
                 await self._answer(child, crash)
+            elif crash is not None:  # it was stopped, or started, before this came to be answered
+                self._tell_crash(child, crash, "leave", None)
 
     async def _answer(self, child: Child, crash: Exception | None) -> None:
         node = child.node
@@ -254,26 +341,22 @@ class Children:
             if crash is not None:
                 self._tell_crash(child, crash, "leave", None)
             node.close()
-            if node.restart == "temporary":
+            if node.restart == "temporary" and self._end is None:
                 self.forget(child)
             return
-        pause = 0.0 if crash is None else self._pause(child, crash)
+        pause = self._pause(child, crash)
         if pause is None:
             return
         group = [self.by_name[name] for name in self._names_with(node.name)]
+        group = [one for one in group if not one.is_resting]
         for one in group:
-            one.is_restarting = True
-            one.settled = trio.Event()
-        if len(group) == 1 and self._nursery is not None:
+            one.leave_life()
+        # Groups may overlap, so they wait for each other: a child must not be started by two.
+        if self.strategy == "one_for_one" and self._nursery is not None:
             self._nursery.start_soon(self._restart, group, pause)
         else:
+            self._tell_exits(group, "restart")  # two that fail at once are both told
             await self._restart(group, pause)
-
-    @staticmethod
-    def _settle(child: Child) -> None:
-        """It is not between two lives any more."""
-        child.is_restarting = False
-        child.settled.set()
 
     def _names_with(self, name: str) -> tuple[str, ...]:
         if self.strategy == "one_for_one":  # in time independent of the number of children
@@ -287,58 +370,85 @@ class Children:
                 await self._stop_to_restart(child)
             await trio.sleep(pause)
             pause = await self._start_in_order(group)
+        # Each that started is settled, and may even have ended and be between two lives again.
+        if self._gives_up is not None:
+            for child in group:
+                child.settle()
 
     async def _stop_to_restart(self, child: Child) -> None:
-        if child.scope is not None:
+        if child.scope is not None and not child.is_closing:
+            child.leave_life()
             await self.stop(child, drain=False)
-            child.is_restarting = True
         if child.node.restart == "temporary":
             self.forget(child)
-        else:
+        elif child.is_restarting:
             child.node.states.value = State.RESTARTING
 
     async def _start_in_order(self, group: Sequence[Child]) -> float | None:
         """Start a group; None if that is done, else the pause until it is tried again."""
         for child in group:
             if self.by_name.get(child.node.name) is not child or not child.is_restarting:
-                self._settle(child)  # it was temporary, or was stopped meanwhile
-                continue
+                continue  # it was temporary, or was stopped meanwhile
             try:
                 await self.start(child)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is a failed start
-                child.began = trio.current_time()
-                return self._pause(child, error)
+                if child.is_restarting:  # else it was stopped, not failed
+                    child.began = trio.current_time()
+                    return self._pause(child, error)
         return None
 
-    def _pause(self, child: Child, crash: Exception) -> float | None:
-        """Seconds until the restart; None if there is none, because it would be one too many."""
+    def _pause(self, child: Child, crash: Exception | None) -> float | None:
+        """Seconds until the restart; None if there is none, because it would be one too many.
+
+        One that ends itself is counted too, as in Erlang/OTP: it may do so without end.
+        """
         now = trio.current_time()
         pause = child.backoff.after(now - child.began)
-        if self._window.allows(now):
-            self._tell_crash(child, crash, "restart", pause)
+        is_allowed = self._window.allows(now)
+        if crash is not None:
+            decision: Decision = "restart" if is_allowed else "fail upward"
+            self._tell_crash(child, crash, decision, pause if is_allowed else None)
+        if is_allowed:
             return pause
-        self._tell_crash(child, crash, "fail upward", None)
         self._gives_up = self._resignation(child, crash)
+        self._over.set()
+        self._drain.cancel()
         self._news.set()
         return None
 
-    def _resignation(self, child: Child, crash: Exception) -> RestartIntensityExceeded:
+    def _resignation(self, child: Child, crash: Exception | None) -> RestartIntensityExceeded:
         """The error that is raised upward; its notes tell the chain, the first cause first."""
         policy = self._policy
+        what = "ended" if crash is None else f"crashed with {type(crash).__name__}: {crash}"
         error = RestartIntensityExceeded(
-            f"{child.node.path} crashed with {type(crash).__name__}: {crash}; {self._path} allows "
-            f"{policy.max_restarts} restarts in {policy.period_s:g} s"
+            f"{child.node.path} {what}; {self._path} allows {policy.max_restarts} restarts in "
+            f"{policy.period_s:g} s"
         )
         error.__cause__ = crash
         for note in getattr(crash, "__notes__", ()):
             error.add_note(note)
-        error.add_note(f"{child.node.path} crashed: {type(crash).__name__}: {crash}")
+        error.add_note(
+            f"{child.node.path} ended by itself"
+            if crash is None
+            else f"{child.node.path} crashed: {type(crash).__name__}: {crash}"
+        )
         for other, also in self._exits:  # two that fail at once are both told
             if also is not None:
-                self._tell_crash(other, also, "fail upward", None)
                 error.add_note(f"{other.node.path} crashed, too: {type(also).__name__}: {also}")
+        self._tell_exits(self.by_name.values(), "fail upward")
         error.add_note(f"{self._path} gave up")
         return error
+
+    def _tell_exits(self, children: Iterable[Child], decision: Decision) -> None:
+        """Tell of the crashes of these that nobody will come to answer."""
+        if not self._exits:
+            return
+        concerned = set(children)
+        left = [one for one in self._exits if one[0] not in concerned]
+        for child, crash in self._exits:
+            if child in concerned and crash is not None:
+                self._tell_crash(child, crash, decision, None)
+        self._exits = deque(left)
 
     def _tell_crash(
         self, child: Child, crash: Exception, decision: Decision, pause: float | None

@@ -86,14 +86,17 @@ class Deadlines:
     def expire(self, now: float) -> float:
         """Let everything expire that is due at `now`; returns the next instant, or infinity."""
         next_at = inf
-        for lane in self._lanes.values():
-            while lane:
-                due, when = next(iter(lane.items()))
+        for lane in list(self._lanes.values()):
+            # In one pass: to look for the first one again after each would look through all gaps.
+            expired: list[Due] = []
+            for due, when in lane.items():
                 if when > now:
                     next_at = min(next_at, when)
                     break
-                del lane[due]
-                due.expire()
+                expired.append(due)
+            for due in expired:
+                if lane.pop(due, None) is not None:  # one that expires may have settled others
+                    due.expire()
         while self._heap and self._heap[0][0] <= now:
             due = heapq.heappop(self._heap)[2]
             if due.done:

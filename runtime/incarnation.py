@@ -46,7 +46,11 @@ class Timer:
     is_due: bool = False  # it has gone off, and its message was not handled yet
 
     def cancel(self) -> None:
-        """Never mind. Harmless if it has gone off."""
+        """Never mind, not even if it has gone off and waits; harmless if it was handled."""
+        if self.is_due:
+            self.is_due = False
+            self._life.due.remove(self)
+            self._life.cell.tally.cancelled += 1
         if not self.done:
             self.done = True
             self._life.timers.discard(self)
@@ -123,12 +127,24 @@ class Incarnation:
         if self.cell.life is self:
             self.send_at(trio.current_time(), message, None)
 
+    @property
+    def blockers(self) -> tuple[Worker, ...]:
+        """Nobody in particular: what is held may be answered by anything; see `waiting`."""
+        return ()
+
     def released(self, slot: ReplySlot[Any]) -> None:
         """A slot that was held here is filled, or has gone on."""
         if self.held.pop(slot, self) is None and (
             not self.held or len(self.held) == self._max_held - 1
         ):
             self.wake()  # a drain waits for the one, the intake for the other
+
+    def end_timers(self) -> None:
+        """Nothing will be handled any more, whatever the hooks may have set."""
+        for timer in list(self.timers):
+            timer.cancel()
+        self.cell.tally.cancelled += len(self.due)
+        self.due.clear()
 
     # ---------------------------------------------------------------- the life
 
@@ -151,9 +167,6 @@ class Incarnation:
             for slot in list(self.held):  # a halt does not wait for them
                 slot.fail(ActorStopped(self.path, slot.verdict))
         finally:
-            for timer in list(self.timers):
-                timer.cancel()
-            self.cell.tally.cancelled += len(self.due)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOPPED_HOOK_S):
                 await self.actor.stopped()
 
@@ -183,8 +196,11 @@ class Incarnation:
         cell, actor, table = self.cell, self.actor, self.cell.table
         take, now = cell.mailbox.take, cell.now
         streak = 0
+        timed = False  # the last one was a timer's
         while not self._is_over:
-            if self.due:
+            # Timers go first, but a slow handler's own period must not starve the mailbox.
+            if self.due and not (timed and len(cell.mailbox) and len(self.held) < self._max_held):
+                timed = True
                 timer = self.due.popleft()
                 timer.is_due = False
                 message, slot = timer.message, None
@@ -194,6 +210,7 @@ class Incarnation:
                 message, slot, _ = cell.urgent.popleft()
             elif len(self.held) < self._max_held and (envelope := take()) is not None:
                 message, slot, _ = envelope
+                timed = False
             else:
                 if not cell.is_drained or self.busy or not await self._flush():
                     await self._park()
@@ -202,9 +219,10 @@ class Incarnation:
             streak += 1
             if slot is not None and slot.settlement is not None:
                 cell.tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
+                worker.tries = 0
             else:
-                if nursery and not self.parked and len(self.workers) < cell.spec.concurrency:
-                    nursery.start_soon(self._work, self._new_worker(), nursery)
+                if nursery:
+                    self._let_others_work(nursery)
                 handler = table.get(type(message)) or cell.handler_of(message)
                 worker.message = message
                 worker.slot = slot
@@ -240,6 +258,14 @@ class Incarnation:
                 streak = 0
                 await trio.lowlevel.checkpoint()
 
+    def _let_others_work(self, nursery: trio.Nursery) -> None:
+        """A worker is about to handle a message: see to it that another one takes the next."""
+        if self.parked:
+            if len(self.cell.mailbox):  # a sender who waited was let in, which wakes nobody
+                self.wake()
+        elif len(self.workers) < self.cell.spec.concurrency:
+            nursery.start_soon(self._work, self._new_worker(), nursery)
+
     async def _hand_over(
         self,
         handler: Handler,
@@ -249,7 +275,7 @@ class Incarnation:
     ) -> None:
         """Run a handler that gets the slot: one that defers, or one that streams."""
         if slot is None:
-            slot = ReplySlot()
+            slot = worker.slot = ReplySlot()
         if handler.streams:
             slot.started = True
             slot.hold(worker)
@@ -285,6 +311,7 @@ class Incarnation:
         worker.message = None
         worker.slot = None
         worker.waits_for = None
+        worker.tries = 0
         self.busy -= 1
 
     async def _park(self) -> None:
@@ -321,36 +348,45 @@ class Incarnation:
         """It died: what it had in its hands is not done again, unless asked for (R8)."""
         cell = self.cell
         crashed = isinstance(error, Exception)
-        slots = list(self.held)
+        slots: list[ReplySlot[Any]] = []
         lost: list[Lost] = []
         for worker in self.workers:
-            message, slot = worker.message, worker.slot
+            message, slot, tries = worker.message, worker.slot, worker.tries
             if message is None:
                 continue
+            self._lay_down(worker)  # it is counted below, while the `stopped` hook is yet to run
             here = f"{type(message).__name__} at {cell.path}"
             chain = () if slot is None else slot.chain()
             chain = chain if chain[-1:] == (here,) else (*chain, here)
             lost.append(Lost(chain, Verdict.MAY_HAVE_RUN))
-            if crashed and worker.tries < cell.spec.redeliver and not _is_gone(slot, worker):
-                cell.again.append(((message, slot, trio.current_time()), worker.tries + 1))
+            if crashed and tries < cell.spec.redeliver and not self._is_gone(slot, worker):
+                cell.again.append(((message, slot, trio.current_time()), tries + 1))
                 if slot is not None:
                     slot.hold(cell)
                 continue
             if crashed:
                 cell.tally.failed += 1
+            elif slot is not None and slot.settlement is not None:
+                cell.tally.given_up(slot.settlement)
             else:
-                cell.tally.cancelled += 1
+                cell.tally.dead_lettered += 1
+                cell.tell_dead_letter(message, "stopped")
             if slot is not None and slot.is_held_by(worker):
                 slots.append(slot)
-            for instrument in cell.instruments:
+            for instrument in cell.instruments if crashed else ():
                 instrument.message_failed(MessageFailed(cell.path, type(message).__name__, error))
         cell.lost = tuple(lost)
-        for slot in slots:
+        for slot in (*slots, *self.held):
             slot.fail(
                 ActorCrashed(cell.path, slot.verdict, error)
                 if crashed
                 else ActorStopped(cell.path, slot.verdict)
             )
+
+    def _is_gone(self, slot: ReplySlot[Any] | None, worker: Worker) -> bool:
+        """Whether a message has gone on to another actor, or nobody waits for it any more."""
+        is_ours = slot is None or slot.is_held_by(worker) or slot.is_held_by(self)
+        return not is_ours or (slot is not None and slot.settlement is not None)
 
 
 def _nowhere() -> Sink[object]:
@@ -358,8 +394,3 @@ def _nowhere() -> Sink[object]:
     channel, nobody = trio.open_memory_channel[object](0)
     nobody.close()
     return Sink(channel)
-
-
-def _is_gone(slot: ReplySlot[Any] | None, worker: Worker) -> bool:
-    """Whether the message has gone on to another actor, or nobody waits for it any more."""
-    return slot is not None and (slot.settlement is not None or not slot.is_held_by(worker))

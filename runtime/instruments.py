@@ -3,7 +3,8 @@
 With none installed an actor pays one test of an empty tuple for each message.
 """
 
-from typing import Literal
+import traceback
+from typing import Literal, final
 
 import attrs
 import structlog
@@ -14,11 +15,14 @@ __all__ = [
     "ActorCrash",
     "ActorEvent",
     "DeadLetter",
+    "Guarded",
     "Instrument",
     "MessageFailed",
     "MessageHandled",
     "StructlogInstrument",
 ]
+
+_log = structlog.stdlib.get_logger("callsheet.runtime")
 
 
 @attrs.frozen
@@ -66,7 +70,7 @@ class MessageFailed:
 
 @attrs.frozen
 class DeadLetter:
-    """A message that nobody will handle.
+    """A message that nobody will handle, or that was cut off in a handler's hands by a stop.
 
     Args:
         actor: the path of the actor it was sent to.
@@ -103,7 +107,10 @@ class ActorCrash:
 
 
 class Instrument:
-    """Base of what listens; each hook does nothing unless overridden. It must not raise or wait."""
+    """Base of what listens; each hook does nothing unless overridden. It must not wait.
+
+    One that raises is told of in the log, and not called again.
+    """
 
     def actor_spawned(self, event: ActorEvent) -> None:
         """A place was made; its first incarnation is being started."""
@@ -156,3 +163,59 @@ class StructlogInstrument(Instrument):
     def dead_letter(self, event: DeadLetter) -> None:
         """See `Instrument`."""
         self._log.warning("dead_letter", **attrs.asdict(event, recurse=False))
+
+
+@final
+class Guarded(Instrument):
+    """Another instrument until it raises; then it is as if that had been removed, as in Trio.
+
+    Who only looks on must not make an actor or a supervisor crash.
+
+    Args:
+        instrument: the other one.
+    """
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._instrument: Instrument | None = instrument
+
+    def actor_spawned(self, event: ActorEvent) -> None:
+        """See `Instrument`."""
+        self._tell("actor_spawned", event)
+
+    def actor_started(self, event: ActorEvent) -> None:
+        """See `Instrument`."""
+        self._tell("actor_started", event)
+
+    def actor_crashed(self, event: ActorCrash) -> None:
+        """See `Instrument`."""
+        self._tell("actor_crashed", event)
+
+    def actor_stopped(self, event: ActorEvent) -> None:
+        """See `Instrument`."""
+        self._tell("actor_stopped", event)
+
+    def message_handled(self, event: MessageHandled) -> None:
+        """See `Instrument`."""
+        self._tell("message_handled", event)
+
+    def message_failed(self, event: MessageFailed) -> None:
+        """See `Instrument`."""
+        self._tell("message_failed", event)
+
+    def dead_letter(self, event: DeadLetter) -> None:
+        """See `Instrument`."""
+        self._tell("dead_letter", event)
+
+    def _tell(self, hook: str, event: object) -> None:
+        if self._instrument is None:
+            return
+        try:
+            getattr(self._instrument, hook)(event)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is the instrument's own
+            _log.error(  # as text, without the locals of the frames (L8)
+                "instrument_failed",
+                instrument=repr(self._instrument),
+                hook=hook,
+                exception="".join(traceback.format_exception(error)),
+            )
+            self._instrument = None

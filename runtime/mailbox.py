@@ -36,6 +36,8 @@ Overflow = Literal["block", "reject", "drop_newest", "drop_oldest"] | Coalesce
 `MailboxFull`; it is dropped; the oldest one is dropped for it; or, room or not, it takes the place
 of the one of its key. Every drop resolves its ask and is counted (R5)."""
 
+POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
+
 Rank = Callable[[Message[object]], float]
 """The smaller, the sooner a message is taken; equals are taken first in, first out."""
 
@@ -118,12 +120,18 @@ class Mailbox:
         self._peak = 0
         self._door_in, self._door_out = trio.open_memory_channel[Envelope](0)
         self._senders_waiting = 0
+        self._wants_room: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def __repr__(self) -> str:
         return f"<Mailbox {len(self)} of {self.capacity}, {self._senders_waiting} senders wait>"
+
+    @property
+    def has_senders_waiting(self) -> bool:
+        """Whether somebody waits for room."""
+        return self._senders_waiting > 0
 
     def offer(self, envelope: Envelope) -> Fate:
         """Take a message in if the policy has it so; what becomes of it.
@@ -170,14 +178,26 @@ class Mailbox:
             return None
         if self._senders_waiting:
             self._let_in()
+        if self._wants_room:
+            self._tell_room()
         return envelope
 
     def purge(self) -> list[Envelope]:
         """Take out all that nobody waits for any more, so that it takes no room from others."""
         gone = self._queue.keep(_is_open)
-        while self._senders_waiting and len(self._queue) < self.capacity:
-            self._let_in()
+        self._let_in()
+        self._tell_room()
         return gone
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """See `Ref.when_room`."""
+        if callback not in self._wants_room:
+            self._wants_room.append(callback)
+
+    def _tell_room(self) -> None:
+        callbacks, self._wants_room = self._wants_room, []
+        for callback in callbacks:
+            callback()
 
     async def put(self, envelope: Envelope) -> None:
         """Wait at the door, since there is no room. Cancelled, nothing was taken in.
@@ -187,12 +207,9 @@ class Mailbox:
         """
         # Counted are only those who are at the door: `send` would let others run before it raised.
         await trio.lowlevel.checkpoint_if_cancelled()
-        await trio.lowlevel.checkpoint_if_cancelled()  # once it is counted, it must be at the door
         self._senders_waiting += 1
         try:
             await self._door_in.send(envelope)
-        except trio.ClosedResourceError:
-            raise  # close() has counted the waiting senders out
         except BaseException:
             self._senders_waiting -= 1
             raise
@@ -201,7 +218,6 @@ class Mailbox:
         """Refuse from now on, and tell the senders that wait; what is inside can still be taken."""
         self.is_closed = True
         self._room = 0
-        self._senders_waiting = 0
         self._door_in.close()
 
     def statistics(self) -> MailboxStatistics:
@@ -209,7 +225,7 @@ class Mailbox:
         return MailboxStatistics(
             depth=len(self._queue),
             capacity=self.capacity,
-            senders_waiting=self._senders_waiting,
+            senders_waiting=self._door_in.statistics().tasks_waiting_send,
             accepted=self.accepted,
             peak=self._peak,
             oldest_at=min((arrived for _, _, arrived in self._queue), default=None),
@@ -224,9 +240,14 @@ class Mailbox:
             self._dropped(earlier)
 
     def _let_in(self) -> None:
-        message, slot, _ = self._door_out.receive_nowait()
-        self._senders_waiting -= 1
-        self._push((message, slot, trio.current_time()))
+        # More than one, if one takes the place of an earlier one of its key.
+        while self._senders_waiting and len(self._queue) < self.capacity:
+            try:
+                message, slot, _ = self._door_out.receive_nowait()
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return  # whoever was cancelled, or told of the close, has not run yet to say so
+            self._senders_waiting -= 1
+            self._push((message, slot, trio.current_time()))
 
 
 def _is_open(envelope: Envelope) -> bool:

@@ -33,6 +33,11 @@ class Node(Protocol):
     states: AsyncValue[State]
     lost: tuple[Lost, ...]
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing more can come, and nothing waits."""
+        ...
+
     async def incarnate(self, started: Callable[[], None]) -> None:
         """Live once; raises what it crashed with."""
         ...

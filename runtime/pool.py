@@ -1,13 +1,19 @@
 """Several actors of one kind behind one ref."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
+import attrs
+import trio
+
 from .actor import Actor, defers
+from .errors import ChildNotFound
 from .mailbox import Overflow
 from .message import Message
 from .ref import Ref
 from .reply import ReplySlot
+from .snapshot import State
 from .supervisor import Supervisor
 
 __all__ = ["spawn_pool"]
@@ -26,11 +32,28 @@ class _Router(Actor):
     @defers(Message)
     async def route(self, message: Message[object], slot: ReplySlot[object]) -> None:
         """Hand one on."""
-        worker = min(self._workers, key=lambda ref: ref.load)
+        worker = min(self._workers, key=_reluctance)
         # It goes to the end of the line, so that those with equally little to do take turns.
         self._workers.remove(worker)
         self._workers.append(worker)
         await slot.forward(worker, message)
+
+
+def _reluctance(worker: Ref) -> tuple[bool, int]:
+    """The less, the sooner it gets a message; one between two lives only if all are."""
+    cell = worker._cell  # noqa: SLF001  # the runtime's own
+    return (cell.state is not State.RUNNING, cell.load)
+
+
+def _router_for(worker: Ref) -> type[_Router]:
+    """A router for what `worker` handles, so that senders are told at once of all else."""
+    cell = worker._cell  # noqa: SLF001  # the runtime's own
+    (route,) = _Router.handlers.values()
+    table = {
+        kind: attrs.evolve(route, kind=kind, urgent=handler.urgent)
+        for kind, handler in cell.table.items()
+    }
+    return type("Router", (_Router,), {"handlers": table})
 
 
 async def spawn_pool(
@@ -46,7 +69,7 @@ async def spawn_pool(
     """Start several actors of one kind, each with a state of its own, behind one ref.
 
     A message goes to the worker with the least to do. One that crashes costs what it had in hand;
-    the others go on.
+    the others go on. `Runtime.stop` of the ref stops all of it.
 
     Args:
         supervisor: what they are started under, as a supervisor of their own called `name`.
@@ -63,10 +86,23 @@ async def spawn_pool(
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
     pool = await supervisor.supervise(name)
-    workers = [
-        await pool.spawn(f"worker-{number}", factory, capacity=worker_capacity)
-        for number in range(1, size + 1)
-    ]
-    return await pool.spawn(
-        "router", partial(_Router, list(workers)), capacity=capacity, overflow=overflow
-    )
+    try:
+        workers = [
+            await pool.spawn(f"worker-{number}", factory, capacity=worker_capacity)
+            for number in range(1, size + 1)
+        ]
+        router = partial(_router_for(workers[0]), list(workers))
+        ref = await pool.spawn("router", router, capacity=capacity, overflow=overflow)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await _stop(supervisor, name)
+        raise
+    ref._cell.stop_and_forget = partial(_stop, supervisor, name)  # noqa: SLF001  # as above
+    return ref
+
+
+async def _stop(supervisor: Supervisor, name: str) -> None:
+    """Stop all of a pool; harmless if that was done."""
+    with suppress(ChildNotFound):
+        await supervisor.stop_child(name)
+        supervisor.remove_child(name)

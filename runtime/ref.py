@@ -1,19 +1,19 @@
 """A reference to an actor's place: how to send to it, whatever incarnation is there."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 
-from .errors import MailboxFull
+from .errors import Deadlock, MailboxFull
 from .message import Message
 from .reply import ReplySlot, current_slot
 from .snapshot import State
 from .stream import Items, Sink, StreamOf
-from .waiting import check_circle, waiting_worker
-from .worker import current_worker
+from .waiting import check_circle, find_circle, waiting_worker
+from .worker import Worker, current_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -42,6 +42,20 @@ class Ref:
     def load(self) -> int:
         """Messages that wait there or are in hand."""
         return self._cell.load
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message would be taken in at once."""
+        mailbox = self._cell.mailbox
+        return len(mailbox) < mailbox.capacity
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call back, once, when the next message is taken out of the mailbox.
+
+        The callback runs at once in the actor's own task; it must not raise or wait. Asked for
+        twice before that, it is called once.
+        """
+        self._cell.mailbox.when_room(callback)
 
     def __repr__(self) -> str:
         cell = self._cell
@@ -106,12 +120,15 @@ class Ref:
         due = self._prepare(message, slot, timeout, now)
         try:
             if not cell.try_put(message, slot, now):
-                with trio.CancelScope(deadline=due):
+                with trio.CancelScope(deadline=due) as wait:
                     await self._wait_for_room(message, slot)
+                if wait.cancelled_caught:
+                    slot.expire()  # at the very end of the runtime nobody else would do it
             worker = current_worker.get()
             if worker is None or worker.task is not trio.lowlevel.current_task():
                 return await slot.wait()
             worker.waits_for = slot
+            slot.asker = worker
             try:
                 check_circle(worker)
                 return await slot.wait()
@@ -167,8 +184,10 @@ class Ref:
         slot.on_settled(lambda _: sending.close())
         try:
             due = self._prepare(message, slot, timeout, trio.current_time())
-            with trio.CancelScope(deadline=due):
+            with trio.CancelScope(deadline=due) as wait:
                 await self.deliver(message, slot)
+            if wait.cancelled_caught:
+                slot.expire()  # at the very end of the runtime nobody else would do it
             yield Items(receiving, slot)
         finally:
             slot.cancel()
@@ -180,7 +199,10 @@ class Ref:
 
     async def deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         """The runtime's: send a message with the slot it has; always a checkpoint."""
-        if self._cell.try_put(message, slot, trio.current_time()):
+        has_room = self._cell.try_put(message, slot, trio.current_time())
+        if slot is not None and slot.asker is not None:
+            _break_circle(slot, slot.asker)
+        if has_room or (slot is not None and slot.done):
             await trio.lowlevel.checkpoint()
         else:
             await self._wait_for_room(message, slot)
@@ -221,3 +243,11 @@ class Ref:
             slot.deadline = due
             slot.watch_after(self._cell.deadlines, timeout, now)
         return due
+
+
+def _break_circle(slot: ReplySlot[Any], asker: Worker) -> None:
+    """A message has been forwarded: to where its asker, by waiting, keeps it from being done?"""
+    if asker.waits_for is slot or isinstance(asker.waits_for, Items):
+        circle = find_circle(asker)
+        if circle is not None:
+            slot.fail(Deadlock(circle))

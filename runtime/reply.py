@@ -1,7 +1,7 @@
 """The slot an answer goes into: it travels with the message and is filled exactly once (R3)."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
@@ -55,6 +55,7 @@ class ReplySlot(Generic[R]):
         asked: of whom; for logs.
         cause: the slot of the message for which it was asked, if any.
         sink: where the items go, if the answer is a stream.
+        asker: the worker that sleeps until it is filled, if it is one that does.
         holder: who has the message just now.
     """
 
@@ -70,6 +71,7 @@ class ReplySlot(Generic[R]):
     cause: "ReplySlot[Any] | None" = None
     sink: "Sink[Any] | None" = None
     holder: "Holder | None" = None
+    asker: "Worker | None" = None
     _task: trio.lowlevel.Task | None = None  # the asker, while it sleeps in `wait`
     _callbacks: "list[Callable[[ReplySlot[R]], None]] | None" = None
     _lane: Lane | None = None
@@ -89,6 +91,11 @@ class ReplySlot(Generic[R]):
     def verdict(self) -> Verdict:
         """Whether the work may have run."""
         return Verdict.MAY_HAVE_RUN if self.started else Verdict.NOT_STARTED
+
+    @property
+    def blockers(self) -> "Sequence[Worker]":
+        """The runtime's: the workers any of whom has to go on before it is filled (`waiting`)."""
+        return () if self.holder is None else self.holder.blockers
 
     def start(self) -> None:
         """Say that work which cannot be undone begins now.
@@ -122,12 +129,25 @@ class ReplySlot(Generic[R]):
         self._settle(Settlement.CANCELLED)
         return True
 
+    def postpone(self, deadline: float) -> None:
+        """Give the work more time; for whoever made the slot by `Ref.submit`.
+
+        Args:
+            deadline: on Trio's clock; an earlier one than it has changes nothing.
+        """
+        self.deadline = max(self.deadline, deadline)
+
     def expire(self) -> None:
         """The deadline has passed: like `cancel`, and the asker gets `AskTimedOut`."""
-        if self.settlement is None:
-            path = self.holder.path if self.holder else "the actor"
-            self.error = AskTimedOut(path, self.verdict)
-            self._settle(Settlement.EXPIRED)
+        if self.settlement is not None:
+            return
+        if self.deadline > trio.current_time():  # it was postponed
+            if self._deadlines is not None and self.deadline < inf:
+                self.watch(self._deadlines, self.deadline)
+            return
+        path = self.holder.path if self.holder else "the actor"
+        self.error = AskTimedOut(path, self.verdict)
+        self._settle(Settlement.EXPIRED)
 
     async def forward(self, to: "Ref", message: Message[R]) -> None:
         """Hand the work on: the answer will go straight to whoever asked.

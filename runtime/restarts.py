@@ -60,11 +60,16 @@ class Backoff:
 
     The pause before restart k, from 0, is uniform between 0 and min(cap, base x 2^k): "full
     jitter" in the comparison of M. Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
+
+    Args:
+        policy: how long.
+        seed: what the jitter is drawn from (R13).
     """
 
-    def __init__(self, policy: RestartPolicy, random: Random) -> None:
+    def __init__(self, policy: RestartPolicy, seed: str) -> None:
         self._policy = policy
-        self._random = random
+        self._seed = seed
+        self._random: Random | None = None  # made at the first crash: its state takes 2.5 KiB
         self._crashes = 0
 
     def after(self, lived_s: float) -> float:
@@ -74,4 +79,6 @@ class Backoff:
         # 2.0 ** 1024 overflows; long before, the cap has taken over.
         longest = min(self._policy.cap_s, self._policy.base_s * 2.0 ** min(self._crashes, 60))
         self._crashes += 1
+        if self._random is None:
+            self._random = Random(self._seed)  # noqa: S311  # not a secret
         return self._random.uniform(0.0, longest)

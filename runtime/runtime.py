@@ -9,8 +9,9 @@ from typing import final
 import trio
 
 from .dump import dump, open_runtimes
-from .instruments import Instrument
-from .nursery import open_collapsing_nursery
+from .errors import RestartIntensityExceeded
+from .instruments import Guarded, Instrument
+from .nursery import is_cancellation, open_collapsing_nursery
 from .ref import Ref
 from .restarts import RestartPolicy
 from .shared import Shared
@@ -95,10 +96,16 @@ async def open_runtime(
     Raises:
         ValueError: an argument makes no sense; the message names it.
         RestartIntensityExceeded: children of the root crashed more often than `restarts` allows.
+            What the block itself raised because of that, or meanwhile, is told in its notes.
     """
-    shared = Shared(secrets.token_hex(8) if seed is None else seed, tuple(instruments))
+    if not drain_s >= 0:
+        raise ValueError(f"drain_s must be at least 0 seconds, not {drain_s}")
+    shared = Shared(
+        secrets.token_hex(8) if seed is None else seed, tuple(map(Guarded, instruments))
+    )
     root = Supervisor(name, "", shared, strategy=strategy, restarts=restarts)
     runtime = Runtime(root, drain_s)
+    failures: list[RestartIntensityExceeded] = []  # at most one
     open_runtimes().append(runtime)
     try:
         async with open_collapsing_nursery() as nursery:
@@ -108,13 +115,20 @@ async def open_runtime(
             show = partial(dump, runtime) if dump_on_signal else None
             if stop or show:
                 await nursery.start(watch_signals, stop, show)
-            await nursery.start(_live, root)
+            await nursery.start(_live, root, nursery.cancel_scope, failures)
             with body:
                 yield runtime
             await _shut_down(runtime, root, drain)
             nursery.cancel_scope.cancel()
+    except BaseException as error:
+        if not failures or not (isinstance(error, Exception) or is_cancellation(error)):
+            raise
+        if isinstance(error, Exception):
+            failures[0].add_note(f"the block raised, too: {type(error).__name__}: {error}")
     finally:
         open_runtimes().remove(runtime)
+    if failures:
+        raise failures[0]
 
 
 async def _shut_down(runtime: Runtime, root: Supervisor, drain: trio.CancelScope) -> None:
@@ -130,8 +144,16 @@ async def _shut_down(runtime: Runtime, root: Supervisor, drain: trio.CancelScope
     runtime.shutdown_report = ShutdownReport.of(before.root, after.root, after.at - before.at)
 
 
-async def _live(root: Supervisor, task_status: trio.TaskStatus[None]) -> None:
+async def _live(
+    root: Supervisor,
+    cancel_scope: trio.CancelScope,
+    failures: list[RestartIntensityExceeded],
+    task_status: trio.TaskStatus[None],
+) -> None:
     try:
         await root.incarnate(task_status.started)
+    except RestartIntensityExceeded as error:
+        failures.append(error)  # it comes out by itself, whatever the block raises because of it
+        cancel_scope.cancel()
     finally:
         root.close()

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from .snapshot import ActorSnapshot, Snapshot, State, SupervisorSnapshot
+from .snapshot import ActorSnapshot, Snapshot, State, SupervisorSnapshot, Tally
 
 __all__ = ["PlannedStop", "ShutdownPlan", "ShutdownReport", "StopReport", "plan_shutdown"]
 
@@ -111,12 +111,11 @@ class ShutdownReport:
     def of(
         cls, before: SupervisorSnapshot, after: SupervisorSnapshot, seconds: float
     ) -> "ShutdownReport":
-        """Compare the tree as it was when the shutdown began with what was left of it."""
-        afterwards = {actor.path: actor for actor in _actors(after)}
+        """Compare what was left of the tree with what it was when the shutdown began."""
+        tallies = {actor.path: actor.tally for actor, _ in _actors(before)}
         stops = [
-            _report(actor, afterwards[actor.path])
-            for actor in _actors(before)
-            if actor.path in afterwards
+            _report(actor.path, tallies.get(actor.path, Tally()), actor.tally)
+            for actor, _ in _actors(after)
         ]
         return cls(seconds, tuple(stops))
 
@@ -128,36 +127,32 @@ def plan_shutdown(root: SupervisorSnapshot, deadline_s: float) -> ShutdownPlan:
         tuple(
             PlannedStop(
                 path=actor.path,
-                action="drain" if actor.stop_s > 0 else "cancel",
-                within_s=actor.stop_s,
+                action="drain" if within_s > 0 else "cancel",
+                within_s=within_s,
                 waiting=actor.mailbox.depth + actor.urgent,
                 in_hand=len(actor.doing),
                 held=actor.held,
             )
-            for actor in _actors(root)
+            for actor, within_s in _actors(root)
             if actor.state is not State.STOPPED
         ),
     )
 
 
-def _actors(node: Snapshot) -> Iterator[ActorSnapshot]:
-    """Those at and below a node, the last started first."""
+def _actors(node: Snapshot, limit_s: float = inf) -> Iterator[tuple[ActorSnapshot, float]]:
+    """Those at and below a node, the last started first, each with the seconds it has at most."""
+    limit_s = min(limit_s, node.stop_s)
     if isinstance(node, ActorSnapshot):
-        yield node
+        yield node, limit_s
     else:
         for child in reversed(node.children):
-            yield from _actors(child)
+            yield from _actors(child, limit_s)
 
 
-def _report(before: ActorSnapshot, after: ActorSnapshot) -> StopReport:
-    was, now = before.tally, after.tally
-    # A handler that is cut off with nobody waiting any more loses nothing that anyone misses; one
-    # that is cut off by the shutdown itself counts as cancelled only once it has begun.
-    cut_off = min(now.cancelled - was.cancelled, len(before.doing) + before.pending)
-    lost = now.dead_lettered - was.dead_lettered + cut_off
+def _report(path: str, was: Tally, now: Tally) -> StopReport:
     return StopReport(
-        path=before.path,
+        path=path,
         drained=now.handled + now.failed - was.handled - was.failed,
-        expired=now.expired - was.expired,
-        lost=lost,
+        expired=now.expired + now.cancelled - was.expired - was.cancelled,
+        lost=now.dead_lettered - was.dead_lettered,
     )

@@ -42,10 +42,10 @@ class Tally:
         bypassed: never in the mailbox: urgent ones, those of timers, those dropped at the door.
         handled: the handler came to its end.
         failed: it raised a declared error, or crashed.
-        cancelled: the asker was cancelled, or the actor was stopped with it in hand.
+        cancelled: the asker was cancelled, or the life whose timer it was is over.
         expired: the deadline passed.
         dropped: for want of room (R5).
-        dead_lettered: left over when the actor was stopped.
+        dead_lettered: cut off or left over when the actor was stopped.
         late: answers that nobody waited for any more; these were handled, too.
     """
 
@@ -141,6 +141,7 @@ class SupervisorSnapshot:
         incarnation: how often it has been started.
         strategy: whom it restarts with a child that has crashed.
         restarts_left: crashes it would still answer with a restart.
+        stop_s: seconds that all below it may take to end when it is stopped.
         children: in start order.
     """
 
@@ -149,6 +150,7 @@ class SupervisorSnapshot:
     incarnation: int
     strategy: Strategy
     restarts_left: int
+    stop_s: float
     children: tuple["Snapshot", ...]
 
 

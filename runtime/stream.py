@@ -1,12 +1,14 @@
 """An answer that is a stream of items: bounded, with backpressure, cancelled from both sides."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Generic, TypeVar, final
 
 import trio
 
 from .message import Message
 from .reply import ReplySlot
+from .waiting import check_circle, waiting_worker
+from .worker import Worker
 
 __all__ = ["Items", "Sink", "StreamOf"]
 
@@ -52,6 +54,16 @@ class Items(Generic[T]):
         self._channel = channel
         self._slot = slot
 
+    @property
+    def blockers(self) -> Sequence[Worker]:
+        """The runtime's: the workers any of whom has to go on before there is an item."""
+        return self._slot.blockers
+
+    @property
+    def _has_item(self) -> bool:
+        now = self._channel.statistics()
+        return now.current_buffer_used > 0 or now.tasks_waiting_send > 0
+
     def __aiter__(self) -> AsyncIterator[T]:
         return self
 
@@ -60,11 +72,21 @@ class Items(Generic[T]):
 
         Raises:
             AskFailed: the stream broke off: the deadline, a crash, a stop.
+            Deadlock: its handler waits, in the end, for whoever iterates.
             Exception: an error that the handler declares.
         """
+        worker = waiting_worker()
         try:
-            return await self._channel.receive()
+            if worker is None or self._has_item:
+                return await self._channel.receive()
+            worker.waits_for = self
+            self._slot.asker = worker
+            try:
+                check_circle(worker)
+                return await self._channel.receive()
+            finally:
+                worker.waits_for = None
         except trio.EndOfChannel:
-            if self._slot.error is not None:
-                raise self._slot.error from None
-            raise StopAsyncIteration from None
+            pass
+        await self._slot.wait()  # it is filled, for that ended the channel; raises what broke off
+        raise StopAsyncIteration

@@ -95,7 +95,8 @@ class Supervisor:
             restart: "permanent": restarted however it ends; "transient": only after a crash;
                 "temporary": never, and forgotten when it has ended.
             stop_s: seconds it may take to end when it is stopped; then it is cancelled. 0 cancels
-                at once, infinity waits.
+                at once; infinity waits, but for 5 seconds only if it is stopped because a sibling
+                crashed, which may be the one it waits for.
             redeliver: how often a message that was in hand at a crash is delivered again (R8).
 
         Raises:
@@ -117,7 +118,7 @@ class Supervisor:
             redeliver=redeliver,
         )
         cell = Cell(spec, self.path, self._shared)
-        cell.stop_and_forget = lambda: self._stop_and_forget(name)
+        cell.stop_and_forget = lambda: self._stop_and_forget(cell)
         await self._add(cell)
         return cell.ref
 
@@ -165,6 +166,8 @@ class Supervisor:
         """
         child = self._find(name)
         await self._children.stop(child, drain=True)
+        if not child.is_closing:
+            return  # it was started again in the moment in which it ended
         child.node.close()
         if child.node.restart == "temporary":
             self._children.forget(child)
@@ -179,6 +182,7 @@ class Supervisor:
             Exception: it could not start; it rests on.
         """
         child = self._resting(name)
+        child.is_closing = False
         child.node.open()
         try:
             await self._children.start(child)
@@ -219,8 +223,7 @@ class Supervisor:
         """See `Node`."""
         self._is_draining = False
         self.states.value = State.STARTING
-        for child in self._children.by_name.values():
-            child.node.open()
+        self._children.open()
 
     def drain(self) -> None:
         """See `Node`."""
@@ -232,6 +235,11 @@ class Supervisor:
         """See `Node`."""
         self._children.end("halt")
 
+    @property
+    def is_drained(self) -> bool:
+        """See `Node`."""
+        return self._children.are_drained
+
     def end_now(self) -> None:
         """Cancel all below it."""
         self._children.end_now()
@@ -240,7 +248,10 @@ class Supervisor:
         """See `Node`."""
         for child in reversed(self._children.by_name.values()):
             child.node.close()
-        self.states.value = State.STOPPED
+        if self.states.value is not State.STOPPED:
+            self.states.value = State.STOPPED
+            for instrument in self._shared.instruments:
+                instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
 
     def snapshot(self, now: float) -> SupervisorSnapshot:
         """See `Node`."""
@@ -251,6 +262,7 @@ class Supervisor:
             incarnation=self.incarnation,
             strategy=children.strategy,
             restarts_left=children.restarts_left(now),
+            stop_s=self.stop_s,
             children=tuple(child.node.snapshot(now) for child in children.by_name.values()),
         )
 
@@ -285,15 +297,16 @@ class Supervisor:
         child = self._find(name)
         if child.is_restarting:
             raise ChildRestarting(f"{child.node.path} is between two lives; wait, or stop it")
-        if child.scope is not None:
+        if child.scope is not None or child.node.states.value is not State.STOPPED:
             raise AlreadyRunning(f"{child.node.path} runs; stop_child stops it")
         return child
 
-    async def _stop_and_forget(self, name: str) -> None:
-        child = self._children.by_name.get(name)
-        if child is not None:
+    async def _stop_and_forget(self, node: Node) -> None:
+        child = self._children.by_name.get(node.name)
+        if child is not None and child.node is node:  # another one may have its name by now
             await self._children.stop(child, drain=True)
-            self._children.forget(child)
+            if child.is_closing:  # else it was started again in the moment in which it ended
+                self._children.forget(child)
 
 
 def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:

@@ -1,25 +1,24 @@
 """Who waits for whom: a circle of actors that wait for each other is found when it closes.
 
-A worker waits for an answer (an ask) or for room in a mailbox (a tell, a forward). It can go on if
+A worker waits for an answer or an item of it, or for room in a mailbox. It can go on if
 whoever it waits for can: the worker that has its message in hand; or, while the message queues, any
 worker of the actor it queues at. A message that is held, or has gone to an actor that does not live
 just now, may be answered by anything: nothing is concluded from it. So what is found is a deadlock,
 and what is not found may be one: asks that a handler makes from tasks of its own are not followed.
+
+A circle closes when somebody begins to wait, or when a message is forwarded to whom its asker keeps
+from going on.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import trio
 
 from .errors import Deadlock
-from .incarnation import Incarnation
 from .reply import ReplySlot
 from .worker import Worker, current_worker
 
-if TYPE_CHECKING:
-    from .cell import Cell
-
-__all__ = ["check_circle", "waiting_worker"]
+__all__ = ["check_circle", "find_circle", "waiting_worker"]
 
 
 def waiting_worker() -> Worker | None:
@@ -39,39 +38,58 @@ def check_circle(worker: Worker) -> None:
     Raises:
         Deadlock: everybody it waits for waits, in the end, for it.
     """
-    circle = _circle(worker, [])
+    circle = find_circle(worker)
     if circle is not None:
-        raise Deadlock((*circle, circle[0]))
+        raise Deadlock(circle)
 
 
-def _circle(worker: Worker, way: list[Worker]) -> tuple[str, ...] | None:
-    """The actors on a way from a worker back to itself, if there is no other way; else None."""
-    if worker in way:
-        return tuple(one.path for one in way[way.index(worker) :])
-    if worker.waits_for is None:
-        return None  # it works
-    way = [*way, worker]
-    blockers = _blockers(worker.waits_for)
-    if not blockers:
-        return None
-    found: tuple[str, ...] | None = None
-    for blocker in blockers:
-        circle = _circle(blocker, way)
-        if circle is None:
-            return None  # this one can go on
-        found = found or circle
-    return found
+def find_circle(worker: Worker) -> tuple[str, ...] | None:
+    """The paths of actors that wait for each other in a circle; None if the worker can go on.
+
+    A worker can go on if any of those it waits for can. So it is a deadlock if none of those it
+    waits for, directly or by others, works; each is looked at once.
+    """
+    waited_for_by: dict[Worker, Worker | None] = {worker: None}
+    ahead = [worker]
+    last: Worker | None = None  # it waits for `worker`
+    while ahead:
+        one = ahead.pop()
+        blockers = _blockers(one, has_slept=one is not worker)
+        if not blockers:
+            return None
+        for blocker in blockers:
+            if blocker is worker:
+                last = last or one
+            elif blocker not in waited_for_by:
+                waited_for_by[blocker] = one
+                ahead.append(blocker)
+    way: list[Worker] = []
+    if last is not None:
+        while last is not None:
+            way.append(last)
+            last = waited_for_by[last]
+        way.reverse()
+    else:  # it waits for others that are in a circle without it
+        one = worker
+        while one not in way:
+            way.append(one)
+            one = _blockers(one, has_slept=False)[0]
+        del way[: way.index(one)]
+    return tuple(one.path for one in (*way, way[0]))
 
 
-def _blockers(waits_for: "ReplySlot[Any] | Cell") -> list[Worker]:
-    """The workers that one waits for, any of whom would do; none if others would do, too."""
+def _blockers(worker: Worker, *, has_slept: bool) -> Sequence[Worker]:
+    """Those a worker waits for, any of whom would do; none if it works, or others would do, too.
+
+    Who waited for room, or an item, and got it still says that it waits until it runs. But Trio
+    forgets at once what the task sleeps for (both times a channel), so there one can see it.
+    """
+    waits_for = worker.waits_for
+    if waits_for is None:
+        return ()
     if isinstance(waits_for, ReplySlot):
-        holder = waits_for.holder
-        if isinstance(holder, Worker):
-            return [holder]
-        if holder is None or isinstance(holder, Incarnation):
-            return []
-        life = holder.life
-    else:
-        life = waits_for.life
-    return [] if life is None or life.is_idle else list(life.workers)
+        return waits_for.blockers
+    task = worker.task
+    if has_slept and task is not None and task.custom_sleep_data is None:
+        return ()
+    return waits_for.blockers

@@ -11,6 +11,7 @@ from .reply import ReplySlot, Settlement
 
 if TYPE_CHECKING:
     from .cell import Cell
+    from .stream import Items
 
 __all__ = ["Worker", "current_worker"]
 
@@ -34,7 +35,7 @@ class Worker:
         tries: how often the message was delivered before.
         uninterruptible: its handler runs to its end even if nobody waits any more.
         interrupted: its scope was used.
-        waits_for: whose answer, or whose mailbox, it waits for (see `waiting`).
+        waits_for: what it waits for: an answer, room in a mailbox, an item (see `waiting`).
     """
 
     path: str
@@ -46,7 +47,12 @@ class Worker:
     tries: int = 0
     uninterruptible: bool = False
     interrupted: bool = False
-    waits_for: "ReplySlot[Any] | Cell | None" = None
+    waits_for: "ReplySlot[Any] | Cell | Items[Any] | None" = None
+
+    @property
+    def blockers(self) -> "tuple[Worker, ...]":
+        """Who has to go on before a message in its hands is done; see `waiting`."""
+        return (self,)
 
     def released(self, slot: ReplySlot[Any]) -> None:
         """The slot of the message in hand is filled: if it was given up, so is the work (R4)."""

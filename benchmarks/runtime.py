@@ -1,0 +1,135 @@
+"""What the runtime costs: asks, tells, idle actors and restarts.
+
+    python benchmarks/runtime.py [--rounds 5] [--quick] [--only asks] [--json] [--check]
+
+Beside it, in the same run and taking turns with it, are raw Trio channels, an ask as it is usually
+written, and Pykka and TriOTP where they are installed. Figures are medians, ratios those of turns
+that followed each other, in brackets the least and the greatest.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+import click
+from rich.console import Console
+from rich.table import Table
+
+from runtime_bench.asks import figures_of_asks
+from runtime_bench.figures import Figure
+from runtime_bench.idle import figures_of_idle
+from runtime_bench.neighbours import Neighbour, find_neighbours
+from runtime_bench.restarts import figures_of_restarts
+from runtime_bench.tells import figures_of_tells
+
+_QUICK = 0.1  # of the operations
+
+Subject = Callable[[int, float, Sequence[Neighbour]], "Report"]
+
+
+@attrs.frozen
+class Report:
+    """What came of one subject.
+
+    Args:
+        figures: the lines of the table.
+        notes: what is to be said below it.
+    """
+
+    figures: Sequence[Figure]
+    notes: Sequence[str] = ()
+
+
+def tells(rounds: int, scale: float, neighbours: Sequence[Neighbour]) -> Report:
+    """Say, too, which readings of the target are reached."""
+    figures = figures_of_tells(rounds, scale, neighbours)
+    verdicts = [
+        f"{figure.name.rpartition(', ')[2]}: {'reached' if figure.is_reached else 'MISSED'}"
+        for figure in figures
+        if figure.is_reached is not None
+    ]
+    return Report(figures, [f"The target for a tell, read for {'; for the '.join(verdicts)}."])
+
+
+def idle(rounds: int, scale: float, _: Sequence[Neighbour]) -> Report:
+    """Say, too, what bounds them."""
+    figures, traced = figures_of_idle(rounds, scale)
+    notes: list[str] = []
+    for kind, cost in traced.items():
+        notes.append(f"Each of the {kind} allocates {cost.each_bytes:,.0f} bytes, most of them at:")
+        notes += [f"{size:8,.0f}  {where}" for where, size in cost.places]
+    return Report(figures, notes)
+
+
+SUBJECTS: Mapping[str, Subject] = {
+    "asks": lambda rounds, scale, others: Report(figures_of_asks(rounds, scale, others)),
+    "tells": tells,
+    "idle": idle,
+    "restarts": lambda rounds, scale, _: Report(figures_of_restarts(rounds, scale)),
+}
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    def value(values: Sequence[float]) -> str:
+        return f"{statistics.median(values):,.2f} {figure.unit}"
+
+    baseline = ratio = target = reached = ""
+    if figure.baseline:
+        baseline = f"{value(figure.baseline)} {figure.baseline_name}"
+        ratios = figure.ratios
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})"
+    if figure.at_most is not None:
+        target = f"<= {figure.at_most:g}{'x' if figure.is_ratio else f' {figure.unit}'}"
+        reached = "reached" if figure.is_reached else "MISSED"
+    return figure.name, value(figure.ours), baseline, ratio, target, reached
+
+
+def _print(figures: Sequence[Figure], notes: Sequence[str]) -> None:
+    table = Table("figure", box=None, pad_edge=False)
+    for title in ("ours", "baseline", "ratio", "target", ""):
+        table.add_column(title, justify="right", no_wrap=True)
+    for figure in figures:
+        table.add_row(*_cells(figure))
+    # A table that is cut to fit says less than one that wraps.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns each.")
+@click.option("--quick", is_flag=True, help="A tenth of the operations; too rough for crowds.")
+@click.option("--json", "as_json", is_flag=True, help="Print all values instead of the table.")
+@click.option(
+    "--only", type=click.Choice(list(SUBJECTS)), multiple=True, help="Leave out the others."
+)
+@click.option("--check", is_flag=True, help="Exit with 1 if a target is missed.")
+def main(*, rounds: int, quick: bool, as_json: bool, only: Sequence[str], check: bool) -> None:
+    """Measure the runtime beside what else there is."""
+    neighbours, notes_on_them = find_neighbours()
+    figures: list[Figure] = []
+    figures_are = (
+        f"Medians of {rounds} rounds, of CPU time. Mailboxes hold as many messages as there are "
+        "askers, where nothing else is said."
+    )
+    notes = [figures_are, *notes_on_them]
+    for name, subject in SUBJECTS.items():
+        if not only or name in only:
+            click.echo(f"measuring {name} ...", err=True)
+            report = subject(rounds, _QUICK if quick else 1.0, neighbours)
+            figures += report.figures
+            notes += report.notes
+    if as_json:
+        values = {"figures": [figure.as_dict() for figure in figures], "notes": notes}
+        click.echo(json.dumps(values, indent=2))
+    else:
+        _print(figures, notes)
+    if check and any(figure.is_reached is False for figure in figures):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

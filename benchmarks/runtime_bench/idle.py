@@ -1,0 +1,215 @@
+"""What actors cost that only wait: time to start, and memory.
+
+    python -m runtime_bench.idle actors 100000 --trace
+
+prints one JSON object. It runs in a process of its own, so that neither its memory nor the tracing
+of it disturbs other figures, nor they it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import click
+import trio
+
+from callsheet.runtime import Actor, Message, handles, open_runtime
+from runtime_bench.figures import Figure
+from runtime_bench.sampling import alternate
+
+__all__ = ["IdleCost", "figures_of_idle"]
+
+Kind = Literal["actors", "tasks"]
+
+_COUNT, _TRACED = 100_000, 10_000
+_START_AT_MOST_S, _EACH_AT_MOST_KIB = 5.0, 4.0
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_WARM_UP = 100
+_PLACES = 14  # lines of code that are named for what they allocate
+
+
+@attrs.frozen
+class IdleCost:
+    """What so many of a kind cost, each.
+
+    Args:
+        start_s: CPU seconds for all of them to start.
+        stop_s: CPU seconds for all of them to stop.
+        each_bytes: memory of each; as the system sees it, or as Python does if it was traced.
+        places: (where in the code, bytes of each), the largest first, if it was traced.
+    """
+
+    start_s: float
+    stop_s: float
+    each_bytes: float
+    places: tuple[tuple[str, float], ...] = ()
+
+
+@attrs.frozen
+class Never(Message[None]):
+    """Nobody sends it."""
+
+
+class Idler(Actor):
+    """An actor without any state."""
+
+    @handles(Never)
+    async def never(self, message: Never) -> None:
+        """Nobody asks for it."""
+
+
+def figures_of_idle(rounds: int, scale: float) -> tuple[list[Figure], dict[Kind, IdleCost]]:
+    """The figures; and, traced once because that repeats itself, what allocates the memory."""
+    count, few = int(_COUNT * scale), int(_TRACED * scale)
+    samples = alternate(
+        {
+            "actors": lambda: _measure("actors", count),
+            "tasks": lambda: _measure("tasks", count),
+        },
+        rounds,
+    )
+    traced: dict[Kind, IdleCost] = {
+        "actors": _measure("actors", few, "--trace"),
+        "tasks": _measure("tasks", few, "--trace"),
+    }
+    own = _own_bytes()
+    ours, bare = samples["actors"], samples["tasks"]
+    name, task = f"{count:,} idle actors", "bare task"
+    return [
+        Figure(
+            f"{name}, start",
+            "s",
+            [cost.start_s for cost in ours],
+            task,
+            [cost.start_s for cost in bare],
+            at_most=_START_AT_MOST_S * scale,
+            is_ratio=False,
+        ),
+        Figure(
+            f"{name}, stop",
+            "s",
+            [cost.stop_s for cost in ours],
+            task,
+            [cost.stop_s for cost in bare],
+        ),
+        Figure(
+            "each beyond its own state, resident",
+            "KiB",
+            [(cost.each_bytes - own) / 1024 for cost in ours],
+            task,
+            [cost.each_bytes / 1024 for cost in bare],
+            at_most=_EACH_AT_MOST_KIB,
+            is_ratio=False,
+        ),
+        Figure(
+            "each beyond its own state, allocated",
+            "KiB",
+            [(traced["actors"].each_bytes - own) / 1024],
+            task,
+            [traced["tasks"].each_bytes / 1024],
+            at_most=_EACH_AT_MOST_KIB,
+            is_ratio=False,
+        ),
+    ], traced
+
+
+def _measure(kind: Kind, count: int, *options: str) -> IdleCost:
+    """Measure in a process of its own.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; what it had to say is on stderr.
+    """
+    command = [sys.executable, "-m", "runtime_bench.idle", kind, str(count), *options]
+    here = Path(__file__).parent.parent
+    path = os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
+    output = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+    ).stdout
+    cost = json.loads(output)
+    places = cost.pop("places")
+    return IdleCost(**cost, places=tuple((where, size) for where, size in places))
+
+
+def _own_bytes() -> int:
+    """What the object of an actor without state takes by itself, its attributes included."""
+    idler = Idler()
+    return sys.getsizeof(idler) + sys.getsizeof(vars(idler))
+
+
+async def actors(count: int, measured: Callable[[], None]) -> None:
+    """Start actors, one after another."""
+    async with open_runtime("bench", seed="bench", drain_s=600.0) as runtime:
+        for number in range(count):
+            await runtime.spawn(str(number), Idler)
+        measured()
+
+
+async def tasks(count: int, measured: Callable[[], None]) -> None:
+    """Start tasks that do nothing, one after another."""
+
+    async def idle(task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            await nursery.start(idle)
+        measured()
+        nursery.cancel_scope.cancel()
+
+
+def _resident_bytes() -> int:
+    """What the process holds of the machine's memory just now; 0 where that is not known."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * _PAGE if statm.exists() else 0
+
+
+def _places(count: int) -> tuple[tuple[str, float], ...]:
+    """Where was allocated what is traced and lives."""
+    places: list[tuple[str, float]] = []
+    for statistic in tracemalloc.take_snapshot().statistics("lineno")[:_PLACES]:
+        frame = statistic.traceback[0]
+        where = "/".join(Path(frame.filename).parts[-2:])
+        places.append((f"{where}:{frame.lineno}", statistic.size / count))
+    return tuple(places)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["actors", "tasks"]))
+@click.argument("count", type=int)
+@click.option("--trace", is_flag=True, help="What Python allocates, and where; slow.")
+def main(kind: Kind, count: int, *, trace: bool) -> None:
+    """Measure in this process, and print it."""
+    start_some = {"actors": actors, "tasks": tasks}[kind]
+    trio.run(start_some, _WARM_UP, lambda: None)
+    started: list[IdleCost] = []
+    started_at = 0.0
+
+    def measured() -> None:
+        nonlocal started_at
+        start_s = time.process_time() - start
+        if trace:
+            each, places = tracemalloc.get_traced_memory()[0] / count, _places(count)
+        else:
+            each, places = (_resident_bytes() - before) / count, ()
+        started.append(IdleCost(start_s, 0.0, each, places))
+        started_at = time.process_time()
+
+    before = _resident_bytes()
+    if trace:
+        tracemalloc.start()
+    start = time.process_time()
+    trio.run(start_some, count, measured)
+    cost = attrs.evolve(started[0], stop_s=time.process_time() - started_at)
+    click.echo(json.dumps(attrs.asdict(cost)))
+
+
+if __name__ == "__main__":
+    main()

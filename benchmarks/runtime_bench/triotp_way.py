@@ -1,0 +1,93 @@
+"""TriOTP: a gen_server, started in a node, called and cast to.
+
+It has no types and cannot be had as a dependency of anything that needs a current Trio, so it is
+imported by name.
+"""
+
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from types import ModuleType
+from typing import TypeVar
+
+import trio
+import trio.testing
+
+from runtime_bench.echo import ECHO, Echo, check
+from runtime_bench.neighbours import TellCost
+from runtime_bench.sampling import cpu_s, settle, time_crowd
+
+__all__ = ["call", "cast"]
+
+T = TypeVar("T")
+
+_TIMEOUT_S = 10.0
+
+_application, _gen_server, _node = (
+    import_module(f"triotp.{name}") for name in ("application", "gen_server", "node")
+)
+
+
+async def _init(_: object) -> None:
+    """The server has no state."""
+
+
+async def _handle_call(message: Echo, _: object, state: None) -> tuple[object, None]:
+    return _gen_server.Reply(message.number), state
+
+
+async def _handle_cast(_: object, state: None) -> tuple[object, None]:
+    return _gen_server.NoReply(), state
+
+
+class _Server(ModuleType):
+    """What TriOTP takes for a server: a module with these functions."""
+
+    init = staticmethod(_init)
+    handle_call = staticmethod(_handle_call)
+    handle_cast = staticmethod(_handle_cast)
+
+
+def _in_node(measure: Callable[[], Awaitable[T]]) -> T:
+    """Run what measures beside a server, in a node of its own."""
+    results: list[T] = []
+    application = ModuleType("bench")
+
+    async def start(_: object) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_gen_server.start, _Server("server"), None, "server")
+            await trio.testing.wait_all_tasks_blocked()  # it has registered its name
+            results.append(await measure())
+            nursery.cancel_scope.cancel()
+
+    vars(application)["start"] = start
+    _node.run([_application.app_spec(application, None, permanent=False)])
+    return results[0]
+
+
+def call(askers: int, asks: int) -> float:
+    """Seconds for a call with a timeout, of so many tasks at a time."""
+
+    async def ask(times: int) -> None:
+        answer: object = None
+        for _ in range(times):
+            answer = await _gen_server.call("server", ECHO, timeout=_TIMEOUT_S)
+        check(answer)
+
+    return _in_node(lambda: time_crowd(lambda: ask, askers, asks))
+
+
+def cast(messages: int) -> TellCost:
+    """Seconds for each message cast; there is no sending ahead."""
+
+    async def measure() -> TellCost:
+        for count in (messages // 10, messages):  # the first is the warm-up
+            settle()
+            start = cpu_s()
+            for _ in range(count):
+                await _gen_server.cast("server", ECHO)
+            sent = cpu_s()
+            await _gen_server.call("server", ECHO)
+            end = cpu_s()
+        return TellCost((sent - start) / messages, (end - sent) / messages)
+
+    return _in_node(measure)
