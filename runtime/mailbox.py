@@ -67,6 +67,8 @@ class Mailbox:
         Raises:
             trio.ClosedResourceError: it is, or was meanwhile, closed.
         """
+        # Counted are only those who are at the door: `send` would let others run before it raised.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._senders_waiting += 1
         try:
             await self._send.send(envelope)
