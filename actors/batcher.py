@@ -3,7 +3,6 @@
 import hashlib
 import json
 from decimal import Decimal
-from math import inf
 
 import attrs
 import trio
@@ -34,7 +33,7 @@ def sharing_key(request: ChatRequest) -> str | None:
     """
     if not request.cacheable:
         return None
-    body = json.dumps(encode(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    body = json.dumps(encode(request), sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
 
 
@@ -119,7 +118,7 @@ class BatcherActor(Actor):
         else:
             shared.members.append(member)
             if shared.call is not None:
-                shared.call.deadline = max(shared.call.deadline, member.slot.deadline)
+                shared.call.postpone(member.slot.deadline)
         member.slot.on_settled(lambda _: self._leave(shared, member))
 
     def _leave(self, shared: _Shared, member: _Member) -> None:
@@ -142,16 +141,17 @@ class BatcherActor(Actor):
             return
         message = shared.members[0].message
         try:
-            shared.call = await self._to.submit(message)
+            latest = max(member.slot.deadline for member in shared.members)
+            shared.call = await self._to.submit(message, deadline=latest)
         except ActorStopped as error:
             self._forget(shared)
             for member in list(shared.members):
                 member.slot.fail(error)
             return
-        # Only what is left of the time is told further on: each member's own deadline is watched.
-        shared.call.deadline = max((member.slot.deadline for member in shared.members), default=inf)
         if not shared.members:  # the last one left while there was no room
             shared.call.cancel()
+        for member in shared.members:  # some may have come meanwhile
+            shared.call.postpone(member.slot.deadline)
         shared.call.on_settled(lambda call: self._share(shared, call))
 
     def _share(self, shared: _Shared, call: ReplySlot[Completion]) -> None:

@@ -31,6 +31,12 @@ class Ref:
         """Where in the tree the actor stands, such as ``blog/limiter``."""
         return self._cell.path
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a message would be taken in at once."""
+        mailbox = self._cell.mailbox
+        return len(mailbox) < mailbox.capacity
+
     def __repr__(self) -> str:
         cell = self._cell
         return f"<Ref {cell.path} {cell.state.value}, {len(cell.mailbox)} waiting>"

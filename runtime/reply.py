@@ -128,12 +128,25 @@ class ReplySlot(Generic[R]):
         self._settle(Settlement.CANCELLED)
         return True
 
+    def postpone(self, deadline: float) -> None:
+        """Give the work more time; for whoever made the slot by `Ref.submit`.
+
+        Args:
+            deadline: on Trio's clock; an earlier one than it has changes nothing.
+        """
+        self.deadline = max(self.deadline, deadline)
+
     def expire(self) -> None:
         """The deadline has passed: like `cancel`, and the asker gets `AskTimedOut`."""
-        if self.settlement is None:
-            path = self._holder.path if self._holder else "the actor"
-            self.error = AskTimedOut(path, self.verdict)
-            self._settle(Settlement.EXPIRED)
+        if self.settlement is not None:
+            return
+        if self.deadline > trio.current_time():  # it was postponed
+            if self._deadlines is not None and self.deadline < inf:
+                self.watch(self._deadlines, self.deadline)
+            return
+        path = self._holder.path if self._holder else "the actor"
+        self.error = AskTimedOut(path, self.verdict)
+        self._settle(Settlement.EXPIRED)
 
     async def forward(self, to: "Ref", message: Message[R]) -> None:
         """Hand the work on: the answer will go straight to whoever asked.

@@ -255,7 +255,10 @@ class Stage(Actor):
         journal.ended.append((prompt, trio.current_time()))
         if turn.error is not None:
             raise turn.error
-        return answer_to(prompt, http_requests=len(turn.renewals) + 1)
+        return attrs.evolve(self.answer(prompt), http_requests=len(turn.renewals) + 1)
+
+    def answer(self, prompt):
+        return answer_to(prompt)
 
     async def attempt(self, turn):
         self.journal.sends.append(trio.current_time())
