@@ -70,7 +70,8 @@ def decode(body: Json) -> Answer | ApiError:
         raise Malformed('the first choice has no "message"')
     content = message.get("content")
     return Answer(
-        text=content if isinstance(content, str) else "",
+        # JSON can say half a surrogate pair, which no file can be written with.
+        text=content.encode(errors="replace").decode() if isinstance(content, str) else "",
         model=_text(body, "model") or None,
         finish_reason=_text(choice, "finish_reason") or None,
         usage=_usage(body.get("usage")),
