@@ -137,15 +137,21 @@ class RateLimiterActor(Actor):
                 waiting.slot.reply(None)
             else:
                 await self._send(waiting)
-        now = trio.current_time()
-        self._wake_by(self._limiter.next_at(now, only_renewals=self._has_to_wait))
+        now, has_to_wait = trio.current_time(), self._has_to_wait
+        if has_to_wait:
+            self._to.when_room(self._room_ahead)
+        self._wake_by(self._limiter.next_at(now, only_renewals=has_to_wait))
+
+    def _room_ahead(self) -> None:
+        if self._limiter.waiting:
+            self._wake_by(trio.current_time())
 
     @property
     def _has_to_wait(self) -> bool:
         """Whether the next stage has no room, and calls from here are there.
 
-        They may need this actor to renew a permit, so it must not stand at that door; it is woken
-        when one of them ends.
+        They may need this actor to renew a permit, so it must not stand at that door; it is told
+        when there is room.
         """
         return self._limiter.in_flight > 0 and not self._to.has_room
 

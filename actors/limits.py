@@ -88,7 +88,7 @@ class Bucket:
         self.depth = max(1.0, self.rate * burst_s - 1.0)
         self._level = self.depth
         self._at = now
-        # (when, level before a debit), levels falling: the peaks that a late refund has to look at
+        # (when, level before a debit): the peaks that a late refund has to look at
         self._peaks: deque[tuple[float, float]] = deque()
 
     def level(self, now: float) -> float:
@@ -116,8 +116,10 @@ class Bucket:
         full: what would have run over when it was at its fullest is not there to be given back.
         """
         level = self.level(now)
-        fullest = max(level, next((peak for when, peak in self._peaks if when > since), level))
-        self._level = level + max(0.0, min(amount, self.depth - fullest))
+        fullest = max([level, *(peak for when, peak in self._peaks if when > since)])
+        given = max(0.0, min(amount, self.depth - fullest))
+        self._peaks = deque((when, peak + given * (when > since)) for when, peak in self._peaks)
+        self._level = level + given
         self._at = now
 
 

@@ -177,6 +177,8 @@ class RequestActor(Actor):
             raise error
         until = trio.current_time() + pause
         if until >= self.deadline:  # L1: fail now rather than then
+            if permit is not None and refusal.throttled:
+                permit.park(delay=pause)
             raise error.but(f"the deadline leaves no time for another attempt in {pause:.1f} s")
         self._tell("retrying", message, attempt, error=str(error), delay=pause)
         if permit is None:

@@ -5,6 +5,7 @@ not the task that reads it, owns both ends, and only the sending end is ever clo
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 import trio
@@ -46,6 +47,7 @@ class Mailbox:
         self._send, self._receive = trio.open_memory_channel[Envelope](capacity)
         self._arrivals: deque[float] = deque()  # when each message that waits came in
         self._senders_waiting = 0
+        self._wants_room: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -89,7 +91,16 @@ class Mailbox:
             self._senders_waiting -= 1
             self._arrivals.append(trio.current_time())
             self.accepted += 1
+        if self._wants_room:
+            callbacks, self._wants_room = self._wants_room, []
+            for callback in callbacks:
+                callback()
         return envelope
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """See `Ref.when_room`."""
+        if callback not in self._wants_room:
+            self._wants_room.append(callback)
 
     def close(self) -> None:
         """Refuse from now on, and tell the senders that wait; what is inside can still be taken."""

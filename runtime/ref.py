@@ -1,5 +1,6 @@
 """A reference to an actor's place: how to send to it, whatever incarnation is there."""
 
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, TypeVar, cast, final
 
@@ -36,6 +37,14 @@ class Ref:
         """Whether a message would be taken in at once."""
         mailbox = self._cell.mailbox
         return len(mailbox) < mailbox.capacity
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call back, once, when the next message is taken out of the mailbox.
+
+        The callback runs at once in the actor's own task; it must not raise or wait. Asked for
+        twice before that, it is called once.
+        """
+        self._cell.mailbox.when_room(callback)
 
     def __repr__(self) -> str:
         cell = self._cell

@@ -342,6 +342,59 @@ def test_a_late_refund_gives_back_no_more_than_is_still_missing():
     assert third is None or provider.admits(1, 1.0), "the provider would answer 429"
 
 
+@settings(deadline=None)
+@given(
+    rpm=st.sampled_from([6, 60, 120, 240, 600]),
+    burst_s=st.sampled_from([0.0, 1.0, 3.0, 5.0]),
+    calls=st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.1, 0.5, 1.0, 3.0]),  # seconds after the one before
+            st.none() | st.sampled_from([0.0, 0.2, 1.0, 2.5]),  # given up so long after it went
+        ),
+        max_size=40,
+    ),
+)
+def test_refunds_never_let_through_more_than_the_provider_would_take(rpm, burst_s, calls):
+    """Of those that were let through, some are never sent: as if they had not been."""
+    limiter = Limiter(Limits(rpm=rpm, burst_s=burst_s, in_flight=1000), 0.0)
+    came = list(itertools.accumulate(after for after, _ in calls))
+    sent, refunds, now, number = [], [], 0.0, 0
+    while number < len(calls) or limiter.waiting or refunds:
+        while number < len(calls) and came[number] <= now:
+            limiter.push(Waiter(number, Cost(0)), Cost(0))
+            number += 1
+        while refunds and min(refunds)[0] <= now:
+            refund = min(refunds)
+            refunds.remove(refund)
+            limiter.refund(Cost(0), refund[1], now)
+        while (waiter := limiter.pop(now)) is not None:
+            patience = calls[waiter.number][1]
+            if patience is None:
+                sent.append(now)
+            else:
+                refunds.append((now + patience, now))
+        later = [limiter.next_at(now), *came[number : number + 1], *(at for at, _ in refunds)]
+        now = max(now, min(later, default=now))
+    depth = Bucket(rpm, burst_s, 0.0).depth
+    provider = ProviderBucket(rpm, 60 * depth / rpm)  # no deeper than the limiter's own
+    for at in sent:
+        assert provider.admits(1, at)
+
+
+def test_two_late_refunds_give_back_no_more_than_one_bucket_holds():
+    limiter = Limiter(Limits(rpm=60, burst_s=3), 0.0)  # a depth of 2, one a second
+    for number in range(6):
+        limiter.push(Waiter(number, Cost(0)), Cost(0))
+    gone = [limiter.pop(0.0), limiter.pop(0.0)]
+    assert [waiter.number for waiter in gone] == [0, 1]
+    assert limiter.pop(1.0).number == 2
+    for _ in gone:
+        limiter.refund(Cost(0), 0.0, 1.0)
+    # Had the two never gone, the bucket would have been full, with 2, when the third took 1.
+    assert limiter.pop(1.0).number == 3
+    assert limiter.pop(1.0) is None
+
+
 def test_those_given_up_in_the_middle_of_the_queue_do_not_pile_up():
     """A pause of two minutes with impatient callers must not fill memory with their prompts."""
     limiter = Limiter(Limits(in_flight=1), 0.0)

@@ -374,6 +374,34 @@ async def test_a_renewal_gets_through_while_the_limiter_waits_for_room_ahead(aut
         pytest.fail("limiter and stage wait for each other for ever")
 
 
+async def test_room_ahead_is_seen_although_no_call_ends_when_it_comes(autojump_clock):
+    """A handler that takes its time to be cancelled keeps the room that its message has left."""
+
+    class Slow(Stage):
+        async def attempt(self, turn):
+            try:
+                await super().attempt(turn)
+            except trio.Cancelled:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.5)  # as a connection that has to be closed
+                raise
+
+    journal = Journal()
+    async with open_runtime() as runtime:
+        turns = {"long": Turn(1000), "cut": Turn(1000)}
+        stage = await runtime.spawn(
+            "stage", partial(Slow, journal, turns), capacity=1, concurrency=2
+        )
+        limiter = await runtime.spawn("limiter", partial(RateLimiterActor, stage))
+        await outcomes(
+            *asking(limiter, "long"),
+            *asking(limiter, "cut", timeout=1),
+            *asking(limiter, "gone", timeout=1.2),
+            *asking(limiter, "waits"),
+        )
+    assert dict(journal.began)["waits"] == 1.5
+
+
 # ------------------------------------------------------------------ trouble
 
 

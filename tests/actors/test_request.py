@@ -1,6 +1,7 @@
 """The last stage: what goes over HTTP, what is tried again, and what the asker gets in the end."""
 
 import gc
+import gzip
 import itertools
 import json
 import traceback
@@ -94,6 +95,14 @@ async def test_text_in_any_language_goes_out_and_comes_back_whole(autojump_clock
     async with requester(script) as (ref, _):
         assert (await ref.ask(call(words))).text == words
     assert script.sent[0].prompt == words
+
+
+async def test_a_compressed_answer_is_read(autojump_clock):
+    body = gzip.compress(json.dumps(completion_json("Hi")).encode())
+    script = Script(Reply(body=body, headers={"content-encoding": "gzip"}, pieces=5, gap=1))
+    async with requester(script) as (ref, _):
+        answer = await ref.ask(call())
+    assert (answer.text, answer.seconds) == ("Hi", 5.0)
 
 
 async def test_so_many_calls_at_a_time(autojump_clock):

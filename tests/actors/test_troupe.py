@@ -1,6 +1,7 @@
 """The stages together: crashes stay where they are, and a close lets work come to its end."""
 
 from functools import partial
+from math import inf
 
 import attrs
 import httpx
@@ -394,18 +395,23 @@ async def test_a_provider_that_cannot_be_reached_spends_no_restarts(autojump_clo
         assert runtime.snapshot().restarts_left == before
 
 
-async def test_a_call_that_gives_up_for_too_fast_tells_the_others_to_wait(autojump_clock):
-    """R10: 429 parks the stage, also where the call that met it has no attempt left."""
+@pytest.mark.parametrize(
+    ("attempts", "timeout"), [(1, inf), (5, 20)], ids=["no attempt left", "no time left"]
+)
+async def test_a_call_that_gives_up_for_too_fast_tells_the_others_to_wait(
+    autojump_clock, attempts, timeout
+):
+    """R10: 429 parks the stage, also where the call that met it will not be sent again."""
     line = refusal(429, headers={"retry-after": "30"}, after=0.5)
     script = Script(by_prompt={"first": [line], "second": [Reply()]})
-    settings = settings_for(script, retry=RetryPolicy(max_attempts=1))
+    settings = settings_for(script, retry=RetryPolicy(max_attempts=attempts))
     async with open_troupe(settings) as troupe:
 
         async def second():
             await trio.sleep(5)
             return await completing(troupe, "second")[0]()
 
-        first, answer = await outcomes(*completing(troupe, "first"), second)
+        first, answer = await outcomes(*completing(troupe, "first", timeout=timeout), second)
     assert isinstance(first, RateLimited)
     assert answer.text == "Hello"
     assert script.times[1] >= 30
