@@ -31,17 +31,22 @@ async def ask_for(
         AskFailed: the runtime has a verdict instead, such as that time was up.
     """
 
-    def tell(stage: Stage, answer: Completion | None = None, error: str | None = None) -> None:
+    def tell(
+        stage: Stage,
+        answer: Completion | None = None,
+        error: CallFailed | AskFailed | None = None,
+    ) -> None:
+        attempts = error.attempts if isinstance(error, CallFailed) else 0
         observer(
             CallEvent(
                 stage=stage,
                 at=trio.current_time(),
                 origin=origin,
                 model=request.model if answer is None else answer.model,
-                attempt=0 if answer is None else answer.http_requests,
+                attempt=attempts if answer is None else answer.http_requests,
                 usage=None if answer is None else answer.usage,
                 cost_usd=None if answer is None else answer.cost_usd,
-                error=error,
+                error=None if error is None else str(error),
             )
         )
 
@@ -49,7 +54,7 @@ async def ask_for(
     try:
         answer = await to.ask(Complete(request, origin), timeout=timeout)
     except (CallFailed, AskFailed) as error:
-        tell("failed", error=str(error))
+        tell("failed", error=error)
         raise
     except trio.Cancelled:
         tell("cancelled")

@@ -33,7 +33,7 @@ def sharing_key(request: ChatRequest) -> str | None:
     """
     if not request.cacheable:
         return None
-    body = json.dumps(encode(request), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    body = json.dumps(encode(request), sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
 
 

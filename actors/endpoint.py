@@ -1,6 +1,7 @@
 """Where a provider is, and the key it is opened with."""
 
 import ipaddress
+import re
 
 import attrs
 import httpx
@@ -13,15 +14,22 @@ def _http_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
     try:
         url = httpx.URL(value)
     except (httpx.InvalidURL, TypeError) as error:
-        raise ValueError(f"{field.name} is not a URL: {value!r} ({error})") from None
-    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"{field.name} is not a URL: {_shown(value)} ({error})") from None
+    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
         raise ValueError(
             f"{field.name} must look like https://api.openai.com/v1 or http://127.0.0.1:8080/v1, "
-            f"not {value!r}"
+            f"not {_shown(value)}"
         )
 
 
+def _shown(value: str) -> str:
+    """A URL in quotes without the password that may be in it (L8)."""
+    return repr(re.sub(r"//[^/@]*@", "//***@", value))
+
+
 def _header_text(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+    if not value:
+        raise ValueError(f"{field.name} is empty; give None for no key")
     if not (value.isascii() and value.isprintable() and value.strip() == value):
         raise ValueError(
             f"{field.name} has characters that no key has (line breaks, blanks at its ends or "
@@ -45,13 +53,13 @@ class Endpoint:
         ValueError: `base_url` is no HTTP URL, or `api_key` could not be sent in a header.
     """
 
-    base_url: str = attrs.field(converter=_strip_slash, validator=_http_url)
+    base_url: str = attrs.field(converter=_strip_slash, validator=_http_url, repr=_shown)
     api_key: str | None = attrs.field(default=None, repr=False, validator=optional(_header_text))
 
     @property
     def host(self) -> str:
         """Host and port, for messages."""
-        return httpx.URL(self.base_url).netloc.decode("ascii")
+        return httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
 
     @property
     def is_loopback(self) -> bool:

@@ -8,7 +8,6 @@ __all__ = [
     "Billed",
     "CallFailed",
     "ConnectionFailed",
-    "DeadlineExceeded",
     "MalformedAnswer",
     "ProviderUnavailable",
     "QuotaExhausted",
@@ -79,7 +78,3 @@ class MalformedAnswer(CallFailed):
 
 class RequestTooLarge(CallFailed):
     """The call needs more than the limit can ever hold; it would wait for ever."""
-
-
-class DeadlineExceeded(CallFailed):
-    """The deadline leaves no time for the call, or for another attempt of it (L1)."""

@@ -1,9 +1,11 @@
 """Lets calls through as fast as the provider's limits allow, and no faster."""
 
+import contextlib
+
 import attrs
 import trio
 
-from ..runtime import Actor, Message, Ref, ReplySlot, Timer, defers, handles
+from ..runtime import Actor, ActorStopped, Message, Ref, ReplySlot, Timer, defers, handles
 from .errors import RequestTooLarge
 from .events import CallEvent, Observer, Stage, ignore
 from .limits import Cost, Impossible, Limiter, Limits
@@ -22,6 +24,13 @@ class _Renew(Message[None]):
 
 
 @attrs.frozen
+class _Park(Message[None]):
+    """The provider said "too fast" to a call that gives up."""
+
+    delay: float
+
+
+@attrs.frozen
 class _Wake(Message[None]):
     """Somebody may go now."""
 
@@ -35,6 +44,10 @@ class _Permit:
 
     async def renew(self, *, delay: float, throttled: bool) -> None:
         await self._limiter.ask(_Renew(self._cost, delay, throttled))
+
+    def park(self, *, delay: float) -> None:
+        with contextlib.suppress(ActorStopped):
+            self._limiter.tell_nowait(_Park(delay))
 
 
 @attrs.frozen(eq=False)
@@ -107,6 +120,11 @@ class RateLimiterActor(Actor):
         self._limiter.push_renewal(_Renewal(slot), message.cost, not_before)
         await self._let_through()
 
+    @handles(_Park, urgent=True)
+    async def park(self, message: _Park) -> None:
+        """Let nobody through for a while."""
+        self._limiter.park(trio.current_time() + message.delay)
+
     @handles(_Wake)
     async def wake(self, message: _Wake) -> None:  # noqa: ARG002  # it only says when
         """Let through whose turn has come meanwhile."""
@@ -114,25 +132,42 @@ class RateLimiterActor(Actor):
         await self._let_through()
 
     async def _let_through(self) -> None:
-        while waiting := self._limiter.pop(trio.current_time()):
+        while waiting := self._limiter.pop(trio.current_time(), only_renewals=self._has_to_wait):
             if isinstance(waiting, _Renewal):
                 waiting.slot.reply(None)
             else:
                 await self._send(waiting)
-        self._wake_by(self._limiter.next_at(trio.current_time()))
+        now, has_to_wait = trio.current_time(), self._has_to_wait
+        if has_to_wait:
+            self._to.when_room(self._room_ahead)
+        self._wake_by(self._limiter.next_at(now, only_renewals=has_to_wait))
+
+    def _room_ahead(self) -> None:
+        if self._limiter.waiting:
+            self._wake_by(trio.current_time())
+
+    @property
+    def _has_to_wait(self) -> bool:
+        """Whether the next stage has no room, and calls from here are there.
+
+        They may need this actor to renew a permit, so it must not stand at that door; it is told
+        when there is room.
+        """
+        return self._limiter.in_flight > 0 and not self._to.has_room
 
     async def _send(self, call: _Call) -> None:
-        call.slot.on_settled(lambda slot: self._ended(slot, call.cost))
+        since = trio.current_time()
+        call.slot.on_settled(lambda slot: self._ended(slot, call.cost, since))
         self._tell("admitted", call.message)
         permitted = attrs.evolve(call.message, permit=_Permit(self.ref, call.cost))
         await call.slot.forward(self._to, permitted)
 
-    def _ended(self, slot: ReplySlot[Completion], cost: Cost) -> None:
+    def _ended(self, slot: ReplySlot[Completion], cost: Cost, since: float) -> None:
         """A call that was let through has its answer, or needs none any more."""
         now = trio.current_time()
         self._limiter.release()
         if not slot.started:
-            self._limiter.refund(cost, now)  # it was never sent (L3)
+            self._limiter.refund(cost, since, now)  # it was never sent (L3)
         if self._limiter.waiting:
             self._wake_by(now)
 

@@ -88,6 +88,8 @@ class Bucket:
         self.depth = max(1.0, self.rate * burst_s - 1.0)
         self._level = self.depth
         self._at = now
+        # (when, level before a debit): the peaks that a late refund has to look at
+        self._peaks: deque[tuple[float, float]] = deque()
 
     def level(self, now: float) -> float:
         """What it holds; below 0 after a call that was larger than the bucket."""
@@ -100,10 +102,28 @@ class Bucket:
 
     def take(self, amount: float, now: float) -> None:
         """Debit it."""
-        self._level = self.level(now) - amount
+        level = self.level(now)
+        while self._peaks and self._peaks[-1][1] <= level:
+            self._peaks.pop()
+        self._peaks.append((now, level))
+        self._level = level - amount
+        self._at = now
+
+    def give_back(self, amount: float, since: float, now: float) -> None:
+        """Undo a debit that was made at `since`, as far as it still matters.
+
+        Had it not been made, the bucket would have been fuller ever since, but never more than
+        full: what would have run over when it was at its fullest is not there to be given back.
+        """
+        level = self.level(now)
+        fullest = max([level, *(peak for when, peak in self._peaks if when > since)])
+        given = max(0.0, min(amount, self.depth - fullest))
+        self._peaks = deque((when, peak + given * (when > since)) for when, peak in self._peaks)
+        self._level = level + given
         self._at = now
 
 
+_PURGE_AT = 256  # waiting calls; then those that nobody waits for any more are looked for
 _EPSILON = 1e-9  # of the depth: sums of floats must not make a wake-up come an instant too early
 
 
@@ -142,6 +162,7 @@ class Limiter(Generic[W]):
         self._queue: deque[_Entry[W]] = deque()
         self._renewals: list[tuple[float, int, _Entry[W]]] = []  # a heap of (not before, order, _)
         self._order = itertools.count()
+        self._purge_at = _PURGE_AT
 
     def __repr__(self) -> str:
         return (
@@ -172,6 +193,9 @@ class Limiter(Generic[W]):
                 "tokens a minute; shorten the prompt, lower max_tokens or raise the limit (--tpm)"
             )
         self._queue.append(_Entry(waiting, cost))
+        if len(self._queue) > self._purge_at:
+            self._queue = deque(entry for entry in self._queue if not entry.waiting.done)
+            self._purge_at = max(_PURGE_AT, 2 * len(self._queue))
 
     def push_renewal(self, waiting: W, cost: Cost, not_before: float) -> None:
         """A call that is under way wants to be sent once more; it keeps its place in flight."""
@@ -185,15 +209,20 @@ class Limiter(Generic[W]):
         """A call that was let through has ended."""
         self._in_flight -= 1
 
-    def refund(self, cost: Cost, now: float) -> None:
-        """A call that was let through was never sent (L3)."""
+    def refund(self, cost: Cost, since: float, now: float) -> None:
+        """A call that was let through at `since` was never sent (L3)."""
         for bucket, amount in self._debits(cost):
-            bucket.take(-amount, now)
+            bucket.give_back(amount, since, now)
 
-    def pop(self, now: float) -> W | None:
-        """Whoever may go now, all debited; None if nobody may."""
+    def pop(self, now: float, *, only_renewals: bool = False) -> W | None:
+        """Whoever may go now, all debited; None if nobody may.
+
+        Args:
+            now: the present.
+            only_renewals: those that have no place yet are left waiting.
+        """
         self._drop_done()
-        entry = self._head(now)
+        entry = self._head(now, only_renewals=only_renewals)
         if entry is None or self._ready_at(entry.cost, now) > now:
             return None
         for bucket, amount in self._debits(entry.cost):
@@ -205,14 +234,15 @@ class Limiter(Generic[W]):
             self._in_flight += 1
         return entry.waiting
 
-    def next_at(self, now: float) -> float:
+    def next_at(self, now: float, *, only_renewals: bool = False) -> float:
         """The earliest that `pop` may give somebody; infinity if it takes a release or a push (L4).
 
         Args:
             now: an instant at which `pop` gave nobody.
+            only_renewals: as for `pop`.
         """
         self._drop_done()
-        entry = self._head(now)
+        entry = self._head(now, only_renewals=only_renewals)
         if entry is not None:
             at = self._ready_at(entry.cost, now)
             if self._renewals and self._renewals[0][2] is not entry:
@@ -224,9 +254,11 @@ class Limiter(Generic[W]):
     def _renewal_at(self) -> float:
         return max(self._renewals[0][0], self._parked_until) if self._renewals else inf
 
-    def _head(self, now: float) -> _Entry[W] | None:
+    def _head(self, now: float, *, only_renewals: bool) -> _Entry[W] | None:
         if self._renewals and self._renewals[0][0] <= now:
             return self._renewals[0][2]
+        if only_renewals:
+            return None
         if self._queue and self._in_flight < self._limits.in_flight:
             return self._queue[0]
         return None

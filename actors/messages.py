@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Literal, Protocol
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, gt, instance_of, min_len, optional
+from attrs.validators import and_, deep_iterable, ge, gt, instance_of, le, min_len, optional
 
 from ..runtime import Message
 
@@ -52,7 +52,7 @@ class ChatRequest:
         cacheable: declares that one answer may serve every identical request (L6).
 
     Raises:
-        ValueError: a field is out of its range; the message names the field.
+        ValueError, TypeError: a field is out of its range, or no such thing; names the field.
     """
 
     model: str = attrs.field(validator=and_(instance_of(str), min_len(1)))
@@ -60,8 +60,10 @@ class ChatRequest:
         converter=tuple[ChatMessage, ...],
         validator=and_(min_len(1), deep_iterable(instance_of(ChatMessage))),
     )
-    max_tokens: int | None = attrs.field(default=None, validator=optional(gt(0)))
-    temperature: float | None = attrs.field(default=None, validator=optional(ge(0)))
+    max_tokens: int | None = attrs.field(
+        default=None, validator=optional(and_(instance_of(int), gt(0)))
+    )
+    temperature: float | None = attrs.field(default=None, validator=optional(and_(ge(0), le(2))))
     seed: int | None = None
     extra: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     cacheable: bool = False
@@ -154,6 +156,17 @@ class Permit(Protocol):
         Args:
             delay: seconds from now before which it must not be sent.
             throttled: the provider said "too fast": everybody waits, not only this call.
+
+        Raises:
+            AskFailed: it will not be known; the verdict says that asking again is safe.
+        """
+        ...
+
+    def park(self, *, delay: float) -> None:
+        """The provider said "too fast", and this call gives up: the others wait all the same.
+
+        Args:
+            delay: seconds from now.
         """
         ...
 

@@ -4,6 +4,7 @@ Tolerant in what it reads, because the compatible servers differ: every member b
 first choice may be missing, and members it does not know are ignored.
 """
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -16,12 +17,12 @@ __all__ = ["Answer", "ApiError", "Malformed", "decode", "decode_error", "encode"
 
 @attrs.frozen
 class Answer:
-    """What a chat completion says. `model` is None where the server does not name it."""
+    """What a chat completion says; None is what the server does not say."""
 
     text: str
     model: str | None
     finish_reason: str | None
-    usage: Usage
+    usage: Usage | None
 
 
 @attrs.frozen
@@ -69,7 +70,8 @@ def decode(body: Json) -> Answer | ApiError:
         raise Malformed('the first choice has no "message"')
     content = message.get("content")
     return Answer(
-        text=content if isinstance(content, str) else "",
+        # JSON can say half a surrogate pair, which no file can be written with.
+        text=content.encode(errors="replace").decode() if isinstance(content, str) else "",
         model=_text(body, "model") or None,
         finish_reason=_text(choice, "finish_reason") or None,
         usage=_usage(body.get("usage")),
@@ -86,20 +88,23 @@ def decode_error(body: Json) -> ApiError:
     return ApiError(_text(error, "message"), _text(error, "type"), _text(error, "code"))
 
 
-def _usage(usage: Json) -> Usage:
+def _usage(usage: Json) -> Usage | None:
     if not isinstance(usage, dict):
-        return Usage()
+        return None
+    prompt, answer = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if prompt is None and answer is None:
+        return None
     details = usage.get("prompt_tokens_details")
-    return Usage(
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(details, "cached_tokens") if isinstance(details, dict) else 0,
-    )
+    cached = _count(details, "cached_tokens") if isinstance(details, dict) else None
+    return Usage(prompt or 0, answer or 0, cached or 0)
 
 
-def _count(members: Mapping[str, Json], name: str) -> int:
+def _count(members: Mapping[str, Json], name: str) -> int | None:
+    """A number of tokens; None for what is none, such as 1e999, which JSON can say."""
     value = members.get(name)
-    return max(0, int(value)) if isinstance(value, int | float) else 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return max(0, int(value))
 
 
 def _text(members: Mapping[str, Json], name: str) -> str:

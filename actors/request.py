@@ -10,7 +10,7 @@ import attrs
 import httpx
 import trio
 
-from ..runtime import Actor, handles
+from ..runtime import Actor, ActorCrashed, AskFailed, AskTimedOut, handles
 from .endpoint import Endpoint, Timeouts
 from .errors import (
     CallFailed,
@@ -21,7 +21,7 @@ from .errors import (
 )
 from .events import CallEvent, Observer, Stage, ignore
 from .lanes import LanedTransport, proxy_for
-from .messages import Complete, Completion, Json
+from .messages import Complete, Completion, Json, Usage
 from .openai import Answer, ApiError, Malformed, decode, decode_error, encode
 from .prices import PriceBook, default_prices
 from .refusal import TRANSIENT, classify
@@ -106,14 +106,18 @@ class RequestActor(Actor):
         Raises:
             CallFailed: there is no answer; the subclass says why.
         """
-        body = json.dumps(encode(message.request), ensure_ascii=False).encode()
-        attempt = 0
+        # What UTF-8 cannot write, such as half a surrogate pair from a shell, is sent as "?".
+        body = json.dumps(encode(message.request), ensure_ascii=False).encode(errors="replace")
+        attempt, billed = 0, False
         while True:
             attempt += 1
             self._tell("sent", message, attempt)
             try:
                 return await self._attempt(message, body, attempt)
             except _Refusal as refusal:
+                billed = billed or refusal.error.billed == "maybe"
+                if billed:  # one attempt that may have been is enough (L3)
+                    refusal.error.billed = "maybe"
                 await self._wait_to_retry(message, attempt, refusal)
 
     async def _attempt(self, message: Complete, body: bytes, attempt: int) -> Completion:
@@ -121,63 +125,100 @@ class RequestActor(Actor):
         try:
             request = self._client.build_request("POST", self._url, content=body)
             request.stream = _Body(body)
-            response = await self._client.send(request)
+            response = await self._fetch(request)
         except httpx.RequestError as error:
             raise self._no_response(error, attempt) from error
         if response.status_code != HTTPStatus.OK:
             raise self._refused(response, attempt)
         answer = self._read(response, attempt)
         model = answer.model or message.request.model
-        cost = self._prices.cost(model, answer.usage)
-        if cost is None:
-            cost = self._prices.cost(message.request.model, answer.usage)
+        usage = Usage() if answer.usage is None else answer.usage
+        cost = None  # without the tokens nobody knows it
+        if answer.usage is not None:
+            cost = self._prices.cost(model, usage)
+            if cost is None:
+                cost = self._prices.cost(message.request.model, usage)
         return Completion(
             text=answer.text,
             model=model,
             finish_reason=answer.finish_reason,
-            usage=answer.usage,
+            usage=usage,
             cost_usd=cost,
             http_requests=attempt,
             seconds=trio.current_time() - start,
         )
 
+    async def _fetch(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and read the whole answer.
+
+        The body is decoded when it is there: an error in the middle of httpx's own way of doing
+        both at once leaves an async generator suspended, which Trio reports.
+        """
+        response = await self._client.send(request, stream=True)
+        if response.is_closed:  # a transport that is no network gives it whole
+            return response
+        try:
+            raw = b"".join([piece async for piece in response.aiter_raw()])
+        finally:
+            await response.aclose()
+        return httpx.Response(
+            response.status_code, headers=response.headers, content=raw, request=request
+        )
+
     async def _wait_to_retry(self, message: Complete, attempt: int, refusal: _Refusal) -> None:
         """Return when the next attempt may be made, or raise the error that there will be none."""
-        error = refusal.error
-        if refusal.is_final:
-            raise error
-        pause = self._retry.pause(attempt, refusal.server_s, self.random)
+        error, permit = refusal.error, message.permit
+        pause = None
+        if not refusal.is_final:
+            pause = self._retry.pause(attempt, refusal.server_s, self.random)
         if pause is None:
+            if permit is not None and refusal.throttled and refusal.server_s is not None:
+                permit.park(delay=min(refusal.server_s, self._retry.max_server_s))
             raise error
-        if trio.current_time() + pause >= self.deadline:  # L1: fail now rather than then
+        until = trio.current_time() + pause
+        if until >= self.deadline:  # L1: fail now rather than then
+            if permit is not None and refusal.throttled:
+                permit.park(delay=pause)
             raise error.but(f"the deadline leaves no time for another attempt in {pause:.1f} s")
         self._tell("retrying", message, attempt, error=str(error), delay=pause)
-        if message.permit is None:
+        if permit is None:
             await trio.sleep(pause)
-        else:
-            await message.permit.renew(delay=pause, throttled=refusal.throttled)
+        while permit is not None:
+            delay = max(0.0, until - trio.current_time())
+            try:
+                await permit.renew(delay=delay, throttled=refusal.throttled)
+                break
+            except AskTimedOut:
+                if self.deadline <= trio.current_time():  # else it was postponed meanwhile (R4)
+                    raise error.but("the deadline has passed") from None
+            except ActorCrashed:
+                pass  # what waited there was not started; its next incarnation takes it up
+            except AskFailed as stopped:
+                raise error.but(f"there is no other attempt, because {stopped}") from None
 
     def _no_response(self, error: httpx.RequestError, attempt: int) -> _Refusal:
         host, name = self._endpoint.host, type(error).__name__
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            text = (
-                f"cannot connect to {host} ({_root(error)}); is the address right, the server up?"
-            )
+            why = self._quote(_root(error))
+            text = f"cannot connect to {host} ({why}); is the address right, the server up?"
             return _Refusal(ConnectionFailed(text, attempts=attempt))
         if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
-            text = f"cannot reach {host}: {str(error) or name}"
+            text = f"cannot reach {host}: {self._quote(str(error)) or name}"
             return _Refusal(ConnectionFailed(text, attempts=attempt), is_final=True)
         # It was sent, at least in part: the provider may work, and charge, for it (L3).
-        text = f"{host} broke off without a whole answer ({str(error) or name})"
+        text = f"{host} broke off without a whole answer ({self._quote(str(error)) or name})"
         return _Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe"))
 
     def _refused(self, response: httpx.Response, attempt: int) -> _Refusal:
         status, host = response.status_code, self._endpoint.host
+        said, instead = ApiError(), "no reason given"
         try:
             said = decode_error(response.json())
-        except ValueError:
-            said = ApiError()
-        words = self._quote(said.message) or f"no reason given, only {_kind(response)}"
+        except (ValueError, RecursionError):
+            instead = f"no reason given, only {self._quote(_kind(response))}"
+        if response.has_redirect_location:
+            instead = f"it redirects to {self._quote(response.headers['location'])}"
+        words = self._quote(said.message) or instead
         kind, remedy = classify(status, said)
         is_final = kind not in TRANSIENT
         return _Refusal(
@@ -192,8 +233,9 @@ class RequestActor(Actor):
         try:
             body: Json = response.json()
             answer = decode(body)
-        except ValueError as error:
-            why = str(error) if isinstance(error, Malformed) else f"it is {_kind(response)}"
+        except (ValueError, RecursionError) as error:
+            kind = self._quote(_kind(response))
+            why = str(error) if isinstance(error, Malformed) else f"it is {kind}"
             text = f"{host} answered 200, but not with a completion: {why}"
             raise _Refusal(MalformedAnswer(text, attempts=attempt, billed="maybe")) from None
         if isinstance(answer, ApiError):  # OpenRouter reports generation errors so

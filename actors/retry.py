@@ -47,19 +47,15 @@ class RetryPolicy:
         if attempts >= self.max_attempts:
             return None
         if server_s is None:
-            return random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** (attempts - 1)))
+            return random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(attempts - 1, 60)))
         if server_s > self.max_server_s:
             return None
         return server_s + random.uniform(0.0, self.base_s)
 
 
-# "Please try again in 1.78s", "in 6m0s", "in 308ms", "Please retry after 20 seconds"
-_IN_WORDS = re.compile(
-    r"(?:try again in|retry after)\s+"
-    r"(?P<duration>(?:\d+h)?(?:\d+m(?!s))?(?:\d+(?:\.\d+)?(?:ms|s))?|\d+(?:\.\d+)?(?= second))",
-    re.IGNORECASE,
-)
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+# "Please try again in 1.78s.", "in 6m0s", "in 308ms", "Please retry after 20 seconds."
+_IN_WORDS = re.compile(r"(?:try again in|retry after)\s+([\d.]+\s*second|(?:[\d.]+(?:ms|h|m|s))+)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)")
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -92,17 +88,14 @@ def _number(text: str | None) -> float | None:
 def _until(value: str, date: str) -> float | None:
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(date)
-    except (ValueError, TypeError):  # no date, or only one of them has a time zone
+    except (ValueError, TypeError, OverflowError):  # no date, or only one of them has a time zone
         return None
     return max(0.0, wait.total_seconds())
 
 
 def _in_words(message: str) -> float | None:
-    found = _IN_WORDS.search(message)
-    if found is None or not found["duration"]:
+    found = _IN_WORDS.search(message.lower())
+    if found is None:
         return None
-    duration = found["duration"]
-    parts = _PART.findall(duration)
-    if not parts:
-        return float(duration)
-    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+    parts = _PART.findall(found[1])
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts) if parts else None

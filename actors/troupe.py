@@ -9,6 +9,7 @@ from typing import final
 
 import attrs
 import httpx
+from attrs.validators import ge, instance_of
 
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 from .asking import ask_for
@@ -45,6 +46,9 @@ class TroupeSettings:
         waiting_calls: calls that wait at the limiter; more of them hold back who asks.
         observer: is told of everything that happens to a call.
         transport: takes the place of the network, in tests.
+
+    Raises:
+        ValueError, TypeError: a value is out of its range; the message names it.
     """
 
     endpoint: Endpoint
@@ -54,8 +58,8 @@ class TroupeSettings:
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     recipe: Recipe = attrs.field(factory=default_recipe)
     prices: PriceBook = attrs.field(factory=default_prices)
-    posts_at_a_time: int = 100
-    waiting_calls: int = 1000
+    posts_at_a_time: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
+    waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
     observer: Observer = ignore
     transport: httpx.AsyncBaseTransport | None = None
 

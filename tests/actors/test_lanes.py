@@ -19,8 +19,25 @@ async def provider(nursery):
     return provider, url
 
 
+class Body(httpx.AsyncByteStream):
+    """httpx's own is an async generator, which a request that is cancelled leaves suspended."""
+
+    def __init__(self, body):
+        self.left = [body]
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if not self.left:
+            raise StopAsyncIteration
+        return self.left.pop()
+
+
 async def post(client):
-    (await client.post("/chat/completions", json=CHAT)).raise_for_status()
+    request = client.build_request("POST", "/chat/completions", json=CHAT)
+    request.stream = Body(request.content)
+    (await client.send(request)).raise_for_status()
 
 
 async def test_a_connection_is_used_again(provider):

@@ -106,6 +106,12 @@ def test_a_file_gets_all_of_them(provider, tmp_path):
     assert len(file.read_text().splitlines()) == 2
 
 
+def test_a_topic_that_is_not_utf8_is_written_all_the_same(provider):
+    result = compose("caf\udce9", "--base-url", provider, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["topic"] == "caf?"
+
+
 def test_the_environment_says_which_provider(provider):
     result = compose("Tea", env={"OPENAI_BASE_URL": provider})
     assert f"Provider: {provider} (OPENAI_BASE_URL)" in result.stderr

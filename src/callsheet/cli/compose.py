@@ -121,7 +121,9 @@ def compose(
 def _jobs(topics: tuple[str, ...]) -> tuple[Job, ...]:
     """An id for each topic: the topic itself, numbered where it is there twice."""
     jobs: list[Job] = []
-    for topic in (topic.strip() for topic in topics):
+    for topic in topics:
+        # What is not UTF-8 comes from a shell as letters that nothing can be written with.
+        topic = topic.strip().encode(errors="replace").decode()  # noqa: PLW2901
         again = sum(job.topic == topic for job in jobs)
         jobs.append(Job(topic, f"{topic} ({again + 1})" if again else topic))
     return tuple(jobs)

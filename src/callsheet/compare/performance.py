@@ -49,7 +49,8 @@ def read_reply(response: httpx.Response) -> Reply:
         raise BadAnswer(f"the provider's answer is not a completion: {error}") from error
     if isinstance(answer, ApiError):
         raise BadAnswer(f"the provider answered with an error: {answer.message}")
-    return Reply(answer.text, answer.usage, default_prices().cost(answer.model or "", answer.usage))
+    usage = answer.usage or Usage()
+    return Reply(answer.text, usage, default_prices().cost(answer.model or "", usage))
 
 
 @attrs.frozen

@@ -1,0 +1,194 @@
+"""How late another attempt is made, and in how many ways a provider can say so."""
+
+from math import inf
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import RetryPolicy
+from callsheet.actors.retry import retry_after_s
+
+DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+policies = st.builds(
+    RetryPolicy,
+    max_attempts=st.integers(1, 40),
+    base_s=st.floats(0, 10),
+    cap_s=st.floats(0, 100),
+    max_server_s=st.floats(0, 1000),
+)
+
+
+@given(policies, st.integers(1, 60), st.integers())
+def test_a_pause_of_ones_own_accord_is_anything_up_to_the_doubled_base_and_the_cap(
+    policy, attempts, seed
+):
+    pause = policy.pause(attempts, None, Random(seed))
+    if attempts >= policy.max_attempts:
+        assert pause is None, "the budget is used up"
+    else:
+        assert 0 <= pause <= min(policy.cap_s, policy.base_s * 2 ** (attempts - 1))
+
+
+def test_the_jitter_is_full():
+    """Anywhere between nothing and the whole pause, not near its end."""
+    random = Random(1)
+    policy = RetryPolicy(base_s=1.0, cap_s=4.0)
+    pauses = [policy.pause(2, None, random) for _ in range(2000)]
+    assert min(pauses) < 0.02
+    assert max(pauses) > 1.98
+    assert sum(pauses) / len(pauses) == pytest.approx(1.0, abs=0.05)
+
+
+@given(policies, st.integers(1, 60), st.floats(0, 2000), st.integers())
+def test_what_the_provider_asks_for_is_a_minimum_and_too_much_of_it_ends_the_call(
+    policy, attempts, server_s, seed
+):
+    pause = policy.pause(attempts, server_s, Random(seed))
+    if attempts >= policy.max_attempts or server_s > policy.max_server_s:
+        assert pause is None
+    else:
+        assert server_s <= pause <= server_s + policy.base_s
+
+
+def test_those_who_were_refused_together_do_not_come_back_together():
+    pauses = {RetryPolicy().pause(1, 2.0, Random(seed)) for seed in range(50)}
+    assert len(pauses) == 50
+
+
+def test_the_last_attempt_is_followed_by_none():
+    policy = RetryPolicy(max_attempts=3)
+    found = [policy.pause(attempts, None, Random(0)) for attempts in (1, 2, 3)]
+    assert found[2] is None
+    assert None not in found[:2]
+    assert RetryPolicy(max_attempts=1).pause(1, 0.0, Random(0)) is None
+
+
+def test_a_patience_of_thousands_of_attempts_is_a_policy_like_any_other():
+    """2.0 ** 1024 is more than a float can hold."""
+    assert 0 <= RetryPolicy(max_attempts=5000).pause(2000, None, Random(0)) <= 8.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"base_s": -1}, "base_s"),
+        ({"cap_s": float("nan")}, "cap_s"),
+        ({"max_server_s": -1}, "max_server_s"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(settings, field):
+    with pytest.raises(ValueError, match=field):
+        RetryPolicy(**settings)
+
+
+# ------------------------------------------------------------------ what a provider says
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("1", 1.0),
+        (" 20 ", 20.0),
+        ("1.5", 1.5),
+        ("3.", 3.0),
+        ("411480", 411480.0),
+        # As a date, relative to the answer's own date.
+        ("Thu, 01 Jan 2026 00:01:30 GMT", 90.0),
+        ("Thursday, 01-Jan-26 00:00:05 GMT", 5.0),
+        ("Thu Jan  1 00:00:07 2026 GMT", 7.0),
+        ("Thu, 01 Jan 2026 01:00:05 +0100", 5.0),
+        # Past dates have come.
+        ("Wed, 31 Dec 2025 23:59:00 GMT", 0.0),
+        # Nonsense says nothing.
+        ("", None),
+        ("-1", None),
+        ("+1", None),
+        ("1e3", None),
+        ("0x10", None),
+        ("nan", None),
+        ("inf", None),
+        ("-0.0", None),
+        ("1_000", None),
+        ("1,5", None),
+        ("5, 10", None),
+        ("٣", None),
+        ("³", None),
+        ("soon", None),
+        ("Thu, 99 Jan 2026 00:00:00 GMT", None),
+        ("Mon, 01 Jan 99999 00:00:00 GMT", None),
+        ("Thu, 01 Jan 2026 00:00:00 +9999999999", None),
+    ],
+)
+def test_retry_after_in_seconds_or_as_a_date(value, seconds):
+    assert retry_after_s({"retry-after": value, "date": DATE}) == seconds
+
+
+def test_a_date_is_worth_nothing_without_the_answers_own():
+    later = "Thu, 01 Jan 2026 00:01:30 GMT"
+    assert retry_after_s({"retry-after": later}) is None
+    assert retry_after_s({"retry-after": later, "date": "yesterday"}) is None
+    # One of them without a time zone, which cannot be compared with one that has it.
+    assert retry_after_s({"retry-after": later, "date": "Thu, 01 Jan 2026 00:00:00"}) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Rate limit reached. Please try again in 1.78s.", 1.78),
+        ("Please try again in 308ms.", 0.308),
+        ("Please try again in 20s. Visit https://example.com", 20.0),
+        ("Please try again in 6m0s.", 360.0),
+        ("Please try again in 1m4.296s.", 64.296),
+        ("Please try again in 7m12s", 432.0),
+        ("Please try again in 2m.", 120.0),
+        ("Please try again in 2h.", 7200.0),
+        ("Please try again in 114h18m0s.", 411_480.0),
+        ("TRY AGAIN IN 5S", 5.0),
+        ("Please retry after 5s", 5.0),
+        ("Please retry after 20 seconds.", 20.0),
+        ("Please retry after 1 second.", 1.0),
+        ("Please try again in 1.5 seconds.", 1.5),
+        ("", None),
+        ("Please try again in a moment.", None),
+        ("Please try again later.", None),
+        ("Limit 30000, Used 30000, Requested 154.", None),
+    ],
+)
+def test_the_error_text_says_it_too(message, seconds):
+    found = retry_after_s({}, message)
+    assert found == (seconds if seconds is None else pytest.approx(seconds))
+
+
+def test_milliseconds_go_before_seconds_and_a_header_before_the_text():
+    words = "Please try again in 3s."
+    assert retry_after_s({"retry-after-ms": "1500", "retry-after": "2"}, words) == 1.5
+    assert retry_after_s({"retry-after": "2"}, words) == 2.0
+    assert retry_after_s({"retry-after": "nonsense"}, words) == 3.0
+    assert retry_after_s({"retry-after-ms": "-5", "retry-after": "2"}, words) == 2.0
+
+
+@given(st.text() | st.from_regex(r"[0-9.hms ,:+-]{0,40}"), st.text() | st.just(DATE), st.text())
+def test_whatever_is_said_it_is_a_time_to_wait_or_nothing(value, date, message):
+    headers = {"retry-after": value, "retry-after-ms": value[::-1], "date": date}
+    for found in (
+        retry_after_s(headers, message),
+        retry_after_s({"retry-after": value, "date": date}),
+        retry_after_s({}, f"try again in {value}"),
+    ):
+        assert found is None or 0 <= found <= inf
+
+
+def test_a_date_with_any_offset_is_a_time_or_nothing():
+    for offset in ("+2359", "-2359", "+2400", "+9999", "-9999", "+99999999999999999999"):
+        value = f"Thu, 01 Jan 2026 00:00:00 {offset}"
+        for headers in (
+            {"retry-after": value, "date": DATE},
+            {"retry-after": DATE, "date": value},
+        ):
+            found = retry_after_s(headers)
+            assert found is None or found >= 0
