@@ -1,5 +1,5 @@
 import pytest
-from stage import posts, rehearsal_of, reviews
+from local_stage import posts, rehearsal_of, reviews
 
 from callsheet.compare import make_workload
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import attrs
 import pytest
+from local_stage import posts, rehearsal_of, reviews
 from rich.console import Console
-from stage import posts, rehearsal_of, reviews
 
 from callsheet.actors.messages import Usage
 from callsheet.compare import MODES, Comparison, ModeResult, make_workload

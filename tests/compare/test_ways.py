@@ -5,7 +5,7 @@ from decimal import Decimal
 import attrs
 import pytest
 import trio
-from stage import CONCURRENT, URL, posts, provider_on_stage, rehearsal_of, reviews, run
+from local_stage import CONCURRENT, URL, posts, provider_on_stage, rehearsal_of, reviews, run
 
 from callsheet.actors.messages import ChatRequest, Usage
 from callsheet.compare import (
