@@ -13,6 +13,7 @@ from .mailbox import Overflow
 from .message import Message
 from .ref import Ref
 from .reply import ReplySlot
+from .restarts import RestartPolicy
 from .snapshot import State
 from .supervisor import Supervisor
 
@@ -65,6 +66,8 @@ async def spawn_pool(
     capacity: int = 64,
     overflow: Overflow = "block",
     worker_capacity: int = 1,
+    restarts: RestartPolicy | None = None,
+    redeliver: int = 0,
 ) -> Ref:
     """Start several actors of one kind, each with a state of its own, behind one ref.
 
@@ -79,16 +82,20 @@ async def spawn_pool(
         capacity: messages that may wait for a worker.
         overflow: what happens to one more (R5).
         worker_capacity: messages that may wait at each worker.
+        restarts: how often workers are restarted; by default five times in 30 seconds.
+        redeliver: how often a message that was in hand at a crash is delivered again (R8).
 
     Raises:
         AlreadyRunning, AlreadyPresent, ValueError, Exception: as for `Supervisor.spawn`.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
-    pool = await supervisor.supervise(name)
+    pool = await supervisor.supervise(name, restarts=restarts)
     try:
         workers = [
-            await pool.spawn(f"worker-{number}", factory, capacity=worker_capacity)
+            await pool.spawn(
+                f"worker-{number}", factory, capacity=worker_capacity, redeliver=redeliver
+            )
             for number in range(1, size + 1)
         ]
         router = partial(_router_for(workers[0]), list(workers))
