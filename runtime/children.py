@@ -4,18 +4,17 @@ Who is restarted with whom is decided by `strategy`, whether at all by the resta
 the back-off; all three are pure. Here is what that takes in tasks.
 """
 
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Literal, final
 
-import attrs
 import structlog
 import trio
 
+from .child import Child
+from .crashes import Decision, tell_crash
 from .errors import ChildNotFound, RestartIntensityExceeded
-from .instruments import ActorCrash
 from .node import Node
 from .nursery import is_cancellation, open_collapsing_nursery
 from .restarts import Backoff, RestartPolicy, RestartWindow
@@ -23,54 +22,10 @@ from .shared import Shared
 from .snapshot import State
 from .strategy import Strategy, is_restarted, restart_group
 
-__all__ = ["Child", "Children"]
+__all__ = ["Children"]
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 _PATIENCE_S = 5.0  # for a cancelled child before it is complained of; for a halt without limit
-
-Decision = Literal["restart", "leave", "fail upward"]
-
-
-@attrs.define(eq=False)
-class Child:
-    """A node, and how it lives just now.
-
-    Attributes:
-        node: the place.
-        backoff: its pauses before restarts.
-        scope: of its present life; None if it does not live.
-        began: when that began.
-        ended: that has ended.
-        is_stopping: this life was told to end, which is no reason to restart it.
-        is_closing: it was told to drain, and rests when that is done.
-        is_restarting: it is between two lives.
-        settled: it is so no more, one way or the other.
-    """
-
-    node: Node
-    backoff: Backoff
-    scope: trio.CancelScope | None = None
-    began: float = 0.0
-    ended: trio.Event = attrs.field(factory=trio.Event)
-    is_stopping: bool = False
-    is_closing: bool = False
-    is_restarting: bool = False
-    settled: trio.Event = attrs.field(factory=trio.Event)
-
-    @property
-    def is_resting(self) -> bool:
-        """Whether only `restart_child` starts it again."""
-        return self.is_closing or self.node.states.value is State.STOPPED
-
-    def leave_life(self) -> None:
-        """It is between two lives from now on."""
-        self.is_restarting = True
-        self.settled = trio.Event()
-
-    def settle(self) -> None:
-        """It lives again, or never will."""
-        self.is_restarting = False
-        self.settled.set()
 
 
 @final
@@ -453,29 +408,11 @@ class Children:
     def _tell_crash(
         self, child: Child, crash: Exception, decision: Decision, pause: float | None
     ) -> None:
-        """One structured event: what crashed, with what in hand, why, and what comes of it."""
-        node = child.node
-        event = ActorCrash(
-            actor=node.path,
-            incarnation=node.incarnation,
+        tell_crash(
+            child.node,
+            crash,
             lived_s=trio.current_time() - child.began,
-            lost=node.lost,
-            error=crash,
             decision=decision,
             restart_in_s=pause,
-        )
-        for instrument in self._shared.instruments:
-            instrument.actor_crashed(event)
-        _log.error(
-            "actor_crashed",
-            actor=node.path,
-            incarnation=node.incarnation,
-            lived_s=round(event.lived_s, 3),
-            in_hand=[" -> ".join(lost.chain) for lost in node.lost],
-            verdict=[lost.verdict.value for lost in node.lost],
-            decision=decision,
-            restart_in_s=None if pause is None else round(pause, 3),
-            error=crash,
-            # As text: renderers that show the locals of each frame would show secrets, too (L8).
-            exception="".join(traceback.format_exception(crash)),
+            instruments=self._shared.instruments,
         )

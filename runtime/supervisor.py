@@ -14,7 +14,8 @@ from trio_util import AsyncValue
 
 from .actor import Actor
 from .cell import Cell, Spec
-from .children import Child, Children
+from .child import Child
+from .children import Children
 from .errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
 from .instruments import ActorEvent
 from .lost import Lost
