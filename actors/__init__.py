@@ -19,7 +19,7 @@ from .events import CallEvent, Observer
 from .limiter import RateLimiterActor
 from .limits import Limits
 from .log import log_call
-from .messages import ChatMessage, ChatRequest, Complete, Completion, Origin, Permit, Usage
+from .messages import ChatMessage, Complete, Origin, Permit, Request, Response, Usage
 from .post import Post, PostStats
 from .prices import Price, PriceBook, PriceError, default_prices
 from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
@@ -35,9 +35,7 @@ __all__ = [
     "CallEvent",
     "CallFailed",
     "ChatMessage",
-    "ChatRequest",
     "Complete",
-    "Completion",
     "Compose",
     "ConnectionFailed",
     "Endpoint",
@@ -58,8 +56,10 @@ __all__ = [
     "RateLimiterActor",
     "Recipe",
     "RecipeError",
+    "Request",
     "RequestActor",
     "RequestTooLarge",
+    "Response",
     "RetryPolicy",
     "Step",
     "StepFailed",

@@ -7,14 +7,14 @@ import trio
 from ..runtime import AskFailed, Ref
 from .errors import CallFailed
 from .events import CallEvent, Observer, Stage
-from .messages import ChatRequest, Complete, Completion, Origin
+from .messages import Complete, Origin, Request, Response
 
 __all__ = ["ask_for"]
 
 
 async def ask_for(
-    to: Ref, request: ChatRequest, origin: Origin, *, observer: Observer, timeout: float = inf
-) -> Completion:
+    to: Ref, request: Request, origin: Origin, *, observer: Observer, timeout: float = inf
+) -> Response:
     """Ask a stage for a completion.
 
     Exactly one event tells of the end: "answered", "shared", "failed" or "cancelled" (L9).
@@ -33,7 +33,7 @@ async def ask_for(
 
     def tell(
         stage: Stage,
-        answer: Completion | None = None,
+        answer: Response | None = None,
         error: CallFailed | AskFailed | None = None,
     ) -> None:
         attempts = error.attempts if isinstance(error, CallFailed) else 0

@@ -19,13 +19,13 @@ from ..runtime import (
     handles,
 )
 from .batch import BatchFormer, Batching
-from .messages import ChatRequest, Complete, Completion, Usage
+from .messages import Complete, Request, Response, Usage
 from .openai import encode
 
 __all__ = ["BatcherActor", "sharing_key"]
 
 
-def sharing_key(request: ChatRequest) -> str | None:
+def sharing_key(request: Request) -> str | None:
     """What two requests must have in common to share one answer; None if it may not be shared.
 
     It covers model and the whole canonical body, and with them everything that can change the
@@ -42,7 +42,7 @@ class _Member:
     """One who asked, and what for."""
 
     message: Complete
-    slot: ReplySlot[Completion]
+    slot: ReplySlot[Response]
 
 
 @attrs.define(eq=False)
@@ -51,7 +51,7 @@ class _Shared:
 
     key: str
     members: list[_Member]
-    call: ReplySlot[Completion] | None = None
+    call: ReplySlot[Response] | None = None
 
 
 @attrs.frozen
@@ -79,7 +79,7 @@ class BatcherActor(Actor):
         self._timer: Timer | None = None
 
     @defers(Complete)
-    async def gather(self, message: Complete, slot: ReplySlot[Completion]) -> None:
+    async def gather(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Take one call in."""
         member = _Member(message, slot)
         key = sharing_key(message.request)
@@ -154,7 +154,7 @@ class BatcherActor(Actor):
             shared.call.postpone(member.slot.deadline)
         shared.call.on_settled(lambda call: self._share(shared, call))
 
-    def _share(self, shared: _Shared, call: ReplySlot[Completion]) -> None:
+    def _share(self, shared: _Shared, call: ReplySlot[Response]) -> None:
         """The call has ended: so it has for everybody."""
         self._forget(shared)
         members, shared.members = shared.members, []

@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-from .messages import ChatRequest
+from .messages import Request
 
 __all__ = ["Call", "CallState", "Failure", "State", "critical_path"]
 
@@ -29,7 +29,7 @@ class Call:
     step: str
     index: int | None
     prompt: str
-    request: ChatRequest
+    request: Request
     needs: tuple[str, ...]
 
 

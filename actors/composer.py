@@ -10,7 +10,7 @@ from ..runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_n
 from .asking import ask_for
 from .errors import CallFailed
 from .events import Observer, ignore
-from .messages import Completion, Origin, Usage
+from .messages import Origin, Response, Usage
 from .plan import Call, Plan
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe
@@ -49,7 +49,7 @@ class StepFailed(Exception):
     """
 
     def __init__(
-        self, topic: str, step: str, call: str, error: Exception, spent: dict[str, Completion]
+        self, topic: str, step: str, call: str, error: Exception, spent: dict[str, Response]
     ) -> None:
         where = f"step {step!r}" if call == step else f"step {step!r}, call {call}"
         super().__init__(f"{where} failed: {error}")
@@ -87,7 +87,7 @@ class PostComposerActor(Actor):
         start = trio.current_time()
         post = message.post or message.topic
         plan = Plan(self._recipe, message.topic)
-        answers: dict[str, Completion] = {}
+        answers: dict[str, Response] = {}
 
         async def make(call: Call) -> None:
             try:
@@ -112,12 +112,12 @@ class PostComposerActor(Actor):
             raise StepFailed(message.topic, failure.step, failure.call, failure.error, answers)
         return Post.of(plan, _stats(plan, answers, trio.current_time() - start))
 
-    async def _ask(self, call: Call, post: str) -> Completion:
+    async def _ask(self, call: Call, post: str) -> Response:
         origin = Origin(f"{post}/{call.id}", post=post, step=call.step)
         return await ask_for(self._to, call.request, origin, observer=self._observer)
 
 
-def _stats(plan: Plan, answers: dict[str, Completion], wall_s: float) -> PostStats:
+def _stats(plan: Plan, answers: dict[str, Response], wall_s: float) -> PostStats:
     usage = sum((answer.usage for answer in answers.values()), Usage())
     costs = [answer.cost_usd for answer in answers.values()]
     critical_path_s, critical_path = plan.critical_path(

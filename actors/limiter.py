@@ -9,7 +9,7 @@ from ..runtime import Actor, ActorStopped, Message, Ref, ReplySlot, Timer, defer
 from .errors import RequestTooLarge
 from .events import CallEvent, Observer, Stage, ignore
 from .limits import Cost, Impossible, Limiter, Limits
-from .messages import Complete, Completion
+from .messages import Complete, Response
 
 __all__ = ["RateLimiterActor"]
 
@@ -55,7 +55,7 @@ class _Call:
     """A call that waits for its turn."""
 
     message: Complete
-    slot: ReplySlot[Completion]
+    slot: ReplySlot[Response]
     cost: Cost
 
     @property
@@ -100,7 +100,7 @@ class RateLimiterActor(Actor):
         self._wake_at = 0.0
 
     @defers(Complete)
-    async def admit(self, message: Complete, slot: ReplySlot[Completion]) -> None:
+    async def admit(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Let a call through when its turn has come."""
         cost = self._limits.cost(message.request)
         try:
@@ -162,7 +162,7 @@ class RateLimiterActor(Actor):
         permitted = attrs.evolve(call.message, permit=_Permit(self.ref, call.cost))
         await call.slot.forward(self._to, permitted)
 
-    def _ended(self, slot: ReplySlot[Completion], cost: Cost, since: float) -> None:
+    def _ended(self, slot: ReplySlot[Response], cost: Cost, since: float) -> None:
         """A call that was let through has its answer, or needs none any more."""
         now = trio.current_time()
         self._limiter.release()

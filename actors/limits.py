@@ -15,7 +15,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 import attrs
 from attrs.validators import ge, gt, in_, instance_of, optional
 
-from .messages import ChatRequest
+from .messages import Request
 
 __all__ = ["Bucket", "Cost", "Impossible", "Limiter", "Limits", "Waiting", "estimate_input_tokens"]
 
@@ -23,7 +23,7 @@ _CHARS_PER_TOKEN = 4
 _TOKENS_PER_TURN = 4  # what role and separators of a turn come to
 
 
-def estimate_input_tokens(request: ChatRequest) -> int:
+def estimate_input_tokens(request: Request) -> int:
     """About how many tokens the prompt has: a token is four characters, as providers reckon."""
     return sum(
         -(-len(turn.content) // _CHARS_PER_TOKEN) + _TOKENS_PER_TURN for turn in request.messages
@@ -53,7 +53,7 @@ class Limits:
     burst_s: float = attrs.field(default=1.0, validator=ge(0))
     token_charge: Literal["max", "sum"] = attrs.field(default="max", validator=in_(("max", "sum")))
 
-    def cost(self, request: ChatRequest) -> "Cost":
+    def cost(self, request: Request) -> "Cost":
         """What a call counts for."""
         prompt, answer = estimate_input_tokens(request), request.max_tokens or 0
         is_sum = self.token_charge == "sum"  # noqa: S105  # no password

@@ -17,12 +17,12 @@ from ..runtime import Message
 
 __all__ = [
     "ChatMessage",
-    "ChatRequest",
     "Complete",
-    "Completion",
     "Json",
     "Origin",
     "Permit",
+    "Request",
+    "Response",
     "Usage",
 ]
 
@@ -39,7 +39,7 @@ class ChatMessage:
 
 
 @attrs.frozen(kw_only=True)
-class ChatRequest:
+class Request:
     """One chat completion to ask a provider for.
 
     Args:
@@ -78,7 +78,7 @@ class ChatRequest:
         max_tokens: int | None = None,
         temperature: float | None = None,
         cacheable: bool = False,
-    ) -> "ChatRequest":
+    ) -> "Request":
         """A request of one user turn, with a system turn before it if `system` is given."""
         user = ChatMessage("user", prompt)
         return cls(
@@ -112,8 +112,8 @@ class Usage:
 
 
 @attrs.frozen(kw_only=True)
-class Completion:
-    """The answer to a `ChatRequest`, and what it took.
+class Response:
+    """The answer to a `Request`, and what it took.
 
     Args:
         text: what the model wrote.
@@ -172,7 +172,7 @@ class Permit(Protocol):
 
 
 @attrs.frozen
-class Complete(Message[Completion]):
+class Complete(Message[Response]):
     """Ask for one completion. Every stage hands it on with reply slot and deadline (R4).
 
     Args:
@@ -181,6 +181,6 @@ class Complete(Message[Completion]):
         permit: set by the limiter; without one, attempts are not limited.
     """
 
-    request: ChatRequest
+    request: Request
     origin: Origin
     permit: Permit | None = None

@@ -10,7 +10,7 @@ from typing import cast
 
 import attrs
 
-from .messages import ChatRequest, Json, Usage
+from .messages import Json, Request, Usage
 
 __all__ = ["Answer", "ApiError", "Malformed", "decode", "decode_error", "encode"]
 
@@ -38,7 +38,7 @@ class Malformed(ValueError):
     """The body is not a chat completion; the text says what it is instead."""
 
 
-def encode(request: ChatRequest) -> dict[str, Json]:
+def encode(request: Request) -> dict[str, Json]:
     """The JSON body of `POST /chat/completions`."""
     body: dict[str, Json] = {
         "model": request.model,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from .call import Call, CallState, Failure, State, critical_path
-from .messages import ChatRequest
+from .messages import Request
 from .recipe import Recipe, Step
 from .shape import EmptyAnswer, Result, read_answer
 from .template import TemplateError, render
@@ -202,8 +202,8 @@ class Plan:
         grown.ends = tuple(id_ for id_ in items if id_ in self._calls) or needs
         self._settle(step)  # at once where there is nothing to ask
 
-    def _request(self, step: Step, prompt: str) -> ChatRequest:
-        return ChatRequest.of(
+    def _request(self, step: Step, prompt: str) -> Request:
+        return Request.of(
             prompt,
             model=step.model or self.recipe.model,
             system=self.recipe.system,

@@ -21,7 +21,7 @@ from .errors import (
 )
 from .events import CallEvent, Observer, Stage, ignore
 from .lanes import LanedTransport, proxy_for
-from .messages import Complete, Completion, Json, Usage
+from .messages import Complete, Json, Response, Usage
 from .openai import Answer, ApiError, Malformed, decode, decode_error, encode
 from .prices import PriceBook, default_prices
 from .refusal import TRANSIENT, classify
@@ -100,7 +100,7 @@ class RequestActor(Actor):
         await self._client.aclose()
 
     @handles(Complete, raises=(CallFailed,))
-    async def complete(self, message: Complete) -> Completion:
+    async def complete(self, message: Complete) -> Response:
         """Make one call.
 
         Raises:
@@ -120,7 +120,7 @@ class RequestActor(Actor):
                     refusal.error.billed = "maybe"
                 await self._wait_to_retry(message, attempt, refusal)
 
-    async def _attempt(self, message: Complete, body: bytes, attempt: int) -> Completion:
+    async def _attempt(self, message: Complete, body: bytes, attempt: int) -> Response:
         start = trio.current_time()
         try:
             request = self._client.build_request("POST", self._url, content=body)
@@ -138,7 +138,7 @@ class RequestActor(Actor):
             cost = self._prices.cost(model, usage)
             if cost is None:
                 cost = self._prices.cost(message.request.model, usage)
-        return Completion(
+        return Response(
             text=answer.text,
             model=model,
             finish_reason=answer.finish_reason,

@@ -20,7 +20,7 @@ from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
 from .limiter import RateLimiterActor
 from .limits import Limits
-from .messages import ChatRequest, Completion, Origin
+from .messages import Origin, Request, Response
 from .post import Post
 from .prices import PriceBook, default_prices
 from .recipe import Recipe, default_recipe
@@ -100,9 +100,7 @@ class Troupe:
         """
         return await self.composer.ask(Compose(topic, post), timeout=timeout)
 
-    async def complete(
-        self, request: ChatRequest, *, timeout: float = inf, call: str = ""
-    ) -> Completion:
+    async def complete(self, request: Request, *, timeout: float = inf, call: str = "") -> Response:
         """Make one call.
 
         Args:

@@ -14,7 +14,7 @@ import click
 import httpx
 import trio
 
-from callsheet import ChatRequest, Endpoint, Limits, TroupeSettings, open_troupe
+from callsheet import Endpoint, Limits, Request, TroupeSettings, open_troupe
 from callsheet.actors import CallEvent
 from callsheet.actors.openai import encode
 from callsheet.compare import open_provider
@@ -22,9 +22,9 @@ from callsheet.compare import open_provider
 USED_AT_LEAST = 0.97
 
 
-def request(number: int) -> ChatRequest:
+def request(number: int) -> Request:
     """A small one, each different."""
-    return ChatRequest.of(f"Say hello to guest {number}.", model="gpt-3.5-turbo", max_tokens=20)
+    return Request.of(f"Say hello to guest {number}.", model="gpt-3.5-turbo", max_tokens=20)
 
 
 async def callsheet(base_url: str, requests: int, rpm: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 import trio
 
-from callsheet import ChatRequest, Completion, Troupe, TroupeSettings, open_endpoint, open_troupe
+from callsheet import Request, Response, Troupe, TroupeSettings, open_endpoint, open_troupe
 
 TOPICS = [
     "The Rise of Quantum Computing",
@@ -20,8 +20,8 @@ TOPICS = [
 ]
 
 
-async def write_headline(troupe: Troupe, topic: str, answers: dict[str, Completion]) -> None:
-    request = ChatRequest.of(
+async def write_headline(troupe: Troupe, topic: str, answers: dict[str, Response]) -> None:
+    request = Request.of(
         f'Write a headline for a blog post about "{topic}". Answer with the headline only.',
         model="gpt-3.5-turbo",
         max_tokens=50,
@@ -30,7 +30,7 @@ async def write_headline(troupe: Troupe, topic: str, answers: dict[str, Completi
 
 
 async def main() -> None:
-    answers: dict[str, Completion] = {}
+    answers: dict[str, Response] = {}
     async with (
         open_endpoint() as endpoint,
         open_troupe(TroupeSettings(endpoint=endpoint)) as troupe,

@@ -9,7 +9,7 @@ from random import Random
 
 import trio
 
-from callsheet import ChatRequest, Limits, Troupe, TroupeSettings, open_endpoint, open_troupe
+from callsheet import Limits, Request, Troupe, TroupeSettings, open_endpoint, open_troupe
 
 INSTRUCTION = (
     "Classify the product review that follows. Answer with one label only: positive, negative or "
@@ -40,7 +40,7 @@ def make_reviews(count: int, random: Random) -> list[str]:
 
 
 async def label(troupe: Troupe, review: str, labels: Counter[str]) -> None:
-    request = ChatRequest.of(
+    request = Request.of(
         review,
         system=INSTRUCTION,
         model="gpt-4o-mini",

@@ -134,7 +134,7 @@ class CallRecord:
     def working(self, now: float) -> float:
         """Seconds of its last HTTP request: what it takes by itself, without waiting or retries.
 
-        Of a call that is done, `Completion.seconds` says the same.
+        Of a call that is done, `Response.seconds` says the same.
         """
         return sum(attempt.seconds(now) for attempt in self.attempts[-1:])
 

@@ -14,12 +14,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     CallFailed,
-    ChatRequest,
     Complete,
-    Completion,
     Endpoint,
     Origin,
+    Request,
     RequestActor,
+    Response,
     Usage,
 )
 from callsheet.runtime import Actor, handles, open_runtime
@@ -273,12 +273,12 @@ def answer_to(prompt, **more):
         "usage": Usage(10, 5),
         "cost_usd": Decimal("0.001"),
     }
-    return Completion(**(known | more))
+    return Response(**(known | more))
 
 
 def call(prompt="Hi", **more):
     """A message that asks for one completion."""
-    return Complete(ChatRequest.of(prompt, model=MODEL, **more), Origin(prompt))
+    return Complete(Request.of(prompt, model=MODEL, **more), Origin(prompt))
 
 
 async def outcomes(*functions):

@@ -12,7 +12,7 @@ from fakes import MODEL, Journal, Stage, Turn, answer_to, asking, call, outcomes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import BadRequest, BatcherActor, Batching, ChatMessage, ChatRequest, Usage
+from callsheet.actors import BadRequest, BatcherActor, Batching, ChatMessage, Request, Usage
 from callsheet.actors.batcher import sharing_key
 from callsheet.actors.openai import encode
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
@@ -425,7 +425,7 @@ async def test_whatever_is_cancelled_everybody_else_is_answered_and_nothing_is_l
 
 texts = st.text(st.characters(codec="utf-8"), max_size=5)
 bodies = st.builds(
-    ChatRequest,
+    Request,
     model=st.sampled_from(["m", "n"]),
     messages=st.lists(
         st.builds(ChatMessage, st.sampled_from(["user", "system"]), texts), min_size=1, max_size=3
@@ -451,7 +451,7 @@ def test_what_is_not_declared_cacheable_has_no_key(request):
 
 
 def test_every_field_that_changes_the_answer_changes_the_key():
-    plain = ChatRequest.of("Hi", model=MODEL, cacheable=True)
+    plain = Request.of("Hi", model=MODEL, cacheable=True)
     changes = {
         "model": "gpt-4o-mini",
         "messages": (ChatMessage("system", "Hi"),),
@@ -460,7 +460,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "seed": 0,
         "extra": {"top_p": 0.5},
     }
-    unsaid = {field.name for field in attrs.fields(ChatRequest)} - changes.keys()
+    unsaid = {field.name for field in attrs.fields(Request)} - changes.keys()
     assert unsaid == {"cacheable"}, "a new field belongs in here, and in the key"
     requests = [plain, *(attrs.evolve(plain, **{name: to}) for name, to in changes.items())]
     keys = [sharing_key(request) for request in requests]
@@ -471,7 +471,7 @@ def test_the_order_of_members_does_not_change_the_key_but_the_order_of_turns_doe
     turns = [ChatMessage("user", "a"), ChatMessage("user", "b")]
     found = {
         (order, way): sharing_key(
-            ChatRequest(model="m", messages=messages, extra=dict(extra), cacheable=True)
+            Request(model="m", messages=messages, extra=dict(extra), cacheable=True)
         )
         for order, messages in (("ab", turns), ("ba", turns[::-1]))
         for way, extra in enumerate(itertools.permutations([("x", 1), ("y", {"p": 1, "q": 2})]))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.actors import ChatMessage, ChatRequest, Limits
+from callsheet.actors import ChatMessage, Limits, Request
 from callsheet.actors.limits import Bucket, Cost, Impossible, Limiter, estimate_input_tokens
 
 
@@ -412,7 +412,7 @@ def test_those_given_up_in_the_middle_of_the_queue_do_not_pile_up():
 
 
 def test_a_call_counts_for_the_larger_of_prompt_and_answer_or_for_both():
-    request = ChatRequest.of("x" * 400, model="m", max_tokens=500)
+    request = Request.of("x" * 400, model="m", max_tokens=500)
     prompt = estimate_input_tokens(request)
     assert prompt == 104
     assert Limits().cost(request) == Cost(tokens=500)
@@ -422,7 +422,7 @@ def test_a_call_counts_for_the_larger_of_prompt_and_answer_or_for_both():
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
 def test_the_estimate_is_never_below_a_provider_that_reckons_four_characters_a_token(turns):
-    request = ChatRequest(model="m", messages=[ChatMessage("user", text) for text in turns])
+    request = Request(model="m", messages=[ChatMessage("user", text) for text in turns])
     assert estimate_input_tokens(request) >= -(-sum(map(len, turns)) // 4)
 
 

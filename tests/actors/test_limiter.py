@@ -9,10 +9,10 @@ from fakes import MODEL, Journal, Stage, Turn, asking, call, outcomes
 
 from callsheet.actors import (
     BadRequest,
-    ChatRequest,
     Endpoint,
     Limits,
     RateLimiterActor,
+    Request,
     RequestTooLarge,
     TroupeSettings,
     open_troupe,
@@ -65,7 +65,7 @@ async def test_a_strict_provider_never_refuses_and_its_limit_is_used(autojump_cl
             observer=observer,
         )
         async with open_troupe(settings, seed="seed") as troupe:
-            requests = [ChatRequest.of(f"Number {at}", model=MODEL) for at in range(200)]
+            requests = [Request.of(f"Number {at}", model=MODEL) for at in range(200)]
             found = await outcomes(*(partial(troupe.complete, request) for request in requests))
     assert not [error for error in found if isinstance(error, Exception)]
     assert provider.stats.rejected == 0
@@ -86,7 +86,7 @@ async def test_a_strict_provider_never_refuses_for_tokens_either(autojump_clock)
             random = Random(0)
             start = trio.current_time()
             requests = [
-                ChatRequest.of("word " * random.randrange(1, 400), model=MODEL, max_tokens=most)
+                Request.of("word " * random.randrange(1, 400), model=MODEL, max_tokens=most)
                 for most in (random.choice([10, 300, 2000]) for _ in range(100))
             ]
             found = await outcomes(*(partial(troupe.complete, request) for request in requests))
@@ -111,7 +111,7 @@ async def test_calls_given_up_all_the_time_do_not_make_the_provider_refuse(autoj
             async def ask(at, patience):
                 await trio.sleep(at)
                 with trio.move_on_after(patience):
-                    return await troupe.complete(ChatRequest.of(f"{at}", model=MODEL))
+                    return await troupe.complete(Request.of(f"{at}", model=MODEL))
 
             found = await outcomes(
                 *(
@@ -119,7 +119,7 @@ async def test_calls_given_up_all_the_time_do_not_make_the_provider_refuse(autoj
                     for _ in range(200)
                 )
             )
-            await troupe.complete(ChatRequest.of("last", model=MODEL))
+            await troupe.complete(Request.of("last", model=MODEL))
     assert provider.stats.rejected == 0
     assert provider.stats.max_in_flight <= 15
     assert provider.stats.cancelled > 0

@@ -9,9 +9,9 @@ from fakes import MODEL, URL, Reply, Script, outcomes, refusal
 
 from callsheet.actors import (
     CallEvent,
-    ChatRequest,
     Endpoint,
     Origin,
+    Request,
     TroupeSettings,
     Usage,
     log_call,
@@ -65,7 +65,7 @@ async def test_each_call_of_a_troupe_is_logged_once_however_it_ends(autojump_clo
 
         def ask(prompt, **more):
             cacheable = prompt == "same"
-            request = ChatRequest.of(prompt, model=MODEL, cacheable=cacheable)
+            request = Request.of(prompt, model=MODEL, cacheable=cacheable)
             return partial(troupe.complete, request, call=f"call of {prompt}", **more)
 
         await outcomes(ask("good"), ask("bad"), ask("slow", timeout=2), ask("same"), ask("same"))
@@ -91,7 +91,7 @@ async def test_neither_key_nor_prompt_nor_answer_is_in_the_log(autojump_clock, l
     async with open_troupe(settings) as troupe:
         await outcomes(
             *(
-                partial(troupe.complete, ChatRequest.of(prompt, model=MODEL), call=str(at))
+                partial(troupe.complete, Request.of(prompt, model=MODEL), call=str(at))
                 for at, prompt in enumerate(script.by_prompt)
             )
         )
@@ -106,5 +106,5 @@ async def test_a_failed_call_is_logged_with_the_attempts_it_took(autojump_clock,
         endpoint=Endpoint(URL), transport=Script(refusal(503)), observer=log_call
     )
     async with open_troupe(settings) as troupe:
-        await outcomes(partial(troupe.complete, ChatRequest.of("Hi", model=MODEL)))
+        await outcomes(partial(troupe.complete, Request.of("Hi", model=MODEL)))
     assert [entry["attempts"] for entry in log] == [5]

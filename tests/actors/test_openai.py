@@ -8,12 +8,12 @@ from fakes import completion_json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import ChatMessage, ChatRequest, Usage
+from callsheet.actors import ChatMessage, Request, Usage
 from callsheet.actors.openai import Answer, ApiError, Malformed, decode, decode_error, encode
 
 
 def test_a_request_has_what_was_said_and_nothing_else():
-    request = ChatRequest.of("Hi", model="m", system="Be brief.", cacheable=True)
+    request = Request.of("Hi", model="m", system="Be brief.", cacheable=True)
     assert encode(request) == {
         "model": "m",
         "messages": [
@@ -24,14 +24,14 @@ def test_a_request_has_what_was_said_and_nothing_else():
 
 
 def test_zero_is_a_value_not_an_absence():
-    request = ChatRequest.of("Hi", model="m", temperature=0)
+    request = Request.of("Hi", model="m", temperature=0)
     body = encode(attrs.evolve(request, seed=0, max_tokens=1))
     assert (body["temperature"], body["seed"], body["max_tokens"]) == (0, 0, 1)
 
 
 def test_extra_members_go_out_as_they_are_and_last():
     request = attrs.evolve(
-        ChatRequest.of("Hi", model="m", max_tokens=5), extra={"top_p": 0.5, "max_tokens": 7}
+        Request.of("Hi", model="m", max_tokens=5), extra={"top_p": 0.5, "max_tokens": 7}
     )
     assert encode(request)["top_p"] == 0.5
     assert encode(request)["max_tokens"] == 7
@@ -186,4 +186,4 @@ def test_a_number_of_tokens_that_json_can_say_does_not_lose_the_answer(number):
 def test_a_request_out_of_range_is_refused_by_the_fields_name(field, value):
     known = {"model": "m", "messages": (ChatMessage("user", "Hi"),)}
     with pytest.raises((ValueError, TypeError), match=field):
-        ChatRequest(**(known | {field: value}))
+        Request(**(known | {field: value}))

@@ -33,7 +33,6 @@ from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     CallFailed,
-    ChatRequest,
     Complete,
     ConnectionFailed,
     MalformedAnswer,
@@ -43,6 +42,7 @@ from callsheet.actors import (
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
+    Request,
     RetryPolicy,
     Timeouts,
     Usage,
@@ -138,7 +138,7 @@ async def test_the_price_is_that_of_the_model_that_answered_and_null_if_unknown(
 ):
     script = Script(Reply(body=completion_json(model=answered, tokens=(1000, 500))))
     async with requester(script) as (ref, _):
-        answer = await ref.ask(Complete(ChatRequest.of("Hi", model=asked), Origin("Hi")))
+        answer = await ref.ask(Complete(Request.of("Hi", model=asked), Origin("Hi")))
     assert answer.cost_usd == cost
     assert answer.model == (answered or asked)
 

@@ -13,11 +13,11 @@ from callsheet.actors import (
     BatcherActor,
     Batching,
     CallFailed,
-    ChatRequest,
     Endpoint,
     Limits,
     RateLimited,
     RateLimiterActor,
+    Request,
     RequestActor,
     RetryPolicy,
     TroupeSettings,
@@ -37,7 +37,7 @@ def completing(troupe, *prompts, cacheable=False, **more):
     return [
         partial(
             troupe.complete,
-            ChatRequest.of(prompt, model=MODEL, cacheable=cacheable),
+            Request.of(prompt, model=MODEL, cacheable=cacheable),
             call=prompt,
             **more,
         )

@@ -7,7 +7,7 @@ import pytest
 import trio
 from local_stage import CONCURRENT, URL, posts, provider_on_stage, rehearsal_of, reviews, run
 
-from callsheet.actors.messages import ChatRequest, Usage
+from callsheet.actors.messages import Request, Usage
 from callsheet.compare import (
     Disagreement,
     RunFailed,
@@ -165,7 +165,7 @@ async def test_the_story_s_timer_runs_from_the_last_batch(autojump_clock):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(processor.run)
         await trio.sleep(0.4)
-        await processor.ask(ChatRequest.of("soon", model="m"))  # goes after 0.1 s
-        await processor.ask(ChatRequest.of("late", model="m"))  # goes after 0.5 s
+        await processor.ask(Request.of("soon", model="m"))  # goes after 0.1 s
+        await processor.ask(Request.of("late", model="m"))  # goes after 0.5 s
         nursery.cancel_scope.cancel()
     assert sent == pytest.approx([0.5, 1.0], abs=0.021)

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from callsheet.actors.messages import ChatRequest
+from callsheet.actors.messages import Request
 from callsheet.compare import WORKLOADS, make_workload
 from callsheet.compare.reviews import INSTRUCTION, write_reviews
 from callsheet.compare.topics import HEADLINE_TOPICS, TOPICS
@@ -32,7 +32,7 @@ def test_reviews_are_a_thousand_requests_to_label_that_may_share_answers():
     items = make_workload("reviews").items
     assert len(items) == 1000
     for request in items:
-        assert isinstance(request, ChatRequest)
+        assert isinstance(request, Request)
         assert [turn.role for turn in request.messages] == ["system", "user"]
         assert request.messages[0].content == INSTRUCTION
         assert request.temperature == 0

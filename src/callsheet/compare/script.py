@@ -10,14 +10,14 @@ from typing import Protocol
 import attrs
 
 from ..actors.call import Call
-from ..actors.messages import ChatRequest
+from ..actors.messages import Request
 from ..actors.plan import Plan
 from ..actors.recipe import Recipe
 from ..actors.shape import Result
 
 __all__ = ["Item", "Results", "Script", "Solo", "begin"]
 
-Item = str | ChatRequest
+Item = str | Request
 """A topic to write a post about, or one request to make."""
 
 Results = Mapping[str, Result | None]
@@ -50,7 +50,7 @@ class Script(Protocol):
 class Solo:
     """The script of a single request."""
 
-    request: ChatRequest
+    request: Request
     _handed_out: bool = attrs.field(default=False, init=False)
     _results: dict[str, Result | None] = attrs.field(factory=dict[str, Result | None], init=False)
 

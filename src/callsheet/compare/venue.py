@@ -9,7 +9,7 @@ import trio
 from attrs.validators import gt
 
 from ..actors.lanes import LanedTransport
-from ..actors.messages import ChatRequest
+from ..actors.messages import Request
 from ..actors.openai import encode
 from .performance import Outcome, Reply, read_reply
 from .script import Item
@@ -17,7 +17,7 @@ from .workloads import Workload
 
 __all__ = ["CALL_TIMEOUT", "PATH", "Ask", "Perform", "Venue", "Way", "open_ask"]
 
-Ask = Callable[[ChatRequest], Awaitable[Reply]]
+Ask = Callable[[Request], Awaitable[Reply]]
 """Makes one call."""
 
 Perform = Callable[[Item], Awaitable[Outcome]]
@@ -62,7 +62,7 @@ async def open_ask(venue: Venue, in_flight: int) -> AsyncGenerator[Ask]:
     ) as client:
         places = trio.Semaphore(in_flight)
 
-        async def ask(request: ChatRequest) -> Reply:
+        async def ask(request: Request) -> Reply:
             async with places:
                 return read_reply(await client.post(PATH, json=encode(request)))
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import attrs
 from attrs.validators import ge, instance_of, min_len
 
-from ..actors.messages import ChatRequest
+from ..actors.messages import Request
 from ..actors.recipe import Recipe, default_recipe
 from .reviews import INSTRUCTION, write_reviews
 from .script import Item
@@ -69,8 +69,8 @@ def make_workload(name: WorkloadName, seed: int = 0) -> Workload:
             return Workload(name=name, items=tuple(map(_labelling, write_reviews(chance))))
 
 
-def _labelling(review: str) -> ChatRequest:
-    return ChatRequest.of(
+def _labelling(review: str) -> Request:
+    return Request.of(
         review,
         model=default_recipe().model,
         system=INSTRUCTION,

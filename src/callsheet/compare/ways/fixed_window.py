@@ -8,7 +8,7 @@ import attrs
 import httpx
 import trio
 
-from ...actors.messages import ChatRequest
+from ...actors.messages import Request
 from ..performance import BadAnswer, Outcome, Reply
 from ..script import Item
 from ..venue import Ask, Perform, Venue, open_ask
@@ -26,7 +26,7 @@ LOOK_S = 0.01
 class _Waiting:
     """A request in the queue, and in the end its answer or its error."""
 
-    request: ChatRequest
+    request: Request
     answered: trio.Event = attrs.field(factory=trio.Event, init=False)
     reply: Reply | None = attrs.field(default=None, init=False)
     error: Exception | None = attrs.field(default=None, init=False)
@@ -53,7 +53,7 @@ class BatchProcessor:
     _look_s: float = LOOK_S
     _queue: deque[_Waiting] = attrs.field(factory=deque[_Waiting], init=False)
 
-    async def ask(self, request: ChatRequest) -> Reply:
+    async def ask(self, request: Request) -> Reply:
         """Queue a request, and wait for its answer."""
         waiting = _Waiting(request)
         self._queue.append(waiting)
