@@ -19,7 +19,18 @@ from .events import CallEvent, Observer
 from .limiter import RateLimiterActor
 from .limits import Limits
 from .log import log_call
-from .messages import ChatMessage, Complete, Origin, Permit, Request, Response, Usage
+from .messages import (
+    ChatMessage,
+    Choice,
+    Complete,
+    Delta,
+    Origin,
+    Permit,
+    Request,
+    Response,
+    Stream,
+    Usage,
+)
 from .post import Post, PostStats
 from .prices import Price, PriceBook, PriceError, default_prices
 from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
@@ -35,9 +46,11 @@ __all__ = [
     "CallEvent",
     "CallFailed",
     "ChatMessage",
+    "Choice",
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "Delta",
     "Endpoint",
     "Limits",
     "MalformedAnswer",
@@ -63,6 +76,7 @@ __all__ = [
     "RetryPolicy",
     "Step",
     "StepFailed",
+    "Stream",
     "Timeouts",
     "Troupe",
     "TroupeSettings",

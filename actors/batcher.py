@@ -20,21 +20,29 @@ from ..runtime import (
 )
 from .batch import BatchFormer, Batching
 from .messages import Complete, Request, Response, Usage
-from .openai import encode
 
 __all__ = ["BatcherActor", "sharing_key"]
+
+
+_NOT_ASKED = ("cacheable", "idempotency_key")  # fields that no answer depends on
 
 
 def sharing_key(request: Request) -> str | None:
     """What two requests must have in common to share one answer; None if it may not be shared.
 
-    It covers model and the whole canonical body, and with them everything that can change the
+    It covers every field that the body is made of, and with them everything that can change the
     answer; the endpoint is the same for all that go through one troupe (L6).
     """
     if not request.cacheable:
         return None
-    body = json.dumps(encode(request), sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
+    asked = {
+        field.name: getattr(request, field.name)
+        for field in attrs.fields(Request)
+        if field.name not in _NOT_ASKED
+    }
+    asked["messages"] = [(turn.role, turn.content) for turn in request.messages]
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @attrs.define(eq=False)

@@ -6,23 +6,27 @@ left out or replaced:
     PostComposerActor -> BatcherActor -> RateLimiterActor -> RequestActor -> provider
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Literal, Protocol
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, gt, instance_of, le, min_len, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, min_len, optional
 
-from ..runtime import Message
+from ..runtime import Message, StreamOf
 
 __all__ = [
     "ChatMessage",
+    "Choice",
     "Complete",
+    "Delta",
     "Json",
     "Origin",
     "Permit",
     "Request",
     "Response",
+    "Stream",
+    "Task",
     "Usage",
 ]
 
@@ -38,18 +42,54 @@ class ChatMessage:
     content: str = attrs.field(validator=instance_of(str))
 
 
+Task = Literal["chat", "completion", "embedding"]
+"""The next turn of a chat, texts that go on from prompts, or the vectors of texts."""
+
+
+def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
+    """A chat has messages, the other tasks have inputs; never both."""
+    if request.task == "chat":
+        if inputs:
+            raise ValueError('inputs go with task="completion" or "embedding", not with a chat')
+        if not request.messages:
+            raise ValueError("messages must hold at least one turn")
+        return
+    if request.messages:
+        raise ValueError(f'messages go with task="chat", not with task={request.task!r}')
+    if not inputs or not all(inputs):
+        raise ValueError("inputs must hold at least one text, and none that is empty")
+
+
+def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+_at_least_one = and_(instance_of(int), gt(0))
+
+
 @attrs.frozen(kw_only=True)
 class Request:
-    """One chat completion to ask a provider for.
+    """One request to a model, whatever the wire format it will be sent in.
+
+    What the format of the provider cannot express is refused by name before anything is sent.
 
     Args:
         model: the provider's name of the model.
-        messages: the turns so far, at least one.
-        max_tokens: the most tokens the answer may have; None leaves it to the provider.
+        messages: the turns of a chat so far, at least one.
+        inputs: of the other tasks: prompts to go on from, or texts to embed; at least one.
+        task: "chat", "completion" (a text that goes on from each prompt) or "embedding".
+        max_tokens: the most tokens each answer may have; None leaves it to the provider.
+        n: answers to each chat or prompt; all of them are billed.
         temperature: 0 to 2; None leaves it to the provider.
+        top_p: the share of probability to draw from, 0 to 1; None leaves it to the provider.
+        stop: texts at which an answer ends.
         seed: asks the provider for a repeatable answer, which it may or may not give.
+        json_schema: a JSON schema that the answer, which is JSON then, must match.
+        dimensions: of the vectors; None leaves it to the model.
         extra: further members of the request's JSON body, sent as they are.
         cacheable: declares that one answer may serve every identical request (L6).
+        idempotency_key: names this one logical call over all its attempts; made when it is sent
+            if empty.
 
     Raises:
         ValueError, TypeError: a field is out of its range, or no such thing; names the field.
@@ -57,16 +97,27 @@ class Request:
 
     model: str = attrs.field(validator=and_(instance_of(str), min_len(1)))
     messages: tuple[ChatMessage, ...] = attrs.field(
+        default=(),
         converter=tuple[ChatMessage, ...],
-        validator=and_(min_len(1), deep_iterable(instance_of(ChatMessage))),
+        validator=deep_iterable(instance_of(ChatMessage)),
     )
-    max_tokens: int | None = attrs.field(
-        default=None, validator=optional(and_(instance_of(int), gt(0)))
+    task: Task = attrs.field(default="chat", validator=in_(("chat", "completion", "embedding")))
+    inputs: tuple[str, ...] = attrs.field(
+        default=(), converter=_texts, validator=[deep_iterable(instance_of(str)), _fits_task]
     )
+    max_tokens: int | None = attrs.field(default=None, validator=optional(_at_least_one))
+    n: int = attrs.field(default=1, validator=_at_least_one)
     temperature: float | None = attrs.field(default=None, validator=optional(and_(ge(0), le(2))))
+    top_p: float | None = attrs.field(default=None, validator=optional(and_(gt(0), le(1))))
+    stop: tuple[str, ...] = attrs.field(
+        default=(), converter=_texts, validator=deep_iterable(and_(instance_of(str), min_len(1)))
+    )
     seed: int | None = None
+    json_schema: Mapping[str, Json] | None = None
+    dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     extra: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     cacheable: bool = False
+    idempotency_key: str = ""
 
     @classmethod
     def of(
@@ -79,7 +130,7 @@ class Request:
         temperature: float | None = None,
         cacheable: bool = False,
     ) -> "Request":
-        """A request of one user turn, with a system turn before it if `system` is given."""
+        """A chat of one user turn, with a system turn before it if `system` is given."""
         user = ChatMessage("user", prompt)
         return cls(
             model=model,
@@ -89,14 +140,29 @@ class Request:
             cacheable=cacheable,
         )
 
+    @classmethod
+    def embedding(cls, texts: str | Iterable[str], *, model: str) -> "Request":
+        """A request for the vectors of some texts."""
+        return cls(model=model, task="embedding", inputs=_texts(texts))
+
 
 @attrs.frozen
 class Usage:
-    """Tokens a provider reports for one call; `cached_tokens` are part of `input_tokens`."""
+    """Tokens a provider reports for one call.
+
+    Args:
+        input_tokens: of the prompt, cached ones and those written to a cache included.
+        output_tokens: of the answer, reasoning included.
+        cached_tokens: of the prompt, read from the provider's cache.
+        cache_write_tokens: of the prompt, written to the provider's cache.
+        reasoning_tokens: of the answer, thought and not shown.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -108,7 +174,23 @@ class Usage:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
+
+
+@attrs.frozen
+class Choice:
+    """One of the answers that a model wrote.
+
+    Args:
+        text: what it wrote.
+        finish_reason: why it ended: "stop", "length", "content_filter" and so on, in OpenAI's
+            words whatever the provider's are.
+    """
+
+    text: str
+    finish_reason: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -116,7 +198,7 @@ class Response:
     """The answer to a `Request`, and what it took.
 
     Args:
-        text: what the model wrote.
+        text: what the model wrote; the first of `choices`, empty for embeddings.
         model: the model that answered, as the provider names it.
         finish_reason: why it ended: "stop", "length", "content_filter" and so on.
         usage: the tokens the provider reports; zero where it reports none.
@@ -124,6 +206,13 @@ class Response:
         http_requests: how many HTTP requests it took, retries included; 0 when the answer was
             shared with an identical request.
         seconds: from the first byte sent to the last byte received, of the attempt that answered.
+        choices: every answer, in the order of prompt and choice: number ``i * n + j`` is answer j
+            to prompt i. Empty for embeddings.
+        embeddings: the vector of each text, in the order of the texts. Empty for other tasks.
+        first_byte_s: seconds until the first piece of the answer; None if that was not seen.
+        maybe_billed: how many other HTTP requests of this call may have been charged although
+            their answer never came or was not wanted (L3).
+        host: where the answer came from, which tells which of several endpoints answered.
     """
 
     text: str
@@ -133,6 +222,24 @@ class Response:
     cost_usd: Decimal | None
     http_requests: int = 1
     seconds: float = 0.0
+    choices: tuple[Choice, ...] = ()
+    embeddings: tuple[tuple[float, ...], ...] = ()
+    first_byte_s: float | None = None
+    maybe_billed: int = 0
+    host: str = ""
+
+
+@attrs.frozen
+class Delta:
+    """A piece of an answer that is still being written.
+
+    Args:
+        text: what was added.
+        index: to which of the answers; see `Response.choices`.
+    """
+
+    text: str
+    index: int = 0
 
 
 @attrs.frozen
@@ -174,6 +281,21 @@ class Permit(Protocol):
 @attrs.frozen
 class Complete(Message[Response]):
     """Ask for one completion. Every stage hands it on with reply slot and deadline (R4).
+
+    Args:
+        request: what to ask the provider.
+        origin: whom it is for.
+        permit: set by the limiter; without one, attempts are not limited.
+    """
+
+    request: Request
+    origin: Origin
+    permit: Permit | None = None
+
+
+@attrs.frozen
+class Stream(StreamOf[Delta | Response]):
+    """Ask for one response piece by piece; its last item is the `Response` as a whole.
 
     Args:
         request: what to ask the provider.

@@ -458,11 +458,19 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "max_tokens": 1,
         "temperature": 0.0,
         "seed": 0,
+        "n": 2,
+        "top_p": 0.5,
+        "stop": "\n",
+        "json_schema": {"type": "object"},
+        "dimensions": 3,
         "extra": {"top_p": 0.5},
     }
-    unsaid = {field.name for field in attrs.fields(Request)} - changes.keys()
-    assert unsaid == {"cacheable"}, "a new field belongs in here, and in the key"
-    requests = [plain, *(attrs.evolve(plain, **{name: to}) for name, to in changes.items())]
+    of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
+    unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()
+    assert unsaid == {"cacheable", "idempotency_key"}, "a new field belongs in here, and in the key"
+    changed = [{name: to} for name, to in changes.items()]
+    changed += [of_texts, of_texts | {"task": "completion"}, of_texts | {"inputs": "Ho"}]
+    requests = [plain, *(attrs.evolve(plain, **change) for change in changed)]
     keys = [sharing_key(request) for request in requests]
     assert len(set(keys)) == len(requests)
 
