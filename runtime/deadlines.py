@@ -46,6 +46,7 @@ class Deadlines:
         self._order = itertools.count()  # equal instants happen in the order they were added
         self._settled = 0  # marked ones in the heap
         self._scope = trio.CancelScope()
+        self._next = inf  # its deadline, which costs more to read
 
     def __len__(self) -> int:
         return len(self._heap) + sum(len(lane) for lane in self._lanes.values())
@@ -65,15 +66,15 @@ class Deadlines:
                 return None
             lane = self._lanes[timeout] = {}
         lane[due] = when
-        if when < self._scope.deadline:  # noqa: PLR1730  # setting it, even to the same, costs
-            self._scope.deadline = when
+        if when < self._next:
+            self._next = self._scope.deadline = when
         return lane
 
     def add(self, when: float, due: Due) -> None:
         """Let `due` expire at `when`, in seconds on Trio's clock."""
         heapq.heappush(self._heap, (when, next(self._order), due))
-        if when < self._scope.deadline:  # noqa: PLR1730  # as above
-            self._scope.deadline = when
+        if when < self._next:
+            self._next = self._scope.deadline = when
 
     def settled(self) -> None:
         """One that `add` was called for is done before its time."""
@@ -108,6 +109,6 @@ class Deadlines:
     async def run(self) -> None:
         """Wait for the nearest instant, for ever (L4: one timer, no polling)."""
         while True:
-            next_at = self.expire(trio.current_time())
-            with trio.CancelScope(deadline=next_at) as self._scope:
+            self._next = self.expire(trio.current_time())
+            with trio.CancelScope(deadline=self._next) as self._scope:
                 await trio.sleep_forever()

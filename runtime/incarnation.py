@@ -1,6 +1,5 @@
 """One life of an actor: its object, its workers, its timers and the slots it holds."""
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
@@ -88,10 +87,10 @@ class Incarnation:
         self.actor = actor
         self.workers: list[Worker] = []
         self.timers: set[Timer] = set()
-        self.due: deque[Timer] = deque()
+        self.due: list[Timer] = []
         self.held: dict[ReplySlot[Any], None] = {}  # deferred here and not yet filled
         self.busy = 0  # workers with a message in hand
-        self.parked: deque[trio.lowlevel.Task] = deque()
+        self.parked: list[trio.lowlevel.Task] = []
         self._is_flushed = False  # the `draining` hook has run
         self._is_over = False
         self._max_held = cell.max_held
@@ -201,13 +200,13 @@ class Incarnation:
             # Timers go first, but a slow handler's own period must not starve the mailbox.
             if self.due and not (timed and len(cell.mailbox) and len(self.held) < self._max_held):
                 timed = True
-                timer = self.due.popleft()
+                timer = self.due.pop(0)
                 timer.is_due = False
                 message, slot = timer.message, None
             elif cell.again:
-                (message, slot, _), worker.tries = cell.again.popleft()
+                (message, slot, _), worker.tries = cell.again.pop(0)
             elif cell.urgent:
-                message, slot, _ = cell.urgent.popleft()
+                message, slot, _ = cell.urgent.pop(0)
             elif len(self.held) < self._max_held and (envelope := take()) is not None:
                 message, slot, _ = envelope
                 timed = False

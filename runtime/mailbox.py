@@ -42,6 +42,9 @@ Rank = Callable[[Message[object]], float]
 """The smaller, the sooner a message is taken; equals are taken first in, first out."""
 
 
+_Door = tuple[trio.MemorySendChannel[Envelope], trio.MemoryReceiveChannel[Envelope]]
+
+
 def _forget(envelope: Envelope) -> None:
     """Nobody counts what is dropped."""
 
@@ -118,7 +121,7 @@ class Mailbox:
             self._queue = self._by_key = ByKey(overflow.key)
             self._items = None
         self._peak = 0
-        self._door_in, self._door_out = trio.open_memory_channel[Envelope](0)
+        self._door: _Door | None = None  # hung when the first sender has to wait
         self._senders_waiting = 0
         self._wants_room: list[Callable[[], None]] = []
 
@@ -209,7 +212,11 @@ class Mailbox:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._senders_waiting += 1
         try:
-            await self._door_in.send(envelope)
+            if self._door is None:
+                self._door = trio.open_memory_channel[Envelope](0)
+                if self.is_closed:
+                    self._door[0].close()
+            await self._door[0].send(envelope)
         except BaseException:
             self._senders_waiting -= 1
             raise
@@ -218,14 +225,17 @@ class Mailbox:
         """Refuse from now on, and tell the senders that wait; what is inside can still be taken."""
         self.is_closed = True
         self._room = 0
-        self._door_in.close()
+        if self._door is not None:
+            self._door[0].close()
 
     def statistics(self) -> MailboxStatistics:
         """What it holds now."""
         return MailboxStatistics(
             depth=len(self._queue),
             capacity=self.capacity,
-            senders_waiting=self._door_in.statistics().tasks_waiting_send,
+            senders_waiting=0
+            if self._door is None
+            else self._door[0].statistics().tasks_waiting_send,
             accepted=self.accepted,
             peak=self._peak,
             oldest_at=min((arrived for _, _, arrived in self._queue), default=None),
@@ -241,9 +251,9 @@ class Mailbox:
 
     def _let_in(self) -> None:
         # More than one, if one takes the place of an earlier one of its key.
-        while self._senders_waiting and len(self._queue) < self.capacity:
+        while self._senders_waiting and self._door and len(self._queue) < self.capacity:
             try:
-                message, slot, _ = self._door_out.receive_nowait()
+                message, slot, _ = self._door[1].receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 return  # whoever was cancelled, or told of the close, has not run yet to say so
             self._senders_waiting -= 1

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from trio_util import AsyncValue
-
 from .lost import Lost
-from .snapshot import Snapshot, State
+from .snapshot import Snapshot
+from .states import States
 from .strategy import Restart
 
 __all__ = ["Node"]
@@ -30,7 +29,7 @@ class Node(Protocol):
     restart: Restart
     stop_s: float
     incarnation: int
-    states: AsyncValue[State]
+    states: States
     lost: tuple[Lost, ...]
 
     @property

@@ -125,8 +125,15 @@ class Ref:
                 if wait.cancelled_caught:
                     slot.expire()  # at the very end of the runtime nobody else would do it
             worker = current_worker.get()
-            if worker is None or worker.task is not trio.lowlevel.current_task():
-                return await slot.wait()
+            task = trio.lowlevel.current_task()
+            if worker is None or worker.task is not task:
+                # What `slot.wait` does, without a coroutine more for each ask.
+                if slot.settlement is None:
+                    slot.task = task
+                    await trio.lowlevel.wait_task_rescheduled(slot.abort)
+                else:
+                    await trio.lowlevel.checkpoint()
+                return slot.outcome()
             worker.waits_for = slot
             slot.asker = worker
             try:
@@ -146,7 +153,7 @@ class Ref:
 
         Args:
             message: what to ask.
-            deadline: on Trio's clock.
+            deadline: on Trio's clock; waiting for room in the mailbox ends then, too.
 
         Raises:
             MailboxFull, ActorStopped, Deadlock, UnhandledMessage: as for `tell`.
@@ -154,9 +161,14 @@ class Ref:
         slot: ReplySlot[R] = ReplySlot()
         slot.deadline = deadline
         slot.message, slot.asked, slot.cause = message, self._cell, current_slot.get()
-        if deadline < inf:
-            slot.watch(self._cell.deadlines, deadline)
-        await self.deliver(message, slot)
+        if deadline == inf:
+            await self.deliver(message, slot)
+            return slot
+        slot.watch(self._cell.deadlines, deadline)
+        with trio.CancelScope(deadline=deadline) as wait:
+            await self.deliver(message, slot)
+        if wait.cancelled_caught:
+            slot.expire()  # at the very end of the runtime nobody else would do it
         return slot
 
     @asynccontextmanager
@@ -195,7 +207,7 @@ class Ref:
 
     async def wait_stopped(self) -> None:
         """Wait until the actor has ended for good, or rests."""
-        await self._cell.states.wait_value(State.STOPPED)
+        await self._cell.states.wait_for(State.STOPPED)
 
     async def deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         """The runtime's: send a message with the slot it has; always a checkpoint."""

@@ -57,6 +57,7 @@ class ReplySlot(Generic[R]):
         sink: where the items go, if the answer is a stream.
         asker: the worker that sleeps until it is filled, if it is one that does.
         holder: who has the message just now.
+        task: the asker, while it sleeps until it is filled.
     """
 
     # Class attributes, not slots that are set one by one: an ask pays for each that is set, and
@@ -72,7 +73,7 @@ class ReplySlot(Generic[R]):
     sink: "Sink[Any] | None" = None
     holder: "Holder | None" = None
     asker: "Worker | None" = None
-    _task: trio.lowlevel.Task | None = None  # the asker, while it sleeps in `wait`
+    task: trio.lowlevel.Task | None = None
     _callbacks: "list[Callable[[ReplySlot[R]], None]] | None" = None
     _lane: Lane | None = None
     _deadlines: Deadlines | None = None
@@ -182,18 +183,23 @@ class ReplySlot(Generic[R]):
     async def wait(self) -> R:
         """Sleep until it is filled; one task only. Cancelled, it gives up on the answer (R4)."""
         if self.settlement is None:
-            self._task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            self.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self.abort)
         else:
             await trio.lowlevel.checkpoint()
+        return self.outcome()
+
+    def outcome(self) -> R:
+        """The runtime's: the answer of a slot that is filled, or else why there is none."""
         if self.settlement is _REPLIED:
             return self.value  # type: ignore[return-value]  # it is an R once it is replied
         if self.error is None:  # a holder called `cancel`, which is the asker's, rather than `fail`
             self.error = AskFailed("the actor", self.verdict, "gave the message up")
         raise self.error
 
-    def _abort(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
+    def abort(self, _: object) -> trio.lowlevel.Abort:
+        """The runtime's: whoever sleeps until it is filled is cancelled."""
+        self.task = None
         self.cancel()
         return trio.lowlevel.Abort.SUCCEEDED
 
@@ -239,9 +245,9 @@ class ReplySlot(Generic[R]):
         if holder is not None:
             self.holder = None
             holder.released(self)
-        task = self._task
+        task = self.task
         if task is not None:
-            self._task = None
+            self.task = None
             trio.lowlevel.reschedule(task)
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None

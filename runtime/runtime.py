@@ -136,10 +136,10 @@ async def _shut_down(runtime: Runtime, root: Supervisor, drain: trio.CancelScope
     drain.deadline = before.at + runtime.drain_s
     with drain:
         root.drain()
-        await root.states.wait_value(State.STOPPED)
+        await root.states.wait_for(State.STOPPED)
     root.end_now()
     with trio.CancelScope(shield=True):
-        await root.states.wait_value(State.STOPPED)
+        await root.states.wait_for(State.STOPPED)
     after = runtime.snapshot()
     runtime.shutdown_report = ShutdownReport.of(before.root, after.root, after.at - before.at)
 

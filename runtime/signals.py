@@ -25,6 +25,9 @@ async def watch_signals(
     wanted = [signal.SIGINT, signal.SIGTERM] if stop else []
     if show is not None and sys.platform != "win32":
         wanted.append(signal.SIGUSR1)
+    if not wanted:  # there is no SIGUSR1 on Windows
+        task_status.started()
+        return
     left = list(stop)
     with trio.open_signal_receiver(*wanted) as signals:
         task_status.started()

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from math import inf
 from typing import final
 
-from trio_util import AsyncValue
-
 from .actor import Actor
 from .cell import Cell, Spec
 from .child import Child
@@ -25,6 +23,7 @@ from .ref import Ref
 from .restarts import RestartPolicy
 from .shared import Shared
 from .snapshot import State, SupervisorSnapshot
+from .states import States
 from .strategy import RESTARTS, STRATEGIES, Restart, Strategy
 
 __all__ = ["Supervisor"]
@@ -54,7 +53,7 @@ class Supervisor:
         self.restart: Restart = restart
         self.stop_s = stop_s
         self.incarnation = 0
-        self.states = AsyncValue(State.STARTING)
+        self.states = States()
         self.lost: tuple[Lost, ...] = ()
         self._shared = shared
         self._children = Children(self.path, shared, strategy, restarts or RestartPolicy())

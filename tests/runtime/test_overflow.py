@@ -358,6 +358,18 @@ async def test_with_ranks_the_oldest_of_the_least_urgent_is_dropped(autojump_clo
     assert done == ["in hand", "top", "new", "low 2"]
 
 
+async def test_submit_waits_for_room_no_longer_than_its_deadline(autojump_clock):
+    """R4: the deadline counts the wait for room; the sender is let go when it has passed."""
+    async with open_runtime() as runtime:
+        desk = await busy_desk(runtime, [], capacity=1)
+        desk.tell_nowait(Job("fills it"))
+        slot = await desk.submit(Job("late"), deadline=trio.current_time() + 2.0)
+        assert trio.current_time() == 2.0
+        with pytest.raises(AskTimedOut):
+            await slot.wait()
+        assert runtime.snapshot()[desk.path].mailbox.senders_waiting == 0
+
+
 # ---------------------------------------------------------------- those nobody waits for
 
 
