@@ -85,7 +85,7 @@ class Cell:
         self.lost: tuple[Lost, ...] = ()
         self.stop_and_forget: Callable[[], Awaitable[None]] | None = None  # its supervisor's
         self._shared = shared
-        self._is_open = True
+        self.is_open = True  # it takes messages
         self._has_abandoned = False  # something may wait in the mailbox that nobody waits for
         self._ended: list[Callable[[], None]] = []  # told when the place is given up
         self.table: dict[type[Message[object]], Handler] = {}
@@ -131,7 +131,7 @@ class Cell:
             MailboxFull: there is no room, and senders do not wait (R5).
             UnhandledMessage: there is no handler for it.
         """
-        if not self._is_open:
+        if not self.is_open:
             raise ActorStopped(self.path)
         handler = self.table.get(type(message)) or self.handler_of(message)
         if slot is not None:
@@ -150,7 +150,7 @@ class Cell:
                 return False
         life = self.life
         if life is not None and life.parked:
-            life.wake()
+            trio.lowlevel.reschedule(life.parked.pop())
         return True
 
     async def put(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
@@ -237,7 +237,7 @@ class Cell:
         life = self.life = Incarnation(self, actor)
         try:
             await actor.started()
-            self.states.value = State.RUNNING if self._is_open else State.DRAINING
+            self.states.value = State.RUNNING if self.is_open else State.DRAINING
             for instrument in self.instruments:
                 instrument.actor_started(ActorEvent(self.path, self.incarnation))
             started()
@@ -249,12 +249,12 @@ class Cell:
     @property
     def is_drained(self) -> bool:
         """Whether nothing more can come, and nothing waits."""
-        return not (self._is_open or self.urgent or self.again or len(self.mailbox))
+        return not (self.is_open or self.urgent or self.again or len(self.mailbox))
 
     def drain(self) -> None:
         """Take no more messages; the incarnation ends when all that came in is done."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self.mailbox.close()
             if self.state is State.RUNNING:
                 self.states.value = State.DRAINING
@@ -268,8 +268,8 @@ class Cell:
 
     def open(self) -> None:
         """Take messages again, after a `close`; refs that were given out are good again."""
-        if not self._is_open:
-            self._is_open = True
+        if not self.is_open:
+            self.is_open = True
             self.tally.accepted += self.mailbox.accepted
             spec = self.spec
             self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.rank, self._drop)
@@ -279,7 +279,7 @@ class Cell:
         """The place is given up, or rests: whoever still waits is told so (R3)."""
         if self.state is State.STOPPED:
             return
-        self._is_open = False
+        self.is_open = False
         self.mailbox.close()
         waiting = [envelope for envelope, _ in self.again] + list(self.urgent)
         self.again.clear()

@@ -51,14 +51,13 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._heap) + sum(len(lane) for lane in self._lanes.values())
 
-    def add_after(self, timeout: float, now: float, due: Due) -> Lane | None:
-        """Let `due` expire `timeout` seconds after `now`.
+    def add_after(self, timeout: float, when: float, due: Due) -> Lane | None:
+        """Let `due` expire at `when`, which is `timeout` seconds from now.
 
         Returns:
             The lane that it must take itself out of when it is settled; or None, and then
             `settled` is to be called.
         """
-        when = now + timeout
         lane = self._lanes.get(timeout)
         if lane is None:
             if len(self._lanes) >= _MOST_LANES:

@@ -194,6 +194,12 @@ class Incarnation:
         """
         cell, actor, table = self.cell, self.actor, self.cell.table
         take, now = cell.mailbox.take, cell.now
+        task, parked = trio.lowlevel.current_task(), self.parked
+
+        def unpark(_: object) -> trio.lowlevel.Abort:
+            parked.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
         streak = 0
         timed = False  # the last one was a timer's
         while not self._is_over:
@@ -211,8 +217,9 @@ class Incarnation:
                 message, slot, _ = envelope
                 timed = False
             else:
-                if not cell.is_drained or self.busy or not await self._flush():
-                    await self._park()
+                if cell.is_open or not cell.is_drained or self.busy or not await self._flush():
+                    parked.append(task)
+                    await trio.lowlevel.wait_task_rescheduled(unpark)
                 streak = 0
                 continue
             streak += 1
@@ -312,16 +319,6 @@ class Incarnation:
         worker.waits_for = None
         worker.tries = 0
         self.busy -= 1
-
-    async def _park(self) -> None:
-        task = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self.parked.remove(task)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self.parked.append(task)
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def _flush(self) -> bool:
         """Nothing more can come. Returns False if a worker has to wait for what is held."""

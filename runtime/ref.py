@@ -253,7 +253,7 @@ class Ref:
             slot.deadline = around  # it is cancelled then by Trio itself
         elif due < inf:
             slot.deadline = due
-            slot.watch_after(self._cell.deadlines, timeout, now)
+            slot.watch_after(self._cell.deadlines, timeout, due)
         return due
 
 

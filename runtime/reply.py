@@ -224,9 +224,9 @@ class ReplySlot(Generic[R]):
         """The runtime's: whether `holder` has the message."""
         return self.holder is holder
 
-    def watch_after(self, deadlines: Deadlines, timeout: float, now: float) -> None:
-        """The runtime's: expire `timeout` seconds after `now`."""
-        lane = self._lane = deadlines.add_after(timeout, now, self)
+    def watch_after(self, deadlines: Deadlines, timeout: float, when: float) -> None:
+        """The runtime's: expire at `when`, which is `timeout` seconds from now."""
+        lane = self._lane = deadlines.add_after(timeout, when, self)
         if lane is None:
             self._deadlines = deadlines
 
