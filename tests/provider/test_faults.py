@@ -19,7 +19,7 @@ def test_a_list_of_rates_is_read():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("404=0.1", "unknown fault '404'; there are 429, 500, 503, reset, stall"),
+        ("404=0.1", "unknown fault '404'; there are 401, 429, quota, 500"),
         ("500", "'500' needs a rate"),
         ("500=often", "'500' needs a rate"),
         ("500=2", "between 0 and 1, got 2"),
