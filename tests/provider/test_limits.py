@@ -171,3 +171,34 @@ def test_a_short_burst_refuses_what_the_minute_would_allow():
     admitted = [take(limiter, 0, 0.0).refusal is None for _ in range(20)]
     assert sum(admitted) == 10
     assert take(limiter, 0, 0.1).refusal is None
+
+
+def test_what_costs_nothing_yet_needs_a_bucket_that_is_not_empty():
+    limiter = Limiter({"output-tokens": 60}, 60)
+    account = limiter.admit("key", "m", {"output-tokens": 0}, 0.0).account
+    account.charge({"output-tokens": 59}, 0.0)
+    assert limiter.admit("key", "m", {"output-tokens": 0}, 0.0).refusal is None
+    account.charge({"output-tokens": 70}, 0.0)
+    refusal = limiter.admit("key", "m", {"output-tokens": 0}, 0.0).refusal
+    assert (refusal.what, refusal.wait_s) == ("output-tokens", pytest.approx(11))
+    assert limiter.admit("key", "m", {"output-tokens": 0}, 11.0).refusal is None
+
+
+@given(
+    estimate=st.integers(0, 1000), totals=st.lists(st.integers(0, 1000), min_size=1), limit=LIMITS
+)
+def test_however_often_a_charge_is_corrected_the_last_word_counts(estimate, totals, limit):
+    limiter = Limiter({"tokens": limit}, 60)
+    admission = limiter.admit("key", "m", {"tokens": min(estimate, limit)}, 0.0)
+    for total in totals:
+        admission.account.charge({"tokens": total, "nothing": 5}, 0.0)
+    found = limiter.admit("key", "m", {}, 0.0).levels["tokens"]
+    assert found.used == pytest.approx(totals[-1], abs=1e-3)
+
+
+def test_a_refused_request_has_nothing_to_correct():
+    limiter = limiter_of(None, 10, 60)
+    take(limiter, 10, 0.0)
+    refused = take(limiter, 10, 0.0)
+    refused.account.charge({"tokens": 500}, 0.0)
+    assert take(limiter, 10, 60.0).refusal is None
