@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.provider import FAULT_KINDS, Fault, Faults
@@ -25,6 +25,7 @@ def body_of(plan):
     return b"".join(step.data for step in plan.steps)
 
 
+@settings(deadline=None)
 @given(ANSWERS, st.booleans(), LATENCIES, st.floats(0, 1))
 def test_a_plan_ends_when_the_answer_would_and_leaves_nothing_out(answer, stream, latency_s, first):
     plan = plan_of(answer, stream=stream, latency_s=latency_s, first=first)
@@ -37,6 +38,7 @@ def test_a_plan_ends_when_the_answer_would_and_leaves_nothing_out(answer, stream
         assert times[0] == pytest.approx(first * latency_s)
 
 
+@settings(deadline=None)
 @given(
     ANSWERS,
     st.booleans(),
@@ -56,6 +58,7 @@ def test_no_fault_bills_more_than_the_answer_or_ends_before_it_began(answer, str
         assert int(found.all_headers["content-length"]) > len(body_of(found))
 
 
+@settings(deadline=None)
 @given(ANSWERS)
 def test_what_breaks_off_is_a_beginning_of_the_whole(answer):
     for kind in ("truncate", "reset_body", "cut"):

@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.provider import FAULT_KINDS, Fault, Faults
@@ -45,6 +45,7 @@ def test_a_wrong_header_is_refused(text):
         Fault.parse(text)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(), rate=st.floats(0.05, 0.95))
 def test_faults_follow_from_the_seed_and_keep_their_rate(seed, rate):
     faults = Faults({"500": rate / 2, "reset": rate / 2})

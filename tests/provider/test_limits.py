@@ -2,7 +2,7 @@ import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.provider import ProviderSettings
@@ -49,6 +49,7 @@ def read_go(text):
     return hours * 3600 + minutes * 60 + seconds + ms / 1000
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e7))
 def test_a_duration_is_truncated_to_a_millisecond(seconds):
     assert -1e-6 < seconds - read_go(go_duration(seconds)) < 0.001 + 1e-6
@@ -69,6 +70,7 @@ def test_headers_of_a_deficit_are_the_recorded_ones():
     assert headers["x-ratelimit-reset-tokens"] == "4ms"
 
 
+@settings(deadline=None)
 @given(
     limit=LIMITS,
     burst=st.floats(0.1, 60),
@@ -87,6 +89,7 @@ def test_a_bucket_never_lets_more_through_than_its_burst_and_its_refill(limit, b
             assert taken <= largest + now * limit / 60 + limit * 1e-6 + 1e-6
 
 
+@settings(deadline=None)
 @given(limit=LIMITS, share=st.floats(0, 1), now=INSTANTS, other=st.floats(0, 1))
 def test_who_waits_as_long_as_told_is_let_in_and_not_much_earlier(limit, share, now, other):
     bucket = Bucket(limit)
@@ -97,6 +100,7 @@ def test_who_waits_as_long_as_told_is_let_in_and_not_much_earlier(limit, share, 
         assert bucket.wait(share * limit, now + wait * 0.99) > 0
 
 
+@settings(deadline=None)
 @given(limit=LIMITS, cost=st.floats(0, 1), now=INSTANTS)
 def test_a_bucket_is_full_again_after_its_reset(limit, cost, now):
     bucket = Bucket(limit)
@@ -184,6 +188,7 @@ def test_what_costs_nothing_yet_needs_a_bucket_that_is_not_empty():
     assert limiter.admit("key", "m", {"output-tokens": 0}, 11.0).refusal is None
 
 
+@settings(deadline=None)
 @given(
     estimate=st.integers(0, 1000), totals=st.lists(st.integers(0, 1000), min_size=1), limit=LIMITS
 )

@@ -149,7 +149,9 @@ class MessagesCall:
             "model": self.model,
             "content": content,
         }
-        return found | ({"usage": self._usage(output_tokens)} if edition.with_usage else {})
+        if edition.with_usage:
+            found["usage"] = self._usage(output_tokens)
+        return found
 
     def _usage(self, output_tokens: int) -> dict[str, Json]:
         return {

@@ -137,11 +137,22 @@ class Tally:
 
     def freeze(self) -> ProviderStats:
         """The counts at this moment."""
-        counts = attrs.asdict(self)
         return ProviderStats(
-            **{**counts, "by_status": dict(self.by_status)},
+            requests=self.requests,
             answered=sum(self.by_status.values()),
+            by_status=dict(self.by_status),
+            cancelled=self.cancelled,
+            streams_cut=self.streams_cut,
+            unheard=self.unheard,
+            broken=self.broken,
             rejected=self.by_status.get(429, 0),
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            unheard_tokens=self.unheard_tokens,
+            in_flight=self.in_flight,
+            max_in_flight=self.max_in_flight,
+            working=self.working,
+            max_working=self.max_working,
         )
 
     def _end(self) -> None:

@@ -50,10 +50,10 @@ class Texts:
 
     items: Sequence[str | list[int]] = attrs.field(repr=False)
     key: str = attrs.field(repr=False)
-    sizes: list[int] = attrs.field(init=False)
 
-    @sizes.default
-    def _sizes(self) -> list[int]:
+    @property
+    def sizes(self) -> list[int]:
+        """Tokens of each."""
         return [count_tokens(i) if isinstance(i, str) else len(i) for i in self.items]
 
     @property
