@@ -22,6 +22,23 @@ class Client(httpx.AsyncClient):
         body = chat_body(text, stream=True, **more)
         return self.stream("POST", "/v1/chat/completions", json=body, headers=headers)
 
+    async def message(self, text="What is Trio?", *, headers=None, **more):
+        return await self.post(
+            "/v1/messages", json=message_body(text, **more), headers=VERSION | (headers or {})
+        )
+
+    def message_stream(self, text="What is Trio?", *, headers=None, **more):
+        body = message_body(text, stream=True, **more)
+        return self.stream("POST", "/v1/messages", json=body, headers=VERSION | (headers or {}))
+
+
+VERSION = {"anthropic-version": "2023-06-01"}
+
+
+def message_body(text="What is Trio?", **more):
+    messages = [{"role": "user", "content": text}]
+    return {"model": "m", "max_tokens": 1000, "messages": messages} | more
+
 
 def chat_body(text="What is Trio?", **more):
     return {"model": "m", "messages": [{"role": "user", "content": text}]} | more
@@ -45,3 +62,21 @@ def events_in(text):
     *blocks, done, rest = text.split("\n\n")
     assert (done, rest) == ("data: [DONE]", "")
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
+
+
+def named_events_in(text):
+    """The events of an Anthropic stream's text, as pairs of name and data."""
+    *blocks, rest = text.split("\n\n")
+    assert rest == ""
+    lines = [block.split("\n") for block in blocks]
+    found = [
+        (name.removeprefix("event: "), json.loads(data.removeprefix("data: ")))
+        for name, data in lines
+    ]
+    assert all(name == data["type"] for name, data in found)
+    return found
+
+
+def text_in(events):
+    """What an Anthropic stream's events say."""
+    return "".join(data["delta"]["text"] for name, data in events if name == "content_block_delta")

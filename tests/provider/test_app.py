@@ -105,7 +105,7 @@ async def test_a_stream_comes_bit_by_bit_and_ends_when_the_whole_answer_would(au
         async with client.chat_stream() as response:
             first = trio.current_time() - start
             times = {round(trio.current_time() - start, 3) async for _ in response.aiter_raw()}
-        assert first == pytest.approx(0.3)
+        assert first == pytest.approx(1 / 3)
         assert len(times) > 10
         assert max(times) == pytest.approx(1.0)
 
@@ -219,6 +219,15 @@ async def test_models_are_listed_and_looked_up(autojump_clock):
         ({"model": "m", "messages": []}, "empty_array", "messages"),
         (chat_body(max_tokens=0), "integer_below_min_value", "max_tokens"),
         (chat_body(max_tokens="5"), "invalid_type", "max_tokens"),
+        (chat_body(temperature=2.1), "decimal_above_max_value", "temperature"),
+        (chat_body(top_p="1"), "invalid_type", "top_p"),
+        (chat_body(stop=list("abcde")), "array_above_max_length", "stop"),
+        (chat_body(service_tier="gold"), "invalid_value", "service_tier"),
+        (
+            chat_body(response_format={"type": "json_schema", "json_schema": {"schema": {}}}),
+            "invalid_value",
+            "response_format.json_schema.name",
+        ),
         (chat_body(n=129), "integer_above_max_value", "n"),
         (chat_body(stream="yes"), "invalid_type", "stream"),
         (chat_body("a" * 600_000), "context_length_exceeded", "messages"),
@@ -302,7 +311,7 @@ async def test_tokens_are_charged_at_admission(autojump_clock, charge, remaining
 
 
 async def test_a_429_may_come_without_headers(autojump_clock):
-    async with connected(rpm=1, headers_on_429=False) as client:
+    async with connected(rpm=1, headers_on_429=()) as client:
         assert "x-ratelimit-limit-requests" in (await client.chat()).headers
         refused = await client.chat()
     assert refused.status_code == 429
@@ -316,23 +325,85 @@ async def test_a_400_counts_as_a_request(autojump_clock):
     assert response.headers["x-ratelimit-remaining-requests"] == "9"
 
 
-async def test_a_client_that_goes_away_stops_the_work_at_once(autojump_clock):
-    async with connected() as client:
-        with trio.move_on_after(0.4):
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ([], {}),
+        (["retry-after"], {"retry-after": "30"}),
+        (["retry-after-ms"], {"retry-after-ms": "30000"}),
+        (["x-should-retry"], {"x-should-retry": "true"}),
+        (
+            ["limits", "retry-after-ms"],
+            {"retry-after-ms": "30000", "x-ratelimit-remaining-requests": "0"},
+        ),
+    ],
+)
+async def test_what_a_429_says_can_be_chosen(autojump_clock, names, shown):
+    known = ("retry-after", "retry-after-ms", "x-should-retry", "x-ratelimit-remaining-requests")
+    async with connected(rpm=2, headers_on_429=names, latency_s=(0.0, 0.0)) as client:
+        for _ in range(2):
             await client.chat()
-        await trio.testing.wait_all_tasks_blocked()
-        stats = client.provider.stats
-        assert (stats.cancelled, stats.answered, stats.in_flight) == (1, 0, 0)
-        assert stats.output_tokens == 0
+        refused = await client.chat()
+        message = [await client.message() for _ in range(3)][-1]
+    assert refused.status_code == message.status_code == 429
+    assert {k: v for k, v in refused.headers.items() if k in known} == shown
+    assert message.headers.get("retry-after-ms") == shown.get("retry-after-ms")
+    assert ("anthropic-ratelimit-requests-limit" in message.headers) == ("limits" in names)
 
 
-async def test_a_client_that_leaves_a_stream_early_stops_it(autojump_clock):
+async def test_a_429_that_no_wait_mends_says_not_to_retry(autojump_clock):
+    async with connected(tpm=10, headers_on_429=["retry-after", "x-should-retry"]) as client:
+        refused = await client.chat("x" * 100)
+    assert refused.headers["x-should-retry"] == "false"
+    assert "retry-after" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("settings", "first", "second"),
+    [
+        ({}, 9975, 9950),
+        ({"default_answer_tokens": 16, "token_charge": "sum"}, 9959, 9918),
+        ({"corrects_charge": True}, 9975, None),
+    ],
+)
+async def test_the_charge_of_tokens_can_be_chosen(autojump_clock, settings, first, second):
+    async with connected(tpm=10_000, latency_s=(0.0, 0.0), **settings) as client:
+        one = await client.chat("x" * 100)
+        two = await client.chat("x" * 100)
+    assert one.headers["x-ratelimit-remaining-tokens"] == str(first)
+    if second is None:  # less all that the first has used, and the estimate of this one
+        second = 10_000 - one.json()["usage"]["total_tokens"] - 25
+    assert two.headers["x-ratelimit-remaining-tokens"] == str(second)
+
+
+@pytest.mark.parametrize("stop", ["Trio", ["nowhere", "Trio"]])
+async def test_a_stop_sequence_ends_the_answer_before_it(autojump_clock, stop):
     async with connected() as client:
-        async with client.chat_stream() as response:
-            assert response.status_code == 200
-        await trio.testing.wait_all_tasks_blocked()
-        stats = client.provider.stats
-        assert (stats.cancelled, stats.answered, stats.in_flight) == (1, 0, 0)
+        whole = (await client.chat()).json()["choices"][0]["message"]["content"]
+        body = (await client.chat(stop=stop)).json()
+    [choice] = body["choices"]
+    assert choice["message"]["content"] == whole[: whole.index("Trio")]
+    assert choice["finish_reason"] == "stop"
+    assert body["usage"]["completion_tokens"] == math.ceil(whole.index("Trio") / 4)
+
+
+async def test_the_tier_is_reported(autojump_clock):
+    async with connected() as client:
+        tiers = {
+            asked: (await client.chat(service_tier=asked)).json()["service_tier"]
+            for asked in ("auto", "flex", "fast")
+        }
+    assert tiers == {"auto": "default", "flex": "flex", "fast": "priority"}
+
+
+async def test_choices_may_come_in_the_other_order(autojump_clock):
+    request = {"model": "m", "prompt": ["What is Trio?", "What is attrs?"], "n": 2}
+    found = {}
+    for order in ("prompt", "choice"):
+        async with connected(choice_order=order) as client:
+            body = (await client.post("/v1/completions", json=request)).json()
+            found[order] = [choice["text"] for choice in body["choices"]]
+    assert found["choice"] == [found["prompt"][i] for i in (0, 2, 1, 3)]
 
 
 async def test_the_counts_add_up_and_can_be_reset(autojump_clock):
@@ -345,6 +416,7 @@ async def test_the_counts_add_up_and_can_be_reset(autojump_clock):
         found = (await client.get("/callsheet/stats")).json()
         assert found["by_status"] == {"200": 4}
         assert found["requests"] == found["answered"] + found["cancelled"] + found["broken"] == 5
+        assert (found["streams_cut"], found["unheard"], found["working"]) == (0, 0, 0)
         assert found["input_tokens"] > 0
         await client.post("/callsheet/reset")
         assert client.provider.stats.requests == 0

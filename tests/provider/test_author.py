@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.provider.author import write_answer
@@ -75,6 +75,7 @@ def test_what_is_asked_for_is_told_by_the_instruction(prompt, kind):
     assert read_ask("", prompt).kind == kind
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.text(max_size=50), st.integers(0, 3))
 def test_any_prompt_gets_an_answer_that_repeats(user, system, choice):
     said = write_answer(system, user, seed=1, choice=choice)
@@ -222,6 +223,7 @@ def fits(value, schema):  # noqa: PLR0911 - a type a line
             return set(value) == set(parts) and all(fits(value[k], parts[k]) for k in parts)
 
 
+@settings(deadline=None)
 @given(SCHEMAS)
 def test_structured_answers_fit_their_schema(schema):
     assert fits(json.loads(answer("Describe tea.", schema=schema)), schema)

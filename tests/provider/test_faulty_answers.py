@@ -1,21 +1,105 @@
+import json
+
 import httpx
 import pytest
 import trio
 import trio.testing
-from provider_client import connected
+from provider_client import connected, events_in, named_events_in, text_in
 
 from callsheet.provider import Faults
+from callsheet.provider.faults import REFUSALS
+
+VENDORS = pytest.mark.parametrize("vendor", ["chat", "message"])
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_error_status_on_demand(autojump_clock, status):
-    async with connected() as client:
-        response = await client.chat(headers={"x-callsheet-fault": f"{status}; retry-after=7"})
+def fault_of(kind):
+    return {"x-callsheet-fault": kind}
+
+
+async def read_stream(client, vendor, fault, **more):
+    """The text of a stream, as far as it comes, and the error that ends it, if one does."""
+    text, error = "", None
+    start = getattr(client, f"{vendor}_stream")
+    try:
+        async with start(headers=fault_of(fault), **more) as response:
+            async for piece in response.aiter_text():
+                text += piece
+    except httpx.TransportError as caught:
+        error = caught
+    return text, error
+
+
+def said_in(vendor, text):
+    """What the whole events of a stream say, none of which may be its end."""
+    blocks = text.split("\n\n")[:-1]
+    assert not any("[DONE]" in block or "_stop" in block for block in blocks)
+    if vendor == "message":
+        return text_in(named_events_in("".join(f"{block}\n\n" for block in blocks)))
+    choices = [json.loads(block.removeprefix("data: "))["choices"][0] for block in blocks]
+    assert not any(choice["finish_reason"] for choice in choices)
+    return "".join(choice["delta"].get("content", "") for choice in choices)
+
+
+async def whole_text(client, vendor):
+    body = (await getattr(client, vendor)()).json()
+    if vendor == "message":
+        return body["content"][0]["text"]
+    return body["choices"][0]["message"]["content"]
+
+
+REFUSED = [
+    # fault, status, type and code of OpenAI, type of Anthropic
+    ("401", 401, ("invalid_request_error", "invalid_api_key"), "authentication_error"),
+    ("429; retry-after=7", 429, ("rate_limit_error", "slow_down"), "rate_limit_error"),
+    ("quota", 429, ("insufficient_quota", "insufficient_quota"), "rate_limit_error"),
+    ("500; retry-after=7", 500, ("server_error", None), "api_error"),
+    (
+        "503; retry-after=7",
+        503,
+        ("service_unavailable_error", "server_is_overloaded"),
+        "api_error",
+    ),
+    (
+        "529; retry-after=7",
+        529,
+        ("service_unavailable_error", "server_is_overloaded"),
+        "overloaded_error",
+    ),
+]
+
+
+def test_every_refusal_is_here():
+    assert {fault.partition(";")[0] for fault, *_ in REFUSED} == REFUSALS
+
+
+@pytest.mark.parametrize(("fault", "status", "openai", "anthropic"), REFUSED)
+async def test_a_refusal_on_demand_has_the_body_of_its_vendor(
+    autojump_clock, fault, status, openai, anthropic
+):
+    async with connected(rpm=10) as client:
+        chat = await client.chat(headers=fault_of(fault))
+        message = await client.message(headers=fault_of(fault))
+        assert trio.current_time() == 0
         fine = await client.chat()
-    assert response.status_code == status
-    assert response.headers["retry-after"] == "7"
-    assert response.json()["error"]["message"]
-    assert fine.status_code == 200
+    assert (chat.status_code, message.status_code, fine.status_code) == (status, status, 200)
+    error = chat.json()["error"]
+    assert (error["type"], error["code"]) == openai
+    assert error["message"]
+    assert message.json()["error"]["type"] == anthropic
+    waits = "7" if "7" in fault else None
+    assert chat.headers.get("retry-after") == message.headers.get("retry-after") == waits
+    assert ("x-ratelimit-limit-requests" in chat.headers) == (status != 401)
+
+
+async def test_a_spent_budget_says_so_in_either_way(autojump_clock):
+    async with connected(headers_on_429=["x-should-retry", "retry-after"]) as client:
+        chat = await client.chat(headers=fault_of("quota"))
+        message = await client.message(headers=fault_of("quota"))
+    for response in (chat, message):
+        assert response.headers["x-should-retry"] == "false"
+        assert "retry-after" not in response.headers
+    details = message.json()["error"]["details"]
+    assert details == {"error_code": "enforced_spend_limit_reached"}
 
 
 async def test_a_reset_is_a_read_error(autojump_clock):
@@ -75,7 +159,7 @@ async def test_an_unknown_fault_is_a_400_that_lists_the_known(autojump_clock):
     async with connected() as client:
         response = await client.chat(headers={"x-callsheet-fault": "flood"})
     assert response.status_code == 400
-    assert "unknown fault 'flood'; there are 429, 500" in response.json()["error"]["message"]
+    assert "unknown fault 'flood'; there are 401, 429" in response.json()["error"]["message"]
 
 
 async def test_ok_in_the_header_overrules_the_rates(autojump_clock):
@@ -93,3 +177,129 @@ async def test_faults_by_rate_are_the_same_for_a_seed(autojump_clock):
     assert first == await statuses(1)
     assert first != await statuses(2)
     assert set(first) == {200, 500}
+
+
+# ------------------------------------------------------------------ streams, and other bodies
+
+
+@VENDORS
+async def test_a_cut_stream_ends_cleanly_without_its_end(autojump_clock, vendor):
+    async with connected() as client:
+        whole = await whole_text(client, vendor)
+        billed = client.provider.stats.output_tokens
+        text, error = await read_stream(client, vendor, "cut")
+        stats = client.provider.stats
+    assert error is None
+    assert text.endswith("\n\n")
+    said = said_in(vendor, text)
+    assert whole.startswith(said)
+    assert 0 < len(said) < len(whole)
+    assert stats.output_tokens - billed == -(-len(said) // 4)
+    assert (stats.answered, stats.broken) == (2, 0)
+
+
+@VENDORS
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [("truncate", httpx.RemoteProtocolError), ("reset_body", httpx.ReadError)],
+)
+async def test_a_stream_that_breaks_off_does_so_within_an_event(
+    autojump_clock, vendor, fault, expected
+):
+    async with connected() as client:
+        whole = await whole_text(client, vendor)
+        text, error = await read_stream(client, vendor, fault)
+        stats = client.provider.stats
+    assert type(error) is expected
+    assert not text.endswith("\n\n")
+    said = said_in(vendor, text)
+    assert whole.startswith(said)
+    assert said
+    assert (stats.broken, stats.in_flight, stats.working) == (1, 0, 0)
+
+
+@VENDORS
+async def test_a_body_may_be_reset_in_the_middle(autojump_clock, vendor):
+    async with connected() as client:
+        with pytest.raises(httpx.ReadError):
+            await getattr(client, vendor)(headers=fault_of("reset_body"))
+        stats = client.provider.stats
+    assert stats.broken == 1
+    assert stats.output_tokens > 0, "it was worked out all the same"
+
+
+@VENDORS
+async def test_a_cut_body_is_half_a_json_that_ends_as_it_should(autojump_clock, vendor):
+    async with connected() as client:
+        response = await getattr(client, vendor)(headers=fault_of("cut"))
+    assert response.status_code == 200
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
+        response.json()
+
+
+async def test_an_error_in_a_stream_is_its_last_event(autojump_clock):
+    async with connected() as client:
+        chat, _ = await read_stream(client, "chat", "error_event")
+        message, _ = await read_stream(client, "message", "error_event")
+    *_, last, rest = chat.split("\n\n")
+    assert rest == ""
+    assert json.loads(last.removeprefix("data: "))["error"]["type"] == "server_error"
+    *before, (name, data) = named_events_in(message)
+    assert text_in(before)
+    assert name == "error"
+    assert data["error"] == {"type": "overloaded_error", "message": "Overloaded"}
+
+
+@VENDORS
+async def test_an_error_may_come_with_a_200_and_costs_nothing(autojump_clock, vendor):
+    async with connected() as client:
+        response = await getattr(client, vendor)(headers=fault_of("error_event"))
+        stats = client.provider.stats
+    assert response.status_code == 200
+    assert response.json()["error"]["message"]
+    assert (stats.input_tokens, stats.output_tokens) == (0, 0)
+
+
+async def test_usage_may_be_missing_everywhere(autojump_clock):
+    async with connected() as client:
+        chat = await client.chat(headers=fault_of("no_usage"))
+        message = await client.message(headers=fault_of("no_usage"))
+        body = {"model": "m", "input": "x"}
+        vector = await client.post("/v1/embeddings", json=body, headers=fault_of("no_usage"))
+        asked = {"stream_options": {"include_usage": True}}
+        streamed, _ = await read_stream(client, "chat", "no_usage", **asked)
+        named, _ = await read_stream(client, "message", "no_usage")
+        assert client.provider.stats.output_tokens > 0
+    for response in (chat, message, vector):
+        assert response.status_code == 200
+        assert "usage" not in response.json()
+    assert all(not event.get("usage") and event["choices"] for event in events_in(streamed))
+    assert "usage" not in named
+    assert named_events_in(named)[-1][0] == "message_stop"
+
+
+@VENDORS
+async def test_a_compressed_answer_says_the_same(autojump_clock, vendor):
+    async with connected() as client:
+        plain = await getattr(client, vendor)()
+        zipped = await getattr(client, vendor)(headers=fault_of("gzip"))
+        ordinary, _ = await read_stream(client, vendor, "ok")
+        start = trio.current_time()
+        streamed, _ = await read_stream(client, vendor, "gzip")
+        async with getattr(client, f"{vendor}_stream")(headers=fault_of("gzip")) as response:
+            pieces = [len(piece) async for piece in response.aiter_raw()]
+    assert zipped.headers["content-encoding"] == "gzip"
+    assert zipped.json()["usage"] == plain.json()["usage"]
+    assert len(streamed) == len(ordinary)
+    assert trio.current_time() - start == pytest.approx(2)
+    assert sum(pieces) < len(streamed) / 2
+    assert len(pieces) == 12
+
+
+@VENDORS
+async def test_a_slow_stream_is_whole(autojump_clock, vendor):
+    async with connected() as client:
+        ordinary, _ = await read_stream(client, vendor, "ok")
+        slow, error = await read_stream(client, vendor, "slow")
+    assert error is None
+    assert len(slow) == len(ordinary)

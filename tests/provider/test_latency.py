@@ -1,12 +1,13 @@
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.provider import ProviderSettings, chat_latency
 from callsheet.provider.latency import latency_of
 
 
+@settings(deadline=None)
 @given(st.integers(), st.text(), st.floats(0, 10), st.floats(0, 10))
 def test_a_latency_is_in_its_range_and_repeats(seed, prompt, low, width):
     latency = latency_of(seed, prompt, low, low + width)

@@ -2,6 +2,7 @@ import pytest
 from click.testing import CliRunner
 
 from callsheet.cli.simulate import simulate
+from callsheet.provider import FAULT_KINDS
 
 
 @pytest.mark.parametrize(
@@ -15,12 +16,24 @@ from callsheet.cli.simulate import simulate
         (["--time-scale", "-1"], "--time-scale"),
         (["--api-key", ""], "api_key"),
         (["--port", "70000"], "--port"),
+        (["--otpm", "0"], "--otpm"),
+        (["--first-piece", "2"], "--first-piece"),
+        (["--headers-on-429", "limits,retry-later"], "'retry-later' is none of limits"),
     ],
 )
 def test_wrong_options_are_usage_errors_that_name_them(arguments, says):
     found = CliRunner().invoke(simulate, arguments)
     assert found.exit_code == 2
     assert says in found.stderr
+
+
+def test_the_help_says_what_each_fault_is():
+    found = CliRunner().invoke(simulate, ["--help"])
+    assert found.exit_code == 0
+    for kind, what in FAULT_KINDS.items():
+        assert any(
+            line.split()[:1] == [kind] and line.endswith(what) for line in found.stdout.split("\n")
+        )
 
 
 def test_an_address_nobody_can_listen_on_is_one_line():

@@ -4,7 +4,7 @@ import sys
 import httpx
 import pytest
 import trio
-from provider_client import chat_body
+from provider_client import VERSION, chat_body, message_body, named_events_in
 
 from callsheet.provider import CannotListen, Provider, ProviderSettings, serve
 
@@ -38,6 +38,7 @@ async def test_broken_connections_look_as_they_do_in_process(nursery, provider):
     async with httpx.AsyncClient(base_url=url) as client:
         for fault, error in [
             ("reset", httpx.ReadError),
+            ("reset_body", httpx.ReadError),
             ("truncate", httpx.RemoteProtocolError),
         ]:
             with pytest.raises(error):
@@ -51,7 +52,7 @@ async def test_broken_connections_look_as_they_do_in_process(nursery, provider):
                 json=chat_body(stream=True),
                 headers={"x-callsheet-fault": "truncate"},
             )
-    assert provider.stats.broken == 3
+    assert provider.stats.broken == 4
     nursery.cancel_scope.cancel()
 
 
@@ -65,6 +66,52 @@ async def test_a_client_that_goes_away_is_noticed(nursery, provider):
     with trio.fail_after(5):
         while not provider.stats.cancelled:  # noqa: ASYNC110 - seen from outside
             await trio.sleep(0.005)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_stops_with_its_client(nursery):
+    provider = Provider(ProviderSettings(latency_s=(60.0, 60.0), first_piece=0.0))
+    url = await nursery.start(serve, provider)
+    body = message_body(stream=True)
+    async with httpx.AsyncClient(base_url=url, headers=VERSION) as client:
+        with trio.CancelScope() as scope:
+            async with client.stream("POST", "/messages", json=body) as response:
+                async for _ in response.aiter_raw():
+                    scope.cancel()
+        with trio.fail_after(5):
+            while not provider.stats.streams_cut:  # noqa: ASYNC110 - seen from outside
+                await trio.sleep(0.005)
+    stats = provider.stats
+    assert (stats.cancelled, stats.working, stats.unheard) == (1, 0, 0)
+    assert stats.output_tokens > 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_plain_call_is_worked_on_without_its_client(nursery):
+    provider = Provider(ProviderSettings(latency_s=(0.3, 0.3)))
+    url = await nursery.start(serve, provider)
+    async with httpx.AsyncClient(base_url=url, headers=VERSION, timeout=0.1) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post("/messages", json=message_body())
+        with trio.fail_after(5):
+            while not provider.stats.unheard:  # noqa: ASYNC110 - seen from outside
+                await trio.sleep(0.005)
+    stats = provider.stats
+    assert (stats.cancelled, stats.working, stats.streams_cut) == (1, 0, 0)
+    assert stats.output_tokens == stats.unheard_tokens > 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_compressed_stream_and_one_date_come_through_a_socket(nursery, provider):
+    url = await nursery.start(serve, provider)
+    async with httpx.AsyncClient(base_url=url, headers=VERSION) as client:
+        response = await client.post(
+            "/messages",
+            json=message_body(stream=True),
+            headers={"x-callsheet-fault": "gzip"},
+        )
+    assert named_events_in(response.text)[-1][0] == "message_stop"
+    assert len(response.headers.get_list("date")) == 1
     nursery.cancel_scope.cancel()
 
 

@@ -2,13 +2,16 @@
 
 import signal
 import sys
+import time
 from functools import partial
+from typing import Literal
 
 import click
 import trio
 
 from ..provider import (
     FAULT_KINDS,
+    HEADERS_ON_429,
     CannotListen,
     Faults,
     Provider,
@@ -37,9 +40,17 @@ def _faults(_: click.Context, __: click.Parameter, value: str) -> Faults:
         raise click.BadParameter(str(error)) from None
 
 
+def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(filter(None, (name.strip() for name in value.split(","))))
+
+
+_FAULTS = "\n".join(f"  {kind:<12} {what}" for kind, what in FAULT_KINDS.items())
+
+
 @click.command(
-    epilog="One request's fault: the header x-callsheet-fault, such as 'x-callsheet-fault: 500'. "
-    "Counts: GET /callsheet/stats. Count anew: POST /callsheet/reset."
+    epilog="One request's fault: the header x-callsheet-fault, such as 'x-callsheet-fault: 500' "
+    "or '429; retry-after=2'. Counts: GET /callsheet/stats. Count anew: POST /callsheet/reset."
+    f"\n\n\b\nFaults:\n{_FAULTS}"
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -50,7 +61,9 @@ def _faults(_: click.Context, __: click.Parameter, value: str) -> Faults:
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--rpm", type=click.IntRange(1), help="Requests a minute, per key and model.")
-@click.option("--tpm", type=click.IntRange(1), help="Tokens a minute, per key and model.")
+@click.option("--tpm", type=click.IntRange(1), help="Tokens a minute, on OpenAI's endpoints.")
+@click.option("--itpm", type=click.IntRange(1), help="Input tokens a minute, on Anthropic's.")
+@click.option("--otpm", type=click.IntRange(1), help="Output tokens a minute, on Anthropic's.")
 @click.option(
     "--burst",
     type=click.FloatRange(0, min_open=True),
@@ -74,11 +87,57 @@ def _faults(_: click.Context, __: click.Parameter, value: str) -> Faults:
     help="Multiplies every latency.",
 )
 @click.option(
+    "--first-piece",
+    type=click.FloatRange(0, 1),
+    default=ProviderSettings().first_piece,
+    metavar="SHARE",
+    help="Share of its latency after which a stream's first piece comes; a third by default.",
+)
+@click.option(
+    "--stream-pieces",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="Most pieces of a stream.",
+)
+@click.option(
     "--faults",
     default="",
     callback=_faults,
     metavar="FAULT=RATE,...",
-    help=f"What goes wrong, and in which share of requests: {', '.join(FAULT_KINDS)}.",
+    help="What goes wrong, and in which share of requests; see below.",
+)
+@click.option(
+    "--headers-on-429",
+    default="limits,retry-after",
+    show_default=True,
+    callback=_names,
+    metavar="NAME,...",
+    help=f"What a 429 has of {', '.join(HEADERS_ON_429)}; '' for none.",
+)
+@click.option(
+    "--token-charge",
+    type=click.Choice(["max", "sum"]),
+    default="max",
+    show_default=True,
+    help="What counts against --tpm: the larger of prompt and max_tokens, or both.",
+)
+@click.option(
+    "--default-answer-tokens",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="max_tokens, in that charge, of a chat that does not say.",
+)
+@click.option(
+    "--corrects-charge", is_flag=True, help="Correct that charge to what was used at the end."
+)
+@click.option(
+    "--choice-order",
+    type=click.Choice(["prompt", "choice"]),
+    default="prompt",
+    show_default=True,
+    help="What comes first in the indices of n choices of several prompts.",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Everything drawn follows from it."
@@ -90,14 +149,23 @@ def simulate(
     port: int,
     rpm: int | None,
     tpm: int | None,
+    itpm: int | None,
+    otpm: int | None,
     burst: float,
     latency: tuple[float, float],
     time_scale: float,
+    first_piece: float,
+    stream_pieces: int,
     faults: Faults,
+    headers_on_429: tuple[str, ...],
+    token_charge: Literal["max", "sum"],
+    default_answer_tokens: int,
+    corrects_charge: bool,
+    choice_order: Literal["prompt", "choice"],
     seed: int,
     api_key: str | None,
 ) -> None:
-    """Run the built-in OpenAI-compatible provider until Ctrl-C.
+    """Run the built-in provider until Ctrl-C: OpenAI's endpoints and Anthropic's messages.
 
     The first line on stdout is its base URL.
     """
@@ -106,15 +174,25 @@ def simulate(
             seed=seed,
             latency_s=latency,
             time_scale=time_scale,
+            first_piece=first_piece,
+            stream_pieces=stream_pieces,
             rpm=rpm,
             tpm=tpm,
+            itpm=itpm,
+            otpm=otpm,
             burst_s=burst,
             api_key=api_key,
             faults=faults,
+            headers_on_429=headers_on_429,
+            token_charge=token_charge,
+            default_answer_tokens=default_answer_tokens,
+            corrects_charge=corrects_charge,
+            choice_order=choice_order,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    provider = Provider(settings)
+    # Anthropic's limits are told as instants, which a client compares with its own clock.
+    provider = Provider(settings, calendar=time.time)
     refused: list[str] = []
     try:
         trio.run(_run, provider, host, port)
@@ -134,6 +212,7 @@ async def _run(provider: Provider, host: str, port: int) -> None:
             key = "the --api-key" if provider.settings.api_key else "anything"
             click.echo(
                 f"Point a client at it: OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n"
+                f"or ANTHROPIC_BASE_URL={url.removesuffix('/v1')} ANTHROPIC_API_KEY={key}\n"
                 "Ctrl-C stops it.",
                 err=True,
             )
@@ -145,7 +224,8 @@ async def _run(provider: Provider, host: str, port: int) -> None:
 def _counts(stats: ProviderStats) -> str:
     return (
         f"{stats.requests} requests: {stats.answered} answered ({stats.rejected} of them 429), "
-        f"{stats.cancelled} cancelled, {stats.broken} broken, "
+        f"{stats.cancelled} cancelled ({stats.streams_cut} streams cut, {stats.unheard} worked to "
+        f"their end unheard), {stats.broken} broken, "
         f"{stats.in_flight} in flight at the end; {stats.input_tokens} tokens in, "
         f"{stats.output_tokens} out; at most {stats.max_in_flight} at once"
     )

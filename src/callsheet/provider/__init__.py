@@ -1,4 +1,6 @@
-"""The built-in provider: an OpenAI-compatible server whose answers, limits and faults repeat.
+"""The built-in provider: a server whose answers, limits and faults repeat.
+
+It speaks as OpenAI (chat completions, completions, embeddings) and as Anthropic (messages).
 
 It needs no key and no network. `serve` puts it on a socket of this machine; `ProviderTransport`
 mounts the same app inside a test, under Trio's virtual clock.
@@ -9,11 +11,12 @@ from .faults import FAULT_KINDS, Fault, Faults
 from .inprocess import ProviderTransport
 from .latency import chat_latency
 from .server import CannotListen, serve
-from .settings import ProviderSettings
+from .settings import HEADERS_ON_429, ProviderSettings
 from .stats import ProviderStats
 
 __all__ = [
     "FAULT_KINDS",
+    "HEADERS_ON_429",
     "CannotListen",
     "Fault",
     "Faults",

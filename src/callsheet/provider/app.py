@@ -1,39 +1,51 @@
 """The provider as an ASGI app: which request goes where."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .apierror import ApiError
 from .chat import ChatCall
 from .completions import CompletionsCall
+from .delivery import JSON_BODY
 from .embeddings import EmbeddingsCall
 from .exchange import ClientGone, Exchange, Receive, Scope, Send
 from .jsontext import Json, compact
-from .service import JSON_BODY, ModelService, Parse
+from .messages import MessagesCall
+from .service import ModelService, Parse
 from .settings import ProviderSettings
 from .stats import ProviderStats
 
 __all__ = ["Provider"]
 
-_CALLS: Mapping[str, Parse] = {
+# {path: how its body is read}
+_OPENAI: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
     "/v1/embeddings": EmbeddingsCall.parse,
 }
+_MESSAGES = "/v1/messages"
 # What there is to see when any name is a model.
 _SAMPLE_MODELS = ("gpt-3.5-turbo", "gpt-4o-mini", "text-embedding-3-small")
 _MODELS = "/v1/models"
 
 
 class Provider:
-    """An OpenAI-compatible provider: an ASGI app that runs on Trio.
+    """A provider that speaks as OpenAI and as Anthropic: an ASGI app that runs on Trio.
 
     Args:
         settings: what it is like.
+        calendar: tells the date in seconds since 1970, for "created", `date` and the instants of
+            Anthropic's limits. By default a clock of its own, which starts with the year 2026 when
+            the first call arrives, so that answers repeat.
     """
 
-    def __init__(self, settings: ProviderSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: ProviderSettings | None = None,
+        *,
+        calendar: Callable[[], float] | None = None,
+    ) -> None:
         self.settings = ProviderSettings() if settings is None else settings
-        self._service = ModelService(self.settings)
+        self._service = ModelService(self.settings, calendar)
 
     def __repr__(self) -> str:
         stats = self.stats
@@ -63,18 +75,26 @@ class Provider:
             exchange = await Exchange.read(scope, receive, send)
         except ClientGone:
             return
-        if exchange.path in _CALLS and exchange.method == "POST":
-            await self._service.serve(exchange, _CALLS[exchange.path])
-            return
+        service, path = self._service, exchange.path
+        if exchange.method == "POST":
+            if path in _OPENAI:
+                await service.serve(exchange, service.openai, _OPENAI[path])
+                return
+            if path == _MESSAGES:
+                await service.serve(exchange, service.anthropic, MessagesCall.parse)
+                return
         try:
             found = self._look_up(exchange)
         except ApiError as error:
-            await exchange.answer(error.status, error.body(), JSON_BODY | error.headers)
+            is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
+            counter = service.anthropic if is_anthropic else service.openai
+            await service.refuse(exchange, counter.vendor, error)
         else:
             await exchange.answer(200, compact(found), JSON_BODY)
 
     def _look_up(self, exchange: Exchange) -> Mapping[str, Json]:
         """Answer what is not a call to a model."""
+        vendor = self._service.openai.vendor
         match exchange.method, exchange.path:
             case "GET", "/health":
                 return {"status": "ok"}
@@ -84,15 +104,15 @@ class Provider:
                 self.reset()
                 return {}
             case "GET", path if path == _MODELS:
-                self._service.check_key(exchange)
+                self._service.check_key(exchange, vendor)
                 names = self.settings.models or _SAMPLE_MODELS
                 return {"object": "list", "data": [_model(name) for name in names]}
             case "GET", path if path.startswith(f"{_MODELS}/"):
-                self._service.check_key(exchange)
+                self._service.check_key(exchange, vendor)
                 name = path.removeprefix(f"{_MODELS}/")
-                self._service.check_model(name)
+                self._service.check_model(name, vendor)
                 return _model(name)
-            case method, path if path in _CALLS or path == "/callsheet/reset":
+            case method, path if path in (*_OPENAI, _MESSAGES, "/callsheet/reset"):
                 raise ApiError.no_such_method(method, "POST")
             case method, ("/health" | "/callsheet/stats" | "/v1/models"):
                 raise ApiError.no_such_method(method, "GET")

@@ -1,13 +1,15 @@
 """Reading the members of a request's JSON body, with the real 400s for what is wrong."""
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import cast
 
 import attrs
 
 from .apierror import ApiError
-from .jsontext import Json
+from .jsontext import Json, canonical
+from .tokens import Texts
 
 __all__ = ["Body"]
 
@@ -22,14 +24,50 @@ def _bad(name: str, expected: str, value: Json) -> ApiError:
     )
 
 
+def _beyond(kind: str, name: str, value: float, low: float, high: float) -> ApiError:
+    side, code = ("minimum", "below") if value < low else ("maximum", "above")
+    return ApiError(
+        400,
+        f"Invalid '{name}': {kind} {code} {side} value. Expected a value "
+        f"{'>=' if value < low else '<='} {low if value < low else high}, but got {value} instead.",
+        param=name,
+        code=f"{kind}_{code}_{side[:3]}_value",
+    )
+
+
+def _empty(name: str) -> ApiError:
+    return ApiError(
+        400,
+        f"Invalid '{name}': empty array. Expected an array with minimum length 1, but got an empty "
+        "array instead.",
+        param=name,
+        code="empty_array",
+    )
+
+
+def _too_long(name: str, most: int, length: int) -> ApiError:
+    return ApiError(
+        400,
+        f"Invalid '{name}': array too long. Expected an array with maximum length {most}, but got "
+        f"an array with length {length} instead.",
+        param=name,
+        code="array_above_max_length",
+    )
+
+
 @attrs.frozen
 class Body:
     """The object a client sent. A member that is null counts as not given.
 
     Every method raises `ApiError` (400) when the member is not what it should be.
+
+    Args:
+        members: the object's.
+        at: what stands before their names in an error: where the object is in the body.
     """
 
     members: Mapping[str, Json]
+    at: str = ""
 
     @classmethod
     def parse(cls, data: bytes) -> "Body":
@@ -55,8 +93,8 @@ class Body:
         if value is None:
             raise ApiError(
                 400,
-                f"Missing required parameter: '{name}'.",
-                param=name,
+                f"Missing required parameter: '{self.at}{name}'.",
+                param=self.at + name,
                 code="missing_required_parameter",
             )
         return value
@@ -67,17 +105,20 @@ class Body:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _bad(name, "an integer", value)
+            raise _bad(self.at + name, "an integer", value)
         if not low <= value <= high:
-            side, code = ("minimum", "below") if value < low else ("maximum", "above")
-            raise ApiError(
-                400,
-                f"Invalid '{name}': integer {code} {side} value. Expected a value "
-                f"{'>=' if value < low else '<='} {low if value < low else high}, but got {value} "
-                "instead.",
-                param=name,
-                code=f"integer_{code}_{side[:3]}_value",
-            )
+            raise _beyond("integer", self.at + name, value, low, high)
+        return value
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """A number between two others, or None when it is not given."""
+        value = self.members.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _bad(self.at + name, "a number", value)
+        if not low <= value <= high:
+            raise _beyond("decimal", self.at + name, value, low, high)
         return value
 
     def flag(self, name: str) -> bool:
@@ -86,7 +127,7 @@ class Body:
         if value is None:
             return False
         if not isinstance(value, bool):
-            raise _bad(name, "a boolean", value)
+            raise _bad(self.at + name, "a boolean", value)
         return value
 
     def object(self, name: str) -> "Body":
@@ -95,40 +136,69 @@ class Body:
         if value is None:
             return Body({})
         if not isinstance(value, dict):
-            raise _bad(name, "an object", value)
-        return Body(value)
+            raise _bad(self.at + name, "an object", value)
+        return Body(value, f"{self.at}{name}.")
 
     def text(self, name: str) -> str | None:
         """A string, or None when it is not given."""
         value = self.members.get(name)
         if value is not None and not isinstance(value, str):
-            raise _bad(name, "a string", value)
+            raise _bad(self.at + name, "a string", value)
         return value
 
-    def texts_or_tokens(self, name: str) -> "list[str | list[int]]":
+    def choice(self, name: str, known: tuple[str, ...]) -> str | None:
+        """One of some words, or None when it is not given."""
+        value = self.text(name)
+        if value is not None and value not in known:
+            raise ApiError.unsupported(self.at + name, value, known)
+        return value
+
+    def items(self, name: str, most: int) -> list[Json]:
+        """A list that has to be there, of at least one item and at most so many."""
+        value = self.required(name)
+        if not isinstance(value, list):
+            raise _bad(self.at + name, "an array", value)
+        if not value:
+            raise _empty(self.at + name)
+        if len(value) > most:
+            raise _too_long(self.at + name, most, len(value))
+        return value
+
+    def words(self, name: str, most: int, *, or_one: bool = False) -> tuple[str, ...]:
+        """A list of strings, none of them empty; none at all when it is not given.
+
+        Args:
+            name: the member's.
+            most: how many there may be.
+            or_one: whether one string may stand by itself.
+        """
+        value = self.members.get(name)
+        if value is None or value == []:
+            return ()
+        found = [value] if or_one and isinstance(value, str) else self.items(name, most)
+        for word in found:
+            if not isinstance(word, str) or not word:
+                raise _bad(self.at + name, "strings that are not empty", word)
+        return tuple(cast("list[str]", found))
+
+    def texts_or_tokens(self, name: str, most: int = sys.maxsize) -> Texts:
         """What `prompt` and `input` are: a string, token ids, or a list of either.
 
-        Token ids cannot be read back without a tokenizer; they are kept as they are.
+        Args:
+            name: the member's.
+            most: how many there may be.
         """
         value = self.required(name)
         if isinstance(value, str):
-            return [value]
+            return Texts([value], canonical(value))
         if not isinstance(value, list):
-            raise _bad(name, "a string or an array", value)
-        if not value:
-            raise ApiError(
-                400,
-                f"Invalid '{name}': empty array. Expected an array with minimum length 1, but got "
-                "an empty array instead.",
-                param=name,
-                code="empty_array",
-            )
+            raise _bad(self.at + name, "a string or an array", value)
         if _are_tokens(value):
-            return [cast("list[int]", value)]
-        for item in value:
+            return Texts([cast("list[int]", value)], canonical(value))
+        for item in self.items(name, most):
             if not (isinstance(item, str) or (isinstance(item, list) and _are_tokens(item))):
-                raise _bad(name, "strings or arrays of token ids", item)
-        return cast("list[str | list[int]]", value)
+                raise _bad(self.at + name, "strings or arrays of token ids", item)
+        return Texts(cast("list[str | list[int]]", value), canonical(value))
 
 
 def _are_tokens(value: list[Json]) -> bool:

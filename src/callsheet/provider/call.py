@@ -1,23 +1,42 @@
-"""What the three model endpoints have in common: a call that was understood, and its answer."""
+"""What the model endpoints have in common: a call that was understood, and its answer."""
 
 from typing import Protocol
 
 import attrs
 
-__all__ = ["Answer", "Call", "Ids"]
+__all__ = ["Answer", "Call", "Edition", "Piece"]
+
+
+@attrs.frozen(kw_only=True)
+class Edition:
+    """What shapes one answer besides what was asked.
+
+    Args:
+        seed: the provider's.
+        hex: digits that no other answer of this provider has.
+        created: when it was made, in seconds since 1970.
+        pieces: the most pieces that a stream's text comes in.
+        with_usage: whether it says how many tokens it took.
+    """
+
+    seed: int
+    hex: str
+    created: int
+    pieces: int = 12
+    with_usage: bool = True
 
 
 @attrs.frozen
-class Ids:
-    """What tells one answer from another.
+class Piece:
+    """A part of an answer's body.
 
     Args:
-        hex: digits that no other answer of this provider has.
-        created: when it was made, in seconds since 1970.
+        data: its bytes.
+        output_tokens: how many tokens were produced with it.
     """
 
-    hex: str
-    created: int
+    data: bytes = attrs.field(repr=False)
+    output_tokens: int = 0
 
 
 @attrs.frozen
@@ -25,23 +44,28 @@ class Answer:
     """What a call is answered with.
 
     Args:
-        parts: the body; several parts are a stream of server-sent events.
+        pieces: the body: one piece, or the text of a stream piece by piece.
         input_tokens: billed for the prompt.
-        output_tokens: billed for the answer.
+        end: what ends a stream, with the last piece: finish reason, usage, the last word.
     """
 
-    parts: tuple[bytes, ...] = attrs.field(repr=False)
+    pieces: tuple[Piece, ...]
     input_tokens: int
-    output_tokens: int = 0
+    end: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def output_tokens(self) -> int:
+        """Billed for the whole answer."""
+        return sum(piece.output_tokens for piece in self.pieces)
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(piece.data for piece in self.pieces) + self.end
 
 
 class Call(Protocol):
     """One request to a model, parsed and found in order."""
-
-    @property
-    def model(self) -> str:
-        """The model asked for."""
-        ...
 
     @property
     def prompt_key(self) -> str:
@@ -54,8 +78,8 @@ class Call(Protocol):
         ...
 
     @property
-    def most_output_tokens(self) -> int:
-        """Tokens the answer may have by the request's own word; 0 when it says nothing."""
+    def most_output_tokens(self) -> int | None:
+        """Tokens the answer may have by the request's own word; None when it says nothing."""
         ...
 
     @property
@@ -63,6 +87,6 @@ class Call(Protocol):
         """Whether the answer is a stream."""
         ...
 
-    def answer(self, seed: int, ids: Ids) -> Answer:
+    def answer(self, edition: Edition) -> Answer:
         """Work out the answer."""
         ...

@@ -3,32 +3,29 @@
 import attrs
 
 from .apierror import ApiError
-from .author import write_answer
 from .body import Body
-from .call import Answer, Ids
-from .jsontext import Json, canonical, compact
+from .call import Answer, Edition
+from .choices import MOST_TOKENS, Shape, Wanted
+from .jsontext import Json
 from .settings import ProviderSettings
-from .sse import DONE, event, pieces_of
-from .tokens import count_tokens, cut_to_tokens
+from .tokens import Texts
+from .writing import Written, write
 
 __all__ = ["CompletionsCall"]
 
 DEFAULT_MAX_TOKENS = 16
-MOST_TOKENS = 10_000_000
-MOST_CHOICES = 128
+MOST_BEST_OF = 20
+MOST_LOGPROBS = 5
 
 
 @attrs.frozen(kw_only=True)
 class CompletionsCall:
     """Prompts to complete (see `Call`)."""
 
-    model: str
-    prompts: tuple[str | list[int], ...] = attrs.field(repr=False)
-    prompt_key: str = attrs.field(repr=False)
+    wanted: Wanted
+    prompts: Texts
     max_tokens: int
-    n: int
-    stream: bool
-    include_usage: bool
+    by_prompt: bool
 
     @classmethod
     def parse(cls, body: Body, settings: ProviderSettings) -> "CompletionsCall":
@@ -39,76 +36,87 @@ class CompletionsCall:
         """
         prompts = body.texts_or_tokens("prompt")
         limit = body.integer("max_tokens", 1, MOST_TOKENS) or DEFAULT_MAX_TOKENS
-        longest = max(map(tokens_of, prompts))
-        if longest + limit > settings.context_tokens:
-            raise ApiError.context_exceeded(settings.context_tokens, longest, limit)
+        if prompts.longest + limit > settings.context_tokens:
+            raise ApiError.context_exceeded(
+                settings.context_tokens, prompts.longest, limit, param="prompt"
+            )
+        wanted = Wanted.parse(body)
+        body.integer("logprobs", 0, MOST_LOGPROBS)
+        best_of = body.integer("best_of", 0, MOST_BEST_OF)
+        if best_of is not None and best_of < wanted.n:
+            raise ApiError(
+                400, f"'best_of' must be at least 'n', which is {wanted.n}.", param="best_of"
+            )
         return cls(
-            model=body.model(),
-            prompts=tuple(prompts),
-            prompt_key=canonical(body.members["prompt"]),
+            wanted=wanted,
+            prompts=prompts,
             max_tokens=limit,
-            n=body.integer("n", 1, MOST_CHOICES) or 1,
-            stream=body.flag("stream"),
-            include_usage=body.object("stream_options").flag("include_usage"),
+            by_prompt=settings.choice_order == "prompt",
         )
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is a stream."""
+        return self.wanted.stream
+
+    @property
+    def prompt_key(self) -> str:
+        """The prompts."""
+        return self.prompts.key
 
     @property
     def estimated_tokens(self) -> int:
         """Tokens of all prompts."""
-        return sum(map(tokens_of, self.prompts))
+        return self.prompts.tokens
 
     @property
     def most_output_tokens(self) -> int:
         """Tokens all choices of all prompts together may have."""
-        return self.max_tokens * self.n * len(self.prompts)
+        return self.max_tokens * self.wanted.n * len(self.prompts.items)
 
-    def answer(self, seed: int, ids: Ids) -> Answer:
-        """Complete every prompt n times; choice j of prompt i has the index i * n + j."""
-        choices: list[tuple[str, str]] = []
-        for prompt in self.prompts:
-            asked = prompt if isinstance(prompt, str) else f"{len(prompt)} tokens"
-            for choice in range(self.n):
-                text = write_answer("", asked, seed=seed, choice=choice)
-                cut = cut_to_tokens(text, self.max_tokens)
-                choices.append((cut, "stop" if cut == text else "length"))
-        output_tokens = sum(count_tokens(text) for text, _ in choices)
-        # The sum over all prompts: it is never given for each.
-        usage: dict[str, Json] = {
-            "prompt_tokens": self.estimated_tokens,
-            "completion_tokens": output_tokens,
-            "total_tokens": self.estimated_tokens + output_tokens,
-        }
-        head: dict[str, Json] = {
-            "id": f"cmpl-{ids.hex[:29]}",
-            "object": "text_completion",
-            "created": ids.created,
-            "model": self.model,
-        }
-        if self.stream:
-            parts = self._events(head, choices, usage)
-        else:
-            found: list[Json] = [_choice(i, *choice) for i, choice in enumerate(choices)]
-            parts = (compact(head | {"choices": found, "usage": usage}),)
-        return Answer(parts, self.estimated_tokens, output_tokens)
+    def answer(self, edition: Edition) -> Answer:
+        """Complete every prompt n times; choice j of prompt i has the index i * n + j.
 
-    def _events(
-        self, head: dict[str, Json], choices: list[tuple[str, str]], usage: dict[str, Json]
-    ) -> tuple[bytes, ...]:
-        tail: dict[str, Json] = {"usage": None} if self.include_usage else {}
-        found: list[bytes] = []
-        for i, (text, finish) in enumerate(choices):
-            pieces = [_choice(i, piece, None) for piece in pieces_of(text)]
-            pieces.append(_choice(i, "", finish))
-            found += [event({**head, "choices": [piece], **tail}) for piece in pieces]
-        if self.include_usage:
-            found.append(event({**head, "choices": [], "usage": usage}))
-        return (*found, DONE)
+        Or, with the provider's `choice_order` turned round, j * P + i for P prompts.
+        """
+        pairs = [(i, j) for i in range(len(self.prompts.items)) for j in range(self.wanted.n)]
+        if not self.by_prompt:
+            pairs.sort(key=lambda pair: pair[1])
+        choices = [self._write(i, j, edition.seed) for i, j in pairs]
+        return self.wanted.answer(_SHAPE, edition, choices, self.prompts.tokens)
+
+    def _write(self, place: int, choice: int, seed: int) -> Written:
+        prompt = self.prompts.items[place]
+        asked = prompt if isinstance(prompt, str) else f"{len(prompt)} tokens"
+        return write(
+            "",
+            asked,
+            seed=seed,
+            choice=choice,
+            most_tokens=self.max_tokens,
+            stops=self.wanted.stops,
+        )
 
 
-def tokens_of(prompt: str | list[int]) -> int:
-    """Tokens of one prompt or input."""
-    return count_tokens(prompt) if isinstance(prompt, str) else len(prompt)
-
-
-def _choice(index: int, text: str, finish: str | None) -> dict[str, Json]:
+def _choice(index: int, text: str, finish: str | None = None) -> dict[str, Json]:
     return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+
+
+def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
+    # The sum over all prompts: it is never given for each.
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
+
+
+_SHAPE = Shape(
+    prefix="cmpl",
+    whole="text_completion",
+    chunk="text_completion",
+    choice=_choice,
+    bit=_choice,
+    closing=lambda i, finish: _choice(i, "", finish),
+    usage=_usage,
+)

@@ -14,10 +14,10 @@ import attrs
 
 from .apierror import ApiError
 from .body import Body
-from .call import Answer, Ids
-from .completions import tokens_of
-from .jsontext import canonical, compact
+from .call import Answer, Edition, Piece
+from .jsontext import Json, compact
 from .settings import ProviderSettings
+from .tokens import Texts
 
 __all__ = ["EmbeddingsCall"]
 
@@ -32,68 +32,38 @@ class EmbeddingsCall:
     """Texts to embed (see `Call`)."""
 
     model: str
-    inputs: tuple[str | list[int], ...] = attrs.field(repr=False)
-    prompt_key: str = attrs.field(repr=False)
+    inputs: Texts
     dimensions: int
     as_base64: bool
 
     @classmethod
-    def parse(cls, body: Body, settings: ProviderSettings) -> "EmbeddingsCall":  # noqa: ARG003 - as the others
+    def parse(cls, body: Body, _: ProviderSettings) -> "EmbeddingsCall":
         """Read a request.
 
         Raises:
             ApiError: it is not in order, or beyond one of the three limits of an embeddings call.
         """
-        inputs = body.texts_or_tokens("input")
-        if len(inputs) > MOST_INPUTS:
-            raise ApiError(
-                400,
-                f"Invalid 'input': array too long. Expected an array with maximum length "
-                f"{MOST_INPUTS}, but got an array with length {len(inputs)} instead.",
-                param="input",
-                code="array_above_max_length",
-            )
-        if "" in inputs:
-            raise ApiError(400, "Invalid 'input': input cannot be an empty string.", param="input")
-        sizes = list(map(tokens_of, inputs))
-        if max(sizes) > MOST_TOKENS_PER_INPUT:
-            raise ApiError(
-                400,
-                f"This model's maximum context length is {MOST_TOKENS_PER_INPUT} tokens, however "
-                f"you requested {max(sizes)} tokens. Please reduce your prompt.",
-                param="input",
-                code="context_length_exceeded",
-            )
-        if sum(sizes) > MOST_TOKENS:
-            raise ApiError(
-                400,
-                f"Requested {sum(sizes)} tokens, max {MOST_TOKENS} tokens per request.",
-                type="max_tokens_per_request",
-                param="input",
-                code="max_tokens_per_request",
-            )
-        encoding = body.text("encoding_format") or "float"
-        if encoding not in ("float", "base64"):
-            raise ApiError(
-                400,
-                f"Invalid value: '{encoding}'. Supported values are: 'float' and 'base64'.",
-                param="encoding_format",
-                code="invalid_value",
-            )
+        inputs = body.texts_or_tokens("input", MOST_INPUTS)
+        _check_sizes(inputs)
         model = body.model()
+        encoding = body.choice("encoding_format", ("float", "base64"))
         return cls(
             model=model,
-            inputs=tuple(inputs),
-            prompt_key=canonical(body.members["input"]),
+            inputs=inputs,
             dimensions=body.integer("dimensions", 1, MOST_DIMENSIONS)
             or (3072 if model.endswith("-large") else 1536),
             as_base64=encoding == "base64",
         )
 
     @property
+    def prompt_key(self) -> str:
+        """The inputs."""
+        return self.inputs.key
+
+    @property
     def estimated_tokens(self) -> int:
         """Tokens of all inputs."""
-        return sum(map(tokens_of, self.inputs))
+        return self.inputs.tokens
 
     @property
     def most_output_tokens(self) -> int:
@@ -105,21 +75,43 @@ class EmbeddingsCall:
         """Never."""
         return False
 
-    def answer(self, seed: int, ids: Ids) -> Answer:  # noqa: ARG002 - an embedding has no id
+    def answer(self, edition: Edition) -> Answer:
         """Embed every input, in order."""
         write = _Base64Writer if self.as_base64 else _FloatWriter
         vectors = write(self.dimensions)
         data = b",".join(
             b'{"object":"embedding","index":%d,"embedding":%b}'
-            % (i, vectors.of(f"{seed}|{text}".encode("utf-8", "surrogatepass")))
-            for i, text in enumerate(self.inputs)
+            % (i, vectors.of(f"{edition.seed}|{text}".encode("utf-8", "surrogatepass")))
+            for i, text in enumerate(self.inputs.items)
         )
-        tokens = self.estimated_tokens
-        tail = compact(
-            {"model": self.model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
-        )
+        tokens = self.inputs.tokens
+        tail: dict[str, Json] = {"model": self.model}
+        if edition.with_usage:
+            tail["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         # By hand, because a JSON encoder takes seconds over three million numbers.
-        return Answer((b'{"object":"list","data":[%b],%b' % (data, tail[1:]),), tokens)
+        body = b'{"object":"list","data":[%b],%b' % (data, compact(tail)[1:])
+        return Answer((Piece(body),), tokens)
+
+
+def _check_sizes(inputs: Texts) -> None:
+    if "" in inputs.items:
+        raise ApiError(400, "Invalid 'input': input cannot be an empty string.", param="input")
+    if inputs.longest > MOST_TOKENS_PER_INPUT:
+        raise ApiError(
+            400,
+            f"This model's maximum context length is {MOST_TOKENS_PER_INPUT} tokens, however "
+            f"you requested {inputs.longest} tokens. Please reduce your prompt.",
+            param="input",
+            code="context_length_exceeded",
+        )
+    if inputs.tokens > MOST_TOKENS:
+        raise ApiError(
+            400,
+            f"Requested {inputs.tokens} tokens, max {MOST_TOKENS} tokens per request.",
+            type="max_tokens_per_request",
+            param="input",
+            code="max_tokens_per_request",
+        )
 
 
 def _signs(byte: int) -> tuple[int, ...]:

@@ -7,18 +7,29 @@ from collections.abc import Mapping
 import attrs
 from attrs.validators import ge, gt, in_, optional
 
-__all__ = ["FAULT_KINDS", "Fault", "Faults"]
+__all__ = ["FAULT_KINDS", "REFUSALS", "Fault", "Faults"]
 
 FAULT_KINDS = {
+    "401": "refused, as if the key were wrong",
     "429": "refused as too fast",
+    "quota": "refused because no credit is left, which waiting does not mend",
     "500": "refused with a server error",
     "503": "refused as overloaded",
+    "529": "refused as overloaded, in Anthropic's status",
     "reset": "the connection is dropped without an answer",
+    "reset_body": "the connection is reset after half of the body",
     "stall": "accepted, and then nothing",
-    "truncate": "the answer's body breaks off in the middle",
+    "truncate": "the body breaks off in the middle: the connection ends short of what was promised",
+    "cut": "the body ends cleanly in the middle: a stream without finish reason or last word",
+    "error_event": "an error in a stream after half of its text, or in the body of a 200",
+    "no_usage": "a whole answer that does not say its usage",
     "malformed": "a 200 whose body is not what it should be",
     "slow": "the answer's body trickles in",
+    "gzip": "a whole answer, compressed whether asked for or not",
 }
+
+REFUSALS = frozenset({"401", "429", "quota", "500", "503", "529"})
+"""Those that are answered with a status of their own, at once."""
 
 
 def _known(kind: str) -> str:
@@ -33,7 +44,7 @@ class Fault:
 
     Args:
         kind: one of `FAULT_KINDS`.
-        retry_after: seconds a 429 or 503 asks to wait; None says nothing.
+        retry_after: seconds a 429, 503 or 529 asks to wait; None says nothing.
         body: what a malformed body is: an HTML page, or JSON that breaks off.
     """
 

@@ -165,6 +165,8 @@ class _Exchange:
         except trio.EndOfChannel:
             if self._complete:
                 return None
+        if self._reset:
+            raise httpx.ReadError("connection reset by peer", request=self._request)
         raise httpx.RemoteProtocolError(
             "peer closed connection without sending complete message body", request=self._request
         )

@@ -1,35 +1,43 @@
-"""The provider's rate limits: buckets that refill continuously, one pair for each key and model.
+"""The provider's rate limits: buckets that refill continuously, a set for each key and model.
 
 A bucket is a GCRA: one instant, `_full_at`, at which it will be full again, says all about it
 (PROVIDERS, section 3). Pure: the time is an argument (R14).
 """
 
 import math
-from typing import Literal
+from collections.abc import Mapping
 
 import attrs
 
-__all__ = ["Admission", "Bucket", "Limiter", "Refusal", "go_duration"]
+__all__ = ["Account", "Admission", "Bucket", "Level", "Limiter", "Refusal"]
 
 PERIOD_S = 60.0
 # Floats: a cost that fits in less than a microsecond fits now.
 INSTANT_S = 1e-6
-MOST_IDLE_PAIRS = 1024
-MS_PER_S = 1000
+MOST_IDLE_SETS = 1024
 
 
-def go_duration(seconds: float) -> str:
-    """Write a duration as Go does, truncated to milliseconds: "120ms", "8.64s", "6m0s"."""
-    total_ms = int(seconds * MS_PER_S + INSTANT_S)
-    if total_ms < MS_PER_S:
-        return f"{total_ms}ms" if total_ms else "0s"
-    total_s, ms = divmod(total_ms, MS_PER_S)
-    minutes, s = divmod(total_s, 60)
-    hours, minutes = divmod(minutes, 60)
-    fraction = f".{ms:03}".rstrip("0") if ms else ""
-    return (
-        f"{f'{hours}h' if hours else ''}{f'{minutes}m' if hours or minutes else ''}{s}{fraction}s"
-    )
+@attrs.frozen
+class Level:
+    """How full a bucket is.
+
+    Args:
+        limit: how many a minute.
+        used: how many are missing from a full bucket.
+    """
+
+    limit: int
+    used: float
+
+    @property
+    def remaining(self) -> int:
+        """How many are left, rounded down."""
+        return max(0, math.floor(self.limit - self.used + 1e-6))
+
+    @property
+    def reset_s(self) -> float:
+        """Seconds until it is full."""
+        return self.used * PERIOD_S / self.limit
 
 
 @attrs.define
@@ -69,17 +77,12 @@ class Bucket:
         return wait if wait > INSTANT_S else 0.0
 
     def debit(self, cost: float, now: float) -> None:
-        """Take `cost`."""
+        """Take `cost`, or put back what is below 0."""
         self._full_at = max(now, self._full_at) + cost * PERIOD_S / self.limit
 
-    def headers(self, name: str, now: float) -> dict[str, str]:
-        """The three `x-ratelimit-*` headers of this limit."""
-        used = self.used(now)
-        return {
-            f"x-ratelimit-limit-{name}": str(self.limit),
-            f"x-ratelimit-remaining-{name}": str(max(0, math.floor(self.limit - used + 1e-6))),
-            f"x-ratelimit-reset-{name}": go_duration(used * PERIOD_S / self.limit),
-        }
+    def level(self, now: float) -> Level:
+        """How full it is."""
+        return Level(self.limit, self.used(now))
 
 
 @attrs.frozen
@@ -94,67 +97,70 @@ class Refusal:
         wait_s: seconds until it would be admitted; infinite when it never will.
     """
 
-    what: Literal["requests", "tokens"]
+    what: str
     limit: int
     used: int
     requested: int
     wait_s: float
 
 
+@attrs.define
+class Account:
+    """What one admitted request has been charged so far, and may be charged yet."""
+
+    _buckets: Mapping[str, Bucket]
+    _charged: dict[str, float]
+
+    def charge(self, totals: Mapping[str, float], now: float) -> None:
+        """Correct the charges to these totals; a limit that is not named stays as charged."""
+        for name, total in totals.items():
+            more = total - self._charged.get(name, 0)
+            if more and name in self._buckets:
+                self._buckets[name].debit(more, now)
+                self._charged[name] = total
+
+
 @attrs.frozen
 class Admission:
-    """What the limits say of a request: the headers, and the refusal if it is one."""
+    """What the limits say of a request.
 
-    headers: dict[str, str]
+    Args:
+        levels: how full each bucket is after it.
+        account: what the request is charged; nothing at all when it is refused.
+        refusal: why it is, if it is.
+    """
+
+    levels: Mapping[str, Level]
+    account: Account
     refusal: Refusal | None = None
 
 
-@attrs.frozen
-class _Pair:
-    requests: Bucket | None
-    tokens: Bucket | None
-
-    def is_full(self, now: float) -> bool:
-        return all(b is None or b.is_full(now) for b in (self.requests, self.tokens))
-
-    def headers(self, now: float) -> dict[str, str]:
-        found: dict[str, str] = {}
-        if self.requests is not None:
-            found |= self.requests.headers("requests", now)
-        if self.tokens is not None:
-            found |= self.tokens.headers("tokens", now)
-        return found
-
-
-def _refusal(
-    what: Literal["requests", "tokens"], bucket: Bucket | None, cost: int, now: float
-) -> Refusal | None:
-    if bucket is None:
-        return None
+def _refusal(what: str, bucket: Bucket, cost: float, now: float) -> Refusal | None:
     used = min(math.ceil(bucket.used(now) - 1e-6), bucket.limit)
+    requested = math.ceil(cost)
     if cost > bucket.limit:
-        return Refusal(what, bucket.limit, used, cost, math.inf)
-    wait = bucket.wait(cost, now)
-    return Refusal(what, bucket.limit, used, cost, wait) if wait else None
+        return Refusal(what, bucket.limit, used, requested, math.inf)
+    # What costs nothing yet needs a bucket that is not empty.
+    wait = bucket.wait(max(1, cost), now)
+    return Refusal(what, bucket.limit, used, requested, wait) if wait else None
 
 
 class Limiter:
     """Admits requests by key and model: checks every limit, then takes from every one.
 
     Args:
-        rpm: requests a minute, or None.
-        tpm: tokens a minute, or None.
+        limits: how many a minute, by name; "requests" is the one that refused requests count
+            against too. None is no limit.
         burst_s: how many seconds' worth of a limit may be used at once.
     """
 
-    def __init__(self, rpm: int | None, tpm: int | None, burst_s: float) -> None:
-        self._rpm = rpm
-        self._tpm = tpm
+    def __init__(self, limits: Mapping[str, int | None], burst_s: float) -> None:
+        self._limits = {name: limit for name, limit in limits.items() if limit is not None}
         self._burst_s = burst_s
-        self._pairs: dict[tuple[str, str], _Pair] = {}
-        self._prune_at = MOST_IDLE_PAIRS
+        self._sets: dict[tuple[str, str], dict[str, Bucket]] = {}
+        self._prune_at = MOST_IDLE_SETS
 
-    def admit(self, key: str, model: str, tokens: int, now: float) -> Admission:
+    def admit(self, key: str, model: str, costs: Mapping[str, float], now: float) -> Admission:
         """Decide on one request.
 
         One that is refused takes no tokens, but it takes a request as long as there are any:
@@ -163,36 +169,40 @@ class Limiter:
         Args:
             key: whose request it is.
             model: for which model.
-            tokens: how many it is charged.
+            costs: what it is charged, by name of the limit; limits without one do not matter.
             now: seconds on the provider's clock.
         """
-        pair = self._pair(key, model, now)
-        refusals = (
-            _refusal("requests", pair.requests, 1, now),
-            _refusal("tokens", pair.tokens, tokens, now),
-        )
-        refusal = max(
-            (found for found in refusals if found), key=lambda found: found.wait_s, default=None
-        )
-        if pair.requests is not None and refusals[0] is None:
-            pair.requests.debit(1, now)
-        if pair.tokens is not None and refusal is None:
-            pair.tokens.debit(tokens, now)
-        return Admission(pair.headers(now), refusal)
+        buckets = self._buckets(key, model, now)
+        costs = {name: cost for name, cost in costs.items() if name in buckets}
+        refusals = {
+            name: found
+            for name, cost in costs.items()
+            if (found := _refusal(name, buckets[name], cost, now))
+        }
+        for name, cost in costs.items():
+            if not refusals or (name == "requests" and name not in refusals):
+                buckets[name].debit(cost, now)
+        levels = {name: bucket.level(now) for name, bucket in buckets.items()}
+        refusal = max(refusals.values(), key=lambda found: found.wait_s, default=None)
+        account = Account(buckets, dict(costs)) if refusal is None else Account({}, {})
+        return Admission(levels, account, refusal)
 
     def refill(self) -> None:
         """Make every bucket full."""
-        self._pairs.clear()
+        self._sets.clear()
 
-    def _pair(self, key: str, model: str, now: float) -> _Pair:
-        pair = self._pairs.get((key, model))
-        if pair is None:
-            if len(self._pairs) >= self._prune_at:
-                # A full pair is the same as none: names made up by clients must not fill memory.
-                self._pairs = {k: pair for k, pair in self._pairs.items() if not pair.is_full(now)}
-                self._prune_at = max(MOST_IDLE_PAIRS, 2 * len(self._pairs))
-            pair = self._pairs[key, model] = _Pair(
-                None if self._rpm is None else Bucket(self._rpm, self._burst_s),
-                None if self._tpm is None else Bucket(self._tpm, self._burst_s),
-            )
-        return pair
+    def _buckets(self, key: str, model: str, now: float) -> dict[str, Bucket]:
+        found = self._sets.get((key, model))
+        if found is None:
+            if len(self._sets) >= self._prune_at:
+                # A full set is the same as none: names made up by clients must not fill memory.
+                self._sets = {
+                    place: buckets
+                    for place, buckets in self._sets.items()
+                    if not all(bucket.is_full(now) for bucket in buckets.values())
+                }
+                self._prune_at = max(MOST_IDLE_SETS, 2 * len(self._sets))
+            found = self._sets[key, model] = {
+                name: Bucket(limit, self._burst_s) for name, limit in self._limits.items()
+            }
+        return found

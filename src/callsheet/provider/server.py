@@ -74,6 +74,8 @@ def _config() -> Config:
     # Silent unless the app has a bug: a client that goes away is none.
     config.errorlog = logging.getLogger("callsheet.provider")
     config.include_server_header = False
+    # The provider says its own, on whose clock the limits' instants are.
+    config.include_date_header = False
     config.keep_alive_timeout = IDLE_S
     config.keep_alive_max_requests = 10**9
     config.h11_max_incomplete_size = MOST_HEADER_BYTES

@@ -1,35 +1,44 @@
-"""What a call to a model goes through: key, faults, limits, latency, answer, counts."""
+"""What a call to a model goes through: key, faults, limits, answer, and then a `Job`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from email.utils import formatdate
 
 import attrs
 import trio
 
-from .apierror import ORGANIZATION, ApiError
+from .anthropic import Anthropic
+from .apierror import ApiError
 from .body import Body
-from .call import Answer, Call, Ids
+from .call import Call, Edition
 from .chance import hex_of, random_of
-from .exchange import ClientGone, Exchange
-from .faults import Fault
+from .delivery import JSON_BODY, delivered
+from .exchange import Exchange
+from .faults import REFUSALS, Fault
+from .job import Job
 from .latency import latency_of
-from .limits import Limiter
+from .limits import Admission, Limiter
+from .openai import OpenAI
 from .settings import ProviderSettings
+from .spoil import spoiled
 from .stats import ProviderStats, Tally
+from .vendor import Vendor
 
-__all__ = ["JSON_BODY", "ModelService", "Parse"]
+__all__ = ["Counter", "ModelService", "Parse"]
 
 Parse = Callable[[Body, ProviderSettings], Call]
 
-JSON_BODY = {"content-type": "application/json"}
-_HTML_BODY = {"content-type": "text/html; charset=utf-8"}
-_EVENT_BODY = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-_HTML = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body></body></html>\n"
+TOO_MANY_REQUESTS = 429
 _FAULT_HEADER = "x-callsheet-fault"
-# The share of its latency after which a stream's first event comes.
-_FIRST_EVENT = 0.3
-_SLOW_PIECE = 64
-# "created" is a date of the provider's own clock, which starts with the year 2026 (R13).
+# The provider's own clock, unless it is given another, starts with the year 2026 (R13).
 _EPOCH_S = 1_767_225_600
+
+
+@attrs.frozen(eq=False)
+class Counter:
+    """Where the calls to one vendor's endpoints come in, with that vendor's limits."""
+
+    vendor: Vendor
+    limiter: Limiter
 
 
 class ModelService:
@@ -37,11 +46,16 @@ class ModelService:
 
     Args:
         settings: the provider's.
+        calendar: tells the date in seconds since 1970; by default a clock of its own.
     """
 
-    def __init__(self, settings: ProviderSettings) -> None:
+    def __init__(
+        self, settings: ProviderSettings, calendar: Callable[[], float] | None = None
+    ) -> None:
         self._settings = settings
-        self._limiter = Limiter(settings.rpm, settings.tpm, settings.burst_s)
+        self.openai = self._counter(OpenAI(settings))
+        self.anthropic = self._counter(Anthropic(settings))
+        self._calendar = self._own_calendar if calendar is None else calendar
         self._fault_chance = random_of("faults", settings.seed)
         self._tally = Tally()
         self._number = 0
@@ -54,75 +68,147 @@ class ModelService:
 
     def reset(self) -> None:
         """Count anew and fill every bucket."""
-        self._tally = self._tally.renewed()
-        self._limiter.refill()
+        self._tally.renew()
+        self.openai.limiter.refill()
+        self.anthropic.limiter.refill()
 
-    def check_key(self, exchange: Exchange) -> str:
+    def check_key(self, exchange: Exchange, vendor: Vendor) -> str:
         """The key a request brings, or nothing where none is needed.
 
         Raises:
             ApiError: 401, it is not the right one.
         """
-        scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
-        given = key.strip() if scheme.lower() == "bearer" and key.strip() else None
+        given = vendor.key_in(exchange)
         if self._settings.api_key not in (None, given):
-            raise ApiError.bad_key(given)
+            raise vendor.bad_key(given)
         return given or ""
 
-    def check_model(self, name: str) -> None:
+    def check_model(self, name: str, vendor: Vendor) -> None:
         """Raise `ApiError` 404 when there is no such model."""
         if self._settings.models and name not in self._settings.models:
-            raise ApiError.no_such_model(name)
+            raise vendor.no_such_model(name)
 
-    async def serve(self, exchange: Exchange, parse: Parse) -> None:
+    async def serve(self, exchange: Exchange, counter: Counter, parse: Parse) -> None:
         """Answer one call, whatever becomes of it."""
         self._number += 1
         self._tally.begin()
-        headers = {"x-request-id": f"req_{hex_of('request', self._settings.seed, self._number)}"}
-        try:
-            await self._answer(exchange, parse, self._ids(exchange), headers)
-        except ApiError as error:
-            self._tally.answer(error.status)
-            await exchange.answer(error.status, error.body(), headers | JSON_BODY | error.headers)
-        except ClientGone:
-            self._tally.cancel()
-
-    def _ids(self, exchange: Exchange) -> Ids:
         if self._first_arrived is None:
             self._first_arrived = exchange.arrived
-        created = _EPOCH_S + int(exchange.arrived - self._first_arrived)
-        return Ids(hex_of("answer", self._settings.seed, self._number), created)
-
-    async def _answer(
-        self, exchange: Exchange, parse: Parse, ids: Ids, headers: dict[str, str]
-    ) -> None:
-        key = self.check_key(exchange)
-        headers |= {"openai-version": "2020-10-01", "openai-organization": ORGANIZATION}
-        fault = self._fault(exchange)
-        call = self._admitted(exchange, parse, key, headers)
-        if fault is not None and fault.kind in ("429", "500", "503"):
-            raise ApiError.of_fault(int(fault.kind), fault.retry_after)
-
-        answer = call.answer(self._settings.seed, ids)
-        low, high = self._settings.latency_s
-        latency = latency_of(self._settings.seed, call.prompt_key, low, high)
-        latency *= self._settings.time_scale
-        headers |= {"openai-processing-ms": str(int(latency * 1000))}
-        if fault is not None:
-            await self._answer_faultily(
-                exchange, fault, call=call, answer=answer, headers=headers, latency=latency
-            )
-        elif call.stream:
-            start = exchange.arrived + _FIRST_EVENT * latency
-            gap = (1 - _FIRST_EVENT) * latency / max(1, len(answer.parts) - 1)
-            await exchange.wait_until(start)
-            await exchange.start(200, headers | _EVENT_BODY)
-            times = (start + i * gap for i in range(len(answer.parts)))
-            await self._send(exchange, answer, answer.parts, times)
+        date = self._calendar()
+        request_id = self._request_id()
+        headers = counter.vendor.id_headers(request_id)
+        headers["date"] = formatdate(date, usegmt=True)
+        try:
+            job = self._job(exchange, counter, parse, headers=headers, date=date)
+        except ApiError as error:
+            self._tally.answer(error.status)
+            body = counter.vendor.error_body(error, request_id)
+            await exchange.answer(error.status, body, headers | JSON_BODY | error.headers)
         else:
-            await exchange.wait_until(exchange.arrived + latency)
-            self._settle(answer)
-            await exchange.answer(200, answer.parts[0], headers | JSON_BODY)
+            await job.run()
+
+    async def refuse(self, exchange: Exchange, vendor: Vendor, error: ApiError) -> None:
+        """Answer what is not a call to a model with an error."""
+        self._number += 1
+        request_id = self._request_id()
+        headers = vendor.id_headers(request_id) | JSON_BODY | error.headers
+        await exchange.answer(error.status, vendor.error_body(error, request_id), headers)
+
+    def _request_id(self) -> str:
+        return f"req_{hex_of('request', self._settings.seed, self._number)}"
+
+    def _counter(self, vendor: Vendor) -> Counter:
+        return Counter(vendor, Limiter(vendor.limits(), self._settings.burst_s))
+
+    def _own_calendar(self) -> float:
+        return _EPOCH_S + trio.current_time() - (self._first_arrived or 0.0)
+
+    def _job(
+        self,
+        exchange: Exchange,
+        counter: Counter,
+        parse: Parse,
+        *,
+        headers: dict[str, str],
+        date: float,
+    ) -> Job:
+        """The work to do. Headers that a refusal has too are added as they are known.
+
+        Raises:
+            ApiError: the call is refused.
+        """
+        settings, vendor = self._settings, counter.vendor
+        key = self.check_key(exchange, vendor)
+        headers |= vendor.account_headers()
+        vendor.check(exchange)
+        fault = self._fault(exchange)
+        if fault is not None and fault.kind == "401":
+            raise vendor.refused("401", None)
+        call, admission = self._admitted(exchange, counter, parse, key=key, date=date, fault=fault)
+
+        seed, (low, high) = settings.seed, settings.latency_s
+        latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
+        edition = Edition(
+            seed=seed,
+            hex=hex_of("answer", seed, self._number),
+            created=int(date),
+            pieces=settings.stream_pieces,
+            with_usage=fault is None or fault.kind != "no_usage",
+        )
+        plan = delivered(
+            call.answer(edition), stream=call.stream, latency_s=latency, first=settings.first_piece
+        )
+        if fault is not None:
+            plan = spoiled(
+                plan,
+                fault,
+                settings.faults,
+                error_body=vendor.error_body(vendor.refused("500", None), self._request_id()),
+                error_event=vendor.error_event(),
+            )
+        headers |= vendor.level_headers(admission.levels, date) | vendor.work_headers(latency)
+        return Job(exchange, plan, headers, vendor, admission.account, self._tally)
+
+    def _admitted(
+        self,
+        exchange: Exchange,
+        counter: Counter,
+        parse: Parse,
+        *,
+        key: str,
+        date: float,
+        fault: Fault | None,
+    ) -> tuple[Call, Admission]:
+        """The call, found in order and within the limits.
+
+        A call that is not in order counts as a request too, where its model is known.
+        """
+        vendor, limiter = counter.vendor, counter.limiter
+        body = Body.parse(exchange.body)
+        model = body.model()
+        self.check_model(model, vendor)
+        try:
+            call = parse(body, self._settings)
+        except ApiError as error:
+            admission = limiter.admit(key, model, {"requests": 1}, exchange.arrived)
+            raise self._with_levels(error, vendor, admission, date) from None
+        admission = limiter.admit(key, model, vendor.costs(call), exchange.arrived)
+        if admission.refusal is not None:
+            refused = vendor.rate_limited(admission.refusal, model)
+        elif fault is not None and fault.kind in REFUSALS:
+            refused = vendor.refused(fault.kind, fault.retry_after)
+        else:
+            return call, admission
+        raise self._with_levels(refused, vendor, admission, date)
+
+    def _with_levels(
+        self, error: ApiError, vendor: Vendor, admission: Admission, date: float
+    ) -> ApiError:
+        """The refusal with the limits' headers, where it has them."""
+        if error.status == TOO_MANY_REQUESTS and "limits" not in self._settings.headers_on_429:
+            return error
+        levels = vendor.level_headers(admission.levels, date)
+        return attrs.evolve(error, headers=levels | error.headers)
 
     def _fault(self, exchange: Exchange) -> Fault | None:
         drawn = self._settings.faults.draw(self._fault_chance)
@@ -132,97 +218,4 @@ class ModelService:
         try:
             return Fault.parse(asked)
         except ValueError as error:
-            raise ApiError(400, f"{_FAULT_HEADER}: {error}", param=_FAULT_HEADER) from None
-
-    def _admitted(
-        self, exchange: Exchange, parse: Parse, key: str, headers: dict[str, str]
-    ) -> Call:
-        """The call, found in order and within the limits, whose headers are added.
-
-        A call that is not in order counts as a request too, where its model is known.
-        """
-        body = Body.parse(exchange.body)
-        model = body.model()
-        self.check_model(model)
-        try:
-            call = parse(body, self._settings)
-        except ApiError:
-            headers |= self._limiter.admit(key, model, 0, exchange.arrived).headers
-            raise
-        charge = self._settings.charge(call.estimated_tokens, call.most_output_tokens)
-        admission = self._limiter.admit(key, model, charge, exchange.arrived)
-        if admission.refusal is None:
-            headers |= admission.headers
-            return call
-        error = ApiError.rate_limited(admission.refusal, model)
-        if not self._settings.headers_on_429:
-            raise attrs.evolve(error, headers={})
-        headers |= admission.headers
-        raise error
-
-    async def _answer_faultily(
-        self,
-        exchange: Exchange,
-        fault: Fault,
-        *,
-        call: Call,
-        answer: Answer,
-        headers: dict[str, str],
-        latency: float,
-    ) -> None:
-        faults = self._settings.faults
-        if fault.kind == "stall":
-            await exchange.wait_until(exchange.arrived + faults.stall_s)
-        else:
-            await exchange.wait_until(exchange.arrived + latency)
-        body = b"".join(answer.parts)
-        match fault.kind:
-            case "truncate":
-                self._tally.bill(answer.input_tokens, answer.output_tokens)
-                self._tally.break_off()
-                # Without an end, the server closes the connection short of what was promised.
-                promise = {} if call.stream else {"content-length": str(len(body))}
-                await exchange.start(200, headers | _body_type(call) | promise)
-                await exchange.part(body[: len(body) // 2], more=True)
-            case "malformed":
-                self._settle(answer)
-                if fault.body == "html":
-                    await exchange.answer(200, _HTML, headers | _HTML_BODY)
-                else:
-                    broken = body[: len(body) // 2]
-                    await exchange.answer(200, broken, headers | _body_type(call))
-            case "slow":
-                starts = range(0, len(body), _SLOW_PIECE)
-                pieces = tuple(body[i : i + _SLOW_PIECE] for i in starts)
-                promise = {} if call.stream else {"content-length": str(len(body))}
-                await exchange.start(200, headers | _body_type(call) | promise)
-                now = trio.current_time()
-                times = (now + i * faults.slow_gap_s for i in range(len(pieces)))
-                await self._send(exchange, answer, pieces, times)
-            case _:  # reset, or the end of a stall
-                self._tally.break_off()
-                exchange.reset()
-
-    async def _send(
-        self,
-        exchange: Exchange,
-        answer: Answer,
-        pieces: tuple[bytes, ...],
-        times: Iterable[float],
-    ) -> None:
-        """Send a body piece by piece, each at its time."""
-        last = len(pieces) - 1
-        for i, (piece, time) in enumerate(zip(pieces, times, strict=True)):
-            await exchange.wait_until(time)
-            if i == last:
-                self._settle(answer)
-            await exchange.part(piece, more=i < last)
-
-    def _settle(self, answer: Answer) -> None:
-        # Counted just before the last byte goes: whoever has the answer finds it in the counts.
-        self._tally.bill(answer.input_tokens, answer.output_tokens)
-        self._tally.answer(200)
-
-
-def _body_type(call: Call) -> dict[str, str]:
-    return _EVENT_BODY if call.stream else JSON_BODY
+            raise ApiError(400, f"{_FAULT_HEADER}: {error}") from None
