@@ -1,0 +1,158 @@
+"""What is counted while the client asks. Pure but for the clocks: the loop that asks is another's.
+
+The phases are: one call; `idle`; everybody asks, until each has had an answer; `begin`; the window;
+`finish`.
+"""
+
+import statistics
+import time
+from array import array
+from collections import Counter
+from collections.abc import Callable
+
+import attrs
+
+from bench_kit.processes import cpu_s_of, resident_bytes
+from bench_kit.sampling import cpu_s, settle
+
+__all__ = ["Meter", "Plan", "Sample", "Say"]
+
+_ENOUGH_CALLS = 20
+_LONGEST = 4  # times the window that was asked for
+
+
+@attrs.frozen
+class Plan:
+    """How long a contender is watched.
+
+    Args:
+        window_s: the window.
+        warm_up_s: everybody has that long, at most, to get a first answer before it.
+    """
+
+    window_s: float
+    warm_up_s: float
+
+    def is_over(self, elapsed_s: float, calls: int) -> bool:
+        """Whether the window is: it stays open for contenders that hardly answer any call."""
+        is_enough = calls >= _ENOUGH_CALLS or elapsed_s >= _LONGEST * self.window_s
+        return is_enough and elapsed_s >= self.window_s
+
+
+@attrs.frozen
+class Sample:
+    """What one contender did in one window.
+
+    Args:
+        calls: that were answered in it.
+        wall_s: how long it was.
+        cpu_s: CPU seconds of the client in it.
+        provider_cpu_s: those of the provider.
+        p50_s: the median of how long a call took.
+        idle_bytes: resident memory of the client after one call.
+        busy_bytes: the same with all calls in flight.
+        failures: how many calls failed, by the error's name.
+        is_warm: everybody had an answer before the window began.
+    """
+
+    calls: int
+    wall_s: float
+    cpu_s: float
+    provider_cpu_s: float
+    p50_s: float
+    idle_bytes: int
+    busy_bytes: int
+    failures: dict[str, int]
+    is_warm: bool
+
+
+Say = Callable[[Sample], None]
+"""Is told what came of the window."""
+
+
+class Meter:
+    """Counts for one window.
+
+    Args:
+        provider: its process id.
+        in_flight: how many ask at a time.
+    """
+
+    def __init__(self, provider: int, in_flight: int) -> None:
+        self._provider = provider
+        self._cold = in_flight
+        self._runs = False
+        self._seconds = array("d")
+        self._failures: Counter[str] = Counter()
+        self._idle_bytes = self._busy_bytes = 0
+        self._began = self._cpu_began = self._provider_began = 0.0
+
+    @property
+    def is_warm(self) -> bool:
+        """Everybody has had an answer."""
+        return self._cold <= 0
+
+    @property
+    def calls(self) -> int:
+        """Answered so far in the window."""
+        return len(self._seconds)
+
+    @property
+    def now(self) -> float:
+        """In seconds."""
+        return time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Of the window."""
+        return self.now - self._began
+
+    def idle(self) -> None:
+        """The client is set up, and has made a call."""
+        settle()
+        self._idle_bytes = resident_bytes()
+
+    def warmed(self) -> bool:
+        """Somebody has had a first answer; whether it was the last one to have."""
+        self._cold -= 1
+        return self._cold == 0
+
+    def begin(self) -> None:
+        """The window begins; `settle` should have been called a little before."""
+        self._busy_bytes = resident_bytes()
+        self._failures.clear()
+        self._provider_began = cpu_s_of(self._provider)
+        self._began, self._cpu_began = self.now, cpu_s()
+        self._runs = True
+
+    def answered(self, since: float) -> None:
+        """A call that was made at `since` has its answer."""
+        if self._runs:
+            self._seconds.append(self.now - since)
+
+    def failed(self, error: Exception) -> None:
+        """A call has none."""
+        self._failures[type(error).__name__] += 1
+
+    def finish(self) -> Sample:
+        """The window ends.
+
+        Raises:
+            RuntimeError: nothing was answered in it.
+        """
+        used_s, wall_s = cpu_s() - self._cpu_began, self.elapsed_s
+        provider_s = cpu_s_of(self._provider) - self._provider_began
+        self._runs = False
+        if not self._seconds:
+            raise RuntimeError(f"no call was answered in {wall_s:.1f} s: {dict(self._failures)}")
+        return Sample(
+            calls=self.calls,
+            wall_s=wall_s,
+            cpu_s=used_s,
+            provider_cpu_s=provider_s,
+            p50_s=statistics.median(self._seconds),
+            idle_bytes=self._idle_bytes,
+            busy_bytes=max(self._busy_bytes, resident_bytes()),
+            failures=dict(self._failures),
+            is_warm=self.is_warm,
+        )
