@@ -28,17 +28,19 @@ def module_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path}
 
 
-def run_module(module: str, *arguments: str) -> bytes:
+def run_module(module: str, *arguments: str, timeout_s: float | None = None) -> bytes:
     """Run a module of the benchmarks, and say what it printed.
 
     Raises:
         subprocess.CalledProcessError: it failed; what it had to say is on stderr.
+        subprocess.TimeoutExpired: it took longer than `timeout_s` and was ended.
     """
     return subprocess.run(
         module_command(module, *arguments),
         check=True,
         stdout=subprocess.PIPE,
         env=module_environment(),
+        timeout=timeout_s,
     ).stdout
 
 

@@ -27,6 +27,7 @@ class Entrant:
         loop: what it runs on.
         opener: the module's function that sets it up.
         remark: how it is used.
+        most: how many calls at a time it is asked to make; more of them would take minutes.
     """
 
     package: str
@@ -34,6 +35,7 @@ class Entrant:
     loop: Literal["trio", "asyncio"]
     remark: str
     opener: str = "open_client"
+    most: int = 2_000
 
     def load(self) -> Contender:
         """Import it."""
@@ -60,9 +62,16 @@ CONTENDERS: Mapping[str, Entrant] = {
         "trio",
         "the same with a pool as large as the calls in flight",
         opener="open_raised",
+        most=1_000,
     ),
     "httpx2": Entrant("httpx2", "httpx2_way", "trio", "AsyncClient with its own pool limits"),
-    OPENAI: Entrant("openai", "openai_way", "asyncio", "AsyncOpenAI with its own pool limits"),
+    OPENAI: Entrant(
+        "openai",
+        "openai_way",
+        "asyncio",
+        "AsyncOpenAI with its own pool limits",
+        most=1_000,
+    ),
     "aiohttp": Entrant(
         "aiohttp",
         "aiohttp_way",

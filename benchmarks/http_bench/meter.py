@@ -65,6 +65,11 @@ class Sample:
     failures: dict[str, int]
     is_warm: bool
 
+    @property
+    def provider_share(self) -> float:
+        """Of one core, that the provider used."""
+        return self.provider_cpu_s / self.wall_s
+
 
 Say = Callable[[Sample], None]
 """Is told what came of the window."""

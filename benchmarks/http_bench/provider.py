@@ -1,6 +1,6 @@
 """A provider that costs next to nothing, so that the client is what is measured.
 
-    python -m http_bench.provider --latency-ms 50 [--tls server.pem]
+    python -m http_bench.provider --latency-ms 50 [--holds] [--tls server.pem]
 
 prints its port. It reads of a request where it ends and whether the answer is to be streamed, and
 sends bytes that were made beforehand, in one piece. It ends when its standard input does.
@@ -97,11 +97,33 @@ class Later:
                 self._came = trio.Event()
                 await self._came.wait()
             await trio.sleep_until(self._waiting[0][0])
-            now = trio.current_time()
-            while self._waiting and self._waiting[0][0] <= now:
-                _, send, answer = self._waiting.popleft()
-                with contextlib.suppress(OSError):  # whoever asked has gone
-                    send(answer)
+            self._send_until(trio.current_time())
+
+    def _send_until(self, due: float) -> None:
+        while self._waiting and self._waiting[0][0] <= due:
+            _, send, answer = self._waiting.popleft()
+            with contextlib.suppress(OSError):  # whoever asked has gone
+                send(answer)
+
+
+class Together(Later):
+    """Sends everything when nothing new has come for a while.
+
+    Args:
+        latency_s: the while.
+    """
+
+    async def run(self) -> None:
+        """Send, for ever."""
+        while True:
+            if not self._waiting:
+                self._came = trio.Event()
+                await self._came.wait()
+            newest, _, _ = self._waiting[-1]
+            await trio.sleep_until(newest)
+            if self._waiting[-1][0] > newest:
+                continue
+            self._send_until(newest)
 
 
 def take_request(buffer: bytearray) -> bytes | None:
@@ -146,9 +168,8 @@ async def until_stdin_ends() -> None:
     await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
 
 
-async def run(latency_s: float, context: ssl.SSLContext | None) -> None:
+async def run(later: Later, context: ssl.SSLContext | None) -> None:
     """Listen on a port of the system's choice, and print it."""
-    later = Later(latency_s)
     with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listener:
         listener.settimeout(0)
         print(listener.getsockname()[1], flush=True)
@@ -174,8 +195,9 @@ async def run(latency_s: float, context: ssl.SSLContext | None) -> None:
 
 @click.command()
 @click.option("--latency-ms", type=click.FloatRange(0), default=0.0)
+@click.option("--holds", is_flag=True, help="Answer all at once when none came for as long.")
 @click.option("--tls", help="A file with key and certificate; none for plain HTTP.")
-def main(latency_ms: float, tls: str | None) -> None:
+def main(*, latency_ms: float, holds: bool, tls: str | None) -> None:
     """Answer until the standard input ends."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -183,7 +205,8 @@ def main(latency_ms: float, tls: str | None) -> None:
     if tls is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(tls)
-    trio.run(run, latency_ms / 1_000, context)
+    later = (Together if holds else Later)(latency_ms / 1_000)
+    trio.run(run, later, context)
 
 
 if __name__ == "__main__":
