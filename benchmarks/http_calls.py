@@ -116,6 +116,9 @@ def remarks(samples: Samples, failures: Sequence[Failure], rounds: int) -> list[
         if sample.failures
     ]
     notes += [f"{_name(failure.cell)}: {failure.why}." for failure in failures]
+    for name in dict.fromkeys(cell.contender for cell in samples):
+        entrant = CONTENDERS[name]
+        notes.append(f"{name} ({entrant.version}, {entrant.loop}): {entrant.remark}.")
     return notes
 
 
@@ -158,9 +161,8 @@ def main(
 ) -> None:
     """Measure calls beside what else there is."""
     load = os.getloadavg()[0]
-    found, notes_on_them = find_contenders()
+    found, notes = find_contenders()
     subjects = [name for name in SUBJECTS if not only or name in only]
-    notes: list[str] = []
     if find_spec("trustme") is None and "tls" in subjects:
         subjects.remove("tls")
         notes.append("trustme is not installed: nothing is measured over TLS.")
@@ -180,7 +182,7 @@ def main(
         else:
             samples.setdefault(cell, []).append(result)
     figures = judge(samples)
-    notes = [*remarks(samples, failures, 0 if quick else rounds), *notes, *notes_on_them]
+    notes = [*remarks(samples, failures, 0 if quick else rounds), *notes]
     if load > _BUSY_LOAD:
         notes.append(f"Others kept {load:.1f} cores busy when this began: rates may be too low.")
     if as_json:

@@ -6,7 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["cpu_s_of", "module_command", "module_environment", "resident_bytes", "run_module"]
+__all__ = [
+    "cpu_s_of",
+    "module_command",
+    "module_environment",
+    "open_files",
+    "resident_bytes",
+    "run_module",
+]
 
 _HERE = Path(__file__).parent.parent
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -48,6 +55,12 @@ def resident_bytes() -> int:
     """What this process holds of the machine's memory just now; 0 where that is not known."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * _PAGE if statm.exists() else 0
+
+
+def open_files() -> int:
+    """How many files and sockets this process has open; 0 where that is not known."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 def cpu_s_of(pid: int) -> float:

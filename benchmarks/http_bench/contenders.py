@@ -37,6 +37,11 @@ class Entrant:
     opener: str = "open_client"
     most: int = 2_000
 
+    @property
+    def version(self) -> str:
+        """Of its package."""
+        return metadata.version(self.package)
+
     def load(self) -> Contender:
         """Import it."""
         contender: Contender = getattr(import_module(f"http_bench.{self.module}"), self.opener)
@@ -89,14 +94,7 @@ CONTENDERS: Mapping[str, Entrant] = {
 
 
 def find_contenders() -> tuple[list[str], list[str]]:
-    """The names of those that are installed, and what is to be said of them and of the others."""
-    found: list[str] = []
-    notes: list[str] = []
-    for name, entrant in CONTENDERS.items():
-        if find_spec(entrant.package) is None:
-            notes.append(f"{name} is not installed: nothing is compared with it.")
-        else:
-            found.append(name)
-            version = metadata.version(entrant.package)
-            notes.append(f"{name} ({version}, {entrant.loop}): {entrant.remark}.")
-    return found, notes
+    """The names of those that are installed, and what is to be said of the others."""
+    found = [name for name, entrant in CONTENDERS.items() if find_spec(entrant.package)]
+    missing = [name for name in CONTENDERS if name not in found]
+    return found, [f"{name} is not installed: nothing is compared with it." for name in missing]

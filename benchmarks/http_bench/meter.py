@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import attrs
 
-from bench_kit.processes import cpu_s_of, resident_bytes
+from bench_kit.processes import cpu_s_of, open_files, resident_bytes
 from bench_kit.sampling import cpu_s, settle
 
 __all__ = ["Meter", "Plan", "Sample", "Say"]
 
 _ENOUGH_CALLS = 20
-_LONGEST = 4  # times the window that was asked for
+_LONGEST = 20  # times the window that was asked for
 
 
 @attrs.frozen
@@ -51,6 +51,7 @@ class Sample:
         p50_s: the median of how long a call took.
         idle_bytes: resident memory of the client after one call.
         busy_bytes: the same with all calls in flight.
+        open_files: of the client, with all calls in flight; 0 where that is not known.
         failures: how many calls failed, by the error's name.
         is_warm: everybody had an answer before the window began.
     """
@@ -62,6 +63,7 @@ class Sample:
     p50_s: float
     idle_bytes: int
     busy_bytes: int
+    open_files: int
     failures: dict[str, int]
     is_warm: bool
 
@@ -158,6 +160,7 @@ class Meter:
             p50_s=statistics.median(self._seconds),
             idle_bytes=self._idle_bytes,
             busy_bytes=max(self._busy_bytes, resident_bytes()),
+            open_files=open_files(),
             failures=dict(self._failures),
             is_warm=self.is_warm,
         )

@@ -234,6 +234,8 @@ def _why_spoilt(goal: _Goal, ours: Sequence[Sample], beside: Sequence[Sample]) -
         return "calls failed"
     if not all(sample.is_warm for sample in ours):
         return "not warm"
+    if goal.is_of_memory and any(0 < one.open_files < goal.ours.in_flight for one in ours):
+        return "not all in flight"
     if not goal.is_of_memory and any(one.provider_share > BOUND_AT for one in [*ours, *beside]):
         return "provider-bound"
     return ""
