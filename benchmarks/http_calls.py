@@ -108,7 +108,7 @@ def remarks(samples: Samples, failures: Sequence[Failure], rounds: int) -> list[
     cold = [_name(cell) for sample, cell in everything if not sample.is_warm]
     if cold:
         notes.append(
-            f"Not everybody had a first answer before the window: {'; '.join(dict.fromkeys(cold))}."
+            f"So slow that all is counted, from connecting on: {'; '.join(dict.fromkeys(cold))}."
         )
     notes += [
         f"{_name(cell)}: calls failed: {sample.failures}."
@@ -163,8 +163,8 @@ def main(
     load = os.getloadavg()[0]
     found, notes = find_contenders()
     subjects = [name for name in SUBJECTS if not only or name in only]
-    if find_spec("trustme") is None and "tls" in subjects:
-        subjects.remove("tls")
+    if find_spec("trustme") is None and any(SUBJECTS[name].is_encrypted for name in subjects):
+        subjects = [name for name in subjects if not SUBJECTS[name].is_encrypted]
         notes.append("trustme is not installed: nothing is measured over TLS.")
     contenders = [name for name in found if not chosen or name in chosen]
     cells = plan(0 if quick else rounds, subjects, contenders)

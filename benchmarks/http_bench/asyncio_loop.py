@@ -37,6 +37,7 @@ async def _run(contender: Contender, target: Target, meter: Meter, plan: Plan, s
 
         await ask()
         meter.idle()
+        meter.begin()
         async with asyncio.TaskGroup() as group:
             for _ in range(target.in_flight):
                 group.create_task(keep_asking())
@@ -45,9 +46,10 @@ async def _run(contender: Contender, target: Target, meter: Meter, plan: Plan, s
                     await warm.wait()
             except TimeoutError:
                 pass  # the sample says so
-            settle()
-            await asyncio.sleep(CALM_S)
-            meter.begin()
-            while not plan.is_over(meter.elapsed_s, meter.calls):  # noqa: ASYNC110  # a clock
+            if meter.is_warm:
+                settle()
+                await asyncio.sleep(CALM_S)
+                meter.begin()
+            while not meter.is_over(plan):  # noqa: ASYNC110  # a clock
                 await asyncio.sleep(TICK_S)
             say(meter.finish())

@@ -21,6 +21,7 @@ _TIMEOUT_S = 90.0  # of a cell; a loop that is busy with its pool does not notic
 _WARM_UP_S = 5.0
 _WARM_UP_OF_QUICK_S = 30.0  # they need all calls in flight, and are done far sooner
 _STOP_S = 5.0
+_CA, _SERVER = "ca.pem", "server.pem"
 
 
 @attrs.frozen
@@ -53,9 +54,11 @@ def measure(
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
+        subjects = {cell.subject for cell in cells}
+        if any(SUBJECTS[subject].is_encrypted for subject in subjects):
+            _make_certificates(folder)
         providers = {
-            subject: stack.enter_context(_open_provider(subject, folder))
-            for subject in dict.fromkeys(cell.subject for cell in cells)
+            subject: stack.enter_context(_open_provider(subject, folder)) for subject in subjects
         }
         for cell in cells:
             say(cell)
@@ -91,8 +94,8 @@ def _open_provider(subject: str, folder: Path) -> Generator[_Provider]:
     if about.holds:
         words.append("--holds")
     if about.is_encrypted:
-        ca, server = _make_certificates(folder)
-        words += ["--tls", server]
+        ca = str(folder / _CA)
+        words += ["--tls", str(folder / _SERVER)]
     with subprocess.Popen(
         module_command("http_bench.provider", *words),
         stdin=subprocess.PIPE,
@@ -116,10 +119,9 @@ def _open_provider(subject: str, folder: Path) -> Generator[_Provider]:
                 process.kill()
 
 
-def _make_certificates(folder: Path) -> tuple[str, str]:
-    """The files of an authority, and of a server's key and certificate from it."""
+def _make_certificates(folder: Path) -> None:
+    """Write the files of an authority, and of a server's key and certificate from it."""
     authority = import_module("trustme").CA()
-    ca, server = folder / "ca.pem", folder / "server.pem"
-    authority.cert_pem.write_to_path(ca)
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(server)
-    return str(ca), str(server)
+    authority.cert_pem.write_to_path(folder / _CA)
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(folder / _SERVER)

@@ -69,7 +69,9 @@ CONTENDERS: Mapping[str, Entrant] = {
         opener="open_raised",
         most=1_000,
     ),
-    "httpx2": Entrant("httpx2", "httpx2_way", "trio", "AsyncClient with its own pool limits"),
+    "httpx2": Entrant(
+        "httpx2", "httpx2_way", "trio", "AsyncClient with its own pool limits", most=1_000
+    ),
     OPENAI: Entrant(
         "openai",
         "openai_way",

@@ -1,7 +1,8 @@
 """What is counted while the client asks. Pure but for the clocks: the loop that asks is another's.
 
-The phases are: one call; `idle`; everybody asks, until each has had an answer; `begin`; the window;
-`finish`.
+The phases are: one call; `idle`; `begin`; everybody asks, until each has had an answer; `begin`
+again; the window; `finish`. Contenders that do not get as far in time are counted from the first
+`begin` on.
 """
 
 import statistics
@@ -17,8 +18,7 @@ from bench_kit.sampling import cpu_s, settle
 
 __all__ = ["Meter", "Plan", "Sample", "Say"]
 
-_ENOUGH_CALLS = 20
-_LONGEST = 20  # times the window that was asked for
+_LONGEST_S = 20.0
 
 
 @attrs.frozen
@@ -26,17 +26,21 @@ class Plan:
     """How long a contender is watched.
 
     Args:
-        window_s: the window.
+        window_s: the window, at least.
         warm_up_s: everybody has that long, at most, to get a first answer before it.
     """
 
     window_s: float
     warm_up_s: float
 
-    def is_over(self, elapsed_s: float, calls: int) -> bool:
-        """Whether the window is: it stays open for contenders that hardly answer any call."""
-        is_enough = calls >= _ENOUGH_CALLS or elapsed_s >= _LONGEST * self.window_s
-        return is_enough and elapsed_s >= self.window_s
+    def is_over(self, elapsed_s: float, calls: int, in_flight: int) -> bool:
+        """Whether the window is.
+
+        A slow contender answers in bursts, far apart. It stays open until as many were answered as
+        are in flight at a time, so that it has seen a burst, or there is no more time for that.
+        """
+        has_seen_all = calls >= in_flight or elapsed_s >= _LONGEST_S
+        return has_seen_all and elapsed_s >= self.window_s
 
 
 @attrs.frozen
@@ -53,7 +57,7 @@ class Sample:
         busy_bytes: the same with all calls in flight.
         open_files: of the client, with all calls in flight; 0 where that is not known.
         failures: how many calls failed, by the error's name.
-        is_warm: everybody had an answer before the window began.
+        is_warm: everybody had an answer before the window began; else it is all the time.
     """
 
     calls: int
@@ -87,8 +91,7 @@ class Meter:
 
     def __init__(self, provider: int, in_flight: int) -> None:
         self._provider = provider
-        self._cold = in_flight
-        self._runs = False
+        self._in_flight = self._cold = in_flight
         self._seconds = array("d")
         self._failures: Counter[str] = Counter()
         self._idle_bytes = self._busy_bytes = 0
@@ -100,19 +103,13 @@ class Meter:
         return self._cold <= 0
 
     @property
-    def calls(self) -> int:
-        """Answered so far in the window."""
-        return len(self._seconds)
-
-    @property
     def now(self) -> float:
         """In seconds."""
         return time.perf_counter()
 
-    @property
-    def elapsed_s(self) -> float:
-        """Of the window."""
-        return self.now - self._began
+    def is_over(self, plan: Plan) -> bool:
+        """Whether the window is."""
+        return plan.is_over(self.now - self._began, len(self._seconds), self._in_flight)
 
     def idle(self) -> None:
         """The client is set up, and has made a call."""
@@ -125,17 +122,16 @@ class Meter:
         return self._cold == 0
 
     def begin(self) -> None:
-        """The window begins; `settle` should have been called a little before."""
+        """The window begins, or begins anew."""
         self._busy_bytes = resident_bytes()
         self._failures.clear()
+        del self._seconds[:]
         self._provider_began = cpu_s_of(self._provider)
         self._began, self._cpu_began = self.now, cpu_s()
-        self._runs = True
 
     def answered(self, since: float) -> None:
         """A call that was made at `since` has its answer."""
-        if self._runs:
-            self._seconds.append(self.now - since)
+        self._seconds.append(self.now - since)
 
     def failed(self, error: Exception) -> None:
         """A call has none."""
@@ -147,13 +143,12 @@ class Meter:
         Raises:
             RuntimeError: nothing was answered in it.
         """
-        used_s, wall_s = cpu_s() - self._cpu_began, self.elapsed_s
+        used_s, wall_s = cpu_s() - self._cpu_began, self.now - self._began
         provider_s = cpu_s_of(self._provider) - self._provider_began
-        self._runs = False
         if not self._seconds:
             raise RuntimeError(f"no call was answered in {wall_s:.1f} s: {dict(self._failures)}")
         return Sample(
-            calls=self.calls,
+            calls=len(self._seconds),
             wall_s=wall_s,
             cpu_s=used_s,
             provider_cpu_s=provider_s,

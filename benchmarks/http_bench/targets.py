@@ -12,7 +12,7 @@ __all__ = ["BOUND_AT", "SUBJECTS", "Cell", "Samples", "Subject", "added_ms", "ju
 
 BOUND_AT = 0.9  # of a core: a provider that is as busy may be what bounds the rate
 _LATENCY_MS = 50.0
-_QUIET_MS = 500.0
+_QUIET_MS = 1_000.0
 _FEW, _MANY, _MOST = 100, 1_000, 2_000
 _IDEAL_OF_FEW = _FEW / _LATENCY_MS * 1_000  # calls/s
 

@@ -38,14 +38,16 @@ async def _run(contender: Contender, target: Target, meter: Meter, plan: Plan, s
 
         await ask()
         meter.idle()
+        meter.begin()
         async with trio.open_nursery() as nursery:
             for _ in range(target.in_flight):
                 nursery.start_soon(keep_asking)
             with trio.move_on_after(plan.warm_up_s):
                 await warm.wait()
-            settle()
-            await trio.sleep(CALM_S)
-            meter.begin()
-            while not plan.is_over(meter.elapsed_s, meter.calls):  # noqa: ASYNC110  # a clock
+            if meter.is_warm:
+                settle()
+                await trio.sleep(CALM_S)
+                meter.begin()
+            while not meter.is_over(plan):  # noqa: ASYNC110  # a clock
                 await trio.sleep(TICK_S)
             say(meter.finish())
