@@ -8,17 +8,14 @@ that followed each other, in brackets the least and the greatest.
 """
 
 import json
-import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import click
-from rich.console import Console
-from rich.table import Table
 
+from bench_kit.figures import Figure
+from bench_kit.report import figures_table, print_tables
 from runtime_bench.asks import figures_of_asks
-from runtime_bench.figures import Figure
 from runtime_bench.idle import figures_of_idle
 from runtime_bench.neighbours import Neighbour, find_neighbours
 from runtime_bench.restarts import figures_of_restarts
@@ -71,34 +68,6 @@ SUBJECTS: Mapping[str, Subject] = {
 }
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
-    def value(values: Sequence[float]) -> str:
-        return f"{statistics.median(values):,.2f} {figure.unit}"
-
-    baseline = ratio = target = reached = ""
-    if figure.baseline:
-        baseline = f"{value(figure.baseline)} {figure.baseline_name}"
-        ratios = figure.ratios
-        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})"
-    if figure.at_most is not None:
-        target = f"<= {figure.at_most:g}{'x' if figure.is_ratio else f' {figure.unit}'}"
-        reached = "reached" if figure.is_reached else "MISSED"
-    return figure.name, value(figure.ours), baseline, ratio, target, reached
-
-
-def _print(figures: Sequence[Figure], notes: Sequence[str]) -> None:
-    table = Table("figure", box=None, pad_edge=False)
-    for title in ("ours", "baseline", "ratio", "target", ""):
-        table.add_column(title, justify="right", no_wrap=True)
-    for figure in figures:
-        table.add_row(*_cells(figure))
-    # A table that is cut to fit says less than one that wraps.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    console.print(table)
-    for note in notes:
-        console.print(note, markup=False, soft_wrap=True)
-
-
 @click.command()
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns each.")
 @click.option("--quick", is_flag=True, help="A tenth of the operations; too rough for crowds.")
@@ -126,7 +95,7 @@ def main(*, rounds: int, quick: bool, as_json: bool, only: Sequence[str], check:
         values = {"figures": [figure.as_dict() for figure in figures], "notes": notes}
         click.echo(json.dumps(values, indent=2))
     else:
-        _print(figures, notes)
+        print_tables([figures_table(figures)], notes)
     if check and any(figure.is_reached is False for figure in figures):
         raise SystemExit(1)
 

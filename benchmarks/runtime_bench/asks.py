@@ -5,11 +5,12 @@ from functools import partial
 
 import trio
 
+from bench_kit.figures import Figure
+from bench_kit.sampling import alternate
 from callsheet.runtime import Actor, handles, open_runtime
+from runtime_bench.crowd import Asker, time_crowd
 from runtime_bench.echo import ECHO, Echo, check
-from runtime_bench.figures import Figure
 from runtime_bench.neighbours import Neighbour
-from runtime_bench.sampling import Asker, alternate, time_crowd
 
 __all__ = ["figures_of_asks"]
 

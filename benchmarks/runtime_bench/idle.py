@@ -7,8 +7,6 @@ of it disturbs other figures, nor they it.
 """
 
 import json
-import os
-import subprocess
 import sys
 import time
 import tracemalloc
@@ -20,9 +18,10 @@ import attrs
 import click
 import trio
 
+from bench_kit.figures import Figure
+from bench_kit.processes import resident_bytes, run_module
+from bench_kit.sampling import alternate
 from callsheet.runtime import Actor, Message, handles, open_runtime
-from runtime_bench.figures import Figure
-from runtime_bench.sampling import alternate
 
 __all__ = ["IdleCost", "figures_of_idle"]
 
@@ -30,7 +29,6 @@ Kind = Literal["actors", "tasks"]
 
 _COUNT, _TRACED = 100_000, 10_000
 _START_AT_MOST_S, _EACH_AT_MOST_KIB = 5.0, 4.0
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _WARM_UP = 100
 _PLACES = 14  # lines of code that are named for what they allocate
 
@@ -126,12 +124,7 @@ def _measure(kind: Kind, count: int, *options: str) -> IdleCost:
     Raises:
         subprocess.CalledProcessError: it failed; what it had to say is on stderr.
     """
-    command = [sys.executable, "-m", "runtime_bench.idle", kind, str(count), *options]
-    here = Path(__file__).parent.parent
-    path = os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])])
-    output = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
-    ).stdout
+    output = run_module("runtime_bench.idle", kind, str(count), *options)
     cost = json.loads(output)
     places = cost.pop("places")
     return IdleCost(**cost, places=tuple((where, size) for where, size in places))
@@ -165,12 +158,6 @@ async def tasks(count: int, measured: Callable[[], None]) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _resident_bytes() -> int:
-    """What the process holds of the machine's memory just now; 0 where that is not known."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * _PAGE if statm.exists() else 0
-
-
 def _places(count: int) -> tuple[tuple[str, float], ...]:
     """Where was allocated what is traced and lives."""
     places: list[tuple[str, float]] = []
@@ -198,11 +185,11 @@ def main(kind: Kind, count: int, *, trace: bool) -> None:
         if trace:
             each, places = tracemalloc.get_traced_memory()[0] / count, _places(count)
         else:
-            each, places = (_resident_bytes() - before) / count, ()
+            each, places = (resident_bytes() - before) / count, ()
         started.append(IdleCost(start_s, 0.0, each, places))
         started_at = time.process_time()
 
-    before = _resident_bytes()
+    before = resident_bytes()
     if trace:
         tracemalloc.start()
     start = time.process_time()

@@ -5,9 +5,9 @@ import threading
 import attrs
 import pykka
 
+from bench_kit.sampling import cpu_s, settle
 from runtime_bench.echo import ECHO, Echo, check
 from runtime_bench.neighbours import TellCost
-from runtime_bench.sampling import cpu_s, settle
 
 __all__ = ["ask", "tell"]
 

@@ -4,6 +4,8 @@ import attrs
 import structlog
 import trio
 
+from bench_kit.figures import Figure
+from bench_kit.sampling import cpu_s, settle
 from callsheet.runtime import (
     Actor,
     Message,
@@ -14,8 +16,6 @@ from callsheet.runtime import (
     open_runtime,
 )
 from runtime_bench.echo import ECHO, Echo
-from runtime_bench.figures import Figure
-from runtime_bench.sampling import cpu_s, settle
 
 __all__ = ["figures_of_restarts"]
 

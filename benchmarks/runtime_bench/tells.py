@@ -6,11 +6,11 @@ from functools import partial
 import attrs
 import trio
 
+from bench_kit.figures import Figure
+from bench_kit.sampling import alternate, cpu_s, settle
 from callsheet.runtime import Actor, Message, handles, open_runtime
 from runtime_bench.echo import ECHO, Echo
-from runtime_bench.figures import Figure
 from runtime_bench.neighbours import Neighbour, TellCost
-from runtime_bench.sampling import alternate, cpu_s, settle
 
 __all__ = ["figures_of_tells"]
 

@@ -12,9 +12,10 @@ from typing import TypeVar
 import trio
 import trio.testing
 
+from bench_kit.sampling import cpu_s, settle
+from runtime_bench.crowd import time_crowd
 from runtime_bench.echo import ECHO, Echo, check
 from runtime_bench.neighbours import TellCost
-from runtime_bench.sampling import cpu_s, settle, time_crowd
 
 __all__ = ["call", "cast"]
 

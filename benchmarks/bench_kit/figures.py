@@ -19,7 +19,9 @@ class Figure:
         baseline_name: what it is compared with; empty if with nothing.
         baseline: one value for each round, or none.
         at_most: the target; None if there is none, and the line is there to compare.
+        at_least: the target where more is better; a figure has one of the two at most.
         is_ratio: the target is one for ours / baseline, not for ours.
+        spoilt: why nothing can be judged by it; empty if it can.
     """
 
     name: str
@@ -28,7 +30,9 @@ class Figure:
     baseline_name: str = ""
     baseline: Sequence[float] = ()
     at_most: float | None = None
+    at_least: float | None = None
     is_ratio: bool = True
+    spoilt: str = ""
 
     @property
     def ratios(self) -> list[float]:
@@ -41,9 +45,25 @@ class Figure:
         return statistics.median(self.ratios if self.is_ratio else self.ours)
 
     @property
+    def has_target(self) -> bool:
+        """Whether it is there to be judged."""
+        return self.at_most is not None or self.at_least is not None
+
+    @property
     def is_reached(self) -> bool | None:
-        """None if there is no target."""
-        return None if self.at_most is None else self.judged <= self.at_most
+        """None if there is no target, or no judging by it."""
+        if self.spoilt:
+            return None
+        if self.at_most is not None:
+            return self.judged <= self.at_most
+        return None if self.at_least is None else self.judged >= self.at_least
+
+    @property
+    def verdict(self) -> str:
+        """For the table; empty if there is no target."""
+        if not self.has_target:
+            return ""
+        return self.spoilt or ("reached" if self.is_reached else "MISSED")
 
     def as_dict(self) -> dict[str, object]:
         """For `--json`: the settings, all values, and the verdict."""

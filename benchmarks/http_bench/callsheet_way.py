@@ -1,0 +1,29 @@
+"""Callsheet, as somebody uses it who has a provider and no limits."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from callsheet import ChatRequest, Endpoint, Limits, TroupeSettings, open_troupe
+from http_bench.call import API_KEY, MODEL, PROMPT, SYSTEM, Ask, Target, check
+
+__all__ = ["open_client"]
+
+
+@asynccontextmanager
+async def open_client(target: Target) -> AsyncGenerator[Ask]:
+    """Every call makes its request, and walks through batcher, limiter and request actor."""
+
+    async def ask() -> None:
+        request = ChatRequest.of(PROMPT, model=MODEL, system=SYSTEM, max_tokens=40)
+        check((await troupe.complete(request)).text)
+
+    async with open_troupe(_settings(target)) as troupe:
+        yield ask
+
+
+def _settings(target: Target) -> TroupeSettings:
+    if target.ca is not None:  # read where the context is made, in place of the usual authorities
+        os.environ["SSL_CERT_FILE"] = target.ca
+    endpoint = Endpoint(target.base_url, api_key=API_KEY)
+    return TroupeSettings(endpoint=endpoint, limits=Limits(in_flight=target.in_flight))

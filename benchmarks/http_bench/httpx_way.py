@@ -1,0 +1,49 @@
+"""httpx, as usually written."""
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from http_bench.call import API_KEY, TIMEOUT_S, Ask, Target, check, request_body
+
+__all__ = ["open_client", "open_raised"]
+
+_HEADERS = {"Authorization": f"Bearer {API_KEY}"}
+
+
+@asynccontextmanager
+async def open_client(target: Target) -> AsyncGenerator[Ask]:
+    """With the limits it comes with: 100 connections, of which 20 are kept."""
+    async with httpx.AsyncClient(
+        base_url=target.base_url, headers=_HEADERS, timeout=TIMEOUT_S, verify=_verify(target)
+    ) as client:
+        yield _asker(client)
+
+
+@asynccontextmanager
+async def open_raised(target: Target) -> AsyncGenerator[Ask]:
+    """With a connection for every call in flight, and all of them kept."""
+    count = target.in_flight
+    async with httpx.AsyncClient(
+        base_url=target.base_url,
+        headers=_HEADERS,
+        timeout=TIMEOUT_S,
+        verify=_verify(target),
+        limits=httpx.Limits(max_connections=count, max_keepalive_connections=count),
+    ) as client:
+        yield _asker(client)
+
+
+def _verify(target: Target) -> ssl.SSLContext | bool:
+    return True if target.ca is None else ssl.create_default_context(cafile=target.ca)
+
+
+def _asker(client: httpx.AsyncClient) -> Ask:
+    async def ask() -> None:
+        response = await client.post("/chat/completions", json=request_body())
+        response.raise_for_status()
+        check(response.json()["choices"][0]["message"]["content"])
+
+    return ask

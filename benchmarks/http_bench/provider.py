@@ -1,0 +1,213 @@
+"""A provider that costs next to nothing, so that the client is what is measured.
+
+    python -m http_bench.provider --latency-ms 50 [--holds] [--tls server.pem]
+
+prints its port. It reads of a request where it ends and whether the answer is to be streamed, and
+sends bytes that were made beforehand, in one piece. It ends when its standard input does.
+"""
+
+import contextlib
+import resource
+import socket
+import ssl
+import sys
+from collections import deque
+from collections.abc import Callable
+
+import click
+import trio
+
+from http_bench.answers import BAD_REQUEST, STREAMED, WHOLE
+from http_bench.call import PATH
+
+__all__ = ["main"]
+
+_READ_BYTES = 65_536
+_BACKLOG = 4_096
+_REQUEST_LINE = f"POST {PATH} ".encode()
+
+Send = Callable[[bytes], None]
+
+
+class Plain:
+    """A connection as it is."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.send: Send = sock.sendall  # an answer fits into what the kernel keeps for it
+
+    def received(self, data: bytes) -> bytes:
+        """What came, to be read."""
+        return data
+
+
+class Encrypted:
+    """A connection with TLS on it, in memory: no tasks and no locks, unlike a stream."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self._socket = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=True)
+        self._is_open = False
+
+    def send(self, data: bytes) -> None:
+        """Encrypt and send."""
+        self._tls.write(data)
+        self._flush()
+
+    def received(self, data: bytes) -> bytes:
+        """What came, to be read; nothing while hands are being shaken."""
+        self._in.write(data)
+        text = b""
+        try:
+            if not self._is_open:
+                self._tls.do_handshake()
+                self._is_open = True
+            while piece := self._tls.read(_READ_BYTES):
+                text += piece
+        except ssl.SSLWantReadError:
+            pass
+        self._flush()
+        return text
+
+    def _flush(self) -> None:
+        if self._out.pending:
+            self._socket.sendall(self._out.read())
+
+
+class Later:
+    """Sends what is due. All wait for equally long, so who came first goes first."""
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+        self._waiting: deque[tuple[float, Send, bytes]] = deque()
+        self._came = trio.Event()
+
+    def push(self, send: Send, answer: bytes) -> None:
+        """Send an answer when its time has come."""
+        if not self._latency_s:
+            send(answer)
+            return
+        self._waiting.append((trio.current_time() + self._latency_s, send, answer))
+        self._came.set()
+
+    async def run(self) -> None:
+        """Send, for ever."""
+        while True:
+            if not self._waiting:
+                self._came = trio.Event()
+                await self._came.wait()
+            await trio.sleep_until(self._waiting[0][0])
+            self._send_until(trio.current_time())
+
+    def _send_until(self, due: float) -> None:
+        while self._waiting and self._waiting[0][0] <= due:
+            _, send, answer = self._waiting.popleft()
+            with contextlib.suppress(OSError):  # whoever asked has gone
+                send(answer)
+
+
+class Together(Later):
+    """Sends everything when nothing new has come for a while.
+
+    Args:
+        latency_s: the while.
+    """
+
+    async def run(self) -> None:
+        """Send, for ever."""
+        while True:
+            if not self._waiting:
+                self._came = trio.Event()
+                await self._came.wait()
+            newest, _, _ = self._waiting[-1]
+            await trio.sleep_until(newest)
+            if self._waiting[-1][0] > newest:
+                continue
+            self._send_until(newest)
+
+
+def take_request(buffer: bytearray) -> bytes | None:
+    """The answer to the first request, which is taken out; None if it is not whole yet."""
+    head_end = buffer.find(b"\r\n\r\n")
+    if head_end < 0:
+        return None
+    head = bytes(buffer[:head_end]).lower()
+    _, _, length = head.partition(b"\r\ncontent-length:")
+    if not length or not buffer.startswith(_REQUEST_LINE):
+        del buffer[:]
+        return BAD_REQUEST
+    end = head_end + 4 + int(length.partition(b"\r\n")[0])
+    if len(buffer) < end:
+        return None
+    body = bytes(buffer[head_end + 4 : end])
+    del buffer[:end]
+    is_streamed = b'"stream": true' in body or b'"stream":true' in body
+    return STREAMED if is_streamed else WHOLE
+
+
+async def serve(sock: socket.socket, context: ssl.SSLContext | None, later: Later) -> None:
+    """Answer on one connection until it is closed."""
+    with sock:
+        connection = Plain(sock) if context is None else Encrypted(sock, context)
+        buffer = bytearray()
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(sock)
+                data = sock.recv(_READ_BYTES)
+                if not data:
+                    return
+                buffer += connection.received(data)
+                while buffer and (answer := take_request(buffer)) is not None:
+                    later.push(connection.send, answer)
+        except OSError:  # TLS errors are of this kind, too
+            pass
+
+
+async def until_stdin_ends() -> None:
+    """Whoever started this has it open."""
+    await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+
+
+async def run(later: Later, context: ssl.SSLContext | None) -> None:
+    """Listen on a port of the system's choice, and print it."""
+    with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listener:
+        listener.settimeout(0)
+        print(listener.getsockname()[1], flush=True)
+
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                await until_stdin_ends()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(later.run)
+            nursery.start_soon(stop)
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                try:
+                    sock, _ = listener.accept()
+                except BlockingIOError:
+                    continue
+                sock.settimeout(0)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                nursery.start_soon(serve, sock, context, later)
+
+
+@click.command()
+@click.option("--latency-ms", type=click.FloatRange(0), default=0.0)
+@click.option("--holds", is_flag=True, help="Answer all at once when none came for as long.")
+@click.option("--tls", help="A file with key and certificate; none for plain HTTP.")
+def main(*, latency_ms: float, holds: bool, tls: str | None) -> None:
+    """Answer until the standard input ends."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    context = None
+    if tls is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls)
+    later = (Together if holds else Later)(latency_ms / 1_000)
+    trio.run(run, later, context)
+
+
+if __name__ == "__main__":
+    main()

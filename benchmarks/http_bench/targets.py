@@ -1,0 +1,241 @@
+"""What is to be reached, and by which cells that is judged. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from bench_kit.figures import Figure
+from http_bench.contenders import BARE, HTTPX, OPENAI, OURS
+from http_bench.meter import Sample
+
+__all__ = ["BOUND_AT", "SUBJECTS", "Cell", "Samples", "Subject", "added_ms", "judge", "needed"]
+
+BOUND_AT = 0.9  # of a core: a provider that is as busy may be what bounds the rate
+_LATENCY_MS = 50.0
+_QUIET_MS = 1_000.0
+_FEW, _MANY, _MOST = 100, 1_000, 2_000
+_IDEAL_OF_FEW = _FEW / _LATENCY_MS * 1_000  # calls/s
+
+
+@attrs.frozen
+class Subject:
+    """A kind of provider.
+
+    Args:
+        latency_ms: until it answers.
+        is_encrypted: TLS, with a certificate that the client verifies.
+        in_flight: how many calls at a time it is asked.
+        holds: it answers everybody at once when nobody new has asked for `latency_ms`.
+    """
+
+    latency_ms: float
+    is_encrypted: bool
+    in_flight: Sequence[int]
+    holds: bool = False
+
+    @property
+    def title(self) -> str:
+        """For the table."""
+        kind = "holds answers" if self.holds else f"{self.latency_ms:g} ms"
+        return f"{kind}{', TLS' if self.is_encrypted else ''}"
+
+
+_ALL = (1, 10, _FEW, _MANY, _MOST)
+SUBJECTS: Mapping[str, Subject] = {
+    "waiting": Subject(_LATENCY_MS, is_encrypted=False, in_flight=_ALL),
+    "instant": Subject(0.0, is_encrypted=False, in_flight=_ALL),
+    "tls": Subject(_LATENCY_MS, is_encrypted=True, in_flight=(_FEW, _MANY, _MOST)),
+    "held": Subject(_QUIET_MS, is_encrypted=False, in_flight=(_MOST,), holds=True),
+    "held-tls": Subject(_QUIET_MS, is_encrypted=True, in_flight=(_MOST,), holds=True),
+}
+
+
+@attrs.frozen
+class Cell:
+    """What is measured at once: who asks whom, and how many calls at a time."""
+
+    subject: str
+    in_flight: int
+    contender: str
+
+
+Samples = Mapping[Cell, Sequence[Sample]]
+
+
+def _per_s(sample: Sample) -> float:
+    return sample.calls / sample.wall_s
+
+
+def _share(sample: Sample) -> float:
+    return _per_s(sample) / _IDEAL_OF_FEW
+
+
+def added_ms(sample: Sample) -> float:
+    """What the client adds to the provider's latency, in milliseconds."""
+    return sample.p50_s * 1_000 - _LATENCY_MS
+
+
+def _cpu_ms(sample: Sample) -> float:
+    return sample.cpu_s / sample.calls * 1_000
+
+
+def _kib_of(in_flight: int) -> Callable[[Sample], float]:
+    return lambda sample: (sample.busy_bytes - sample.idle_bytes) / in_flight / 1_024
+
+
+@attrs.frozen(kw_only=True)
+class _Goal:
+    """One line of the table of targets; the fields are those of `Figure`.
+
+    Args:
+        value: of a sample.
+        ours: where the figure is from.
+        beside: where the baseline is from.
+        is_of_memory: how busy the provider is does not matter.
+    """
+
+    name: str
+    unit: str
+    value: Callable[[Sample], float]
+    ours: Cell
+    beside: Cell | None = None
+    beside_name: str = ""
+    at_most: float | None = None
+    at_least: float | None = None
+    is_ratio: bool = True
+    is_of_memory: bool = False
+
+    @property
+    def cells(self) -> list[Cell]:
+        """What has to be measured."""
+        return [self.ours] if self.beside is None else [self.ours, self.beside]
+
+    @property
+    def has_target(self) -> bool:
+        """Whether it is judged."""
+        return self.at_most is not None or self.at_least is not None
+
+
+def _rate(rival: str, at_least: float | None = None) -> _Goal:
+    return _Goal(
+        name=f"calls/s, {_MANY:,} in flight, 50 ms",
+        unit="/s",
+        value=_per_s,
+        ours=Cell("waiting", _MANY, OURS),
+        beside=Cell("waiting", _MANY, rival),
+        beside_name=rival,
+        at_least=at_least,
+    )
+
+
+def _cpu(subject: str, in_flight: int, at_most: float | None = None) -> _Goal:
+    over = " over TLS" if SUBJECTS[subject].is_encrypted else ""
+    return _Goal(
+        name=f"CPU per call{over}, {in_flight:,} in flight",
+        unit="ms",
+        value=_cpu_ms,
+        ours=Cell(subject, in_flight, OURS),
+        beside=Cell(subject, in_flight, BARE),
+        beside_name=BARE,
+        at_most=at_most,
+    )
+
+
+def _growth(subject: str, at_most: float | None = None) -> _Goal:
+    over = " over TLS" if SUBJECTS[subject].is_encrypted else ""
+    return _Goal(
+        name=f"CPU per call{over}, {_MOST:,} in flight",
+        unit="ms",
+        value=_cpu_ms,
+        ours=Cell(subject, _MOST, OURS),
+        beside=Cell(subject, _FEW, OURS),
+        beside_name=f"ours at {_FEW}",
+        at_most=at_most,
+    )
+
+
+def _memory(subject: str) -> _Goal:
+    over = " over TLS" if SUBJECTS[subject].is_encrypted else ""
+    return _Goal(
+        name=f"memory per call in flight{over}, {_MOST:,} of them",
+        unit="KiB",
+        value=_kib_of(_MOST),
+        ours=Cell(subject, _MOST, OURS),
+        at_most=40.0,
+        is_ratio=False,
+        is_of_memory=True,
+    )
+
+
+_FEW_OF_OURS = Cell("waiting", _FEW, OURS)
+_GOALS = (
+    _rate(HTTPX, at_least=3.0),
+    _rate(OPENAI, at_least=10.0),
+    _rate("aiohttp"),
+    _Goal(
+        name=f"share of the ideal {_IDEAL_OF_FEW:,.0f} calls/s, {_FEW} in flight, 50 ms",
+        unit="",
+        value=_share,
+        ours=_FEW_OF_OURS,
+        at_least=0.85,
+        is_ratio=False,
+    ),
+    _Goal(
+        name=f"added to the provider's 50 ms at p50, {_FEW} in flight",
+        unit="ms",
+        value=added_ms,
+        ours=_FEW_OF_OURS,
+        at_most=5.0,
+        is_ratio=False,
+    ),
+    _cpu("waiting", _FEW, at_most=2.2),
+    _cpu("waiting", _MANY, at_most=2.2),
+    _cpu("tls", _FEW),
+    _cpu("tls", _MANY),
+    _growth("waiting"),
+    _growth("tls", at_most=1.3),
+    _memory("held"),
+    _memory("held-tls"),
+)
+
+
+def needed() -> set[Cell]:
+    """The cells that targets are judged by."""
+    return {cell for goal in _GOALS if goal.has_target for cell in goal.cells}
+
+
+def judge(samples: Samples) -> list[Figure]:
+    """The figures for which there is all that they need."""
+    return [
+        _figure(goal, samples) for goal in _GOALS if all(samples.get(cell) for cell in goal.cells)
+    ]
+
+
+def _figure(goal: _Goal, samples: Samples) -> Figure:
+    # Cells that no target needs are measured once: the first rounds belong together.
+    rounds = min(len(samples[cell]) for cell in goal.cells)
+    ours, *beside = ([*samples[cell][:rounds]] for cell in goal.cells)
+    return Figure(
+        goal.name,
+        goal.unit,
+        [goal.value(sample) for sample in ours],
+        goal.beside_name,
+        [goal.value(sample) for sample in beside[0]] if beside else [],
+        at_most=goal.at_most,
+        at_least=goal.at_least,
+        is_ratio=goal.is_ratio,
+        spoilt=_why_spoilt(goal, ours, beside[0] if beside else []),
+    )
+
+
+def _why_spoilt(goal: _Goal, ours: Sequence[Sample], beside: Sequence[Sample]) -> str:
+    # That a rival gives up calls is its own affair; what it answered is counted.
+    if any(sample.failures for sample in ours):
+        return "calls failed"
+    if not all(sample.is_warm for sample in ours):
+        return "not warm"
+    if goal.is_of_memory and any(0 < one.open_files < goal.ours.in_flight for one in ours):
+        return "not all in flight"
+    if not goal.is_of_memory and any(one.provider_share > BOUND_AT for one in [*ours, *beside]):
+        return "provider-bound"
+    return ""
