@@ -35,13 +35,6 @@ class RetryPolicy:
     def pause(self, attempts: int, server_s: float | None, random: Random) -> float | None:
         """Seconds to wait after so many attempts, the last of which failed; None to give up.
 
-        Exponential back-off with full jitter: uniform between 0 and min(cap, base x 2^(k-1))
-        after attempt k (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). What the
-        provider asks for is a minimum; the jitter of the first pause is added to it, so that
-        those who were refused together do not come back together. To ask for 0 seconds, or for a
-        date that has passed, is to ask for nothing: the back-off holds, or a provider that always
-        says so would be asked ever again without one.
-
         Args:
             attempts: HTTP requests made so far, at least 1.
             server_s: what the provider asked for, in seconds; None if it said nothing.
@@ -49,8 +42,25 @@ class RetryPolicy:
         """
         if attempts >= self.max_attempts or self.is_too_long(server_s):
             return None
+        return self.backoff(attempts, server_s, random)
+
+    def backoff(self, failures: int, server_s: float | None, random: Random) -> float:
+        """Seconds to wait after so many failures in a row, if there is another attempt.
+
+        Exponential back-off with full jitter: uniform between 0 and min(cap, base x 2^(k-1))
+        after failure k (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). What the
+        provider asks for is a minimum; the jitter of the first pause is added to it, so that
+        those who were refused together do not come back together. To ask for 0 seconds, or for a
+        date that has passed, is to ask for nothing: the back-off holds, or a provider that always
+        says so would be asked again and again without one.
+
+        Args:
+            failures: at least 1.
+            server_s: what the provider asked for, in seconds; None if it said nothing.
+            random: the source of the jitter (R13).
+        """
         if not server_s:
-            return random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(attempts - 1, 60)))
+            return random.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(failures - 1, 60)))
         return server_s + random.uniform(0.0, self.base_s)
 
     def is_too_long(self, server_s: float | None) -> bool:
