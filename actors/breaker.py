@@ -85,7 +85,7 @@ class Ticket:
     Args:
         breaker: that one.
         is_probe: whether everything depends on this one.
-        epoch: how often the breaker had opened or closed when the call began.
+        epoch: how often the breaker had opened when the call began.
         settled: whether its end was told.
     """
 
@@ -141,8 +141,9 @@ class CircuitBreaker:
     `abandon`; what comes after the first is a no-op, so `abandon` may stand in a ``finally``.
     Whoever is parked asks for `next_at` again after each end.
 
-    A result counts only while the breaker is as it was when the call began: one that comes after
-    the breaker has opened, or has closed again, is about an endpoint that is no more.
+    A call that began before the breaker opened, and ends after that, changes nothing: it tells of
+    the endpoint as it was. It could neither end a pause early nor, when the breaker has closed
+    again, open it for the outage that is over.
 
     Args:
         policy: when it opens, and for how long.
@@ -157,8 +158,8 @@ class CircuitBreaker:
         self._in_a_row = 0  # failures since the last success, perhaps older than _results
         self._until: float | None = None  # when the pause is over; None while it is closed
         self._probe: Ticket | None = None
-        self._epoch = 0  # goes up each time it opens or closes
-        self._opened = self._failed_probes = 0
+        self._opened = 0  # the epoch: a call that began in an earlier one is late
+        self._failed_probes = 0
         self._begun = self._refused = self._late = 0
         self._succeeded = self._failed = self._abandoned = 0
 
@@ -179,7 +180,7 @@ class CircuitBreaker:
         if self.next_at(now) > now:
             self._refused += 1
             return None
-        ticket = Ticket(self, self._until is not None, self._epoch)
+        ticket = Ticket(self, self._until is not None, self._opened)
         if ticket.is_probe:
             self._probe = ticket
         self._begun += 1
@@ -201,7 +202,7 @@ class CircuitBreaker:
         self._succeeded += 1
         if ticket.is_probe:
             self._close()
-        elif ticket.epoch == self._epoch:
+        elif ticket.epoch == self._opened:
             self._in_a_row = 0
             self._note(now, failed=False)
         else:
@@ -219,7 +220,7 @@ class CircuitBreaker:
         if ticket.is_probe:
             self._failed_probes += 1
             self._open(now)
-        elif ticket.epoch == self._epoch:
+        elif ticket.epoch == self._opened:
             self._in_a_row += 1
             self._note(now, failed=True)
             if self._is_too_much():
@@ -274,13 +275,11 @@ class CircuitBreaker:
         return results >= policy.min_calls and self._failures >= policy.failure_rate * results
 
     def _open(self, now: float) -> None:
-        self._epoch += 1
         self._opened += 1
         self._until = now + self._policy.pause(self._failed_probes, self._random)
         self._clear()
 
     def _close(self) -> None:
-        self._epoch += 1
         self._failed_probes = 0
         self._until = None
         self._clear()

@@ -112,7 +112,7 @@ def is_retried(kind: type[CallFailed], *, should_retry: bool | None) -> bool:
 def _special(status: int, said: ApiError) -> tuple[type[CallFailed], str] | None:
     """What the status alone would tell wrongly, or not well."""
     no_credit = _NO_CREDIT & {said.type, said.code} or _SPEND_LIMIT in said.details
-    if no_credit or (_is_4xx(status) and _NO_CREDIT_TEXT.search(said.message)):
+    if no_credit or _NO_CREDIT_TEXT.search(said.message):
         remedy = "; the account needs credit or a higher spend limit, waiting does not help"
         return QuotaExhausted, remedy
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -145,7 +145,3 @@ def _status_of(said: ApiError) -> int:
         if word in _STATUS_OF:
             return _STATUS_OF[word]
     return int(HTTPStatus.BAD_GATEWAY)
-
-
-def _is_4xx(status: int) -> bool:
-    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR

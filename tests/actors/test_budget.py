@@ -121,6 +121,11 @@ def test_a_burst_of_calls_may_be_followed_by_its_share_of_retries_and_no_more():
     assert throttle.statistics(0.0).refused == 2
 
 
+def test_what_is_there_at_the_start_is_spent_once():
+    throttle = RetryThrottle(ThrottlePolicy(share=0, min_per_s=0, burst=20), 0.0)
+    assert sum(throttle.take(0.0) for _ in range(50)) == 20
+
+
 def test_somebody_who_seldom_calls_may_try_again_nevertheless():
     throttle = RetryThrottle(ThrottlePolicy(share=0, min_per_s=2, burst=1), 0.0)
     assert [throttle.take(now) for now in (0.0, 0.4, 0.5, 0.9, 1.0)] == [
