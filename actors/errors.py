@@ -57,7 +57,7 @@ class BadRequest(CallFailed):
 
 
 class QuotaExhausted(CallFailed):
-    """429 because the account has no credit left. Waiting does not help. Never retried."""
+    """No credit is left, or the quota of a day: waiting does not help soon. Never retried."""
 
 
 class RateLimited(CallFailed):

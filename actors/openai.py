@@ -4,6 +4,7 @@ Tolerant in what it reads, because the compatible servers differ: every member b
 first choice may be missing, and members it does not know are ignored.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from typing import cast
@@ -27,11 +28,22 @@ class Answer:
 
 @attrs.frozen
 class ApiError:
-    """What a provider says went wrong; all of it may be missing."""
+    """What a provider says went wrong; all of it may be missing.
+
+    Args:
+        message: for people.
+        type: the kind of error, such as ``rate_limit_error``.
+        code: more precisely which, such as ``insufficient_quota``; or the HTTP status in digits.
+        status: Google's name of it, such as ``RESOURCE_EXHAUSTED``.
+        details: the JSON text of what else came with it (Google's and Anthropic's ``details``,
+            OpenRouter's ``metadata``). It may quote the prompt, so it is in no repr (L8).
+    """
 
     message: str = ""
     type: str = ""
     code: str = ""
+    status: str = ""
+    details: str = attrs.field(default="", repr=False)
 
 
 class Malformed(ValueError):
@@ -80,12 +92,21 @@ def decode(body: Json) -> Answer | ApiError:
 
 def decode_error(body: Json) -> ApiError:
     """The error in a body, in any of its shapes: an object, a text, or nothing known."""
+    if isinstance(body, list) and body:  # Gemini puts its error into a list of one
+        body = body[0]
     error: Json = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(error, str):
         return ApiError(message=error)
     if not isinstance(error, dict):
         return ApiError()
-    return ApiError(_text(error, "message"), _text(error, "type"), _text(error, "code"))
+    more = error.get("details") or error.get("metadata")
+    return ApiError(
+        _text(error, "message"),
+        _text(error, "type"),
+        _text(error, "code"),
+        _text(error, "status"),
+        json.dumps(more, ensure_ascii=False) if more else "",
+    )
 
 
 def _usage(usage: Json) -> Usage | None:

@@ -98,13 +98,26 @@ def test_what_is_not_a_completion_is_malformed_and_says_what_is_missing(body):
         ({"object": "error", "message": "No.", "code": 40001}, ApiError("No.", "", "40001")),
         ({"detail": "Not found"}, ApiError()),
         ("No.", ApiError("No.")),
-        ([{"error": "No."}], ApiError()),
+        ([{"error": "No."}], ApiError("No.")),
         (None, ApiError()),
         ({}, ApiError()),
     ],
 )
 def test_an_error_in_any_of_its_shapes(body, error):
     assert decode_error(body) == error
+
+
+def test_what_else_comes_with_an_error_is_kept_as_text_but_not_shown():
+    """OpenRouter's quotes the prompt."""
+    gemini = {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"quotaId": "PerDay"}]}
+    said = decode_error([{"error": gemini}])
+    assert said == ApiError("", "", "429", "RESOURCE_EXHAUSTED", '[{"quotaId": "PerDay"}]')
+    assert "PerDay" not in repr(said)
+    openrouter = {"code": 403, "metadata": {"flagged_input": "höher"}}
+    assert decode_error({"error": openrouter}).details == '{"flagged_input": "höher"}'
+    anthropic = {"type": "rate_limit_error", "details": None}
+    assert decode_error({"type": "error", "error": anthropic}) == ApiError("", "rate_limit_error")
+    assert decode_error([]) == ApiError()
 
 
 def test_an_error_that_comes_with_200_is_an_error():
@@ -127,6 +140,9 @@ MEMBERS = [
     "error",
     "code",
     "type",
+    "status",
+    "details",
+    "metadata",
 ]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

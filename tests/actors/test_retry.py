@@ -3,12 +3,13 @@
 from math import inf
 from random import Random
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import RetryPolicy
-from callsheet.actors.retry import retry_after_s
+from callsheet.actors.retry import retry_after_s, should_retry
 
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 
@@ -49,6 +50,8 @@ def test_what_the_provider_asks_for_is_a_minimum_and_too_much_of_it_ends_the_cal
     pause = policy.pause(attempts, server_s, Random(seed))
     if attempts >= policy.max_attempts or server_s > policy.max_server_s:
         assert pause is None
+    elif server_s == 0:
+        assert pause == policy.pause(attempts, None, Random(seed)), "as if it had said nothing"
     else:
         assert server_s <= pause <= server_s + policy.base_s
 
@@ -77,6 +80,8 @@ def test_a_patience_of_thousands_of_attempts_is_a_policy_like_any_other():
         ({"max_attempts": 0}, "max_attempts"),
         ({"base_s": -1}, "base_s"),
         ({"cap_s": float("nan")}, "cap_s"),
+        ({"cap_s": inf}, "cap_s"),
+        ({"base_s": inf}, "base_s"),
         ({"max_server_s": -1}, "max_server_s"),
     ],
 )
@@ -97,6 +102,17 @@ def test_settings_out_of_range_are_refused_by_name(settings, field):
         ("1.5", 1.5),
         ("3.", 3.0),
         ("411480", 411480.0),
+        ("5e-05", 5e-05),
+        ("1e3", 1000.0),
+        # More than a float can hold, or than anybody can wait.
+        ("1e999", inf),
+        ("9" * 400, inf),
+        ("inf", inf),
+        ("+Inf", inf),
+        # As Go writes a duration.
+        ("20s", 20.0),
+        ("1m30s", 90.0),
+        ("250ms", 0.25),
         # As a date, relative to the answer's own date.
         ("Thu, 01 Jan 2026 00:01:30 GMT", 90.0),
         ("Thursday, 01-Jan-26 00:00:05 GMT", 5.0),
@@ -108,10 +124,8 @@ def test_settings_out_of_range_are_refused_by_name(settings, field):
         ("", None),
         ("-1", None),
         ("+1", None),
-        ("1e3", None),
         ("0x10", None),
         ("nan", None),
-        ("inf", None),
         ("-0.0", None),
         ("1_000", None),
         ("1,5", None),
@@ -119,6 +133,9 @@ def test_settings_out_of_range_are_refused_by_name(settings, field):
         ("٣", None),
         ("³", None),
         ("soon", None),
+        ("20mb", None),
+        ("-20s", None),
+        ("2026-01-01T00:01:30Z", None),
         ("Thu, 99 Jan 2026 00:00:00 GMT", None),
         ("Mon, 01 Jan 99999 00:00:00 GMT", None),
         ("Thu, 01 Jan 2026 00:00:00 +9999999999", None),
@@ -153,6 +170,17 @@ def test_a_date_is_worth_nothing_without_the_answers_own():
         ("Please retry after 20 seconds.", 20.0),
         ("Please retry after 1 second.", 1.0),
         ("Please try again in 1.5 seconds.", 1.5),
+        ("Please retry in 36.429760048s.", 36.429760048),
+        ("Please try again in 1h2m3.5s", 3723.5),
+        ("Please try again in 2 minutes", 120.0),
+        ("Please try again in 500 milliseconds", 0.5),
+        ("Please try again in 5µs", 5e-6),
+        ("Please try again in 7us", 7e-6),
+        ("Please try again in 9ns", 9e-9),
+        ("Please try again in .5s", 0.5),
+        (f"Please try again in {'9' * 400}s", inf),
+        ("Please try again in 20 steps.", None),
+        ("Please try again in -5s.", None),
         ("", None),
         ("Please try again in a moment.", None),
         ("Please try again later.", None),
@@ -172,10 +200,47 @@ def test_milliseconds_go_before_seconds_and_a_header_before_the_text():
     assert retry_after_s({"retry-after-ms": "-5", "retry-after": "2"}, words) == 2.0
 
 
+@pytest.mark.parametrize(
+    ("details", "seconds"),
+    [
+        ('[{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37s"}]', 37.0),
+        ('{"retryDelay":"3.000000001s"}', 3.000000001),
+        (r"{\"retryDelay\": \"12s\"}", 12.0),  # JSON in a text in JSON, as gateways pass it on
+        ("{'retryDelay': '12s'}", 12.0),
+        (f'{{"retryDelay": "{"9" * 400}s"}}', inf),
+        ('{"retryDelay": "-3s"}', None),
+        ('{"retryDelay": "soon"}', None),
+        ('{"retryDelay": 37}', None),
+        ('{"retryDelay": null}', None),
+        ("{}", None),
+    ],
+)
+def test_gemini_says_it_in_the_details_which_gateways_put_into_the_text(details, seconds):
+    assert retry_after_s({}, "Quota exceeded.", details) == seconds
+    assert retry_after_s({}, details) == seconds
+    assert retry_after_s({"retry-after": "2"}, "", details) == 2.0, "a header goes first"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("true", True), ("false", False), (" True ", True), ("FALSE", False), ("", None), ("1", None)],
+)
+def test_whether_to_try_again_at_all_may_be_said_too(value, said):
+    assert should_retry({"x-should-retry": value}) is said
+    assert should_retry({}) is None
+
+
+@given(policies, st.integers(1, 60), st.integers())
+def test_an_endless_wait_is_too_long_for_any_patience(policy, attempts, seed):
+    patient = attrs.evolve(policy, max_server_s=inf)
+    assert patient.pause(attempts, inf, Random(seed)) is None
+
+
 @given(st.text() | st.from_regex(r"[0-9.hms ,:+-]{0,40}"), st.text() | st.just(DATE), st.text())
 def test_whatever_is_said_it_is_a_time_to_wait_or_nothing(value, date, message):
     headers = {"retry-after": value, "retry-after-ms": value[::-1], "date": date}
     for found in (
+        retry_after_s({}, "", f'"retryDelay": "{value}"'),
         retry_after_s(headers, message),
         retry_after_s({"retry-after": value, "date": date}),
         retry_after_s({}, f"try again in {value}"),

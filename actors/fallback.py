@@ -1,0 +1,95 @@
+"""Where a call goes when its target cannot serve it. Pure (R14)."""
+
+from collections.abc import Hashable
+from math import inf
+from typing import Generic, Literal, TypeVar
+
+import attrs
+
+from .errors import (
+    AuthenticationFailed,
+    CallFailed,
+    ConnectionFailed,
+    MalformedAnswer,
+    ProviderUnavailable,
+    QuotaExhausted,
+    RateLimited,
+)
+
+__all__ = ["FALLS_BACK", "Fallback", "Outcome"]
+
+Outcome = type[CallFailed] | Literal["breaker_open"]
+"""Why a target does not serve a call: the error it ended with, or that nobody may go there."""
+
+FALLS_BACK = (
+    ProviderUnavailable,
+    ConnectionFailed,
+    RateLimited,
+    MalformedAnswer,
+    AuthenticationFailed,  # another target has another key
+    QuotaExhausted,  # and another account
+)
+"""What is the target's fault. What is the request's own, such as `BadRequest`, would only be
+refused once more, or be answered by a target that looks less closely."""
+
+T = TypeVar("T", bound=Hashable)
+
+
+@attrs.frozen
+class Fallback(Generic[T]):
+    """The targets that can serve a call, the preferred one first. A call only ever moves on.
+
+    Args:
+        targets: such as pairs of endpoint and model.
+
+    Raises:
+        ValueError: there are none, or one of them is there twice.
+    """
+
+    targets: tuple[T, ...] = attrs.field(converter=tuple)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.targets:
+            raise ValueError("targets is empty; a call needs one at least")
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError("targets has one twice; each is tried once, in order")
+
+    @property
+    def first(self) -> T:
+        """Where a call begins."""
+        return self.targets[0]
+
+    def behind(self, current: T) -> int:
+        """How many targets are left behind this one: what a retry budget keeps in reserve."""
+        return len(self.targets) - 1 - self._index(current)
+
+    def after(
+        self, current: T, outcome: Outcome, *, attempts_left: int = 1, left_s: float = inf
+    ) -> T | None:
+        """The next target; None if the call ends here, with the outcome it has.
+
+        A wait that the deadline leaves no time for is an outcome like any other, as its error:
+        at the next target there is nothing to wait for. Nothing was sent to a target whose breaker
+        is open, so to move on from there takes nothing from the budget.
+
+        Args:
+            current: where the call was, or would have gone.
+            outcome: what became of it, when the retries there are used up (L2).
+            attempts_left: HTTP requests that the call's budget has left, for one to the next.
+            left_s: seconds until the deadline.
+
+        Raises:
+            ValueError: `current` is not one of the targets.
+        """
+        index = self._index(current)
+        if left_s <= 0:
+            return None
+        if outcome != "breaker_open" and (attempts_left < 1 or not issubclass(outcome, FALLS_BACK)):
+            return None
+        return self.targets[index + 1] if index + 1 < len(self.targets) else None
+
+    def _index(self, current: T) -> int:
+        try:
+            return self.targets.index(current)
+        except ValueError:
+            raise ValueError(f"{current!r} is not one of the {len(self.targets)} targets") from None

@@ -1,0 +1,431 @@
+"""The breaker against a plain model of it, and each of its promises by itself."""
+
+from math import inf
+from random import Random
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from callsheet.actors import (
+    AuthenticationFailed,
+    BadRequest,
+    ConnectionFailed,
+    MalformedAnswer,
+    ProviderUnavailable,
+    QuotaExhausted,
+    RateLimited,
+)
+from callsheet.actors.breaker import BreakerPolicy, CircuitBreaker, is_outage
+
+policies = st.builds(
+    BreakerPolicy,
+    window_s=st.sampled_from([1.0, 10.0, 100.0]),
+    min_calls=st.integers(1, 6),
+    failure_rate=st.sampled_from([0.25, 0.5, 1.0]),
+    consecutive=st.none() | st.integers(1, 5),
+    pause_s=st.sampled_from([0.5, 5.0]),
+    max_pause_s=st.sampled_from([0.25, 5.0, 60.0]),
+    jitter=st.sampled_from([0.0, 0.5, 1.0]),
+)
+
+
+@attrs.define(eq=False)
+class Call:
+    """A call under way, and what the model knows of it."""
+
+    ticket: object
+    era: int
+
+
+class Outages(RuleBasedStateMachine):
+    """A breaker, calls that end in any order, and a clock.
+
+    The model keeps every result of the present era (since it last opened or closed) and counts
+    them anew each time, where the breaker keeps sums.
+    """
+
+    @initialize(policy=policies, seed=st.integers())
+    def begin(self, policy, seed):
+        self.policy = policy
+        self.breaker = CircuitBreaker(policy, Random(seed))
+        self.now = 0.0
+        self.under_way = []
+        self.ended = []
+        self.era = 0
+        self.results = []  # [(when, whether it failed)] of this era
+        self.is_open = False
+        self.until = 0.0
+        self.failed_probes = 0
+        self.probe = None
+        self.counts = dict.fromkeys(["begun", "refused", "ok", "failed", "abandoned", "late"], 0)
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 7.0, 50.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @rule()
+    def the_instant_comes_that_it_names(self):
+        at = self.breaker.next_at(self.now)
+        if at < inf:
+            assert at >= self.now
+            self.now = at
+            assert self.breaker.next_at(at) == at, "it names no instant in vain (L4)"
+            self.one_wants_to_go()
+            assert self.under_way, "who comes at that instant goes"
+
+    @rule()
+    def one_wants_to_go(self):
+        may_go = not self.is_open or (self.probe is None and self.now >= self.until)
+        assert (self.breaker.next_at(self.now) == self.now) is may_go
+        ticket = self.breaker.try_begin(self.now)
+        assert (ticket is not None) is may_go
+        if ticket is None:
+            self.counts["refused"] += 1
+            return
+        assert ticket.is_probe is self.is_open
+        self.counts["begun"] += 1
+        call = Call(ticket, self.era)
+        self.under_way.append(call)
+        if self.is_open:
+            self.probe = call
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def one_ends_well(self, data):
+        call = self.pick(data)
+        self.breaker.succeed(call.ticket, self.now)
+        self.counts["ok"] += 1
+        if call is self.probe:
+            self.turn(is_open=False)
+            self.failed_probes = 0
+        elif call.era == self.era:
+            self.results.append((self.now, False))
+        else:
+            self.counts["late"] += 1
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def one_fails(self, data):
+        call = self.pick(data)
+        opened = self.breaker.statistics(self.now).opened
+        self.breaker.fail(call.ticket, self.now)
+        self.counts["failed"] += 1
+        opens = False
+        if call is self.probe:
+            opens = True
+            self.failed_probes += 1
+        elif call.era == self.era:
+            self.results.append((self.now, True))
+            opens = self.is_too_much()
+        else:
+            self.counts["late"] += 1
+        assert self.breaker.statistics(self.now).opened == opened + opens
+        if opens:
+            self.turn(is_open=True)
+            whole = min(
+                self.policy.max_pause_s, self.policy.pause_s * 2 ** min(self.failed_probes, 60)
+            )
+            self.until = self.breaker.next_at(self.now)
+            pause = self.until - self.now
+            assert whole * (1 - self.policy.jitter) - 1e-9 <= pause <= whole + 1e-9
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
+    def one_is_cancelled(self, data):
+        call = self.pick(data)
+        self.breaker.abandon(call.ticket)
+        self.counts["abandoned"] += 1
+        if call is self.probe:
+            self.probe = None
+
+    @precondition(lambda self: self.ended)
+    @rule(data=st.data(), how=st.sampled_from(["succeed", "fail", "abandon"]))
+    def one_is_said_to_end_once_more(self, data, how):
+        """Nothing may change; the invariants see to it."""
+        ticket = data.draw(st.sampled_from(self.ended)).ticket
+        if how == "abandon":
+            self.breaker.abandon(ticket)
+        else:
+            getattr(self.breaker, how)(ticket, self.now)
+
+    def pick(self, data):
+        call = data.draw(st.sampled_from(self.under_way))
+        self.under_way.remove(call)
+        self.ended.append(call)
+        return call
+
+    def turn(self, *, is_open):
+        self.era += 1
+        self.results = []
+        self.is_open = is_open
+        self.probe = None
+
+    def seen(self):
+        return [failed for at, failed in self.results if at > self.now - self.policy.window_s]
+
+    def in_a_row(self):
+        row = 0
+        for failed in reversed(self.seen()):
+            if not failed:
+                break
+            row += 1
+        return row
+
+    def is_too_much(self):
+        seen = self.seen()
+        if self.policy.consecutive is not None and self.in_a_row() >= self.policy.consecutive:
+            return True
+        enough = len(seen) >= self.policy.min_calls
+        return enough and sum(seen) / len(seen) >= self.policy.failure_rate
+
+    @invariant()
+    def it_shows_what_the_model_has(self):
+        if not hasattr(self, "breaker"):
+            return
+        shown = self.breaker.statistics(self.now)
+        counts = self.counts
+        assert (shown.begun, shown.refused) == (counts["begun"], counts["refused"])
+        assert (shown.succeeded, shown.failed) == (counts["ok"], counts["failed"])
+        assert (shown.abandoned, shown.late) == (counts["abandoned"], counts["late"])
+        assert shown.under_way == len(self.under_way)
+        assert shown.begun == shown.succeeded + shown.failed + shown.abandoned + shown.under_way
+        assert (shown.results, shown.failures) == (len(self.seen()), sum(self.seen()))
+        assert shown.in_a_row == self.in_a_row()
+        assert shown.failed_probes == self.failed_probes
+        assert shown.is_probing is (self.probe is not None)
+
+    @invariant()
+    def it_is_what_it_says(self):
+        if not hasattr(self, "breaker"):
+            return
+        shown = self.breaker.statistics(self.now)
+        assert shown.state == self.breaker.state(self.now)
+        if not self.is_open:
+            assert (shown.state, shown.next_at) == ("closed", self.now)
+        elif self.probe is not None:
+            assert (shown.state, shown.next_at) == ("half_open", inf)
+        elif self.now >= self.until:
+            assert (shown.state, shown.next_at) == ("half_open", self.now)
+        else:
+            assert (shown.state, shown.next_at) == ("open", self.until)
+
+
+Outages.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOutages = Outages.TestCase
+
+
+def breaker(**changes):
+    policy = BreakerPolicy(**({"consecutive": 2, "pause_s": 8.0, "jitter": 0.0} | changes))
+    return CircuitBreaker(policy, Random(0))
+
+
+def open_at(now, **changes):
+    """A breaker that opens at `now`."""
+    found = breaker(**changes)
+    for _ in range(2):
+        found.fail(found.try_begin(now), now)
+    assert found.state(now) == "open"
+    return found
+
+
+def test_it_opens_on_a_rate_of_failures_though_they_are_never_in_a_row():
+    found = breaker(consecutive=None, min_calls=6, failure_rate=0.5)
+    states = []
+    for number in range(6):
+        end = found.fail if number % 2 else found.succeed
+        end(found.try_begin(0.0), 0.0)
+        states.append(found.state(0.0))
+    assert states == ["closed"] * 5 + ["open"]
+
+
+def test_too_few_calls_say_nothing_about_the_rate():
+    found = breaker(consecutive=None, min_calls=10)
+    for _ in range(9):
+        found.fail(found.try_begin(0.0), 0.0)
+    assert found.state(0.0) == "closed"
+    found.fail(found.try_begin(0.0), 0.0)
+    assert found.state(0.0) == "open"
+
+
+def test_failures_that_have_left_the_window_are_forgotten():
+    found = breaker(window_s=10.0)
+    found.fail(found.try_begin(0.0), 0.0)
+    found.fail(found.try_begin(10.0), 10.0)
+    assert found.state(10.0) == "closed"
+    found.fail(found.try_begin(19.0), 19.0)
+    assert found.state(19.0) == "open"
+
+
+def test_a_success_ends_a_row_of_failures():
+    found = breaker()
+    for end in (found.fail, found.succeed, found.fail):
+        end(found.try_begin(0.0), 0.0)
+    assert found.state(0.0) == "closed"
+
+
+def test_the_window_holds_the_newest_thousand():
+    found = breaker(consecutive=None, failure_rate=1.0, min_calls=1000)
+    found.succeed(found.try_begin(0.0), 0.0)
+    for _ in range(999):
+        found.fail(found.try_begin(0.0), 0.0)
+    assert found.state(0.0) == "closed"
+    assert found.statistics(0.0).results == 1000
+    found.fail(found.try_begin(0.0), 0.0)
+    assert found.state(0.0) == "open", "the success was the oldest and has made room"
+
+
+def test_exactly_one_probe_goes_when_the_pause_is_over():
+    found = open_at(0.0)
+    assert found.try_begin(7.9) is None
+    assert found.next_at(7.9) == 8.0
+    probe = found.try_begin(8.0)
+    assert probe.is_probe
+    assert [found.try_begin(now) for now in (8.0, 100.0)] == [None, None]
+    assert found.next_at(100.0) == inf
+
+
+def test_the_success_of_the_probe_closes_it_and_its_failure_opens_it_for_twice_as_long():
+    found = open_at(0.0)
+    found.fail(found.try_begin(8.0), 9.0)
+    assert found.next_at(9.0) == 9.0 + 16.0
+    found.fail(found.try_begin(25.0), 25.0)
+    assert found.next_at(25.0) == 25.0 + 32.0
+    found.succeed(found.try_begin(57.0), 58.0)
+    assert found.state(58.0) == "closed"
+    assert found.try_begin(58.0) is not None
+    assert found.try_begin(58.0) is not None
+
+
+def test_the_pause_starts_over_after_a_probe_that_succeeded():
+    found = open_at(0.0)
+    found.fail(found.try_begin(8.0), 8.0)
+    found.succeed(found.try_begin(24.0), 24.0)
+    for _ in range(2):
+        found.fail(found.try_begin(24.0), 24.0)
+    assert found.next_at(24.0) == 32.0
+
+
+def test_no_pause_is_longer_than_the_cap():
+    found = open_at(0.0, max_pause_s=20.0)
+    now, pauses = 8.0, []
+    for _ in range(2000):  # 2.0 ** 1024 would be more than a float can hold
+        found.fail(found.try_begin(now), now)
+        pauses.append(found.next_at(now) - now)
+        now = found.next_at(now)
+    assert pauses == [16.0] + [20.0] * 1999
+
+
+def test_a_probe_that_is_cancelled_frees_the_probe():
+    found = open_at(0.0)
+    found.abandon(found.try_begin(8.0))
+    assert found.next_at(8.0) == 8.0
+    assert found.try_begin(8.0).is_probe
+    assert found.statistics(8.0).failed_probes == 0
+
+
+def test_results_of_calls_from_before_the_opening_change_nothing():
+    found = breaker()
+    early = [found.try_begin(0.0) for _ in range(5)]
+    for ticket in early[:2]:
+        found.fail(ticket, 1.0)
+    assert found.next_at(1.0) == 9.0
+    found.succeed(early[2], 2.0)  # as if it were back: it was answered before the outage
+    found.fail(early[3], 2.0)
+    assert (found.state(2.0), found.next_at(2.0)) == ("open", 9.0)
+    probe = found.try_begin(9.0)
+    found.fail(early[4], 9.0)
+    assert found.statistics(9.0).is_probing, "the probe alone decides"
+    found.succeed(probe, 10.0)
+    assert found.statistics(10.0).late == 3
+
+
+def test_failures_from_before_the_outage_do_not_open_it_again_when_it_is_over():
+    found = breaker()
+    early = [found.try_begin(0.0) for _ in range(6)]
+    for ticket in early[:2]:
+        found.fail(ticket, 0.0)
+    found.succeed(found.try_begin(8.0), 8.0)
+    for ticket in early[2:]:
+        found.fail(ticket, 9.0)
+    assert found.state(9.0) == "closed"
+    assert found.statistics(9.0).failures == 0
+
+
+def test_a_cancelled_call_tells_nothing():
+    found = breaker()
+    found.fail(found.try_begin(0.0), 0.0)
+    found.abandon(found.try_begin(0.0))
+    found.fail(found.try_begin(0.0), 0.0)
+    assert found.state(0.0) == "open", "the failures are in a row nevertheless"
+
+
+def test_the_end_of_a_call_may_be_told_in_a_finally():
+    found = breaker()
+    for _ in range(2):
+        ticket = found.try_begin(0.0)
+        found.fail(ticket, 0.0)
+        found.abandon(ticket)
+        found.succeed(ticket, 0.0)
+    shown = found.statistics(0.0)
+    assert (shown.failed, shown.abandoned, shown.succeeded) == (2, 0, 0)
+    assert shown.state == "open"
+
+
+def test_a_ticket_of_another_breaker_is_refused():
+    ticket = breaker().try_begin(0.0)
+    with pytest.raises(ValueError, match="another breaker"):
+        breaker().fail(ticket, 0.0)
+    assert not ticket.settled
+
+
+@given(st.integers(0, 1000), st.floats(0, 1), st.integers())
+def test_every_pause_is_within_its_bounds(failed_probes, jitter, seed):
+    policy = BreakerPolicy(jitter=jitter)
+    pause = policy.pause(failed_probes, Random(seed))
+    whole = min(policy.max_pause_s, policy.pause_s * 2**failed_probes)
+    assert 0 < pause <= whole
+    assert pause >= whole * (1 - jitter)
+
+
+def test_those_who_share_an_endpoint_do_not_probe_it_together():
+    pauses = {BreakerPolicy().pause(0, Random(seed)) for seed in range(50)}
+    assert len(pauses) == 50
+
+
+def test_only_the_endpoints_own_failures_count_against_it():
+    assert is_outage(ProviderUnavailable)
+    assert is_outage(ConnectionFailed)
+    for kind in (RateLimited, BadRequest, AuthenticationFailed, QuotaExhausted, MalformedAnswer):
+        assert not is_outage(kind)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"window_s": 0}, "window_s"),
+        ({"window_s": inf}, "window_s"),
+        ({"min_calls": 0}, "min_calls"),
+        ({"min_calls": 1001}, "min_calls"),
+        ({"failure_rate": 0}, "failure_rate"),
+        ({"failure_rate": 1.1}, "failure_rate"),
+        ({"consecutive": 0}, "consecutive"),
+        ({"consecutive": 1001}, "consecutive"),
+        ({"pause_s": 0}, "pause_s"),
+        ({"max_pause_s": float("nan")}, "max_pause_s"),
+        ({"jitter": -0.1}, "jitter"),
+        ({"jitter": 1.1}, "jitter"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(changes, field):
+    with pytest.raises(ValueError, match=field):
+        BreakerPolicy(**changes)
+
+
+def test_a_repr_says_what_it_is_doing():
+    found = open_at(0.0)
+    assert repr(found) == "<CircuitBreaker open until 8.0, 0 of 0 failed>"
+    found.succeed(found.try_begin(8.0), 8.0)
+    assert "closed" in repr(found)
