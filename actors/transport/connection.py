@@ -20,6 +20,7 @@ __all__ = ["Connection", "close_now"]
 _CHUNK = 64 * 1024  # received, and of a long body sent, at a time
 _MAX_INFORMATIONAL = 100  # answers like "102 Processing" before the one that counts
 _MAX_MESSAGE = 200  # characters: h11 quotes the line that it does not understand
+_INSTANT_S = 0.001  # for what has come already to be received
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 _END = h11.EndOfMessage()
 
@@ -91,7 +92,7 @@ class Connection:
             if self._buffer is not None and self._buffer.pending:
                 return False
             return not self._socket.is_readable()
-        with trio.move_on_after(0):
+        with trio.move_on_after(_INSTANT_S):
             with suppress(*_BROKEN):
                 await self._stream.receive_some(1)
             return False
