@@ -3,7 +3,7 @@
 import re
 import socket
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import httpx
@@ -110,6 +110,33 @@ class Tracked(trio.abc.Stream):
         await self.stream.aclose()
 
 
+class Corked(Tracked):
+    """A server's end that holds back what is sent while it is corked, and then sends it at once."""
+
+    def __init__(self, stream):
+        super().__init__(stream)
+        self.held = None
+
+    async def send_all(self, data):
+        if self.held is None:
+            await super().send_all(data)
+        else:
+            self.held += data
+
+    async def uncork(self):
+        held, self.held = self.held, None
+        await super().send_all(held)
+
+
+async def silent(peer):
+    """Say nothing, whatever comes."""
+    await trio.sleep_forever()
+
+
+async def deaf(peer):
+    """Close at once."""
+
+
 class Network:
     """Hosts in memory: every connection is served by the next of the handlers, then by the last."""
 
@@ -135,10 +162,8 @@ class Network:
 
 async def _serve(handler, stream):
     async with stream:
-        try:
+        with suppress(trio.BrokenResourceError):  # the client has closed
             await handler(Peer(stream))
-        except trio.BrokenResourceError:
-            pass  # the client has closed
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from network import (
     in_memory,
     polite,
     request,
+    silent,
 )
 from trio.testing import wait_all_tasks_blocked
 
@@ -61,7 +62,7 @@ async def test_the_connection_that_was_used_last_is_used_first(autojump_clock):
 
         return serve
 
-    async with in_memory(*map(numbered, [1, 2, 3]), max_idle_s=60) as (transport, network):
+    async with in_memory(*map(numbered, [1, 2, 3]), max_idle_s=60) as (transport, _):
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(call, transport)
@@ -308,7 +309,7 @@ async def test_closing_the_transport_fails_what_is_under_way_and_what_waits(auto
             await call(transport)
         failed.append(type(info.value))
 
-    async with in_memory(lambda peer: trio.sleep_forever(), max_connections=1) as (transport, _):
+    async with in_memory(silent, max_connections=1) as (transport, _):
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(fails, transport)
@@ -364,12 +365,14 @@ async def test_a_request_that_cannot_be_sent_is_refused_before_anything_is(
         assert network.dialled == []
 
 
-@pytest.mark.parametrize("pieces", [[b"123"], [b"123", b"456"]])
+@pytest.mark.parametrize("pieces", [[b"123"], [b"123", b"456", b"7"]])
 async def test_a_body_that_is_not_as_long_as_it_says_breaks_the_connection(autojump_clock, pieces):
     headers = {"Host": "server", "Content-Length": "5"}
+    body = Pieces(*pieces)
     async with in_memory(polite) as (transport, network):
         with pytest.raises(httpx.LocalProtocolError, match="Content-Length"):
-            await call(transport, "POST", stream=Pieces(*pieces), headers=headers)
+            await call(transport, "POST", stream=body, headers=headers)
+        assert body.is_ended
         assert counts(transport) == (0, 0, 0)
         assert network.open == 0
 

@@ -5,7 +5,7 @@ import socket
 import httpx
 import pytest
 import trio
-from network import OK, Pieces, answer, call, counts, in_memory, polite, request
+from network import OK, Pieces, answer, call, counts, deaf, in_memory, polite, request, silent
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors.transport import StaleConnection, may_have_run
@@ -143,7 +143,7 @@ async def test_the_read_timeout_begins_when_the_request_was_sent(autojump_clock)
 async def test_a_server_that_takes_nothing_is_a_write_timeout(autojump_clock, size):
     async def blocked(host, port):
         stream = await network.open_stream(host, port)
-        stream.send_all = lambda data: trio.sleep_forever()
+        stream.send_all = silent
         return stream
 
     async with in_memory(lambda peer: peer.gone()) as (transport, network):
@@ -278,7 +278,7 @@ async def test_a_new_connection_that_takes_nothing_is_a_write_error(autojump_clo
         await wait_all_tasks_blocked()
         return stream
 
-    async with in_memory(lambda peer: trio.lowlevel.checkpoint()) as (transport, network):
+    async with in_memory(deaf) as (transport, network):
         transport._connections._connector._open_stream = open_stream
         with pytest.raises(httpx.WriteError) as info:
             await call(transport, "POST", content=b"1")

@@ -3,6 +3,7 @@
 import gc
 import ssl
 import tracemalloc
+from functools import partial
 
 import httpx
 import pytest
@@ -10,6 +11,8 @@ import trio
 import trustme
 from network import (
     OK,
+    Corked,
+    Peer,
     Pieces,
     Tracked,
     _serve,
@@ -92,6 +95,31 @@ async def test_what_comes_unasked_is_never_the_next_answer(layers, gap):
             assert (await call(transport, url=url))[1] == b"ok"
             await settle(transport)
             assert transport.statistics().opened == n
+
+
+async def test_what_came_unasked_and_lies_in_the_buffer_of_tls_is_noticed(authority, client_tls):
+    async def serve(stream):
+        corked = Corked(stream)
+        secure = trio.SSLStream(
+            corked, server_tls(authority), server_side=True, https_compatible=True
+        )
+        peer = Peer(secure)
+        async with secure:
+            while await peer.request() is not None:
+                corked.held = b""
+                await peer.send(OK, answer(b"evil"))
+                await corked.uncork()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        transport = LeanTransport(verify=client_tls)
+        for n in range(1, 4):
+            assert (await call(transport, url=f"https://127.0.0.1:{port}/"))[1] == b"ok"
+            await settle(transport)
+            assert transport.statistics().opened == n
+        await transport.aclose()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\n", HEAD + b"12345"])
@@ -196,7 +224,7 @@ async def test_a_certificate_of_an_unknown_authority(authority):
 async def test_a_certificate_of_another_host(authority, client_tls):
     tls = server_tls(authority, "somewhere.example")
     async with on_sockets(polite, tls=tls, verify=client_tls) as (transport, url):
-        with pytest.raises(httpx.ConnectError, match="not valid for '127.0.0.1'"):
+        with pytest.raises(httpx.ConnectError, match=r"not valid for '127\.0\.0\.1'"):
             await call(transport, url=url)
         assert counts(transport) == (0, 0, 0)
 
@@ -207,7 +235,7 @@ async def test_http_where_https_is_expected_and_the_other_way_round(authority, c
         await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with on_sockets(plain, verify=client_tls) as (transport, url):
-        with pytest.raises(httpx.ConnectError, match="(?i)wrong.version.number|record layer"):
+        with pytest.raises(httpx.ConnectError, match=r"(?i)wrong.version.number|record layer"):
             await call(transport, url=url.replace("http:", "https:"))
         assert counts(transport) == (0, 0, 0)
     async with on_sockets(polite, tls=server_tls(authority)) as (transport, url):
