@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Awaitable, Callable
 from math import inf
-from typing import Literal, final
+from typing import Literal, cast, final
 
 import httpx
 import trio
@@ -57,9 +57,9 @@ class Connector:
                 return await self._secure(stream, host) if scheme == "https" else stream
             except (OSError, ValueError, trio.BrokenResourceError) as error:
                 # ValueError: what the name of the host has in it cannot be looked up.
-                why = error.__cause__ if isinstance(error, trio.BrokenResourceError) else error
-                text = f"cannot connect to {host}:{port}: {why or 'the connection broke'}"
-                raise httpx.ConnectError(text) from error
+                raise httpx.ConnectError(
+                    f"cannot connect to {host}:{port}: {_reason(error)}"
+                ) from error
         raise httpx.ConnectTimeout(f"cannot connect to {host}:{port} within {seconds:g} s")
 
     async def _secure(self, stream: trio.abc.Stream, host: str) -> trio.abc.Stream:
@@ -87,3 +87,13 @@ class Connector:
             context.set_alpn_protocols([_ALPN])
             self._verify = context
         return self._verify
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, below what Trio has wrapped around it."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"{cause.verify_message}; if its authority is to be trusted, say so with `verify`"
+    if isinstance(cause, ExceptionGroup):  # one for each address that was tried
+        return str(cast("ExceptionGroup[Exception]", cause).exceptions[0])
+    return str(cause or error) or "the connection broke"

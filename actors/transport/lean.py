@@ -27,7 +27,8 @@ class LeanTransport(httpx.AsyncBaseTransport):
 
     It has no HTTP/2, no proxies and no Unix sockets; httpx's own transport has them. Timeouts are
     the request's, as httpx sets them, and errors are httpx's own. `may_have_run` says of one
-    whether the server may have acted upon the request. Nothing is ever sent twice.
+    whether the server may have acted upon the request. Nothing is ever sent twice. A response
+    that is neither read to its end nor closed keeps its connection.
 
     Args:
         max_connections: may be open at a time, over all origins; more requests wait, first come,
@@ -89,8 +90,11 @@ class LeanTransport(httpx.AsyncBaseTransport):
         scheme = url.scheme
         port = _PORTS.get(scheme)
         if port is None:
-            raise httpx.UnsupportedProtocol(f"the URL must begin with http:// or https://: {url}")
-        origin = (scheme, url.raw_host.decode("ascii"), url.port or port)
+            raise httpx.UnsupportedProtocol(f"the URL must be one of http or https, not {scheme!r}")
+        host = url.raw_host.decode("ascii")
+        if not host:
+            raise httpx.UnsupportedProtocol("the URL has no host")
+        origin = (scheme, host, url.port or port)
         outgoing = encode(request)
         timeouts = request.extensions.get("timeout") or _UNLIMITED
         timeouts = cast("Mapping[str, float | None]", timeouts)

@@ -154,4 +154,4 @@ class Pooling(RuleBasedStateMachine):
 
 
 TestPooling = Pooling.TestCase
-TestPooling.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPooling.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

@@ -338,7 +338,8 @@ def test_settings_that_make_no_sense_are_refused_by_name(bad):
 @pytest.mark.parametrize(
     ("more", "error"),
     [
-        ({"url": "ftp://server/"}, httpx.UnsupportedProtocol),
+        ({"url": "ftp://me:secret@server/"}, httpx.UnsupportedProtocol),
+        ({"url": "http:///path"}, httpx.UnsupportedProtocol),
         ({"headers": [("X", "secret\r\nHost: other")]}, httpx.LocalProtocolError),
         ({"headers": [("X", b"a\x00b")]}, httpx.LocalProtocolError),
         ({"headers": [("X: Y", "1")]}, httpx.LocalProtocolError),

@@ -207,7 +207,7 @@ async def test_nobody_listens():
         listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listener.socket.getsockname()[1]
         await listener.aclose()
-        with pytest.raises(httpx.ConnectError, match=f"127.0.0.1:{port}"):
+        with pytest.raises(httpx.ConnectError, match=r"(?i)connection refused"):
             await call(transport, url=f"http://127.0.0.1:{port}/")
         assert counts(transport) == (0, 0, 0)
 
@@ -215,7 +215,7 @@ async def test_nobody_listens():
 async def test_a_certificate_of_an_unknown_authority(authority):
     tls = server_tls(authority)
     async with on_sockets(polite, tls=tls, verify="system") as (transport, url):
-        with pytest.raises(httpx.ConnectError, match="certificate verify failed") as info:
+        with pytest.raises(httpx.ConnectError, match="say so with `verify`") as info:
             await call(transport, url=url)
         assert not may_have_run(info.value)
         assert counts(transport) == (0, 0, 0)
