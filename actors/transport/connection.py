@@ -1,0 +1,334 @@
+"""One connection: a request goes out, an answer comes in (h11 over a Trio stream)."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import lru_cache
+from math import inf
+from typing import cast, final
+
+import h11
+import httpx
+import trio
+
+from .errors import StaleConnection
+from .head import Outgoing
+from .pool import Origin
+
+__all__ = ["Connection", "close_now"]
+
+_CHUNK = 64 * 1024  # received, and of a long body sent, at a time
+_MAX_INFORMATIONAL = 100  # answers like "102 Processing" before the one that counts
+_MAX_MESSAGE = 200  # characters: h11 quotes the line that it does not understand
+_INSTANT_S = 0.001  # for what has come already to be received
+_BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
+_END = h11.EndOfMessage()
+
+
+@lru_cache(maxsize=64)
+def _request(method: bytes) -> h11.Request:
+    """What h11 is told of a request: enough to know how the answer to it is framed.
+
+    It has no body there, so that h11 has no more to do with it. `head.encode` has checked it, and
+    this module sees to it that all of it is sent.
+    """
+    return h11.Request(method=method, target="/", headers=[("Host", "-")])
+
+
+async def close_now(stream: trio.abc.AsyncResource) -> None:
+    """Close without waiting, whether the task is being cancelled or not."""
+    with trio.CancelScope(shield=True) as scope:
+        scope.cancel()
+        with suppress(*_BROKEN):  # then it is closed
+            await stream.aclose()
+
+
+@final
+class Connection:
+    """A stream that carries one exchange after another.
+
+    After an exception, a cancellation included, the connection is good for nothing but `aclose`.
+
+    Args:
+        stream: to the server.
+        origin: the server.
+        max_header_bytes: of the head of an answer.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_broken",
+        "_buffer",
+        "_is_sent",
+        "_keeps_alive",
+        "_protocol",
+        "_requests",
+        "_since",
+        "_socket",
+        "_stream",
+        "_whole",
+        "origin",
+    )
+
+    def __init__(self, stream: trio.abc.Stream, origin: Origin, max_header_bytes: int) -> None:
+        self.origin = origin
+        self._stream = stream
+        self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=max_header_bytes)
+        self._requests = 0  # begun
+        self._since = 0.0  # when the last one was
+        self._keeps_alive = True  # as far as that one is concerned
+        self._is_sent = False  # no more of it will be sent,
+        self._whole = False  # because it all was,
+        self._broken: Exception | None = None  # or because of this
+        self._answered = False  # something has come back
+        self._socket, self._buffer = _below(stream)
+
+    async def is_alive(self) -> bool:
+        """Whether nothing has come since the last answer: neither data nor the end.
+
+        A socket is looked at without waiting. Any other stream is read from for an instant.
+        """
+        if self._socket is not None:
+            if self._buffer is not None and self._buffer.pending:
+                return False
+            return not self._socket.is_readable()
+        with trio.move_on_after(_INSTANT_S):
+            with suppress(*_BROKEN):
+                await self._stream.receive_some(1)
+            return False
+        return True
+
+    async def exchange(
+        self, outgoing: Outgoing, *, write: float | None, read: float | None
+    ) -> h11.Response:
+        """Send a request, and wait for the head of its answer.
+
+        Args:
+            outgoing: the request.
+            write: seconds for each piece that is sent; None for as long as it takes.
+            read: seconds that the server may be silent after that.
+
+        Raises:
+            httpx.TransportError: there is no answer.
+        """
+        self._requests += 1
+        self._since = trio.current_time()
+        self._keeps_alive = outgoing.keeps_alive
+        self._is_sent = self._whole = self._answered = False
+        self._protocol.send(_request(outgoing.method))
+        self._protocol.send(_END)
+        if outgoing.pieces is not None or len(outgoing.data) > _CHUNK:
+            return await self._exchange_long(outgoing, write, read)
+        with trio.CancelScope(deadline=_at(write)) as scope:
+            self._whole = await self._write(outgoing.data)
+            self._is_sent = True
+            scope.deadline = _at(read)
+            return await self._head(scope, read)
+        raise self._timeout()
+
+    def available(self) -> tuple[bytes, bool]:
+        """What has been received of the answer's body, and whether that is the end of it."""
+        pieces: list[bytes] = []
+        while True:
+            event = self._next_event()
+            if isinstance(event, h11.Data):
+                pieces.append(event.data)
+            else:
+                return b"".join(pieces), isinstance(event, h11.EndOfMessage)
+
+    async def more(self, read: float | None) -> tuple[bytes, bool]:
+        """Wait for more of the answer's body, and return it as `available` does.
+
+        Args:
+            read: seconds that the server may be silent.
+
+        Raises:
+            httpx.TransportError: the answer breaks off.
+        """
+        piece, is_all = b"", False
+        while not (piece or is_all):
+            with trio.CancelScope(deadline=_at(read)) as scope:
+                await self._receive()
+            if scope.cancelled_caught:
+                raise self._timeout()
+            piece, is_all = self.available()
+        return piece, is_all
+
+    def recycle(self) -> bool:
+        """Get ready for another exchange; False if there cannot be one."""
+        protocol = self._protocol
+        if not (
+            self._whole
+            and self._keeps_alive
+            and protocol.our_state is h11.DONE
+            and protocol.their_state is h11.DONE
+            and protocol.trailing_data == (b"", False)  # else it would answer the next request
+        ):
+            return False
+        protocol.start_next_cycle()
+        return True
+
+    async def aclose(self) -> None:
+        """Close it, without waiting and whether the task is being cancelled or not."""
+        await close_now(self._stream)
+
+    async def _exchange_long(
+        self, outgoing: Outgoing, write: float | None, read: float | None
+    ) -> h11.Response:
+        """The same for a body that takes its time: the server may answer before it has it all."""
+        head: h11.Response | None = None
+        failures: list[Exception] = []
+        async with trio.open_nursery() as nursery:
+            scope = nursery.cancel_scope
+            nursery.start_soon(self._send, outgoing, scope, write, read, failures)
+            try:
+                head = await self._head(scope, read)
+            except Exception as error:  # noqa: BLE001  # it goes on below, outside the nursery
+                failures.append(error)
+            scope.cancel()
+        if head is not None:
+            return head
+        raise failures[0] if failures else self._timeout()
+
+    async def _send(
+        self,
+        outgoing: Outgoing,
+        scope: trio.CancelScope,
+        write: float | None,
+        read: float | None,
+        failures: list[Exception],
+    ) -> None:
+        """Send a long body. The scope's deadline is moved on with each piece."""
+        try:
+            whole = await self._write_long(outgoing.data, scope, write)
+            if whole and outgoing.pieces is not None:
+                whole = await self._write_pieces(outgoing, outgoing.pieces, scope, write)
+        except Exception as error:  # noqa: BLE001  # it goes on outside the nursery
+            failures.append(error)
+            scope.cancel()
+            return
+        self._whole = whole
+        self._is_sent = True
+        scope.deadline = _at(read)
+
+    async def _write_pieces(
+        self,
+        outgoing: Outgoing,
+        pieces: httpx.AsyncByteStream,
+        scope: trio.CancelScope,
+        write: float | None,
+    ) -> bool:
+        iterator = aiter(pieces)
+        try:
+            async for piece in iterator:
+                if not await self._write_long(outgoing.frame(piece), scope, write):
+                    return False
+            return await self._write_long(outgoing.end(), scope, write)
+        finally:
+            await _end(iterator)
+
+    async def _write_long(self, data: bytes, scope: trio.CancelScope, write: float | None) -> bool:
+        with memoryview(data) as view:
+            for start in range(0, len(data), _CHUNK):
+                scope.deadline = _at(write)
+                if not await self._write(view[start : start + _CHUNK]):
+                    return False
+        scope.deadline = inf  # whoever makes the next piece may take his time
+        return True
+
+    async def _write(self, data: bytes | memoryview) -> bool:
+        """Send; False if nobody takes it: there may be an answer that says why."""
+        try:
+            await self._stream.send_all(data)
+        except _BROKEN as error:
+            self._broken = error
+            return False
+        return True
+
+    async def _head(self, scope: trio.CancelScope, read: float | None) -> h11.Response:
+        informational = 0
+        await self._receive()
+        while True:
+            event = self._next_event()
+            if isinstance(event, h11.Response):
+                return event
+            if isinstance(event, h11.InformationalResponse):
+                informational += 1
+                if informational > _MAX_INFORMATIONAL:
+                    raise httpx.RemoteProtocolError(
+                        f"{self._name} sent {informational} informational answers and no other"
+                    )
+            else:
+                if self._is_sent:
+                    scope.deadline = _at(read)
+                await self._receive()
+
+    async def _receive(self) -> None:
+        """Wait for more of the answer."""
+        try:
+            data = await self._stream.receive_some(_CHUNK)
+        except _BROKEN as error:
+            raise self._lost(error) from self._broken or error
+        if data:
+            self._answered = True
+        elif not self._answered:
+            raise self._lost(None) from self._broken
+        self._protocol.receive_data(bytes(data))
+
+    def _next_event(self) -> object:
+        try:
+            return self._protocol.next_event()
+        except h11.RemoteProtocolError as error:
+            words = str(error)[:_MAX_MESSAGE]
+            raise httpx.RemoteProtocolError(f"{self._name} broke HTTP: {words}") from error
+
+    def _lost(self, error: Exception | None) -> httpx.TransportError:
+        """The connection has ended, with an error or without one."""
+        if self._requests > 1 and not self._answered:
+            return StaleConnection(
+                f"{self._name} closed a kept connection instead of answering",
+                whole=self._whole,
+                seconds=trio.current_time() - self._since,
+            )
+        if self._broken is not None:
+            return httpx.WriteError(f"{self._name} did not take the whole request")
+        if error is not None:
+            return httpx.ReadError(f"the connection to {self._name} broke: {error}")
+        return httpx.RemoteProtocolError(f"{self._name} closed the connection without an answer")
+
+    def _timeout(self) -> httpx.TimeoutException:
+        if self._is_sent:
+            return httpx.ReadTimeout(f"{self._name} sent nothing for too long")
+        return httpx.WriteTimeout(f"{self._name} took nothing for too long")
+
+    @property
+    def _name(self) -> str:
+        return f"{self.origin[1]}:{self.origin[2]}"
+
+
+def _at(seconds: float | None) -> float:
+    return inf if seconds is None else trio.current_time() + seconds
+
+
+async def _end(iterator: AsyncIterator[bytes]) -> None:
+    """End an iterator that was not read to its end: Trio reports generators left suspended."""
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _below(
+    stream: trio.abc.Stream,
+) -> tuple[trio.socket.SocketType | None, ssl.MemoryBIO | None]:
+    """The socket under a stream, and what TLS has received and not looked at yet.
+
+    The latter has no public name. Without it the stream is treated like one without a socket.
+    """
+    if isinstance(stream, trio.SocketStream):
+        return stream.socket, None
+    if isinstance(stream, trio.SSLStream):
+        tls = cast("trio.SSLStream[trio.abc.Stream]", stream)
+        below, buffer = tls.transport_stream, getattr(tls, "_incoming", None)
+        if isinstance(below, trio.SocketStream) and isinstance(buffer, ssl.MemoryBIO):
+            return below.socket, buffer
+    return None, None

@@ -1,0 +1,153 @@
+"""Carries out what the pool decides: opens, closes, waits and wakes."""
+
+from collections.abc import Mapping
+from math import inf
+from typing import final
+
+import httpx
+import trio
+
+from .connect import Connector
+from .connection import Connection
+from .pool import NEW, Grant, New, Origin, Pool, PoolStatistics
+
+__all__ = ["Connections"]
+
+
+@final
+class _Waiter:
+    """A request that waits for a place."""
+
+    __slots__ = ("lease", "task")
+
+    def __init__(self, task: trio.lowlevel.Task) -> None:
+        self.task = task
+        self.lease: Connection | New | None = None  # None: the transport was closed
+
+
+@final
+class Connections:
+    """The open connections. Whoever acquires one gives it back or drops it, once.
+
+    Args:
+        connector: opens them.
+        max_connections: at a time, over all origins.
+        max_idle_s: seconds for which one is kept idle.
+        max_header_bytes: of the head of an answer.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        *,
+        max_connections: int,
+        max_idle_s: float,
+        max_header_bytes: int,
+    ) -> None:
+        self._connector = connector
+        self._max_header_bytes = max_header_bytes
+        self._pool: Pool[Connection, _Waiter] = Pool(max_connections, max_idle_s)
+        self._in_use: set[Connection] = set()
+
+    def statistics(self) -> PoolStatistics:
+        """What is open now."""
+        return self._pool.statistics()
+
+    async def acquire(self, origin: Origin, timeouts: Mapping[str, float | None]) -> Connection:
+        """A connection to an origin, on which nothing has come since its last answer.
+
+        Args:
+            origin: scheme, host and port.
+            timeouts: seconds to wait for a place ("pool") and to "connect".
+
+        Raises:
+            httpx.PoolTimeout: there was no place for too long.
+            httpx.ConnectError: no connection could be opened, or the transport is closed.
+            httpx.ConnectTimeout: not fast enough.
+        """
+        pool = self._pool
+        while True:
+            if pool.is_closed:
+                raise httpx.ConnectError("the transport is closed")
+            lease = pool.take(origin, trio.current_time())
+            if lease is None:
+                lease = await self._wait(origin, timeouts.get("pool"))
+            if lease is NEW:
+                return await self._open(origin, timeouts.get("connect"))
+            self._in_use.add(lease)
+            try:
+                if pool.doomed:
+                    await self._close_doomed()
+                if not pool.is_closed and await lease.is_alive():
+                    return lease
+            except BaseException:
+                await self.drop(lease)
+                raise
+            await self.drop(lease)
+
+    async def give_back(self, connection: Connection) -> None:
+        """The exchange on a connection has come to its end."""
+        if not connection.recycle():
+            await self.drop(connection)
+            return
+        self._in_use.remove(connection)
+        self._wake(self._pool.put_back(connection, connection.origin, trio.current_time()))
+        if self._pool.doomed:
+            await self._close_doomed()
+
+    async def drop(self, connection: Connection) -> None:
+        """Close a connection."""
+        self._in_use.remove(connection)
+        self._pool.doomed.append(connection)
+        self._wake(self._pool.free())
+        await self._close_doomed()
+
+    async def aclose(self) -> None:
+        """Close every connection. Requests that are under way fail."""
+        for waiter in self._pool.close():
+            trio.lowlevel.reschedule(waiter.task)
+        self._pool.doomed.extend(self._in_use)  # whoever uses one has it dropped, in his turn
+        await self._close_doomed()
+
+    async def _wait(self, origin: Origin, seconds: float | None) -> Connection | New:
+        waiter = _Waiter(trio.lowlevel.current_task())
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._pool.withdraw(waiter)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        deadline = inf if seconds is None else trio.current_time() + seconds
+        with trio.CancelScope(deadline=deadline) as scope:
+            self._pool.wait(waiter, origin)
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        if scope.cancelled_caught:
+            raise httpx.PoolTimeout(f"no connection was free within {seconds:g} s")
+        if waiter.lease is None:
+            raise httpx.ConnectError("the transport was closed")
+        return waiter.lease
+
+    def _wake(self, grant: Grant[Connection, _Waiter] | None) -> None:
+        if grant is not None:
+            grant.waiter.lease = grant.lease
+            trio.lowlevel.reschedule(grant.waiter.task)
+
+    async def _open(self, origin: Origin, seconds: float | None) -> Connection:
+        try:
+            if self._pool.doomed:
+                await self._close_doomed()
+            stream = await self._connector.connect(origin, seconds)
+        except BaseException:
+            self._wake(self._pool.free())
+            raise
+        connection = Connection(stream, origin, self._max_header_bytes)
+        self._in_use.add(connection)
+        if self._pool.is_closed:
+            await self.drop(connection)
+            raise httpx.ConnectError("the transport was closed")
+        return connection
+
+    async def _close_doomed(self) -> None:
+        """Close what has lost its place; it waits for nothing, and is not cancelled."""
+        doomed = self._pool.doomed
+        while doomed:
+            await doomed.pop().aclose()

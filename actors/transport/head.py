@@ -1,0 +1,127 @@
+"""A request as bytes: its head, and how its body is framed.
+
+h11 could write these, too, but checks every header by itself for each request. Here names are
+checked once and remembered, and all values at a time.
+"""
+
+import re
+from functools import lru_cache
+from typing import cast, final
+
+import attrs
+import httpx
+
+__all__ = ["Outgoing", "encode"]
+
+_TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_NOT_IN_A_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # a line break would begin a header
+
+
+@final
+@attrs.define
+class Outgoing:
+    """A request on its way out.
+
+    Args:
+        method: such as ``b"POST"``.
+        data: the head; and the body if it is in memory.
+        pieces: the body if it comes piece by piece.
+        length: how long it says the body is; None sends it in chunks.
+        keeps_alive: whether the connection may be used again.
+    """
+
+    method: bytes
+    data: bytes
+    pieces: httpx.AsyncByteStream | None
+    length: int | None
+    keeps_alive: bool
+
+    def frame(self, piece: bytes) -> bytes:
+        """A piece of the body as it is sent.
+
+        Raises:
+            httpx.LocalProtocolError: the body is longer than its Content-Length.
+        """
+        if self.length is None:
+            return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+        self.length -= len(piece)
+        if self.length < 0:
+            raise httpx.LocalProtocolError("the body is longer than its Content-Length says")
+        return piece
+
+    def end(self) -> bytes:
+        """What is sent after the last piece.
+
+        Raises:
+            httpx.LocalProtocolError: the body is shorter than its Content-Length.
+        """
+        if self.length is None:
+            return b"0\r\n\r\n"
+        if self.length:
+            raise httpx.LocalProtocolError("the body is shorter than its Content-Length says")
+        return b""
+
+
+def encode(request: httpx.Request) -> Outgoing:
+    """The bytes of a request.
+
+    Raises:
+        httpx.LocalProtocolError: it is no HTTP request; the message has no header's value (L8).
+    """
+    raw = request.headers.raw
+    length, keeps_alive = _framing(raw)
+    if _NOT_IN_A_VALUE.search(b"".join([value for _, value in raw])):
+        raise httpx.LocalProtocolError("the value of a header has a line break or the like in it")
+    method, target = request.method.encode(errors="replace"), request.url.raw_path
+    if not _TOKEN.fullmatch(method) or method == b"CONNECT":
+        raise httpx.LocalProtocolError(f"{request.method!r} is not a method that can be sent here")
+    if not _TARGET.fullmatch(target):
+        raise httpx.LocalProtocolError("the URL's path or query has characters that must be quoted")
+    lines = b"".join([b"%b: %b\r\n" % header for header in raw])
+    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, lines)
+    stream = request.stream
+    if not isinstance(stream, httpx.ByteStream):
+        pieces = cast("httpx.AsyncByteStream", stream)
+        return Outgoing(method, head, pieces, length, keeps_alive)
+    outgoing = Outgoing(method, head, None, length, keeps_alive)
+    body = b"".join(stream)
+    outgoing.data = b"".join((head, outgoing.frame(body), outgoing.end()))
+    return outgoing
+
+
+def _framing(raw: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
+    """How long the body is (None: it is sent in chunks), and whether the connection stays open."""
+    hosts, length, is_chunked, keeps_alive = 0, None, False, True
+    for name, value in raw:
+        lower = _lower(name)
+        if lower == b"host":
+            hosts += 1
+        elif lower == b"content-length":
+            if length is not None:
+                raise httpx.LocalProtocolError("there are two Content-Length headers")
+            length = _length(value)
+        elif lower == b"transfer-encoding":
+            if is_chunked or value.lower() != b"chunked":
+                raise httpx.LocalProtocolError("Transfer-Encoding can only be chunked")
+            is_chunked = True
+        elif lower == b"connection":
+            keeps_alive = b"close" not in value.lower()
+    if hosts != 1:
+        raise httpx.LocalProtocolError(f"there must be one Host header, not {hosts}")
+    if is_chunked and length is not None:
+        raise httpx.LocalProtocolError("give one of Content-Length and Transfer-Encoding")
+    return (None if is_chunked else length or 0), keeps_alive
+
+
+@lru_cache(maxsize=1024)
+def _lower(name: bytes) -> bytes:
+    if not _TOKEN.fullmatch(name):
+        raise httpx.LocalProtocolError(f"no header can have the name {name[:100]!r}")
+    return name.lower()
+
+
+def _length(value: bytes) -> int:
+    if not (value.isdigit() and len(value) < 20):  # noqa: PLR2004  # what 64 bits can count
+        raise httpx.LocalProtocolError("Content-Length is not a number")
+    return int(value)

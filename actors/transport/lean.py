@@ -1,0 +1,131 @@
+"""The transport: what httpx calls."""
+
+from collections.abc import Mapping
+from typing import cast, final
+
+import httpx
+import trio
+
+from .body import ResponseBody, check_length
+from .connect import Connector, OpenStream, Verify
+from .connections import Connections
+from .head import encode
+from .pool import PoolStatistics
+
+__all__ = ["LeanTransport"]
+
+_PORTS = {"http": 80, "https": 443}
+_UNLIMITED: Mapping[str, float | None] = {}
+
+
+@final
+class LeanTransport(httpx.AsyncBaseTransport):
+    """HTTP/1.1 for very many requests at a time, at a constant and small cost each.
+
+        async with httpx.AsyncClient(transport=LeanTransport(max_connections=1000)) as client:
+            response = await client.get("https://example.com/")
+
+    It has no HTTP/2, no proxies and no Unix sockets; httpx's own transport has them. Timeouts are
+    the request's, as httpx sets them, and errors are httpx's own. `may_have_run` says of one
+    whether the server may have acted upon the request. Nothing is ever sent twice. A response
+    that is neither read to its end nor closed keeps its connection.
+
+    Args:
+        max_connections: may be open at a time, over all origins; more requests wait, first come,
+            first served.
+        max_idle_s: seconds for which a connection is kept for another request. The default is a
+            little less than the five seconds after which common servers close theirs: who closes
+            first cannot be surprised by the other.
+        verify: who vouches for servers: the authorities of "certifi" (or SSL_CERT_FILE and
+            SSL_CERT_DIR of the environment), of the "system", or those of a context.
+        max_header_bytes: of the head of an answer.
+        max_body_bytes: of the body of an answer as it is received, before it is decompressed; None
+            for no bound.
+        open_stream: connects to a host and port; by default over TCP.
+
+    Raises:
+        ValueError: an argument makes no sense; it is named.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int = 100,
+        max_idle_s: float = 4.0,
+        verify: Verify = "certifi",
+        max_header_bytes: int = 64 * 1024,
+        max_body_bytes: int | None = None,
+        open_stream: OpenStream = trio.open_tcp_stream,
+    ) -> None:
+        _check_at_least("max_connections", max_connections, 1)
+        _check_at_least("max_idle_s", max_idle_s, 0)
+        _check_at_least("max_header_bytes", max_header_bytes, 1)
+        if max_body_bytes is not None:
+            _check_at_least("max_body_bytes", max_body_bytes, 0)
+        self._max_body_bytes = max_body_bytes
+        self._connections = Connections(
+            Connector(open_stream, verify),
+            max_connections=max_connections,
+            max_idle_s=max_idle_s,
+            max_header_bytes=max_header_bytes,
+        )
+
+    def __repr__(self) -> str:
+        now = self.statistics()
+        return f"<LeanTransport {now.open} open, {now.idle} idle, {now.waiting} waiting>"
+
+    def statistics(self) -> PoolStatistics:
+        """How many connections there are, and how many requests wait for one."""
+        return self._connections.statistics()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and wait for the head of its answer.
+
+        The body of the answer is a `ResponseBody`.
+
+        Raises:
+            httpx.TransportError: there is no answer; the subclass says why.
+        """
+        url = request.url
+        scheme = url.scheme
+        port = _PORTS.get(scheme)
+        if port is None:
+            raise httpx.UnsupportedProtocol(f"the URL must be one of http or https, not {scheme!r}")
+        host = url.raw_host.decode("ascii")
+        if not host:
+            raise httpx.UnsupportedProtocol("the URL has no host")
+        origin = (scheme, host, url.port or port)
+        outgoing = encode(request)
+        timeouts = request.extensions.get("timeout") or _UNLIMITED
+        timeouts = cast("Mapping[str, float | None]", timeouts)
+        read_s = timeouts.get("read")
+        connections, max_bytes = self._connections, self._max_body_bytes
+        connection = await connections.acquire(origin, timeouts)
+        try:
+            head = await connection.exchange(outgoing, write=timeouts.get("write"), read=read_s)
+            first, is_all = connection.available()
+            check_length(len(first), max_bytes)
+        except BaseException:
+            await connections.drop(connection)
+            raise
+        if is_all:
+            await connections.give_back(connection)
+        rest = None if is_all else connection
+        return httpx.Response(
+            head.status_code,
+            headers=head.headers.raw_items(),
+            stream=ResponseBody(first, connections, rest, read_s, max_bytes),
+            extensions={
+                "http_version": b"HTTP/" + head.http_version,
+                "reason_phrase": head.reason,
+            },
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. Requests that are under way fail."""
+        await self._connections.aclose()
+
+
+def _check_at_least(name: str, value: float, least: int) -> None:
+    if not value >= least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
