@@ -12,8 +12,8 @@ from callsheet.actors import (
     QuotaExhausted,
     RateLimited,
 )
-from callsheet.actors.openai import ApiError
 from callsheet.actors.refusal import TRANSIENT, classify
+from callsheet.actors.wire import ApiError
 
 NO_CREDIT = (
     "insufficient_quota",
