@@ -4,10 +4,16 @@ from collections.abc import Mapping
 
 import attrs
 
-from ..messages import Json, Request
+from ..messages import ChatMessage, Json, Request
 from .format import Inexpressible
 
-__all__ = ["EVERYWHERE", "add_extra", "expected_answers", "refuse_unless_expressed"]
+__all__ = [
+    "EVERYWHERE",
+    "add_extra",
+    "expected_answers",
+    "refuse_unless_expressed",
+    "system_and_turns",
+]
 
 EVERYWHERE = frozenset({"model", "task", "extra", "cacheable", "idempotency_key"})
 """Fields that say what is asked of whom, or are never in a body; every format copes with them."""
@@ -70,3 +76,28 @@ def _merged(body: dict[str, Json], extra: Mapping[str, Json]) -> dict[str, Json]
 def expected_answers(request: Request) -> int:
     """How many answers a request asks for."""
     return request.n * max(1, len(request.inputs))
+
+
+def system_and_turns(
+    request: Request, format_name: str
+) -> tuple[tuple[str, ...], tuple[ChatMessage, ...]]:
+    """The texts of the system turns a chat begins with, and the turns after them.
+
+    For formats where they stand apart. A later one cannot be moved there: it would come to mean
+    all that was said before it, too.
+
+    Raises:
+        Inexpressible: there is a system turn later on, or nothing but system turns.
+    """
+    turns = request.messages
+    first = next((at for at, turn in enumerate(turns) if not _is_system(turn)), len(turns))
+    if first == len(turns):
+        raise Inexpressible("messages of system turns alone", format_name, "add a user turn")
+    if any(_is_system(turn) for turn in turns[first:]):
+        field = "messages with a system turn after the first user turn"
+        raise Inexpressible(field, format_name, "move it to the beginning")
+    return tuple(turn.content for turn in turns[:first]), turns[first:]
+
+
+def _is_system(turn: ChatMessage) -> bool:
+    return turn.role in ("system", "developer")

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from ..messages import Choice, Delta, Json, Usage
 from .collecting import Collector, in_order
 from .format import Answer, ApiError, Malformed, StreamFailed
-from .jsontext import loads
-from .reading import count_of, object_of, read_error, text_of
+from .reading import count_of, object_of, read_error, read_event, text_of
 from .sse import Event
 
 __all__ = ["ChunkDecoder", "read_choices", "read_usage"]
@@ -94,15 +93,10 @@ class ChunkDecoder:
         if data.startswith(b"[DONE]"):
             self.done = True
             return ()
-        try:
-            chunk = loads(data)
-        except ValueError as error:
-            raise Malformed(f"an event of the stream is not whole JSON ({error})") from None
-        if not isinstance(chunk, dict):
-            raise Malformed("an event of the stream is JSON, but not an object")
+        chunk = read_event(data)
         if chunk.get("error") or event.name == "error" or chunk.get("object") == "error":
             raise StreamFailed(read_error(chunk))
-        usage = chunk.get("usage")
+        usage = chunk.get("usage") or object_of(chunk, "x_groq").get("usage")
         if usage:
             self.usage = read_usage(usage) or self.usage
         if self._model is None:

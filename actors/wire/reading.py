@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import cast
 
 from ..messages import Json
-from .format import ApiError
-from .jsontext import dumps
+from .format import ApiError, Malformed
+from .jsontext import dumps, loads
 
-__all__ = ["count_of", "object_of", "read_error", "text_of"]
+__all__ = ["count_of", "object_of", "read_error", "read_event", "text_of"]
 
 
 def object_of(members: Mapping[str, Json], name: str) -> dict[str, Json]:
@@ -51,6 +51,21 @@ def read_error(body: Json) -> ApiError:
         text_of(error, "status"),
         _json_text(more) if more else "",
     )
+
+
+def read_event(data: bytes) -> dict[str, Json]:
+    """The object in an event of a stream.
+
+    Raises:
+        Malformed: it is none.
+    """
+    try:
+        said = loads(data)
+    except ValueError as error:
+        raise Malformed(f"an event of the stream is not whole JSON ({error})") from None
+    if not isinstance(said, dict):
+        raise Malformed("an event of the stream is JSON, but not an object")
+    return said
 
 
 def _json_text(value: Json) -> str:
