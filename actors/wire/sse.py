@@ -43,7 +43,7 @@ class SseParser:
         self._tail_size = 0
         self._data: list[bytes] = []  # data lines of the event that is not whole yet
         self._data_size = 0
-        self._name = b""
+        self._name = ""
         self._is_start = True
         self._skips_lf = False  # the last byte was a CR, which a LF may follow
 
@@ -89,10 +89,10 @@ class SseParser:
             if not line:
                 if data:
                     whole = data[0] if len(data) == 1 else b"\n".join(data)
-                    events.append(Event(whole, self._name.decode(errors="replace")))
+                    events.append(Event(whole, self._name))
                     data.clear()
                     self._data_size = 0
-                self._name = b""
+                self._name = ""
             elif len(line) > self._max:
                 self._check(len(line))
             elif line.startswith(b"data: "):  # nearly all there are
@@ -107,7 +107,7 @@ class SseParser:
         if field == b"data":
             self._add(value)
         elif field == b"event":
-            self._name = value
+            self._name = value.decode(errors="replace")
         # Others (id, retry, comments, which are fields without a name) say nothing of the answer.
 
     def _add(self, line: bytes) -> None:
