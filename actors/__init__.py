@@ -34,11 +34,15 @@ from .messages import (
 from .post import Post, PostStats
 from .prices import Price, PriceBook, PriceError, default_prices
 from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
+from .redaction import redact_secrets
 from .request import RequestActor
 from .retry import RetryPolicy
 from .troupe import Troupe, TroupeSettings, cast_troupe, open_troupe
+from .vendors import VENDORS, Vendor, vendor_at, vendor_named
+from .wire import Inexpressible
 
 __all__ = [
+    "VENDORS",
     "AuthenticationFailed",
     "BadRequest",
     "BatcherActor",
@@ -52,6 +56,7 @@ __all__ = [
     "ConnectionFailed",
     "Delta",
     "Endpoint",
+    "Inexpressible",
     "Limits",
     "MalformedAnswer",
     "Observer",
@@ -81,10 +86,14 @@ __all__ = [
     "Troupe",
     "TroupeSettings",
     "Usage",
+    "Vendor",
     "cast_troupe",
     "default_prices",
     "default_recipe",
     "load_recipe",
     "log_call",
     "open_troupe",
+    "redact_secrets",
+    "vendor_at",
+    "vendor_named",
 ]

@@ -11,7 +11,7 @@ from .errors import (
     QuotaExhausted,
     RateLimited,
 )
-from .openai import ApiError
+from .wire import ApiError
 
 __all__ = ["TRANSIENT", "classify", "is_retried"]
 

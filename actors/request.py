@@ -1,6 +1,5 @@
 """Makes the calls: HTTP, retries, deadlines, typed errors, usage and cost."""
 
-import json
 import os
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -13,6 +12,7 @@ import trio
 from ..runtime import Actor, ActorCrashed, AskFailed, AskTimedOut, handles
 from .endpoint import Endpoint, Timeouts
 from .errors import (
+    BadRequest,
     CallFailed,
     ConnectionFailed,
     MalformedAnswer,
@@ -21,11 +21,11 @@ from .errors import (
 )
 from .events import CallEvent, Observer, Stage, ignore
 from .lanes import LanedTransport, proxy_for
-from .messages import Complete, Json, Response, Usage
-from .openai import Answer, ApiError, Malformed, decode, decode_error, encode
+from .messages import Complete, Request, Response, Usage
 from .prices import PriceBook, default_prices
 from .refusal import TRANSIENT, classify
 from .retry import RetryPolicy, retry_after_s
+from .wire import Answer, ApiError, Malformed, dumps, loads
 
 __all__ = ["RequestActor"]
 
@@ -80,17 +80,12 @@ class RequestActor(Actor):
         self._retry = retry or RetryPolicy()
         self._prices = prices or default_prices()
         self._observer = observer
-        self._url = f"{endpoint.base_url}/chat/completions"
         timeouts = timeouts or Timeouts()
-        headers = {"content-type": "application/json"}
-        if endpoint.api_key is not None:
-            headers["authorization"] = f"Bearer {endpoint.api_key}"
         proxy = None if endpoint.is_loopback else proxy_for(endpoint.base_url)
         self._client = httpx.AsyncClient(
             transport=transport or LanedTransport(connections, proxy=proxy),
-            headers=headers,
             timeout=httpx.Timeout(
-                None, connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s
+                None, connect=timeouts.connect_s, read=timeouts.first_byte_s, write=timeouts.write_s
             ),
             trust_env=False,  # the transport has the proxy; a .netrc must not replace the key
         )
@@ -106,8 +101,11 @@ class RequestActor(Actor):
         Raises:
             CallFailed: there is no answer; the subclass says why.
         """
-        # What UTF-8 cannot write, such as half a surrogate pair from a shell, is sent as "?".
-        body = json.dumps(encode(message.request), ensure_ascii=False).encode(errors="replace")
+        try:
+            form = self._endpoint.format_for(message.request)
+            body = dumps(form.encode(message.request, stream=False))
+        except (ValueError, TypeError) as error:
+            raise BadRequest(f"nothing was sent: {error}") from None
         attempt, billed = 0, False
         while True:
             attempt += 1
@@ -123,14 +121,19 @@ class RequestActor(Actor):
     async def _attempt(self, message: Complete, body: bytes, attempt: int) -> Response:
         start = trio.current_time()
         try:
-            request = self._client.build_request("POST", self._url, content=body)
+            request = self._client.build_request(
+                "POST",
+                self._endpoint.url(message.request),
+                content=body,
+                headers={"content-type": "application/json"} | self._endpoint.auth_headers(),
+            )
             request.stream = _Body(body)
             response = await self._fetch(request)
         except httpx.RequestError as error:
             raise self._no_response(error, attempt) from error
         if response.status_code != HTTPStatus.OK:
-            raise self._refused(response, attempt)
-        answer = self._read(response, attempt)
+            raise self._refused(response, message.request, attempt)
+        answer = self._read(response, message.request, attempt)
         model = answer.model or message.request.model
         usage = Usage() if answer.usage is None else answer.usage
         cost = None  # without the tokens nobody knows it
@@ -139,9 +142,11 @@ class RequestActor(Actor):
             if cost is None:
                 cost = self._prices.cost(message.request.model, usage)
         return Response(
-            text=answer.text,
+            text=answer.choices[0].text if answer.choices else "",
             model=model,
-            finish_reason=answer.finish_reason,
+            finish_reason=answer.choices[0].finish_reason if answer.choices else None,
+            choices=answer.choices,
+            embeddings=answer.embeddings,
             usage=usage,
             cost_usd=cost,
             http_requests=attempt,
@@ -209,12 +214,12 @@ class RequestActor(Actor):
         text = f"{host} broke off without a whole answer ({self._quote(str(error)) or name})"
         return _Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe"))
 
-    def _refused(self, response: httpx.Response, attempt: int) -> _Refusal:
+    def _refused(self, response: httpx.Response, request: Request, attempt: int) -> _Refusal:
         status, host = response.status_code, self._endpoint.host
         said, instead = ApiError(), "no reason given"
         try:
-            said = decode_error(response.json())
-        except (ValueError, RecursionError):
+            said = self._endpoint.format_for(request).decode_error(loads(response.content))
+        except ValueError:
             instead = f"no reason given, only {self._quote(_kind(response))}"
         if response.has_redirect_location:
             instead = f"it redirects to {self._quote(response.headers['location'])}"
@@ -228,12 +233,11 @@ class RequestActor(Actor):
             throttled=kind is RateLimited,
         )
 
-    def _read(self, response: httpx.Response, attempt: int) -> Answer:
+    def _read(self, response: httpx.Response, request: Request, attempt: int) -> Answer:
         host = self._endpoint.host
         try:
-            body: Json = response.json()
-            answer = decode(body)
-        except (ValueError, RecursionError) as error:
+            answer = self._endpoint.format_for(request).decode(loads(response.content), request)
+        except ValueError as error:
             kind = self._quote(_kind(response))
             why = str(error) if isinstance(error, Malformed) else f"it is {kind}"
             text = f"{host} answered 200, but not with a completion: {why}"

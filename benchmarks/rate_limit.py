@@ -16,7 +16,7 @@ import trio
 
 from callsheet import Endpoint, Limits, Request, TroupeSettings, open_troupe
 from callsheet.actors import CallEvent
-from callsheet.actors.openai import encode
+from callsheet.actors.wire import OpenAIChat
 from callsheet.compare import open_provider
 
 USED_AT_LEAST = 0.97
@@ -51,7 +51,8 @@ async def retry_on_429(base_url: str, requests: int) -> list[float]:
     async def make(client: httpx.AsyncClient, number: int) -> None:
         while True:
             at = trio.current_time()
-            response = await client.post("/chat/completions", json=encode(request(number)))
+            body = OpenAIChat().encode(request(number), stream=False)
+            response = await client.post("/chat/completions", json=body)
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                 response.raise_for_status()
                 sent.append(at)

@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from callsheet import ChatRequest, Endpoint, Limits, TroupeSettings, open_troupe
+from callsheet import Endpoint, Limits, Request, TroupeSettings, open_troupe
 from http_bench.call import API_KEY, MODEL, PROMPT, SYSTEM, Ask, Target, check
 
 __all__ = ["open_client"]
@@ -15,7 +15,7 @@ async def open_client(target: Target) -> AsyncGenerator[Ask]:
     """Every call makes its request, and walks through batcher, limiter and request actor."""
 
     async def ask() -> None:
-        request = ChatRequest.of(PROMPT, model=MODEL, system=SYSTEM, max_tokens=40)
+        request = Request.of(PROMPT, model=MODEL, system=SYSTEM, max_tokens=40)
         check((await troupe.complete(request)).text)
 
     async with open_troupe(_settings(target)) as troupe:

@@ -1,9 +1,11 @@
 """Where a provider is: what is refused, and what is never shown."""
 
+import ssl
+
 import attrs
 import pytest
 
-from callsheet.actors import Endpoint, Timeouts
+from callsheet.actors import VENDORS, Endpoint, Inexpressible, Request, Timeouts
 
 KEY = "sk-secret-0123456789"
 
@@ -91,7 +93,201 @@ def test_an_empty_key_is_refused():
         Endpoint("http://provider/v1", "")
 
 
-@pytest.mark.parametrize("field", ["connect_s", "read_s", "write_s"])
+# ------------------------------------------------------------------ keys and headers
+
+
+@pytest.mark.parametrize(
+    ("vendor", "headers"),
+    [
+        ("openai", {"authorization": f"Bearer {KEY}"}),
+        ("compatible", {"authorization": f"Bearer {KEY}"}),
+        ("azure", {"api-key": KEY}),
+        ("anthropic", {"x-api-key": KEY, "anthropic-version": "2023-06-01"}),
+        ("gemini", {"x-goog-api-key": KEY}),
+    ],
+)
+def test_the_key_goes_where_the_vendor_wants_it_and_nowhere_else(vendor, headers):
+    endpoint = Endpoint("http://provider/v1", KEY, vendor)
+    assert endpoint.auth_headers() == headers
+    assert KEY not in endpoint.url(Request.of("Hi", model="m"))
+    assert KEY not in "".join(Endpoint("http://provider/v1", vendor=vendor).auth_headers())
+
+
+def test_a_key_that_changes_is_asked_for_anew_and_every_one_is_scrubbed():
+    keys = iter(["sk-first", "sk-second"])
+    endpoint = Endpoint("http://provider/v1", lambda: next(keys))
+    assert endpoint.auth_headers() == {"authorization": "Bearer sk-first"}
+    assert endpoint.auth_headers() == {"authorization": "Bearer sk-second"}
+    assert endpoint.scrub("sk-first, then sk-second") == "***, then ***"
+    assert "sk-" not in repr(endpoint)
+
+
+def test_what_is_remembered_of_keys_is_bounded():
+    """A function may return a new token at every attempt, for days."""
+    numbers = iter(range(10_000))
+    endpoint = Endpoint("http://provider/v1", lambda: f"token-{next(numbers):05}")
+    for _ in range(5000):
+        endpoint.auth_headers()
+    assert endpoint.scrub("token-04999 token-04500") == "*** ***"
+    assert len(endpoint._handed_out) == 1000
+
+
+@pytest.mark.parametrize("key", ["", "sk-1\n", "schlüssel"])
+def test_what_a_function_returns_is_checked_as_a_key_is(key):
+    endpoint = Endpoint("http://provider/v1", lambda: key)
+    with pytest.raises(ValueError, match="api_key"):
+        endpoint.auth_headers()
+
+
+def test_a_key_that_is_neither_a_text_nor_a_function_is_refused():
+    with pytest.raises(TypeError, match="api_key"):
+        Endpoint("http://provider/v1", b"sk-1")
+
+
+def test_further_headers_win_and_their_values_are_in_no_repr():
+    endpoint = Endpoint(
+        "http://provider/v1",
+        vendor="azure",
+        headers={"Authorization": "Bearer entra-token", "X-Team": "posts"},
+    )
+    assert endpoint.auth_headers() == {"authorization": "Bearer entra-token", "x-team": "posts"}
+    assert "entra" not in repr(endpoint)
+    assert "x-team" in repr(endpoint)
+    assert endpoint.scrub("entra-token of posts") == "*** of posts"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"x y": "1"}, {"": "1"}, {"x": "a\r\nb: c"}, {"x": " a"}, {"schlüssel": "1"}]
+)
+def test_headers_that_cannot_be_sent_are_refused_by_name(headers):
+    with pytest.raises(ValueError, match="headers"):
+        Endpoint("http://provider/v1", headers=headers)
+
+
+def test_passwords_of_urls_are_shown_nowhere():
+    endpoint = Endpoint(
+        "http://user:hunt%20er2@provider/v1", proxy="http://user:swordfish@proxy:3128"
+    )
+    assert "swordfish" not in repr(endpoint)
+    assert "hunt" not in repr(endpoint)
+    assert endpoint.scrub("hunt%20er2, hunt er2, swordfish") == "***, ***, ***"
+
+
+# ------------------------------------------------------------------ vendors and URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "vendor"),
+    [
+        ("https://api.openai.com/v1", "openai"),
+        ("https://api.openai.com/v1/", "openai"),
+        ("https://api.anthropic.com/v1", "anthropic"),
+        ("https://generativelanguage.googleapis.com/v1beta", "gemini"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai/", "compatible"),
+        ("https://openrouter.ai/api/v1", "openrouter"),
+        ("https://mine.openai.azure.com/openai/v1", "azure"),
+        ("https://openai.azure.com.example.org/v1", "compatible"),
+        ("http://127.0.0.1:8000/v1", "compatible"),
+        ("https://llm.example.org/v1", "compatible"),
+    ],
+)
+def test_whose_address_it_is_unless_it_is_said(url, vendor):
+    assert Endpoint(url).vendor is VENDORS[vendor]
+    assert Endpoint(url, vendor="vllm").vendor is VENDORS["vllm"]
+    assert f"vendor='{vendor}'" in repr(Endpoint(url))
+
+
+def test_a_vendor_that_is_not_known_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match="'opanai'; known are openai, azure, anthropic"):
+        Endpoint("http://provider/v1", vendor="opanai")
+
+
+def test_a_vendor_of_ones_own():
+    mine = attrs.evolve(VENDORS["vllm"], name="mine", key_header="x-mine", key_prefix="")
+    assert Endpoint("http://provider/v1", KEY, mine).auth_headers() == {"x-mine": KEY}
+
+
+def test_the_address_of_a_vendor():
+    endpoint = Endpoint.of("anthropic", KEY)
+    assert (endpoint.base_url, endpoint.vendor.name) == (
+        "https://api.anthropic.com/v1",
+        "anthropic",
+    )
+    with pytest.raises(ValueError, match="Azure OpenAI has no address"):
+        Endpoint.of("azure")
+
+
+CHAT = Request.of("Hi", model="m")
+EMBEDDING = Request.embedding("Hi", model="m")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "request_", "stream", "url"),
+    [
+        ("openai", CHAT, False, "http://p/v1/chat/completions"),
+        ("openai", CHAT, True, "http://p/v1/chat/completions"),
+        ("openai", EMBEDDING, False, "http://p/v1/embeddings"),
+        (
+            "vllm",
+            Request(model="m", task="completion", inputs="a"),
+            True,
+            "http://p/v1/completions",
+        ),
+        ("anthropic", CHAT, False, "http://p/v1/messages"),
+        ("gemini", CHAT, False, "http://p/v1/models/m:generateContent"),
+        ("gemini", CHAT, True, "http://p/v1/models/m:streamGenerateContent?alt=sse"),
+    ],
+)
+def test_where_a_request_is_sent(vendor, request_, stream, url):
+    assert Endpoint("http://p/v1", vendor=vendor).url(request_, stream=stream) == url
+    more = Endpoint("http://p/v1", vendor=vendor, query={"api-version": "2024 10"})
+    sign = "&" if "?" in url else "?"
+    assert more.url(request_, stream=stream) == f"{url}{sign}api-version=2024+10"
+
+
+def test_a_task_that_the_vendor_does_not_take_is_refused():
+    with pytest.raises(Inexpressible, match="Anthropic cannot express task='embedding'; it takes"):
+        Endpoint.of("anthropic").url(EMBEDDING)
+
+
+# ------------------------------------------------------------------ the way there
+
+
+def test_a_unix_socket_is_on_this_machine():
+    endpoint = Endpoint("http://provider/v1", uds="/run/provider.sock", http2=True)
+    assert endpoint.is_loopback
+    with pytest.raises(ValueError, match="uds and proxy"):
+        attrs.evolve(endpoint, proxy="http://proxy:3128")
+
+
+@pytest.mark.parametrize("proxy", ["proxy:3128", "ftp://user:hunter2@proxy", "http://"])
+def test_proxies_that_will_not_do_are_refused_by_name(proxy):
+    with pytest.raises(ValueError, match="proxy") as caught:
+        Endpoint("http://provider/v1", proxy=proxy)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", [None, "", "http://proxy:3128", "socks5://user:pw@proxy:1080"])
+def test_proxies_that_will_do(proxy):
+    assert Endpoint("http://provider/v1", proxy=proxy).proxy == proxy
+
+
+@pytest.mark.parametrize(("field", "value"), [("ssl_context", True), ("http2", "yes")])
+def test_settings_of_another_type_are_refused_by_name(field, value):
+    with pytest.raises(TypeError, match=field):
+        Endpoint("http://provider/v1", **{field: value})
+
+
+def test_an_endpoint_can_be_a_key_of_a_dictionary():
+    context = ssl.create_default_context()
+    one = Endpoint("https://p/v1", KEY, headers={"x": "1"}, ssl_context=context)
+    other = Endpoint("https://p/v1", KEY, headers={"x": "1"}, ssl_context=context)
+    one.auth_headers()
+    assert {one: 1}[other] == 1
+    assert one != attrs.evolve(other, headers={"x": "2"})
+
+
+@pytest.mark.parametrize("field", ["connect_s", "first_byte_s", "between_bytes_s", "write_s"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_timeouts_out_of_range_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):

@@ -12,8 +12,9 @@ from callsheet.actors import (
     QuotaExhausted,
     RateLimited,
 )
-from callsheet.actors.openai import ApiError, decode_error
 from callsheet.actors.refusal import TRANSIENT, classify, is_retried
+from callsheet.actors.wire import ApiError
+from callsheet.actors.wire.reading import read_error
 
 NO_CREDIT = (
     "insufficient_quota",
@@ -141,8 +142,8 @@ FREE = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 
     ],
 )
 def test_what_the_providers_send(status, error, kind):
-    assert classify(status, decode_error({"error": error}))[0] is kind
-    assert classify(status, decode_error([{"error": error}]))[0] is kind
+    assert classify(status, read_error({"error": error}))[0] is kind
+    assert classify(status, read_error([{"error": error}]))[0] is kind
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_what_the_providers_send(status, error, kind):
     ],
 )
 def test_an_error_in_an_answer_or_a_stream_has_the_status_that_it_says(error, kind):
-    assert classify(200, decode_error({"error": error}))[0] is kind
+    assert classify(200, read_error({"error": error}))[0] is kind
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_an_error_in_an_answer_or_a_stream_has_the_status_that_it_says(error, ki
     [{"code": code} for code in NO_CREDIT] + [{"details": SPEND_LIMIT}, {"details": PER_DAY}],
 )
 def test_a_used_up_quota_is_never_retried_whatever_the_header_says(error):
-    kind, _ = classify(429, decode_error({"error": error}))
+    kind, _ = classify(429, read_error({"error": error}))
     assert [is_retried(kind, should_retry=said) for said in (None, True, False)] == [
         False,
         False,

@@ -432,7 +432,7 @@ async def test_a_body_that_trickles_is_waited_for_if_there_is_time(autojump_cloc
 
 async def test_silence_longer_than_the_read_timeout_is_an_attempt_that_failed(autojump_clock):
     script = Script(STALL, Reply(pieces=2, gap=99), Reply())
-    timeouts = Timeouts(read_s=5)
+    timeouts = Timeouts(first_byte_s=5)
     async with requester(script, timeouts=timeouts, retry=RetryPolicy(base_s=0)) as (ref, _):
         answer = await ref.ask(call())
     assert answer.http_requests == 3
@@ -443,7 +443,7 @@ async def test_silence_that_never_ends_is_a_failed_connection_that_may_have_been
     autojump_clock,
 ):
     async with requester(
-        Script(STALL), timeouts=Timeouts(read_s=5), retry=RetryPolicy(max_attempts=2)
+        Script(STALL), timeouts=Timeouts(first_byte_s=5), retry=RetryPolicy(max_attempts=2)
     ) as (ref, _):
         with pytest.raises(ConnectionFailed, match="provider broke off") as caught:
             await ref.ask(call())

@@ -22,6 +22,7 @@ from ..actors import (
     default_prices,
     default_recipe,
     load_recipe,
+    redact_secrets,
 )
 from ..endpoints import Choice, choose_endpoint
 from ..trace import trace_format
@@ -75,6 +76,7 @@ __all__ = ["compose"]
 def compose(
     *,
     topics: tuple[str, ...],
+    provider: str | None,
     base_url: str | None,
     rpm: float | None,
     tpm: float | None,
@@ -103,7 +105,7 @@ def compose(
         prices=_prices(price_file),
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
         deadline_s=inf if deadline is None else deadline,
-        choice=_choice(base_url),
+        choice=_choice(base_url, provider),
         trace=_checked_trace(trace),
         output=open_output(
             output,
@@ -129,9 +131,9 @@ def _jobs(topics: tuple[str, ...]) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-def _choice(base_url: str | None) -> Choice:
+def _choice(base_url: str | None, provider: str | None) -> Choice:
     try:
-        return choose_endpoint(base_url)
+        return choose_endpoint(base_url, provider=provider)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
@@ -173,6 +175,7 @@ def _set_up_logging(*, is_verbose: bool) -> None:
         processors=[
             structlog.processors.add_log_level,
             *([] if is_verbose else [_without_traceback]),
+            redact_secrets,
             structlog.processors.KeyValueRenderer(key_order=["event"]),
         ],
     )

@@ -5,13 +5,15 @@ from typing import TypeVar
 
 import click
 
+from ..actors import VENDORS
+
 __all__ = ["provider_options"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
 def provider_options(command: F) -> F:
-    """Add `--base-url`, `--rpm`, `--tpm` and `--max-concurrency`."""
+    """Add `--provider`, `--base-url`, `--rpm`, `--tpm` and `--max-concurrency`."""
     for option in (
         click.option(
             "--max-concurrency",
@@ -25,8 +27,14 @@ def provider_options(command: F) -> F:
         click.option(
             "--base-url",
             metavar="URL",
-            help="An OpenAI-compatible API, such as http://127.0.0.1:8080/v1. Else OPENAI_BASE_URL "
+            help="Where the API is, such as http://127.0.0.1:8080/v1. Else OPENAI_BASE_URL "
             "and OPENAI_API_KEY; else the built-in provider.",
+        ),
+        click.option(
+            "--provider",
+            type=click.Choice(list(VENDORS)),
+            help="Whose API it is. Its key and address come from variables of its own, such as "
+            "ANTHROPIC_API_KEY.",
         ),
     ):
         command = option(command)

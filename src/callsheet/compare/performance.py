@@ -6,13 +6,16 @@ import attrs
 import httpx
 
 from ..actors.call import Call
-from ..actors.messages import Json, Usage
-from ..actors.openai import ApiError, decode
+from ..actors.messages import Request, Usage
 from ..actors.prices import default_prices
 from ..actors.recipe import Recipe
+from ..actors.wire import ApiError, OpenAIChat, loads
 from .script import Item, Results, begin
 
-__all__ = ["BadAnswer", "Outcome", "Performance", "Reply", "read_reply"]
+__all__ = ["CHAT", "BadAnswer", "Outcome", "Performance", "Reply", "read_reply"]
+
+CHAT = OpenAIChat()
+"""The wire format that every way speaks."""
 
 
 class BadAnswer(Exception):
@@ -34,7 +37,7 @@ class Reply:
     cost_usd: Decimal | None
 
 
-def read_reply(response: httpx.Response) -> Reply:
+def read_reply(response: httpx.Response, request: Request) -> Reply:
     """What an HTTP response says.
 
     Raises:
@@ -43,14 +46,13 @@ def read_reply(response: httpx.Response) -> Reply:
     """
     response.raise_for_status()
     try:
-        body: Json = response.json()
-        answer = decode(body)
+        answer = CHAT.decode(loads(response.content), request)
     except ValueError as error:
         raise BadAnswer(f"the provider's answer is not a completion: {error}") from error
     if isinstance(answer, ApiError):
         raise BadAnswer(f"the provider answered with an error: {answer.message}")
     usage = answer.usage or Usage()
-    return Reply(answer.text, usage, default_prices().cost(answer.model or "", usage))
+    return Reply(answer.choices[0].text, usage, default_prices().cost(answer.model or "", usage))
 
 
 @attrs.frozen

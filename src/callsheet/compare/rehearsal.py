@@ -12,10 +12,9 @@ import attrs
 from ..actors.batcher import sharing_key
 from ..actors.call import Call, critical_path
 from ..actors.messages import Json
-from ..actors.openai import encode
 from ..actors.recipe import Recipe
 from ..provider import Provider, ProviderSettings, ProviderTransport, chat_latency
-from .performance import Performance
+from .performance import CHAT, Performance
 from .script import Item, Results
 from .venue import Ask, Venue, open_ask
 from .workloads import Workload
@@ -102,8 +101,8 @@ async def _rehearse(
 
 
 def _latency(settings: ProviderSettings, call: Call) -> float:
-    messages = cast("list[dict[str, Json]]", encode(call.request)["messages"])
-    return chat_latency(settings, messages)
+    body = CHAT.encode(call.request, stream=False)
+    return chat_latency(settings, cast("list[dict[str, Json]]", body["messages"]))
 
 
 def _distinct(items: Iterable[RehearsedItem]) -> Iterator[float]:

@@ -10,8 +10,7 @@ from attrs.validators import gt
 
 from ..actors.lanes import LanedTransport
 from ..actors.messages import Request
-from ..actors.openai import encode
-from .performance import Outcome, Reply, read_reply
+from .performance import CHAT, Outcome, Reply, read_reply
 from .script import Item
 from .workloads import Workload
 
@@ -64,6 +63,7 @@ async def open_ask(venue: Venue, in_flight: int) -> AsyncGenerator[Ask]:
 
         async def ask(request: Request) -> Reply:
             async with places:
-                return read_reply(await client.post(PATH, json=encode(request)))
+                body = CHAT.encode(request, stream=False)
+                return read_reply(await client.post(PATH, json=body), request)
 
         yield ask

@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 import httpx
 import trio
 
-from ...actors.openai import encode
 from ...actors.recipe import Recipe
-from ..performance import Outcome, Performance, read_reply
+from ..performance import CHAT, Outcome, Performance, read_reply
 from ..script import Item
 from ..venue import CALL_TIMEOUT, PATH, Perform, Venue
 from ..workloads import Workload
@@ -44,6 +43,6 @@ def _perform(client: httpx.Client, item: Item, recipe: Recipe) -> Outcome:
     performance = Performance(item, recipe)
     while calls := performance.ready():
         for call in calls:
-            response = client.post(PATH, json=encode(call.request))
-            performance.note(call, read_reply(response))
+            response = client.post(PATH, json=CHAT.encode(call.request, stream=False))
+            performance.note(call, read_reply(response, call.request))
     return performance.outcome()

@@ -1,0 +1,76 @@
+"""Takes secrets out of what is logged, whoever logged it (L8)."""
+
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import cast
+
+__all__ = ["redact_secrets"]
+
+_HIDDEN = "***"
+
+# Names of members that hold a secret, in small letters with underscores.
+_SECRET_NAME = re.compile(
+    r"(.*_)?(authorization|api_?key|x_goog_api_key|secret(_key)?|password|passwd|cookie"
+    r"|(access|auth|bearer|refresh|id|session|security)_token|credentials?)"
+)
+# What looks like a key wherever it stands.
+_SECRET_TEXT = re.compile(
+    r"\b(?:sk|gsk|csk|pk|rk|tgp|hf)[-_][A-Za-z0-9_\-]{8,}"  # OpenAI's and those named after it
+    r"|\bAIza[A-Za-z0-9_\-]{20,}"  # Google's
+    r"|(?<=//)[^/@\s:]*:[^/@\s]+(?=@)"  # of a URL: user and password
+    r"|(?i:(?<=[?&]key=)|(?<=[?&]api-key=)|(?<=[?&]api_key=))[^&\s\"']+"
+    r"|(?i:(?<=bearer )|(?<=basic ))[A-Za-z0-9._~+/=\-]{6,}"
+)
+_DEEPEST = 20  # levels; what refers to itself ends there, too
+
+
+def redact_secrets(
+    logger: object,  # noqa: ARG001  # the three arguments of a structlog processor
+    method: str,  # noqa: ARG001
+    event: MutableMapping[str, object],
+) -> MutableMapping[str, object]:
+    """A structlog processor that writes ``***`` for everything that is, or looks like, a secret.
+
+    It goes by the names of members ("authorization", "api_key", "x-api-key" and so on) and by what
+    a text looks like ("sk-...", "Bearer ..."), at any depth. Put it last before the renderer, and
+    after what turns exceptions into text.
+    """
+    for name, value in list(event.items()):
+        event[name] = _redacted(name, value, _DEEPEST)
+    return event
+
+
+def _redacted(name: str, value: object, levels: int) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if _SECRET_NAME.fullmatch(name.lower().replace("-", "_")):
+        return _HIDDEN
+    if isinstance(value, str):
+        return _SECRET_TEXT.sub(_HIDDEN, value)
+    return _redacted_inside(value, levels - 1) if levels else "..."
+
+
+def _redacted_inside(value: object, levels: int) -> object:
+    if isinstance(value, Mapping):
+        members = cast("Mapping[object, object]", value)
+        return {
+            _SECRET_TEXT.sub(_HIDDEN, name) if isinstance(name, str) else name: _redacted(
+                str(name), member, levels
+            )
+            for name, member in members.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_item(item, levels) for item in cast("list[object]", value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    shown = value.decode(errors="replace") if isinstance(value, bytes) else repr(value)
+    return _SECRET_TEXT.sub(_HIDDEN, shown) if _SECRET_TEXT.search(shown) else value
+
+
+def _item(item: object, levels: int) -> object:
+    """One of many; or a pair of name and value, as which HTTP headers are often given."""
+    if isinstance(item, tuple):
+        pair = cast("tuple[object, ...]", item)
+        if len(pair) == 2 and isinstance(pair[0], str | bytes):  # noqa: PLR2004  # a name and a value
+            name = pair[0] if isinstance(pair[0], str) else pair[0].decode(errors="replace")
+            return (pair[0], _redacted(name, pair[1], levels))
+    return _redacted("", item, levels)

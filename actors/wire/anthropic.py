@@ -1,0 +1,192 @@
+"""Anthropic's messages."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import attrs
+from attrs.validators import gt
+
+from ..messages import Choice, Delta, Json, Request, Usage
+from .asking import add_extra, refuse_unless_expressed, system_and_turns
+from .collecting import Collector
+from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder, StreamFailed
+from .reading import count_of, object_of, read_error, read_event, text_of
+from .sse import Event
+
+__all__ = ["AnthropicMessages"]
+
+_RESERVED = frozenset({"stream", "messages"})
+
+# Anthropic's reasons for the end of an answer, in OpenAI's words.
+_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+@attrs.frozen(kw_only=True)
+class AnthropicMessages:
+    """`POST /messages`.
+
+    System turns at the beginning of a chat go where Anthropic wants them.
+
+    Args:
+        default_max_tokens: the limit of an answer where the request sets none, because Anthropic
+            takes no request without one. Every model takes this one. An answer that reaches it has
+            the finish reason "length".
+    """
+
+    name: ClassVar[str] = "Anthropic's messages format"
+    streams: ClassVar[bool] = True
+    expresses: ClassVar[frozenset[str]] = frozenset(
+        {"messages", "max_tokens", "temperature", "top_p", "stop", "json_schema"}
+    )
+
+    default_max_tokens: int = attrs.field(default=4096, validator=gt(0))
+
+    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
+        """What to append to the base URL."""
+        return "/messages"
+
+    def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
+        """The JSON body.
+
+        Raises:
+            Inexpressible: Anthropic has no word for a field of the request.
+        """
+        refuse_unless_expressed(request, self.name, self.expresses)
+        system, turns = system_and_turns(request, self.name)
+        body: dict[str, Json] = {
+            "model": request.model,
+            "max_tokens": request.max_tokens or self.default_max_tokens,
+            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        }
+        if system:
+            body["system"] = "\n\n".join(system)
+        if request.temperature is not None:
+            if request.temperature > 1:
+                raise Inexpressible("a temperature above 1", self.name, "lower it")
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
+        if request.stop:
+            body["stop_sequences"] = list(request.stop)
+        if request.json_schema is not None:
+            schema: dict[str, Json] = {"type": "json_schema", "schema": dict(request.json_schema)}
+            body["output_config"] = {"format": schema}
+        if stream:
+            body["stream"] = True
+        return add_extra(body, request, self.name, _RESERVED)
+
+    def decode(self, body: Json, request: Request) -> Answer | ApiError:  # noqa: ARG002  # always one
+        """The answer in a body, or the error in it.
+
+        Raises:
+            Malformed: it is neither.
+        """
+        if not isinstance(body, dict):
+            raise Malformed("the answer is JSON, but not an object")
+        if body.get("error") or body.get("type") == "error":
+            return read_error(body)
+        content = body.get("content")
+        if not isinstance(content, list):
+            raise Malformed('the answer has no "content"')
+        text = "".join(_block_text(block) for block in content)
+        return Answer(
+            choices=(Choice(text, _reason(body) or None),),
+            model=text_of(body, "model") or None,
+            usage=_usage(object_of(body, "usage")),
+        )
+
+    def decode_error(self, body: Json) -> ApiError:
+        """The error in a body."""
+        return read_error(body)
+
+    def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # always one
+        """Reads one streamed answer."""
+        return _Decoder()
+
+
+class _Decoder:
+    """Reads a stream of Anthropic's events. Thoughts and tools are not part of the text."""
+
+    def __init__(self) -> None:
+        self._answer = Collector(1)
+        self._model: str | None = None
+        self._counts: dict[str, Json] = {}
+        self.done = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens reported so far."""
+        return _usage(self._counts)
+
+    def feed(self, event: Event) -> Sequence[Delta]:
+        """What one event adds to the answer."""
+        if self.done or not event.data.strip():
+            return ()
+        said = read_event(event.data)
+        kind = said.get("type") or event.name
+        if kind == "content_block_delta":  # nearly all there are
+            return self._add(_delta_text(said.get("delta")))
+        if kind == "content_block_start":
+            return self._add(_block_text(said.get("content_block")))
+        if kind == "message_start":
+            message = object_of(said, "message")
+            self._model = text_of(message, "model") or None
+            self._count(message)
+        elif kind == "message_delta":
+            self._count(said)  # cumulative
+            if reason := _reason(object_of(said, "delta")):
+                self._answer.finish(0, reason)
+        elif kind == "message_stop":
+            self.done = True
+        elif kind == "error" or said.get("error"):
+            raise StreamFailed(read_error(said))
+        return ()  # pings, and what will be added to the format one day
+
+    def end(self) -> Answer:
+        """The whole, once the body has ended."""
+        return Answer(choices=self._answer.choices(), model=self._model, usage=self.usage)
+
+    def _add(self, text: str) -> Sequence[Delta]:
+        if not text:
+            return ()
+        self._answer.add(0, text)
+        return (Delta(text),)
+
+    def _count(self, members: dict[str, Json]) -> None:
+        counts = object_of(members, "usage")
+        self._counts |= {name: count for name, count in counts.items() if count is not None}
+
+
+def _block_text(block: Json) -> str:
+    if not isinstance(block, dict) or block.get("type") != "text":
+        return ""
+    return text_of(block, "text")
+
+
+def _delta_text(delta: Json) -> str:
+    if not isinstance(delta, dict) or delta.get("type") != "text_delta":
+        return ""
+    return text_of(delta, "text")
+
+
+def _reason(members: dict[str, Json]) -> str:
+    reason = text_of(members, "stop_reason")
+    return _REASONS.get(reason, reason)
+
+
+def _usage(usage: dict[str, Json]) -> Usage | None:
+    """Unlike OpenAI, Anthropic does not count cached tokens among those of the input."""
+    fresh, answer = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
+    if fresh is None and answer is None:
+        return None
+    read = count_of(usage, "cache_read_input_tokens") or 0
+    written = count_of(usage, "cache_creation_input_tokens") or 0
+    thought = count_of(object_of(usage, "output_tokens_details"), "thinking_tokens") or 0
+    return Usage((fresh or 0) + read + written, answer or 0, read, written, thought)

@@ -1,0 +1,172 @@
+"""What each wire format does: writes a `Request`, reads a body or a stream. Pure (R14).
+
+A format knows nothing of addresses, keys and HTTP; see `callsheet.actors.vendors` for who speaks
+which.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+
+from ..messages import Choice, Delta, Json, Request, Usage
+from .sse import Event
+
+__all__ = [
+    "Answer",
+    "ApiError",
+    "BrokeOff",
+    "Inexpressible",
+    "Malformed",
+    "StreamDecoder",
+    "StreamFailed",
+    "WireFormat",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What a provider answered.
+
+    Args:
+        choices: every answer, in the order of `Response.choices`; empty for embeddings.
+        embeddings: the vector of each text, in the order of the texts; empty for other tasks.
+        model: the model that answered; None if the provider does not say.
+        usage: the tokens it took; None if the provider does not say.
+    """
+
+    choices: tuple[Choice, ...] = ()
+    embeddings: tuple[tuple[float, ...], ...] = ()
+    model: str | None = None
+    usage: Usage | None = None
+
+
+@attrs.frozen
+class ApiError:
+    """What a provider says went wrong; all of it may be missing.
+
+    Args:
+        message: for people.
+        type: the kind of error, such as ``rate_limit_error``.
+        code: more precisely which, such as ``insufficient_quota``; or the HTTP status in digits.
+        status: Google's name of it, such as ``RESOURCE_EXHAUSTED``.
+        details: the JSON text of what else came with it (Google's and Anthropic's ``details``,
+            OpenRouter's ``metadata``). It may quote the prompt, so it is in no repr (L8).
+    """
+
+    message: str = ""
+    type: str = ""
+    code: str = ""
+    status: str = ""
+    details: str = attrs.field(default="", repr=False)
+
+
+class Inexpressible(ValueError):
+    """A request has what the provider's wire format cannot say; nothing was sent.
+
+    Attributes:
+        field: which field of the `Request`.
+        format: the name of the format.
+    """
+
+    def __init__(self, field: str, format: str, why: str = "leave it out") -> None:  # noqa: A002  # the word for it
+        super().__init__(f"{format} cannot express {field}; {why}")
+        self.field = field
+        self.format = format
+
+
+class Malformed(ValueError):
+    """A body or an event is not an answer of this format; the text says what it is instead."""
+
+
+class BrokeOff(Malformed):
+    """A stream has ended before each of its answers was finished."""
+
+
+class StreamFailed(Exception):
+    """A stream has an error in it, after it began with status 200.
+
+    Attributes:
+        error: what the provider says.
+    """
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.message or error.type or error.code or "no reason given")
+        self.error = error
+
+
+class StreamDecoder(Protocol):
+    """Makes the pieces, and at last the whole, of one streamed answer."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the provider said that this was all. Some never do; their body just ends."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens reported so far: what is known of a stream that nobody reads to its end."""
+        ...
+
+    def feed(self, event: Event) -> Sequence[Delta]:
+        """What one event adds to the answers.
+
+        Raises:
+            StreamFailed: the event is an error.
+            Malformed: it is nothing that belongs into such a stream.
+        """
+        ...
+
+    def end(self) -> Answer:
+        """The whole, once the body has ended.
+
+        Raises:
+            BrokeOff: some answer has no finish reason: it is not whole.
+        """
+        ...
+
+
+class WireFormat(Protocol):
+    """How one kind of request is written and its answer read."""
+
+    @property
+    def name(self) -> str:
+        """For messages, as in "Anthropic's messages cannot express seed"."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether answers can be had piece by piece."""
+        ...
+
+    def path(self, request: Request, *, stream: bool) -> str:
+        """What to append to the base URL, a query included where the format needs one."""
+        ...
+
+    def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
+        """The JSON body.
+
+        Raises:
+            Inexpressible: the format has no word for a field of the request; names both.
+        """
+        ...
+
+    def decode(self, body: Json, request: Request) -> Answer | ApiError:
+        """The answer in a body that came with status 200, or the error some send instead.
+
+        Raises:
+            Malformed: it is neither, or has not exactly the answers that were asked for (L5).
+        """
+        ...
+
+    def decode_error(self, body: Json) -> ApiError:
+        """The error in a body that came with another status, whatever its shape."""
+        ...
+
+    def stream_decoder(self, request: Request) -> StreamDecoder:
+        """Reads one streamed answer.
+
+        Raises:
+            Inexpressible: the format has no streams.
+        """
+        ...

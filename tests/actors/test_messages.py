@@ -1,0 +1,24 @@
+"""What a request refuses, by the name of its field."""
+
+import pytest
+
+from callsheet.actors import ChatMessage, Request
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", ""),
+        ("messages", ()),
+        ("messages", ["Hi"]),
+        ("max_tokens", 0),
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("temperature", float("nan")),
+        ("max_tokens", 1.5),
+    ],
+)
+def test_a_request_out_of_range_is_refused_by_the_fields_name(field, value):
+    known = {"model": "m", "messages": (ChatMessage("user", "Hi"),)}
+    with pytest.raises((ValueError, TypeError), match=field):
+        Request(**(known | {field: value}))

@@ -1,0 +1,97 @@
+"""Who is known, and that what is said of each makes sense."""
+
+import pytest
+
+from callsheet.actors import VENDORS, Endpoint, Inexpressible, Request, vendor_at, vendor_named
+from callsheet.actors.wire import dumps
+
+NAMES = [
+    "openai",
+    "azure",
+    "anthropic",
+    "gemini",
+    "together",
+    "groq",
+    "openrouter",
+    "cerebras",
+    "vllm",
+    "llamacpp",
+    "ollama",
+    "compatible",
+]
+
+
+def test_these_are_known():
+    assert list(VENDORS) == NAMES
+    assert all(vendor.name == name for name, vendor in VENDORS.items())
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_each_has_an_address_that_is_whole_or_a_way_to_be_given_one(vendor):
+    if vendor.base_url is None:
+        assert vendor.url_variables
+        return
+    assert Endpoint(vendor.base_url).base_url == vendor.base_url
+    origin = vendor.base_url.removesuffix(vendor.version_path)
+    assert vendor.whole_url(f"{origin}/") == vendor.base_url
+    assert vendor.whole_url("http://provider/other/") == "http://provider/other"
+    assert vendor.needs_key is not Endpoint(vendor.base_url).is_loopback
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_each_has_a_variable_for_its_key(vendor):
+    assert all(name.endswith("_API_KEY") for name in vendor.key_variables)
+    assert vendor.key_variables
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("openai", "max_completion_tokens"),
+        ("azure", "max_completion_tokens"),
+        ("groq", "max_completion_tokens"),
+        ("cerebras", "max_completion_tokens"),
+        ("together", "max_tokens"),
+        ("openrouter", "max_tokens"),
+        ("vllm", "max_tokens"),
+        ("llamacpp", "max_tokens"),
+        ("ollama", "max_tokens"),
+        ("compatible", "max_tokens"),
+        ("anthropic", "max_tokens"),
+        ("gemini", "maxOutputTokens"),
+    ],
+)
+def test_the_limit_goes_by_the_name_that_the_vendor_knows(name, limit):
+    body = (
+        VENDORS[name]
+        .format_for("chat")
+        .encode(Request.of("Hi", model="m", max_tokens=7919), stream=False)
+    )
+    assert f'"{limit}":7919' in dumps(body).decode()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_usage_is_asked_for_only_where_that_is_known_to_work(name):
+    body = VENDORS[name].format_for("chat").encode(Request.of("Hi", model="m"), stream=True)
+    unasked = {"together", "compatible", "anthropic", "gemini"}
+    assert ("stream_options" in body) is (name not in unasked)
+
+
+@pytest.mark.parametrize("name", ["groq", "ollama", "openrouter", "anthropic"])
+def test_several_answers_are_refused_where_only_one_would_come(name):
+    request = Request.of("Hi", model="m")
+    with pytest.raises(Inexpressible, match="cannot express n;"):
+        VENDORS[name].format_for("chat").encode(
+            Request(model="m", messages=request.messages, n=2), stream=False
+        )
+
+
+def test_a_name_that_is_not_known_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match=r"no provider 'x'; known are openai, .*, compatible"):
+        vendor_named("x")
+    assert vendor_named("groq") is VENDORS["groq"]
+
+
+def test_nonsense_is_nobodys_address():
+    assert vendor_at("http://[::1") is VENDORS["compatible"]
+    assert vendor_at("") is VENDORS["compatible"]

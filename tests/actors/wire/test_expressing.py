@@ -1,0 +1,124 @@
+"""What the formats cannot express is refused by name, whichever field it is."""
+
+import attrs
+import pytest
+from bodies import HI, chat
+
+from callsheet.actors import ChatMessage, Request
+from callsheet.actors.vendors import VENDORS
+from callsheet.actors.wire import (
+    AnthropicMessages,
+    GeminiContent,
+    Inexpressible,
+    OpenAIChat,
+    OpenAICompletions,
+    OpenAIEmbeddings,
+    dumps,
+)
+
+CHATS = [OpenAIChat(), AnthropicMessages(), GeminiContent()]
+FORMATS = {
+    "chat": CHATS,
+    "completion": [OpenAICompletions()],
+    "embedding": [OpenAIEmbeddings()],
+}
+PAIRS = [(task, form) for task, forms in FORMATS.items() for form in forms]
+
+# A value for each field that is not its default, and a text by which one knows it in a body. A new
+# field fails the test below until it is here, and until each format expresses or refuses it.
+MARKS = {
+    "max_tokens": (7919, "7919"),
+    "n": (2, ":2"),
+    "temperature": (0.137, "0.137"),
+    "top_p": (0.731, "0.731"),
+    "stop": (("HALT",), "HALT"),
+    "seed": (104729, "104729"),
+    "json_schema": ({"title": "Marked"}, "Marked"),
+    "dimensions": (257, "257"),
+}
+ELSEWHERE = {"model", "messages", "inputs", "task", "extra", "cacheable", "idempotency_key"}
+
+
+def plain(task, **more):
+    if task == "chat":
+        return chat(**more)
+    return Request(model="m", task=task, inputs=["Hi"], **more)
+
+
+def test_every_field_of_a_request_has_been_thought_of():
+    assert {field.name for field in attrs.fields(Request)} == MARKS.keys() | ELSEWHERE
+
+
+@pytest.mark.parametrize("field", MARKS)
+@pytest.mark.parametrize(("task", "form"), PAIRS, ids=[form.name for _, form in PAIRS])
+def test_a_field_is_in_the_body_or_it_is_refused_by_name(task, form, field):
+    value, mark = MARKS[field]
+    request = plain(task, **{field: value})
+    without = dumps(form.encode(plain(task), stream=False)).decode()
+    assert mark not in without
+    if field in form.expresses:
+        assert mark in dumps(form.encode(request, stream=False)).decode()
+        return
+    with pytest.raises(Inexpressible, match=f"cannot express {field};") as caught:
+        form.encode(request, stream=False)
+    assert form.name in str(caught.value)
+    assert (caught.value.field, caught.value.format) == (field, form.name)
+
+
+@pytest.mark.parametrize(("task", "form"), PAIRS, ids=[form.name for _, form in PAIRS])
+def test_a_format_takes_no_request_of_another_task(task, form):
+    for other in FORMATS.keys() - {task}:
+        if {task, other} == {"completion", "embedding"}:
+            continue  # both are inputs; the vendor chooses the format by the task
+        with pytest.raises(Inexpressible, match=r"messages|inputs"):
+            form.encode(plain(other), stream=False)
+
+
+@pytest.mark.parametrize(("task", "form"), PAIRS, ids=[form.name for _, form in PAIRS])
+def test_what_the_task_asks_for_is_in_the_body_and_what_is_local_is_not(task, form):
+    request = plain(task, extra={"marked": 1}, cacheable=True, idempotency_key="key-1")
+    text = dumps(form.encode(request, stream=False)).decode()
+    assert "Hi" in text
+    assert '"marked":1' in text
+    assert "cacheable" not in text
+    assert "key-1" not in text
+    assert '"m"' in text or "/m:" in form.path(request, stream=False)
+
+
+@pytest.mark.parametrize(("task", "form"), PAIRS, ids=[form.name for _, form in PAIRS])
+def test_a_stream_is_asked_for_where_there_are_streams(task, form):
+    request = plain(task)
+    if not form.streams:
+        with pytest.raises(Inexpressible, match="stream"):
+            form.encode(request, stream=True)
+        with pytest.raises(Inexpressible, match="stream"):
+            form.stream_decoder(request)
+        return
+    asked = form.encode(request, stream=True).get("stream") or "stream" in form.path(
+        request, stream=True
+    )
+    assert asked
+    assert "stream" not in form.encode(request, stream=False)
+    assert "stream" not in form.path(request, stream=False)
+    assert form.stream_decoder(request).done is False
+
+
+SYSTEM = ChatMessage("system", "Be brief.")
+
+
+@pytest.mark.parametrize("form", CHATS[1:], ids=lambda form: form.name)
+@pytest.mark.parametrize("messages", [[SYSTEM], [*HI, SYSTEM], [SYSTEM, *HI, SYSTEM]])
+def test_system_turns_that_cannot_stand_apart_are_refused(form, messages):
+    with pytest.raises(Inexpressible, match=r"messages .*system"):
+        form.encode(chat(messages=messages), stream=False)
+
+
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_vendor_says_which_tasks_it_takes(name):
+    vendor = VENDORS[name]
+    for task in FORMATS:
+        if task in vendor.formats:
+            assert vendor.format_for(task).encode(plain(task), stream=False)
+            continue
+        with pytest.raises(Inexpressible, match=f"{vendor.title} cannot express task='{task}'"):
+            vendor.format_for(task)

@@ -1,0 +1,144 @@
+"""Which provider a run talks to, by its options and its environment."""
+
+import pytest
+from click.testing import CliRunner
+
+from callsheet.actors import VENDORS, Endpoint
+from callsheet.cli import main
+from callsheet.endpoints import choose_endpoint
+
+KEY, OTHER = "sk-one-0123456789", "sk-other-0123456789"
+
+
+def chosen(base_url=None, provider=None, **environ):
+    """Vendor, base URL and key."""
+    endpoint = choose_endpoint(base_url, environ, provider=provider).endpoint
+    return endpoint and (endpoint.vendor.name, endpoint.base_url, endpoint.api_key)
+
+
+OPENAI = "https://api.openai.com/v1"
+LOCAL = "http://127.0.0.1:8080/v1"
+
+
+def test_without_anything_it_is_the_built_in_one():
+    assert chosen() is None
+    assert chosen(OPENAI_API_KEY="", OPENAI_BASE_URL=" ") is None
+
+
+def test_openais_variables_choose_as_ever():
+    assert chosen(OPENAI_API_KEY=KEY) == ("openai", OPENAI, KEY)
+    assert chosen(OPENAI_BASE_URL=LOCAL) == ("compatible", LOCAL, None)
+    assert chosen(OPENAI_BASE_URL=LOCAL, OPENAI_API_KEY=KEY) == ("compatible", LOCAL, KEY)
+    assert chosen(LOCAL, OPENAI_BASE_URL="http://other/v1") == ("compatible", LOCAL, None)
+
+
+@pytest.mark.parametrize("name", set(VENDORS) - {"openai", "compatible"})
+def test_the_key_of_another_vendor_alone_chooses_nothing_but_is_mentioned(name):
+    """Nobody should spend money because of a variable that is there for something else."""
+    variable = VENDORS[name].key_variables[0]
+    choice = choose_endpoint(environ={variable: KEY})
+    assert choice.endpoint is None
+    line = choice.describe(Endpoint(LOCAL))
+    assert f"{variable} is set: --provider {name} asks" in line
+    assert KEY not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "environ", "url"),
+    [
+        ("openai", {"OPENAI_API_KEY": KEY}, OPENAI),
+        ("openai", {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": LOCAL}, LOCAL),
+        ("anthropic", {"ANTHROPIC_API_KEY": KEY}, "https://api.anthropic.com/v1"),
+        (
+            "anthropic",
+            {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"},
+            "http://127.0.0.1:9/v1",
+        ),
+        (
+            "gemini",
+            {"GOOGLE_API_KEY": OTHER, "GEMINI_API_KEY": KEY},
+            "https://generativelanguage.googleapis.com/v1beta",
+        ),
+        (
+            "gemini",
+            {"GOOGLE_API_KEY": KEY, "GEMINI_API_KEY": ""},
+            "https://generativelanguage.googleapis.com/v1beta",
+        ),
+        (
+            "azure",
+            {"AZURE_OPENAI_API_KEY": KEY, "AZURE_OPENAI_ENDPOINT": "https://me.openai.azure.com/"},
+            "https://me.openai.azure.com/openai/v1",
+        ),
+        ("groq", {"GROQ_API_KEY": KEY}, "https://api.groq.com/openai/v1"),
+        ("together", {"TOGETHER_API_KEY": KEY}, "https://api.together.xyz/v1"),
+        ("openrouter", {"OPENROUTER_API_KEY": KEY}, "https://openrouter.ai/api/v1"),
+        ("cerebras", {"CEREBRAS_API_KEY": KEY}, "https://api.cerebras.ai/v1"),
+        ("vllm", {"VLLM_API_KEY": KEY}, "http://127.0.0.1:8000/v1"),
+        ("llamacpp", {"LLAMA_API_KEY": KEY}, "http://127.0.0.1:8080/v1"),
+        ("ollama", {"OLLAMA_API_KEY": KEY}, "http://127.0.0.1:11434/v1"),
+    ],
+)
+def test_a_provider_has_a_key_and_an_address_of_its_own(name, environ, url):
+    assert chosen(provider=name, **{"OPENAI_API_KEY": OTHER} | environ) == (name, url, KEY)
+
+
+@pytest.mark.parametrize("name", ["vllm", "llamacpp", "ollama"])
+def test_a_server_on_this_machine_needs_no_key(name):
+    assert chosen(provider=name) == (name, VENDORS[name].base_url, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("openai", "OPENAI_API_KEY"), ("gemini", "GEMINI_API_KEY or GOOGLE_API_KEY")],
+)
+def test_a_key_that_is_missing_is_asked_for_before_anything_is_sent(name, variable):
+    with pytest.raises(ValueError, match=f"--provider {name}: .* key; set {variable}"):
+        chosen(provider=name)
+    assert chosen(LOCAL, name) == (name, LOCAL, None)  # perhaps a proxy, which has the key
+
+
+def test_an_address_that_is_missing_is_asked_for():
+    with pytest.raises(ValueError, match=r"Azure .* give --base-url or set AZURE_OPENAI_ENDPOINT"):
+        chosen(provider="azure", AZURE_OPENAI_API_KEY=KEY)
+    with pytest.raises(ValueError, match=r"--base-url or set OPENAI_BASE_URL"):
+        chosen(provider="compatible")
+
+
+def test_a_key_is_sent_only_to_whom_it_is_for():
+    """OpenAI's goes to another vendor only if somebody says that they belong together."""
+    url = "https://openrouter.ai/api/v1"
+    with pytest.raises(ValueError, match="OPENROUTER_API_KEY"):
+        chosen(url, OPENAI_API_KEY=OTHER)
+    assert chosen(url, OPENAI_API_KEY=OTHER, OPENROUTER_API_KEY=KEY) == ("openrouter", url, KEY)
+    assert chosen(OPENAI_BASE_URL=url, OPENAI_API_KEY=KEY) == ("openrouter", url, KEY)
+    assert chosen(OPENAI_BASE_URL=url, OPENROUTER_API_KEY=KEY) == ("openrouter", url, KEY)
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments"),
+    [
+        ("--base-url", {"base_url": "nonsense", "provider": "vllm"}),
+        ("--base-url", {"base_url": "nonsense"}),
+        ("OPENAI_BASE_URL", {"OPENAI_BASE_URL": "nonsense"}),
+        ("ANTHROPIC_BASE_URL", {"ANTHROPIC_BASE_URL": "nonsense", "provider": "anthropic"}),
+        ("GROQ_API_KEY", {"GROQ_API_KEY": "schlüssel", "provider": "groq"}),
+        ("--provider", {"provider": "nobody"}),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_where_it_stands(source, arguments):
+    with pytest.raises(ValueError, match=source) as caught:
+        chosen(**arguments)
+    assert "schlüssel" not in str(caught.value)
+
+
+def test_the_command_knows_the_providers_and_refuses_others():
+    result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "nobody"])
+    assert result.exit_code == 2
+    assert "'anthropic'" in result.stderr
+
+
+def test_the_command_says_what_is_missing():
+    env = dict.fromkeys(("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"), "")
+    result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "anthropic"], env=env)
+    assert result.exit_code == 2
+    assert "set ANTHROPIC_API_KEY" in result.stderr
