@@ -1,7 +1,10 @@
 """The actors that make LLM API work fast, cheap and safe to cancel."""
 
+from .asking import Pieces
 from .batch import Batching
 from .batcher import BatcherActor
+from .breaker import BreakerPolicy, BreakerStatistics
+from .budget import ThrottlePolicy
 from .composer import Compose, PostComposerActor, StepFailed
 from .endpoint import Endpoint, Timeouts
 from .errors import (
@@ -16,6 +19,7 @@ from .errors import (
     RequestTooLarge,
 )
 from .events import CallEvent, Observer
+from .hedging import HedgePolicy
 from .limiter import RateLimiterActor
 from .limits import Limits
 from .log import log_call
@@ -35,8 +39,10 @@ from .post import Post, PostStats
 from .prices import Price, PriceBook, PriceError, default_prices
 from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
 from .redaction import redact_secrets
-from .request import RequestActor
+from .request import CountRequests, RequestActor, RequestStatistics
 from .retry import RetryPolicy
+from .target import Target
+from .transport import LeanTransport
 from .troupe import Troupe, TroupeSettings, cast_troupe, open_troupe
 from .vendors import VENDORS, Vendor, vendor_at, vendor_named
 from .wire import Inexpressible
@@ -47,6 +53,8 @@ __all__ = [
     "BadRequest",
     "BatcherActor",
     "Batching",
+    "BreakerPolicy",
+    "BreakerStatistics",
     "CallEvent",
     "CallFailed",
     "ChatMessage",
@@ -54,14 +62,18 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "CountRequests",
     "Delta",
     "Endpoint",
+    "HedgePolicy",
     "Inexpressible",
+    "LeanTransport",
     "Limits",
     "MalformedAnswer",
     "Observer",
     "Origin",
     "Permit",
+    "Pieces",
     "Post",
     "PostComposerActor",
     "PostStats",
@@ -76,12 +88,15 @@ __all__ = [
     "RecipeError",
     "Request",
     "RequestActor",
+    "RequestStatistics",
     "RequestTooLarge",
     "Response",
     "RetryPolicy",
     "Step",
     "StepFailed",
     "Stream",
+    "Target",
+    "ThrottlePolicy",
     "Timeouts",
     "Troupe",
     "TroupeSettings",

@@ -1,21 +1,25 @@
 """Asks for one call and tells of its beginning and its end, which whoever asks always sees."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from math import inf
+from typing import final
 
+import attrs
 import trio
 
-from ..runtime import AskFailed, Ref
+from ..runtime import AskFailed, Items, Ref
 from .errors import CallFailed
 from .events import CallEvent, Observer, Stage
-from .messages import Complete, Origin, Request, Response
+from .messages import Complete, Delta, Origin, Request, Response, Stream
 
-__all__ = ["ask_for"]
+__all__ = ["Pieces", "ask_for", "stream_for"]
 
 
 async def ask_for(
     to: Ref, request: Request, origin: Origin, *, observer: Observer, timeout: float = inf
 ) -> Response:
-    """Ask a stage for a completion.
+    """Ask a stage for a response.
 
     Exactly one event tells of the end: "answered", "shared", "failed" or "cancelled" (L9).
 
@@ -30,34 +34,113 @@ async def ask_for(
         CallFailed: there is no answer; the subclass says why.
         AskFailed: the runtime has a verdict instead, such as that time was up.
     """
+    teller = _Teller(request, origin, observer)
+    teller.tell("asked")
+    try:
+        answer = await to.ask(Complete(request, origin), timeout=timeout)
+    except (CallFailed, AskFailed) as error:
+        teller.tell("failed", error=error)
+        raise
+    except trio.Cancelled:
+        teller.tell("cancelled")
+        raise
+    teller.tell("answered" if answer.http_requests else "shared", answer)
+    return answer
+
+
+@asynccontextmanager
+async def stream_for(
+    to: Ref,
+    request: Request,
+    origin: Origin,
+    *,
+    observer: Observer,
+    timeout: float = inf,
+    buffer: int = 64,
+) -> "AsyncGenerator[Pieces]":
+    """Ask a stage for a response piece by piece; see `Troupe.stream`.
+
+    The end is told as by `ask_for`; a block that is left before the last item has cancelled.
+
+    Args:
+        to: any stage that takes `Stream`.
+        request: what to ask.
+        origin: whom it is for.
+        observer: is told of the beginning and of the end.
+        timeout: seconds for all of it.
+        buffer: pieces that may wait.
+    """
+    teller = _Teller(request, origin, observer)
+    teller.tell("asked")
+    pieces: Pieces | None = None
+    failed: CallFailed | AskFailed | None = None
+    try:
+        message = Stream(request, origin)
+        async with to.stream(message, buffer=buffer, timeout=timeout) as items:
+            pieces = Pieces(items)
+            yield pieces
+    except (CallFailed, AskFailed) as error:
+        failed = error
+        raise
+    finally:
+        if pieces is not None and pieces.response is not None:
+            teller.tell("answered", pieces.response)
+        else:
+            teller.tell("cancelled" if failed is None else "failed", error=failed)
+
+
+@final
+class Pieces:
+    """The pieces of an answer as they come, and at last the `Response`; iterate over it, once.
+
+    Attributes:
+        response: the whole, once it has come.
+    """
+
+    def __init__(self, items: Items[Delta | Response]) -> None:
+        self._items = items
+        self.response: Response | None = None
+
+    def __aiter__(self) -> "Pieces":
+        return self
+
+    async def __anext__(self) -> Delta | Response:
+        """The next piece.
+
+        Raises:
+            CallFailed: there is no answer, or it broke off; the subclass says why.
+            AskFailed: the runtime has a verdict instead, such as that time was up.
+        """
+        item = await anext(self._items)
+        if isinstance(item, Response):
+            self.response = item
+        return item
+
+
+@attrs.frozen
+class _Teller:
+    """Tells of one call."""
+
+    request: Request
+    origin: Origin
+    observer: Observer
 
     def tell(
+        self,
         stage: Stage,
         answer: Response | None = None,
         error: CallFailed | AskFailed | None = None,
     ) -> None:
         attempts = error.attempts if isinstance(error, CallFailed) else 0
-        observer(
+        self.observer(
             CallEvent(
                 stage=stage,
                 at=trio.current_time(),
-                origin=origin,
-                model=request.model if answer is None else answer.model,
+                origin=self.origin,
+                model=self.request.model if answer is None else answer.model,
                 attempt=attempts if answer is None else answer.http_requests,
                 usage=None if answer is None else answer.usage,
                 cost_usd=None if answer is None else answer.cost_usd,
                 error=None if error is None else str(error),
             )
         )
-
-    tell("asked")
-    try:
-        answer = await to.ask(Complete(request, origin), timeout=timeout)
-    except (CallFailed, AskFailed) as error:
-        tell("failed", error=error)
-        raise
-    except trio.Cancelled:
-        tell("cancelled")
-        raise
-    tell("answered" if answer.http_requests else "shared", answer)
-    return answer

@@ -19,7 +19,7 @@ from ..runtime import (
     handles,
 )
 from .batch import BatchFormer, Batching
-from .messages import Complete, Request, Response, Usage
+from .messages import Complete, Request, Response, Stream, Usage
 
 __all__ = ["BatcherActor", "sharing_key"]
 
@@ -97,6 +97,11 @@ class BatcherActor(Actor):
         else:
             self._join(key, member)
         await self._send_due()
+
+    @defers(Stream)
+    async def pass_on(self, message: Stream, slot: ReplySlot[None]) -> None:
+        """Hand on at once a call whose asker wants to see it being written."""
+        await slot.forward(self._to, message)
 
     @handles(_Due)
     async def due(self, message: _Due) -> None:  # noqa: ARG002  # it only says when

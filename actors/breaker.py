@@ -35,6 +35,7 @@ OUTAGES = (ProviderUnavailable, ConnectionFailed)
 
 _MOST_RESULTS = 1000  # in the window; more would not make the rate more telling
 _IN_A_ROW: int | None = 5
+_HALF: float | None = 0.5
 
 
 def is_outage(kind: type[CallFailed]) -> bool:
@@ -49,7 +50,8 @@ class BreakerPolicy:
     Args:
         window_s: how far back results count, in seconds; the newest thousand at most.
         min_calls: with fewer results in the window the failure rate says nothing.
-        failure_rate: opens when at least this share of the results in the window are failures.
+        failure_rate: opens when at least this share of the results in the window are failures;
+            None for never.
         consecutive: opens after this many failures in a row, in the window, however few the
             results; None for never.
         pause_s: how long it is open the first time, in seconds; it doubles each time a probe
@@ -64,7 +66,7 @@ class BreakerPolicy:
 
     window_s: float = attrs.field(default=30.0, validator=[gt(0), lt(inf)])
     min_calls: int = attrs.field(default=10, validator=[instance_of(int), ge(1), le(_MOST_RESULTS)])
-    failure_rate: float = attrs.field(default=0.5, validator=[gt(0), le(1)])
+    failure_rate: float | None = attrs.field(default=_HALF, validator=optional(and_(gt(0), le(1))))
     consecutive: int | None = attrs.field(
         default=_IN_A_ROW, validator=optional(and_(instance_of(int), ge(1), le(_MOST_RESULTS)))
     )
@@ -272,7 +274,8 @@ class CircuitBreaker:
         policy, results = self._policy, len(self._results)
         if policy.consecutive is not None and min(self._in_a_row, results) >= policy.consecutive:
             return True
-        return results >= policy.min_calls and self._failures >= policy.failure_rate * results
+        rate = policy.failure_rate
+        return rate is not None and results >= policy.min_calls and self._failures >= rate * results
 
     def _open(self, now: float) -> None:
         self._opened += 1

@@ -1,6 +1,7 @@
 """Lets calls through as fast as the provider's limits allow, and no faster."""
 
 import contextlib
+from typing import Any
 
 import attrs
 import trio
@@ -9,7 +10,7 @@ from ..runtime import Actor, ActorStopped, Message, Ref, ReplySlot, Timer, defer
 from .errors import RequestTooLarge
 from .events import CallEvent, Observer, Stage, ignore
 from .limits import Cost, Impossible, Limiter, Limits
-from .messages import Complete, Response
+from .messages import Complete, Response, Stream
 
 __all__ = ["RateLimiterActor"]
 
@@ -54,8 +55,8 @@ class _Permit:
 class _Call:
     """A call that waits for its turn."""
 
-    message: Complete
-    slot: ReplySlot[Response]
+    message: Complete | Stream
+    slot: ReplySlot[Any]
     cost: Cost
 
     @property
@@ -102,6 +103,14 @@ class RateLimiterActor(Actor):
     @defers(Complete)
     async def admit(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Let a call through when its turn has come."""
+        await self._admit(message, slot)
+
+    @defers(Stream)
+    async def admit_stream(self, message: Stream, slot: ReplySlot[None]) -> None:
+        """The same for a call that is answered piece by piece."""
+        await self._admit(message, slot)
+
+    async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         cost = self._limits.cost(message.request)
         try:
             self._limiter.push(_Call(message, slot, cost), cost)
@@ -162,7 +171,7 @@ class RateLimiterActor(Actor):
         permitted = attrs.evolve(call.message, permit=_Permit(self.ref, call.cost))
         await call.slot.forward(self._to, permitted)
 
-    def _ended(self, slot: ReplySlot[Response], cost: Cost, since: float) -> None:
+    def _ended(self, slot: ReplySlot[Any], cost: Cost, since: float) -> None:
         """A call that was let through has its answer, or needs none any more."""
         now = trio.current_time()
         self._limiter.release()
@@ -181,7 +190,7 @@ class RateLimiterActor(Actor):
             self._wake_at = when
             self._timer = self.send_at(when, _Wake())
 
-    def _tell(self, stage: Stage, message: Complete) -> None:
+    def _tell(self, stage: Stage, message: Complete | Stream) -> None:
         self._observer(
             CallEvent(
                 stage=stage,

@@ -2,30 +2,35 @@
 
 import itertools
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
 from typing import final
 
 import attrs
 import httpx
-from attrs.validators import ge, instance_of
+from attrs.validators import deep_iterable, ge, instance_of
 
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
-from .asking import ask_for
+from .asking import Pieces, ask_for, stream_for
 from .batch import Batching
 from .batcher import BatcherActor
+from .breaker import BreakerPolicy
+from .budget import ThrottlePolicy
+from .client import Configure, plain_client
 from .composer import Compose, PostComposerActor
 from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
+from .hedging import HedgePolicy
 from .limiter import RateLimiterActor
 from .limits import Limits
 from .messages import Origin, Request, Response
 from .post import Post
 from .prices import PriceBook, default_prices
 from .recipe import Recipe, default_recipe
-from .request import RequestActor
+from .request import CountRequests, RequestActor, RequestStatistics
 from .retry import RetryPolicy
+from .target import Target
 
 __all__ = ["Troupe", "TroupeSettings", "cast_troupe", "open_troupe"]
 
@@ -38,14 +43,21 @@ class TroupeSettings:
         endpoint: the provider.
         limits: what it allows, or what to use of that.
         batching: when a batch goes.
+        fallbacks: where a call goes that the endpoint cannot serve; see `RequestActor`.
         retry: the retry budget of a call.
+        throttle: what all calls together may spend on being sent again; None for no limit.
+        breaker: when calls are kept away from an endpoint that fails; None for never.
+        hedging: when a late call is sent a second time; None for never.
         timeouts: how long one attempt may be silent.
         recipe: what a post is made of.
         prices: what models cost.
         posts_at_a_time: posts written side by side; more of them wait.
         waiting_calls: calls that wait at the limiter; more of them hold back who asks.
         observer: is told of everything that happens to a call.
+        streaming: ask for answers piece by piece even if only the whole is wanted, because a
+            provider stops working on a stream that is closed.
         transport: takes the place of the network, in tests.
+        client: makes the httpx client over a transport: event hooks, authentication and so on.
 
     Raises:
         ValueError, TypeError: a value is out of its range; the message names it.
@@ -54,14 +66,24 @@ class TroupeSettings:
     endpoint: Endpoint
     limits: Limits = attrs.field(factory=Limits)
     batching: Batching = attrs.field(factory=Batching)
+    fallbacks: tuple[Target, ...] = attrs.field(
+        default=(),
+        converter=tuple[Target, ...],
+        validator=deep_iterable(instance_of(Target)),
+    )
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
+    throttle: ThrottlePolicy | None = None
+    breaker: BreakerPolicy | None = attrs.field(factory=BreakerPolicy)
+    hedging: HedgePolicy | None = None
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     recipe: Recipe = attrs.field(factory=default_recipe)
     prices: PriceBook = attrs.field(factory=default_prices)
     posts_at_a_time: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
     waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
     observer: Observer = ignore
+    streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
+    client: Configure = plain_client
 
 
 @final
@@ -112,10 +134,44 @@ class Troupe:
             CallFailed: there is no answer; the subclass says why.
             AskTimedOut: `timeout` was too short.
         """
-        origin = Origin(call or f"call-{next(self._calls)}")
         return await ask_for(
-            self.batcher, request, origin, observer=self._observer, timeout=timeout
+            self.batcher, request, self._origin(call), observer=self._observer, timeout=timeout
         )
+
+    def stream(
+        self, request: Request, *, timeout: float = inf, call: str = "", buffer: int = 64
+    ) -> AbstractAsyncContextManager[Pieces]:
+        """Make one call, and see the answer being written; leaving the block closes it.
+
+            async with troupe.stream(request) as items:
+                async for item in items:
+                    ...  # a Delta each, and at last the Response
+
+        Args:
+            request: what to ask.
+            timeout: seconds for all of it, waiting and retries included (L1).
+            call: an id that it carries in events and logs (L9); a number if empty.
+            buffer: pieces that may wait for whoever reads; then the provider has to wait.
+
+        Raises:
+            CallFailed: there is no answer, or it broke off; iterating raises it.
+            AskTimedOut: `timeout` was too short; iterating raises it.
+        """
+        return stream_for(
+            self.batcher,
+            request,
+            self._origin(call),
+            observer=self._observer,
+            timeout=timeout,
+            buffer=buffer,
+        )
+
+    async def request_statistics(self) -> RequestStatistics:
+        """What the request actor is doing: circuit breakers, hedges, retries, connections."""
+        return await self.requester.ask(CountRequests())
+
+    def _origin(self, call: str) -> Origin:
+        return Origin(call or f"call-{next(self._calls)}")
 
 
 async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str = "") -> Troupe:
@@ -132,11 +188,17 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         partial(
             RequestActor,
             settings.endpoint,
+            fallbacks=settings.fallbacks,
             retry=settings.retry,
+            throttle=settings.throttle,
+            breaker=settings.breaker,
+            hedging=settings.hedging,
             timeouts=settings.timeouts,
             prices=settings.prices,
             connections=limits.in_flight,
+            streaming=settings.streaming,
             transport=settings.transport,
+            client=settings.client,
             observer=observer,
         ),
         capacity=limits.in_flight,

@@ -24,6 +24,8 @@ class ResponseBody(httpx.AsyncByteStream):
         connection: has the rest; None if there is none.
         read_s: seconds for which the server may be silent; None for any time.
         max_bytes: of the whole body; None for no bound.
+        between_s: as `read_s`, after the first piece: a model may think before it speaks. It is
+            the time-out "between" of a request, which httpx does not know, and else `read_s`.
     """
 
     def __init__(
@@ -33,11 +35,14 @@ class ResponseBody(httpx.AsyncByteStream):
         connection: Connection | None,
         read_s: float | None,
         max_bytes: int | None,
+        *,
+        between_s: float | None,
     ) -> None:
         self._first = first
         self._connections = connections
         self._connection = connection
         self._read_s = read_s
+        self._between_s = between_s
         self._max_bytes = max_bytes
         self._received = len(first)
         self._is_cut = False
@@ -61,7 +66,9 @@ class ResponseBody(httpx.AsyncByteStream):
         if connection is None:
             raise StopAsyncIteration
         try:
-            piece, is_all = await connection.more(self._read_s)
+            piece, is_all = await connection.more(
+                self._between_s if self._received else self._read_s
+            )
             self._received += len(piece)
             check_length(self._received, self._max_bytes)
         except BaseException:

@@ -99,6 +99,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
         timeouts = request.extensions.get("timeout") or _UNLIMITED
         timeouts = cast("Mapping[str, float | None]", timeouts)
         read_s = timeouts.get("read")
+        between_s = timeouts.get("between", read_s)
         connections, max_bytes = self._connections, self._max_body_bytes
         connection = await connections.acquire(origin, timeouts)
         try:
@@ -114,7 +115,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
         return httpx.Response(
             head.status_code,
             headers=head.headers.raw_items(),
-            stream=ResponseBody(first, connections, rest, read_s, max_bytes),
+            stream=ResponseBody(first, connections, rest, read_s, max_bytes, between_s=between_s),
             extensions={
                 "http_version": b"HTTP/" + head.http_version,
                 "reason_phrase": head.reason,

@@ -24,6 +24,7 @@ from callsheet.actors import (
     cast_troupe,
     open_troupe,
 )
+from callsheet.actors.attempts import Attempts
 from callsheet.provider import Provider, ProviderSettings, ProviderTransport
 from callsheet.provider.faults import Faults
 from callsheet.runtime import ActorCrashed, AskTimedOut, open_runtime
@@ -252,7 +253,7 @@ async def test_a_crash_of_one_stage_is_told_and_later_calls_work(autojump_clock,
     [
         (BatcherActor, "_send_due"),
         (RateLimiterActor, "_let_through"),
-        (RequestActor, "_attempt"),
+        (Attempts, "_attempt"),
     ],
 )
 async def test_a_bug_in_any_stage_costs_what_it_had_in_its_hands(

@@ -8,8 +8,8 @@ import httpx
 import trio
 from attrs.validators import gt
 
-from ..actors.lanes import LanedTransport
 from ..actors.messages import Request
+from ..actors.transport import LeanTransport
 from .performance import CHAT, Outcome, Reply, read_reply
 from .script import Item
 from .workloads import Workload
@@ -56,7 +56,7 @@ async def open_ask(venue: Venue, in_flight: int) -> AsyncGenerator[Ask]:
     """
     async with httpx.AsyncClient(
         base_url=venue.base_url,
-        transport=venue.transport or LanedTransport(in_flight),
+        transport=venue.transport or LeanTransport(max_connections=in_flight),
         timeout=CALL_TIMEOUT,
     ) as client:
         places = trio.Semaphore(in_flight)

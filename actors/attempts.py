@@ -1,0 +1,408 @@
+"""One call: its attempts, over the targets there are, paid from one budget (L2)."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from random import Random
+from typing import final
+
+import attrs
+import trio
+
+from ..runtime import ActorCrashed, AskFailed, AskTimedOut, open_collapsing_nursery
+from .breaker import Ticket, is_outage
+from .budget import RetryBudget, RetryDecision
+from .errors import CallFailed, ProviderUnavailable
+from .events import CallEvent, Observer, Stage
+from .exchange import Exchange, Exchanged, Prepared, Refusal
+from .fallback import Fallback
+from .gate import Gate
+from .hedging import Hedger
+from .messages import Complete, Delta, Request, Response, Stream, Usage
+from .prices import PriceBook
+from .retry import RetryPolicy
+from .target import Target
+
+__all__ = ["Attempts", "Line", "Shared"]
+
+_KEEPS_STATE = ("store", "background")  # members of a body that make an answer more than an answer
+
+
+@attrs.define(eq=False)
+class Line:
+    """The way to one target, which all calls share.
+
+    Args:
+        target: where it leads.
+        exchange: makes the HTTP requests.
+        gate: where calls wait while the endpoint is out.
+        is_whole: the server has said that it does not stream.
+    """
+
+    target: Target
+    exchange: Exchange
+    gate: Gate
+    is_whole: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Shared:
+    """What all calls of one actor share.
+
+    Args:
+        lines: the way to each target.
+        fallback: in which order they are tried.
+        retry: how often and how late.
+        hedger: when a second copy is sent; None for never.
+        prices: what models cost.
+        observer: is told of every attempt.
+        random: the source of all jitter, and of idempotency keys (R13).
+        streams: whether answers are asked for piece by piece, where that can be done.
+        new_budget: what one call may spend.
+    """
+
+    lines: Mapping[Target, Line]
+    fallback: Fallback[Target]
+    retry: RetryPolicy
+    hedger: Hedger[str] | None
+    prices: PriceBook
+    observer: Observer
+    random: Random
+    streams: bool
+    new_budget: Callable[[], RetryBudget]
+
+
+@final
+class Attempts:
+    """The attempts of one call; `run` once.
+
+    Args:
+        shared: what it has in common with other calls.
+        message: what is asked, and for whom.
+        deadline: by when, on Trio's clock; it may be moved meanwhile (R4).
+        deliver: is given each piece of the answer, if somebody wants them.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        message: Complete | Stream,
+        *,
+        deadline: Callable[[], float],
+        deliver: Callable[[Delta], Awaitable[None]] | None = None,
+    ) -> None:
+        self._shared = shared
+        self._message = message
+        self._deadline = deadline
+        self._deliver = deliver
+        self._budget = shared.new_budget()
+        self._key = message.request.idempotency_key or f"{shared.random.getrandbits(128):032x}"
+        self._sent = 0
+        self._maybe_billed = 0  # attempts that may have been charged for nothing (L3)
+        self._has_delivered = False
+
+    async def run(self) -> Response:
+        """Make the call.
+
+        Raises:
+            CallFailed: there is no answer; the subclass says why.
+        """
+        try:
+            return await self._run()
+        except Refusal as refusal:
+            error = refusal.error
+            error.attempts = self._sent
+            if self._maybe_billed:  # one attempt that may have been is enough (L3)
+                error.billed = "maybe"
+            raise error from refusal.__cause__
+
+    async def _run(self) -> Response:
+        target = self._shared.fallback.first
+        while True:
+            line = self._shared.lines[target]
+            ticket = line.gate.try_enter()
+            if ticket is None:
+                following = self._shared.fallback.after(target, "breaker_open", left_s=self._left_s)
+                if following is not None:
+                    target = following
+                    continue
+                ticket = await self._wait_to_enter(line)
+            try:
+                return await self._at(line, ticket)
+            except Refusal as refusal:
+                following = self._next(target, refusal)
+                if following is None:
+                    raise
+                self._tell("retrying", error=str(refusal.error), delay=0.0)
+                target = following
+
+    def _next(self, target: Target, refusal: Refusal) -> Target | None:
+        """Where the call goes on, and pays for it; None if it ends here."""
+        if self._has_delivered:
+            return None
+        following = self._shared.fallback.after(
+            target,
+            type(refusal.error),
+            attempts_left=self._budget.left,
+            left_s=self._left_s,
+        )
+        if following is None or not self._budget.take("fallback", trio.current_time()):
+            return None
+        return following
+
+    @property
+    def _left_s(self) -> float:
+        return self._deadline() - trio.current_time()
+
+    # ---------------------------------------------------------------- one target
+
+    async def _at(self, line: Line, first: Ticket) -> Response:
+        """Try at one target, until there is an answer or no use in trying."""
+        request = self._message.request
+        if line.target.model is not None:
+            request = attrs.evolve(request, model=line.target.model)
+        try:
+            prepared = self._prepare(line, request)
+        except Refusal:
+            line.gate.abandon(first)
+            raise
+        ticket = first
+        while True:
+            try:
+                exchanged = await self._answer(line, prepared, ticket)
+            except Refusal as refusal:
+                if refusal.wants_whole and self._budget.take("retry", trio.current_time()):
+                    line.is_whole = True
+                    prepared = self._prepare(line, request)
+                else:
+                    await self._pause(line, request, refusal)
+                ticket = await self._wait_to_enter(line, refusal.error)
+            else:
+                return self._response(line, request, exchanged)
+
+    def _prepare(self, line: Line, request: Request) -> Prepared:
+        streams = self._deliver is not None or self._shared.streams
+        try:
+            return line.exchange.prepare(request, stream=streams and not line.is_whole)
+        except CallFailed as error:
+            raise Refusal(error, is_final=True) from None
+
+    async def _wait_to_enter(self, line: Line, error: CallFailed | None = None) -> Ticket:
+        """Pass the circuit breaker of an endpoint (R10).
+
+        Args:
+            line: the way there.
+            error: what the last attempt failed with, if there was one.
+
+        Raises:
+            Refusal: it does not close before the deadline.
+        """
+        ticket = await line.gate.wait(self._deadline)
+        if ticket is not None:
+            return ticket
+        why = "its circuit breaker stays open beyond the deadline"
+        if error is not None:
+            raise Refusal(error.but(why), is_final=True)
+        host = line.target.endpoint.host
+        text = f"{host} was not asked, because it keeps failing: {why}"
+        raise Refusal(ProviderUnavailable(text, attempts=self._sent), is_final=True)
+
+    async def _answer(self, line: Line, prepared: Prepared, ticket: Ticket) -> Exchanged:
+        """One attempt, and perhaps a second copy of it while it is under way."""
+        hedger = self._shared.hedger
+        if hedger is None or self._deliver is not None:
+            return await self._attempt(line, prepared, ticket)
+        model = prepared.request.model
+        after_s = hedger.begin(model)
+        start = trio.current_time()
+        if after_s is None:
+            exchanged = await self._attempt(line, prepared, ticket)
+        else:
+            exchanged = await self._race(line, prepared, ticket, after_s)
+        hedger.observe(model, trio.current_time() - start)
+        return exchanged
+
+    async def _race(
+        self, line: Line, prepared: Prepared, ticket: Ticket, after_s: float
+    ) -> Exchanged:
+        """The first answer of two copies, the second sent when the first is late."""
+        over = trio.Event()
+        found: list[Exchanged] = []
+        refusals: list[Refusal] = []
+        running = 1
+
+        async def copy(ticket: Ticket) -> None:
+            nonlocal running
+            try:
+                found.append(await self._attempt(line, prepared, ticket))
+            except Refusal as refusal:
+                refusals.append(refusal)
+            running -= 1
+            if found or not running:
+                over.set()
+
+        async def second() -> None:
+            nonlocal running
+            if self._message.permit is not None:
+                with suppress(AskFailed):
+                    await self._message.permit.renew(delay=0.0, throttled=False)
+            ticket = line.gate.try_enter()
+            if ticket is not None and running:
+                running += 1
+                await copy(ticket)
+
+        async with open_collapsing_nursery() as nursery:
+            nursery.start_soon(copy, ticket)
+            with trio.move_on_after(after_s):
+                await over.wait()
+            if not over.is_set() and self._may_hedge(line, prepared):
+                nursery.start_soon(second)
+            await over.wait()
+            nursery.cancel_scope.cancel()  # the loser's connection closes, which stops its work
+        if found:
+            return found[0]
+        raise refusals[0]
+
+    def _may_hedge(self, line: Line, prepared: Prepared) -> bool:
+        """Whether a second copy may go; if so, it is paid for."""
+        hedger, reserve = self._shared.hedger, self._shared.fallback.behind(line.target)
+        return (
+            hedger is not None
+            and self._budget.left > reserve  # asked first: a share that is taken is gone
+            and hedger.take(prepared.request.model)
+            and self._budget.take("hedge", trio.current_time(), reserve=reserve)
+        )
+
+    async def _attempt(self, line: Line, prepared: Prepared, ticket: Ticket) -> Exchanged:
+        """Send one request, and tell the breaker how it ended."""
+        gate = line.gate
+        self._sent += 1
+        self._tell("sent")
+        has_ended = False
+        try:
+            exchanged = await line.exchange.ask(
+                prepared,
+                idempotency_key=self._key,
+                attempt=self._sent,
+                take=None if self._deliver is None else self._take,
+            )
+            has_ended = True
+        except Refusal as refusal:
+            has_ended = True
+            self._maybe_billed += refusal.error.billed == "maybe"
+            if is_outage(type(refusal.error)):
+                gate.fail(ticket)
+            raise
+        finally:
+            if not has_ended:  # cancelled: nobody knows how far it came (L3)
+                self._maybe_billed += 1
+            if has_ended:
+                gate.succeed(ticket)  # a no-op if it has failed
+            elif trio.current_time() >= self._deadline():
+                gate.fail(ticket)  # it was silent for all the time there was
+            else:
+                gate.abandon(ticket)
+        return exchanged
+
+    async def _take(self, delta: Delta) -> None:
+        self._has_delivered = True
+        if self._deliver is not None:
+            await self._deliver(delta)
+
+    # ---------------------------------------------------------------- between two attempts
+
+    async def _pause(self, line: Line, request: Request, refusal: Refusal) -> None:
+        """Return when the next attempt may be made, or raise what the last one failed with."""
+        error, permit = refusal.error, self._message.permit
+        if refusal.is_final or not self._may_repeat(request, error):
+            raise refusal
+        now = trio.current_time()
+        decision = self._budget.retry(
+            now,
+            self._shared.random,
+            server_s=refusal.server_s,
+            left_s=self._left_s,
+            reserve=self._shared.fallback.behind(line.target),
+        )
+        if decision.gives_up is not None:
+            if permit is not None and refusal.throttled and decision.pause_s > 0:
+                permit.park(delay=min(decision.pause_s, self._shared.retry.max_server_s))
+            raise self._given_up(refusal, decision)
+        self._tell("retrying", error=str(error), delay=decision.pause_s)
+        until = now + decision.pause_s
+        if permit is None:
+            await trio.sleep_until(until)
+        while permit is not None:
+            delay = max(0.0, until - trio.current_time())
+            try:
+                await permit.renew(delay=delay, throttled=refusal.throttled)
+                break
+            except AskTimedOut:
+                if self._deadline() <= trio.current_time():  # else it was postponed (R4)
+                    raise Refusal(error.but("the deadline has passed")) from None
+            except ActorCrashed:
+                pass  # what waited there was not started; its next incarnation takes it up
+            except AskFailed as stopped:
+                text = f"there is no other attempt, because {stopped}"
+                raise Refusal(error.but(text)) from None
+
+    def _may_repeat(self, request: Request, error: CallFailed) -> bool:
+        """Whether asking again does no harm but what it may cost.
+
+        What was handed out cannot be taken back, and an answer that the provider keeps, or works
+        on by itself, would be there twice.
+        """
+        if self._has_delivered:
+            return False
+        keeps_state = any(request.extra.get(name) for name in _KEEPS_STATE)
+        return not (keeps_state and error.billed == "maybe")
+
+    @staticmethod
+    def _given_up(refusal: Refusal, decision: RetryDecision) -> Refusal:
+        if decision.gives_up == "deadline":
+            more = f"the deadline leaves no time for another attempt in {decision.pause_s:.1f} s"
+        elif decision.gives_up == "throttle":
+            more = "all calls together are retried too often for another attempt"
+        else:
+            return refusal
+        return attrs.evolve(refusal, error=refusal.error.but(more))
+
+    # ---------------------------------------------------------------- the end
+
+    def _response(self, line: Line, request: Request, exchanged: Exchanged) -> Response:
+        answer = exchanged.answer
+        model = answer.model or request.model
+        usage = Usage() if answer.usage is None else answer.usage
+        cost = None  # without the tokens nobody knows it
+        if answer.usage is not None:
+            prices = self._shared.prices
+            cost = prices.cost(model, usage)
+            if cost is None:
+                cost = prices.cost(request.model, usage)
+        first = answer.choices[0] if answer.choices else None
+        return Response(
+            text="" if first is None else first.text,
+            model=model,
+            finish_reason=None if first is None else first.finish_reason,
+            usage=usage,
+            cost_usd=cost,
+            http_requests=self._sent,
+            seconds=exchanged.seconds,
+            choices=answer.choices,
+            embeddings=answer.embeddings,
+            first_byte_s=exchanged.first_byte_s,
+            maybe_billed=self._maybe_billed,
+            host=line.target.endpoint.host,
+        )
+
+    def _tell(self, stage: Stage, *, error: str | None = None, delay: float | None = None) -> None:
+        self._shared.observer(
+            CallEvent(
+                stage=stage,
+                at=trio.current_time(),
+                origin=self._message.origin,
+                model=self._message.request.model,
+                attempt=self._sent,
+                error=error,
+                delay=delay,
+            )
+        )
