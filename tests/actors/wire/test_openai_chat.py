@@ -289,7 +289,7 @@ def test_extra_members_that_decide_how_the_answer_is_read_are_refused(name):
 
 def test_what_a_server_does_not_know_is_refused_by_name():
     form = OpenAIChat(unknown=frozenset({"n"}))
-    with pytest.raises(Inexpressible, match="cannot express n;"):
+    with pytest.raises(Inexpressible, match="as this server speaks it, cannot express n;"):
         form.encode(chat(n=2), stream=False)
     assert form.encode(chat(), stream=False)
 
