@@ -127,7 +127,7 @@ class _Decoder:
 
     def feed(self, event: Event) -> Sequence[Delta]:
         """What one event adds to the answer."""
-        if self.done or not event.data.strip():
+        if self.done or not event.data or event.data.isspace():
             return ()
         said = read_event(event.data)
         kind = said.get("type") or event.name

@@ -25,20 +25,29 @@ _DEFAULTS: tuple[tuple[str, object], ...] = tuple(
 )
 
 
-def refuse_unless_expressed(request: Request, format_name: str, expressed: frozenset[str]) -> None:
-    """Refuse a request that sets a field which the format has no word for.
+def refuse_unless_expressed(
+    request: Request,
+    format_name: str,
+    expressed: frozenset[str],
+    unknown: frozenset[str] = frozenset(),
+) -> None:
+    """Refuse a request that sets a field which the format, or the server, has no word for.
 
     Args:
         request: the request.
         format_name: the format's name, for the error.
         expressed: the fields it has a word for.
+        unknown: those of them that the server does not know.
 
     Raises:
         Inexpressible: names the field and the format.
     """
     for name, default in _DEFAULTS:
-        if name not in expressed and getattr(request, name) != default:
-            raise Inexpressible(name, format_name)
+        if (name in expressed and name not in unknown) or getattr(request, name) == default:
+            continue
+        if name in unknown:
+            format_name += ", as this server speaks it,"
+        raise Inexpressible(name, format_name)
 
 
 def add_extra(

@@ -126,7 +126,7 @@ class _Decoder:
 
     def feed(self, event: Event) -> Sequence[Delta]:
         """What one event adds to the answers."""
-        if not event.data.strip():
+        if not event.data or event.data.isspace():
             return ()
         part = read_event(event.data)
         if part.get("error"):

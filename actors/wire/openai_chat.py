@@ -51,7 +51,7 @@ class OpenAIChat:
         Raises:
             Inexpressible: the server has no word for a field of the request.
         """
-        refuse_unless_expressed(request, self.name, self.expresses - self.unknown)
+        refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
         body: dict[str, Json] = {
             "model": request.model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages],

@@ -46,7 +46,7 @@ class OpenAICompletions:
         Raises:
             Inexpressible: the server has no word for a field of the request.
         """
-        refuse_unless_expressed(request, self.name, self.expresses - self.unknown)
+        refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
         if len(request.inputs) > 1 and not self.several_prompts:
             raise Inexpressible("more than one of inputs", self.name, "make a call for each")
         body: dict[str, Json] = {

@@ -51,7 +51,7 @@ class OpenAIEmbeddings:
         """
         if stream:
             raise Inexpressible("a stream", self.name, "ask for the whole answer")
-        refuse_unless_expressed(request, self.name, self.expresses - self.unknown)
+        refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
         body: dict[str, Json] = {"model": request.model, "input": list(request.inputs)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions

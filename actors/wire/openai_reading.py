@@ -88,7 +88,7 @@ class ChunkDecoder:
             Malformed: it is no chunk.
         """
         data = event.data
-        if self.done or not data.strip():
+        if self.done or not data or data.isspace():
             return ()
         if data.startswith(b"[DONE]"):
             self.done = True
@@ -96,9 +96,10 @@ class ChunkDecoder:
         chunk = read_event(data)
         if chunk.get("error") or event.name == "error" or chunk.get("object") == "error":
             raise StreamFailed(read_error(chunk))
-        usage = chunk.get("usage") or object_of(chunk, "x_groq").get("usage")
-        if usage:
+        if usage := chunk.get("usage"):
             self.usage = read_usage(usage) or self.usage
+        elif "x_groq" in chunk:
+            self.usage = read_usage(object_of(chunk, "x_groq").get("usage")) or self.usage
         if self._model is None:
             self._model = text_of(chunk, "model") or None
         choices = chunk.get("choices")

@@ -84,19 +84,18 @@ class SseParser:
 
     def _read(self, lines: Iterable[bytes]) -> list[Event]:
         events: list[Event] = []
-        data = self._data
+        data, most = self._data, self._max
         for line in lines:
             if not line:
                 if data:
                     whole = data[0] if len(data) == 1 else b"\n".join(data)
                     events.append(Event(whole, self._name))
                     data.clear()
-                    self._data_size = 0
                 self._name = ""
-            elif len(line) > self._max:
+            elif len(line) > most:
                 self._check(len(line))
-            elif line.startswith(b"data: "):  # nearly all there are
-                self._add(line[6:])
+            elif line.startswith(b"data: ") and not data:  # nearly all there are
+                data.append(line[6:])
             else:
                 self._read_field(line)
         return events
@@ -111,7 +110,12 @@ class SseParser:
         # Others (id, retry, comments, which are fields without a name) say nothing of the answer.
 
     def _add(self, line: bytes) -> None:
-        self._data.append(line)
+        data = self._data
+        if not data:
+            self._data_size = 0
+        elif len(data) == 1:
+            self._data_size = len(data[0])
+        data.append(line)
         self._data_size += len(line) + 1
         self._check(self._data_size)
 

@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from callsheet.actors.transport.pool import NEW, Pool
 
-PLACES, IDLE_S = 3, 10.0
-ORIGINS = [("http", "a", 80), ("http", "b", 80), ("https", "a", 443)]
+PLACES, IDLE_S = 4, 10.0
+ORIGINS = [("http", "a", 80), ("https", "a", 443)]
 
 
 @attrs.define(eq=False)
@@ -29,8 +29,9 @@ class Pooling(RuleBasedStateMachine):
         self.in_use = []
         self.idle = []  # oldest first
         self.queue = []  # (waiter, origin)
+        self.steps = 0
 
-    @rule(seconds=st.sampled_from([0.5, 4.0, 10.0]))
+    @rule(seconds=st.sampled_from([0.5, 4.0, 5.0]))
     def time_passes(self, seconds):
         self.now += seconds
 
@@ -111,10 +112,11 @@ class Pooling(RuleBasedStateMachine):
             self.idle = [conn for conn in self.idle if conn not in doomed]
             self.check_doomed(doomed)
 
-    @precondition(lambda self: len(self.in_use) + len(self.queue) > 2)
+    @precondition(lambda self: self.steps > 40 and not self.pool.is_closed)
     @rule()
     def close(self):
         waiters = self.pool.close()
+        assert self.pool.is_closed
         assert waiters == [waiter for waiter, _ in self.queue]
         self.check_doomed(self.idle)
         self.queue, self.idle = [], []
@@ -136,11 +138,20 @@ class Pooling(RuleBasedStateMachine):
         return len(self.opening) + len(self.in_use) + len(self.idle)
 
     @invariant()
+    def one_step_more(self):
+        self.steps += 1
+
+    @invariant()
     def the_books_are_right(self):
         now = self.pool.statistics()
         assert now.open == self.taken <= PLACES
         assert now.in_use == len(self.opening) + len(self.in_use)
         assert (now.idle, now.waiting) == (len(self.idle), len(self.queue))
+
+    @precondition(lambda self: self.pool.is_closed)
+    @invariant()
+    def nothing_is_kept_after_the_close(self):
+        assert not self.idle
 
     @invariant()
     def nobody_waits_while_a_connection_is_idle_or_a_place_is_free(self):
@@ -154,4 +165,4 @@ class Pooling(RuleBasedStateMachine):
 
 
 TestPooling = Pooling.TestCase
-TestPooling.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestPooling.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)

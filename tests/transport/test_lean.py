@@ -309,7 +309,7 @@ async def test_closing_the_transport_fails_what_is_under_way_and_what_waits(auto
             await call(transport)
         failed.append(type(info.value))
 
-    async with in_memory(silent, max_connections=1) as (transport, _):
+    async with in_memory(silent, max_connections=1) as (transport, network):
         async with trio.open_nursery() as nursery:
             for _ in range(2):
                 nursery.start_soon(fails, transport)
@@ -318,6 +318,50 @@ async def test_closing_the_transport_fails_what_is_under_way_and_what_waits(auto
         assert sorted(kind.__name__ for kind in failed) == ["ConnectError", "ReadError"]
         with pytest.raises(httpx.ConnectError, match="closed"):
             await call(transport)
+        assert len(network.dialled) == 1
+
+
+async def test_closing_the_transport_while_a_connection_changes_hands(autojump_clock):
+    seen = []
+
+    async def fails(transport):
+        with pytest.raises(httpx.ConnectError, match="closed"):
+            await call(transport, "POST")
+
+    async def two_parts(peer):
+        while (came := await peer.request()) is not None:
+            seen.append(came)
+            await peer.send(OK[:-1], OK[-1:], gap=1)
+
+    async with in_memory(two_parts, max_connections=1) as (transport, _):
+        response = await transport.handle_async_request(request())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails, transport)
+            await wait_all_tasks_blocked()
+            await response.stream.read()
+            await transport.aclose()
+        assert b"POST" not in b"".join(head for head, _ in seen)
+
+
+async def test_closing_the_transport_while_a_connection_is_opened(autojump_clock):
+    async def fails(transport):
+        with pytest.raises(httpx.ConnectError, match="closed"):
+            await call(transport)
+
+    async def slowly(host, port):
+        stream = await network.open_stream(host, port)
+        await trio.sleep(1)
+        return stream
+
+    seen = []
+    async with in_memory(server(OK, seen)) as (transport, network):
+        transport._connections._connector._open_stream = slowly
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails, transport)
+            await wait_all_tasks_blocked()
+            await transport.aclose()
+        assert counts(transport) == (0, 0, 0)
+        assert seen == []
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,16 @@ def test_each_prompt_gets_its_own_answers_in_whatever_order_they_come(prompts, n
 
 @pytest.mark.parametrize(
     "indices",
-    [[], [0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 2, 2], [0, 1, 2, 4], [1, 2, 3, 4], [None, 0, 1, 2]],
+    [
+        [],
+        [0, 1, 2],
+        [0, 1, 2, 3, 4],
+        [0, 1, 2, 2],
+        [0, 1, 2, 3, 3],
+        [0, 1, 2, 4],
+        [1, 2, 3, 4],
+        [None, 0, 1, 2],
+    ],
 )
 def test_answers_that_are_not_those_asked_for_are_malformed(indices):
     body = texts_body(*map(text_choice, indices))

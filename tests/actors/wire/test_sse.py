@@ -22,6 +22,8 @@ def parse(*pieces, **settings):
         (b"data: a\ndata: b\n\n", [Event(b"a\nb")]),
         (b"data\n\ndata:\ndata:\n\n", [Event(b""), Event(b"\n")]),
         (b"data: a\r\n\r\ndata: b\r\r", [Event(b"a"), Event(b"b")]),
+        (b"data: a\r\ndata: b\r\n\r\n", [Event(b"a\nb")]),
+        (b"event: x\r\ndata: b\r\n\r\n", [Event(b"b", "x")]),
         (b"data: a\r\n\rdata: b\n\r\n", [Event(b"a"), Event(b"b")]),
         (b": a comment\n\n:\n\ndata: a\n\n", [Event(b"a")]),
         (b"id: 1\nretry: 5\nnonsense\nother: x\ndata: a\n\n", [Event(b"a")]),
@@ -106,8 +108,10 @@ def test_events_come_as_soon_as_they_are_whole():
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_an_event_without_end_does_not_fill_memory(stream, size):
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    parser = SseParser(max_event_bytes=100)
     with pytest.raises(EventTooLarge, match="more than 100 bytes"):
-        parse(*pieces, max_event_bytes=100)
+        for piece in pieces:
+            parser.feed(piece)
 
 
 def test_many_events_may_be_larger_than_one_may():
