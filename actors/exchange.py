@@ -15,6 +15,7 @@ import trio
 
 from .endpoint import Endpoint, Timeouts
 from .errors import (
+    AuthenticationFailed,
     BadRequest,
     Billed,
     CallFailed,
@@ -170,7 +171,7 @@ class Exchange:
         headers = self._headers.copy()
         headers["idempotency-key"] = idempotency_key
         headers["content-length"] = str(len(prepared.body))
-        headers.update(self._endpoint.auth_headers())  # the key of the moment
+        headers.update(self._headers_with_key(attempt))
         request = httpx.Request(
             "POST",
             prepared.url,
@@ -269,6 +270,8 @@ class Exchange:
             instead = f"it redirects to {self._quote(response.headers['location'])}"
         kind, remedy = classify(status, said)
         retried = is_retried(kind, should_retry=should_retry(response.headers))
+        if issubclass(kind, AuthenticationFailed):
+            remedy += self._where_the_key_is
         wants_whole = (
             prepared.stream
             and issubclass(kind, BadRequest)
@@ -287,6 +290,24 @@ class Exchange:
             throttled=issubclass(kind, RateLimited),
             wants_whole=wants_whole,
         )
+
+    @property
+    def _where_the_key_is(self) -> str:
+        variables = self._endpoint.vendor.key_variables
+        return f" ({variables[0]})" if variables else ""
+
+    def _headers_with_key(self, attempt: int) -> dict[str, str]:
+        """The headers that say who asks, with the key of the moment.
+
+        Raises:
+            Refusal: there is none.
+        """
+        try:
+            return self._endpoint.auth_headers()
+        except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
+            # Its type only: its text may have the key in it (L8).
+            text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
+            raise Refusal(AuthenticationFailed(text, attempts=attempt), is_final=True) from None
 
     def _no_response(self, error: httpx.RequestError, attempt: int) -> Refusal:
         host, name = self._endpoint.host, type(error).__name__

@@ -19,9 +19,9 @@ TRANSIENT = (RateLimited, ProviderUnavailable)
 """What may be gone by the next attempt; everything else would only be refused again."""
 
 _BY_STATUS: dict[int, tuple[type[CallFailed], str]] = {
-    401: (AuthenticationFailed, "; check the key (OPENAI_API_KEY)"),
+    401: (AuthenticationFailed, "; check the key"),
     402: (QuotaExhausted, "; the account needs credit"),
-    403: (AuthenticationFailed, "; this key may not do this (OPENAI_API_KEY)"),
+    403: (AuthenticationFailed, "; this key may not do this"),
     404: (BadRequest, "; check the base URL and the model"),
     408: (ProviderUnavailable, ""),
     409: (ProviderUnavailable, ""),

@@ -212,8 +212,9 @@ _ALL = (
         key_variables=("OPENAI_API_KEY",),
         url_variables=("OPENAI_BASE_URL",),
         needs_key=False,
-        # The oldest words, and nothing that a strict server might refuse.
-        formats=_speaks_openai(OpenAIChat(), OpenAICompletions(), _EMBEDDINGS),
+        # The oldest words. Nearly all know how to report usage in a stream, and without it the
+        # cost would not be known; one that refuses to is asked for the answer in one piece.
+        formats=_speaks_openai(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
     ),
 )
 
