@@ -297,9 +297,7 @@ class Attempts:
                 self._maybe_billed += 1
             if has_ended:
                 gate.succeed(ticket)  # a no-op if it has failed
-            elif trio.current_time() >= self._deadline():
-                gate.fail(ticket)  # it was silent for all the time there was
-            else:
+            else:  # impatience says nothing of the endpoint; silence has time-outs of its own
                 gate.abandon(ticket)
         return exchanged
 
