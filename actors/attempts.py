@@ -202,7 +202,7 @@ class Attempts:
         why = "its circuit breaker stays open beyond the deadline"
         if error is not None:
             raise Refusal(error.but(why), is_final=True)
-        host = line.target.endpoint.host
+        host = line.exchange.host
         text = f"{host} was not asked, because it keeps failing: {why}"
         raise Refusal(ProviderUnavailable(text, attempts=self._sent), is_final=True)
 
@@ -389,7 +389,7 @@ class Attempts:
             embeddings=answer.embeddings,
             first_byte_s=exchanged.first_byte_s,
             maybe_billed=self._maybe_billed,
-            host=line.target.endpoint.host,
+            host=line.exchange.host,
         )
 
     def _tell(self, stage: Stage, *, error: str | None = None, delay: float | None = None) -> None:

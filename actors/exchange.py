@@ -13,6 +13,7 @@ import attrs
 import httpx
 import trio
 
+from .client import Way
 from .endpoint import Endpoint, Timeouts
 from .errors import (
     AuthenticationFailed,
@@ -26,7 +27,7 @@ from .errors import (
 from .messages import Delta, Request
 from .refusal import classify, is_retried
 from .retry import retry_after_s, should_retry
-from .transport import may_have_run
+from .transport import ResponseBody, may_have_run
 from .wire import (
     Answer,
     ApiError,
@@ -109,13 +110,17 @@ class Exchange:
 
     Args:
         endpoint: whom to ask.
-        client: makes the HTTP requests.
+        way: takes the HTTP requests there.
         timeouts: how long the provider may be silent.
+
+    Attributes:
+        host: the endpoint's, for messages.
     """
 
-    def __init__(self, endpoint: Endpoint, client: httpx.AsyncClient, timeouts: Timeouts) -> None:
+    def __init__(self, endpoint: Endpoint, way: Way, timeouts: Timeouts) -> None:
+        self.host = endpoint.host
         self._endpoint = endpoint
-        self._client = client
+        self._way = way
         self._extensions = {
             "timeout": {
                 "connect": timeouts.connect_s,
@@ -126,13 +131,14 @@ class Exchange:
             }
         }
         self._urls: dict[str, httpx.URL] = {}  # a URL takes longer to parse than to use
-        self._headers = httpx.Headers(client.headers)
+        headers = httpx.Headers(way.headers)
         for name, value in (
-            ("host", endpoint.host),
+            ("host", self.host),
             ("content-type", "application/json"),
             ("accept-encoding", "identity"),  # nothing to unpack, piece by piece, for each call
         ):
-            self._headers[name] = value
+            headers[name] = value
+        self._headers = dict(headers)
 
     def prepare(self, request: Request, *, stream: bool) -> Prepared:
         """Write a request.
@@ -168,10 +174,9 @@ class Exchange:
         Raises:
             Refusal: there is no answer.
         """
-        headers = self._headers.copy()
+        headers = self._headers | self._headers_with_key(attempt)
         headers["idempotency-key"] = idempotency_key
         headers["content-length"] = str(len(prepared.body))
-        headers.update(self._headers_with_key(attempt))
         request = httpx.Request(
             "POST",
             prepared.url,
@@ -181,8 +186,7 @@ class Exchange:
         )
         start = trio.current_time()
         try:
-            # A redirect is an error: wherever it leads, the key does not go there (L8).
-            response = await self._client.send(request, stream=True, follow_redirects=False)
+            response = await self._way.send(request)
             try:
                 if response.status_code != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
@@ -215,12 +219,12 @@ class Exchange:
                     if not piece:
                         break
                 else:
-                    await body.skip()  # its end, so that the connection can be used again
+                    await body.skip()  # to its end, so that the connection can be used again
             return decoder.end()
         except StreamFailed as failed:
             raise self._failed_within(failed.error, attempt) from None
         except BrokeOff as error:
-            text = f"{self._endpoint.host} broke off in the middle of the answer: {error}"
+            text = f"{self.host} broke off in the middle of the answer: {error}"
             raise Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe")) from None
         except ValueError as error:
             raise self._malformed(str(error), attempt) from None
@@ -240,14 +244,14 @@ class Exchange:
         return answer
 
     def _malformed(self, why: str, attempt: int) -> Refusal:
-        text = f"{self._endpoint.host} answered 200, but not with a completion: {self._quote(why)}"
+        text = f"{self.host} answered 200, but not with a completion: {self._quote(why)}"
         return Refusal(MalformedAnswer(text, attempts=attempt, billed="maybe"))
 
     def _failed_within(self, said: ApiError, attempt: int) -> Refusal:
         """An error that came with status 200: in the body, or in the middle of a stream."""
         kind, remedy = classify(HTTPStatus.OK, said)
         words = self._quote(said.message or said.type or said.code) or "no reason given"
-        text = f"{self._endpoint.host} answered with an error: {words}{remedy}"
+        text = f"{self.host} answered with an error: {words}{remedy}"
         return Refusal(
             kind(text, attempts=attempt, billed="maybe"),
             is_final=not is_retried(kind, should_retry=None),
@@ -256,7 +260,7 @@ class Exchange:
         )
 
     async def _refused(self, response: httpx.Response, prepared: Prepared, attempt: int) -> Refusal:
-        status, host = response.status_code, self._endpoint.host
+        status, host = response.status_code, self.host
         said, instead = ApiError(), "no reason given"
         body, raw = _Body(response, 0.0), b""
         try:
@@ -310,7 +314,7 @@ class Exchange:
             raise Refusal(AuthenticationFailed(text, attempts=attempt), is_final=True) from None
 
     def _no_response(self, error: httpx.RequestError, attempt: int) -> Refusal:
-        host, name = self._endpoint.host, type(error).__name__
+        host, name = self.host, type(error).__name__
         words = self._quote(str(error)) or name
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             cause = _root(error)
@@ -391,6 +395,9 @@ class _Body:
 
     async def skip(self) -> None:
         """Read on to the end, which is expected at once; whatever else comes is nobody's."""
+        stream = self._response.stream
+        if isinstance(stream, ResponseBody) and stream.is_all:
+            return
         with suppress(httpx.RequestError), trio.move_on_after(_END_S):
             async for _ in self._pieces:
                 pass

@@ -10,7 +10,7 @@ from ..runtime import Actor, Message, Sink, handles, streams
 from .attempts import Attempts, Line, Shared
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
-from .client import Configure, plain_client, transport_for
+from .client import Configure, Way, transport_for, way_over
 from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
 from .events import Observer, ignore
@@ -73,7 +73,8 @@ class RequestActor(Actor):
             spawned with.
         streaming: ask for answers piece by piece, where endpoint and format can do that.
         transport: takes the place of the network, in tests.
-        client: makes the httpx client over a transport, with event hooks or authentication.
+        client: makes an httpx client over the transport, for event hooks or authentication of
+            one's own; by default requests go straight over the transport.
         observer: is told of every attempt.
     """
 
@@ -91,7 +92,7 @@ class RequestActor(Actor):
         connections: int = 100,
         streaming: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
-        client: Configure = plain_client,
+        client: Configure | None = None,
         observer: Observer = ignore,
     ) -> None:
         self._targets = Fallback((Target(endpoint), *fallbacks))
@@ -106,20 +107,20 @@ class RequestActor(Actor):
         self._transport = transport
         self._configure = client
         self._observer = observer
-        self._clients: list[httpx.AsyncClient] = []
+        self._ways: list[Way] = []
         self._lines: dict[Target, Line] = {}
         self._pools: list[tuple[str, LeanTransport]] = []
 
     async def started(self) -> None:
-        """Make the clients; nothing is sent."""
+        """Open the ways to the targets; nothing is sent."""
         for target in self._targets.targets:
             endpoint = target.endpoint
             carrier = self._transport or transport_for(endpoint, self._connections)
             if isinstance(carrier, LeanTransport):
                 self._pools.append((endpoint.host, carrier))
-            client = self._configure(carrier)
-            self._clients.append(client)
-            exchange = Exchange(endpoint, client, self._timeouts)
+            way = way_over(carrier, self._configure)
+            self._ways.append(way)
+            exchange = Exchange(endpoint, way, self._timeouts)
             gate = Gate(endpoint.host, self._breaker, self.random)
             self._lines[target] = Line(target, exchange, gate)
         self._shared = Shared(
@@ -136,8 +137,8 @@ class RequestActor(Actor):
 
     async def stopped(self) -> None:
         """Close the connections."""
-        for client in self._clients:
-            await client.aclose()
+        for way in self._ways:
+            await way.aclose()
 
     @handles(Complete, raises=(CallFailed,))
     async def complete(self, message: Complete) -> Response:
