@@ -12,7 +12,7 @@ from ..runtime import ActorCrashed, AskFailed, AskTimedOut, open_collapsing_nurs
 from .breaker import Ticket, is_outage
 from .budget import RetryBudget, RetryDecision
 from .errors import CallFailed, ProviderUnavailable
-from .events import CallEvent, Observer, Stage
+from .events import CallEvent, Observer, Stage, ignore
 from .exchange import Exchange, Exchanged, Prepared, Refusal
 from .fallback import Fallback
 from .gate import Gate
@@ -393,6 +393,8 @@ class Attempts:
         )
 
     def _tell(self, stage: Stage, *, error: str | None = None, delay: float | None = None) -> None:
+        if self._shared.observer is ignore:
+            return
         self._shared.observer(
             CallEvent(
                 stage=stage,
