@@ -177,6 +177,7 @@ class Attempts:
                     await self._pause(line, request, refusal)
                 ticket = await self._wait_to_enter(line, refusal.error)
             else:
+                await self._deliver_whole(exchanged)
                 return self._response(line, request, exchanged)
 
     def _prepare(self, line: Line, request: Request) -> Prepared:
@@ -211,14 +212,14 @@ class Attempts:
         hedger = self._shared.hedger
         if hedger is None or self._deliver is not None:
             return await self._attempt(line, prepared, ticket)
-        model = prepared.request.model
-        after_s = hedger.begin(model)
+        key = _hedge_key(line, prepared)
+        after_s = hedger.begin(key)
         start = trio.current_time()
         if after_s is None:
             exchanged = await self._attempt(line, prepared, ticket)
         else:
             exchanged = await self._race(line, prepared, ticket, after_s)
-        hedger.observe(model, trio.current_time() - start)
+        hedger.observe(key, trio.current_time() - start)
         return exchanged
 
     async def _race(
@@ -268,7 +269,7 @@ class Attempts:
         return (
             hedger is not None
             and self._budget.left > reserve  # asked first: a share that is taken is gone
-            and hedger.take(prepared.request.model)
+            and hedger.take(_hedge_key(line, prepared))
             and self._budget.take("hedge", trio.current_time(), reserve=reserve)
         )
 
@@ -300,6 +301,13 @@ class Attempts:
             else:  # impatience says nothing of the endpoint; silence has time-outs of its own
                 gate.abandon(ticket)
         return exchanged
+
+    async def _deliver_whole(self, exchanged: Exchanged) -> None:
+        """Whoever wanted to see the answer being written sees it at once if nobody streamed it."""
+        if self._deliver is None or self._has_delivered:
+            return
+        for index, choice in enumerate(exchanged.answer.choices):
+            await self._take(Delta(choice.text, index))
 
     async def _take(self, delta: Delta) -> None:
         self._has_delivered = True
@@ -406,3 +414,8 @@ class Attempts:
                 delay=delay,
             )
         )
+
+
+def _hedge_key(line: Line, prepared: Prepared) -> str:
+    """What takes the same time: a model at an endpoint."""
+    return f"{prepared.request.model} at {line.exchange.host}"

@@ -6,6 +6,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol, Self, cast
 
@@ -44,6 +45,7 @@ __all__ = ["Exchange", "Exchanged", "Prepared", "Refusal"]
 
 _MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
 _MAX_ERROR_BYTES = 64 * 1024
+_ERROR_S = 5.0  # for a body that says what went wrong
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _TAKE = Callable[[Delta], Awaitable[None]]
 
@@ -198,6 +200,8 @@ class Exchange:
                     answer = await self._read_whole(body, prepared, attempt)
             finally:
                 await response.aclose()
+        except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
+            raise await self._refused(error.response, prepared, attempt) from error
         except httpx.RequestError as error:
             raise self._no_response(error, attempt) from error
         return Exchanged(answer, trio.current_time() - start, body.first_byte_s)
@@ -264,11 +268,12 @@ class Exchange:
         said, instead = ApiError(), "no reason given"
         body, raw = _Body(response, 0.0), b""
         try:
-            raw = await body.read_all(_MAX_ERROR_BYTES)
+            with trio.fail_after(_ERROR_S):  # what it says is not worth waiting for
+                raw = await body.read_all(_MAX_ERROR_BYTES)
             said = prepared.form.decode_error(loads(raw))
         except ValueError:
             instead = f"no reason given, only {self._quote(body.kind(raw))}"
-        except httpx.RequestError:
+        except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
             instead = "no reason given, for it broke off"
         if response.has_redirect_location:
             instead = f"it redirects to {self._quote(response.headers['location'])}"
@@ -422,10 +427,7 @@ def _unpacker(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | Non
     if encoding in ("", "identity"):
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise Refusal(
-            MalformedAnswer(f"the answer is packed with {encoding!r:.40}", billed="maybe"),
-            is_final=True,
-        )
+        return partial(_cannot_unpack, encoding)
     packed = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, as its head says
 
     def unpack(piece: bytes, most: int) -> bytes:
@@ -435,6 +437,10 @@ def _unpacker(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | Non
             raise Malformed(f"it is not the {encoding} that it says ({error})") from None
 
     return unpack
+
+
+def _cannot_unpack(encoding: str, _: bytes, __: int) -> bytes:
+    raise Malformed(f"it is packed with {encoding!r:.40}, which was not asked for")
 
 
 def _root(error: BaseException) -> BaseException:

@@ -32,10 +32,10 @@ class RequestStatistics:
     """What a `RequestActor` is doing.
 
     Args:
-        breakers: the circuit breaker of each target, by host, in the order in which they are tried.
-        hedges: second copies, by model; empty if none are ever sent.
+        breakers: the circuit breaker of each endpoint, by host, in the order they are tried in.
+        hedges: second copies, by model and host; empty if none are ever sent.
         throttle: what all calls together may spend on being sent again; None for no limit.
-        connections: of each target that goes over the transport of ours, by host.
+        connections: of each endpoint that goes over the transport of ours, by host.
     """
 
     breakers: tuple[tuple[str, BreakerStatistics], ...]
@@ -108,23 +108,26 @@ class RequestActor(Actor):
         self._configure = client
         self._observer = observer
         self._ways: list[Way] = []
-        self._lines: dict[Target, Line] = {}
+        self._gates: dict[Endpoint, Gate] = {}
         self._pools: list[tuple[str, LeanTransport]] = []
 
     async def started(self) -> None:
         """Open the ways to the targets; nothing is sent."""
-        for target in self._targets.targets:
-            endpoint = target.endpoint
+        exchanges: dict[Endpoint, Exchange] = {}
+        for endpoint in dict.fromkeys(target.endpoint for target in self._targets.targets):
             carrier = self._transport or transport_for(endpoint, self._connections)
             if isinstance(carrier, LeanTransport):
                 self._pools.append((endpoint.host, carrier))
             way = way_over(carrier, self._configure)
             self._ways.append(way)
-            exchange = Exchange(endpoint, way, self._timeouts)
-            gate = Gate(endpoint.host, self._breaker, self.random)
-            self._lines[target] = Line(target, exchange, gate)
+            exchanges[endpoint] = Exchange(endpoint, way, self._timeouts)
+            self._gates[endpoint] = Gate(endpoint.host, self._breaker, self.random)
+        lines = {
+            target: Line(target, exchanges[target.endpoint], self._gates[target.endpoint])
+            for target in self._targets.targets
+        }
         self._shared = Shared(
-            lines=self._lines,
+            lines=lines,
             fallback=self._targets,
             retry=self._retry,
             hedger=self._hedger,
@@ -166,10 +169,7 @@ class RequestActor(Actor):
         """Say what is going on."""
         now = trio.current_time()
         return RequestStatistics(
-            breakers=tuple(
-                (target.endpoint.host, line.gate.statistics())
-                for target, line in self._lines.items()
-            ),
+            breakers=tuple((gate.name, gate.statistics()) for gate in self._gates.values()),
             hedges=() if self._hedger is None else self._hedger.statistics(),
             throttle=None if self._throttle is None else self._throttle.statistics(now),
             connections=tuple((host, pool.statistics()) for host, pool in self._pools),
