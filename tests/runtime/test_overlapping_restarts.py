@@ -117,8 +117,11 @@ async def test_a_child_that_drains_while_its_group_waits_to_restart_is_not_start
         second = await runtime.spawn("second", partial(Sleeper, []))
         last = await runtime.spawn("last", Counter)
         first.tell_nowait(Nap(5.0))
+        first.tell_nowait(Nap(1.0))
         second.tell_nowait(Nap(2.0))  # the group has to wait for it
         await trio.testing.wait_all_tasks_blocked()
         last.tell_nowait(Fail(ValueError("bug")))
         await trio.sleep(0.5)
-    assert journal == ["begin", "end"], "it was drained, and lived once"
+        await runtime.root.stop_child("first")
+        assert trio.current_time() == 6.0, "it did what it had"
+    assert journal == ["begin", "end"], "and lived once"
