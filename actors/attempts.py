@@ -1,7 +1,6 @@
 """One call: its attempts, over the targets there are, paid from one budget (L2)."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from random import Random
 from typing import final
 
@@ -137,7 +136,7 @@ class Attempts:
 
     def _next(self, target: Target, refusal: Refusal) -> Target | None:
         """Where the call goes on, and pays for it; None if it ends here."""
-        if self._has_delivered:
+        if not self._may_repeat(refusal.error):
             return None
         following = self._shared.fallback.after(
             target,
@@ -170,11 +169,13 @@ class Attempts:
             try:
                 exchanged = await self._answer(line, prepared, ticket)
             except Refusal as refusal:
+                line.is_whole |= refusal.wants_whole
                 if refusal.wants_whole and self._budget.take("retry", trio.current_time()):
-                    line.is_whole = True
                     prepared = self._prepare(line, request)
+                    self._tell("retrying", error=str(refusal.error), delay=0.0)
+                    await self._renew(refusal, trio.current_time())
                 else:
-                    await self._pause(line, request, refusal)
+                    await self._pause(line, refusal)
                 ticket = await self._wait_to_enter(line, refusal.error)
             else:
                 await self._deliver_whole(exchanged)
@@ -244,8 +245,10 @@ class Attempts:
         async def second() -> None:
             nonlocal running
             if self._message.permit is not None:
-                with suppress(AskFailed):
+                try:
                     await self._message.permit.renew(delay=0.0, throttled=False)
+                except AskFailed:
+                    return  # nobody has let it through, and it can be done without
             ticket = line.gate.try_enter()
             if ticket is not None and running:
                 running += 1
@@ -268,6 +271,7 @@ class Attempts:
         hedger, reserve = self._shared.hedger, self._shared.fallback.behind(line.target)
         return (
             hedger is not None
+            and not self._keeps_state
             and self._budget.left > reserve  # asked first: a share that is taken is gone
             and hedger.take(_hedge_key(line, prepared))
             and self._budget.take("hedge", trio.current_time(), reserve=reserve)
@@ -316,10 +320,10 @@ class Attempts:
 
     # ---------------------------------------------------------------- between two attempts
 
-    async def _pause(self, line: Line, request: Request, refusal: Refusal) -> None:
+    async def _pause(self, line: Line, refusal: Refusal) -> None:
         """Return when the next attempt may be made, or raise what the last one failed with."""
         error, permit = refusal.error, self._message.permit
-        if refusal.is_final or not self._may_repeat(request, error):
+        if refusal.is_final or not self._may_repeat(error):
             raise refusal
         now = trio.current_time()
         decision = self._budget.retry(
@@ -334,7 +338,11 @@ class Attempts:
                 permit.park(delay=min(decision.pause_s, self._shared.retry.max_server_s))
             raise self._given_up(refusal, decision)
         self._tell("retrying", error=str(error), delay=decision.pause_s)
-        until = now + decision.pause_s
+        await self._renew(refusal, now + decision.pause_s)
+
+    async def _renew(self, refusal: Refusal, until: float) -> None:
+        """Wait until then, and for the limiter to let one more attempt through."""
+        error, permit = refusal.error, self._message.permit
         if permit is None:
             await trio.sleep_until(until)
         while permit is not None:
@@ -351,16 +359,19 @@ class Attempts:
                 text = f"there is no other attempt, because {stopped}"
                 raise Refusal(error.but(text)) from None
 
-    def _may_repeat(self, request: Request, error: CallFailed) -> bool:
-        """Whether asking again does no harm but what it may cost.
+    def _may_repeat(self, error: CallFailed) -> bool:
+        """Whether asking again, here or elsewhere, does no harm but what it may cost.
 
         What was handed out cannot be taken back, and an answer that the provider keeps, or works
         on by itself, would be there twice.
         """
-        if self._has_delivered:
-            return False
-        keeps_state = any(request.extra.get(name) for name in _KEEPS_STATE)
-        return not (keeps_state and error.billed == "maybe")
+        return not (self._has_delivered or (self._keeps_state and error.billed == "maybe"))
+
+    @property
+    def _keeps_state(self) -> bool:
+        """Whether the provider keeps the answer, or works on it by itself."""
+        extra = self._message.request.extra
+        return any(extra.get(name) for name in _KEEPS_STATE)
 
     @staticmethod
     def _given_up(refusal: Refusal, decision: RetryDecision) -> Refusal:
