@@ -136,17 +136,21 @@ class Attempts:
 
     def _next(self, target: Target, refusal: Refusal) -> Target | None:
         """Where the call goes on, and pays for it; None if it ends here."""
+        following = self._after(target, refusal)
+        if following is None or not self._budget.take("fallback", trio.current_time()):
+            return None
+        return following
+
+    def _after(self, target: Target, refusal: Refusal) -> Target | None:
+        """Where the call could go on."""
         if not self._may_repeat(refusal.error):
             return None
-        following = self._shared.fallback.after(
+        return self._shared.fallback.after(
             target,
             type(refusal.error),
             attempts_left=self._budget.left,
             left_s=self._left_s,
         )
-        if following is None or not self._budget.take("fallback", trio.current_time()):
-            return None
-        return following
 
     @property
     def _left_s(self) -> float:
@@ -175,7 +179,9 @@ class Attempts:
                     self._tell("retrying", error=str(refusal.error), delay=0.0)
                     await self._renew(refusal, trio.current_time())
                 else:
+                    self._go_elsewhere_if_shut(line, refusal)
                     await self._pause(line, refusal)
+                    self._go_elsewhere_if_shut(line, refusal)  # others may have failed meanwhile
                 ticket = await self._wait_to_enter(line, refusal.error)
             else:
                 await self._deliver_whole(exchanged)
@@ -187,6 +193,15 @@ class Attempts:
             return line.exchange.prepare(request, stream=streams and not line.is_whole)
         except CallFailed as error:
             raise Refusal(error, is_final=True) from None
+
+    def _go_elsewhere_if_shut(self, line: Line, refusal: Refusal) -> None:
+        """Nobody waits for an endpoint that is out, where another target can be asked.
+
+        Raises:
+            Refusal: the given one: it is so.
+        """
+        if line.gate.opens_at() > trio.current_time() and self._after(line.target, refusal):
+            raise refusal
 
     async def _wait_to_enter(self, line: Line, error: CallFailed | None = None) -> Ticket:
         """Pass the circuit breaker of an endpoint (R10).
