@@ -89,13 +89,12 @@ class Server:
                 pass  # the client has gone
 
     async def _exchange(self, stream):
-        line = self.lines.pop(0) if len(self.lines) > 1 else self.lines[0]
-        if not line.unheard:
+        if not self.lines[0].unheard:
             request = await self._request(stream)
             if request is None:
-                self.lines.insert(0, line)  # for whoever comes next
                 return False
             self.requests.append(request)
+        line = self.lines.pop(0) if len(self.lines) > 1 else self.lines[0]
         for piece in line.pieces:
             await self._send(stream, piece, line.gap)
         while line.repeats:
@@ -193,8 +192,8 @@ class Counted(trio.abc.Stream):
 
 
 @asynccontextmanager
-async def calling_in_memory(*lines, connections=1, **settings):
-    """The same over streams in memory, for the virtual clock; and the streams it opens."""
+async def in_memory(*lines, connections=1):
+    """A transport to a server in memory, for the virtual clock; the server; the streams opened."""
     server = Server(list(lines))
     streams = []
     async with trio.open_nursery() as nursery:
@@ -207,10 +206,20 @@ async def calling_in_memory(*lines, connections=1, **settings):
             return streams[-1]
 
         transport = LeanTransport(open_stream=open_stream, max_connections=connections)
-        async with _caller(server, "http://server/v1", transport=transport, **settings) as caller:
-            yield caller, streams
+        yield transport, server, streams
+        await transport.aclose()
         assert all(stream.is_closed for stream in streams)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def calling_in_memory(*lines, connections=1, **settings):
+    """As `calling`, in memory; and the streams that were opened."""
+    async with (
+        in_memory(*lines, connections=connections) as (transport, server, streams),
+        _caller(server, "http://server/v1", transport=transport, **settings) as caller,
+    ):
+        yield caller, streams
 
 
 @asynccontextmanager
