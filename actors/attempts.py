@@ -264,8 +264,10 @@ class Attempts:
                     await self._message.permit.renew(delay=0.0, throttled=False)
                 except AskFailed:
                     return  # nobody has let it through, and it can be done without
+            if not running:  # it is over, and nobody would give the ticket back
+                return
             ticket = line.gate.try_enter()
-            if ticket is not None and running:
+            if ticket is not None:
                 running += 1
                 await copy(ticket)
 

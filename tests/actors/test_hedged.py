@@ -301,6 +301,22 @@ async def test_a_copy_that_nobody_lets_through_is_not_sent(autojump_clock):
     assert len(permit.asked) == 1
 
 
+async def test_a_permit_that_comes_as_the_call_ends_takes_no_place_at_the_breaker(autojump_clock):
+    """A ticket that nobody gives back would keep a probe under way for ever."""
+
+    class Late(Permit):
+        async def renew(self, *, delay, throttled):
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5)
+
+    script = Script(*USUAL, said("first", 3), Reply())
+    async with requester(script, hedging=POLICY, breaker=BreakerPolicy()) as (ref, _):
+        await warm(ref)
+        assert (await ref.ask(attrs.evolve(call(), permit=Late()))).http_requests == 1
+        ((_, now),) = (await ref.ask(CountRequests())).breakers
+        assert (now.under_way, now.begun) == (0, KNOWN + 1)
+
+
 async def test_copies_keep_to_the_limits_of_the_provider(autojump_clock):
     """Each is one more request a minute, and the provider, which counts, refuses none."""
     settings = {
