@@ -108,11 +108,11 @@ class Attempts:
         try:
             return await self._run()
         except Refusal as refusal:
-            error = refusal.error
-            error.attempts = self._sent
-            if self._maybe_billed:  # one attempt that may have been is enough (L3)
-                error.billed = "maybe"
-            raise error from refusal.__cause__
+            error, cause = refusal.error, refusal.__cause__
+        error.attempts = self._sent
+        if self._maybe_billed:  # one attempt that may have been is enough (L3)
+            error.billed = "maybe"
+        raise error from cause  # here, where no context comes along that may quote the key (L8)
 
     async def _run(self) -> Response:
         target = self._shared.fallback.first

@@ -21,6 +21,8 @@ Key = str | Callable[[], str]
 
 _KEYS_REMEMBERED = 1000  # to scrub; more than are ever in flight
 
+_TELLING = 12  # characters of a key: fewer are often its vendor's, or chance
+
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
@@ -219,9 +221,17 @@ class Endpoint:
         return headers | dict(self.headers)
 
     def scrub(self, text: str) -> str:
-        """`text` without any key that was sent, should a provider have quoted it (L8)."""
+        """`text` without any key that was sent, should a provider have quoted it (L8).
+
+        Nor has it the beginning of one, which is left where a text was cut off.
+        """
         for secret in self._secrets():
             text = text.replace(secret, "***")
+            while len(secret) > _TELLING and (at := text.find(secret[:_TELLING])) >= 0:
+                size = _TELLING
+                while size < len(secret) and text.startswith(secret[: size + 1], at):
+                    size += 1
+                text = f"{text[:at]}***{text[at + size :]}"
         return text
 
     def _remember(self, key: str) -> None:
@@ -236,8 +246,8 @@ class Endpoint:
         found = set(self._handed_out)
         if isinstance(self.api_key, str):
             found.add(self.api_key)
-        for name, value in self.headers.items():
-            if re.search(r"auth|key|token|secret|cookie", name):
+        for name, value in (*self.headers.items(), *self.query.items()):
+            if re.search(r"auth|key|token|secret|cookie", name.lower()):
                 found |= {value, value.removeprefix("Bearer ")}
         for url in (self.base_url, self.proxy or ""):
             found.add(httpx.URL(url).password)

@@ -47,6 +47,7 @@ _MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is abo
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_S = 5.0  # for a body that says what went wrong
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
+_MOST_NAMES = 100  # to remember
 _TAKE = Callable[[Delta], Awaitable[None]]
 
 
@@ -133,6 +134,7 @@ class Exchange:
             }
         }
         self._urls: dict[str, httpx.URL] = {}  # a URL takes longer to parse than to use
+        self._names: dict[str, str] = {}  # of models
         headers = httpx.Headers(way.headers)
         for name, value in (
             ("host", self.host),
@@ -157,7 +159,7 @@ class Exchange:
             raise BadRequest(f"nothing was sent: {error}") from None
         url = self._urls.get(address)
         if url is None:
-            if len(self._urls) > 100:  # noqa: PLR2004  # Gemini's have the model in them
+            if len(self._urls) > _MOST_NAMES:  # Gemini's have the model in them
                 self._urls.clear()
             url = self._urls[address] = httpx.URL(address)
         return Prepared(request=request, form=form, url=url, body=body, stream=stream)
@@ -201,9 +203,12 @@ class Exchange:
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
-            raise await self._refused(error.response, prepared, attempt) from error
+            refused = await self._refused(error.response, prepared, attempt)
+            raise refused from self._as_cause(error)
         except httpx.RequestError as error:
-            raise self._no_response(error, attempt) from error
+            raise self._no_response(error, attempt) from self._as_cause(error)
+        if answer.model and answer.model != prepared.request.model:
+            answer = attrs.evolve(answer, model=self._named(answer.model))
         return Exchanged(answer, trio.current_time() - start, body.first_byte_s)
 
     async def _read_events(
@@ -340,6 +345,27 @@ class Exchange:
         line = self._endpoint.scrub(" ".join(words.split()))
         return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
 
+    def _named(self, model: str) -> str:
+        """A model's name as it may be logged; most are the same again and again."""
+        name = self._names.get(model)
+        if name is None:
+            if len(self._names) > _MOST_NAMES:
+                self._names.clear()
+            name = self._names[model] = self._quote(model)
+        return name
+
+    def _as_cause(self, error: BaseException) -> BaseException | None:
+        """The error, unless it or anything below it quotes the key (L8)."""
+        below = [error]
+        for one in below:
+            if self._endpoint.scrub(str(one)) != str(one):
+                return None
+            found = (one.__cause__, one.__context__)
+            below += [more for more in found if more is not None and more not in below]
+            if isinstance(one, BaseExceptionGroup):
+                below += cast("BaseExceptionGroup[BaseException]", one).exceptions
+        return error
+
 
 class _TooLarge(ValueError):
     """A body has more bytes than it may; its text says so."""
@@ -423,11 +449,12 @@ _END_S = 1.0  # after the last event nothing is worth waiting for, but a connect
 
 def _unpacker(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | None:
     """How a body is unpacked, if the server packed it although it was asked not to."""
-    encoding = headers.get("content-encoding", "").strip().lower()
+    written = headers.get("content-encoding", "").strip()
+    encoding = written.lower()
     if encoding in ("", "identity"):
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        return partial(_cannot_unpack, encoding)
+        return partial(_cannot_unpack, written)
     packed = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, as its head says
 
     def unpack(piece: bytes, most: int) -> bytes:
