@@ -34,7 +34,7 @@ from .output import Output
 __all__ = ["Composition", "Job", "compose_all", "write_post"]
 
 _BREAKER = BreakerPolicy(max_pause_s=5.0)
-"""Somebody waits: a server that is not there is told of in half a minute, not in seven."""
+"""Somebody waits: a server that is not there is told of within a minute, not seven."""
 
 
 @attrs.frozen
