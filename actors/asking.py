@@ -10,7 +10,7 @@ import trio
 
 from ..runtime import AskFailed, Items, Ref
 from .errors import CallFailed
-from .events import CallEvent, Observer, Stage
+from .events import CallEvent, Observer, Stage, ignore
 from .messages import Complete, Delta, Origin, Request, Response, Stream
 
 __all__ = ["Pieces", "ask_for", "stream_for"]
@@ -131,6 +131,8 @@ class _Teller:
         answer: Response | None = None,
         error: CallFailed | AskFailed | None = None,
     ) -> None:
+        if self.observer is ignore:
+            return
         attempts = error.attempts if isinstance(error, CallFailed) else 0
         self.observer(
             CallEvent(

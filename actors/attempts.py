@@ -12,7 +12,7 @@ from ..runtime import ActorCrashed, AskFailed, AskTimedOut, open_collapsing_nurs
 from .breaker import Ticket, is_outage
 from .budget import RetryBudget, RetryDecision
 from .errors import CallFailed, ProviderUnavailable
-from .events import CallEvent, Observer, Stage
+from .events import CallEvent, Observer, Stage, ignore
 from .exchange import Exchange, Exchanged, Prepared, Refusal
 from .fallback import Fallback
 from .gate import Gate
@@ -177,6 +177,7 @@ class Attempts:
                     await self._pause(line, request, refusal)
                 ticket = await self._wait_to_enter(line, refusal.error)
             else:
+                await self._deliver_whole(exchanged)
                 return self._response(line, request, exchanged)
 
     def _prepare(self, line: Line, request: Request) -> Prepared:
@@ -202,7 +203,7 @@ class Attempts:
         why = "its circuit breaker stays open beyond the deadline"
         if error is not None:
             raise Refusal(error.but(why), is_final=True)
-        host = line.target.endpoint.host
+        host = line.exchange.host
         text = f"{host} was not asked, because it keeps failing: {why}"
         raise Refusal(ProviderUnavailable(text, attempts=self._sent), is_final=True)
 
@@ -211,14 +212,14 @@ class Attempts:
         hedger = self._shared.hedger
         if hedger is None or self._deliver is not None:
             return await self._attempt(line, prepared, ticket)
-        model = prepared.request.model
-        after_s = hedger.begin(model)
+        key = _hedge_key(line, prepared)
+        after_s = hedger.begin(key)
         start = trio.current_time()
         if after_s is None:
             exchanged = await self._attempt(line, prepared, ticket)
         else:
             exchanged = await self._race(line, prepared, ticket, after_s)
-        hedger.observe(model, trio.current_time() - start)
+        hedger.observe(key, trio.current_time() - start)
         return exchanged
 
     async def _race(
@@ -268,7 +269,7 @@ class Attempts:
         return (
             hedger is not None
             and self._budget.left > reserve  # asked first: a share that is taken is gone
-            and hedger.take(prepared.request.model)
+            and hedger.take(_hedge_key(line, prepared))
             and self._budget.take("hedge", trio.current_time(), reserve=reserve)
         )
 
@@ -297,11 +298,16 @@ class Attempts:
                 self._maybe_billed += 1
             if has_ended:
                 gate.succeed(ticket)  # a no-op if it has failed
-            elif trio.current_time() >= self._deadline():
-                gate.fail(ticket)  # it was silent for all the time there was
-            else:
+            else:  # impatience says nothing of the endpoint; silence has time-outs of its own
                 gate.abandon(ticket)
         return exchanged
+
+    async def _deliver_whole(self, exchanged: Exchanged) -> None:
+        """Whoever wanted to see the answer being written sees it at once if nobody streamed it."""
+        if self._deliver is None or self._has_delivered:
+            return
+        for index, choice in enumerate(exchanged.answer.choices):
+            await self._take(Delta(choice.text, index))
 
     async def _take(self, delta: Delta) -> None:
         self._has_delivered = True
@@ -391,10 +397,12 @@ class Attempts:
             embeddings=answer.embeddings,
             first_byte_s=exchanged.first_byte_s,
             maybe_billed=self._maybe_billed,
-            host=line.target.endpoint.host,
+            host=line.exchange.host,
         )
 
     def _tell(self, stage: Stage, *, error: str | None = None, delay: float | None = None) -> None:
+        if self._shared.observer is ignore:
+            return
         self._shared.observer(
             CallEvent(
                 stage=stage,
@@ -406,3 +414,8 @@ class Attempts:
                 delay=delay,
             )
         )
+
+
+def _hedge_key(line: Line, prepared: Prepared) -> str:
+    """What takes the same time: a model at an endpoint."""
+    return f"{prepared.request.model} at {line.exchange.host}"

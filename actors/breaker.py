@@ -34,7 +34,7 @@ OUTAGES = (ProviderUnavailable, ConnectionFailed)
 """Failures of the endpoint. Any other answer, "too fast" and "wrong key" included, shows it up."""
 
 _MOST_RESULTS = 1000  # in the window; more would not make the rate more telling
-_IN_A_ROW: int | None = 5
+_IN_A_ROW: int | None = 10
 _HALF: float | None = 0.5
 
 
@@ -213,8 +213,7 @@ class CircuitBreaker:
     def fail(self, ticket: Ticket, now: float) -> None:
         """A call has ended, and the endpoint is to blame (see `is_outage`).
 
-        A call whose deadline passed while the endpoint was silent has failed; one whose asker
-        went away is abandoned.
+        One whose asker went away, or had too little time, is abandoned.
         """
         if not self._settles(ticket):
             return

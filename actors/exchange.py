@@ -6,6 +6,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol, Self, cast
 
@@ -13,6 +14,7 @@ import attrs
 import httpx
 import trio
 
+from .client import Way
 from .endpoint import Endpoint, Timeouts
 from .errors import (
     AuthenticationFailed,
@@ -26,7 +28,7 @@ from .errors import (
 from .messages import Delta, Request
 from .refusal import classify, is_retried
 from .retry import retry_after_s, should_retry
-from .transport import may_have_run
+from .transport import ResponseBody, may_have_run
 from .wire import (
     Answer,
     ApiError,
@@ -43,6 +45,7 @@ __all__ = ["Exchange", "Exchanged", "Prepared", "Refusal"]
 
 _MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
 _MAX_ERROR_BYTES = 64 * 1024
+_ERROR_S = 5.0  # for a body that says what went wrong
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _TAKE = Callable[[Delta], Awaitable[None]]
 
@@ -109,13 +112,17 @@ class Exchange:
 
     Args:
         endpoint: whom to ask.
-        client: makes the HTTP requests.
+        way: takes the HTTP requests there.
         timeouts: how long the provider may be silent.
+
+    Attributes:
+        host: the endpoint's, for messages.
     """
 
-    def __init__(self, endpoint: Endpoint, client: httpx.AsyncClient, timeouts: Timeouts) -> None:
+    def __init__(self, endpoint: Endpoint, way: Way, timeouts: Timeouts) -> None:
+        self.host = endpoint.host
         self._endpoint = endpoint
-        self._client = client
+        self._way = way
         self._extensions = {
             "timeout": {
                 "connect": timeouts.connect_s,
@@ -126,13 +133,14 @@ class Exchange:
             }
         }
         self._urls: dict[str, httpx.URL] = {}  # a URL takes longer to parse than to use
-        self._headers = httpx.Headers(client.headers)
+        headers = httpx.Headers(way.headers)
         for name, value in (
-            ("host", endpoint.host),
+            ("host", self.host),
             ("content-type", "application/json"),
             ("accept-encoding", "identity"),  # nothing to unpack, piece by piece, for each call
         ):
-            self._headers[name] = value
+            headers[name] = value
+        self._headers = dict(headers)
 
     def prepare(self, request: Request, *, stream: bool) -> Prepared:
         """Write a request.
@@ -168,10 +176,9 @@ class Exchange:
         Raises:
             Refusal: there is no answer.
         """
-        headers = self._headers.copy()
+        headers = self._headers | self._headers_with_key(attempt)
         headers["idempotency-key"] = idempotency_key
         headers["content-length"] = str(len(prepared.body))
-        headers.update(self._headers_with_key(attempt))
         request = httpx.Request(
             "POST",
             prepared.url,
@@ -181,8 +188,7 @@ class Exchange:
         )
         start = trio.current_time()
         try:
-            # A redirect is an error: wherever it leads, the key does not go there (L8).
-            response = await self._client.send(request, stream=True, follow_redirects=False)
+            response = await self._way.send(request)
             try:
                 if response.status_code != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
@@ -194,6 +200,8 @@ class Exchange:
                     answer = await self._read_whole(body, prepared, attempt)
             finally:
                 await response.aclose()
+        except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
+            raise await self._refused(error.response, prepared, attempt) from error
         except httpx.RequestError as error:
             raise self._no_response(error, attempt) from error
         return Exchanged(answer, trio.current_time() - start, body.first_byte_s)
@@ -215,12 +223,12 @@ class Exchange:
                     if not piece:
                         break
                 else:
-                    await body.skip()  # its end, so that the connection can be used again
+                    await body.skip()  # to its end, so that the connection can be used again
             return decoder.end()
         except StreamFailed as failed:
             raise self._failed_within(failed.error, attempt) from None
         except BrokeOff as error:
-            text = f"{self._endpoint.host} broke off in the middle of the answer: {error}"
+            text = f"{self.host} broke off in the middle of the answer: {error}"
             raise Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe")) from None
         except ValueError as error:
             raise self._malformed(str(error), attempt) from None
@@ -240,14 +248,14 @@ class Exchange:
         return answer
 
     def _malformed(self, why: str, attempt: int) -> Refusal:
-        text = f"{self._endpoint.host} answered 200, but not with a completion: {self._quote(why)}"
+        text = f"{self.host} answered 200, but not with a completion: {self._quote(why)}"
         return Refusal(MalformedAnswer(text, attempts=attempt, billed="maybe"))
 
     def _failed_within(self, said: ApiError, attempt: int) -> Refusal:
         """An error that came with status 200: in the body, or in the middle of a stream."""
         kind, remedy = classify(HTTPStatus.OK, said)
         words = self._quote(said.message or said.type or said.code) or "no reason given"
-        text = f"{self._endpoint.host} answered with an error: {words}{remedy}"
+        text = f"{self.host} answered with an error: {words}{remedy}"
         return Refusal(
             kind(text, attempts=attempt, billed="maybe"),
             is_final=not is_retried(kind, should_retry=None),
@@ -256,15 +264,16 @@ class Exchange:
         )
 
     async def _refused(self, response: httpx.Response, prepared: Prepared, attempt: int) -> Refusal:
-        status, host = response.status_code, self._endpoint.host
+        status, host = response.status_code, self.host
         said, instead = ApiError(), "no reason given"
         body, raw = _Body(response, 0.0), b""
         try:
-            raw = await body.read_all(_MAX_ERROR_BYTES)
+            with trio.fail_after(_ERROR_S):  # what it says is not worth waiting for
+                raw = await body.read_all(_MAX_ERROR_BYTES)
             said = prepared.form.decode_error(loads(raw))
         except ValueError:
             instead = f"no reason given, only {self._quote(body.kind(raw))}"
-        except httpx.RequestError:
+        except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
             instead = "no reason given, for it broke off"
         if response.has_redirect_location:
             instead = f"it redirects to {self._quote(response.headers['location'])}"
@@ -310,7 +319,7 @@ class Exchange:
             raise Refusal(AuthenticationFailed(text, attempts=attempt), is_final=True) from None
 
     def _no_response(self, error: httpx.RequestError, attempt: int) -> Refusal:
-        host, name = self._endpoint.host, type(error).__name__
+        host, name = self.host, type(error).__name__
         words = self._quote(str(error)) or name
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             cause = _root(error)
@@ -391,6 +400,9 @@ class _Body:
 
     async def skip(self) -> None:
         """Read on to the end, which is expected at once; whatever else comes is nobody's."""
+        stream = self._response.stream
+        if isinstance(stream, ResponseBody) and stream.is_all:
+            return
         with suppress(httpx.RequestError), trio.move_on_after(_END_S):
             async for _ in self._pieces:
                 pass
@@ -415,10 +427,7 @@ def _unpacker(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | Non
     if encoding in ("", "identity"):
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise Refusal(
-            MalformedAnswer(f"the answer is packed with {encoding!r:.40}", billed="maybe"),
-            is_final=True,
-        )
+        return partial(_cannot_unpack, encoding)
     packed = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, as its head says
 
     def unpack(piece: bytes, most: int) -> bytes:
@@ -428,6 +437,10 @@ def _unpacker(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | Non
             raise Malformed(f"it is not the {encoding} that it says ({error})") from None
 
     return unpack
+
+
+def _cannot_unpack(encoding: str, _: bytes, __: int) -> bytes:
+    raise Malformed(f"it is packed with {encoding!r:.40}, which was not asked for")
 
 
 def _root(error: BaseException) -> BaseException:

@@ -23,10 +23,13 @@ class Gate:
         name: of the endpoint, for the log.
         policy: when the breaker opens, and for how long.
         random: the source of its jitter (R13).
+
+    Attributes:
+        name: the endpoint's.
     """
 
     def __init__(self, name: str, policy: BreakerPolicy, random: Random) -> None:
-        self._name = name
+        self.name = name
         self._breaker = CircuitBreaker(policy, random)
         self._waiting = trio.lowlevel.ParkingLot()
         self._state: BreakerState = "closed"
@@ -80,4 +83,4 @@ class Gate:
         if state != self._state:
             self._state = state
             level = _log.info if state == "closed" else _log.warning
-            level("circuit_breaker", endpoint=self._name, state=state, next_at=self.opens_at())
+            level("circuit_breaker", endpoint=self.name, state=state, next_at=self.opens_at())

@@ -168,8 +168,8 @@ class RateLimiterActor(Actor):
         since = trio.current_time()
         call.slot.on_settled(lambda slot: self._ended(slot, call.cost, since))
         self._tell("admitted", call.message)
-        permitted = attrs.evolve(call.message, permit=_Permit(self.ref, call.cost))
-        await call.slot.forward(self._to, permitted)
+        message, permit = call.message, _Permit(self.ref, call.cost)
+        await call.slot.forward(self._to, type(message)(message.request, message.origin, permit))
 
     def _ended(self, slot: ReplySlot[Any], cost: Cost, since: float) -> None:
         """A call that was let through has its answer, or needs none any more."""
@@ -191,6 +191,8 @@ class RateLimiterActor(Actor):
             self._timer = self.send_at(when, _Wake())
 
     def _tell(self, stage: Stage, message: Complete | Stream) -> None:
+        if self._observer is ignore:
+            return
         self._observer(
             CallEvent(
                 stage=stage,

@@ -10,7 +10,7 @@ from ..runtime import Actor, Message, Sink, handles, streams
 from .attempts import Attempts, Line, Shared
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
-from .client import Configure, plain_client, transport_for
+from .client import Configure, Way, transport_for, way_over
 from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
 from .events import Observer, ignore
@@ -32,10 +32,10 @@ class RequestStatistics:
     """What a `RequestActor` is doing.
 
     Args:
-        breakers: the circuit breaker of each target, by host, in the order in which they are tried.
-        hedges: second copies, by model; empty if none are ever sent.
+        breakers: the circuit breaker of each endpoint, by host, in the order they are tried in.
+        hedges: second copies, by model and host; empty if none are ever sent.
         throttle: what all calls together may spend on being sent again; None for no limit.
-        connections: of each target that goes over the transport of ours, by host.
+        connections: of each endpoint that goes over the transport of ours, by host.
     """
 
     breakers: tuple[tuple[str, BreakerStatistics], ...]
@@ -73,7 +73,8 @@ class RequestActor(Actor):
             spawned with.
         streaming: ask for answers piece by piece, where endpoint and format can do that.
         transport: takes the place of the network, in tests.
-        client: makes the httpx client over a transport, with event hooks or authentication.
+        client: makes an httpx client over the transport, for event hooks or authentication of
+            one's own; by default requests go straight over the transport.
         observer: is told of every attempt.
     """
 
@@ -91,7 +92,7 @@ class RequestActor(Actor):
         connections: int = 100,
         streaming: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
-        client: Configure = plain_client,
+        client: Configure | None = None,
         observer: Observer = ignore,
     ) -> None:
         self._targets = Fallback((Target(endpoint), *fallbacks))
@@ -106,24 +107,27 @@ class RequestActor(Actor):
         self._transport = transport
         self._configure = client
         self._observer = observer
-        self._clients: list[httpx.AsyncClient] = []
-        self._lines: dict[Target, Line] = {}
+        self._ways: list[Way] = []
+        self._gates: dict[Endpoint, Gate] = {}
         self._pools: list[tuple[str, LeanTransport]] = []
 
     async def started(self) -> None:
-        """Make the clients; nothing is sent."""
-        for target in self._targets.targets:
-            endpoint = target.endpoint
+        """Open the ways to the targets; nothing is sent."""
+        exchanges: dict[Endpoint, Exchange] = {}
+        for endpoint in dict.fromkeys(target.endpoint for target in self._targets.targets):
             carrier = self._transport or transport_for(endpoint, self._connections)
             if isinstance(carrier, LeanTransport):
                 self._pools.append((endpoint.host, carrier))
-            client = self._configure(carrier)
-            self._clients.append(client)
-            exchange = Exchange(endpoint, client, self._timeouts)
-            gate = Gate(endpoint.host, self._breaker, self.random)
-            self._lines[target] = Line(target, exchange, gate)
+            way = way_over(carrier, self._configure)
+            self._ways.append(way)
+            exchanges[endpoint] = Exchange(endpoint, way, self._timeouts)
+            self._gates[endpoint] = Gate(endpoint.host, self._breaker, self.random)
+        lines = {
+            target: Line(target, exchanges[target.endpoint], self._gates[target.endpoint])
+            for target in self._targets.targets
+        }
         self._shared = Shared(
-            lines=self._lines,
+            lines=lines,
             fallback=self._targets,
             retry=self._retry,
             hedger=self._hedger,
@@ -136,8 +140,8 @@ class RequestActor(Actor):
 
     async def stopped(self) -> None:
         """Close the connections."""
-        for client in self._clients:
-            await client.aclose()
+        for way in self._ways:
+            await way.aclose()
 
     @handles(Complete, raises=(CallFailed,))
     async def complete(self, message: Complete) -> Response:
@@ -165,10 +169,7 @@ class RequestActor(Actor):
         """Say what is going on."""
         now = trio.current_time()
         return RequestStatistics(
-            breakers=tuple(
-                (target.endpoint.host, line.gate.statistics())
-                for target, line in self._lines.items()
-            ),
+            breakers=tuple((gate.name, gate.statistics()) for gate in self._gates.values()),
             hedges=() if self._hedger is None else self._hedger.statistics(),
             throttle=None if self._throttle is None else self._throttle.statistics(now),
             connections=tuple((host, pool.statistics()) for host, pool in self._pools),

@@ -17,7 +17,7 @@ from .batch import Batching
 from .batcher import BatcherActor
 from .breaker import BreakerPolicy
 from .budget import ThrottlePolicy
-from .client import Configure, plain_client
+from .client import Configure
 from .composer import Compose, PostComposerActor
 from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
@@ -57,7 +57,8 @@ class TroupeSettings:
         streaming: ask for answers piece by piece even if only the whole is wanted, because a
             provider stops working on a stream that is closed.
         transport: takes the place of the network, in tests.
-        client: makes the httpx client over a transport: event hooks, authentication and so on.
+        client: makes an httpx client over the transport, for event hooks, authentication and so
+            on; None goes straight over the transport.
 
     Raises:
         ValueError, TypeError: a value is out of its range; the message names it.
@@ -83,7 +84,7 @@ class TroupeSettings:
     observer: Observer = ignore
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
-    client: Configure = plain_client
+    client: Configure | None = None
 
 
 @final
@@ -183,6 +184,8 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         prefix: goes before their names, for several troupes in one runtime.
     """
     limits, observer = settings.limits, settings.observer
+    # As many may come at once as can be under way: to wait at the door costs more than in the room.
+    at_once = max(64, limits.in_flight)
     requester = await runtime.spawn(
         f"{prefix}requester",
         partial(
@@ -207,10 +210,13 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     limiter = await runtime.spawn(
         f"{prefix}limiter",
         partial(RateLimiterActor, requester, limits, observer),
+        capacity=at_once,
         max_held=settings.waiting_calls,
     )
     batcher = await runtime.spawn(
-        f"{prefix}batcher", partial(BatcherActor, limiter, settings.batching)
+        f"{prefix}batcher",
+        partial(BatcherActor, limiter, settings.batching),
+        capacity=at_once,
     )
     composer = await runtime.spawn(
         f"{prefix}composer",

@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 import attrs
 import trio
 from attrs.validators import ge, in_, instance_of, matches_re, optional
+from trio.lowlevel import reschedule
 
 from .actor import Actor, Handler
 from .errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
@@ -150,7 +151,7 @@ class Cell:
                 return False
         life = self.life
         if life is not None and life.parked:
-            trio.lowlevel.reschedule(life.parked.pop())
+            reschedule(life.parked.pop())
         return True
 
     async def put(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:

@@ -224,10 +224,12 @@ class Children:
         if drain:
             child.is_closing = True
             if child.is_restarting:
-                child.node.drain()  # what waits for its next life is done in that
-                if not child.node.is_drained:
-                    with trio.move_on_at(limit):
-                        await child.settled.wait()
+                if child.scope is None or child.is_stopping:
+                    child.node.drain()  # what waits for its next life is done in that
+                    if not child.node.is_drained:
+                        with trio.move_on_at(limit):
+                            await child.settled.wait()
+                # Else its group was to be restarted, and it still lives: it ends with this life.
                 child.settle()
         scope, ended = child.scope, child.ended
         if scope is None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 import structlog
 import trio
+from trio.lowlevel import current_task, wait_task_rescheduled
 
 from .actor import Actor, Handler
 from .errors import ActorCrashed, ActorStopped, Verdict
@@ -175,7 +176,7 @@ class Incarnation:
         return worker
 
     async def _work(self, worker: Worker, nursery: trio.Nursery | None) -> None:
-        worker.task = trio.lowlevel.current_task()
+        worker.task = current_task()
         current_worker.set(worker)
         while not self._is_over:
             worker.interrupted = False
@@ -194,7 +195,9 @@ class Incarnation:
         """
         cell, actor, table = self.cell, self.actor, self.cell.table
         take, now = cell.mailbox.take, cell.now
-        task, parked = trio.lowlevel.current_task(), self.parked
+        due, again, urgent, held = self.due, cell.again, cell.urgent, self.held
+        max_held, tally, instruments = self._max_held, cell.tally, cell.instruments
+        task, parked = current_task(), self.parked
 
         def unpark(_: object) -> trio.lowlevel.Abort:
             parked.remove(task)
@@ -204,27 +207,27 @@ class Incarnation:
         timed = False  # the last one was a timer's
         while not self._is_over:
             # Timers go first, but a slow handler's own period must not starve the mailbox.
-            if self.due and not (timed and len(cell.mailbox) and len(self.held) < self._max_held):
+            if due and not (timed and len(cell.mailbox) and len(held) < max_held):
                 timed = True
-                timer = self.due.pop(0)
+                timer = due.pop(0)
                 timer.is_due = False
                 message, slot = timer.message, None
-            elif cell.again:
-                (message, slot, _), worker.tries = cell.again.pop(0)
-            elif cell.urgent:
-                message, slot, _ = cell.urgent.pop(0)
-            elif len(self.held) < self._max_held and (envelope := take()) is not None:
+            elif again:
+                (message, slot, _), worker.tries = again.pop(0)
+            elif urgent:
+                message, slot, _ = urgent.pop(0)
+            elif len(held) < max_held and (envelope := take()) is not None:
                 message, slot, _ = envelope
                 timed = False
             else:
                 if cell.is_open or not cell.is_drained or self.busy or not await self._flush():
                     parked.append(task)
-                    await trio.lowlevel.wait_task_rescheduled(unpark)
+                    await wait_task_rescheduled(unpark)
                 streak = 0
                 continue
             streak += 1
             if slot is not None and slot.settlement is not None:
-                cell.tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
+                tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
                 worker.tries = 0
             else:
                 if nursery:
@@ -249,11 +252,11 @@ class Incarnation:
                             slot.holder = None  # a worker need not be told of its own answer
                             slot.reply(value)
                         else:
-                            cell.tally.late += 1
-                    cell.tally.handled += 1
+                            tally.late += 1
+                    tally.handled += 1
                 except handler.raises as error:
                     self._answer_error(handler, slot, error)
-                if cell.instruments:
+                if instruments:
                     self._tell_handled(worker, message)
                 worker.message = worker.slot = None
                 worker.tries = 0

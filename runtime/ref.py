@@ -6,6 +6,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
+from trio import current_effective_deadline
+from trio.lowlevel import current_task, wait_task_rescheduled
 
 from .errors import Deadlock, MailboxFull
 from .message import Message
@@ -125,12 +127,12 @@ class Ref:
                 if wait.cancelled_caught:
                     slot.expire()  # at the very end of the runtime nobody else would do it
             worker = current_worker.get()
-            task = trio.lowlevel.current_task()
+            task = current_task()
             if worker is None or worker.task is not task:
                 # What `slot.wait` does, without a coroutine more for each ask.
                 if slot.settlement is None:
                     slot.task = task
-                    await trio.lowlevel.wait_task_rescheduled(slot.abort)
+                    await wait_task_rescheduled(slot.abort)
                 else:
                     await trio.lowlevel.checkpoint()
                 return slot.outcome()
@@ -238,7 +240,7 @@ class Ref:
         due = now + timeout
         slot.message = message
         slot.asked = self._cell
-        around = trio.current_effective_deadline()
+        around = current_effective_deadline()
         cause = current_slot.get()
         if cause is not None:
             slot.cause = cause

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 import trio
+from trio.lowlevel import current_task, reschedule, wait_task_rescheduled
 
 from .deadlines import Deadlines, Lane
 from .errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull, Verdict
@@ -60,23 +61,42 @@ class ReplySlot(Generic[R]):
         task: the asker, while it sleeps until it is filled.
     """
 
-    # Class attributes, not slots that are set one by one: an ask pays for each that is set, and
-    # most slots never use most of them.
-    deadline: float = inf
-    settlement: Settlement | None = None
-    value: R | None = None
-    error: Exception | None = None
-    started: bool = False
-    message: Message[object] | None = None
-    asked: "Cell | None" = None
-    cause: "ReplySlot[Any] | None" = None
-    sink: "Sink[Any] | None" = None
-    holder: "Holder | None" = None
-    asker: "Worker | None" = None
-    task: trio.lowlevel.Task | None = None
-    _callbacks: "list[Callable[[ReplySlot[R]], None]] | None" = None
-    _lane: Lane | None = None
-    _deadlines: Deadlines | None = None
+    __slots__ = (
+        "__weakref__",
+        "_callbacks",
+        "_deadlines",
+        "_lane",
+        "asked",
+        "asker",
+        "cause",
+        "deadline",
+        "error",
+        "holder",
+        "message",
+        "settlement",
+        "sink",
+        "started",
+        "task",
+        "value",
+    )
+
+    # Written out rather than generated: an ask pays for it.
+    def __init__(self) -> None:
+        self.deadline: float = inf
+        self.settlement: Settlement | None = None
+        self.value: R | None = None
+        self.error: Exception | None = None
+        self.started: bool = False
+        self.message: Message[object] | None = None
+        self.asked: Cell | None = None
+        self.cause: ReplySlot[Any] | None = None
+        self.sink: Sink[Any] | None = None
+        self.holder: Holder | None = None
+        self.asker: Worker | None = None
+        self.task: trio.lowlevel.Task | None = None
+        self._callbacks: list[Callable[[ReplySlot[R]], None]] | None = None
+        self._lane: Lane | None = None
+        self._deadlines: Deadlines | None = None
 
     def __repr__(self) -> str:
         state = self.settlement.value if self.settlement else "open"
@@ -183,8 +203,8 @@ class ReplySlot(Generic[R]):
     async def wait(self) -> R:
         """Sleep until it is filled; one task only. Cancelled, it gives up on the answer (R4)."""
         if self.settlement is None:
-            self.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self.abort)
+            self.task = current_task()
+            await wait_task_rescheduled(self.abort)
         else:
             await trio.lowlevel.checkpoint()
         return self.outcome()
@@ -248,7 +268,7 @@ class ReplySlot(Generic[R]):
         task = self.task
         if task is not None:
             self.task = None
-            trio.lowlevel.reschedule(task)
+            reschedule(task)
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
             for callback in callbacks:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import final
 
@@ -116,7 +116,8 @@ async def open_runtime(
             if stop or show:
                 await nursery.start(watch_signals, stop, show)
             await nursery.start(_live, root, nursery.cancel_scope, failures)
-            with body:
+            # A scope that nothing can cancel would be one more to look through at each ask.
+            with body if stop else nullcontext():
                 yield runtime
             await _shut_down(runtime, root, drain)
             nursery.cancel_scope.cancel()

@@ -81,6 +81,11 @@ class ResponseBody(httpx.AsyncByteStream):
             raise StopAsyncIteration
         return piece
 
+    @property
+    def is_all(self) -> bool:
+        """Whether its end has come, and been received."""
+        return self._connection is None and not self._is_cut and not self._first
+
     async def read(self) -> bytes:
         """All that is left, in one piece."""
         if self._connection is None and not self._is_cut:

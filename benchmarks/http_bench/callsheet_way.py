@@ -1,6 +1,6 @@
 """Callsheet, as somebody uses it who has a provider and no limits."""
 
-import os
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -23,7 +23,6 @@ async def open_client(target: Target) -> AsyncGenerator[Ask]:
 
 
 def _settings(target: Target) -> TroupeSettings:
-    if target.ca is not None:  # read where the context is made, in place of the usual authorities
-        os.environ["SSL_CERT_FILE"] = target.ca
-    endpoint = Endpoint(target.base_url, api_key=API_KEY)
+    trusts = None if target.ca is None else ssl.create_default_context(cafile=target.ca)
+    endpoint = Endpoint(target.base_url, api_key=API_KEY, ssl_context=trusts)
     return TroupeSettings(endpoint=endpoint, limits=Limits(in_flight=target.in_flight))

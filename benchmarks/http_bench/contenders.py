@@ -89,8 +89,8 @@ CONTENDERS: Mapping[str, Entrant] = {
         "h11",
         "bare_way",
         "trio",
-        "the floor: a list of sockets, a request made beforehand, the answer read by h11; no "
-        "deadline, no JSON, nothing else",
+        "the floor: a list of sockets, a request made beforehand, the same streamed answer read by "
+        "h11; no deadline, no JSON, nothing else",
     ),
 }
 

@@ -1,5 +1,6 @@
 """What an ask costs, with more and more askers at a time."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -19,6 +20,7 @@ _TARGETS = {1: 1.0, 100: 0.45, 1_000: 0.40}  # askers at a time: ours / raw chan
 _FEW, _MANY, _MANY_TO_FEW = 100, 10_000, 1.3
 _ASKS_OF_ONE, _ASKS_OF_A_CROWD, _ASKS_OF_MANY = 5_000, 20_000, 100_000
 _DEFAULT_CAPACITY = 64
+_AT_A_TIME = 32  # messages an actor handles before it lets others run
 
 
 class Echoer(Actor):
@@ -95,13 +97,48 @@ async def usual_ask(askers: int, asks: int) -> float:
     return seconds
 
 
+async def bare_wake(askers: int, asks: int) -> float:
+    """Seconds for the least that an ask can be: a task sleeps, another one finds it and wakes it.
+
+    There is no deadline in it, no bound, no supervision: only how Trio puts tasks to sleep. What
+    more askers cost here, no runtime on Trio can save.
+    """
+    asleep: deque[trio.lowlevel.Task] = deque()
+    idle: list[trio.lowlevel.Task] = []
+
+    def abort(_: object) -> trio.lowlevel.Abort:
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def serve() -> None:
+        while True:
+            if not asleep:
+                idle.append(trio.lowlevel.current_task())
+                await trio.lowlevel.wait_task_rescheduled(abort)
+            for _ in range(min(len(asleep), _AT_A_TIME)):
+                trio.lowlevel.reschedule(asleep.popleft())
+            await trio.lowlevel.checkpoint()
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            asleep.append(trio.lowlevel.current_task())
+            if idle:
+                trio.lowlevel.reschedule(idle.pop())
+            await trio.lowlevel.wait_task_rescheduled(abort)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        seconds = await time_crowd(lambda: ask, askers, asks)
+        nursery.cancel_scope.cancel()
+    return seconds
+
+
 def figures_of_asks(rounds: int, scale: float, neighbours: Sequence[Neighbour]) -> list[Figure]:
     """An ask with few askers and with many, and how it grows with them."""
     figures: list[Figure] = []
     for askers, target in _TARGETS.items():
         asks = int((_ASKS_OF_ONE if askers == 1 else _ASKS_OF_A_CROWD) * scale)
         figures += _beside_others(rounds, askers, max(askers, asks), target, neighbours)
-    figures.append(_many_to_few(rounds, max(_MANY, int(_ASKS_OF_MANY * scale))))
+    figures += _many_to_few(rounds, max(_MANY, int(_ASKS_OF_MANY * scale)))
     return figures
 
 
@@ -128,24 +165,36 @@ def _beside_others(
     return figures + [Figure(name, "us", ours, other, theirs) for other, theirs in samples.items()]
 
 
-def _many_to_few(rounds: int, asks: int) -> Figure:
+def _many_to_few(rounds: int, asks: int) -> list[Figure]:
     samples = _in_us(
         alternate(
             {
                 "many": lambda: trio.run(full_ask, _MANY, asks, _MANY),
                 "few": lambda: trio.run(full_ask, _FEW, asks, _MANY),
+                "many wakes": lambda: trio.run(bare_wake, _MANY, asks),
+                "few wakes": lambda: trio.run(bare_wake, _FEW, asks),
             },
             rounds,
         )
     )
-    return Figure(
-        f"ask, {_MANY:,} in flight",
-        "us",
-        samples["many"],
-        f"{_FEW} in flight",
-        samples["few"],
-        at_most=_MANY_TO_FEW,
-    )
+    beside = f"{_FEW} in flight"
+    return [
+        Figure(
+            f"ask, {_MANY:,} in flight",
+            "us",
+            samples["many"],
+            beside,
+            samples["few"],
+            at_most=_MANY_TO_FEW,
+        ),
+        Figure(
+            f"bare wake-up of a task, {_MANY:,} in flight",
+            "us",
+            samples["many wakes"],
+            beside,
+            samples["few wakes"],
+        ),
+    ]
 
 
 def _in_us(samples: dict[str, list[float]]) -> dict[str, list[float]]:

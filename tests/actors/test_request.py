@@ -79,7 +79,9 @@ async def test_an_answer_with_what_it_took(autojump_clock):
         ],
         "max_tokens": 9,
         "temperature": 0.5,
-        "stream": True,  # whoever wants only the whole gets it piece by piece all the same
+        # Whoever wants only the whole gets it piece by piece all the same.
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
 
 

@@ -73,7 +73,7 @@ def test_the_limit_goes_by_the_name_that_the_vendor_knows(name, limit):
 @pytest.mark.parametrize("name", NAMES)
 def test_usage_is_asked_for_only_where_that_is_known_to_work(name):
     body = VENDORS[name].format_for("chat").encode(Request.of("Hi", model="m"), stream=True)
-    unasked = {"together", "compatible", "anthropic", "gemini"}
+    unasked = {"together", "anthropic", "gemini"}
     assert ("stream_options" in body) is (name not in unasked)
 
 

@@ -2,10 +2,11 @@
 
 from functools import partial
 
+import attrs
 import trio
 from troupe import Add, Counter, Fail
 
-from callsheet.runtime import RestartPolicy
+from callsheet.runtime import Actor, Message, RestartPolicy, handles
 from callsheet.runtime.testing import open_test_runtime
 
 PROMPT = RestartPolicy(max_restarts=100, base_s=0.0)
@@ -28,6 +29,28 @@ class Slow(Counter):
 
     async def stopped(self) -> None:
         self.journal.append("end")
+
+
+@attrs.frozen
+class Nap(Message[None]):
+    seconds: float
+
+
+class Sleeper(Actor):
+    """Sleeps when told to; notes when it begins and when it ends."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.journal = journal
+
+    async def started(self) -> None:
+        self.journal.append("begin")
+
+    async def stopped(self) -> None:
+        self.journal.append("end")
+
+    @handles(Nap)
+    async def nap(self, message: Nap) -> None:
+        await trio.sleep(message.seconds)
 
 
 def most_at_a_time(journal: list[str]) -> int:
@@ -83,3 +106,22 @@ async def test_two_orders_to_start_a_child_start_it_once(autojump_clock):
             nursery.start_soon(restart)
     assert most_at_a_time(journal) == 1
     assert len(refused) == 1
+
+
+async def test_a_child_that_drains_while_its_group_waits_to_restart_is_not_started_beside_itself(
+    autojump_clock,
+):
+    journal: list[str] = []
+    async with open_test_runtime(strategy="one_for_all", restarts=PROMPT) as runtime:
+        first = await runtime.spawn("first", partial(Sleeper, journal))
+        second = await runtime.spawn("second", partial(Sleeper, []))
+        last = await runtime.spawn("last", Counter)
+        first.tell_nowait(Nap(5.0))
+        first.tell_nowait(Nap(1.0))
+        second.tell_nowait(Nap(2.0))  # the group has to wait for it
+        await trio.testing.wait_all_tasks_blocked()
+        last.tell_nowait(Fail(ValueError("bug")))
+        await trio.sleep(0.5)
+        await runtime.root.stop_child("first")
+        assert trio.current_time() == 6.0, "it did what it had"
+    assert journal == ["begin", "end"], "and lived once"
