@@ -86,7 +86,10 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """A line for each call that ends, or has to try again; for pipes and log files.
+    """A line for each call that ends, or pauses for long; for pipes and log files.
+
+    The first retry of a run has a line in any case: whoever watches a run that does not get on
+    wants to know why.
 
     Args:
         console: where the lines go, stderr in general.
@@ -97,12 +100,15 @@ class PlainDisplay:
         self._console = console
         self._posts = dict(posts)
         self._timeline = Timeline()
+        self._least_pause_s = 0.0  # that is worth a line
 
     def observe(self, event: CallEvent) -> None:
         """Take in one event; an `Observer`."""
         self._timeline.observe(event)
         call = self._timeline.call(event.origin.call)
-        said = _words(event, call)
+        said = _words(event, call, self._least_pause_s)
+        if event.stage == "retrying":
+            self._least_pause_s = _WORTH_A_LINE_S
         if said is not None:
             at = event.at - self._timeline.started_at
             line = printable(f"{self._name(call)} {said}")
@@ -114,7 +120,7 @@ class PlainDisplay:
         return call.label if post is None else f"{self._posts.get(post, post)}: {call.label}"
 
 
-def _words(event: CallEvent, call: CallRecord) -> str | None:
+def _words(event: CallEvent, call: CallRecord, least_pause_s: float) -> str | None:
     """What a line says of an event; None if there is no line for it."""
     took = seconds(call.seconds(event.at))
     match event.stage:
@@ -125,7 +131,7 @@ def _words(event: CallEvent, call: CallRecord) -> str | None:
             return f"shared in {took}"
         case "failed":
             return f"failed after {took}: {event.error}"
-        case "retrying" if event.delay is not None and event.delay >= _WORTH_A_LINE_S:
+        case "retrying" if event.delay is not None and event.delay >= least_pause_s:
             return f"retrying in {seconds(event.delay)}: {event.error}"
         case _:
             return None

@@ -35,7 +35,7 @@ class Choice:
                 f"Provider: built in, at {endpoint.base_url} in this process "
                 f"(set OPENAI_BASE_URL or --base-url for another one{self.hint})"
             )
-        return f"Provider: {endpoint.base_url} ({self.reason})"
+        return f"Provider: {endpoint.vendor.title} at {endpoint.base_url} ({self.reason})"
 
 
 def choose_endpoint(

@@ -71,7 +71,7 @@ def test_the_post_goes_to_stdout_as_markdown_and_all_else_to_stderr(provider):
     assert result.stdout.startswith("---\ntitle: ")
     assert result.stdout.count("\n## ") == 4
     first, *_, took, last = result.stderr.splitlines()
-    assert first == f"Provider: {provider} (--base-url)"
+    assert first == f"Provider: an OpenAI-compatible API at {provider} (--base-url)"
     assert took.startswith("11 calls, 11 HTTP requests, ")
     assert "critical path: " in last
 
@@ -114,7 +114,7 @@ def test_a_topic_that_is_not_utf8_is_written_all_the_same(provider):
 
 def test_the_environment_says_which_provider(provider):
     result = compose("Tea", env={"OPENAI_BASE_URL": provider})
-    assert f"Provider: {provider} (OPENAI_BASE_URL)" in result.stderr
+    assert f"API at {provider} (OPENAI_BASE_URL)" in result.stderr
 
 
 def test_a_model_without_a_price_costs_null_and_says_so(provider):

@@ -251,20 +251,23 @@ def plain(events, posts=None):
     return console.file.getvalue()
 
 
-def test_a_pipe_gets_one_plain_line_for_each_call_that_ends_or_pauses_for_long():
+def test_a_pipe_gets_a_line_for_each_call_that_ends_or_pauses_for_long_and_the_first_retry():
     events = [
         *done("p1/headline", 10.0, 11.92),
         *retried("p1/intro", 11.92, 13.92),
+        *retried("p1/conclusion", 13.0, 13.96),
         event("sent", 14.0, "p1/outline", attempt=1),
         event("retrying", 14.1, "p1/outline", attempt=1, error="503 overloaded", delay=20.0),
         event("failed", 15.0, "p1/outline", attempt=1, error="500 server error"),
         event("shared", 16.0, "p1/keywords"),
-        event("cancelled", 16.0, "p1/conclusion"),
+        event("cancelled", 16.0, "p1/image_prompt"),
         *done("alone", 16.0, 17.0, post=None),
     ]
     assert plain(events).splitlines() == [
         "[ 1.92s] Why backpressure matters: headline done in 1.92 s, 58 tokens",
+        "[ 2.42s] Why backpressure matters: intro retrying in 0.50 s: 429 Too Many Requests",
         "[ 3.92s] Why backpressure matters: intro done in 2.00 s, 58 tokens",
+        "[ 3.96s] Why backpressure matters: conclusion done in 0.96 s, 58 tokens",
         "[ 4.10s] Why backpressure matters: outline retrying in 20.00 s: 503 overloaded",
         "[ 5.00s] Why backpressure matters: outline failed after 1.00 s: 500 server error",
         "[ 6.00s] Why backpressure matters: keywords shared in 0.00 s",

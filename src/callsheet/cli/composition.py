@@ -11,6 +11,7 @@ import trio
 from rich.console import Console
 
 from ..actors import (
+    BreakerPolicy,
     CallEvent,
     Limits,
     Observer,
@@ -31,6 +32,9 @@ from ..wording import printable
 from .output import Output
 
 __all__ = ["Composition", "Job", "compose_all", "write_post"]
+
+_BREAKER = BreakerPolicy(max_pause_s=5.0)
+"""Somebody waits: a server that is not there is told of within a minute, not seven."""
 
 
 @attrs.frozen
@@ -116,6 +120,7 @@ async def _with_provider(run: Composition) -> None:
             settings = TroupeSettings(
                 endpoint=endpoint,
                 limits=run.limits,
+                breaker=_BREAKER,
                 recipe=run.recipe,
                 prices=run.prices,
                 observer=_all_of(observers),

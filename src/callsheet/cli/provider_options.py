@@ -34,7 +34,7 @@ def provider_options(command: F) -> F:
             "--provider",
             type=click.Choice(list(VENDORS)),
             help="Whose API it is. Its key and address come from variables of its own, such as "
-            "ANTHROPIC_API_KEY.",
+            "ANTHROPIC_API_KEY; its models have names of their own, too: see --model.",
         ),
     ):
         command = option(command)
