@@ -168,9 +168,22 @@ class Children:
         """
         if self._nursery is None:
             raise ChildNotFound(f"{self._path} does not run, and neither do its children")
-        await self._nursery.start(self._live, child)
+        # From here on it lives: whoever stops it, or starts its group, before the task first runs
+        # must find that out.
+        scope = child.scope = trio.CancelScope()
+        child.ended = trio.Event()
+        child.is_stopping = False
+        try:
+            await self._nursery.start(self._live, child, scope)
+        except BaseException:
+            if child.scope is scope:  # there is no such task
+                child.scope = None
+                child.ended.set()
+            raise
 
-    async def _live(self, child: Child, task_status: trio.TaskStatus[None]) -> None:
+    async def _live(
+        self, child: Child, scope: trio.CancelScope, task_status: trio.TaskStatus[None]
+    ) -> None:
         has_started = False
 
         def started() -> None:
@@ -182,11 +195,9 @@ class Children:
             task_status.started()
 
         crash: Exception | None = None
-        child.ended = trio.Event()
-        child.is_stopping = False
         child.node.lost = ()
         try:
-            with trio.CancelScope() as child.scope:
+            with scope:
                 await child.node.incarnate(started)
         except Exception as error:
             if not has_started:

@@ -3,11 +3,12 @@
 from functools import partial
 
 import attrs
+import pytest
 import trio
 from troupe import Add, Counter, Fail
 
 from callsheet.runtime import Actor, Message, RestartPolicy, handles
-from callsheet.runtime.testing import open_test_runtime
+from callsheet.runtime.testing import open_test_runtime, run_virtual
 
 PROMPT = RestartPolicy(max_restarts=100, base_s=0.0)
 
@@ -125,3 +126,21 @@ async def test_a_child_that_drains_while_its_group_waits_to_restart_is_not_start
         await runtime.root.stop_child("first")
         assert trio.current_time() == 6.0, "it did what it had"
     assert journal == ["begin", "end"], "and lived once"
+
+
+@pytest.mark.parametrize("checkpoints", range(8))
+@pytest.mark.parametrize("seed", range(4))
+def test_a_child_that_is_spawned_just_when_its_group_restarts_lives_once(checkpoints, seed):
+    journal: list[str] = []
+
+    async def main():
+        async with open_test_runtime(strategy="one_for_all", restarts=PROMPT) as runtime:
+            first = await runtime.spawn("first", Counter)
+            first.tell_nowait(Fail(ValueError("bug")))
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+            last = await runtime.spawn("last", partial(Slow, journal))
+            assert await last.ask(Add(1), timeout=30) == 1
+
+    run_virtual(main, seed=seed)
+    assert most_at_a_time(journal) == 1
