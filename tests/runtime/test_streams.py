@@ -254,6 +254,15 @@ async def test_a_crash_comes_after_the_items_before_it_with_its_cause(autojump_c
         assert await counter.ask(Ping()) == "pong"
 
 
+async def test_a_stream_that_is_redelivered_sends_its_first_items_again(autojump_clock):
+    async with open_runtime() as runtime:
+        counter = await counting(runtime, redeliver=1)
+        async with counter.stream(Count(2, error=KeyError("bug"))) as items:
+            got, error = await taken(items)
+        assert got == [0, 1, 0, 1]
+        assert isinstance(error, ActorCrashed), "it crashed the second time as well"
+
+
 async def test_a_stream_given_up_by_its_holder_does_not_look_complete(autojump_clock):
     async with open_runtime() as runtime:
         quitter = await runtime.spawn("quitter", Quitter)
