@@ -1,0 +1,52 @@
+"""A provider that is out, and another one that answers for it.
+
+Two built-in providers: everything at the first is refused as overloaded. A call is tried there as
+often as its retry budget allows, and the last request of the budget goes to the fallback, with the
+model that is asked there. Meanwhile the first one's circuit breaker has opened, so that the next
+calls go to the fallback at once.
+"""
+
+import trio
+
+from callsheet import (
+    Request,
+    RetryPolicy,
+    Troupe,
+    TroupeSettings,
+    open_builtin_provider,
+    open_troupe,
+)
+from callsheet.actors import BreakerPolicy, Target
+from callsheet.provider import Faults, ProviderSettings
+
+QUESTIONS = ["What is a mailbox?", "What is a supervisor?", "What is a nursery?"]
+
+
+async def answer(troupe: Troupe, question: str) -> None:
+    response = await troupe.complete(Request.of(question, model="gpt-4o-mini"), timeout=30)
+    requests = "1 request" if response.http_requests == 1 else f"{response.http_requests} requests"
+    print(f"{question} {response.model} at {response.host}, after {requests}")
+
+
+async def main() -> None:
+    overloaded = ProviderSettings(faults=Faults({"503": 1.0}))
+    async with (
+        open_builtin_provider(overloaded) as first,
+        open_builtin_provider() as second,
+    ):
+        settings = TroupeSettings(
+            endpoint=first,
+            fallbacks=[Target(second, model="gpt-5-nano")],
+            retry=RetryPolicy(max_attempts=4),
+            breaker=BreakerPolicy(consecutive=3),
+        )
+        async with open_troupe(settings) as troupe:
+            for question in QUESTIONS:
+                await answer(troupe, question)
+            statistics = await troupe.request_statistics()
+        for host, breaker in statistics.breakers:
+            print(f"{host}: {breaker.failed} of {breaker.begun} failed, breaker {breaker.state}")
+
+
+if __name__ == "__main__":
+    trio.run(main)
