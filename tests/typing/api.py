@@ -1,4 +1,4 @@
-"""The types of the runtime's public API, as a user meets them. Checked by type checkers, never run.
+"""The types of the public API, as a user meets them. Checked by type checkers, never run.
 
     mypy --strict --warn-unused-ignores tests/typing/api.py
     pyright tests/typing/api.py
@@ -9,12 +9,51 @@ one that is not needed, so it fails when the error is no longer found.
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from functools import partial
 from random import Random
 from typing import assert_type
 
 import attrs
+import httpx
 
+from callsheet import (
+    CallFailed,
+    Endpoint,
+    Post,
+    Request,
+    Response,
+    RetryPolicy,
+    Troupe,
+    TroupeSettings,
+    cast_troupe,
+    open_builtin_provider,
+    open_endpoint,
+    open_troupe,
+)
+from callsheet.actors import (
+    VENDORS,
+    BreakerPolicy,
+    BreakerStatistics,
+    CallEvent,
+    ChatMessage,
+    Choice,
+    Complete,
+    CountRequests,
+    Delta,
+    HedgePolicy,
+    LeanTransport,
+    Origin,
+    Pieces,
+    RequestStatistics,
+    Stream,
+    Target,
+    ThrottlePolicy,
+    Timeouts,
+    Usage,
+    Vendor,
+    vendor_named,
+)
 from callsheet.runtime import (
     Actor,
     ActorSnapshot,
@@ -217,3 +256,101 @@ def failing(error: AskFailed, deadlock: Deadlock) -> None:
     assert_type(error.verdict, Verdict)
     assert_type(error.actor, str)
     assert_type(deadlock.circle, tuple[str, ...])
+
+
+# ---------------------------------------------------------------- calls
+
+
+async def calling(troupe: Troupe) -> None:
+    request = Request.of("Say hello.", model="m", system="Be brief.", max_tokens=5)
+    assert_type(request, Request)
+    assert_type(Request.embedding(["tea", "coffee"], model="m"), Request)
+    answer = await troupe.complete(request, timeout=5, call="greeting")
+    assert_type(answer, Response)
+    assert_type(answer.text, str)
+    assert_type(answer.choices, tuple[Choice, ...])
+    assert_type(answer.embeddings, tuple[tuple[float, ...], ...])
+    assert_type(answer.usage, Usage)
+    assert_type(answer.cost_usd, Decimal | None)
+    assert_type(answer.first_byte_s, float | None)
+    assert_type(answer.maybe_billed, int)
+    assert_type(await troupe.compose("Tea", timeout=60), Post)
+
+    await troupe.complete("Say hello.")  # type: ignore[arg-type]  # is no request
+    Request(model="m", messages=[ChatMessage("robot", "Hm.")])  # type: ignore[arg-type]  # no role
+    Request(model="m", task="translation", inputs="tea")  # type: ignore[arg-type]  # no such task
+
+
+async def watching(troupe: Troupe) -> None:
+    checked: AbstractAsyncContextManager[Pieces] = troupe.stream(
+        Request.of("Say hello.", model="m"), timeout=5, buffer=8
+    )
+    async with checked as items:
+        assert_type(items, Pieces)
+        assert_type(await anext(items), Delta | Response)
+        async for item in items:
+            if isinstance(item, Delta):
+                assert_type(item.text, str)
+                assert_type(item.index, int)
+            else:
+                assert_type(item, Response)
+        assert_type(items.response, Response | None)
+
+
+async def asking_a_stage(stage: Ref, request: Request) -> None:
+    """What every stage takes, so that one of your own fits between two of them."""
+    assert_type(await stage.ask(Complete(request, Origin("call-1"))), Response)
+    async with stage.stream(Stream(request, Origin("call-2"))) as items:
+        assert_type(items, Items[Delta | Response])
+    assert_type(await stage.ask(CountRequests()), RequestStatistics)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def my_client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=transport, trust_env=False)
+
+
+def observe(event: CallEvent) -> None:
+    assert_type(event.error, str | None)
+
+
+async def choosing() -> None:
+    async with open_endpoint() as found, open_builtin_provider() as builtin:
+        assert_type(found, Endpoint)
+        settings = TroupeSettings(
+            endpoint=Endpoint.of("anthropic", lambda: "key"),
+            fallbacks=[Target(found, "m"), Target(builtin)],
+            retry=RetryPolicy(max_attempts=3),
+            throttle=ThrottlePolicy(share=0.1),
+            breaker=None,
+            hedging=HedgePolicy(max_share=0.1),
+            timeouts=Timeouts(first_byte_s=60),
+            client=my_client,
+            observer=observe,
+            transport=LeanTransport(max_connections=10),
+        )
+        async with open_troupe(settings) as troupe:
+            statistics = await troupe.request_statistics()
+            assert_type(statistics.breakers, tuple[tuple[str, BreakerStatistics], ...])
+    TroupeSettings(endpoint=found, breaker=BreakerPolicy(consecutive=None), fallbacks=())
+
+    assert_type(VENDORS["openai"], Vendor)
+    assert_type(vendor_named("groq"), Vendor)
+    Endpoint("http://127.0.0.1:8080/v1", "key", vendor="ollama", http2=True, proxy="", uds=None)
+    Endpoint("http://127.0.0.1:8080/v1", 5)  # type: ignore[arg-type]  # a key is a text or gives one
+    Endpoint("http://127.0.0.1:8080/v1", vendor=5)  # type: ignore[arg-type]  # a vendor, or its name
+    TroupeSettings(endpoint="http://127.0.0.1:8080/v1")  # type: ignore[arg-type]  # is no endpoint
+    TroupeSettings(endpoint=found, fallbacks=[found])  # type: ignore[list-item]  # are no targets
+
+
+async def casting(runtime: Runtime, settings: TroupeSettings) -> None:
+    assert_type(await cast_troupe(runtime, settings, prefix="my-"), Troupe)
+
+
+def refused(error: CallFailed) -> None:
+    assert_type(error.attempts, int)
+    assert_type(error.status, int | None)
+    if error.billed != "maybe":
+        assert error.billed == "no"
