@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -63,6 +64,7 @@ class Composition:
         console: where the display goes.
         timeline: every call so far.
         ended: by post id, the post, or why there is none.
+        troubles: by post id, what the last attempt that failed has failed with.
         written: how many of the jobs were written, from the first on.
         interrupted: a signal has stopped it.
         crash: what no supervisor could handle.
@@ -81,6 +83,7 @@ class Composition:
     console: Console
     timeline: Timeline = attrs.field(factory=Timeline)
     ended: dict[str, Post | str] = attrs.field(factory=dict[str, Post | str])  # {post id: or error}
+    troubles: dict[str, str] = attrs.field(factory=dict[str, str])
     written: int = 0
     interrupted: bool = False
     crash: str | None = None
@@ -114,7 +117,7 @@ async def _with_provider(run: Composition) -> None:
     async with open_endpoint(run.choice) as endpoint:
         click.echo(run.choice.describe(endpoint), err=True)
         async with open_display(run.console, posts, steps) as show:
-            observers: list[Observer] = [run.timeline.observe, show]
+            observers: list[Observer] = [run.timeline.observe, show, partial(_note_trouble, run)]
             if run.is_verbose:
                 observers.append(log_call)
             settings = TroupeSettings(
@@ -128,6 +131,11 @@ async def _with_provider(run: Composition) -> None:
             async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
                 for job in run.jobs:
                     nursery.start_soon(_compose_one, run, troupe, job)
+
+
+def _note_trouble(run: Composition, event: CallEvent) -> None:
+    if event.stage == "retrying" and event.origin.post is not None and event.error is not None:
+        run.troubles[event.origin.post] = event.error
 
 
 def _all_of(observers: list[Observer]) -> Observer:
@@ -144,7 +152,9 @@ async def _compose_one(run: Composition, troupe: Troupe, job: Job) -> None:
     except StepFailed as error:
         run.ended[job.post] = str(error)
     except AskTimedOut:
-        run.ended[job.post] = f"the deadline of {run.deadline_s:g} s has passed (--deadline)"
+        text = f"the deadline of {run.deadline_s:g} s has passed (--deadline)"
+        trouble = run.troubles.get(job.post)
+        run.ended[job.post] = text if trouble is None else f"{text}; before that, {trouble}"
     except AskFailed as error:
         run.ended[job.post] = str(error)
     _write_ended(run)
