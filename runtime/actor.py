@@ -154,6 +154,7 @@ class Actor:
     """
 
     handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
+    has_hooks: ClassVar[bool] = False
     _cell: "Cell"
 
     def __init_subclass__(cls) -> None:
@@ -169,6 +170,11 @@ class Actor:
                 raise TypeError(f"{cls.__name__} has two handlers for {handler.kind.__name__}")
             table[handler.kind] = handler
         cls.handlers = table
+        # Without any, it needs no task before its first message.
+        cls.has_hooks = any(
+            getattr(cls, hook) is not getattr(Actor, hook)
+            for hook in ("started", "draining", "stopped")
+        )
 
     @property
     def ref(self) -> "Ref":
@@ -243,7 +249,7 @@ class Actor:
 
     @property
     def _life(self) -> "Incarnation":
-        life = self._cell.life
+        life = self._cell.life or self._cell.rouse()
         if life is None:
             raise RuntimeError(f"{self._cell.path} does not live; only its own hooks may do this")
         return life

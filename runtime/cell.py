@@ -1,6 +1,6 @@
 """An actor's place in the tree: the mailbox and all that outlives one incarnation (R2)."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from random import Random
 from typing import Any, Literal, final
@@ -17,6 +17,7 @@ from .instruments import ActorEvent, DeadLetter
 from .lost import Lost
 from .mailbox import POLICIES, TAKEN, Coalesce, Envelope, Fate, Mailbox, Overflow, Rank
 from .message import Message
+from .node import Keeper, Rouser
 from .ref import Ref
 from .reply import ReplySlot, Settlement, current_slot
 from .shared import Shared
@@ -34,6 +35,11 @@ def _is_overflow(_: object, __: object, value: object) -> None:
         raise ValueError(f"overflow must be one of {known} or a Coalesce, not {value!r}")
 
 
+def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{field.name} must be a whole number of at least 1, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class Spec:
     """How to make and keep one actor; `Supervisor.spawn` has the meaning of each.
@@ -44,11 +50,11 @@ class Spec:
 
     name: str = attrs.field(validator=matches_re(r"[^/]+"))
     factory: Callable[[], Actor]
-    capacity: int = attrs.field(default=64, validator=[instance_of(int), ge(1)])
+    capacity: int = attrs.field(default=64, validator=_is_count)
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
     rank: Rank | None = None
-    concurrency: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
-    max_held: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    concurrency: int = attrs.field(default=1, validator=_is_count)
+    max_held: int | None = attrs.field(default=None, validator=optional(_is_count))
     restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
     stop_s: float = attrs.field(default=inf, validator=ge(0))
     redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
@@ -62,10 +68,12 @@ class Cell:
         spec: how to make and keep the actor.
         parent: the path of its supervisor.
         shared: what the whole tree shares.
+        keeper: who stops it.
     """
 
-    def __init__(self, spec: Spec, parent: str, shared: Shared) -> None:
+    def __init__(self, spec: Spec, parent: str, shared: Shared, keeper: Keeper) -> None:
         self.spec = spec
+        self.keeper = keeper
         self.name = spec.name
         self.path = f"{parent}/{spec.name}"
         self.restart: Restart = spec.restart
@@ -83,13 +91,14 @@ class Cell:
         self.states = States()
         self.incarnation = 0
         self.life: Incarnation | None = None
+        self._actor: Actor | None = None  # made, but without a task yet
+        self._rouser: Rouser | None = None  # while it dozes
         self.lost: tuple[Lost, ...] = ()
-        self.stop_and_forget: Callable[[], Awaitable[None]] | None = None  # its supervisor's
         self._shared = shared
         self.is_open = True  # it takes messages
         self._has_abandoned = False  # something may wait in the mailbox that nobody waits for
-        self._ended: list[Callable[[], None]] = []  # told when the place is given up
-        self.table: dict[type[Message[object]], Handler] = {}
+        self._ended: list[Callable[[], None]] | None = None  # told when the place is given up
+        self.table: Mapping[type[Message[object]], Handler] = {}  # the actor's, till it grows
         self._random: Random | None = None  # made when first asked for: its state takes 2.5 KiB
 
     # ---------------------------------------------------------------- sending
@@ -150,8 +159,11 @@ class Cell:
             if fate is not TAKEN and not self._is_settled_by(fate, (message, slot, now)):
                 return False
         life = self.life
-        if life is not None and life.parked:
-            reschedule(life.parked.pop())
+        if life is not None:
+            if life.parked:
+                reschedule(life.parked.pop())
+        elif self._rouser is not None:
+            self.rouse()
         return True
 
     async def put(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
@@ -181,7 +193,7 @@ class Cell:
                 raise UnhandledMessage(
                     f"{self.path} has no handler for {kind.__name__}; it handles {known}"
                 )
-            table[kind] = handler
+            self.table = {**table, kind: handler}
         return handler
 
     def _is_settled_by(self, fate: Fate, envelope: Envelope) -> bool:
@@ -220,37 +232,90 @@ class Cell:
 
     # ---------------------------------------------------------------- one incarnation
 
-    async def incarnate(self, started: Callable[[], None]) -> None:
-        """Make an actor and run it to its end: a drain, a halt or a crash.
+    def doze(self, rouser: Rouser) -> bool:
+        """Make an actor and begin its life, but without a task until there is something to do.
+
+        Only one that has no hooks may doze, since they run in its task, and only while nothing
+        waits for it.
 
         Args:
-            started: called when the actor has started and takes messages.
+            rouser: told of the first message: `incarnate` is to be run in a task.
+
+        Returns:
+            Whether it has begun; if not, `incarnate` begins it, with the actor that was made.
+
+        Raises:
+            Exception: the factory's.
+        """
+        actor = self._actor = self._make()
+        if not self.is_open or self._has_work or actor.has_hooks:
+            return False
+        self._rouser = rouser
+        self._tell_started()
+        return True
+
+    def rouse(self) -> Incarnation | None:
+        """Let one that dozes have its task; its life, or None if it does not live."""
+        if self._rouser is not None and self._actor is not None:
+            self.life = Incarnation(self, self._actor)
+            rouser, self._rouser, self._actor = self._rouser, None, None
+            rouser.rouse()
+        return self.life
+
+    def end_doze(self) -> bool:
+        """See `Node`."""
+        dozed = self._rouser is not None
+        self._rouser = self._actor = None
+        return dozed
+
+    async def incarnate(self, started: Callable[[], None]) -> None:
+        """Run an actor to its end: a drain, a halt or a crash.
+
+        Args:
+            started: called when the actor has started and takes messages; not after a doze.
 
         Raises:
             Exception: what it crashed with, or could not start for. Askers have been told.
         """
         current_slot.set(None)  # whoever spawned it lends it no deadline
+        life = self.life
+        try:
+            if life is None:
+                actor, self._actor = self._actor or self._make(), None
+                life = self.life = Incarnation(self, actor)
+                await actor.started()
+                self._tell_started()
+                started()
+            else:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            await life.run()
+        finally:
+            if life is not None:
+                life.end_timers()
+            self.life = None
+
+    def _make(self) -> Actor:
+        """One more incarnation, which does not live yet."""
         self.incarnation += 1
         self._random = None
         actor = self.spec.factory()
         actor._cell = self  # noqa: SLF001  # the runtime's own
-        self.table = dict(actor.handlers)
-        life = self.life = Incarnation(self, actor)
-        try:
-            await actor.started()
-            self.states.value = State.RUNNING if self.is_open else State.DRAINING
-            for instrument in self.instruments:
-                instrument.actor_started(ActorEvent(self.path, self.incarnation))
-            started()
-            await life.run()
-        finally:
-            life.end_timers()
-            self.life = None
+        self.table = actor.handlers
+        return actor
+
+    def _tell_started(self) -> None:
+        self.states.value = State.RUNNING if self.is_open else State.DRAINING
+        for instrument in self.instruments:
+            instrument.actor_started(ActorEvent(self.path, self.incarnation))
 
     @property
     def is_drained(self) -> bool:
         """Whether nothing more can come, and nothing waits."""
-        return not (self.is_open or self.urgent or self.again or len(self.mailbox))
+        return not (self.is_open or self._has_work)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self.urgent or self.again or len(self.mailbox))
 
     def drain(self) -> None:
         """Take no more messages; the incarnation ends when all that came in is done."""
@@ -298,14 +363,16 @@ class Cell:
         self.states.value = State.STOPPED
         for instrument in self.instruments:
             instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
-        ended, self._ended = self._ended, []
-        for callback in ended:
+        ended, self._ended = self._ended, None
+        for callback in ended or ():
             callback()
 
     def on_ended(self, callback: Callable[[], None]) -> None:
         """Call back when the place is given up or rests; at once if it is."""
         if self.state is State.STOPPED:
             callback()
+        elif self._ended is None:
+            self._ended = [callback]
         else:
             self._ended.append(callback)
 

@@ -6,6 +6,8 @@ the back-off; all three are pure. Here is what that takes in tasks.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import copy_context
+from functools import partial
 from math import inf
 from typing import Literal, final
 
@@ -55,6 +57,7 @@ class Children:
         self._over = trio.Event()  # told to end, or gives up
         self._drain = trio.CancelScope()
         self._gives_up: RestartIntensityExceeded | None = None
+        self._begin = self._rouse  # bound once for all children
 
     @property
     def are_drained(self) -> bool:
@@ -92,6 +95,8 @@ class Children:
                         await self.stop_all(drain=False)
                     nursery.cancel_scope.cancel()
                 finally:
+                    for child in self.by_name.values():
+                        self._end_doze(child)
                     self._nursery = None  # while it closes, it refuses new tasks in its own way
         except BaseException as error:
             # Giving up is told even if the supervisor is cancelled while it stops the others.
@@ -150,8 +155,7 @@ class Children:
 
     def new(self, node: Node) -> Child:
         """The last child, not started yet."""
-        seed = f"{self._shared.seed}/{node.path}/backoff"
-        child = self.by_name[node.name] = Child(node, Backoff(self._policy, seed))
+        child = self.by_name[node.name] = Child(node, self._begin)
         return child
 
     def forget(self, child: Child) -> None:
@@ -166,36 +170,50 @@ class Children:
         Raises:
             Exception: it could not.
         """
-        if self._nursery is None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        nursery = self._nursery
+        if nursery is None:
             raise ChildNotFound(f"{self._path} does not run, and neither do its children")
         # From here on it lives: whoever stops it, or starts its group, before the task first runs
         # must find that out.
         scope = child.scope = trio.CancelScope()
-        child.ended = trio.Event()
         child.is_stopping = False
+        child.node.lost = ()
+        child.context = copy_context()
         try:
-            await self._nursery.start(self._live, child, scope)
+            if child.node.doze(child):
+                self._has_begun(child)
+            else:
+                await nursery.start(self._live, child, scope)
         except BaseException:
             if child.scope is scope:  # there is no such task
-                child.scope = None
-                child.ended.set()
+                child.end_life()
             raise
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _has_begun(self, child: Child) -> None:
+        child.began = trio.current_time()
+        if not child.is_stopping:  # else its group was to be restarted while it started
+            child.settle()
 
     async def _live(
-        self, child: Child, scope: trio.CancelScope, task_status: trio.TaskStatus[None]
+        self,
+        child: Child,
+        scope: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None] | None = None,
     ) -> None:
-        has_started = False
+        """Live in the current task: from the start or, if nobody waits for that, from a doze."""
+        has_started = task_status is None
 
         def started() -> None:
             nonlocal has_started
             has_started = True
-            child.began = trio.current_time()
-            if not child.is_stopping:  # else its group was to be restarted while it started
-                child.settle()
-            task_status.started()
+            self._has_begun(child)
+            if task_status is not None:
+                task_status.started()
 
         crash: Exception | None = None
-        child.node.lost = ()
         try:
             with scope:
                 await child.node.incarnate(started)
@@ -204,11 +222,23 @@ class Children:
                 raise
             crash = error
         finally:
-            child.scope = None
-            child.ended.set()
+            child.end_life()
         if not has_started:
             raise ChildNotFound(f"{child.node.path} was stopped before it had started")
         self._note_end(child, crash)
+
+    def _end_doze(self, child: Child) -> bool:
+        """End a life that has no task yet; whether there was one."""
+        if not child.node.end_doze():
+            return False
+        child.end_life()
+        return True
+
+    def _rouse(self, child: Child) -> None:
+        # In the context it was started in, not in that of whoever happens to send to it first.
+        if self._nursery is not None and child.scope is not None and child.context is not None:
+            begin = partial(self._nursery.start_soon, self._live, child, child.scope)
+            child.context.run(begin)
 
     def _note_end(self, child: Child, crash: Exception | None) -> None:
         if child.is_closing and not child.is_restarting:
@@ -242,10 +272,14 @@ class Children:
                             await child.settled.wait()
                 # Else its group was to be restarted, and it still lives: it ends with this life.
                 child.settle()
-        scope, ended = child.scope, child.ended
+        scope = child.scope
         if scope is None:
             return
         child.is_stopping = True
+        if self._end_doze(child):
+            self._note_end(child, None)
+            return
+        ended = child.ended
         if stop_s > 0:
             if drain:
                 child.node.drain()
@@ -371,6 +405,9 @@ class Children:
         One that ends itself is counted too, as in Erlang/OTP: it may do so without end.
         """
         now = trio.current_time()
+        if child.backoff is None:
+            seed = f"{self._shared.seed}/{child.node.path}/backoff"
+            child.backoff = Backoff(self._policy, seed)
         pause = child.backoff.after(now - child.began)
         is_allowed = self._window.allows(now)
         if crash is not None:

@@ -53,7 +53,7 @@ class Timer:
             self._life.cell.tally.cancelled += 1
         if not self.done:
             self.done = True
-            self._life.timers.discard(self)
+            self._life.timers.pop(self, None)
             self._life.cell.deadlines.settled()
 
     def expire(self) -> None:
@@ -61,7 +61,7 @@ class Timer:
         life = self._life
         if self.period_s is None:
             self.done = True
-            life.timers.discard(self)
+            life.timers.pop(self, None)
         else:
             # The next multiple that is still to come: whoever is late is not made later.
             now = trio.current_time()
@@ -87,7 +87,7 @@ class Incarnation:
         self.cell = cell
         self.actor = actor
         self.workers: list[Worker] = []
-        self.timers: set[Timer] = set()
+        self.timers: dict[Timer, None] = {}
         self.due: list[Timer] = []
         self.held: dict[ReplySlot[Any], None] = {}  # deferred here and not yet filled
         self.busy = 0  # workers with a message in hand
@@ -118,7 +118,7 @@ class Incarnation:
         """See `Actor.send_at` and `Actor.send_every`."""
         self.cell.handler_of(message)
         timer = Timer(message, self, when, period_s)
-        self.timers.add(timer)
+        self.timers[timer] = None
         self.cell.deadlines.add(when, timer)
         return timer
 
@@ -232,7 +232,10 @@ class Incarnation:
             else:
                 if nursery:
                     self._let_others_work(nursery)
-                handler = table.get(type(message)) or cell.handler_of(message)
+                handler = table.get(type(message))
+                if handler is None:
+                    handler = cell.handler_of(message)
+                    table = cell.table
                 worker.message = message
                 worker.slot = slot
                 worker.uninterruptible = handler.uninterruptible

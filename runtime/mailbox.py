@@ -81,6 +81,8 @@ class MailboxStatistics:
 
 TAKEN = Fate.TAKEN
 
+_EMPTY = Fifo()  # of every mailbox that no message has come to yet: a deque takes 760 bytes
+
 
 class Mailbox:
     """At most `capacity` messages, in the order of their `rank`, or else as they came.
@@ -110,20 +112,17 @@ class Mailbox:
         self._room = capacity  # 0 once it is closed
         self._overflow = overflow
         self._dropped = dropped
-        fifo = Fifo()
-        self._queue: Queue = fifo
-        self._items: deque[Envelope] | None = fifo.items  # the queue itself, if that is all it is
+        self._queue: Queue = _EMPTY
+        self._items: deque[Envelope] | None = None  # the queue itself, if that is all it is
         self._by_key: ByKey | None = None
         if rank is not None:
             self._queue = ByPriority(rank)
-            self._items = None
         elif isinstance(overflow, Coalesce):
             self._queue = self._by_key = ByKey(overflow.key)
-            self._items = None
         self._peak = 0
         self._door: _Door | None = None  # hung when the first sender has to wait
         self._senders_waiting = 0
-        self._wants_room: list[Callable[[], None]] = []
+        self._wants_room: list[Callable[[], None]] | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -194,12 +193,14 @@ class Mailbox:
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """See `Ref.when_room`."""
-        if callback not in self._wants_room:
+        if self._wants_room is None:
+            self._wants_room = [callback]
+        elif callback not in self._wants_room:
             self._wants_room.append(callback)
 
     def _tell_room(self) -> None:
-        callbacks, self._wants_room = self._wants_room, []
-        for callback in callbacks:
+        callbacks, self._wants_room = self._wants_room, None
+        for callback in callbacks or ():
             callback()
 
     async def put(self, envelope: Envelope) -> None:
@@ -242,6 +243,9 @@ class Mailbox:
         )
 
     def _push(self, envelope: Envelope) -> None:
+        if self._queue is _EMPTY:
+            fifo = Fifo()
+            self._queue, self._items = fifo, fifo.items
         earlier = self._queue.push(envelope)
         self.accepted += 1
         depth = len(self._queue)

@@ -8,7 +8,23 @@ from .snapshot import Snapshot
 from .states import States
 from .strategy import Restart
 
-__all__ = ["Node"]
+__all__ = ["Keeper", "Node", "Rouser"]
+
+
+class Rouser(Protocol):
+    """Whoever gives a life its task, when it needs one."""
+
+    def rouse(self) -> None:
+        """Start to run `Node.incarnate`."""
+        ...
+
+
+class Keeper(Protocol):
+    """Whoever stops an actor when `Runtime.stop` is asked for it."""
+
+    async def stop_and_forget(self, node: "Node") -> None:
+        """Drain it and give up its place; harmless if that was done."""
+        ...
 
 
 class Node(Protocol):
@@ -37,8 +53,16 @@ class Node(Protocol):
         """Whether nothing more can come, and nothing waits."""
         ...
 
+    def doze(self, rouser: Rouser) -> bool:
+        """Begin a life without a task, if it needs none yet; `rouser` is told when it does."""
+        ...
+
+    def end_doze(self) -> bool:
+        """End a life that has no task yet; whether there was one."""
+        ...
+
     async def incarnate(self, started: Callable[[], None]) -> None:
-        """Live once; raises what it crashed with."""
+        """Live once, or on from a doze; raises what it crashed with."""
         ...
 
     def open(self) -> None:

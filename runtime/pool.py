@@ -11,6 +11,7 @@ from .actor import Actor, defers
 from .errors import ChildNotFound
 from .mailbox import Overflow
 from .message import Message
+from .node import Node
 from .ref import Ref
 from .reply import ReplySlot
 from .restarts import RestartPolicy
@@ -44,6 +45,25 @@ def _reluctance(worker: Ref) -> tuple[bool, int]:
     """The less, the sooner it gets a message; one between two lives only if all are."""
     cell = worker._cell  # noqa: SLF001  # the runtime's own
     return (cell.state is not State.RUNNING, cell.load)
+
+
+@attrs.frozen
+class _Pool:
+    """Stops router and workers together.
+
+    Args:
+        supervisor: of all of them.
+        name: of the pool, among its children.
+    """
+
+    supervisor: Supervisor
+    name: str
+
+    async def stop_and_forget(self, node: Node | None = None) -> None:  # noqa: ARG002  # not alone
+        """See `Keeper`."""
+        with suppress(ChildNotFound):
+            await self.supervisor.stop_child(self.name)
+            self.supervisor.remove_child(self.name)
 
 
 def _router_for(worker: Ref) -> type[_Router]:
@@ -90,26 +110,20 @@ async def spawn_pool(
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
-    pool = await supervisor.supervise(name, restarts=restarts)
+    workers_of = await supervisor.supervise(name, restarts=restarts)
+    pool = _Pool(supervisor, name)
     try:
         workers = [
-            await pool.spawn(
+            await workers_of.spawn(
                 f"worker-{number}", factory, capacity=worker_capacity, redeliver=redeliver
             )
             for number in range(1, size + 1)
         ]
         router = partial(_router_for(workers[0]), list(workers))
-        ref = await pool.spawn("router", router, capacity=capacity, overflow=overflow)
+        ref = await workers_of.spawn("router", router, capacity=capacity, overflow=overflow)
     except BaseException:
         with trio.CancelScope(shield=True):
-            await _stop(supervisor, name)
+            await pool.stop_and_forget()
         raise
-    ref._cell.stop_and_forget = partial(_stop, supervisor, name)  # noqa: SLF001  # as above
+    ref._cell.keeper = pool  # noqa: SLF001  # as above
     return ref
-
-
-async def _stop(supervisor: Supervisor, name: str) -> None:
-    """Stop all of a pool; harmless if that was done."""
-    with suppress(ChildNotFound):
-        await supervisor.stop_child(name)
-        supervisor.remove_child(name)

@@ -52,9 +52,8 @@ class Runtime:
         It has its `stop_s` for that. Its place is given up, and its name is free. Harmless if it
         is stopped.
         """
-        stop_and_forget = ref._cell.stop_and_forget  # noqa: SLF001  # the runtime's own
-        if stop_and_forget is not None:
-            await stop_and_forget()
+        cell = ref._cell  # noqa: SLF001  # the runtime's own
+        await cell.keeper.stop_and_forget(cell)
 
     def snapshot(self) -> RuntimeSnapshot:
         """The whole tree at this moment, in one step (R12)."""

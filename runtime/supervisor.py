@@ -18,7 +18,7 @@ from .errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarti
 from .instruments import ActorEvent
 from .lost import Lost
 from .mailbox import Overflow, Rank
-from .node import Node
+from .node import Node, Rouser
 from .ref import Ref
 from .restarts import RestartPolicy
 from .shared import Shared
@@ -117,8 +117,7 @@ class Supervisor:
             stop_s=stop_s,
             redeliver=redeliver,
         )
-        cell = Cell(spec, self.path, self._shared)
-        cell.stop_and_forget = lambda: self._stop_and_forget(cell)
+        cell = Cell(spec, self.path, self._shared, self)
         await self._add(cell)
         return cell.ref
 
@@ -201,6 +200,14 @@ class Supervisor:
         self._children.forget(self._resting(name))
 
     # ---------------------------------------------------------------- as a node
+
+    def doze(self, rouser: Rouser) -> bool:  # noqa: ARG002  # it has children to watch
+        """See `Node`."""
+        return False
+
+    def end_doze(self) -> bool:
+        """See `Node`."""
+        return False
 
     async def incarnate(self, started: Callable[[], None]) -> None:
         """Keep the children alive until told to end.
@@ -301,7 +308,8 @@ class Supervisor:
             raise AlreadyRunning(f"{child.node.path} runs; stop_child stops it")
         return child
 
-    async def _stop_and_forget(self, node: Node) -> None:
+    async def stop_and_forget(self, node: Node) -> None:
+        """See `Keeper`."""
         child = self._children.by_name.get(node.name)
         if child is not None and child.node is node:  # another one may have its name by now
             await self._children.stop(child, drain=True)

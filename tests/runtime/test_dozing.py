@@ -1,0 +1,156 @@
+"""R1, R2, R9: an actor without hooks needs no task before its first message, and nobody notices."""
+
+from contextvars import ContextVar
+from functools import partial
+
+import attrs
+import pytest
+import trio
+from troupe import Add, Counter, Fail
+
+from callsheet.runtime import (
+    Actor,
+    ActorStopped,
+    Message,
+    Ref,
+    RestartPolicy,
+    State,
+    handles,
+    open_runtime,
+)
+from callsheet.runtime.testing import open_test_runtime
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id")
+
+
+@attrs.frozen
+class WhoseRequest(Message[str]):
+    pass
+
+
+class Contextual(Actor):
+    @handles(WhoseRequest)
+    async def whose(self, message: WhoseRequest) -> str:
+        return REQUEST_ID.get("nobody's")
+
+
+class WithHook(Counter):
+    def __init__(self, drained: list[Actor]) -> None:
+        super().__init__()
+        self._drained = drained
+
+    async def draining(self) -> None:
+        self._drained.append(self)
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+async def test_a_task_comes_with_the_first_message(autojump_clock):
+    async with open_test_runtime() as runtime:
+        before = tasks()
+        counters = [await runtime.spawn(str(number), Counter) for number in range(10)]
+        assert tasks() == before
+        assert {actor.state for actor in runtime.snapshot().actors} == {State.RUNNING}
+        assert await counters[0].ask(Add(1)) == 1
+        assert await counters[0].ask(Add(1)) == 2
+        assert tasks() == before + 1
+
+
+async def test_an_actor_with_a_hook_has_its_task_at_once_and_its_hook_runs(autojump_clock):
+    drained: list[Actor] = []
+    async with open_test_runtime() as runtime:
+        before = tasks()
+        await runtime.spawn("hooked", partial(WithHook, drained))
+        assert tasks() == before + 1
+    assert len(drained) == 1
+
+
+async def test_the_task_lives_in_the_context_of_the_spawn_not_of_the_first_sender(autojump_clock):
+    async with open_test_runtime() as runtime:
+        REQUEST_ID.set("the spawner's")
+        actor = await runtime.spawn("contextual", Contextual)
+        REQUEST_ID.set("the asker's")
+        assert await actor.ask(WhoseRequest()) == "the spawner's"
+
+
+async def test_stopping_one_that_dozes_needs_no_task_and_frees_its_name(autojump_clock):
+    async with open_test_runtime() as runtime:
+        before = tasks()
+        counter = await runtime.spawn("counter", Counter)
+        most = 0
+
+        async def look() -> None:
+            nonlocal most
+            while True:
+                most = max(most, tasks() - 1)
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await runtime.stop(counter)
+            nursery.cancel_scope.cancel()
+        assert most == before
+        with pytest.raises(ActorStopped):
+            await counter.ask(Add(1))
+        await runtime.spawn("counter", Counter)
+
+
+async def test_one_that_dozes_rests_and_is_started_again_by_name(autojump_clock):
+    async with open_test_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        await runtime.root.stop_child("counter")
+        assert runtime.snapshot()[counter.path].state is State.STOPPED
+        await runtime.root.restart_child("counter")
+        assert await counter.ask(Add(1)) == 1
+        assert runtime.snapshot()[counter.path].incarnation == 2
+
+
+@pytest.mark.parametrize("stop_s", [0, 1, float("inf")])
+async def test_what_was_told_to_one_that_dozes_is_done_before_a_drain_ends(autojump_clock, stop_s):
+    async with open_test_runtime() as runtime:
+        counter = await runtime.spawn("counter", Counter, stop_s=stop_s)
+        counter.tell_nowait(Add(1))
+        await runtime.root.stop_child("counter")
+        tally = runtime.snapshot()[counter.path].tally
+        assert (tally.handled, tally.dead_lettered) == ((1, 0) if stop_s else (0, 1))
+
+
+async def test_one_that_dozes_is_restarted_with_its_group(autojump_clock):
+    policy = RestartPolicy(base_s=0)
+    async with open_test_runtime(strategy="one_for_all", restarts=policy) as runtime:
+        dozing = await runtime.spawn("dozing", Counter)
+        failing = await runtime.spawn("failing", Counter)
+        failing.tell_nowait(Fail(KeyError("bug")))
+        await trio.sleep(1)
+        snapshot = runtime.snapshot()
+        assert [snapshot[ref.path].incarnation for ref in (dozing, failing)] == [2, 2]
+        assert await dozing.ask(Add(3)) == 3
+        assert await failing.ask(Add(4)) == 4
+
+
+async def test_what_waits_at_a_crash_wakes_the_next_incarnation(autojump_clock):
+    async with open_test_runtime(restarts=RestartPolicy(base_s=0)) as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        counter.tell_nowait(Fail(KeyError("bug")))
+        counter.tell_nowait(Add(5))
+        assert await counter.ask(Add(1)) == 6
+
+
+async def test_a_message_to_one_that_dozes_in_a_cancelled_block_is_counted(autojump_clock):
+    refs: list[Ref] = []
+    with trio.CancelScope() as scope:
+        async with open_runtime() as runtime:
+            refs.append(await runtime.spawn("told", Counter))
+            refs.append(await runtime.spawn("never-told", Counter))
+            scope.cancel()
+            refs[0].tell_nowait(Add(1))
+            await trio.sleep_forever()
+    told, never_told = runtime.snapshot().actors
+    assert (told.tally.handled, told.tally.dead_lettered, told.pending) == (0, 1, 0)
+    assert told.is_conserved
+    assert never_told.state is State.STOPPED
+    for ref in refs:
+        with pytest.raises(ActorStopped):
+            ref.tell_nowait(Add(1))
