@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from random import Random
+from sys import maxsize
 from typing import Any, Literal, final
 
 import attrs
@@ -78,7 +79,7 @@ class Cell:
         self.path = f"{parent}/{spec.name}"
         self.restart: Restart = spec.restart
         self.stop_s = spec.stop_s
-        self.max_held = inf if spec.max_held is None else spec.max_held
+        self.max_held = maxsize if spec.max_held is None else spec.max_held  # an int is faster
         self.ref = Ref(self)
         self.deadlines = shared.deadlines
         self.now = shared.now

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Incarnation", "Timer"]
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
-_CHECKPOINT_EVERY = 32  # messages; an actor whose handlers never wait must not starve the others
+_CHECKPOINT_EVERY = 64  # messages; an actor whose handlers never wait must not starve the others
 _STOPPED_HOOK_S = 5.0
 
 
@@ -203,6 +203,8 @@ class Incarnation:
             parked.remove(task)
             return trio.lowlevel.Abort.SUCCEEDED
 
+        current_slot.set(None)
+        last: ReplySlot[Any] | None = None
         streak = 0
         timed = False  # the last one was a timer's
         while not self._is_over:
@@ -238,10 +240,12 @@ class Incarnation:
                     table = cell.table
                 worker.message = message
                 worker.slot = slot
-                worker.uninterruptible = handler.uninterruptible
                 worker.since = now()
                 self.busy += 1
-                current_slot.set(slot)
+                if slot is not last:  # as for one told after another
+                    current_slot.set(slot)
+                    worker.uninterruptible = handler.uninterruptible
+                    last = slot
                 try:
                     if handler.takes_slot:
                         await self._hand_over(handler, message, slot, worker)

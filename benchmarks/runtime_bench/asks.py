@@ -20,7 +20,7 @@ _TARGETS = {1: 1.0, 100: 0.45, 1_000: 0.40}  # askers at a time: ours / raw chan
 _FEW, _MANY, _MANY_TO_FEW = 100, 10_000, 1.3
 _ASKS_OF_ONE, _ASKS_OF_A_CROWD, _ASKS_OF_MANY = 5_000, 20_000, 100_000
 _DEFAULT_CAPACITY = 64
-_AT_A_TIME = 32  # messages an actor handles before it lets others run
+_AT_A_TIME = 64  # messages an actor handles before it lets others run
 
 
 class Echoer(Actor):
