@@ -1,4 +1,7 @@
-"""Thousands of calls to a provider that fails a fifth of them, in every way it can."""
+"""Thousands of calls to a provider that fails a fifth of them, in every way it can.
+
+The storms run in virtual time, and in an order that a seed decides: what fails once fails again.
+"""
 
 from collections import Counter
 from functools import partial
@@ -23,7 +26,7 @@ from callsheet.actors import (
 )
 from callsheet.provider import FAULT_KINDS, Faults, Provider, ProviderSettings, serve
 from callsheet.runtime import AskTimedOut
-from callsheet.runtime.testing import check_conservation, open_test_runtime
+from callsheet.runtime.testing import check_conservation, open_test_runtime, run_virtual
 
 SHARE = 0.2  # of the requests fail, or are odd
 PROMPTS = 50
@@ -90,16 +93,23 @@ async def undisturbed(vendor="openai"):
         return {prompt: (await at.troupe.complete(asked(prompt))).text for prompt in prompts}
 
 
-calls_of_a_storm = pytest.mark.parametrize(
-    "calls", [300, pytest.param(2000, marks=pytest.mark.slow)]
+storms = pytest.mark.parametrize(
+    ("calls", "seed"),
+    [
+        (300, 1),
+        pytest.param(2000, 1, marks=pytest.mark.slow),
+        *(pytest.param(300, seed, marks=pytest.mark.slow) for seed in range(2, 41)),
+    ],
 )
 
 
-@calls_of_a_storm
+@storms
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_each_call_ends_in_the_right_answer_or_a_typed_error_in_time(
-    autojump_clock, vendor, calls
-):
+def test_each_call_ends_in_the_right_answer_or_a_typed_error_in_time(vendor, calls, seed):
+    run_virtual(each_call_ends_in_time, vendor, calls, seed=seed)
+
+
+async def each_call_ends_in_time(vendor, calls):
     storm = Storm(await undisturbed(vendor))
     settings = {
         "provider": attrs.evolve(PROVIDER, faults=Faults(ALL)),
@@ -130,9 +140,13 @@ async def test_each_call_ends_in_the_right_answer_or_a_typed_error_in_time(
     assert ends["asked"] == ends["answered"] + ends["failed"] == calls
 
 
-@calls_of_a_storm
-async def test_all_calls_together_send_no_more_than_they_may(autojump_clock, calls):
+@storms
+def test_all_calls_together_send_no_more_than_they_may(calls, seed):
     """What a throttle allows in t seconds: a share of the calls, what was saved up, a trickle."""
+    run_virtual(a_throttle_bounds_all_calls, calls, seed=seed)
+
+
+async def a_throttle_bounds_all_calls(calls):
     storm = Storm(await undisturbed())
     throttle = ThrottlePolicy(share=0.05, min_per_s=0.1, burst=5)
     settings = {
@@ -159,8 +173,15 @@ async def test_all_calls_together_send_no_more_than_they_may(autojump_clock, cal
     assert hedges.hedges <= 0.05 * hedges.calls
 
 
-async def test_short_deadlines_are_kept_in_a_storm(autojump_clock):
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 41))]
+)
+def test_short_deadlines_are_kept_in_a_storm(seed):
     """L1: not one call is late, and what is given up frees its place and ends its work."""
+    run_virtual(short_deadlines_are_kept, seed=seed)
+
+
+async def short_deadlines_are_kept():
     storm = Storm(await undisturbed())
     settings = {
         "provider": attrs.evolve(PROVIDER, faults=Faults(ALL, slow_gap_s=5)),
