@@ -1,73 +1,28 @@
 """One call: its attempts, over the targets there are, paid from one budget (L2)."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from random import Random
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import final
 
 import attrs
 import trio
 
-from ..runtime import ActorCrashed, AskFailed, AskTimedOut, open_collapsing_nursery
+from ..runtime import AskFailed
 from .breaker import Ticket, is_outage
-from .budget import RetryBudget, RetryDecision
+from .budget import RetryDecision
 from .errors import CallFailed, ProviderUnavailable
-from .events import CallEvent, Observer, Stage, ignore
-from .exchange import Exchange, Exchanged, Prepared, Refusal
-from .fallback import Fallback
-from .gate import Gate
-from .hedging import Hedger
+from .events import CallEvent, Stage, ignore
+from .exchange import Exchanged, Prepared
+from .failures import Refusal
+from .line import Line, Shared
 from .messages import Complete, Delta, Request, Response, Stream, Usage
-from .prices import PriceBook
-from .retry import RetryPolicy
+from .race import race
+from .renewal import renew
 from .target import Target
 
-__all__ = ["Attempts", "Line", "Shared"]
+__all__ = ["Attempts"]
 
 _KEEPS_STATE = ("store", "background")  # members of a body that make an answer more than an answer
-
-
-@attrs.define(eq=False)
-class Line:
-    """The way to one target, which all calls share.
-
-    Args:
-        target: where it leads.
-        exchange: makes the HTTP requests.
-        gate: where calls wait while the endpoint is out.
-        is_whole: the server has said that it does not stream.
-    """
-
-    target: Target
-    exchange: Exchange
-    gate: Gate
-    is_whole: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Shared:
-    """What all calls of one actor share.
-
-    Args:
-        lines: the way to each target.
-        fallback: in which order they are tried.
-        retry: how often and how late.
-        hedger: when a second copy is sent; None for never.
-        prices: what models cost.
-        observer: is told of every attempt.
-        random: the source of all jitter, and of idempotency keys (R13).
-        streams: whether answers are asked for piece by piece, where that can be done.
-        new_budget: what one call may spend.
-    """
-
-    lines: Mapping[Target, Line]
-    fallback: Fallback[Target]
-    retry: RetryPolicy
-    hedger: Hedger[str] | None
-    prices: PriceBook
-    observer: Observer
-    random: Random
-    streams: bool
-    new_budget: Callable[[], RetryBudget]
 
 
 @final
@@ -242,46 +197,26 @@ class Attempts:
         self, line: Line, prepared: Prepared, ticket: Ticket, after_s: float
     ) -> Exchanged:
         """The first answer of two copies, the second sent when the first is late."""
-        over = trio.Event()
-        found: list[Exchanged] = []
-        refusals: list[Refusal] = []
-        running = 1
 
-        async def copy(ticket: Ticket) -> None:
-            nonlocal running
+        async def let_through() -> bool:
             try:
-                found.append(await self._attempt(line, prepared, ticket))
-            except Refusal as refusal:
-                refusals.append(refusal)
-            running -= 1
-            if found or not running:
-                over.set()
-
-        async def second() -> None:
-            nonlocal running
-            if self._message.permit is not None:
-                try:
+                if self._message.permit is not None:
                     await self._message.permit.renew(delay=0.0, throttled=False)
-                except AskFailed:
-                    return  # nobody has let it through, and it can be done without
-            if not running:  # it is over, and nobody would give the ticket back
-                return
-            ticket = line.gate.try_enter()
-            if ticket is not None:
-                running += 1
-                await copy(ticket)
+            except AskFailed:
+                return False  # it can be done without
+            return True
 
-        async with open_collapsing_nursery() as nursery:
-            nursery.start_soon(copy, ticket)
-            with trio.move_on_after(after_s):
-                await over.wait()
-            if not over.is_set() and self._may_hedge(line, prepared):
-                nursery.start_soon(second)
-            await over.wait()
-            nursery.cancel_scope.cancel()  # the loser's connection closes, which stops its work
-        if found:
-            return found[0]
-        raise refusals[0]
+        def enter() -> Callable[[], Awaitable[Exchanged]] | None:
+            second = line.gate.try_enter()
+            return None if second is None else partial(self._attempt, line, prepared, second)
+
+        return await race(
+            partial(self._attempt, line, prepared, ticket),
+            after_s=after_s,
+            pay=partial(self._may_hedge, line, prepared),
+            let_through=let_through,
+            enter=enter,
+        )
 
     def _may_hedge(self, line: Line, prepared: Prepared) -> bool:
         """Whether a second copy may go; if so, it is paid for."""
@@ -358,23 +293,7 @@ class Attempts:
         await self._renew(refusal, now + decision.pause_s)
 
     async def _renew(self, refusal: Refusal, until: float) -> None:
-        """Wait until then, and for the limiter to let one more attempt through."""
-        error, permit = refusal.error, self._message.permit
-        if permit is None:
-            await trio.sleep_until(until)
-        while permit is not None:
-            delay = max(0.0, until - trio.current_time())
-            try:
-                await permit.renew(delay=delay, throttled=refusal.throttled)
-                break
-            except AskTimedOut:
-                if self._deadline() <= trio.current_time():  # else it was postponed (R4)
-                    raise Refusal(error.but("the deadline has passed")) from None
-            except ActorCrashed:
-                pass  # what waited there was not started; its next incarnation takes it up
-            except AskFailed as stopped:
-                text = f"there is no other attempt, because {stopped}"
-                raise Refusal(error.but(text)) from None
+        await renew(self._message.permit, refusal, until=until, deadline=self._deadline)
 
     def _may_repeat(self, error: CallFailed) -> bool:
         """Whether asking again, here or elsewhere, does no harm but what it may cost.

@@ -1,34 +1,18 @@
 """One HTTP request to a provider and its answer: whole, or piece by piece."""
 
-import os
-import re
-import ssl
-import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
-from functools import partial
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Protocol, Self, cast
 
 import attrs
 import httpx
 import trio
 
+from .answer_body import AnswerBody, TooLarge
 from .client import Way
 from .endpoint import Endpoint, Timeouts
-from .errors import (
-    AuthenticationFailed,
-    BadRequest,
-    Billed,
-    CallFailed,
-    ConnectionFailed,
-    MalformedAnswer,
-    RateLimited,
-)
+from .errors import AuthenticationFailed, BadRequest
+from .failures import Failures, Refusal
 from .messages import Delta, Request
-from .refusal import classify, is_retried
-from .retry import retry_after_s, should_retry
-from .transport import ResponseBody, may_have_run
 from .wire import (
     Answer,
     ApiError,
@@ -41,33 +25,11 @@ from .wire import (
     loads,
 )
 
-__all__ = ["Exchange", "Exchanged", "Prepared", "Refusal"]
+__all__ = ["Exchange", "Exchanged", "Prepared"]
 
-_MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
-_MAX_ERROR_BYTES = 64 * 1024
-_ERROR_S = 5.0  # for a body that says what went wrong
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
-_MOST_NAMES = 100  # to remember
+_MOST_URLS = 100  # to remember
 _TAKE = Callable[[Delta], Awaitable[None]]
-
-
-@attrs.frozen
-class Refusal(Exception):
-    """One attempt failed.
-
-    Args:
-        error: what the caller gets if it was the last attempt.
-        is_final: whether another attempt at the same target could only fail the same way.
-        server_s: how long the provider asks one to wait, in seconds.
-        throttled: the provider said "too fast", which concerns everybody.
-        wants_whole: the server does not know how to stream; it may answer in one piece.
-    """
-
-    error: CallFailed
-    is_final: bool = False
-    server_s: float | None = None
-    throttled: bool = False
-    wants_whole: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -104,10 +66,6 @@ class Exchanged:
     first_byte_s: float | None
 
 
-class _Closable(Protocol):
-    async def aclose(self) -> None: ...
-
-
 class Exchange:
     """Asks one endpoint once, and says what came of it. It retries nothing.
 
@@ -124,6 +82,7 @@ class Exchange:
         self.host = endpoint.host
         self._endpoint = endpoint
         self._way = way
+        self._failures = Failures(endpoint)
         self._extensions = {
             "timeout": {
                 "connect": timeouts.connect_s,
@@ -134,7 +93,6 @@ class Exchange:
             }
         }
         self._urls: dict[str, httpx.URL] = {}  # a URL takes longer to parse than to use
-        self._names: dict[str, str] = {}  # of models
         headers = httpx.Headers(way.headers)
         for name, value in (
             ("host", self.host),
@@ -159,7 +117,7 @@ class Exchange:
             raise BadRequest(f"nothing was sent: {error}") from None
         url = self._urls.get(address)
         if url is None:
-            if len(self._urls) > _MOST_NAMES:  # Gemini's have the model in them
+            if len(self._urls) > _MOST_URLS:  # Gemini's have the model in them
                 self._urls.clear()
             url = self._urls[address] = httpx.URL(address)
         return Prepared(request=request, form=form, url=url, body=body, stream=stream)
@@ -194,7 +152,7 @@ class Exchange:
             try:
                 if response.status_code != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
-                body = _Body(response, start)
+                body = AnswerBody(response, start)
                 kind = response.headers.get("content-type", "")
                 if prepared.stream and kind.startswith("text/event-stream"):
                     answer = await self._read_events(body, prepared, attempt, take)
@@ -204,15 +162,19 @@ class Exchange:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
             refused = await self._refused(error.response, prepared, attempt)
-            raise refused from self._as_cause(error)
+            raise refused from self._failures.as_cause(error)
         except httpx.RequestError as error:
-            raise self._no_response(error, attempt) from self._as_cause(error)
+            raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
         if answer.model and answer.model != prepared.request.model:
-            answer = attrs.evolve(answer, model=self._named(answer.model))
+            answer = attrs.evolve(answer, model=self._failures.named(answer.model))
         return Exchanged(answer, trio.current_time() - start, body.first_byte_s)
 
+    async def _refused(self, response: httpx.Response, prepared: Prepared, attempt: int) -> Refusal:
+        form, streamed = prepared.form, prepared.stream
+        return await self._failures.refused(response, form, attempt, streamed=streamed)
+
     async def _read_events(
-        self, body: "_Body", prepared: Prepared, attempt: int, take: _TAKE | None
+        self, body: AnswerBody, prepared: Prepared, attempt: int, take: _TAKE | None
     ) -> Answer:
         parser, decoder = SseParser(), prepared.form.stream_decoder(prepared.request)
         try:
@@ -231,84 +193,24 @@ class Exchange:
                     await body.skip()  # to its end, so that the connection can be used again
             return decoder.end()
         except StreamFailed as failed:
-            raise self._failed_within(failed.error, attempt) from None
+            raise self._failures.failed_within(failed.error, attempt) from None
         except BrokeOff as error:
-            text = f"{self.host} broke off in the middle of the answer: {error}"
-            raise Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe")) from None
+            raise self._failures.broke_off(error, attempt) from None
         except ValueError as error:
-            raise self._malformed(str(error), attempt) from None
+            raise self._failures.malformed(str(error), attempt) from None
 
-    async def _read_whole(self, body: "_Body", prepared: Prepared, attempt: int) -> Answer:
+    async def _read_whole(self, body: AnswerBody, prepared: Prepared, attempt: int) -> Answer:
         raw = b""
         try:
             raw = await body.read_all(_MAX_ANSWER_BYTES)
             answer = prepared.form.decode(loads(raw), prepared.request)
         except ValueError as error:
-            is_telling = isinstance(error, Malformed | _TooLarge)
-            raise self._malformed(
-                str(error) if is_telling else f"it is {self._quote(body.kind(raw))}", attempt
-            ) from None
+            is_telling = isinstance(error, Malformed | TooLarge)
+            why = str(error) if is_telling else f"it is {body.kind(raw)}"
+            raise self._failures.malformed(why, attempt) from None
         if isinstance(answer, ApiError):  # OpenRouter reports generation errors so
-            raise self._failed_within(answer, attempt)
+            raise self._failures.failed_within(answer, attempt)
         return answer
-
-    def _malformed(self, why: str, attempt: int) -> Refusal:
-        text = f"{self.host} answered 200, but not with a completion: {self._quote(why)}"
-        return Refusal(MalformedAnswer(text, attempts=attempt, billed="maybe"))
-
-    def _failed_within(self, said: ApiError, attempt: int) -> Refusal:
-        """An error that came with status 200: in the body, or in the middle of a stream."""
-        kind, remedy = classify(HTTPStatus.OK, said)
-        words = self._quote(said.message or said.type or said.code) or "no reason given"
-        text = f"{self.host} answered with an error: {words}{remedy}"
-        return Refusal(
-            kind(text, attempts=attempt, billed="maybe"),
-            is_final=not is_retried(kind, should_retry=None),
-            server_s=retry_after_s({}, said.message, said.details),
-            throttled=issubclass(kind, RateLimited),
-        )
-
-    async def _refused(self, response: httpx.Response, prepared: Prepared, attempt: int) -> Refusal:
-        status, host = response.status_code, self.host
-        said, instead = ApiError(), "no reason given"
-        body, raw = _Body(response, 0.0), b""
-        try:
-            with trio.fail_after(_ERROR_S):  # what it says is not worth waiting for
-                raw = await body.read_all(_MAX_ERROR_BYTES)
-            said = prepared.form.decode_error(loads(raw))
-        except ValueError:
-            instead = f"no reason given, only {self._quote(body.kind(raw))}"
-        except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
-            instead = "no reason given, for it broke off"
-        if response.has_redirect_location:
-            instead = f"it redirects to {self._quote(response.headers['location'])}"
-        kind, remedy = classify(status, said)
-        retried = is_retried(kind, should_retry=should_retry(response.headers))
-        if issubclass(kind, AuthenticationFailed):
-            remedy += self._where_the_key_is
-        wants_whole = (
-            prepared.stream
-            and issubclass(kind, BadRequest)
-            and re.search(r"\bstream(ing|_options)?\b", said.message) is not None
-        )
-        return Refusal(
-            kind(
-                f"{host} answered {status}: {self._quote(said.message) or instead}{remedy}",
-                attempts=attempt,
-                status=status,
-            ),
-            is_final=not retried,
-            server_s=retry_after_s(response.headers, said.message, said.details)
-            if retried
-            else None,
-            throttled=issubclass(kind, RateLimited),
-            wants_whole=wants_whole,
-        )
-
-    @property
-    def _where_the_key_is(self) -> str:
-        variables = self._endpoint.vendor.key_variables
-        return f" ({variables[0]})" if variables else ""
 
     def _headers_with_key(self, attempt: int) -> dict[str, str]:
         """The headers that say who asks, with the key of the moment.
@@ -322,163 +224,3 @@ class Exchange:
             # Its type only: its text may have the key in it (L8).
             text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
             raise Refusal(AuthenticationFailed(text, attempts=attempt), is_final=True) from None
-
-    def _no_response(self, error: httpx.RequestError, attempt: int) -> Refusal:
-        host, name = self.host, type(error).__name__
-        words = self._quote(str(error)) or name
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
-            cause = _root(error)
-            why = self._quote(_words_of(cause))
-            text = f"cannot connect to {host} ({why}); is the address right, the server up?"
-            is_final = isinstance(cause, ssl.SSLCertVerificationError)
-            return Refusal(ConnectionFailed(text, attempts=attempt), is_final=is_final)
-        if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
-            text = f"cannot reach {host}: {words}"
-            return Refusal(ConnectionFailed(text, attempts=attempt), is_final=True)
-        # The provider may work, and charge, for what was sent whole (L3).
-        text = f"{host} broke off without a whole answer ({words})"
-        billed: Billed = "maybe" if may_have_run(error) else "no"
-        return Refusal(ConnectionFailed(text, attempts=attempt, billed=billed))
-
-    def _quote(self, words: str) -> str:
-        """What a provider said, on one line, not too long, and without the key (L8)."""
-        line = self._endpoint.scrub(" ".join(words.split()))
-        return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
-
-    def _named(self, model: str) -> str:
-        """A model's name as it may be logged; most are the same again and again."""
-        name = self._names.get(model)
-        if name is None:
-            if len(self._names) > _MOST_NAMES:
-                self._names.clear()
-            name = self._names[model] = self._quote(model)
-        return name
-
-    def _as_cause(self, error: BaseException) -> BaseException | None:
-        """The error, unless it or anything below it quotes the key (L8)."""
-        below = [error]
-        for one in below:
-            if self._endpoint.scrub(str(one)) != str(one):
-                return None
-            found = (one.__cause__, one.__context__)
-            below += [more for more in found if more is not None and more not in below]
-            if isinstance(one, BaseExceptionGroup):
-                below += cast("BaseExceptionGroup[BaseException]", one).exceptions
-        return error
-
-
-class _TooLarge(ValueError):
-    """A body has more bytes than it may; its text says so."""
-
-
-class _Body:
-    """The bytes of an answer: unpacked, bounded, and ended when nobody reads on.
-
-    httpx reads bodies through async generators, and Trio reports one that is left suspended; so
-    this is a context that ends it.
-
-    Args:
-        response: whose body it is.
-        start: when the request was sent, on Trio's clock.
-    """
-
-    def __init__(self, response: httpx.Response, start: float) -> None:
-        self._response = response
-        self._pieces: AsyncIterator[bytes] = aiter(cast("httpx.AsyncByteStream", response.stream))
-        self._unpack = _unpacker(response.headers)
-        self._size = 0
-        self._start = start
-        self.first_byte_s: float | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        close = getattr(self._pieces, "aclose", None)
-        if close is not None:
-            await cast("_Closable", self._pieces).aclose()
-
-    async def read(self, most: int) -> bytes:
-        """The next bytes; none at the end.
-
-        Raises:
-            _TooLarge: there are more than `most`, unpacked.
-            ValueError: they are not packed as the header says.
-        """
-        async for piece in self._pieces:
-            if self.first_byte_s is None:
-                self.first_byte_s = trio.current_time() - self._start
-            data = piece if self._unpack is None else self._unpack(piece, most - self._size + 1)
-            self._size += len(data)
-            if self._size > most:
-                raise _TooLarge(f"it is longer than {most:,} bytes")
-            if data:
-                return data
-        return b""
-
-    async def read_all(self, most: int) -> bytes:
-        """All of it; raises as `read` does."""
-        async with self:
-            pieces: list[bytes] = []
-            while piece := await self.read(most):
-                pieces.append(piece)
-        return b"".join(pieces)
-
-    async def skip(self) -> None:
-        """Read on to the end, which is expected at once; whatever else comes is nobody's."""
-        stream = self._response.stream
-        if isinstance(stream, ResponseBody) and stream.is_all:
-            return
-        with suppress(httpx.RequestError), trio.move_on_after(_END_S):
-            async for _ in self._pieces:
-                pass
-
-    def kind(self, raw: bytes) -> str:
-        """What the body is, for somebody who expected JSON."""
-        kind = self._response.headers.get("content-type", "").partition(";")[0].strip()
-        start = raw[:200].lstrip().lower()
-        if "html" in kind or start.startswith((b"<!doctype", b"<html")):
-            return "a web page (HTML); is this the base URL of an API?"
-        if not raw:
-            return "an empty body" if not self._size else "more than it may be"
-        return f"{kind or 'something'} that is not whole JSON"
-
-
-_END_S = 1.0  # after the last event nothing is worth waiting for, but a connection is
-
-
-def _unpacker(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | None:
-    """How a body is unpacked, if the server packed it although it was asked not to."""
-    written = headers.get("content-encoding", "").strip()
-    encoding = written.lower()
-    if encoding in ("", "identity"):
-        return None
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        return partial(_cannot_unpack, written)
-    packed = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, as its head says
-
-    def unpack(piece: bytes, most: int) -> bytes:
-        try:
-            return packed.decompress(piece, max(1, most))  # no bomb goes off beyond the bound
-        except zlib.error as error:
-            raise Malformed(f"it is not the {encoding} that it says ({error})") from None
-
-    return unpack
-
-
-def _cannot_unpack(encoding: str, _: bytes, __: int) -> bytes:
-    raise Malformed(f"it is packed with {encoding!r:.40}, which was not asked for")
-
-
-def _root(error: BaseException) -> BaseException:
-    """What is at the bottom of what Trio and httpx wrapped around it."""
-    below = error.__cause__ or error.__context__
-    if isinstance(below, BaseExceptionGroup):
-        below = cast("BaseExceptionGroup[BaseException]", below).exceptions[0]
-    return error if below is None else _root(below)
-
-
-def _words_of(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-    return str(error) or type(error).__name__

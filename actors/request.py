@@ -7,7 +7,7 @@ import httpx
 import trio
 
 from ..runtime import Actor, Message, Sink, handles, streams
-from .attempts import Attempts, Line, Shared
+from .attempts import Attempts
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
 from .client import Configure, Way, transport_for, way_over
@@ -18,6 +18,7 @@ from .exchange import Exchange
 from .fallback import Fallback
 from .gate import NEVER_OPENS, Gate
 from .hedging import HedgePolicy, Hedger, HedgeStatistics
+from .line import Line, Shared
 from .messages import Complete, Delta, Response, Stream
 from .prices import PriceBook, default_prices
 from .retry import RetryPolicy

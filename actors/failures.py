@@ -1,0 +1,198 @@
+"""Why an attempt gave no answer, in words that one can act on."""
+
+import os
+import re
+import ssl
+from http import HTTPStatus
+from typing import cast
+
+import attrs
+import httpx
+import trio
+
+from .answer_body import AnswerBody
+from .endpoint import Endpoint
+from .errors import (
+    AuthenticationFailed,
+    BadRequest,
+    Billed,
+    CallFailed,
+    ConnectionFailed,
+    MalformedAnswer,
+    RateLimited,
+)
+from .refusal import classify, is_retried
+from .retry import retry_after_s, should_retry
+from .transport import may_have_run
+from .wire import ApiError, BrokeOff, WireFormat, loads
+
+__all__ = ["Failures", "Refusal"]
+
+_MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
+_MAX_ERROR_BYTES = 64 * 1024
+_ERROR_S = 5.0  # for a body that says what went wrong
+_MOST_NAMES = 100  # to remember
+
+
+@attrs.frozen
+class Refusal(Exception):
+    """One attempt failed.
+
+    Args:
+        error: what the caller gets if it was the last attempt.
+        is_final: whether another attempt at the same target could only fail the same way.
+        server_s: how long the provider asks one to wait, in seconds.
+        throttled: the provider said "too fast", which concerns everybody.
+        wants_whole: the server does not know how to stream; it may answer in one piece.
+    """
+
+    error: CallFailed
+    is_final: bool = False
+    server_s: float | None = None
+    throttled: bool = False
+    wants_whole: bool = False
+
+
+class Failures:
+    """Says what an attempt at one endpoint failed with, so that nobody can quote its key (L8).
+
+    Args:
+        endpoint: whom the attempts ask.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._host = endpoint.host
+        self._names: dict[str, str] = {}  # of models
+
+    def malformed(self, why: str, attempt: int) -> Refusal:
+        """A 200 that is no answer."""
+        text = f"{self._host} answered 200, but not with a completion: {self._quote(why)}"
+        return Refusal(MalformedAnswer(text, attempts=attempt, billed="maybe"))
+
+    def broke_off(self, error: BrokeOff, attempt: int) -> Refusal:
+        """A stream that ended before its answer did."""
+        text = f"{self._host} broke off in the middle of the answer: {error}"
+        return Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe"))
+
+    def failed_within(self, said: ApiError, attempt: int) -> Refusal:
+        """An error that came with status 200: in the body, or in the middle of a stream."""
+        kind, remedy = classify(HTTPStatus.OK, said)
+        words = self._quote(said.message or said.type or said.code) or "no reason given"
+        text = f"{self._host} answered with an error: {words}{remedy}"
+        return Refusal(
+            kind(text, attempts=attempt, billed="maybe"),
+            is_final=not is_retried(kind, should_retry=None),
+            server_s=retry_after_s({}, said.message, said.details),
+            throttled=issubclass(kind, RateLimited),
+        )
+
+    async def refused(
+        self, response: httpx.Response, form: WireFormat, attempt: int, *, streamed: bool
+    ) -> Refusal:
+        """Any other status than 200.
+
+        Args:
+            response: its body is read, for a while and as far as it may tell something.
+            form: reads that.
+            attempt: which one it was.
+            streamed: a stream was asked for.
+        """
+        status, host = response.status_code, self._host
+        said, instead = ApiError(), "no reason given"
+        body, raw = AnswerBody(response, 0.0), b""
+        try:
+            with trio.fail_after(_ERROR_S):  # what it says is not worth waiting for
+                raw = await body.read_all(_MAX_ERROR_BYTES)
+            said = form.decode_error(loads(raw))
+        except ValueError:
+            instead = f"no reason given, only {self._quote(body.kind(raw))}"
+        except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
+            instead = "no reason given, for it broke off"
+        if response.has_redirect_location:
+            instead = f"it redirects to {self._quote(response.headers['location'])}"
+        kind, remedy = classify(status, said)
+        retried = is_retried(kind, should_retry=should_retry(response.headers))
+        if issubclass(kind, AuthenticationFailed):
+            remedy += self._where_the_key_is
+        wants_whole = (
+            streamed
+            and issubclass(kind, BadRequest)
+            and re.search(r"\bstream(ing|_options)?\b", said.message) is not None
+        )
+        return Refusal(
+            kind(
+                f"{host} answered {status}: {self._quote(said.message) or instead}{remedy}",
+                attempts=attempt,
+                status=status,
+            ),
+            is_final=not retried,
+            server_s=retry_after_s(response.headers, said.message, said.details)
+            if retried
+            else None,
+            throttled=issubclass(kind, RateLimited),
+            wants_whole=wants_whole,
+        )
+
+    def no_response(self, error: httpx.RequestError, attempt: int) -> Refusal:
+        """No answer, or not the whole of one."""
+        host, name = self._host, type(error).__name__
+        words = self._quote(str(error)) or name
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            cause = _root(error)
+            why = self._quote(_words_of(cause))
+            text = f"cannot connect to {host} ({why}); is the address right, the server up?"
+            is_final = isinstance(cause, ssl.SSLCertVerificationError)
+            return Refusal(ConnectionFailed(text, attempts=attempt), is_final=is_final)
+        if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
+            text = f"cannot reach {host}: {words}"
+            return Refusal(ConnectionFailed(text, attempts=attempt), is_final=True)
+        # The provider may work, and charge, for what was sent whole (L3).
+        text = f"{host} broke off without a whole answer ({words})"
+        billed: Billed = "maybe" if may_have_run(error) else "no"
+        return Refusal(ConnectionFailed(text, attempts=attempt, billed=billed))
+
+    def named(self, model: str) -> str:
+        """A model's name as it may be logged; most are the same again and again."""
+        name = self._names.get(model)
+        if name is None:
+            if len(self._names) > _MOST_NAMES:
+                self._names.clear()
+            name = self._names[model] = self._quote(model)
+        return name
+
+    def as_cause(self, error: BaseException) -> BaseException | None:
+        """The error, unless it or anything below it quotes the key (L8)."""
+        below = [error]
+        for one in below:
+            if self._endpoint.scrub(str(one)) != str(one):
+                return None
+            found = (one.__cause__, one.__context__)
+            below += [more for more in found if more is not None and more not in below]
+            if isinstance(one, BaseExceptionGroup):
+                below += cast("BaseExceptionGroup[BaseException]", one).exceptions
+        return error
+
+    def _quote(self, words: str) -> str:
+        """What a provider said, on one line, not too long, and without the key (L8)."""
+        line = self._endpoint.scrub(" ".join(words.split()))
+        return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
+
+    @property
+    def _where_the_key_is(self) -> str:
+        variables = self._endpoint.vendor.key_variables
+        return f" ({variables[0]})" if variables else ""
+
+
+def _root(error: BaseException) -> BaseException:
+    """What is at the bottom of what Trio and httpx wrapped around it."""
+    below = error.__cause__ or error.__context__
+    if isinstance(below, BaseExceptionGroup):
+        below = cast("BaseExceptionGroup[BaseException]", below).exceptions[0]
+    return error if below is None else _root(below)
+
+
+def _words_of(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return str(error) or type(error).__name__

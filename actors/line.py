@@ -1,0 +1,62 @@
+"""What the calls of one actor share: the way to each target, and the rules."""
+
+from collections.abc import Callable, Mapping
+from random import Random
+
+import attrs
+
+from .budget import RetryBudget
+from .events import Observer
+from .exchange import Exchange
+from .fallback import Fallback
+from .gate import Gate
+from .hedging import Hedger
+from .prices import PriceBook
+from .retry import RetryPolicy
+from .target import Target
+
+__all__ = ["Line", "Shared"]
+
+
+@attrs.define(eq=False)
+class Line:
+    """The way to one target, which all calls share.
+
+    Args:
+        target: where it leads.
+        exchange: makes the HTTP requests.
+        gate: where calls wait while the endpoint is out.
+        is_whole: the server has said that it does not stream.
+    """
+
+    target: Target
+    exchange: Exchange
+    gate: Gate
+    is_whole: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Shared:
+    """What all calls of one actor share.
+
+    Args:
+        lines: the way to each target.
+        fallback: in which order they are tried.
+        retry: how often and how late.
+        hedger: when a second copy is sent; None for never.
+        prices: what models cost.
+        observer: is told of every attempt.
+        random: the source of all jitter, and of idempotency keys (R13).
+        streams: whether answers are asked for piece by piece, where that can be done.
+        new_budget: what one call may spend.
+    """
+
+    lines: Mapping[Target, Line]
+    fallback: Fallback[Target]
+    retry: RetryPolicy
+    hedger: Hedger[str] | None
+    prices: PriceBook
+    observer: Observer
+    random: Random
+    streams: bool
+    new_budget: Callable[[], RetryBudget]
