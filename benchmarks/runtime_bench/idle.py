@@ -25,7 +25,7 @@ from callsheet.runtime import Actor, Message, handles, open_runtime
 
 __all__ = ["IdleCost", "figures_of_idle"]
 
-Kind = Literal["actors", "tasks"]
+Kind = Literal["actors", "woken", "tasks"]
 
 _COUNT, _TRACED = 100_000, 10_000
 _START_AT_MOST_S, _EACH_AT_MOST_KIB = 5.0, 4.0
@@ -51,16 +51,16 @@ class IdleCost:
 
 
 @attrs.frozen
-class Never(Message[None]):
-    """Nobody sends it."""
+class Nothing(Message[None]):
+    """Sent only to wake an actor."""
 
 
 class Idler(Actor):
-    """An actor without any state."""
+    """An actor without any state, and without hooks, so that it has no task at first."""
 
-    @handles(Never)
-    async def never(self, message: Never) -> None:
-        """Nobody asks for it."""
+    @handles(Nothing)
+    async def nothing(self, message: Nothing) -> None:
+        """There is nothing to do."""
 
 
 def figures_of_idle(rounds: int, scale: float) -> tuple[list[Figure], dict[Kind, IdleCost]]:
@@ -69,6 +69,7 @@ def figures_of_idle(rounds: int, scale: float) -> tuple[list[Figure], dict[Kind,
     samples = alternate(
         {
             "actors": lambda: _measure("actors", count),
+            "woken": lambda: _measure("woken", few),
             "tasks": lambda: _measure("tasks", count),
         },
         rounds,
@@ -78,7 +79,7 @@ def figures_of_idle(rounds: int, scale: float) -> tuple[list[Figure], dict[Kind,
         "tasks": _measure("tasks", few, "--trace"),
     }
     own = _own_bytes()
-    ours, bare = samples["actors"], samples["tasks"]
+    ours, woken, bare = samples["actors"], samples["woken"], samples["tasks"]
     name, task = f"{count:,} idle actors", "bare task"
     return [
         Figure(
@@ -105,6 +106,13 @@ def figures_of_idle(rounds: int, scale: float) -> tuple[list[Figure], dict[Kind,
             [cost.each_bytes / 1024 for cost in bare],
             at_most=_EACH_AT_MOST_KIB,
             is_ratio=False,
+        ),
+        Figure(
+            f"each of {few:,} once a message came, resident",
+            "KiB",
+            [(cost.each_bytes - own) / 1024 for cost in woken],
+            task,
+            [cost.each_bytes / 1024 for cost in bare],
         ),
         Figure(
             "each beyond its own state, allocated",
@@ -144,6 +152,15 @@ async def actors(count: int, measured: Callable[[], None]) -> None:
         measured()
 
 
+async def woken(count: int, measured: Callable[[], None]) -> None:
+    """Start actors, and let each handle a message, which takes a task."""
+    async with open_runtime("bench", seed="bench", drain_s=600.0) as runtime:
+        for number in range(count):
+            ref = await runtime.spawn(str(number), Idler)
+            await ref.ask(Nothing())
+        measured()
+
+
 async def tasks(count: int, measured: Callable[[], None]) -> None:
     """Start tasks that do nothing, one after another."""
 
@@ -169,12 +186,12 @@ def _places(count: int) -> tuple[tuple[str, float], ...]:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["actors", "tasks"]))
+@click.argument("kind", type=click.Choice(["actors", "woken", "tasks"]))
 @click.argument("count", type=int)
 @click.option("--trace", is_flag=True, help="What Python allocates, and where; slow.")
 def main(kind: Kind, count: int, *, trace: bool) -> None:
     """Measure in this process, and print it."""
-    start_some = {"actors": actors, "tasks": tasks}[kind]
+    start_some = {"actors": actors, "woken": woken, "tasks": tasks}[kind]
     trio.run(start_some, _WARM_UP, lambda: None)
     started: list[IdleCost] = []
     started_at = 0.0
