@@ -154,7 +154,6 @@ class Actor:
     """
 
     handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
-    has_hooks: ClassVar[bool] = False
     _cell: "Cell"
 
     def __init_subclass__(cls) -> None:
@@ -170,11 +169,6 @@ class Actor:
                 raise TypeError(f"{cls.__name__} has two handlers for {handler.kind.__name__}")
             table[handler.kind] = handler
         cls.handlers = table
-        # Without any, it needs no task before its first message.
-        cls.has_hooks = any(
-            getattr(cls, hook) is not getattr(Actor, hook)
-            for hook in ("started", "draining", "stopped")
-        )
 
     @property
     def ref(self) -> "Ref":

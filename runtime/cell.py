@@ -249,7 +249,7 @@ class Cell:
             Exception: the factory's.
         """
         actor = self._actor = self._make()
-        if not self.is_open or self._has_work or actor.has_hooks:
+        if not self.is_open or self._has_work or _has_hooks(actor):
             return False
         self._rouser = rouser
         self._tell_started()
@@ -265,9 +265,10 @@ class Cell:
 
     def end_doze(self) -> bool:
         """See `Node`."""
-        dozed = self._rouser is not None
+        if self._rouser is None:  # but an actor may be made, whose task has yet to run
+            return False
         self._rouser = self._actor = None
-        return dozed
+        return True
 
     async def incarnate(self, started: Callable[[], None]) -> None:
         """Run an actor to its end: a drain, a halt or a crash.
@@ -401,3 +402,13 @@ class Cell:
         """A message will never be handled, or not to its end."""
         for instrument in self.instruments:
             instrument.dead_letter(DeadLetter(self.path, type(message).__name__, reason))
+
+
+def _has_hooks(actor: Actor) -> bool:
+    """Whether something is to run in its task though no message has come."""
+    own = type(actor)
+    return (
+        own.started is not Actor.started
+        or own.draining is not Actor.draining
+        or own.stopped is not Actor.stopped
+    )

@@ -278,6 +278,7 @@ class Children:
         child.is_stopping = True
         if self._end_doze(child):
             self._note_end(child, None)
+            await trio.lowlevel.cancel_shielded_checkpoint()  # many may doze, and all be stopped
             return
         ended = child.ended
         if stop_s > 0:

@@ -48,7 +48,7 @@ def _reluctance(worker: Ref) -> tuple[bool, int]:
 
 
 @attrs.frozen
-class _Pool:
+class _PoolKeeper:
     """Stops router and workers together.
 
     Args:
@@ -110,20 +110,20 @@ async def spawn_pool(
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
-    workers_of = await supervisor.supervise(name, restarts=restarts)
-    pool = _Pool(supervisor, name)
+    pool = await supervisor.supervise(name, restarts=restarts)
+    keeper = _PoolKeeper(supervisor, name)
     try:
         workers = [
-            await workers_of.spawn(
+            await pool.spawn(
                 f"worker-{number}", factory, capacity=worker_capacity, redeliver=redeliver
             )
             for number in range(1, size + 1)
         ]
         router = partial(_router_for(workers[0]), list(workers))
-        ref = await workers_of.spawn("router", router, capacity=capacity, overflow=overflow)
+        ref = await pool.spawn("router", router, capacity=capacity, overflow=overflow)
     except BaseException:
         with trio.CancelScope(shield=True):
-            await pool.stop_and_forget()
+            await keeper.stop_and_forget()
         raise
-    ref._cell.keeper = pool  # noqa: SLF001  # as above
+    ref._cell.keeper = keeper  # noqa: SLF001  # as above
     return ref

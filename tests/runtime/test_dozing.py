@@ -1,5 +1,6 @@
 """R1, R2, R9: an actor without hooks needs no task before its first message, and nobody notices."""
 
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 
@@ -11,6 +12,7 @@ from troupe import Add, Counter, Fail
 from callsheet.runtime import (
     Actor,
     ActorStopped,
+    ChildNotFound,
     Message,
     Ref,
     RestartPolicy,
@@ -18,7 +20,7 @@ from callsheet.runtime import (
     handles,
     open_runtime,
 )
-from callsheet.runtime.testing import open_test_runtime
+from callsheet.runtime.testing import open_test_runtime, run_virtual
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 
@@ -75,26 +77,70 @@ async def test_the_task_lives_in_the_context_of_the_spawn_not_of_the_first_sende
         assert await actor.ask(WhoseRequest()) == "the spawner's"
 
 
+class Tasks(trio.abc.Instrument):
+    """Counts how many begin, and how often one gives way."""
+
+    def __init__(self) -> None:
+        self.spawned = 0
+        self.scheduled = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self.spawned += 1
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        self.scheduled += 1
+
+
 async def test_stopping_one_that_dozes_needs_no_task_and_frees_its_name(autojump_clock):
     async with open_test_runtime() as runtime:
-        before = tasks()
         counter = await runtime.spawn("counter", Counter)
-        most = 0
-
-        async def look() -> None:
-            nonlocal most
-            while True:
-                most = max(most, tasks() - 1)
-                await trio.lowlevel.checkpoint()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(look)
-            await runtime.stop(counter)
-            nursery.cancel_scope.cancel()
-        assert most == before
+        seen = Tasks()
+        trio.lowlevel.add_instrument(seen)
+        await runtime.stop(counter)
+        trio.lowlevel.remove_instrument(seen)
+        assert seen.spawned == 0
+        assert seen.scheduled > 0  # thousands that are stopped must not hold up all else
         with pytest.raises(ActorStopped):
             await counter.ask(Add(1))
         await runtime.spawn("counter", Counter)
+
+
+async def test_a_hook_that_a_class_was_given_later_runs(autojump_clock, monkeypatch):
+    started: list[Actor] = []
+
+    async def note(self: Actor) -> None:
+        started.append(self)
+
+    monkeypatch.setattr(Counter, "started", note)
+    async with open_test_runtime() as runtime:
+        await runtime.spawn("counter", Counter)
+        assert len(started) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_that_is_stopped_before_its_task_has_run_is_made_once(seed):
+    made: list[Actor] = []
+
+    def make() -> Actor:
+        actor = WithHook([])
+        made.append(actor)
+        return actor
+
+    async def main() -> None:
+        async with open_runtime(seed="s") as runtime:
+
+            async def spawn() -> None:
+                with suppress(ChildNotFound):
+                    await runtime.spawn("hooked", make)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(spawn)
+                while not made:
+                    await trio.lowlevel.checkpoint()
+                await runtime.root.stop_child("hooked")
+
+    run_virtual(main, seed=seed)
+    assert len(made) == 1
 
 
 async def test_one_that_dozes_rests_and_is_started_again_by_name(autojump_clock):
