@@ -1,0 +1,222 @@
+"""R7: children that are started, stopped, restarted and removed by name at run time."""
+
+from functools import partial
+from math import inf
+
+import attrs
+import pytest
+import trio
+from company import EAGER, NEVER, Player, crashes_in, spawn_all
+from troupe import Add, Counter, Fail, Work
+
+from callsheet.runtime import (
+    Actor,
+    ActorStopped,
+    AlreadyPresent,
+    AlreadyRunning,
+    ChildNotFound,
+    ChildRestarting,
+    Message,
+    RestartPolicy,
+    State,
+    handles,
+    open_runtime,
+)
+
+
+async def test_a_stopped_child_rests_with_its_name_until_it_is_restarted_or_removed(
+    autojump_clock,
+):
+    async with open_runtime() as runtime:
+        root = runtime.root
+        counter = await runtime.spawn("counter", Counter)
+        await counter.ask(Add(5))
+        with pytest.raises(AlreadyRunning, match="counter"):
+            await root.restart_child("counter")
+        with pytest.raises(AlreadyRunning, match="counter"):
+            root.remove_child("counter")
+        await root.stop_child("counter")
+        await root.stop_child("counter")  # again is harmless
+        assert runtime.snapshot()[counter.path].state is State.STOPPED
+        with pytest.raises(ActorStopped):
+            await counter.ask(Add(1))
+        with pytest.raises(AlreadyPresent, match="restart_child"):
+            await runtime.spawn("counter", Counter)
+        with pytest.raises(AlreadyPresent, match="counter"):
+            await runtime.supervise("counter")
+        await root.restart_child("counter")
+        assert await counter.ask(Add(1)) == 1, "a new incarnation behind the same ref"
+        assert runtime.snapshot()[counter.path].is_conserved
+        await root.stop_child("counter")
+        root.remove_child("counter")
+        for act in (root.restart_child, root.stop_child):
+            with pytest.raises(ChildNotFound, match="nobody"):
+                await act("counter")
+        with pytest.raises(ChildNotFound, match="nobody"):
+            root.remove_child("counter")
+        other = await runtime.spawn("counter", Counter)
+        assert other != counter
+        with pytest.raises(ActorStopped):
+            counter.tell_nowait(Add(1))
+
+
+async def test_a_child_between_two_lives_is_neither_restarted_nor_removed_but_can_be_stopped(
+    autojump_clock,
+):
+    slow = RestartPolicy(base_s=100, cap_s=100)
+    async with open_runtime(restarts=slow, seed="s") as runtime:
+        root = runtime.root
+        counter = await runtime.spawn("counter", Counter)
+        counter.tell_nowait(Fail(KeyError("bug")))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ChildRestarting, match="counter"):
+            await root.restart_child("counter")
+        with pytest.raises(ChildRestarting, match="counter"):
+            root.remove_child("counter")
+        with pytest.raises(AlreadyRunning, match="counter"):
+            await runtime.spawn("counter", Counter)
+        await root.stop_child("counter")
+        assert runtime.snapshot()[counter.path].state is State.STOPPED
+        await trio.sleep(1000)
+        assert runtime.snapshot()[counter.path].state is State.STOPPED
+        await root.restart_child("counter")
+        assert await counter.ask(Add(1)) == 1
+
+
+@pytest.mark.parametrize("stop_s", [0, 1, inf])
+@pytest.mark.parametrize("waiting", [0, 2])
+async def test_stopping_a_child_between_two_lives_leaves_it_at_rest_for_good(
+    autojump_clock, log, stop_s, waiting
+):
+    slow = RestartPolicy(base_s=100, cap_s=100)
+    async with open_runtime(restarts=slow, seed="s") as runtime:
+        counter = await runtime.spawn("counter", Counter, stop_s=stop_s)
+        counter.tell_nowait(Fail(KeyError("bug")))
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(waiting):
+            counter.tell_nowait(Add(1))
+        await runtime.root.stop_child("counter")
+        await trio.sleep(1000)
+        after = runtime.snapshot()[counter.path]
+        assert after.state is State.STOPPED
+        assert after.is_conserved
+        assert after.incarnation == (2 if waiting and stop_s == inf else 1)
+        assert after.tally.handled == (waiting if stop_s == inf else 0), "a drain finishes them"
+        assert after.tally.dead_lettered == (0 if stop_s == inf else waiting)
+        assert crashes_in(log) == [(counter.path, "restart")]
+
+
+async def test_a_child_that_crashes_while_it_is_stopped_rests_and_is_told(autojump_clock, log):
+    async with open_runtime(restarts=EAGER) as runtime:
+        player = await runtime.spawn("player", partial(Player, "p", []))
+        player.tell_nowait(Work("a", 1))
+        player.tell_nowait(Fail(KeyError("bug")))
+        player.tell_nowait(Add(1))
+        await runtime.root.stop_child("player")
+        await trio.sleep(100)
+        after = runtime.snapshot()[player.path]
+        assert after.state is State.STOPPED
+        assert after.is_conserved
+        assert runtime.snapshot().restarts_left == 5
+        assert crashes_in(log) == [(player.path, "leave")]
+
+
+async def test_a_child_whose_stop_was_not_waited_for_still_comes_to_rest(autojump_clock):
+    async with open_runtime() as runtime:
+        player = await runtime.spawn("player", partial(Player, "p", []))
+        player.tell_nowait(Work("a", 10))
+        with trio.move_on_after(1):
+            await runtime.root.stop_child("player")
+        with trio.fail_after(60):
+            await player.wait_stopped()
+        await runtime.root.restart_child("player")
+        assert await player.ask(Add(1)) == 1
+
+
+async def test_a_start_that_fails_leaves_a_resting_child_at_rest(autojump_clock):
+    moods = [None, OSError("no port"), None]
+    async with open_runtime() as runtime:
+        player = await runtime.spawn("player", partial(Player, "p", [], moods))
+        await runtime.root.stop_child("player")
+        with pytest.raises(OSError, match="no port"):
+            await runtime.root.restart_child("player")
+        assert runtime.snapshot()[player.path].state is State.STOPPED
+        assert runtime.snapshot().restarts_left == 5, "it is the caller's failure"
+        await runtime.root.restart_child("player")
+        assert await player.ask(Add(1)) == 1
+
+
+async def test_stopping_an_actor_twice_does_not_stop_its_successor_of_the_same_name(
+    autojump_clock,
+):
+    async with open_runtime() as runtime:
+        first = await runtime.spawn("counter", Counter)
+        await runtime.stop(first)
+        second = await runtime.spawn("counter", Counter)
+        await runtime.stop(first)
+        assert await second.ask(Add(1)) == 1
+
+
+async def test_a_whole_branch_is_stopped_and_restarted_by_name(autojump_clock):
+    journal: list[str] = []
+    async with open_runtime() as runtime:
+        branch = await runtime.supervise("branch")
+        a, b = await spawn_all(branch, "ab", journal)
+        await runtime.root.stop_child("branch")
+        with pytest.raises(ActorStopped):
+            a.tell_nowait(Add(1))
+        with pytest.raises(ChildNotFound, match="does not run"):
+            await branch.spawn("c", Counter)
+        with pytest.raises(ChildNotFound, match="does not run"):
+            await branch.restart_child("a")
+        await runtime.root.restart_child("branch")
+        assert [await ref.ask(Add(1)) for ref in (a, b)] == [1, 1]
+        assert "".join(journal) == "+a+b-b-a+a+b"
+        b.tell_nowait(Fail(KeyError("bug")))
+        assert await b.ask(Add(1)) == 1, "and supervises again"
+
+
+async def test_a_child_can_be_spawned_by_the_handler_of_another(autojump_clock):
+    @attrs.frozen
+    class Hire(Message[int]):
+        name: str
+
+    class Manager(Actor):
+        @handles(Hire, raises=(AlreadyRunning,))
+        async def hire(self, message: Hire) -> int:
+            return await (await runtime.spawn(message.name, Counter)).ask(Add(2))
+
+    async with open_runtime() as runtime:
+        manager = await runtime.spawn("manager", Manager)
+        assert await manager.ask(Hire("x")) == 2
+        with pytest.raises(AlreadyRunning):
+            await manager.ask(Hire("x"))
+
+
+async def test_a_watcher_hears_of_the_end_but_not_of_a_restart(autojump_clock):
+    @attrs.frozen
+    class Gone(Message[None]):
+        name: str
+
+    heard: list[str] = []
+
+    class Watcher(Actor):
+        async def started(self) -> None:
+            for ref in refs:
+                self.watch(ref, Gone(ref.path))
+
+        @handles(Gone)
+        async def gone(self, message: Gone) -> None:
+            heard.append(message.name)
+
+    async with open_runtime("app", restarts=EAGER) as runtime:
+        branch = await runtime.supervise("branch", restarts=NEVER)
+        refs = [await branch.spawn(name, Counter) for name in "ab"]
+        refs += [await branch.spawn("t", Counter, restart="temporary")]
+        await runtime.spawn("watcher", Watcher)
+        refs[0].tell_nowait(Fail(KeyError("bug")))
+        await trio.sleep(1)
+        assert heard == ["app/branch/t"], "the branch was restarted, but not its temporary child"
+        await branch.stop_child("a")
+        await trio.sleep(1)
+        assert heard[1:] == ["app/branch/a"]

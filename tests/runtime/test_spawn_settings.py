@@ -1,0 +1,78 @@
+"""R7: settings that make no sense are refused by the name of the field."""
+
+from math import nan
+
+import pytest
+from troupe import Counter
+
+from callsheet.runtime import RestartPolicy, open_runtime
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a/b"}, "name"),
+        ({"capacity": 0}, "capacity"),
+        ({"concurrency": -1}, "concurrency"),
+        ({"max_held": 0}, "max_held"),
+        ({"restart": "always"}, "restart"),
+        ({"stop_s": -1}, "stop_s"),
+        ({"stop_s": nan}, "stop_s"),
+        ({"redeliver": -1}, "redeliver"),
+    ],
+)
+async def test_an_actor_s_settings_that_make_no_sense_are_refused_by_name(settings, field):
+    async with open_runtime() as runtime:
+        with pytest.raises(ValueError, match=field):
+            await runtime.spawn(**{"name": "x", "factory": Counter, **settings})
+        assert runtime.snapshot().actors == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a/b"}, "name"),
+        ({"strategy": "all_for_one"}, "strategy"),
+        ({"restart": "always"}, "restart"),
+        ({"stop_s": -0.1}, "stop_s"),
+        ({"stop_s": nan}, "stop_s"),
+    ],
+)
+async def test_a_supervisor_s_settings_that_make_no_sense_are_refused_by_name(settings, field):
+    async with open_runtime() as runtime:
+        with pytest.raises(ValueError, match=field):
+            await runtime.supervise(**{"name": "x", **settings})
+        assert runtime.snapshot().root.children == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"strategy": "all_for_one"}, "strategy"),
+        ({"drain_s": -1}, "drain_s"),
+        ({"drain_s": nan}, "drain_s"),
+    ],
+)
+async def test_a_runtime_s_settings_that_make_no_sense_are_refused_by_name(settings, field):
+    with pytest.raises(ValueError, match=field):
+        async with open_runtime(**settings):
+            raise AssertionError("it should not open")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("max_restarts", -1),
+        ("period_s", 0),
+        ("period_s", nan),
+        ("base_s", -1),
+        ("cap_s", -1),
+        ("healthy_s", -1),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field):
+        RestartPolicy(**{field: value})
