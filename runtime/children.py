@@ -245,6 +245,8 @@ class Children:
             if crash is not None:
                 self._tell_crash(child, crash, "leave", None)
             child.node.close()
+            if child.node.restart == "temporary" and self._end is None:
+                self.forget(child)
         elif not child.is_stopping:
             self._exits.append((child, crash))
             self._news.set()
@@ -382,6 +384,8 @@ class Children:
         if child.scope is not None and not child.is_closing:
             child.leave_life()
             await self.stop(child, drain=False)
+        if child.scope is not None:
+            return  # it was told to drain, and still does; it rests when that is done
         if child.node.restart == "temporary":
             self.forget(child)
         elif child.is_restarting:

@@ -7,8 +7,8 @@ import pytest
 import trio
 from troupe import Add, Counter, Fail
 
-from callsheet.runtime import Actor, Message, RestartPolicy, handles
-from callsheet.runtime.testing import open_test_runtime, run_virtual
+from callsheet.runtime import Actor, Message, RestartPolicy, State, handles
+from callsheet.runtime.testing import check_conservation, open_test_runtime, run_virtual
 
 PROMPT = RestartPolicy(max_restarts=100, base_s=0.0)
 
@@ -144,3 +144,24 @@ def test_a_child_that_is_spawned_just_when_its_group_restarts_lives_once(checkpo
 
     run_virtual(main, seed=seed)
     assert most_at_a_time(journal) == 1
+
+
+async def test_a_temporary_child_that_drains_outlives_the_restart_of_its_group(autojump_clock):
+    async with open_test_runtime(strategy="one_for_all", restarts=PROMPT) as runtime:
+        failing = await runtime.spawn("failing", Counter)
+        draining = await runtime.spawn("draining", partial(Sleeper, []), restart="temporary")
+        last = await runtime.spawn("last", partial(Sleeper, []))
+        work = await draining.submit(Nap(5))
+        last.tell_nowait(Nap(2))
+        await trio.sleep(0.5)
+        failing.tell_nowait(Fail(ValueError("bug")))
+        await trio.sleep(0.5)  # its group is being stopped, the last one first
+        with trio.move_on_after(0.5):  # whoever stops it does not wait for that
+            await runtime.root.stop_child("draining")
+        assert await failing.ask(Add(1)) == 1
+        snapshot = runtime.snapshot()
+        check_conservation(snapshot)
+        assert snapshot[draining.path].state is State.DRAINING
+        await work.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        await runtime.spawn("draining", partial(Sleeper, []))  # its name is free
