@@ -114,7 +114,7 @@ class Player(Actor):
     @classmethod
     def factory(cls, cast: list[Ref], mood: Mood):
         """What `spawn` takes."""
-        factory = partial(cls, cast, mood, [])
+        factory = partial(Plain if mood == Mood() else cls, cast, mood, [])
         if mood.crash_on_message is not None:
             return Faulty(factory, crash_on_message=mood.crash_on_message)
         if mood.crash_at_checkpoint is not None:
@@ -237,3 +237,11 @@ class Player(Actor):
             await items.send(number)
         if message.crashes:
             raise Bug("after a stream")
+
+
+class Plain(Player):
+    """One without hooks, which dozes until its first message."""
+
+    started = Actor.started
+    draining = Actor.draining
+    stopped = Actor.stopped
