@@ -10,6 +10,7 @@ import trio
 
 from .connection import close_now
 from .pool import Origin
+from .streams import SocketStream, TlsStream
 
 __all__ = ["Connector", "OpenStream", "Verify"]
 
@@ -54,6 +55,8 @@ class Connector:
         with trio.CancelScope(deadline=deadline):
             try:
                 stream = await self._open_stream(host, port)
+                if isinstance(stream, trio.SocketStream):
+                    stream = SocketStream(stream)
                 return await self._secure(stream, host) if scheme == "https" else stream
             except (OSError, ValueError, trio.BrokenResourceError) as error:
                 # ValueError: what the name of the host has in it cannot be looked up.
@@ -63,20 +66,20 @@ class Connector:
         raise httpx.ConnectTimeout(f"cannot connect to {host}:{port} within {seconds:g} s")
 
     async def _secure(self, stream: trio.abc.Stream, host: str) -> trio.abc.Stream:
+        secure: trio.abc.Stream = stream
         try:
-            secure = trio.SSLStream(
-                stream, self._context(), server_hostname=host, https_compatible=True
-            )
-            await secure.do_handshake()
+            if isinstance(stream, SocketStream):
+                secure = tls = TlsStream(stream, self._context(), host)
+                _check_protocol(await tls.handshake(), host)
+            else:
+                secure = layer = trio.SSLStream(
+                    stream, self._context(), server_hostname=host, https_compatible=True
+                )
+                await layer.do_handshake()
+                _check_protocol(layer.selected_alpn_protocol(), host)
         except BaseException:
-            await close_now(stream)
+            await close_now(secure)
             raise
-        chosen = secure.selected_alpn_protocol()
-        if chosen not in (None, _ALPN):
-            await close_now(stream)
-            raise httpx.ConnectError(
-                f"{host} speaks {chosen}, which the TLS context offers; let it offer {_ALPN} only"
-            )
         return secure
 
     def _context(self) -> ssl.SSLContext:
@@ -87,6 +90,13 @@ class Connector:
             context.set_alpn_protocols([_ALPN])
             self._verify = context
         return self._verify
+
+
+def _check_protocol(chosen: str | None, host: str) -> None:
+    if chosen not in (None, _ALPN):
+        raise httpx.ConnectError(
+            f"{host} speaks {chosen}, which the TLS context offers; let it offer {_ALPN} only"
+        )
 
 
 def _reason(error: Exception) -> str:

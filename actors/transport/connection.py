@@ -1,42 +1,31 @@
-"""One connection: a request goes out, an answer comes in (h11 over a Trio stream)."""
+"""One connection: a request goes out over a stream, an answer comes in."""
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from functools import lru_cache
 from math import inf
-from typing import cast, final
+from typing import final
 
-import h11
 import httpx
 import trio
 
+from .answer_parser import AnswerParser, Head, ProtocolError
 from .errors import StaleConnection
 from .head import Outgoing
 from .pool import Origin
+from .streams import QuickStream
 
 __all__ = ["Connection", "close_now"]
 
 _CHUNK = 64 * 1024  # received, and of a long body sent, at a time
-_MAX_INFORMATIONAL = 100  # answers like "102 Processing" before the one that counts
-_MAX_MESSAGE = 200  # characters: h11 quotes the line that it does not understand
 _INSTANT_S = 0.001  # for what has come already to be received
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
-_END = h11.EndOfMessage()
-
-
-@lru_cache(maxsize=64)
-def _request(method: bytes) -> h11.Request:
-    """What h11 is told of a request: enough to know how the answer to it is framed.
-
-    It has no body there, so that h11 has no more to do with it. `head.encode` has checked it, and
-    this module sees to it that all of it is sent.
-    """
-    return h11.Request(method=method, target="/", headers=[("Host", "-")])
 
 
 async def close_now(stream: trio.abc.AsyncResource) -> None:
     """Close without waiting, whether the task is being cancelled or not."""
+    if isinstance(stream, QuickStream):
+        stream.close()
+        return
     with trio.CancelScope(shield=True) as scope:
         scope.cancel()
         with suppress(*_BROKEN):  # then it is closed
@@ -58,13 +47,11 @@ class Connection:
     __slots__ = (
         "_answered",
         "_broken",
-        "_buffer",
         "_is_sent",
         "_keeps_alive",
-        "_protocol",
+        "_parser",
         "_requests",
         "_since",
-        "_socket",
         "_stream",
         "_whole",
         "origin",
@@ -73,7 +60,7 @@ class Connection:
     def __init__(self, stream: trio.abc.Stream, origin: Origin, max_header_bytes: int) -> None:
         self.origin = origin
         self._stream = stream
-        self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=max_header_bytes)
+        self._parser = AnswerParser(max_header_bytes)
         self._requests = 0  # begun
         self._since = 0.0  # when the last one was
         self._keeps_alive = True  # as far as that one is concerned
@@ -81,17 +68,14 @@ class Connection:
         self._whole = False  # because it all was,
         self._broken: Exception | None = None  # or because of this
         self._answered = False  # something has come back
-        self._socket, self._buffer = _below(stream)
 
     async def is_alive(self) -> bool:
         """Whether nothing has come since the last answer: neither data nor the end.
 
         A socket is looked at without waiting. Any other stream is read from for an instant.
         """
-        if self._socket is not None:
-            if self._buffer is not None and self._buffer.pending:
-                return False
-            return not self._socket.is_readable()
+        if isinstance(self._stream, QuickStream):
+            return self._stream.is_quiet()
         with trio.move_on_after(_INSTANT_S):
             with suppress(*_BROKEN):
                 await self._stream.receive_some(1)
@@ -100,7 +84,7 @@ class Connection:
 
     async def exchange(
         self, outgoing: Outgoing, *, write: float | None, read: float | None
-    ) -> h11.Response:
+    ) -> Head:
         """Send a request, and wait for the head of its answer.
 
         Args:
@@ -115,8 +99,7 @@ class Connection:
         self._since = trio.current_time()
         self._keeps_alive = outgoing.keeps_alive
         self._is_sent = self._whole = self._answered = False
-        self._protocol.send(_request(outgoing.method))
-        self._protocol.send(_END)
+        self._parser.begin(outgoing.method)
         if outgoing.pieces is not None or len(outgoing.data) > _CHUNK:
             return await self._exchange_long(outgoing, write, read)
         with trio.CancelScope(deadline=_at(write)) as scope:
@@ -128,13 +111,7 @@ class Connection:
 
     def available(self) -> tuple[bytes, bool]:
         """What has been received of the answer's body, and whether that is the end of it."""
-        pieces: list[bytes] = []
-        while True:
-            event = self._next_event()
-            if isinstance(event, h11.Data):
-                pieces.append(event.data)
-            else:
-                return b"".join(pieces), isinstance(event, h11.EndOfMessage)
+        return self._parser.take(), self._parser.is_complete
 
     async def more(self, read: float | None) -> tuple[bytes, bool]:
         """Wait for more of the answer's body, and return it as `available` does.
@@ -154,19 +131,10 @@ class Connection:
             piece, is_all = self.available()
         return piece, is_all
 
-    def recycle(self) -> bool:
-        """Get ready for another exchange; False if there cannot be one."""
-        protocol = self._protocol
-        if not (
-            self._whole
-            and self._keeps_alive
-            and protocol.our_state is h11.DONE
-            and protocol.their_state is h11.DONE
-            and protocol.trailing_data == (b"", False)  # else it would answer the next request
-        ):
-            return False
-        protocol.start_next_cycle()
-        return True
+    @property
+    def is_reusable(self) -> bool:
+        """Whether there can be another exchange."""
+        return self._whole and self._keeps_alive and self._parser.keeps_alive
 
     async def aclose(self) -> None:
         """Close it, without waiting and whether the task is being cancelled or not."""
@@ -174,9 +142,9 @@ class Connection:
 
     async def _exchange_long(
         self, outgoing: Outgoing, write: float | None, read: float | None
-    ) -> h11.Response:
+    ) -> Head:
         """The same for a body that takes its time: the server may answer before it has it all."""
-        head: h11.Response | None = None
+        head: Head | None = None
         failures: list[Exception] = []
         async with trio.open_nursery() as nursery:
             scope = nursery.cancel_scope
@@ -245,23 +213,14 @@ class Connection:
             return False
         return True
 
-    async def _head(self, scope: trio.CancelScope, read: float | None) -> h11.Response:
-        informational = 0
+    async def _head(self, scope: trio.CancelScope, read: float | None) -> Head:
+        parser = self._parser
         await self._receive()
-        while True:
-            event = self._next_event()
-            if isinstance(event, h11.Response):
-                return event
-            if isinstance(event, h11.InformationalResponse):
-                informational += 1
-                if informational > _MAX_INFORMATIONAL:
-                    raise httpx.RemoteProtocolError(
-                        f"{self._name} sent {informational} informational answers and no other"
-                    )
-            else:
-                if self._is_sent:
-                    scope.deadline = _at(read)
-                await self._receive()
+        while parser.head is None:
+            if self._is_sent:
+                scope.deadline = _at(read)
+            await self._receive()
+        return parser.head
 
     async def _receive(self) -> None:
         """Wait for more of the answer."""
@@ -269,18 +228,16 @@ class Connection:
             data = await self._stream.receive_some(_CHUNK)
         except _BROKEN as error:
             raise self._lost(error) from self._broken or error
-        if data:
-            self._answered = True
-        elif not self._answered:
-            raise self._lost(None) from self._broken
-        self._protocol.receive_data(bytes(data))
-
-    def _next_event(self) -> object:
         try:
-            return self._protocol.next_event()
-        except h11.RemoteProtocolError as error:
-            words = str(error)[:_MAX_MESSAGE]
-            raise httpx.RemoteProtocolError(f"{self._name} broke HTTP: {words}") from error
+            if data:
+                self._answered = True
+                self._parser.feed(data)
+            elif self._answered:
+                self._parser.end()
+            else:
+                raise self._lost(None) from self._broken
+        except ProtocolError as error:
+            raise httpx.RemoteProtocolError(f"{self._name} broke HTTP: {error}") from None
 
     def _lost(self, error: Exception | None) -> httpx.TransportError:
         """The connection has ended, with an error or without one."""
@@ -315,20 +272,3 @@ async def _end(iterator: AsyncIterator[bytes]) -> None:
     close = getattr(iterator, "aclose", None)
     if close is not None:
         await close()
-
-
-def _below(
-    stream: trio.abc.Stream,
-) -> tuple[trio.socket.SocketType | None, ssl.MemoryBIO | None]:
-    """The socket under a stream, and what TLS has received and not looked at yet.
-
-    The latter has no public name. Without it the stream is treated like one without a socket.
-    """
-    if isinstance(stream, trio.SocketStream):
-        return stream.socket, None
-    if isinstance(stream, trio.SSLStream):
-        tls = cast("trio.SSLStream[trio.abc.Stream]", stream)
-        below, buffer = tls.transport_stream, getattr(tls, "_incoming", None)
-        if isinstance(below, trio.SocketStream) and isinstance(buffer, ssl.MemoryBIO):
-            return below.socket, buffer
-    return None, None

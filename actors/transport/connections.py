@@ -87,7 +87,7 @@ class Connections:
 
     async def give_back(self, connection: Connection) -> None:
         """The exchange on a connection has come to its end."""
-        if not connection.recycle():
+        if not connection.is_reusable:
             await self.drop(connection)
             return
         self._in_use.remove(connection)

@@ -113,11 +113,11 @@ class LeanTransport(httpx.AsyncBaseTransport):
             await connections.give_back(connection)
         rest = None if is_all else connection
         return httpx.Response(
-            head.status_code,
-            headers=head.headers.raw_items(),
+            head.status,
+            headers=head.headers,
             stream=ResponseBody(first, connections, rest, read_s, max_bytes, between_s=between_s),
             extensions={
-                "http_version": b"HTTP/" + head.http_version,
+                "http_version": b"HTTP/" + head.version.encode(),
                 "reason_phrase": head.reason,
             },
         )

@@ -295,15 +295,6 @@ async def test_tls_over_a_stream_that_is_no_socket(authority, client_tls, autoju
         nursery.cancel_scope.cancel()
 
 
-async def test_what_tls_has_received_has_the_name_that_is_looked_for(authority, client_tls):
-    """Trio does not promise it; without it connections over TLS are tried by reading (slower)."""
-    async with on_sockets(polite, tls=server_tls(authority), verify=client_tls) as (transport, url):
-        await call(transport, url=url)
-        (connection,) = transport._connections._pool._idle
-        assert connection._socket is not None
-        assert isinstance(connection._buffer, ssl.MemoryBIO)
-
-
 async def test_streamed_requests(layers):
     async with on_sockets(polite, **layers) as (transport, url):
         for _ in range(2):
