@@ -1,7 +1,7 @@
 """The body of an answer: unpacked, bounded, and ended when nobody reads on."""
 
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Protocol, Self, cast
@@ -9,7 +9,7 @@ from typing import Protocol, Self, cast
 import httpx
 import trio
 
-from .transport import ResponseBody
+from .way import HttpAnswer
 from .wire import Malformed
 
 __all__ = ["AnswerBody", "TooLarge"]
@@ -30,14 +30,19 @@ class AnswerBody:
     Args:
         response: whose body it is.
         start: when the request was sent, on Trio's clock.
+
+    Attributes:
+        kind: the media type that the header says, as it is written.
+        first_byte_s: seconds from `start` to the first piece; None until then.
     """
 
-    def __init__(self, response: httpx.Response, start: float) -> None:
+    def __init__(self, response: HttpAnswer, start: float) -> None:
         self._response = response
-        self._pieces: AsyncIterator[bytes] = aiter(cast("httpx.AsyncByteStream", response.stream))
-        self._unpack = _unpacker(response.headers)
+        self._pieces = response.body
+        self._unpack = _unpacker(response.header(b"content-encoding"))
         self._size = 0
         self._start = start
+        self.kind = response.header(b"content-type")
         self.first_byte_s: float | None = None
 
     async def __aenter__(self) -> Self:
@@ -76,16 +81,15 @@ class AnswerBody:
 
     async def skip(self) -> None:
         """Read on to the end, which is expected at once; whatever else comes is nobody's."""
-        stream = self._response.stream
-        if isinstance(stream, ResponseBody) and stream.is_all:
+        if self._response.is_all:
             return
         with suppress(httpx.RequestError), trio.move_on_after(_END_S):
             async for _ in self._pieces:
                 pass
 
-    def kind(self, raw: bytes) -> str:
+    def describe(self, raw: bytes) -> str:
         """What the body is, for somebody who expected JSON."""
-        kind = self._response.headers.get("content-type", "").partition(";")[0].strip()
+        kind = self.kind.partition(";")[0].strip()
         start = raw[:200].lstrip().lower()
         if "html" in kind or start.startswith((b"<!doctype", b"<html")):
             return "a web page (HTML); is this the base URL of an API?"
@@ -98,9 +102,9 @@ class _Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-def _unpacker(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | None:
+def _unpacker(written: str) -> Callable[[bytes, int], bytes] | None:
     """How a body is unpacked, if the server packed it although it was asked not to."""
-    written = headers.get("content-encoding", "").strip()
+    written = written.strip()
     encoding = written.lower()
     if encoding in ("", "identity"):
         return None

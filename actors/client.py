@@ -2,58 +2,45 @@
 
 import urllib.parse
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-import attrs
 import httpx
 
 from .endpoint import Endpoint
 from .transport import LeanTransport
+from .way import HttpxWay, LeanWay, Way
 
-__all__ = ["Configure", "Way", "proxy_for", "transport_for", "way_over"]
+__all__ = ["Configure", "proxy_for", "transport_for", "way_over"]
 
 Configure = Callable[[httpx.AsyncBaseTransport], httpx.AsyncClient]
 """Makes a client over a transport: with event hooks, authentication or headers of one's own."""
 
 
-@attrs.frozen
-class Way:
-    """How a request goes out.
-
-    Args:
-        send: sends one, and returns when the head of the answer is there.
-        aclose: closes every connection.
-        headers: those that every request has.
-    """
-
-    send: Callable[[httpx.Request], Awaitable[httpx.Response]]
-    aclose: Callable[[], Awaitable[None]]
-    headers: httpx.Headers
-
-
-def way_over(transport: httpx.AsyncBaseTransport, configure: Configure | None = None) -> Way:
-    """Through the user's client; or straight over the transport, which is a third less work.
-
-    Without a client of the user's there is nobody whose cookies, redirects and hooks httpx would
-    look after.
+def way_over(
+    transport: httpx.AsyncBaseTransport,
+    timeouts: Mapping[str, float | None],
+    configure: Configure | None = None,
+) -> Way:
+    """Through the user's client, or straight over the transport.
 
     Args:
         transport: carries the requests.
+        timeouts: in seconds, as httpx names them.
         configure: makes the client.
     """
-    if configure is None:
-        headers = httpx.Headers(
-            {"accept": "*/*", "user-agent": f"callsheet/{version('callsheet')}"}
-        )
-        return Way(transport.handle_async_request, transport.aclose, headers)
-    client = configure(transport)
+    if configure is not None:
+        client = configure(transport)
 
-    async def send(request: httpx.Request) -> httpx.Response:
-        # A redirect is an error: wherever it leads, the key does not go there (L8).
-        return await client.send(request, stream=True, follow_redirects=False)
+        async def send(request: httpx.Request) -> httpx.Response:
+            # A redirect is an error: wherever it leads, the key does not go there (L8).
+            return await client.send(request, stream=True, follow_redirects=False)
 
-    return Way(send, client.aclose, client.headers)
+        return HttpxWay(send, client.aclose, timeouts, client.headers)
+    headers = {"accept": "*/*", "user-agent": f"callsheet/{version('callsheet')}"}
+    if isinstance(transport, LeanTransport):
+        return LeanWay(transport, timeouts, headers)
+    return HttpxWay(transport.handle_async_request, transport.aclose, timeouts, headers)
 
 
 def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransport:

@@ -276,3 +276,14 @@ class Timeouts:
     first_byte_s: float = attrs.field(default=300.0, validator=gt(0))
     between_bytes_s: float = attrs.field(default=60.0, validator=gt(0))
     write_s: float = attrs.field(default=30.0, validator=gt(0))
+
+    @property
+    def by_httpx_name(self) -> dict[str, float | None]:
+        """As the extension of a request that httpx and `LeanTransport` know."""
+        return {
+            "connect": self.connect_s,
+            "read": self.first_byte_s,
+            "between": self.between_bytes_s,  # LeanTransport's
+            "write": self.write_s,
+            "pool": None,  # the deadline counts the wait
+        }

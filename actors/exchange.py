@@ -8,11 +8,11 @@ import httpx
 import trio
 
 from .answer_body import AnswerBody, TooLarge
-from .client import Way
-from .endpoint import Endpoint, Timeouts
+from .endpoint import Endpoint
 from .errors import AuthenticationFailed, BadRequest
 from .failures import Failures, Refusal
 from .messages import Delta, Request
+from .way import HttpAnswer, Way
 from .wire import (
     Answer,
     ApiError,
@@ -72,35 +72,22 @@ class Exchange:
     Args:
         endpoint: whom to ask.
         way: takes the HTTP requests there.
-        timeouts: how long the provider may be silent.
 
     Attributes:
         host: the endpoint's, for messages.
     """
 
-    def __init__(self, endpoint: Endpoint, way: Way, timeouts: Timeouts) -> None:
+    def __init__(self, endpoint: Endpoint, way: Way) -> None:
         self.host = endpoint.host
         self._endpoint = endpoint
         self._way = way
         self._failures = Failures(endpoint)
-        self._extensions = {
-            "timeout": {
-                "connect": timeouts.connect_s,
-                "read": timeouts.first_byte_s,
-                "between": timeouts.between_bytes_s,  # LeanTransport's
-                "write": timeouts.write_s,
-                "pool": None,  # the deadline counts the wait
-            }
-        }
         self._urls: dict[str, httpx.URL] = {}  # a URL takes longer to parse than to use
-        headers = httpx.Headers(way.headers)
-        for name, value in (
-            ("host", self.host),
-            ("content-type", "application/json"),
-            ("accept-encoding", "identity"),  # nothing to unpack, piece by piece, for each call
-        ):
-            headers[name] = value
-        self._headers = dict(headers)
+        self._headers = {
+            "host": self.host,
+            "content-type": "application/json",
+            "accept-encoding": "identity",  # nothing to unpack, piece by piece, for each call
+        }
 
     def prepare(self, request: Request, *, stream: bool) -> Prepared:
         """Write a request.
@@ -137,31 +124,21 @@ class Exchange:
             Refusal: there is no answer.
         """
         headers = self._headers | self._headers_with_key(attempt)
-        headers["idempotency-key"] = idempotency_key
-        headers["content-length"] = str(len(prepared.body))
-        request = httpx.Request(
-            "POST",
-            prepared.url,
-            headers=headers,
-            stream=httpx.ByteStream(prepared.body),
-            extensions=self._extensions,
-        )
         start = trio.current_time()
         try:
-            response = await self._way.send(request)
+            response = await self._way.post(prepared.url, headers, idempotency_key, prepared.body)
             try:
-                if response.status_code != HTTPStatus.OK:
+                if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
                 body = AnswerBody(response, start)
-                kind = response.headers.get("content-type", "")
-                if prepared.stream and kind.startswith("text/event-stream"):
+                if prepared.stream and body.kind.startswith("text/event-stream"):
                     answer = await self._read_events(body, prepared, attempt, take)
                 else:
                     answer = await self._read_whole(body, prepared, attempt)
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
-            refused = await self._refused(error.response, prepared, attempt)
+            refused = await self._refused(HttpAnswer.of(error.response), prepared, attempt)
             raise refused from self._failures.as_cause(error)
         except httpx.RequestError as error:
             raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
@@ -169,7 +146,7 @@ class Exchange:
             answer = attrs.evolve(answer, model=self._failures.named(answer.model))
         return Exchanged(answer, trio.current_time() - start, body.first_byte_s)
 
-    async def _refused(self, response: httpx.Response, prepared: Prepared, attempt: int) -> Refusal:
+    async def _refused(self, response: HttpAnswer, prepared: Prepared, attempt: int) -> Refusal:
         form, streamed = prepared.form, prepared.stream
         return await self._failures.refused(response, form, attempt, streamed=streamed)
 
@@ -206,7 +183,7 @@ class Exchange:
             answer = prepared.form.decode(loads(raw), prepared.request)
         except ValueError as error:
             is_telling = isinstance(error, Malformed | TooLarge)
-            why = str(error) if is_telling else f"it is {body.kind(raw)}"
+            why = str(error) if is_telling else f"it is {body.describe(raw)}"
             raise self._failures.malformed(why, attempt) from None
         if isinstance(answer, ApiError):  # OpenRouter reports generation errors so
             raise self._failures.failed_within(answer, attempt)

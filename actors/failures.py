@@ -24,6 +24,7 @@ from .errors import (
 from .refusal import classify, is_retried
 from .retry import retry_after_s, should_retry
 from .transport import may_have_run
+from .way import HttpAnswer
 from .wire import ApiError, BrokeOff, WireFormat, loads
 
 __all__ = ["Failures", "Refusal"]
@@ -88,7 +89,7 @@ class Failures:
         )
 
     async def refused(
-        self, response: httpx.Response, form: WireFormat, attempt: int, *, streamed: bool
+        self, response: HttpAnswer, form: WireFormat, attempt: int, *, streamed: bool
     ) -> Refusal:
         """Any other status than 200.
 
@@ -98,7 +99,7 @@ class Failures:
             attempt: which one it was.
             streamed: a stream was asked for.
         """
-        status, host = response.status_code, self._host
+        status, host, headers = response.status, self._host, response.headers
         said, instead = ApiError(), "no reason given"
         body, raw = AnswerBody(response, 0.0), b""
         try:
@@ -106,13 +107,13 @@ class Failures:
                 raw = await body.read_all(_MAX_ERROR_BYTES)
             said = form.decode_error(loads(raw))
         except ValueError:
-            instead = f"no reason given, only {self._quote(body.kind(raw))}"
+            instead = f"no reason given, only {self._quote(body.describe(raw))}"
         except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
             instead = "no reason given, for it broke off"
-        if response.has_redirect_location:
-            instead = f"it redirects to {self._quote(response.headers['location'])}"
+        if httpx.codes.is_redirect(status) and "location" in headers:
+            instead = f"it redirects to {self._quote(headers['location'])}"
         kind, remedy = classify(status, said)
-        retried = is_retried(kind, should_retry=should_retry(response.headers))
+        retried = is_retried(kind, should_retry=should_retry(headers))
         if issubclass(kind, AuthenticationFailed):
             remedy += self._where_the_key_is
         wants_whole = (
@@ -127,9 +128,7 @@ class Failures:
                 status=status,
             ),
             is_final=not retried,
-            server_s=retry_after_s(response.headers, said.message, said.details)
-            if retried
-            else None,
+            server_s=retry_after_s(headers, said.message, said.details) if retried else None,
             throttled=issubclass(kind, RateLimited),
             wants_whole=wants_whole,
         )

@@ -11,7 +11,18 @@ from decimal import Decimal
 from typing import Literal, Protocol
 
 import attrs
-from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, le, min_len, optional
+from attrs.validators import (
+    and_,
+    deep_iterable,
+    ge,
+    gt,
+    in_,
+    instance_of,
+    le,
+    matches_re,
+    min_len,
+    optional,
+)
 
 from ..runtime import Message, StreamOf
 
@@ -88,8 +99,8 @@ class Request:
         dimensions: of the vectors; None leaves it to the model.
         extra: further members of the request's JSON body, sent as they are.
         cacheable: declares that one answer may serve every identical request (L6).
-        idempotency_key: names this one logical call over all its attempts; made when it is sent
-            if empty.
+        idempotency_key: names this one logical call over all its attempts, in at most 255 visible
+            ASCII characters; made when it is sent if empty.
 
     Raises:
         ValueError, TypeError: a field is out of its range, or no such thing; names the field.
@@ -117,7 +128,7 @@ class Request:
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     extra: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     cacheable: bool = False
-    idempotency_key: str = ""
+    idempotency_key: str = attrs.field(default="", validator=matches_re(r"[!-~]{0,255}"))
 
     @classmethod
     def of(

@@ -10,7 +10,7 @@ from ..runtime import Actor, Message, Sink, handles, streams
 from .attempts import Attempts
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
-from .client import Configure, Way, transport_for, way_over
+from .client import Configure, transport_for, way_over
 from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
 from .events import Observer, ignore
@@ -24,6 +24,7 @@ from .prices import PriceBook, default_prices
 from .retry import RetryPolicy
 from .target import Target
 from .transport import LeanTransport, PoolStatistics
+from .way import Way
 
 __all__ = ["CountRequests", "RequestActor", "RequestStatistics"]
 
@@ -119,9 +120,9 @@ class RequestActor(Actor):
             carrier = self._transport or transport_for(endpoint, self._connections)
             if isinstance(carrier, LeanTransport):
                 self._pools.append((endpoint.host, carrier))
-            way = way_over(carrier, self._configure)
+            way = way_over(carrier, self._timeouts.by_httpx_name, self._configure)
             self._ways.append(way)
-            exchanges[endpoint] = Exchange(endpoint, way, self._timeouts)
+            exchanges[endpoint] = Exchange(endpoint, way)
             self._gates[endpoint] = Gate(endpoint.host, self._breaker, self.random)
         lines = {
             target: Line(target, exchanges[target.endpoint], self._gates[target.endpoint])

@@ -3,10 +3,12 @@
 from .body import ResponseBody
 from .connect import OpenStream, Verify
 from .errors import StaleConnection, may_have_run
+from .head import Heading
 from .lean import LeanTransport
 from .pool import PoolStatistics
 
 __all__ = [
+    "Heading",
     "LeanTransport",
     "OpenStream",
     "PoolStatistics",

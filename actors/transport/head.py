@@ -11,7 +11,12 @@ from typing import cast, final
 import attrs
 import httpx
 
-__all__ = ["Outgoing", "encode"]
+from .pool import Origin
+
+__all__ = ["Heading", "Outgoing", "encode", "origin_of"]
+
+_PORTS = {"http": 80, "https": 443}
+_NO_VALUE = "the value of a header has a line break or the like in it"
 
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _TARGET = re.compile(rb"[\x21-\x7e]+")
@@ -63,6 +68,69 @@ class Outgoing:
         return b""
 
 
+@final
+@attrs.frozen
+class Heading:
+    """What many requests begin with: all of their head but for the last headers.
+
+    Args:
+        origin: where they go.
+        method: such as ``b"POST"``.
+        start: the request line and the headers.
+        keeps_alive: whether the connection may be used again.
+    """
+
+    origin: Origin
+    method: bytes
+    start: bytes
+    keeps_alive: bool
+
+    @classmethod
+    def of(cls, request: httpx.Request) -> "Heading":
+        """The heading of requests like this one, which has no body.
+
+        Raises:
+            httpx.TransportError: it is no HTTP request; the message has no header's value (L8).
+        """
+        origin = origin_of(request.url)
+        raw = [(name, value) for name, value in request.headers.raw if name != b"Content-Length"]
+        _, keeps_alive = _framing(raw)
+        method, start = _start(request, raw)
+        return cls(origin, method, start, keeps_alive)
+
+    def with_body(self, body: bytes, *headers: tuple[bytes, bytes]) -> Outgoing:
+        """One of the requests.
+
+        Args:
+            body: all of it.
+            headers: further ones.
+
+        Raises:
+            httpx.LocalProtocolError: a header has a value that it cannot have.
+        """
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if _NOT_IN_A_VALUE.search(b"".join([value for _, value in headers])):
+            raise httpx.LocalProtocolError(_NO_VALUE)
+        data = b"%b%bcontent-length: %d\r\n\r\n%b" % (self.start, lines, len(body), body)
+        return Outgoing(self.method, data, None, len(body), self.keeps_alive)
+
+
+def origin_of(url: httpx.URL) -> Origin:
+    """Scheme, host and port.
+
+    Raises:
+        httpx.UnsupportedProtocol: one cannot speak HTTP with it.
+    """
+    scheme = url.scheme
+    port = _PORTS.get(scheme)
+    if port is None:
+        raise httpx.UnsupportedProtocol(f"the URL must be one of http or https, not {scheme!r}")
+    host = url.raw_host.decode("ascii")
+    if not host:
+        raise httpx.UnsupportedProtocol("the URL has no host")
+    return (scheme, host, url.port or port)
+
+
 def encode(request: httpx.Request) -> Outgoing:
     """The bytes of a request.
 
@@ -71,15 +139,8 @@ def encode(request: httpx.Request) -> Outgoing:
     """
     raw = request.headers.raw
     length, keeps_alive = _framing(raw)
-    if _NOT_IN_A_VALUE.search(b"".join([value for _, value in raw])):
-        raise httpx.LocalProtocolError("the value of a header has a line break or the like in it")
-    method, target = request.method.encode(errors="replace"), request.url.raw_path
-    if not _TOKEN.fullmatch(method) or method == b"CONNECT":
-        raise httpx.LocalProtocolError(f"{request.method!r} is not a method that can be sent here")
-    if not _TARGET.fullmatch(target):
-        raise httpx.LocalProtocolError("the URL's path or query has characters that must be quoted")
-    lines = b"".join([b"%b: %b\r\n" % header for header in raw])
-    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, lines)
+    method, start = _start(request, raw)
+    head = start + b"\r\n"
     stream = request.stream
     if not isinstance(stream, httpx.ByteStream):
         pieces = cast("httpx.AsyncByteStream", stream)
@@ -88,6 +149,19 @@ def encode(request: httpx.Request) -> Outgoing:
     body = b"".join(stream)
     outgoing.data = b"".join((head, outgoing.frame(body), outgoing.end()))
     return outgoing
+
+
+def _start(request: httpx.Request, raw: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """The method; the request line and the headers."""
+    if _NOT_IN_A_VALUE.search(b"".join([value for _, value in raw])):
+        raise httpx.LocalProtocolError(_NO_VALUE)
+    method, target = request.method.encode(errors="replace"), request.url.raw_path
+    if not _TOKEN.fullmatch(method) or method == b"CONNECT":
+        raise httpx.LocalProtocolError(f"{request.method!r} is not a method that can be sent here")
+    if not _TARGET.fullmatch(target):
+        raise httpx.LocalProtocolError("the URL's path or query has characters that must be quoted")
+    lines = b"".join([b"%b: %b\r\n" % header for header in raw])
+    return method, b"%b %b HTTP/1.1\r\n%b" % (method, target, lines)
 
 
 def _framing(raw: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:

@@ -6,15 +6,15 @@ from typing import cast, final
 import httpx
 import trio
 
+from .answer_parser import Head
 from .body import ResponseBody, check_length
 from .connect import Connector, OpenStream, Verify
 from .connections import Connections
-from .head import encode
-from .pool import PoolStatistics
+from .head import Outgoing, encode, origin_of
+from .pool import Origin, PoolStatistics
 
 __all__ = ["LeanTransport"]
 
-_PORTS = {"http": 80, "https": 443}
 _UNLIMITED: Mapping[str, float | None] = {}
 
 
@@ -86,18 +86,32 @@ class LeanTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: there is no answer; the subclass says why.
         """
-        url = request.url
-        scheme = url.scheme
-        port = _PORTS.get(scheme)
-        if port is None:
-            raise httpx.UnsupportedProtocol(f"the URL must be one of http or https, not {scheme!r}")
-        host = url.raw_host.decode("ascii")
-        if not host:
-            raise httpx.UnsupportedProtocol("the URL has no host")
-        origin = (scheme, host, url.port or port)
-        outgoing = encode(request)
         timeouts = request.extensions.get("timeout") or _UNLIMITED
         timeouts = cast("Mapping[str, float | None]", timeouts)
+        head, stream = await self.exchange(origin_of(request.url), encode(request), timeouts)
+        return httpx.Response(
+            head.status,
+            headers=head.headers,
+            stream=stream,
+            extensions={
+                "http_version": b"HTTP/" + head.version.encode(),
+                "reason_phrase": head.reason,
+            },
+        )
+
+    async def exchange(
+        self, origin: Origin, outgoing: Outgoing, timeouts: Mapping[str, float | None]
+    ) -> tuple[Head, ResponseBody]:
+        """The same without httpx's request and response.
+
+        Args:
+            origin: where the request goes.
+            outgoing: the request.
+            timeouts: in seconds, by httpx's names; and "between", of the body's pieces.
+
+        Raises:
+            httpx.TransportError: there is no answer; the subclass says why.
+        """
         read_s = timeouts.get("read")
         between_s = timeouts.get("between", read_s)
         connections, max_bytes = self._connections, self._max_body_bytes
@@ -112,15 +126,8 @@ class LeanTransport(httpx.AsyncBaseTransport):
         if is_all:
             await connections.give_back(connection)
         rest = None if is_all else connection
-        return httpx.Response(
-            head.status,
-            headers=head.headers,
-            stream=ResponseBody(first, connections, rest, read_s, max_bytes, between_s=between_s),
-            extensions={
-                "http_version": b"HTTP/" + head.version.encode(),
-                "reason_phrase": head.reason,
-            },
-        )
+        body = ResponseBody(first, connections, rest, read_s, max_bytes, between_s=between_s)
+        return head, body
 
     async def aclose(self) -> None:
         """Close every connection. Requests that are under way fail."""

@@ -16,6 +16,9 @@ from callsheet.actors import ChatMessage, Request
         ("temperature", 2.1),
         ("temperature", float("nan")),
         ("max_tokens", 1.5),
+        ("idempotency_key", "a\nb"),
+        ("idempotency_key", "caf\u00e9"),
+        ("idempotency_key", "x" * 256),
     ],
 )
 def test_a_request_out_of_range_is_refused_by_the_fields_name(field, value):

@@ -2,6 +2,7 @@
 
 import gzip
 
+import attrs
 import httpx
 import pytest
 import trio
@@ -19,7 +20,8 @@ from network import (
 )
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors.transport import LeanTransport
+from callsheet.actors.transport import Heading, LeanTransport
+from callsheet.actors.transport.head import encode
 
 
 def server(said, seen=None):
@@ -427,3 +429,34 @@ async def test_an_error_in_the_callers_body_comes_out_as_it_is(autojump_clock):
         with pytest.raises(ZeroDivisionError):
             await call(transport, "POST", content=Pieces(b"1", ZeroDivisionError()))
         assert counts(transport) == (0, 0, 0)
+
+
+HEADERS = {"host": "server", "authorization": "Bearer sk-secret", "accept": "*/*"}
+
+
+def test_a_heading_makes_what_a_request_would_be():
+    heading = Heading.of(httpx.Request("POST", "http://server/v1?a=b", headers=HEADERS))
+    for body in (b"", b"one", b"two" * 50_000):
+        outgoing = heading.with_body(body, (b"idempotency-key", b"k"))
+        headers = HEADERS | {"idempotency-key": "k", "content-length": str(len(body))}
+        stream = httpx.ByteStream(body)
+        alike = encode(
+            httpx.Request("POST", "http://server/v1?a=b", headers=headers, stream=stream)
+        )
+        assert outgoing == attrs.evolve(alike, length=len(body))
+    assert heading.origin == ("http", "server", 80)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "more", "kind"),
+    [
+        ("http://server/", {}, b"a\r\nb: c", httpx.LocalProtocolError),
+        ("http://server/", {"x": "a\nb"}, b"", httpx.LocalProtocolError),
+        ("http://server/", {"a b": "c"}, b"", httpx.LocalProtocolError),
+        ("ftp://server/", {}, b"", httpx.UnsupportedProtocol),
+        ("http:///", {}, b"", httpx.UnsupportedProtocol),
+    ],
+)
+def test_a_heading_that_is_none(url, headers, more, kind):
+    with pytest.raises(kind):
+        Heading.of(httpx.Request("POST", url, headers=headers)).with_body(b"", (b"key", more))

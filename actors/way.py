@@ -1,0 +1,167 @@
+"""How a POST request reaches an endpoint: straight over the transport of ours, or through httpx."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Protocol, cast, final
+
+import attrs
+import httpx
+
+from .transport import Heading, LeanTransport, ResponseBody
+
+__all__ = ["HttpAnswer", "HttpxWay", "LeanWay", "Way"]
+
+Seconds = Mapping[str, float | None]
+
+
+@final
+@attrs.frozen
+class HttpAnswer:
+    """An answer whose head is there.
+
+    Args:
+        status: its number.
+        raw_headers: names and values, as they came.
+        body: its pieces, as they come; still packed if the server packed them.
+        aclose: gives the connection up, unless the body was read to its end.
+    """
+
+    status: int
+    raw_headers: list[tuple[bytes, bytes]]
+    body: AsyncIterator[bytes]
+    aclose: Callable[[], Awaitable[None]]
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> "HttpAnswer":
+        """An answer of httpx's."""
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        return cls(response.status_code, response.headers.raw, aiter(stream), response.aclose)
+
+    def header(self, name: bytes) -> str:
+        """The value of a header; "" if there is none.
+
+        Args:
+            name: in lower case.
+        """
+        for given, value in self.raw_headers:
+            if len(given) == len(name) and given.lower() == name:
+                return value.decode("latin-1")
+        return ""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """All of them, by name in any case."""
+        return httpx.Headers(self.raw_headers)
+
+    @property
+    def is_all(self) -> bool:
+        """Whether the end of the body has been received, as far as one knows."""
+        return isinstance(self.body, ResponseBody) and self.body.is_all
+
+
+class Way(Protocol):
+    """Takes requests to an endpoint."""
+
+    async def post(
+        self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
+    ) -> HttpAnswer:
+        """Send a request, and wait for the head of its answer.
+
+        Args:
+            url: where it goes.
+            headers: by name; mostly the same again and again.
+            key: the idempotency key.
+            body: the JSON text.
+
+        Raises:
+            httpx.RequestError: there is no answer.
+            httpx.HTTPStatusError: somebody else than this project has looked at its status.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+@final
+class LeanWay:
+    """Straight over the transport of ours, without httpx's requests and responses.
+
+    Nobody's cookies, redirects or hooks need looking after, and that makes a tenth of the work.
+
+    Args:
+        transport: carries the requests.
+        timeouts: in seconds, as httpx names them.
+        headers: those that every request has.
+    """
+
+    def __init__(
+        self, transport: LeanTransport, timeouts: Seconds, headers: Mapping[str, str]
+    ) -> None:
+        self._transport = transport
+        self._timeouts = timeouts
+        self._headers = headers
+        self._heading: Heading | None = None
+        self._is_for: tuple[httpx.URL, Mapping[str, str]] | None = None
+
+    async def post(
+        self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
+    ) -> HttpAnswer:
+        """See `Way`."""
+        heading = self._heading
+        if heading is None or self._is_for != (url, headers):
+            given = {**self._headers, **headers}
+            self._heading = heading = Heading.of(httpx.Request("POST", url, headers=given))
+            self._is_for = (url, headers)
+        outgoing = heading.with_body(body, (b"idempotency-key", key.encode()))
+        head, stream = await self._transport.exchange(heading.origin, outgoing, self._timeouts)
+        return HttpAnswer(head.status, head.headers, stream, stream.aclose)
+
+    async def aclose(self) -> None:
+        """See `Way`."""
+        await self._transport.aclose()
+
+
+@final
+class HttpxWay:
+    """Through httpx: a client of the user's, or a transport that is not ours.
+
+    Args:
+        send: sends a request, and returns when the head of the answer is there.
+        close: closes every connection.
+        timeouts: in seconds, as httpx names them.
+        headers: those that every request has.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[httpx.Request], Awaitable[httpx.Response]],
+        close: Callable[[], Awaitable[None]],
+        timeouts: Seconds,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._send = send
+        self._close = close
+        self._extensions = {"timeout": timeouts}
+        self._headers = httpx.Headers(headers)
+
+    async def post(
+        self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
+    ) -> HttpAnswer:
+        """See `Way`."""
+        given = self._headers.copy()
+        given.update(headers)
+        given["idempotency-key"] = key
+        given["content-length"] = str(len(body))
+        request = httpx.Request(
+            "POST",
+            url,
+            headers=given,
+            stream=httpx.ByteStream(body),
+            extensions=self._extensions,
+        )
+        return HttpAnswer.of(await self._send(request))
+
+    async def aclose(self) -> None:
+        """See `Way`."""
+        await self._close()
