@@ -17,6 +17,7 @@ __all__ = ["Connector", "OpenStream", "Verify"]
 OpenStream = Callable[[str, int], Awaitable[trio.abc.Stream]]
 Verify = Literal["certifi", "system"] | ssl.SSLContext
 _ALPN = "http/1.1"
+_BUFFER_BYTES = 64 * 1024
 
 
 @final
@@ -38,6 +39,7 @@ class Connector:
             raise ValueError(f'verify must be "certifi", "system" or an SSLContext, not {verify!r}')
         self._open_stream = open_stream
         self._verify: Verify = verify
+        self._buffer = bytearray(_BUFFER_BYTES)
 
     async def connect(self, origin: Origin, seconds: float | None) -> trio.abc.Stream:
         """Open a stream, which carries HTTP/1.1.
@@ -56,7 +58,7 @@ class Connector:
             try:
                 stream = await self._open_stream(host, port)
                 if isinstance(stream, trio.SocketStream):
-                    stream = SocketStream(stream)
+                    stream = SocketStream(stream, self._buffer)
                 return await self._secure(stream, host) if scheme == "https" else stream
             except (OSError, ValueError, trio.BrokenResourceError) as error:
                 # ValueError: what the name of the host has in it cannot be looked up.

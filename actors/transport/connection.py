@@ -103,7 +103,7 @@ class Connection:
         if outgoing.pieces is not None or len(outgoing.data) > _CHUNK:
             return await self._exchange_long(outgoing, write, read)
         with trio.CancelScope(deadline=_at(write)) as scope:
-            self._whole = await self._write(outgoing.data)
+            self._whole = await self._write(outgoing.take())
             self._is_sent = True
             scope.deadline = _at(read)
             return await self._head(scope, read)
@@ -168,7 +168,7 @@ class Connection:
     ) -> None:
         """Send a long body. The scope's deadline is moved on with each piece."""
         try:
-            whole = await self._write_long(outgoing.data, scope, write)
+            whole = await self._write_long(outgoing.take(), scope, write)
             if whole and outgoing.pieces is not None:
                 whole = await self._write_pieces(outgoing, outgoing.pieces, scope, write)
         except Exception as error:  # noqa: BLE001  # it goes on outside the nursery

@@ -42,6 +42,11 @@ class Outgoing:
     length: int | None
     keeps_alive: bool
 
+    def take(self) -> bytes:
+        """The data, once: while one waits for an answer, they need not be in memory twice."""
+        data, self.data = self.data, b""
+        return data
+
     def frame(self, piece: bytes) -> bytes:
         """A piece of the body as it is sent.
 

@@ -18,13 +18,19 @@ __all__ = ["QuickStream", "SocketStream", "TlsStream"]
 
 T = TypeVar("T")
 
-_CHUNK = 64 * 1024  # received at a time, unless one asks for less
-
 
 class QuickStream(trio.abc.Stream):
-    """A stream over a socket. Unlike Trio's, `send_all` is no checkpoint if it need not wait."""
+    """A stream over a socket. Unlike Trio's, `send_all` is no checkpoint if it need not wait.
 
-    _socket: socket.socket
+    Args:
+        sock: the socket, which does not block.
+        buffer: what is received at a time fits in. All streams of one thread may share it, and
+            then memory for what may come need not be found, and given back, for each receive.
+    """
+
+    def __init__(self, sock: socket.socket, buffer: bytearray) -> None:
+        self._socket = sock
+        self._buffer = buffer
 
     @abstractmethod
     def is_quiet(self) -> bool:
@@ -45,10 +51,14 @@ class QuickStream(trio.abc.Stream):
         self.close()
         await trio.lowlevel.checkpoint()
 
-    async def _readable(self) -> None:
-        if self._socket.fileno() < 0:
+    def _check_open(self) -> None:
+        if self._socket.fileno() < 0:  # which Trio does not wait for
             raise self._lost()
-        await trio.lowlevel.wait_readable(self._socket)
+
+    def _receive(self, max_bytes: int | None) -> bytes:
+        """What is there."""
+        size = self._socket.recv_into(self._buffer, max_bytes or 0)
+        return bytes(memoryview(self._buffer)[:size])
 
     def _lost(self) -> trio.BrokenResourceError | trio.ClosedResourceError:
         """What a stream raises for an error of its socket."""
@@ -63,15 +73,17 @@ class SocketStream(QuickStream):
 
     Args:
         stream: whose socket it takes over.
+        buffer: as of any `QuickStream`.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._socket = socket.socket(fileno=stream.socket.detach())
-        self._socket.settimeout(0)  # it does not block
+    def __init__(self, stream: trio.SocketStream, buffer: bytearray) -> None:
+        sock = socket.socket(fileno=stream.socket.detach())
+        sock.settimeout(0)  # it does not block
+        super().__init__(sock, buffer)
 
-    def hand_over(self) -> socket.socket:
-        """The socket, for a stream over this one, which closes it from now on."""
-        return self._socket
+    def hand_over(self) -> tuple[socket.socket, bytearray]:
+        """Socket and buffer, for a stream over this one, which closes it from now on."""
+        return self._socket, self._buffer
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it.
@@ -99,9 +111,10 @@ class SocketStream(QuickStream):
         """
         try:
             while True:
-                await self._readable()
+                self._check_open()
+                await trio.lowlevel.wait_readable(self._socket)
                 try:
-                    return self._socket.recv(max_bytes or _CHUNK)
+                    return self._receive(max_bytes)
                 except BlockingIOError:
                     pass  # the system was wrong
         except OSError as error:
@@ -135,9 +148,10 @@ class TlsStream(QuickStream):
     """
 
     def __init__(self, below: SocketStream, context: ssl.SSLContext, host: str) -> None:
-        self._socket: ssl.SSLSocket = context.wrap_socket(
-            below.hand_over(), server_hostname=host, do_handshake_on_connect=False
-        )
+        sock, buffer = below.hand_over()
+        self._tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+        super().__init__(self._tls, buffer)
+        self._sending = 0  # tasks that are
 
     async def handshake(self) -> str | None:
         """Agree upon keys; returns the protocol that the server has chosen (ALPN), if any.
@@ -146,25 +160,34 @@ class TlsStream(QuickStream):
             trio.BrokenResourceError: there is no trust, or no TLS at the other end.
             trio.ClosedResourceError: it was closed here.
         """
-        await self._step(self._socket.do_handshake)
-        return self._socket.selected_alpn_protocol()
+        await self._step(self._tls.do_handshake)
+        if (
+            not self.is_quiet()
+        ):  # asked at once, for OpenSSL gives 16 KiB back when nothing is there
+            raise trio.BrokenResourceError("the server ended it, or spoke before it was asked")
+        return self._tls.selected_alpn_protocol()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it; raises as a `SocketStream` does."""
         left = memoryview(data)
-        while left:
-            left = left[await self._step(partial(self._socket.send, left)) :]
+        self._sending += 1
+        try:
+            while left:
+                left = left[await self._step(partial(self._socket.send, left)) :]
+        finally:
+            self._sending -= 1
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has come, when something has; raises as a `SocketStream` does."""
         try:
-            if self._socket.pending():
+            if self._tls.pending():
                 await trio.lowlevel.checkpoint()
             else:
-                await self._readable()
+                self._check_open()
+                await trio.lowlevel.wait_readable(self._socket)
         except OSError as error:
             raise self._lost() from error
-        return await self._step(partial(self._socket.recv, max_bytes or _CHUNK))
+        return await self._step(partial(self._receive_or_shed, max_bytes))
 
     def is_quiet(self) -> bool:
         """See `QuickStream`; what lies here is read, and lost."""
@@ -175,6 +198,15 @@ class TlsStream(QuickStream):
         except OSError:
             pass
         return False
+
+    def _receive_or_shed(self, max_bytes: int | None) -> bytes:
+        try:
+            return self._receive(max_bytes)
+        except ssl.SSLWantReadError:
+            # A session ticket came, and OpenSSL keeps 16 KiB for such until something is sent.
+            if not self._sending:
+                self._tls.send(b"")
+            raise
 
     async def _step(self, step: Callable[[], T]) -> T:
         """Do what OpenSSL may have to wait for: to send, it may first have to receive."""

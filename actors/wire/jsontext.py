@@ -44,7 +44,7 @@ def dumps(value: Mapping[str, Json]) -> bytes:
     except TypeError:  # a lone surrogate, an integer beyond 64 bits; or really no JSON
         text = b"null"
     if b"null" not in text:  # which orjson also writes for NaN
-        return text
+        return bytes(memoryview(text))  # a copy: orjson's keeps 4 KiB, however short it is
     try:
         exact = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     except RecursionError:

@@ -45,7 +45,7 @@ def connect(request, contexts):
             nursery.cancel_scope.deadline = trio.current_time() + 20
             listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
             port = listeners[0].socket.getsockname()[1]
-            stream = SocketStream(await trio.open_tcp_stream("127.0.0.1", port))
+            stream = SocketStream(await trio.open_tcp_stream("127.0.0.1", port), bytearray(65536))
             if is_secure:
                 stream = TlsStream(stream, client, "localhost")
                 assert await stream.handshake() is None
@@ -175,7 +175,7 @@ async def test_somebody_else_is_not_trusted(contexts):
 
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
-        below = SocketStream(await trio.open_tcp_stream("127.0.0.1", port))
+        below = SocketStream(await trio.open_tcp_stream("127.0.0.1", port), bytearray(65536))
         stream = TlsStream(below, contexts[0], "example.org")
         with pytest.raises(trio.BrokenResourceError) as info:
             await stream.handshake()
