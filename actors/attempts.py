@@ -232,12 +232,18 @@ class Attempts:
     async def _attempt(self, line: Line, prepared: Prepared, ticket: Ticket) -> Exchanged:
         """Send one request, and tell the breaker how it ended."""
         gate = line.gate
+        try:
+            headers = line.exchange.headers()
+        except Refusal:  # nothing was sent, which says nothing of the endpoint
+            gate.abandon(ticket)
+            raise
         self._sent += 1
         self._tell("sent")
         has_ended = False
         try:
             exchanged = await line.exchange.ask(
                 prepared,
+                headers=headers,
                 idempotency_key=self._key,
                 attempt=self._sent,
                 take=None if self._deliver is None else self._take,

@@ -1,6 +1,6 @@
 """One HTTP request to a provider and its answer: whole, or piece by piece."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 import attrs
@@ -109,13 +109,33 @@ class Exchange:
             url = self._urls[address] = httpx.URL(address)
         return Prepared(request=request, form=form, url=url, body=body, stream=stream)
 
+    def headers(self) -> Mapping[str, str]:
+        """The headers of one attempt, with the key of the moment.
+
+        Raises:
+            Refusal: there is no key.
+        """
+        try:
+            return self._headers | self._endpoint.auth_headers()
+        except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
+            # Its type only: its text may have the key in it (L8).
+            text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
+            raise Refusal(AuthenticationFailed(text), is_final=True) from None
+
     async def ask(
-        self, prepared: Prepared, *, idempotency_key: str, attempt: int, take: _TAKE | None = None
+        self,
+        prepared: Prepared,
+        *,
+        headers: Mapping[str, str],
+        idempotency_key: str,
+        attempt: int,
+        take: _TAKE | None = None,
     ) -> Exchanged:
         """Send a request and read the whole answer.
 
         Args:
             prepared: what to send.
+            headers: what `headers` gives.
             idempotency_key: the same for every attempt of one call.
             attempt: which one it is, for error texts.
             take: is given each piece of a streamed answer, and may wait.
@@ -123,7 +143,6 @@ class Exchange:
         Raises:
             Refusal: there is no answer.
         """
-        headers = self._headers | self._headers_with_key(attempt)
         start = trio.current_time()
         try:
             response = await self._way.post(prepared.url, headers, idempotency_key, prepared.body)
@@ -188,16 +207,3 @@ class Exchange:
         if isinstance(answer, ApiError):  # OpenRouter reports generation errors so
             raise self._failures.failed_within(answer, attempt)
         return answer
-
-    def _headers_with_key(self, attempt: int) -> dict[str, str]:
-        """The headers that say who asks, with the key of the moment.
-
-        Raises:
-            Refusal: there is none.
-        """
-        try:
-            return self._endpoint.auth_headers()
-        except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
-            # Its type only: its text may have the key in it (L8).
-            text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
-            raise Refusal(AuthenticationFailed(text, attempts=attempt), is_final=True) from None

@@ -1,6 +1,7 @@
 """Where calls wait while a circuit breaker is open (R10)."""
 
 from collections.abc import Callable
+from math import inf
 from random import Random
 
 import structlog
@@ -51,7 +52,7 @@ class Gate:
         while (ticket := self.try_enter()) is None:
             opens_at = self.opens_at()
             limit = deadline()
-            if limit <= trio.current_time() or limit <= opens_at < float("inf"):
+            if limit <= trio.current_time() or limit <= opens_at < inf:
                 return None
             with trio.move_on_at(min(opens_at, limit)):
                 await self._waiting.park()  # a probe that ends wakes everybody
@@ -83,4 +84,6 @@ class Gate:
         if state != self._state:
             self._state = state
             level = _log.info if state == "closed" else _log.warning
-            level("circuit_breaker", endpoint=self.name, state=state, next_at=self.opens_at())
+            wait_s = self.opens_at() - trio.current_time()
+            wait = None if wait_s == inf else round(wait_s, 3)  # a probe decides
+            level("circuit_breaker", endpoint=self.name, state=state, wait_s=wait)

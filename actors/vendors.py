@@ -41,6 +41,8 @@ class Vendor:
         headers: further headers of every request.
         version_path: what a URL without a path lacks to be a base URL.
         formats: what it speaks, by the task of a request.
+        model: of its chat models, the one for those who name none: small, and not announced to be
+            shut down; None where everybody has models of their own.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Vendor:
     key_prefix: str = "Bearer "
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
     version_path: str = ""
+    model: str | None = None
 
     def format_for(self, task: Task) -> WireFormat:
         """The format that it takes such requests in.
@@ -101,6 +104,7 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
         formats=_speaks_openai(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        model="gpt-5.4-nano",
     ),
     Vendor(
         name="azure",
@@ -123,6 +127,7 @@ _ALL = (
         headers=MappingProxyType({"anthropic-version": "2023-06-01"}),
         version_path="/v1",
         formats=MappingProxyType[Task, WireFormat]({"chat": AnthropicMessages()}),
+        model="claude-haiku-4-5",
     ),
     Vendor(
         name="gemini",
@@ -134,6 +139,7 @@ _ALL = (
         key_prefix="",
         version_path="/v1beta",
         formats=MappingProxyType[Task, WireFormat]({"chat": GeminiContent()}),
+        model="gemini-3.1-flash-lite",
     ),
     Vendor(
         name="together",
@@ -153,6 +159,7 @@ _ALL = (
         url_variables=("GROQ_BASE_URL",),
         version_path="/openai/v1",
         formats=_speaks_openai(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
+        model="llama-3.1-8b-instant",
     ),
     Vendor(
         name="openrouter",
@@ -174,6 +181,7 @@ _ALL = (
         url_variables=("CEREBRAS_BASE_URL",),
         version_path="/v1",
         formats=_speaks_openai(_OPENAI_CHAT, _COMPLETIONS),
+        model="gpt-oss-120b",
     ),
     Vendor(
         name="vllm",

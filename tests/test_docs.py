@@ -84,7 +84,7 @@ def test_every_vendor_and_what_it_takes_is_documented():
         row = (
             f"| `{vendor.name}` | {vendor.title} | {vendor.base_url or '-'} "
             f"| {code(*vendor.key_variables)} | {code(*vendor.url_variables)} "
-            f"| {', '.join(vendor.formats)} |"
+            f"| {', '.join(vendor.formats)} | {f'`{vendor.model}`' if vendor.model else '-'} |"
         )
         assert row in text, f"docs/requests.md should have this row:\n{row}"
 

@@ -258,6 +258,23 @@ async def test_a_key_that_was_changed_is_used_by_the_retry(autojump_clock):
     assert [text for text in told if any(key in text for key in keys)] == []
 
 
+async def test_a_key_that_cannot_be_had_is_no_attempt_and_says_nothing_of_the_endpoint(
+    autojump_clock,
+):
+    def locked():
+        raise PermissionError(KEY)
+
+    script = Script()
+    async with requester(script, api_key=locked) as (ref, _):
+        with pytest.raises(CallFailed, match="api_key gave no key") as caught:
+            await ref.ask(call())
+        ((_, breaker),) = (await ref.ask(CountRequests())).breakers
+    assert caught.value.attempts == 0
+    assert not script.sent
+    assert (breaker.succeeded, breaker.failed, breaker.abandoned) == (0, 0, 1)
+    assert [text for text in everything_in(caught.value) if KEY in text] == []
+
+
 # ------------------------------------------------------------------ what stays the same
 
 

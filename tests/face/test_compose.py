@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import simulate
 
+from callsheet.actors import VENDORS
 from callsheet.cli import main
 
 pytestmark = pytest.mark.sockets
@@ -117,6 +118,25 @@ def test_the_environment_says_which_provider(provider):
     assert f"API at {provider} (OPENAI_BASE_URL)" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_a_vendor_is_asked_for_a_model_of_its_own(provider, name):
+    result = compose("Tea", "--provider", name, "--base-url", provider, "--verbose")
+    assert result.exit_code == 0
+    assert f"model='{VENDORS[name].model}'" in result.stderr
+
+
+def test_the_recipe_of_a_user_says_which_model_whoever_is_asked(provider, tmp_path):
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        'name = "own"\nmodel = "own-model"\n[[steps]]\nname = "headline"\nshape = "line"\n'
+        'prompt = "A headline for {{ topic }}"\n'
+    )
+    result = compose(
+        "Tea", "--provider", "openai", "--base-url", provider, "--recipe", recipe, "--verbose"
+    )
+    assert "model='own-model'" in result.stderr
+
+
 def test_a_model_without_a_price_costs_null_and_says_so(provider):
     result = compose("Tea", "--base-url", provider, "--model", "nobody-knows", "--json")
     assert json.loads(result.stdout)["stats"]["cost_usd"] is None
@@ -205,6 +225,7 @@ def test_an_address_that_refuses_is_named_in_one_line():
         (["Tea", "--output", "/no/such/folder/file.md"], "--output: cannot write"),
         (["Tea", "--rpm", "0"], "--rpm"),
         (["Tea", "--deadline", "-1"], "--deadline"),
+        (["Tea", "--provider", "ollama"], "give --model"),
         ([], "TOPIC"),
     ],
 )

@@ -37,7 +37,7 @@ __all__ = ["compose"]
 @click.command()
 @click.argument("topics", metavar="TOPIC...", nargs=-1, required=True)
 @provider_options
-@click.option("--model", metavar="M", help="Instead of the recipe's model.")
+@click.option("--model", metavar="M", help="Instead of the recipe's, or the provider's usual, one.")
 @click.option(
     "--recipe",
     "recipe_file",
@@ -99,13 +99,14 @@ def compose(
         if not topic.strip():
             raise click.UsageError(f"topic {number} is empty; say what the post is about")
     _set_up_logging(is_verbose=verbose)
+    choice = _choice(base_url, provider)
     run = Composition(
         jobs=_jobs(topics),
-        recipe=_recipe(recipe_file, model),
+        recipe=_recipe(recipe_file, model, choice),
         prices=_prices(price_file),
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
         deadline_s=inf if deadline is None else deadline,
-        choice=_choice(base_url, provider),
+        choice=choice,
         trace=_checked_trace(trace),
         output=open_output(
             output,
@@ -138,12 +139,26 @@ def _choice(base_url: str | None, provider: str | None) -> Choice:
         raise click.UsageError(str(error)) from None
 
 
-def _recipe(file: str | None, model: str | None) -> Recipe:
+def _recipe(file: str | None, model: str | None, choice: Choice) -> Recipe:
     try:
         recipe = default_recipe() if file is None else load_recipe(file)
-        return recipe if model is None else attrs.evolve(recipe, model=model)
     except RecipeError as error:
         raise click.UsageError(str(error)) from None
+    if model is None and file is None:
+        model = _usual_model(choice)
+    return recipe if model is None else attrs.evolve(recipe, model=model)
+
+
+def _usual_model(choice: Choice) -> str | None:
+    """What to ask a provider for that may not know the built-in recipe's model."""
+    if choice.endpoint is None or choice.endpoint.vendor.name == "compatible":
+        return None
+    vendor = choice.endpoint.vendor
+    if vendor.model is None:
+        raise click.UsageError(
+            f"{vendor.title} has no model that is the same for all; give --model"
+        )
+    return vendor.model
 
 
 def _prices(file: str | None) -> PriceBook:
