@@ -12,6 +12,7 @@ from .errors import (
     BadRequest,
     CallFailed,
     ConnectionFailed,
+    DeadlineTooShort,
     MalformedAnswer,
     ProviderUnavailable,
     QuotaExhausted,
@@ -20,8 +21,8 @@ from .errors import (
 )
 from .events import CallEvent, Observer
 from .hedging import HedgePolicy
-from .limiter import RateLimiterActor
-from .limits import Limits
+from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics, RateLimiterActor
+from .limiting import Explanation, Lane, LimiterSnapshot, Limits, Rate
 from .log import log_call
 from .messages import (
     ChatMessage,
@@ -29,12 +30,12 @@ from .messages import (
     Complete,
     Delta,
     Origin,
-    Permit,
     Request,
     Response,
     Stream,
     Usage,
 )
+from .permit import Permit, Throttled
 from .post import Post, PostStats
 from .prices import Price, PriceBook, PriceError, default_prices
 from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
@@ -57,17 +58,25 @@ __all__ = [
     "BreakerStatistics",
     "CallEvent",
     "CallFailed",
+    "ChangeLimits",
     "ChatMessage",
     "Choice",
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "CountLimits",
     "CountRequests",
+    "DeadlineTooShort",
     "Delta",
     "Endpoint",
+    "Explain",
+    "Explanation",
     "HedgePolicy",
     "Inexpressible",
+    "Lane",
     "LeanTransport",
+    "LimitStatistics",
+    "LimiterSnapshot",
     "Limits",
     "MalformedAnswer",
     "Observer",
@@ -82,6 +91,7 @@ __all__ = [
     "PriceError",
     "ProviderUnavailable",
     "QuotaExhausted",
+    "Rate",
     "RateLimited",
     "RateLimiterActor",
     "Recipe",
@@ -97,6 +107,7 @@ __all__ = [
     "Stream",
     "Target",
     "ThrottlePolicy",
+    "Throttled",
     "Timeouts",
     "Troupe",
     "TroupeSettings",

@@ -201,7 +201,7 @@ class Attempts:
         async def let_through() -> bool:
             try:
                 if self._message.permit is not None:
-                    await self._message.permit.renew(delay=0.0, throttled=False)
+                    await self._message.permit.renew(delay=0.0, throttled=None)
             except AskFailed:
                 return False  # it can be done without
             return True
@@ -238,6 +238,8 @@ class Attempts:
             gate.abandon(ticket)
             raise
         self._sent += 1
+        if self._message.permit is not None:
+            self._message.permit.use()
         self._tell("sent")
         has_ended = False
         try:
@@ -246,6 +248,7 @@ class Attempts:
                 headers=headers,
                 idempotency_key=self._key,
                 attempt=self._sent,
+                permit=self._message.permit,
                 take=None if self._deliver is None else self._take,
             )
             has_ended = True
@@ -292,8 +295,9 @@ class Attempts:
             reserve=self._shared.fallback.behind(line.target),
         )
         if decision.gives_up is not None:
-            if permit is not None and refusal.throttled and decision.pause_s > 0:
-                permit.park(delay=min(decision.pause_s, self._shared.retry.max_server_s))
+            if permit is not None and refusal.throttled is not None and decision.pause_s > 0:
+                pause_s = min(decision.pause_s, self._shared.retry.max_server_s)
+                permit.park(delay=pause_s, throttled=refusal.throttled)
             raise self._given_up(refusal, decision)
         self._tell("retrying", error=str(error), delay=decision.pause_s)
         await self._renew(refusal, now + decision.pause_s)
@@ -337,6 +341,10 @@ class Attempts:
             cost = prices.cost(model, usage)
             if cost is None:
                 cost = prices.cost(request.model, usage)
+        permit = self._message.permit
+        if permit is not None:
+            usd = None if cost is None else float(cost)
+            permit.settle(answer.usage, usd, exchanged.first_byte_s)
         first = answer.choices[0] if answer.choices else None
         return Response(
             text="" if first is None else first.text,

@@ -8,6 +8,7 @@ __all__ = [
     "Billed",
     "CallFailed",
     "ConnectionFailed",
+    "DeadlineTooShort",
     "MalformedAnswer",
     "ProviderUnavailable",
     "QuotaExhausted",
@@ -78,3 +79,7 @@ class MalformedAnswer(CallFailed):
 
 class RequestTooLarge(CallFailed):
     """The call needs more than the limit can ever hold; it would wait for ever."""
+
+
+class DeadlineTooShort(CallFailed):
+    """The limits leave no room for the call before its deadline: it is told at once, not later."""

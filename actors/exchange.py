@@ -11,7 +11,9 @@ from .answer_body import AnswerBody, TooLarge
 from .endpoint import Endpoint
 from .errors import AuthenticationFailed, BadRequest
 from .failures import Failures, Refusal
+from .limiting import read_reports
 from .messages import Delta, Request
+from .permit import Permit
 from .way import HttpAnswer, Way
 from .wire import (
     Answer,
@@ -129,6 +131,7 @@ class Exchange:
         headers: Mapping[str, str],
         idempotency_key: str,
         attempt: int,
+        permit: Permit | None = None,
         take: _TAKE | None = None,
     ) -> Exchanged:
         """Send a request and read the whole answer.
@@ -138,6 +141,7 @@ class Exchange:
             headers: what `headers` gives.
             idempotency_key: the same for every attempt of one call.
             attempt: which one it is, for error texts.
+            permit: is told what the answer says of limits.
             take: is given each piece of a streamed answer, and may wait.
 
         Raises:
@@ -147,6 +151,8 @@ class Exchange:
         try:
             response = await self._way.post(prepared.url, headers, idempotency_key, prepared.body)
             try:
+                if permit is not None and (told := read_reports(response.limit_headers)):
+                    permit.hear(told)
                 if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
                 body = AnswerBody(response, start)

@@ -21,6 +21,8 @@ from .errors import (
     MalformedAnswer,
     RateLimited,
 )
+from .limiting import Refused, read_refusal
+from .permit import Throttled
 from .refusal import classify, is_retried
 from .retry import retry_after_s, should_retry
 from .transport import may_have_run
@@ -33,6 +35,7 @@ _MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is abo
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_S = 5.0  # for a body that says what went wrong
 _MOST_NAMES = 100  # to remember
+_TOO_MANY = re.compile(r"concurren|in[- ]flight|simultaneous|parallel|too many (active|open)")
 
 
 @attrs.frozen
@@ -43,14 +46,14 @@ class Refusal(Exception):
         error: what the caller gets if it was the last attempt.
         is_final: whether another attempt at the same target could only fail the same way.
         server_s: how long the provider asks one to wait, in seconds.
-        throttled: the provider said "too fast", which concerns everybody.
+        throttled: the provider refused because of its limits, which concerns everybody.
         wants_whole: the server does not know how to stream; it may answer in one piece.
     """
 
     error: CallFailed
     is_final: bool = False
     server_s: float | None = None
-    throttled: bool = False
+    throttled: Throttled | None = None
     wants_whole: bool = False
 
 
@@ -85,7 +88,7 @@ class Failures:
             kind(text, attempts=attempt, billed="maybe"),
             is_final=not is_retried(kind, should_retry=None),
             server_s=retry_after_s({}, said.message, said.details),
-            throttled=issubclass(kind, RateLimited),
+            throttled=_throttled(kind, said),
         )
 
     async def refused(
@@ -129,7 +132,7 @@ class Failures:
             ),
             is_final=not retried,
             server_s=retry_after_s(headers, said.message, said.details) if retried else None,
-            throttled=issubclass(kind, RateLimited),
+            throttled=_throttled(kind, said),
             wants_whole=wants_whole,
         )
 
@@ -181,6 +184,15 @@ class Failures:
     def _where_the_key_is(self) -> str:
         variables = self._endpoint.vendor.key_variables
         return f" ({variables[0]})" if variables else ""
+
+
+def _throttled(kind: type[CallFailed], said: ApiError) -> Throttled | None:
+    """What a refusal says of limits, if it is about them."""
+    if not issubclass(kind, RateLimited):
+        return None
+    words = f"{said.type} {said.code} {said.message}".lower()
+    why: Refused = "too_many" if _TOO_MANY.search(words) else "too_fast"
+    return Throttled(why, read_refusal(said.message))
 
 
 def _root(error: BaseException) -> BaseException:

@@ -1,34 +1,125 @@
 """Lets calls through as fast as the provider's limits allow, and no faster."""
 
 import contextlib
+from math import inf
 from typing import Any
 
 import attrs
 import trio
 
-from ..runtime import Actor, ActorStopped, Message, Ref, ReplySlot, Timer, defers, handles
-from .errors import RequestTooLarge
+from ..runtime import (
+    Actor,
+    ActorStopped,
+    Message,
+    Ref,
+    ReplySlot,
+    Settlement,
+    Timer,
+    defers,
+    handles,
+)
+from .errors import DeadlineTooShort, RequestTooLarge
 from .events import CallEvent, Observer, Stage, ignore
-from .limits import Cost, Impossible, Limiter, Limits
-from .messages import Complete, Response, Stream
+from .limiting import (
+    Ask,
+    Estimate,
+    EstimatorStatistics,
+    Explanation,
+    Impossible,
+    Limiter,
+    LimiterSnapshot,
+    Limits,
+    Report,
+    Reservation,
+    TokenEstimator,
+    TooLate,
+)
+from .messages import Complete, Request, Response, Stream, Usage
+from .permit import Throttled
+from .prices import PriceBook
 
-__all__ = ["RateLimiterActor"]
+__all__ = ["ChangeLimits", "CountLimits", "Explain", "LimitStatistics", "RateLimiterActor"]
+
+
+@attrs.frozen
+class LimitStatistics:
+    """What a `RateLimiterActor` knows.
+
+    Args:
+        limiter: every limit, who waits, and when somebody goes next.
+        estimators: how well the tokens of each model's calls are known beforehand.
+    """
+
+    limiter: LimiterSnapshot
+    estimators: dict[str, EstimatorStatistics]
+
+
+@attrs.frozen
+class CountLimits(Message[LimitStatistics]):
+    """Ask a `RateLimiterActor` what it knows."""
+
+
+@attrs.frozen
+class Explain(Message[Explanation]):
+    """Ask what a call would wait for if it came now. Nothing is sent.
+
+    Args:
+        request: the call.
+        lane: in which it would wait.
+    """
+
+    request: Request
+    lane: str = ""
+
+
+@attrs.frozen
+class ChangeLimits(Message[None]):
+    """Other limits from now on, for those that wait as well.
+
+    Args:
+        limits: all of them. More calls under way than the request stage was spawned for wait there.
+    """
+
+    limits: Limits
+
+
+@attrs.define(eq=False)
+class _Flight:
+    """A call that was let through."""
+
+    request: Request
+    estimate: Estimate
+    reservation: Reservation
+    is_sent: bool = False
+    usage: Usage | None = None
+    usd: float | None = None
+    first_byte_s: float | None = None
 
 
 @attrs.frozen
 class _Renew(Message[None]):
     """A call that is under way asks to be sent once more."""
 
-    cost: Cost
+    flight: _Flight
     delay: float
-    throttled: bool
+    throttled: Throttled | None
 
 
 @attrs.frozen
 class _Park(Message[None]):
-    """The provider said "too fast" to a call that gives up."""
+    """The provider refused a call that gives up."""
 
+    flight: _Flight
     delay: float
+    throttled: Throttled
+
+
+@attrs.frozen
+class _Hear(Message[None]):
+    """An answer tells of the provider's limits."""
+
+    flight: _Flight
+    reports: tuple[Report, ...]
 
 
 @attrs.frozen
@@ -38,17 +129,32 @@ class _Wake(Message[None]):
 
 @attrs.frozen
 class _Permit:
-    """See `messages.Permit`. It asks the limiter that gave it, whichever incarnation is there."""
+    """See `permit.Permit`. It asks the limiter that gave it, whichever incarnation is there."""
 
     _limiter: Ref
-    _cost: Cost
+    _flight: _Flight
+    _listens: bool
 
-    async def renew(self, *, delay: float, throttled: bool) -> None:
-        await self._limiter.ask(_Renew(self._cost, delay, throttled))
+    async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
+        await self._limiter.ask(_Renew(self._flight, delay, throttled))
 
-    def park(self, *, delay: float) -> None:
+    def park(self, *, delay: float, throttled: Throttled) -> None:
+        self._tell(_Park(self._flight, delay, throttled))
+
+    def use(self) -> None:
+        self._flight.is_sent = True
+
+    def hear(self, reports: tuple[Report, ...]) -> None:
+        if self._listens:
+            self._tell(_Hear(self._flight, reports))
+
+    def settle(self, usage: Usage | None, usd: float | None, first_byte_s: float | None) -> None:
+        flight = self._flight  # looked at when the call has ended, which is told anyway
+        flight.usage, flight.usd, flight.first_byte_s = usage, usd, first_byte_s
+
+    def _tell(self, message: Message[None]) -> None:
         with contextlib.suppress(ActorStopped):
-            self._limiter.tell_nowait(_Park(delay))
+            self._limiter.tell_nowait(message)
 
 
 @attrs.frozen(eq=False)
@@ -57,7 +163,7 @@ class _Call:
 
     message: Complete | Stream
     slot: ReplySlot[Any]
-    cost: Cost
+    estimate: Estimate
 
     @property
     def done(self) -> bool:
@@ -69,6 +175,7 @@ class _Renewal:
     """A call under way that waits to be sent once more."""
 
     slot: ReplySlot[None]
+    flight: _Flight
 
     @property
     def done(self) -> bool:
@@ -78,10 +185,12 @@ class _Renewal:
 class RateLimiterActor(Actor):
     """Callers wait rather than fail; nobody is asked again and again whether it is time yet (L4).
 
-    A call passes when requests a minute, tokens a minute and calls in flight all allow it. It
-    keeps its place in flight until its answer is there, however it ends, because the runtime tells
-    of every end: no permit is lost to a cancellation or a crash further on. A renewal comes from a
-    stage further on, for a call that has its place already, so it goes before those that wait.
+    A call passes when every limit allows it: those that are set, those that the provider tells of,
+    and the calls in flight. Its tokens and its cost are estimated and reserved, and corrected when
+    they are known (L3). It keeps its place in flight until its answer is there, however it ends,
+    because the runtime tells of every end: no permit is lost to a cancellation or a crash further
+    on. A renewal comes from a stage further on, for a call that has its place already, so it goes
+    before those that wait.
 
     Give it a `max_held` when it is spawned: that many calls wait here, and behind them those in
     the mailbox, and behind those whoever asks.
@@ -90,13 +199,22 @@ class RateLimiterActor(Actor):
         to: where the calls go next.
         limits: what is allowed.
         observer: is told of calls that wait and of those let through.
+        prices: what models cost, for limits of USD.
     """
 
-    def __init__(self, to: Ref, limits: Limits | None = None, observer: Observer = ignore) -> None:
+    def __init__(
+        self,
+        to: Ref,
+        limits: Limits | None = None,
+        observer: Observer = ignore,
+        prices: PriceBook | None = None,
+    ) -> None:
         self._to = to
         self._limits = limits or Limits()
         self._limiter: Limiter[_Call | _Renewal] = Limiter(self._limits, trio.current_time())
+        self._estimator = TokenEstimator()
         self._observer = observer
+        self._prices = prices
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
@@ -111,28 +229,58 @@ class RateLimiterActor(Actor):
         await self._admit(message, slot)
 
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
-        cost = self._limits.cost(message.request)
+        request, now = message.request, trio.current_time()
+        estimate = self._estimator.estimate(request)
+        ask = self._ask_for(request, estimate, message.origin.lane, slot.deadline)
+        call = _Call(message, slot, estimate)
         try:
-            self._limiter.push(_Call(message, slot, cost), cost)
+            if not self._has_to_wait:
+                reservation = self._limiter.try_go(ask, now)
+                if reservation is not None:
+                    self._tell("queued", message)
+                    await self._send(call, reservation)
+                    return
+            self._limiter.push(call, ask, now)
         except Impossible as error:
             slot.fail(RequestTooLarge(str(error)))
+            return
+        except TooLate as error:
+            slot.fail(DeadlineTooShort(f"nothing was sent: {error}"))
             return
         self._tell("queued", message)
         await self._let_through()
 
+    def _ask_for(self, request: Request, estimate: Estimate, lane: str, deadline: float) -> Ask:
+        usd = 0.0
+        if self._prices is not None and self._limits.counts_usd:
+            tokens = Usage(estimate.input_tokens, estimate.output_tokens)
+            usd = float(self._prices.cost(request.model, tokens) or 0.0)
+        cost = self._limits.cost(request, estimate, usd)
+        return Ask(request.model, cost, lane, deadline)
+
     @defers(_Renew, urgent=True)
     async def renew(self, message: _Renew, slot: ReplySlot[None]) -> None:
         """Let a call that is under way be sent once more, when its time has come."""
-        not_before = trio.current_time() + message.delay
-        if message.throttled:
-            self._limiter.park(not_before)
-        self._limiter.push_renewal(_Renewal(slot), message.cost, not_before)
+        now, flight = trio.current_time(), message.flight
+        cost = flight.reservation.cost
+        if message.throttled is not None:
+            self._refused(flight, message.throttled, message.delay)
+        again = attrs.evolve(flight.reservation, cost=cost)
+        self._limiter.push_renewal(_Renewal(slot, flight), again, now + message.delay)
         await self._let_through()
 
     @handles(_Park, urgent=True)
     async def park(self, message: _Park) -> None:
         """Let nobody through for a while."""
-        self._limiter.park(trio.current_time() + message.delay)
+        self._refused(message.flight, message.throttled, message.delay)
+
+    @handles(_Hear, urgent=True)
+    async def hear(self, message: _Hear) -> None:
+        """Take up what the provider tells."""
+        now = trio.current_time()
+        self._limiter.report(message.flight.reservation, message.reports, now)
+        if self._limiter.waiting:
+            await self._let_through()
 
     @handles(_Wake)
     async def wake(self, message: _Wake) -> None:  # noqa: ARG002  # it only says when
@@ -140,12 +288,37 @@ class RateLimiterActor(Actor):
         self._timer = None
         await self._let_through()
 
+    @handles(CountLimits, urgent=True)
+    async def count(self, message: CountLimits) -> LimitStatistics:  # noqa: ARG002  # it only asks
+        """Say what is known."""
+        snapshot = self._limiter.snapshot(trio.current_time())
+        return LimitStatistics(snapshot, dict(self._estimator.statistics()))
+
+    @handles(Explain, urgent=True)
+    async def explain(self, message: Explain) -> Explanation:
+        """Say what a call would wait for."""
+        estimate = self._estimator.estimate(message.request)
+        ask = self._ask_for(message.request, estimate, message.lane, inf)
+        return self._limiter.explain(ask, trio.current_time())
+
+    @handles(ChangeLimits, urgent=True)
+    async def change(self, message: ChangeLimits) -> None:
+        """Go by other limits."""
+        self._limits = message.limits
+        for waiting, error in self._limiter.change(message.limits, trio.current_time()):
+            waiting.slot.fail(RequestTooLarge(str(error)))
+        await self._let_through()
+
+    # ----------------------------------------------------------------
+
     async def _let_through(self) -> None:
-        while waiting := self._limiter.pop(trio.current_time(), only_renewals=self._has_to_wait):
+        while grant := self._limiter.pop(trio.current_time(), only_renewals=self._has_to_wait):
+            waiting = grant.waiting
             if isinstance(waiting, _Renewal):
+                waiting.flight.reservation = grant.reservation
                 waiting.slot.reply(None)
             else:
-                await self._send(waiting)
+                await self._send(waiting, grant.reservation)
         now, has_to_wait = trio.current_time(), self._has_to_wait
         if has_to_wait:
             self._to.when_room(self._room_ahead)
@@ -164,20 +337,33 @@ class RateLimiterActor(Actor):
         """
         return self._limiter.in_flight > 0 and not self._to.has_room
 
-    async def _send(self, call: _Call) -> None:
-        since = trio.current_time()
-        call.slot.on_settled(lambda slot: self._ended(slot, call.cost, since))
-        self._tell("admitted", call.message)
-        message, permit = call.message, _Permit(self.ref, call.cost)
+    async def _send(self, call: _Call, reservation: Reservation) -> None:
+        message = call.message
+        flight = _Flight(message.request, call.estimate, reservation)
+        call.slot.on_settled(lambda slot: self._ended(slot, flight))
+        self._tell("admitted", message)
+        permit = _Permit(self.ref, flight, self._limits.learn)
         await call.slot.forward(self._to, type(message)(message.request, message.origin, permit))
 
-    def _ended(self, slot: ReplySlot[Any], cost: Cost, since: float) -> None:
+    def _refused(self, flight: _Flight, throttled: Throttled, delay: float) -> None:
+        self._limiter.refused(
+            flight.reservation,
+            throttled.why,
+            throttled.told,
+            pause_s=delay,
+            now=trio.current_time(),
+        )
+
+    def _ended(self, slot: ReplySlot[Any], flight: _Flight) -> None:
         """A call that was let through has its answer, or needs none any more."""
-        now = trio.current_time()
-        self._limiter.release()
-        if not slot.started:
-            self._limiter.refund(cost, since, now)  # it was never sent (L3)
-        if self._limiter.waiting:
+        now, limiter = trio.current_time(), self._limiter
+        limiter.release(flight.reservation, now, happened=flight.is_sent)
+        if slot.settlement is Settlement.REPLIED:
+            if flight.usage is not None:
+                self._estimator.learn(flight.request, flight.estimate, flight.usage)
+                limiter.settle(flight.reservation, flight.usage, flight.usd, now)
+            limiter.answered(flight.reservation, flight.first_byte_s or 0.0, now)
+        if limiter.waiting:
             self._wake_by(now)
 
     def _wake_by(self, when: float) -> None:
@@ -186,7 +372,7 @@ class RateLimiterActor(Actor):
                 return
             self._timer.cancel()
             self._timer = None
-        if when < float("inf"):
+        if when < inf:
             self._wake_at = when
             self._timer = self.send_at(when, _Wake())
 

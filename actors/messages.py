@@ -8,7 +8,7 @@ left out or replaced:
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 from attrs.validators import (
@@ -26,6 +26,9 @@ from attrs.validators import (
 
 from ..runtime import Message, StreamOf
 
+if TYPE_CHECKING:
+    from .permit import Permit
+
 __all__ = [
     "ChatMessage",
     "Choice",
@@ -33,7 +36,6 @@ __all__ = [
     "Delta",
     "Json",
     "Origin",
-    "Permit",
     "Request",
     "Response",
     "Stream",
@@ -255,38 +257,19 @@ class Delta:
 
 @attrs.frozen
 class Origin:
-    """Whom a call is for: the ids that let one follow a post through every actor (L9)."""
+    """Whom a call is for: the ids that let one follow a post through every actor (L9).
+
+    Args:
+        call: of the call.
+        post: of the post that it is for, if any.
+        step: of the post's.
+        lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
+    """
 
     call: str
     post: str | None = None
     step: str | None = None
-
-
-class Permit(Protocol):
-    """What the limiter lets a call pass with.
-
-    It holds one place in flight until the call's answer is there, retries included.
-    """
-
-    async def renew(self, *, delay: float, throttled: bool) -> None:
-        """Wait until one more attempt of the same call may be sent.
-
-        Args:
-            delay: seconds from now before which it must not be sent.
-            throttled: the provider said "too fast": everybody waits, not only this call.
-
-        Raises:
-            AskFailed: it will not be known; the verdict says that asking again is safe.
-        """
-        ...
-
-    def park(self, *, delay: float) -> None:
-        """The provider said "too fast", and this call gives up: the others wait all the same.
-
-        Args:
-            delay: seconds from now.
-        """
-        ...
+    lane: str = ""
 
 
 @attrs.frozen
@@ -301,7 +284,7 @@ class Complete(Message[Response]):
 
     request: Request
     origin: Origin
-    permit: Permit | None = None
+    permit: "Permit | None" = None
 
 
 @attrs.frozen
@@ -316,4 +299,4 @@ class Stream(StreamOf[Delta | Response]):
 
     request: Request
     origin: Origin
-    permit: Permit | None = None
+    permit: "Permit | None" = None

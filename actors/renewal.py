@@ -6,7 +6,7 @@ import trio
 
 from ..runtime import ActorCrashed, AskFailed, AskTimedOut
 from .failures import Refusal
-from .messages import Permit
+from .permit import Permit
 
 __all__ = ["renew"]
 

@@ -9,7 +9,7 @@ from random import Random
 import attrs
 from attrs.validators import ge, instance_of, lt
 
-__all__ = ["RetryPolicy", "retry_after_s", "should_retry"]
+__all__ = ["RetryPolicy", "duration_s", "retry_after_s", "should_retry"]
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +112,7 @@ def retry_after_s(headers: Mapping[str, str], message: str = "", details: str = 
     value = headers.get("retry-after", "").strip()
     seconds = _number(value)
     if seconds is None:
-        seconds = _duration(value)
+        seconds = duration_s(value)
     if seconds is None:
         seconds = _until(value, headers.get("date", ""))
     if seconds is None:
@@ -120,7 +120,7 @@ def retry_after_s(headers: Mapping[str, str], message: str = "", details: str = 
         seconds = None if found is None else float(found[1])
     if seconds is None:
         words = _IN_WORDS.search(message.lower())
-        seconds = None if words is None else _duration(words[1])
+        seconds = None if words is None else duration_s(words[1])
     return seconds
 
 
@@ -138,7 +138,8 @@ def _number(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def _duration(text: str) -> float | None:
+def duration_s(text: str) -> float | None:
+    """The seconds of a duration such as "1h2m3.5s", "308ms" or "20 seconds"; None if it is none."""
     text = text.lower()
     if not _DURATION.fullmatch(text):
         return None

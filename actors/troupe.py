@@ -22,8 +22,8 @@ from .composer import Compose, PostComposerActor
 from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
 from .hedging import HedgePolicy
-from .limiter import RateLimiterActor
-from .limits import Limits
+from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics, RateLimiterActor
+from .limiting import Explanation, Limits
 from .messages import Origin, Request, Response
 from .post import Post
 from .prices import PriceBook, default_prices
@@ -123,24 +123,37 @@ class Troupe:
         """
         return await self.composer.ask(Compose(topic, post), timeout=timeout)
 
-    async def complete(self, request: Request, *, timeout: float = inf, call: str = "") -> Response:
+    async def complete(
+        self, request: Request, *, timeout: float = inf, call: str = "", lane: str = ""
+    ) -> Response:
         """Make one call.
 
         Args:
             request: what to ask.
             timeout: seconds for all of it, waiting and retries included (L1).
             call: an id that it carries in events and logs (L9); a number if empty.
+            lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
 
         Raises:
             CallFailed: there is no answer; the subclass says why.
             AskTimedOut: `timeout` was too short.
         """
         return await ask_for(
-            self.batcher, request, self._origin(call), observer=self._observer, timeout=timeout
+            self.batcher,
+            request,
+            self._origin(call, lane),
+            observer=self._observer,
+            timeout=timeout,
         )
 
     def stream(
-        self, request: Request, *, timeout: float = inf, call: str = "", buffer: int = 64
+        self,
+        request: Request,
+        *,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+        buffer: int = 64,
     ) -> AbstractAsyncContextManager[Pieces]:
         """Make one call, and see the answer being written; leaving the block closes it.
 
@@ -152,6 +165,7 @@ class Troupe:
             request: what to ask.
             timeout: seconds for all of it, waiting and retries included (L1).
             call: an id that it carries in events and logs (L9); a number if empty.
+            lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
             buffer: pieces that may wait for whoever reads; then the provider has to wait.
 
         Raises:
@@ -161,7 +175,7 @@ class Troupe:
         return stream_for(
             self.batcher,
             request,
-            self._origin(call),
+            self._origin(call, lane),
             observer=self._observer,
             timeout=timeout,
             buffer=buffer,
@@ -171,8 +185,24 @@ class Troupe:
         """What the request actor is doing: circuit breakers, hedges, retries, connections."""
         return await self.requester.ask(CountRequests())
 
-    def _origin(self, call: str) -> Origin:
-        return Origin(call or f"call-{next(self._calls)}")
+    async def limit_statistics(self) -> LimitStatistics:
+        """What the limiter knows: every limit, who waits, how well tokens are estimated."""
+        return await self.limiter.ask(CountLimits())
+
+    async def explain(self, request: Request, *, lane: str = "") -> Explanation:
+        """What a call would wait for if it came now, and for how long. Nothing is sent."""
+        return await self.limiter.ask(Explain(request, lane))
+
+    async def change_limits(self, limits: Limits) -> None:
+        """Go by other limits from now on; calls that wait are planned anew.
+
+        Those of `TroupeSettings` say how many calls the request stage was made for: to let more be
+        in flight than that has no effect.
+        """
+        await self.limiter.ask(ChangeLimits(limits))
+
+    def _origin(self, call: str, lane: str) -> Origin:
+        return Origin(call or f"call-{next(self._calls)}", lane=lane)
 
 
 async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str = "") -> Troupe:
@@ -209,7 +239,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     )
     limiter = await runtime.spawn(
         f"{prefix}limiter",
-        partial(RateLimiterActor, requester, limits, observer),
+        partial(RateLimiterActor, requester, limits, observer, settings.prices),
         capacity=at_once,
         max_held=settings.waiting_calls,
     )

@@ -53,6 +53,18 @@ class HttpAnswer:
         return httpx.Headers(self.raw_headers)
 
     @property
+    def limit_headers(self) -> Mapping[str, str]:
+        """Those that tell of the provider's limits, by lower-case name; and the date."""
+        found = {
+            name.lower().decode("latin-1"): value.decode("latin-1")
+            for name, value in self.raw_headers
+            if b"ratelimit-" in name.lower()
+        }
+        if found:
+            found["date"] = self.header(b"date")
+        return found
+
+    @property
     def is_all(self) -> bool:
         """Whether the end of the body has been received, as far as one knows."""
         return isinstance(self.body, ResponseBody) and self.body.is_all

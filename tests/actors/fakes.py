@@ -20,6 +20,7 @@ from callsheet.actors import (
     Request,
     RequestActor,
     Response,
+    Throttled,
     Usage,
 )
 from callsheet.runtime import Actor, handles, open_runtime
@@ -226,6 +227,33 @@ class Turn:
     renewals: tuple[tuple[float, bool], ...] = ()
 
 
+class LoosePermit:
+    """Lets everything through, and keeps what it is told."""
+
+    def __init__(self):
+        self.asked = []
+        self.parked = []
+        self.heard = []
+        self.settled = []
+        self.uses = 0
+
+    def use(self):
+        self.uses += 1
+
+    async def renew(self, *, delay, throttled):
+        self.asked.append((delay, throttled))
+        await trio.sleep(delay)
+
+    def park(self, *, delay, throttled):
+        self.parked.append((delay, throttled))
+
+    def hear(self, reports):
+        self.heard += reports
+
+    def settle(self, usage, usd, first_byte_s):
+        self.settled.append((usage, usd, first_byte_s))
+
+
 class Stage(Actor):
     """Stands in for the stages further on; what it does with a call goes by the prompt."""
 
@@ -240,12 +268,15 @@ class Stage(Actor):
         turn = self.by_prompt.get(prompt, self.usual)
         journal = self.journal
         journal.began.append((prompt, trio.current_time()))
+        if message.permit is not None:
+            message.permit.use()
         journal.in_hand += 1
         journal.most_in_hand = max(journal.most_in_hand, journal.in_hand)
         try:
             for delay, throttled in turn.renewals:
                 await self.attempt(turn)
-                await message.permit.renew(delay=delay, throttled=throttled)
+                refused = Throttled("too_fast") if throttled else None
+                await message.permit.renew(delay=delay, throttled=refused)
             await self.attempt(turn)
         except trio.Cancelled:
             journal.cancelled.append((prompt, trio.current_time()))

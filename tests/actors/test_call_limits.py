@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Limits, Request
-from callsheet.actors.limits import Bucket, Cost, Impossible, Limiter, estimate_input_tokens
+from callsheet.actors.limiting import Ask, Cost, Estimate, Impossible, Rate
+from callsheet.actors.limiting import Limiter as WholeLimiter
+from callsheet.actors.limiting.scope import Limit
 
 
 @attrs.define(eq=False)
@@ -22,6 +24,42 @@ class Waiter:
     is_renewal: bool = False
     done: bool = False
     went_at: float | None = None
+    reservation: object = None
+
+
+def tokens_of(count):
+    return Cost(tokens=count)
+
+
+def bucket_of(per_minute, burst_s, now):
+    """The bucket of a limit of requests."""
+    return Limit(Rate("requests", per_minute, burst_s=burst_s), now).bucket
+
+
+class Limiter(WholeLimiter):
+    """One model and one lane, in the words of this module."""
+
+    def push(self, waiter, cost, now=0.0):
+        super().push(waiter, Ask("m", cost), now)
+
+    def pop(self, now):
+        grant = super().pop(now)
+        if grant is None:
+            return None
+        grant.waiting.reservation = self.last = grant.reservation
+        return grant.waiting
+
+    def push_renewal(self, waiter, cost, not_before):
+        if not hasattr(self, "last"):  # it is let through elsewhere
+            self.last = self._take(self._scope("m", 0.0), Cost(0.0), 0.0)
+        super().push_renewal(waiter, attrs.evolve(self.last, cost=cost), not_before)
+
+    def release(self, waiter=None, now=0.0, *, happened=True):
+        reservation = self.last if waiter is None else waiter.reservation
+        super().release(reservation, now, happened=happened)
+
+    def park(self, until):
+        self._scope("m", 0.0).parked_until = max(self._scope("m", 0.0).parked_until, until)
 
 
 class ProviderBucket:
@@ -57,9 +95,9 @@ class Day:
         self.vain_wakes = 0
 
     def push(self, tokens):
-        waiter = Waiter(len(self.waiting), Cost(tokens))
+        waiter = Waiter(len(self.waiting), tokens_of(tokens))
         self.waiting.append(waiter)
-        self.limiter.push(waiter, waiter.cost)
+        self.limiter.push(waiter, waiter.cost, self.now)
 
     def renew(self, at, delay):
         if not self.under_way:
@@ -76,8 +114,8 @@ class Day:
 
     def release(self, at):
         if self.under_way:
-            self.under_way.pop(at % len(self.under_way))
-            self.limiter.release()
+            waiter = self.under_way.pop(at % len(self.under_way))
+            self.limiter.release(waiter, self.now)
 
     def park(self, seconds):
         self.parked_until = max(self.parked_until, self.now + seconds)
@@ -128,7 +166,7 @@ class Day:
             provider = ProviderBucket(per_minute, burst_s)
             for waiter in self.went:
                 assert provider.admits(amount(waiter.cost), waiter.went_at)
-            self._check_every_interval(Bucket(per_minute, burst_s, 0.0), amount)
+            self._check_every_interval(bucket_of(per_minute, burst_s, 0.0), amount)
 
     def _check_every_interval(self, bucket, amount):
         """In no interval more than the depth and what is refilled in it; a debt comes on top."""
@@ -206,7 +244,7 @@ def test_a_crowd_wakes_the_limiter_once_for_each_who_goes(limits, tokens):
 def test_who_waits_at_a_limit_goes_as_fast_as_it_allows(rpm, burst_s, start, count):
     limiter = Limiter(Limits(rpm=rpm, burst_s=burst_s, in_flight=1000), start)
     for number in range(count):
-        limiter.push(Waiter(number, Cost(0)), Cost(0))
+        limiter.push(Waiter(number, tokens_of(0)), tokens_of(0))
     now, went, looks = start, 0, 0
     while went < count:
         looks += 1
@@ -214,20 +252,20 @@ def test_who_waits_at_a_limit_goes_as_fast_as_it_allows(rpm, burst_s, start, cou
             now = limiter.next_at(now)
         else:
             went += 1
-    depth = Bucket(rpm, burst_s, 0.0).depth
+    depth = bucket_of(rpm, burst_s, 0.0).depth
     shortest = max(0.0, count - depth) * 60 / rpm
     assert now - start == pytest.approx(shortest, rel=1e-6, abs=1e-6)
     assert looks <= 4 * count
 
 
 def test_the_bucket_stays_one_below_that_of_a_provider_with_the_same_burst():
-    assert Bucket(600, 1.0, 0.0).depth == 9
-    assert Bucket(60_000, 1.0, 0.0).depth == 999
+    assert bucket_of(600, 1.0, 0.0).depth == 9
+    assert bucket_of(60_000, 1.0, 0.0).depth == 999
 
 
 def test_a_bucket_is_never_too_shallow_for_one():
     for per_minute in (1, 30, 60, 119):
-        bucket = Bucket(per_minute, 1.0, 0.0)
+        bucket = bucket_of(per_minute, 1.0, 0.0)
         assert bucket.ready_at(1, 0.0) == 0.0
         bucket.take(1, 0.0)
         assert bucket.ready_at(1, 0.0) == pytest.approx(60 / per_minute)
@@ -236,7 +274,7 @@ def test_a_bucket_is_never_too_shallow_for_one():
 def test_a_call_larger_than_the_bucket_goes_when_it_is_full_and_the_rate_is_kept():
     limiter = Limiter(Limits(tpm=600, burst_s=1.0), 0.0)  # 10 tokens a second, depth 9
     for number in range(3):
-        limiter.push(Waiter(number, Cost(100)), Cost(100))
+        limiter.push(Waiter(number, tokens_of(100)), tokens_of(100))
     assert limiter.pop(0.0).number == 0
     assert limiter.pop(0.0) is None
     assert limiter.next_at(0.0) == pytest.approx(10.0)
@@ -247,9 +285,9 @@ def test_a_call_larger_than_the_bucket_goes_when_it_is_full_and_the_rate_is_kept
 
 def test_a_call_of_the_whole_limit_can_go_and_one_token_more_never():
     limiter = Limiter(Limits(tpm=600), 0.0)
-    limiter.push(Waiter(0, Cost(600)), Cost(600))
+    limiter.push(Waiter(0, tokens_of(600)), tokens_of(600))
     with pytest.raises(Impossible, match=r"601 tokens, more than the limit of 600"):
-        limiter.push(Waiter(1, Cost(601)), Cost(601))
+        limiter.push(Waiter(1, tokens_of(601)), tokens_of(601))
     assert limiter.pop(0.0).number == 0
     assert limiter.waiting == 0, "what is refused does not wait"
 
@@ -266,7 +304,7 @@ def test_the_slower_of_the_two_limits_decides():
 
 def test_a_head_that_is_given_up_makes_room_at_once():
     limiter = Limiter(Limits(tpm=600, burst_s=1), 0.0)
-    first, big, small = (Waiter(number, Cost(cost)) for number, cost in enumerate((5, 600, 1)))
+    first, big, small = (Waiter(number, tokens_of(cost)) for number, cost in enumerate((5, 600, 1)))
     for waiter in (first, big, small):
         limiter.push(waiter, waiter.cost)
     assert limiter.pop(0.0) is first
@@ -279,10 +317,10 @@ def test_a_head_that_is_given_up_makes_room_at_once():
 def test_a_renewal_goes_before_those_who_wait_and_needs_no_place_in_flight():
     limiter = Limiter(Limits(in_flight=1), 0.0)
     for number in range(2):
-        limiter.push(Waiter(number, Cost(1)), Cost(1))
+        limiter.push(Waiter(number, tokens_of(1)), tokens_of(1))
     assert limiter.pop(0.0).number == 0
     assert limiter.pop(0.0) is None
-    renewal = Waiter(9, Cost(1), 2.0)
+    renewal = Waiter(9, tokens_of(1), 2.0)
     limiter.push_renewal(renewal, renewal.cost, 2.0)
     assert limiter.next_at(0.0) == 2.0
     assert limiter.pop(1.99) is None
@@ -295,7 +333,7 @@ def test_a_renewal_goes_before_those_who_wait_and_needs_no_place_in_flight():
 def test_renewals_go_in_the_order_of_their_times_and_then_of_their_coming():
     limiter = Limiter(Limits(), 0.0)
     for number, at in enumerate((3.0, 1.0, 1.0)):
-        limiter.push_renewal(Waiter(number, Cost(1)), Cost(1), at)
+        limiter.push_renewal(Waiter(number, tokens_of(1)), tokens_of(1), at)
     found = []
     now = 0.0
     while now < inf:
@@ -307,8 +345,8 @@ def test_renewals_go_in_the_order_of_their_times_and_then_of_their_coming():
 
 def test_a_park_holds_everybody_and_a_shorter_one_does_not_end_it():
     limiter = Limiter(Limits(), 0.0)
-    limiter.push(Waiter(0, Cost(1)), Cost(1))
-    limiter.push_renewal(Waiter(1, Cost(1)), Cost(1), 0.5)
+    limiter.push(Waiter(0, tokens_of(1)), tokens_of(1))
+    limiter.push_renewal(Waiter(1, tokens_of(1)), tokens_of(1), 0.5)
     limiter.park(5.0)
     limiter.park(2.0)
     assert limiter.pop(4.9) is None
@@ -319,11 +357,10 @@ def test_a_park_holds_everybody_and_a_shorter_one_does_not_end_it():
 def test_a_call_that_was_never_sent_gives_back_what_it_took():
     limiter = Limiter(Limits(rpm=60, tpm=60, burst_s=1), 0.0)
     for number in range(2):
-        limiter.push(Waiter(number, Cost(1)), Cost(1))
+        limiter.push(Waiter(number, tokens_of(1)), tokens_of(1))
     limiter.pop(0.0)
     assert limiter.pop(0.0) is None
-    limiter.release()
-    limiter.refund(Cost(1), 0.0, 0.0)
+    limiter.release(happened=False)
     assert limiter.pop(0.0).number == 1
 
 
@@ -332,12 +369,12 @@ def test_a_late_refund_gives_back_no_more_than_is_still_missing():
     limiter = Limiter(Limits(rpm=60, burst_s=1), 0.0)
     provider = ProviderBucket(60, 1)
     for number in range(3):
-        limiter.push(Waiter(number, Cost(1)), Cost(1))
-    assert limiter.pop(0.0).number == 0
+        limiter.push(Waiter(number, tokens_of(1)), tokens_of(1))
+    first = limiter.pop(0.0)
+    assert first.number == 0
     assert limiter.pop(1.0).number == 1
     assert provider.admits(1, 1.0)
-    limiter.release()
-    limiter.refund(Cost(1), 0.0, 1.0)  # the first was given up before it was sent
+    limiter.release(first, 1.0, happened=False)  # it was given up before it was sent
     third = limiter.pop(1.0)
     assert third is None or provider.admits(1, 1.0), "the provider would answer 429"
 
@@ -358,24 +395,25 @@ def test_refunds_never_let_through_more_than_the_provider_would_take(rpm, burst_
     """Of those that were let through, some are never sent: as if they had not been."""
     limiter = Limiter(Limits(rpm=rpm, burst_s=burst_s, in_flight=1000), 0.0)
     came = list(itertools.accumulate(after for after, _ in calls))
-    sent, refunds, now, number = [], [], 0.0, 0
+    sent, refunds, gone, now, number = [], [], {}, 0.0, 0
     while number < len(calls) or limiter.waiting or refunds:
         while number < len(calls) and came[number] <= now:
-            limiter.push(Waiter(number, Cost(0)), Cost(0))
+            limiter.push(Waiter(number, tokens_of(0)), tokens_of(0), now)
             number += 1
         while refunds and min(refunds)[0] <= now:
             refund = min(refunds)
             refunds.remove(refund)
-            limiter.refund(Cost(0), refund[1], now)
+            limiter.release(gone.pop(refund[1:]), now, happened=False)
         while (waiter := limiter.pop(now)) is not None:
             patience = calls[waiter.number][1]
             if patience is None:
                 sent.append(now)
             else:
-                refunds.append((now + patience, now))
-        later = [limiter.next_at(now), *came[number : number + 1], *(at for at, _ in refunds)]
+                refunds.append((now + patience, now, waiter.number))
+                gone[now, waiter.number] = waiter
+        later = [limiter.next_at(now), *came[number : number + 1], *(at for at, *_ in refunds)]
         now = max(now, min(later, default=now))
-    depth = Bucket(rpm, burst_s, 0.0).depth
+    depth = bucket_of(rpm, burst_s, 0.0).depth
     provider = ProviderBucket(rpm, 60 * depth / rpm)  # no deeper than the limiter's own
     for at in sent:
         assert provider.admits(1, at)
@@ -384,12 +422,12 @@ def test_refunds_never_let_through_more_than_the_provider_would_take(rpm, burst_
 def test_two_late_refunds_give_back_no_more_than_one_bucket_holds():
     limiter = Limiter(Limits(rpm=60, burst_s=3), 0.0)  # a depth of 2, one a second
     for number in range(6):
-        limiter.push(Waiter(number, Cost(0)), Cost(0))
+        limiter.push(Waiter(number, tokens_of(0)), tokens_of(0))
     gone = [limiter.pop(0.0), limiter.pop(0.0)]
     assert [waiter.number for waiter in gone] == [0, 1]
     assert limiter.pop(1.0).number == 2
-    for _ in gone:
-        limiter.refund(Cost(0), 0.0, 1.0)
+    for waiter in gone:
+        limiter.release(waiter, 1.0, happened=False)
     # Had the two never gone, the bucket would have been full, with 2, when the third took 1.
     assert limiter.pop(1.0).number == 3
     assert limiter.pop(1.0) is None
@@ -399,9 +437,9 @@ def test_those_given_up_in_the_middle_of_the_queue_do_not_pile_up():
     """A pause of two minutes with impatient callers must not fill memory with their prompts."""
     limiter = Limiter(Limits(in_flight=1), 0.0)
     limiter.park(120.0)
-    limiter.push(Waiter(0, Cost(1)), Cost(1))
+    limiter.push(Waiter(0, tokens_of(1)), tokens_of(1))
     for number in range(1, 20_000):
-        waiter = Waiter(number, Cost(1))
+        waiter = Waiter(number, tokens_of(1))
         limiter.push(waiter, waiter.cost)
         waiter.done = True
         limiter.next_at(0.0)
@@ -411,19 +449,31 @@ def test_those_given_up_in_the_middle_of_the_queue_do_not_pile_up():
 # ------------------------------------------------------------------ what a call counts for
 
 
+def counted(request, **limits):
+    return Limits(**limits).cost(request, Estimate(90, 40)).tokens
+
+
 def test_a_call_counts_for_the_larger_of_prompt_and_answer_or_for_both():
     request = Request.of("x" * 400, model="m", max_tokens=500)
-    prompt = estimate_input_tokens(request)
-    assert prompt == 104
-    assert Limits().cost(request) == Cost(tokens=500)
-    assert Limits(token_charge="sum").cost(request) == Cost(tokens=604)
-    assert Limits().cost(attrs.evolve(request, max_tokens=None)) == Cost(tokens=104)
+    assert counted(request) == 500
+    assert counted(request, token_charge="sum") == 604
+    assert counted(request, token_charge="used") == 130
+    assert counted(attrs.evolve(request, max_tokens=None)) == 104
+
+
+def test_every_answer_that_a_call_may_have_counts():
+    request = Request.of("x" * 400, model="m", max_tokens=500)
+    assert counted(attrs.evolve(request, n=3)) == 1500
+    told = attrs.evolve(request, max_tokens=None, extra={"max_completion_tokens": 700, "n": 2})
+    assert counted(told) == 1400
+    texts = Request(model="m", task="completion", inputs=["x" * 40, "y" * 40], max_tokens=100)
+    assert counted(texts) == 200
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
-def test_the_estimate_is_never_below_a_provider_that_reckons_four_characters_a_token(turns):
+def test_the_count_is_never_below_a_provider_that_reckons_four_characters_a_token(turns):
     request = Request(model="m", messages=[ChatMessage("user", text) for text in turns])
-    assert estimate_input_tokens(request) >= -(-sum(map(len, turns)) // 4)
+    assert counted(request) >= -(-sum(map(len, turns)) // 4)
 
 
 @pytest.mark.parametrize(
@@ -443,8 +493,8 @@ def test_limits_out_of_range_are_refused_by_name(field, value):
 
 def test_its_repr_says_how_it_stands():
     limiter = Limiter(Limits(), 0.0)
-    limiter.push(Waiter(0, Cost(1)), Cost(1))
-    limiter.push(Waiter(1, Cost(1)), Cost(1))
+    limiter.push(Waiter(0, tokens_of(1)), tokens_of(1))
+    limiter.push(Waiter(1, tokens_of(1)), tokens_of(1))
     limiter.pop(0.0)
-    limiter.push_renewal(Waiter(2, Cost(1)), Cost(1), 9.0)
-    assert repr(limiter) == "<Limiter 1 in flight, 1 waiting, 1 renewals>"
+    limiter.push_renewal(Waiter(2, tokens_of(1)), tokens_of(1), 9.0)
+    assert repr(limiter) == "<Limiter 1 in flight, 2 waiting>"

@@ -18,6 +18,7 @@ from fakes import (
     STALL,
     TRUNCATED,
     URL,
+    LoosePermit,
     Reply,
     Script,
     asking,
@@ -44,6 +45,7 @@ from callsheet.actors import (
     RateLimited,
     Request,
     RetryPolicy,
+    Throttled,
     Timeouts,
     Usage,
 )
@@ -385,10 +387,7 @@ async def test_a_pause_longer_than_the_deadline_fails_now_and_says_so(autojump_c
 
 
 async def test_the_pause_is_handed_to_the_permit_if_there_is_one(autojump_clock):
-    @attrs.define
-    class Permit:
-        asked: list = attrs.field(factory=list)
-
+    class Permit(LoosePermit):
         async def renew(self, *, delay, throttled):
             self.asked.append((delay, throttled))
             await trio.sleep(100)
@@ -399,7 +398,9 @@ async def test_the_pause_is_handed_to_the_permit_if_there_is_one(autojump_clock)
     )
     async with requester(script) as (ref, _):
         await ref.ask(attrs.evolve(call(), permit=permit))
-    assert [throttled for _, throttled in permit.asked] == [True, False, False]
+    assert [throttled for _, throttled in permit.asked] == [Throttled("too_fast"), None, None]
+    assert permit.uses == 4
+    assert [usage.total_tokens for usage, *_ in permit.settled] == [15]
     assert permit.asked[0][0] >= 9
     assert script.times == [0, 101, 202, 303], "the permit decides when, nobody sleeps twice"
 

@@ -252,7 +252,7 @@ async def test_a_crash_of_one_stage_is_told_and_later_calls_work(autojump_clock,
     ("actor", "method"),
     [
         (BatcherActor, "_send_due"),
-        (RateLimiterActor, "_let_through"),
+        (RateLimiterActor, "_send"),
         (Attempts, "_attempt"),
     ],
 )

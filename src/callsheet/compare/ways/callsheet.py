@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from ...actors.endpoint import Endpoint
-from ...actors.limits import Limits
+from ...actors.limiting import Limits
 from ...actors.messages import Usage
 from ...actors.troupe import Troupe, TroupeSettings, open_troupe
 from ..performance import Outcome

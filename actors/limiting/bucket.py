@@ -1,0 +1,95 @@
+"""One rate, as one number: the instant at which all of it is there again. Pure (R14).
+
+The generic cell rate algorithm (ITU-T I.371, Annex A, "virtual scheduling"), for costs of any size:
+with rate r per second and depth d, the instant of being full, F, is all the state. At time t
+
+    used(t) = max(0, (F - t) r)      what is missing from a full bucket
+    a cost c may go at F - (d - min(c, d)) / r, and then F becomes max(F, t) + c / r
+
+which is a token bucket of depth d that refills continuously, as the providers' own do. A cost above
+the depth goes when the bucket is full and leaves it in debt, so that the average rate is kept.
+"""
+
+from collections import deque
+from typing import final
+
+__all__ = ["Bucket"]
+
+_EPSILON = 1e-9  # of a second: sums of floats must not make a wake-up come an instant too early
+
+
+@final
+class Bucket:
+    """A rate and a depth. Nobody polls it: it says when it will hold enough (L4).
+
+    Args:
+        rate: how much it refills a second; more than 0.
+        depth: how much may go at once; more than 0.
+        now: when it is full for the first time, in seconds.
+
+    Attributes:
+        rate: the same.
+        depth: the same.
+        debited: all that was taken so far, less what was given back.
+    """
+
+    __slots__ = ("_full_at", "_lows", "debited", "depth", "rate")
+
+    def __init__(self, rate: float, depth: float, now: float) -> None:
+        self.rate = rate
+        self.depth = depth
+        self.debited = 0.0
+        self._full_at = now
+        # (when, used before a debit): the lows that a late refund has to look at, rising
+        self._lows: deque[tuple[float, float]] = deque()
+
+    def used(self, now: float) -> float:
+        """What is missing from a full bucket."""
+        return max(0.0, (self._full_at - now) * self.rate)
+
+    def ready_at(self, amount: float, now: float) -> float:
+        """When `amount` may go; `now` if it may already."""
+        depth = self.depth
+        at = self._full_at - (depth - amount) / self.rate if amount < depth else self._full_at
+        return at if at > now + _EPSILON else now
+
+    def take(self, amount: float, now: float) -> None:
+        """Debit it, whether it is there or not."""
+        full_at, lows = self._full_at, self._lows
+        if full_at <= now:
+            full_at = now
+            if lows:
+                lows.clear()
+            lows.append((now, 0.0))
+        else:
+            used = (full_at - now) * self.rate
+            while lows and lows[-1][1] >= used:
+                lows.pop()
+            lows.append((now, used))
+        self._full_at = full_at + amount / self.rate
+        self.debited += amount
+
+    def give_back(self, amount: float, since: float, now: float) -> None:
+        """Undo a debit that was made at `since`, as far as it still matters.
+
+        Had it not been made, less would have been missing ever since, but never less than nothing:
+        what would have run over when the bucket was at its fullest cannot be given back.
+        """
+        used = self.used(now)
+        least = min([used, *(low for when, low in self._lows if when > since)])
+        given = max(0.0, min(amount, least))
+        if given:
+            self._lows = deque((when, low - given * (when > since)) for when, low in self._lows)
+            self._full_at = now + (used - given) / self.rate
+        self.debited -= amount
+
+    def set(self, rate: float, depth: float, now: float) -> None:
+        """Change it; what is missing stays missing."""
+        used = self.used(now)
+        self.rate, self.depth = rate, depth
+        self._full_at = now + used / rate
+
+    def set_used(self, used: float, now: float) -> None:
+        """Somebody knows better what is missing."""
+        self._lows.clear()
+        self._full_at = now + used / self.rate

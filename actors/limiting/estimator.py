@@ -1,0 +1,135 @@
+"""How many tokens a call will count for, learned from what came back. Pure (R14)."""
+
+from collections.abc import Mapping
+from typing import final
+
+import attrs
+
+from ..messages import Request, Usage
+
+__all__ = ["Estimate", "EstimatorStatistics", "TokenEstimator"]
+
+_CHARS_PER_TOKEN = 4.0  # as providers reckon, until a model has shown what it does
+_TOKENS_PER_TURN = 4  # what role and separators of a turn come to
+_FIRST_OUTPUT = 256.0  # tokens, of a call that sets no bound, until answers have come
+_GAIN = 0.1  # of one observation, once there are ten
+_LEAST_CHARS = 16  # of a prompt that says anything of the ratio
+
+
+@attrs.frozen
+class Estimate:
+    """What a call will probably come to.
+
+    Args:
+        input_tokens: of the prompt.
+        output_tokens: of the answer, as such answers usually are; at most what the call allows.
+    """
+
+    input_tokens: int
+    output_tokens: int
+
+
+@attrs.frozen
+class EstimatorStatistics:
+    """How well one model is known.
+
+    Args:
+        calls: that have told their usage.
+        chars_per_token: of prompts.
+        output_tokens: of the usual answer.
+        input_bias: mean of (estimated - used) / used for prompts; above 0 is too many.
+        input_error: mean of the same without its sign.
+        output_error: of answers, mean of abs(estimated - used) / used.
+    """
+
+    calls: int
+    chars_per_token: float
+    output_tokens: float
+    input_bias: float
+    input_error: float
+    output_error: float
+
+
+@attrs.define
+class _Model:
+    calls: int = 0
+    chars_per_token: float = _CHARS_PER_TOKEN
+    output: float = _FIRST_OUTPUT
+    deviation: float = 0.0  # of answers from the usual length, mean of absolute values
+    input_bias: float = 0.0
+    input_error: float = 0.0
+    output_error: float = 0.0
+
+    def learn(self, chars: int, turns: int, estimate: Estimate, usage: Usage) -> None:
+        self.calls += 1
+        gain = max(_GAIN, 1.0 / self.calls)  # the mean of the first ten, then a moving one
+        said = usage.input_tokens - turns * _TOKENS_PER_TURN
+        if chars >= _LEAST_CHARS and said > 0:
+            ratio = min(16.0, max(0.25, chars / said))
+            self.chars_per_token += gain * (ratio - self.chars_per_token)
+        if usage.input_tokens:
+            off = (estimate.input_tokens - usage.input_tokens) / usage.input_tokens
+            self.input_bias += gain * (off - self.input_bias)
+            self.input_error += gain * (abs(off) - self.input_error)
+        if usage.output_tokens:
+            off = abs(estimate.output_tokens - usage.output_tokens) / usage.output_tokens
+            self.output_error += gain * (off - self.output_error)
+            self.deviation += gain * (abs(usage.output_tokens - self.output) - self.deviation)
+            self.output += gain * (usage.output_tokens - self.output)
+
+
+@final
+class TokenEstimator:
+    """Knows for each model how many characters make a token, and how long its answers are.
+
+    The estimate of an answer is the usual length and one mean deviation more, so that most stay
+    below it. (TCP estimates its time-outs alike: RFC 6298, section 2.)
+    """
+
+    def __init__(self) -> None:
+        self._models: dict[str, _Model] = {}
+
+    def estimate(self, request: Request) -> Estimate:
+        """What a call will probably come to."""
+        model = self._models.get(request.model)
+        ratio = _CHARS_PER_TOKEN if model is None else model.chars_per_token
+        chars, turns = _size(request)
+        prompt = turns * _TOKENS_PER_TURN + -int(-chars // ratio)
+        if request.task == "embedding":
+            return Estimate(prompt, 0)
+        usual = _FIRST_OUTPUT if model is None else model.output + model.deviation
+        answers = request.n * max(1, len(request.inputs))
+        most = request.max_tokens
+        if most is not None and (model is None or model.calls == 0 or usual > most):
+            usual = most
+        return Estimate(prompt, int(usual) * answers)
+
+    def learn(self, request: Request, estimate: Estimate, usage: Usage) -> None:
+        """What such a call came to."""
+        model = self._models.setdefault(request.model, _Model())
+        chars, turns = _size(request)
+        answers = request.n * max(1, len(request.inputs))
+        each = attrs.evolve(usage, output_tokens=usage.output_tokens // answers)
+        of_each = Estimate(estimate.input_tokens, estimate.output_tokens // answers)
+        model.learn(chars, turns, of_each, each)
+
+    def statistics(self) -> Mapping[str, EstimatorStatistics]:
+        """How well each model is known."""
+        return {
+            name: EstimatorStatistics(
+                model.calls,
+                model.chars_per_token,
+                model.output,
+                model.input_bias,
+                model.input_error,
+                model.output_error,
+            )
+            for name, model in self._models.items()
+        }
+
+
+def _size(request: Request) -> tuple[int, int]:
+    """Characters of the prompt, and turns."""
+    if request.messages:
+        return sum(len(turn.content) for turn in request.messages), len(request.messages)
+    return sum(map(len, request.inputs)), 0

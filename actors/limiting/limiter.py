@@ -1,0 +1,546 @@
+"""Who goes next, and when. Pure (R14).
+
+Calls wait in lanes, for each model or group of models apart, so that nobody waits for a limit that
+does not concern him. Whoever is at the head goes when every limit allows it: those that all models
+share, those of his own group, those that the provider told of, those that were found by trying,
+and the number under way. All are debited together, and what turns out to have been too much or too
+little is corrected when it is known (L3).
+"""
+
+import copy
+import heapq
+import itertools
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Generic, TypeVar, cast, final
+
+import attrs
+
+from ..messages import Usage
+from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
+from .finder import Refused
+from .lanes import Waiting
+from .learned import Learned
+from .limits import DIMENSIONS, Cost, Impossible, Limits, Rate, TooLate
+from .reports import Report
+from .scope import Ask, Entry, Limit, Note, Reservation, Scope, changed
+
+__all__ = ["Ask", "Grant", "Limiter", "Reservation"]
+
+W = TypeVar("W", bound=Waiting)
+_REQUESTS, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
+_MOST_SCOPES = 256  # models to remember
+
+
+@final
+@attrs.frozen
+class Grant(Generic[W]):
+    """Somebody may go.
+
+    Args:
+        waiting: who.
+        reservation: what he has taken.
+    """
+
+    waiting: W
+    reservation: Reservation
+
+
+@final
+class Limiter(Generic[W]):
+    """Lets through whoever may go. It never waits itself: it says when to come back (L4).
+
+    Args:
+        limits: what is allowed.
+        now: the present, in seconds of any clock that does not go back.
+    """
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._shared = [Limit(rate, now) for rate in limits.all_rates]
+        self._scopes: dict[str, Scope] = {}
+        self._of_model: dict[str, Scope] = {}
+        self._in_flight = 0
+        self._order = itertools.count()
+        self._mean_s = 0.0  # that a call is under way
+        self._ended = 0
+
+    def __repr__(self) -> str:
+        return f"<Limiter {self._in_flight} in flight, {self.waiting} waiting>"
+
+    @property
+    def limits(self) -> Limits:
+        """What is allowed."""
+        return self._limits
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that were let through and have not ended."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait, those nobody waits for any more included."""
+        return sum(len(scope.queue) + len(scope.renewals) for scope in self._scopes.values())
+
+    # ---------------------------------------------------------------- who waits
+
+    def push(self, waiting: W, ask: Ask, now: float) -> None:
+        """One more waits.
+
+        Raises:
+            Impossible: it could never go.
+            TooLate: it could not go before its deadline, even if all other lanes were empty.
+        """
+        scope = self._scope(ask.model, now)
+        self._check_possible(scope, ask.cost)
+        if ask.deadline < inf:
+            self._check_in_time(scope, ask, now)
+        size = self._size(scope, ask.cost)
+        scope.queue.push(Entry(waiting, ask), ask.lane, size, now, ask.cost)
+
+    def try_go(self, ask: Ask, now: float) -> Reservation | None:
+        """Let somebody through at once who need not wait; None if he has to `push`.
+
+        Raises:
+            Impossible: it could never go.
+        """
+        scope = self._scope(ask.model, now)
+        self._check_possible(scope, ask.cost)
+        if (
+            scope.renewals
+            or len(scope.queue)
+            or self._in_flight >= self._limits.in_flight
+            or scope.in_flight >= scope.most
+            or scope.in_flight >= scope.finder.in_flight
+            or (self._shared and any(len(one.queue) for one in self._scopes.values()))
+            or self._ready_at(scope, ask.cost, now) > now
+        ):
+            return None
+        return self._let_go(scope, ask.cost, now)
+
+    def push_renewal(self, waiting: W, reservation: Reservation, not_before: float) -> None:
+        """A call that is under way wants to be sent once more; it keeps its place in flight."""
+        scope = self._scope_of(reservation, not_before)
+        entry = (not_before, next(self._order), Entry(waiting, Ask(scope.name, reservation.cost)))
+        heapq.heappush(scope.renewals, entry)
+
+    def pop(self, now: float, *, only_renewals: bool = False) -> Grant[W] | None:
+        """Whoever may go now, all debited; None if nobody may.
+
+        Args:
+            now: the present.
+            only_renewals: those that have no place yet are left waiting.
+        """
+        for scope, entry, came in self._heads(now, only_renewals=only_renewals):
+            cost = entry.ask.cost
+            shared_at = self._shared_ready_at(cost, now)
+            if max(shared_at, scope.ready_at(cost, now)) <= now:
+                if came == -inf:
+                    heapq.heappop(scope.renewals)
+                    reservation = self._take(scope, cost, now)
+                    reservation.is_first = False
+                else:
+                    scope.queue.pop()
+                    reservation = self._let_go(scope, cost, now)
+                return Grant(cast("W", entry.waiting), reservation)
+            if shared_at > now:
+                return None  # it is the first that waits for what all share
+        return None
+
+    def next_at(self, now: float, *, only_renewals: bool = False) -> float:
+        """The earliest that `pop` may give somebody; infinity if it takes a release or a push.
+
+        Args:
+            now: an instant at which `pop` gave nobody.
+            only_renewals: as for `pop`.
+        """
+        at = inf
+        for scope in self._scopes.values():
+            if scope.renewals and scope.renewals[0][0] > now:
+                at = min(at, max(scope.renewals[0][0], scope.parked_until))
+        for scope, entry, _ in self._heads(now, only_renewals=only_renewals):
+            cost = entry.ask.cost
+            shared_at = self._shared_ready_at(cost, now)
+            at = min(at, max(shared_at, scope.ready_at(cost, now)))
+            if shared_at > now:
+                break
+        return at
+
+    # ---------------------------------------------------------------- what became of it
+
+    def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
+        """A call that was let through has ended.
+
+        Args:
+            reservation: what it has taken.
+            now: the present.
+            happened: it was sent; else all of it is given back (L3).
+        """
+        self._in_flight -= 1
+        reservation.scope.in_flight -= 1
+        if happened:
+            self._ended += 1
+            gain = max(0.05, 1.0 / self._ended)
+            self._mean_s += gain * (now - reservation.since - self._mean_s)
+            return
+        for index, amount in enumerate(reservation.cost):
+            self._correct(reservation, index, -amount, now)
+
+    def settle(self, reservation: Reservation, usage: Usage, usd: float | None, now: float) -> None:
+        """What a call has really taken.
+
+        Args:
+            reservation: what was thought.
+            usage: the tokens that the provider reports.
+            usd: what it cost; None if that is not known.
+            now: the present.
+        """
+        actual = {
+            _INPUT: float(usage.input_tokens),
+            _OUTPUT: float(usage.output_tokens),
+        }
+        if self._limits.token_charge == "used":  # noqa: S105  # no password
+            actual[_TOKENS] = float(usage.total_tokens)
+        if usd is not None:
+            actual[_USD] = usd
+        corrected = list(reservation.cost)
+        for index, amount in actual.items():
+            self._correct(reservation, index, amount - corrected[index], now)
+            corrected[index] = amount
+        reservation.cost = Cost(*corrected)
+
+    def answered(self, reservation: Reservation, seconds: float, now: float) -> None:
+        """A call was not refused.
+
+        Args:
+            reservation: what it has taken.
+            seconds: until its answer began.
+            now: the present.
+        """
+        scope = self._scope_of(reservation, now)
+        scope.finder.answered(seconds, scope.in_flight)
+
+    def report(self, reservation: Reservation, reports: Iterable[Report], now: float) -> None:
+        """An answer tells of the provider's limits.
+
+        Args:
+            reservation: of the call that it is an answer to.
+            reports: what it tells.
+            now: the present.
+        """
+        if not self._limits.learn:
+            return
+        scope = self._scope_of(reservation, now)
+        for report in reports:
+            index = DIMENSIONS.index(report.dimension)
+            learned = scope.learned.get(index)
+            if learned is None:
+                learned = scope.learned[index] = Learned(report, self._limits.burst_s, now)
+                learned.bucket.set_used(report.used, now)
+                continue
+            mark = reservation.marks.get(index)
+            if mark is not None:  # else it went before anything was known
+                learned.report(report, mark, reservation.since, now)
+
+    def refused(
+        self,
+        reservation: Reservation,
+        why: Refused,
+        report: Report | None,
+        *,
+        pause_s: float,
+        now: float,
+    ) -> None:
+        """The provider refused a call: everybody waits, and then goes more slowly.
+
+        Args:
+            reservation: what it has taken.
+            why: calls came too fast, or too many are under way.
+            report: the limit that the refusal names, if it names one.
+            pause_s: seconds for which nobody should ask.
+            now: the present.
+        """
+        scope = self._scope_of(reservation, now)
+        since = reservation.since
+        for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a request that is refused takes no more
+            self._correct(reservation, index, -reservation.cost[index], now)
+        reservation.cost = Cost(reservation.cost.requests)
+        if report is not None and self._limits.learn:
+            index = DIMENSIONS.index(report.dimension)
+            if index not in scope.learned:
+                scope.learned[index] = Learned(report, self._limits.burst_s, now)
+        scope.parked_until = max(scope.parked_until, now + pause_s)
+        if why == "too_fast" and scope.learned:
+            for index, learned in scope.learned.items():
+                if report is None or DIMENSIONS[index] == report.dimension:
+                    learned.refused(max(now, scope.parked_until))
+            return
+        scope.finder.refused(why, since, scope.in_flight, now)
+
+    def change(self, limits: Limits, now: float) -> list[tuple[W, Impossible]]:
+        """Other limits from now on; what was taken stays taken, and who waits keeps his place.
+
+        Returns:
+            those that wait and could never go now, taken out, each with the reason.
+        """
+        self._limits = limits
+        self._shared = changed(self._shared, limits.all_rates, now)
+        self._of_model.clear()
+        found: list[tuple[W, Impossible]] = []
+        gone: set[int] = set()
+        for scope in self._scopes.values():
+            own = limits.models.get(scope.name) or limits.group_of(scope.name)[1]
+            scope.most = inf if own is None else own.in_flight
+            scope.limits = changed(scope.limits, () if own is None else own.all_rates, now)
+            if not limits.learn:
+                scope.learned.clear()
+            scope.queue.use(limits.lane, limits.ageing_s)
+            for entry in list(scope.queue):
+                try:
+                    self._check_possible(scope, entry.ask.cost)
+                except Impossible as error:
+                    found.append((cast("W", entry.waiting), error))
+                    gone.add(id(entry))
+            scope.queue.keep_if(lambda entry: id(entry) not in gone)
+        return found
+
+    # ---------------------------------------------------------------- seeing in
+
+    def snapshot(self, now: float) -> LimiterSnapshot:
+        """All that is to be known."""
+        states: list[BucketState] = [_state(limit, "", now) for limit in self._shared]
+        for scope in self._scopes.values():
+            states += [_state(limit, scope.name, now) for limit in scope.limits]
+            for index, learned in scope.learned.items():
+                states.append(
+                    BucketState(
+                        scope=scope.name,
+                        dimension=DIMENSIONS[index],
+                        limit=learned.limit,
+                        per_s=learned.period_s,
+                        used=learned.bucket.used(now),
+                        depth=learned.bucket.depth,
+                        source="learned",
+                        others_per_s=learned.others,
+                    )
+                )
+        scopes = tuple(
+            ScopeState(
+                name=scope.name,
+                in_flight=scope.in_flight,
+                waiting=dict(scope.queue.depths()),
+                renewals=len(scope.renewals),
+                parked_s=max(0.0, scope.parked_until - now),
+                found=scope.finder.statistics(),
+            )
+            for scope in self._scopes.values()
+        )
+        wake_at = self.next_at(now)
+        return LimiterSnapshot(
+            in_flight=self._in_flight,
+            most_in_flight=self._limits.in_flight,
+            waiting=self.waiting,
+            next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
+            buckets=tuple(states),
+            scopes=scopes,
+        )
+
+    def explain(self, ask: Ask, now: float) -> Explanation:
+        """What a call would wait for if it came now, and for how long.
+
+        Those that wait are let through on paper, each as soon as it may; who is under way is taken
+        to end after as long as calls mostly take.
+        """
+        try:
+            self._check_possible(self._scope(ask.model, now), ask.cost)
+        except Impossible as error:
+            return Explanation(inf, str(error), 0, ask.cost)
+        return self.copy(now).rehearse(ask, now)
+
+    # ---------------------------------------------------------------- the parts
+
+    def _scope(self, model: str, now: float) -> Scope:
+        scope = self._of_model.get(model)
+        if scope is not None:
+            return scope
+        name, own = self._limits.group_of(model)
+        scope = self._scopes.get(name)
+        if scope is None:
+            if len(self._scopes) >= _MOST_SCOPES:
+                idle = [one.name for one in self._scopes.values() if one.is_idle]
+                for gone in idle:
+                    del self._scopes[gone]
+                self._of_model.clear()
+            scope = self._scopes[name] = Scope(name, self._limits, own, now)
+        self._of_model[model] = scope
+        return scope
+
+    def _scope_of(self, reservation: Reservation, now: float) -> Scope:
+        """Its scope here: it may have been let through by a limiter that this one has replaced."""
+        scope = self._scopes.get(reservation.scope.name)
+        return self._scope(reservation.scope.name, now) if scope is None else scope
+
+    def _heads(self, now: float, *, only_renewals: bool) -> Sequence[tuple[Scope, Entry, float]]:
+        """Who is first at each scope, those that came first before the others."""
+        is_full = only_renewals or self._in_flight >= self._limits.in_flight
+        found: list[tuple[Scope, Entry, float]] = []
+        for scope in self._scopes.values():
+            head = scope.head(now, only_renewals=is_full)
+            if head is not None:
+                found.append((scope, head[0], head[1]))
+        if len(found) > 1:
+            found.sort(key=lambda one: one[2])
+        return found
+
+    def _ready_at(self, scope: Scope, cost: Cost, now: float) -> float:
+        return max(self._shared_ready_at(cost, now), scope.ready_at(cost, now))
+
+    def _shared_ready_at(self, cost: Cost, now: float) -> float:
+        at = now
+        for limit in self._shared:
+            ready = limit.bucket.ready_at(cost[limit.index], now)
+            at = max(at, ready)
+        return at
+
+    def _let_go(self, scope: Scope, cost: Cost, now: float) -> Reservation:
+        self._in_flight += 1
+        scope.in_flight += 1
+        return self._take(scope, cost, now)
+
+    def _take(self, scope: Scope, cost: Cost, now: float) -> Reservation:
+        for limit in self._shared:
+            limit.bucket.take(cost[limit.index], now)
+        return Reservation(scope, cost, now, scope.take(cost, now))
+
+    def _correct(self, reservation: Reservation, index: int, more: float, now: float) -> None:
+        if not more:
+            return
+        scope, since = self._scope_of(reservation, now), reservation.since
+        buckets = [limit.bucket for limit in (*self._shared, *scope.limits) if limit.index == index]
+        if index in scope.learned:
+            buckets.append(scope.learned[index].bucket)
+        for bucket in buckets:
+            if more > 0:
+                bucket.take(more, now)
+            else:
+                bucket.give_back(-more, since, now)
+
+    def _check_possible(self, scope: Scope, cost: Cost) -> None:
+        for limit in (*self._shared, *scope.limits):
+            if cost[limit.index] > limit.rate.amount:
+                raise _impossible(limit.rate, cost[limit.index])
+        for index, learned in scope.learned.items():
+            if cost[index] > learned.limit:
+                told = Rate(DIMENSIONS[index], learned.limit, learned.period_s)
+                raise _impossible(told, cost[index])
+
+    def _check_in_time(self, scope: Scope, ask: Ask, now: float) -> None:
+        """Whether it could go in time if nobody were there but those before it in its lane."""
+        ahead = scope.queue.ahead(ask.lane)
+        for limit in (*self._shared, *scope.limits):
+            bucket, index = limit.bucket, limit.index
+            amount = ask.cost[index] + (ahead[index] if ahead else 0.0)
+            missing = bucket.used(now) + amount - bucket.depth
+            # One that is larger than the bucket may leave it in debt.
+            wait_s = (missing - max(0.0, ask.cost[index] - bucket.depth)) / bucket.rate
+            if now + wait_s > ask.deadline:
+                raise TooLate(
+                    f"it would wait at least {wait_s:.1f} s for its turn within {limit.rate}, and "
+                    f"its deadline is in {max(0.0, ask.deadline - now):.1f} s",
+                    wait_s,
+                )
+
+    def _size(self, scope: Scope, cost: Cost) -> float:
+        """The greatest share that it takes of any limit, in seconds of it; 1 without limits."""
+        size = 0.0
+        for limit in self._shared:
+            size = max(size, cost[limit.index] / limit.bucket.rate)
+        for limit in scope.limits:
+            size = max(size, cost[limit.index] / limit.bucket.rate)
+        for index, learned in scope.learned.items():
+            size = max(size, cost[index] / learned.rate)
+        return size or 1.0
+
+    # ---------------------------------------------------------------- on paper
+
+    def copy(self, now: float) -> "Limiter[Waiting]":
+        """One that can be driven without harm to this one."""
+        paper: Limiter[Waiting] = Limiter(self._limits, now)
+        paper._shared = [copy.deepcopy(limit) for limit in self._shared]
+        paper._scopes = {name: scope.copy() for name, scope in self._scopes.items()}
+        paper._in_flight, paper._mean_s = self._in_flight, self._mean_s
+        paper._ended = self._ended
+        return paper
+
+    def rehearse(self: "Limiter[Waiting]", ask: Ask, now: float) -> Explanation:
+        """Of a copy: let everybody through as soon as he may, until it is this one's turn."""
+        start, before, because = now, 0, "nothing is in its way"
+        mine = Note()
+        self.push(mine, attrs.evolve(ask, deadline=inf), now)
+        ends: list[tuple[float, int, Reservation]] = []
+        for scope in self._scopes.values():
+            place = Reservation(scope, Cost(), now, {})
+            ends += [(now + self._mean_s, next(self._order), place)] * scope.in_flight
+        heapq.heapify(ends)
+        while True:
+            while (grant := self.pop(now)) is not None:
+                if grant.waiting is mine:
+                    return Explanation(now - start, because, before, ask.cost)
+                before += 1
+                if grant.reservation.is_first:
+                    end = now + self._mean_s
+                    heapq.heappush(ends, (end, next(self._order), grant.reservation))
+            because = self._obstacle(ask, now)
+            at = self.next_at(now)
+            if ends and ends[0][0] <= at:
+                end, _, place = heapq.heappop(ends)
+                now = max(now, end)
+                self.release(place, now)
+            elif at == inf:
+                return Explanation(inf, because, before, ask.cost)
+            else:
+                now = at
+
+    def _obstacle(self, ask: Ask, now: float) -> str:
+        """What keeps the first of its model from going."""
+        scope = self._scope(ask.model, now)
+        if scope.parked_until > now:
+            return "the provider said that calls come too fast"
+        most = min(self._limits.in_flight, scope.most, scope.finder.in_flight)
+        if self._in_flight >= self._limits.in_flight or scope.in_flight >= most:
+            return f"{most:g} calls are under way, which is all that may be"
+        worst, name = now, "others wait for what all models share"
+        for limit in (*self._shared, *scope.limits):
+            at = limit.bucket.ready_at(ask.cost[limit.index], now)
+            if at > worst:
+                worst, name = at, f"the limit of {limit.rate}"
+        for index, learned in scope.learned.items():
+            at = learned.bucket.ready_at(ask.cost[index], now)
+            if at > worst:
+                told = Rate(DIMENSIONS[index], learned.limit, learned.period_s)
+                worst, name = at, f"the provider's limit of {told}"
+        if scope.pace is not None and scope.pace.ready_at(1.0, now) > worst:
+            name = f"the {scope.finder.rate:.3g} calls a second that the provider was found to bear"
+        return name
+
+
+def _impossible(rate: Rate, amount: float) -> Impossible:
+    what = rate.dimension.replace("_", " ").replace("usd", "USD")
+    option = " (--tpm)" if rate.dimension == "tokens" else ""
+    return Impossible(
+        f"the call counts for about {amount:g} {what}, more than the limit of {rate}; shorten the "
+        f"prompt, lower max_tokens or raise the limit{option}"
+    )
+
+
+def _state(limit: Limit, scope: str, now: float) -> BucketState:
+    return BucketState(
+        scope=scope,
+        dimension=limit.rate.dimension,
+        limit=limit.rate.amount,
+        per_s=limit.rate.per_s,
+        used=limit.bucket.used(now),
+        depth=limit.bucket.depth,
+        source="set",
+    )
