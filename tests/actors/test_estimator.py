@@ -1,0 +1,77 @@
+"""How many tokens a call will come to: learned from what came back, model by model."""
+
+from random import Random
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import Request, Usage
+from callsheet.actors.limiting import TokenEstimator
+
+
+def asked(chars=400, model="m", **more):
+    return attrs.evolve(Request.of("x" * chars, model=model), **more)
+
+
+def test_nothing_is_known_at_first():
+    estimate = TokenEstimator().estimate(asked(max_tokens=500))
+    assert (estimate.input_tokens, estimate.output_tokens) == (104, 500)
+
+
+def test_it_learns_the_characters_of_a_token_and_the_usual_length_of_an_answer():
+    estimator, random = TokenEstimator(), Random(0)
+    for _ in range(200):
+        request = asked(random.randrange(100, 5000), max_tokens=2000)
+        chars = len(request.messages[0].content)
+        usage = Usage(round(chars / 2.5) + 4, round(random.gauss(300, 30)))
+        estimator.learn(request, estimator.estimate(request), usage)
+    estimate = estimator.estimate(asked(2500, max_tokens=2000))
+    assert estimate.input_tokens == pytest.approx(1004, rel=0.02)
+    assert 300 <= estimate.output_tokens <= 370
+    known = estimator.statistics()["m"]
+    assert known.calls == 200
+    assert known.chars_per_token == pytest.approx(2.5, rel=0.02)
+    assert known.input_error < 0.02
+    assert abs(known.input_bias) <= known.input_error
+    assert known.output_error < 0.25
+
+
+def test_models_are_known_each_for_itself():
+    estimator = TokenEstimator()
+    request = asked(model="one")
+    estimator.learn(request, estimator.estimate(request), Usage(54, 10))
+    assert estimator.estimate(asked(model="one")).input_tokens == 54
+    assert estimator.estimate(asked(model="other")).input_tokens == 104
+
+
+def test_an_answer_is_never_thought_to_be_longer_than_it_may_be():
+    estimator = TokenEstimator()
+    request = asked()
+    for _ in range(20):
+        estimator.learn(request, estimator.estimate(request), Usage(104, 900))
+    assert estimator.estimate(asked(max_tokens=50)).output_tokens == 50
+    assert estimator.estimate(asked(max_tokens=50, n=3)).output_tokens == 150
+
+
+def test_vectors_have_no_tokens_of_their_own():
+    request = Request.embedding(["x" * 40, "y" * 80], model="m")
+    assert TokenEstimator().estimate(request).output_tokens == 0
+    assert TokenEstimator().estimate(request).input_tokens == 30
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3000), st.integers(0, 100_000), st.integers(0, 100_000)),
+        max_size=30,
+    )
+)
+def test_whatever_a_provider_reports_estimates_stay_sane(calls):
+    estimator = TokenEstimator()
+    for chars, input_tokens, output_tokens in calls:
+        request = asked(chars, max_tokens=1000)
+        estimator.learn(request, estimator.estimate(request), Usage(input_tokens, output_tokens))
+        estimate = estimator.estimate(request)
+        assert 0 <= estimate.input_tokens <= 4 * chars + 8
+        assert 0 <= estimate.output_tokens <= 1000
