@@ -151,8 +151,8 @@ class Exchange:
         try:
             response = await self._way.post(prepared.url, headers, idempotency_key, prepared.body)
             try:
-                if permit is not None and (told := read_reports(response.limit_headers)):
-                    permit.hear(told)
+                if permit is not None and permit.listens():
+                    permit.hear(read_reports(response.limit_headers))
                 if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
                 body = AnswerBody(response, start)

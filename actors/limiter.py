@@ -41,6 +41,9 @@ from .prices import PriceBook
 __all__ = ["ChangeLimits", "CountLimits", "Explain", "LimitStatistics", "RateLimiterActor"]
 
 
+_HEARS_EVERY_S = 0.05  # what two answers tell of limits is nearly the same
+
+
 @attrs.frozen
 class LimitStatistics:
     """What a `RateLimiterActor` knows.
@@ -127,13 +130,20 @@ class _Wake(Message[None]):
     """Somebody may go now."""
 
 
+@attrs.define(eq=False)
+class _Ear:
+    """What the permits of one limiter share: when it wants to hear of the provider's limits."""
+
+    open_at: float
+
+
 @attrs.frozen
 class _Permit:
     """See `permit.Permit`. It asks the limiter that gave it, whichever incarnation is there."""
 
     _limiter: Ref
     _flight: _Flight
-    _listens: bool
+    _ear: _Ear
 
     async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
         await self._limiter.ask(_Renew(self._flight, delay, throttled))
@@ -144,8 +154,12 @@ class _Permit:
     def use(self) -> None:
         self._flight.is_sent = True
 
+    def listens(self) -> bool:
+        return trio.current_time() >= self._ear.open_at
+
     def hear(self, reports: tuple[Report, ...]) -> None:
-        if self._listens:
+        self._ear.open_at = trio.current_time() + _HEARS_EVERY_S
+        if reports:
             self._tell(_Hear(self._flight, reports))
 
     def settle(self, usage: Usage | None, usd: float | None, first_byte_s: float | None) -> None:
@@ -215,6 +229,7 @@ class RateLimiterActor(Actor):
         self._estimator = TokenEstimator()
         self._observer = observer
         self._prices = prices
+        self._ear = _Ear(-inf if self._limits.learn else inf)
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
@@ -305,6 +320,7 @@ class RateLimiterActor(Actor):
     async def change(self, message: ChangeLimits) -> None:
         """Go by other limits."""
         self._limits = message.limits
+        self._ear.open_at = -inf if message.limits.learn else inf
         for waiting, error in self._limiter.change(message.limits, trio.current_time()):
             waiting.slot.fail(RequestTooLarge(str(error)))
         await self._let_through()
@@ -342,7 +358,7 @@ class RateLimiterActor(Actor):
         flight = _Flight(message.request, call.estimate, reservation)
         call.slot.on_settled(lambda slot: self._ended(slot, flight))
         self._tell("admitted", message)
-        permit = _Permit(self.ref, flight, self._limits.learn)
+        permit = _Permit(self.ref, flight, self._ear)
         await call.slot.forward(self._to, type(message)(message.request, message.origin, permit))
 
     def _refused(self, flight: _Flight, throttled: Throttled, delay: float) -> None:

@@ -54,6 +54,10 @@ class Permit(Protocol):
         """A request goes over the wire: what the call has reserved is no longer to be had back."""
         ...
 
+    def listens(self) -> bool:
+        """Whether what an answer tells of limits is of interest now: not every one is."""
+        ...
+
     def hear(self, reports: tuple[Report, ...]) -> None:
         """An answer has begun, and tells of the provider's limits."""
         ...

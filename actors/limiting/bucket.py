@@ -33,14 +33,15 @@ class Bucket:
         debited: all that was taken so far, less what was given back.
     """
 
-    __slots__ = ("_full_at", "_lows", "debited", "depth", "rate")
+    __slots__ = ("_full_at", "_lows", "_was_full_at", "debited", "depth", "rate")
 
     def __init__(self, rate: float, depth: float, now: float) -> None:
         self.rate = rate
         self.depth = depth
         self.debited = 0.0
         self._full_at = now
-        # (when, used before a debit): the lows that a late refund has to look at, rising
+        self._was_full_at = now  # and was last, as far as anybody looked
+        # (when, used before a debit): the lows since then that a late refund looks at, rising
         self._lows: deque[tuple[float, float]] = deque()
 
     def used(self, now: float) -> float:
@@ -55,18 +56,17 @@ class Bucket:
 
     def take(self, amount: float, now: float) -> None:
         """Debit it, whether it is there or not."""
-        full_at, lows = self._full_at, self._lows
+        full_at, rate = self._full_at, self.rate
         if full_at <= now:
-            full_at = now
-            if lows:
-                lows.clear()
-            lows.append((now, 0.0))
+            full_at = self._was_full_at = now
+            if self._lows:
+                self._lows.clear()
         else:
-            used = (full_at - now) * self.rate
+            lows, used = self._lows, (full_at - now) * rate
             while lows and lows[-1][1] >= used:
                 lows.pop()
             lows.append((now, used))
-        self._full_at = full_at + amount / self.rate
+        self._full_at = full_at + amount / rate
         self.debited += amount
 
     def give_back(self, amount: float, since: float, now: float) -> None:
@@ -76,7 +76,10 @@ class Bucket:
         what would have run over when the bucket was at its fullest cannot be given back.
         """
         used = self.used(now)
-        least = min([used, *(low for when, low in self._lows if when > since)])
+        if self._was_full_at > since:
+            least = 0.0
+        else:
+            least = min([used, *(low for when, low in self._lows if when > since)])
         given = max(0.0, min(amount, least))
         if given:
             self._lows = deque((when, low - given * (when > since)) for when, low in self._lows)

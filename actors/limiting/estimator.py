@@ -60,22 +60,30 @@ class _Model:
     input_error: float = 0.0
     output_error: float = 0.0
 
-    def learn(self, chars: int, turns: int, estimate: Estimate, usage: Usage) -> None:
+    def learn(self, size: tuple[int, int], thought: tuple[int, int], said: tuple[int, int]) -> None:
+        """What one answer came to.
+
+        Args:
+            size: characters and turns of the prompt.
+            thought: input and output tokens, as estimated.
+            said: the same, as reported.
+        """
         self.calls += 1
         gain = max(_GAIN, 1.0 / self.calls)  # the mean of the first ten, then a moving one
-        said = usage.input_tokens - turns * _TOKENS_PER_TURN
-        if chars >= _LEAST_CHARS and said > 0:
-            ratio = min(16.0, max(0.25, chars / said))
+        (chars, turns), (input_tokens, output_tokens) = size, said
+        content = input_tokens - turns * _TOKENS_PER_TURN
+        if chars >= _LEAST_CHARS and content > 0:
+            ratio = min(16.0, max(0.25, chars / content))
             self.chars_per_token += gain * (ratio - self.chars_per_token)
-        if usage.input_tokens:
-            off = (estimate.input_tokens - usage.input_tokens) / usage.input_tokens
+        if input_tokens:
+            off = (thought[0] - input_tokens) / input_tokens
             self.input_bias += gain * (off - self.input_bias)
             self.input_error += gain * (abs(off) - self.input_error)
-        if usage.output_tokens:
-            off = abs(estimate.output_tokens - usage.output_tokens) / usage.output_tokens
+        if output_tokens:
+            off = abs(thought[1] - output_tokens) / output_tokens
             self.output_error += gain * (off - self.output_error)
-            self.deviation += gain * (abs(usage.output_tokens - self.output) - self.deviation)
-            self.output += gain * (usage.output_tokens - self.output)
+            self.deviation += gain * (abs(output_tokens - self.output) - self.deviation)
+            self.output += gain * (output_tokens - self.output)
 
 
 @final
@@ -106,12 +114,13 @@ class TokenEstimator:
 
     def learn(self, request: Request, estimate: Estimate, usage: Usage) -> None:
         """What such a call came to."""
-        model = self._models.setdefault(request.model, _Model())
-        chars, turns = _size(request)
+        model = self._models.get(request.model)
+        if model is None:
+            model = self._models[request.model] = _Model()
         answers = request.n * max(1, len(request.inputs))
-        each = attrs.evolve(usage, output_tokens=usage.output_tokens // answers)
-        of_each = Estimate(estimate.input_tokens, estimate.output_tokens // answers)
-        model.learn(chars, turns, of_each, each)
+        thought = (estimate.input_tokens, estimate.output_tokens // answers)
+        said = (usage.input_tokens, usage.output_tokens // answers)
+        model.learn(_size(request), thought, said)
 
     def statistics(self) -> Mapping[str, EstimatorStatistics]:
         """How well each model is known."""

@@ -107,16 +107,10 @@ class Limiter(Generic[W]):
         """
         scope = self._scope(ask.model, now)
         self._check_possible(scope, ask.cost)
-        if (
-            scope.renewals
-            or len(scope.queue)
-            or self._in_flight >= self._limits.in_flight
-            or scope.in_flight >= scope.most
-            or scope.in_flight >= scope.finder.in_flight
-            or (self._shared and any(len(one.queue) for one in self._scopes.values()))
-            or self._ready_at(scope, ask.cost, now) > now
-        ):
+        if self._in_flight >= self._limits.in_flight or not scope.is_ready(ask.cost, now):
             return None
+        if self._shared and len(self._scopes) > 1 and any(map(_has_queue, self._scopes.values())):
+            return None  # somebody came before who may wait for what all share
         return self._let_go(scope, ask.cost, now)
 
     def push_renewal(self, waiting: W, reservation: Reservation, not_before: float) -> None:
@@ -196,10 +190,10 @@ class Limiter(Generic[W]):
             usd: what it cost; None if that is not known.
             now: the present.
         """
-        actual = {
-            _INPUT: float(usage.input_tokens),
-            _OUTPUT: float(usage.output_tokens),
-        }
+        scope = self._scope_of(reservation, now)
+        if not (scope.every or scope.learned):
+            return
+        actual = {_INPUT: float(usage.input_tokens), _OUTPUT: float(usage.output_tokens)}
         if self._limits.token_charge == "used":  # noqa: S105  # no password
             actual[_TOKENS] = float(usage.total_tokens)
         if usd is not None:
@@ -238,6 +232,7 @@ class Limiter(Generic[W]):
             if learned is None:
                 learned = scope.learned[index] = Learned(report, self._limits.burst_s, now)
                 learned.bucket.set_used(report.used, now)
+                scope.set_pace(now)  # who is told need not find out
                 continue
             mark = reservation.marks.get(index)
             if mark is not None:  # else it went before anything was known
@@ -270,6 +265,7 @@ class Limiter(Generic[W]):
             index = DIMENSIONS.index(report.dimension)
             if index not in scope.learned:
                 scope.learned[index] = Learned(report, self._limits.burst_s, now)
+                scope.set_pace(now)
         scope.parked_until = max(scope.parked_until, now + pause_s)
         if why == "too_fast" and scope.learned:
             for index, learned in scope.learned.items():
@@ -292,7 +288,8 @@ class Limiter(Generic[W]):
         for scope in self._scopes.values():
             own = limits.models.get(scope.name) or limits.group_of(scope.name)[1]
             scope.most = inf if own is None else own.in_flight
-            scope.limits = changed(scope.limits, () if own is None else own.all_rates, now)
+            rates = () if own is None else own.all_rates
+            scope.use(changed(scope.limits, rates, now), self._shared)
             if not limits.learn:
                 scope.learned.clear()
             scope.queue.use(limits.lane, limits.ageing_s)
@@ -372,7 +369,7 @@ class Limiter(Generic[W]):
                 for gone in idle:
                     del self._scopes[gone]
                 self._of_model.clear()
-            scope = self._scopes[name] = Scope(name, self._limits, own, now)
+            scope = self._scopes[name] = Scope(name, self._limits, own, self._shared, now)
         self._of_model[model] = scope
         return scope
 
@@ -409,15 +406,13 @@ class Limiter(Generic[W]):
         return self._take(scope, cost, now)
 
     def _take(self, scope: Scope, cost: Cost, now: float) -> Reservation:
-        for limit in self._shared:
-            limit.bucket.take(cost[limit.index], now)
         return Reservation(scope, cost, now, scope.take(cost, now))
 
     def _correct(self, reservation: Reservation, index: int, more: float, now: float) -> None:
         if not more:
             return
         scope, since = self._scope_of(reservation, now), reservation.since
-        buckets = [limit.bucket for limit in (*self._shared, *scope.limits) if limit.index == index]
+        buckets = [limit.bucket for limit in scope.every if limit.index == index]
         if index in scope.learned:
             buckets.append(scope.learned[index].bucket)
         for bucket in buckets:
@@ -427,7 +422,7 @@ class Limiter(Generic[W]):
                 bucket.give_back(-more, since, now)
 
     def _check_possible(self, scope: Scope, cost: Cost) -> None:
-        for limit in (*self._shared, *scope.limits):
+        for limit in scope.every:
             if cost[limit.index] > limit.rate.amount:
                 raise _impossible(limit.rate, cost[limit.index])
         for index, learned in scope.learned.items():
@@ -438,7 +433,7 @@ class Limiter(Generic[W]):
     def _check_in_time(self, scope: Scope, ask: Ask, now: float) -> None:
         """Whether it could go in time if nobody were there but those before it in its lane."""
         ahead = scope.queue.ahead(ask.lane)
-        for limit in (*self._shared, *scope.limits):
+        for limit in scope.every:
             bucket, index = limit.bucket, limit.index
             amount = ask.cost[index] + (ahead[index] if ahead else 0.0)
             missing = bucket.used(now) + amount - bucket.depth
@@ -454,9 +449,7 @@ class Limiter(Generic[W]):
     def _size(self, scope: Scope, cost: Cost) -> float:
         """The greatest share that it takes of any limit, in seconds of it; 1 without limits."""
         size = 0.0
-        for limit in self._shared:
-            size = max(size, cost[limit.index] / limit.bucket.rate)
-        for limit in scope.limits:
+        for limit in scope.every:
             size = max(size, cost[limit.index] / limit.bucket.rate)
         for index, learned in scope.learned.items():
             size = max(size, cost[index] / learned.rate)
@@ -468,7 +461,7 @@ class Limiter(Generic[W]):
         """One that can be driven without harm to this one."""
         paper: Limiter[Waiting] = Limiter(self._limits, now)
         paper._shared = [copy.deepcopy(limit) for limit in self._shared]
-        paper._scopes = {name: scope.copy() for name, scope in self._scopes.items()}
+        paper._scopes = {name: scope.copy(paper._shared) for name, scope in self._scopes.items()}
         paper._in_flight, paper._mean_s = self._in_flight, self._mean_s
         paper._ended = self._ended
         return paper
@@ -511,7 +504,7 @@ class Limiter(Generic[W]):
         if self._in_flight >= self._limits.in_flight or scope.in_flight >= most:
             return f"{most:g} calls are under way, which is all that may be"
         worst, name = now, "others wait for what all models share"
-        for limit in (*self._shared, *scope.limits):
+        for limit in scope.every:
             at = limit.bucket.ready_at(ask.cost[limit.index], now)
             if at > worst:
                 worst, name = at, f"the limit of {limit.rate}"
@@ -523,6 +516,10 @@ class Limiter(Generic[W]):
         if scope.pace is not None and scope.pace.ready_at(1.0, now) > worst:
             name = f"the {scope.finder.rate:.3g} calls a second that the provider was found to bear"
         return name
+
+
+def _has_queue(scope: Scope) -> bool:
+    return len(scope.queue) > 0
 
 
 def _impossible(rate: Rate, amount: float) -> Impossible:

@@ -88,10 +88,13 @@ class Limit:
 class Scope:
     """A model, or several that share limits."""
 
-    def __init__(self, name: str, limits: Limits, own: Limits | None, now: float) -> None:
+    def __init__(
+        self, name: str, limits: Limits, own: Limits | None, shared: list[Limit], now: float
+    ) -> None:
         self.name = name
         self.most = inf if own is None else own.in_flight
         self.limits = [] if own is None else [Limit(rate, now) for rate in own.all_rates]
+        self.every = [*shared, *self.limits]  # those that all models share, and its own
         self.learned: dict[int, Learned] = {}
         self.finder = Finder(now, starts_slowly=limits.find)
         self.pace: Bucket | None = None  # of what the finder has found
@@ -110,7 +113,7 @@ class Scope:
     def set_pace(self, now: float) -> None:
         """Go as fast as was found that one may."""
         rate = self.finder.rate
-        if rate == inf:
+        if rate == inf or self.learned:
             self.pace = None
             return
         depth = max(1.0, rate * self._burst_s - 1.0)
@@ -126,10 +129,15 @@ class Scope:
         if self.pace is not None:
             self.pace.set_used(self.pace.depth, now)
 
-    def copy(self) -> "Scope":
+    def use(self, limits: list[Limit], shared: list[Limit]) -> None:
+        """Other limits from now on."""
+        self.limits = limits
+        self.every = [*shared, *limits]
+
+    def copy(self, shared: list[Limit]) -> "Scope":
         """One that can be driven without harm to this one."""
         other = copy.copy(self)
-        other.limits = copy.deepcopy(self.limits)
+        other.use(copy.deepcopy(self.limits), shared)
         other.learned = copy.deepcopy(self.learned)
         other.pace = copy.deepcopy(self.pace)
         other.finder = copy.deepcopy(self.finder)
@@ -150,6 +158,23 @@ class Scope:
             return None
         return self.queue.head()
 
+    def is_ready(self, cost: Cost, now: float) -> bool:
+        """Whether nothing at all is in the way of a call that nobody waits before."""
+        finder = self.finder
+        if (
+            self.renewals
+            or len(self.queue)
+            or self.in_flight >= self.most
+            or self.in_flight >= finder.in_flight
+            or self.parked_until > now
+            or finder.is_undecided
+        ):
+            return False
+        for limit in self.every:
+            if limit.bucket.ready_at(cost[limit.index], now) > now:
+                return False
+        return not (self.learned or self.pace is not None) or self.ready_at(cost, now) <= now
+
     def ready_at(self, cost: Cost, now: float) -> float:
         """When its own limits allow that."""
         at = max(now, self.parked_until)
@@ -165,8 +190,8 @@ class Scope:
         return at
 
     def take(self, cost: Cost, now: float) -> Mapping[int, float]:
-        """Debit its own limits; how much was taken by now of those that were told of."""
-        for limit in self.limits:
+        """Debit every limit; how much was taken by now of those that were told of."""
+        for limit in self.every:
             limit.bucket.take(cost[limit.index], now)
         self.finder.send(now)
         if self.pace is not None:

@@ -19,9 +19,9 @@ _HEADERS = (
     b"openai-processing-ms: 50\r\n"
     b"openai-version: 2020-10-01\r\n"
     b"x-request-id: req_benchmark\r\n"
-    b"x-ratelimit-limit-requests: 10000\r\n"
-    b"x-ratelimit-remaining-requests: 9999\r\n"
-    b"x-ratelimit-reset-requests: 6ms\r\n"
+    b"x-ratelimit-limit-requests: 30000000\r\n"  # a limit that binds nobody
+    b"x-ratelimit-remaining-requests: 29999999\r\n"
+    b"x-ratelimit-reset-requests: 0s\r\n"
 )
 
 

@@ -247,6 +247,9 @@ class LoosePermit:
     def park(self, *, delay, throttled):
         self.parked.append((delay, throttled))
 
+    def listens(self):
+        return True
+
     def hear(self, reports):
         self.heard += reports
 

@@ -80,18 +80,24 @@ def test_a_reset_that_makes_no_sense_is_passed_over():
     ("message", "report"),
     [
         (
-            "Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): "
-            "Limit 30000, Used 30000, Requested 890. Please try again in 1.78s. Visit ...",
+            (
+                "Rate limit reached for gpt-4o in organization org-x on tokens per min (TPM): "
+                "Limit 30000, Used 30000, Requested 890. Please try again in 1.78s. Visit ..."
+            ),
             Report("tokens", 30000, 30000, 60.0),
         ),
         (
-            "Rate limit reached for m in organization o on requests per min (RPM): Limit 600, "
-            "Used 600, Requested 1. Please try again in 100ms.",
+            (
+                "Rate limit reached for m in organization o on requests per min (RPM): Limit 600, "
+                "Used 600, Requested 1. Please try again in 100ms."
+            ),
             Report("requests", 600, 600, 60.0),
         ),
         (
-            "Rate limit reached for m on requests per day (RPD): Limit 200, Used 200, "
-            "Requested 1. Please try again in 7m12s.",
+            (
+                "Rate limit reached for m on requests per day (RPD): Limit 200, Used 200, "
+                "Requested 1. Please try again in 7m12s."
+            ),
             Report("requests", 200, 200, 86_400.0),
         ),
         ("Too many requests.", None),
