@@ -151,10 +151,10 @@ class Exchange:
         try:
             response = await self._way.post(prepared.url, headers, idempotency_key, prepared.body)
             try:
-                if permit is not None and permit.listens():
-                    permit.hear(read_reports(response.limit_headers))
                 if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
+                if permit is not None and permit.listens():
+                    permit.hear(read_reports(response.limit_headers))
                 body = AnswerBody(response, start)
                 if prepared.stream and body.kind.startswith("text/event-stream"):
                     answer = await self._read_events(body, prepared, attempt, take)

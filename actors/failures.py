@@ -3,6 +3,7 @@
 import os
 import re
 import ssl
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import cast
 
@@ -21,7 +22,7 @@ from .errors import (
     MalformedAnswer,
     RateLimited,
 )
-from .limiting import Refused, read_refusal
+from .limiting import Refused, read_refusal, read_reports
 from .permit import Throttled
 from .refusal import classify, is_retried
 from .retry import retry_after_s, should_retry
@@ -88,7 +89,7 @@ class Failures:
             kind(text, attempts=attempt, billed="maybe"),
             is_final=not is_retried(kind, should_retry=None),
             server_s=retry_after_s({}, said.message, said.details),
-            throttled=_throttled(kind, said),
+            throttled=_throttled(kind, said, {}),
         )
 
     async def refused(
@@ -132,7 +133,7 @@ class Failures:
             ),
             is_final=not retried,
             server_s=retry_after_s(headers, said.message, said.details) if retried else None,
-            throttled=_throttled(kind, said),
+            throttled=_throttled(kind, said, response.limit_headers),
             wants_whole=wants_whole,
         )
 
@@ -186,13 +187,18 @@ class Failures:
         return f" ({variables[0]})" if variables else ""
 
 
-def _throttled(kind: type[CallFailed], said: ApiError) -> Throttled | None:
+def _throttled(
+    kind: type[CallFailed], said: ApiError, headers: Mapping[str, str]
+) -> Throttled | None:
     """What a refusal says of limits, if it is about them."""
     if not issubclass(kind, RateLimited):
         return None
     words = f"{said.type} {said.code} {said.message}".lower()
     why: Refused = "too_many" if _TOO_MANY.search(words) else "too_fast"
-    return Throttled(why, read_refusal(said.message))
+    told = read_refusal(said.message)
+    if told is None:  # the headers have all limits; the fullest is in the way
+        told = max(read_reports(headers), key=lambda one: one.used / one.limit, default=None)
+    return Throttled(why, told)
 
 
 def _root(error: BaseException) -> BaseException:

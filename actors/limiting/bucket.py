@@ -30,15 +30,13 @@ class Bucket:
     Attributes:
         rate: the same.
         depth: the same.
-        debited: all that was taken so far, less what was given back.
     """
 
-    __slots__ = ("_full_at", "_lows", "_was_full_at", "debited", "depth", "rate")
+    __slots__ = ("_full_at", "_lows", "_was_full_at", "depth", "rate")
 
     def __init__(self, rate: float, depth: float, now: float) -> None:
         self.rate = rate
         self.depth = depth
-        self.debited = 0.0
         self._full_at = now
         self._was_full_at = now  # and was last, as far as anybody looked
         # (when, used before a debit): the lows since then that a late refund looks at, rising
@@ -67,7 +65,6 @@ class Bucket:
                 lows.pop()
             lows.append((now, used))
         self._full_at = full_at + amount / rate
-        self.debited += amount
 
     def give_back(self, amount: float, since: float, now: float) -> None:
         """Undo a debit that was made at `since`, as far as it still matters.
@@ -84,7 +81,6 @@ class Bucket:
         if given:
             self._lows = deque((when, low - given * (when > since)) for when, low in self._lows)
             self._full_at = now + (used - given) / self.rate
-        self.debited -= amount
 
     def set(self, rate: float, depth: float, now: float) -> None:
         """Change it; what is missing stays missing."""

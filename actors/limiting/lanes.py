@@ -157,9 +157,12 @@ class FairQueue(Generic[W]):
             self._purge(line)
 
     def head(self) -> tuple[W, float] | None:
-        """Who goes next, and when it came; None if nobody waits."""
+        """Who goes next, and when it came, less its lane's head start; None if nobody waits."""
         found = self._find()
-        return None if found is None else (found[1].queue[0].waiting, found[1].queue[0].came)
+        if found is None:
+            return None
+        lane, place = found[1].lane, found[1].queue[0]
+        return place.waiting, place.came - lane.priority * self._ageing_s
 
     def pop(self) -> W | None:
         """The same, taken out."""

@@ -1,9 +1,9 @@
 """A limit that a provider tells of, and that others may use, too. Pure (R14).
 
-The provider's answers say how much is missing from its bucket; what of that we have not taken
-ourselves, somebody else has. A report is of the moment at which its call reached the provider, so
-what was debited since is added, and what has refilled since is taken off. How much is regularly
-missing beyond what we expected is taken to be the others' rate, and what is left is ours.
+Two buckets: one of what we take ourselves, which is exact, and one of what everybody takes, which
+follows the provider's reports. A report is of the moment at which its call reached the provider, so
+what we took since is added, and what has refilled since is taken off. How much is regularly missing
+beyond what we expected is the others' rate, and what is left is ours.
 """
 
 from typing import final
@@ -13,8 +13,10 @@ from .reports import Report
 
 __all__ = ["Learned"]
 
-_GAIN_S = 5.0  # seconds over which the others' rate is averaged
+_AVERAGED_S = 5.0  # seconds over which the others' rate is averaged
 _MOST_OF_OTHERS = 0.95  # of the rate: something must be left to find out with
+_FEW = 0.05  # of the rate: less may be nobody
+_LESS = 0.8  # times the depth, after a refusal that says nothing
 
 
 @final
@@ -24,66 +26,96 @@ class Learned:
     Args:
         report: the first one.
         burst_s: how many seconds' worth of it may go at once, unless more was seen to.
+        since: what was taken since the call went that the report is for.
         now: the present.
 
     Attributes:
-        bucket: what it holds, as far as one knows.
         limit: how much there is in a period.
         period_s: seconds in which all of it refills.
         others: how much a second others take.
     """
 
-    def __init__(self, report: Report, burst_s: float, now: float) -> None:
-        self.limit = report.limit
-        self.period_s = report.period_s
+    def __init__(self, report: Report, burst_s: float, since: float, now: float) -> None:
+        self.limit, self.period_s = report.limit, report.period_s
         self.others = 0.0
-        self._burst_s = burst_s
-        self._most_used = 0.0  # at a time, and the provider bore it
-        self._last_at: float | None = None
-        self._last_of = float("-inf")
-        self.bucket = Bucket(self.rate, self._depth, now)
+        self._most = max(1.0, self.rate * burst_s - 1.0)  # one less: see `Limit`
+        self._late_s = 0.0  # from sending a call to what it tells
+        self._reported_at = now
+        self._of = float("-inf")
+        self._own = Bucket(self.rate, self.depth, now)
+        self._all = Bucket(self.rate, self.depth, now)
+        for bucket in (self._own, self._all):
+            bucket.set_used(report.used + since, now)
 
     @property
     def rate(self) -> float:
         """How much refills a second."""
         return self.limit / self.period_s
 
-    def report(self, report: Report, debited: float, sent_at: float, now: float) -> None:
+    @property
+    def depth(self) -> float:
+        """How much may be missing before calls wait; less where others take some unseen."""
+        depth = max(1.0, min(self._most, self.limit - 1.0))
+        if self.others < _FEW * self.rate:
+            return depth
+        return max(1.0, depth - 1.0 - self.others * self._late_s)
+
+    def used(self, now: float) -> float:
+        """What is missing, as far as one knows."""
+        return max(self._own.used(now), self._all.used(now))
+
+    def ready_at(self, amount: float, now: float) -> float:
+        """When `amount` may go; `now` if it may already."""
+        return max(self._own.ready_at(amount, now), self._all.ready_at(amount, now))
+
+    def take(self, amount: float, now: float) -> None:
+        """Debit it."""
+        self._own.take(amount, now)
+        self._all.take(amount, now)
+
+    def give_back(self, amount: float, since: float, now: float) -> None:
+        """Undo a debit that was made at `since`."""
+        self._own.give_back(amount, since, now)
+        self._all.give_back(amount, since, now)
+
+    def report(
+        self, report: Report, since: float, sent_at: float, now: float, *, refused: bool = False
+    ) -> None:
         """An answer has told.
 
         Args:
             report: what it says of this limit.
-            debited: what `bucket.debited` was when its call went.
+            since: what was taken since its call went.
             sent_at: when that was.
             now: the present.
+            refused: it is a refusal: what is missing is as much as may be.
         """
-        if sent_at < self._last_of:
+        if sent_at < self._of:
             return  # another call's answer, which went later, has told already
-        self._last_of = sent_at
-        bucket = self.bucket
+        self._of = sent_at
         self.limit, self.period_s = report.limit, report.period_s
-        self._most_used = max(self._most_used, report.used)
-        expected = bucket.used(now)
+        if refused:
+            self._most = max(1.0, min(self._most, report.used - 1.0))
+        else:
+            self._most = max(self._most, report.used)  # it bore that
+        expected = self._all.used(now)
         refilled = (self.rate - self.others) * (now - sent_at)
-        used = max(0.0, report.used + (bucket.debited - debited) - refilled)
-        if self._last_at is not None and now > self._last_at:
-            passed = now - self._last_at
-            gain = min(1.0, passed / _GAIN_S)
-            self.others += gain * (used - expected) / max(passed, 1.0)
+        used = max(0.0, report.used + since - refilled)
+        passed = now - self._reported_at
+        if passed > 0:
+            gain = passed / (passed + _AVERAGED_S)
+            off = (used - expected) / passed  # a jump is no rate: nobody is faster than the limit
+            self.others += gain * min(self.rate, max(-self.rate, off))
             self.others = min(max(0.0, self.others), _MOST_OF_OTHERS * self.rate)
-        self._last_at = now
-        bucket.set(self.rate - self.others, self._depth, now)
-        bucket.set_used(used, now)
+            self._late_s += gain * (now - sent_at - self._late_s)
+        self._reported_at = now
+        self._own.set(self.rate, self.depth, now)
+        self._all.set(self.rate - self.others, self.depth, now)
+        self._all.set_used(used, now)
 
     def refused(self, now: float) -> None:
-        """A call that was let through was refused: there was less than one thought."""
-        self._most_used = 0.0
-        self._burst_s /= 2.0
-        bucket = self.bucket
-        bucket.set(bucket.rate, self._depth, now)
-        bucket.set_used(max(bucket.used(now), self._depth), now)
-
-    @property
-    def _depth(self) -> float:
-        usual = self.rate * self._burst_s - 1.0  # one less: see `Limiter`
-        return max(1.0, min(self.limit - 1.0, max(usual, self._most_used)))
+        """A call that was let through was refused, and nobody says why."""
+        self._most = max(1.0, _LESS * self._most)
+        self._own.set(self.rate, self.depth, now)
+        self._all.set(self.rate - self.others, self.depth, now)
+        self._all.set_used(max(self._all.used(now), self.depth), now)

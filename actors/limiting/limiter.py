@@ -17,6 +17,7 @@ from typing import Generic, TypeVar, cast, final
 import attrs
 
 from ..messages import Usage
+from .bucket import Bucket
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
 from .finder import Refused
 from .lanes import Waiting
@@ -227,16 +228,7 @@ class Limiter(Generic[W]):
             return
         scope = self._scope_of(reservation, now)
         for report in reports:
-            index = DIMENSIONS.index(report.dimension)
-            learned = scope.learned.get(index)
-            if learned is None:
-                learned = scope.learned[index] = Learned(report, self._limits.burst_s, now)
-                learned.bucket.set_used(report.used, now)
-                scope.set_pace(now)  # who is told need not find out
-                continue
-            mark = reservation.marks.get(index)
-            if mark is not None:  # else it went before anything was known
-                learned.report(report, mark, reservation.since, now)
+            self._learn(scope, reservation, report, now, refused=False)
 
     def refused(
         self,
@@ -262,15 +254,12 @@ class Limiter(Generic[W]):
             self._correct(reservation, index, -reservation.cost[index], now)
         reservation.cost = Cost(reservation.cost.requests)
         if report is not None and self._limits.learn:
-            index = DIMENSIONS.index(report.dimension)
-            if index not in scope.learned:
-                scope.learned[index] = Learned(report, self._limits.burst_s, now)
-                scope.set_pace(now)
+            self._learn(scope, reservation, report, now, refused=True)
         scope.parked_until = max(scope.parked_until, now + pause_s)
         if why == "too_fast" and scope.learned:
-            for index, learned in scope.learned.items():
-                if report is None or DIMENSIONS[index] == report.dimension:
-                    learned.refused(max(now, scope.parked_until))
+            if report is None:
+                for learned in scope.learned.values():
+                    learned.refused(now)
             return
         scope.finder.refused(why, since, scope.in_flight, now)
 
@@ -316,8 +305,8 @@ class Limiter(Generic[W]):
                         dimension=DIMENSIONS[index],
                         limit=learned.limit,
                         per_s=learned.period_s,
-                        used=learned.bucket.used(now),
-                        depth=learned.bucket.depth,
+                        used=learned.used(now),
+                        depth=learned.depth,
                         source="learned",
                         others_per_s=learned.others,
                     )
@@ -412,14 +401,29 @@ class Limiter(Generic[W]):
         if not more:
             return
         scope, since = self._scope_of(reservation, now), reservation.since
-        buckets = [limit.bucket for limit in scope.every if limit.index == index]
+        found: list[Bucket | Learned] = [
+            limit.bucket for limit in scope.every if limit.index == index
+        ]
         if index in scope.learned:
-            buckets.append(scope.learned[index].bucket)
-        for bucket in buckets:
+            found.append(scope.learned[index])
+        for bucket in found:
             if more > 0:
                 bucket.take(more, now)
             else:
                 bucket.give_back(-more, since, now)
+
+    def _learn(
+        self, scope: Scope, reservation: Reservation, report: Report, now: float, *, refused: bool
+    ) -> None:
+        """Take up what a report says."""
+        index = DIMENSIONS.index(report.dimension)
+        since = scope.taken_since(reservation, index)
+        learned = scope.learned.get(index)
+        if learned is None:
+            scope.learned[index] = Learned(report, self._limits.burst_s, since, now)
+            scope.set_pace(now)  # who is told need not find out
+        else:
+            learned.report(report, since, reservation.since, now, refused=refused)
 
     def _check_possible(self, scope: Scope, cost: Cost) -> None:
         for limit in scope.every:
@@ -473,7 +477,7 @@ class Limiter(Generic[W]):
         self.push(mine, attrs.evolve(ask, deadline=inf), now)
         ends: list[tuple[float, int, Reservation]] = []
         for scope in self._scopes.values():
-            place = Reservation(scope, Cost(), now, {})
+            place = Reservation(scope, Cost(), now, ())
             ends += [(now + self._mean_s, next(self._order), place)] * scope.in_flight
         heapq.heapify(ends)
         while True:
@@ -509,7 +513,7 @@ class Limiter(Generic[W]):
             if at > worst:
                 worst, name = at, f"the limit of {limit.rate}"
         for index, learned in scope.learned.items():
-            at = learned.bucket.ready_at(ask.cost[index], now)
+            at = learned.ready_at(ask.cost[index], now)
             if at > worst:
                 told = Rate(DIMENSIONS[index], learned.limit, learned.period_s)
                 worst, name = at, f"the provider's limit of {told}"

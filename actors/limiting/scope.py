@@ -2,8 +2,9 @@
 
 import copy
 import heapq
-from collections.abc import Mapping
+from collections.abc import Sequence
 from math import inf
+from operator import add
 from typing import final
 
 import attrs
@@ -12,12 +13,11 @@ from .bucket import Bucket
 from .finder import Finder
 from .lanes import FairQueue, Waiting
 from .learned import Learned
-from .limits import Cost, Limits, Rate
+from .limits import DIMENSIONS, Cost, Limits, Rate
 
 __all__ = ["Ask", "Entry", "Limit", "Note", "Reservation", "Scope", "changed"]
 
 _LEAST_DEPTH_S = 1e-3  # seconds' worth, of what is not counted in whole numbers
-_NOTHING: Mapping[int, float] = {}
 
 
 @attrs.frozen
@@ -46,14 +46,14 @@ class Reservation:
         scope: whose limits.
         cost: how much of each dimension, corrections included.
         since: when.
-        marks: how much had been taken, when it went, of each limit that the provider told of.
+        mark: what its scope had taken when it went, this included.
         is_first: it is not of a renewal.
     """
 
     scope: "Scope"
     cost: Cost
     since: float
-    marks: Mapping[int, float]
+    mark: Sequence[float]
     is_first: bool = True
 
 
@@ -99,6 +99,8 @@ class Scope:
         self.finder = Finder(now, starts_slowly=limits.find)
         self.pace: Bucket | None = None  # of what the finder has found
         self._burst_s = limits.burst_s
+        self._learns = limits.learn
+        self.taken: Sequence[float] = (0.0,) * len(DIMENSIONS)
         self.set_pace(now)
         self.queue: FairQueue[Entry] = FairQueue(limits.lane, limits.ageing_s)
         self.renewals: list[tuple[float, int, Entry]] = []  # a heap: (not before, order, who)
@@ -182,26 +184,32 @@ class Scope:
             ready = limit.bucket.ready_at(cost[limit.index], now)
             at = max(at, ready)
         for index, learned in self.learned.items():
-            ready = learned.bucket.ready_at(cost[index], now)
+            ready = learned.ready_at(cost[index], now)
             at = max(at, ready)
         if self.pace is not None:
             ready = self.pace.ready_at(1.0, now)
             at = max(at, ready)
         return at
 
-    def take(self, cost: Cost, now: float) -> Mapping[int, float]:
-        """Debit every limit; how much was taken by now of those that were told of."""
+    def take(self, cost: Cost, now: float) -> Sequence[float]:
+        """Debit every limit; what was taken by now, all in all."""
         for limit in self.every:
             limit.bucket.take(cost[limit.index], now)
         self.finder.send(now)
         if self.pace is not None:
             self.set_pace(now)
             self.pace.take(1.0, now)
-        if not self.learned:
-            return _NOTHING
         for index, learned in self.learned.items():
-            learned.bucket.take(cost[index], now)
-        return {index: learned.bucket.debited for index, learned in self.learned.items()}
+            learned.take(cost[index], now)
+        if not self._learns:
+            return ()
+        self.taken = tuple(map(add, self.taken, cost))
+        return self.taken
+
+    def taken_since(self, reservation: Reservation, index: int) -> float:
+        """What was taken since a call went."""
+        mark = reservation.mark
+        return self.taken[index] - mark[index] if mark else 0.0
 
 
 @final

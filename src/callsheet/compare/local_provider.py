@@ -20,7 +20,12 @@ class ProviderNotStarted(Exception):
 
 @asynccontextmanager
 async def open_provider(
-    *, seed: int, time_scale: float, rpm: int | None = None, burst_s: float = 60.0
+    *,
+    seed: int,
+    time_scale: float,
+    rpm: int | None = None,
+    tpm: int | None = None,
+    burst_s: float = 60.0,
 ) -> AsyncGenerator[str]:
     """Run `callsheet simulate` on a free port, and kill it at the end; yields its base URL.
 
@@ -28,7 +33,8 @@ async def open_provider(
         seed: its answers and latencies follow from it.
         time_scale: multiplies its latencies.
         rpm: requests a minute that it allows; None for no limit.
-        burst_s: how many seconds' worth of that it allows at once.
+        tpm: tokens a minute, likewise.
+        burst_s: how many seconds' worth of these it allows at once.
 
     Raises:
         ProviderNotStarted: it did not start; the text has its last words.
@@ -38,6 +44,7 @@ async def open_provider(
         *(sys.executable, "-P", "-m", "callsheet", "simulate", "--port", "0"),
         *("--seed", str(seed), "--time-scale", str(time_scale), "--burst", str(burst_s)),
         *(() if rpm is None else ("--rpm", str(rpm))),
+        *(() if tpm is None else ("--tpm", str(tpm))),
     ]
     # A file takes any number of words without holding the process up, as an unread pipe would.
     with tempfile.TemporaryFile() as words:

@@ -1,0 +1,84 @@
+"""One contender in a process of its own.
+
+    python -m limits_bench.client set http://127.0.0.1:8000/v1 --requests 300
+
+prints when each request that was let in went out, in seconds of the monotonic clock, as JSON.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, Literal
+
+import attrs
+import click
+import trio
+
+from limits_bench.calls import chats
+
+__all__ = ["CONTENDERS", "Contender", "main"]
+
+
+@attrs.frozen
+class Contender:
+    """Who takes part.
+
+    Args:
+        title: for the table.
+        module: where it is; imported only in the process that runs it.
+        function: its function that has chats answered.
+        loop: what it runs on.
+        package: what has to be installed.
+    """
+
+    title: str
+    module: str
+    function: str = "run"
+    loop: Literal["trio", "asyncio"] = "trio"
+    package: str = "callsheet"
+
+
+CONTENDERS: Mapping[str, Contender] = {
+    "set": Contender("callsheet, limits set", "ours", "set_"),
+    "told": Contender("callsheet, told by headers", "ours", "told"),
+    "found": Contender("callsheet, found by trying", "ours", "found"),
+    "aiolimiter": Contender("aiolimiter", "aiolimiter_way", "run", "asyncio", "aiolimiter"),
+    "openai": Contender("OpenAI SDK, 50 at a time", "openai_way", "run", "asyncio", "openai"),
+    "backoff": Contender("back-off, 50 at a time", "backoff"),
+}
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(CONTENDERS)))
+@click.argument("base_url")
+@click.option("--requests", type=click.IntRange(1), required=True)
+@click.option("--seed", type=int, default=0, help="Of the chats.")
+def main(name: str, base_url: str, *, requests: int, seed: int) -> None:
+    """Have chats answered, and print how it went."""
+    contender = CONTENDERS[name]
+    run: Any = getattr(import_module(f"limits_bench.{contender.module}"), contender.function)
+    todo, went = chats(requests, seed), list[float]()
+    if contender.loop == "asyncio":
+        given_up = asyncio.run(run(base_url, todo, went.append))
+    else:
+        since = _clocks_apart()
+        given_up = trio.run(run, base_url, todo, lambda at: went.append(at + since()))
+    print(json.dumps({"sent": went, "given_up": given_up}))
+
+
+def _clocks_apart() -> Callable[[], float]:
+    """How far the monotonic clock is ahead of Trio's, which begins anywhere."""
+    found: list[float] = []
+
+    def apart() -> float:
+        if not found:
+            found.append(time.monotonic() - trio.current_time())
+        return found[0]
+
+    return apart
+
+
+if __name__ == "__main__":
+    main()

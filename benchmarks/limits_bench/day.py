@@ -1,0 +1,282 @@
+"""A day of traffic on paper: a million requests of fifty tenants, in virtual time.
+
+The limiter's core is driven as its actor drives it, against a provider that refuses whatever comes
+too fast. Nothing waits: the clock goes from one event to the next.
+"""
+
+import heapq
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from math import inf
+from random import Random
+
+import attrs
+
+from callsheet.actors import Lane
+from callsheet.actors.limiting import Ask, Cost, Limiter, Limits, Rate, Reservation
+
+__all__ = ["DayFigures", "run_day"]
+
+INTERACTIVE = "interactive"
+_DAY_S = 86_400.0
+_MODEL = "model"
+_TENANTS = 50
+_SHARE_OF_INTERACTIVE = 0.01  # of the requests
+_JOBS_AT = (3_600.0, 32_400.0, 52_000.0)  # when every tenant begins to send a third of his
+_JOB_S = 900.0  # that it takes him
+_CALL_S = (0.5, 4.0)  # that a call takes
+_ON_THE_WAY_S = 0.05  # at most, from us to the provider
+_OUTAGE = (39_600.0, 40_200.0)  # ten minutes from 11:00 on
+_REFUSED_S = 0.1  # until that is known
+_LONGEST_PAUSE_S = 60.0
+_CHANGES = (  # when, and requests and tokens a minute from then on
+    (0.0, 900.0, 450_000.0),
+    (21_600.0, 1_200.0, 500_000.0),
+    (50_000.0, 600.0, 400_000.0),
+    (57_000.0, 1_000.0, 600_000.0),
+)
+_SPAN_S = 600.0  # over which use and shares are looked at
+
+
+@attrs.frozen
+class DayFigures:
+    """What came of it.
+
+    Args:
+        requests: that were answered.
+        refused: by the provider, because they came too fast.
+        retried: after failing, in the outage or for being refused.
+        used: the share of the binding limit that was used in spans of ten minutes in which every
+            tenant waited; the median.
+        least_used: the least of these.
+        fairness: Jain's index of what the tenants got in these spans; 1 is equal.
+        spans: how many these are.
+        worst_wait_s: by kind of lane, the longest that a request waited.
+        end_s: when the last one was answered.
+    """
+
+    requests: int
+    refused: int
+    retried: int
+    used: float
+    least_used: float
+    fairness: float
+    spans: int
+    worst_wait_s: dict[str, float]
+    end_s: float
+
+
+def run_day(requests: int = 1_000_000, seed: int = 0) -> DayFigures:
+    """Simulate it.
+
+    Args:
+        requests: of all tenants together.
+        seed: what they ask, and when, follows from it.
+    """
+    return _Day(requests, seed).run()
+
+
+@attrs.define(eq=False)
+class _Call:
+    lane: str
+    tokens: float
+    came: float
+    seconds: float
+    failures: int = 0
+    done: bool = False
+    reservation: Reservation | None = None
+
+
+class _Provider:
+    """Requests and tokens, refilled continuously, no more than a second's worth at once."""
+
+    def __init__(self) -> None:
+        self._full_at = [0.0, 0.0]
+        self._rates = [1.0, 1.0]
+
+    def change(self, rpm: float, tpm: float, now: float) -> None:
+        for at, per_minute in enumerate((rpm, tpm)):
+            missing = max(0.0, self._full_at[at] - now) * self._rates[at]
+            self._rates[at] = per_minute / 60.0
+            self._full_at[at] = now + missing / self._rates[at]
+
+    def admits(self, tokens: float, now: float) -> bool:
+        """Check both, then take from both; a refused request counts against none."""
+        costs = (1.0, tokens)
+        for at, cost in enumerate(costs):
+            rate = self._rates[at]
+            if max(0.0, self._full_at[at] - now) * rate + cost > max(rate, cost) + 1e-6:
+                return False
+        for at, cost in enumerate(costs):
+            self._full_at[at] = max(now, self._full_at[at]) + cost / self._rates[at]
+        return True
+
+
+class _Span:
+    """What went in ten minutes."""
+
+    def __init__(self, waiting: set[str]) -> None:
+        self.waiting = waiting  # tenants, at its beginning
+        self.calls = 0
+        self.tokens = 0.0
+        self.served: dict[str, int] = {}
+
+
+class _Day:
+    """The events of the day, each a function that is called in its turn."""
+
+    def __init__(self, requests: int, seed: int) -> None:
+        self._random = Random(seed)  # noqa: S311  # no secrets
+        self._order = itertools.count()
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._limits = _limits(*_CHANGES[0][1:])
+        self._limiter: Limiter[_Call] = Limiter(self._limits, 0.0)
+        self._provider = _Provider()
+        self._arrivals = _arrivals(requests, self._random)
+        self._left = requests
+        self._wake_at = inf
+        self._refused = self._retried = self._answered = 0
+        self._worst = {INTERACTIVE: 0.0, "tenants": 0.0}
+        self._span = _Span(set())
+        self._used: list[float] = []
+        self._got: dict[str, int] = {}
+        self._now = 0.0
+
+    def run(self) -> DayFigures:
+        for when, rpm, tpm in _CHANGES:
+            self._at(when, lambda rpm=rpm, tpm=tpm: self._change(rpm, tpm))
+        self._at(_SPAN_S, self._end_span)
+        self._expect_next()
+        while self._left:
+            self._now, _, happen = heapq.heappop(self._events)
+            happen()
+            self._let_through()
+        shares = list(self._got.values())
+        squares = sum(share * share for share in shares)
+        return DayFigures(
+            requests=self._answered,
+            refused=self._refused,
+            retried=self._retried,
+            used=statistics.median(self._used) if self._used else 0.0,
+            least_used=min(self._used, default=0.0),
+            fairness=sum(shares) ** 2 / (len(shares) * squares) if shares else 0.0,
+            spans=len(self._used),
+            worst_wait_s=self._worst,
+            end_s=self._now,
+        )
+
+    def _at(self, when: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (when, next(self._order), happen))
+
+    # ---------------------------------------------------------------- calls
+
+    def _expect_next(self) -> None:
+        call = next(self._arrivals, None)
+        if call is not None:
+            self._at(call.came, lambda: self._come(call))
+
+    def _come(self, call: _Call) -> None:
+        self._expect_next()
+        ask = Ask(_MODEL, Cost(tokens=call.tokens), call.lane)
+        reservation = self._limiter.try_go(ask, self._now)
+        if reservation is None:
+            self._limiter.push(call, ask, self._now)
+        else:
+            self._send(call, reservation)
+
+    def _let_through(self) -> None:
+        limiter, now = self._limiter, self._now
+        while (grant := limiter.pop(now)) is not None:
+            self._send(grant.waiting, grant.reservation)
+        wake_at = limiter.next_at(now)
+        if wake_at < self._wake_at:
+            self._wake_at = wake_at
+            self._at(wake_at, self._wake)
+
+    def _wake(self) -> None:
+        if self._now >= self._wake_at:
+            self._wake_at = inf
+
+    def _send(self, call: _Call, reservation: Reservation) -> None:
+        span = self._span
+        if call.reservation is None:
+            kind = INTERACTIVE if call.lane == INTERACTIVE else "tenants"
+            self._worst[kind] = max(self._worst[kind], self._now - call.came)
+            span.served[call.lane] = span.served.get(call.lane, 0) + 1
+        span.calls += 1
+        span.tokens += call.tokens
+        call.reservation = reservation
+        on_the_way = self._random.uniform(0.0, _ON_THE_WAY_S)
+        self._at(self._now + on_the_way, lambda: self._arrive(call))
+
+    def _arrive(self, call: _Call) -> None:
+        if _OUTAGE[0] <= self._now < _OUTAGE[1]:
+            self._at(self._now + _REFUSED_S, lambda: self._fail(call))
+        elif self._provider.admits(call.tokens, self._now):
+            self._at(self._now + call.seconds, lambda: self._end(call))
+        else:
+            self._refused += 1
+            self._at(self._now + _REFUSED_S, lambda: self._fail(call))
+
+    def _fail(self, call: _Call) -> None:
+        """It is sent once more: exponential back-off with full jitter."""
+        self._retried += 1
+        call.failures += 1
+        pause_s = self._random.uniform(0.0, min(_LONGEST_PAUSE_S, 2.0 ** min(call.failures, 10)))
+        if call.reservation is not None:
+            self._limiter.push_renewal(call, call.reservation, self._now + pause_s)
+
+    def _end(self, call: _Call) -> None:
+        if call.reservation is not None:
+            self._limiter.release(call.reservation, self._now)
+        self._answered += 1
+        self._left -= 1
+
+    # ---------------------------------------------------------------- limits and figures
+
+    def _change(self, rpm: float, tpm: float) -> None:
+        self._limits = _limits(rpm, tpm)
+        self._provider.change(rpm, tpm, self._now)
+        self._limiter.change(self._limits, self._now)
+        self._span.waiting = set()  # half of it would be of one rate, half of the other
+
+    def _end_span(self) -> None:
+        (scope,) = self._limiter.snapshot(self._now).scopes or (None,)
+        waiting = (
+            set() if scope is None else {name for name in scope.waiting if name != INTERACTIVE}
+        )
+        span = self._span
+        is_outage = _OUTAGE[0] < self._now < _OUTAGE[1] + 2 * _SPAN_S
+        if len(span.waiting & waiting) == _TENANTS and not is_outage:
+            rpm, tpm = (rate.amount for rate in self._limits.rates)
+            minutes = _SPAN_S / 60.0
+            self._used.append(max(span.calls / rpm, span.tokens / tpm) / minutes)
+            for name in waiting:
+                self._got[name] = self._got.get(name, 0) + span.served.get(name, 0)
+        self._span = _Span(waiting)
+        self._at(self._now + _SPAN_S, self._end_span)
+
+
+def _limits(rpm: float, tpm: float) -> Limits:
+    return Limits(
+        rates=(Rate("requests", rpm), Rate("tokens", tpm)),
+        in_flight=10_000,
+        lanes={INTERACTIVE: Lane(priority=1_000)},
+    )
+
+
+def _arrivals(requests: int, random: Random) -> Iterator[_Call]:
+    """Who comes when: the tenants in three crowds, the interactive ones all day."""
+
+    def call(lane: str, came: float) -> _Call:
+        return _Call(lane, float(random.randrange(100, 800)), came, random.uniform(*_CALL_S))
+
+    interactive = int(requests * _SHARE_OF_INTERACTIVE)
+    times = [(random.uniform(0.0, _DAY_S), INTERACTIVE) for _ in range(interactive)]
+    for number in range(requests - interactive):
+        start = _JOBS_AT[number % len(_JOBS_AT)]
+        tenant = f"tenant {number // len(_JOBS_AT) % _TENANTS}"
+        times.append((start + random.uniform(0.0, _JOB_S), tenant))
+    times.sort()
+    return (call(lane, came) for came, lane in times)

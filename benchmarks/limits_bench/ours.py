@@ -1,0 +1,58 @@
+"""Callsheet: with the limits set, told by headers, or found by trying."""
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from callsheet import Endpoint, Limits, Request, RetryPolicy, TroupeSettings, open_troupe
+from callsheet.actors import CallEvent, CallFailed
+from limits_bench.calls import MODEL, RPM, TPM, Chat
+
+__all__ = ["found", "set_", "told"]
+
+Sent = Callable[[float], None]
+
+
+async def set_(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
+    """Somebody who knows his limits."""
+    return await _run(base_url, todo, sent, Limits(rpm=RPM, tpm=TPM, in_flight=300))
+
+
+async def told(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
+    """Somebody who does not: the provider's headers say them."""
+    return await _run(base_url, todo, sent, Limits(find=True, in_flight=300))
+
+
+async def found(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
+    """Nobody says them; not even the text of a refusal is read."""
+    return await _run(base_url, todo, sent, Limits(find=True, learn=False, in_flight=300))
+
+
+async def _run(base_url: str, todo: Sequence[Chat], sent: Sent, limits: Limits) -> int:
+    last: dict[str, float] = {}
+    given_up = 0
+
+    def observe(event: CallEvent) -> None:
+        if event.stage == "sent":
+            last[event.origin.call] = event.at
+        elif event.stage == "answered":
+            sent(last[event.origin.call])
+
+    async def ask(chat: Chat) -> None:
+        nonlocal given_up
+        request = Request.of(chat.prompt, model=MODEL, max_tokens=chat.max_tokens)
+        try:
+            await troupe.complete(request)
+        except CallFailed:
+            given_up += 1
+
+    settings = TroupeSettings(
+        endpoint=Endpoint(base_url),
+        limits=limits,
+        retry=RetryPolicy(max_attempts=20),
+        observer=observe,
+    )
+    async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
+        for chat in todo:
+            nursery.start_soon(ask, chat)
+    return given_up

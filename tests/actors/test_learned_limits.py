@@ -1,0 +1,242 @@
+"""Limits that are told or found: kept like those that are set, and shared with others."""
+
+import heapq
+import itertools
+from math import inf
+from random import Random
+
+import attrs
+import pytest
+
+from callsheet.actors import Limits
+from callsheet.actors.limiting import Ask, Cost, Finder, Learned, Limiter, Report
+from callsheet.provider.limits import Bucket as ProviderBucket
+
+
+@attrs.define(eq=False)
+class Waiter:
+    number: int
+    done: bool = False
+    reservation: object = None
+
+
+class World:
+    """A provider of so many requests a minute, and limiters that ask it, in virtual time."""
+
+    def __init__(self, *, rpm=600, burst_s=1.0, way_s=0.02, answer_s=0.1, seed=0, tells=True):
+        self.bucket = ProviderBucket(rpm, burst_s)
+        self.way_s, self.answer_s, self.tells = way_s, answer_s, tells
+        self.random = Random(seed)
+        self.events, self.order = [], itertools.count()
+        self.now = 0.0
+        self.admitted, self.refused = [], 0
+
+    def at(self, when, happen):
+        heapq.heappush(self.events, (when, next(self.order), happen))
+
+    def join(self, limits, count, start=0.0):
+        Client(self, Limiter(limits, start), count, start)
+
+    def run(self, until=inf):
+        while self.events and self.events[0][0] <= until:
+            self.now, _, happen = heapq.heappop(self.events)
+            happen()
+
+
+class Client:
+    """Asks all at once, and again what was refused."""
+
+    def __init__(self, world, limiter, count, start):
+        self.world, self.limiter = world, limiter
+        self.wake_at = inf
+        world.at(start, lambda: self.begin(count))
+
+    def begin(self, count):
+        for number in range(count):
+            self.limiter.push(Waiter(number), Ask("m", Cost()), self.world.now)
+        self.go()
+
+    def go(self):
+        world = self.world
+        while (grant := self.limiter.pop(world.now)) is not None:
+            grant.waiting.reservation = grant.reservation
+            delay = world.random.uniform(0.0, world.way_s)
+            world.at(world.now + delay, lambda waiter=grant.waiting: self.arrive(waiter))
+        at = self.limiter.next_at(world.now)
+        if at < self.wake_at:
+            self.wake_at = at
+            world.at(at, self.wake)
+
+    def wake(self):
+        if self.world.now >= self.wake_at:
+            self.wake_at = inf
+        self.go()
+
+    def arrive(self, waiter):
+        world = self.world
+        wait = world.bucket.wait(1, world.now)
+        if not wait:
+            world.bucket.debit(1, world.now)
+            world.admitted.append(world.now)
+            report = self.report()
+            world.at(world.now + world.answer_s, lambda: self.end(waiter, report))
+        else:
+            world.refused += 1
+            report = self.report()
+            world.at(world.now + world.way_s, lambda: self.refuse(waiter, wait, report))
+
+    def report(self):
+        limit = self.world.bucket.limit
+        return Report(
+            "requests", limit, limit - int(limit - self.world.bucket.used(self.world.now)), 60.0
+        )
+
+    def end(self, waiter, report):
+        world, limiter = self.world, self.limiter
+        if world.tells:
+            limiter.report(waiter.reservation, [report], world.now)
+        limiter.release(waiter.reservation, world.now)
+        limiter.answered(waiter.reservation, world.answer_s, world.now)
+        self.go()
+
+    def refuse(self, waiter, wait, report):
+        world, limiter = self.world, self.limiter
+        told = report if world.tells else None
+        limiter.refused(waiter.reservation, "too_fast", told, pause_s=wait, now=world.now)
+        limiter.push_renewal(waiter, waiter.reservation, world.now + wait)
+        self.go()
+
+
+def used(world, rpm=600):
+    return (len(world.admitted) - 1) / (world.admitted[-1] - world.admitted[0]) * 60 / rpm
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_limit_that_is_told_is_kept_and_used(seed):
+    world = World(seed=seed)
+    world.join(Limits(find=True, in_flight=1000), 600)
+    world.run()
+    assert len(world.admitted) == 600
+    assert world.refused == 0
+    assert used(world) >= 0.97
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_a_limit_through_what_they_are_told(seed, processes):
+    world = World(seed=seed)
+    for number in range(processes):
+        world.join(Limits(find=True, in_flight=1000), 900 // processes, start=0.1 * number)
+    world.run()
+    assert len(world.admitted) == 900
+    assert used(world) >= 0.95
+    assert world.refused <= 0.03 * (processes - 1) * 900
+
+
+def test_the_others_rate_is_found_and_forgotten_when_they_stop():
+    world = World()
+    world.join(Limits(find=True, in_flight=1000), 900)
+    other = Client(world, Limiter(Limits(rpm=300, burst_s=0.0), 0.0), 0, 0.0)
+    for at in range(150):  # five a second, for half a minute
+        world.at(at / 5, lambda: other.begin(1))
+    world.run(until=25.0)
+    before = len(world.admitted)
+    world.run(until=30.0)
+    assert len(world.admitted) - before == pytest.approx(50, abs=8)
+    world.run()
+    assert used(world) >= 0.9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_limit_that_nobody_tells_is_found_with_few_refusals(seed):
+    world = World(seed=seed, tells=False)
+    world.join(Limits(find=True, learn=False, in_flight=1000), 600)
+    world.run()
+    assert len(world.admitted) == 600
+    assert world.refused <= 9
+    assert used(world) >= 0.6
+
+
+def test_a_crowd_that_was_refused_does_not_come_back_as_a_crowd():
+    world = World(tells=False)
+    world.join(Limits(in_flight=1000), 300)
+    world.run()
+    assert len(world.admitted) == 300
+    assert world.refused < 450
+    assert used(world) >= 0.6
+
+
+def test_reports_that_come_late_are_passed_over():
+    learned = Learned(Report("requests", 600, 1, 60.0), 1.0, 0.0, 0.0)
+    learned.report(Report("requests", 600, 5, 60.0), 0.0, 10.0, 10.1)
+    level = learned.used(10.1)
+    learned.report(Report("requests", 600, 500, 60.0), 0.0, 9.0, 10.1)
+    assert learned.used(10.1) == level
+
+
+def test_a_provider_that_bears_more_than_a_seconds_worth_is_not_mistrusted():
+    learned = Learned(Report("requests", 600, 0, 60.0), 1.0, 0.0, 0.0)
+    assert learned.depth == 9
+    learned.report(Report("requests", 600, 100, 60.0), 0.0, 1.0, 1.0)
+    assert learned.depth > 70
+    assert learned.ready_at(1, 1.0) <= 4.0
+
+
+def test_a_refusal_tells_how_much_may_be_missing():
+    learned = Learned(Report("requests", 600, 0, 60.0), 1.0, 0.0, 0.0)
+    learned.report(Report("requests", 600, 4, 60.0), 0.0, 1.0, 1.0, refused=True)
+    assert learned.depth <= 3
+
+
+# ------------------------------------------------------------------ found by trying
+
+
+def test_a_few_refusals_among_many_calls_are_an_accident():
+    finder = Finder(0.0)
+    for number in range(100):
+        finder.send(number / 100)
+    finder.refused("too_fast", 0.5, 10, 1.0)
+    finder.refused("too_fast", 0.6, 10, 1.0)
+    finder.decide(2.0)
+    assert finder.rate == inf
+
+
+def test_what_the_provider_bore_is_the_rate_to_go_on_with():
+    finder = Finder(0.0)
+    for _ in range(100):
+        finder.send(0.0)
+    for _ in range(90):
+        finder.refused("too_fast", 0.0, 100, 0.1)
+    finder.decide(2.0)
+    assert finder.rate == pytest.approx(9.0)
+
+
+def test_too_many_lowers_the_number_in_flight_and_not_the_rate():
+    finder = Finder(0.0)
+    finder.refused("too_many", 0.0, 40, 0.1)
+    finder.refused("too_many", 0.0, 40, 0.2)
+    assert (finder.rate, finder.in_flight, finder.is_undecided) == (inf, 28.0, False)
+    for _ in range(100):
+        finder.answered(1.0, 5)
+    assert 28 < finder.in_flight < 32
+
+
+def test_answers_that_get_slow_with_all_places_taken_are_too_many():
+    finder = Finder(0.0)
+    finder.refused("too_many", 0.0, 40, 0.1)
+    for _ in range(10):
+        finder.answered(1.0, 5)
+    most = finder.in_flight
+    finder.answered(3.0, int(most))
+    assert finder.in_flight < most
+
+
+def test_what_was_found_is_forgotten_after_a_while():
+    finder = Finder(0.0)
+    for _ in range(10):
+        finder.send(0.0)
+        finder.refused("too_fast", 0.0, 10, 0.0)
+    finder.decide(1.0)
+    assert finder.rate < inf
+    finder.send(100.0)
+    assert finder.rate == inf
