@@ -328,17 +328,20 @@ class RateLimiterActor(Actor):
     # ----------------------------------------------------------------
 
     async def _let_through(self) -> None:
-        while grant := self._limiter.pop(trio.current_time(), only_renewals=self._has_to_wait):
-            waiting = grant.waiting
+        while True:
+            has_to_wait = self._has_to_wait
+            found = self._limiter.advance(trio.current_time(), only_renewals=has_to_wait)
+            if isinstance(found, float):
+                break
+            waiting = found.waiting
             if isinstance(waiting, _Renewal):
-                waiting.flight.reservation = grant.reservation
+                waiting.flight.reservation = found.reservation
                 waiting.slot.reply(None)
             else:
-                await self._send(waiting, grant.reservation)
-        now, has_to_wait = trio.current_time(), self._has_to_wait
+                await self._send(waiting, found.reservation)
         if has_to_wait:
             self._to.when_room(self._room_ahead)
-        self._wake_by(self._limiter.next_at(now, only_renewals=has_to_wait))
+        self._wake_by(found)
 
     def _room_ahead(self) -> None:
         if self._limiter.waiting:

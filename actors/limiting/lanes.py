@@ -129,6 +129,7 @@ class FairQueue(Generic[W]):
         self._order = itertools.count()
         self._size = 0
         self._most_lines = _MOST_LINES
+        self._found: tuple[_Class[W], _Line[W]] | None = None  # the head, if just looked at
 
     def __len__(self) -> int:
         """How many wait, those nobody waits for any more included."""
@@ -152,13 +153,14 @@ class FairQueue(Generic[W]):
         if not line.is_in:
             self._enter(line)
         line.add(_Place(waiting, size, cost, now))
+        self._found = None
         self._size += 1
         if len(line.queue) > line.purge_at:
             self._purge(line)
 
     def head(self) -> tuple[W, float] | None:
         """Who goes next, and when it came, less its lane's head start; None if nobody waits."""
-        found = self._find()
+        found = self._found = self._find()
         if found is None:
             return None
         lane, place = found[1].lane, found[1].queue[0]
@@ -166,10 +168,13 @@ class FairQueue(Generic[W]):
 
     def pop(self) -> W | None:
         """The same, taken out."""
-        found = self._find()
+        found = self._found
+        if found is None or found[1].queue[0].waiting.done:
+            found = self._find()
         if found is None:
             return None
         group, line = found
+        self._found = None
         place = line.take()
         self._size -= 1
         group.virtual = line.tag
@@ -194,6 +199,7 @@ class FairQueue(Generic[W]):
         """Other settings from now on; who waits keeps the place in his own lane."""
         self._lane_of = lane_of
         self._ageing_s = ageing_s
+        self._found = None
         self._classes.clear()
         for line in self._lines.values():
             line.lane = self._lane_of(line.name)
@@ -203,6 +209,7 @@ class FairQueue(Generic[W]):
 
     def keep_if(self, stays: Callable[[W], bool]) -> None:
         """Take out all others."""
+        self._found = None
         for line in self._lines.values():
             kept = deque(place for place in line.queue if stays(place.waiting))
             if len(kept) < len(line.queue):

@@ -79,7 +79,13 @@ class Learned:
         self._all.give_back(amount, since, now)
 
     def report(
-        self, report: Report, since: float, sent_at: float, now: float, *, refused: bool = False
+        self,
+        report: Report,
+        since: float,
+        sent_at: float,
+        now: float,
+        *,
+        resumes_at: float | None = None,
     ) -> None:
         """An answer has told.
 
@@ -88,13 +94,15 @@ class Learned:
             since: what was taken since its call went.
             sent_at: when that was.
             now: the present.
-            refused: it is a refusal: what is missing is as much as may be.
+            resumes_at: the end of the pause after a refusal; None if it is none. What is missing
+                at one is as much as may be, and what refills in the pause is left to the others,
+                lest all who waited go at once.
         """
         if sent_at < self._of:
             return  # another call's answer, which went later, has told already
         self._of = sent_at
         self.limit, self.period_s = report.limit, report.period_s
-        if refused:
+        if resumes_at is not None:
             self._most = max(1.0, min(self._most, report.used - 1.0))
         else:
             self._most = max(self._most, report.used)  # it bore that
@@ -112,10 +120,12 @@ class Learned:
         self._own.set(self.rate, self.depth, now)
         self._all.set(self.rate - self.others, self.depth, now)
         self._all.set_used(used, now)
+        if resumes_at is not None:
+            self._all.set_used(self.depth, max(now, resumes_at))
 
-    def refused(self, now: float) -> None:
-        """A call that was let through was refused, and nobody says why."""
+    def refused(self, resumes_at: float, now: float) -> None:
+        """A call that was let through was refused, and nobody says why; as `report`."""
         self._most = max(1.0, _LESS * self._most)
         self._own.set(self.rate, self.depth, now)
         self._all.set(self.rate - self.others, self.depth, now)
-        self._all.set_used(max(self._all.used(now), self.depth), now)
+        self._all.set_used(self.depth, max(now, resumes_at))

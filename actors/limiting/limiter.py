@@ -120,17 +120,23 @@ class Limiter(Generic[W]):
         entry = (not_before, next(self._order), Entry(waiting, Ask(scope.name, reservation.cost)))
         heapq.heappush(scope.renewals, entry)
 
-    def pop(self, now: float, *, only_renewals: bool = False) -> Grant[W] | None:
-        """Whoever may go now, all debited; None if nobody may.
+    def advance(self, now: float, *, only_renewals: bool = False) -> Grant[W] | float:
+        """Let somebody through who may go now; or say when somebody may.
 
         Args:
             now: the present.
             only_renewals: those that have no place yet are left waiting.
+
+        Returns:
+            who goes, all debited; else the instant to come back at, infinity if it takes a release
+            or a push.
         """
+        at = inf
         for scope, entry, came in self._heads(now, only_renewals=only_renewals):
             cost = entry.ask.cost
             shared_at = self._shared_ready_at(cost, now)
-            if max(shared_at, scope.ready_at(cost, now)) <= now:
+            ready_at = scope.ready_at(cost, shared_at)
+            if ready_at <= now:
                 if came == -inf:
                     heapq.heappop(scope.renewals)
                     reservation = self._take(scope, cost, now)
@@ -139,27 +145,30 @@ class Limiter(Generic[W]):
                     scope.queue.pop()
                     reservation = self._let_go(scope, cost, now)
                 return Grant(cast("W", entry.waiting), reservation)
+            at = min(at, ready_at)
             if shared_at > now:
-                return None  # it is the first that waits for what all share
-        return None
-
-    def next_at(self, now: float, *, only_renewals: bool = False) -> float:
-        """The earliest that `pop` may give somebody; infinity if it takes a release or a push.
-
-        Args:
-            now: an instant at which `pop` gave nobody.
-            only_renewals: as for `pop`.
-        """
-        at = inf
+                break  # it is the first that waits for what all share
         for scope in self._scopes.values():
             if scope.renewals and scope.renewals[0][0] > now:
                 at = min(at, max(scope.renewals[0][0], scope.parked_until))
+        return at
+
+    def pop(self, now: float, *, only_renewals: bool = False) -> Grant[W] | None:
+        """Whoever may go now; None if nobody may. The same as `advance`."""
+        found = self.advance(now, only_renewals=only_renewals)
+        return found if isinstance(found, Grant) else None
+
+    def next_at(self, now: float, *, only_renewals: bool = False) -> float:
+        """What `advance` says when nobody may go, without letting anybody through."""
+        at = inf
         for scope, entry, _ in self._heads(now, only_renewals=only_renewals):
-            cost = entry.ask.cost
-            shared_at = self._shared_ready_at(cost, now)
-            at = min(at, max(shared_at, scope.ready_at(cost, now)))
+            shared_at = self._shared_ready_at(entry.ask.cost, now)
+            at = min(at, scope.ready_at(entry.ask.cost, shared_at))
             if shared_at > now:
                 break
+        for scope in self._scopes.values():
+            if scope.renewals and scope.renewals[0][0] > now:
+                at = min(at, max(scope.renewals[0][0], scope.parked_until))
         return at
 
     # ---------------------------------------------------------------- what became of it
@@ -228,7 +237,7 @@ class Limiter(Generic[W]):
             return
         scope = self._scope_of(reservation, now)
         for report in reports:
-            self._learn(scope, reservation, report, now, refused=False)
+            self._learn(scope, reservation, report, now)
 
     def refused(
         self,
@@ -253,13 +262,13 @@ class Limiter(Generic[W]):
         for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a request that is refused takes no more
             self._correct(reservation, index, -reservation.cost[index], now)
         reservation.cost = Cost(reservation.cost.requests)
-        if report is not None and self._limits.learn:
-            self._learn(scope, reservation, report, now, refused=True)
         scope.parked_until = max(scope.parked_until, now + pause_s)
+        if report is not None and self._limits.learn:
+            self._learn(scope, reservation, report, now, resumes_at=scope.parked_until)
         if why == "too_fast" and scope.learned:
             if report is None:
                 for learned in scope.learned.values():
-                    learned.refused(now)
+                    learned.refused(scope.parked_until, now)
             return
         scope.finder.refused(why, since, scope.in_flight, now)
 
@@ -413,7 +422,13 @@ class Limiter(Generic[W]):
                 bucket.give_back(-more, since, now)
 
     def _learn(
-        self, scope: Scope, reservation: Reservation, report: Report, now: float, *, refused: bool
+        self,
+        scope: Scope,
+        reservation: Reservation,
+        report: Report,
+        now: float,
+        *,
+        resumes_at: float | None = None,
     ) -> None:
         """Take up what a report says."""
         index = DIMENSIONS.index(report.dimension)
@@ -423,7 +438,7 @@ class Limiter(Generic[W]):
             scope.learned[index] = Learned(report, self._limits.burst_s, since, now)
             scope.set_pace(now)  # who is told need not find out
         else:
-            learned.report(report, since, reservation.since, now, refused=refused)
+            learned.report(report, since, reservation.since, now, resumes_at=resumes_at)
 
     def _check_possible(self, scope: Scope, cost: Cost) -> None:
         for limit in scope.every:
@@ -481,15 +496,14 @@ class Limiter(Generic[W]):
             ends += [(now + self._mean_s, next(self._order), place)] * scope.in_flight
         heapq.heapify(ends)
         while True:
-            while (grant := self.pop(now)) is not None:
-                if grant.waiting is mine:
+            while isinstance(found := self.advance(now), Grant):
+                if found.waiting is mine:
                     return Explanation(now - start, because, before, ask.cost)
                 before += 1
-                if grant.reservation.is_first:
+                if found.reservation.is_first:
                     end = now + self._mean_s
-                    heapq.heappush(ends, (end, next(self._order), grant.reservation))
-            because = self._obstacle(ask, now)
-            at = self.next_at(now)
+                    heapq.heappush(ends, (end, next(self._order), found.reservation))
+            because, at = self._obstacle(ask, now), found
             if ends and ends[0][0] <= at:
                 end, _, place = heapq.heappop(ends)
                 now = max(now, end)

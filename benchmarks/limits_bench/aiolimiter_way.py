@@ -2,20 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from importlib import import_module
 
 import httpx
 
-from limits_bench.calls import RPM, TPM, Chat
+from limits_bench.calls import RPM, TPM, Chat, Sent
 
 __all__ = ["run"]
 
 _aiolimiter = import_module("aiolimiter")
 
 
-async def run(base_url: str, todo: Sequence[Chat], sent: Callable[[float], None]) -> int:
+async def run(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
     """Ask when both limiters allow it."""
     # A second's worth at a time: with a minute's, all of it would go at once.
     requests = _aiolimiter.AsyncLimiter(RPM / 60, 1)

@@ -1,20 +1,20 @@
 """What is usually written: fifty at a time, and exponential back-off with full jitter on a 429."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import httpx
 import trio
 
-from limits_bench.calls import CONCURRENT, Chat
+from limits_bench.calls import CONCURRENT, Chat, Sent
 
 __all__ = ["run"]
 
 _FIRST_S, _LONGEST_S = 0.5, 30.0
 
 
-async def run(base_url: str, todo: Sequence[Chat], sent: Callable[[float], None]) -> int:
+async def run(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
     """Ask, wait, ask again."""
     source = random.Random(0)  # noqa: S311  # no secrets
     places = trio.CapacityLimiter(CONCURRENT)

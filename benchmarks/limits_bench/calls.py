@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["CONCURRENT", "MODEL", "RPM", "TPM", "Chat", "Run", "chats"]
+__all__ = ["CONCURRENT", "MODEL", "RPM", "TPM", "Chat", "Run", "Sent", "chats"]
 
 MODEL = "gpt-4o-mini"
 RPM, TPM = 600, 90_000
@@ -32,9 +32,11 @@ class Chat:
         return {"model": MODEL, "messages": messages, "max_tokens": self.max_tokens}
 
 
-Run = Callable[[str, Sequence[Chat], Callable[[], None]], Awaitable[int]]
-"""Has all chats answered by a base URL, tells of each request that was let in as it went out, and
-says how many it gave up."""
+Sent = Callable[[float], None]
+"""Is told when a request went out that was let in, in seconds of the loop's clock."""
+
+Run = Callable[[str, Sequence[Chat], Sent], Awaitable[int]]
+"""Has all chats answered by a base URL, and says how many it gave up."""
 
 
 def chats(count: int, seed: int = 0) -> list[Chat]:

@@ -8,15 +8,15 @@ prints when each request that was let in went out, in seconds of the monotonic c
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 import click
 import trio
 
-from limits_bench.calls import chats
+from limits_bench.calls import Chat, Run, chats
 
 __all__ = ["CONTENDERS", "Contender", "main"]
 
@@ -58,26 +58,27 @@ CONTENDERS: Mapping[str, Contender] = {
 def main(name: str, base_url: str, *, requests: int, seed: int) -> None:
     """Have chats answered, and print how it went."""
     contender = CONTENDERS[name]
-    run: Any = getattr(import_module(f"limits_bench.{contender.module}"), contender.function)
+    run: Run = getattr(import_module(f"limits_bench.{contender.module}"), contender.function)
     todo, went = chats(requests, seed), list[float]()
     if contender.loop == "asyncio":
-        given_up = asyncio.run(run(base_url, todo, went.append))
+        given_up = asyncio.run(_awaited(run, base_url, todo, went))
     else:
-        since = _clocks_apart()
-        given_up = trio.run(run, base_url, todo, lambda at: went.append(at + since()))
+        given_up = trio.run(_on_one_clock, run, base_url, todo, went)
     print(json.dumps({"sent": went, "given_up": given_up}))
 
 
-def _clocks_apart() -> Callable[[], float]:
-    """How far the monotonic clock is ahead of Trio's, which begins anywhere."""
-    found: list[float] = []
+async def _awaited(run: Run, base_url: str, todo: list[Chat], went: list[float]) -> int:
+    return await run(base_url, todo, went.append)
 
-    def apart() -> float:
-        if not found:
-            found.append(time.monotonic() - trio.current_time())
-        return found[0]
 
-    return apart
+async def _on_one_clock(run: Run, base_url: str, todo: list[Chat], went: list[float]) -> int:
+    """Trio's clock begins anywhere; all processes have the monotonic one."""
+    ahead = time.monotonic() - trio.current_time()
+
+    def sent(at: float) -> None:
+        went.append(at + ahead)
+
+    return await run(base_url, todo, sent)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ import heapq
 import itertools
 import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 from random import Random
 
 import attrs
 
 from callsheet.actors import Lane
-from callsheet.actors.limiting import Ask, Cost, Limiter, Limits, Rate, Reservation
+from callsheet.actors.limiting import Ask, Cost, Grant, Limiter, Limits, Rate, Reservation
 
 __all__ = ["DayFigures", "run_day"]
 
@@ -145,13 +146,12 @@ class _Day:
 
     def run(self) -> DayFigures:
         for when, rpm, tpm in _CHANGES:
-            self._at(when, lambda rpm=rpm, tpm=tpm: self._change(rpm, tpm))
+            self._at(when, partial(self._change, rpm, tpm))
         self._at(_SPAN_S, self._end_span)
         self._expect_next()
         while self._left:
             self._now, _, happen = heapq.heappop(self._events)
             happen()
-            self._let_through()
         shares = list(self._got.values())
         squares = sum(share * share for share in shares)
         return DayFigures(
@@ -182,14 +182,14 @@ class _Day:
         reservation = self._limiter.try_go(ask, self._now)
         if reservation is None:
             self._limiter.push(call, ask, self._now)
+            self._let_through()
         else:
             self._send(call, reservation)
 
     def _let_through(self) -> None:
         limiter, now = self._limiter, self._now
-        while (grant := limiter.pop(now)) is not None:
-            self._send(grant.waiting, grant.reservation)
-        wake_at = limiter.next_at(now)
+        while isinstance(wake_at := limiter.advance(now), Grant):
+            self._send(wake_at.waiting, wake_at.reservation)
         if wake_at < self._wake_at:
             self._wake_at = wake_at
             self._at(wake_at, self._wake)
@@ -197,6 +197,7 @@ class _Day:
     def _wake(self) -> None:
         if self._now >= self._wake_at:
             self._wake_at = inf
+            self._let_through()
 
     def _send(self, call: _Call, reservation: Reservation) -> None:
         span = self._span
@@ -226,12 +227,15 @@ class _Day:
         pause_s = self._random.uniform(0.0, min(_LONGEST_PAUSE_S, 2.0 ** min(call.failures, 10)))
         if call.reservation is not None:
             self._limiter.push_renewal(call, call.reservation, self._now + pause_s)
+            self._let_through()
 
     def _end(self, call: _Call) -> None:
         if call.reservation is not None:
             self._limiter.release(call.reservation, self._now)
         self._answered += 1
         self._left -= 1
+        if self._limiter.in_flight >= self._limits.in_flight - 1:
+            self._let_through()
 
     # ---------------------------------------------------------------- limits and figures
 
@@ -239,13 +243,12 @@ class _Day:
         self._limits = _limits(rpm, tpm)
         self._provider.change(rpm, tpm, self._now)
         self._limiter.change(self._limits, self._now)
+        self._let_through()
         self._span.waiting = set()  # half of it would be of one rate, half of the other
 
     def _end_span(self) -> None:
-        (scope,) = self._limiter.snapshot(self._now).scopes or (None,)
-        waiting = (
-            set() if scope is None else {name for name in scope.waiting if name != INTERACTIVE}
-        )
+        scopes = self._limiter.snapshot(self._now).scopes
+        waiting = {name for scope in scopes for name in scope.waiting if name != INTERACTIVE}
         span = self._span
         is_outage = _OUTAGE[0] < self._now < _OUTAGE[1] + 2 * _SPAN_S
         if len(span.waiting & waiting) == _TENANTS and not is_outage:

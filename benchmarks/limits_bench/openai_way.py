@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 
-from limits_bench.calls import CONCURRENT, Chat
+from limits_bench.calls import CONCURRENT, Chat, Sent
 
 __all__ = ["run"]
 
@@ -13,7 +13,7 @@ _MAX_RETRIES = 20  # with the two that it has by default most requests would be 
 _openai = import_module("openai")
 
 
-async def run(base_url: str, todo: Sequence[Chat], sent: Callable[[float], None]) -> int:
+async def run(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
     """Ask through `AsyncOpenAI`."""
     places, given_up = asyncio.Semaphore(CONCURRENT), 0
 

@@ -1,16 +1,14 @@
 """Callsheet: with the limits set, told by headers, or found by trying."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import trio
 
 from callsheet import Endpoint, Limits, Request, RetryPolicy, TroupeSettings, open_troupe
 from callsheet.actors import CallEvent, CallFailed
-from limits_bench.calls import MODEL, RPM, TPM, Chat
+from limits_bench.calls import MODEL, RPM, TPM, Chat, Sent
 
 __all__ = ["found", "set_", "told"]
-
-Sent = Callable[[float], None]
 
 
 async def set_(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:

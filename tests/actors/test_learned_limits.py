@@ -130,7 +130,7 @@ def test_processes_share_a_limit_through_what_they_are_told(seed, processes):
     world.run()
     assert len(world.admitted) == 900
     assert used(world) >= 0.95
-    assert world.refused <= 0.03 * (processes - 1) * 900
+    assert world.refused <= 0.05 * (processes - 1) * 900
 
 
 def test_the_others_rate_is_found_and_forgotten_when_they_stop():
@@ -184,8 +184,9 @@ def test_a_provider_that_bears_more_than_a_seconds_worth_is_not_mistrusted():
 
 def test_a_refusal_tells_how_much_may_be_missing():
     learned = Learned(Report("requests", 600, 0, 60.0), 1.0, 0.0, 0.0)
-    learned.report(Report("requests", 600, 4, 60.0), 0.0, 1.0, 1.0, refused=True)
+    learned.report(Report("requests", 600, 4, 60.0), 0.0, 1.0, 1.0, resumes_at=2.0)
     assert learned.depth <= 3
+    assert learned.ready_at(1, 1.0) > 2.0, "and not all at once when the pause is over"
 
 
 # ------------------------------------------------------------------ found by trying
