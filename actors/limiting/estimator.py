@@ -1,11 +1,12 @@
 """How many tokens a call will count for, learned from what came back. Pure (R14)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 import attrs
 
 from ..messages import Request, Usage
+from .tokens import Counter, offline_counter
 
 __all__ = ["Estimate", "EstimatorStatistics", "TokenEstimator"]
 
@@ -13,6 +14,7 @@ _CHARS_PER_TOKEN = 4.0  # as providers reckon, until a model has shown what it d
 _TOKENS_PER_TURN = 4  # what role and separators of a turn come to
 _FIRST_OUTPUT = 256.0  # tokens, of a call that sets no bound, until answers have come
 _GAIN = 0.1  # of one observation, once there are ten
+_MOST_COUNTERS = 256  # models to remember
 _LEAST_CHARS = 16  # of a prompt that says anything of the ratio
 
 
@@ -90,19 +92,26 @@ class _Model:
 class TokenEstimator:
     """Knows for each model how many characters make a token, and how long its answers are.
 
+    Args:
+        counter_for: gives what counts a model's tokens exactly, or None where nothing does.
+
     The estimate of an answer is the usual length and one mean deviation more, so that most stay
     below it. (TCP estimates its time-outs alike: RFC 6298, section 2.)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counter_for: Callable[[str], Counter | None] = offline_counter) -> None:
         self._models: dict[str, _Model] = {}
+        self._counter_for = counter_for
+        self._counters: dict[str, Counter | None] = {}
 
     def estimate(self, request: Request) -> Estimate:
         """What a call will probably come to."""
         model = self._models.get(request.model)
         ratio = _CHARS_PER_TOKEN if model is None else model.chars_per_token
         chars, turns = _size(request)
-        prompt = turns * _TOKENS_PER_TURN + -int(-chars // ratio)
+        counter = self._counter(request.model)
+        content = -int(-chars // ratio) if counter is None else _count(request, counter)
+        prompt = turns * _TOKENS_PER_TURN + content
         if request.task == "embedding":
             return Estimate(prompt, 0)
         usual = _FIRST_OUTPUT if model is None else model.output + model.deviation
@@ -122,6 +131,15 @@ class TokenEstimator:
         said = (usage.input_tokens, usage.output_tokens // answers)
         model.learn(_size(request), thought, said)
 
+    def _counter(self, model: str) -> Counter | None:
+        try:
+            return self._counters[model]
+        except KeyError:
+            if len(self._counters) >= _MOST_COUNTERS:
+                self._counters.clear()
+            counter = self._counters[model] = self._counter_for(model)
+            return counter
+
     def statistics(self) -> Mapping[str, EstimatorStatistics]:
         """How well each model is known."""
         return {
@@ -135,6 +153,13 @@ class TokenEstimator:
             )
             for name, model in self._models.items()
         }
+
+
+def _count(request: Request, counter: Counter) -> int:
+    """The tokens of what is said."""
+    return sum(counter(turn.content) for turn in request.messages) + sum(
+        map(counter, request.inputs)
+    )
 
 
 def _size(request: Request) -> tuple[int, int]:

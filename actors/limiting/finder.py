@@ -23,7 +23,10 @@ _LEAST_RATE = 1 / 60  # calls a second
 _SPAN_S = 1.0  # over which what it bears is counted
 _START_RATE = 2.0
 _DOUBLING_S = 1.0
+_START_IN_FLIGHT = 4.0
 _SLOW = 2.0  # times the usual time, with as many calls under way as may be
+_OF_ONE = 0.1  # what one answer counts for in the mean of the last ones
+_LEAST_ANSWERS = 10  # for a mean to say anything
 _STALE_S = 60.0
 _LEAST_REFUSED, _LEAST_SHARE = 3, 0.3  # of the calls of a span: fewer are an accident
 _REMEMBERED = 1_000  # calls
@@ -65,8 +68,9 @@ class Finder:
 
     def __init__(self, now: float, *, starts_slowly: bool = False) -> None:
         self.rate = _START_RATE if starts_slowly else inf
-        self.in_flight = inf
+        self.in_flight = _START_IN_FLIGHT if starts_slowly else inf
         self.is_undecided = False
+        self._widens = starts_slowly  # by one for each answer: twice as many each time around
         self._doubles = starts_slowly
         self._at = now
         self._step = 0.0  # calls a second, a second
@@ -75,7 +79,9 @@ class Finder:
         self._decided_at = -inf  # calls that went before say nothing of the rate since
         self._too_fast = 0
         self._too_many = 0
-        self._usual_s = inf  # the least time that an answer took
+        self._answers = 0  # since the number in flight was last lowered
+        self._mean_s = 0.0  # until an answer begins, of the last ones
+        self._usual_s = inf  # the least that this was
 
     def send(self, now: float) -> None:
         """A call goes."""
@@ -98,15 +104,17 @@ class Finder:
             seconds: until its answer began.
             under_way: calls, at its end.
         """
-        self._usual_s = min(self._usual_s, seconds)
-        if self.in_flight == inf:
-            return
-        if under_way + 1 >= self.in_flight and seconds > _SLOW * self._usual_s:
-            self.in_flight = max(1.0, _DECREASE * self.in_flight)
-            self._usual_s *= 1.1  # lest it be one lucky call that all are measured by
+        self._answers += 1
+        self._mean_s += max(_OF_ONE, 1.0 / self._answers) * (seconds - self._mean_s)
+        if self._answers >= _LEAST_ANSWERS:
+            self._usual_s = min(self._usual_s, self._mean_s)
+        if self.in_flight == inf or under_way + 1 < self.in_flight:
+            return  # it was not this that held anybody back
+        if self._answers >= _LEAST_ANSWERS and self._mean_s > _SLOW * self._usual_s:
             self._too_many += 1
+            self._narrow(self.in_flight)
         else:
-            self.in_flight += 1.0 / self.in_flight
+            self.in_flight += 1.0 if self._widens else 1.0 / self.in_flight
 
     def refused(self, why: Refused, sent_at: float, under_way: int, now: float) -> None:
         """A call that went at `sent_at` was refused."""
@@ -114,7 +122,7 @@ class Finder:
             self._too_many += 1
             if sent_at >= self._decided_at:
                 self._decided_at = now
-                self.in_flight = max(1.0, _DECREASE * min(self.in_flight, under_way))
+                self._narrow(min(self.in_flight, under_way))
             return
         self._too_fast += 1
         if sent_at >= self._decided_at:
@@ -140,6 +148,11 @@ class Finder:
         self._doubles = False
         self._step = max(_INCREASE * self.rate, (before - self.rate) / _REGAIN_S)
         self._at = now
+
+    def _narrow(self, most: float) -> None:
+        self.in_flight = max(1.0, _DECREASE * most)
+        self._widens = False
+        self._answers = 0
 
     def statistics(self) -> FinderStatistics:
         """What was found."""

@@ -1,6 +1,9 @@
 """How many tokens a call will come to: learned from what came back, model by model."""
 
+import sys
+from importlib.machinery import ModuleSpec
 from random import Random
+from types import ModuleType
 
 import attrs
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Request, Usage
 from callsheet.actors.limiting import TokenEstimator
+from callsheet.actors.limiting.tokens import offline_counter
 
 
 def asked(chars=400, model="m", **more):
@@ -75,3 +79,46 @@ def test_whatever_a_provider_reports_estimates_stay_sane(calls):
         estimate = estimator.estimate(request)
         assert 0 <= estimate.input_tokens <= 4 * chars + 8
         assert 0 <= estimate.output_tokens <= 1000
+
+
+def test_tokens_are_counted_where_that_can_be_done():
+    estimator = TokenEstimator({"known": len, "other": None}.get)
+    assert estimator.estimate(asked(400, "known")).input_tokens == 404
+    assert estimator.estimate(asked(400, "other")).input_tokens == 104
+
+
+class Encoding:
+    def encode(self, text, *, disallowed_special):
+        assert disallowed_special == (), "a prompt may say anything"
+        return text.split()
+
+
+def fake_tiktoken(monkeypatch, encoding_for_model):
+    package, load = ModuleType("tiktoken"), ModuleType("tiktoken.load")
+    package.__spec__ = ModuleSpec("tiktoken", None)
+    package.encoding_for_model = encoding_for_model
+    load.read_file = fetched = []
+    monkeypatch.setitem(sys.modules, "tiktoken", package)
+    monkeypatch.setitem(sys.modules, "tiktoken.load", load)
+    return load, fetched
+
+
+def test_tiktoken_counts_if_it_is_there(monkeypatch):
+    fake_tiktoken(monkeypatch, {"gpt-4o": Encoding()}.__getitem__)
+    assert offline_counter("gpt-4o")("one two three") == 3
+
+
+def test_tiktoken_fetches_nothing(monkeypatch):
+    def needs_data(model):
+        return load.read_file("https://example.org/data")
+
+    load, fetched = fake_tiktoken(monkeypatch, needs_data)
+    assert offline_counter("gpt-4o") is None
+    assert load.read_file is fetched, "it is as it was before"
+
+
+def test_without_tiktoken_or_with_a_model_it_does_not_know_nothing_is_counted(monkeypatch):
+    fake_tiktoken(monkeypatch, {}.__getitem__)
+    assert offline_counter("unheard-of") is None
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    assert offline_counter("gpt-4o") is None

@@ -219,17 +219,24 @@ def test_too_many_lowers_the_number_in_flight_and_not_the_rate():
     assert (finder.rate, finder.in_flight, finder.is_undecided) == (inf, 28.0, False)
     for _ in range(100):
         finder.answered(1.0, 5)
-    assert 28 < finder.in_flight < 32
+    assert finder.in_flight == 28.0, "it held nobody back"
+    for _ in range(60):
+        finder.answered(1.0, int(finder.in_flight))
+    assert 29 < finder.in_flight < 31
 
 
-def test_answers_that_get_slow_with_all_places_taken_are_too_many():
-    finder = Finder(0.0)
-    finder.refused("too_many", 0.0, 40, 0.1)
-    for _ in range(10):
-        finder.answered(1.0, 5)
-    most = finder.in_flight
-    finder.answered(3.0, int(most))
-    assert finder.in_flight < most
+@pytest.mark.parametrize("places", [8, 20, 100])
+def test_as_many_are_under_way_as_a_provider_works_on_at_a_time(places):
+    """More of them would only wait there: answers then take as long as there are too many."""
+    finder, random, found = Finder(0.0, starts_slowly=True), Random(0), []
+    for _ in range(5_000):
+        under_way = int(finder.in_flight)
+        seconds = random.uniform(0.5, 1.5) * max(1.0, under_way / places)
+        finder.answered(seconds, under_way)
+        found.append(under_way)
+    late = found[len(found) // 2 :]
+    assert 0.5 * places <= sum(late) / len(late) <= 3.0 * places
+    assert max(late) <= 5 * max(places, 10)
 
 
 def test_what_was_found_is_forgotten_after_a_while():
