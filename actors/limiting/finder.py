@@ -83,6 +83,15 @@ class Finder:
         self._mean_s = 0.0  # until an answer begins, of the last ones
         self._usual_s = inf  # the least that this was
 
+    def stop_seeking(self) -> None:
+        """The provider has told its limits: there is no need to begin slowly."""
+        if self._doubles:
+            self.rate = inf
+            self._doubles = False
+        if self._widens:
+            self.in_flight = inf
+            self._widens = False
+
     def send(self, now: float) -> None:
         """A call goes."""
         self._sent.append(now)

@@ -436,7 +436,8 @@ class Limiter(Generic[W]):
         learned = scope.learned.get(index)
         if learned is None:
             scope.learned[index] = Learned(report, self._limits.burst_s, since, now)
-            scope.set_pace(now)  # who is told need not find out
+            scope.finder.stop_seeking()
+            scope.set_pace(now)
         else:
             learned.report(report, since, reservation.since, now, resumes_at=resumes_at)
 
