@@ -36,6 +36,18 @@ class Attempts:
         deliver: is given each piece of the answer, if somebody wants them.
     """
 
+    __slots__ = (
+        "_budget",
+        "_deadline",
+        "_deliver",
+        "_has_delivered",
+        "_key",
+        "_maybe_billed",
+        "_message",
+        "_sent",
+        "_shared",
+    )
+
     def __init__(
         self,
         shared: Shared,

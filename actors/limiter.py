@@ -1,6 +1,7 @@
 """Lets calls through as fast as the provider's limits allow, and no faster."""
 
 import contextlib
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -359,7 +360,7 @@ class RateLimiterActor(Actor):
     async def _send(self, call: _Call, reservation: Reservation) -> None:
         message = call.message
         flight = _Flight(message.request, call.estimate, reservation)
-        call.slot.on_settled(lambda slot: self._ended(slot, flight))
+        call.slot.on_settled(partial(self._ended, flight))
         self._tell("admitted", message)
         permit = _Permit(self.ref, flight, self._ear)
         await call.slot.forward(self._to, type(message)(message.request, message.origin, permit))
@@ -373,7 +374,7 @@ class RateLimiterActor(Actor):
             now=trio.current_time(),
         )
 
-    def _ended(self, slot: ReplySlot[Any], flight: _Flight) -> None:
+    def _ended(self, flight: _Flight, slot: ReplySlot[Any]) -> None:
         """A call that was let through has its answer, or needs none any more."""
         now, limiter = trio.current_time(), self._limiter
         limiter.release(flight.reservation, now, happened=flight.is_sent)
