@@ -89,7 +89,7 @@ class ChangeLimits(Message[None]):
 
 @attrs.define(eq=False)
 class _Flight:
-    """A call that was let through."""
+    """A call that was let through, and its latest attempt."""
 
     request: Request
     estimate: Estimate
@@ -337,6 +337,7 @@ class RateLimiterActor(Actor):
             waiting = found.waiting
             if isinstance(waiting, _Renewal):
                 waiting.flight.reservation = found.reservation
+                waiting.flight.is_sent = False
                 waiting.slot.reply(None)
             else:
                 await self._send(waiting, found.reservation)

@@ -271,16 +271,14 @@ class Stage(Actor):
         turn = self.by_prompt.get(prompt, self.usual)
         journal = self.journal
         journal.began.append((prompt, trio.current_time()))
-        if message.permit is not None:
-            message.permit.use()
         journal.in_hand += 1
         journal.most_in_hand = max(journal.most_in_hand, journal.in_hand)
         try:
             for delay, throttled in turn.renewals:
-                await self.attempt(turn)
+                await self.attempt(message, turn)
                 refused = Throttled("too_fast") if throttled else None
                 await message.permit.renew(delay=delay, throttled=refused)
-            await self.attempt(turn)
+            await self.attempt(message, turn)
         except trio.Cancelled:
             journal.cancelled.append((prompt, trio.current_time()))
             raise
@@ -294,7 +292,9 @@ class Stage(Actor):
     def answer(self, prompt):
         return answer_to(prompt)
 
-    async def attempt(self, turn):
+    async def attempt(self, message, turn):
+        if message.permit is not None:
+            message.permit.use()
         self.journal.sends.append(trio.current_time())
         await trio.sleep(turn.seconds)
 

@@ -295,7 +295,7 @@ async def test_the_shared_call_carries_the_latest_deadline_of_those_who_wait(aut
     deadlines = []
 
     class Watcher(Stage):
-        async def attempt(self, turn):
+        async def attempt(self, message, turn):
             for _ in range(2):
                 await trio.sleep(0.4)
                 deadlines.append(self.deadline)
@@ -321,7 +321,7 @@ async def test_the_shared_call_never_goes_without_the_deadline_of_those_who_wait
     deadlines = []
 
     class Watcher(Stage):
-        async def attempt(self, turn):
+        async def attempt(self, message, turn):
             deadlines.append(self.deadline - trio.current_time())
 
     async with open_runtime() as runtime:

@@ -403,9 +403,9 @@ async def test_room_ahead_is_seen_although_no_call_ends_when_it_comes(autojump_c
     """A handler that takes its time to be cancelled keeps the room that its message has left."""
 
     class Slow(Stage):
-        async def attempt(self, turn):
+        async def attempt(self, message, turn):
             try:
-                await super().attempt(turn)
+                await super().attempt(message, turn)
             except trio.Cancelled:
                 with trio.CancelScope(shield=True):
                     await trio.sleep(0.5)  # as a connection that has to be closed
