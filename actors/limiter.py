@@ -256,7 +256,7 @@ class RateLimiterActor(Actor):
                     self._tell("queued", message)
                     await self._send(call, reservation)
                     return
-            self._limiter.push(call, ask, now)
+            is_new = self._limiter.push(call, ask, now)
         except Impossible as error:
             slot.fail(RequestTooLarge(str(error)))
             return
@@ -264,7 +264,15 @@ class RateLimiterActor(Actor):
             slot.fail(DeadlineTooShort(f"nothing was sent: {error}"))
             return
         self._tell("queued", message)
-        await self._let_through()
+        slot.on_settled(self._left)
+        if is_new:
+            await self._let_through()
+
+    def _left(self, slot: ReplySlot[Any]) -> None:
+        """Somebody who waited has gone, perhaps before his turn: then the next may have his."""
+        is_over = slot.settlement in (Settlement.CANCELLED, Settlement.EXPIRED)
+        if is_over and self._limiter.waiting:
+            self._wake_by(trio.current_time())
 
     def _ask_for(self, request: Request, estimate: Estimate, lane: str, deadline: float) -> Ask:
         usd = 0.0

@@ -137,8 +137,8 @@ class FairQueue(Generic[W]):
 
     def push(
         self, waiting: W, name: str, size: float, now: float, cost: Sequence[float] = ()
-    ) -> None:
-        """One more waits.
+    ) -> bool:
+        """One more waits; whether it may be the one who goes next.
 
         Args:
             waiting: who.
@@ -150,6 +150,7 @@ class FairQueue(Generic[W]):
         line = self._lines.get(name)
         if line is None:
             line = self._new_line(name)
+        is_behind = line.is_in and bool(line.queue) and not line.queue[0].waiting.done
         if not line.is_in:
             self._enter(line)
         line.add(_Place(waiting, size, cost, now))
@@ -157,6 +158,7 @@ class FairQueue(Generic[W]):
         self._size += 1
         if len(line.queue) > line.purge_at:
             self._purge(line)
+        return not is_behind
 
     def head(self) -> tuple[W, float] | None:
         """Who goes next, and when it came, less its lane's head start; None if nobody waits."""

@@ -86,8 +86,8 @@ class Limiter(Generic[W]):
 
     # ---------------------------------------------------------------- who waits
 
-    def push(self, waiting: W, ask: Ask, now: float) -> None:
-        """One more waits.
+    def push(self, waiting: W, ask: Ask, now: float) -> bool:
+        """One more waits; whether `advance` may now do, or say, anything else than before.
 
         Raises:
             Impossible: it could never go.
@@ -98,7 +98,7 @@ class Limiter(Generic[W]):
         if ask.deadline < inf:
             self._check_in_time(scope, ask, now)
         size = self._size(scope, ask.cost)
-        scope.queue.push(Entry(waiting, ask), ask.lane, size, now, ask.cost)
+        return scope.queue.push(Entry(waiting, ask), ask.lane, size, now, ask.cost)
 
     def try_go(self, ask: Ask, now: float) -> Reservation | None:
         """Let somebody through at once who need not wait; None if he has to `push`.

@@ -181,8 +181,8 @@ class _Day:
         ask = Ask(_MODEL, Cost(tokens=call.tokens), call.lane)
         reservation = self._limiter.try_go(ask, self._now)
         if reservation is None:
-            self._limiter.push(call, ask, self._now)
-            self._let_through()
+            if self._limiter.push(call, ask, self._now):
+                self._let_through()
         else:
             self._send(call, reservation)
 

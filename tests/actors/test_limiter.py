@@ -244,6 +244,24 @@ async def test_a_call_that_cannot_go_in_time_is_told_at_once(autojump_clock):
         await settled(runtime)
 
 
+async def test_a_call_that_leaves_the_head_of_the_queue_lets_the_next_go_at_once(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        limiter = await limiter_to(runtime, journal, Limits(tpm=600, burst_s=10))  # 99 at once
+        await limiter.ask(call("first", max_tokens=99))
+
+        async def leaves():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(limiter.ask, call("large", max_tokens=90))
+                await trio.sleep(2)
+                nursery.cancel_scope.cancel()
+
+        start = trio.current_time()
+        await outcomes(leaves, partial(limiter.ask, call("small", max_tokens=1)))
+        assert [(prompt, at - start) for prompt, at in journal.began[1:]] == [("small", 2)]
+        await settled(runtime)
+
+
 async def test_a_call_given_up_in_flight_gives_its_place_to_the_next_at_once(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
