@@ -388,9 +388,6 @@ class Limiter(Generic[W]):
             found.sort(key=lambda one: one[2])
         return found
 
-    def _ready_at(self, scope: Scope, cost: Cost, now: float) -> float:
-        return max(self._shared_ready_at(cost, now), scope.ready_at(cost, now))
-
     def _shared_ready_at(self, cost: Cost, now: float) -> float:
         at = now
         for limit in self._shared:
