@@ -9,6 +9,7 @@ beyond what we expected is the others' rate, and what is left is ours.
 from typing import final
 
 from .bucket import Bucket
+from .limits import ENFORCED_IN_PARTS_S
 from .reports import Report
 
 __all__ = ["Learned"]
@@ -38,7 +39,9 @@ class Learned:
     def __init__(self, report: Report, burst_s: float, since: float, now: float) -> None:
         self.limit, self.period_s = report.limit, report.period_s
         self.others = 0.0
-        self._most = max(1.0, self.rate * burst_s - 1.0)  # one less: see `Limit`
+        is_short = self.period_s <= ENFORCED_IN_PARTS_S
+        worth = self.rate * burst_s if is_short else self.limit
+        self._most = max(1.0, worth - 1.0)  # one less: see `Limit`
         self._late_s = 0.0  # from sending a call to what it tells
         self._reported_at = now
         self._of = float("-inf")

@@ -11,12 +11,24 @@ from ..messages import Request
 from .estimator import Estimate
 from .lanes import Lane
 
-__all__ = ["DIMENSIONS", "Cost", "Dimension", "Impossible", "Limits", "Rate", "TooLate"]
+__all__ = [
+    "DIMENSIONS",
+    "ENFORCED_IN_PARTS_S",
+    "Cost",
+    "Dimension",
+    "Impossible",
+    "Limits",
+    "Rate",
+    "TooLate",
+]
 
 Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"]
 """What can be limited; "tokens" are those that a provider counts for both sides together."""
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+ENFORCED_IN_PARTS_S = 60.0
+"""Limits of as many seconds or less may be enforced over shorter spans than they say."""
+
 _CHARS_PER_TOKEN = 4
 _SPANS = {1.0: "a second", 60.0: "a minute", 3600.0: "an hour", 86400.0: "a day"}
 
@@ -56,7 +68,8 @@ class Rate:
         dimension: of what.
         amount: how much; USD for "usd".
         per_s: in how many seconds; 60 is a minute.
-        burst_s: how many seconds' worth may go at once; None for that of the `Limits`.
+        burst_s: how many seconds' worth may go at once; None for that of the `Limits`, or for all
+            of it if it is for more than a minute: what is for a day may be used in the morning.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -141,10 +154,13 @@ class Limits:
             usual.append(Rate("requests", self.rpm))
         if self.tpm is not None:
             usual.append(Rate("tokens", self.tpm))
-        return tuple(
-            rate if rate.burst_s is not None else attrs.evolve(rate, burst_s=self.burst_s)
-            for rate in (*usual, *self.rates)
-        )
+        return tuple(map(self._with_burst, (*usual, *self.rates)))
+
+    def _with_burst(self, rate: Rate) -> Rate:
+        if rate.burst_s is not None:
+            return rate
+        is_short = rate.per_s <= ENFORCED_IN_PARTS_S
+        return attrs.evolve(rate, burst_s=self.burst_s if is_short else rate.per_s)
 
     @property
     def counts_usd(self) -> bool:

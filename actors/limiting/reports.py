@@ -122,7 +122,7 @@ def _period(limit: float, used: float, reset: float | None, grain: float) -> flo
         if (used - 1) * period / limit - grain <= reset <= (used + 1) * period / limit + grain:
             return period
     # It is no bucket: all of it is there again at the end of a window.
-    return next(period for period in (60.0, 3_600.0, float("inf")) if reset <= period)
+    return next((period for period in (60.0, 3_600.0) if reset <= period), 86_400.0)
 
 
 def _number(text: str | None) -> float | None:

@@ -25,6 +25,9 @@ def openai(limit, remaining, reset, of="requests"):
         (openai("600", "0", "1m0s"), 600, 60),
         (openai("60", "50", "10"), 10, 60),  # Azure's plain seconds
         (openai("600", "400", "37"), 200, 60),  # a window, which ends in 37 s
+        (openai("600", "590", "45m"), 10, 3_600),
+        (openai("600", "400", "2h"), 200, 86_400),
+        (openai("600", "400", "900h"), 200, 86_400),
     ],
 )
 def test_limits_in_openais_headers(headers, used, period_s):

@@ -60,6 +60,22 @@ def test_a_burst_of_its_own():
     assert instants(limiter, [asking()] * 5) == [0, 0, 0, pytest.approx(1), pytest.approx(2)]
 
 
+def test_what_is_for_a_day_may_be_used_in_the_morning():
+    limiter = limiter_of(rates=[Rate("usd", 24.0, 86_400), Rate("requests", 240, 86_400)])
+    for _ in range(23):
+        assert limiter.try_go(asking(usd=1.0), 0.0) is not None
+    limiter.push(Waiter(), asking(usd=2.0), 0.0)
+    assert limiter.next_at(0.0) == pytest.approx(3_600)
+
+
+def test_a_day_that_is_told_may_be_used_in_the_morning():
+    limiter = limiter_of(in_flight=1000)
+    reservation = limiter.try_go(asking(), 0.0)
+    limiter.report(reservation, [Report("requests", 200, 1, 86_400.0)], 0.0)
+    for _ in range(190):
+        assert limiter.try_go(asking(), 0.0) is not None
+
+
 def test_what_is_larger_than_a_limit_is_refused_by_its_name():
     limiter = limiter_of(rates=[Rate("usd", 1.0, 86_400)])
     with pytest.raises(Impossible, match=r"1.5 USD, more than the limit of 1 USD a day"):
