@@ -1,7 +1,17 @@
-"""What every test gets: a quiet log."""
+"""What every test gets: a quiet log, and as many random examples as there is time for.
+
+`HYPOTHESIS_PROFILE=thorough pytest` tries ten times as many.
+"""
+
+import os
 
 import pytest
 import structlog
+from hypothesis import settings
+
+settings.register_profile("usual", max_examples=60)
+settings.register_profile("thorough", max_examples=600, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
 
 @pytest.fixture(autouse=True)
