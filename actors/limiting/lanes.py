@@ -13,13 +13,13 @@ earlier, against lanes of other priorities. So whoever waits long enough goes be
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar, final
 
 import attrs
 from attrs.validators import gt, instance_of
 
-__all__ = ["FairQueue", "Lane", "Waiting"]
+__all__ = ["FairQueue", "Lane", "Place", "Waiting"]
 
 _PURGE_AT = 256  # waiting in a lane; then those that nobody waits for any more are looked for
 
@@ -60,13 +60,13 @@ class _Line(Generic[W]):
     def __init__(self, name: str, lane: Lane) -> None:
         self.name = name
         self.lane = lane
-        self.queue: deque[_Place[W]] = deque()
+        self.queue: deque[Place[W]] = deque()
         self.tag = 0.0
         self.totals: list[float] = []  # of the costs of all that wait
         self.is_in = False  # its class's heap
         self.purge_at = _PURGE_AT
 
-    def add(self, place: "_Place[W]") -> None:
+    def add(self, place: "Place[W]") -> None:
         """One more waits."""
         self.queue.append(place)
         if len(self.totals) < len(place.cost):
@@ -75,7 +75,7 @@ class _Line(Generic[W]):
         for at, amount in enumerate(place.cost):
             totals[at] += amount
 
-    def take(self) -> "_Place[W]":
+    def take(self) -> "Place[W]":
         """The first goes."""
         place = self.queue.popleft()
         totals = self.totals
@@ -86,14 +86,14 @@ class _Line(Generic[W]):
             self.totals = []
         return place
 
-    def keep(self, places: "deque[_Place[W]]") -> None:
+    def keep(self, places: "deque[Place[W]]") -> None:
         """Only these wait."""
         self.queue = places
         self.totals = [sum(column) for column in zip(*(p.cost for p in places), strict=True)]
 
 
-class _Place(NamedTuple, Generic[W]):
-    """Somebody in a queue."""
+class Place(NamedTuple, Generic[W]):
+    """Somebody in a queue; see `FairQueue.push`."""
 
     waiting: W
     size: float
@@ -153,7 +153,7 @@ class FairQueue(Generic[W]):
         is_behind = line.is_in and bool(line.queue) and not line.queue[0].waiting.done
         if not line.is_in:
             self._enter(line)
-        line.add(_Place(waiting, size, cost, now))
+        line.add(Place(waiting, size, cost, now))
         self._found = None
         self._size += 1
         if len(line.queue) > line.purge_at:
@@ -209,14 +209,12 @@ class FairQueue(Generic[W]):
             if line.queue:
                 self._enter(line)
 
-    def keep_if(self, stays: Callable[[W], bool]) -> None:
-        """Take out all others."""
-        self._found = None
-        for line in self._lines.values():
-            kept = deque(place for place in line.queue if stays(place.waiting))
-            if len(kept) < len(line.queue):
-                self._size -= len(line.queue) - len(kept)
-                line.keep(kept)
+    def drain(self) -> "list[Place[W]]":
+        """Take all out, lane by lane; some may have gone."""
+        lines, self._lines = self._lines, {}
+        self._classes.clear()
+        self._size, self._found = 0, None
+        return [place for line in lines.values() for place in line.queue]
 
     def copy(self) -> "FairQueue[W]":
         """One that can be emptied without harm to this one."""
@@ -234,10 +232,6 @@ class FairQueue(Generic[W]):
             other._classes[priority] = copied
         other._order = itertools.count(next(self._order))
         return other
-
-    def __iter__(self) -> Iterator[W]:
-        """All that wait, lane by lane."""
-        return (place.waiting for line in self._lines.values() for place in line.queue)
 
     def _find(self) -> "tuple[_Class[W], _Line[W]] | None":
         """The lane that goes next, and its class."""

@@ -9,7 +9,8 @@ beyond what we expected is the others' rate, and what is left is ours.
 from typing import final
 
 from .bucket import Bucket
-from .limits import ENFORCED_IN_PARTS_S
+from .explanation import BucketState
+from .limits import ENFORCED_IN_PARTS_S, Dimension, Rate
 from .reports import Report
 
 __all__ = ["Learned"]
@@ -31,12 +32,14 @@ class Learned:
         now: the present.
 
     Attributes:
+        dimension: of what.
         limit: how much there is in a period.
         period_s: seconds in which all of it refills.
         others: how much a second others take.
     """
 
     def __init__(self, report: Report, burst_s: float, since: float, now: float) -> None:
+        self.dimension: Dimension = report.dimension
         self.limit, self.period_s = report.limit, report.period_s
         self.others = 0.0
         is_short = self.period_s <= ENFORCED_IN_PARTS_S
@@ -49,6 +52,11 @@ class Learned:
         self._all = Bucket(self.rate, self.depth, now)
         for bucket in (self._own, self._all):
             bucket.set_used(report.used + since, now)
+
+    @property
+    def as_rate(self) -> Rate:
+        """In words."""
+        return Rate(self.dimension, self.limit, self.period_s)
 
     @property
     def rate(self) -> float:
@@ -132,3 +140,16 @@ class Learned:
         self._own.set(self.rate, self.depth, now)
         self._all.set(self.rate - self.others, self.depth, now)
         self._all.set_used(self.depth, max(now, resumes_at))
+
+    def state(self, scope: str, now: float) -> BucketState:
+        """How it stands; the arguments are those of `Limit.state`."""
+        return BucketState(
+            scope=scope,
+            dimension=self.dimension,
+            limit=self.limit,
+            per_s=self.period_s,
+            used=self.used(now),
+            depth=self.depth,
+            source="learned",
+            others_per_s=self.others,
+        )

@@ -17,19 +17,18 @@ from typing import Generic, TypeVar, cast, final
 import attrs
 
 from ..messages import Usage
-from .bucket import Bucket
-from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
+from .explanation import BucketState, Explanation, LimiterSnapshot
 from .finder import Refused
 from .lanes import Waiting
-from .learned import Learned
-from .limits import DIMENSIONS, Cost, Impossible, Limits, Rate, TooLate
+from .limit import Limit, changed
+from .limits import DIMENSIONS, Cost, Impossible, Limits
 from .reports import Report
-from .scope import Ask, Entry, Limit, Note, Reservation, Scope, changed
+from .scope import Ask, Entry, Note, Reservation, Scope
 
 __all__ = ["Ask", "Grant", "Limiter", "Reservation"]
 
 W = TypeVar("W", bound=Waiting)
-_REQUESTS, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
+_, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
 _MOST_SCOPES = 256  # models to remember
 
 
@@ -94,10 +93,10 @@ class Limiter(Generic[W]):
             TooLate: it could not go before its deadline, even if all other lanes were empty.
         """
         scope = self._scope(ask.model, now)
-        self._check_possible(scope, ask.cost)
+        scope.check_possible(ask.cost)
         if ask.deadline < inf:
-            self._check_in_time(scope, ask, now)
-        size = self._size(scope, ask.cost)
+            scope.check_in_time(ask, now)
+        size = scope.size(ask.cost)
         return scope.queue.push(Entry(waiting, ask), ask.lane, size, now, ask.cost)
 
     def try_go(self, ask: Ask, now: float) -> Reservation | None:
@@ -107,7 +106,7 @@ class Limiter(Generic[W]):
             Impossible: it could never go.
         """
         scope = self._scope(ask.model, now)
-        self._check_possible(scope, ask.cost)
+        scope.check_possible(ask.cost)
         if self._in_flight >= self._limits.in_flight or not scope.is_ready(ask.cost, now):
             return None
         if self._shared and len(self._scopes) > 1 and any(map(_has_queue, self._scopes.values())):
@@ -131,27 +130,19 @@ class Limiter(Generic[W]):
             who goes, all debited; else the instant to come back at, infinity if it takes a release
             or a push.
         """
-        at = inf
-        for scope, entry, came in self._heads(now, only_renewals=only_renewals):
-            cost = entry.ask.cost
-            shared_at = self._shared_ready_at(cost, now)
-            ready_at = scope.ready_at(cost, shared_at)
-            if ready_at <= now:
-                if came == -inf:
-                    heapq.heappop(scope.renewals)
-                    reservation = self._take(scope, cost, now)
-                    reservation.is_first = False
-                else:
-                    scope.queue.pop()
-                    reservation = self._let_go(scope, cost, now)
-                return Grant(cast("W", entry.waiting), reservation)
-            at = min(at, ready_at)
-            if shared_at > now:
-                break  # it is the first that waits for what all share
-        for scope in self._scopes.values():
-            if scope.renewals and scope.renewals[0][0] > now:
-                at = min(at, max(scope.renewals[0][0], scope.parked_until))
-        return at
+        ready, at = self._look(now, only_renewals=only_renewals)
+        if ready is None:
+            return at
+        scope, entry, came = ready
+        cost = entry.ask.cost
+        if came == -inf:
+            heapq.heappop(scope.renewals)
+            reservation = self._take(scope, cost, now)
+            reservation.is_first = False
+        else:
+            scope.queue.pop()
+            reservation = self._let_go(scope, cost, now)
+        return Grant(cast("W", entry.waiting), reservation)
 
     def pop(self, now: float, *, only_renewals: bool = False) -> Grant[W] | None:
         """Whoever may go now; None if nobody may. The same as `advance`."""
@@ -159,17 +150,9 @@ class Limiter(Generic[W]):
         return found if isinstance(found, Grant) else None
 
     def next_at(self, now: float, *, only_renewals: bool = False) -> float:
-        """What `advance` says when nobody may go, without letting anybody through."""
-        at = inf
-        for scope, entry, _ in self._heads(now, only_renewals=only_renewals):
-            shared_at = self._shared_ready_at(entry.ask.cost, now)
-            at = min(at, scope.ready_at(entry.ask.cost, shared_at))
-            if shared_at > now:
-                break
-        for scope in self._scopes.values():
-            if scope.renewals and scope.renewals[0][0] > now:
-                at = min(at, max(scope.renewals[0][0], scope.parked_until))
-        return at
+        """What `advance` would say; the present if it would let somebody through."""
+        ready, at = self._look(now, only_renewals=only_renewals)
+        return at if ready is None else now
 
     # ---------------------------------------------------------------- what became of it
 
@@ -189,7 +172,7 @@ class Limiter(Generic[W]):
             self._mean_s += gain * (now - reservation.since - self._mean_s)
             return
         for index, amount in enumerate(reservation.cost):
-            self._correct(reservation, index, -amount, now)
+            reservation.scope.correct(index, -amount, reservation.since, now)
 
     def settle(self, reservation: Reservation, usage: Usage, usd: float | None, now: float) -> None:
         """What a call has really taken.
@@ -200,7 +183,7 @@ class Limiter(Generic[W]):
             usd: what it cost; None if that is not known.
             now: the present.
         """
-        scope = self._scope_of(reservation, now)
+        scope = reservation.scope
         if not (scope.every or scope.learned):
             return
         actual = {_INPUT: float(usage.input_tokens), _OUTPUT: float(usage.output_tokens)}
@@ -210,7 +193,7 @@ class Limiter(Generic[W]):
             actual[_USD] = usd
         corrected = list(reservation.cost)
         for index, amount in actual.items():
-            self._correct(reservation, index, amount - corrected[index], now)
+            scope.correct(index, amount - corrected[index], reservation.since, now)
             corrected[index] = amount
         reservation.cost = Cost(*corrected)
 
@@ -237,7 +220,7 @@ class Limiter(Generic[W]):
             return
         scope = self._scope_of(reservation, now)
         for report in reports:
-            self._learn(scope, reservation, report, now)
+            scope.learn(reservation, report, now)
 
     def refused(
         self,
@@ -257,14 +240,13 @@ class Limiter(Generic[W]):
             pause_s: seconds for which nobody should ask.
             now: the present.
         """
-        scope = self._scope_of(reservation, now)
-        since = reservation.since
+        scope, since = self._scope_of(reservation, now), reservation.since
         for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a request that is refused takes no more
-            self._correct(reservation, index, -reservation.cost[index], now)
+            reservation.scope.correct(index, -reservation.cost[index], since, now)
         reservation.cost = Cost(reservation.cost.requests)
         scope.parked_until = max(scope.parked_until, now + pause_s)
         if report is not None and self._limits.learn:
-            self._learn(scope, reservation, report, now, resumes_at=scope.parked_until)
+            scope.learn(reservation, report, now, resumes_at=scope.parked_until)
         if why == "too_fast" and scope.learned:
             if report is None:
                 for learned in scope.learned.values():
@@ -281,56 +263,30 @@ class Limiter(Generic[W]):
         self._limits = limits
         self._shared = changed(self._shared, limits.all_rates, now)
         self._of_model.clear()
-        found: list[tuple[W, Impossible]] = []
-        gone: set[int] = set()
-        for scope in self._scopes.values():
-            own = limits.models.get(scope.name) or limits.group_of(scope.name)[1]
-            scope.most = inf if own is None else own.in_flight
-            rates = () if own is None else own.all_rates
-            scope.use(changed(scope.limits, rates, now), self._shared)
-            if not limits.learn:
-                scope.learned.clear()
-            scope.queue.use(limits.lane, limits.ageing_s)
-            for entry in list(scope.queue):
-                try:
-                    self._check_possible(scope, entry.ask.cost)
-                except Impossible as error:
-                    found.append((cast("W", entry.waiting), error))
-                    gone.add(id(entry))
-            scope.queue.keep_if(lambda entry: id(entry) not in gone)
-        return found
+        scopes = list(self._scopes.values())
+        for scope in scopes:
+            scope.change(limits, limits.models.get(scope.name), self._shared, now)
+        waiting = [place for scope in scopes for place in scope.queue.drain()]
+        waiting.sort(key=lambda place: place.came)  # other models may share limits now
+        impossible: list[tuple[W, Impossible]] = []
+        for place in waiting:
+            entry, ask = place.waiting, place.waiting.ask
+            scope = self._scope(ask.model, now)
+            try:
+                scope.check_possible(ask.cost)
+            except Impossible as error:
+                impossible.append((cast("W", entry.waiting), error))
+            else:
+                scope.queue.push(entry, ask.lane, scope.size(ask.cost), place.came, ask.cost)
+        return impossible
 
     # ---------------------------------------------------------------- seeing in
 
     def snapshot(self, now: float) -> LimiterSnapshot:
         """All that is to be known."""
-        states: list[BucketState] = [_state(limit, "", now) for limit in self._shared]
+        states: list[BucketState] = [limit.state("", now) for limit in self._shared]
         for scope in self._scopes.values():
-            states += [_state(limit, scope.name, now) for limit in scope.limits]
-            for index, learned in scope.learned.items():
-                states.append(
-                    BucketState(
-                        scope=scope.name,
-                        dimension=DIMENSIONS[index],
-                        limit=learned.limit,
-                        per_s=learned.period_s,
-                        used=learned.used(now),
-                        depth=learned.depth,
-                        source="learned",
-                        others_per_s=learned.others,
-                    )
-                )
-        scopes = tuple(
-            ScopeState(
-                name=scope.name,
-                in_flight=scope.in_flight,
-                waiting=dict(scope.queue.depths()),
-                renewals=len(scope.renewals),
-                parked_s=max(0.0, scope.parked_until - now),
-                found=scope.finder.statistics(),
-            )
-            for scope in self._scopes.values()
-        )
+            states += scope.bucket_states(now)
         wake_at = self.next_at(now)
         return LimiterSnapshot(
             in_flight=self._in_flight,
@@ -338,7 +294,7 @@ class Limiter(Generic[W]):
             waiting=self.waiting,
             next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
             buckets=tuple(states),
-            scopes=scopes,
+            scopes=tuple(scope.state(now) for scope in self._scopes.values()),
         )
 
     def explain(self, ask: Ask, now: float) -> Explanation:
@@ -348,7 +304,7 @@ class Limiter(Generic[W]):
         to end after as long as calls mostly take.
         """
         try:
-            self._check_possible(self._scope(ask.model, now), ask.cost)
+            self._scope(ask.model, now).check_possible(ask.cost)
         except Impossible as error:
             return Explanation(inf, str(error), 0, ask.cost)
         return self.copy(now).rehearse(ask, now)
@@ -376,6 +332,26 @@ class Limiter(Generic[W]):
         scope = self._scopes.get(reservation.scope.name)
         return self._scope(reservation.scope.name, now) if scope is None else scope
 
+    def _look(
+        self, now: float, *, only_renewals: bool
+    ) -> tuple[tuple[Scope, Entry, float] | None, float]:
+        """Who may go now; else when somebody may."""
+        at = inf
+        for head in self._heads(now, only_renewals=only_renewals):
+            scope, entry, _ = head
+            cost = entry.ask.cost
+            shared_at = self._shared_ready_at(cost, now)
+            ready_at = scope.ready_at(cost, shared_at)
+            if ready_at <= now:
+                return head, now
+            at = min(at, ready_at)
+            if shared_at > now:
+                break  # it is the first that waits for what all share
+        for scope in self._scopes.values():
+            if scope.renewals and scope.renewals[0][0] > now:
+                at = min(at, max(scope.renewals[0][0], scope.parked_until))
+        return None, at
+
     def _heads(self, now: float, *, only_renewals: bool) -> Sequence[tuple[Scope, Entry, float]]:
         """Who is first at each scope, those that came first before the others."""
         is_full = only_renewals or self._in_flight >= self._limits.in_flight
@@ -402,75 +378,6 @@ class Limiter(Generic[W]):
 
     def _take(self, scope: Scope, cost: Cost, now: float) -> Reservation:
         return Reservation(scope, cost, now, scope.take(cost, now))
-
-    def _correct(self, reservation: Reservation, index: int, more: float, now: float) -> None:
-        if not more:
-            return
-        scope, since = self._scope_of(reservation, now), reservation.since
-        found: list[Bucket | Learned] = [
-            limit.bucket for limit in scope.every if limit.index == index
-        ]
-        if index in scope.learned:
-            found.append(scope.learned[index])
-        for bucket in found:
-            if more > 0:
-                bucket.take(more, now)
-            else:
-                bucket.give_back(-more, since, now)
-
-    def _learn(
-        self,
-        scope: Scope,
-        reservation: Reservation,
-        report: Report,
-        now: float,
-        *,
-        resumes_at: float | None = None,
-    ) -> None:
-        """Take up what a report says."""
-        index = DIMENSIONS.index(report.dimension)
-        since = scope.taken_since(reservation, index)
-        learned = scope.learned.get(index)
-        if learned is None:
-            scope.learned[index] = Learned(report, self._limits.burst_s, since, now)
-            scope.finder.stop_seeking()
-            scope.set_pace(now)
-        else:
-            learned.report(report, since, reservation.since, now, resumes_at=resumes_at)
-
-    def _check_possible(self, scope: Scope, cost: Cost) -> None:
-        for limit in scope.every:
-            if cost[limit.index] > limit.rate.amount:
-                raise _impossible(limit.rate, cost[limit.index])
-        for index, learned in scope.learned.items():
-            if cost[index] > learned.limit:
-                told = Rate(DIMENSIONS[index], learned.limit, learned.period_s)
-                raise _impossible(told, cost[index])
-
-    def _check_in_time(self, scope: Scope, ask: Ask, now: float) -> None:
-        """Whether it could go in time if nobody were there but those before it in its lane."""
-        ahead = scope.queue.ahead(ask.lane)
-        for limit in scope.every:
-            bucket, index = limit.bucket, limit.index
-            amount = ask.cost[index] + (ahead[index] if ahead else 0.0)
-            missing = bucket.used(now) + amount - bucket.depth
-            # One that is larger than the bucket may leave it in debt.
-            wait_s = (missing - max(0.0, ask.cost[index] - bucket.depth)) / bucket.rate
-            if now + wait_s > ask.deadline:
-                raise TooLate(
-                    f"it would wait at least {wait_s:.1f} s for its turn within {limit.rate}, and "
-                    f"its deadline is in {max(0.0, ask.deadline - now):.1f} s",
-                    wait_s,
-                )
-
-    def _size(self, scope: Scope, cost: Cost) -> float:
-        """The greatest share that it takes of any limit, in seconds of it; 1 without limits."""
-        size = 0.0
-        for limit in scope.every:
-            size = max(size, cost[limit.index] / limit.bucket.rate)
-        for index, learned in scope.learned.items():
-            size = max(size, cost[index] / learned.rate)
-        return size or 1.0
 
     # ---------------------------------------------------------------- on paper
 
@@ -514,46 +421,11 @@ class Limiter(Generic[W]):
     def _obstacle(self, ask: Ask, now: float) -> str:
         """What keeps the first of its model from going."""
         scope = self._scope(ask.model, now)
-        if scope.parked_until > now:
-            return "the provider said that calls come too fast"
         most = min(self._limits.in_flight, scope.most, scope.finder.in_flight)
         if self._in_flight >= self._limits.in_flight or scope.in_flight >= most:
             return f"{most:g} calls are under way, which is all that may be"
-        worst, name = now, "others wait for what all models share"
-        for limit in scope.every:
-            at = limit.bucket.ready_at(ask.cost[limit.index], now)
-            if at > worst:
-                worst, name = at, f"the limit of {limit.rate}"
-        for index, learned in scope.learned.items():
-            at = learned.ready_at(ask.cost[index], now)
-            if at > worst:
-                told = Rate(DIMENSIONS[index], learned.limit, learned.period_s)
-                worst, name = at, f"the provider's limit of {told}"
-        if scope.pace is not None and scope.pace.ready_at(1.0, now) > worst:
-            name = f"the {scope.finder.rate:.3g} calls a second that the provider was found to bear"
-        return name
+        return scope.obstacle(ask.cost, now)
 
 
 def _has_queue(scope: Scope) -> bool:
     return len(scope.queue) > 0
-
-
-def _impossible(rate: Rate, amount: float) -> Impossible:
-    what = rate.dimension.replace("_", " ").replace("usd", "USD")
-    option = " (--tpm)" if rate.dimension == "tokens" else ""
-    return Impossible(
-        f"the call counts for about {amount:g} {what}, more than the limit of {rate}; shorten the "
-        f"prompt, lower max_tokens or raise the limit{option}"
-    )
-
-
-def _state(limit: Limit, scope: str, now: float) -> BucketState:
-    return BucketState(
-        scope=scope,
-        dimension=limit.rate.dimension,
-        limit=limit.rate.amount,
-        per_s=limit.rate.per_s,
-        used=limit.bucket.used(now),
-        depth=limit.bucket.depth,
-        source="set",
-    )

@@ -10,14 +10,15 @@ from typing import final
 import attrs
 
 from .bucket import Bucket
+from .explanation import BucketState, ScopeState
 from .finder import Finder
 from .lanes import FairQueue, Waiting
 from .learned import Learned
-from .limits import DIMENSIONS, Cost, Limits, Rate
+from .limit import Limit, changed, check_possible
+from .limits import DIMENSIONS, Cost, Limits, TooLate
+from .reports import Report
 
-__all__ = ["Ask", "Entry", "Limit", "Note", "Reservation", "Scope", "changed"]
-
-_LEAST_DEPTH_S = 1e-3  # seconds' worth, of what is not counted in whole numbers
+__all__ = ["Ask", "Entry", "Note", "Reservation", "Scope"]
 
 
 @attrs.frozen
@@ -55,33 +56,6 @@ class Reservation:
     since: float
     mark: Sequence[float]
     is_first: bool = True
-
-
-@final
-class Limit:
-    """A limit of the user's, and its bucket."""
-
-    __slots__ = ("bucket", "index", "rate")
-
-    def __init__(self, rate: Rate, now: float) -> None:
-        self.rate = rate
-        self.index = rate.index
-        self.bucket = Bucket(*self._shape(), now)
-
-    def change(self, rate: Rate, now: float) -> None:
-        """Another rate from now on."""
-        self.rate = rate
-        self.bucket.set(*self._shape(), now)
-
-    def _shape(self) -> tuple[float, float]:
-        rate = self.rate
-        per_s = rate.amount / rate.per_s
-        worth = per_s * (rate.burst_s or 0.0)
-        if rate.dimension == "usd":
-            return per_s, max(worth, per_s * _LEAST_DEPTH_S)
-        # The provider's own bucket may be just as deep. One less keeps a margin of one interval
-        # against calls that reach it closer together than they were sent.
-        return per_s, max(1.0, worth - 1.0)
 
 
 @final
@@ -131,15 +105,23 @@ class Scope:
         if self.pace is not None:
             self.pace.set_used(self.pace.depth, now)
 
-    def use(self, limits: list[Limit], shared: list[Limit]) -> None:
-        """Other limits from now on."""
-        self.limits = limits
-        self.every = [*shared, *limits]
+    def change(self, limits: Limits, own: Limits | None, shared: list[Limit], now: float) -> None:
+        """Other limits from now on; the arguments are those of a new one."""
+        self.most = inf if own is None else own.in_flight
+        rates = () if own is None else own.all_rates
+        self.limits = changed(self.limits, rates, now)
+        self.every = [*shared, *self.limits]
+        self._burst_s = limits.burst_s
+        self._learns = limits.learn
+        if not limits.learn:
+            self.learned.clear()
+        self.queue.use(limits.lane, limits.ageing_s)
 
     def copy(self, shared: list[Limit]) -> "Scope":
         """One that can be driven without harm to this one."""
         other = copy.copy(self)
-        other.use(copy.deepcopy(self.limits), shared)
+        other.limits = copy.deepcopy(self.limits)
+        other.every = [*shared, *other.limits]
         other.learned = copy.deepcopy(self.learned)
         other.pace = copy.deepcopy(self.pace)
         other.finder = copy.deepcopy(self.finder)
@@ -206,10 +188,120 @@ class Scope:
         self.taken = tuple(map(add, self.taken, cost))
         return self.taken
 
-    def taken_since(self, reservation: Reservation, index: int) -> float:
-        """What was taken since a call went."""
-        mark = reservation.mark
-        return self.taken[index] - mark[index] if mark else 0.0
+    def learn(
+        self,
+        reservation: Reservation,
+        report: Report,
+        now: float,
+        *,
+        resumes_at: float | None = None,
+    ) -> None:
+        """Take up what a report says; see `Learned.report`."""
+        index = DIMENSIONS.index(report.dimension)
+        mark, since = reservation.mark, 0.0
+        if mark and reservation.scope is self:  # else a limiter that was replaced let it through
+            since = self.taken[index] - mark[index]
+        learned = self.learned.get(index)
+        if learned is None:
+            self.learned[index] = Learned(report, self._burst_s, since, now)
+            self.finder.stop_seeking()
+            self.set_pace(now)
+        else:
+            learned.report(report, since, reservation.since, now, resumes_at=resumes_at)
+
+    def correct(self, index: int, more: float, since: float, now: float) -> None:
+        """A call that went at `since` has taken more of a dimension than was thought, or less."""
+        found: list[Bucket | Learned] = [
+            limit.bucket for limit in self.every if limit.index == index
+        ]
+        if index in self.learned:
+            found.append(self.learned[index])
+        for bucket in found if more else ():
+            if more > 0:
+                bucket.take(more, now)
+            else:
+                bucket.give_back(-more, since, now)
+
+    # ---------------------------------------------------------------- one call
+
+    def check_possible(self, cost: Cost) -> None:
+        """See whether a call could ever go.
+
+        Raises:
+            Impossible: it could not.
+        """
+        for limit in self.every:
+            if cost[limit.index] > limit.rate.amount:
+                check_possible(limit.rate, cost)
+        for index, learned in self.learned.items():
+            if cost[index] > learned.limit:
+                check_possible(learned.as_rate, cost)
+
+    def check_in_time(self, ask: Ask, now: float) -> None:
+        """See whether it could go in time if only those were there that are before it in its lane.
+
+        Raises:
+            TooLate: it could not.
+        """
+        ahead = self.queue.ahead(ask.lane)
+        for limit in self.every:
+            bucket, index = limit.bucket, limit.index
+            amount = ask.cost[index] + (ahead[index] if ahead else 0.0)
+            missing = bucket.used(now) + amount - bucket.depth
+            # One that is larger than the bucket may leave it in debt.
+            wait_s = (missing - max(0.0, ask.cost[index] - bucket.depth)) / bucket.rate
+            if now + wait_s > ask.deadline:
+                raise TooLate(
+                    f"it would wait at least {wait_s:.1f} s for its turn within {limit.rate}, and "
+                    f"its deadline is in {max(0.0, ask.deadline - now):.1f} s",
+                    wait_s,
+                )
+
+    def size(self, cost: Cost) -> float:
+        """The greatest share that a call takes of any limit, in seconds of it; 1 without limits."""
+        size = 0.0
+        for limit in self.every:
+            size = max(size, cost[limit.index] / limit.bucket.rate)
+        for index, learned in self.learned.items():
+            size = max(size, cost[index] / learned.rate)
+        return size or 1.0
+
+    # ---------------------------------------------------------------- seeing in
+
+    def obstacle(self, cost: Cost, now: float) -> str:
+        """Which limit keeps a call from going for longest."""
+        if self.parked_until > now:
+            return "the provider said that calls come too fast"
+        worst, name = now, "others wait for what all models share"
+        for limit in self.every:
+            at = limit.bucket.ready_at(cost[limit.index], now)
+            if at > worst:
+                worst, name = at, f"the limit of {limit.rate}"
+        for index, learned in self.learned.items():
+            at = learned.ready_at(cost[index], now)
+            if at > worst:
+                worst, name = at, f"the provider's limit of {learned.as_rate}"
+        if self.pace is not None and self.pace.ready_at(1.0, now) > worst:
+            name = f"the {self.finder.rate:.3g} calls a second that the provider was found to bear"
+        return name
+
+    def state(self, now: float) -> ScopeState:
+        """How it stands."""
+        return ScopeState(
+            name=self.name,
+            in_flight=self.in_flight,
+            waiting=self.queue.depths(),
+            renewals=len(self.renewals),
+            parked_s=max(0.0, self.parked_until - now),
+            found=self.finder.statistics(),
+        )
+
+    def bucket_states(self, now: float) -> list[BucketState]:
+        """How its own limits stand."""
+        return [
+            *(limit.state(self.name, now) for limit in self.limits),
+            *(learned.state(self.name, now) for learned in self.learned.values()),
+        ]
 
 
 @final
@@ -231,17 +323,3 @@ class Note:
     """Stands for somebody, on paper."""
 
     done = False
-
-
-def changed(limits: list[Limit], rates: tuple[Rate, ...], now: float) -> list[Limit]:
-    """Limits at other rates; what is missing of a dimension in a time stays missing."""
-    known = {(limit.rate.dimension, limit.rate.per_s): limit for limit in limits}
-    found: list[Limit] = []
-    for rate in rates:
-        limit = known.get((rate.dimension, rate.per_s))
-        if limit is None:
-            limit = Limit(rate, now)
-        else:
-            limit.change(rate, now)
-        found.append(limit)
-    return found

@@ -98,8 +98,10 @@ class Heading:
             httpx.TransportError: it is no HTTP request; the message has no header's value (L8).
         """
         origin = origin_of(request.url)
-        raw = [(name, value) for name, value in request.headers.raw if name != b"Content-Length"]
-        _, keeps_alive = _framing(raw)
+        raw = [one for one in request.headers.raw if one[0].lower() != b"content-length"]
+        length, keeps_alive = _framing(raw)
+        if length is None:
+            raise httpx.LocalProtocolError("a body that is in memory is not sent in chunks")
         method, start = _start(request, raw)
         return cls(origin, method, start, keeps_alive)
 

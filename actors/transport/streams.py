@@ -57,7 +57,8 @@ class QuickStream(trio.abc.Stream):
 
     def _receive(self, max_bytes: int | None) -> bytes:
         """What is there."""
-        size = self._socket.recv_into(self._buffer, max_bytes or 0)
+        most = min(max_bytes or len(self._buffer), len(self._buffer))
+        size = self._socket.recv_into(self._buffer, most)
         return bytes(memoryview(self._buffer)[:size])
 
     def _lost(self) -> trio.BrokenResourceError | trio.ClosedResourceError:

@@ -129,9 +129,8 @@ def test_what_waits_ahead_in_a_lane_is_known_to_the_last():
     queue.pop()
     queue.pop()
     assert queue.ahead("a") == [2.0, 50.0]
-    queue.keep_if(lambda waiter: waiter.number == 2)
-    assert queue.ahead("a") == [1.0, 20.0]
-    queue.pop()
+    assert [place.waiting.number for place in queue.drain()] == [2, 3]
+    assert (len(queue), queue.pop()) == (0, None)
     assert not queue.ahead("a")
     assert not queue.ahead("nobody")
 

@@ -224,6 +224,49 @@ def test_who_could_never_go_now_is_taken_out():
     assert limiter.waiting == 2
 
 
+def test_models_that_get_limits_together_wait_together_from_then_on():
+    limiter = limiter_of(rpm=1, burst_s=0.0)
+    limiter.try_go(asking("a"), 0.0)
+    for number, model in enumerate("abab"):
+        limiter.push(Waiter(str(number)), asking(model), number / 10)
+    both = Limits(rpm=60, burst_s=0.0)
+    limiter.change(Limits(models={"[ab]": both}), 1.0)
+    assert limiter.waiting == 4
+    found, now = [], 1.0
+    while limiter.waiting:
+        grant = limiter.pop(now)
+        if grant is None:
+            now = limiter.next_at(now)
+        else:
+            found.append((grant.waiting.name, round(now)))
+    assert found == [("0", 1), ("1", 2), ("2", 3), ("3", 4)], "in the order in which they came"
+
+
+def test_learning_can_be_taken_up_while_calls_wait():
+    limiter = limiter_of(learn=False)
+    limiter.release(limiter.try_go(asking(), 0.0), 0.0)
+    limiter.change(Limits(), 0.0)
+    reservation = limiter.try_go(asking(), 0.0)
+    limiter.try_go(asking(), 0.0)
+    limiter.report(reservation, [Report("requests", 600, 1, 60.0)], 0.0)
+    (state,) = limiter.snapshot(0.0).buckets
+    assert state.used == 2.0, "the one that the report is for, and one since"
+
+
+def test_what_a_replaced_limiter_has_let_through_is_not_counted_twice():
+    """After a crash permits of the one before come to the next (R2)."""
+    before, after = limiter_of(), limiter_of(rpm=60, burst_s=10.0)
+    reservation = before.try_go(asking(tokens=50), 0.0)
+    for _ in range(5):
+        after.try_go(asking(), 0.0)
+    after.report(reservation, [Report("tokens", 6000, 50, 60.0)], 0.0)
+    after.refused(reservation, "too_fast", None, pause_s=1.0, now=0.0)
+    after.push_renewal(Waiter(), reservation, 1.0)
+    used = {state.dimension: state.used for state in after.snapshot(0.0).buckets}
+    assert used["requests"] == 5.0
+    assert after.pop(20.0) is not None
+
+
 def test_fewer_in_flight_than_there_are():
     limiter = limiter_of(in_flight=3)
     under_way = [limiter.try_go(asking(), 0.0) for _ in range(3)]

@@ -447,12 +447,19 @@ def test_a_heading_makes_what_a_request_would_be():
     assert heading.origin == ("http", "server", 80)
 
 
+def test_a_heading_has_no_length_of_its_own():
+    given = {**HEADERS, "content-length": "7"}
+    outgoing = Heading.of(httpx.Request("POST", URL, headers=given)).with_body(b"one")
+    assert outgoing.data.lower().count(b"content-length") == 1
+
+
 @pytest.mark.parametrize(
     ("url", "headers", "more", "kind"),
     [
         ("http://server/", {}, b"a\r\nb: c", httpx.LocalProtocolError),
         ("http://server/", {"x": "a\nb"}, b"", httpx.LocalProtocolError),
         ("http://server/", {"a b": "c"}, b"", httpx.LocalProtocolError),
+        ("http://server/", {"transfer-encoding": "chunked"}, b"", httpx.LocalProtocolError),
         ("ftp://server/", {}, b"", httpx.UnsupportedProtocol),
         ("http:///", {}, b"", httpx.UnsupportedProtocol),
     ],
