@@ -29,6 +29,7 @@ class Compose(Message[Post]):
     Args:
         topic: what it is about.
         post: its id, which all its calls carry (L9); the topic if it is empty.
+        lane: in which its calls wait for their turn; see `Limits.lanes`.
 
     Raises:
         ValueError: the topic is empty.
@@ -36,6 +37,7 @@ class Compose(Message[Post]):
 
     topic: str = attrs.field(converter=_strip, validator=min_len(1))
     post: str = ""
+    lane: str = ""
 
 
 class StepFailed(Exception):
@@ -91,7 +93,7 @@ class PostComposerActor(Actor):
 
         async def make(call: Call) -> None:
             try:
-                answers[call.id] = answer = await self._ask(call, post)
+                answers[call.id] = answer = await self._ask(call, post, message.lane)
             except (CallFailed, AskFailed) as error:
                 goes_on = plan.fail(call.id, error)
             else:
@@ -112,8 +114,8 @@ class PostComposerActor(Actor):
             raise StepFailed(message.topic, failure.step, failure.call, failure.error, answers)
         return Post.of(plan, _stats(plan, answers, trio.current_time() - start))
 
-    async def _ask(self, call: Call, post: str) -> Response:
-        origin = Origin(f"{post}/{call.id}", post=post, step=call.step)
+    async def _ask(self, call: Call, post: str, lane: str) -> Response:
+        origin = Origin(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
         return await ask_for(self._to, call.request, origin, observer=self._observer)
 
 

@@ -108,20 +108,23 @@ class Troupe:
         self._observer = observer
         self._calls = itertools.count(1)
 
-    async def compose(self, topic: str, *, timeout: float = inf, post: str = "") -> Post:
+    async def compose(
+        self, topic: str, *, timeout: float = inf, post: str = "", lane: str = ""
+    ) -> Post:
         """Write a post.
 
         Args:
             topic: what it is about.
             timeout: seconds for all of it, waiting and retries included (L1).
             post: an id that its calls carry in events and logs (L9); the topic if empty.
+            lane: in which its calls wait for their turn; see `Limits.lanes`.
 
         Raises:
             ValueError: the topic is empty.
             StepFailed: a required step failed; it says which, and why.
             AskTimedOut: `timeout` was too short.
         """
-        return await self.composer.ask(Compose(topic, post), timeout=timeout)
+        return await self.composer.ask(Compose(topic, post, lane), timeout=timeout)
 
     async def complete(
         self, request: Request, *, timeout: float = inf, call: str = "", lane: str = ""

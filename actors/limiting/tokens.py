@@ -21,6 +21,7 @@ def offline_counter(model: str) -> Counter | None:
     """
     if find_spec("tiktoken") is None:
         return None
+    # Any: it may be absent, also when types are checked.
     tiktoken: Any = import_module("tiktoken")
     load: Any = import_module("tiktoken.load")
     fetch = load.read_file

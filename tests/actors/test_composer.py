@@ -319,9 +319,10 @@ async def test_every_call_carries_the_id_of_its_post_and_ends_once(autojump_cloc
     async with open_runtime() as runtime:
         turns = {"T/b()": Turn(error=NO)}
         composer = await composer_to(runtime, Journal(), steps, turns, observer=events.append)
-        await composer.ask(Compose("T", post="post-7"))
+        await composer.ask(Compose("T", post="post-7", lane="paying"))
         await composer.ask(Compose("T"))
-    assert {event.origin.post for event in events} == {"post-7", "T"}
+    whose = {(event.origin.post, event.origin.lane) for event in events}
+    assert whose == {("post-7", "paying"), ("T", "")}
     first = [event for event in events if event.origin.post == "post-7"]
     found = [(event.at, event.origin.call, event.origin.step, event.stage) for event in first]
     assert sorted(found) == [
