@@ -37,7 +37,7 @@ async def ask_for(
     teller = _Teller(request, origin, observer)
     teller.tell("asked")
     try:
-        answer = await to.ask(Complete(request, origin), timeout=timeout)
+        answer = await to.ask(Complete(request, origin), timeout=_within(request, timeout))
     except (CallFailed, AskFailed) as error:
         teller.tell("failed", error=error)
         raise
@@ -76,7 +76,8 @@ async def stream_for(
     failed: CallFailed | AskFailed | None = None
     try:
         message = Stream(request, origin)
-        async with to.stream(message, buffer=buffer, timeout=timeout) as items:
+        due = _within(request, timeout)
+        async with to.stream(message, buffer=buffer, timeout=due) as items:
             pieces = Pieces(items)
             yield pieces
     except (CallFailed, AskFailed) as error:
@@ -87,6 +88,11 @@ async def stream_for(
             teller.tell("answered", pieces.response)
         else:
             teller.tell("cancelled" if failed is None else "failed", error=failed)
+
+
+def _within(request: Request, timeout: float) -> float:
+    """The seconds that a request has: its own deadline is one as well (L1)."""
+    return timeout if request.deadline is None else min(timeout, request.deadline)
 
 
 @final

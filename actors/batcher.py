@@ -1,7 +1,5 @@
 """Gathers calls into batches, and lets identical ones share a call."""
 
-import hashlib
-import json
 from decimal import Decimal
 
 import attrs
@@ -19,30 +17,10 @@ from ..runtime import (
     handles,
 )
 from .batch import BatchFormer, Batching
-from .messages import Complete, Request, Response, Stream, Usage
+from .messages import Complete, Response, Stream, Usage
+from .sharing import sharing_key
 
-__all__ = ["BatcherActor", "sharing_key"]
-
-
-_NOT_ASKED = ("cacheable", "idempotency_key")  # fields that no answer depends on
-
-
-def sharing_key(request: Request) -> str | None:
-    """What two requests must have in common to share one answer; None if it may not be shared.
-
-    It covers every field that the body is made of, and with them everything that can change the
-    answer; the endpoint is the same for all that go through one troupe (L6).
-    """
-    if not request.cacheable:
-        return None
-    asked = {
-        field.name: getattr(request, field.name)
-        for field in attrs.fields(Request)
-        if field.name not in _NOT_ASKED
-    }
-    asked["messages"] = [(turn.role, turn.content) for turn in request.messages]
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=dict)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+__all__ = ["BatcherActor"]
 
 
 @attrs.define(eq=False)
@@ -179,6 +157,11 @@ class BatcherActor(Actor):
                 member.slot.reply(call.value)
             else:
                 free = attrs.evolve(
-                    call.value, usage=Usage(), cost_usd=Decimal(0), http_requests=0, seconds=0.0
+                    call.value,
+                    usage=Usage(),
+                    cost_usd=Decimal(0),
+                    http_requests=0,
+                    seconds=0.0,
+                    route="joined",
                 )
                 member.slot.reply(free)

@@ -101,6 +101,10 @@ class Request:
         dimensions: of the vectors; None leaves it to the model.
         extra: further members of the request's JSON body, sent as they are.
         cacheable: declares that one answer may serve every identical request (L6).
+        packable: declares that it may be asked together with others of the same instruction, in
+            one call whose answer holds theirs; for a chat whose last turn is a short item.
+        deadline: within how many seconds of being asked for it the answer is wanted; whatever is
+            cheapest in that time is done. None for as soon as possible.
         idempotency_key: names this one logical call over all its attempts, in at most 255 visible
             ASCII characters; made when it is sent if empty.
 
@@ -130,6 +134,8 @@ class Request:
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     extra: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     cacheable: bool = False
+    packable: bool = False
+    deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
     idempotency_key: str = attrs.field(default="", validator=matches_re(r"[!-~]{0,255}"))
 
     @classmethod
@@ -142,6 +148,8 @@ class Request:
         max_tokens: int | None = None,
         temperature: float | None = None,
         cacheable: bool = False,
+        packable: bool = False,
+        deadline: float | None = None,
     ) -> "Request":
         """A chat of one user turn, with a system turn before it if `system` is given."""
         user = ChatMessage("user", prompt)
@@ -151,12 +159,27 @@ class Request:
             max_tokens=max_tokens,
             temperature=temperature,
             cacheable=cacheable,
+            packable=packable,
+            deadline=deadline,
         )
 
     @classmethod
-    def embedding(cls, texts: str | Iterable[str], *, model: str) -> "Request":
+    def embedding(
+        cls,
+        texts: str | Iterable[str],
+        *,
+        model: str,
+        cacheable: bool = False,
+        deadline: float | None = None,
+    ) -> "Request":
         """A request for the vectors of some texts."""
-        return cls(model=model, task="embedding", inputs=_texts(texts))
+        return cls(
+            model=model,
+            task="embedding",
+            inputs=_texts(texts),
+            cacheable=cacheable,
+            deadline=deadline,
+        )
 
 
 @attrs.frozen
@@ -226,6 +249,8 @@ class Response:
         maybe_billed: how many other HTTP requests of this call may have been charged although
             their answer never came or was not wanted (L3).
         host: where the answer came from, which tells which of several endpoints answered.
+        route: the way it was had: "live", "flex" or "batch" for a call of its own; "list" or
+            "pack" for a part of one; "joined" to an identical request's, or from the "cache".
     """
 
     text: str
@@ -240,6 +265,7 @@ class Response:
     first_byte_s: float | None = None
     maybe_billed: int = 0
     host: str = ""
+    route: str = "live"
 
 
 @attrs.frozen
@@ -264,12 +290,14 @@ class Origin:
         post: of the post that it is for, if any.
         step: of the post's.
         lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
+        shared_by: whom it is for if it is made for several, who share its cost evenly.
     """
 
     call: str
     post: str | None = None
     step: str | None = None
     lane: str = ""
+    shared_by: tuple["Origin", ...] = ()
 
 
 @attrs.frozen

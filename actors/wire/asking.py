@@ -15,7 +15,9 @@ __all__ = [
     "system_and_turns",
 ]
 
-EVERYWHERE = frozenset({"model", "task", "extra", "cacheable", "idempotency_key"})
+EVERYWHERE = frozenset(
+    {"model", "task", "extra", "cacheable", "packable", "deadline", "idempotency_key"}
+)
 """Fields that say what is asked of whom, or are never in a body; every format copes with them."""
 
 _DEFAULTS: tuple[tuple[str, object], ...] = tuple(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import BadRequest, BatcherActor, Batching, ChatMessage, Request, Usage
-from callsheet.actors.batcher import sharing_key
+from callsheet.actors.sharing import sharing_key
 from callsheet.actors.wire import OpenAIChat
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
 
@@ -464,11 +464,14 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "stop": "\n",
         "json_schema": {"type": "object"},
         "dimensions": 3,
+        "packable": True,
         "extra": {"top_p": 0.5},
     }
     of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
     unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()
-    assert unsaid == {"cacheable", "idempotency_key"}, "a new field belongs in here, and in the key"
+    assert unsaid == {"cacheable", "deadline", "idempotency_key"}, (
+        "a new field belongs in here, and in the key"
+    )
     changed = [{name: to} for name, to in changes.items()]
     changed += [of_texts, of_texts | {"task": "completion"}, of_texts | {"inputs": "Ho"}]
     requests = [plain, *(attrs.evolve(plain, **change) for change in changed)]

@@ -9,10 +9,10 @@ from typing import cast
 
 import attrs
 
-from ..actors.batcher import sharing_key
 from ..actors.call import Call, critical_path
 from ..actors.messages import Json
 from ..actors.recipe import Recipe
+from ..actors.sharing import sharing_key
 from ..provider import Provider, ProviderSettings, ProviderTransport, chat_latency
 from .performance import CHAT, Performance
 from .script import Item, Results

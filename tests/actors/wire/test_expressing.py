@@ -36,7 +36,8 @@ MARKS = {
     "json_schema": ({"title": "Marked"}, "Marked"),
     "dimensions": (257, "257"),
 }
-ELSEWHERE = {"model", "messages", "inputs", "task", "extra", "cacheable", "idempotency_key"}
+ELSEWHERE = {"model", "messages", "inputs", "task", "extra"}
+ELSEWHERE |= {"cacheable", "packable", "deadline", "idempotency_key"}
 
 
 def plain(task, **more):
