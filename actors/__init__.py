@@ -1,8 +1,8 @@
 """The actors that make LLM API work fast, cheap and safe to cancel."""
 
 from .asking import Pieces
-from .batch import Batching
-from .batcher import BatcherActor
+from .batcher import BatcherActor, BatcherStatistics, BatchRecord, CountGathered
+from .batching import Batching, Bounds, ListStrategy, Packing, Strategy, TrustStatistics, Weight
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import ThrottlePolicy
 from .composer import Compose, PostComposerActor, StepFailed
@@ -52,8 +52,11 @@ __all__ = [
     "VENDORS",
     "AuthenticationFailed",
     "BadRequest",
+    "BatchRecord",
     "BatcherActor",
+    "BatcherStatistics",
     "Batching",
+    "Bounds",
     "BreakerPolicy",
     "BreakerStatistics",
     "CallEvent",
@@ -64,6 +67,7 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "CountGathered",
     "CountLimits",
     "CountRequests",
     "DeadlineTooShort",
@@ -78,9 +82,11 @@ __all__ = [
     "LimitStatistics",
     "LimiterSnapshot",
     "Limits",
+    "ListStrategy",
     "MalformedAnswer",
     "Observer",
     "Origin",
+    "Packing",
     "Permit",
     "Pieces",
     "Post",
@@ -104,6 +110,7 @@ __all__ = [
     "RetryPolicy",
     "Step",
     "StepFailed",
+    "Strategy",
     "Stream",
     "Target",
     "ThrottlePolicy",
@@ -111,8 +118,10 @@ __all__ = [
     "Timeouts",
     "Troupe",
     "TroupeSettings",
+    "TrustStatistics",
     "Usage",
     "Vendor",
+    "Weight",
     "cast_troupe",
     "default_prices",
     "default_recipe",

@@ -1,6 +1,9 @@
-"""Gathers calls into batches, and lets identical ones share a call."""
+"""Gathers requests that can share a call, and lets identical ones share an answer."""
 
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 
 import attrs
 import trio
@@ -12,69 +15,147 @@ from ..runtime import (
     Ref,
     ReplySlot,
     Settlement,
-    Timer,
     defers,
     handles,
 )
-from .batch import BatchFormer, Batching
-from .messages import Complete, Response, Stream, Usage
+from .batching import (
+    Batch,
+    BatchFormer,
+    Batching,
+    Reason,
+    Strategy,
+    Trust,
+    TrustStatistics,
+    Weight,
+    Window,
+    say_the_same,
+    split_cost,
+    split_count,
+    split_usage,
+)
+from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
+from .limiting import TokenEstimator
+from .messages import Complete, Request, Response, Stream, Usage
+from .parts import Combined, Group, GroupKey, Part, Seat, Spent
 from .sharing import sharing_key
 
-__all__ = ["BatcherActor"]
+__all__ = ["BatchRecord", "BatcherActor", "BatcherStatistics", "CountGathered"]
+
+_MOST_GROUPS = 1000  # to remember; each knows how its members come, and whether to trust it
+_CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)
+"""Errors of a call with several members that a part of them may not have."""
+_MOST_RECORDS = 100
 
 
-@attrs.define(eq=False)
-class _Member:
-    """One who asked, and what for."""
+@attrs.frozen
+class BatchRecord:
+    """A batch that went.
 
-    message: Complete
-    slot: ReplySlot[Response]
+    Args:
+        strategy: by which its members share a call.
+        weight: what they come to.
+        reason: why it went.
+        waited_s: how long its first member had waited, in seconds.
+    """
+
+    strategy: str
+    weight: Weight
+    reason: Reason
+    waited_s: float
 
 
-@attrs.define(eq=False)
-class _Shared:
-    """A call that several identical requests wait for; the first of them gives it its ids."""
+@attrs.frozen(kw_only=True)
+class BatcherStatistics:
+    """What a `BatcherActor` has done.
 
-    key: str
-    members: list[_Member]
-    call: ReplySlot[Response] | None = None
+    Args:
+        batches: how many went, by reason.
+        latest: the latest of them, at most a hundred.
+        combined: calls that were made for several members.
+        waiting: members that are being gathered.
+        joined: requests that were answered by an identical one's call.
+        trust: how far answers of combined calls can be trusted, by strategy.
+    """
+
+    batches: Mapping[Reason, int]
+    latest: tuple[BatchRecord, ...]
+    combined: int
+    waiting: int
+    joined: int
+    trust: Mapping[str, tuple[TrustStatistics, ...]]
+
+
+@attrs.frozen
+class CountGathered(Message[BatcherStatistics]):
+    """Ask a `BatcherActor` what it has done."""
 
 
 @attrs.frozen
 class _Due(Message[None]):
-    """The time of the batch that is being gathered has come."""
+    """It is time to look at a group."""
+
+    group: Group
+
+
+@attrs.frozen
+class _Ended(Message[None]):
+    """A call for several members has ended."""
+
+    combined: Combined
 
 
 class BatcherActor(Actor):
-    """Hands calls on in batches, each member for itself (L5).
+    """Makes fewer calls of the same requests, each member for itself (L5).
 
-    A member whose asker has gone leaves its batch before it is sent; one that fails, fails alone.
-    Requests that are declared cacheable and are identical share one call while it is under way;
-    it is cancelled when the last of those who wait for it has gone, and each of them keeps a
-    deadline of its own; the call has the latest of them.
+    Requests that are declared cacheable and are identical share one call while it is under way.
+    Others share a call if a strategy knows how: these, and only these, wait for each other, for as
+    long as that pays. Everything else goes on at once.
+
+    A member whose asker has gone leaves its batch before it is sent; a call is cancelled when the
+    last of those who wait for it has gone. Each keeps a deadline of its own; the call has the
+    latest of them. What a call took is split among its members, to the token.
 
     Args:
         to: where the calls go next.
         batching: when a batch goes.
+        strategies: how several requests become one call, tried in this order.
     """
 
-    def __init__(self, to: Ref, batching: Batching | None = None) -> None:
+    def __init__(
+        self, to: Ref, batching: Batching | None = None, strategies: Iterable[Strategy] = ()
+    ) -> None:
         self._to = to
-        self._former: BatchFormer[_Member | _Shared] = BatchFormer(batching or Batching())
-        self._shared: dict[str, _Shared] = {}  # {sharing key: the call under way}
-        self._timer: Timer | None = None
+        self._batching = batching or Batching()
+        self._strategies = tuple(strategies)
+        self._groups: dict[GroupKey, Group] = {}
+        self._parts: dict[str, Part] = {}  # {sharing key: what is under way}
+        self._calls: set[ReplySlot[Response]] = set()
+        self._estimator = TokenEstimator()
+        self._reasons: Counter[Reason] = Counter()
+        self._latest: deque[BatchRecord] = deque(maxlen=_MOST_RECORDS)
+        self._combined = self._joined = 0
+        self._is_over = False
 
     @defers(Complete)
     async def gather(self, message: Complete, slot: ReplySlot[Response]) -> None:
-        """Take one call in."""
-        member = _Member(message, slot)
+        """Take one request in."""
+        seat = Seat(message, slot)
         key = sharing_key(message.request)
-        if key is None:
-            self._former.add(member, trio.current_time())
-            slot.on_settled(lambda _: self._former.discard(member))
+        if key is not None and self._join(key, seat):
+            return
+        group = self._group_for(message)
+        if group is None:
+            if key is None:
+                await slot.forward(self._to, message)
+            else:
+                await self._send_alone(self._new_part(message.request, key, seat))
+            return
+        pieces = group.strategy.pieces(message.request, partial(self._weigh, message.request.model))
+        if len(pieces) == 1:
+            self._add(group, self._new_part(message.request, key, seat))
         else:
-            self._join(key, member)
-        await self._send_due()
+            self._add_pieces(group, pieces, seat)
+        await self._send_due(group)
 
     @defers(Stream)
     async def pass_on(self, message: Stream, slot: ReplySlot[None]) -> None:
@@ -82,86 +163,425 @@ class BatcherActor(Actor):
         await slot.forward(self._to, message)
 
     @handles(_Due)
-    async def due(self, message: _Due) -> None:  # noqa: ARG002  # it only says when
+    async def due(self, message: _Due) -> None:
         """Send what is due."""
-        self._timer = None
-        await self._send_due()
+        message.group.timer = None
+        await self._send_due(message.group)
+
+    @handles(_Ended)
+    async def ended(self, message: _Ended) -> None:
+        """Give each member its own."""
+        await self._split(message.combined)
+
+    @handles(CountGathered, urgent=True)
+    async def count(self, message: CountGathered) -> BatcherStatistics:  # noqa: ARG002  # it only asks
+        """Say what was done."""
+        trust: dict[str, tuple[TrustStatistics, ...]] = {}
+        for group in self._groups.values():
+            name = group.strategy.name
+            trust[name] = (*trust.get(name, ()), group.trust.statistics())
+        return BatcherStatistics(
+            batches=dict(self._reasons),
+            latest=tuple(self._latest),
+            combined=self._combined,
+            waiting=sum(len(group.former) for group in self._groups.values()),
+            joined=self._joined,
+            trust=trust,
+        )
 
     async def draining(self) -> None:
         """Send what is left: nothing more will come."""
-        await self._send_due(draining=True)
+        for group in list(self._groups.values()):
+            await self._send_due(group, draining=True)
 
-    async def _send_due(self, *, draining: bool = False) -> None:
-        while batch := self._former.take(trio.current_time(), draining=draining):
-            for member in batch.members:
-                if isinstance(member, _Shared):
-                    await self._send_shared(member)
-                else:
-                    await member.slot.forward(self._to, member.message)
-        if len(self._former) and self._timer is None:
-            self._timer = self.send_at(self._former.due_at, _Due())
+    async def stopped(self) -> None:
+        """Pay for nothing that nobody will be told."""
+        self._is_over = True
+        calls, self._calls = self._calls, set()
+        for call in calls:
+            call.cancel()
 
-    def _join(self, key: str, member: _Member) -> None:
-        shared = self._shared.get(key)
-        if shared is None:
-            shared = self._shared[key] = _Shared(key, [member])
-            self._former.add(shared, trio.current_time())
-        else:
-            shared.members.append(member)
-            if shared.call is not None:
-                shared.call.postpone(member.slot.deadline)
-        member.slot.on_settled(lambda _: self._leave(shared, member))
+    # ---------------------------------------------------------------- who shares with whom
 
-    def _leave(self, shared: _Shared, member: _Member) -> None:
-        if member not in shared.members:
-            return  # the call has ended, and with it everybody's wait
-        shared.members.remove(member)
-        if not shared.members:
-            self._forget(shared)
-            if shared.call is None:
-                self._former.discard(shared)
-            else:
-                shared.call.cancel()  # nobody waits for it any more: stop paying for it
+    def _join(self, key: str, seat: Seat) -> bool:
+        part = self._parts.get(key)
+        if part is None or not part.may_join(seat):
+            return False
+        self._joined += 1
+        self._sit_down(part, seat)
+        combined = None if part.combined is None else part.combined.call
+        for call in (part.call, part.check, combined):
+            if call is not None:
+                call.postpone(seat.slot.deadline)
+        return True
 
-    def _forget(self, shared: _Shared) -> None:
-        if self._shared.get(shared.key) is shared:
-            del self._shared[shared.key]
+    def _new_part(self, request: Request, key: str | None, seat: Seat) -> Part:
+        part = Part(request, key, [])
+        if key is not None:
+            self._parts[key] = part
+        self._sit_down(part, seat)
+        return part
 
-    async def _send_shared(self, shared: _Shared) -> None:
-        if not shared.members:
+    def _sit_down(self, part: Part, seat: Seat) -> None:
+        part.seats.append(seat)
+        seat.slot.on_settled(lambda _: self._leave(part, seat))
+
+    def _leave(self, part: Part, seat: Seat) -> None:
+        if seat not in part.seats:
+            return  # it was answered, and with it everybody
+        part.seats.remove(seat)
+        if part.seats:
             return
-        message = shared.members[0].message
+        self._forget(part)
+        if part.group is not None:
+            part.group.former.discard(part)
+        for call in (part.call, part.check):
+            if call is not None:
+                call.cancel()  # nobody waits for it any more: stop paying for it
+        combined = part.combined
+        if combined is not None and combined.call is not None and not combined.has_askers:
+            combined.call.cancel()
+
+    def _forget(self, part: Part) -> None:
+        if part.key is not None and self._parts.get(part.key) is part:
+            del self._parts[part.key]
+
+    def _group_for(self, message: Complete) -> Group | None:
+        """With whom a request may share a call: never with those of another lane."""
+        request = message.request
+        for number, strategy in enumerate(self._strategies):
+            common = strategy.key(request)
+            if common is None:
+                continue
+            key = (number, common, message.origin.lane, request.deadline is not None)
+            group = self._groups.pop(key, None)
+            if group is None:
+                group = self._new_group(strategy)
+            self._groups[key] = group  # the latest is the last
+            return group if group.trust.is_trusted else None
+        return None
+
+    def _new_group(self, strategy: Strategy) -> Group:
+        if len(self._groups) >= _MOST_GROUPS:
+            idle = next((key for key, it in self._groups.items() if not len(it.former)), None)
+            if idle is not None:
+                del self._groups[idle]
+        window = Window(self._batching.max_wait_s)
+        former = BatchFormer[Part](strategy.bounds.within(self._batching), window)
+        return Group(strategy, former, window, Trust(strategy.least_agreement))
+
+    # ---------------------------------------------------------------- gathering
+
+    def _weigh(self, model: str, text: str) -> Weight:
+        size = len(text.encode("utf-8", "surrogatepass"))
+        return Weight(1, self._estimator.tokens(model, text), size)
+
+    def _add(self, group: Group, part: Part) -> None:
+        request, part.group = part.request, group
+        weight = Weight()
+        for text in group.strategy.texts(request):
+            weight = weight.plus(self._weigh(request.model, text))
+        patience_s = self._batching.patience_s(request.deadline)
+        group.former.add(part, trio.current_time(), weight, patience_s)
+
+    def _add_pieces(self, group: Group, pieces: Sequence[Request], seat: Seat) -> None:
+        """Gather the pieces of a request that is too large for one call."""
+        whole, request = seat.slot, seat.message.request
+        answers: dict[int, Response] = {}
+
+        def settled(place: int, slot: ReplySlot[Response]) -> None:
+            if slot.settlement is Settlement.REPLIED and slot.value is not None:
+                answers[place] = slot.value
+                if len(answers) == len(pieces):
+                    ordered = [answers[at] for at in range(len(pieces))]
+                    whole.reply(_joined(group.strategy, request, ordered))
+            elif slot.error is not None:
+                whole.fail(slot.error)
+
+        for place, piece in enumerate(pieces):
+            own: ReplySlot[Response] = ReplySlot()
+            own.deadline = whole.deadline
+            own.on_settled(partial(settled, place))
+            whole.on_settled(lambda _, own=own: own.cancel())  # type: ignore[misc]  # bound here
+            self._add(group, self._new_part(piece, None, Seat(seat.message, own)))
+
+    async def _send_due(self, group: Group, *, draining: bool = False) -> None:
+        while batch := group.former.take(trio.current_time(), draining=draining):
+            await self._send_batch(group, batch)
+        due_at = group.former.due_at
+        timer = group.timer
+        if timer is not None and (due_at < timer.when or not len(group.former)):
+            timer.cancel()
+            timer = group.timer = None
+        if timer is None and len(group.former):
+            group.timer = self.send_at(due_at, _Due(group))
+
+    async def _send_batch(self, group: Group, batch: Batch[Part]) -> None:
+        self._reasons[batch.reason] += 1
+        name = group.strategy.name
+        self._latest.append(BatchRecord(name, batch.weight, batch.reason, batch.waited_s))
+        await self._send(group, batch.members)
+
+    async def _send(self, group: Group, parts: Sequence[Part]) -> None:
+        """Send parts together, or one by one if that is not to be trusted."""
+        parts = [part for part in parts if part.seats]
+        if len(parts) > 1 and group.trust.is_trusted:
+            await self._send_combined(group, parts)
+            return
+        for part in parts:
+            await self._send_alone(part)
+
+    async def _send_again(self, group: Group, parts: Sequence[Part]) -> None:
+        """By halves, so that what is at fault is alone at last."""
+        middle = len(parts) // 2
+        for half in (parts[:middle], parts[middle:]):
+            await self._send(group, half)
+
+    # ---------------------------------------------------------------- alone
+
+    async def _send_alone(self, part: Part) -> None:
+        if not part.seats:
+            return
+        seat = part.seats[0]
+        message = attrs.evolve(seat.message, request=part.request)
+        if part.is_new:
+            if part.group is not None:
+                seat.slot.on_settled(partial(self._learn, part.group.window, trio.current_time()))
+            await seat.slot.forward(self._to, message)  # the answer goes straight back
+            return
+        call = await self._submit(message, part.deadline, (part,))
+        if call is None:
+            return
+        part.call = call
+        self._watch(call, (part,))
+        call.on_settled(lambda call: self._answered_alone(part, call))
+
+    @staticmethod
+    def _learn(window: Window, sent_at: float, slot: ReplySlot[Response]) -> None:
+        if slot.settlement is Settlement.REPLIED:
+            window.served(trio.current_time() - sent_at)
+
+    def _answered_alone(self, part: Part, call: ReplySlot[Response]) -> None:
+        if call.settlement is Settlement.REPLIED and call.value is not None:
+            self._answer(part, part.spent.on(call.value))
+        elif call.error is not None:
+            self._fail(part, call.error)
+
+    async def _submit(
+        self, message: Complete, deadline: float, parts: Sequence[Part]
+    ) -> ReplySlot[Response] | None:
         try:
-            latest = max(member.slot.deadline for member in shared.members)
-            shared.call = await self._to.submit(message, deadline=latest)
+            call = await self._to.submit(message, deadline=deadline)
         except ActorStopped as error:
-            self._forget(shared)
-            for member in list(shared.members):
-                member.slot.fail(error)
-            return
-        if not shared.members:  # the last one left while there was no room
-            shared.call.cancel()
-        for member in shared.members:  # some may have come meanwhile
-            shared.call.postpone(member.slot.deadline)
-        shared.call.on_settled(lambda call: self._share(shared, call))
+            for part in parts:
+                self._fail(part, error)
+            return None
+        self._calls.add(call)
+        call.on_settled(self._calls.discard)
+        return call
 
-    def _share(self, shared: _Shared, call: ReplySlot[Response]) -> None:
-        """The call has ended: so it has for everybody."""
-        self._forget(shared)
-        members, shared.members = shared.members, []
-        for position, member in enumerate(members):
-            if call.settlement is not Settlement.REPLIED or call.value is None:
-                if call.error is not None:
-                    member.slot.fail(call.error)
-            elif position == 0:
-                member.slot.reply(call.value)
-            else:
-                free = attrs.evolve(
-                    call.value,
-                    usage=Usage(),
-                    cost_usd=Decimal(0),
-                    http_requests=0,
-                    seconds=0.0,
-                    route="joined",
-                )
-                member.slot.reply(free)
+    @staticmethod
+    def _watch(call: ReplySlot[Response], parts: Sequence[Part]) -> None:
+        """Some may have left, or come, while there was no room."""
+        seats = [seat for part in parts for seat in part.seats]
+        if not seats:
+            call.cancel()
+        for seat in seats:
+            call.postpone(seat.slot.deadline)
+
+    # ---------------------------------------------------------------- together
+
+    async def _send_combined(self, group: Group, parts: Sequence[Part]) -> None:
+        now = trio.current_time()
+        request = group.strategy.combine([part.request for part in parts])
+        deadline = request.deadline
+        if deadline is not None:  # as long as the least patient can wait
+            left_s = min(seat.slot.deadline for part in parts for seat in part.seats) - now
+            deadline = max(0.001, left_s)
+        request = attrs.evolve(request, cacheable=False, deadline=deadline)
+        combined = Combined(group, parts, request)
+        for part in parts:
+            part.combined, part.check, part.packed, part.is_split = combined, None, None, False
+        message = Complete(request, combined.origin)
+        call = await self._submit(message, combined.deadline, parts)
+        if call is None:
+            return
+        combined.call = call
+        self._combined += 1
+        self._watch(call, parts)
+        call.on_settled(lambda _: self._has_ended(combined))
+        await self._check_some(group, parts)
+
+    def _has_ended(self, combined: Combined) -> None:
+        if not self._is_over:
+            self.send_at(trio.current_time(), _Ended(combined))
+
+    async def _check_some(self, group: Group, parts: Sequence[Part]) -> None:
+        """Ask some of them alone as well."""
+        share = group.strategy.check_share
+        for part in parts if share else ():
+            if not part.seats or self.random.random() >= share:
+                continue
+            message = attrs.evolve(part.seats[0].message, request=part.request)
+            call = await self._submit(message, part.deadline, ())
+            if call is None or part.is_split:
+                return
+            part.check = call
+            self._watch(call, (part,))
+            call.on_settled(lambda _, part=part: self._conclude(part))  # type: ignore[misc]  # bound here
+
+    async def _split(self, combined: Combined) -> None:
+        call, group = combined.call, combined.group
+        if call is None:
+            return
+        if call.settlement is Settlement.REPLIED and call.value is not None:
+            missing = self._hand_out(combined, call.value)
+        elif isinstance(call.error, _CONCERNS_ONE):
+            self._note_failure(combined, call.error)
+            missing = list(combined.parts)
+        else:
+            missing = []
+            for part in combined.parts:
+                self._go_by_check(part, call.error)
+        waiting = [part for part in missing if part.check is None]
+        for part in missing:
+            self._go_by_check(part, None)
+        await self._send_again(group, waiting)
+
+    def _hand_out(self, combined: Combined, response: Response) -> list[Part]:
+        """Give each part its share of what was answered and spent; returns those without answer."""
+        group, parts = combined.group, combined.parts
+        strategy = group.strategy
+        group.window.served(response.seconds)
+        self._estimator.learn(
+            combined.request, self._estimator.estimate(combined.request), response.usage
+        )
+        found = strategy.split([part.request for part in parts], response)
+        shares = _shares(strategy, parts, found, response)
+        missing: list[Part] = []
+        for part, answer, share in zip(parts, found, shares, strict=True):
+            if answer is None:
+                part.spent = part.spent.plus(share)
+                missing.append(part)
+                continue
+            part.packed = attrs.evolve(
+                share,
+                text=answer.text,
+                finish_reason=answer.finish_reason,
+                choices=answer.choices,
+                embeddings=answer.embeddings,
+            )
+            part.is_split = True
+            self._conclude(part)
+        group.trust.count(len(parts) - len(missing), len(missing))
+        return missing
+
+    @staticmethod
+    def _note_failure(combined: Combined, error: CallFailed) -> None:
+        """The first bears what a call took that answered nobody."""
+        first = combined.parts[0]
+        maybe = error.attempts if error.billed == "maybe" else 0
+        spent = Spent(http_requests=error.attempts, maybe_billed=maybe)
+        first.spent = attrs.evolve(
+            first.spent,
+            http_requests=first.spent.http_requests + spent.http_requests,
+            maybe_billed=first.spent.maybe_billed + spent.maybe_billed,
+        )
+        combined.group.trust.count(0, len(combined.parts))
+
+    def _go_by_check(self, part: Part, error: Exception | None) -> None:
+        """The shared call has no answer for it: that of its own counts, if there is one."""
+        part.is_split = True
+        if part.check is not None:
+            self._conclude(part)
+        elif error is not None:
+            self._fail(part, error)
+
+    def _conclude(self, part: Part) -> None:
+        """Answer a part, when all is known that is asked for it."""
+        check, packed = part.check, part.packed
+        if not part.is_split or (check is not None and not check.done):
+            return
+        own = part.own_answer()
+        if packed is not None and own is not None and part.combined is not None:
+            part.combined.group.trust.check(agrees=say_the_same(packed, own))
+        if own is not None:
+            spent = part.spent if packed is None else part.spent.plus(packed)
+            self._answer(part, spent.on(own))
+        elif packed is not None:
+            self._answer(part, part.spent.on(packed))
+        elif check is not None and check.error is not None:
+            self._fail(part, check.error)
+
+    # ---------------------------------------------------------------- the end of a part
+
+    def _answer(self, part: Part, response: Response) -> None:
+        """Answer everybody who waits for it; the first bears what it took."""
+        self._forget(part)
+        seats, part.seats = part.seats, []
+        for place, seat in enumerate(seats):
+            seat.slot.reply(response if place == 0 else _free(response))
+
+    def _fail(self, part: Part, error: Exception) -> None:
+        self._forget(part)
+        seats, part.seats = part.seats, []
+        for seat in seats:
+            seat.slot.fail(error)
+
+
+def _free(response: Response) -> Response:
+    return attrs.evolve(
+        response,
+        usage=Usage(),
+        cost_usd=Decimal(0),
+        http_requests=0,
+        maybe_billed=0,
+        seconds=0.0,
+        route="joined",
+    )
+
+
+def _joined(strategy: Strategy, request: Request, answers: Sequence[Response]) -> Response:
+    spent = Spent()
+    for answer in answers:
+        spent = spent.plus(answer)
+    joined = attrs.evolve(
+        strategy.join(request, answers),
+        usage=Usage(),
+        cost_usd=Decimal(0),
+        http_requests=0,
+        maybe_billed=0,
+    )
+    return spent.on(joined)
+
+
+def _shares(
+    strategy: Strategy,
+    parts: Sequence[Part],
+    answers: Sequence[Response | None],
+    response: Response,
+) -> list[Response]:
+    """What each part bears of a call: tokens by what it has sent and was answered."""
+    sent = [sum(map(len, strategy.texts(part.request))) for part in parts]
+    got = [0 if answer is None else _length(answer) for answer in answers]
+    usages = split_usage(response.usage, sent, got)
+    costs = split_cost(response.cost_usd, [usage.total_tokens for usage in usages])
+    requests = split_count(response.http_requests, [1] + [0] * (len(parts) - 1))
+    maybes = split_count(response.maybe_billed, [1] + [0] * (len(parts) - 1))
+    name = strategy.name
+    route = name if response.route == "live" else f"{name}+{response.route}"
+    return [
+        attrs.evolve(
+            response,
+            usage=usage,
+            cost_usd=cost,
+            http_requests=http_requests,
+            maybe_billed=maybe,
+            route=route,
+        )
+        for usage, cost, http_requests, maybe in zip(usages, costs, requests, maybes, strict=True)
+    ]
+
+
+def _length(answer: Response) -> int:
+    return sum(len(choice.text) for choice in answer.choices) + len(answer.embeddings)

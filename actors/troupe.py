@@ -13,8 +13,8 @@ from attrs.validators import deep_iterable, ge, instance_of
 
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 from .asking import Pieces, ask_for, stream_for
-from .batch import Batching
 from .batcher import BatcherActor
+from .batching import Batching, Bounds, ListStrategy, Packing, Strategy
 from .breaker import BreakerPolicy
 from .budget import ThrottlePolicy
 from .client import Configure
@@ -31,8 +31,11 @@ from .recipe import Recipe, default_recipe
 from .request import CountRequests, RequestActor, RequestStatistics
 from .retry import RetryPolicy
 from .target import Target
+from .wire import OpenAICompletions, OpenAIEmbeddings
 
 __all__ = ["Troupe", "TroupeSettings", "cast_troupe", "open_troupe"]
+
+_AIM = 0.98  # of the tokens that one call may have
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +46,8 @@ class TroupeSettings:
         endpoint: the provider.
         limits: what it allows, or what to use of that.
         batching: when a batch goes.
+        packing: how requests that are declared packable are asked together; None for never.
+        strategies: further ways of making one call of several requests, tried before those.
         fallbacks: where a call goes that the endpoint cannot serve; see `RequestActor`.
         retry: the retry budget of a call.
         throttle: what all calls together may spend on being sent again; None for no limit.
@@ -67,6 +72,8 @@ class TroupeSettings:
     endpoint: Endpoint
     limits: Limits = attrs.field(factory=Limits)
     batching: Batching = attrs.field(factory=Batching)
+    packing: Packing | None = attrs.field(factory=Packing)
+    strategies: tuple[Strategy, ...] = attrs.field(default=(), converter=tuple[Strategy, ...])
     fallbacks: tuple[Target, ...] = attrs.field(
         default=(),
         converter=tuple[Target, ...],
@@ -248,7 +255,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     )
     batcher = await runtime.spawn(
         f"{prefix}batcher",
-        partial(BatcherActor, limiter, settings.batching),
+        partial(BatcherActor, limiter, settings.batching, _strategies(settings)),
         capacity=at_once,
     )
     composer = await runtime.spawn(
@@ -258,6 +265,27 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         concurrency=settings.posts_at_a_time,
     )
     return Troupe(composer, batcher, limiter, requester, observer)
+
+
+def _strategies(settings: TroupeSettings) -> tuple[Strategy, ...]:
+    """What the user has added, what the endpoint takes lists of, and packing."""
+    found = list(settings.strategies)
+    formats = settings.endpoint.vendor.formats
+    embeddings, completions = formats.get("embedding"), formats.get("completion")
+    if isinstance(embeddings, OpenAIEmbeddings):
+        found.append(ListStrategy("embedding", _with_margin(embeddings.takes)))
+    if isinstance(completions, OpenAICompletions) and completions.several_prompts:
+        found.append(ListStrategy("completion", _with_margin(completions.takes)))
+    if settings.packing is not None:
+        found.append(settings.packing)
+    return tuple(found)
+
+
+def _with_margin(bounds: Bounds) -> Bounds:
+    """Tokens are estimated: a little less than the provider takes is aimed for."""
+    if bounds.max_tokens is None:
+        return bounds
+    return attrs.evolve(bounds, max_tokens=max(1, int(bounds.max_tokens * _AIM)))
 
 
 @asynccontextmanager

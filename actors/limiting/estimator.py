@@ -121,6 +121,15 @@ class TokenEstimator:
             usual = most
         return Estimate(prompt, int(usual) * answers)
 
+    def tokens(self, model: str, text: str) -> int:
+        """What a text by itself comes to, without what its turn adds."""
+        counter = self._counter(model)
+        if counter is not None:
+            return counter(text)
+        known = self._models.get(model)
+        ratio = _CHARS_PER_TOKEN if known is None else known.chars_per_token
+        return -int(-len(text) // ratio)
+
     def learn(self, request: Request, estimate: Estimate, usage: Usage) -> None:
         """What such a call came to."""
         model = self._models.get(request.model)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import attrs
 
+from ..batching import Bounds
 from ..messages import Choice, Json, Request
 from .asking import add_extra, expected_answers, refuse_unless_expressed
 from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder
@@ -12,6 +13,7 @@ from .reading import read_error, text_of
 
 __all__ = ["OpenAICompletions"]
 
+_TAKES = Bounds(max_size=100)
 _RESERVED = frozenset({"n", "stream", "prompt"})
 
 
@@ -24,6 +26,7 @@ class OpenAICompletions:
             not know it may refuse. Without it, the cost of a stream may not be known.
         several_prompts: the server takes a list of prompts; Ollama takes one prompt only.
         unknown: fields of `Request` that the server has no word for, such as "n" of Ollama.
+        takes: what one call may come to. No server says how many prompts are wise.
     """
 
     name: ClassVar[str] = "OpenAI's completions format"
@@ -35,6 +38,7 @@ class OpenAICompletions:
     asks_for_usage: bool = False
     several_prompts: bool = True
     unknown: frozenset[str] = frozenset()
+    takes: Bounds = _TAKES
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
         """What to append to the base URL."""

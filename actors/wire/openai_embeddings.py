@@ -7,6 +7,7 @@ from typing import ClassVar, cast
 
 import attrs
 
+from ..batching import Bounds
 from ..messages import Json, Request
 from .asking import add_extra, refuse_unless_expressed
 from .collecting import in_order
@@ -18,6 +19,7 @@ __all__ = ["OpenAIEmbeddings"]
 
 Vector = tuple[float, ...]
 
+_TAKES = Bounds(max_size=2048, max_tokens=300_000)
 _RESERVED = frozenset({"input", "stream"})
 _FLOAT_BYTES = 4
 
@@ -31,6 +33,7 @@ class OpenAIEmbeddings:
 
     Args:
         unknown: fields of `Request` that the server has no word for.
+        takes: what one call may come to.
     """
 
     name: ClassVar[str] = "OpenAI's embeddings format"
@@ -38,6 +41,7 @@ class OpenAIEmbeddings:
     expresses: ClassVar[frozenset[str]] = frozenset({"inputs", "dimensions"})
 
     unknown: frozenset[str] = frozenset()
+    takes: Bounds = _TAKES
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
         """What to append to the base URL."""

@@ -14,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     CallFailed,
+    ChatMessage,
     Complete,
     Endpoint,
     Origin,
@@ -23,6 +24,7 @@ from callsheet.actors import (
     Throttled,
     Usage,
 )
+from callsheet.actors.batching import Bounds, common_key
 from callsheet.runtime import Actor, handles, open_runtime
 
 MODEL = "gpt-4o"
@@ -308,6 +310,42 @@ def answer_to(prompt, **more):
         "cost_usd": Decimal("0.001"),
     }
     return Response(**(known | more))
+
+
+class Chorus:
+    """A strategy that asks prompts as one, with bars between them; "mute" ones get no answer."""
+
+    name = "chorus"
+
+    def __init__(self, bounds=None, *, check_share=0.0, least_agreement=0.9):
+        self.bounds = bounds or Bounds(max_size=10)
+        self.check_share = check_share
+        self.least_agreement = least_agreement
+
+    def key(self, request):
+        return None if "alone" in self.texts(request)[0] else common_key(request, "messages")
+
+    def texts(self, request):
+        return (request.messages[-1].content,)
+
+    def pieces(self, request, weigh):
+        texts = self.texts(request)[0].split(" ")
+        return [attrs.evolve(request, messages=[ChatMessage("user", text)]) for text in texts]
+
+    def combine(self, requests):
+        text = "|".join(self.texts(request)[0] for request in requests)
+        return attrs.evolve(requests[0], messages=[ChatMessage("user", text)])
+
+    def split(self, requests, response):
+        texts = response.text.removeprefix("about ").split("|")
+        assert len(texts) == len(requests)
+        return [
+            None if "mute" in text else attrs.evolve(response, text=f"about {text}", choices=())
+            for text in texts
+        ]
+
+    def join(self, request, answers):
+        return attrs.evolve(answers[0], text=" ".join(answer.text for answer in answers))
 
 
 def call(prompt="Hi", **more):

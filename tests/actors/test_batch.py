@@ -1,90 +1,105 @@
-"""When a batch goes: the former against a model that is too slow and too simple to be wrong."""
+"""When a batch goes: bounds are hard, nobody waits too long, and nobody is lost (R14)."""
 
 from math import inf
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.batch import BatchFormer, Batching
+from callsheet.actors.batching import BatchFormer, Batching, Bounds, Weight, Window
+
+LEAST = 0.0002
 
 
 class Member:
     """Compared by identity, as those of the batcher are."""
 
 
-@attrs.define
-class Model:
-    """Looks at everything, every time."""
-
-    size: int
-    wait: float
-    members: list = attrs.field(factory=list)  # (member, when it came)
-
-    def take(self, now, *, draining):
-        if not self.members:
-            return None
-        first = self.members[0][1]
-        if len(self.members) >= self.size:
-            reason = "size"
-        elif now >= first + self.wait:
-            reason = "time"
-        elif draining:
-            reason = "drain"
-        else:
-            return None
-        taken = [self.members.pop(0)[0] for _ in range(min(self.size, len(self.members)))]
-        return taken, reason, now - first
+def former_of(*, max_wait_s=1.0, **bounds):
+    return BatchFormer(Bounds(**bounds), Window(max_wait_s))
 
 
+weights = st.builds(Weight, st.integers(1, 3), st.integers(0, 50), st.integers(0, 200))
+bounds = st.builds(
+    Bounds,
+    st.none() | st.integers(1, 8),
+    st.none() | st.integers(10, 100),
+    st.none() | st.integers(50, 400),
+)
 steps = st.lists(
     st.one_of(
-        st.just(("add",)),
+        st.tuples(st.just("add"), weights, st.none() | st.sampled_from([0.0, 0.3, 5.0])),
         st.tuples(st.just("discard"), st.integers(0, 20)),
         st.tuples(st.just("take"), st.booleans()),
-        st.tuples(st.just("pass"), st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0])),
+        st.tuples(st.just("pass"), st.sampled_from([0.0, 0.0001, 0.1, 0.25, 1.0])),
     ),
     max_size=80,
 )
 
 
-@given(st.integers(1, 5), st.sampled_from([0.0, 0.1, 0.5, 2.0]), steps)
-def test_a_former_does_what_looking_at_everything_would(size, wait, steps):
-    former = BatchFormer(Batching(max_size=size, max_wait_s=wait))
-    model = Model(size, wait)
+@given(bounds, st.sampled_from([0.0, 0.1, 2.0]), steps)
+def test_everybody_goes_once_within_the_bounds_or_has_left(bounds, wait, steps):
+    former = BatchFormer(bounds, Window(wait))
+    inside, came = {}, {}  # {member: weight}, {member: (when, patience)}
     now = 0.0
+
+    def check(batch):
+        assert batch.members
+        assert batch.waited_s == now - came[batch.members[0]]
+        total = Weight()
+        for member in batch.members:
+            total = total.plus(inside.pop(member))
+        assert batch.weight == total
+        assert len(batch.members) == 1 or bounds.has_room(total), "a bound is hard"
+
     for step in steps:
         match step:
-            case ("add",):
+            case ("add", weight, patience):
                 member = Member()
-                former.add(member, now)
-                model.members.append((member, now))
-            case ("discard", at) if model.members:
-                member = model.members.pop(at % len(model.members))[0]
+                former.add(member, now, weight, patience)
+                inside[member], came[member] = weight, now
+            case ("discard", at) if inside:
+                member = list(inside)[at % len(inside)]
                 former.discard(member)
+                former.discard(member)  # again: it is nobody's loss
+                del inside[member]
             case ("take", draining):
+                first = next(iter(inside), None)
                 batch = former.take(now, draining=draining)
-                expected = model.take(now, draining=draining)
-                found = batch and (list(batch.members), batch.reason, batch.waited_s)
-                assert found == expected
+                if batch is not None:
+                    assert batch.members[0] is first, "nobody is passed over for ever"
+                    check(batch)
+                elif draining:
+                    assert not inside
             case ("pass", seconds):
                 now += seconds
-        assert len(former) == len(model.members)
-        assert former.due_at == (model.members[0][1] + wait if model.members else inf)
+        assert len(former) == len(inside)
+        assert (former.due_at == inf) == (not inside)
+    while (batch := former.take(now, draining=True)) is not None:
+        check(batch)
+    assert not inside
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(1, 6), st.floats(0, 1))
-def test_nobody_waits_longer_than_the_window_when_woken_at_due_at(gaps, size, wait):
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=40),
+    st.integers(1, 6),
+    st.floats(0, 1),
+    st.floats(0.01, 20),
+)
+def test_nobody_waits_longer_than_may_be_when_woken_at_due_at(gaps, size, wait, service):
     """The instants `due_at` gives are all that anybody has to wake for."""
-    former = BatchFormer(Batching(max_size=size, max_wait_s=wait))
+    window = Window(wait)
+    former = BatchFormer(Bounds(max_size=size), window)
     came, went = {}, {}
-    now = 0.0
+    now, looks = 0.0, 0
 
     def take_all(now):
+        nonlocal looks
+        looks += 1
         while (batch := former.take(now)) is not None:
             assert len(batch.members) <= size
             went.update(dict.fromkeys(batch.members, now))
+            window.served(service)
 
     for gap in gaps:
         while former.due_at <= now + gap:
@@ -96,46 +111,105 @@ def test_nobody_waits_longer_than_the_window_when_woken_at_due_at(gaps, size, wa
         take_all(now)
     while len(former):
         take_all(former.due_at)
-    assert list(went) == list(came), "in the order they came"
+    assert list(went) == list(came), "of equal weight, in the order they came"
     for member, at in came.items():
         assert at <= went[member] <= at + wait + 1e-9
+    assert looks <= 4 * len(came)
 
 
-def test_the_clock_of_a_batch_starts_with_its_first_member_not_with_the_last_batch():
-    former = BatchFormer(Batching(max_size=2, max_wait_s=0.5))
+@given(st.floats(0.1, 100), st.integers(2, 10))
+def test_whoever_comes_again_and_again_alone_is_never_held_back(pause, times):
+    """Each waits for the answer of the one before, so that nobody else can come."""
+    window = Window(5.0)
+    former = BatchFormer(Bounds(max_size=10), window)
+    now = 0.0
+    for _ in range(times):
+        former.add(Member(), now)
+        waited = now
+        while (batch := former.take(now)) is None:
+            now = former.due_at
+        assert now - waited <= 2 * LEAST + 1e-9
+        assert (len(batch.members), batch.reason) == (1, "quiet")
+        window.served(min(pause, 1.0))
+        now += pause
+
+
+def test_a_wait_is_short_beside_what_a_call_takes_anyway():
+    window = Window(5.0)
+    window.arrived(0.0, 5.0)
+    window.arrived(0.1, 5.0)
+    assert window.linger_s(window.longest_s) == pytest.approx(0.3), "three gaps"
+    window.served(2.0)
+    assert window.longest_s == pytest.approx(0.2)
+    assert window.linger_s(window.longest_s) == pytest.approx(0.2)
+    window.served(0.1)
+    assert window.longest_s < 0.2, "and it follows what calls take now"
+
+
+def test_a_silence_ends_the_waiting_and_a_burst_begins_it():
+    window = Window(0.5)
+    for number in range(10):
+        window.arrived(number / 100, 0.5)
+    assert window.linger_s(0.5) == pytest.approx(0.03)
+    window.arrived(60.0, 0.5)
+    assert window.linger_s(0.5) == LEAST
+    for number in range(1, 10):
+        window.arrived(60.0 + number / 100, 0.5)
+    assert LEAST < window.linger_s(0.5) < 0.05
+
+
+def test_who_can_wait_longer_than_others_waits_a_little_even_if_nobody_is_known_to_come():
+    window = Window(0.1)
+    assert window.linger_s(60.0) == 0.1
+    assert Window(0.0).linger_s(60.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("bounds", "reason"),
+    [({"max_size": 2}, "size"), ({"max_tokens": 20}, "tokens"), ({"max_bytes": 80}, "bytes")],
+)
+def test_a_batch_says_by_what_it_is_full(bounds, reason):
+    former = former_of(**bounds)
+    former.add("a", 0.0, Weight(1, 10, 40))
+    assert former.take(0.0) is None
+    former.add("b", 0.0, Weight(1, 10, 40))
+    batch = former.take(0.0)
+    assert (batch.members, batch.reason, batch.weight) == (("a", "b"), reason, Weight(2, 20, 80))
+
+
+def test_a_smaller_one_that_came_later_fills_the_place_that_a_larger_one_leaves():
+    former = former_of(max_tokens=10)
+    for name, tokens in (("a", 6), ("large", 7), ("b", 4)):
+        former.add(name, 0.0, Weight(1, tokens))
+    assert former.take(0.0).members == ("a", "b")
+    assert former.take(0.0) is None
+    assert former.take(0.0, draining=True).members == ("large",)
+
+
+def test_who_hears_late_of_those_who_came_listens_once_more():
+    """The process was busy for longer than the wait: who has come meanwhile is not known yet."""
+    former = former_of(max_size=10, max_wait_s=60.0)
     former.add("a", 0.0)
-    former.add("b", 0.0)
-    assert former.take(0.0).reason == "size"
-    former.add("lone", 0.49)
-    assert former.due_at == 0.99
-    assert former.take(0.5) is None, "half a second after the last batch is no reason to go"
-    batch = former.take(0.99)
-    assert (batch.members, batch.reason, batch.waited_s) == (("lone",), "time", 0.5)
+    late = 0.5
+    assert former.take(late) is None
+    assert former.due_at == late + LEAST
+    former.add("b", late)
+    assert former.take(late + LEAST) is None
+    assert former.take(60.0).members == ("a", "b")
 
 
 def test_when_the_first_leaves_the_clock_is_that_of_the_next():
-    former = BatchFormer(Batching(max_size=5, max_wait_s=1.0))
+    former = former_of(max_size=5)
     first, second = Member(), Member()
-    former.add(first, 0.0)
-    former.add(second, 0.75)
+    former.add(first, 0.0, patience_s=0.5)
+    former.add(second, 0.4, patience_s=2.0)
     former.discard(first)
-    assert former.due_at == 1.75
-    assert former.take(1.0) is None
-
-
-def test_leaving_twice_or_after_the_batch_has_gone_harms_nobody():
-    former = BatchFormer(Batching(max_size=2))
-    a, b, c = Member(), Member(), Member()
-    for member in (a, b, c):
-        former.add(member, 0.0)
-    assert former.take(0.0).members == (a, b)
-    former.discard(a)
-    former.discard(a)
-    assert former.take(0.0, draining=True).members == (c,)
+    assert former.take(0.5) is None
+    assert former.take(2.4).reason == "time"
 
 
 def test_equal_members_are_two_members():
-    former = BatchFormer(Batching(max_size=5, max_wait_s=9))
+    former = former_of(max_size=5)
     one, other = [1], [1]
     former.add(one, 0.0)
     former.add(other, 0.0)
@@ -143,24 +217,24 @@ def test_equal_members_are_two_members():
     assert former.take(0.0, draining=True).members[0] is other
 
 
-def test_a_drain_goes_in_batches_of_the_usual_size():
-    former = BatchFormer(Batching(max_size=2, max_wait_s=9))
-    for number in range(5):
-        former.add(number, 0.0)
-    found = []
-    while (batch := former.take(1.0, draining=True)) is not None:
-        found.append((batch.members, batch.reason))
-    assert found == [((0, 1), "size"), ((2, 3), "size"), ((4,), "drain")]
-
-
 @pytest.mark.parametrize(
-    ("settings", "field"),
+    ("field", "value"),
     [
-        ({"max_size": 0}, "max_size"),
-        ({"max_wait_s": -0.1}, "max_wait_s"),
-        ({"max_wait_s": float("nan")}, "max_wait_s"),
+        ("max_size", 0),
+        ("max_size", 2.5),
+        ("max_tokens", -1),
+        ("max_bytes", 0),
+        ("max_wait_s", -0.1),
+        ("patient_share", -1),
     ],
 )
-def test_settings_out_of_range_are_refused_by_name(settings, field):
-    with pytest.raises(ValueError, match=field):
-        Batching(**settings)
+def test_settings_out_of_range_are_refused_by_name(field, value):
+    with pytest.raises((ValueError, TypeError), match=field):
+        Batching(**{field: value})
+
+
+def test_a_request_with_a_deadline_may_wait_for_a_share_of_it():
+    batching = Batching(max_wait_s=0.1, patient_share=0.01)
+    assert batching.patience_s(None) is None
+    assert batching.patience_s(3600.0) == 36.0
+    assert batching.patience_s(2.0) == 0.1

@@ -8,11 +8,23 @@ from random import Random
 import attrs
 import pytest
 import trio
-from fakes import MODEL, Journal, Stage, Turn, answer_to, asking, call, outcomes
+from fakes import MODEL, Chorus, Journal, Stage, Turn, answer_to, asking, call, outcomes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import BadRequest, BatcherActor, Batching, ChatMessage, Request, Usage
+from callsheet.actors import (
+    BadRequest,
+    BatcherActor,
+    Batching,
+    ChatMessage,
+    Complete,
+    Origin,
+    ProviderUnavailable,
+    Request,
+    Usage,
+)
+from callsheet.actors.batcher import CountGathered
+from callsheet.actors.batching import Bounds
 from callsheet.actors.sharing import sharing_key
 from callsheet.actors.wire import OpenAIChat
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
@@ -31,87 +43,316 @@ async def batcher_to(runtime, journal, by_prompt=None, *, usual=None, batching=N
     return await runtime.spawn("batcher", partial(BatcherActor, stage, batching))
 
 
+async def chorus_to(runtime, journal, strategy=None, *, by_prompt=None, stage=None, batching=None):
+    """A batcher that makes one call of several prompts."""
+    stage = stage or await runtime.spawn(
+        "stage", partial(Stage, journal, by_prompt), capacity=100, concurrency=100
+    )
+    strategies = [strategy or Chorus()]
+    return await runtime.spawn("batcher", partial(BatcherActor, stage, batching, strategies))
+
+
 # ------------------------------------------------------------------ when a batch goes
 
 
-async def test_by_default_nobody_is_delayed(autojump_clock):
+async def test_what_cannot_share_a_call_is_never_delayed(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, journal)
+        batcher = await batcher_to(runtime, journal, batching=Batching(max_wait_s=60))
         answers = await outcomes(*asking(batcher, "a", "b", "c"))
     assert [answer.text for answer in answers] == ["about a", "about b", "about c"]
     assert [at for _, at in journal.began] == [0, 0, 0]
 
 
-async def test_a_lone_request_goes_when_its_own_window_is_over(autojump_clock):
+async def test_a_lone_request_waits_for_nobody(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, journal, batching=Batching(max_wait_s=0.5))
-        await trio.sleep(0.3)
-        await batcher.ask(call("first"))
-        await trio.sleep(0.4)
-        await batcher.ask(call("second"))
-    assert journal.began == [("first", 0.8), ("second", pytest.approx(0.8 + 1 + 0.4 + 0.5))]
-
-
-async def test_a_full_batch_goes_at_once_and_what_is_left_waits_from_when_it_came(autojump_clock):
-    journal = Journal()
-    async with open_runtime() as runtime:
-        batching = Batching(max_size=2, max_wait_s=1.0)
-        batcher = await batcher_to(runtime, journal, batching=batching)
-
-        async def later(seconds, prompt):
-            await trio.sleep(seconds)
+        batcher = await chorus_to(runtime, journal, batching=Batching(max_wait_s=60))
+        for prompt in ("first", "second", "third"):
             await batcher.ask(call(prompt))
+            await trio.sleep(5)
+    begun = [at for _, at in journal.began]
+    assert [prompt for prompt, _ in journal.began] == ["first", "second", "third"]
+    assert begun == pytest.approx([0, 6, 12], abs=0.002), "under a millisecond each"
 
-        await outcomes(
-            partial(later, 0, "a"), partial(later, 0.25, "b"), partial(later, 0.75, "lone")
-        )
-    assert journal.began == [("a", 0.25), ("b", 0.25), ("lone", 1.75)]
 
-
-async def test_a_window_that_lost_its_first_member_is_that_of_the_second(autojump_clock):
+async def test_what_is_asked_at_the_same_moment_shares_a_call(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, journal, batching=Batching(max_wait_s=1.0))
+        batcher = await chorus_to(runtime, journal)
+        answers = await outcomes(*asking(batcher, "a", "b", "c"))
+        statistics = await batcher.ask(CountGathered())
+    assert [prompt for prompt, _ in journal.began] == ["a|b|c"]
+    assert [answer.text for answer in answers] == ["about a", "about b", "about c"]
+    (record,) = statistics.latest
+    assert (record.strategy, record.reason, record.weight.size) == ("chorus", "quiet", 3)
+    assert statistics.batches == {"quiet": 1}
+    assert record.waited_s < 0.001
 
-        async def second():
-            await trio.sleep(0.5)
-            return await batcher.ask(call("second"))
 
-        gone, answer = await outcomes(*asking(batcher, "first", timeout=0.25), second)
-    assert isinstance(gone, AskTimedOut)
-    assert answer.text == "about second"
-    assert journal.began == [("second", 1.5)]
+async def test_while_others_come_steadily_they_are_waited_for_and_then_no_more(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal, batching=Batching(max_wait_s=1.0))
+
+        async def later(number):
+            await trio.sleep(number / 100)
+            await batcher.ask(call(str(number)))
+
+        await outcomes(*(partial(later, number) for number in range(8)))
+    prompts = [prompt for prompt, _ in journal.began]
+    assert prompts[:2] == ["0", "1|2|3|4|5|6|7"], "the first cannot know that more will come"
+    assert journal.began[1][1] < 0.07 + 0.04
+
+
+async def test_nobody_waits_longer_than_may_be_however_many_come(autojump_clock):
+    journal = Journal()
+    came = {}
+    async with open_runtime() as runtime:
+        bounds = Bounds(max_size=1000)
+        batching = Batching(max_wait_s=0.3)
+        batcher = await chorus_to(runtime, journal, Chorus(bounds), batching=batching)
+
+        async def later(number):
+            await trio.sleep(number / 20)
+            came[str(number)] = trio.current_time()
+            await batcher.ask(call(str(number)))
+
+        await outcomes(*(partial(later, number) for number in range(30)))
+        statistics = await batcher.ask(CountGathered())
+    for prompt, at in journal.began:
+        for number in prompt.split("|"):
+            assert at <= came[number] + 0.3 + 1e-6
+    assert statistics.batches["time"] > 0
+
+
+async def test_a_full_batch_goes_at_once(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal, batching=Batching(max_size=2))
+        await outcomes(*asking(batcher, "a", "b", "c"))
+        statistics = await batcher.ask(CountGathered())
+    assert [prompt for prompt, _ in journal.began] == ["a|b", "c"]
+    assert journal.began[0][1] == 0
+    assert statistics.batches == {"size": 1, "quiet": 1}
+
+
+async def test_the_weight_of_a_batch_is_bounded_and_one_that_is_heavier_goes_alone(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_bytes=8)))
+        await outcomes(*asking(batcher, "aaaa", "bbbb", "0123456789", "cccc"))
+    assert [prompt for prompt, _ in journal.began] == ["aaaa|bbbb", "0123456789", "cccc"]
+
+
+async def test_those_who_can_wait_are_waited_for_and_not_mixed_with_those_who_cannot(
+    autojump_clock,
+):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal)
+
+        async def later(number, **more):
+            await trio.sleep(number)
+            await batcher.ask(call(str(number), **more))
+
+        patient = [partial(later, number, deadline=2000.0) for number in range(8)]
+        await outcomes(*patient, *asking(batcher, "now"))
+    assert journal.began[0] == ("now", pytest.approx(0, abs=0.001))
+    assert sorted(prompt for prompt, _ in journal.began) == ["0", "1|2|3|4|5|6|7", "now"]
+
+
+async def test_lanes_do_not_share_a_call(autojump_clock):
+    """What one tenant asks is not read in the same prompt as what another one asks."""
+    journal = Journal()
+
+    def of(lane, prompt):
+        return Complete(Request.of(prompt, model=MODEL), Origin(prompt, lane=lane))
+
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal)
+        asked = [("red", "a"), ("blue", "b"), ("red", "c"), ("blue", "d")]
+        await outcomes(*(partial(batcher.ask, of(*one)) for one in asked))
+    assert sorted(prompt for prompt, _ in journal.began) == ["a|c", "b|d"]
+
+
+async def test_a_combined_call_names_all_whom_it_is_for(autojump_clock):
+    origins = []
+
+    class Watcher(Stage):
+        async def attempt(self, message, turn):
+            origins.append(message.origin)
+
+    async with open_runtime() as runtime:
+        watcher = await runtime.spawn("watcher", partial(Watcher, Journal()))
+        batcher = await chorus_to(runtime, None, stage=watcher)
+        await outcomes(*asking(batcher, "a", "b", "c"))
+    (origin,) = origins
+    assert origin.call == "a+2"
+    assert [one.call for one in origin.shared_by] == ["a", "b", "c"]
 
 
 async def test_what_is_gathered_is_sent_when_the_batcher_is_stopped(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, journal, batching=Batching(max_wait_s=60))
+        batcher = await chorus_to(runtime, journal)
         async with trio.open_nursery() as nursery:
             found = []
 
-            async def ask(**more):
-                found.append((await batcher.ask(call("Hi", **more))).text)
+            async def ask(prompt, **more):
+                found.append((await batcher.ask(call(prompt, **more))).text)
 
-            nursery.start_soon(ask)
-            nursery.start_soon(partial(ask, cacheable=True))
+            nursery.start_soon(partial(ask, "a", deadline=86_400.0))
+            nursery.start_soon(partial(ask, "b", deadline=86_400.0, cacheable=True))
             await trio.testing.wait_all_tasks_blocked()
             await runtime.stop(batcher)
             with pytest.raises(ActorStopped):
                 await batcher.ask(call("too late"))
-    assert found == ["about Hi", "about Hi"]
-    assert [at for _, at in journal.began] == [0, 0]
+    assert sorted(found) == ["about a", "about b"]
+    ((prompt, at),) = journal.began
+    assert (sorted(prompt.split("|")), at) == (["a", "b"], 0)
 
 
-async def test_the_batcher_does_not_wake_to_look_whether_it_is_time(autojump_clock):
-    """L4: one timer for a window, however many members and however long."""
+async def test_the_batcher_wakes_no_oftener_than_a_batch_needs(autojump_clock):
+    """L4: it listens twice whether anybody else comes, however many members there are."""
     async with open_runtime() as runtime:
-        batching = Batching(max_size=100, max_wait_s=1000)
-        batcher = await batcher_to(runtime, Journal(), batching=batching)
+        batcher = await chorus_to(runtime, Journal(), Chorus(Bounds(max_size=100)))
         await outcomes(*asking(batcher, *map(str, range(50))))
-        assert runtime.snapshot()[batcher.path].tally.bypassed == 1
+        # Twice it is time, and once the call has ended.
+        assert runtime.snapshot()[batcher.path].tally.bypassed == 3
+
+
+# ------------------------------------------------------------------ answers that lack something
+
+
+async def test_what_an_answer_lacks_is_asked_again_by_halves_and_alone_at_last(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal)
+        answers = await outcomes(*asking(batcher, "a", "mute", "c", "mute too", "mute as well"))
+        statistics = await batcher.ask(CountGathered())
+    assert [answer.text for answer in answers] == [
+        "about a",
+        "about mute",
+        "about c",
+        "about mute about too",
+        "about mute about as about well",
+    ]
+    assert statistics.combined > 1
+    paid = sum(answer.http_requests for answer in answers)
+    assert paid == len(journal.ended), "whoever needed it bears it"
+    assert sum((answer.usage for answer in answers), Usage()) == Usage(10 * paid, 5 * paid)
+    assert sum(answer.cost_usd for answer in answers) == Decimal("0.001") * paid
+
+
+async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock):
+    """One bad text fails a whole list at the provider: the others are asked without it."""
+
+    class Strict(Stage):
+        async def attempt(self, message, turn):
+            await super().attempt(message, turn)
+            if "bad" in message.request.messages[-1].content:
+                raise BadRequest("no such thing", attempts=1, status=400)
+
+    journal = Journal()
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("strict", partial(Strict, journal), concurrency=10)
+        batcher = await chorus_to(runtime, journal, stage=stage)
+        found = await outcomes(*asking(batcher, *"abcdefg", "bad"))
+    assert [getattr(one, "text", type(one)) for one in found] == [
+        *(f"about {letter}" for letter in "abcdefg"),
+        BadRequest,
+    ]
+
+
+async def test_an_error_that_concerns_the_provider_is_everybodys(autojump_clock):
+    down = {"a|b": Turn(error=ProviderUnavailable("out"))}
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal, by_prompt=down)
+        found = await outcomes(*asking(batcher, "a", "b"))
+        assert [type(error) for error in found] == [ProviderUnavailable] * 2
+    assert len(journal.began) == 1, "asking again is nobody's business here (L2)"
+
+
+async def test_a_group_whose_answers_lack_too_much_is_sent_alone_from_then_on(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=50)))
+        await outcomes(*asking(batcher, *(f"mute{number}" for number in range(50))))
+        assert len(journal.began) == 51, "the one that failed, and then each alone"
+        journal.began.clear()
+        await outcomes(*asking(batcher, "x", "y"))
+    assert [prompt for prompt, _ in journal.began] == ["x", "y"]
+
+
+async def test_a_request_too_large_for_a_call_is_sent_in_pieces(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=2)))
+        (answer,) = await outcomes(*asking(batcher, "a b c"))
+    assert [prompt for prompt, _ in journal.began] == ["a|b", "c"]
+    assert answer.text == "about a about b about c"
+    assert answer.http_requests == 2
+    assert answer.usage == Usage(20, 10)
+
+
+async def test_a_request_in_pieces_fails_and_ends_as_a_whole(autojump_clock):
+    journal = Journal()
+    slow = {"a|b": Turn(100), "c": Turn(error=ProviderUnavailable("out"))}
+    async with open_runtime() as runtime:
+        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=2)), by_prompt=slow)
+        (error,) = await outcomes(*asking(batcher, "a b c"))
+        assert isinstance(error, ProviderUnavailable)
+        assert [prompt for prompt, _ in journal.cancelled] == ["a|b"]
+        assert runtime.snapshot()[batcher.path].held == 0
+
+
+# ------------------------------------------------------------------ checks
+
+
+async def test_some_members_are_asked_alone_as_well_and_that_answer_counts(autojump_clock):
+    journal = Journal()
+
+    class Moody(Stage):
+        """Answers otherwise when asked for several at a time."""
+
+        def answer(self, prompt):
+            return answer_to(prompt.replace("b", "B?") if "|" in prompt else prompt)
+
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("moody", partial(Moody, journal), concurrency=50)
+        batcher = await chorus_to(runtime, journal, Chorus(check_share=1.0), stage=stage)
+        answers = await outcomes(*asking(batcher, "a", "b", "c"))
+        (trust,) = (await batcher.ask(CountGathered())).trust["chorus"]
+    assert [answer.text for answer in answers] == ["about a", "about b", "about c"]
+    assert (trust.checks, trust.agreed, trust.is_trusted) == (3, 2, True)
+    assert sum(answer.http_requests for answer in answers) == len(journal.ended) == 4
+
+
+async def test_when_too_few_agree_the_group_is_sent_alone(autojump_clock):
+    journal = Journal()
+
+    class Wrong(Stage):
+        def answer(self, prompt):
+            return answer_to(prompt.upper() + "!" if "|" in prompt else prompt)
+
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("wrong", partial(Wrong, journal), concurrency=50)
+        batcher = await chorus_to(runtime, journal, Chorus(check_share=1.0), stage=stage)
+        await outcomes(*asking(batcher, *"abcdef"))
+        journal.began.clear()
+        await outcomes(*asking(batcher, "x", "y"))
+    assert [prompt for prompt, _ in journal.began] == ["x", "y"]
+
+
+async def test_a_check_that_fails_leaves_the_combined_answer(autojump_clock):
+    fails = {"a": Turn(error=ProviderUnavailable("out"))}
+    async with open_runtime() as runtime:
+        strategy = Chorus(check_share=1.0)
+        batcher = await chorus_to(runtime, Journal(), strategy, by_prompt=fails)
+        answers = await outcomes(*asking(batcher, "a", "b"))
+    assert [answer.text for answer in answers] == ["about a", "about b"]
 
 
 # ------------------------------------------------------------------ members are independent
@@ -132,13 +373,13 @@ async def test_a_member_that_is_cancelled_before_it_is_sent_is_not_paid_for(
 ):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, journal, batching=Batching(max_wait_s=1.0))
+        batcher = await chorus_to(runtime, journal, batching=Batching(max_wait_s=1.0))
 
         async def impatient():
             with trio.move_on_after(0.5):
-                await batcher.ask(call("gone", cacheable=cacheable))
+                await batcher.ask(call("gone", cacheable=cacheable, deadline=1000.0))
 
-        await outcomes(impatient, *asking(batcher, "stays"))
+        await outcomes(impatient, *asking(batcher, "stays", deadline=1000.0))
         assert runtime.snapshot()[batcher.path].held == 0
     assert [prompt for prompt, _ in journal.began] == ["stays"]
 
@@ -341,16 +582,17 @@ async def test_a_crash_of_the_stage_ahead_is_told_to_all_who_share(autojump_cloc
         assert (await batcher.ask(call("next"))).text == "about next"
 
 
-async def test_a_stage_ahead_that_is_stopped_is_told_to_all_who_share(autojump_clock):
+@pytest.mark.parametrize("prompts", [("Hi", "Hi"), ("Hi", "Ho")])
+async def test_a_stage_ahead_that_is_stopped_is_told_to_all_who_share(autojump_clock, prompts):
     async with open_runtime() as runtime:
         stage = await runtime.spawn("stage", partial(Stage, Journal()))
-        batching = Batching(max_wait_s=1)
-        batcher = await batcher_to(runtime, None, stage=stage, batching=batching)
+        batcher = await chorus_to(runtime, None, stage=stage)
         async with trio.open_nursery() as nursery:
             found = []
 
             async def ask():
-                found.extend(await outcomes(*asking(batcher, "Hi", "Hi", cacheable=True)))
+                asked = asking(batcher, *prompts, cacheable=True, deadline=1000.0)
+                found.extend(await outcomes(*asked))
 
             nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()

@@ -11,7 +11,6 @@ from fakes import MODEL, URL, Journal, Reply, Script, Stage, broken, call, outco
 
 from callsheet.actors import (
     BatcherActor,
-    Batching,
     CallFailed,
     Endpoint,
     Limits,
@@ -251,7 +250,7 @@ async def test_a_crash_of_one_stage_is_told_and_later_calls_work(autojump_clock,
 @pytest.mark.parametrize(
     ("actor", "method"),
     [
-        (BatcherActor, "_send_due"),
+        (BatcherActor, "_send_alone"),
         (RateLimiterActor, "_send"),
         (Attempts, "_attempt"),
     ],
@@ -270,7 +269,7 @@ async def test_a_bug_in_any_stage_costs_what_it_had_in_its_hands(
 
     monkeypatch.setattr(actor, method, buggy)
     async with open_troupe(settings_for(Script()), seed="seed") as troupe:
-        (crashed,) = await outcomes(*completing(troupe, "a"))
+        (crashed,) = await outcomes(*completing(troupe, "a", cacheable=True))
         assert isinstance(crashed, ActorCrashed)
         assert isinstance(crashed.__cause__, KeyError)
         found = await outcomes(*completing(troupe, "b", "c"))
@@ -324,14 +323,11 @@ async def test_closing_lets_what_was_asked_come_to_its_end(autojump_clock):
         found.append(text_of(await function()))
 
     async with trio.open_nursery() as nursery:
-        settings = settings_for(
-            script, batching=Batching(max_wait_s=1000), limits=Limits(in_flight=2)
-        )
+        settings = settings_for(script, limits=Limits(in_flight=2))
         async with open_troupe(settings) as troupe:
             for function in completing(troupe, "a", "b", "c"):
                 nursery.start_soon(ask, function)
             await trio.testing.wait_all_tasks_blocked()
-            assert script.sent == [], "they wait in their batch"
         assert trio.current_time() == 6
     assert found == ["Hello"] * 3
     assert script.closed == 1

@@ -8,6 +8,7 @@ import attrs
 from ..chance import random_of
 from ..jsontext import Json
 from .ask import Kind, read_ask
+from .packed import answer_items
 from .prose import write
 from .structured import value_for
 
@@ -43,4 +44,10 @@ def write_answer(
         wanted = ask if kind is None else attrs.evolve(ask, kind=kind)
         return write(wanted, chance)
 
-    return json.dumps(value_for(schema, say, chance), ensure_ascii=False)
+    def answer(text: str, own: dict[str, Json] | None) -> Json:
+        said = write_answer(system, text, seed=seed, choice=choice, schema=own)
+        return said if own is None else json.loads(said)
+
+    packed = answer_items(schema, user, answer)
+    value = value_for(schema, say, chance) if packed is None else packed
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,184 @@
+"""When a batch goes: by weight, by time, or because nobody else seems to come. Pure (R14)."""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Generic, Literal, TypeVar
+
+import attrs
+from attrs.validators import ge
+
+from .weight import Bounds, Full, Weight
+from .window import LEAST_S, Window
+
+__all__ = ["Batch", "BatchFormer", "Batching", "Reason"]
+
+T = TypeVar("T")
+
+Reason = Full | Literal["time", "quiet", "drain"]
+"""Why a batch went: it was full, its first member had waited as long as it may, nobody else
+seemed to come, or nothing more will come."""
+
+
+@attrs.frozen(kw_only=True)
+class Batching(Bounds):
+    """When to send what is gathered for one call.
+
+    Only what can share a call waits for others; everything else goes at once.
+
+    Args:
+        max_size: members of a batch at most; None for what the provider takes.
+        max_tokens: tokens of their prompts at most; None for what the provider takes.
+        max_bytes: bytes of their prompts at most; None for what the provider takes.
+        max_wait_s: the longest that a request without a deadline waits for others, in seconds.
+            How long it pays is found out, and nobody is waited for when nobody comes. 0 gathers
+            what is asked for at the same moment.
+        patient_share: the share of its time that a request with a deadline may wait for others.
+
+    Raises:
+        ValueError, TypeError: a value is out of its range; the message names it.
+    """
+
+    max_wait_s: float = attrs.field(default=0.1, validator=ge(0))
+    patient_share: float = attrs.field(default=0.01, validator=ge(0))
+
+    def patience_s(self, deadline: float | None) -> float | None:
+        """How long a request may wait for others, in seconds; None for as long as it pays.
+
+        Args:
+            deadline: the request's.
+        """
+        if deadline is None:
+            return None
+        return max(self.max_wait_s, self.patient_share * deadline)
+
+
+@attrs.frozen
+class Batch(Generic[T]):
+    """What goes together.
+
+    Args:
+        members: in the order they came, at least one.
+        reason: why it goes.
+        waited_s: how long its first member has waited.
+        weight: what it comes to.
+    """
+
+    members: tuple[T, ...]
+    reason: Reason
+    waited_s: float
+    weight: Weight
+
+
+@attrs.frozen
+class _Waiting(Generic[T]):
+    member: T
+    came: float
+    expires: float
+    weight: Weight
+
+
+class BatchFormer(Generic[T]):
+    """Gathers members one by one and says when they make a batch.
+
+    The clock of a batch starts with its first member, not with the batch before it, so a lone
+    request is never sent late, or early, by chance.
+
+    Args:
+        bounds: what a batch may come to; hard, but for a single member that is heavier.
+        window: how long waiting pays.
+    """
+
+    def __init__(self, bounds: Bounds, window: Window) -> None:
+        self._bounds = bounds
+        self._window = window
+        self._waiting: dict[int, _Waiting[T]] = {}  # {id of the member: ...}, in order
+        self._weight = Weight()
+        self._expires = inf  # when the first has waited long enough
+        self._quiet = inf  # when nobody else seems to come
+        self._heard_nobody = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def due_at(self) -> float:
+        """When to ask for the next batch, if it does not fill before; infinity if it is empty."""
+        return min(self._expires, self._quiet) if self._waiting else inf
+
+    def add(
+        self,
+        member: T,
+        now: float,
+        weight: Weight = Weight(1),  # noqa: B008  # it is immutable
+        patience_s: float | None = None,
+    ) -> None:
+        """One more came.
+
+        Args:
+            member: who.
+            now: when, in seconds of any clock that does not go back.
+            weight: what it comes to; by default one of something without tokens.
+            patience_s: how long it may wait; None for as long as it pays.
+        """
+        window = self._window
+        longest_s = window.longest_s if patience_s is None else patience_s
+        window.arrived(now, longest_s)
+        self._waiting[id(member)] = _Waiting(member, now, now + longest_s, weight)
+        self._weight = self._weight.plus(weight)
+        self._expires = min(self._expires, now + longest_s)
+        self._quiet = now + window.linger_s(longest_s)
+        self._heard_nobody = False
+
+    def discard(self, member: T) -> None:
+        """One has left; the others are not concerned (L5)."""
+        left = self._waiting.get(id(member))
+        if left is not None:
+            self._remove((left,))
+
+    def take(self, now: float, *, draining: bool = False) -> Batch[T] | None:
+        """The batch that goes at `now`, or None if none does yet."""
+        if not self._waiting:
+            return None
+        reason = self._reason(now, draining=draining)
+        if reason is None:
+            return None
+        taken, weight = self._fill()
+        self._remove(taken)
+        members = tuple(one.member for one in taken)
+        return Batch(members, reason, now - taken[0].came, weight)
+
+    def _reason(self, now: float, *, draining: bool) -> Reason | None:
+        full = self._bounds.full(self._weight)
+        if full is not None:
+            return full
+        if now >= self._expires:
+            return "time"
+        if draining:
+            return "drain"
+        if now < self._quiet:
+            return None
+        if self._heard_nobody:
+            return "quiet"
+        # A busy process may hear late of who has come: so it listens once more.
+        self._heard_nobody = True
+        self._quiet = now + LEAST_S
+        return None
+
+    def _fill(self) -> tuple[list[_Waiting[T]], Weight]:
+        """Whoever fits, the first to come first; nobody is passed over for ever."""
+        waiting = iter(self._waiting.values())
+        taken = [next(waiting)]
+        weight = taken[0].weight
+        for one in waiting:
+            more = weight.plus(one.weight)
+            if self._bounds.has_room(more):
+                taken.append(one)
+                weight = more
+        return taken, weight
+
+    def _remove(self, gone: Sequence[_Waiting[T]]) -> None:
+        for one in gone:
+            del self._waiting[id(one.member)]
+            self._weight = self._weight.minus(one.weight)
+        if any(one.expires <= self._expires for one in gone):
+            self._expires = min((one.expires for one in self._waiting.values()), default=inf)

@@ -1,0 +1,169 @@
+"""Packing: many small items under one instruction, asked in one structured call.
+
+An instruction that is sent with every item is paid for with every item. Packed, it is paid for
+once. A model may answer otherwise when it sees many items at a time, so a request has to allow it
+(`Request.packable`), some items are asked alone as well, and where too few of the answers agree
+packing ends.
+"""
+
+import json
+from collections.abc import Callable, Hashable, Sequence
+from typing import cast
+
+import attrs
+from attrs.validators import ge, gt, instance_of, le
+
+from ..messages import ChatMessage, Choice, Json, Request, Response
+from .strategy import common_key
+from .weight import Bounds, Weight
+
+__all__ = ["Packing"]
+
+_NOTE = """\
+The user sends a JSON array of items, each with an id and a text. Follow the instruction above for \
+each item by itself, as if it were the only one. Answer with one object for each id: the id, and \
+the answer to that item."""
+
+_TOKENS_AROUND = 16  # of an item's answer: braces, names, id
+_TOKENS_ALL = 16  # around all of them
+
+
+@attrs.frozen(kw_only=True)
+class Packing:
+    """Sends many small items as one call (see `Strategy`).
+
+    It takes chats that are declared `packable`, begin with a system turn and end with a user turn:
+    the item. Whatever is before that is the instruction, and must be the same.
+
+    Args:
+        max_items: items in a call at most. Models grow careless with many.
+        max_tokens: tokens of all items of a call at most.
+        max_item_tokens: tokens of one item; a longer one is sent alone, because it saves little.
+        check_share: the share of items that are asked alone as well, whose own answer then counts.
+        least_agreement: the share of checked items whose two answers must be the same, but for
+            case and white space; below it, this instruction is packed no more.
+
+    Raises:
+        ValueError, TypeError: a value is out of its range; the message names it.
+    """
+
+    max_items: int = attrs.field(default=50, validator=[instance_of(int), ge(1)])
+    max_tokens: int = attrs.field(default=16_000, validator=[instance_of(int), ge(1)])
+    max_item_tokens: int = attrs.field(default=500, validator=[instance_of(int), ge(1)])
+    check_share: float = attrs.field(default=0.02, validator=[ge(0), le(1)])
+    least_agreement: float = attrs.field(default=0.9, validator=[gt(0), le(1)])
+
+    name = "pack"
+
+    @property
+    def bounds(self) -> Bounds:
+        """What one call may come to."""
+        return Bounds(max_size=self.max_items, max_tokens=self.max_tokens)
+
+    def key(self, request: Request) -> Hashable | None:
+        """Everything but the item; None for what cannot be said in a pack."""
+        turns = request.messages
+        if (
+            not request.packable
+            or request.task != "chat"
+            or request.n > 1
+            or request.stop  # of a text that is inside another one
+            or len(turns) < 2  # noqa: PLR2004  # instruction and item
+            or turns[0].role not in ("system", "developer")
+            or turns[-1].role != "user"
+            or len(turns[-1].content) > 4 * self.max_item_tokens
+        ):
+            return None
+        common = common_key(request, "messages")
+        if common is None:
+            return None
+        return common, tuple((turn.role, turn.content) for turn in turns[:-1])
+
+    def pieces(self, request: Request, weigh: Callable[[str], Weight]) -> Sequence[Request]:  # noqa: ARG002  # see Strategy
+        """An item is whole."""
+        return (request,)
+
+    def texts(self, request: Request) -> Sequence[str]:
+        """The item."""
+        return (request.messages[-1].content,)
+
+    def combine(self, requests: Sequence[Request]) -> Request:
+        """Instruction, note and items, numbered from 1; the answer is an object for each."""
+        first = requests[0]
+        system, *more = first.messages[:-1]
+        items: list[Json] = [
+            {"id": number, "text": request.messages[-1].content}
+            for number, request in enumerate(requests, 1)
+        ]
+        most = first.max_tokens
+        if most is not None:
+            most = _TOKENS_ALL + len(requests) * (most + _TOKENS_AROUND)
+        text = json.dumps(items, ensure_ascii=False, separators=(",", ":"))
+        return attrs.evolve(
+            first,
+            messages=(
+                attrs.evolve(system, content=f"{system.content.rstrip()}\n\n{_NOTE}"),
+                *more,
+                ChatMessage("user", text),
+            ),
+            max_tokens=most,
+            json_schema=_schema(first.json_schema),
+            packable=False,
+        )
+
+    def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
+        """The answer under each item's number; None where there is none or more than one (L5)."""
+        answers = _read(response.text)
+        found: list[Response | None] = []
+        for number, request in enumerate(requests, 1):
+            own = answers.get(number, [])
+            text = _text(own[0], request) if len(own) == 1 else None
+            found.append(None if text is None else _alone(response, text))
+        return found
+
+    def join(self, request: Request, answers: Sequence[Response]) -> Response:  # noqa: ARG002  # see Strategy
+        """The one there is."""
+        return answers[0]
+
+
+def _schema(answer: object) -> dict[str, Json]:
+    """The shape of all answers; the answer to one item is of the item's own shape, or a text."""
+    own = {"type": "string"} if answer is None else answer
+    entry: dict[str, Json] = {
+        "type": "object",
+        "properties": {"id": {"type": "integer"}, "answer": cast("Json", own)},
+        "required": ["id", "answer"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {"answers": {"type": "array", "items": entry}},
+        "required": ["answers"],
+        "additionalProperties": False,
+    }
+
+
+def _read(text: str) -> dict[int, list[Json]]:
+    """{number: what was answered under it}; nothing of what is not in order."""
+    try:
+        whole = cast("Json", json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+    entries = whole.get("answers") if isinstance(whole, dict) else None
+    found: dict[int, list[Json]] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and type(number := entry.get("id")) is int:
+            found.setdefault(number, []).append(entry.get("answer"))
+    return found
+
+
+def _text(answer: Json, request: Request) -> str | None:
+    """An answer as it would have come alone; None if it is of the wrong type."""
+    if request.json_schema is not None:
+        return json.dumps(answer, ensure_ascii=False) if answer is not None else None
+    return answer if isinstance(answer, str) and answer.strip() else None
+
+
+def _alone(response: Response, text: str) -> Response:
+    choice = Choice(text, "stop")
+    return attrs.evolve(response, text=text, finish_reason="stop", choices=(choice,))

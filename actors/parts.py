@@ -1,0 +1,170 @@
+"""What the batcher keeps of a request: who waits for it, and what it has taken so far."""
+
+from collections.abc import Hashable, Sequence
+from decimal import Decimal
+from math import inf
+
+import attrs
+
+from ..runtime import ReplySlot, Settlement, Timer
+from .batching import BatchFormer, Strategy, Trust, Window
+from .messages import Complete, Origin, Request, Response, Usage
+
+__all__ = ["Combined", "Group", "GroupKey", "Part", "Seat", "Spent"]
+
+GroupKey = tuple[int, Hashable, str, bool]
+"""Which strategy, what its members have in common, their lane, and whether they can wait."""
+
+
+@attrs.frozen(eq=False)
+class Seat:
+    """One who asked, and what for."""
+
+    message: Complete
+    slot: ReplySlot[Response]
+
+
+@attrs.frozen
+class Spent:
+    """What was spent on a part before the call that answered it.
+
+    Args:
+        usage: tokens.
+        cost_usd: USD; None when a price is not known.
+        http_requests: how many.
+        maybe_billed: as in `Response`.
+    """
+
+    usage: Usage = attrs.field(factory=Usage)
+    cost_usd: Decimal | None = Decimal(0)
+    http_requests: int = 0
+    maybe_billed: int = 0
+
+    def plus(self, response: Response) -> "Spent":
+        """The same and what a response has taken."""
+        cost = None
+        if self.cost_usd is not None and response.cost_usd is not None:
+            cost = self.cost_usd + response.cost_usd
+        return Spent(
+            self.usage + response.usage,
+            cost,
+            self.http_requests + response.http_requests,
+            self.maybe_billed + response.maybe_billed,
+        )
+
+    def on(self, response: Response) -> Response:
+        """A response that says what all of it took."""
+        whole = self.plus(response)
+        return attrs.evolve(
+            response,
+            usage=whole.usage,
+            cost_usd=whole.cost_usd,
+            http_requests=whole.http_requests,
+            maybe_billed=whole.maybe_billed,
+        )
+
+
+@attrs.define(eq=False)
+class Part:
+    """A request that is asked for once, and everybody who waits for its answer.
+
+    Args:
+        request: what is asked.
+        key: what identical requests have in common (L6); None if it is shared with nobody.
+        seats: who waits.
+        call: the call of its own, if it goes alone.
+        combined: the call that it has with others.
+        check: the call of its own that tells whether `combined` answers the same.
+        packed: what `combined` has answered; None as long as that is not known, and for nothing.
+        is_split: what `combined` has answered is known.
+        spent: what was spent on it so far.
+        group: with whom it is gathered, if it is.
+    """
+
+    request: Request
+    key: str | None
+    seats: list[Seat]
+    call: ReplySlot[Response] | None = None
+    combined: "Combined | None" = None
+    check: ReplySlot[Response] | None = None
+    packed: Response | None = None
+    is_split: bool = False
+    spent: Spent = attrs.field(factory=Spent)
+    group: "Group | None" = None
+
+    @property
+    def deadline(self) -> float:
+        """The latest of those who wait, on Trio's clock."""
+        return max(seat.slot.deadline for seat in self.seats)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was sent for it yet, and one waits for it who shares it with nobody."""
+        return self.key is None and self.combined is None and len(self.seats) == 1
+
+    def may_join(self, seat: Seat) -> bool:
+        """Whether somebody who asks the same is answered in time by this."""
+        if not self.seats:
+            return False
+        if self.request.deadline is None:
+            return True
+        return seat.message.request.deadline is not None and seat.slot.deadline >= self.deadline
+
+    def own_answer(self) -> Response | None:
+        """What the check was answered, if it was."""
+        check = self.check
+        if check is None or check.settlement is not Settlement.REPLIED:
+            return None
+        return check.value
+
+
+@attrs.define(eq=False)
+class Group:
+    """Requests that may share a call.
+
+    Args:
+        strategy: how.
+        former: gathers them.
+        window: how long it waits.
+        trust: whether it should.
+        timer: when the batcher will look at it.
+    """
+
+    strategy: Strategy
+    former: BatchFormer[Part]
+    window: Window
+    trust: Trust
+    timer: Timer | None = None
+
+
+@attrs.define(eq=False)
+class Combined:
+    """One call for several parts.
+
+    Args:
+        group: whose they are.
+        parts: in the order of the call; those whose askers have gone stay in their places.
+        request: what is asked for all of them.
+        call: the call, once it is made.
+    """
+
+    group: Group
+    parts: Sequence[Part]
+    request: Request
+    call: ReplySlot[Response] | None = None
+
+    @property
+    def has_askers(self) -> bool:
+        """Whether anybody waits for any of it."""
+        return any(part.seats for part in self.parts)
+
+    @property
+    def deadline(self) -> float:
+        """The latest of those who wait, on Trio's clock; infinity if nobody does."""
+        return max((part.deadline for part in self.parts if part.seats), default=inf)
+
+    @property
+    def origin(self) -> Origin:
+        """Whom it is for: the first, and with him the others."""
+        first, *others = (seat.message.origin for part in self.parts for seat in part.seats[:1])
+        return attrs.evolve(first, call=f"{first.call}+{len(others)}", shared_by=(first, *others))

@@ -1,0 +1,313 @@
+"""One call for several requests: to each its own answer and its own share, or none (L5)."""
+
+import json
+from decimal import Decimal
+
+import attrs
+import pytest
+from fakes import MODEL
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
+from callsheet.actors.batching import (
+    Bounds,
+    ListStrategy,
+    Packing,
+    Trust,
+    Weight,
+    say_the_same,
+    split_cost,
+    split_count,
+    split_usage,
+)
+from callsheet.actors.wire import Malformed, OpenAIEmbeddings
+
+INSTRUCTION = "Answer with a label."
+
+
+def item(text, **more):
+    turns = [ChatMessage("system", INSTRUCTION), ChatMessage("user", text)]
+    return Request(model=MODEL, messages=turns, packable=True, **more)
+
+
+def said(text="", **more):
+    known = {"model": MODEL, "finish_reason": "stop", "usage": Usage(), "cost_usd": Decimal(0)}
+    return Response(text=text, **(known | more))
+
+
+def weigh(text):
+    return Weight(1, len(text), len(text))
+
+
+# ------------------------------------------------------------------ packing
+
+
+def packed(*entries):
+    return said(json.dumps({"answers": list(entries)}))
+
+
+def entry(number, answer):
+    return {"id": number, "answer": answer}
+
+
+def test_a_pack_holds_the_instruction_once_and_every_item_under_its_number():
+    texts = ["one", 'two "quoted"', "three\nlines", "vier: äöü"]
+    whole = Packing().combine([item(text, max_tokens=5) for text in texts])
+    system, user = whole.messages
+    assert system.content.startswith(INSTRUCTION)
+    assert json.loads(user.content) == [
+        {"id": number, "text": text} for number, text in enumerate(texts, 1)
+    ]
+    assert whole.max_tokens >= 4 * 5
+    assert whole.json_schema["properties"]["answers"]["type"] == "array"
+    assert not whole.packable, "it is no item of another pack"
+
+
+def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
+    own = {"type": "object", "properties": {"label": {"type": "string"}}}
+    items = [item("a", json_schema=own), item("b", json_schema=own)]
+    whole = Packing().combine(items)
+    entries = whole.json_schema["properties"]["answers"]["items"]["properties"]
+    assert entries["answer"] == own
+    first, second = Packing().split(items, packed(entry(2, {"label": "x"}), entry(1, {})))
+    assert (json.loads(first.text), json.loads(second.text)) == ({}, {"label": "x"})
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request.of("a", model=MODEL, system=INSTRUCTION),
+        Request.of("a", model=MODEL, packable=True),
+        item("a", n=2),
+        item("a", stop="x"),
+        item("a", idempotency_key="mine"),
+        item("a" * 10_000),
+        Request.embedding("a", model=MODEL),
+        Request(
+            model=MODEL,
+            messages=[ChatMessage("system", "x"), ChatMessage("assistant", "y")],
+            packable=True,
+        ),
+    ],
+)
+def test_what_cannot_be_said_in_a_pack_or_is_not_allowed_to_be_has_no_key(request_):
+    assert Packing().key(request_) is None
+
+
+def test_items_share_a_pack_only_if_all_but_the_item_is_the_same():
+    pack = Packing()
+    assert pack.key(item("a")) == pack.key(item("b")) is not None
+    assert pack.key(item("a", cacheable=True)) == pack.key(item("b", deadline=9.0))
+    others = [
+        item("a", max_tokens=5),
+        item("a", temperature=0.0),
+        item("a", extra={"top_k": 1}),
+        attrs.evolve(item("a"), model="other"),
+        attrs.evolve(
+            item("a"), messages=[ChatMessage("system", "Else."), ChatMessage("user", "a")]
+        ),
+    ]
+    assert len({pack.key(one) for one in [item("a"), *others]}) == len(others) + 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 30) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+wrong_entries = st.one_of(
+    st.fixed_dictionaries(
+        {"id": st.integers(-5, 12), "answer": json_values}
+    ),  # foreign, wrong type
+    st.fixed_dictionaries({"id": st.text(max_size=2) | st.booleans() | st.floats()}),
+    json_values,
+)
+
+
+@st.composite
+def answers_to(draw, size):
+    """What a provider may say: the right entries, some of them missing, and wrong ones between."""
+    right = [entry(number, f"answer {number}") for number in range(1, size + 1)]
+    kept = [one for one in right if draw(st.integers(0, 4))]
+    twice = [one for one in kept if not draw(st.integers(0, 5))]
+    entries = draw(st.permutations(kept + twice + draw(st.lists(wrong_entries, max_size=3))))
+    return list(entries)
+
+
+@given(st.data(), st.integers(1, 6))
+def test_whatever_a_provider_says_nobody_gets_anothers_answer_or_an_unclear_one(data, size):
+    entries = data.draw(answers_to(size))
+    items = [item(f"text {number}") for number in range(1, size + 1)]
+    text = json.dumps({"answers": entries})
+    if data.draw(st.integers(0, 9)) == 0:  # half a JSON
+        text = text[: data.draw(st.integers(0, len(text)))]
+    found = Packing().split(items, said(text))
+    assert len(found) == size
+    try:
+        known = json.loads(text)["answers"]
+    except ValueError:
+        known = []
+    for number, answer in enumerate(found, 1):
+        own = [
+            one.get("answer")
+            for one in known
+            if isinstance(one, dict) and type(one.get("id")) is int and one["id"] == number
+        ]
+        if answer is None:
+            assert len(own) != 1 or not isinstance(own[0], str) or not own[0].strip()
+        else:
+            assert [answer.text] == own, "exactly one entry has its number"
+            assert answer.choices == (Choice(answer.text, "stop"),)
+
+
+@given(st.text() | json_values.map(json.dumps))
+def test_an_answer_that_is_no_pack_answers_nobody(text):
+    items = [item("a"), item("b")]
+    assert Packing().split(items, said(text)) == [None, None]
+
+
+# ------------------------------------------------------------------ lists
+
+EMBED = ListStrategy("embedding", Bounds(max_size=4, max_tokens=40))
+COMPLETE = ListStrategy("completion", Bounds(max_size=10))
+
+
+def completion(*prompts, **more):
+    return Request(model=MODEL, task="completion", inputs=prompts, **more)
+
+
+@given(st.lists(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=4), min_size=1))
+def test_vectors_go_to_those_whose_texts_they_are_of(texts):
+    requests = [Request.embedding(some, model=MODEL) for some in texts]
+    whole = EMBED.combine(requests)
+    vectors = {text: (float(place),) for place, text in enumerate(dict.fromkeys(whole.inputs))}
+    answer = said(embeddings=tuple(vectors[text] for text in whole.inputs))
+    for some, own in zip(texts, EMBED.split(requests, answer), strict=True):
+        assert own.embeddings == tuple(vectors[text] for text in some)
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.integers(1, 3))
+def test_choices_go_to_those_whose_prompts_they_answer(sizes, n):
+    names = iter(range(100))
+    requests = [completion(*(f"p{next(names)}" for _ in range(size)), n=n) for size in sizes]
+    whole = COMPLETE.combine(requests)
+    choices = tuple(Choice(f"{prompt}/{j}") for prompt in whole.inputs for j in range(n))
+    for request, own in zip(requests, COMPLETE.split(requests, said(choices=choices)), strict=True):
+        assert [choice.text for choice in own.choices] == [
+            f"{prompt}/{j}" for prompt in request.inputs for j in range(n)
+        ]
+        assert own.text == own.choices[0].text
+
+
+@given(st.integers(0, 12).filter(lambda count: count != 3))
+def test_a_list_of_the_wrong_length_is_nobodys(count):
+    requests = [Request.embedding(["a", "b"], model=MODEL), Request.embedding("c", model=MODEL)]
+    answer = said(embeddings=((1.0,),) * count)
+    assert EMBED.split(requests, answer) == [None, None]
+
+
+@given(st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=30))
+def test_the_pieces_of_a_request_are_within_bounds_and_together_the_whole(texts):
+    request = Request.embedding(texts, model=MODEL)
+    pieces = EMBED.pieces(request, weigh)
+    assert [text for piece in pieces for text in piece.inputs] == texts
+    for piece in pieces:
+        total = sum(map(len, piece.inputs))
+        assert len(piece.inputs) == 1 or (len(piece.inputs) <= 4 and total <= 40)
+    answers = [said(embeddings=tuple((float(len(t)),) for t in p.inputs)) for p in pieces]
+    joined = EMBED.join(request, answers)
+    assert joined.embeddings == tuple((float(len(text)),) for text in texts)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "index": st.integers(-1, 4) | st.none() | st.text(max_size=1),
+                "embedding": st.just([0.5]) | json_values,
+            }
+        ),
+        max_size=5,
+    )
+)
+def test_vectors_whose_indices_do_not_match_are_refused_as_a_whole(data):
+    """The wire format's part of it: duplicates, gaps, foreign indices and what is no vector."""
+    request = Request.embedding(["a", "b", "c"], model=MODEL)
+    try:
+        answer = OpenAIEmbeddings().decode({"data": data}, request)
+    except Malformed:
+        return
+    assert sorted(one["index"] for one in data if one["index"] is not None) in ([0, 1, 2], [])
+    assert len(answer.embeddings) == 3
+
+
+# ------------------------------------------------------------------ shares
+
+counts = st.integers(0, 10**7)
+several = st.lists(st.integers(0, 10**5), min_size=1, max_size=20)
+
+
+@given(counts, several)
+def test_shares_add_up_to_the_whole_and_are_less_than_one_from_exact(whole, weights):
+    shares = split_count(whole, weights)
+    assert sum(shares) == whole
+    total = sum(weights)
+    for share, weight in zip(shares, weights, strict=True):
+        if total:
+            assert abs(share * total - whole * weight) < total
+        else:
+            assert abs(share * len(weights) - whole) < len(weights)
+
+
+@given(st.builds(Usage, counts, counts, counts, counts, counts), several, st.data())
+def test_the_tokens_of_all_members_are_those_of_the_call(usage, inputs, data):
+    outputs = data.draw(st.lists(st.integers(0, 99), min_size=len(inputs), max_size=len(inputs)))
+    assert sum(split_usage(usage, inputs, outputs), Usage()) == usage
+
+
+@given(st.decimals(0, 1000, places=12), several)
+def test_the_dollars_of_all_members_are_those_of_the_call(cost, weights):
+    assert sum(split_cost(cost, weights)) == cost
+    assert split_cost(None, weights) == [None] * len(weights)
+
+
+# ------------------------------------------------------------------ trust
+
+
+@given(st.lists(st.booleans(), max_size=80), st.floats(0.1, 1.0))
+def test_trust_ends_when_the_latest_checks_agree_too_rarely_and_does_not_come_back(checks, least):
+    trust = Trust(least)
+    expected = True
+    for number, agrees in enumerate(checks, 1):
+        trust.check(agrees=agrees)
+        latest = checks[max(0, number - 50) : number]
+        if len(latest) >= 5 and sum(latest) / len(latest) < least:
+            expected = False
+        assert trust.is_trusted == expected
+    statistics = trust.statistics()
+    assert (statistics.checks, statistics.agreed) == (len(checks), sum(checks))
+
+
+def test_a_few_missing_answers_are_no_reason_and_many_are():
+    trust = Trust(0.9)
+    trust.count(0, 10)
+    assert trust.is_trusted, "ten say little"
+    trust.count(100, 0)
+    assert trust.is_trusted
+    trust.count(0, 50)
+    assert not trust.is_trusted
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("positive", " Positive\n", True),
+        ("positive", "negative", False),
+        ('{"a": 1, "b": 2}', '{"b":2,"a":1}', True),
+        ("1", "2", False),
+        ('"x"', "x", True),
+    ],
+)
+def test_answers_are_compared_as_a_reader_would(one, other, same):
+    assert say_the_same(said(one), said(other)) == same
