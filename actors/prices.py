@@ -8,7 +8,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, localcontext
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from attrs.validators import deep_mapping, instance_of, optional
 
 from .messages import Usage
 
-__all__ = ["Price", "PriceBook", "PriceError", "default_prices"]
+__all__ = ["Price", "PriceBook", "PriceError", "TierPrice", "default_prices", "tier_named"]
 
 
 class PriceError(ValueError):
@@ -34,6 +34,75 @@ def _usd(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:
 
 
 @attrs.frozen
+class TierPrice:
+    """What a model costs at one service tier, in USD per million tokens.
+
+    Args:
+        input: for tokens of the prompt.
+        output: for tokens of the answer.
+        cached: for tokens of the prompt that the provider had cached; None if it gives no price.
+        cache_write: for tokens of the prompt that it wrote to its cache; None if it gives none.
+
+    Raises:
+        TypeError: a price is not a Decimal.
+        ValueError: a price is negative or not finite.
+    """
+
+    input: Decimal = attrs.field(validator=_usd)
+    output: Decimal = attrs.field(validator=_usd)
+    cached: Decimal | None = attrs.field(default=None, validator=optional(_usd))
+    cache_write: Decimal | None = attrs.field(default=None, validator=optional(_usd))
+
+    def times(self, factor: Decimal) -> "TierPrice":
+        """The same, each price so many times as high; what is not known stays so."""
+        with localcontext(_EXACT):
+            return TierPrice(
+                self.input * factor,
+                self.output * factor,
+                None if self.cached is None else self.cached * factor,
+                None if self.cache_write is None else self.cache_write * factor,
+            )
+
+    def cost(self, usage: Usage) -> Decimal:
+        """What so many tokens cost in USD, to the last digit.
+
+        Tokens read from a cache, or written to it, cost as much as others where no other price is
+        given: that is never too little for those that are read.
+        """
+        cached = min(usage.cached_tokens, usage.input_tokens)
+        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+        with localcontext(_EXACT):
+            per_million = (
+                (usage.input_tokens - cached - written) * self.input
+                + cached * (self.input if self.cached is None else self.cached)
+                + written * (self.input if self.cache_write is None else self.cache_write)
+                + usage.output_tokens * self.output
+            )
+            return per_million.scaleb(-6)  # exact, where a division might round
+
+
+_EXACT = Context(prec=1000, traps=[Inexact])
+
+# What providers call the tier of a call that asks for none: Anthropic "standard", Groq "on_demand".
+_USUAL = frozenset({"", "auto", "default", "standard", "on_demand"})
+
+
+def tier_named(name: str) -> str:
+    """A service tier by the one name that prices go by.
+
+    "default" is what is meant by "auto", "standard" and no name at all; "fast" is what OpenAI calls
+    "priority" since July 2026.
+    """
+    if name in _USUAL:
+        return "default"
+    return "priority" if name == "fast" else name
+
+
+def _tiers(tiers: Mapping[str, TierPrice]) -> Mapping[str, TierPrice]:
+    return MappingProxyType(dict(tiers))
+
+
+@attrs.frozen
 class Price:
     """What a model costs, in USD per million tokens.
 
@@ -44,6 +113,8 @@ class Price:
         batch_input: as `input`, by the provider's Batch API; None if it gives no price.
         batch_output: as `output`, by the provider's Batch API; None if it gives no price.
         note: what a reader should know about the price.
+        cache_write: for tokens of the prompt that it wrote to its cache; None if it gives none.
+        tiers: the prices at other service tiers, by name: "flex", "priority", "batch".
 
     Raises:
         TypeError: a price is not a Decimal.
@@ -56,6 +127,25 @@ class Price:
     batch_input: Decimal | None = attrs.field(default=None, validator=optional(_usd))
     batch_output: Decimal | None = attrs.field(default=None, validator=optional(_usd))
     note: str | None = attrs.field(default=None, kw_only=True, validator=optional(instance_of(str)))
+    cache_write: Decimal | None = attrs.field(default=None, kw_only=True, validator=optional(_usd))
+    tiers: Mapping[str, TierPrice] = attrs.field(
+        factory=dict[str, TierPrice],
+        kw_only=True,
+        converter=_tiers,
+        validator=deep_mapping(instance_of(str), instance_of(TierPrice)),
+        hash=False,
+    )
+
+    def at(self, tier: str = "default") -> TierPrice | None:
+        """The price at a service tier; None if it is not known, which no other tier's tells."""
+        tier = tier_named(tier)
+        if tier == "default":
+            return TierPrice(self.input, self.output, self.cached, self.cache_write)
+        if tier == "batch" and tier not in self.tiers:
+            if self.batch_input is None or self.batch_output is None:
+                return None
+            return TierPrice(self.batch_input, self.batch_output)
+        return self.tiers.get(tier)
 
 
 # Names of a model's own vendor, which gateways put before it. Somebody else who hosts it ("groq",
@@ -97,8 +187,10 @@ class PriceBook:
         """Read a file of prices.
 
         It is a JSON object: `models` maps each name to an object with `input` and `output`, and
-        perhaps `cached`, `batch_input`, `batch_output` (USD per million tokens) and `note`;
-        `as_of` and `source` are texts and may be left out.
+        perhaps `cached`, `cache_write`, `batch_input`, `batch_output` (USD per million tokens),
+        `tiers` and `note`; `as_of` and `source` are texts and may be left out. `tiers` maps
+        "flex", "priority" or "batch" to an object of prices, or to a number that multiplies all
+        prices of the model.
 
         Args:
             path: the file.
@@ -137,22 +229,17 @@ class PriceBook:
         """
         return next((self.models[name] for name in _names(model) if name in self.models), None)
 
-    def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """What a call cost in USD, None if the model's price is not known.
+    def cost(self, model: str, usage: Usage, tier: str = "default") -> Decimal | None:
+        """What a call cost in USD, None if the model's price at that tier is not known.
 
-        Cached tokens cost the cached price where there is one, and as much as others where not.
+        Args:
+            model: as the provider names it.
+            usage: the tokens that it reports.
+            tier: the service tier that it says; see `tier_named`.
         """
         price = self.price(model)
-        if price is None:
-            return None
-        cached = min(usage.cached_tokens, usage.input_tokens)
-        cached_price = price.input if price.cached is None else price.cached
-        per_million = (
-            (usage.input_tokens - cached) * price.input
-            + cached * cached_price
-            + usage.output_tokens * price.output
-        )
-        return per_million.scaleb(-6)  # exact, where a division might round
+        at_tier = None if price is None else price.at(tier)
+        return None if at_tier is None else at_tier.cost(usage)
 
 
 @functools.cache
@@ -212,19 +299,43 @@ def _book(document: object, path: str, base: PriceBook | None) -> PriceBook:
 def _price(row: object, place: str) -> Price:
     if not isinstance(row, dict):
         raise PriceError(f"{place}: must be an object with input and output")
-    fields = cast("dict[str, object]", row)
-    known = attrs.fields_dict(Price)
+    fields = dict(cast("dict[str, object]", row))
+    tiers: object = fields.pop("tiers", {})
+    note = fields.pop("note", None)
+    if note is not None and not isinstance(note, str):
+        raise PriceError(f"{place}, field note: must be a text")
+    _check_prices(fields, place, attrs.fields_dict(Price))
+    # Checked above, field by field.
+    price = Price(**fields, note=note)  # type: ignore[arg-type]
+    if not isinstance(tiers, dict):
+        raise PriceError(f"{place}, field tiers: must be an object of prices by tier")
+    usual = TierPrice(price.input, price.output, price.cached, price.cache_write)
+    found = {
+        name: _tier(told, usual, f"{place}, tier {name}")
+        for name, told in cast("dict[str, object]", tiers).items()
+    }
+    return attrs.evolve(price, tiers=found) if found else price
+
+
+def _tier(told: object, usual: TierPrice, place: str) -> TierPrice:
+    """A tier's prices: its own, or a number of times the usual ones."""
+    if isinstance(told, dict):
+        fields = cast("dict[str, object]", told)
+        _check_prices(fields, place, attrs.fields_dict(TierPrice))
+        return TierPrice(**fields)  # type: ignore[arg-type]  # checked above, field by field
+    if not isinstance(told, Decimal) or not told.is_finite() or told < 0:
+        raise PriceError(f"{place}: must be an object of prices, or how many times the usual ones")
+    return usual.times(told)
+
+
+def _check_prices(fields: Mapping[str, object], place: str, known: Mapping[str, object]) -> None:
     for key, value in fields.items():
         if key not in known:
             raise PriceError(f"{place}, field {key}: is unknown; fields are {', '.join(known)}")
-        if key == "note":
-            if not isinstance(value, str):
-                raise PriceError(f"{place}, field note: must be a text")
-        elif not isinstance(value, Decimal) or not value.is_finite() or value < 0:
+        if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
             raise PriceError(
                 f"{place}, field {key}: must be USD per million tokens, at least 0, not {value}"
             )
     for key in ("input", "output"):
         if key not in fields:
             raise PriceError(f"{place}, field {key}: is missing; write 0 if it costs nothing")
-    return Price(**fields)  # type: ignore[arg-type]  # checked above, field by field

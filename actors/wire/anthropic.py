@@ -96,10 +96,12 @@ class AnthropicMessages:
         if not isinstance(content, list):
             raise Malformed('the answer has no "content"')
         text = "".join(_block_text(block) for block in content)
+        usage = object_of(body, "usage")
         return Answer(
             choices=(Choice(text, _reason(body) or None),),
             model=text_of(body, "model") or None,
-            usage=_usage(object_of(body, "usage")),
+            usage=_usage(usage),
+            tier=text_of(usage, "service_tier") or None,
         )
 
     def decode_error(self, body: Json) -> ApiError:
@@ -151,7 +153,12 @@ class _Decoder:
 
     def end(self) -> Answer:
         """The whole, once the body has ended."""
-        return Answer(choices=self._answer.choices(), model=self._model, usage=self.usage)
+        return Answer(
+            choices=self._answer.choices(),
+            model=self._model,
+            usage=self.usage,
+            tier=text_of(self._counts, "service_tier") or None,
+        )
 
     def _add(self, text: str) -> Sequence[Delta]:
         if not text:

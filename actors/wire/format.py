@@ -33,12 +33,14 @@ class Answer:
         embeddings: the vector of each text, in the order of the texts; empty for other tasks.
         model: the model that answered; None if the provider does not say.
         usage: the tokens it took; None if the provider does not say.
+        tier: the service tier that served it; None if the provider does not say.
     """
 
     choices: tuple[Choice, ...] = ()
     embeddings: tuple[tuple[float, ...], ...] = ()
     model: str | None = None
     usage: Usage | None = None
+    tier: str | None = None
 
 
 @attrs.frozen

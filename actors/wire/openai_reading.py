@@ -58,6 +58,7 @@ def read_choices(
         choices=in_order(numbered, expected),
         model=text_of(body, "model") or None,
         usage=read_usage(body.get("usage")),
+        tier=text_of(body, "service_tier") or None,
     )
 
 
@@ -77,6 +78,7 @@ class ChunkDecoder:
         self._read = read
         self._refused: set[int] = set()
         self._model: str | None = None
+        self._tier: str | None = None
         self.usage: Usage | None = None
         self.done = False
 
@@ -102,6 +104,8 @@ class ChunkDecoder:
             self.usage = read_usage(object_of(chunk, "x_groq").get("usage")) or self.usage
         if self._model is None:
             self._model = text_of(chunk, "model") or None
+        if "service_tier" in chunk:  # in each, or only in the last, which knows best
+            self._tier = text_of(chunk, "service_tier") or self._tier
         choices = chunk.get("choices")
         if not isinstance(choices, list):
             return ()  # not of the answer: some servers send keep-alives of their own
@@ -127,4 +131,9 @@ class ChunkDecoder:
         Raises:
             BrokeOff: some answer has no finish reason.
         """
-        return Answer(choices=self._answers.choices(), model=self._model, usage=self.usage)
+        return Answer(
+            choices=self._answers.choices(),
+            model=self._model,
+            usage=self.usage,
+            tier=self._tier,
+        )

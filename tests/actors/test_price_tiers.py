@@ -1,0 +1,205 @@
+"""What calls cost at each service tier, and what answers say of theirs."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from fakes import MODEL, completion_json
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import Request
+from callsheet.actors.messages import Usage
+from callsheet.actors.prices import (
+    Price,
+    PriceBook,
+    PriceError,
+    TierPrice,
+    default_prices,
+    tier_named,
+)
+from callsheet.actors.wire import AnthropicMessages, Event, OpenAIChat, dumps
+
+MILLION = 1_000_000
+
+usd = st.decimals(0, 1000, places=6)
+tier_prices = st.builds(TierPrice, usd, usd, st.none() | usd, st.none() | usd)
+tokens = st.integers(0, 10**12)
+usages = st.builds(
+    lambda read, written, fresh, output: Usage(read + written + fresh, output, read, written),
+    tokens,
+    tokens,
+    tokens,
+    tokens,
+)
+
+
+@given(tier_prices, usages)
+def test_a_cost_is_exact_cache_writes_included(price, usage):
+    fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+    read = price.input if price.cached is None else price.cached
+    written = price.input if price.cache_write is None else price.cache_write
+    exact = (
+        Fraction(price.input) * fresh
+        + Fraction(read) * usage.cached_tokens
+        + Fraction(written) * usage.cache_write_tokens
+        + Fraction(price.output) * usage.output_tokens
+    ) / MILLION
+    assert Fraction(price.cost(usage)) == exact
+
+
+@given(tier_prices, usages, usages)
+def test_a_usage_costs_what_its_parts_cost(price, one, other):
+    assert price.cost(one + other) == price.cost(one) + price.cost(other)
+
+
+@given(tier_prices, usages, usd)
+def test_so_many_times_the_price_is_so_many_times_the_cost(price, usage, factor):
+    assert price.times(factor).cost(usage) == price.cost(usage) * factor
+
+
+def test_tokens_said_to_be_written_and_read_are_no_more_than_there_are():
+    price = TierPrice(Decimal(2), Decimal(1), Decimal(1), Decimal(4))
+    assert price.cost(Usage(MILLION, 0, MILLION, MILLION)) == 1
+    assert price.cost(Usage(MILLION, 0, 0, 3 * MILLION)) == 4
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("", "default"),
+        ("auto", "default"),
+        ("default", "default"),
+        ("standard", "default"),
+        ("on_demand", "default"),
+        ("fast", "priority"),
+        ("priority", "priority"),
+        ("flex", "flex"),
+        ("batch", "batch"),
+        ("scale", "scale"),
+    ],
+)
+def test_what_tiers_are_called(said, meant):
+    assert tier_named(said) == meant
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "expected"),
+    [
+        ("gpt-5.6", "default", ("5", "0.5", "6.25", "30")),
+        ("gpt-5.6", "priority", ("10", "1", "12.5", "60")),
+        ("gpt-5", "flex", ("0.625", "0.0625", None, "5")),
+        ("gpt-5-nano", "flex", ("0.025", "0.0025", None, "0.2")),
+        ("gpt-5.2", "batch", ("0.875", None, None, "7")),
+        ("claude-sonnet-5", "batch", ("1", "0.1", "1.25", "5")),
+        ("claude-haiku-4-5", "standard", ("1", "0.1", "1.25", "5")),
+        ("gemini-3.5-flash", "batch", ("0.75", None, None, "4.5")),
+    ],
+)
+def test_published_prices_at_tiers(model, tier, expected):
+    price = default_prices().price(model).at(tier)
+    found = (price.input, price.cached, price.cache_write, price.output)
+    assert found == tuple(None if text is None else Decimal(text) for text in expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "tier"),
+    [
+        ("gpt-5", "scale"),
+        ("gpt-4o", "flex"),  # its price there is not twice or half of anything
+        ("gpt-4o", "priority"),
+        ("claude-sonnet-5", "priority"),  # committed to, at a price of one's own
+        ("groq/gpt-oss-20b", "batch"),
+    ],
+)
+def test_a_tier_whose_price_nobody_documents_has_none(model, tier):
+    assert default_prices().cost(model, Usage(1, 1), tier) is None
+
+
+def test_every_batch_price_is_half_of_the_usual():
+    for name, price in default_prices().models.items():
+        batch = price.at("batch")
+        if batch is not None:
+            assert (batch.input * 2, batch.output * 2) == (price.input, price.output), name
+        if price.cache_write is not None:
+            assert price.cache_write == price.input * Decimal("1.25"), name
+
+
+def test_a_file_gives_tiers_as_prices_or_as_so_many_times_the_usual(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(
+        '{"models": {"m": {"input": 2, "output": 4, "cached": 1, "cache_write": 3, "tiers": '
+        '{"flex": 0.5, "scale": {"input": 9, "output": 8}}}, '
+        '"old": {"input": 2, "output": 4, "batch_input": 1, "batch_output": 2}}}'
+    )
+    book = PriceBook.load(file)
+    half = TierPrice(Decimal(1), Decimal(2), Decimal("0.5"), Decimal("1.5"))
+    assert book.price("m").at("flex") == half
+    assert book.price("m").at("scale") == TierPrice(Decimal(9), Decimal(8))
+    assert book.price("m").at("batch") is None
+    assert book.price("old").at("batch") == TierPrice(Decimal(1), Decimal(2))
+    assert hash(book.price("m")) is not None
+
+
+@pytest.mark.parametrize(
+    ("tiers", "what"),
+    [
+        ("1", "field tiers: must be an object"),
+        ('{"flex": "half"}', "tier flex: must be an object of prices, or how many times"),
+        ('{"flex": -1}', "tier flex: must be an object of prices, or how many times"),
+        ('{"flex": {"input": 1}}', "tier flex, field output: is missing"),
+        ('{"flex": {"input": 1, "output": 1, "note": 1}}', "tier flex, field note: is unknown"),
+    ],
+)
+def test_a_bad_tier_is_refused_with_model_and_field(tmp_path, tiers, what):
+    file = tmp_path / "mine.json"
+    file.write_text(f'{{"models": {{"m": {{"input": 1, "output": 1, "tiers": {tiers}}}}}}}')
+    with pytest.raises(PriceError) as caught:
+        PriceBook.load(file)
+    assert what in str(caught.value)
+
+
+# ------------------------------------------------------------------ what answers say
+
+HI = Request.of("Hi", model=MODEL)
+
+
+def test_answers_of_openai_say_their_tier_in_whole_and_in_streams():
+    form = OpenAIChat()
+    assert form.decode(completion_json(service_tier="flex"), HI).tier == "flex"
+    assert form.decode(completion_json(), HI).tier is None
+    decoder = form.stream_decoder(HI)
+    chunks = [
+        {"choices": [{"index": 0, "delta": {"content": "Hi"}}], "service_tier": None},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "service_tier": "flex"},
+        {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+    ]
+    for chunk in chunks:
+        decoder.feed(Event(dumps(chunk)))
+    assert decoder.end().tier == "flex"
+
+
+def test_answers_of_anthropic_say_their_tier_in_whole_and_in_streams():
+    form = AnthropicMessages()
+    usage = {"input_tokens": 1, "output_tokens": 1, "service_tier": "batch"}
+    assert form.decode({"content": [], "usage": usage}, HI).tier == "batch"
+    decoder = form.stream_decoder(HI)
+    events = [
+        {"type": "message_start", "message": {"usage": usage}},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 2},
+        },
+        {"type": "message_stop"},
+    ]
+    for event in events:
+        decoder.feed(Event(dumps(event)))
+    assert decoder.end().tier == "batch"
+
+
+def test_prices_of_tiers_are_checked():
+    with pytest.raises(TypeError, match="cache_write must be a Decimal"):
+        Price(Decimal(1), Decimal(1), cache_write=1.5)
+    with pytest.raises(ValueError, match="output must be a price"):
+        TierPrice(Decimal(1), Decimal(-1))
