@@ -1,0 +1,33 @@
+"""Answers that serve again: what is kept, where, and for how long."""
+
+from .flights import Flight, Flights
+from .key import cache_key
+from .memory import MemoryCache
+from .policy import CachePolicy
+from .questions import CacheStatistics, ClearCache, CountCache, PeekCache
+from .shelf import Kept, Shelf
+from .sqlite_store import SqliteStore
+from .store import CacheStore, Entry, Holding, StoreUnavailable
+from .stored import from_cache, is_kept, size_in_memory
+
+__all__ = [
+    "CachePolicy",
+    "CacheStatistics",
+    "CacheStore",
+    "ClearCache",
+    "CountCache",
+    "Entry",
+    "Flight",
+    "Flights",
+    "Holding",
+    "Kept",
+    "MemoryCache",
+    "PeekCache",
+    "Shelf",
+    "SqliteStore",
+    "StoreUnavailable",
+    "cache_key",
+    "from_cache",
+    "is_kept",
+    "size_in_memory",
+]

@@ -1,0 +1,108 @@
+"""A store that may be missing or break: the work goes on without it."""
+
+from collections.abc import Iterable, Sequence
+
+import attrs
+import structlog
+
+from ..messages import Response
+from .store import CacheStore, Entry, Holding, StoreUnavailable
+from .stored import decode, encode
+
+__all__ = ["Kept", "Shelf"]
+
+_log = structlog.stdlib.get_logger("callsheet.cache")
+
+
+@attrs.frozen
+class Kept:
+    """An answer, and when it was given, in seconds of the wall clock."""
+
+    response: Response
+    written_at: float
+
+
+class Shelf:
+    """Puts answers into a store and takes them out again.
+
+    The first error of the store is logged as one event, `cache_unavailable`, and is the end of it:
+    from then on there is nothing on the shelf.
+
+    Args:
+        store: None if there is none.
+    """
+
+    def __init__(self, store: CacheStore | None) -> None:
+        self._store = store
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a store that works."""
+        return self._store is not None
+
+    async def open(self) -> None:
+        """Make the store ready."""
+        if self._store is not None:
+            try:
+                await self._store.open()
+            except StoreUnavailable as error:
+                await self._give_up(error)
+
+    async def get_many(self, keys: Sequence[str], now: float) -> dict[str, Kept]:
+        """What is there of these; what cannot be read is as if it were not there."""
+        if self._store is None:
+            return {}
+        try:
+            entries = await self._store.get_many(keys, now)
+        except StoreUnavailable as error:
+            await self._give_up(error)
+            return {}
+        kept: dict[str, Kept] = {}
+        for entry in entries:
+            try:
+                kept[entry.key] = Kept(decode(entry.value), entry.written_at)
+            except ValueError:
+                continue  # the next answer takes its place
+        return kept
+
+    async def put_many(self, kept: dict[str, Kept], used: Iterable[str], now: float) -> None:
+        """Keep answers, and say what else was used."""
+        if self._store is None:
+            return
+        entries = [Entry(key, encode(one.response), one.written_at) for key, one in kept.items()]
+        try:
+            await self._store.put_many(entries, [key for key in used if key not in kept], now)
+        except StoreUnavailable as error:
+            await self._give_up(error)
+
+    async def count(self) -> Holding | None:
+        """What is there; None if there is no store."""
+        if self._store is None:
+            return None
+        try:
+            return await self._store.count()
+        except StoreUnavailable as error:
+            await self._give_up(error)
+            return None
+
+    async def clear(self) -> None:
+        """Drop everything."""
+        if self._store is not None:
+            try:
+                await self._store.clear()
+            except StoreUnavailable as error:
+                await self._give_up(error)
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
+
+    async def _give_up(self, error: StoreUnavailable) -> None:
+        store, self._store = self._store, None
+        if store is not None:  # else another one was first
+            _log.warning(
+                "cache_unavailable", path=store.name, reason=error.reason, remedy=error.remedy
+            )
+            await store.close()

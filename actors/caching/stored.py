@@ -1,0 +1,112 @@
+"""Which answers are kept, and how one is written down."""
+
+import json
+import struct
+from decimal import Decimal
+from sys import getsizeof
+from typing import Any, cast
+
+import attrs
+
+from ..messages import Choice, Response, Usage
+
+__all__ = ["decode", "encode", "from_cache", "is_kept", "size_in_memory"]
+
+_FORMAT = 1
+_HEAD = struct.Struct("<BI")  # the format, and how long the JSON is; behind that come the vectors
+_OBJECTS_BYTES = 1024  # a response without its texts and vectors, about
+_FLOAT_BYTES = 32  # a float, and where a tuple has it
+
+
+def is_kept(response: Response) -> bool:
+    """Whether an answer may serve others.
+
+    One that was cut off or held back is not what was asked for, and another time there may be a
+    better one: each of its choices must have ended by itself. Vectors have no such end.
+    """
+    if response.embeddings:
+        return response.finish_reason in (None, "stop")
+    reasons = [choice.finish_reason for choice in response.choices] or [response.finish_reason]
+    return all(reason == "stop" for reason in reasons)
+
+
+def from_cache(response: Response) -> Response:
+    """The answer as it is given to one for whom nothing was sent."""
+    return attrs.evolve(
+        response,
+        usage=Usage(),
+        cost_usd=Decimal(0),
+        http_requests=0,
+        maybe_billed=0,
+        seconds=0.0,
+        first_byte_s=None,
+        route="cache",
+    )
+
+
+def size_in_memory(response: Response) -> int:
+    """How many bytes an answer takes in memory, about."""
+    texts = [choice.text for choice in response.choices] or [response.text]
+    floats = sum(len(vector) for vector in response.embeddings)
+    return _OBJECTS_BYTES + sum(getsizeof(text) for text in texts) + _FLOAT_BYTES * floats
+
+
+def encode(response: Response) -> bytes:
+    """An answer as bytes: JSON, and behind it the vectors in binary.
+
+    It has what was answered and what that took, and nothing of what was asked or sent (L8).
+    """
+    choices, text = response.choices, response.text
+    is_first_choice = bool(choices) and choices[0].text == text
+    fields = {
+        "text": None if is_first_choice else text,
+        "model": response.model,
+        "finish_reason": response.finish_reason,
+        "usage": attrs.asdict(response.usage),
+        "cost_usd": None if response.cost_usd is None else str(response.cost_usd),
+        "choices": [(choice.text, choice.finish_reason) for choice in choices],
+        "vectors": [len(vector) for vector in response.embeddings],
+        "host": response.host,
+    }
+    # The standard library's, since a text may hold half a surrogate pair and must come back as is.
+    head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    document = head.encode("utf-8", "surrogatepass")
+    vectors = (struct.pack(f"<{len(vector)}d", *vector) for vector in response.embeddings)
+    return b"".join((_HEAD.pack(_FORMAT, len(document)), document, *vectors))
+
+
+def decode(value: bytes) -> Response:
+    """The answer that `encode` has written.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return _decode(value)
+    except (LookupError, TypeError, ArithmeticError, struct.error) as error:
+        raise ValueError(f"this is no answer: {type(error).__name__}") from None
+
+
+def _decode(value: bytes) -> Response:
+    form, length = _HEAD.unpack_from(value)
+    if form != _FORMAT:
+        raise ValueError(f"the format is {form}, not {_FORMAT}")
+    at = _HEAD.size + length
+    document = value[_HEAD.size : at].decode("utf-8", "surrogatepass")
+    fields = cast("dict[str, Any]", json.loads(document))
+    choices = tuple(Choice(text, reason) for text, reason in fields["choices"])
+    vectors: list[tuple[float, ...]] = []
+    for count in fields["vectors"]:
+        vectors.append(struct.unpack_from(f"<{count}d", value, at))
+        at += 8 * count
+    text, cost_usd = fields["text"], fields["cost_usd"]
+    return Response(
+        text=choices[0].text if text is None else text,
+        model=fields["model"],
+        finish_reason=fields["finish_reason"],
+        usage=Usage(**fields["usage"]),
+        cost_usd=None if cost_usd is None else Decimal(cost_usd),
+        choices=choices,
+        embeddings=tuple(vectors),
+        host=fields["host"],
+    )
