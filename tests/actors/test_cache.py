@@ -1,0 +1,492 @@
+"""The cache: who asks the same again is answered at once, and nothing is sent for it.
+
+The store behind it is one in memory, so that all of it runs in virtual time; threads do not.
+"""
+
+from decimal import Decimal
+from functools import partial
+
+import attrs
+import pytest
+import trio
+from fakes import MODEL, Journal, Stage, Turn, answer_to, asking, call, outcomes
+from trio.testing import wait_all_tasks_blocked
+
+from callsheet.actors import BadRequest, BatcherActor, Request, Stream, Usage
+from callsheet.actors.cache import CacheActor, CacheStatistics, ClearCache, CountCache, PeekCache
+from callsheet.actors.caching import CachePolicy, Entry, Holding, StoreUnavailable
+from callsheet.runtime import Actor, AskTimedOut, open_runtime, streams
+from callsheet.runtime.testing import check_conservation
+
+URL = "http://provider/v1"
+MEMORYLESS = CachePolicy(memory_bytes=0)
+BROKEN = StoreUnavailable("the disk is on fire", "put it out")
+
+
+@attrs.define(eq=False)
+class FakeStore:
+    """A store in memory.
+
+    Args:
+        read_s: seconds that a lookup takes.
+        write_s: seconds that a transaction takes.
+        breaks: the names of what raises `BROKEN`.
+    """
+
+    read_s: float = 0.0
+    write_s: float = 0.0
+    breaks: set[str] = attrs.field(factory=set)
+    kept: dict[str, Entry] = attrs.field(factory=dict)
+    lookups: list[tuple[str, ...]] = attrs.field(factory=list)
+    transactions: list[tuple[int, int]] = attrs.field(factory=list)  # entries, and those used
+    is_open: bool = False
+    name = "a fake"
+
+    def _do(self, what):
+        if what in self.breaks:
+            raise BROKEN
+
+    async def open(self):
+        self._do("open")
+        self.is_open = True
+
+    async def get_many(self, keys, now):
+        self.lookups.append(tuple(keys))
+        found = [self.kept[key] for key in keys if key in self.kept]
+        await trio.sleep(self.read_s)
+        self._do("get_many")
+        return found
+
+    async def put_many(self, entries, used, now):
+        with trio.CancelScope(shield=True):  # as a thread is
+            await trio.sleep(self.write_s)
+        self._do("put_many")
+        self.transactions.append((len(entries), len(used)))
+        self.kept.update((entry.key, entry) for entry in entries)
+
+    async def count(self):
+        self._do("count")
+        return Holding(len(self.kept), sum(len(one.value) for one in self.kept.values()), 0)
+
+    async def clear(self):
+        self._do("clear")
+        self.kept.clear()
+
+    async def close(self):
+        self.is_open = False
+
+
+class WallClock:
+    """Says what it is told."""
+
+    def __init__(self):
+        self.now = 1_700_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+async def stage_of(runtime, journal, by_prompt=None, *, kind=Stage, capacity=100):
+    return await runtime.spawn(
+        "stage", partial(kind, journal, by_prompt), capacity=capacity, concurrency=capacity
+    )
+
+
+async def cache_to(
+    runtime, to, *, scope=URL, store=None, policy=None, clock=None, concurrency=8, **options
+):
+    factory = partial(CacheActor, to, scope, policy, store=store, now=clock or WallClock())
+    return await runtime.spawn("cache", factory, concurrency=concurrency, **options)
+
+
+def again(ref, *prompts, **more):
+    return asking(ref, *prompts, cacheable=True, **more)
+
+
+def paid(journal):
+    return [prompt for prompt, _ in journal.began]
+
+
+# ------------------------------------------------------------------ hits and misses
+
+
+@pytest.mark.parametrize("store", [None, FakeStore()])
+async def test_who_asks_again_gets_the_same_at_once_and_for_nothing(autojump_clock, store):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
+        first = await cache.ask(call(cacheable=True))
+        at = trio.current_time()
+        second = await cache.ask(call(cacheable=True))
+        assert trio.current_time() == at
+        statistics = await cache.ask(CountCache())
+    assert first == answer_to("Hi")
+    assert second == attrs.evolve(
+        first, usage=Usage(), cost_usd=Decimal(0), http_requests=0, route="cache"
+    )
+    assert paid(journal) == ["Hi"]
+    assert statistics == CacheStatistics(
+        memory_hits=1,
+        disk_hits=0,
+        misses=1,
+        stored=1,
+        saved_usd=Decimal("0.001"),
+        memory=Holding(1, statistics.memory.bytes, 0),
+        disk=statistics.disk,
+    )
+    assert statistics.is_on_disk == (store is not None)
+
+
+async def test_what_is_not_declared_cacheable_is_asked_each_time(autojump_clock):
+    journal, store = Journal(), FakeStore()
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
+        await outcomes(*asking(cache, "Hi", "Hi"), *again(cache, "Hi"), *asking(cache, "Hi"))
+        statistics = await cache.ask(CountCache())
+    assert len(paid(journal)) == 4
+    assert (statistics.misses, statistics.stored, len(store.lookups)) == (1, 1, 1)
+
+
+async def test_an_answer_is_for_one_endpoint(autojump_clock):
+    journal, store = Journal(), FakeStore()
+    async with open_runtime() as runtime:
+        stage = await stage_of(runtime, journal)
+        one = await cache_to(runtime, stage, store=store)
+        await one.ask(call(cacheable=True))
+        await runtime.stop(one)
+        other = await runtime.spawn(
+            "other", partial(CacheActor, stage, "http://other/v1", store=store)
+        )
+        assert (await other.ask(call(cacheable=True))).route == "live"
+    assert len(store.kept) == 2
+    with pytest.raises(ValueError, match="scope"):
+        CacheActor(one, "")
+
+
+async def test_what_is_on_disk_is_found_by_the_next_program_and_comes_into_memory(autojump_clock):
+    journal, store = Journal(), FakeStore()
+    for program in range(2):
+        async with open_runtime() as runtime:
+            cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
+            for _ in range(2):
+                answer = await cache.ask(call(cacheable=True))
+            assert (answer.text, answer.route) == ("about Hi", "cache")
+            counts = await cache.ask(CountCache())
+            assert (counts.disk_hits, counts.memory_hits) == (program, 1)
+        assert not store.is_open
+    assert paid(journal) == ["Hi"]
+
+
+async def test_too_old_an_answer_is_asked_for_again(autojump_clock):
+    journal, clock = Journal(), WallClock()
+    async with open_runtime() as runtime:
+        policy = CachePolicy(ttl_s=60)
+        stage = await stage_of(runtime, journal)
+        cache = await cache_to(runtime, stage, policy=policy, clock=clock)
+        await cache.ask(call(cacheable=True))
+        clock.now += 59
+        assert (await cache.ask(call(cacheable=True))).route == "cache"
+        clock.now += 1
+        assert (await cache.ask(call(cacheable=True))).route == "live"
+    assert len(paid(journal)) == 2
+
+
+@pytest.mark.parametrize("turn", [Turn(error=BadRequest("no")), Turn()], ids=["failed", "cut off"])
+async def test_what_failed_or_was_cut_off_is_asked_again(autojump_clock, turn):
+    class CutOff(Stage):
+        def answer(self, prompt):
+            return answer_to(prompt, finish_reason="length")
+
+    journal, store = Journal(), FakeStore()
+    async with open_runtime() as runtime:
+        stage = await stage_of(runtime, journal, {"Hi": turn}, kind=CutOff)
+        cache = await cache_to(runtime, stage, store=store)
+        await outcomes(*again(cache, "Hi"))
+        await outcomes(*again(cache, "Hi"))
+        assert not await cache.ask(PeekCache(call(cacheable=True).request))
+    assert paid(journal) == ["Hi", "Hi"]
+    assert store.kept == {}
+
+
+async def test_a_stream_is_passed_on(autojump_clock):
+    class Streaming(Actor):
+        @streams(Stream)
+        async def stream(self, message, sink):
+            await sink.send(answer_to("streamed"))
+
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await runtime.spawn("stage", Streaming))
+        asked = call(cacheable=True)
+        async with cache.stream(Stream(asked.request, asked.origin)) as items:
+            assert [item.text async for item in items] == ["about streamed"]
+
+
+# ------------------------------------------------------------------ many at once
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_a_thousand_identical_requests_are_one_lookup_and_one_call(
+    autojump_clock, concurrency
+):
+    journal, store = Journal(), FakeStore(read_s=0.01)
+    async with open_runtime() as runtime:
+        batcher = await runtime.spawn(
+            "batcher", partial(BatcherActor, await stage_of(runtime, journal))
+        )
+        cache = await cache_to(runtime, batcher, store=store, concurrency=concurrency)
+        found = await together(*again(cache, *["Hi"] * 1000))
+        statistics = await cache.ask(CountCache())
+        check_conservation(runtime.snapshot())
+    assert [answer.text for answer in found] == ["about Hi"] * 1000
+    assert sorted({answer.route for answer in found}) == ["joined", "live"]
+    assert (len(store.lookups), paid(journal)) == (1, ["Hi"])
+    assert (statistics.misses, statistics.stored) == (1000, 1)
+    assert store.transactions == [(1, 0)]
+    with_cost = next(iter(store.kept.values())).value
+    assert b'"cost_usd":"0.001"' in with_cost  # what was paid, not what the others were told
+
+
+async def together(*functions):
+    """Like `outcomes`, in any order."""
+    found = []
+
+    async def run(function):
+        found.append(await function())
+
+    async with trio.open_nursery() as nursery:
+        for function in functions:
+            nursery.start_soon(run, function)
+    return found
+
+
+async def test_who_comes_while_the_store_is_read_gathers_for_the_next_lookup(autojump_clock):
+    store = FakeStore(read_s=1.0)
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, Journal()), store=store)
+        await outcomes(*again(cache, "a", "b", "a", "c", "b"))
+        assert [len(keys) for keys in store.lookups] == [1, 2]
+
+
+async def test_a_hit_waits_neither_for_the_store_nor_for_calls_that_have_no_room(autojump_clock):
+    journal, store = Journal(), FakeStore()
+    async with open_runtime() as runtime:
+        slow = {"slow": Turn(100)}
+        stage = await runtime.spawn("stage", partial(Stage, journal, slow), capacity=1)
+        cache = await cache_to(runtime, stage, store=store)
+        await cache.ask(call("known", cacheable=True))
+        store.read_s = 10.0
+        async with trio.open_nursery() as nursery:
+            for function in again(cache, "slow", "more", "most"):
+                nursery.start_soon(function)
+            for function in asking(cache, "slow", "slow"):
+                nursery.start_soon(function)
+            await trio.sleep(20)
+            at = trio.current_time()
+            assert (await cache.ask(call("known", cacheable=True))).route == "cache"
+            assert trio.current_time() == at
+
+
+async def test_an_asker_who_leaves_during_the_lookup_harms_nobody(autojump_clock):
+    """R4: his message is not sent on, those of others are."""
+    journal, store = Journal(), FakeStore(read_s=1.0)
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
+        gone, stays, other = await outcomes(
+            *again(cache, "Hi", "bye", timeout=0.5), *again(cache, "Hi")
+        )
+        assert isinstance(gone, AskTimedOut)
+        assert isinstance(stays, AskTimedOut)
+        assert other.text == "about Hi"
+        assert runtime.snapshot()[cache.path].held == 0
+        check_conservation(runtime.snapshot())
+    assert paid(journal) == ["Hi"]
+
+
+async def test_the_answer_is_kept_if_one_of_those_who_asked_has_waited_for_it(autojump_clock):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        batcher = await runtime.spawn(
+            "batcher", partial(BatcherActor, await stage_of(runtime, journal))
+        )
+        cache = await cache_to(runtime, batcher)
+        gone, _ = await outcomes(*again(cache, "Hi", timeout=0.5), *again(cache, "Hi"))
+        assert isinstance(gone, AskTimedOut)
+        assert (await cache.ask(call(cacheable=True))).route == "cache"
+        both_gone = await outcomes(*again(cache, "Ho", "Ho", timeout=0.5))
+        assert [type(error) for error in both_gone] == [AskTimedOut] * 2
+        assert (await cache.ask(call("Ho", cacheable=True))).route == "live"
+    assert paid(journal) == ["Hi", "Ho", "Ho"]
+
+
+# ------------------------------------------------------------------ writing
+
+
+async def test_answers_are_written_in_as_few_transactions_as_there_is_time_for(autojump_clock):
+    store = FakeStore(write_s=10.0)
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, Journal()), store=store)
+        for prompt in "abcde":
+            await outcomes(*again(cache, prompt))
+        assert store.transactions == []
+    assert store.transactions == [(1, 0), (4, 0)]
+
+
+async def test_what_was_used_is_written_with_the_next_answer_and_once(autojump_clock):
+    store = FakeStore()
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, Journal()), store=store)
+        await outcomes(*again(cache, "a", "b"))
+        await wait_all_tasks_blocked()
+        before = len(store.transactions)
+        await outcomes(*again(cache, "a", "b", "a"))
+        await wait_all_tasks_blocked()
+        assert len(store.transactions) == before
+        await outcomes(*again(cache, "c"))
+        await wait_all_tasks_blocked()
+        assert store.transactions[before:] == [(1, 2)]
+        await outcomes(*again(cache, "a"))
+    assert store.transactions[-1] == (0, 1)
+
+
+async def test_a_stopped_cache_waits_for_what_was_paid_for_and_writes_it(autojump_clock):
+    store = FakeStore(write_s=2.0)
+    async with open_runtime() as runtime:
+        stage = await stage_of(runtime, Journal(), {"slow": Turn(30)})
+        cache = await cache_to(runtime, stage, store=store)
+        async with trio.open_nursery() as nursery:
+            for function in again(cache, "quick", "slow"):
+                nursery.start_soon(function)
+            await trio.sleep(5)
+            await runtime.stop(cache)
+            assert trio.current_time() == 32
+        assert len(store.kept) == 2
+        assert not store.is_open
+
+
+async def test_a_cache_that_has_no_more_time_writes_what_it_has(autojump_clock):
+    store = FakeStore(write_s=1.0)
+    async with open_runtime(drain_s=5) as runtime:
+        stage = await stage_of(runtime, Journal(), {"slow": Turn(1000)})
+        cache = await cache_to(runtime, stage, store=store)
+        await outcomes(*again(cache, "quick"))
+        await cache.submit(call("slow", cacheable=True))
+        await trio.sleep(1)
+    assert trio.current_time() < 20
+    assert len(store.kept) == 1
+    assert not store.is_open
+
+
+async def test_a_cache_in_memory_waits_for_nothing_when_it_is_stopped(autojump_clock):
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, Journal()))
+        slot = await cache.submit(call(cacheable=True))
+        await wait_all_tasks_blocked()
+        await runtime.stop(cache)
+        assert trio.current_time() == 0
+        assert (await slot.wait()).text == "about Hi"
+
+
+# ------------------------------------------------------------------ a store that breaks
+
+
+@pytest.mark.parametrize("what", ["open", "get_many", "put_many", "count", "clear"])
+async def test_without_its_store_the_cache_goes_on_in_memory_and_says_so_once(
+    autojump_clock, log, what
+):
+    journal, store = Journal(), FakeStore(breaks={what})
+    async with open_runtime() as runtime:
+        cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
+        await outcomes(*again(cache, "a", "b"))
+        await wait_all_tasks_blocked()
+        await cache.ask(CountCache())
+        await cache.ask(ClearCache())
+        answers = await outcomes(*again(cache, "c", "d"))
+        assert [answer.text for answer in answers] == ["about c", "about d"]
+        assert (await cache.ask(call("c", cacheable=True))).route == "cache"
+        statistics = await cache.ask(CountCache())
+        assert not statistics.is_on_disk
+        assert runtime.snapshot()[cache.path].incarnation == 1
+    assert [event for event in log if event["event"] == "cache_unavailable"] == [
+        {
+            "event": "cache_unavailable",
+            "log_level": "warning",
+            "path": "a fake",
+            "reason": BROKEN.reason,
+            "remedy": BROKEN.remedy,
+        }
+    ]
+    assert not store.is_open
+
+
+async def test_an_entry_that_cannot_be_read_is_asked_for_again_and_replaced(autojump_clock):
+    journal, store = Journal(), FakeStore()
+    async with open_runtime() as runtime:
+        cache = await cache_to(
+            runtime, await stage_of(runtime, journal), store=store, policy=MEMORYLESS
+        )
+        await cache.ask(call(cacheable=True))
+        await wait_all_tasks_blocked()
+        [(key, entry)] = store.kept.items()
+        store.kept[key] = attrs.evolve(entry, value=b"rubbish")
+        assert (await cache.ask(call(cacheable=True))).route == "live"
+        await wait_all_tasks_blocked()
+        assert store.kept[key] == entry
+        assert (await cache.ask(call(cacheable=True))).route == "cache"
+
+
+# ------------------------------------------------------------------ questions
+
+
+async def test_a_peek_tells_of_a_hit_and_changes_nothing(autojump_clock):
+    journal, store = Journal(), FakeStore()
+    async with open_runtime() as runtime:
+        stage = await stage_of(runtime, journal)
+        cache = await cache_to(runtime, stage, store=store, policy=MEMORYLESS)
+        request = call(cacheable=True).request
+        assert not await cache.ask(PeekCache(request))
+        await cache.ask(call(cacheable=True))
+        await wait_all_tasks_blocked()
+        before = await cache.ask(CountCache())
+        assert await cache.ask(PeekCache(request))
+        assert not await cache.ask(PeekCache(Request.of("Hi", model=MODEL)))
+        assert not await cache.ask(PeekCache(Request.of("Ho", model=MODEL, cacheable=True)))
+        assert await cache.ask(CountCache()) == before
+    assert paid(journal) == ["Hi"]
+
+
+async def test_a_cleared_cache_knows_nothing_not_even_what_was_being_read_or_written(
+    autojump_clock,
+):
+    journal, store = Journal(), FakeStore()
+    async with open_runtime() as runtime:
+        cache = await cache_to(
+            runtime,
+            await stage_of(runtime, journal),
+            store=store,
+            policy=CachePolicy(memory_entries=1),
+        )
+        await outcomes(*again(cache, "a", "b"))
+        store.read_s = 1.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again(cache, "a")[0])
+            await trio.sleep(0.5)
+            await cache.ask(ClearCache())
+            assert store.kept == {}
+        assert paid(journal) == ["a", "b", "a"]
+        await wait_all_tasks_blocked()
+        statistics = await cache.ask(CountCache())
+        assert (statistics.memory.entries, statistics.disk.entries) == (1, 1)
+        assert (await cache.ask(call("b", cacheable=True))).route == "live"
+
+
+async def test_questions_do_not_queue_behind_calls(autojump_clock):
+    async with open_runtime() as runtime:
+        cache = await cache_to(
+            runtime, await stage_of(runtime, Journal()), store=FakeStore(read_s=60), max_held=1
+        )
+        async with trio.open_nursery() as nursery:
+            for function in again(cache, "a", "b", "c"):
+                nursery.start_soon(function)
+            await trio.sleep(1)
+            assert isinstance(await cache.ask(CountCache()), CacheStatistics)
+            assert trio.current_time() == 1

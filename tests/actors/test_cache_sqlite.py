@@ -1,0 +1,375 @@
+"""Answers in a file: found again, bounded, shared by programs, and nobody's trouble when it breaks.
+
+Threads run in real time, so nothing here depends on it.
+"""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import trio
+from fakes import Journal, Stage, call
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from callsheet.actors import Choice, Response, Usage
+from callsheet.actors.cache import CacheActor, CountCache
+from callsheet.actors.caching import CachePolicy, Entry, SqliteStore, StoreUnavailable
+from callsheet.actors.caching import sqlite_file as module
+from callsheet.actors.caching.sqlite_file import SqliteFile
+from callsheet.runtime import open_runtime
+
+MIB = 2**20
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "new" / "answers.sqlite"
+
+
+@pytest.fixture
+def file(path):
+    file = SqliteFile(path, 60, MIB)
+    file.open()
+    yield file
+    file.close_reader()
+    file.close_writer()
+
+
+def entry(key, value=b"value", at=100.0):
+    return Entry(str(key), value, at)
+
+
+def keys(file, names, now=100.0):
+    return "".join(one.key for one in file.get_many(names, now))
+
+
+# ------------------------------------------------------------------ the file
+
+
+def test_what_is_put_is_got_and_the_later_one_counts(file):
+    file.put_many([entry("a", b"1"), entry("b", b"2")], [], 100)
+    file.put_many([entry("a", b"3", 101.0)], [], 101)
+    assert file.get_many(["a", "b", "c"], 101) == [entry("a", b"3", 101.0), entry("b", b"2")]
+    assert file.count().entries == 2
+
+
+def test_what_is_too_old_is_not_found_and_goes_with_the_next_transaction(file):
+    file.put_many([entry("a"), entry("b", at=110.0)], [], 110)
+    assert keys(file, "ab", 159) == "ab"
+    assert keys(file, "ab", 160) == "b"
+    assert file.count().entries == 2
+    file.put_many([], [], 160)
+    assert (file.count().entries, file.evicted) == (1, 0)
+
+
+def test_the_longest_unused_make_room(file):
+    half = bytes(100_000)
+    for at, key in enumerate("abcdefgh"):
+        file.put_many([entry(key, half)], [], 100 + at)
+    file.put_many([], "ab", 110)
+    assert file.evicted == 0
+    file.put_many([entry("i", half), entry("j", half), entry("k", half)], [], 111)
+    found = keys(file, "abcdefghijk")
+    assert found.startswith("ab")
+    assert found.endswith("ijk")
+    assert file.evicted == 11 - len(found) > 0
+    assert file.count().bytes <= MIB
+
+
+def test_the_file_does_not_outgrow_its_bound(file, path):
+    for at in range(60):
+        entries = [entry(f"{at}-{number}", os.urandom(4000)) for number in range(20)]
+        file.put_many(entries, [], 100 + at)
+        assert file.count().bytes <= MIB
+    assert path.stat().st_size < 1.2 * MIB
+    assert file.count().entries > 150
+
+
+def test_an_answer_that_would_take_a_quarter_of_the_file_is_not_put_there(file):
+    file.put_many([entry("a", bytes(MIB // 4 + 1)), entry("b", bytes(MIB // 4))], [], 100)
+    assert keys(file, "ab") == "b"
+
+
+def test_what_is_cleared_is_not_in_the_file_any_more(file, path):
+    file.put_many([entry("a", b"a private answer" * 1000)], [], 100)
+    file.clear()
+    assert file.count().entries == 0
+    for one in path.parent.iterdir():
+        assert b"a private answer" not in one.read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_the_file_is_for_its_owner_only(file, path):
+    file.put_many([entry("a")], [], 100)
+    assert {one.stat().st_mode & 0o077 for one in path.parent.iterdir()} == {0}
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "wait", "reopen", "clear"]), st.sampled_from("abc")),
+    max_size=15,
+)
+
+
+@settings(max_examples=20)
+@given(steps=STEPS)
+def test_a_file_is_a_dict_with_a_time_to_live(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("model") / "answers.sqlite"
+    file, model, now = SqliteFile(path, 10, MIB), {}, 0.0
+    file.open()
+    for number, (step, key) in enumerate(steps):
+        if step == "put":
+            model[key] = entry(key, b"%d" % number, now)
+            file.put_many([model[key]], ["c"], now)
+        elif step == "wait":
+            now += 4
+        elif step == "clear":
+            model.clear()
+            file.clear()
+        else:
+            close(file)
+            file.open()
+        fresh = [one for _, one in sorted(model.items()) if now - one.written_at < 10]
+        assert file.get_many("abc", now) == fresh
+    close(file)
+
+
+def close(file):
+    file.close_reader()
+    file.close_writer()
+
+
+def test_after_a_transaction_that_failed_nothing_of_it_is_there(file):
+    with pytest.raises(sqlite3.Error):
+        file.put_many([entry("a"), entry("b", at=None)], [], 100)
+    assert keys(file, "ab") == ""
+    file.put_many([entry("a")], [], 100)
+    assert keys(file, "ab") == "a"
+
+
+# ------------------------------------------------------------------ the store
+
+
+async def test_two_stores_share_one_file(path):
+    policy = CachePolicy(path=path)
+    one, other = SqliteStore(policy), SqliteStore(policy)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.open)
+        nursery.start_soon(other.open)
+
+    async def fill(store, name):
+        for number in range(50):
+            await store.put_many([entry(f"{name}{number}", at=1e9)], [f"one{number}"], 1e9)
+            await store.get_many([f"other{number}"], 1e9)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fill, one, "one")
+        nursery.start_soon(fill, other, "other")
+    assert len(await one.get_many([f"other{number}" for number in range(50)], 1e9)) == 50
+    assert (await other.count()).entries == 100
+    await one.close()
+    assert len(await other.get_many(["one1"], 1e9)) == 1
+    await other.close()
+    await other.close()  # harmless
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from callsheet.actors.caching import Entry
+from callsheet.actors.caching.sqlite_file import SqliteFile
+file = SqliteFile(Path(sys.argv[1]), None, 2**30)
+file.open()
+for number in range(20):
+    file.put_many([Entry(f"{sys.argv[2]}{number}", b"value", 0.0)], [], 0.0)
+file.close_reader()
+file.close_writer()
+"""
+
+
+@pytest.mark.slow  # to begin a program takes seconds
+def test_programs_that_begin_at_the_same_moment_share_one_file(path):
+    programs = [
+        subprocess.Popen([sys.executable, "-c", PROGRAM, str(path), name]) for name in "abc"
+    ]
+    assert [program.wait() for program in programs] == [0, 0, 0]
+    file = SqliteFile(path, None, MIB)
+    file.open()
+    assert file.count().entries == 60
+    close(file)
+
+
+async def test_a_store_is_closed_even_if_it_is_cancelled(path):
+    store = SqliteStore(CachePolicy(path=path))
+    await store.open()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.close()
+    assert await store.get_many(["a"], 0) == []
+    with pytest.raises(StoreUnavailable, match="not open"):
+        await store.put_many([entry("a")], [], 0)
+
+
+def test_a_store_on_disk_needs_a_path():
+    with pytest.raises(ValueError, match="path"):
+        SqliteStore(CachePolicy())
+
+
+# ------------------------------------------------------------------ files that cannot be used
+
+
+def rubbish(path):
+    path.write_bytes(b"this is no database " * 1000)
+
+
+def another_version(path):
+    file = SqliteFile(path, None, MIB)
+    file.open()
+    file._writer.execute("PRAGMA user_version = 2")
+    close(file)
+
+
+def something_else(path):
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE answers (to_life TEXT)")
+    connection.close()
+
+
+def a_directory(path):
+    path.mkdir()
+
+
+def below_a_file(path):
+    path.parent.rmdir()
+    path.parent.write_bytes(b"")
+
+
+BAD = {
+    rubbish: ("not a database", "move the file away"),
+    another_version: ("version 2, not 1", "move the file away"),
+    something_else: ("something else", "move the file away"),
+    a_directory: ("unable to open", "give a path"),
+    below_a_file: ("exists", "give a path"),
+}
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
+async def test_a_file_that_cannot_be_used_is_left_alone_and_said_to_be(path, spoil, log):
+    path.parent.mkdir()
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else None
+    answers, statistics = await ask_twice(path)
+    assert [answer.route for answer in answers] == ["live", "cache"]
+    assert not statistics.is_on_disk
+    [event] = [event for event in log if event["event"] == "cache_unavailable"]
+    reason, remedy = BAD[spoil]
+    assert reason in event["reason"]
+    assert remedy in event["remedy"]
+    assert event["path"] == str(path)
+    assert before is None or path.read_bytes() == before
+
+
+async def ask_twice(path):
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", partial(Quick, Journal()), capacity=10, concurrency=10)
+        policy = CachePolicy(path=path)
+        cache = await runtime.spawn(
+            "cache", partial(CacheActor, stage, "http://a/v1", policy), concurrency=8
+        )
+        answers = [await cache.ask(call(cacheable=True)) for _ in range(2)]
+        return answers, await cache.ask(CountCache())
+
+
+class Quick(Stage):
+    """A stage that takes no time."""
+
+    async def attempt(self, message, turn):
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_file_that_somebody_keeps_locked_is_done_without(path, log, monkeypatch):
+    monkeypatch.setattr(module, "_BUSY_S", 0.01)
+    close_at_once = SqliteFile(path, None, MIB)
+    close_at_once.open()
+    close(close_at_once)
+    with sqlite3.connect(path) as somebody:
+        somebody.execute("BEGIN IMMEDIATE")
+        answers, _ = await ask_twice(path)
+        somebody.rollback()
+    somebody.close()
+    assert [answer.route for answer in answers] == ["live", "cache"]
+    [event] = [event for event in log if event["event"] == "cache_unavailable"]
+    assert "locked" in event["reason"]
+    assert "end the program" in event["remedy"]
+
+
+async def test_a_disk_that_is_full_is_done_without(path, log):
+    async def fill():
+        store = SqliteStore(CachePolicy(path=path))
+        await store.open()
+        store._file._writer.execute("PRAGMA max_page_count = 10")
+        try:
+            await store.put_many([entry(at, bytes(10_000)) for at in range(10)], [], 100)
+        finally:
+            await store.close()
+
+    with pytest.raises(StoreUnavailable, match="full; make room"):
+        await fill()
+    answers, statistics = await ask_twice(path)
+    assert statistics.is_on_disk
+    assert [answer.route for answer in answers] == ["live", "cache"]
+
+
+async def test_a_file_that_breaks_while_it_is_used_is_done_without(path, log):
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", partial(Quick, Journal()))
+        policy = CachePolicy(path=path, memory_bytes=0)
+        store = SqliteStore(policy)
+        cache = await runtime.spawn(
+            "cache", partial(CacheActor, stage, "http://a/v1", policy, store=store), concurrency=8
+        )
+        store._file._writer.execute("DROP TABLE answers")
+        for _ in range(2):
+            assert (await cache.ask(call(cacheable=True))).route == "live"
+        assert not (await cache.ask(CountCache())).is_on_disk
+    [event] = [event for event in log if event["event"] == "cache_unavailable"]
+    assert "answers" in event["reason"]
+
+
+# ------------------------------------------------------------------ the whole
+
+
+async def test_the_next_program_finds_what_this_one_was_told(path):
+    first, _ = await ask_twice(path)
+    second, statistics = await ask_twice(path)
+    assert [answer.route for answer in first] == ["live", "cache"]
+    assert [answer.route for answer in second] == ["cache", "cache"]
+    assert second[0] == first[1]
+    assert (statistics.disk_hits, statistics.memory_hits) == (1, 1)
+
+
+async def test_neither_what_was_asked_nor_of_whom_is_in_the_file(path):
+    """L8: what is there is the answer, and a key that nothing can be read from."""
+
+    class Secretive(Quick):
+        def answer(self, prompt):
+            return Response(
+                text="an answer",
+                model="m",
+                finish_reason="stop",
+                usage=Usage(1, 1),
+                cost_usd=None,
+                choices=(Choice("an answer", "stop"),),
+            )
+
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", partial(Secretive, Journal()))
+        scope, policy = "http://secret-host/v1", CachePolicy(path=path)
+        cache = await runtime.spawn("cache", partial(CacheActor, stage, scope, policy))
+        await cache.ask(call("a secret prompt", cacheable=True))
+    content = await trio.to_thread.run_sync(path.read_bytes)
+    assert b"an answer" in content
+    assert b"secret" not in content
