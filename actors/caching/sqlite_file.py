@@ -80,7 +80,7 @@ class SqliteFile:
                 raise ForeignFile("the file is a database of something else")
             elif (version := _number(writer, "PRAGMA user_version")) != _VERSION:
                 raise ForeignFile(f"the file is of version {version}, not {_VERSION}")
-        writer.execute("PRAGMA journal_mode = WAL")
+        _use_wal(writer)
         writer.execute("PRAGMA synchronous = NORMAL")
         self._reader = self._connect()
         self._reader.execute("PRAGMA query_only = ON")
@@ -169,6 +169,19 @@ class SqliteFile:
                 return
             writer.executemany(_DROP, keys)
             self.evicted += len(keys)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Have the file in WAL mode; it keeps it.
+
+    SQLite refuses at once, without the usual wait, if another program is just about to do the
+    same. That it has not been done by this one is no harm.
+    """
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname != "SQLITE_BUSY":
+            raise
 
 
 def _number(connection: sqlite3.Connection, question: str) -> int:
