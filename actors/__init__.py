@@ -5,6 +5,10 @@ from .batcher import BatcherActor, BatcherStatistics, BatchRecord, CountGathered
 from .batching import Batching, Bounds, ListStrategy, Packing, Strategy, TrustStatistics, Weight
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import ThrottlePolicy
+from .cache import CacheActor, CacheStatistics, ClearCache, CountCache
+from .caching import CachePolicy, CacheStore
+from .call_plan import CallPlan, Sharing
+from .casting import cast_troupe, open_troupe
 from .composer import Compose, PostComposerActor, StepFailed
 from .endpoint import Endpoint, Timeouts
 from .errors import (
@@ -42,9 +46,12 @@ from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
 from .redaction import redact_secrets
 from .request import CountRequests, RequestActor, RequestStatistics
 from .retry import RetryPolicy
+from .router import RouteChoice, RouterActor
+from .routing import Offer, Route, Routing
+from .settings import TroupeSettings
 from .target import Target
 from .transport import LeanTransport
-from .troupe import Troupe, TroupeSettings, cast_troupe, open_troupe
+from .troupe import Troupe
 from .vendors import VENDORS, Vendor, vendor_at, vendor_named
 from .wire import Inexpressible
 
@@ -59,14 +66,21 @@ __all__ = [
     "Bounds",
     "BreakerPolicy",
     "BreakerStatistics",
+    "CacheActor",
+    "CachePolicy",
+    "CacheStatistics",
+    "CacheStore",
     "CallEvent",
     "CallFailed",
+    "CallPlan",
     "ChangeLimits",
     "ChatMessage",
     "Choice",
+    "ClearCache",
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "CountCache",
     "CountGathered",
     "CountLimits",
     "CountRequests",
@@ -85,6 +99,7 @@ __all__ = [
     "ListStrategy",
     "MalformedAnswer",
     "Observer",
+    "Offer",
     "Origin",
     "Packing",
     "Permit",
@@ -108,6 +123,11 @@ __all__ = [
     "RequestTooLarge",
     "Response",
     "RetryPolicy",
+    "Route",
+    "RouteChoice",
+    "RouterActor",
+    "Routing",
+    "Sharing",
     "Step",
     "StepFailed",
     "Strategy",

@@ -33,13 +33,20 @@ from .batching import (
     split_count,
     split_usage,
 )
+from .call_plan import Sharing
 from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
 from .limiting import TokenEstimator
 from .messages import Complete, Request, Response, Stream, Usage
 from .parts import Combined, Group, GroupKey, Part, Seat, Spent
 from .sharing import sharing_key
 
-__all__ = ["BatchRecord", "BatcherActor", "BatcherStatistics", "CountGathered"]
+__all__ = [
+    "BatchRecord",
+    "BatcherActor",
+    "BatcherStatistics",
+    "CountGathered",
+    "ExplainSharing",
+]
 
 _MOST_GROUPS = 1000  # to remember; each knows how its members come, and whether to trust it
 _CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)
@@ -91,6 +98,19 @@ class CountGathered(Message[BatcherStatistics]):
 
 
 @attrs.frozen
+class ExplainSharing(Message[Sharing]):
+    """Ask with whom a request would share a call if it came now. Nothing is sent.
+
+    Args:
+        request: the request.
+        lane: in which it would wait.
+    """
+
+    request: Request
+    lane: str = ""
+
+
+@attrs.frozen
 class _Due(Message[None]):
     """It is time to look at a group."""
 
@@ -119,12 +139,18 @@ class BatcherActor(Actor):
         to: where the calls go next.
         batching: when a batch goes.
         strategies: how several requests become one call, tried in this order.
+        patient_to: where requests with a deadline go next; None for where all go.
     """
 
     def __init__(
-        self, to: Ref, batching: Batching | None = None, strategies: Iterable[Strategy] = ()
+        self,
+        to: Ref,
+        batching: Batching | None = None,
+        strategies: Iterable[Strategy] = (),
+        patient_to: Ref | None = None,
     ) -> None:
         self._to = to
+        self._patient_to = patient_to or to
         self._batching = batching or Batching()
         self._strategies = tuple(strategies)
         self._groups: dict[GroupKey, Group] = {}
@@ -146,7 +172,7 @@ class BatcherActor(Actor):
         group = self._group_for(message)
         if group is None:
             if key is None:
-                await slot.forward(self._to, message)
+                await slot.forward(self._next(message), message)
             else:
                 await self._send_alone(self._new_part(message.request, key, seat))
             return
@@ -189,6 +215,23 @@ class BatcherActor(Actor):
             trust=trust,
         )
 
+    @handles(ExplainSharing, urgent=True)
+    async def explain(self, message: ExplainSharing) -> Sharing:
+        """Say with whom a request would share a call."""
+        request = message.request
+        key = sharing_key(request)
+        if key is not None and key in self._parts:
+            return Sharing(is_joined=True)
+        found = self._group_key(request, message.lane)
+        group = None if found is None else self._groups.get(found[0])
+        if group is None or not len(group.former) or not group.trust.is_trusted:
+            return Sharing()
+        members = len(group.former) + 1
+        alone = self._estimator.estimate(request).input_tokens
+        together = self._estimator.estimate(group.strategy.combine([request] * members))
+        share = together.input_tokens / (members * alone)
+        return Sharing(strategy=group.strategy.name, members=members, share=share)
+
     async def draining(self) -> None:
         """Send what is left: nothing more will come."""
         for group in list(self._groups.values()):
@@ -200,6 +243,9 @@ class BatcherActor(Actor):
         calls, self._calls = self._calls, set()
         for call in calls:
             call.cancel()
+
+    def _next(self, message: Complete) -> Ref:
+        return self._to if message.request.deadline is None else self._patient_to
 
     # ---------------------------------------------------------------- who shares with whom
 
@@ -246,20 +292,24 @@ class BatcherActor(Actor):
         if part.key is not None and self._parts.get(part.key) is part:
             del self._parts[part.key]
 
-    def _group_for(self, message: Complete) -> Group | None:
+    def _group_key(self, request: Request, lane: str) -> tuple[GroupKey, Strategy] | None:
         """With whom a request may share a call: never with those of another lane."""
-        request = message.request
         for number, strategy in enumerate(self._strategies):
             common = strategy.key(request)
-            if common is None:
-                continue
-            key = (number, common, message.origin.lane, request.deadline is not None)
-            group = self._groups.pop(key, None)
-            if group is None:
-                group = self._new_group(strategy)
-            self._groups[key] = group  # the latest is the last
-            return group if group.trust.is_trusted else None
+            if common is not None:
+                return (number, common, lane, request.deadline is not None), strategy
         return None
+
+    def _group_for(self, message: Complete) -> Group | None:
+        found = self._group_key(message.request, message.origin.lane)
+        if found is None:
+            return None
+        key, strategy = found
+        group = self._groups.pop(key, None)
+        if group is None:
+            group = self._new_group(strategy)
+        self._groups[key] = group  # the latest is the last
+        return group if group.trust.is_trusted else None
 
     def _new_group(self, strategy: Strategy) -> Group:
         if len(self._groups) >= _MOST_GROUPS:
@@ -347,7 +397,7 @@ class BatcherActor(Actor):
         if part.is_new:
             if part.group is not None:
                 seat.slot.on_settled(partial(self._learn, part.group.window, trio.current_time()))
-            await seat.slot.forward(self._to, message)  # the answer goes straight back
+            await seat.slot.forward(self._next(message), message)  # the answer goes straight back
             return
         call = await self._submit(message, part.deadline, (part,))
         if call is None:
@@ -371,7 +421,7 @@ class BatcherActor(Actor):
         self, message: Complete, deadline: float, parts: Sequence[Part]
     ) -> ReplySlot[Response] | None:
         try:
-            call = await self._to.submit(message, deadline=deadline)
+            call = await self._next(message).submit(message, deadline=deadline)
         except ActorStopped as error:
             for part in parts:
                 self._fail(part, error)

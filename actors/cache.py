@@ -69,7 +69,7 @@ class CacheActor(Actor):
     Args:
         to: where the calls go next; the batcher.
         scope: which endpoint answers, such as its base URL, without secrets: part of every key.
-        policy: what is kept, and where.
+        policy: what is kept, and where; in memory only by default.
         store: what stands behind the memory, instead of the file that the policy names.
         now: the wall clock, in seconds since 1970. Trio's begins anew with every program, and how
             old an answer is must be true over all of them.
@@ -89,7 +89,7 @@ class CacheActor(Actor):
     ) -> None:
         if not scope:
             raise ValueError("scope must name the endpoint, such as by its base URL")
-        policy = policy or CachePolicy()
+        policy = policy or CachePolicy(path=None)
         if store is None and policy.path is not None:
             store = SqliteStore(policy)
         self._to = to

@@ -178,6 +178,12 @@ class Endpoint:
         return httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
 
     @property
+    def identity(self) -> str:
+        """What tells it from others and has no secret in it: for caches and journals (L6, L8)."""
+        url = httpx.URL(self.base_url)
+        return f"{url.scheme}://{self.host}{url.path}"
+
+    @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine, where no proxy is needed."""
         if self.uds is not None:

@@ -26,5 +26,8 @@ def sharing_key(request: Request) -> str | None:
         if field.name not in _NOT_ASKED
     }
     asked["messages"] = [(turn.role, turn.content) for turn in request.messages]
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=dict)
+    try:
+        text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=dict)
+    except (TypeError, ValueError):  # `extra` is no JSON: nobody can send it, let alone share it
+        return None
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -41,6 +41,7 @@ class Vendor:
         headers: further headers of every request.
         version_path: what a URL without a path lacks to be a base URL.
         formats: what it speaks, by the task of a request.
+        tiers: the service tiers of its chats that a request may ask for besides the usual one.
         model: of its chat models, the one for those who name none: small, and not announced to be
             shut down; None where everybody has models of their own.
     """
@@ -56,6 +57,7 @@ class Vendor:
     key_prefix: str = "Bearer "
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
     version_path: str = ""
+    tiers: frozenset[str] = frozenset()
     model: str | None = None
 
     def format_for(self, task: Task) -> WireFormat:
@@ -104,6 +106,7 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
         formats=_speaks_openai(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        tiers=frozenset({"flex", "priority"}),
         model="gpt-5.4-nano",
     ),
     Vendor(
@@ -159,6 +162,7 @@ _ALL = (
         url_variables=("GROQ_BASE_URL",),
         version_path="/openai/v1",
         formats=_speaks_openai(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
+        tiers=frozenset({"flex"}),
         model="llama-3.1-8b-instant",
     ),
     Vendor(

@@ -89,4 +89,7 @@ def common_key(request: Request, *own: str) -> Hashable | None:
     common["messages"] = [
         (turn.role, turn.content) for turn in ([] if "messages" in own else request.messages)
     ]
-    return json.dumps(common, sort_keys=True, default=dict)
+    try:
+        return json.dumps(common, sort_keys=True, default=dict)
+    except (TypeError, ValueError):  # `extra` is no JSON: nobody can send it
+        return None

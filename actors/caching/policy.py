@@ -4,6 +4,7 @@ from os import PathLike
 from pathlib import Path
 
 import attrs
+import platformdirs
 from attrs.validators import ge, gt, instance_of, optional
 
 __all__ = ["CachePolicy"]
@@ -16,13 +17,18 @@ def _path(path: str | PathLike[str] | None) -> Path | None:
     return None if path is None else Path(path)
 
 
+def _usual_path() -> Path:
+    return platformdirs.user_cache_path("callsheet") / "answers.sqlite"
+
+
 @attrs.frozen(kw_only=True)
 class CachePolicy:
     """What is kept where.
 
     Args:
         path: the file that outlives the program; it may be shared by several programs of one
-            machine. None keeps answers in memory only.
+            machine. By default it is where this system keeps caches; None keeps answers in memory
+            only.
         ttl_s: for how many seconds an answer holds, by the wall clock; None for ever.
         max_bytes: how large the file may grow, at least 1 MiB; the answers that were not used for
             the longest time make room.
@@ -33,7 +39,7 @@ class CachePolicy:
         ValueError, TypeError: a value is out of its range, or no such thing; names the field.
     """
 
-    path: Path | None = attrs.field(default=None, converter=_path)
+    path: Path | None = attrs.field(factory=_usual_path, converter=_path)
     ttl_s: float | None = attrs.field(default=_MONTH_S, validator=optional(gt(0)))
     max_bytes: int = attrs.field(default=1024 * _MIB, validator=[instance_of(int), ge(_MIB)])
     memory_bytes: int = attrs.field(default=64 * _MIB, validator=[instance_of(int), ge(0)])

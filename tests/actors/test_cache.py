@@ -19,7 +19,7 @@ from callsheet.runtime import Actor, AskTimedOut, open_runtime, streams
 from callsheet.runtime.testing import check_conservation
 
 URL = "http://provider/v1"
-MEMORYLESS = CachePolicy(memory_bytes=0)
+MEMORYLESS = CachePolicy(path=None, memory_bytes=0)
 BROKEN = StoreUnavailable("the disk is on fire", "put it out")
 
 
@@ -180,7 +180,7 @@ async def test_what_is_on_disk_is_found_by_the_next_program_and_comes_into_memor
 async def test_too_old_an_answer_is_asked_for_again(autojump_clock):
     journal, clock = Journal(), WallClock()
     async with open_runtime() as runtime:
-        policy = CachePolicy(ttl_s=60)
+        policy = CachePolicy(path=None, ttl_s=60)
         stage = await stage_of(runtime, journal)
         cache = await cache_to(runtime, stage, policy=policy, clock=clock)
         await cache.ask(call(cacheable=True))
@@ -463,7 +463,7 @@ async def test_a_cleared_cache_knows_nothing_not_even_what_was_being_read_or_wri
             runtime,
             await stage_of(runtime, journal),
             store=store,
-            policy=CachePolicy(memory_entries=1),
+            policy=CachePolicy(path=None, memory_entries=1),
         )
         await outcomes(*again(cache, "a", "b"))
         store.read_s = 1.0

@@ -215,7 +215,7 @@ async def test_a_store_is_closed_even_if_it_is_cancelled(path):
 
 def test_a_store_on_disk_needs_a_path():
     with pytest.raises(ValueError, match="path"):
-        SqliteStore(CachePolicy())
+        SqliteStore(CachePolicy(path=None))
 
 
 # ------------------------------------------------------------------ files that cannot be used

@@ -129,7 +129,7 @@ async def test_limits_can_be_changed_while_calls_wait(autojump_clock):
             for request in requests(5, max_tokens=500):
                 nursery.start_soon(at.troupe.complete, request)
             await trio.sleep(1)
-            why = await at.troupe.explain(requests(1)[0])
+            why = (await at.troupe.explain(requests(1)[0])).limits
             assert why.wait_s == pytest.approx(49)
             assert (why.before, "6 requests a minute" in why.because) == (4, True)
             await at.troupe.change_limits(attrs.evolve(limits, rpm=60))

@@ -81,7 +81,7 @@ async def test_two_troupes_live_beside_an_actor_of_the_users_own(autojump_clock)
             *(
                 f"mine/{prefix}-{name}"
                 for prefix in ("one", "other")
-                for name in ("requester", "limiter", "batcher", "composer")
+                for name in ("requester", "limiter", "router", "batcher", "composer")
             ),
         ]
         assert all(actor.is_conserved for actor in runtime.snapshot().actors)

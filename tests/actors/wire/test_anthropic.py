@@ -89,6 +89,7 @@ def test_the_input_counts_what_was_cached_too():
         choices=(Choice("Hello", "stop"),),
         model="claude-sonnet-5",
         usage=Usage(129, 3, 100, 20),
+        tier="standard",
     )
 
 

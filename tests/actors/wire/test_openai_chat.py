@@ -69,6 +69,7 @@ def test_an_answer_as_it_should_be():
         choices=(Choice("Hi", "stop"),),
         model="gpt-4o-2024-08-06",
         usage=Usage(1500, 5, 1024, 128, 3),
+        tier="default",
     )
 
 

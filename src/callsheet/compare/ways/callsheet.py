@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from ...actors.casting import open_troupe
 from ...actors.endpoint import Endpoint
 from ...actors.limiting import Limits
 from ...actors.messages import Usage
-from ...actors.troupe import Troupe, TroupeSettings, open_troupe
+from ...actors.settings import TroupeSettings
+from ...actors.troupe import Troupe
 from ..performance import Outcome
 from ..script import Item
 from ..venue import Perform, Venue

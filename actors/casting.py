@@ -1,0 +1,147 @@
+"""Casts a troupe: spawns its actors, and wires each to the next."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from functools import partial
+
+import attrs
+
+from ..runtime import RestartPolicy, Runtime, open_runtime
+from .batcher import BatcherActor
+from .batching import Bounds, ListStrategy, Strategy
+from .cache import CacheActor
+from .composer import PostComposerActor
+from .limiter import RateLimiterActor
+from .request import RequestActor
+from .router import RouterActor
+from .routing import LiveRoute, Route, TierRoute
+from .settings import TroupeSettings
+from .troupe import Troupe
+from .wire import OpenAICompletions, OpenAIEmbeddings
+
+__all__ = ["cast_troupe", "open_troupe"]
+
+_AIM = 0.98  # of the tokens that one call may have
+_FLEX_S = 60.0  # that a call takes, until one was seen
+_PRIORITY_S = 2.0
+
+
+async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str = "") -> Troupe:
+    """Spawn the actors in a runtime of yours, the last stage first.
+
+    Args:
+        runtime: where they live.
+        settings: how they work.
+        prefix: goes before their names, for several troupes in one runtime.
+    """
+    limits, observer = settings.limits, settings.observer
+    # As many may come at once as can be under way: to wait at the door costs more than in the room.
+    at_once = max(64, limits.in_flight)
+    requester = await runtime.spawn(
+        f"{prefix}requester",
+        partial(
+            RequestActor,
+            settings.endpoint,
+            fallbacks=settings.fallbacks,
+            retry=settings.retry,
+            throttle=settings.throttle,
+            breaker=settings.breaker,
+            hedging=settings.hedging,
+            timeouts=settings.timeouts,
+            prices=settings.prices,
+            connections=limits.in_flight,
+            streaming=settings.streaming,
+            transport=settings.transport,
+            client=settings.client,
+            observer=observer,
+        ),
+        capacity=limits.in_flight,
+        concurrency=limits.in_flight,
+    )
+    limiter = await runtime.spawn(
+        f"{prefix}limiter",
+        partial(RateLimiterActor, requester, limits, observer, settings.prices),
+        capacity=at_once,
+        max_held=settings.waiting_calls,
+    )
+    router = await runtime.spawn(
+        f"{prefix}router",
+        partial(RouterActor, limiter, _routes(settings)),
+        capacity=at_once,
+        max_held=settings.waiting_calls,
+    )
+    batcher = await runtime.spawn(
+        f"{prefix}batcher",
+        partial(BatcherActor, limiter, settings.batching, _strategies(settings), router),
+        capacity=at_once,
+    )
+    cache = None
+    if settings.cache is not None:
+        cache = await runtime.spawn(
+            f"{prefix}cache",
+            partial(CacheActor, batcher, settings.endpoint.identity, settings.cache),
+            capacity=at_once,
+            concurrency=8,
+            max_held=settings.waiting_calls,
+        )
+    composer = await runtime.spawn(
+        f"{prefix}composer",
+        partial(PostComposerActor, cache or batcher, settings.recipe, observer),
+        capacity=settings.posts_at_a_time,
+        concurrency=settings.posts_at_a_time,
+    )
+    return Troupe(
+        composer=composer,
+        cache=cache,
+        batcher=batcher,
+        router=router,
+        limiter=limiter,
+        requester=requester,
+        observer=observer,
+    )
+
+
+def _routes(settings: TroupeSettings) -> tuple[Route, ...]:
+    """Live, and what the endpoint has besides."""
+    routing, prices, tiers = settings.routing, settings.prices, settings.endpoint.vendor.tiers
+    found: list[Route] = [LiveRoute(prices)]
+    if routing.flex and "flex" in tiers:
+        found.append(TierRoute("flex", prices, Decimal("0.5"), routing.flex_from_s, _FLEX_S))
+    if routing.priority and "priority" in tiers:
+        found.append(TierRoute("priority", prices, Decimal(2), 0.0, _PRIORITY_S))
+    return (*found, *settings.routes)
+
+
+def _strategies(settings: TroupeSettings) -> tuple[Strategy, ...]:
+    """What the user has added, what the endpoint takes lists of, and packing."""
+    found = list(settings.strategies)
+    formats = settings.endpoint.vendor.formats
+    embeddings, completions = formats.get("embedding"), formats.get("completion")
+    if isinstance(embeddings, OpenAIEmbeddings):
+        found.append(ListStrategy("embedding", _with_margin(embeddings.takes)))
+    if isinstance(completions, OpenAICompletions) and completions.several_prompts:
+        found.append(ListStrategy("completion", _with_margin(completions.takes)))
+    if settings.packing is not None:
+        found.append(settings.packing)
+    return tuple(found)
+
+
+def _with_margin(bounds: Bounds) -> Bounds:
+    """Tokens are estimated: a little less than the provider takes is aimed for."""
+    if bounds.max_tokens is None:
+        return bounds
+    return attrs.evolve(bounds, max_tokens=max(1, int(bounds.max_tokens * _AIM)))
+
+
+@asynccontextmanager
+async def open_troupe(
+    settings: TroupeSettings,
+    *,
+    restarts: RestartPolicy | None = None,
+    drain_s: float = 10.0,
+    seed: str | None = None,
+) -> AsyncGenerator[Troupe]:
+    """Open a runtime with nothing but a troupe in it; see `open_runtime` for the arguments."""
+    async with open_runtime("troupe", restarts=restarts, drain_s=drain_s, seed=seed) as runtime:
+        yield await cast_troupe(runtime, settings)

@@ -1,0 +1,288 @@
+"""Which way a request goes: the cheapest that is in time, with a net under it."""
+
+from decimal import Decimal
+from functools import partial
+from math import inf
+
+import attrs
+import pytest
+import trio
+from fakes import URL, Chorus, Reply, Script, answer_to, outcomes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import (
+    BadRequest,
+    CachePolicy,
+    CallFailed,
+    Complete,
+    Endpoint,
+    Origin,
+    ProviderUnavailable,
+    RateLimited,
+    Request,
+    RouterActor,
+    Routing,
+    TroupeSettings,
+    default_prices,
+    open_troupe,
+)
+from callsheet.actors.batching import Bounds
+from callsheet.actors.routing import BatchRoute, LiveRoute, Offer, Pace, TierRoute, choose
+from callsheet.runtime import Actor, handles, open_runtime
+
+PRICES = default_prices()
+NANO = "gpt-5-nano"  # has a price for each tier
+FLEX = TierRoute("flex", PRICES, Decimal("0.5"), from_s=60.0, usual_s=30.0)
+PRIORITY = TierRoute("priority", PRICES, Decimal(2), from_s=0.0, usual_s=0.5)
+
+
+class Tiers(Actor):
+    """Answers by the service tier; notes what it was asked and what was given up."""
+
+    def __init__(self, sent, seconds=None, errors=None):
+        self.sent = sent
+        self.seconds = seconds or {}
+        self.errors = errors or {}
+
+    @handles(Complete, raises=(CallFailed,))
+    async def complete(self, message):
+        tier = message.request.extra.get("service_tier", "default")
+        self.sent.append(tier)
+        try:
+            await trio.sleep(self.seconds.get(tier, 1.0))
+        except trio.Cancelled:
+            self.sent.append(f"{tier} given up")
+            raise
+        if tier in self.errors:
+            raise self.errors[tier]
+        return answer_to(tier)
+
+
+async def router_to(runtime, sent, *routes, seconds=None, errors=None):
+    live = await runtime.spawn("live", partial(Tiers, sent, seconds, errors), concurrency=50)
+    return await runtime.spawn("router", partial(RouterActor, live, [LiveRoute(PRICES), *routes]))
+
+
+def asking(router, *, deadline=None, model=NANO, timeout=inf, **more):
+    """As the troupe asks: the deadline of a request is that of its ask."""
+    request = Request.of("Hi", model=model, max_tokens=5, deadline=deadline, **more)
+    due = timeout if deadline is None else min(timeout, deadline)
+    return router.ask(Complete(request, Origin("a")), timeout=due)
+
+
+# ------------------------------------------------------------------ the choice
+
+costs = st.none() | st.decimals(0, 10, places=4)
+offers = st.lists(
+    st.builds(
+        Offer,
+        route=st.sampled_from(["live", "flex", "batch"]),
+        cost_usd=costs,
+        factor=st.sampled_from([Decimal("0.5"), Decimal(1), Decimal(2)]),
+        expected_s=st.floats(0, 100),
+        latest_s=st.just(inf),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(offers, st.floats(0, 120))
+def test_the_cheapest_in_time_is_taken_and_no_unknown_price_for_a_low_one(offers, left_s):
+    chosen = choose(offers, left_s)
+    in_time = [offer for offer in offers if offer.expected_s <= left_s]
+    if not in_time:
+        assert chosen.expected_s == min(offer.expected_s for offer in offers)
+        return
+    assert chosen in in_time
+    known = [offer.cost_usd for offer in in_time if offer.cost_usd is not None]
+    if known:
+        assert chosen.cost_usd == min(known)
+    else:
+        assert chosen.factor == min(offer.factor for offer in in_time)
+
+
+def test_without_an_offer_there_is_no_choice():
+    with pytest.raises(ValueError, match="no route"):
+        choose([], 1.0)
+
+
+@given(st.lists(st.floats(0.01, 1000), min_size=1, max_size=50))
+def test_what_is_expected_is_no_less_than_what_most_took_lately(times):
+    pace = Pace()
+    for seconds in times:
+        pace.learn("live", "m", seconds)
+    assert min(times) <= pace.expected_s("live", "m") <= 4 * max(times)
+    assert pace.expected_s("live", "other") is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("flex_from_s", -1), ("batch", 3), ("flex", "yes")])
+def test_settings_out_of_range_are_refused_by_name(name, value):
+    with pytest.raises((ValueError, TypeError), match=name):
+        Routing(**{name: value})
+
+
+# ------------------------------------------------------------------ the way
+
+
+@pytest.mark.parametrize("deadline", [None, 59.0])
+async def test_who_cannot_wait_goes_live(autojump_clock, deadline):
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, FLEX)
+        assert (await asking(router, deadline=deadline)).route == "live"
+    assert sent == ["default"]
+
+
+async def test_who_can_wait_goes_the_cheaper_way_and_is_told(autojump_clock):
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, FLEX)
+        answer = await asking(router, deadline=3600.0)
+    assert (answer.route, answer.text, sent) == ("flex", "about flex", ["flex"])
+
+
+async def test_a_tier_whose_price_is_not_known_is_not_taken_for_a_cheap_one(autojump_clock):
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, FLEX)
+        await asking(router, deadline=3600.0, model="gpt-4o")
+        await asking(router, deadline=3600.0, model="nobody-knows-it")
+    assert sent == ["default", "flex"], "where no price is known, the factor decides"
+
+
+@pytest.mark.parametrize("error", [RateLimited("busy"), ProviderUnavailable("out")])
+async def test_under_the_cheaper_way_is_a_net(autojump_clock, error):
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, FLEX, errors={"flex": error})
+        answer = await asking(router, deadline=3600.0)
+        assert runtime.snapshot()[router.path].held == 0
+    assert sent == ["flex", "default"]
+    assert (answer.route, answer.text) == ("live", "about default")
+
+
+async def test_what_is_wrong_with_the_request_is_not_tried_again(autojump_clock):
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, FLEX, errors={"flex": BadRequest("no")})
+        with pytest.raises(BadRequest):
+            await asking(router, deadline=3600.0)
+    assert sent == ["flex"]
+
+
+async def test_when_the_asker_goes_so_does_the_call_on_its_way(autojump_clock):
+    """R4, on every route."""
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, FLEX, seconds={"flex": 50.0})
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(asking, router, deadline=3600.0))
+            await trio.sleep(20)
+            nursery.cancel_scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+    assert sent == ["flex", "flex given up"]
+
+
+async def test_a_route_that_has_proved_too_slow_is_not_taken(autojump_clock):
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, FLEX, seconds={"flex": 80.0})
+        for _ in range(8):
+            await asking(router, deadline=1000.0)
+        sent.clear()
+        await asking(router, deadline=79.0)
+        await asking(router, deadline=1000.0)
+    assert sent == ["default", "flex"]
+
+
+async def test_a_dearer_route_is_taken_only_if_the_usual_one_would_be_late(autojump_clock):
+    sent = []
+    async with open_runtime() as runtime:
+        router = await router_to(runtime, sent, PRIORITY, seconds={"default": 4.0, "priority": 0.4})
+        for _ in range(8):
+            await asking(router, deadline=100.0)
+        assert set(sent) == {"default"}
+        sent.clear()
+        await asking(router, deadline=2.0)
+    assert sent == ["priority"]
+
+
+async def test_a_route_may_lead_to_an_actor_of_its_own(autojump_clock):
+    """As the Batch API's does; what it says of its way is what the asker is told."""
+    sent, batched = [], []
+
+    class Slow(Tiers):
+        @handles(Complete)
+        async def complete(self, message):
+            batched.append(trio.current_time())
+            await trio.sleep(600)
+            return attrs.evolve(answer_to("Hi"), route="batch")
+
+    async with open_runtime() as runtime:
+        slow = await runtime.spawn("slow", partial(Slow, sent))
+        router = await router_to(runtime, sent, BatchRoute(slow, PRICES, 3600.0), FLEX)
+        answer = await asking(router, deadline=86_400.0)
+        assert (answer.route, sent, len(batched)) == ("batch", [], 1)
+        assert (await asking(router, deadline=1800.0)).route == "flex"
+        await runtime.stop(slow)
+        assert (await asking(router, deadline=86_400.0)).route == "live", "it is no longer there"
+
+
+# ------------------------------------------------------------------ told beforehand
+
+
+def troupe_settings(transport, **more):
+    return TroupeSettings(endpoint=Endpoint(URL, vendor="openai"), transport=transport, **more)
+
+
+async def test_a_plan_says_way_price_and_time_and_sends_nothing(autojump_clock):
+    script = Script(Reply())
+    async with open_troupe(troupe_settings(script)) as troupe:
+        now = await troupe.explain(Request.of("Hi" * 100, model=NANO, max_tokens=100))
+        later = await troupe.explain(
+            Request.of("Hi" * 100, model=NANO, max_tokens=100, deadline=3600.0)
+        )
+    assert script.sent == []
+    assert (now.route, later.route) == ("live", "flex")
+    assert now.cost_usd == PRICES.cost(NANO, now.usage) > 0
+    assert later.cost_usd == now.cost_usd / 2
+    assert [offer.route for offer in later.offers] == ["live", "flex"]
+    assert [offer.route for offer in now.offers] == ["live"]
+    assert str(now).startswith("live, for 0.0000")
+
+
+async def test_a_plan_knows_what_is_under_way_and_what_is_in_the_cache(autojump_clock):
+    request = Request.of("Hi", model=NANO, cacheable=True)
+    routes = []
+    settings = troupe_settings(Script(Reply(after=5)), cache=CachePolicy(path=None))
+    async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
+        routes.append((await troupe.explain(request)).route)
+        nursery.start_soon(troupe.complete, request)
+        await trio.sleep(1)
+        joined = await troupe.explain(request)
+        routes.append(joined.route)
+        await trio.sleep(10)
+        cached = await troupe.explain(request)
+        routes.append(cached.route)
+        answer = await troupe.complete(request)
+    assert routes == ["live", "joined", "cache"]
+    assert (joined.cost_usd, cached.cost_usd, cached.expected_s) == (0, 0, 0)
+    assert (answer.route, answer.cost_usd, answer.http_requests) == ("cache", 0, 0)
+
+
+async def test_a_plan_knows_with_whom_a_call_would_be_shared(autojump_clock):
+    settings = troupe_settings(Script(Reply()), strategies=[Chorus(Bounds(max_size=9))])
+
+    def patient(prompt):
+        return Request.of(prompt, model=NANO, deadline=86_400.0)
+
+    async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
+        nursery.start_soon(outcomes, partial(troupe.complete, patient("one")))
+        await trio.testing.wait_all_tasks_blocked()
+        plan = await troupe.explain(patient("two"))
+        assert (plan.sharing.strategy, plan.sharing.members) == ("chorus", 2)
+        assert plan.route == "chorus+flex"
+        assert plan.sharing.share < 1
+        nursery.cancel_scope.cancel()
