@@ -16,6 +16,7 @@ from callsheet.provider import ProviderSettings
         ("burst_s", 0),
         ("first_piece", 1.1),
         ("stream_pieces", 0),
+        ("flex_refused", 1.5),
         ("default_answer_tokens", -1),
         ("headers_on_429", ["retry-later"]),
         ("choice_order", "any"),

@@ -12,11 +12,12 @@ from .inprocess import ProviderTransport
 from .latency import chat_latency
 from .server import CannotListen, serve
 from .settings import HEADERS_ON_429, ProviderSettings
-from .stats import ProviderStats
+from .stats import Billed, ProviderStats
 
 __all__ = [
     "FAULT_KINDS",
     "HEADERS_ON_429",
+    "Billed",
     "CannotListen",
     "Fault",
     "Faults",

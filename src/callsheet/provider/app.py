@@ -10,6 +10,7 @@ from .embeddings import EmbeddingsCall
 from .exchange import ClientGone, Exchange, Receive, Scope, Send
 from .jsontext import Json, compact
 from .messages import MessagesCall
+from .reception import Reception
 from .service import ModelService, Parse
 from .settings import ProviderSettings
 from .stats import ProviderStats
@@ -45,7 +46,8 @@ class Provider:
         calendar: Callable[[], float] | None = None,
     ) -> None:
         self.settings = ProviderSettings() if settings is None else settings
-        self._service = ModelService(self.settings, calendar)
+        self._reception = Reception(self.settings, calendar)
+        self._service = ModelService(self.settings, self._reception)
 
     def __repr__(self) -> str:
         stats = self.stats
@@ -54,11 +56,12 @@ class Provider:
     @property
     def stats(self) -> ProviderStats:
         """What it has done since it was made or last reset."""
-        return self._service.stats
+        return self._reception.tally.freeze()
 
     def reset(self) -> None:
         """Start counting anew and fill every bucket."""
-        self._service.reset()
+        self._reception.tally.renew()
+        self._service.refill()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI has it."""
@@ -88,7 +91,8 @@ class Provider:
         except ApiError as error:
             is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
             counter = service.anthropic if is_anthropic else service.openai
-            await service.refuse(exchange, counter.vendor, error)
+            arrival = self._reception.take(exchange, counter.vendor)
+            await self._reception.refuse(exchange, counter.vendor, error, arrival)
         else:
             await exchange.answer(200, compact(found), JSON_BODY)
 
@@ -104,13 +108,13 @@ class Provider:
                 self.reset()
                 return {}
             case "GET", path if path == _MODELS:
-                self._service.check_key(exchange, vendor)
+                self._reception.check_key(exchange, vendor)
                 names = self.settings.models or _SAMPLE_MODELS
                 return {"object": "list", "data": [_model(name) for name in names]}
             case "GET", path if path.startswith(f"{_MODELS}/"):
-                self._service.check_key(exchange, vendor)
+                self._reception.check_key(exchange, vendor)
                 name = path.removeprefix(f"{_MODELS}/")
-                self._service.check_model(name, vendor)
+                self._reception.check_model(name, vendor)
                 return _model(name)
             case method, path if path in (*_OPENAI, _MESSAGES, "/callsheet/reset"):
                 raise ApiError.no_such_method(method, "POST")

@@ -17,6 +17,7 @@ class Edition:
         created: when it was made, in seconds since 1970.
         pieces: the most pieces that a stream's text comes in.
         with_usage: whether it says how many tokens it took.
+        batch: whether it is made as part of a batch.
     """
 
     seed: int
@@ -24,6 +25,7 @@ class Edition:
     created: int
     pieces: int = 12
     with_usage: bool = True
+    batch: bool = False
 
 
 @attrs.frozen
@@ -66,6 +68,16 @@ class Answer:
 
 class Call(Protocol):
     """One request to a model, parsed and found in order."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def tier(self) -> str:
+        """How it is billed when it is not part of a batch: "default", "flex" or "priority"."""
+        ...
 
     @property
     def prompt_key(self) -> str:

@@ -72,6 +72,11 @@ class ChatCall:
         return call
 
     @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.wanted.model
+
+    @property
     def stream(self) -> bool:
         """Whether the answer is a stream."""
         return self.wanted.stream

@@ -55,6 +55,16 @@ class CompletionsCall:
         )
 
     @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.wanted.model
+
+    @property
+    def tier(self) -> str:
+        """There is only one."""
+        return "default"
+
+    @property
     def stream(self) -> bool:
         """Whether the answer is a stream."""
         return self.wanted.stream

@@ -40,6 +40,7 @@ class Delivery:
         headers: of its type.
         stream: whether it is a stream, which nobody works on once its client is gone.
         input_tokens: billed for the prompt.
+        unsent_tokens: billed for an answer of which nothing is sent.
         promised: "content-length", when that is not the length of all steps; None for that.
         ending: the body ends as it should, short of what was promised, or in a reset.
         ends_at: when a body that does not end as it should does, in seconds after the request.
@@ -49,6 +50,7 @@ class Delivery:
     headers: dict[str, str]
     stream: bool
     input_tokens: int = 0
+    unsent_tokens: int = 0
     promised: int | None = None
     ending: Ending = "whole"
     ends_at: float = 0.0

@@ -56,6 +56,11 @@ class EmbeddingsCall:
         )
 
     @property
+    def tier(self) -> str:
+        """There is only one."""
+        return "default"
+
+    @property
     def prompt_key(self) -> str:
         """The inputs."""
         return self.inputs.key

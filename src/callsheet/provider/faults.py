@@ -17,6 +17,7 @@ FAULT_KINDS = {
     "503": "refused as overloaded",
     "529": "refused as overloaded, in Anthropic's status",
     "reset": "the connection is dropped without an answer",
+    "lost": "the work is done, and the connection is dropped instead of an answer",
     "reset_body": "the connection is reset after half of the body",
     "stall": "accepted, and then nothing",
     "truncate": "the body breaks off in the middle: the connection ends short of what was promised",

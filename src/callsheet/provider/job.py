@@ -3,6 +3,7 @@
 import attrs
 import trio
 
+from .call import Call
 from .delivery import Delivery
 from .exchange import ClientGone, Exchange
 from .limits import Account
@@ -18,6 +19,7 @@ class Job:
 
     Args:
         exchange: the request, and the way back.
+        call: what it asks.
         delivery: the plan.
         headers: those of the answer that do not depend on the plan.
         vendor: knows what is counted against its limits.
@@ -26,6 +28,7 @@ class Job:
     """
 
     exchange: Exchange
+    call: Call
     delivery: Delivery
     headers: dict[str, str]
     vendor: Vendor
@@ -81,6 +84,9 @@ class Job:
             await exchange.part(b"".join(data), more=i <= last or plan.ending != "whole")
         if not plan.steps:
             await exchange.wait_until(exchange.arrived + plan.ends_at)
+            if plan.input_tokens:  # the work was done, and its answer is lost
+                self._bill(plan.unsent_tokens)
+                self._correct(ended=True)
             self.tally.break_off()
         if plan.ending == "reset":
             exchange.reset()
@@ -97,7 +103,7 @@ class Job:
         input_tokens = 0 if self._billed_input else self.delivery.input_tokens
         self._billed_input = True
         self._output_tokens += output_tokens
-        self.tally.bill(input_tokens, output_tokens)
+        self.tally.bill(self.call.model, self.call.tier, input_tokens, output_tokens)
         self._correct(ended=False)
 
     def _correct(self, *, ended: bool) -> None:

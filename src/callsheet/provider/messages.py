@@ -83,6 +83,11 @@ class MessagesCall:
         )
 
     @property
+    def tier(self) -> str:
+        """The only one that this provider's account has."""
+        return "default"
+
+    @property
     def estimated_tokens(self) -> int:
         """Tokens of the prompt for the limiter: its characters alone."""
         return self.conversation.estimated_tokens
@@ -130,7 +135,7 @@ class MessagesCall:
             pieces.append(Piece(b"".join(events), tokens))
             events.clear()
         usage: dict[str, Json] = (
-            {"usage": self._usage(written.tokens)} if edition.with_usage else {}
+            {"usage": self._usage(edition, written.tokens)} if edition.with_usage else {}
         )
         end = (
             _event("content_block_stop", index=0)
@@ -150,17 +155,17 @@ class MessagesCall:
             "content": content,
         }
         if edition.with_usage:
-            found["usage"] = self._usage(output_tokens)
+            found["usage"] = self._usage(edition, output_tokens)
         return found
 
-    def _usage(self, output_tokens: int) -> dict[str, Json]:
+    def _usage(self, edition: Edition, output_tokens: int) -> dict[str, Json]:
         return {
             "input_tokens": self.conversation.tokens,
             "output_tokens": output_tokens,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-            "service_tier": "standard",
+            "service_tier": "batch" if edition.batch else "standard",
         }
 
     def _end(self, written: Written) -> dict[str, Json]:

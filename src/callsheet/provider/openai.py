@@ -15,7 +15,7 @@ from .settings import ProviderSettings
 from .sse import event
 from .vendor import bearer_in, retry_headers
 
-__all__ = ["ORGANIZATION", "OpenAI"]
+__all__ = ["ORGANIZATION", "OpenAI", "no_capacity"]
 
 ORGANIZATION = "org-callsheet"
 
@@ -165,6 +165,13 @@ class OpenAI:
     def error_event(self) -> bytes:
         """Data with an "error" instead of choices."""
         return event(_error(self.refused("500", None)))
+
+
+def no_capacity() -> ApiError:
+    """429: nothing is free to work on a flex call, which costs nothing."""
+    return ApiError(
+        429, "Resource Unavailable", type="rate_limit_error", code="resource_unavailable"
+    )
 
 
 def _error(error: ApiError) -> dict[str, Json]:

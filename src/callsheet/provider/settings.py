@@ -17,19 +17,12 @@ from attrs.validators import (
 )
 
 from .faults import Faults
+from .ranges import Range, is_range
 
 __all__ = ["HEADERS_ON_429", "ProviderSettings"]
 
 HEADERS_ON_429 = ("limits", "retry-after", "retry-after-ms", "x-should-retry")
 """What a 429 may have: the limits' own headers, and three more that say when to try again."""
-
-Range = tuple[float, float]
-
-
-def _is_range(_: object, field: "attrs.Attribute[Range]", value: Range) -> None:
-    low, high = value
-    if not 0 <= low <= high:
-        raise ValueError(f"{field.name} must be 0 <= low <= high, got {low} to {high}")
 
 
 def _names(value: Iterable[str]) -> frozenset[str]:
@@ -70,6 +63,8 @@ class ProviderSettings:
         headers_on_429: which of `HEADERS_ON_429` a 429 has.
         choice_order: what the indices of n choices of several prompts run along: all choices of
             one prompt ("prompt": index i * n + j), or the first choice of all prompts ("choice").
+        flex_refused: the share of chats of the tier flex that are refused for want of capacity,
+            0 to 1; they cost nothing.
         api_key: when set, any other key gets a 401.
         models: the models there are; when empty, any name is one.
         context_tokens: the most tokens a prompt and its answer may have together.
@@ -80,7 +75,7 @@ class ProviderSettings:
     """
 
     seed: int = 0
-    latency_s: Range = attrs.field(default=(1.0, 3.0), validator=_is_range)
+    latency_s: Range = attrs.field(default=(1.0, 3.0), validator=is_range)
     time_scale: float = attrs.field(default=1.0, validator=ge(0))
     first_piece: float = attrs.field(default=1 / 3, validator=and_(ge(0), le(1)))
     stream_pieces: int = attrs.field(default=12, validator=gt(0))
@@ -98,6 +93,7 @@ class ProviderSettings:
     choice_order: Literal["prompt", "choice"] = attrs.field(
         default="prompt", validator=in_(("prompt", "choice"))
     )
+    flex_refused: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
     api_key: str | None = attrs.field(default=None, validator=optional(min_len(1)), repr=False)
     models: tuple[str, ...] = attrs.field(
         default=(), converter=tuple[str, ...], validator=deep_iterable(instance_of(str))

@@ -67,6 +67,13 @@ def _reset(case: _Case) -> Delivery:
     return attrs.evolve(case.plan, steps=(), input_tokens=0, ending="reset", ends_at=ends_at)
 
 
+def _lost(case: _Case) -> Delivery:
+    done = case.whole
+    return attrs.evolve(
+        case.plan, steps=(), unsent_tokens=done.output_tokens, ending="reset", ends_at=done.at
+    )
+
+
 def _truncate(case: _Case) -> Delivery:
     plan, steps = case.plan, case.half
     if plan.stream:  # in the midst of an event
@@ -121,6 +128,7 @@ def _gzip(case: _Case) -> Delivery:
 _SPOILS: Mapping[str, Callable[[_Case], Delivery]] = {
     "reset": _reset,
     "stall": _reset,
+    "lost": _lost,
     "truncate": _truncate,
     "reset_body": _truncate,
     "cut": _cut,

@@ -6,12 +6,32 @@ import attrs
 
 from .jsontext import Json
 
-__all__ = ["ProviderStats", "Tally"]
+__all__ = ["Billed", "ProviderStats", "Tally"]
+
+
+@attrs.frozen
+class Billed:
+    """Tokens that cost.
+
+    Args:
+        input_tokens: of prompts.
+        output_tokens: of answers.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def plus(self, input_tokens: int, output_tokens: int) -> "Billed":
+        """These and some more."""
+        return Billed(self.input_tokens + input_tokens, self.output_tokens + output_tokens)
 
 
 @attrs.frozen(kw_only=True)
 class ProviderStats:
     """Counts of model calls: requests to one of the endpoints that answer with a model's work.
+
+    Files and batches, and the calls that control them, have counts of their own. Only the tokens
+    are counted together, when a call or a line of a batch is done.
 
     A plain call whose client goes away is worked on, and billed, to its end, as real providers do;
     a stream stops, and is billed as far as it came.
@@ -27,11 +47,17 @@ class ProviderStats:
         rejected: answers of status 429.
         input_tokens: billed tokens of prompts.
         output_tokens: billed tokens of answers.
-        unheard_tokens: those of them that were produced when the client was gone.
+        billed: those tokens, by model and by how they are billed: "default", "flex", "priority" or
+            "batch".
+        unheard_tokens: those of answers that were produced when the client was gone.
         in_flight: calls whose client is waiting.
         max_in_flight: the most there were at once.
         working: calls being worked on, the ones whose client is gone included.
         max_working: the most there were at once.
+        control_requests: calls to the endpoints of files and batches, whatever their answer.
+        files: files that were uploaded.
+        batches: batches that were created.
+        batch_lines: lines of batches that were worked on, with whatever result.
     """
 
     requests: int = 0
@@ -44,11 +70,18 @@ class ProviderStats:
     rejected: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    billed: Mapping[str, Mapping[str, Billed]] = attrs.field(
+        factory=dict[str, Mapping[str, Billed]]
+    )
     unheard_tokens: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
     working: int = 0
     max_working: int = 0
+    control_requests: int = 0
+    files: int = 0
+    batches: int = 0
+    batch_lines: int = 0
 
     def as_json(self) -> dict[str, Json]:
         """The same as a JSON object; statuses become strings."""
@@ -67,13 +100,16 @@ class Tally:
     cancelled: int = 0
     unheard: int = 0
     broken: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    billed: dict[str, dict[str, Billed]] = attrs.field(factory=dict[str, dict[str, Billed]])
     unheard_tokens: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
     working: int = 0
     max_working: int = 0
+    control_requests: int = 0
+    files: int = 0
+    batches: int = 0
+    batch_lines: int = 0
 
     def begin(self) -> None:
         """A call arrived."""
@@ -114,10 +150,10 @@ class Tally:
         self.unheard += 1
         self.unheard_tokens += output_tokens
 
-    def bill(self, input_tokens: int, output_tokens: int) -> None:
+    def bill(self, model: str, tier: str, input_tokens: int, output_tokens: int) -> None:
         """Tokens were read or produced, and cost."""
-        self.input_tokens += input_tokens
-        self.output_tokens += output_tokens
+        tiers = self.billed.setdefault(model, {})
+        tiers[tier] = tiers.get(tier, Billed()).plus(input_tokens, output_tokens)
 
     def renew(self) -> None:
         """Count anew.
@@ -137,6 +173,7 @@ class Tally:
 
     def freeze(self) -> ProviderStats:
         """The counts at this moment."""
+        bills = [bill for tiers in self.billed.values() for bill in tiers.values()]
         return ProviderStats(
             requests=self.requests,
             answered=sum(self.by_status.values()),
@@ -146,13 +183,18 @@ class Tally:
             unheard=self.unheard,
             broken=self.broken,
             rejected=self.by_status.get(429, 0),
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
+            input_tokens=sum(bill.input_tokens for bill in bills),
+            output_tokens=sum(bill.output_tokens for bill in bills),
+            billed={model: dict(tiers) for model, tiers in self.billed.items()},
             unheard_tokens=self.unheard_tokens,
             in_flight=self.in_flight,
             max_in_flight=self.max_in_flight,
             working=self.working,
             max_working=self.max_working,
+            control_requests=self.control_requests,
+            files=self.files,
+            batches=self.batches,
+            batch_lines=self.batch_lines,
         )
 
     def _end(self) -> None:
