@@ -1,12 +1,14 @@
 """The built-in provider: a server whose answers, limits and faults repeat.
 
-It speaks as OpenAI (chat completions, completions, embeddings) and as Anthropic (messages).
+It speaks as OpenAI (chat completions, completions, embeddings) and as Anthropic (messages), and
+does the work of both in batches too.
 
 It needs no key and no network. `serve` puts it on a socket of this machine; `ProviderTransport`
 mounts the same app inside a test, under Trio's virtual clock.
 """
 
 from .app import Provider
+from .batchsettings import BatchSettings
 from .faults import FAULT_KINDS, Fault, Faults
 from .inprocess import ProviderTransport
 from .latency import chat_latency
@@ -17,6 +19,7 @@ from .stats import Billed, ProviderStats
 __all__ = [
     "FAULT_KINDS",
     "HEADERS_ON_429",
+    "BatchSettings",
     "Billed",
     "CannotListen",
     "Fault",

@@ -61,7 +61,10 @@ class Anthropic:
 
     def check(self, exchange: Exchange) -> None:
         """Raise `ApiError` for a request without a version, or too large."""
-        if len(exchange.body) > MOST_BODY_BYTES:
+        most = MOST_BODY_BYTES
+        if exchange.path.startswith("/v1/messages/batches"):
+            most = self._settings.batches.most_request_bytes
+        if len(exchange.body) > most:
             raise ApiError(413, "Request exceeds the maximum size")
         if "anthropic-version" not in exchange.headers:
             raise ApiError(400, "anthropic-version: header is required")

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
+import trio
+
 from .apierror import ApiError
+from .batching import Batching
 from .chat import ChatCall
 from .completions import CompletionsCall
+from .control import ControlService
 from .delivery import JSON_BODY
 from .embeddings import EmbeddingsCall
 from .exchange import ClientGone, Exchange, Receive, Scope, Send
@@ -48,6 +52,13 @@ class Provider:
         self.settings = ProviderSettings() if settings is None else settings
         self._reception = Reception(self.settings, calendar)
         self._service = ModelService(self.settings, self._reception)
+        self._batching = Batching(
+            self.settings,
+            self._reception,
+            self._service.openai.vendor,
+            self._service.anthropic.vendor,
+        )
+        self._control = ControlService(self.settings, self._reception, self._batching)
 
     def __repr__(self) -> str:
         stats = self.stats
@@ -56,10 +67,12 @@ class Provider:
     @property
     def stats(self) -> ProviderStats:
         """What it has done since it was made or last reset."""
+        self._catch_up()
         return self._reception.tally.freeze()
 
     def reset(self) -> None:
-        """Start counting anew and fill every bucket."""
+        """Start counting anew and fill every bucket; files and batches stay."""
+        self._catch_up()
         self._reception.tally.renew()
         self._service.refill()
 
@@ -86,6 +99,10 @@ class Provider:
             if path == _MESSAGES:
                 await service.serve(exchange, service.anthropic, MessagesCall.parse)
                 return
+        route = self._batching.route(path)
+        if route is not None:
+            await self._control.serve(exchange, route)
+            return
         try:
             found = self._look_up(exchange)
         except ApiError as error:
@@ -95,6 +112,12 @@ class Provider:
             await self._reception.refuse(exchange, counter.vendor, error, arrival)
         else:
             await exchange.answer(200, compact(found), JSON_BODY)
+
+    def _catch_up(self) -> None:
+        """Count what batches have done by now; outside of Trio no time passes for them."""
+        if trio.lowlevel.in_trio_run():
+            for _ in self._batching.catch_up(trio.current_time()):
+                pass
 
     def _look_up(self, exchange: Exchange) -> Mapping[str, Json]:
         """Answer what is not a call to a model."""

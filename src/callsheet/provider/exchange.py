@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import cast
+from urllib.parse import parse_qsl
 
 import attrs
 import trio
@@ -28,6 +29,7 @@ class Exchange:
     Args:
         method: "GET", "POST" and so on.
         path: without the query.
+        query: its members; the last of those with one name.
         headers: by lower-case name.
         body: the whole of it.
         arrived: when its first byte did, in seconds on Trio's clock.
@@ -35,6 +37,7 @@ class Exchange:
 
     method: str
     path: str
+    query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)
     arrived: float
@@ -62,6 +65,7 @@ class Exchange:
         return cls(
             method=cast("str", scope["method"]),
             path=cast("str", scope["path"]),
+            query=dict(parse_qsl(cast("bytes", scope["query_string"]).decode("latin-1"))),
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in pairs},
             body=b"".join(parts),
             arrived=arrived,

@@ -47,15 +47,20 @@ class Fault:
         kind: one of `FAULT_KINDS`.
         retry_after: seconds a 429, 503 or 529 asks to wait; None says nothing.
         body: what a malformed body is: an HTML page, or JSON that breaks off.
+        after: whether a call that controls files or batches is refused only after its work is
+            done, as a gateway does that has lost sight of it.
     """
 
     kind: str = attrs.field(converter=_known)
     retry_after: int | None = attrs.field(default=None, validator=optional(ge(0)))
     body: str = attrs.field(default="html", validator=in_(("html", "json")))
+    after: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "Fault | None":
         """Read a header's value: "500", "429; retry-after=2", "malformed; body=json", or "ok".
+
+        A call that controls files or batches may have "503; after=work" too.
 
         Raises:
             ValueError: there is no such fault, or no such option; the message lists them.
@@ -71,10 +76,12 @@ class Fault:
                     fault = attrs.evolve(fault, retry_after=int(value))
                 case "body" if value.strip() in ("html", "json"):
                     fault = attrs.evolve(fault, body=value.strip())
+                case "after" if value.strip() == "work":
+                    fault = attrs.evolve(fault, after=True)
                 case _:
                     raise ValueError(
                         f"unknown option {option!r} of fault {kind!r}; there are "
-                        "retry-after=SECONDS and body=html or body=json"
+                        "retry-after=SECONDS, after=work and body=html or body=json"
                     )
         return fault
 

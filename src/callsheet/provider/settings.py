@@ -5,19 +5,18 @@ from typing import Literal
 
 import attrs
 from attrs.validators import (
-    and_,
     deep_iterable,
     ge,
     gt,
     in_,
     instance_of,
-    le,
     min_len,
     optional,
 )
 
+from .batchsettings import BatchSettings
 from .faults import Faults
-from .ranges import Range, is_range
+from .ranges import Range, is_range, is_share
 
 __all__ = ["HEADERS_ON_429", "ProviderSettings"]
 
@@ -69,6 +68,7 @@ class ProviderSettings:
         models: the models there are; when empty, any name is one.
         context_tokens: the most tokens a prompt and its answer may have together.
         faults: what goes wrong, and how often.
+        batches: what its batches are like.
 
     Raises:
         ValueError: a value is out of its range; the message names the field.
@@ -77,7 +77,7 @@ class ProviderSettings:
     seed: int = 0
     latency_s: Range = attrs.field(default=(1.0, 3.0), validator=is_range)
     time_scale: float = attrs.field(default=1.0, validator=ge(0))
-    first_piece: float = attrs.field(default=1 / 3, validator=and_(ge(0), le(1)))
+    first_piece: float = attrs.field(default=1 / 3, validator=is_share)
     stream_pieces: int = attrs.field(default=12, validator=gt(0))
     rpm: int | None = attrs.field(default=None, validator=optional(gt(0)))
     tpm: int | None = attrs.field(default=None, validator=optional(gt(0)))
@@ -93,13 +93,16 @@ class ProviderSettings:
     choice_order: Literal["prompt", "choice"] = attrs.field(
         default="prompt", validator=in_(("prompt", "choice"))
     )
-    flex_refused: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
+    flex_refused: float = attrs.field(default=0.0, validator=is_share)
     api_key: str | None = attrs.field(default=None, validator=optional(min_len(1)), repr=False)
     models: tuple[str, ...] = attrs.field(
         default=(), converter=tuple[str, ...], validator=deep_iterable(instance_of(str))
     )
     context_tokens: int = attrs.field(default=128_000, validator=gt(0))
     faults: Faults = attrs.field(factory=Faults, validator=instance_of(Faults))
+    batches: BatchSettings = attrs.field(
+        factory=BatchSettings, validator=instance_of(BatchSettings)
+    )
 
     def charge(self, prompt_tokens: int, most_answer_tokens: int | None) -> int:
         """Tokens that a request takes from its minute's at admission."""
