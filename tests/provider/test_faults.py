@@ -36,6 +36,7 @@ def test_a_header_is_read():
     assert Fault.parse("500") == Fault("500")
     assert Fault.parse("429; retry-after=2") == Fault("429", retry_after=2)
     assert Fault.parse("malformed; body=json") == Fault("malformed", body="json")
+    assert Fault.parse("503; after=work") == Fault("503", after=True)
     assert Fault.parse("ok") is None
 
 

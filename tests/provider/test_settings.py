@@ -1,6 +1,6 @@
 import pytest
 
-from callsheet.provider import ProviderSettings
+from callsheet.provider import BatchSettings, ProviderSettings
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,37 @@ from callsheet.provider import ProviderSettings
         ("models", (1,)),
         ("context_tokens", 0),
         ("faults", "500=1"),
+        ("batches", 1),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(field, value):
     with pytest.raises((ValueError, TypeError), match=field):
         ProviderSettings(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("time_s", (3.0, 1.0)),
+        ("expires_s", 0),
+        ("expiring", 1.1),
+        ("done_at_expiry", 1.0),
+        ("failing", -0.1),
+        ("unanswered", float("nan")),
+        ("most_lines", 0),
+        ("most_bytes", 0),
+        ("most_requests", 0),
+        ("most_request_bytes", 0),
+        ("enqueued_tokens", 0),
+        ("overflow", "never"),
+        ("dialect", "azure"),
+    ],
+)
+def test_a_wrong_value_of_batches_is_refused_by_the_name_of_its_field(field, value):
+    with pytest.raises(ValueError, match=field):
+        BatchSettings(**{field: value})
+
+
+def test_lines_cannot_fail_in_more_ways_than_there_are_lines():
+    with pytest.raises(ValueError, match="failing and unanswered"):
+        BatchSettings(failing=0.6, unanswered=0.6)

@@ -10,6 +10,10 @@ from callsheet.provider import FAULT_KINDS
     [
         (["--latency", "soon"], "neither seconds"),
         (["--latency", "3-1"], "low <= high"),
+        (["--batch-time", "soon"], "neither seconds"),
+        (["--batch-time", "3-1"], "low <= high"),
+        (["--enqueued-tokens", "0"], "--enqueued-tokens"),
+        (["--flex-refused", "2"], "--flex-refused"),
         (["--latency", "nan"], "low <= high"),
         (["--faults", "404=1"], "unknown fault '404'"),
         (["--rpm", "0"], "--rpm"),

@@ -4,9 +4,10 @@ import sys
 import httpx
 import pytest
 import trio
+from batch_client import CHATS, chat_line, content, create, create_messages, lines_in, upload
 from provider_client import VERSION, chat_body, message_body, named_events_in
 
-from callsheet.provider import CannotListen, Provider, ProviderSettings, serve
+from callsheet.provider import CannotListen, Provider, ProviderSettings, ProviderTransport, serve
 
 pytestmark = pytest.mark.sockets
 
@@ -54,6 +55,40 @@ async def test_broken_connections_look_as_they_do_in_process(nursery, provider):
             )
     assert provider.stats.broken == 4
     nursery.cancel_scope.cancel()
+
+
+async def test_batches_come_and_go_through_a_socket(nursery):
+    provider = Provider(ProviderSettings(time_scale=0.0))
+    url = await nursery.start(serve, provider)
+    async with httpx.AsyncClient(base_url=url.removesuffix("/v1")) as client:
+        batch = (await create(client, map(chat_line, range(200)))).json()
+        assert batch["status"] == "completed"
+        assert len(await content(client, batch["output_file_id"])) == 200
+        file = await upload(client, [chat_line(1)])
+        order = {"input_file_id": file["id"], "endpoint": CHATS, "completion_window": "24h"}
+        with pytest.raises(httpx.ReadError):
+            await client.post("/v1/batches", json=order, headers={"x-callsheet-fault": "lost"})
+        assert len((await client.get("/v1/batches")).json()["data"]) == 2
+        ended = (await create_messages(client, range(3))).json()
+        lines = lines_in(await client.get(ended["results_url"], headers=VERSION))
+        assert len(lines) == 3
+    assert provider.stats.batch_lines == 204
+    nursery.cancel_scope.cancel()
+
+
+def test_counts_can_be_read_when_trio_has_ended():
+    provider = Provider(ProviderSettings(time_scale=0.0))
+
+    async def main():
+        async with (
+            ProviderTransport(provider) as transport,
+            httpx.AsyncClient(transport=transport, base_url="http://x") as client,
+        ):
+            await create(client, map(chat_line, range(3)))
+
+    trio.run(main)
+    assert provider.stats.batches == 1
+    assert "0 requests" in repr(provider)
 
 
 async def test_a_client_that_goes_away_is_noticed(nursery, provider):

@@ -12,6 +12,7 @@ import trio
 from ..provider import (
     FAULT_KINDS,
     HEADERS_ON_429,
+    BatchSettings,
     CannotListen,
     Faults,
     Provider,
@@ -23,7 +24,7 @@ from ..provider import (
 __all__ = ["simulate"]
 
 
-def _latency(_: click.Context, __: click.Parameter, value: str) -> tuple[float, float]:
+def _seconds(_: click.Context, __: click.Parameter, value: str) -> tuple[float, float]:
     low, _dash, high = value.partition("-")
     try:
         return float(low), float(high or low)
@@ -75,7 +76,7 @@ _FAULTS = "\n".join(f"  {kind:<12} {what}" for kind, what in FAULT_KINDS.items()
     "--latency",
     default="1-3",
     show_default=True,
-    callback=_latency,
+    callback=_seconds,
     metavar="LOW-HIGH",
     help="Seconds an answer takes, drawn from seed and prompt.",
 )
@@ -84,7 +85,27 @@ _FAULTS = "\n".join(f"  {kind:<12} {what}" for kind, what in FAULT_KINDS.items()
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,
-    help="Multiplies every latency.",
+    help="Multiplies every latency, and the time of every batch.",
+)
+@click.option(
+    "--batch-time",
+    default="60-600",
+    show_default=True,
+    callback=_seconds,
+    metavar="LOW-HIGH",
+    help="Seconds a batch takes from its creation to its end.",
+)
+@click.option(
+    "--enqueued-tokens",
+    type=click.IntRange(1),
+    help="Tokens that the prompts of a model's unfinished batches may have, on OpenAI's endpoints.",
+)
+@click.option(
+    "--flex-refused",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Share of chats of the tier flex that find no capacity; none by default.",
 )
 @click.option(
     "--first-piece",
@@ -154,6 +175,9 @@ def simulate(
     burst: float,
     latency: tuple[float, float],
     time_scale: float,
+    batch_time: tuple[float, float],
+    enqueued_tokens: int | None,
+    flex_refused: float,
     first_piece: float,
     stream_pieces: int,
     faults: Faults,
@@ -166,6 +190,8 @@ def simulate(
     api_key: str | None,
 ) -> None:
     """Run the built-in provider until Ctrl-C: OpenAI's endpoints and Anthropic's messages.
+
+    Both have their batches too.
 
     The first line on stdout is its base URL.
     """
@@ -188,6 +214,8 @@ def simulate(
             default_answer_tokens=default_answer_tokens,
             corrects_charge=corrects_charge,
             choice_order=choice_order,
+            flex_refused=flex_refused,
+            batches=BatchSettings(time_s=batch_time, enqueued_tokens=enqueued_tokens),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -200,7 +228,6 @@ def simulate(
         refused += map(str, group.exceptions)
     if refused:  # raised here, because out of `except*` it would come as a group
         raise click.ClickException(refused[0])
-    click.echo(_counts(provider.stats), err=True)
 
 
 async def _run(provider: Provider, host: str, port: int) -> None:
@@ -219,6 +246,7 @@ async def _run(provider: Provider, host: str, port: int) -> None:
             async for _ in signals:
                 break
             nursery.cancel_scope.cancel()
+    click.echo(_counts(provider.stats), err=True)
 
 
 def _counts(stats: ProviderStats) -> str:
@@ -227,5 +255,11 @@ def _counts(stats: ProviderStats) -> str:
         f"{stats.cancelled} cancelled ({stats.streams_cut} streams cut, {stats.unheard} worked to "
         f"their end unheard), {stats.broken} broken, "
         f"{stats.in_flight} in flight at the end; {stats.input_tokens} tokens in, "
-        f"{stats.output_tokens} out; at most {stats.max_in_flight} at once"
+        f"{stats.output_tokens} out; at most {stats.max_in_flight} at once{_batches(stats)}"
     )
+
+
+def _batches(stats: ProviderStats) -> str:
+    if not stats.batches:
+        return ""
+    return f"; {stats.batch_lines} lines of {stats.batches} batches done"
