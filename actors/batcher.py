@@ -356,7 +356,12 @@ class BatcherActor(Actor):
             self._add(group, self._new_part(piece, None, Seat(seat.message, own)))
 
     async def _send_due(self, group: Group, *, draining: bool = False) -> None:
-        while batch := group.former.take(trio.current_time(), draining=draining):
+        while True:
+            has_mail = self.ref.load > 1  # besides what is in hand
+            now = trio.current_time()
+            batch = group.former.take(now, draining=draining, has_mail=has_mail)
+            if batch is None:
+                break
             await self._send_batch(group, batch)
         due_at = group.former.due_at
         timer = group.timer

@@ -14,6 +14,8 @@ __all__ = ["Batch", "BatchFormer", "Batching", "Reason"]
 
 T = TypeVar("T")
 
+_CROWDED = 10.0  # times as long as for those who may come, one waits for those who are at the door
+
 Reason = Full | Literal["time", "quiet", "drain"]
 """Why a batch went: it was full, its first member had waited as long as it may, nobody else
 seemed to come, or nothing more will come."""
@@ -29,9 +31,10 @@ class Batching(Bounds):
         max_size: members of a batch at most; None for what the provider takes.
         max_tokens: tokens of their prompts at most; None for what the provider takes.
         max_bytes: bytes of their prompts at most; None for what the provider takes.
-        max_wait_s: the longest that a request without a deadline waits for others, in seconds.
-            How long it pays is found out, and nobody is waited for when nobody comes. 0 gathers
-            what is asked for at the same moment.
+        max_wait_s: the longest that a request without a deadline waits for others to come, in
+            seconds. How long it pays is found out, and nobody is waited for when nobody comes. 0
+            gathers what is asked for at the same moment. While others stand at the door, because
+            they come faster than they are taken in, it is ten times as long.
         patient_share: the share of its time that a request with a deadline may wait for others.
 
     Raises:
@@ -94,8 +97,10 @@ class BatchFormer(Generic[T]):
         self._waiting: dict[int, _Waiting[T]] = {}  # {id of the member: ...}, in order
         self._weight = Weight()
         self._expires = inf  # when the first has waited long enough
+        self._crowded_until = inf  # the same, while others stand at the door
         self._quiet = inf  # when nobody else seems to come
         self._heard_nobody = False
+        self._look_at = -inf  # not before that
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -103,7 +108,7 @@ class BatchFormer(Generic[T]):
     @property
     def due_at(self) -> float:
         """When to ask for the next batch, if it does not fill before; infinity if it is empty."""
-        return min(self._expires, self._quiet) if self._waiting else inf
+        return max(self._look_at, min(self._expires, self._quiet)) if self._waiting else inf
 
     def add(
         self,
@@ -124,6 +129,8 @@ class BatchFormer(Generic[T]):
         longest_s = window.longest_s if patience_s is None else patience_s
         window.arrived(now, longest_s)
         self._waiting[id(member)] = _Waiting(member, now, now + longest_s, weight)
+        if len(self._waiting) == 1:
+            self._crowded_until = now + _CROWDED * longest_s
         self._weight = self._weight.plus(weight)
         self._expires = min(self._expires, now + longest_s)
         self._quiet = now + window.linger_s(longest_s)
@@ -135,11 +142,19 @@ class BatchFormer(Generic[T]):
         if left is not None:
             self._remove((left,))
 
-    def take(self, now: float, *, draining: bool = False) -> Batch[T] | None:
-        """The batch that goes at `now`, or None if none does yet."""
+    def take(
+        self, now: float, *, draining: bool = False, has_mail: bool = False
+    ) -> Batch[T] | None:
+        """The batch that goes at `now`, or None if none does yet.
+
+        Args:
+            now: in seconds of the same clock.
+            draining: nothing more will come.
+            has_mail: somebody has come who was not looked at yet.
+        """
         if not self._waiting:
             return None
-        reason = self._reason(now, draining=draining)
+        reason = self._reason(now, draining=draining, has_mail=has_mail)
         if reason is None:
             return None
         taken, weight = self._fill()
@@ -147,20 +162,22 @@ class BatchFormer(Generic[T]):
         members = tuple(one.member for one in taken)
         return Batch(members, reason, now - taken[0].came, weight)
 
-    def _reason(self, now: float, *, draining: bool) -> Reason | None:
+    def _reason(self, now: float, *, draining: bool, has_mail: bool) -> Reason | None:
         full = self._bounds.full(self._weight)
         if full is not None:
             return full
-        if now >= self._expires:
+        if has_mail:
+            self._look_at = now + LEAST_S
+        if now >= self._expires and not (has_mail and now < self._crowded_until):
             return "time"
         if draining:
             return "drain"
         if now < self._quiet:
             return None
-        if self._heard_nobody:
+        if self._heard_nobody and not has_mail:
             return "quiet"
         # A busy process may hear late of who has come: so it listens once more.
-        self._heard_nobody = True
+        self._heard_nobody = not has_mail
         self._quiet = now + LEAST_S
         return None
 
@@ -182,3 +199,6 @@ class BatchFormer(Generic[T]):
             self._weight = self._weight.minus(one.weight)
         if any(one.expires <= self._expires for one in gone):
             self._expires = min((one.expires for one in self._waiting.values()), default=inf)
+        first = next(iter(self._waiting.values()), None)
+        if first is not None:
+            self._crowded_until = first.came + _CROWDED * (first.expires - first.came)

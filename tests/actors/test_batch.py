@@ -198,6 +198,14 @@ def test_who_hears_late_of_those_who_came_listens_once_more():
     assert former.take(60.0).members == ("a", "b")
 
 
+def test_while_somebody_is_at_the_door_it_is_not_quiet_but_time_is_up_all_the_same():
+    former = former_of(max_size=10, max_wait_s=1.0)
+    former.add("a", 0.0)
+    for now in (0.1, 0.2, 1.0, 9.9):
+        assert former.take(now, has_mail=True) is None
+    assert former.take(10.0, has_mail=True).reason == "time"
+
+
 def test_when_the_first_leaves_the_clock_is_that_of_the_next():
     former = former_of(max_size=5)
     first, second = Member(), Member()

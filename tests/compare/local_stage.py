@@ -35,9 +35,15 @@ def posts(number):
     return attrs.evolve(workload, items=workload.items[:number])
 
 
-def reviews(distinct, copies):
+def reviews(distinct, copies, *, packable=False):
     """So many reviews, and copies of the first."""
     workload = make_workload("reviews")
     by_text = {request.messages[-1].content: request for request in workload.items}
     items = tuple(by_text.values())[:distinct]
-    return attrs.evolve(workload, items=items + items[:1] * copies)
+    items = tuple(attrs.evolve(item, packable=packable) for item in items + items[:1] * copies)
+    return attrs.evolve(workload, items=items)
+
+
+def passages(number):
+    workload = make_workload("embeddings")
+    return attrs.evolve(workload, items=workload.items[:number])

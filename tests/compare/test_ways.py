@@ -5,7 +5,16 @@ from decimal import Decimal
 import attrs
 import pytest
 import trio
-from local_stage import CONCURRENT, URL, posts, provider_on_stage, rehearsal_of, reviews, run
+from local_stage import (
+    CONCURRENT,
+    URL,
+    passages,
+    posts,
+    provider_on_stage,
+    rehearsal_of,
+    reviews,
+    run,
+)
 
 from callsheet.actors.messages import Request, Usage
 from callsheet.compare import (
@@ -97,6 +106,24 @@ async def test_only_callsheet_pays_once_for_copies(autojump_clock):
     assert results["callsheet"].cost_usd < results["staged"].cost_usd
     labels = {mode: [each["answer"] for each in r.results] for mode, r in results.items()}
     assert labels["callsheet"] == labels["staged"] == labels["fixed_window"]
+
+
+async def test_only_callsheet_asks_short_items_under_one_instruction(autojump_clock):
+    workload = reviews(distinct=40, copies=5, packable=True)
+    results = {mode: (await run(mode, workload))[0] for mode in CONCURRENT}
+    assert results["callsheet"].http_requests <= 4, "one for all, and now and then a check"
+    assert results["callsheet"].cost_usd < results["staged"].cost_usd * Decimal("0.35")
+    labels = {mode: [each["answer"] for each in r.results] for mode, r in results.items()}
+    assert labels["callsheet"] == labels["staged"] == labels["fixed_window"]
+
+
+async def test_only_callsheet_embeds_many_texts_in_one_call(autojump_clock):
+    workload = passages(50)
+    rehearsal = await rehearsal_of(workload)
+    for mode, requests in (("staged", 50), ("fixed_window", 50), ("callsheet", 1)):
+        result, _ = await run(mode, workload)
+        assert result.http_requests == requests
+        check_answers(mode, result, rehearsal)
 
 
 @pytest.mark.parametrize("mode", ["staged", "callsheet"])

@@ -52,6 +52,14 @@ def test_reviews_have_20_to_80_tokens_and_a_fifth_of_them_are_exact_copies(seed)
     assert max(map(tokens, reviews)) <= 80
 
 
+def test_passages_are_as_many_and_as_long_as_they_should_be_and_all_differ():
+    items = make_workload("embeddings").items
+    texts = [request.inputs[0] for request in items]
+    assert len(set(texts)) == len(texts) == 10_000
+    assert all(195 <= len(text) <= 1600 for text in texts)
+    assert 2_000_000 < sum(len(text) // 4 for text in texts) < 2_500_000
+
+
 def test_a_seed_always_makes_the_same_workload_and_another_one_another():
     for name in WORKLOADS:
         assert make_workload(name, 7) == make_workload(name, 7)

@@ -62,7 +62,8 @@ def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mod
     type=click.Choice(WORKLOADS),
     default="post",
     show_default=True,
-    help="One post of 11 calls, 50 posts, 12 headlines, or 1,000 reviews to label.",
+    help="One post of 11 calls, 50 posts, 12 headlines, 1,000 reviews to label, or 10,000 "
+    "texts to embed.",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Latencies and texts follow from it."

@@ -1,25 +1,52 @@
 """One item on its way through a run: its script, and what its answers have cost so far."""
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import attrs
 import httpx
 
 from ..actors.call import Call
-from ..actors.messages import Request, Usage
+from ..actors.messages import Json, Request, Task, Usage
 from ..actors.prices import default_prices
 from ..actors.recipe import Recipe
-from ..actors.wire import ApiError, OpenAIChat, loads
+from ..actors.wire import ApiError, OpenAIChat, OpenAIEmbeddings, WireFormat, loads
 from .script import Item, Results, begin
 
-__all__ = ["CHAT", "BadAnswer", "Outcome", "Performance", "Reply", "read_reply"]
+__all__ = [
+    "BadAnswer",
+    "Outcome",
+    "Performance",
+    "Reply",
+    "gist",
+    "path_of",
+    "read_reply",
+    "write_body",
+]
 
-CHAT = OpenAIChat()
-"""The wire format that every way speaks."""
+_FORMATS: Mapping[Task, WireFormat] = {"chat": OpenAIChat(), "embedding": OpenAIEmbeddings()}
+
+
+def write_body(request: Request) -> dict[str, Json]:
+    """The JSON body that every way sends for a request."""
+    return _FORMATS[request.task].encode(request, stream=False)
+
+
+def path_of(request: Request) -> str:
+    """Where every way sends it, below the base URL."""
+    return _FORMATS[request.task].path(request, stream=False)
+
+
+def gist(text: str, vectors: Sequence[Sequence[float]]) -> str:
+    """What an answer says: its text, or a digest of its vectors."""
+    if not vectors:
+        return text
+    return hashlib.blake2b(repr([list(map(float, it)) for it in vectors]).encode()).hexdigest()
 
 
 class BadAnswer(Exception):
-    """A 200 without a completion, or a completion that its step cannot use."""
+    """A 200 without an answer, or an answer that its step cannot use."""
 
 
 @attrs.frozen
@@ -27,7 +54,7 @@ class Reply:
     """The answer to one call of the three ways that Callsheet is compared with.
 
     Args:
-        text: what the model wrote.
+        text: what the model wrote, or a digest of the vectors.
         usage: the tokens that the provider reports.
         cost_usd: USD; None when the model's price is not known.
     """
@@ -42,17 +69,18 @@ def read_reply(response: httpx.Response, request: Request) -> Reply:
 
     Raises:
         httpx.HTTPStatusError: its status says that there is no answer.
-        BadAnswer: it is not a completion.
+        BadAnswer: it is not an answer.
     """
     response.raise_for_status()
     try:
-        answer = CHAT.decode(loads(response.content), request)
+        answer = _FORMATS[request.task].decode(loads(response.content), request)
     except ValueError as error:
-        raise BadAnswer(f"the provider's answer is not a completion: {error}") from error
+        raise BadAnswer(f"the provider's answer is not one: {error}") from error
     if isinstance(answer, ApiError):
         raise BadAnswer(f"the provider answered with an error: {answer.message}")
     usage = answer.usage or Usage()
-    return Reply(answer.choices[0].text, usage, default_prices().cost(answer.model or "", usage))
+    text = gist(answer.choices[0].text if answer.choices else "", answer.embeddings)
+    return Reply(text, usage, default_prices().cost(answer.model or "", usage))
 
 
 @attrs.frozen

@@ -5,16 +5,14 @@ from seed and prompt, so a provider in this process that takes no time at all gi
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
 
 import attrs
 
 from ..actors.call import Call, critical_path
-from ..actors.messages import Json
 from ..actors.recipe import Recipe
 from ..actors.sharing import sharing_key
-from ..provider import Provider, ProviderSettings, ProviderTransport, chat_latency
-from .performance import CHAT, Performance
+from ..provider import Provider, ProviderSettings, ProviderTransport, prompt_latency
+from .performance import Performance, write_body
 from .script import Item, Results
 from .venue import Ask, Venue, open_ask
 from .workloads import Workload
@@ -101,8 +99,8 @@ async def _rehearse(
 
 
 def _latency(settings: ProviderSettings, call: Call) -> float:
-    body = CHAT.encode(call.request, stream=False)
-    return chat_latency(settings, cast("list[dict[str, Json]]", body["messages"]))
+    body = write_body(call.request)
+    return prompt_latency(settings, body["messages" if call.request.messages else "input"])
 
 
 def _distinct(items: Iterable[RehearsedItem]) -> Iterator[float]:

@@ -43,7 +43,12 @@ def bounds(comparison: Comparison) -> str:
     rehearsal = comparison.rehearsal
     slowest = rehearsal.slowest
     least_s, path = slowest.critical_path
-    if len(slowest.calls) == 1:
+    if comparison.workload.shares_calls:
+        found = (
+            f"Made one call each, the {len(rehearsal.items):,} items take at least "
+            f"{seconds(least_s)}, which is the slowest of them. Callsheet makes one call of many."
+        )
+    elif len(slowest.calls) == 1:
         found = (
             f"Each of the {len(rehearsal.items):,} items is one call; no way can be faster than "
             f"the slowest of them, {seconds(least_s)}."

@@ -57,8 +57,9 @@ class Solo:
     @property
     def calls(self) -> tuple[Call]:
         """The one call."""
-        prompt = self.request.messages[-1].content
-        return (Call("answer", "answer", None, prompt, self.request, ()),)
+        request = self.request
+        prompt = request.messages[-1].content if request.messages else request.inputs[0]
+        return (Call("answer", "answer", None, prompt, request, ()),)
 
     @property
     def results(self) -> Results:

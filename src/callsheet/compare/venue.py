@@ -10,11 +10,11 @@ from attrs.validators import gt
 
 from ..actors.messages import Request
 from ..actors.transport import LeanTransport
-from .performance import CHAT, Outcome, Reply, read_reply
+from .performance import Outcome, Reply, path_of, read_reply, write_body
 from .script import Item
 from .workloads import Workload
 
-__all__ = ["CALL_TIMEOUT", "PATH", "Ask", "Perform", "Venue", "Way", "open_ask"]
+__all__ = ["CALL_TIMEOUT", "Ask", "Perform", "Venue", "Way", "open_ask"]
 
 Ask = Callable[[Request], Awaitable[Reply]]
 """Makes one call."""
@@ -22,7 +22,6 @@ Ask = Callable[[Request], Awaitable[Reply]]
 Perform = Callable[[Item], Awaitable[Outcome]]
 """Does one item, from its first call to its last."""
 
-PATH = "/chat/completions"
 CALL_TIMEOUT = httpx.Timeout(120.0)  # seconds of silence; ten times the slowest answer there is
 
 
@@ -63,7 +62,7 @@ async def open_ask(venue: Venue, in_flight: int) -> AsyncGenerator[Ask]:
 
         async def ask(request: Request) -> Reply:
             async with places:
-                body = CHAT.encode(request, stream=False)
-                return read_reply(await client.post(PATH, json=body), request)
+                body = write_body(request)
+                return read_reply(await client.post(path_of(request), json=body), request)
 
         yield ask

@@ -8,16 +8,19 @@ from attrs.validators import ge, instance_of, min_len
 
 from ..actors.messages import Request
 from ..actors.recipe import Recipe, default_recipe
+from .passages import write_passages
 from .reviews import INSTRUCTION, write_reviews
 from .script import Item
 from .topics import HEADLINE_TOPICS, TOPICS
 
 __all__ = ["WORKLOADS", "Workload", "WorkloadName", "make_workload"]
 
-WorkloadName = Literal["post", "posts", "headlines", "reviews"]
+WorkloadName = Literal["post", "posts", "headlines", "reviews", "embeddings"]
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
 
 _LABEL_TOKENS = 5
+_EMBEDDING_MODEL = "text-embedding-3-small"
+_DIMENSIONS = 64
 
 
 @attrs.frozen(kw_only=True)
@@ -31,6 +34,7 @@ class Workload:
         threads: items that the sequential way runs side by side.
         in_flight: HTTP requests that every other way may have under way at a time. It is the same
             for all of them, and large enough for posts and headlines never to be held back by it.
+        shares_calls: several items may be one call, so that their own latencies bound nothing.
     """
 
     name: WorkloadName
@@ -38,6 +42,7 @@ class Workload:
     recipe: Recipe = attrs.field(factory=default_recipe, repr=False)
     threads: int = attrs.field(default=50, validator=[instance_of(int), ge(1)])
     in_flight: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
+    shares_calls: bool = False
 
 
 def make_workload(name: WorkloadName, seed: int = 0) -> Workload:
@@ -46,8 +51,9 @@ def make_workload(name: WorkloadName, seed: int = 0) -> Workload:
     Args:
         name: "post" is one post of eleven calls; "posts" are fifty of them; "headlines" are
             twelve calls, the default post's headline for as many topics; "reviews" are a thousand
-            short texts to label, a fifth of them exact copies.
-        seed: what the reviews say follows from it.
+            short texts to label, a fifth of them exact copies; "embeddings" are ten thousand
+            passages of 50 to 400 tokens to embed.
+        seed: what the reviews and passages say follows from it.
     """
     match name:
         case "post":
@@ -66,7 +72,13 @@ def make_workload(name: WorkloadName, seed: int = 0) -> Workload:
             return Workload(name=name, items=HEADLINE_TOPICS, recipe=recipe)
         case "reviews":
             chance = random.Random(seed)  # noqa: S311 - text to classify, no secret
-            return Workload(name=name, items=tuple(map(_labelling, write_reviews(chance))))
+            return Workload(
+                name=name, items=tuple(map(_labelling, write_reviews(chance))), shares_calls=True
+            )
+        case "embeddings":
+            chance = random.Random(seed)  # noqa: S311 - text to embed, no secret
+            items = tuple(map(_embedding, write_passages(chance)))
+            return Workload(name=name, items=items, shares_calls=True)
 
 
 def _labelling(review: str) -> Request:
@@ -77,4 +89,10 @@ def _labelling(review: str) -> Request:
         max_tokens=_LABEL_TOKENS,
         temperature=0.0,
         cacheable=True,
+        packable=True,
     )
+
+
+def _embedding(passage: str) -> Request:
+    """Fewer dimensions than the model has, so that the run is not about reading numbers."""
+    return Request(model=_EMBEDDING_MODEL, task="embedding", inputs=passage, dimensions=_DIMENSIONS)

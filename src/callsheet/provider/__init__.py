@@ -11,7 +11,7 @@ from .app import Provider
 from .batchsettings import BatchSettings
 from .faults import FAULT_KINDS, Fault, Faults
 from .inprocess import ProviderTransport
-from .latency import chat_latency
+from .latency import chat_latency, prompt_latency
 from .server import CannotListen, serve
 from .settings import HEADERS_ON_429, ProviderSettings
 from .stats import Billed, ProviderStats
@@ -29,5 +29,6 @@ __all__ = [
     "ProviderStats",
     "ProviderTransport",
     "chat_latency",
+    "prompt_latency",
     "serve",
 ]

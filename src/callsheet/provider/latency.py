@@ -9,7 +9,7 @@ from .chance import fraction_of
 from .jsontext import Json, canonical
 from .settings import ProviderSettings
 
-__all__ = ["chat_latency", "latency_of"]
+__all__ = ["chat_latency", "latency_of", "prompt_latency"]
 
 
 def latency_of(seed: int, prompt_key: str, low: float, high: float) -> float:
@@ -24,6 +24,17 @@ def latency_of(seed: int, prompt_key: str, low: float, high: float) -> float:
     return low + (high - low) * fraction_of("latency", seed, prompt_key)
 
 
+def prompt_latency(settings: ProviderSettings, asked: Json) -> float:
+    """Seconds the provider takes for a call, `time_scale` included.
+
+    Args:
+        settings: the provider's.
+        asked: `messages`, `prompt` or `input`, as it is sent.
+    """
+    low, high = settings.latency_s
+    return latency_of(settings.seed, canonical(asked), low, high) * settings.time_scale
+
+
 def chat_latency(settings: ProviderSettings, messages: Sequence[Mapping[str, Json]]) -> float:
     """Seconds the provider takes for a chat completion, `time_scale` included.
 
@@ -31,5 +42,4 @@ def chat_latency(settings: ProviderSettings, messages: Sequence[Mapping[str, Jso
         settings: the provider's.
         messages: as they are sent, members "role" and "content".
     """
-    low, high = settings.latency_s
-    return latency_of(settings.seed, canonical(messages), low, high) * settings.time_scale
+    return prompt_latency(settings, [dict(message) for message in messages])

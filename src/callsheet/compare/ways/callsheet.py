@@ -9,7 +9,7 @@ from ...actors.limiting import Limits
 from ...actors.messages import Usage
 from ...actors.settings import TroupeSettings
 from ...actors.troupe import Troupe
-from ..performance import Outcome
+from ..performance import Outcome, gist
 from ..script import Item
 from ..venue import Perform, Venue
 from ..workloads import Workload
@@ -41,4 +41,5 @@ async def _perform(troupe: Troupe, item: Item) -> Outcome:
         usage = Usage(post.stats.input_tokens, post.stats.output_tokens)
         return Outcome(post.results, usage, post.stats.cost_usd)
     completion = await troupe.complete(item)
-    return Outcome({"answer": completion.text}, completion.usage, completion.cost_usd)
+    answer = gist(completion.text, completion.embeddings)
+    return Outcome({"answer": answer}, completion.usage, completion.cost_usd)

@@ -7,9 +7,9 @@ import httpx
 import trio
 
 from ...actors.recipe import Recipe
-from ..performance import CHAT, Outcome, Performance, read_reply
+from ..performance import Outcome, Performance, path_of, read_reply, write_body
 from ..script import Item
-from ..venue import CALL_TIMEOUT, PATH, Perform, Venue
+from ..venue import CALL_TIMEOUT, Perform, Venue
 from ..workloads import Workload
 
 __all__ = ["sequential"]
@@ -43,6 +43,7 @@ def _perform(client: httpx.Client, item: Item, recipe: Recipe) -> Outcome:
     performance = Performance(item, recipe)
     while calls := performance.ready():
         for call in calls:
-            response = client.post(PATH, json=CHAT.encode(call.request, stream=False))
-            performance.note(call, read_reply(response, call.request))
+            request = call.request
+            response = client.post(path_of(request), json=write_body(request))
+            performance.note(call, read_reply(response, request))
     return performance.outcome()
