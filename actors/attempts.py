@@ -14,8 +14,10 @@ from .errors import CallFailed, ProviderUnavailable
 from .events import CallEvent, Stage, ignore
 from .exchange import Exchanged, Prepared
 from .failures import Refusal
+from .ledger import Tab, asked_tier
 from .line import Line, Shared
 from .messages import Complete, Delta, Request, Response, Stream, Usage
+from .prices import tier_named
 from .race import race
 from .renewal import renew
 from .target import Target
@@ -243,10 +245,12 @@ class Attempts:
 
     async def _attempt(self, line: Line, prepared: Prepared, ticket: Ticket) -> Exchanged:
         """Send one request, and tell the breaker how it ended."""
-        gate = line.gate
+        gate, tab = line.gate, self._message.tab
         try:
             headers = line.exchange.headers()
-        except Refusal:  # nothing was sent, which says nothing of the endpoint
+            if tab is not None:
+                await self._pay(tab)
+        except BaseException:  # nothing was sent, which says nothing of the endpoint
             gate.abandon(ticket)
             raise
         self._sent += 1
@@ -267,6 +271,8 @@ class Attempts:
         except Refusal as refusal:
             has_ended = True
             self._maybe_billed += refusal.error.billed == "maybe"
+            if tab is not None and refusal.error.billed == "no":
+                tab.spare()
             if is_outage(type(refusal.error)):
                 gate.fail(ticket)
             raise
@@ -278,6 +284,17 @@ class Attempts:
             else:  # impatience says nothing of the endpoint; silence has time-outs of its own
                 gate.abandon(ticket)
         return exchanged
+
+    async def _pay(self, tab: Tab) -> None:
+        """Have what one attempt may cost reserved (L3): at the latest now, and before it is sent.
+
+        Raises:
+            Refusal: no budget has so much left.
+        """
+        try:
+            await tab.take()
+        except CallFailed as error:
+            raise Refusal(error, is_final=True) from None
 
     async def _deliver_whole(self, exchanged: Exchanged) -> None:
         """Whoever wanted to see the answer being written sees it at once if nobody streamed it."""
@@ -347,18 +364,19 @@ class Attempts:
         answer = exchanged.answer
         model = answer.model or request.model
         usage = Usage() if answer.usage is None else answer.usage
+        tier = tier_named(asked_tier(request) if answer.tier is None else answer.tier)
         cost = None  # without the tokens nobody knows it
         if answer.usage is not None:
             prices = self._shared.prices
-            cost = prices.cost(model, usage)
-            if cost is None:
-                cost = prices.cost(request.model, usage)
+            cost = prices.cost(model, usage, tier)
+            if cost is None and prices.price(model) is None:
+                cost = prices.cost(request.model, usage, tier)
         permit = self._message.permit
         if permit is not None:
             usd = None if cost is None else float(cost)
             permit.settle(answer.usage, usd, exchanged.first_byte_s)
         first = answer.choices[0] if answer.choices else None
-        return Response(
+        response = Response(
             text="" if first is None else first.text,
             model=model,
             finish_reason=None if first is None else first.finish_reason,
@@ -371,7 +389,11 @@ class Attempts:
             first_byte_s=exchanged.first_byte_s,
             maybe_billed=self._maybe_billed,
             host=line.exchange.host,
+            tier=tier,
         )
+        if self._message.tab is not None:
+            self._message.tab.answer = response
+        return response
 
     def _tell(self, stage: Stage, *, error: str | None = None, delay: float | None = None) -> None:
         if self._shared.observer is ignore:

@@ -1,14 +1,17 @@
 """What can go wrong with a call, each with its cause and its remedy."""
 
+from decimal import Decimal
 from typing import Literal, Self
 
 __all__ = [
     "AuthenticationFailed",
     "BadRequest",
     "Billed",
+    "BudgetExceeded",
     "CallFailed",
     "ConnectionFailed",
     "DeadlineTooShort",
+    "LedgerUnavailable",
     "MalformedAnswer",
     "ProviderUnavailable",
     "QuotaExhausted",
@@ -83,3 +86,40 @@ class RequestTooLarge(CallFailed):
 
 class DeadlineTooShort(CallFailed):
     """The limits leave no room for the call before its deadline: it is told at once, not later."""
+
+
+class BudgetExceeded(CallFailed):
+    """The call, or one more attempt of it, might cost more than a budget has left.
+
+    Attributes:
+        budget: in words, and of whom it is.
+        left_usd: what it has left, in USD.
+        needs_usd: what might be spent, in USD; None if no price is known for it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        budget: str = "",
+        left_usd: Decimal | None = None,
+        needs_usd: Decimal | None = None,
+        attempts: int = 0,
+        status: int | None = None,
+        billed: Billed = "no",
+    ) -> None:
+        super().__init__(message, attempts=attempts, status=status, billed=billed)
+        self.budget = budget
+        self.left_usd = left_usd
+        self.needs_usd = needs_usd
+
+    def but(self, more: str) -> Self:
+        """The same error, with something to add to its text."""
+        error = super().but(more)
+        error.budget = self.budget
+        error.left_usd, error.needs_usd = self.left_usd, self.needs_usd
+        return error
+
+
+class LedgerUnavailable(CallFailed):
+    """The ledger cannot be written, and there are budgets: nothing is spent that is not counted."""

@@ -372,7 +372,7 @@ class RateLimiterActor(Actor):
         call.slot.on_settled(partial(self._ended, flight))
         self._tell("admitted", message)
         permit = _Permit(self.ref, flight, self._ear)
-        await call.slot.forward(self._to, type(message)(message.request, message.origin, permit))
+        await call.slot.forward(self._to, attrs.evolve(message, permit=permit))
 
     def _refused(self, flight: _Flight, throttled: Throttled, delay: float) -> None:
         self._limiter.refused(

@@ -27,6 +27,7 @@ from attrs.validators import (
 from ..runtime import Message, StreamOf
 
 if TYPE_CHECKING:
+    from .ledger.tab import Tab
     from .permit import Permit
 
 __all__ = [
@@ -251,6 +252,7 @@ class Response:
         host: where the answer came from, which tells which of several endpoints answered.
         route: the way it was had: "live", "flex" or "batch" for a call of its own; "list" or
             "pack" for a part of one; "joined" to an identical request's, or from the "cache".
+        tier: the service tier whose price it has: what the provider says, or else what was asked.
     """
 
     text: str
@@ -266,6 +268,7 @@ class Response:
     maybe_billed: int = 0
     host: str = ""
     route: str = "live"
+    tier: str = "default"
 
 
 @attrs.frozen
@@ -308,11 +311,13 @@ class Complete(Message[Response]):
         request: what to ask the provider.
         origin: whom it is for.
         permit: set by the limiter; without one, attempts are not limited.
+        tab: set by the ledger; without one, attempts are not paid for from a budget.
     """
 
     request: Request
     origin: Origin
     permit: "Permit | None" = None
+    tab: "Tab | None" = None
 
 
 @attrs.frozen
@@ -323,8 +328,10 @@ class Stream(StreamOf[Delta | Response]):
         request: what to ask the provider.
         origin: whom it is for.
         permit: set by the limiter; without one, attempts are not limited.
+        tab: set by the ledger; without one, attempts are not paid for from a budget.
     """
 
     request: Request
     origin: Origin
     permit: "Permit | None" = None
+    tab: "Tab | None" = None

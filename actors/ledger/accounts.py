@@ -1,0 +1,258 @@
+"""The books of a process and the file behind them: who waits for the disk, waits together."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, final
+
+import attrs
+import structlog
+import trio
+
+from ..errors import CallFailed
+from .book import Book, LedgerStatistics, Outcome
+from .budgets import Excess
+from .entries import Line, Transaction
+from .policy import LedgerPolicy
+from .refusals import exceeded, unavailable
+from .schema import LedgerUnusable
+from .store import Store
+
+__all__ = ["Accounts", "InThread"]
+
+_log = structlog.stdlib.get_logger("callsheet.actors")
+
+
+class InThread(Protocol):
+    """Runs what blocks, such as `trio.to_thread.run_sync`."""
+
+    async def __call__(self, sync_fn: Callable[[], None], /) -> None:
+        """Return when it has run."""
+        ...
+
+
+@attrs.define(eq=False)
+class _Task:
+    """Something to do with the books, and what came of it.
+
+    Args:
+        work: does it; what it makes is to be written.
+        must_be_written: it is not to be done if it cannot be.
+        undo: takes it back, if it was done and could not be written.
+    """
+
+    work: Callable[[Book, float], Transaction | LedgerStatistics | None]
+    must_be_written: bool = False
+    undo: Callable[[Book, float], Transaction | None] | None = None
+    error: CallFailed | None = None
+    found: Transaction | LedgerStatistics | None = None
+
+
+@final
+class Accounts:
+    """One process's books; they belong to the place of the ledger, not to one incarnation (R2).
+
+    What is to be done with them is queued, and done in one stretch: in memory at once; with a file
+    in a thread, in one transaction for all that waits (group commit). Nothing else touches the
+    books, so that they need no lock.
+
+    Args:
+        policy: how money is kept.
+        clock: Unix time in seconds.
+        in_thread: runs what waits for the disk.
+    """
+
+    def __init__(
+        self,
+        policy: LedgerPolicy | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        in_thread: InThread | None = None,
+    ) -> None:
+        self.policy = policy or LedgerPolicy()
+        self.clock = clock
+        self._book = Book(self.policy.budgets)
+        self._in_thread: InThread = in_thread or trio.to_thread.run_sync
+        self._store: Store | None = None
+        self._seen = 0  # transactions of the file that the books know
+        self._queue: list[_Task] = []
+        self._unwritten: list[Transaction] = []
+        self._trouble: LedgerUnusable | None = None
+        self._turn = trio.Lock()
+        self._listener: Callable[[], None] | None = None
+        self._keys = 0
+
+    def __repr__(self) -> str:
+        return f"<Accounts {self._book!r} in {self.policy.path or 'memory'}>"
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something is queued."""
+        return bool(self._queue)
+
+    # ---------------------------------------------------------------- the actor's
+
+    async def open(self, listener: Callable[[], None]) -> None:
+        """An actor takes care of them from now on.
+
+        Args:
+            listener: is called when there is something to write.
+
+        Raises:
+            LedgerUnusable: the file cannot be read or written.
+        """
+        async with self._turn:
+            if self.policy.path is not None and self._store is None:
+                await self._in_thread(self._open_store)
+        self._listener = listener
+
+    async def leave(self) -> None:
+        """No actor takes care of them; what ends from now on is written where it ends."""
+        self._listener = None
+        if self._queue:
+            await self.work()
+        self._close_if_idle()
+
+    async def work(self) -> None:
+        """Do all that is queued, and write it."""
+        if self.policy.path is None:
+            self._run_queue()
+            return
+        async with self._turn:
+            with trio.CancelScope(shield=True):  # it is done for others, too
+                while self._queue:
+                    await self._in_thread(self._run_queue)
+                    self._tell_trouble()
+
+    # ---------------------------------------------------------------- the books
+
+    def new_key(self) -> str:
+        """A reservation's, of this process."""
+        self._keys += 1
+        return str(self._keys)
+
+    async def reserve(
+        self, wanted: Sequence[tuple[str, Sequence[Line]]]
+    ) -> list[CallFailed | None]:
+        """Reserve for several calls, in this order; for each, why it may not be made."""
+        tasks = [self._reservation(key, lines) for key, lines in wanted]
+        await self._do(tasks)
+        return [task.error for task in tasks]
+
+    async def extend(self, key: str) -> None:
+        """Reserve for one attempt more of a call.
+
+        Raises:
+            BudgetExceeded, LedgerUnavailable: it may not be made.
+        """
+        task = _Task(lambda book, at: book.extend(key, at), must_be_written=True)
+        await self._do([task])
+        if task.error is not None:
+            raise task.error
+
+    def settle(self, key: str, outcome: Outcome) -> None:
+        """End a reservation; from anywhere, and at once for all who ask later."""
+        self._queue.append(_Task(lambda book, at: book.settle(key, outcome, at)))
+        if self.policy.path is None:
+            self._run_queue()
+        elif self._listener is not None:
+            self._listener()
+        elif not self._turn.locked():  # else it is done by who has the turn
+            self._run_queue()
+            self._close_if_idle()
+
+    async def statistics(self) -> LedgerStatistics:
+        """What the books say."""
+        task = _Task(lambda book, _: book.statistics())
+        await self._do([task])
+        if not isinstance(task.found, LedgerStatistics):
+            raise TypeError("the books say nothing")
+        return attrs.evolve(task.found, unwritten=len(self._unwritten))
+
+    def _reservation(self, key: str, lines: Sequence[Line]) -> _Task:
+        refund = Outcome(None, 0)
+        return _Task(
+            lambda book, at: book.reserve(key, lines, at),
+            must_be_written=True,
+            undo=lambda book, at: book.settle(key, refund, at),
+        )
+
+    async def _do(self, tasks: Sequence[_Task]) -> None:
+        self._queue.extend(tasks)
+        await self.work()
+
+    # ---------------------------------------------------------------- in a thread
+
+    def _open_store(self) -> None:
+        path = self.policy.path
+        if path is not None:
+            self._store = Store(path, self.clock(), after=self._seen)
+
+    def _run_queue(self) -> None:
+        """Do all that is queued: the only place where the books are touched."""
+        tasks, self._queue = self._queue, []
+        at, store = self.clock(), self._store
+        trouble = self._begin(store)
+        try:
+            for task in tasks:
+                self._run(task, at, trouble)
+        except BaseException:
+            if store is not None:
+                store.roll_back()
+            raise
+        if trouble is None and store is not None:
+            try:
+                store.commit(self._unwritten)
+            except LedgerUnusable as error:
+                trouble = error
+                self._take_back(tasks, at, error)
+            else:
+                self._seen = store.seen
+                self._unwritten.clear()
+        if self.policy.path is None:
+            self._unwritten.clear()
+        self._trouble = trouble
+
+    def _begin(self, store: Store | None) -> LedgerUnusable | None:
+        if store is None:
+            return None
+        try:
+            for entry in store.begin():
+                self._book.post(entry)
+        except LedgerUnusable as error:
+            return error
+        return None
+
+    def _run(self, task: _Task, at: float, trouble: LedgerUnusable | None) -> None:
+        if trouble is not None and task.must_be_written and self.policy.budgets:
+            task.error = unavailable(trouble)
+            return
+        try:
+            task.found = task.work(self._book, at)
+        except Excess as excess:
+            task.error = exceeded(excess)
+        else:
+            if isinstance(task.found, Transaction):
+                self._unwritten.append(task.found)
+
+    def _take_back(self, tasks: Sequence[_Task], at: float, trouble: LedgerUnusable) -> None:
+        """With budgets, nothing is spent that is not on disk (L3)."""
+        for task in tasks:
+            if task.must_be_written and task.error is None and self.policy.budgets:
+                task.error = unavailable(trouble)
+                undone = None if task.undo is None else task.undo(self._book, at)
+                if undone is not None:
+                    self._unwritten.append(undone)
+
+    # ---------------------------------------------------------------- back again
+
+    def _tell_trouble(self) -> None:
+        if self._trouble is not None:
+            _log.warning(
+                "ledger_not_written", error=str(self._trouble), transactions=len(self._unwritten)
+            )
+
+    def _close_if_idle(self) -> None:
+        store = self._store
+        if store is not None and not self._book.open_calls and not self._queue:
+            self._store = None
+            store.close(self.clock())

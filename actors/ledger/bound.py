@@ -1,0 +1,77 @@
+"""The most that one attempt of a call can cost: what is reserved for it. Pure (R14)."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from ..limiting.tokens import Counter
+from ..messages import Request, Usage
+from ..prices import PriceBook, tier_named
+from ..wire import dumps
+
+__all__ = ["asked_tier", "most_usage", "most_usd"]
+
+_LIMITS = ("max_tokens", "max_completion_tokens")  # what `extra` may say of an answer's length
+_TOKENS_PER_TURN = 16  # for the role and the marks around a turn; 3 or 4 are usual
+
+
+def asked_tier(request: Request) -> str:
+    """The service tier that a request asks for; "default" if it asks for none."""
+    tier = request.extra.get("service_tier")
+    return tier_named(tier) if isinstance(tier, str) else "default"
+
+
+def most_usage(request: Request, counter: Counter | None, *, most_output: int) -> Usage:
+    """The most tokens that one attempt can take.
+
+    A tokenizer makes no more tokens of a text than it has bytes in UTF-8, because each token
+    stands for one byte at least; so that is taken where nothing counts them exactly.
+
+    Args:
+        request: the call.
+        counter: counts the tokens of a text exactly, if there is one for the model.
+        most_output: tokens of each answer, where the request sets no bound.
+    """
+    texts = [turn.content for turn in request.messages] if request.messages else request.inputs
+    count = _bytes_of if counter is None else counter
+    tokens = sum(map(count, texts)) + _TOKENS_PER_TURN * (len(texts) + 1)
+    if request.json_schema is not None:
+        tokens += len(dumps(request.json_schema))
+    if request.extra:  # tools, for example, are part of the prompt
+        tokens += len(dumps(request.extra))
+    if request.task == "embedding":
+        return Usage(tokens)
+    best_of = request.extra.get("best_of")
+    answers = max(request.n, best_of if isinstance(best_of, int) else 1)
+    told = (request.max_tokens, *map(request.extra.get, _LIMITS))
+    each = max((most for most in told if isinstance(most, int)), default=most_output)
+    return Usage(tokens, each * answers * max(1, len(request.inputs)))
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def most_usd(
+    prices: PriceBook, request: Request, usage: Usage, other_models: Iterable[str] = ()
+) -> Decimal | None:
+    """The most USD that so many tokens cost; None if one of the prices is not known.
+
+    The provider may serve a call at its usual tier instead of the one asked for, may write all of
+    the prompt to its cache, or another model may answer: whatever is dearest counts.
+
+    Args:
+        prices: of models.
+        request: the call.
+        usage: its tokens.
+        other_models: that may answer if the one asked for cannot.
+    """
+    written = Usage(usage.input_tokens, usage.output_tokens, 0, usage.input_tokens)
+    most = Decimal(0)
+    for model in (request.model, *other_models):
+        for tier in dict.fromkeys((asked_tier(request), "default")):
+            for way in (usage, written):
+                usd = prices.cost(model, way, tier)
+                if usd is None:
+                    return None
+                most = max(most, usd)
+    return most
