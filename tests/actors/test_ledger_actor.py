@@ -1,0 +1,481 @@
+"""The ledger as a stage: what is reserved is settled, refunded, or may have been billed."""
+
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from functools import partial
+from random import Random
+
+import pytest
+import trio
+from fakes import (
+    MODEL,
+    RESET,
+    STALL,
+    Journal,
+    Reply,
+    Script,
+    Stage,
+    Turn,
+    answer_to,
+    asking,
+    broken,
+    call,
+    completion_json,
+    outcomes,
+    refusal,
+    requester,
+)
+
+from callsheet.actors import (
+    BadRequest,
+    CallFailed,
+    Complete,
+    HedgePolicy,
+    Limits,
+    Origin,
+    RateLimiterActor,
+    Request,
+    Response,
+    RetryPolicy,
+    Stream,
+    Usage,
+)
+from callsheet.actors.errors import BudgetExceeded, LedgerUnavailable
+from callsheet.actors.ledger import Accounts, Budget, LedgerPolicy, LedgerUnusable, Tab
+from callsheet.actors.ledger_actor import CountCosts, LedgerActor
+from callsheet.actors.prices import Price, PriceBook
+from callsheet.runtime import (
+    Actor,
+    ActorCrashed,
+    AskFailed,
+    AskTimedOut,
+    handles,
+    open_runtime,
+)
+from callsheet.runtime.testing import Faulty
+
+NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
+PRICES = PriceBook({MODEL: Price(Decimal(1), Decimal(10))})
+# What `call("x", max_tokens=100)` may cost: a prompt of 1 + 32 tokens, an answer of 100.
+BOUND = Decimal("0.001033")
+PAID = Decimal("0.00006")  # what the script's answer costs, of 10 and 5 tokens
+
+
+async def inline(sync_fn):
+    """In place of a thread, which virtual time does not wait for."""
+    await trio.lowlevel.checkpoint()
+    sync_fn()
+
+
+def books(*budgets, path=None):
+    policy = LedgerPolicy(budgets=budgets, path=path)
+    return Accounts(policy, clock=lambda: NOON, in_thread=inline)
+
+
+async def ledger_to(runtime, ref, accounts):
+    return await runtime.spawn(
+        "ledger",
+        partial(LedgerActor, ref, accounts, PRICES, counter_for=lambda _: None),
+        capacity=64,
+        max_held=1000,
+    )
+
+
+@asynccontextmanager
+async def ledger(script, *budgets, path=None, accounts=None, **settings):
+    """A ledger before a requester, and its books."""
+    accounts = accounts or books(*budgets, path=path)
+    async with requester(script, prices=PRICES, **settings) as (ref, runtime):
+        yield await ledger_to(runtime, ref, accounts), accounts, runtime
+        await at_rest(runtime)
+
+
+async def at_rest(runtime):
+    await trio.testing.wait_all_tasks_blocked()
+    for actor in runtime.snapshot().actors:
+        assert actor.is_conserved
+        assert (actor.held, actor.pending, actor.doing) == (0, 0, ())
+
+
+def asked(prompt="x", **more):
+    return call(prompt, max_tokens=100, **more)
+
+
+async def totals(accounts):
+    return (await accounts.statistics()).totals
+
+
+def usd(found):
+    return found.spent.usd, found.reserved.usd, found.maybe_billed.usd
+
+
+# ------------------------------------------------------------------ how a call ends
+
+
+async def test_a_call_is_reserved_while_it_is_under_way_and_then_settled(autojump_clock):
+    async with ledger(Script()) as (ref, accounts, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.ask, asked())
+            await trio.sleep(0.5)
+            found = await totals(accounts)
+            assert usd(found) == (0, BOUND, 0)
+            assert (found.reserved.calls, found.reserved.output_tokens) == (1, 100)
+        found = await ref.ask(CountCosts())
+        assert usd(found.totals) == (PAID, 0, 0)
+        assert (found.totals.spent.input_tokens, found.totals.spent.output_tokens) == (10, 5)
+        assert (found.totals.spent.calls, found.open_calls) == (1, 0)
+        assert list(found.by["day"]) == ["2026-11-26"]
+        assert list(found.by["model"]) == [MODEL]
+
+
+async def test_a_stream_is_settled_as_well(autojump_clock):
+    async with ledger(Script()) as (ref, accounts, _):
+        request = Request.of("x", model=MODEL, max_tokens=100)
+        async with ref.stream(Stream(request, Origin("s"))) as items:
+            assert [item async for item in items][-1].cost_usd == PAID
+        assert usd(await totals(accounts)) == (PAID, 0, 0)
+
+
+async def test_what_was_refused_costs_nothing_and_what_broke_off_may_have(autojump_clock):
+    script = Script(refusal(503), broken(RESET), refusal(500), Reply())
+    async with ledger(script, retry=RetryPolicy(max_attempts=5)) as (ref, accounts, _):
+        answer = await ref.ask(asked())
+        assert (answer.http_requests, answer.maybe_billed) == (4, 1)
+        found = await totals(accounts)
+        assert usd(found) == (PAID, 0, BOUND)
+        assert (found.spent.calls, found.maybe_billed.calls) == (1, 0)
+
+
+async def test_a_call_that_fails_after_it_may_have_run_may_have_been_billed(autojump_clock):
+    async with ledger(Script(broken(RESET)), retry=RetryPolicy(max_attempts=2)) as at:
+        ref, accounts, _ = at
+        with pytest.raises(CallFailed) as caught:
+            await ref.ask(asked())
+        assert caught.value.billed == "maybe"
+        found = await totals(accounts)
+        assert usd(found) == (0, 0, 2 * BOUND)
+        assert found.maybe_billed.calls == 1
+
+
+async def test_a_call_that_was_refused_for_good_is_refunded(autojump_clock):
+    async with ledger(Script(refusal(400))) as (ref, accounts, _):
+        with pytest.raises(BadRequest):
+            await ref.ask(asked())
+        assert usd(await totals(accounts)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("patience", [0.5, 1.0])
+async def test_a_call_given_up_after_it_was_sent_may_have_been_billed(autojump_clock, patience):
+    async with ledger(Script(STALL)) as (ref, accounts, _):
+        with pytest.raises(AskTimedOut):
+            await ref.ask(asked(), timeout=patience)
+        assert usd(await totals(accounts)) == (0, 0, BOUND)
+
+
+async def test_a_call_given_up_before_it_was_sent_is_refunded(autojump_clock):
+    async with requester(Script(), prices=PRICES) as (ref, runtime):
+        limiter = await runtime.spawn(
+            "limiter", partial(RateLimiterActor, ref, Limits(in_flight=1))
+        )
+        accounts = books()
+        first = await ledger_to(runtime, limiter, accounts)
+        found = await outcomes(
+            partial(first.ask, asked("a")), partial(first.ask, asked("b"), timeout=0.5)
+        )
+        assert isinstance(found[1], AskTimedOut)
+        assert usd(await totals(accounts)) == (PAID, 0, 0)
+
+
+async def test_an_answer_that_does_not_say_its_tokens_may_have_cost_all_that_was_reserved(
+    autojump_clock,
+):
+    async with ledger(Script(Reply(body=completion_json(usage=None)))) as (ref, accounts, _):
+        await ref.ask(asked())
+        found = await totals(accounts)
+        assert usd(found) == (0, 0, BOUND)
+        assert found.maybe_billed.calls == 1
+
+
+async def test_the_copy_that_loses_a_race_may_have_been_billed(autojump_clock):
+    hedging = HedgePolicy(min_calls=1, max_share=1, quantile=0.5)
+    script = Script(Reply(after=1), Reply(after=50), Reply(after=1))
+    async with ledger(script, hedging=hedging) as (ref, accounts, _):
+        await ref.ask(asked())
+        answer = await ref.ask(asked())
+        assert answer.http_requests == 2
+        assert usd(await totals(accounts)) == (2 * PAID, 0, BOUND)
+
+
+async def test_the_crash_of_a_later_stage_leaves_what_may_have_been_billed(autojump_clock):
+    class Clumsy(Stage):
+        async def attempt(self, message, turn):
+            await message.tab.take()
+            await super().attempt(message, turn)
+
+    async with open_runtime() as runtime:
+        turns = {"bad": Turn(error=KeyError("bug"))}
+        stage = await runtime.spawn("stage", partial(Clumsy, Journal(), turns), concurrency=10)
+        accounts = books()
+        ref = await ledger_to(runtime, stage, accounts)
+        (bad,) = await outcomes(*asking(ref, "bad", max_tokens=100))
+        assert isinstance(bad, ActorCrashed)
+        await ref.ask(asked("good"))
+        found = await totals(accounts)
+        assert found.maybe_billed.usd == BOUND + Decimal("0.000002")  # "bad" is longer than "x"
+        assert found.spent.calls == 1
+
+
+async def test_an_answer_shared_with_another_call_costs_nothing(autojump_clock):
+    class Cache(Actor):
+        @handles(Complete)
+        async def complete(self, message):
+            return answer_to("x", usage=Usage(), cost_usd=Decimal(0), http_requests=0)
+
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", Cache)
+        accounts = books()
+        ref = await ledger_to(runtime, stage, accounts)
+        await ref.ask(asked())
+        assert usd(await totals(accounts)) == (0, 0, 0)
+
+
+async def test_those_who_share_a_call_share_its_cost(autojump_clock):
+    origins = tuple(Origin(f"c{at}", post=f"p{at}", lane="team") for at in range(3))
+    message = Complete(
+        Request.of("x", model=MODEL, max_tokens=100), Origin("pack", shared_by=origins)
+    )
+    async with ledger(Script()) as (ref, accounts, _):
+        await ref.ask(message)
+        found = await accounts.statistics()
+    assert [sums.spent.output_tokens for sums in found.by["post"].values()] == [2, 2, 1]
+    assert sum(sums.spent.usd for sums in found.by["post"].values()) == PAID
+    assert found.by["tenant"]["team"].spent.calls == 3
+
+
+async def test_another_model_that_answers_is_the_one_that_is_paid(autojump_clock):
+    script = Script(
+        Reply(body=completion_json(model=f"{MODEL}-2024-08-06")),
+        Reply(body=completion_json(model="other")),
+    )
+    async with ledger(script) as (ref, accounts, _):
+        await ref.ask(asked())
+        assert list((await accounts.statistics()).by["model"]) == [MODEL]
+        await ref.ask(asked())
+        found = await accounts.statistics()
+    assert found.by["model"]["other"].spent.calls == 1
+    assert found.by["model"][MODEL].reserved.calls == 0
+
+
+async def test_a_price_that_nobody_knows_is_not_nothing(autojump_clock):
+    script = Script(Reply(body=completion_json(model="new")))
+    async with ledger(script) as (ref, accounts, _):
+        await ref.ask(Complete(Request.of("x", model="new", max_tokens=100), Origin("n")))
+        spent = (await totals(accounts)).spent
+    assert (spent.unpriced_calls, spent.unpriced_tokens, spent.usd) == (1, 15, 0)
+
+
+# ------------------------------------------------------------------ budgets
+
+
+async def test_no_more_calls_go_at_once_than_the_budget_can_pay(autojump_clock):
+    """Exact under concurrency: 3 of 20 fit, and when they have cost less, more do."""
+    async with ledger(Script(), Budget(3 * BOUND)) as (ref, accounts, _):
+        found = await outcomes(*(partial(ref.ask, asked()) for _ in range(20)))
+        refused = [error for error in found if isinstance(error, BudgetExceeded)]
+        assert len(refused) == 17
+        assert (refused[0].left_usd, refused[0].needs_usd) == (0, BOUND)
+        assert refused[0].attempts == 0
+        assert "$0 left, and the call might cost $0.001033" in str(refused[0])
+        assert "raise the budget, or lower max_tokens" in str(refused[0])
+        assert usd(await totals(accounts)) == (3 * PAID, 0, 0)
+        found = await outcomes(*(partial(ref.ask, asked()) for _ in range(20)))
+        assert sum(not isinstance(error, BudgetExceeded) for error in found) == 2
+
+
+async def test_an_attempt_more_is_refused_if_the_last_one_may_have_used_up_the_budget(
+    autojump_clock,
+):
+    script = Script(broken(RESET))
+    async with ledger(script, Budget(2 * BOUND), retry=RetryPolicy(max_attempts=5)) as at:
+        ref, accounts, _ = at
+        with pytest.raises(BudgetExceeded) as caught:
+            await ref.ask(asked())
+        assert (caught.value.attempts, caught.value.billed) == (2, "maybe")
+        assert len(script.sent) == 2
+        assert usd(await totals(accounts)) == (0, 0, 2 * BOUND)
+
+
+async def test_attempts_that_cost_nothing_use_nothing_up(autojump_clock):
+    script = Script(refusal(503), refusal(503), refusal(503), Reply())
+    async with ledger(script, Budget(BOUND), retry=RetryPolicy(max_attempts=5)) as at:
+        ref, accounts, _ = at
+        assert (await ref.ask(asked())).http_requests == 4
+        assert usd(await totals(accounts)) == (PAID, 0, 0)
+
+
+async def test_a_price_that_nobody_knows_does_not_pass_a_budget(autojump_clock):
+    message = Complete(Request.of("x", model="new", max_tokens=100), Origin("n"))
+    async with ledger(Script(), Budget(1)) as (ref, _, _):
+        with pytest.raises(BudgetExceeded, match=r"no price is known for new, .* add the price"):
+            await ref.ask(message)
+    async with ledger(Script(), Budget(1, allow_unknown=True)) as (ref, accounts, _):
+        await ref.ask(message)
+        assert (await totals(accounts)).spent.calls == 1
+
+
+async def test_a_model_that_may_answer_instead_is_reserved_for(autojump_clock):
+    prices = PriceBook({**PRICES.models, "dear": Price(Decimal(1), Decimal(100))})
+    async with requester(Script(), prices=prices) as (ref, runtime):
+        first = await runtime.spawn(
+            "ledger",
+            partial(LedgerActor, ref, books(Budget("0.005")), prices, other_models=("dear",)),
+        )
+        with pytest.raises(BudgetExceeded, match=r"might cost \$0\.0100"):
+            await first.ask(asked())
+
+
+# ------------------------------------------------------------------ crashes, and the end
+
+
+@pytest.mark.parametrize("path", [None, "ledger.sqlite3"])
+@pytest.mark.parametrize("place", range(1, 9))
+async def test_a_crash_of_the_ledger_loses_no_reservation(autojump_clock, tmp_path, path, place):
+    """R2: calls under way go on, and their ends are booked by whoever is there then."""
+    accounts = books(path=None if path is None else tmp_path / path)
+    script = Script()
+    async with requester(script, prices=PRICES) as (ref, runtime):
+        first = await runtime.spawn(
+            "ledger",
+            Faulty(partial(LedgerActor, ref, accounts, PRICES), crash_at_checkpoint=place),
+            max_held=100,
+        )
+
+        async def ask(at):
+            await trio.sleep(at * 0.3)
+            return await first.ask(asked(f"{at}"))
+
+        found = await outcomes(*(partial(ask, at) for at in range(6)))
+        answered = [answer for answer in found if not isinstance(answer, Exception)]
+        assert all(isinstance(one, AskFailed | Response) for one in found), found
+        assert len(answered) >= 4
+        await trio.sleep(1)
+        statistics = await first.ask(CountCosts())
+        assert statistics.open_calls == 0
+        spent, maybe = statistics.totals.spent, statistics.totals.maybe_billed
+        assert (spent.usd, spent.calls) == (len(answered) * PAID, len(answered))
+        assert maybe.usd == maybe.calls * BOUND
+        assert spent.calls <= len(script.sent) <= spent.calls + maybe.calls
+        assert statistics.unwritten == 0
+
+
+@pytest.mark.parametrize("path", [None, "ledger.sqlite3"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_to_calls_no_reservation_is_left(
+    autojump_clock, tmp_path, path, seed
+):
+    random = Random(seed)
+    lines = [Reply(), refusal(503), broken(RESET), refusal(400), Reply(after=3), STALL]
+    script = Script(*random.choices(lines, k=200), Reply())
+    accounts = books(path=None if path is None else tmp_path / path)
+    async with ledger(script, accounts=accounts, concurrency=8) as (ref, _, _):
+
+        async def ask(at, patience):
+            await trio.sleep(at)
+            with trio.move_on_after(patience):
+                return await ref.ask(asked())
+
+        found = await outcomes(
+            *(
+                partial(ask, random.uniform(0, 30), random.choice([0.5, 2.0, 20.0]))
+                for _ in range(60)
+            )
+        )
+        await trio.sleep(1)
+        statistics = await ref.ask(CountCosts())
+        answered = sum(hasattr(answer, "text") for answer in found)
+        assert statistics.open_calls == 0
+        assert statistics.totals.reserved.usd == 0
+        assert statistics.totals.spent.usd == answered * PAID
+        assert answered + statistics.totals.maybe_billed.calls <= 60
+
+
+async def test_calls_go_in_the_order_they_came_and_wait_for_room(autojump_clock, tmp_path):
+    journal = Journal()
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", partial(Stage, journal), capacity=2)
+        ref = await ledger_to(runtime, stage, books(path=tmp_path / "ledger.sqlite3"))
+        await outcomes(*asking(ref, *"abcdefgh"))
+        await at_rest(runtime)
+    assert [prompt for prompt, _ in journal.began] == list("abcdefgh")
+
+
+async def test_what_ends_after_the_ledger_was_stopped_is_booked_as_well(autojump_clock, tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = books(path=path)
+    async with requester(Script(Reply(after=5)), prices=PRICES) as (ref, runtime):
+        first = await ledger_to(runtime, ref, accounts)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.ask, asked())
+            await trio.sleep(1)
+            await runtime.stop(first)
+    again = books(path=path)
+    await again.open(lambda: None)
+    assert usd(await totals(again)) == (PAID, 0, 0)
+    await again.leave()
+    assert [file.name for file in tmp_path.iterdir()] == ["ledger.sqlite3"]
+
+
+async def test_a_file_that_cannot_be_used_stops_the_ledger_from_starting(tmp_path):
+    (tmp_path / "notes.txt").write_text("no ledger, " * 100)
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("stage", partial(Stage, Journal()))
+        with pytest.raises(LedgerUnusable, match="damaged, or no ledger: move it away"):
+            await ledger_to(runtime, stage, books(path=tmp_path / "notes.txt"))
+
+
+class Failing(Accounts):
+    """Books whose disk is full for a while."""
+
+    is_full = False
+
+    def _begin(self, store):
+        if self.is_full:
+            return LedgerUnusable("the disk is full")
+        return super()._begin(store)
+
+
+@pytest.mark.parametrize("budgets", [(), (Budget(100),)])
+async def test_with_budgets_nothing_is_spent_that_cannot_be_written(
+    autojump_clock, tmp_path, budgets, log
+):
+    policy = LedgerPolicy(budgets=budgets, path=tmp_path / "ledger.sqlite3")
+    accounts = Failing(policy, clock=lambda: NOON, in_thread=inline)
+    script = Script()
+    async with ledger(script, accounts=accounts) as (ref, _, _):
+        await ref.ask(asked())
+        accounts.is_full = True
+        if budgets:
+            with pytest.raises(LedgerUnavailable, match=r"held back.*the disk is full"):
+                await ref.ask(asked())
+        else:
+            await ref.ask(asked())
+        assert len(script.sent) == (1 if budgets else 2)
+        assert any(event["event"] == "ledger_not_written" for event in log)
+        accounts.is_full = False
+        await ref.ask(asked())
+        statistics = await ref.ask(CountCosts())
+        assert usd(statistics.totals) == (len(script.sent) * PAID, 0, 0)
+        assert (statistics.open_calls, statistics.unwritten) == (0, 0)
+
+
+async def test_a_tab_shows_itself_and_sends_nothing_for_a_call_that_has_ended():
+    async def extend(_):
+        raise AssertionError
+
+    tab = Tab("7", extend)
+    await tab.take()
+    assert repr(tab) == "<Tab 7: 1 of 1 attempts taken>"
+    tab.close()
+    with pytest.raises(CallFailed, match="nobody waits"):
+        await tab.take()
+    assert tab.taken == 1
