@@ -1,0 +1,291 @@
+"""The ledger on disk: what is reserved is there first, and a process that dies loses nothing."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import Usage
+from callsheet.actors.errors import BudgetExceeded
+from callsheet.actors.ledger import (
+    Accounts,
+    Amount,
+    Budget,
+    Heading,
+    LedgerPolicy,
+    LedgerUnusable,
+    Line,
+    Outcome,
+    connect,
+    recover,
+    sums,
+)
+from callsheet.actors.ledger.schema import _ExactSum
+
+NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
+
+
+def line(dollars="0.25", call="c", **more):
+    heading = Heading(call, "p", "t", "m", "2026-11-26", "live")
+    return Line(heading, Amount.of(Usage(10, 5), Decimal(dollars), **more))
+
+
+def paid(dollars="0.1"):
+    return Outcome(Amount.of(Usage(7, 3), Decimal(dollars)), 0)
+
+
+def books(path, *budgets):
+    return Accounts(LedgerPolicy(budgets=budgets, path=path), clock=lambda: NOON)
+
+
+async def opened(path, *budgets):
+    accounts = books(path, *budgets)
+    await accounts.open(lambda: None)
+    return accounts
+
+
+def on_disk(path, by="model"):
+    """What the file says, as {account: USD}."""
+    connection = connect(path, create=False)
+    found = {account: amount.usd for _, account, amount in sums(connection, by)}
+    connection.close()
+    return found
+
+
+async def test_what_is_reserved_is_on_disk_when_it_may_be_spent(tmp_path):
+    path = tmp_path / "new" / "ledger.sqlite3"
+    accounts = await opened(path)
+    key = accounts.new_key()
+    assert await accounts.reserve([(key, [line()])]) == [None]
+    assert on_disk(path) == {"available": Decimal("-0.25"), "reserved": Decimal("0.25")}
+    accounts.settle(key, paid())
+    await accounts.work()
+    assert on_disk(path) == {
+        "available": Decimal("-0.1"),
+        "reserved": 0,
+        "spent": Decimal("0.1"),
+    }
+    await accounts.leave()
+    assert [file.name for file in path.parent.iterdir()] == ["ledger.sqlite3"]
+
+
+async def test_who_waits_for_the_disk_waits_together(tmp_path):
+    """Group commit: a hundred that come while one is written make two transactions, not 101."""
+    hops = 0
+
+    async def in_thread(sync_fn):
+        nonlocal hops
+        hops += 1
+        await trio.to_thread.run_sync(sync_fn)
+
+    policy = LedgerPolicy(path=tmp_path / "ledger.sqlite3")
+    accounts = Accounts(policy, in_thread=in_thread)
+    await accounts.open(lambda: None)
+    hops = 0
+    async with trio.open_nursery() as nursery:
+        for at in range(100):
+            nursery.start_soon(accounts.reserve, [(str(at), [line()])])
+    assert hops <= 2
+    statistics = await accounts.statistics()
+    assert statistics.open_calls == 100
+    for at in range(100):
+        accounts.settle(str(at), Outcome(None, 0))
+    await accounts.leave()
+
+
+async def test_budgets_count_what_earlier_runs_have_spent(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    first = await opened(path)
+    assert await first.reserve([("1", [line("0.9")])]) == [None]
+    first.settle("1", paid("0.8"))
+    await first.leave()
+    second = await opened(path, Budget(1, per="tenant", period="month"))
+    (error,) = await second.reserve([("1", [line("0.3")])])
+    assert isinstance(error, BudgetExceeded)
+    assert error.left_usd == Decimal("0.2")
+    assert await second.reserve([("2", [line("0.2")])]) == [None]
+    second.settle("2", Outcome(None, 0))
+    await second.leave()
+
+
+async def test_two_that_share_a_file_share_its_budgets_and_book_not_each_others_calls(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    one = await opened(path, Budget(1))
+    assert await one.reserve([("1", [line("0.6")])]) == [None]
+    two = await opened(path, Budget(1))
+    assert on_disk(path).get("maybe_billed") is None, "the other one lives"
+    (error,) = await two.reserve([("1", [line("0.6")])])
+    assert error.left_usd == Decimal("0.4")
+    one.settle("1", paid("0.1"))
+    await one.work()
+    assert await two.reserve([("2", [line("0.6")])]) == [None]
+    assert isinstance((await one.reserve([("3", [line("0.6")])]))[0], BudgetExceeded)
+    two.settle("2", Outcome(None, 0))
+    await two.leave()
+    await one.leave()
+    assert (await total(path)).maybe_billed.usd == 0
+
+
+async def total(path):
+    accounts = await opened(path)
+    found = (await accounts.statistics()).totals
+    await accounts.leave()
+    return found
+
+
+async def test_what_a_run_leaves_open_may_have_been_billed(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = await opened(path)
+    await accounts.reserve([("1", [line()]), ("2", [line("0.5", call="d")])])
+    accounts.settle("1", paid())
+    await accounts.leave()  # it keeps hold of the file, for the second call is under way
+    assert accounts._store is not None
+    accounts._store._let_go()  # as when its process ends
+    for _ in range(2):  # once is enough
+        recover(path, NOON)
+        assert on_disk(path)["maybe_billed"] == Decimal("0.5")
+        assert on_disk(path)["reserved"] == 0
+    found = await total(path)
+    assert (found.spent.usd, found.maybe_billed.usd) == (Decimal("0.1"), Decimal("0.5"))
+    connection = connect(path, create=False)
+    names = [name for name, account, _ in sums(connection, "call") if account == "maybe_billed"]
+    connection.close()
+    assert names == ["d"]
+    assert [file.name for file in tmp_path.iterdir()] == ["ledger.sqlite3"]
+
+
+KILLED = """
+import sys
+import trio
+from decimal import Decimal
+from functools import partial
+from callsheet.actors import Complete, Origin, Request
+from callsheet.actors.ledger import Accounts, LedgerPolicy
+from callsheet.actors.ledger_actor import LedgerActor
+from callsheet.runtime import Actor, defers, open_runtime
+
+class Provider(Actor):
+    @defers(Complete)
+    async def complete(self, message, slot):
+        await message.tab.take()
+        print("sent", message.origin.call, flush=True)
+        await trio.sleep_forever()
+
+async def main():
+    async with open_runtime() as runtime:
+        provider = await runtime.spawn("provider", Provider, concurrency=9)
+        accounts = Accounts(LedgerPolicy(path=sys.argv[1]))
+        ledger = await runtime.spawn("ledger", partial(LedgerActor, provider, accounts))
+        async with trio.open_nursery() as nursery:
+            for call in ("a", "b"):
+                request = Request.of("Hi", model="gpt-5", max_tokens=100)
+                nursery.start_soon(ledger.ask, Complete(request, Origin(call, "post", lane="x")))
+
+trio.run(main)
+"""
+
+
+async def test_the_calls_of_a_process_that_is_killed_may_have_been_billed(tmp_path):
+    """In real time, with a process of its own: kill -9 between reserving and settling."""
+    path = tmp_path / "ledger.sqlite3"
+    with subprocess.Popen(  # noqa: ASYNC220  # it waits for two lines at most
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            said = {process.stdout.readline(), process.stdout.readline()}
+            assert said == {"sent a\n", "sent b\n"}
+            accounts = await opened(path)
+            alive = (await accounts.statistics()).totals
+            await accounts.leave()
+            assert (alive.reserved.calls, alive.maybe_billed.calls) == (2, 0)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    found = await total(path)
+    assert (found.reserved.calls, found.reserved.usd) == (0, 0)
+    assert found.maybe_billed.calls == 2
+    assert found.maybe_billed.usd == alive.reserved.usd > 0
+    assert found.maybe_billed.output_tokens == 200
+    connection = connect(path, create=False)
+    rows = {name: amount for name, account, amount in sums(connection, "call") if "m" in account}
+    connection.close()
+    assert {name: amount.calls for name, amount in rows.items()} == {"a": 1, "b": 1}
+
+
+# ------------------------------------------------------------------ files that are no ledgers
+
+
+def unusable(path):
+    with pytest.raises(LedgerUnusable) as caught:
+        connect(path, create=True)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("Hello " * 1000)
+    assert "it is damaged, or no ledger: move it away" in unusable(text)
+    assert text.read_text() == "Hello " * 1000
+    other = tmp_path / "other.sqlite3"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (id)")
+    connection.close()
+    assert "is a database, but no ledger of Callsheet's" in unusable(other)
+    assert "cannot be used" in unusable(tmp_path)
+    assert "make the file and its folder writable" in unusable(text / "below")
+    with pytest.raises(LedgerUnusable):
+        connect(tmp_path / "none", create=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_ledger_of_another_version_is_left_alone(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    connection = connect(path, create=True)
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    assert "was written by another version of Callsheet (2, not 1)" in unusable(path)
+
+
+async def test_a_file_that_goes_bad_meanwhile_is_told_of(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = await opened(path, Budget(1))
+    connection = connect(path, create=False)
+    connection.execute("DROP TABLE entries")
+    connection.close()
+    (error,) = await accounts.reserve([("1", [line()])])
+    assert "held back, because there are budgets to keep" in str(error)
+    assert (await accounts.statistics()).totals.reserved.usd == 0
+    await accounts.leave()
+
+
+@given(st.lists(st.decimals(0, 10**6, places=21), max_size=30))
+def test_the_sums_of_a_file_are_not_rounded(values):
+    total = _ExactSum()
+    for value in values:
+        total.step(str(value))
+    assert Fraction(total.finalize()) == sum(map(Fraction, values))
+
+
+def test_sums_are_by_what_there_is(tmp_path):
+    connection = connect(tmp_path / "ledger.sqlite3", create=True)
+    with pytest.raises(ValueError, match="by must be one of call, post, tenant"):
+        list(sums(connection, "usd; DROP TABLE entries"))
+    connection.close()
+
+
+async def test_names_that_are_no_text_are_kept_as_far_as_they_can_be(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = await opened(path)
+    assert await accounts.reserve([("1", [line(call="bad\udcff")])]) == [None]
+    accounts.settle("1", paid())
+    await accounts.leave()
+    connection = connect(path, create=False)
+    assert {name for name, _, _ in sums(connection, "call")} == {"bad?"}
+    connection.close()
