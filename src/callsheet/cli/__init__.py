@@ -8,6 +8,7 @@ import click
 from .._version import __version__
 from .compare import compare
 from .compose import compose
+from .costs import costs
 from .simulate import simulate
 
 __all__ = ["main"]
@@ -21,4 +22,5 @@ def main() -> None:
 
 main.add_command(compose)
 main.add_command(compare)
+main.add_command(costs)
 main.add_command(simulate)

@@ -1,0 +1,147 @@
+"""`callsheet costs` from its arguments to its exit status."""
+
+import csv
+import io
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from callsheet.actors import Usage
+from callsheet.actors.ledger import Amount, Heading, Line, Outcome, Store
+from callsheet.actors.ledger.book import Book
+from callsheet.cli import main
+from callsheet.costs import default_ledger, read_costs
+
+NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
+
+
+def heading(call, *, model="gpt-5", post="Ships", day="2026-11-26"):
+    return Heading(call, post, "team", model, day, "live")
+
+
+def amount(usd):
+    return Amount.of(Usage(1000, 500, 200), None if usd is None else Decimal(usd))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """Three calls paid, one perhaps billed, one without a price, one under way."""
+    path = tmp_path / "ledger.sqlite3"
+    store, book = Store(path, NOON), Book()
+    ends = {
+        "a": Outcome(amount("0.0105"), 0),
+        "b": Outcome(amount("1234.5"), 1),
+        "c": Outcome(None, 1),
+        "d": Outcome(amount(None), 0),
+        "refunded": Outcome(None, 0),
+        "e": None,
+    }
+    headings = {
+        "a": heading("a", day="2026-11-25"),
+        "b": heading("b", model="gpt-5.6", post=""),
+        "d": heading("d", model="new", post="[bold]\x1b[31mred"),
+    }
+    done = []
+    for key, outcome in ends.items():
+        line = Line(headings.get(key, heading(key)), amount("0.25"))
+        done.append(book.reserve(key, [line], NOON))
+        if outcome is not None:
+            done.append(book.settle(key, outcome, NOON))
+    store.begin()
+    store.commit(done)
+    yield path
+    store.close(NOON)
+
+
+def run(*args, **more):
+    result = CliRunner().invoke(main, ["costs", *map(str, args)], **more)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
+    result = run("--ledger", ledger, env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert lines["gpt-5"].split() == ["gpt-5", "3", "1,000", "200", "500", "$0.0105", "$0.2500",
+                                      "$0.2500", "-"]  # fmt: skip
+    assert lines["gpt-5.6"].split()[-4:] == ["$1,234.50", "$0.2500", "-", "-"]
+    assert "unknown" in lines["new"]
+    assert "1 call" in lines["new"]
+    assert lines["total"].split()[1] == "5"
+    assert "1,500 tokens of these calls are in none of the sums" in result.stdout
+
+
+def test_what_others_named_is_shown_and_does_nothing(ledger):
+    result = run("--ledger", ledger, "--by", "post")
+    assert "[bold]red" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_json_has_every_digit(ledger):
+    result = run("--ledger", ledger, "--by", "call", "--format", "json")
+    found = json.loads(result.stdout)
+    assert [row["call"] for row in found["rows"]] == ["a", "b", "c", "d", "e"]
+    assert found["total"]["spent_usd"] == "1234.5105"
+    assert found["total"]["maybe_billed_usd"] == "0.50"
+    assert found["total"]["reserved_usd"] == "0.25"
+    assert found["total"]["spent_unpriced_tokens"] == 1500
+    assert (found["by"], found["since"], found["ledger"]) == ("call", None, str(ledger))
+
+
+def test_csv_adds_up_to_the_same_by_anything(ledger):
+    for by in ("model", "tenant", "post", "day", "route", "call"):
+        result = run("--ledger", ledger, "--by", by, "--format", "csv")
+        rows = list(csv.DictReader(io.StringIO(result.stdout)))
+        assert by in rows[0]
+        assert sum(Decimal(row["spent_usd"]) for row in rows) == Decimal("1234.5105")
+        assert sum(int(row["calls"]) for row in rows) == 5
+        assert sum(int(row["spent_output_tokens"]) for row in rows) == 1500
+
+
+def test_days_bound_what_is_shown(ledger):
+    args = ("--ledger", ledger, "--format", "json", "--by", "day")
+    one = json.loads(run(*args, "--until", "2026-11-25").stdout)
+    assert [row["day"] for row in one["rows"]] == ["2026-11-25"]
+    other = json.loads(run(*args, "--since", "2026-11-26").stdout)
+    assert [row["day"] for row in other["rows"]] == ["2026-11-26"]
+    none = run("--ledger", ledger, "--since", "2027-01-01")
+    assert none.exit_code == 0
+    assert "total" in none.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (["--since", "2026-11-26", "--until", "2026-11-25"], 2, "no day is left"),
+        (["--since", "yesterday"], 2, "does not match the format"),
+        (["--by", "colour"], 2, "is not one of"),
+        (["--ledger", "none.sqlite3"], 1, "Error: there is no ledger at none.sqlite3"),
+        (["--ledger", "text"], 1, "it is damaged, or no ledger: move it away"),
+        (["--ledger", "."], 2, "is a directory"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_on_one_line(tmp_path, monkeypatch, args, status, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("Hello " * 1000)
+    result = run(*args)
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "none.sqlite3").exists()
+
+
+def test_the_usual_ledger_is_the_environments_or_the_users(ledger, monkeypatch):
+    assert default_ledger({}).name == "ledger.sqlite3"
+    assert default_ledger({"CALLSHEET_LEDGER": "~/mine"}) == Path.home() / "mine"
+    monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))
+    assert json.loads(run("--format", "json").stdout)["ledger"] == str(ledger)
+
+
+def test_an_empty_ledger_is_one(tmp_path):
+    Store(tmp_path / "ledger.sqlite3", NOON).close(NOON)
+    assert read_costs(tmp_path / "ledger.sqlite3").rows == ()
+    assert run("--ledger", tmp_path / "ledger.sqlite3").exit_code == 0
