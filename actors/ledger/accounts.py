@@ -206,7 +206,6 @@ class Accounts:
                 trouble = error
                 self._take_back(tasks, at, error)
             else:
-                self._seen = store.seen
                 self._unwritten.clear()
         if self.policy.path is None:
             self._unwritten.clear()
@@ -254,5 +253,5 @@ class Accounts:
     def _close_if_idle(self) -> None:
         store = self._store
         if store is not None and not self._book.open_calls and not self._queue:
-            self._store = None
+            self._store, self._seen = None, store.seen
             store.close(self.clock())

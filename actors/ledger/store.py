@@ -63,10 +63,12 @@ class Store:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             others = "transactions.id > ? AND run <> ?"
-            return list(read_entries(self._connection, others, (self.seen, self.run)))
+            found = list(read_entries(self._connection, others, (self.seen, self.run)))
+            self.seen = self._last()
         except sqlite3.Error as error:
             self.roll_back()
             raise unusable(self.path, error) from None
+        return found
 
     def commit(self, transactions: Iterable[Transaction]) -> None:
         """Write these, and let others write again; they are on disk when it returns.
@@ -77,12 +79,12 @@ class Store:
         connection = self._connection
         try:
             insert(connection, self.run, transactions)
-            (last,) = connection.execute("SELECT max(id) FROM transactions").fetchone()
+            last = self._last()
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             self.roll_back()
             raise unusable(self.path, error) from None
-        self.seen = last or 0
+        self.seen = last
 
     def roll_back(self) -> None:
         """Leave it as it was."""
@@ -96,6 +98,10 @@ class Store:
         self._let_go()
         with contextlib.suppress(OSError):
             _lock_path(self.path, self.run).unlink(missing_ok=True)
+
+    def _last(self) -> int:
+        (last,) = self._connection.execute("SELECT max(id) FROM transactions").fetchone()
+        return last or 0
 
     def _let_go(self) -> None:
         if self._lock is not None:

@@ -133,6 +133,26 @@ async def test_two_that_share_a_file_share_its_budgets_and_book_not_each_others_
     assert (await total(path)).maybe_billed.usd == 0
 
 
+async def test_what_others_have_written_counts_once_even_if_it_cannot_be_written_to(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    one, two = await opened(path), await opened(path)
+    await one.reserve([("1", [line("0.6")])])
+    connection = connect(path, create=False)
+    connection.execute("CREATE TRIGGER full BEFORE INSERT ON entries BEGIN "
+                       "SELECT raise(ABORT, 'disk full'); END")  # fmt: skip
+    await two.reserve([("1", [line("0.1")])])
+    assert (await two.statistics()).unwritten == 1
+    connection.execute("DROP TRIGGER full")
+    connection.close()
+    statistics = await two.statistics()
+    assert statistics.totals.reserved.usd == Decimal("0.7")
+    assert statistics.unwritten == 0
+    for accounts in (one, two):
+        accounts.settle("1", Outcome(None, 0))
+        await accounts.leave()
+    assert (await total(path)).reserved.usd == 0
+
+
 async def total(path):
     accounts = await opened(path)
     found = (await accounts.statistics()).totals

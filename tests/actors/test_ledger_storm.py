@@ -39,7 +39,7 @@ MODEL = "gpt-5-nano"
 REFUSALS = dict.fromkeys(("429", "500", "503", "529"), 0.08)
 ALL = dict.fromkeys(FAULT_KINDS, 0.3 / len(FAULT_KINDS))
 PROVIDER = ProviderSettings(latency_s=(0.5, 3.0), seed=7)
-CALLS = 250
+CALLS = 150
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
 
@@ -162,13 +162,13 @@ def test_every_token_the_provider_bills_is_in_the_books(seed):
         assert spent.input_tokens == stats.input_tokens == till.usage.input_tokens
         assert spent.output_tokens == stats.output_tokens == till.usage.output_tokens
         assert (spent.calls, spent.usd) == (till.ended["answered"], till.usd)
-        assert spent.calls > 200
+        assert spent.calls > 120
 
     run_virtual(main, seed=seed)
 
 
 @seeds
-@pytest.mark.parametrize("crashes", [None, 400])
+@pytest.mark.parametrize("crashes", [None, 250])
 def test_what_the_provider_bills_more_is_shown_as_perhaps_billed(seed, crashes):
     """Every fault there is, impatience, hedges, and a crash with fifty calls in hand."""
 
@@ -180,9 +180,9 @@ def test_what_the_provider_bills_more_is_shown_as_perhaps_billed(seed, crashes):
             hedging=HedgePolicy(min_calls=20, max_share=0.2),
         )
         check(stats, books, till)
-        assert till.ended[AskTimedOut.__name__] > 30
+        assert till.ended[AskTimedOut.__name__] > 20
         assert till.ended["answered"] > 50
-        assert books.totals.maybe_billed.calls > 30
+        assert books.totals.maybe_billed.calls > 20
         assert stats.unheard + stats.streams_cut > 10
         if crashes is not None:
             assert till.ended["ActorCrashed"] > 0
@@ -195,7 +195,7 @@ def test_a_budget_is_kept_by_what_the_provider_bills_in_the_end(seed):
     """Whatever goes wrong: what was charged, and what is perhaps charged, is within the budget."""
 
     async def main():
-        budget = Budget("0.003", per="tenant", match="team-*")
+        budget = Budget("0.002", per="tenant", match="team-*")
         stats, books, till = await storm(
             faults=ALL,
             patience=lambda random: random.choice([1.0, 60.0]),
