@@ -8,7 +8,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import Context, Decimal, Inexact
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
@@ -55,13 +55,12 @@ class TierPrice:
 
     def times(self, factor: Decimal) -> "TierPrice":
         """The same, each price so many times as high; what is not known stays so."""
-        with localcontext(_EXACT):
-            return TierPrice(
-                self.input * factor,
-                self.output * factor,
-                None if self.cached is None else self.cached * factor,
-                None if self.cache_write is None else self.cache_write * factor,
-            )
+        return TierPrice(
+            _EXACT.multiply(self.input, factor),
+            _EXACT.multiply(self.output, factor),
+            None if self.cached is None else _EXACT.multiply(self.cached, factor),
+            None if self.cache_write is None else _EXACT.multiply(self.cache_write, factor),
+        )
 
     def cost(self, usage: Usage) -> Decimal:
         """What so many tokens cost in USD, to the last digit.
@@ -71,14 +70,15 @@ class TierPrice:
         """
         cached = min(usage.cached_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
-        with localcontext(_EXACT):
-            per_million = (
-                (usage.input_tokens - cached - written) * self.input
-                + cached * (self.input if self.cached is None else self.cached)
-                + written * (self.input if self.cache_write is None else self.cache_write)
-                + usage.output_tokens * self.output
-            )
-            return per_million.scaleb(-6)  # exact, where a division might round
+        per_million = _EXACT.multiply(self.input, usage.input_tokens - cached - written)
+        if cached:
+            price = self.input if self.cached is None else self.cached
+            per_million = _EXACT.fma(price, cached, per_million)
+        if written:
+            price = self.input if self.cache_write is None else self.cache_write
+            per_million = _EXACT.fma(price, written, per_million)
+        per_million = _EXACT.fma(self.output, usage.output_tokens, per_million)
+        return _EXACT.scaleb(per_million, -6)  # exact, where a division might round
 
 
 _EXACT = Context(prec=1000, traps=[Inexact])

@@ -1,6 +1,7 @@
 """The books: what is reserved, spent and perhaps billed, by whom and on what. Pure (R14)."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import final
 
 import attrs
@@ -25,6 +26,13 @@ class Totals:
     spent: Amount = NOTHING
     reserved: Amount = NOTHING
     maybe_billed: Amount = NOTHING
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return Totals(
+            self.spent + other.spent,
+            self.reserved + other.reserved,
+            self.maybe_billed + other.maybe_billed,
+        )
 
     def plus(self, account: Account, amount: Amount) -> "Totals":
         """The same after an entry."""
@@ -100,12 +108,12 @@ class Book:
 
     def __init__(self, budgets: Sequence[Budget] = ()) -> None:
         self._open: dict[str, _Open] = {}  # {key of the reservation: what is reserved}
-        self._totals = Totals()
-        self._by: dict[Dimension, dict[str, Totals]] = {name: {} for name in DIMENSIONS}
+        # One sum for each combination of what sums are told by: most entries need no other.
+        self._sums: dict[tuple[str, ...], Totals] = {}  # {names, in the order of DIMENSIONS: sum}
         self._counters = [Counter(budget) for budget in budgets]
 
     def __repr__(self) -> str:
-        return f"<Book {len(self._open)} open, ${self._totals.spent.usd:f} spent>"
+        return f"<Book {len(self._open)} open>"
 
     @property
     def open_calls(self) -> int:
@@ -155,21 +163,24 @@ class Book:
 
     def post(self, entry: Entry, reservation: str = "") -> None:
         """Take in what others have written, or earlier runs."""
-        account, heading, amount = entry.account, entry.heading, entry.amount
-        if account == "available":
+        if entry.account == "available":
             return
-        self._totals = self._totals.plus(account, amount)
-        for dimension, sums in self._by.items():
-            name: str = getattr(heading, dimension)
-            sums[name] = sums.get(name, _NONE).plus(account, amount)
+        names = _names(entry.heading)
+        self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
         for counter in self._counters:
             counter.post(entry, reservation)
 
     def statistics(self) -> LedgerStatistics:
         """What they say now."""
+        whole = Totals()
+        by: dict[Dimension, dict[str, Totals]] = {dimension: {} for dimension in DIMENSIONS}
+        for names, totals in self._sums.items():
+            whole += totals
+            for dimension, name in zip(DIMENSIONS, names, strict=True):
+                by[dimension][name] = by[dimension].get(name, _NONE) + totals
         return LedgerStatistics(
-            totals=self._totals,
-            by={dimension: dict(sums) for dimension, sums in self._by.items()},
+            totals=whole,
+            by=by,
             budgets=tuple(state for counter in self._counters for state in counter.states()),
             open_calls=len(self._open),
         )
@@ -193,6 +204,7 @@ class Book:
 
 
 _NONE = Totals()
+_names = attrgetter(*DIMENSIONS)
 
 
 def _endings(line: Line, attempts: int, share: Amount | None, outcome: Outcome) -> list[Entry]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from decimal import Decimal
 
+import attrs
+
 from ..limiting.tokens import Counter
 from ..messages import Request, Usage
 from ..prices import PriceBook, tier_named
@@ -65,13 +67,14 @@ def most_usd(
         usage: its tokens.
         other_models: that may answer if the one asked for cannot.
     """
-    written = Usage(usage.input_tokens, usage.output_tokens, 0, usage.input_tokens)
     most = Decimal(0)
     for model in (request.model, *other_models):
-        for tier in dict.fromkeys((asked_tier(request), "default")):
-            for way in (usage, written):
-                usd = prices.cost(model, way, tier)
-                if usd is None:
-                    return None
-                most = max(most, usd)
+        price = prices.price(model)
+        for name in dict.fromkeys((asked_tier(request), "default")):
+            tier = None if price is None else price.at(name)
+            if tier is None:
+                return None
+            is_dearer = tier.cache_write is not None and tier.cache_write > tier.input
+            written = usage.input_tokens if is_dearer else 0
+            most = max(most, tier.cost(attrs.evolve(usage, cache_write_tokens=written)))
     return most

@@ -91,7 +91,15 @@ class Amount:
 
     def of_calls(self, calls: int) -> "Amount":
         """The same amount, of so many calls."""
-        return attrs.evolve(self, calls=calls, unpriced_calls=calls if self.unpriced_calls else 0)
+        return Amount(
+            self.usd,
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.unpriced_tokens,
+            calls,
+            calls if self.unpriced_calls else 0,
+        )
 
     def split(self, shares: int) -> "tuple[Amount, ...]":
         """Even shares whose sum is the whole; what does not divide goes to the first of them.
