@@ -10,7 +10,7 @@ import trio
 from ..runtime import AskFailed
 from .breaker import Ticket, is_outage
 from .budget import RetryDecision
-from .errors import CallFailed, ProviderUnavailable
+from .errors import BudgetExceeded, CallFailed, LedgerUnavailable, ProviderUnavailable
 from .events import CallEvent, Stage, ignore
 from .exchange import Exchanged, Prepared
 from .failures import Refusal
@@ -220,17 +220,31 @@ class Attempts:
                 return False  # it can be done without
             return True
 
+        refused: list[Refusal] = []
+
+        async def make_first() -> Exchanged:
+            try:
+                return await self._attempt(line, prepared, ticket)
+            except Refusal as refusal:
+                refused.append(refusal)
+                raise
+
         def enter() -> Callable[[], Awaitable[Exchanged]] | None:
             second = line.gate.try_enter()
             return None if second is None else partial(self._attempt, line, prepared, second)
 
-        return await race(
-            partial(self._attempt, line, prepared, ticket),
-            after_s=after_s,
-            pay=partial(self._may_hedge, line, prepared),
-            let_through=let_through,
-            enter=enter,
-        )
+        try:
+            return await race(
+                make_first,
+                after_s=after_s,
+                pay=partial(self._may_hedge, line, prepared),
+                let_through=let_through,
+                enter=enter,
+            )
+        except Refusal as refusal:
+            if refused and isinstance(refusal.error, BudgetExceeded | LedgerUnavailable):
+                raise refused[0] from refused[0].__cause__  # no second copy was sent at all
+            raise
 
     def _may_hedge(self, line: Line, prepared: Prepared) -> bool:
         """Whether a second copy may go; if so, it is paid for."""

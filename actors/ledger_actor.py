@@ -75,14 +75,14 @@ class LedgerActor(Actor):
     def __init__(
         self,
         to: Ref,
-        accounts: Accounts | None = None,
+        accounts: Accounts,
         prices: PriceBook | None = None,
         *,
         other_models: tuple[str, ...] = (),
         counter_for: Callable[[str], Counter | None] = offline_counter,
     ) -> None:
         self._to = to
-        self._accounts = accounts or Accounts()
+        self._accounts = accounts
         self._prices = prices or default_prices()
         self._other_models = other_models
         self._counter_for = counter_for

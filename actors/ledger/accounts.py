@@ -58,7 +58,8 @@ class Accounts:
     Args:
         policy: how money is kept.
         clock: Unix time in seconds.
-        in_thread: runs what waits for the disk.
+        in_thread: runs what waits for the disk; in virtual time, which does not wait for threads,
+            something that runs it on the spot.
     """
 
     def __init__(

@@ -206,6 +206,16 @@ async def test_the_copy_that_loses_a_race_may_have_been_billed(autojump_clock):
         assert usd(await totals(accounts)) == (2 * PAID, 0, BOUND)
 
 
+async def test_a_copy_that_the_budget_holds_back_does_no_harm_to_the_first(autojump_clock):
+    hedging = HedgePolicy(min_calls=1, max_share=1, quantile=0.5)
+    script = Script(Reply(), refusal(503, after=50), Reply())
+    async with ledger(script, Budget(PAID + BOUND), hedging=hedging) as (ref, accounts, _):
+        await ref.ask(asked())
+        answer = await ref.ask(asked())
+        assert (answer.http_requests, answer.maybe_billed) == (2, 0)
+        assert usd(await totals(accounts)) == (2 * PAID, 0, 0)
+
+
 async def test_the_crash_of_a_later_stage_leaves_what_may_have_been_billed(autojump_clock):
     class Clumsy(Stage):
         async def attempt(self, message, turn):
