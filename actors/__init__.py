@@ -14,9 +14,11 @@ from .endpoint import Endpoint, Timeouts
 from .errors import (
     AuthenticationFailed,
     BadRequest,
+    BudgetExceeded,
     CallFailed,
     ConnectionFailed,
     DeadlineTooShort,
+    LedgerUnavailable,
     MalformedAnswer,
     ProviderUnavailable,
     QuotaExhausted,
@@ -25,6 +27,8 @@ from .errors import (
 )
 from .events import CallEvent, Observer
 from .hedging import HedgePolicy
+from .ledger import Budget, LedgerPolicy, LedgerStatistics
+from .ledger_actor import CountCosts, LedgerActor
 from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics, RateLimiterActor
 from .limiting import Explanation, Lane, LimiterSnapshot, Limits, Rate
 from .log import log_call
@@ -41,7 +45,7 @@ from .messages import (
 )
 from .permit import Permit, Throttled
 from .post import Post, PostStats
-from .prices import Price, PriceBook, PriceError, default_prices
+from .prices import Price, PriceBook, PriceError, TierPrice, default_prices
 from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
 from .redaction import redact_secrets
 from .request import CountRequests, RequestActor, RequestStatistics
@@ -66,6 +70,8 @@ __all__ = [
     "Bounds",
     "BreakerPolicy",
     "BreakerStatistics",
+    "Budget",
+    "BudgetExceeded",
     "CacheActor",
     "CachePolicy",
     "CacheStatistics",
@@ -81,6 +87,7 @@ __all__ = [
     "Compose",
     "ConnectionFailed",
     "CountCache",
+    "CountCosts",
     "CountGathered",
     "CountLimits",
     "CountRequests",
@@ -93,6 +100,10 @@ __all__ = [
     "Inexpressible",
     "Lane",
     "LeanTransport",
+    "LedgerActor",
+    "LedgerPolicy",
+    "LedgerStatistics",
+    "LedgerUnavailable",
     "LimitStatistics",
     "LimiterSnapshot",
     "Limits",
@@ -135,6 +146,7 @@ __all__ = [
     "Target",
     "ThrottlePolicy",
     "Throttled",
+    "TierPrice",
     "Timeouts",
     "Troupe",
     "TroupeSettings",

@@ -12,6 +12,8 @@ from .batcher import BatcherActor
 from .batching import Bounds, ListStrategy, Strategy
 from .cache import CacheActor
 from .composer import PostComposerActor
+from .ledger import Accounts
+from .ledger_actor import LedgerActor
 from .limiter import RateLimiterActor
 from .request import RequestActor
 from .router import RouterActor
@@ -71,9 +73,29 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         capacity=at_once,
         max_held=settings.waiting_calls,
     )
+    ledger = None
+    if settings.ledger is not None:
+        ledger = await runtime.spawn(
+            f"{prefix}ledger",
+            partial(
+                LedgerActor,
+                router,
+                Accounts(settings.ledger),  # which outlive the actor's incarnations
+                settings.prices,
+                other_models=tuple(it.model for it in settings.fallbacks if it.model),
+            ),
+            capacity=at_once,
+            max_held=settings.waiting_calls,
+        )
     batcher = await runtime.spawn(
         f"{prefix}batcher",
-        partial(BatcherActor, limiter, settings.batching, _strategies(settings), router),
+        partial(
+            BatcherActor,
+            ledger or limiter,
+            settings.batching,
+            _strategies(settings),
+            ledger or router,
+        ),
         capacity=at_once,
     )
     cache = None
@@ -95,6 +117,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         composer=composer,
         cache=cache,
         batcher=batcher,
+        ledger=ledger,
         router=router,
         limiter=limiter,
         requester=requester,

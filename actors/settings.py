@@ -12,6 +12,7 @@ from .client import Configure
 from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
 from .hedging import HedgePolicy
+from .ledger import LedgerPolicy
 from .limiting import Limits
 from .prices import PriceBook, default_prices
 from .recipe import Recipe, default_recipe
@@ -33,6 +34,7 @@ class TroupeSettings:
         packing: how requests that are declared packable are asked together; None for never.
         strategies: further ways of making one call of several requests, tried before those.
         cache: where answers to requests that are declared cacheable are kept; None for nowhere.
+        ledger: what calls may cost, and where it is written down; None for no books.
         routing: when requests that can wait take a cheaper way.
         routes: further ways to an answer, which compete with those by price.
         fallbacks: where a call goes that the endpoint cannot serve; see `RequestActor`.
@@ -62,6 +64,7 @@ class TroupeSettings:
     packing: Packing | None = attrs.field(factory=Packing)
     strategies: tuple[Strategy, ...] = attrs.field(default=(), converter=tuple[Strategy, ...])
     cache: CachePolicy | None = None
+    ledger: LedgerPolicy | None = None
     routing: Routing = attrs.field(factory=Routing)
     routes: tuple[Route, ...] = attrs.field(default=(), converter=tuple[Route, ...])
     fallbacks: tuple[Target, ...] = attrs.field(

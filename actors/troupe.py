@@ -16,6 +16,8 @@ from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
 from .composer import Compose
 from .events import Observer
+from .ledger import LedgerStatistics
+from .ledger_actor import CountCosts
 from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics
 from .limiting import Limits
 from .messages import Origin, Request, Response
@@ -35,7 +37,8 @@ class Troupe:
         composer: takes `Compose`.
         cache: takes `Complete`, as all that follow; None if there is none.
         batcher: the next stage.
-        router: the stage of those that can wait.
+        ledger: keeps the books; None if there are none.
+        router: the stage of those that can wait; of all, if there are books.
         limiter: the next stage.
         requester: the last stage.
         observer: is told of everything that happens to a call.
@@ -44,6 +47,7 @@ class Troupe:
     composer: Ref
     cache: Ref | None
     batcher: Ref
+    ledger: Ref | None
     router: Ref
     limiter: Ref
     requester: Ref
@@ -138,6 +142,16 @@ class Troupe:
     async def limit_statistics(self) -> LimitStatistics:
         """What the limiter knows: every limit, who waits, how well tokens are estimated."""
         return await self.limiter.ask(CountLimits())
+
+    async def costs(self) -> LedgerStatistics:
+        """What the books say: of calls, models, tenants, posts, days and routes.
+
+        Raises:
+            ValueError: there are none; see `TroupeSettings.ledger`.
+        """
+        if self.ledger is None:
+            raise ValueError("no books are kept; give TroupeSettings(ledger=LedgerPolicy())")
+        return await self.ledger.ask(CountCosts())
 
     async def explain(self, request: Request, *, lane: str = "") -> CallPlan:
         """How a call would be answered if it came now: which way, at what cost, by when.

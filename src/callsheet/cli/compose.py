@@ -1,6 +1,7 @@
 """`callsheet compose`: a blog post for each topic."""
 
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from math import inf
@@ -24,6 +25,7 @@ from ..actors import (
     load_recipe,
     redact_secrets,
 )
+from ..costs import LEDGER_VARIABLE, default_ledger
 from ..endpoints import Choice, choose_endpoint
 from ..trace import trace_format
 from .composition import Composition, Job, compose_all
@@ -72,6 +74,13 @@ __all__ = ["compose"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a timeline of every call: .json for Perfetto, .html for one page.",
 )
+@click.option(
+    "--ledger",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the books of what calls cost here, for callsheet costs; by default "
+    f"${LEDGER_VARIABLE}, or else the user's own for a provider that is paid.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Log every call, and how the tasks ran.")
 def compose(
     *,
@@ -88,6 +97,7 @@ def compose(
     output: str | None,
     as_json: bool,
     trace: Path | None,
+    ledger: Path | None,
     verbose: bool,
 ) -> None:
     """Write a blog post about each TOPIC.
@@ -107,6 +117,7 @@ def compose(
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
         deadline_s=inf if deadline is None else deadline,
         choice=choice,
+        ledger=_ledger(ledger, choice),
         trace=_checked_trace(trace),
         output=open_output(
             output,
@@ -166,6 +177,13 @@ def _prices(file: str | None) -> PriceBook:
         return default_prices() if file is None else PriceBook.load(file, default_prices())
     except PriceError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _ledger(path: Path | None, choice: Choice) -> Path | None:
+    """Where the books are kept; nowhere for the built-in provider, unless somebody says where."""
+    if path is None and (choice.endpoint is not None or LEDGER_VARIABLE in os.environ):
+        return default_ledger()
+    return path
 
 
 def _checked_trace(path: Path | None) -> Path | None:

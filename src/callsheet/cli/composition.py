@@ -14,6 +14,7 @@ from rich.console import Console
 from ..actors import (
     BreakerPolicy,
     CallEvent,
+    LedgerPolicy,
     Limits,
     Observer,
     Post,
@@ -25,6 +26,7 @@ from ..actors import (
     log_call,
     open_troupe,
 )
+from ..actors.ledger import LedgerUnusable
 from ..display import open_display
 from ..endpoints import Choice, open_endpoint
 from ..runtime import AskFailed, AskTimedOut, RestartIntensityExceeded
@@ -59,6 +61,7 @@ class Composition:
         choice: the provider.
         output: where the posts go.
         as_json: as JSON objects rather than as Markdown.
+        ledger: the file of the books; None for none.
         trace: a file for the timeline of every call.
         is_verbose: log every call.
         console: where the display goes.
@@ -68,6 +71,7 @@ class Composition:
         written: how many of the jobs were written, from the first on.
         interrupted: a signal has stopped it.
         crash: what no supervisor could handle.
+        refused: why nothing was begun.
     """
 
     jobs: tuple[Job, ...]
@@ -78,6 +82,7 @@ class Composition:
     choice: Choice
     output: Output
     as_json: bool
+    ledger: Path | None
     trace: Path | None
     is_verbose: bool
     console: Console
@@ -87,6 +92,7 @@ class Composition:
     written: int = 0
     interrupted: bool = False
     crash: str | None = None
+    refused: str | None = None
 
 
 async def compose_all(run: Composition) -> None:
@@ -98,6 +104,8 @@ async def compose_all(run: Composition) -> None:
                 await _with_provider(run)
             except RestartIntensityExceeded as error:
                 run.crash = str(error)
+            except LedgerUnusable as error:
+                run.refused = f"--ledger: {error}"
             nursery.cancel_scope.cancel()
 
 
@@ -126,6 +134,7 @@ async def _with_provider(run: Composition) -> None:
                 breaker=_BREAKER,
                 recipe=run.recipe,
                 prices=run.prices,
+                ledger=None if run.ledger is None else LedgerPolicy(path=run.ledger),
                 observer=_all_of(observers),
             )
             async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:

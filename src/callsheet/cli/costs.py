@@ -30,8 +30,8 @@ _DAY = click.DateTime(formats=["%Y-%m-%d"])
     "--ledger",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help=f"The ledger; by default ${LEDGER_VARIABLE}, or else {default_ledger({}).name} in the "
-    "user's folder for such files.",
+    help=f"The ledger; by default ${LEDGER_VARIABLE}, or else {default_ledger({}).name} where this "
+    "system keeps a user's data.",
 )
 @click.option(
     "--by",

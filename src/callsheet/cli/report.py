@@ -25,6 +25,8 @@ def report(run: Composition) -> int:
     run.output.close()
     posts = {post: ended for post, ended in run.ended.items() if isinstance(ended, Post)}
     status = 0 if len(posts) == len(run.jobs) and run.crash is None else 1
+    if run.refused is not None:
+        _say(f"Error: {run.refused}")
     for job in run.jobs:
         ended = run.ended.get(job.post)
         if isinstance(ended, str):

@@ -1,8 +1,9 @@
 """One item on its way through a run: its script, and what its answers have cost so far."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
+from types import MappingProxyType
 
 import attrs
 import httpx
@@ -25,7 +26,9 @@ __all__ = [
     "write_body",
 ]
 
-_FORMATS: Mapping[Task, WireFormat] = {"chat": OpenAIChat(), "embedding": OpenAIEmbeddings()}
+_FORMATS = MappingProxyType[Task, WireFormat](
+    {"chat": OpenAIChat(), "embedding": OpenAIEmbeddings()}
+)
 
 
 def write_body(request: Request) -> dict[str, Json]:

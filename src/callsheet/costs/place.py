@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import click
+import platformdirs
 
 __all__ = ["LEDGER_VARIABLE", "default_ledger"]
 
@@ -12,8 +12,8 @@ LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 
 
 def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
-    """The file that $CALLSHEET_LEDGER names, or else one in the user's folder for such files."""
+    """The file that $CALLSHEET_LEDGER names, or else one where this system keeps a user's data."""
     named = environment.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser()
-    return Path(click.get_app_dir("callsheet")) / "ledger.sqlite3"
+    return platformdirs.user_data_path("callsheet") / "ledger.sqlite3"
