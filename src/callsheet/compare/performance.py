@@ -3,13 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
-from types import MappingProxyType
 
 import attrs
 import httpx
 
 from ..actors.call import Call
-from ..actors.messages import Json, Request, Task, Usage
+from ..actors.messages import Json, Request, Usage
 from ..actors.prices import default_prices
 from ..actors.recipe import Recipe
 from ..actors.wire import ApiError, OpenAIChat, OpenAIEmbeddings, WireFormat, loads
@@ -26,19 +25,21 @@ __all__ = [
     "write_body",
 ]
 
-_FORMATS = MappingProxyType[Task, WireFormat](
-    {"chat": OpenAIChat(), "embedding": OpenAIEmbeddings()}
-)
+_CHAT, _EMBEDDINGS = OpenAIChat(), OpenAIEmbeddings()
+
+
+def _format_of(request: Request) -> WireFormat:
+    return _EMBEDDINGS if request.task == "embedding" else _CHAT
 
 
 def write_body(request: Request) -> dict[str, Json]:
     """The JSON body that every way sends for a request."""
-    return _FORMATS[request.task].encode(request, stream=False)
+    return _format_of(request).encode(request, stream=False)
 
 
 def path_of(request: Request) -> str:
     """Where every way sends it, below the base URL."""
-    return _FORMATS[request.task].path(request, stream=False)
+    return _format_of(request).path(request, stream=False)
 
 
 def gist(text: str, vectors: Sequence[Sequence[float]]) -> str:
@@ -76,7 +77,7 @@ def read_reply(response: httpx.Response, request: Request) -> Reply:
     """
     response.raise_for_status()
     try:
-        answer = _FORMATS[request.task].decode(loads(response.content), request)
+        answer = _format_of(request).decode(loads(response.content), request)
     except ValueError as error:
         raise BadAnswer(f"the provider's answer is not one: {error}") from error
     if isinstance(answer, ApiError):
