@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from .batches import ANTHROPIC_BATCHES, OPENAI_BATCHES, TOGETHER_BATCHES, BatchDialect
 from .messages import Task
 from .wire import (
     AnthropicMessages,
@@ -44,6 +45,7 @@ class Vendor:
         tiers: the service tiers of its chats that a request may ask for besides the usual one.
         model: of its chat models, the one for those who name none: small, and not announced to be
             shut down; None where everybody has models of their own.
+        batches: how its Batch API is spoken to; None if it has none, or none that is known here.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Vendor:
     version_path: str = ""
     tiers: frozenset[str] = frozenset()
     model: str | None = None
+    batches: BatchDialect | None = attrs.field(default=None, repr=False)
 
     def format_for(self, task: Task) -> WireFormat:
         """The format that it takes such requests in.
@@ -108,6 +111,7 @@ _ALL = (
         formats=_speaks_openai(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
         tiers=frozenset({"flex", "priority"}),
         model="gpt-5.4-nano",
+        batches=OPENAI_BATCHES,
     ),
     Vendor(
         name="azure",
@@ -131,6 +135,7 @@ _ALL = (
         version_path="/v1",
         formats=MappingProxyType[Task, WireFormat]({"chat": AnthropicMessages()}),
         model="claude-haiku-4-5",
+        batches=ANTHROPIC_BATCHES,
     ),
     Vendor(
         name="gemini",
@@ -153,6 +158,7 @@ _ALL = (
         version_path="/v1",
         # Whether it knows stream_options is not known; it reports usage without.
         formats=_speaks_openai(OpenAIChat(), OpenAICompletions(), _EMBEDDINGS),
+        batches=TOGETHER_BATCHES,
     ),
     Vendor(
         name="groq",

@@ -1,0 +1,50 @@
+"""Batch APIs: what they say, when a batch goes, how it fares, and what is remembered of it.
+
+All of it is pure but the journal's file. `callsheet.actors.batch_api` has the actor.
+"""
+
+from .anthropic import ANTHROPIC_BATCHES, AnthropicBatches
+from .dialect import BatchDialect, BatchView, ControlCall, LineError, LineResult, Page
+from .dialects import DIALECTS, dialect_named
+from .job import Ending, Job, Phase, Step, Told
+from .key import content_key
+from .openai import OPENAI_BATCHES, TOGETHER_BATCHES, OpenAIBatches
+from .plan import Bounds, Gathered, Plan, Pool, Size, TooLarge
+from .policy import BatchApiPolicy
+from .splitting import LineSplitter, LineTooLong
+from .store import JournalInUse, Known, Store, Unclaimed
+
+__all__ = [
+    "ANTHROPIC_BATCHES",
+    "DIALECTS",
+    "OPENAI_BATCHES",
+    "TOGETHER_BATCHES",
+    "AnthropicBatches",
+    "BatchApiPolicy",
+    "BatchDialect",
+    "BatchView",
+    "Bounds",
+    "ControlCall",
+    "Ending",
+    "Gathered",
+    "Job",
+    "JournalInUse",
+    "Known",
+    "LineError",
+    "LineResult",
+    "LineSplitter",
+    "LineTooLong",
+    "OpenAIBatches",
+    "Page",
+    "Phase",
+    "Plan",
+    "Pool",
+    "Size",
+    "Step",
+    "Store",
+    "Told",
+    "TooLarge",
+    "Unclaimed",
+    "content_key",
+    "dialect_named",
+]

@@ -1,0 +1,248 @@
+"""One batch, from the intent to its end: what comes next, whatever the provider says. Pure (R14).
+
+new -> marked -> running -> ended -> over
+          |        ^  |
+          v        |  v        unsure: a batch may have been made, or not; one looks for it
+        unsure ----+  over     from everywhere: the provider refuses, or it takes too long
+"""
+
+from collections.abc import Iterable
+from math import inf
+from typing import Literal
+
+import attrs
+
+from .dialect import BatchView
+
+__all__ = ["Ending", "Job", "Phase", "Step", "Told"]
+
+Phase = Literal["new", "marked", "unsure", "running", "ended", "over"]
+
+Step = Literal["prepare", "create", "find", "poll", "cancel", "fetch"]
+"""What is to be done next."""
+
+Ending = Literal[
+    "results",  # each line has had its chance; what has no result ran, perhaps
+    "unrun",  # it is over, and what has no result has not run
+    "refused",  # the provider would not have it: no line of it has run
+    "none",  # it never was made
+    "lost",  # nobody knows
+]
+"""How a batch ended."""
+
+Told = Literal["ours", "twice", "foreign"]
+"""Whose a result is: that of a line, of one that has its end, or of none."""
+
+
+def _open(custom_ids: Iterable[str]) -> dict[str, None]:
+    return dict.fromkeys(custom_ids)
+
+
+@attrs.define(eq=False)
+class Job:
+    """What one knows of one batch.
+
+    Args:
+        id: our name for it.
+        lines: the custom ids that have no end yet.
+        window_s: how long after it was made it is over, in seconds.
+        settle_s: how long one looks for a batch that was perhaps made, in seconds.
+        is_found: it was in the journal: whoever wanted it is gone, and it is not made anew.
+        phase: how far it is.
+        mark: what it is made from; "" until `prepared`.
+        batch_id: the provider's name of it; "" until it is known.
+        ending: how it ended; None until it is over.
+        view: the last that the provider said.
+    """
+
+    id: str
+    lines: dict[str, None] = attrs.field(converter=_open)
+    window_s: float
+    settle_s: float
+    is_found: bool = False
+    phase: Phase = "new"
+    mark: str = ""
+    batch_id: str = ""
+    is_certain: bool = True
+    ending: Ending | None = None
+    view: BatchView | None = None
+    size: int = 0
+    not_before: float = -inf
+    cancels_at: float = inf
+    is_cancelled: bool = False
+    rejected: set[str] = attrs.field(factory=set[str])
+    fetched: set[str] = attrs.field(factory=set[str])
+    _ended_lines: set[str] = attrs.field(factory=set[str])
+    _began_at: float | None = None
+    _asked_at: float = -inf
+
+    def __attrs_post_init__(self) -> None:
+        self.size = self.size or len(self.lines)
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.phase}, {len(self.lines)} lines left>"
+
+    @classmethod
+    def found(
+        cls,
+        job_id: str,
+        lines: Iterable[str],
+        *,
+        size: int,
+        mark: str,
+        batch_id: str,
+        is_certain: bool,
+        window_s: float,
+        settle_s: float,
+        now: float,
+    ) -> "Job":
+        """One that the journal of an earlier life tells of."""
+        job = cls(job_id, lines, window_s, settle_s, is_found=True, mark=mark, batch_id=batch_id)
+        job.size = size
+        job._began_at = job._asked_at = now
+        if batch_id:
+            job.phase, job.is_certain = "running", is_certain
+        elif mark:
+            job.phase = "unsure"
+        else:  # to make a batch takes a mark: there is none
+            job.finish("none")
+        return job
+
+    # ---------------------------------------------------------------- what is next
+
+    def next(self, now: float) -> Step | float:
+        """What is to be done; or when to ask again, infinity if it is over."""
+        self._look_at_clock(now)
+        if self.phase == "over":
+            return inf
+        wants_cancel = now >= self.cancels_at
+        if wants_cancel and self.phase in ("new", "marked"):
+            self.finish("none")
+            return inf
+        if wants_cancel and self.phase == "running" and self.is_certain and not self.is_cancelled:
+            return "cancel"
+        if now < self.not_before:
+            can_cancel = self.phase in ("new", "marked", "running") and not self.is_cancelled
+            return min(self.not_before, self.cancels_at) if can_cancel else self.not_before
+        steps: dict[Phase, Step] = {
+            "new": "prepare",
+            "marked": "create",
+            "unsure": "find",
+            "running": "poll",
+            "ended": "fetch",
+        }
+        return steps[self.phase]
+
+    def abandon(self, at: float) -> None:
+        """Nobody waits for it any more; if that is still so at `at`, it is cancelled."""
+        self.cancels_at = min(self.cancels_at, at)
+
+    def keep(self) -> None:
+        """Somebody waits for it."""
+        if not self.is_cancelled:
+            self.cancels_at = inf
+
+    def wait(self, until: float) -> None:
+        """Nothing is to be done before then, but for a cancellation."""
+        self.not_before = until
+
+    # ---------------------------------------------------------------- what has happened
+
+    def prepared(self, mark: str) -> None:
+        """The first step is done."""
+        if self.phase == "new":
+            self.mark, self.phase = mark, "marked"
+
+    def asked(self, now: float) -> None:
+        """The call that makes it has gone out, and nobody knows what came of it."""
+        if self.phase == "marked":
+            self.phase = "unsure"
+            self._asked_at = now
+            self.not_before = now
+
+    def unmade(self) -> None:
+        """The call that makes it was refused: there is none."""
+        if self.phase == "unsure":
+            self.phase = "marked"
+
+    def created(self, view: BatchView, now: float, *, is_certain: bool = True) -> None:
+        """It is there."""
+        if self.phase != "unsure":
+            return
+        self.batch_id, self.is_certain, self.phase = view.id, is_certain, "running"
+        self._began_at = now
+        self.told(view)
+
+    def not_found(self, now: float) -> None:
+        """It is not in the list. In time that means that there is none."""
+        if self.phase != "unsure" or now < self._asked_at + self.settle_s:
+            return
+        if self.is_found:
+            self.finish("none")
+        else:
+            self.phase = "marked"
+
+    def told(self, view: BatchView) -> None:
+        """The provider has said how it stands."""
+        if self.phase != "running" or view.id != self.batch_id:
+            return
+        self.view = view
+        if not view.is_over:
+            return
+        if view.is_refused:
+            self.finish("refused")
+        elif view.outputs:
+            self.phase = "ended"
+            self.not_before = -inf
+        else:
+            self.finish("results" if view.is_complete else "unrun")
+
+    def vanished(self, now: float) -> None:
+        """The provider knows of no such batch. Just after it was made, that may be too early."""
+        is_early = self._began_at is not None and now < self._began_at + self.settle_s
+        if self.phase == "running" and not is_early:
+            self.finish("lost")
+
+    def is_foreign(self) -> None:
+        """It turned out to be somebody else's."""
+        self.rejected.add(self.batch_id)
+        self.batch_id, self.view, self.phase = "", None, "unsure"
+        self.fetched.clear()
+
+    def fetched_all(self, output: str) -> None:
+        """The results at one place have all been read."""
+        if self.phase != "ended" or self.view is None:
+            return
+        self.fetched.add(output)
+        if self.fetched >= set(self.view.outputs):
+            self.finish("results" if self.view.is_complete else "unrun")
+
+    def finish(self, ending: Ending) -> None:
+        """It is over, for good."""
+        if self.phase != "over":
+            self.phase, self.ending = "over", ending
+
+    # ---------------------------------------------------------------- its lines
+
+    def is_own(self, custom_id: str) -> bool:
+        """Whether a custom id has our name of the batch in it."""
+        return custom_id.startswith(f"{self.id}-")
+
+    def result(self, custom_id: str) -> Told:
+        """A line has its end; each has one."""
+        if custom_id in self.lines:
+            del self.lines[custom_id]
+            self._ended_lines.add(custom_id)
+            return "ours"
+        return "twice" if custom_id in self._ended_lines else "foreign"
+
+    def release(self) -> tuple[str, ...]:
+        """Once it is over: the lines that have no result. They have their end then, too."""
+        left = tuple(self.lines)
+        self._ended_lines.update(left)
+        self.lines.clear()
+        return left
+
+    def _look_at_clock(self, now: float) -> None:
+        if self._began_at is not None and now >= self._began_at + self.window_s + self.settle_s:
+            self.finish("lost")

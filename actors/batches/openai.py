@@ -1,0 +1,197 @@
+"""OpenAI's Batch API, and those that are like it: a file of lines, and a batch made from it."""
+
+from collections.abc import Iterable
+
+import attrs
+
+from ..messages import Json
+from ..wire import Malformed, dumps, loads
+from ..wire.reading import count_of, object_of, read_error, text_of
+from .dialect import BatchView, ControlCall, LineError, LineResult, Page
+
+__all__ = ["OPENAI_BATCHES", "TOGETHER_BATCHES", "OpenAIBatches"]
+
+_PAGE = "100"  # the most there can be
+_TAG = "callsheet"  # the member of the metadata that has our name for the batch
+_OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
+
+
+@attrs.frozen(kw_only=True)
+class OpenAIBatches:
+    """`POST /files`, `POST /batches`.
+
+    A batch is known again by the file it was made from, which nothing else is made from.
+
+    Args:
+        name: by which one chooses it.
+        purpose: what the file is said to be for.
+        upload_path: where the file goes.
+        has_metadata: whether a batch can be given a name of ours.
+        window: how long the provider may take.
+        max_requests: lines in one batch at most.
+        max_bytes: of one batch at most.
+        max_inputs: texts to embed in one batch at most.
+    """
+
+    name: str = "openai"
+    purpose: str = "batch"
+    upload_path: str = "/files"
+    has_metadata: bool = True
+    window: str = "24h"
+    max_requests: int = 50_000
+    max_bytes: int = 200 * 1024 * 1024
+    max_inputs: int = 50_000
+
+    @property
+    def is_certain(self) -> bool:
+        """See `BatchDialect`."""
+        return True
+
+    def line(self, custom_id: str, path: str, body: bytes) -> bytes:
+        """See `BatchDialect`."""
+        url = f"/v1{path}"  # whatever the base URL is
+        head = dumps({"custom_id": custom_id, "method": "POST", "url": url})
+        return head[:-1] + b',"body":' + body + b"}"
+
+    def join(self, lines: Iterable[bytes]) -> bytes:
+        """See `BatchDialect`."""
+        return b"".join(line + b"\n" for line in lines)
+
+    def prepare(self, content: bytes) -> ControlCall:
+        """See `BatchDialect`: upload the file."""
+        form = {"purpose": self.purpose}
+        if self.upload_path != "/files":
+            form["file_name"] = "callsheet.jsonl"
+        return ControlCall(method="POST", path=self.upload_path, form=form, upload=content)
+
+    def read_mark(self, body: Json) -> str:
+        """See `BatchDialect`: the id of the file."""
+        mark = text_of(body, "id") if isinstance(body, dict) else ""
+        if not mark:
+            raise Malformed("the answer to an upload has no id of a file")
+        return mark
+
+    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:  # noqa: ARG002  # it is in the file
+        """See `BatchDialect`."""
+        body: dict[str, Json] = {
+            "input_file_id": mark,
+            "endpoint": f"/v1{path}",
+            "completion_window": self.window,
+        }
+        if self.has_metadata:
+            body["metadata"] = {_TAG: tag}
+        return ControlCall(method="POST", path="/batches", body=dumps(body))
+
+    def poll(self, batch_id: str) -> ControlCall:
+        """See `BatchDialect`."""
+        return ControlCall(method="GET", path=f"/batches/{batch_id}")
+
+    def cancel(self, batch_id: str) -> ControlCall:
+        """See `BatchDialect`."""
+        return ControlCall(method="POST", path=f"/batches/{batch_id}/cancel")
+
+    def list(self) -> ControlCall:
+        """See `BatchDialect`."""
+        return ControlCall(method="GET", path="/batches", query={"limit": _PAGE})
+
+    def fetch(self, output: str) -> ControlCall:
+        """See `BatchDialect`."""
+        return ControlCall(method="GET", path=output)
+
+    def read_batch(self, body: Json) -> BatchView:
+        """See `BatchDialect`."""
+        if not isinstance(body, dict):
+            raise Malformed("the answer is of no batch")
+        body = object_of(body, "job") or body  # Together's
+        batch_id = text_of(body, "id")
+        if not batch_id:
+            raise Malformed("the answer is of no batch: it has no id")
+        status = text_of(body, "status").lower()
+        is_over = status in _OVER
+        files = (text_of(body, "output_file_id"), text_of(body, "error_file_id"))
+        return BatchView(
+            id=batch_id,
+            status=status,
+            is_over=is_over,
+            is_refused=status == "failed" and not any(files),
+            is_complete=status == "completed",
+            outputs=tuple(f"/files/{file}/content" for file in files if file) if is_over else (),
+            errors=_errors(body),
+            mark=text_of(body, "input_file_id"),
+            tag=text_of(object_of(body, "metadata"), _TAG),
+            size=count_of(object_of(body, "request_counts"), "total") or 0,
+        )
+
+    def read_page(self, body: Json) -> Page:
+        """See `BatchDialect`."""
+        batches = body.get("data") if isinstance(body, dict) else body
+        if not isinstance(batches, list):
+            raise Malformed("the answer is no list of batches")
+        views = tuple(self.read_batch(batch) for batch in batches)
+        has_more = isinstance(body, dict) and body.get("has_more") is True
+        if not has_more or not views:
+            return Page(views)
+        query = {"limit": _PAGE, "after": views[-1].id}
+        return Page(views, ControlCall(method="GET", path="/batches", query=query))
+
+    def read_line(self, raw: bytes) -> LineResult:
+        """See `BatchDialect`."""
+        line = loads_object(raw)
+        custom_id = text_of(line, "custom_id")
+        response = line.get("response")
+        if isinstance(response, dict):
+            body = response.get("body")
+            return LineResult(custom_id, count_of(response, "status_code") or 0, body)
+        return LineResult(custom_id, 0, None, read_error(line))
+
+    def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # the file tells
+        """See `BatchDialect`."""
+        return view.mark == mark if view.mark else bool(view.tag) and view.tag == tag
+
+    def is_older(self, view: BatchView, *, mark: str) -> bool:  # noqa: ARG002  # it does not tell
+        """See `BatchDialect`."""
+        return False
+
+
+def loads_object(raw: bytes) -> dict[str, Json]:
+    """The JSON object that a line is.
+
+    Raises:
+        Malformed: it is none.
+    """
+    try:
+        line = loads(raw)
+    except ValueError as error:
+        raise Malformed(f"a line is not whole JSON ({error})") from None
+    if not isinstance(line, dict):
+        raise Malformed("a line is JSON, but not an object")
+    return line
+
+
+def _errors(body: dict[str, Json]) -> tuple[LineError, ...]:
+    data = object_of(body, "errors").get("data")
+    found = [
+        LineError(text_of(error, "code"), text_of(error, "message"), _position(error))
+        for error in (data if isinstance(data, list) else [])
+        if isinstance(error, dict)
+    ]
+    if not found and isinstance(body.get("error"), str | dict):  # Together's
+        said = read_error(body)
+        found.append(LineError(said.code or said.type, said.message))
+    return tuple(found)
+
+
+def _position(error: dict[str, Json]) -> int | None:
+    """Lines of the file are counted from 1."""
+    number = count_of(error, "line")
+    return number - 1 if number else None
+
+
+OPENAI_BATCHES = OpenAIBatches()
+TOGETHER_BATCHES = OpenAIBatches(
+    name="together",
+    purpose="batch-api",
+    upload_path="/files/upload",
+    has_metadata=False,
+    max_bytes=100 * 1024 * 1024,
+)

@@ -1,0 +1,233 @@
+"""One batch, whatever the provider says: every line ends once, and nothing is done for ever."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors.batches import BatchView, Job
+
+IDS = ("b-0", "b-1", "b-2")
+OUTPUTS = ("/files/out/content", "/files/err/content")
+
+
+def job(**more):
+    return Job("b", IDS, window_s=1000.0, settle_s=10.0, **more)
+
+
+def running(now=0.0):
+    one = job()
+    one.prepared("file")
+    one.asked(now)
+    one.created(view("validating"), now)
+    return one
+
+
+def view(status, *, outputs=(), **more):
+    return BatchView(id="p1", status=status, outputs=outputs, **more)
+
+
+OVER = view("completed", is_over=True, is_complete=True, outputs=OUTPUTS)
+
+
+def test_a_batch_goes_from_intent_to_results():
+    one = job()
+    assert one.next(0) == "prepare"
+    one.prepared("file")
+    assert one.next(0) == "create"
+    one.asked(0)
+    one.created(view("validating"), 0)
+    one.wait(5)
+    assert one.next(0) == 5
+    assert one.next(5) == "poll"
+    one.told(OVER)
+    assert one.next(5) == "fetch"
+    assert [one.result(custom_id) for custom_id in ("b-0", "b-0", "x-0")] == [
+        "ours",
+        "twice",
+        "foreign",
+    ]
+    one.fetched_all(OUTPUTS[0])
+    assert one.next(5) == "fetch"
+    one.fetched_all(OUTPUTS[1])
+    assert (one.next(5), one.ending, one.release()) == (inf, "results", ("b-1", "b-2"))
+
+
+def test_a_create_without_an_answer_is_looked_for_before_it_is_sent_again():
+    one = job()
+    one.prepared("file")
+    one.asked(0)
+    assert one.next(1) == "find"
+    one.not_found(1)
+    assert one.next(9) == "find"
+    one.not_found(10)
+    assert one.next(10) == "create"
+    one.asked(11)
+    one.created(view("in_progress"), 12)
+    assert one.next(12) == "poll"
+
+
+def test_what_a_journal_tells_of_is_not_made_again():
+    one = Job.found(
+        "b",
+        IDS,
+        size=3,
+        mark="file",
+        batch_id="",
+        is_certain=True,
+        window_s=1000,
+        settle_s=10,
+        now=0,
+    )
+    assert one.next(0) == "find"
+    one.not_found(10)
+    assert (one.next(10), one.ending) == (inf, "none")
+
+
+def test_one_without_a_mark_was_never_made():
+    one = Job.found(
+        "b",
+        IDS,
+        size=3,
+        mark="",
+        batch_id="",
+        is_certain=True,
+        window_s=1000,
+        settle_s=10,
+        now=0,
+    )
+    assert (one.next(0), one.ending) == (inf, "none")
+
+
+def test_a_batch_that_nobody_waits_for_is_cancelled_once():
+    one = running()
+    one.wait(100)
+    one.abandon(50)
+    assert (one.next(10), one.next(50)) == (50, "cancel")
+    one.is_cancelled = True
+    assert one.next(50) == 100
+    one.told(view("cancelled", is_over=True))
+    assert (one.next(100), one.ending) == (inf, "unrun")
+
+
+def test_one_that_somebody_waits_for_again_goes_on():
+    one = running()
+    one.wait(100)
+    one.abandon(50)
+    one.keep()
+    assert one.next(60) == 100
+
+
+def test_one_that_is_not_certainly_ours_is_not_cancelled():
+    one = running()
+    one.is_certain = False
+    one.abandon(0)
+    assert one.next(1) == "poll"
+    one.told(OVER)
+    one.is_foreign()
+    assert (one.next(1), one.rejected) == ("find", {"p1"})
+
+
+def test_one_that_the_provider_does_not_know_is_lost_unless_it_is_new():
+    one = running()
+    one.vanished(9)
+    assert one.next(9) == "poll"
+    one.vanished(10)
+    assert (one.next(10), one.ending) == (inf, "lost")
+
+
+def test_one_that_never_ends_is_lost_in_the_end():
+    one = running()
+    assert one.next(1009) == "poll"
+    assert (one.next(1010), one.ending) == (inf, "lost")
+
+
+@pytest.mark.parametrize("custom_id", ["b-7", "bb-1", "b", ""])
+def test_a_name_is_ours_or_not(custom_id):
+    assert job().is_own(custom_id) is (custom_id == "b-7")
+
+
+STATUSES = st.sampled_from(
+    ["validating", "in_progress", "finalizing", "cancelling", "", "VALIDATING?", "on holiday"]
+)
+VIEWS = st.one_of(
+    STATUSES.map(view),
+    st.builds(
+        lambda status, outputs, refused, complete, name: BatchView(
+            id=name,
+            status=status,
+            is_over=True,
+            is_refused=refused,
+            is_complete=complete,
+            outputs=outputs,
+        ),
+        STATUSES,
+        st.sampled_from([(), OUTPUTS[:1], OUTPUTS]),
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from(["p1", "p1", "p2"]),
+    ),
+)
+EVENTS = st.one_of(
+    VIEWS,
+    st.sampled_from([*IDS, "b-9", "foreign-0"]),
+    st.sampled_from(["vanished", "lost", "refused", "empty", "abandon", "keep", "foreign!"]),
+)
+
+
+@given(st.lists(st.tuples(EVENTS, st.floats(0, 400)), max_size=40))
+def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one branch a step
+    one, now, ends = job(), 0.0, []
+    for event, passed in events:
+        now += passed
+        step = one.next(now)
+        if step == "prepare":
+            one.prepared("file")
+        elif step == "create":
+            one.asked(now)
+            if event == "refused":
+                one.unmade()
+                one.finish("refused")
+            elif isinstance(event, BatchView):
+                one.created(event, now, is_certain=event.id == "p1")
+        elif step == "find":
+            one.not_found(now)
+            if isinstance(event, BatchView):
+                one.created(event, now, is_certain=event.id == "p1")
+        elif step == "poll" and isinstance(event, BatchView):
+            one.told(event)
+        elif step == "poll" and event == "vanished":
+            one.vanished(now)
+        elif step == "cancel":
+            assert one.batch_id
+            assert not one.is_cancelled
+            one.is_cancelled = True
+        elif step == "fetch":
+            assert one.view is not None
+            if event in (*IDS, "b-9", "foreign-0"):
+                if one.result(event) == "ours":
+                    ends.append(event)
+            elif event == "foreign!" and not one.is_certain:
+                one.is_foreign()
+            else:
+                one.fetched_all(next(o for o in one.view.outputs if o not in one.fetched))
+        if event == "abandon":
+            one.abandon(now)
+        elif event == "keep":
+            one.keep()
+    for _ in range(50):  # with a provider that has nothing more to say, it comes to an end
+        now += 400.0
+        if one.next(now) == "find":
+            one.not_found(now)
+        if one.next(now) == "prepare":
+            one.finish("none")
+        if one.next(now) == "create":
+            one.asked(now)
+            one.unmade()
+            one.finish("refused")
+    assert one.next(now) == inf
+    assert one.ending is not None
+    ends += one.release()
+    assert sorted(ends) == sorted(IDS)
+    assert one.release() == ()

@@ -1,0 +1,130 @@
+"""The journal: what one process wrote, the next one knows."""
+
+import sqlite3
+from functools import partial
+
+import pytest
+import trio
+
+from callsheet.actors.batches import JournalInUse, Pool, Store
+from callsheet.actors.batches.journal import Journal, open_journal
+
+POOL = Pool("/chat/completions", "m")
+LINES = (("b-0", "k0"), ("b-1", "k1"), ("b-2", "k1"))
+KEEP_S = 100.0
+
+
+def store(path, *, now=0.0, account="me"):
+    return Store(path, account, KEEP_S, lambda: now)
+
+
+def written(path):
+    one = store(path)
+    one.intend("b", POOL, 12, LINES)
+    return one
+
+
+def test_an_intent_is_there_after_a_crash(tmp_path):
+    written(tmp_path / "journal").close()
+    again = store(tmp_path / "journal")
+    (known,), unclaimed = again.load()
+    assert (known.id, known.pool, known.tokens, known.size) == ("b", POOL, 12, 3)
+    assert (known.mark, known.batch_id, known.lines, unclaimed) == ("", "", LINES, ())
+    assert again.opened == 2
+    again.close()
+
+
+def test_each_step_is_kept():
+    one = written(None)
+    one.mark("b", "file")
+    one.created("b", "p1", is_certain=False)
+    (known,), _ = one.load()
+    assert (known.mark, known.batch_id, known.is_certain) == ("file", "p1", False)
+
+
+def test_an_answer_is_kept_until_somebody_has_it():
+    one = written(None)
+    one.keep([("b-1", b"{}"), ("b-2", b"[]")], ["b-0"])
+    (known,), unclaimed = one.load()
+    assert known.lines == ()
+    assert [(found.custom_id, found.key) for found in unclaimed] == [("b-1", "k1"), ("b-2", "k1")]
+    one.finish("b")
+    known, unclaimed = one.load()
+    assert (known, len(unclaimed)) == ((), 2)
+    assert one.answer("b-2") == b"[]"
+    one.claim(["b-1", "b-2"])
+    assert (one.load(), one.answer("b-2")) == (((), ()), None)
+
+
+def test_when_it_is_over_nothing_is_left_of_what_has_no_answer():
+    one = written(None)
+    one.finish("b")
+    assert one.load() == ((), ())
+
+
+def test_an_answer_that_nobody_wants_is_not_kept_for_ever(tmp_path):
+    path = tmp_path / "journal"
+    one = written(path)
+    one.keep([("b-0", b"{}")], [])
+    one.close()
+    for now, left in ((KEEP_S, 1), (KEEP_S + 1, 0)):
+        again = store(path, now=now)
+        assert len(again.load()[1]) == left
+        again.close()
+
+
+def test_accounts_do_not_see_each_other(tmp_path):
+    written(tmp_path / "journal").close()
+    other = store(tmp_path / "journal", account="you")
+    assert other.load() == ((), ())
+    other.close()
+
+
+def test_one_process_at_a_time(tmp_path):
+    first = store(tmp_path / "journal")
+    with pytest.raises(JournalInUse, match="another process has the journal"):
+        store(tmp_path / "journal")
+    first.close()
+    store(tmp_path / "journal").close()
+
+
+def test_what_is_no_journal_is_not_overwritten(tmp_path):
+    path = tmp_path / "notes"
+    path.write_text("not a database at all, just some notes that somebody has written\n" * 20)
+    with pytest.raises(sqlite3.DatabaseError):
+        store(path)
+    assert path.read_text().startswith("not a database")
+
+
+def test_a_write_that_fails_leaves_nothing_behind():
+    one = written(None)
+    with pytest.raises(sqlite3.IntegrityError):
+        one.intend("c", POOL, 1, [("c-0", "k"), ("b-0", "k")])
+    assert [known.id for known in one.load()[0]] == ["b"]
+
+
+async def test_writes_wait_for_the_disk_in_a_thread_one_after_another(tmp_path):
+    journal = open_journal(tmp_path / "journal", "me", KEEP_S)
+    await journal.open()
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            lines = ((f"{number}-0", "k"),)
+            nursery.start_soon(
+                journal.do, lambda one, n=number, some=lines: one.intend(str(n), POOL, 1, some)
+            )
+    known, _ = await journal.do(Store.load)
+    assert len(known) == 20
+    await journal.close()
+    await journal.close()
+    with pytest.raises(RuntimeError, match="not open"):
+        await journal.do(Store.load)
+
+
+async def test_memory_needs_no_thread(autojump_clock):
+    journal = open_journal(None, "me", KEEP_S)
+    assert isinstance(journal, Journal)
+    await journal.open()
+    await journal.do(partial(Store.intend, batch="b", pool=POOL, tokens=1, lines=LINES))
+    assert len((await journal.do(Store.load))[0]) == 1
+    assert not journal.is_durable
+    await journal.close()
