@@ -9,7 +9,7 @@ from .dialects import DIALECTS, dialect_named
 from .job import Ending, Job, Phase, Step, Told
 from .key import content_key
 from .openai import OPENAI_BATCHES, TOGETHER_BATCHES, OpenAIBatches
-from .plan import Bounds, Gathered, Plan, Pool, Size, TooLarge
+from .plan import Bounds, Gathered, Plan, Pool, Size
 from .policy import BatchApiPolicy
 from .splitting import LineSplitter, LineTooLong
 from .store import JournalInUse, Known, Store, Unclaimed
@@ -43,7 +43,6 @@ __all__ = [
     "Step",
     "Store",
     "Told",
-    "TooLarge",
     "Unclaimed",
     "content_key",
     "dialect_named",

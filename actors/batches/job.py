@@ -31,7 +31,7 @@ Ending = Literal[
 """How a batch ended."""
 
 Told = Literal["ours", "twice", "foreign"]
-"""Whose a result is: that of a line, of one that has its end, or of none."""
+"""Whose a result is: that of a line, of one that has its end, or of another batch."""
 
 
 def _open(custom_ids: Iterable[str]) -> dict[str, None]:
@@ -72,7 +72,6 @@ class Job:
     is_cancelled: bool = False
     rejected: set[str] = attrs.field(factory=set[str])
     fetched: set[str] = attrs.field(factory=set[str])
-    _ended_lines: set[str] = attrs.field(factory=set[str])
     _began_at: float | None = None
     _asked_at: float = -inf
 
@@ -232,14 +231,12 @@ class Job:
         """A line has its end; each has one."""
         if custom_id in self.lines:
             del self.lines[custom_id]
-            self._ended_lines.add(custom_id)
             return "ours"
-        return "twice" if custom_id in self._ended_lines else "foreign"
+        return "twice" if self.is_own(custom_id) else "foreign"
 
     def release(self) -> tuple[str, ...]:
         """Once it is over: the lines that have no result. They have their end then, too."""
         left = tuple(self.lines)
-        self._ended_lines.update(left)
         self.lines.clear()
         return left
 

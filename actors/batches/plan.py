@@ -8,7 +8,7 @@ import attrs
 
 from .policy import BatchApiPolicy
 
-__all__ = ["Bounds", "Gathered", "Plan", "Pool", "Size", "TooLarge"]
+__all__ = ["Bounds", "Gathered", "Plan", "Pool", "Size"]
 
 T = TypeVar("T")
 
@@ -54,10 +54,6 @@ class Bounds:
     requests: int
     bytes: int
     inputs: int
-
-
-class TooLarge(ValueError):
-    """A line is larger than any batch may be."""
 
 
 @attrs.frozen
@@ -111,19 +107,17 @@ class Plan(Generic[T]):
     def __len__(self) -> int:
         return len(self._where)
 
-    def add(self, pool: Pool, line: T, size: Size, now: float) -> None:
-        """One more line.
-
-        Raises:
-            TooLarge: it is larger than any batch may be.
-        """
+    def takes(self, pool: Pool, size: Size) -> bool:
+        """Whether a line is no larger than a batch may be."""
         bounds = self._bounds
-        if (
-            size.bytes > bounds.bytes
-            or size.inputs > bounds.inputs
-            or size.tokens > self.limit(pool.model)
-        ):
-            raise TooLarge("it is larger than any batch may be")
+        return (
+            size.bytes <= bounds.bytes
+            and size.inputs <= bounds.inputs
+            and size.tokens <= self.limit(pool.model)
+        )
+
+    def add(self, pool: Pool, line: T, size: Size, now: float) -> None:
+        """One more line, which it takes."""
         pooled = self._pools.setdefault(pool, _Pooled[T]())
         pooled.waiting[id(line)] = (line, size, now)
         pooled.latest_at = now

@@ -83,12 +83,11 @@ class BatchApiPolicy:
     abandon_s: float = attrs.field(default=60.0, validator=[ge(0), lt(inf)])
     keep_s: float = attrs.field(default=30 * 86_400.0, validator=[gt(0), lt(inf)])
 
-    def live_at(self, now: float, due: float) -> float:
-        """When a request that came at `now` and is due at `due` is sent live; perhaps at once."""
-        if due == inf:
-            return inf
-        margin = max(60.0, 0.05 * (due - now)) if self.live_margin_s is None else self.live_margin_s
-        return due - margin
+    def margin_s(self, left_s: float) -> float:
+        """How long before its deadline a request is sent live that had so long, in seconds."""
+        if left_s == inf:
+            return 0.0
+        return max(60.0, 0.05 * left_s) if self.live_margin_s is None else self.live_margin_s
 
     def enqueued_limit(self, model: str) -> float:
         """Tokens that may be in batches of a model at a time."""

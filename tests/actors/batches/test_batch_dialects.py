@@ -68,12 +68,11 @@ def test_a_policy_names_what_is_wrong_with_it():
 
 
 @pytest.mark.parametrize(
-    ("now", "due", "live_at"),
-    [(0, 3600, 3600 - 180), (100, 400, 340), (0, 30, -30), (0, float("inf"), float("inf"))],
+    ("left_s", "margin_s"), [(3600, 180), (300, 60), (30, 60), (float("inf"), 0)]
 )
-def test_the_margin_is_a_minute_or_a_twentieth_of_the_time(now, due, live_at):
-    assert BatchApiPolicy().live_at(now, due) == live_at
-    assert BatchApiPolicy(live_margin_s=5).live_at(0, 30) == 25
+def test_the_margin_is_a_minute_or_a_twentieth_of_the_time(left_s, margin_s):
+    assert BatchApiPolicy().margin_s(left_s) == margin_s
+    assert BatchApiPolicy(live_margin_s=5).margin_s(30) == 5
 
 
 def test_openai_says_how_a_batch_stands():

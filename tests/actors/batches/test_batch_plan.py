@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.batches import BatchApiPolicy, Bounds, Plan, Pool, Size, TooLarge
+from callsheet.actors.batches import BatchApiPolicy, Bounds, Plan, Pool, Size
 
 POOL = Pool("/chat/completions", "m")
 OTHER = Pool("/chat/completions", "n")
@@ -80,8 +80,7 @@ def test_tokens_over_the_limit_wait_until_a_batch_has_ended():
     assert (one.take(100.0), one.due_at) == (None, inf)
     one.ended(POOL, first.tokens)
     assert names(one.take(100.0)) == ["c"]
-    with pytest.raises(TooLarge):
-        one.add(POOL, Line("d"), Size(1, 11), 0.0)
+    assert [one.takes(POOL, Size(1, tokens)) for tokens in (10, 11)] == [True, False]
 
 
 def test_an_overflow_parks_the_pool_until_another_batch_ends_or_some_time_has_passed():

@@ -1,0 +1,469 @@
+"""Sends what can wait through the provider's Batch API, at half price, and loses nothing."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+from math import inf
+
+import attrs
+import httpx
+import structlog
+import trio
+
+from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
+from .batches import (
+    BatchApiPolicy,
+    BatchDialect,
+    Bounds,
+    Gathered,
+    Job,
+    Known,
+    Plan,
+    Pool,
+    Size,
+    Store,
+    content_key,
+)
+from .batches.aftermath import aftermath
+from .batches.answers import Answers, Results
+from .batches.control import Control
+from .batches.errands import Errands
+from .batches.hands import Asker, Book, Line, Task
+from .batches.journal import Journal, OpenJournal, open_journal
+from .batches.net import LiveNet
+from .endpoint import Endpoint, Timeouts
+from .errors import CallFailed
+from .limiting import TokenEstimator
+from .messages import Complete, Response, Stream
+from .prices import PriceBook, default_prices
+from .retry import RetryPolicy
+from .wire import dumps
+
+__all__ = ["BatchApiActor", "BatchStatistics", "CountBatches"]
+
+_log = structlog.stdlib.get_logger("callsheet.batches")
+
+_OVERHEAD_BYTES = 256  # of a line, beyond the body
+
+
+@attrs.frozen(kw_only=True)
+class BatchStatistics:
+    """What a `BatchApiActor` is doing.
+
+    Args:
+        batches: how many there are in each state: "new", "marked" (uploaded), "unsure" (made,
+            perhaps), "running", "ended" (its results are being read).
+        gathering: requests that are in no batch yet.
+        submitted: requests that count on a batch.
+        answered: requests that a batch has answered.
+        found: requests that were answered, or wait, by what an earlier process had sent.
+        failed: requests that have failed here.
+        live: requests that were sent live, for whatever reason.
+        unclaimed: answers in the journal that nobody has got.
+        enqueued_tokens: of prompts in batches, by model, as estimated.
+    """
+
+    batches: Mapping[str, int]
+    gathering: int
+    submitted: int
+    answered: int
+    found: int
+    failed: int
+    live: int
+    unclaimed: int
+    enqueued_tokens: Mapping[str, int]
+
+
+@attrs.frozen
+class CountBatches(Message[BatchStatistics]):
+    """Ask a `BatchApiActor` what it is doing."""
+
+
+@attrs.frozen
+class _Gathered(Message[None]):
+    """A batch may go now."""
+
+
+@attrs.frozen
+class _Drive(Message[None]):
+    """Something is to be done for a batch."""
+
+    task: Task
+
+
+@attrs.frozen
+class _Due(Message[None]):
+    """Somebody's deadline is near."""
+
+
+class BatchApiActor(Actor):
+    """Answers by batches what can wait, and by the live way what no longer can.
+
+    Requests gather by path and model. What is done for a batch, and what came of it, is in the
+    journal first: a process that dies, however it dies, neither loses a batch nor sends one twice.
+    Whoever asks the same again, byte for byte, is answered by what was sent already.
+
+    The live way is the safety net. A request goes there when its deadline comes near, when the
+    provider will not have it in a batch, or when its line has failed for a reason that may be gone.
+    A batch that nobody counts on any more is cancelled.
+
+    Spawn it with ``concurrency=8``: that many control calls are under way at a time, and while one
+    is, others are taken in. Each of those who wait is held here; ``max_held`` bounds them.
+
+    Args:
+        to: the live way: where a `Complete` or a `Stream` goes that no batch can serve.
+        endpoint: whose Batch API it is; without one, everything goes live.
+        policy: when a batch goes, and when one no longer counts on it.
+        retry: how late a control call that failed is tried again. There is no limit to how often:
+            whoever cannot wait is sent live.
+        timeouts: how long a control call may be silent.
+        prices: what models cost.
+        transport: takes the place of the network, in tests.
+        journal: makes the journal; in tests.
+    """
+
+    def __init__(
+        self,
+        to: Ref,
+        endpoint: Endpoint,
+        policy: BatchApiPolicy | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        prices: PriceBook | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        journal: OpenJournal = open_journal,
+    ) -> None:
+        self._to = to
+        self._endpoint = endpoint
+        self._policy = policy = policy or BatchApiPolicy()
+        self._retry = retry or RetryPolicy()
+        self._timeouts = timeouts or Timeouts()
+        self._prices = prices or default_prices()
+        self._transport = transport
+        self._account = endpoint.host + httpx.URL(endpoint.base_url).path
+        self._dialect = policy.dialect or endpoint.vendor.batches
+        self._journal: Journal = journal(policy.journal, self._account, policy.keep_s)
+        self._estimator = TokenEstimator()
+        self._counts: Counter[str] = Counter()
+        self._book = Book()
+        self._net = LiveNet(to, self._counts)
+        self._plan: Plan[Asker] = Plan(policy, _bounds(policy, self._dialect))
+        self._tasks: dict[str, Task] = {}
+        self._control: Control | None = None
+        self._gather_timer: Timer | None = None
+        self._due_timer: Timer | None = None
+        self._is_draining = False
+
+    async def started(self) -> None:
+        """Take up what an earlier life has begun. Nothing is asked of the provider yet."""
+        if self._dialect is None:
+            return
+        store = await self._journal.open()
+        self._name = f"cs{store.opened}-{self.random.getrandbits(48):012x}"
+        known, unclaimed = await self._journal.do(Store.load)
+        self._control = Control(self._endpoint, self._dialect, self._timeouts, self._transport)
+        self._answers = Answers(
+            endpoint=self._endpoint,
+            dialect=self._dialect,
+            journal=self._journal,
+            prices=self._prices,
+            book=self._book,
+            counts=self._counts,
+        )
+        self._errands = Errands(
+            control=self._control,
+            dialect=self._dialect,
+            journal=self._journal,
+            policy=self._policy,
+            retry=self._retry,
+            random=self.random,
+            deliver=self._deliver,
+            known=lambda: {task.job.batch_id for task in self._tasks.values()},
+        )
+        for answer in unclaimed:
+            self._book.offer_answer(answer.key, answer.custom_id)
+        for one in known:
+            self._take_up(one)
+
+    async def stopped(self) -> None:
+        """Close the connections and the journal. Batches go on at the provider."""
+        if self._control is not None:
+            await self._control.aclose()
+        await self._journal.close()
+
+    async def draining(self) -> None:
+        """Send what is left: nothing more will come."""
+        self._is_draining = True
+        self._send_gathered()
+
+    @defers(Stream)
+    async def pass_on(self, message: Stream, slot: ReplySlot[None]) -> None:
+        """Hand on at once a call whose asker wants to see it being written."""
+        await slot.forward(self._to, message)
+
+    @defers(Complete)
+    async def gather(self, message: Complete, slot: ReplySlot[Response]) -> None:
+        """Take one request in."""
+        asker = None if self._dialect is None else self._asker(message, slot)
+        if asker is None:
+            self._counts["live"] += 1
+            await slot.forward(self._to, message)
+            return
+        slot.on_settled(partial(self._left, asker))
+        if await self._answers.find(asker):
+            return
+        line = self._book.take_line(asker.key)
+        if line is None:
+            await self._add(asker)
+        else:
+            self._counts["found"] += line.task.job.is_found
+            asker.line, line.asker = line, asker
+            line.task.waiting.add(asker)
+            line.task.job.keep()
+            self._watch(asker)
+
+    @handles(_Gathered)
+    async def gathered(self, message: _Gathered) -> None:  # noqa: ARG002  # it only says when
+        """Send what was gathered."""
+        self._gather_timer = None
+        self._send_gathered()
+
+    @handles(_Drive)
+    async def drive(self, message: _Drive) -> None:
+        """Do what is next for a batch, until there is something to wait for."""
+        task = message.task
+        task.timer = None
+        if task.is_busy or task.job.id not in self._tasks:
+            return
+        task.is_busy = True
+        while isinstance(step := task.job.next(trio.current_time()), str):
+            await self._errands.do(task, step)
+        task.is_busy = False
+        if task.job.ending is None:
+            self._wake(task, step)
+        else:
+            await self._end(task)
+
+    @handles(_Due)
+    async def due(self, message: _Due) -> None:  # noqa: ARG002  # it only says when
+        """Send those live whose deadline is near."""
+        self._due_timer = None
+        while (asker := self._net.take(trio.current_time())) is not None:
+            await self._go_live(asker)
+        self._watch(None)
+
+    @handles(CountBatches, urgent=True)
+    async def count(self, message: CountBatches) -> BatchStatistics:  # noqa: ARG002  # it only asks
+        """Say what is going on."""
+        tasks, counts = self._tasks.values(), self._counts
+        models = sorted({task.pool.model for task in tasks})
+        return BatchStatistics(
+            batches=dict(Counter(task.job.phase for task in tasks)),
+            gathering=len(self._plan),
+            submitted=sum(len(task.waiting) for task in tasks),
+            answered=counts["answered"],
+            found=counts["found"],
+            failed=counts["failed"],
+            live=counts["live"],
+            unclaimed=self._book.answers,
+            enqueued_tokens={model: self._plan.enqueued(model) for model in models},
+        )
+
+    # ---------------------------------------------------------------- who asks
+
+    def _asker(self, message: Complete, slot: ReplySlot[Response]) -> Asker | None:
+        """One who asks for what can be in a batch; None if it cannot even be said."""
+        request, now = message.request, trio.current_time()
+        try:
+            form = self._endpoint.format_for(request)
+            body = form.encode(request, stream=False)
+            text, path = dumps(body), form.path(request, stream=False)
+            key = content_key(self._account, path, body)
+        except (ValueError, TypeError):
+            return None  # the live way says what is wrong with it
+        tokens = self._estimator.estimate(request).input_tokens
+        due = now + (inf if request.deadline is None else request.deadline)
+        return Asker(
+            message=message,
+            slot=slot,
+            key=key,
+            pool=Pool(path, request.model),
+            size=Size(len(text) + _OVERHEAD_BYTES, tokens, len(request.inputs)),
+            due=due,
+            margin_s=self._policy.margin_s(min(due, slot.deadline) - now),
+        )
+
+    async def _add(self, asker: Asker) -> None:
+        """Have one wait for the next batch; or send it live, where it cannot be in one."""
+        now = trio.current_time()
+        asker.line = None
+        if asker.slot.done or asker.is_out:
+            return
+        if asker.live_at <= now or not self._plan.takes(asker.pool, asker.size):
+            await self._go_live(asker)
+            return
+        self._plan.add(asker.pool, asker, asker.size, now)
+        self._watch(asker)
+        self._send_gathered()
+
+    def _left(self, asker: Asker, slot: ReplySlot[Response]) -> None:
+        """One has his answer, or has gone."""
+        if self._plan.discard(asker) or asker.line is None or asker.line.is_over:
+            return
+        line = asker.line
+        line.asker = None
+        self._book.offer_line(line)
+        has_gone = slot.settlement in (Settlement.CANCELLED, Settlement.EXPIRED)
+        self._let_go(line.task, asker, may_return=has_gone)
+
+    def _let_go(self, task: Task, asker: Asker, *, may_return: bool) -> None:
+        """One does not count on a batch any more; when nobody does, it is given up."""
+        if asker not in task.waiting:
+            return
+        task.waiting.discard(asker)
+        task.is_left |= may_return
+        # Those who waited for what the journal told of died with their process; they may ask again.
+        if not task.waiting and not task.job.is_found:
+            now = trio.current_time()
+            keeps = task.is_left and self._journal.is_durable
+            task.job.abandon(now + (self._policy.abandon_s if keeps else 0.0))
+            self._wake(task, now)
+
+    def _watch(self, asker: Asker | None) -> None:
+        """See to it that one is sent live in time, and that the timer goes by the first of them."""
+        if asker is not None:
+            self._net.watch(asker)
+        due_at, timer = self._net.due_at, self._due_timer
+        if timer is not None and timer.when > due_at:
+            timer.cancel()
+            timer = self._due_timer = None
+        if timer is None and due_at < inf:
+            self._due_timer = self.send_at(due_at, _Due())
+
+    async def _go_live(self, asker: Asker, *, maybe_billed: int = 0) -> None:
+        """One does not wait for a batch any longer."""
+        line = asker.line
+        if line is not None and not line.is_over:
+            maybe_billed = 1  # the batch goes on, and may do it as well
+            self._let_go(line.task, asker, may_return=False)
+        else:
+            self._plan.discard(asker)
+        await self._net.send(asker, maybe_billed=maybe_billed)
+
+    # ---------------------------------------------------------------- batches
+
+    def _send_gathered(self) -> None:
+        now = trio.current_time()
+        while gathered := self._plan.take(now, draining=self._is_draining):
+            self._begin(gathered, now)
+        due_at, timer = self._plan.due_at, self._gather_timer
+        if timer is not None and timer.when != due_at:
+            timer.cancel()
+            timer = self._gather_timer = None
+        if timer is None and due_at < inf:
+            self._gather_timer = self.send_at(due_at, _Gathered())
+
+    def _begin(self, gathered: Gathered[Asker], now: float) -> None:
+        assert self._dialect is not None  # noqa: S101  # nothing is gathered without
+        self._counts["batches"] += 1
+        name = f"{self._name}-{self._counts['batches']}"
+        askers = {f"{name}-{at}": asker for at, asker in enumerate(gathered.lines)}
+        job = Job(name, askers, self._policy.window_s, self._policy.settle_s)
+        task = Task(job, gathered.pool, gathered.tokens, now)
+        task.waiting.update(askers.values())
+        task.content = self._dialect.join(
+            self._dialect.line(custom_id, gathered.pool.path, self._body(asker))
+            for custom_id, asker in askers.items()
+        )
+        for custom_id, asker in askers.items():
+            asker.line = task.lines[custom_id] = Line(custom_id, asker.key, task, asker)
+        self._tasks[name] = task
+        self._wake(task, now)
+
+    def _body(self, asker: Asker) -> bytes:
+        request = asker.message.request
+        return dumps(self._endpoint.format_for(request).encode(request, stream=False))
+
+    def _take_up(self, known: Known) -> None:
+        """Go on with a batch of an earlier life. Whoever asks for a line of it again, has it."""
+        now = trio.current_time()
+        job = Job.found(
+            known.id,
+            [custom_id for custom_id, _ in known.lines],
+            size=known.size,
+            mark=known.mark,
+            batch_id=known.batch_id,
+            is_certain=known.is_certain,
+            window_s=self._policy.window_s,
+            settle_s=self._policy.settle_s,
+            now=now,
+        )
+        task = Task(job, known.pool, known.tokens, now, is_intended=True)
+        for custom_id, key in known.lines:
+            line = task.lines[custom_id] = Line(custom_id, key, task)
+            if job.ending is None:
+                self._book.offer_line(line)
+        self._tasks[job.id] = task
+        self._plan.begun(known.pool, known.tokens)
+        self._wake(task, now)
+
+    def _wake(self, task: Task, when: float) -> None:
+        """Look at a batch; while it is being looked at, that is done anyway."""
+        if task.is_busy or task.job.id not in self._tasks:
+            return
+        if task.timer is not None:
+            task.timer.cancel()
+        task.timer = self.send_at(when, _Drive(task))
+
+    async def _deliver(self, task: Task, results: Results) -> None:
+        for asker, why in await self._answers.deliver(task, results):
+            task.waiting.discard(asker)
+            if asker.is_out:
+                continue  # a live call is under way already
+            if why.is_retried:
+                await self._go_live(asker, maybe_billed=int(why.maybe_billed))
+            else:
+                self._fail(asker, why.error)
+
+    async def _end(self, task: Task) -> None:
+        """A batch is over. Those without a result are asked for again, in the way that fits."""
+        del self._tasks[task.job.id]
+        left = {custom_id: task.lines.pop(custom_id) for custom_id in task.job.release()}
+        for line in left.values():
+            line.is_over = True
+        if task.is_intended:
+            await self._journal.do(partial(Store.finish, batch=task.job.id))
+        after = aftermath(task.job, left, task.error)
+        self._plan.ended(task.pool, task.tokens)
+        if after.is_overflow:
+            until = trio.current_time() + self._policy.max_poll_s
+            self._plan.overflowed(task.pool, task.tokens, after.told_limit, until)
+            for one in self._plan.oversize(task.pool):
+                await self._go_live(one)
+        ending = task.job.ending
+        _log.info("batch_over", batch=task.job.id, ending=ending, lines_left=len(left))
+        for custom_id, line in left.items():
+            asker = line.asker
+            if asker is None or asker.is_out:
+                continue
+            if custom_id in after.again:
+                await self._add(asker)
+            elif custom_id in after.live:
+                await self._go_live(asker, maybe_billed=int(after.maybe_billed))
+            elif task.error is not None:
+                self._fail(asker, task.error)
+        self._send_gathered()
+
+    def _fail(self, asker: Asker, error: CallFailed) -> None:
+        if asker.slot.fail(error):
+            self._counts["failed"] += 1
+
+
+def _bounds(policy: BatchApiPolicy, dialect: BatchDialect | None) -> Bounds:
+    """The provider's limits of one batch, and those that are set."""
+    if dialect is None:
+        return Bounds(0, 0, 0)
+    requests = min(dialect.max_requests, policy.max_requests or dialect.max_requests)
+    size = min(dialect.max_bytes, policy.max_bytes or dialect.max_bytes)
+    return Bounds(requests, size, dialect.max_inputs)

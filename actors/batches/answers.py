@@ -1,0 +1,170 @@
+"""Gives the results of lines to those who ask: on disk first, then reported, then claimed (L7)."""
+
+from collections import Counter
+from functools import partial
+from http import HTTPStatus
+from typing import final
+
+import structlog
+import trio
+
+from ..endpoint import Endpoint
+from ..messages import Response, Usage
+from ..prices import PriceBook
+from ..wire import Answer, Malformed
+from .dialect import BatchDialect, LineResult
+from .hands import Asker, Book, Line, Task
+from .journal import Journal
+from .price import batch_cost
+from .store import Store
+from .verdict import Unanswered, judge
+
+__all__ = ["Answers", "Results"]
+
+Results = list[tuple[LineResult, bytes]]
+"""What came of lines, each with the text that says so."""
+
+_log = structlog.stdlib.get_logger("callsheet.batches")
+
+
+@final
+class Answers:
+    """Gives the results of lines to those who ask.
+
+    Args:
+        endpoint: who answers.
+        dialect: what the results mean.
+        journal: keeps them.
+        prices: what models cost.
+        book: where an answer may be that somebody asks for.
+        counts: of "answered" and "found".
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        dialect: BatchDialect,
+        journal: Journal,
+        prices: PriceBook,
+        book: Book,
+        counts: Counter[str],
+    ) -> None:
+        self._endpoint = endpoint
+        self._dialect = dialect
+        self._journal = journal
+        self._prices = prices
+        self._book = book
+        self._counts = counts
+
+    async def find(self, asker: Asker) -> bool:
+        """Answer with what was paid for earlier, if there is such an answer."""
+        while (custom_id := self._book.take_answer(asker.key)) is not None:
+            raw = await self._journal.do(partial(Store.answer, custom_id=custom_id))
+            try:
+                found = None if raw is None else self._judge(asker, self._dialect.read_line(raw))
+            except Malformed:
+                found = None
+            if isinstance(found, Answer):
+                if asker.slot.reply(self._response(asker, found, seconds=0.0, maybe_billed=0)):
+                    self._counts["answered"] += 1
+                    self._counts["found"] += 1
+                    await self._journal.do(partial(Store.claim, custom_ids=[custom_id]))
+                else:
+                    self._book.offer_answer(asker.key, custom_id)  # for the next who asks
+                return True
+        return False
+
+    async def deliver(self, task: Task, results: Results) -> list[tuple[Asker, Unanswered]]:
+        """Take results in.
+
+        Returns:
+            Those who have no answer, and why.
+        """
+        answered: list[tuple[Line, Asker, Answer]] = []
+        unanswered: list[tuple[Asker, Unanswered]] = []
+        kept: list[tuple[str, bytes]] = []
+        dropped: list[str] = []
+        for result, raw in results:
+            line = self._line(task, result)
+            if line is None:
+                continue
+            asker = line.asker
+            if asker is None:
+                if result.status == HTTPStatus.OK and result.said is None:
+                    kept.append((line.custom_id, raw))
+                    self._book.offer_answer(line.key, line.custom_id)
+                else:
+                    dropped.append(line.custom_id)
+                continue
+            found = self._judge(asker, result)
+            if isinstance(found, Answer):
+                kept.append((line.custom_id, raw))
+                answered.append((line, asker, found))
+            else:
+                dropped.append(line.custom_id)
+                unanswered.append((asker, found))
+        if kept or dropped:
+            await self._journal.do(partial(Store.keep, answers=kept, unanswered=dropped))
+        await self._report(task, answered)
+        return unanswered
+
+    def _line(self, task: Task, result: LineResult) -> Line | None:
+        """The line that a result is of, which has its end now; None if it is of none (L5)."""
+        told = task.job.result(result.custom_id)
+        if told == "foreign":
+            _log.warning(
+                "batch_has_foreign_result",
+                batch=task.job.id,
+                custom_id=self._endpoint.scrub(result.custom_id[:64]),
+            )
+        if told != "ours":
+            return None
+        line = task.lines.pop(result.custom_id)
+        line.is_over = True
+        return line
+
+    async def _report(self, task: Task, answered: list[tuple[Line, Asker, Answer]]) -> None:
+        seconds = trio.current_time() - task.began_at
+        claimed: list[str] = []
+        for line, asker, answer in answered:
+            task.waiting.discard(asker)
+            billed = int(asker.is_out)  # a live call of it is under way
+            response = self._response(asker, answer, seconds=seconds, maybe_billed=billed)
+            if asker.slot.reply(response):
+                self._counts["answered"] += 1
+                self._counts["found"] += task.job.is_found
+                claimed.append(line.custom_id)
+            else:
+                self._book.offer_answer(line.key, line.custom_id)
+        if claimed:
+            await self._journal.do(partial(Store.claim, custom_ids=claimed))
+
+    def _judge(self, asker: Asker, result: LineResult) -> Answer | Unanswered:
+        request = asker.message.request
+        return judge(result, self._endpoint.format_for(request), request, self._endpoint)
+
+    def _response(
+        self, asker: Asker, answer: Answer, *, seconds: float, maybe_billed: int
+    ) -> Response:
+        first = answer.choices[0] if answer.choices else None
+        asked = asker.message.request.model
+        model = asked if answer.model in (None, asked) else self._endpoint.scrub(answer.model or "")
+        usage = answer.usage or Usage()
+        cost = None if answer.usage is None else batch_cost(self._prices, model, usage)
+        if cost is None and answer.usage is not None:
+            cost = batch_cost(self._prices, asked, usage)
+        return Response(
+            text="" if first is None else first.text,
+            model=model,
+            finish_reason=None if first is None else first.finish_reason,
+            usage=usage,
+            cost_usd=cost,
+            http_requests=1,  # its share of those that the batch took
+            seconds=seconds,
+            choices=answer.choices,
+            embeddings=answer.embeddings,
+            maybe_billed=maybe_billed,
+            host=self._endpoint.host,
+            route="batch",
+        )

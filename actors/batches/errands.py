@@ -1,0 +1,258 @@
+"""Does what is next for a batch: one control call, and what the journal has to know of it.
+
+Nothing else here waits. A Batch API can only be polled, which L4 forbids where there is another
+way: it tells nobody when a batch has ended.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import aclosing
+from functools import partial
+from random import Random
+from typing import final
+
+import structlog
+import trio
+
+from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, ProviderUnavailable
+from ..failures import Refusal
+from ..retry import RetryPolicy
+from ..wire import Malformed
+from .aftermath import is_overflow
+from .answers import Results
+from .control import Control
+from .dialect import BatchDialect, BatchView, LineResult
+from .hands import Task
+from .job import Step
+from .journal import Journal
+from .policy import BatchApiPolicy
+from .store import Store
+
+__all__ = ["Errands"]
+
+_log = structlog.stdlib.get_logger("callsheet.batches")
+
+_NOT_FOUND = 404
+_GROWTH = 1.5  # of the pause between two polls
+_JITTER = 0.2  # of it, to either side
+_GROUP_BYTES = 1024 * 1024  # of results that are written together
+_GROUP_LINES = 500
+
+
+def _may_have_made(refusal: Refusal) -> bool:
+    """Whether a batch may have been made by a call that has no answer saying so."""
+    error = refusal.error
+    if isinstance(error, ConnectionFailed):
+        return error.billed == "maybe"
+    return isinstance(error, ProviderUnavailable | MalformedAnswer)
+
+
+@final
+class Errands:
+    """Does what is next for a batch.
+
+    Args:
+        control: makes the calls.
+        dialect: what their answers mean.
+        journal: is told of every step, before the next one depends on it.
+        policy: how often to ask.
+        retry: how late to try again what failed.
+        random: the source of the jitter (R13).
+        deliver: is given results; each must be on disk when it returns.
+        known: the provider's names of the batches that are ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        control: Control,
+        dialect: BatchDialect,
+        journal: Journal,
+        policy: BatchApiPolicy,
+        retry: RetryPolicy,
+        random: Random,
+        deliver: Callable[[Task, Results], Awaitable[None]],
+        known: Callable[[], Collection[str]],
+    ) -> None:
+        self._control = control
+        self._dialect = dialect
+        self._journal = journal
+        self._policy = policy
+        self._retry = retry
+        self._random = random
+        self._deliver = deliver
+        self._known = known
+        self._steps: dict[Step, Callable[[Task], Awaitable[None]]] = {
+            "prepare": self._prepare,
+            "create": self._create,
+            "find": self._find,
+            "poll": self._poll,
+            "cancel": self._cancel,
+            "fetch": self._fetch,
+        }
+
+    async def do(self, task: Task, step: Step) -> None:
+        """Do one step. An outage upstream is no crash: the batch waits, then tries again (R10)."""
+        try:
+            await self._steps[step](task)
+        except Refusal as refusal:
+            task.failures += 1
+            task.error = refusal.error
+            self._refused(task, step, refusal)
+        else:
+            task.failures, task.error = 0, None
+
+    async def _prepare(self, task: Task) -> None:
+        job = task.job
+        if not task.is_intended:
+            lines = [(line.custom_id, line.key) for line in task.lines.values()]
+            await self._journal.do(
+                partial(Store.intend, batch=job.id, pool=task.pool, tokens=task.tokens, lines=lines)
+            )
+            task.is_intended = True
+        mark = await self._control.prepare(task.content)
+        await self._journal.do(partial(Store.mark, batch=job.id, mark=mark))
+        job.prepared(mark)
+
+    async def _create(self, task: Task) -> None:
+        job = task.job
+        for asker in task.waiting:
+            asker.slot.start()  # it may have run from now on (R3)
+        job.asked(trio.current_time())
+        try:
+            view = await self._control.create(
+                mark=job.mark, tag=job.id, path=task.pool.path, content=task.content
+            )
+        except Refusal as refusal:
+            if not _may_have_made(refusal):
+                job.unmade()
+                raise
+            _log.info("batch_made_perhaps", batch=job.id, error=str(refusal.error))
+            return
+        await self._made(task, view, is_certain=True)
+
+    async def _made(self, task: Task, view: BatchView, *, is_certain: bool) -> None:
+        job = task.job
+        await self._journal.do(
+            partial(Store.created, batch=job.id, batch_id=view.id, is_certain=is_certain)
+        )
+        job.created(view, trio.current_time(), is_certain=is_certain)
+        if is_certain:
+            task.content = b""
+        task.pause_s = self._policy.poll_s
+        self._wait_to_poll(task, view)
+        _log.info("batch_made", batch=job.id, batch_id=view.id, lines=job.size)
+
+    async def _find(self, task: Task) -> None:
+        """See whether it is in the list; of those that may be it, the oldest is tried first."""
+        job, found = task.job, None
+        known = job.rejected | set(self._known())
+        async with aclosing(self._control.batches(job.mark)) as views:
+            async for view in views:
+                may_be = self._dialect.may_be(view, mark=job.mark, tag=job.id, size=job.size)
+                if may_be and view.id not in known:
+                    found = view
+        now = trio.current_time()
+        if found is not None:
+            await self._made(task, found, is_certain=self._dialect.is_certain)
+        else:
+            job.not_found(now)
+            if job.phase == "unsure":
+                job.wait(now + self._pause(task))
+
+    async def _poll(self, task: Task) -> None:
+        view = await self._control.poll(task.job.batch_id)
+        task.job.told(view)
+        self._wait_to_poll(task, view)
+
+    async def _cancel(self, task: Task) -> None:
+        view = await self._control.cancel(task.job.batch_id)
+        task.job.is_cancelled = True
+        task.job.told(view)
+        task.pause_s = self._policy.poll_s
+        self._wait_to_poll(task, view)
+        _log.info("batch_cancelled", batch=task.job.id, batch_id=view.id)
+
+    async def _fetch(self, task: Task) -> None:
+        """Read one file of results, and have them delivered a group at a time."""
+        job = task.job
+        if job.view is None:
+            return
+        output = next(one for one in job.view.outputs if one not in job.fetched)
+        group: Results = []
+        size = torn = 0
+        async with aclosing(self._control.lines(output)) as lines:
+            async for raw in lines:
+                try:
+                    result = self._dialect.read_line(raw)
+                except Malformed:
+                    torn += 1
+                    continue
+                if not job.is_certain and not await self._is_ours(task, result):
+                    return
+                group.append((result, raw))
+                size += len(raw)
+                if size >= _GROUP_BYTES or len(group) >= _GROUP_LINES:
+                    await self._deliver(task, group)
+                    group, size = [], 0
+        if group:
+            await self._deliver(task, group)
+        if not job.is_certain:
+            await self._is_ours(task, None)
+        elif torn and task.failures + 1 < self._retry.max_attempts:
+            text = f"{torn} lines of the results are not whole"
+            raise Refusal(MalformedAnswer(text, billed="maybe"))
+        else:
+            job.fetched_all(output)
+
+    async def _is_ours(self, task: Task, result: LineResult | None) -> bool:
+        """Whether results are those of a batch that may have been ours."""
+        job = task.job
+        is_ours = result is not None and job.is_own(result.custom_id)
+        batch_id = job.batch_id if is_ours else ""
+        await self._journal.do(
+            partial(Store.created, batch=job.id, batch_id=batch_id, is_certain=is_ours)
+        )
+        if is_ours:
+            job.is_certain = True
+            task.content = b""
+        else:
+            job.is_foreign()
+        return is_ours
+
+    # ---------------------------------------------------------------- when a call fails
+
+    def _refused(self, task: Task, step: Step, refusal: Refusal) -> None:
+        job, error, now = task.job, refusal.error, trio.current_time()
+        if step in ("prepare", "create") and (refusal.is_final or is_overflow(str(error))):
+            job.finish("refused")
+        elif step == "cancel" and refusal.is_final:
+            job.is_cancelled = True  # it has ended meanwhile, most likely
+        elif step == "fetch" and error.status == _NOT_FOUND and job.view is not None:
+            job.fetched_all(next(one for one in job.view.outputs if one not in job.fetched))
+        else:
+            if step == "poll" and error.status == _NOT_FOUND:
+                job.vanished(now)
+            job.wait(now + self._back_off(task, refusal))
+        _log.info("batch_call_failed", batch=job.id, step=step, error=str(error))
+
+    def _back_off(self, task: Task, refusal: Refusal) -> float:
+        """Seconds until the next attempt; there always is one, until nobody needs it."""
+        retry, server_s = self._retry, refusal.server_s
+        is_hopeless = isinstance(refusal.error, AuthenticationFailed)  # until the key is changed
+        if task.failures >= retry.max_attempts or retry.is_too_long(server_s) or is_hopeless:
+            return self._jittered(self._policy.max_poll_s)
+        return retry.backoff(task.failures, server_s, self._random)
+
+    def _wait_to_poll(self, task: Task, view: BatchView) -> None:
+        if task.job.phase == "running":
+            pause = max(self._pause(task), view.wait_s or 0.0)
+            task.job.wait(trio.current_time() + pause)
+
+    def _pause(self, task: Task) -> float:
+        """Seconds until the next question; each time more."""
+        pause = min(task.pause_s or self._policy.poll_s, self._policy.max_poll_s)
+        task.pause_s = pause * _GROWTH
+        return self._jittered(pause)
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self._random.uniform(1.0 - _JITTER, 1.0 + _JITTER)

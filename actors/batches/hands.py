@@ -1,0 +1,143 @@
+"""What an actor has in hand: who asks, the lines of batches, and the batches."""
+
+from collections import defaultdict, deque
+from math import inf
+from typing import final
+
+import attrs
+
+from ...runtime import ReplySlot, Timer
+from ..errors import CallFailed
+from ..messages import Complete, Response
+from .job import Job
+from .plan import Pool, Size
+
+__all__ = ["Asker", "Book", "Line", "Task"]
+
+
+@attrs.define(eq=False)
+class Asker:
+    """Somebody who waits for an answer.
+
+    Args:
+        message: what was asked.
+        slot: where the answer goes.
+        key: of its content.
+        pool: of the batches that it may be in.
+        size: what it takes in a batch.
+        due: by when the answer is wanted, at the latest, on Trio's clock.
+        margin_s: how long before that it is sent live, in seconds.
+        line: of a batch, that will answer.
+        is_out: it does not count on a batch any more.
+    """
+
+    message: Complete
+    slot: ReplySlot[Response]
+    key: str
+    pool: Pool
+    size: Size
+    due: float = inf
+    margin_s: float = 0.0
+    line: "Line | None" = None
+    is_out: bool = False
+
+    @property
+    def live_at(self) -> float:
+        """When it is sent live, on Trio's clock; its deadline may be moved (R4)."""
+        return min(self.due, self.slot.deadline) - self.margin_s
+
+
+@attrs.define(eq=False)
+class Line:
+    """One line of a batch.
+
+    Args:
+        custom_id: what its result is known by.
+        key: of its content.
+        task: the batch.
+        asker: who waits for it; None if nobody does.
+        is_over: it has its end.
+    """
+
+    custom_id: str
+    key: str
+    task: "Task" = attrs.field(repr=False)
+    asker: Asker | None = None
+    is_over: bool = False
+
+
+@attrs.define(eq=False)
+class Task:
+    """A batch in hand.
+
+    Args:
+        job: how far it is.
+        pool: what its lines have in common.
+        tokens: of its prompts.
+        began_at: when it was begun, on Trio's clock.
+        lines: by custom id.
+        content: what is sent; empty once it was.
+        waiting: those who count on it.
+        is_intended: the journal knows of it.
+        is_left: somebody who counted on it has gone, and may come back.
+        failures: control calls in a row that failed.
+        pause_s: from one question how it stands to the next.
+        error: the latest that a control call failed with.
+        timer: when it is looked at.
+        is_busy: it is being looked at.
+    """
+
+    job: Job
+    pool: Pool
+    tokens: int
+    began_at: float
+    lines: dict[str, Line] = attrs.field(factory=dict[str, Line], repr=False)
+    content: bytes = attrs.field(default=b"", repr=False)
+    waiting: set[Asker] = attrs.field(factory=set[Asker], repr=False)
+    is_intended: bool = False
+    is_left: bool = False
+    failures: int = 0
+    pause_s: float = 0.0
+    error: CallFailed | None = None
+    timer: Timer | None = None
+    is_busy: bool = False
+
+
+@final
+class Book:
+    """Where an answer may be that somebody asks for: in a batch, or in the journal already.
+
+    A line answers one who asks. Those who ask the same get different lines, in the order in which
+    these came to be without an asker.
+    """
+
+    def __init__(self) -> None:
+        self._lines: defaultdict[str, deque[Line]] = defaultdict(deque)
+        self._answers: defaultdict[str, deque[str]] = defaultdict(deque)
+        self.answers = 0  # that nobody has got
+
+    def offer_line(self, line: Line) -> None:
+        """A line of a batch has nobody who waits for it."""
+        self._lines[line.key].append(line)
+
+    def take_line(self, key: str) -> Line | None:
+        """Such a line for one who asks; None if there is none."""
+        while lines := self._lines.get(key):
+            line = lines.popleft()
+            if not line.is_over and line.asker is None:
+                return line
+        self._lines.pop(key, None)
+        return None
+
+    def offer_answer(self, key: str, custom_id: str) -> None:
+        """The journal has an answer that nobody has got."""
+        self._answers[key].append(custom_id)
+        self.answers += 1
+
+    def take_answer(self, key: str) -> str | None:
+        """The custom id of such an answer for one who asks; None if there is none."""
+        if found := self._answers.get(key):
+            self.answers -= 1
+            return found.popleft()
+        self._answers.pop(key, None)
+        return None

@@ -1,0 +1,103 @@
+"""The safety net: who cannot wait for a batch any longer is sent live."""
+
+import heapq
+import itertools
+from collections import Counter
+from functools import partial
+from math import inf
+from typing import final
+
+import attrs
+
+from ...runtime import ActorStopped, Ref, ReplySlot, Settlement
+from ..errors import CallFailed
+from ..messages import Response
+from .hands import Asker
+
+__all__ = ["LiveNet"]
+
+
+@final
+class LiveNet:
+    """Sends those live who cannot wait any longer.
+
+    Args:
+        to: the live way.
+        counts: of "live".
+    """
+
+    def __init__(self, to: Ref, counts: Counter[str]) -> None:
+        self._to = to
+        self._counts = counts
+        self._near: list[tuple[float, int, Asker]] = []  # a heap
+        self._numbers = itertools.count()
+
+    @property
+    def due_at(self) -> float:
+        """When to look at who is near his deadline; infinity if never."""
+        while self._near and self._is_idle(self._near[0][2]):
+            heapq.heappop(self._near)
+        return self._near[0][0] if self._near else inf
+
+    def watch(self, asker: Asker) -> None:
+        """One counts on a batch."""
+        if asker.live_at < inf:
+            heapq.heappush(self._near, (asker.live_at, next(self._numbers), asker))
+
+    def take(self, now: float) -> Asker | None:
+        """One whose deadline is near; None if there is none."""
+        while self._near and self._near[0][0] <= now:
+            _, _, asker = heapq.heappop(self._near)
+            if self._is_idle(asker):
+                continue
+            if asker.live_at <= now:
+                return asker
+            self.watch(asker)  # it was given more time meanwhile
+        return None
+
+    async def send(self, asker: Asker, *, maybe_billed: int) -> None:
+        """Send one live.
+
+        Args:
+            asker: who.
+            maybe_billed: how often the provider may have charged for it in a batch, or will; the
+                answer tells of it (L3).
+        """
+        if asker.is_out:
+            return
+        asker.is_out = True
+        self._counts["live"] += 1
+        if maybe_billed:
+            await self._relay(asker, maybe_billed)
+        else:
+            await asker.slot.forward(self._to, asker.message)
+
+    async def _relay(self, asker: Asker, maybe_billed: int) -> None:
+        """Ask in his stead: what is forwarded could not be added to."""
+        slot = asker.slot
+        if slot.done:
+            return
+        try:
+            call = await self._to.submit(asker.message, deadline=slot.deadline)
+        except ActorStopped as error:
+            slot.fail(error)
+            return
+        slot.on_settled(partial(_give_up, call))
+        call.on_settled(partial(_pass_back, slot, maybe_billed))
+
+    def _is_idle(self, asker: Asker) -> bool:
+        return asker.is_out or asker.slot.done
+
+
+def _give_up(call: ReplySlot[Response], _: object) -> None:
+    call.cancel()
+
+
+def _pass_back(slot: ReplySlot[Response], maybe_billed: int, call: ReplySlot[Response]) -> None:
+    if call.settlement is Settlement.REPLIED and call.value is not None:
+        billed = call.value.maybe_billed + maybe_billed
+        slot.reply(attrs.evolve(call.value, maybe_billed=billed))
+    elif call.error is not None:
+        if isinstance(call.error, CallFailed):
+            call.error.billed = "maybe"
+        slot.fail(call.error)
