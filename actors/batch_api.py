@@ -56,7 +56,7 @@ class BatchStatistics:
         gathering: requests that are in no batch yet.
         submitted: requests that count on a batch.
         answered: requests that a batch has answered.
-        found: requests that were answered, or wait, by what an earlier process had sent.
+        found: of these, by what was there before they asked.
         failed: requests that have failed here.
         live: requests that were sent live, for whatever reason.
         unclaimed: answers in the journal that nobody has got.
@@ -217,7 +217,6 @@ class BatchApiActor(Actor):
         if line is None:
             await self._add(asker)
         else:
-            self._counts["found"] += line.task.job.is_found
             asker.line, line.asker = line, asker
             line.task.waiting.add(asker)
             line.task.job.keep()
@@ -441,8 +440,9 @@ class BatchApiActor(Actor):
             self._plan.overflowed(task.pool, task.tokens, after.told_limit, until)
             for one in self._plan.oversize(task.pool):
                 await self._go_live(one)
-        ending = task.job.ending
-        _log.info("batch_over", batch=task.job.id, ending=ending, lines_left=len(left))
+        if left and task.job.ending in ("refused", "lost"):
+            ending, why = task.job.ending, None if task.error is None else str(task.error)
+            _log.warning("batch_lost", batch=task.job.id, ending=ending, lines=len(left), error=why)
         for custom_id, line in left.items():
             asker = line.asker
             if asker is None or asker.is_out:

@@ -1,14 +1,17 @@
 """The calls of a Batch API over HTTP: each once, and what came of it. It retries nothing."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar, cast
+from importlib.metadata import version
+from typing import TypeVar
 
 import attrs
 import httpx
+import trio
 
+from ..answer_body import AnswerBody
 from ..client import transport_for
 from ..endpoint import Endpoint, Timeouts
 from ..errors import AuthenticationFailed, MalformedAnswer
@@ -18,15 +21,30 @@ from ..retry import retry_after_s
 from ..way import HttpAnswer
 from ..wire import loads
 from .dialect import BatchDialect, BatchView, ControlCall
-from .splitting import LineSplitter, LineTooLong
+from .splitting import LineSplitter
 
 __all__ = ["Control"]
 
 T = TypeVar("T")
 
+_HEADERS = {
+    "accept": "*/*",
+    "accept-encoding": "identity",
+    "user-agent": f"callsheet/{version('callsheet')}",
+}
+
 _CONNECTIONS = 10  # control calls at a time
+_MAX_FILE_BYTES = 16 * 1024**3  # of results: 50,000 embeddings of 3,072 floats are 3 GB
 _MAX_BYTES = 64 * 1024 * 1024  # of an answer that is no file
 _MOST_PAGES = 100  # of the list, the newest batches first
+
+
+class _Body(AnswerBody):
+    """The body of an answer, and its headers."""
+
+    def __init__(self, answer: HttpAnswer, start: float) -> None:
+        super().__init__(answer, start)
+        self.headers = answer.headers
 
 
 class Control:
@@ -51,15 +69,11 @@ class Control:
         self._failures = Failures(endpoint)
         self._form = next(iter(endpoint.vendor.formats.values()))  # reads errors
         self._extensions = {"timeout": timeouts.by_httpx_name}
-        self._client = httpx.AsyncClient(
-            transport=transport or transport_for(endpoint, _CONNECTIONS),
-            follow_redirects=False,  # wherever one leads, the key does not go there (L8)
-            trust_env=False,
-        )
+        self._transport = transport or transport_for(endpoint, _CONNECTIONS)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def prepare(self, content: bytes) -> str:
         """Take the first step of a batch; returns its mark.
@@ -121,16 +135,15 @@ class Control:
         """
         splitter = LineSplitter()
         try:
-            async with self._sent(self._dialect.fetch(output)) as response:
-                async with aclosing(_pieces(response)) as pieces:
-                    async for piece in pieces:
-                        for line in splitter.feed(piece):
-                            yield line
+            async with self._sent(self._dialect.fetch(output)) as body:
+                while piece := await body.read(_MAX_FILE_BYTES):
+                    for line in splitter.feed(piece):
+                        yield line
                 for line in splitter.end():
                     yield line
-        except (httpx.RequestError, httpx.StreamError) as error:
-            raise self._broken(error) from self._failures.as_cause(error)
-        except LineTooLong as error:
+        except httpx.RequestError as error:
+            raise self._failures.no_response(error, 1) from self._failures.as_cause(error)
+        except ValueError as error:
             raise self._malformed(str(error)) from None
 
     async def _ask_for_batch(self, call: ControlCall) -> BatchView:
@@ -139,21 +152,19 @@ class Control:
         return attrs.evolve(view, wait_s=retry_after_s(headers))
 
     async def _ask(self, call: ControlCall) -> tuple[Json, Mapping[str, str]]:
-        raw = bytearray()
         try:
-            async with self._sent(call) as response:
-                async with aclosing(_pieces(response)) as pieces:
-                    async for piece in pieces:
-                        raw += piece
-                        if len(raw) > _MAX_BYTES:
-                            raise self._malformed(f"it has more than {_MAX_BYTES} bytes")
-                return self._read(partial(loads, bytes(raw))), response.headers
-        except (httpx.RequestError, httpx.StreamError) as error:
-            raise self._broken(error) from self._failures.as_cause(error)
+            async with self._sent(call) as body:
+                said = loads(await body.read_all(_MAX_BYTES))
+                return said, body.headers
+        except httpx.RequestError as error:
+            raise self._failures.no_response(error, 1) from self._failures.as_cause(error)
+        except ValueError as error:
+            raise self._malformed(str(error)) from None
 
     @asynccontextmanager
-    async def _sent(self, call: ControlCall) -> AsyncGenerator[httpx.Response]:
-        request = self._client.build_request(
+    async def _sent(self, call: ControlCall) -> AsyncGenerator["_Body"]:
+        """Straight over the transport: a client of httpx's would follow, keep and decode."""
+        request = httpx.Request(
             call.method,
             self._endpoint.base_url + call.path,
             params={**self._endpoint.query, **call.query},
@@ -165,18 +176,18 @@ class Control:
             else {"file": ("callsheet.jsonl", call.upload, "application/jsonl")},
             extensions=self._extensions,
         )
-        response = await self._client.send(request, stream=True)
+        answer = HttpAnswer.of(await self._transport.handle_async_request(request))
         try:
-            if response.status_code not in (HTTPStatus.OK, HTTPStatus.CREATED):
-                answer = HttpAnswer.of(response)
+            if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise await self._failures.refused(answer, self._form, 1, streamed=False)
-            yield response
+            async with _Body(answer, trio.current_time()) as body:
+                yield body
         finally:
-            await response.aclose()
+            await answer.aclose()
 
     def _headers(self, call: ControlCall) -> dict[str, str]:
         try:
-            headers = self._endpoint.auth_headers()
+            headers = _HEADERS | self._endpoint.auth_headers()
         except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
             # Its type only: its text may have the key in it (L8).
             text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
@@ -191,16 +202,6 @@ class Control:
         except ValueError as error:
             raise self._malformed(str(error)) from None
 
-    def _broken(self, error: httpx.RequestError | httpx.StreamError) -> Refusal:
-        if isinstance(error, httpx.RequestError):
-            return self._failures.no_response(error, 1)
-        return self._malformed("it could not be read")
-
     def _malformed(self, why: str) -> Refusal:
         text = f"{self._endpoint.host} answered, but not as a Batch API does: {why}"
         return Refusal(MalformedAnswer(self._endpoint.scrub(text), billed="maybe"))
-
-
-def _pieces(response: httpx.Response) -> AsyncGenerator[bytes]:
-    """The body's; httpx does not say that it is a generator, which has to be closed."""
-    return cast("AsyncGenerator[bytes]", response.aiter_bytes())

@@ -126,7 +126,7 @@ class Errands:
             if not _may_have_made(refusal):
                 job.unmade()
                 raise
-            _log.info("batch_made_perhaps", batch=job.id, error=str(refusal.error))
+            _log.warning("batch_made_perhaps", batch=job.id, error=str(refusal.error))
             return
         await self._made(task, view, is_certain=True)
 
@@ -140,7 +140,6 @@ class Errands:
             task.content = b""
         task.pause_s = self._policy.poll_s
         self._wait_to_poll(task, view)
-        _log.info("batch_made", batch=job.id, batch_id=view.id, lines=job.size)
 
     async def _find(self, task: Task) -> None:
         """See whether it is in the list; of those that may be it, the oldest is tried first."""
@@ -170,7 +169,6 @@ class Errands:
         task.job.told(view)
         task.pause_s = self._policy.poll_s
         self._wait_to_poll(task, view)
-        _log.info("batch_cancelled", batch=task.job.id, batch_id=view.id)
 
     async def _fetch(self, task: Task) -> None:
         """Read one file of results, and have them delivered a group at a time."""
@@ -233,7 +231,7 @@ class Errands:
             if step == "poll" and error.status == _NOT_FOUND:
                 job.vanished(now)
             job.wait(now + self._back_off(task, refusal))
-        _log.info("batch_call_failed", batch=job.id, step=step, error=str(error))
+        _log.warning("batch_call_failed", batch=job.id, step=step, error=str(error))
 
     def _back_off(self, task: Task, refusal: Refusal) -> float:
         """Seconds until the next attempt; there always is one, until nobody needs it."""
