@@ -178,6 +178,7 @@ class BatchApiActor(Actor):
             policy=self._policy,
             retry=self._retry,
             random=self.random,
+            encode=self._encode,
             deliver=self._deliver,
             known=lambda: {task.job.batch_id for task in self._tasks.values()},
         )
@@ -217,6 +218,7 @@ class BatchApiActor(Actor):
         if line is None:
             await self._add(asker)
         else:
+            slot.start()  # it may have run (R3)
             asker.line, line.asker = line, asker
             line.task.waiting.add(asker)
             line.task.job.keep()
@@ -364,24 +366,20 @@ class BatchApiActor(Actor):
             self._gather_timer = self.send_at(due_at, _Gathered())
 
     def _begin(self, gathered: Gathered[Asker], now: float) -> None:
-        assert self._dialect is not None  # noqa: S101  # nothing is gathered without
         self._counts["batches"] += 1
         name = f"{self._name}-{self._counts['batches']}"
         askers = {f"{name}-{at}": asker for at, asker in enumerate(gathered.lines)}
         job = Job(name, askers, self._policy.window_s, self._policy.settle_s)
         task = Task(job, gathered.pool, gathered.tokens, now)
         task.waiting.update(askers.values())
-        task.content = self._dialect.join(
-            self._dialect.line(custom_id, gathered.pool.path, self._body(asker))
-            for custom_id, asker in askers.items()
-        )
         for custom_id, asker in askers.items():
-            asker.line = task.lines[custom_id] = Line(custom_id, asker.key, task, asker)
+            line = Line(custom_id, asker.key, task, asker.message, asker)
+            asker.line = task.lines[custom_id] = line
         self._tasks[name] = task
         self._wake(task, now)
 
-    def _body(self, asker: Asker) -> bytes:
-        request = asker.message.request
+    def _encode(self, message: Complete) -> bytes:
+        request = message.request
         return dumps(self._endpoint.format_for(request).encode(request, stream=False))
 
     def _take_up(self, known: Known) -> None:
@@ -431,6 +429,7 @@ class BatchApiActor(Actor):
         left = {custom_id: task.lines.pop(custom_id) for custom_id in task.job.release()}
         for line in left.values():
             line.is_over = True
+            self._book.withdraw_line(line)
         if task.is_intended:
             await self._journal.do(partial(Store.finish, batch=task.job.id))
         after = aftermath(task.job, left, task.error)

@@ -56,6 +56,8 @@ class Answers:
         self._prices = prices
         self._book = book
         self._counts = counts
+        self._claimed: list[str] = []
+        self._is_claiming = False
 
     async def find(self, asker: Asker) -> bool:
         """Answer with what was paid for earlier, if there is such an answer."""
@@ -69,7 +71,7 @@ class Answers:
                 if asker.slot.reply(self._response(asker, found, seconds=0.0, maybe_billed=0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
-                    await self._journal.do(partial(Store.claim, custom_ids=[custom_id]))
+                    await self._claim([custom_id])
                 else:
                     self._book.offer_answer(asker.key, custom_id)  # for the next who asks
                 return True
@@ -122,6 +124,7 @@ class Answers:
             return None
         line = task.lines.pop(result.custom_id)
         line.is_over = True
+        self._book.withdraw_line(line)
         return line
 
     async def _report(self, task: Task, answered: list[tuple[Line, Asker, Answer]]) -> None:
@@ -137,8 +140,18 @@ class Answers:
                 claimed.append(line.custom_id)
             else:
                 self._book.offer_answer(line.key, line.custom_id)
-        if claimed:
+        await self._claim(claimed)
+
+    async def _claim(self, custom_ids: list[str]) -> None:
+        """Note who has an answer. What comes while that is written is written together."""
+        self._claimed += custom_ids
+        if self._is_claiming:
+            return
+        self._is_claiming = True
+        while self._claimed:
+            claimed, self._claimed = self._claimed, []
             await self._journal.do(partial(Store.claim, custom_ids=claimed))
+        self._is_claiming = False
 
     def _judge(self, asker: Asker, result: LineResult) -> Answer | Unanswered:
         request = asker.message.request

@@ -15,6 +15,7 @@ import trio
 
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, ProviderUnavailable
 from ..failures import Refusal
+from ..messages import Complete
 from ..retry import RetryPolicy
 from ..wire import Malformed
 from .aftermath import is_overflow
@@ -36,6 +37,7 @@ _GROWTH = 1.5  # of the pause between two polls
 _JITTER = 0.2  # of it, to either side
 _GROUP_BYTES = 1024 * 1024  # of results that are written together
 _GROUP_LINES = 500
+_WRITTEN_AT_A_TIME = 200  # lines
 
 
 def _may_have_made(refusal: Refusal) -> bool:
@@ -57,6 +59,7 @@ class Errands:
         policy: how often to ask.
         retry: how late to try again what failed.
         random: the source of the jitter (R13).
+        encode: writes the body of a line.
         deliver: is given results; each must be on disk when it returns.
         known: the provider's names of the batches that are ours.
     """
@@ -70,6 +73,7 @@ class Errands:
         policy: BatchApiPolicy,
         retry: RetryPolicy,
         random: Random,
+        encode: Callable[[Complete], bytes],
         deliver: Callable[[Task, Results], Awaitable[None]],
         known: Callable[[], Collection[str]],
     ) -> None:
@@ -79,6 +83,7 @@ class Errands:
         self._policy = policy
         self._retry = retry
         self._random = random
+        self._encode = encode
         self._deliver = deliver
         self._known = known
         self._steps: dict[Step, Callable[[Task], Awaitable[None]]] = {
@@ -109,9 +114,23 @@ class Errands:
                 partial(Store.intend, batch=job.id, pool=task.pool, tokens=task.tokens, lines=lines)
             )
             task.is_intended = True
+        if not task.content:
+            task.content = await self._written(task)
         mark = await self._control.prepare(task.content)
         await self._journal.do(partial(Store.mark, batch=job.id, mark=mark))
         job.prepared(mark)
+
+    async def _written(self, task: Task) -> bytes:
+        """The content of a batch; others go on while it is written."""
+        lines: list[bytes] = []
+        for line in task.lines.values():
+            if line.message is not None:
+                body = self._encode(line.message)
+                lines.append(self._dialect.line(line.custom_id, task.pool.path, body))
+                line.message = None
+            if len(lines) % _WRITTEN_AT_A_TIME == 0:
+                await trio.lowlevel.checkpoint()
+        return self._dialect.join(lines)
 
     async def _create(self, task: Task) -> None:
         job = task.job
@@ -230,7 +249,12 @@ class Errands:
         else:
             if step == "poll" and error.status == _NOT_FOUND:
                 job.vanished(now)
-            job.wait(now + self._back_off(task, refusal))
+            until = now + self._back_off(task, refusal)
+            if step == "cancel":
+                job.cancels_at = until
+                job.wait(now)  # it may be over: that is seen first
+            else:
+                job.wait(until)
         _log.warning("batch_call_failed", batch=job.id, step=step, error=str(error))
 
     def _back_off(self, task: Task, refusal: Refusal) -> float:

@@ -55,6 +55,7 @@ class Line:
         custom_id: what its result is known by.
         key: of its content.
         task: the batch.
+        message: what was asked; None once the batch is written.
         asker: who waits for it; None if nobody does.
         is_over: it has its end.
     """
@@ -62,6 +63,7 @@ class Line:
     custom_id: str
     key: str
     task: "Task" = attrs.field(repr=False)
+    message: Complete | None = attrs.field(default=None, repr=False)
     asker: Asker | None = None
     is_over: bool = False
 
@@ -120,14 +122,23 @@ class Book:
         """A line of a batch has nobody who waits for it."""
         self._lines[line.key].append(line)
 
+    def withdraw_line(self, line: Line) -> None:
+        """It has its end."""
+        lines = self._lines.get(line.key)
+        if lines is not None and line in lines:
+            lines.remove(line)
+            if not lines:
+                del self._lines[line.key]
+
     def take_line(self, key: str) -> Line | None:
         """Such a line for one who asks; None if there is none."""
-        while lines := self._lines.get(key):
-            line = lines.popleft()
-            if not line.is_over and line.asker is None:
-                return line
-        self._lines.pop(key, None)
-        return None
+        lines = self._lines.get(key)
+        if lines is None:
+            return None
+        line = lines.popleft()
+        if not lines:
+            del self._lines[key]
+        return line
 
     def offer_answer(self, key: str, custom_id: str) -> None:
         """The journal has an answer that nobody has got."""
@@ -136,8 +147,11 @@ class Book:
 
     def take_answer(self, key: str) -> str | None:
         """The custom id of such an answer for one who asks; None if there is none."""
-        if found := self._answers.get(key):
-            self.answers -= 1
-            return found.popleft()
-        self._answers.pop(key, None)
-        return None
+        found = self._answers.get(key)
+        if found is None:
+            return None
+        self.answers -= 1
+        custom_id = found.popleft()
+        if not found:
+            del self._answers[key]
+        return custom_id

@@ -114,15 +114,14 @@ class Job:
         self._look_at_clock(now)
         if self.phase == "over":
             return inf
-        wants_cancel = now >= self.cancels_at
-        if wants_cancel and self.phase in ("new", "marked"):
+        cancels_at = self.cancels_at if self._can_be_cancelled else inf
+        if now >= cancels_at:
+            if self.phase == "running":
+                return "cancel"
             self.finish("none")
             return inf
-        if wants_cancel and self.phase == "running" and self.is_certain and not self.is_cancelled:
-            return "cancel"
         if now < self.not_before:
-            can_cancel = self.phase in ("new", "marked", "running") and not self.is_cancelled
-            return min(self.not_before, self.cancels_at) if can_cancel else self.not_before
+            return min(self.not_before, cancels_at)
         steps: dict[Phase, Step] = {
             "new": "prepare",
             "marked": "create",
@@ -239,6 +238,13 @@ class Job:
         left = tuple(self.lines)
         self.lines.clear()
         return left
+
+    @property
+    def _can_be_cancelled(self) -> bool:
+        """What may be somebody else's is not touched; what may be made is looked for first."""
+        if self.phase == "running":
+            return self.is_certain and not self.is_cancelled
+        return self.phase in ("new", "marked")
 
     def _look_at_clock(self, now: float) -> None:
         if self._began_at is not None and now >= self._began_at + self.window_s + self.settle_s:

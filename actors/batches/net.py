@@ -9,12 +9,14 @@ from typing import final
 
 import attrs
 
-from ...runtime import ActorStopped, Ref, ReplySlot, Settlement
+from ...runtime import ActorStopped, Deadlock, MailboxFull, Ref, ReplySlot, Settlement
 from ..errors import CallFailed
 from ..messages import Response
 from .hands import Asker
 
 __all__ = ["LiveNet"]
+
+_LEAST_TIDIED = 1000
 
 
 @final
@@ -31,6 +33,7 @@ class LiveNet:
         self._counts = counts
         self._near: list[tuple[float, int, Asker]] = []  # a heap
         self._numbers = itertools.count()
+        self._tidy_at = _LEAST_TIDIED
 
     @property
     def due_at(self) -> float:
@@ -41,6 +44,10 @@ class LiveNet:
 
     def watch(self, asker: Asker) -> None:
         """One counts on a batch."""
+        if len(self._near) >= self._tidy_at:  # most have their answer long before their deadline
+            self._near = [entry for entry in self._near if not self._is_idle(entry[2])]
+            heapq.heapify(self._near)
+            self._tidy_at = max(_LEAST_TIDIED, 2 * len(self._near))
         if asker.live_at < inf:
             heapq.heappush(self._near, (asker.live_at, next(self._numbers), asker))
 
@@ -79,7 +86,7 @@ class LiveNet:
             return
         try:
             call = await self._to.submit(asker.message, deadline=slot.deadline)
-        except ActorStopped as error:
+        except (ActorStopped, MailboxFull, Deadlock) as error:  # as for `forward`
             slot.fail(error)
             return
         slot.on_settled(partial(_give_up, call))

@@ -180,6 +180,7 @@ class Plan(Generic[T]):
                     tokens = sum(size.tokens for _, size in chosen)
                     for line, _ in chosen:
                         self.discard(line)
+                    pooled.waiting = dict(pooled.waiting)  # one that has lost many is slow
                     self.begun(pool, tokens)
                     return Gathered(pool, tuple(line for line, _ in chosen), tokens)
         return None

@@ -27,7 +27,7 @@ from callsheet.actors import (
 )
 from callsheet.actors.batch_api import BatchApiActor, CountBatches
 from callsheet.actors.batches import BatchApiPolicy, Store
-from callsheet.actors.batches.journal import Journal, at_once
+from callsheet.actors.batches.journal import Journal, at_once, open_journal
 from callsheet.runtime import Actor, ActorCrashed, handles, open_runtime, streams
 from callsheet.runtime.testing import check_conservation
 
@@ -98,12 +98,12 @@ class House:
 
 
 @asynccontextmanager
-async def house(provider=None, *, live_error=None, endpoint=None, seed=None, **policy):
+async def house(provider=None, *, live_error=None, endpoint=None, journal=open_journal, **policy):
     provider = provider or BatchProvider()
     vendor = {"openai": "openai", "together": "together", "anthropic": "anthropic"}[provider.kind]
     endpoint = endpoint or Endpoint(URL, KEY, vendor)
     live = []
-    async with open_runtime(seed=seed) as runtime:
+    async with open_runtime() as runtime:
         to = await runtime.spawn("live", partial(Live, live, live_error), concurrency=100)
         ref = await runtime.spawn(
             "batches",
@@ -114,6 +114,7 @@ async def house(provider=None, *, live_error=None, endpoint=None, seed=None, **p
                 BatchApiPolicy(**policy),
                 prices=PRICES,
                 transport=provider,
+                journal=journal,
             ),
             concurrency=8,
         )
@@ -425,6 +426,51 @@ async def test_a_batch_that_nobody_waits_for_is_cancelled(autojump_clock):
         assert here.provider.count("cancel") == 1
         await trio.sleep(1000)
         assert (here.provider.billed, (await here.count()).batches) == ([], {})
+
+
+async def test_what_cannot_be_cancelled_any_more_is_asked_how_it_stands(autojump_clock):
+    async with house(BatchProvider(batch_s=100.0), poll_s=1000.0, max_poll_s=1000.0) as here:
+        await leaving(120, here.ask, "a")
+        await trio.sleep(60)
+        assert here.provider.count("cancel") == 1
+        counts = await here.count()
+        assert (counts.batches, counts.unclaimed) == ({}, 1)
+
+
+async def test_with_a_journal_a_batch_is_kept_for_a_while_for_who_comes_back(
+    autojump_clock, tmp_path
+):
+    def journal(_, account, keep_s):
+        return Journal(lambda: Store(tmp_path / "j", account, keep_s, lambda: 0.0), at_once)
+
+    async with house(BatchProvider(batch_s=300.0), journal=journal, abandon_s=30.0) as here:
+        await leaving(50, here.ask, "a")
+        await trio.sleep(20)
+        assert (await here.ask("a")).text == "about a"
+        assert (here.provider.count("cancel"), here.provider.billed) == (0, ["a"])
+        await leaving(50, here.ask, "b")
+        await trio.sleep(40)
+        assert (here.provider.count("cancel"), here.provider.billed) == (1, ["a"])
+
+
+async def test_texts_to_embed_are_counted_and_come_back_as_vectors(autojump_clock):
+    provider = BatchProvider()
+    said = {"data": [{"index": 0, "embedding": [0.5, 1.0]}], "usage": {"prompt_tokens": 3}}
+    provider._said = lambda _: said
+    async with house(provider) as here:
+        request = Request.embedding("a", model=MODEL, deadline=86_400.0)
+        found = await here.ref.ask(Complete(request, Origin("a")))
+    assert (found.embeddings, found.usage) == (((0.5, 1.0),), Usage(3, 0))
+    assert json.loads(next(iter(provider.files.values())))["url"] == "/v1/embeddings"
+
+
+async def test_more_time_keeps_one_in_the_batch(autojump_clock):
+    async with house(BatchProvider(batch_s=2000.0)) as here:
+        request = Request.of("a", model=MODEL)
+        slot = await here.ref.submit(Complete(request, Origin("a")), deadline=500.0)
+        slot.postpone(5000.0)
+        assert (await slot.wait()).route == "batch"
+        assert here.sent_live == []
 
 
 async def test_who_comes_back_in_time_has_the_line_again(autojump_clock, tmp_path):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.batches import BatchView, Job
+from callsheet.actors import BadRequest, QuotaExhausted
+from callsheet.actors.batches import BatchView, Job, LineError
+from callsheet.actors.batches.aftermath import Aftermath, aftermath
 
 IDS = ("b-0", "b-1", "b-2")
 OUTPUTS = ("/files/out/content", "/files/err/content")
@@ -231,3 +233,59 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
     ends += one.release()
     assert sorted(ends) == sorted(IDS)
     assert one.release() == ()
+
+
+# ---------------------------------------------------------------- what is left of it
+
+
+def over(ending, view=None):
+    one = running()
+    one.view = view
+    one.finish(ending)
+    return one
+
+
+def left(ending, error=None, *errors):
+    said = view("failed", errors=errors) if errors else None
+    return aftermath(over(ending, said), IDS, error)
+
+
+ALL = frozenset(IDS)
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        ("none", Aftermath(again=ALL)),
+        ("unrun", Aftermath(live=ALL)),
+        ("results", Aftermath(live=ALL, maybe_billed=True)),
+        ("lost", Aftermath(live=ALL, maybe_billed=True)),
+        ("refused", Aftermath(live=ALL)),
+    ],
+)
+def test_what_has_no_result_is_asked_for_in_the_way_that_fits(ending, expected):
+    assert left(ending) == expected
+
+
+def test_what_concerns_the_account_fails_everybody():
+    assert left("refused", QuotaExhausted("no")) == Aftermath(fails=ALL)
+    assert left("refused", BadRequest("no")) == Aftermath(live=ALL)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (LineError("token_limit_exceeded", "Too much."), None),
+        (LineError("", "Enqueued token limit reached. Limit: 90,000 enqueued tokens."), 90_000),
+    ],
+)
+def test_an_overflow_waits(error, told):
+    expected = Aftermath(again=ALL, is_overflow=True, told_limit=told)
+    assert left("refused", None, error) == expected
+    assert left("refused", BadRequest(f"{error.code} {error.message}")) == expected
+
+
+def test_those_that_are_named_are_not_sent_again():
+    some = (LineError("bad", "no", 1), LineError("bad", "no", 77), LineError("bad", "no"))
+    assert left("refused", None, *some) == Aftermath(live={"b-1"}, again=ALL - {"b-1"})
+    assert left("refused", None, *some[1:]) == Aftermath(live=ALL)
