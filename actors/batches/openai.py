@@ -193,5 +193,5 @@ TOGETHER_BATCHES = OpenAIBatches(
     purpose="batch-api",
     upload_path="/files/upload",
     has_metadata=False,
-    max_bytes=100 * 1024 * 1024,
+    max_bytes=100 * 1000 * 1000,  # whether its MB are of 1,000 or 1,024 is not known
 )

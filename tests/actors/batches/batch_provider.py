@@ -71,6 +71,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
         self.faults = {}  # {what: [fault of each call]}; "refuse-STATUS", "lose", "drop", "ok"
         self.enqueued_limit = None
         self.extra_lines = []
+        self.retry_after = ""  # of answers to polls
         self.names = itertools.count(1)
         self.hook = None
         self.pieces = 7  # bytes of results at a time, so that lines are cut anywhere
@@ -93,7 +94,8 @@ class BatchProvider(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("All connection attempts failed")
         if fault.startswith("refuse"):
             status = int(fault.partition("-")[2])
-            said = {"error": {"message": "Sorry, not now.", "type": "x", "code": None}}
+            key = request.headers.get("authorization")  # which a careless provider quotes
+            said = {"error": {"message": f"Not now, {key}.", "type": "x", "code": None}}
             return httpx.Response(status, json=said, request=request)
         await trio.sleep(0.1)
         self._settle()
@@ -138,6 +140,9 @@ class BatchProvider(httpx.AsyncBaseTransport):
         batch = next((one for one in self.batches if batch_id and one.id == batch_id[0]), None)
         if batch is None:
             return httpx.Response(404, json={"error": {"message": "No such batch."}})
+        if what == "poll" and self.retry_after:
+            headers = {"retry-after": self.retry_after}
+            return httpx.Response(200, json=self.shown(batch), headers=headers)
         if what == "cancel":
             if batch.settled:
                 return httpx.Response(409, json={"error": {"message": "It is over."}})

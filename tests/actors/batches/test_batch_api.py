@@ -158,11 +158,12 @@ async def test_what_can_wait_is_answered_by_one_batch_at_its_price(kind, autojum
 
 async def test_the_key_goes_with_each_call_and_is_in_no_line(autojump_clock, log):
     async with house() as here:
-        here.provider.faults = {"poll": ["refuse-500"]}
+        here.provider.faults = {"poll": ["refuse-500"], "upload": ["refuse-429"]}
         await here.ask("a")
     for what, request, body in here.provider.requests:
         assert request.headers["authorization"] == f"Bearer {KEY}", what
         assert KEY.encode() not in body
+    assert "Not now, Bearer ***." in str(log)
     assert KEY not in str(log)
 
 
@@ -343,6 +344,30 @@ async def test_polls_are_ever_further_apart(autojump_clock):
         assert 5 < gaps[0] < 15
         assert 200 < gaps[-1] < 400
         assert len(polls) < 30
+
+
+async def test_the_provider_may_want_to_be_asked_less_often(autojump_clock):
+    provider = BatchProvider(batch_s=3000.0)
+    provider.retry_after = "700"
+    async with house(provider) as here:
+        await here.ask("a")
+        assert provider.count("poll") == 6
+
+
+async def test_a_key_that_is_refused_may_be_changed_while_a_batch_runs(autojump_clock):
+    async with house() as here:
+        here.provider.faults = {"poll": ["refuse-401"] * 2, "fetch": ["refuse-401"] * 2}
+        assert (await here.ask("a")).route == "batch"
+
+
+async def test_those_who_have_their_answer_are_not_watched_any_more(autojump_clock):
+    async with house(BatchProvider(batch_s=1.0), gather_s=0.1, poll_s=1.0) as here:
+        await here.ask_all(*(f"p{number}" for number in range(1500)))
+        actor = here.ref._cell.life.actor
+        assert len(actor._net._near) == 1500
+        await here.ask("a")
+        assert len(actor._net._near) == 1
+        assert not actor._book._lines
 
 
 async def test_an_outage_without_end_does_not_keep_anybody_beyond_the_deadline(autojump_clock):
