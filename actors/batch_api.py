@@ -44,6 +44,7 @@ __all__ = ["BatchApiActor", "BatchStatistics", "CountBatches"]
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
 _OVERHEAD_BYTES = 256  # of a line, beyond the body
+_CLOSE_S = 5.0
 
 
 @attrs.frozen(kw_only=True)
@@ -161,7 +162,12 @@ class BatchApiActor(Actor):
             return
         store = await self._journal.open()
         self._name = f"cs{store.opened}-{self.random.getrandbits(48):012x}"
-        known, unclaimed = await self._journal.do(Store.load)
+        try:
+            known, unclaimed = await self._journal.do(Store.load)
+        except BaseException:  # one that has not started is not stopped
+            with trio.move_on_after(_CLOSE_S, shield=True):
+                await self._journal.close()
+            raise
         self._control = Control(self._endpoint, self._dialect, self._timeouts, self._transport)
         self._answers = Answers(
             endpoint=self._endpoint,

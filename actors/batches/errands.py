@@ -219,7 +219,7 @@ class Errands:
             text = f"{torn} lines of the results are not whole"
             raise Refusal(MalformedAnswer(text, billed="maybe"))
         else:
-            job.fetched_all(output)
+            job.fetched_all(output, is_whole=not torn)
 
     async def _is_ours(self, task: Task, result: LineResult | None) -> bool:
         """Whether results are those of a batch that may have been ours."""
@@ -245,7 +245,8 @@ class Errands:
         elif step == "cancel" and refusal.is_final:
             job.is_cancelled = True  # it has ended meanwhile, most likely
         elif step == "fetch" and error.status == _NOT_FOUND and job.view is not None:
-            job.fetched_all(next(one for one in job.view.outputs if one not in job.fetched))
+            output = next(one for one in job.view.outputs if one not in job.fetched)
+            job.fetched_all(output, is_whole=False)
         else:
             if step == "poll" and error.status == _NOT_FOUND:
                 job.vanished(now)

@@ -70,6 +70,7 @@ class Job:
     not_before: float = -inf
     cancels_at: float = inf
     is_cancelled: bool = False
+    is_whole: bool = True
     rejected: set[str] = attrs.field(factory=set[str])
     fetched: set[str] = attrs.field(factory=set[str])
     _began_at: float | None = None
@@ -207,13 +208,15 @@ class Job:
         self.batch_id, self.view, self.phase = "", None, "unsure"
         self.fetched.clear()
 
-    def fetched_all(self, output: str) -> None:
-        """The results at one place have all been read."""
+    def fetched_all(self, output: str, *, is_whole: bool = True) -> None:
+        """The results at one place have all been read; or not the whole of them, for good."""
         if self.phase != "ended" or self.view is None:
             return
         self.fetched.add(output)
+        self.is_whole &= is_whole
         if self.fetched >= set(self.view.outputs):
-            self.finish("results" if self.view.is_complete else "unrun")
+            has_run = self.view.is_complete or not self.is_whole
+            self.finish("results" if has_run else "unrun")
 
     def finish(self, ending: Ending) -> None:
         """It is over, for good."""

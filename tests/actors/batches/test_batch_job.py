@@ -150,6 +150,14 @@ def test_a_name_is_ours_or_not(custom_id):
     assert job().is_own(custom_id) is (custom_id == "b-7")
 
 
+def test_results_that_are_lost_may_have_been_paid_for():
+    one = running()
+    one.told(view("expired", is_over=True, outputs=OUTPUTS))
+    one.fetched_all(OUTPUTS[0], is_whole=False)
+    one.fetched_all(OUTPUTS[1])
+    assert one.ending == "results"
+
+
 STATUSES = st.sampled_from(
     ["validating", "in_progress", "finalizing", "cancelling", "", "VALIDATING?", "on holiday"]
 )

@@ -14,8 +14,19 @@ LINES = (("b-0", "k0"), ("b-1", "k1"), ("b-2", "k1"))
 KEEP_S = 100.0
 
 
+OPEN = []
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 def store(path, *, now=0.0, account="me"):
-    return Store(path, account, KEEP_S, lambda: now)
+    OPEN.append(Store(path, account, KEEP_S, lambda: now))
+    return OPEN[-1]
 
 
 def written(path):
