@@ -51,6 +51,7 @@ class Answers:
         counts: Counter[str],
     ) -> None:
         self._endpoint = endpoint
+        self._host = endpoint.host  # which takes longer to find out than an answer to read
         self._dialect = dialect
         self._journal = journal
         self._prices = prices
@@ -178,6 +179,6 @@ class Answers:
             choices=answer.choices,
             embeddings=answer.embeddings,
             maybe_billed=maybe_billed,
-            host=self._endpoint.host,
+            host=self._host,
             route="batch",
         )

@@ -26,6 +26,7 @@ class OpenAIBatches:
         name: by which one chooses it.
         purpose: what the file is said to be for.
         upload_path: where the file goes.
+        lines_have_url: whether each line says where it goes.
         has_metadata: whether a batch can be given a name of ours.
         window: how long the provider may take.
         max_requests: lines in one batch at most.
@@ -36,6 +37,7 @@ class OpenAIBatches:
     name: str = "openai"
     purpose: str = "batch"
     upload_path: str = "/files"
+    lines_have_url: bool = True
     has_metadata: bool = True
     window: str = "24h"
     max_requests: int = 50_000
@@ -49,8 +51,10 @@ class OpenAIBatches:
 
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:
         """See `BatchDialect`."""
-        url = f"/v1{path}"  # whatever the base URL is
-        head = dumps({"custom_id": custom_id, "method": "POST", "url": url})
+        named: dict[str, Json] = {"custom_id": custom_id}
+        if self.lines_have_url:  # of the path alone, whatever the base URL is
+            named |= {"method": "POST", "url": f"/v1{path}"}
+        head = dumps(named)
         return head[:-1] + b',"body":' + body + b"}"
 
     def join(self, lines: Iterable[bytes]) -> bytes:
@@ -191,7 +195,8 @@ OPENAI_BATCHES = OpenAIBatches()
 TOGETHER_BATCHES = OpenAIBatches(
     name="together",
     purpose="batch-api",
-    upload_path="/files/upload",
+    upload_path="/files/upload",  # where a form goes; `/files` wants the file to be put elsewhere
+    lines_have_url=False,
     has_metadata=False,
     max_bytes=100 * 1000 * 1000,  # whether its MB are of 1,000 or 1,024 is not known
 )

@@ -119,7 +119,8 @@ def test_a_line_is_whole_json_and_has_the_body_in_it(dialect):
         assert [one["params"] for one in json.loads(content)["requests"]] == [{"model": "m"}] * 2
     else:
         lines = [json.loads(one) for one in content.splitlines()]
-        assert [one["url"] for one in lines] == ["/v1/chat/completions"] * 2
+        url = "/v1/chat/completions" if dialect.name == "openai" else None
+        assert [one.get("url") for one in lines] == [url] * 2
         assert [one["body"] for one in lines] == [{"model": "m"}] * 2
 
 
