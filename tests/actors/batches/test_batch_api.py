@@ -2,143 +2,29 @@
 
 import itertools
 import json
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from functools import partial
 
 import pytest
 import trio
-from batch_provider import MODEL, URL, BatchProvider, answer_text, prompt_of
+from batch_house import KEY, KINDS, LIVE_S, House, Live, about, house, leaving, texts
+from batch_provider import MODEL, URL, BatchProvider, prompt_of
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     BadRequest,
-    CallFailed,
     Complete,
     Endpoint,
     Origin,
-    Price,
-    PriceBook,
     QuotaExhausted,
     Request,
-    Response,
     Stream,
     Usage,
 )
-from callsheet.actors.batch_api import BatchApiActor, CountBatches
+from callsheet.actors.batch_api import BatchApiActor
 from callsheet.actors.batches import BatchApiPolicy, Store
-from callsheet.actors.batches.journal import Journal, at_once, open_journal
-from callsheet.runtime import Actor, ActorCrashed, handles, open_runtime, streams
-from callsheet.runtime.testing import check_conservation
-
-KINDS = ["openai", "together", "anthropic"]
-KEY = "sk-very-secret-1234567890"
-PRICES = PriceBook({MODEL: Price(*map(Decimal, ("2", "8", "1", "1", "4")))})
-LIVE_S = 3.0
-
-
-class Live(Actor):
-    """Stands in for the live way."""
-
-    def __init__(self, log, error=None):
-        self.log = log
-        self.error = error
-
-    @handles(Complete, raises=(CallFailed,))
-    async def complete(self, message):
-        prompt = message.request.messages[-1].content
-        self.log.append((prompt, trio.current_time()))
-        await trio.sleep(LIVE_S)
-        if self.error is not None:
-            raise self.error
-        usage = Usage(10, 5)
-        return Response(
-            text=answer_text(prompt),
-            model=MODEL,
-            finish_reason="stop",
-            usage=usage,
-            cost_usd=Decimal(1),
-        )
-
-    @streams(Stream)
-    async def stream(self, message, sink):
-        self.log.append(("stream", trio.current_time()))
-        await sink.send("piece")
-
-
-class House:
-    def __init__(self, runtime, ref, provider, live):
-        self.runtime, self.ref, self.provider, self.live = runtime, ref, provider, live
-        self.count = partial(ref.ask, CountBatches())
-
-    @property
-    def sent_live(self):
-        return [prompt for prompt, _ in self.live]
-
-    async def ask(self, prompt, *, timeout=86_400.0, **more):
-        more.setdefault("deadline", 86_400.0)
-        request = Request.of(prompt, model=MODEL, **more)
-        return await self.ref.ask(Complete(request, Origin(prompt)), timeout=timeout)
-
-    async def ask_all(self, *prompts, **more):
-        """Each answer, or error, by prompt."""
-        found = {}
-
-        async def one(prompt):
-            try:
-                found[prompt] = await self.ask(prompt, **more)
-            except Exception as error:  # noqa: BLE001  # it is what the test looks at
-                found[prompt] = error
-
-        async with trio.open_nursery() as nursery:
-            for prompt in prompts:
-                nursery.start_soon(one, prompt)
-                await wait_all_tasks_blocked()
-        return found
-
-
-@asynccontextmanager
-async def house(provider=None, *, live_error=None, endpoint=None, journal=open_journal, **policy):
-    provider = provider or BatchProvider()
-    vendor = {"openai": "openai", "together": "together", "anthropic": "anthropic"}[provider.kind]
-    endpoint = endpoint or Endpoint(URL, KEY, vendor)
-    live = []
-    async with open_runtime() as runtime:
-        to = await runtime.spawn("live", partial(Live, live, live_error), concurrency=100)
-        ref = await runtime.spawn(
-            "batches",
-            partial(
-                BatchApiActor,
-                to,
-                endpoint,
-                BatchApiPolicy(**policy),
-                prices=PRICES,
-                transport=provider,
-                journal=journal,
-            ),
-            concurrency=8,
-        )
-        yield House(runtime, ref, provider, live)
-        await wait_all_tasks_blocked()
-        snapshot = runtime.snapshot()
-        check_conservation(snapshot)
-        assert all(actor.held == 0 for actor in snapshot.actors)
-
-
-async def leaving(seconds, function, *args):
-    """Run it, and leave after a while; nobody knows beforehand."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(function, *args)
-        await trio.sleep(seconds)
-        nursery.cancel_scope.cancel()
-
-
-def texts(found):
-    return {prompt: getattr(one, "text", one) for prompt, one in found.items()}
-
-
-def about(*prompts):
-    return {prompt: answer_text(prompt) for prompt in prompts}
+from callsheet.actors.batches.journal import Journal, at_once
+from callsheet.runtime import ActorCrashed, open_runtime
 
 
 @pytest.mark.parametrize("kind", KINDS)

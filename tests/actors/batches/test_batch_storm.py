@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 import trio
+from batch_house import KINDS, LIVE_S, house
 from batch_provider import BatchProvider, answer_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_batch_api import KINDS, LIVE_S, house
 from trio.testing import MockClock
 
 from callsheet.actors import BadRequest
