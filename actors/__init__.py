@@ -1,7 +1,9 @@
 """The actors that make LLM API work fast, cheap and safe to cancel."""
 
 from .asking import Pieces
+from .batch_api import BatchApiActor, BatchStatistics, CountBatches
 from .batcher import BatcherActor, BatcherStatistics, BatchRecord, CountGathered
+from .batches import BatchApiPolicy
 from .batching import Batching, Bounds, ListStrategy, Packing, Strategy, TrustStatistics, Weight
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import ThrottlePolicy
@@ -63,7 +65,10 @@ __all__ = [
     "VENDORS",
     "AuthenticationFailed",
     "BadRequest",
+    "BatchApiActor",
+    "BatchApiPolicy",
     "BatchRecord",
+    "BatchStatistics",
     "BatcherActor",
     "BatcherStatistics",
     "Batching",
@@ -86,6 +91,7 @@ __all__ = [
     "Complete",
     "Compose",
     "ConnectionFailed",
+    "CountBatches",
     "CountCache",
     "CountCosts",
     "CountGathered",

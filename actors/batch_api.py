@@ -452,6 +452,8 @@ class BatchApiActor(Actor):
             asker = line.asker
             if asker is None or asker.is_out:
                 continue
+            if not after.maybe_billed:
+                asker.spare()
             if custom_id in after.again:
                 await self._add(asker)
             elif custom_id in after.live:

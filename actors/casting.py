@@ -7,7 +7,8 @@ from functools import partial
 
 import attrs
 
-from ..runtime import RestartPolicy, Runtime, open_runtime
+from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
+from .batch_api import BatchApiActor
 from .batcher import BatcherActor
 from .batching import Bounds, ListStrategy, Strategy
 from .cache import CacheActor
@@ -17,7 +18,7 @@ from .ledger_actor import LedgerActor
 from .limiter import RateLimiterActor
 from .request import RequestActor
 from .router import RouterActor
-from .routing import LiveRoute, Route, TierRoute
+from .routing import BatchRoute, LiveRoute, Route, TierRoute
 from .settings import TroupeSettings
 from .troupe import Troupe
 from .wire import OpenAICompletions, OpenAIEmbeddings
@@ -67,9 +68,27 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         capacity=at_once,
         max_held=settings.waiting_calls,
     )
+    batches = None
+    if settings.batches is not None:
+        batches = await runtime.spawn(
+            f"{prefix}batches",
+            partial(
+                BatchApiActor,
+                limiter,
+                settings.endpoint,
+                settings.batches,
+                retry=settings.retry,
+                timeouts=settings.timeouts,
+                prices=settings.prices,
+                transport=settings.transport,
+            ),
+            capacity=at_once,
+            concurrency=8,
+            max_held=settings.waiting_for_batches,
+        )
     router = await runtime.spawn(
         f"{prefix}router",
-        partial(RouterActor, limiter, _routes(settings)),
+        partial(RouterActor, limiter, _routes(settings, batches)),
         capacity=at_once,
         max_held=settings.waiting_calls,
     )
@@ -119,13 +138,14 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         batcher=batcher,
         ledger=ledger,
         router=router,
+        batches=batches,
         limiter=limiter,
         requester=requester,
         observer=observer,
     )
 
 
-def _routes(settings: TroupeSettings) -> tuple[Route, ...]:
+def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
     """Live, and what the endpoint has besides."""
     routing, prices, tiers = settings.routing, settings.prices, settings.endpoint.vendor.tiers
     found: list[Route] = [LiveRoute(prices)]
@@ -133,6 +153,8 @@ def _routes(settings: TroupeSettings) -> tuple[Route, ...]:
         found.append(TierRoute("flex", prices, Decimal("0.5"), routing.flex_from_s, _FLEX_S))
     if routing.priority and "priority" in tiers:
         found.append(TierRoute("priority", prices, Decimal(2), 0.0, _PRIORITY_S))
+    if routing.batch and batches is not None:
+        found.append(BatchRoute(batches, prices, routing.batch_from_s))
     return (*found, *settings.routes)
 
 

@@ -127,8 +127,12 @@ class RouterActor(Actor):
 
     async def _send(self, route: Route, message: Complete, slot: ReplySlot[Response]) -> None:
         adapted = attrs.evolve(message, request=route.adapt(message.request))
+        if route.to is not None:  # which has a net of its own, and says which way it was
+            slot.on_settled(partial(self._learn, message.request, route, trio.current_time()))
+            await slot.forward(route.to, adapted)
+            return
         try:
-            call = await (route.to or self._live).submit(adapted, deadline=slot.deadline)
+            call = await self._live.submit(adapted, deadline=slot.deadline)
         except ActorStopped:
             await self._send_live(message, slot)
             return
@@ -149,10 +153,7 @@ class RouterActor(Actor):
         if slot.done:
             return
         if call.settlement is Settlement.REPLIED and call.value is not None:
-            answer = call.value
-            # A way that has a net of its own says by which way the answer came in the end.
-            by = route.name if route.to is None else answer.route
-            slot.reply(attrs.evolve(answer, route=by))
+            slot.reply(attrs.evolve(call.value, route=route.name))
         elif isinstance(call.error, _LIVE_MAY_DO_BETTER) and is_ours:
             self.send_at(trio.current_time(), _Again(message, slot))
         elif call.error is not None:

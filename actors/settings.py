@@ -4,6 +4,7 @@ import attrs
 import httpx
 from attrs.validators import deep_iterable, ge, instance_of
 
+from .batches import BatchApiPolicy
 from .batching import Batching, Packing, Strategy
 from .breaker import BreakerPolicy
 from .budget import ThrottlePolicy
@@ -35,6 +36,7 @@ class TroupeSettings:
         strategies: further ways of making one call of several requests, tried before those.
         cache: where answers to requests that are declared cacheable are kept; None for nowhere.
         ledger: what calls may cost, and where it is written down; None for no books.
+        batches: how the provider's Batch API is used for requests that can wait; None for not.
         routing: when requests that can wait take a cheaper way.
         routes: further ways to an answer, which compete with those by price.
         fallbacks: where a call goes that the endpoint cannot serve; see `RequestActor`.
@@ -47,6 +49,8 @@ class TroupeSettings:
         prices: what models cost.
         posts_at_a_time: posts written side by side; more of them wait.
         waiting_calls: calls that wait at the limiter; more of them hold back who asks.
+        waiting_for_batches: requests that wait for a batch of the provider's; more of them hold
+            back who asks.
         observer: is told of everything that happens to a call.
         streaming: ask for answers piece by piece even if only the whole is wanted, because a
             provider stops working on a stream that is closed.
@@ -65,6 +69,7 @@ class TroupeSettings:
     strategies: tuple[Strategy, ...] = attrs.field(default=(), converter=tuple[Strategy, ...])
     cache: CachePolicy | None = None
     ledger: LedgerPolicy | None = None
+    batches: BatchApiPolicy | None = None
     routing: Routing = attrs.field(factory=Routing)
     routes: tuple[Route, ...] = attrs.field(default=(), converter=tuple[Route, ...])
     fallbacks: tuple[Target, ...] = attrs.field(
@@ -81,6 +86,7 @@ class TroupeSettings:
     prices: PriceBook = attrs.field(factory=default_prices)
     posts_at_a_time: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
     waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
+    waiting_for_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
     observer: Observer = ignore
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from math import inf
 from typing import final
 
@@ -39,6 +38,7 @@ class Troupe:
         batcher: the next stage.
         ledger: keeps the books; None if there are none.
         router: the stage of those that can wait; of all, if there are books.
+        batches: the Batch API's; None if it is not used.
         limiter: the next stage.
         requester: the last stage.
         observer: is told of everything that happens to a call.
@@ -49,10 +49,11 @@ class Troupe:
     batcher: Ref
     ledger: Ref | None
     router: Ref
+    batches: Ref | None
     limiter: Ref
     requester: Ref
     observer: Observer = attrs.field(repr=False)
-    _calls: Iterator[int] = attrs.field(factory=partial(itertools.count, 1), init=False, repr=False)
+    _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
     def entrance(self) -> Ref:

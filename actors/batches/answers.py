@@ -15,7 +15,6 @@ from ..wire import Answer, Malformed
 from .dialect import BatchDialect, LineResult
 from .hands import Asker, Book, Line, Task
 from .journal import Journal
-from .price import batch_cost
 from .store import Store
 from .verdict import Unanswered, judge
 
@@ -107,6 +106,8 @@ class Answers:
             else:
                 dropped.append(line.custom_id)
                 unanswered.append((asker, found))
+                if not found.maybe_billed:
+                    asker.spare()  # a line that failed is free
         if kept or dropped:
             await self._journal.do(partial(Store.keep, answers=kept, unanswered=dropped))
         await self._report(task, answered)
@@ -165,9 +166,10 @@ class Answers:
         asked = asker.message.request.model
         model = asked if answer.model in (None, asked) else self._endpoint.scrub(answer.model or "")
         usage = answer.usage or Usage()
-        cost = None if answer.usage is None else batch_cost(self._prices, model, usage)
-        if cost is None and answer.usage is not None:
-            cost = batch_cost(self._prices, asked, usage)
+        cost = None  # without the tokens nobody knows it
+        if answer.usage is not None:
+            priced = asked if self._prices.price(model) is None else model
+            cost = self._prices.cost(priced, usage, "batch")
         return Response(
             text="" if first is None else first.text,
             model=model,
@@ -181,4 +183,5 @@ class Answers:
             maybe_billed=maybe_billed,
             host=self._host,
             route="batch",
+            tier="batch",
         )

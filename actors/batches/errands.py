@@ -134,7 +134,8 @@ class Errands:
 
     async def _create(self, task: Task) -> None:
         job = task.job
-        for asker in task.waiting:
+        for asker in list(task.waiting):
+            await asker.pay()
             asker.slot.start()  # it may have run from now on (R3)
         job.asked(trio.current_time())
         try:
@@ -144,6 +145,8 @@ class Errands:
         except Refusal as refusal:
             if not _may_have_made(refusal):
                 job.unmade()
+                for asker in task.waiting:
+                    asker.spare()
                 raise
             _log.warning("batch_made_perhaps", batch=job.id, error=str(refusal.error))
             return

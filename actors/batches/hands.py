@@ -1,6 +1,7 @@
 """What an actor has in hand: who asks, the lines of batches, and the batches."""
 
 from collections import defaultdict, deque
+from contextlib import suppress
 from math import inf
 from typing import final
 
@@ -29,6 +30,7 @@ class Asker:
         margin_s: how long before that it is sent live, in seconds.
         line: of a batch, that will answer.
         is_out: it does not count on a batch any more.
+        is_paid: its line is on the tab of the call.
     """
 
     message: Complete
@@ -40,6 +42,22 @@ class Asker:
     margin_s: float = 0.0
     line: "Line | None" = None
     is_out: bool = False
+    is_paid: bool = False
+
+    async def pay(self) -> None:
+        """Its line is about to be sent, and may be billed from now on (L3)."""
+        tab = self.message.tab
+        if tab is None or self.is_paid:
+            return
+        with suppress(CallFailed):  # it has gone meanwhile
+            await tab.take()
+            self.is_paid = True
+
+    def spare(self) -> None:
+        """Its line has surely cost nothing."""
+        if self.is_paid and self.message.tab is not None:
+            self.is_paid = False
+            self.message.tab.spare()
 
     @property
     def live_at(self) -> float:
