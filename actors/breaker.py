@@ -66,7 +66,9 @@ class BreakerPolicy:
 
     window_s: float = attrs.field(default=30.0, validator=[gt(0), lt(inf)])
     min_calls: int = attrs.field(default=10, validator=[instance_of(int), ge(1), le(_MOST_RESULTS)])
-    failure_rate: float | None = attrs.field(default=_HALF, validator=optional(and_(gt(0), le(1))))
+    failure_rate: float | None = attrs.field(
+        default=_HALF, validator=optional(and_(gt(0.0), le(1.0)))
+    )
     consecutive: int | None = attrs.field(
         default=_IN_A_ROW, validator=optional(and_(instance_of(int), ge(1), le(_MOST_RESULTS)))
     )

@@ -26,6 +26,7 @@ from .limiting import (
     Estimate,
     EstimatorStatistics,
     Explanation,
+    Grant,
     Impossible,
     Limiter,
     LimiterSnapshot,
@@ -340,7 +341,7 @@ class RateLimiterActor(Actor):
         while True:
             has_to_wait = self._has_to_wait
             found = self._limiter.advance(trio.current_time(), only_renewals=has_to_wait)
-            if isinstance(found, float):
+            if not isinstance(found, Grant):
                 break
             waiting = found.waiting
             if isinstance(waiting, _Renewal):

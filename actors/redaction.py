@@ -68,9 +68,16 @@ def _redacted_inside(value: object, levels: int) -> object:
 
 def _item(item: object, levels: int) -> object:
     """One of many; or a pair of name and value, as which HTTP headers are often given."""
-    if isinstance(item, tuple):
-        pair = cast("tuple[object, ...]", item)
-        if len(pair) == 2 and isinstance(pair[0], str | bytes):  # noqa: PLR2004  # a name and a value
-            name = pair[0] if isinstance(pair[0], str) else pair[0].decode(errors="replace")
-            return (pair[0], _redacted(name, pair[1], levels))
-    return _redacted("", item, levels)
+    pair = _pair(item)
+    if pair is None:
+        return _redacted("", item, levels)
+    name, value = pair
+    word = name if isinstance(name, str) else name.decode(errors="replace")
+    return name, _redacted(word, value, levels)
+
+
+def _pair(item: object) -> tuple[str | bytes, object] | None:
+    found = cast("tuple[object, ...]", item) if isinstance(item, tuple) else ()
+    if len(found) == 2 and isinstance(found[0], str | bytes):  # noqa: PLR2004  # a name and a value
+        return found[0], found[1]
+    return None

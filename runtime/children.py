@@ -237,8 +237,8 @@ class Children:
     def _rouse(self, child: Child) -> None:
         # In the context it was started in, not in that of whoever happens to send to it first.
         if self._nursery is not None and child.scope is not None and child.context is not None:
-            begin = partial(self._nursery.start_soon, self._live, child, child.scope)
-            child.context.run(begin)
+            begin = partial(self._live, child, child.scope)
+            child.context.run(self._nursery.start_soon, begin)
 
     def _note_end(self, child: Child, crash: Exception | None) -> None:
         if child.is_closing and not child.is_restarting:

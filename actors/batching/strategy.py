@@ -86,9 +86,8 @@ def common_key(request: Request, *own: str) -> Hashable | None:
         for field in attrs.fields(Request)
         if field.name not in _NEVER_IN_COMMON and field.name not in own
     }
-    common["messages"] = [
-        (turn.role, turn.content) for turn in ([] if "messages" in own else request.messages)
-    ]
+    turns = () if "messages" in own else request.messages
+    common["messages"] = [(turn.role, turn.content) for turn in turns]
     try:
         return json.dumps(common, sort_keys=True, default=dict)
     except (TypeError, ValueError):  # `extra` is no JSON: nobody can send it

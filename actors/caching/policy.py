@@ -40,7 +40,7 @@ class CachePolicy:
     """
 
     path: Path | None = attrs.field(factory=_usual_path, converter=_path)
-    ttl_s: float | None = attrs.field(default=_MONTH_S, validator=optional(gt(0)))
+    ttl_s: float | None = attrs.field(default=_MONTH_S, validator=optional(gt(0.0)))
     max_bytes: int = attrs.field(default=1024 * _MIB, validator=[instance_of(int), ge(_MIB)])
     memory_bytes: int = attrs.field(default=64 * _MIB, validator=[instance_of(int), ge(0)])
     memory_entries: int = attrs.field(default=100_000, validator=[instance_of(int), ge(0)])

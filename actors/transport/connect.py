@@ -35,7 +35,8 @@ class Connector:
     """
 
     def __init__(self, open_stream: OpenStream, verify: Verify) -> None:
-        if verify not in ("certifi", "system") and not isinstance(verify, ssl.SSLContext):
+        given = cast("object", verify)  # callers may not check types
+        if given not in ("certifi", "system") and not isinstance(given, ssl.SSLContext):
             raise ValueError(f'verify must be "certifi", "system" or an SSLContext, not {verify!r}')
         self._open_stream = open_stream
         self._verify: Verify = verify

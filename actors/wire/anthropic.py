@@ -40,8 +40,8 @@ class AnthropicMessages:
             the finish reason "length".
     """
 
-    name: ClassVar[str] = "Anthropic's messages format"
-    streams: ClassVar[bool] = True
+    name = "Anthropic's messages format"
+    streams = True
     expresses: ClassVar[frozenset[str]] = frozenset(
         {"messages", "max_tokens", "temperature", "top_p", "stop", "json_schema"}
     )

@@ -42,8 +42,8 @@ class GeminiContent:
     A prompt that Gemini blocks is an empty answer with the finish reason "content_filter".
     """
 
-    name: ClassVar[str] = "Gemini's generateContent format"
-    streams: ClassVar[bool] = True
+    name = "Gemini's generateContent format"
+    streams = True
     expresses: ClassVar[frozenset[str]] = frozenset(
         {"messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed", "json_schema"}
     )

@@ -31,8 +31,8 @@ class OpenAIChat:
         unknown: fields of `Request` that the server has no word for, such as "n" of Ollama.
     """
 
-    name: ClassVar[str] = "OpenAI's chat format"
-    streams: ClassVar[bool] = True
+    name = "OpenAI's chat format"
+    streams = True
     expresses: ClassVar[frozenset[str]] = frozenset(
         {"messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed", "json_schema"}
     )

@@ -29,8 +29,8 @@ class OpenAICompletions:
         takes: what one call may come to. No server says how many prompts are wise.
     """
 
-    name: ClassVar[str] = "OpenAI's completions format"
-    streams: ClassVar[bool] = True
+    name = "OpenAI's completions format"
+    streams = True
     expresses: ClassVar[frozenset[str]] = frozenset(
         {"inputs", "max_tokens", "n", "temperature", "top_p", "stop", "seed"}
     )

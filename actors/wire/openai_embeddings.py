@@ -36,8 +36,8 @@ class OpenAIEmbeddings:
         takes: what one call may come to.
     """
 
-    name: ClassVar[str] = "OpenAI's embeddings format"
-    streams: ClassVar[bool] = False
+    name = "OpenAI's embeddings format"
+    streams = False
     expresses: ClassVar[frozenset[str]] = frozenset({"inputs", "dimensions"})
 
     unknown: frozenset[str] = frozenset()

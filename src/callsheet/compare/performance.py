@@ -29,7 +29,9 @@ _CHAT, _EMBEDDINGS = OpenAIChat(), OpenAIEmbeddings()
 
 
 def _format_of(request: Request) -> WireFormat:
-    return _EMBEDDINGS if request.task == "embedding" else _CHAT
+    if request.task == "embedding":
+        return _EMBEDDINGS
+    return _CHAT
 
 
 def write_body(request: Request) -> dict[str, Json]:
