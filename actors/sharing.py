@@ -1,15 +1,17 @@
 """Which requests may share one answer (L6)."""
 
 import hashlib
-import json
+from collections.abc import Iterable
 
 import attrs
+import orjson
 
 from .messages import Request
 
-__all__ = ["sharing_key"]
+__all__ = ["sharing_key", "text_of_fields"]
 
 _NOT_ASKED = ("cacheable", "deadline", "idempotency_key")  # fields that no answer depends on
+_ASKED = tuple(field.name for field in attrs.fields(Request) if field.name not in _NOT_ASKED)
 
 
 def sharing_key(request: Request) -> str | None:
@@ -18,16 +20,21 @@ def sharing_key(request: Request) -> str | None:
     It covers every field that the body is made of, and with them everything that can change the
     answer; the endpoint is the same for all that go through one troupe (L6).
     """
-    if not request.cacheable:
-        return None
-    asked = {
-        field.name: getattr(request, field.name)
-        for field in attrs.fields(Request)
-        if field.name not in _NOT_ASKED
-    }
-    asked["messages"] = [(turn.role, turn.content) for turn in request.messages]
+    text = text_of_fields(request, _ASKED) if request.cacheable else None
+    return None if text is None else hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
+    """Some fields of a request as canonical JSON; None if they are no JSON, so nobody can send it.
+
+    Args:
+        request: the request.
+        names: of the fields.
+    """
+    values = {name: getattr(request, name) for name in names}
+    if "messages" in values:
+        values["messages"] = [(turn.role, turn.content) for turn in request.messages]
     try:
-        text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=dict)
-    except (TypeError, ValueError):  # `extra` is no JSON: nobody can send it, let alone share it
+        return orjson.dumps(values, default=dict, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
         return None
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,26 +1,24 @@
-"""Labels for 1,000 product reviews, at most 200 calls at a time, identical ones asked for once.
+"""Labels for 1,000 product reviews, for a third of what a call each would cost.
 
-`cacheable=True` declares that one answer may serve every identical request, so reviews that are in
-flight at the same time share a call.
+`cacheable=True` lets identical reviews share an answer, `packable=True` lets many of them be asked
+in one call, and a `deadline=` would let them go through the provider's Batch API, for half of that.
 """
 
 from collections import Counter
+from decimal import Decimal
 from random import Random
 
 import trio
 
-from callsheet import Limits, Request, Troupe, TroupeSettings, open_endpoint, open_troupe
+from callsheet import Request, Response, Troupe, TroupeSettings, open_endpoint, open_troupe
 
-INSTRUCTION = (
-    "Classify the product review that follows. Answer with one label only: positive, negative or "
-    "neutral."
-)
-OPENINGS = [
-    "Bought this in spring.",
-    "A gift for my sister.",
-    "My second one.",
-    "Came in two days.",
-]
+INSTRUCTION = """\
+You classify product reviews for the team of a shop that wants to see at a glance what customers
+think. Judge what is written about the product itself; late parcels and torn wrapping do not count,
+and irony counts as what it means. Choose positive when the customer is satisfied on the whole,
+negative when the customer is dissatisfied on the whole or warns others, and neutral when no opinion
+can be made out. Answer with one label only, in lower case: positive, negative or neutral."""
+OPENINGS = ["Bought this in spring.", "A gift for my sister.", "My second one.", "It came quickly."]
 VERDICTS = [
     "It works perfectly and I love it.",
     "It broke after a week, terrible quality.",
@@ -39,31 +37,42 @@ def make_reviews(count: int, random: Random) -> list[str]:
     return fresh + random.choices(fresh, k=count - len(fresh))
 
 
-async def label(troupe: Troupe, review: str, labels: Counter[str]) -> None:
-    request = Request.of(
+def question(review: str) -> Request:
+    return Request.of(
         review,
         system=INSTRUCTION,
         model="gpt-4o-mini",
         max_tokens=5,
         temperature=0,
         cacheable=True,
+        packable=True,
     )
-    answer = await troupe.complete(request)
-    labels[answer.text] += 1
-    labels["(shared)"] += answer.http_requests == 0
+
+
+async def label_all(troupe: Troupe, reviews: list[str]) -> list[Response]:
+    answers: list[Response] = []
+
+    async def label(review: str) -> None:
+        answers.append(await troupe.complete(question(review)))
+
+    async with trio.open_nursery() as nursery:
+        for review in reviews:
+            nursery.start_soon(label, review)
+    return answers
 
 
 async def main() -> None:
-    labels: Counter[str] = Counter()
-    async with open_endpoint() as endpoint:
-        settings = TroupeSettings(endpoint=endpoint, limits=Limits(in_flight=200))
-        async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
-            for review in make_reviews(1000, Random(7)):
-                nursery.start_soon(label, troupe, review, labels)
-    shared = labels.pop("(shared)")
-    for name, count in labels.most_common():
+    async with (
+        open_endpoint() as endpoint,
+        open_troupe(TroupeSettings(endpoint=endpoint)) as troupe,
+    ):
+        answers = await label_all(troupe, make_reviews(1000, Random(7)))
+        alone = await troupe.explain(question("It works."))
+    for name, count in Counter(answer.text for answer in answers).most_common():
         print(f"{name}: {count}")
-    print(f"{shared} of {labels.total()} were answered by an identical request's call")
+    cost = sum((answer.cost_usd or Decimal(0) for answer in answers), Decimal(0))
+    print(f"{sum(answer.http_requests for answer in answers)} HTTP requests, ${cost:.4f}")
+    print(f"a call each would be about ${1000 * (alone.cost_usd or Decimal(0)):.4f}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 """A way in which several requests become one call, and its answer theirs again."""
 
-import json
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 import attrs
 
 from ..messages import Request, Response
+from ..sharing import text_of_fields
 from .weight import Bounds, Weight
 
 __all__ = ["Strategy", "common_key"]
 
-_NEVER_IN_COMMON = ("cacheable", "deadline", "idempotency_key")
+_OWN = ("cacheable", "deadline", "idempotency_key")
+_IN_COMMON = tuple(field.name for field in attrs.fields(Request) if field.name not in _OWN)
 
 
 class Strategy(Protocol):
@@ -81,14 +82,4 @@ def common_key(request: Request, *own: str) -> Hashable | None:
     """
     if request.idempotency_key:
         return None
-    common = {
-        field.name: getattr(request, field.name)
-        for field in attrs.fields(Request)
-        if field.name not in _NEVER_IN_COMMON and field.name not in own
-    }
-    turns = () if "messages" in own else request.messages
-    common["messages"] = [(turn.role, turn.content) for turn in turns]
-    try:
-        return json.dumps(common, sort_keys=True, default=dict)
-    except (TypeError, ValueError):  # `extra` is no JSON: nobody can send it
-        return None
+    return text_of_fields(request, (name for name in _IN_COMMON if name not in own))

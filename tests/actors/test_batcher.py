@@ -662,6 +662,75 @@ async def test_whatever_is_cancelled_everybody_else_is_answered_and_nothing_is_l
     assert journal.in_hand == 0
 
 
+class Slow(Stage):
+    """Answers after a while that differs, refuses what is bad, and is sometimes at fault."""
+
+    def __init__(self, journal, random):
+        super().__init__(journal)
+        self.chance = random
+
+    async def attempt(self, message, turn):
+        self.journal.sends.append(trio.current_time())
+        await trio.sleep(self.chance.choice([0.0, 0.0002, 0.3, 0.7]))
+        prompt = message.request.messages[-1].content
+        if "bad" in prompt:
+            raise BadRequest("no such thing", attempts=1)
+        if self.chance.random() < 0.1:
+            raise ProviderUnavailable("out", attempts=1)
+
+
+INSTANTS = [0.0, 0.0001, 0.0002, 0.0004, 0.001, 0.1, 0.3, 0.3002, 0.7, 1.0, 100.0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whoever_leaves_at_whatever_instant_everybody_else_gets_his_own(autojump_clock, seed):
+    """L5, for members that share calls: joined, combined, checked, asked again, in pieces."""
+    random = Random(seed)
+    journal = Journal()
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("slow", partial(Slow, journal, random), concurrency=100)
+        strategy = Chorus(Bounds(max_size=4), check_share=0.3, least_agreement=0.1)
+        batcher = await chorus_to(runtime, journal, strategy, stage=stage)
+
+        async def ask(at, prompt, patience, **more):
+            await trio.sleep(at)
+            with trio.move_on_after(patience) as scope:
+                try:
+                    answer = await batcher.ask(call(prompt, **more))
+                except ProviderUnavailable:
+                    return None
+                except BadRequest:
+                    assert "bad" in prompt, "whoever is not at fault does not bear it"
+                    return None
+                expected = " ".join(f"about {text}" for text in prompt.split(" "))
+                assert answer.text == expected, "nobody gets somebody else's answer"
+                return answer
+            assert scope.cancelled_caught
+            return None
+
+        prompts = ["a", "b", "c", "mute", "bad", "d e f g h", "alone"]
+        found = await outcomes(
+            *(
+                partial(
+                    ask,
+                    random.choice([0.0, 0.0, 0.5, random.uniform(0, 3)]),
+                    random.choice(prompts),
+                    random.choice(INSTANTS),
+                    cacheable=random.random() < 0.5,
+                    deadline=random.choice([None, None, 50.0]),
+                )
+                for _ in range(120)
+            )
+        )
+        assert not [error for error in found if isinstance(error, Exception)]
+        await trio.sleep(200)
+        snapshot = runtime.snapshot()
+        assert all(actor.is_conserved for actor in snapshot.actors)
+        assert [actor.held for actor in snapshot.actors] == [0, 0]
+        assert snapshot[batcher.path].incarnation == 1
+    assert journal.in_hand == 0, "nobody works for those who have gone"
+
+
 # ------------------------------------------------------------------ the key
 
 

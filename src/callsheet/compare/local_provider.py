@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import IO
 
@@ -26,6 +26,7 @@ async def open_provider(
     rpm: int | None = None,
     tpm: int | None = None,
     burst_s: float = 60.0,
+    options: Sequence[str] = (),
 ) -> AsyncGenerator[str]:
     """Run `callsheet simulate` on a free port, and kill it at the end; yields its base URL.
 
@@ -35,6 +36,7 @@ async def open_provider(
         rpm: requests a minute that it allows; None for no limit.
         tpm: tokens a minute, likewise.
         burst_s: how many seconds' worth of these it allows at once.
+        options: further options of `callsheet simulate`.
 
     Raises:
         ProviderNotStarted: it did not start; the text has its last words.
@@ -45,6 +47,7 @@ async def open_provider(
         *("--seed", str(seed), "--time-scale", str(time_scale), "--burst", str(burst_s)),
         *(() if rpm is None else ("--rpm", str(rpm))),
         *(() if tpm is None else ("--tpm", str(tpm))),
+        *options,
     ]
     # A file takes any number of words without holding the process up, as an unread pipe would.
     with tempfile.TemporaryFile() as words:

@@ -1,0 +1,162 @@
+"""What the same work costs: packed, in lists, in batches, cached, and counted to the last token.
+
+    python benchmarks/cost.py [--only reviews|embeddings|burst|stages|books] [--check]
+
+The provider runs in a process of its own; tokens and requests are as it counted them, and dollars
+are those tokens at the published prices of their tier. The baseline of the reviews is one call
+each, by plain HTTP, in the same run.
+
+The embeddings run with latencies of 1 to 3 s and take the longest; all of it takes three minutes.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import click
+import structlog
+import trio
+from rich.table import Table
+
+from bench_kit.figures import Figure
+from bench_kit.report import figures_table, make_table, print_tables
+from cost_bench.books import BookFigures, books
+from cost_bench.stages import measure_stages
+from cost_bench.workloads import burst, embeddings, reviews
+
+Part = tuple[list[Table], list[Figure]]
+
+
+def _reviews() -> Part:
+    found = trio.run(reviews)
+    table = make_table(["1,000 reviews"], ["live calls", "control calls", "in", "out", "USD"])
+    for name, bill in (
+        ("a call each", found.each),
+        ("callsheet", found.live),
+        ("callsheet, a day's time", found.batch),
+    ):
+        table.add_row(
+            name,
+            f"{bill.requests:,}",
+            f"{bill.control_requests:,}",
+            f"{bill.usage.input_tokens:,}",
+            f"{bill.usage.output_tokens:,}",
+            f"{bill.usd:.6f}",
+        )
+    each = [float(found.each.usd) * 1000]
+    labels = float(found.labels)
+    return [table], [
+        Figure("W4", "mUSD", [float(found.live.usd) * 1000], "each", each, at_most=0.35),
+        Figure(
+            "W4 by Batch API", "mUSD", [float(found.batch.usd) * 1000], "each", each, at_most=0.18
+        ),
+        Figure("same labels", "", [found.same_live / labels], at_least=1.0, is_ratio=False),
+        Figure("same labels, batch", "", [found.same_batch / labels], at_least=1.0, is_ratio=False),
+    ]
+
+
+def _embeddings() -> Part:
+    found = trio.run(embeddings)
+    return [], [
+        Figure(
+            f"W5, HTTP requests for {found.texts:,} texts",
+            "",
+            [float(found.bill.requests)],
+            "fewest",
+            [float(found.fewest)],
+            at_most=1.0,
+        )
+    ]
+
+
+def _burst() -> Part:
+    return [], [
+        Figure("W3, wall / slowest call", "", [trio.run(burst)], at_most=1.05, is_ratio=False)
+    ]
+
+
+def _stages() -> Part:
+    found = measure_stages()
+    return [], [
+        Figure("added to a lone request", "ms", [found.lone_ms], at_most=1.0, is_ratio=False),
+        Figure(
+            "calls for 1,000 identical requests",
+            "",
+            [float(found.identical_calls)],
+            at_most=1.0,
+            is_ratio=False,
+        ),
+        Figure("replies", "", [float(found.identical_replies)], at_least=1000.0, is_ratio=False),
+        Figure("cache hit in memory", "us", [found.memory_us], at_most=100.0, is_ratio=False),
+        Figure("cache hit on disk", "us", [found.disk_us], at_most=1000.0, is_ratio=False),
+    ]
+
+
+def _books() -> Part:
+    table = make_table(
+        ["ledger beside provider"], ["answered", "billed", "spent", "surplus", "maybe, at most"]
+    )
+    figures: list[Figure] = []
+    for name, everything in (("refusals", False), ("all faults, impatience, crashes", True)):
+        found: BookFigures = trio.run(partial(books, everything=everything))
+        usages = (found.bill.usage, found.spent, found.surplus, found.maybe)
+        table.add_row(
+            name,
+            f"{found.answered:,}",
+            *(f"{usage.input_tokens:,} + {usage.output_tokens:,}" for usage in usages),
+        )
+        surplus, maybe = found.surplus, found.maybe
+        is_told = (
+            0 <= surplus.input_tokens <= maybe.input_tokens
+            and 0 <= surplus.output_tokens <= maybe.output_tokens
+        )
+        if everything:
+            figures.append(
+                Figure("surplus shown as maybe", "", [float(is_told)], at_least=1.0, is_ratio=False)
+            )
+        else:
+            off = 0.0 + abs(surplus.input_tokens) + abs(surplus.output_tokens)
+            figures.append(
+                Figure(
+                    "tokens that the ledger is off", "", [float(off)], at_most=0.0, is_ratio=False
+                )
+            )
+            cents = abs(float(found.spent_usd - found.bill.usd))
+            figures.append(Figure("USD that it is off", "", [cents], at_most=0.0, is_ratio=False))
+    return [table], figures
+
+
+_PARTS: dict[str, Callable[[], Part]] = {
+    "reviews": _reviews,
+    "embeddings": _embeddings,
+    "burst": _burst,
+    "stages": _stages,
+    "books": _books,
+}
+
+
+@click.command()
+@click.option(
+    "--only", type=click.Choice(list(_PARTS)), multiple=True, help="Leave out the others."
+)
+@click.option("--check", is_flag=True, help="Exit with 1 if a target is missed.")
+def main(*, only: Sequence[str], check: bool) -> None:
+    """Measure what the same work costs."""
+    # Crashes on purpose are logged as any other.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    tables: list[Table] = []
+    figures: list[Figure] = []
+    for name, measure in _PARTS.items():
+        if only and name not in only:
+            continue
+        click.echo(f"{name} ...", err=True)
+        more, found = measure()
+        tables += more
+        figures += found
+    print_tables([*tables, figures_table(figures)], [])
+    if check and any(figure.has_target and not figure.is_reached for figure in figures):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

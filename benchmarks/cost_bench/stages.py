@@ -1,0 +1,148 @@
+"""What batcher and cache add to a call, and save; no provider, so that nothing else is measured."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from callsheet import Actor, Ref, Request, Response, handles, open_runtime
+from callsheet.actors import (
+    BatcherActor,
+    Bounds,
+    CacheActor,
+    CachePolicy,
+    Complete,
+    ListStrategy,
+    Origin,
+    Usage,
+)
+
+__all__ = ["StageFigures", "measure_stages"]
+
+_IDENTICAL = 1_000
+_TURNS = 300
+_PAUSE_S = 0.002  # between two lone requests: longer than anybody is waited for
+
+
+@attrs.frozen
+class StageFigures:
+    """What was measured.
+
+    Args:
+        lone_ms: what the batcher adds to a request that could share a call, and comes alone.
+        identical_calls: calls that came of a thousand identical requests at once.
+        identical_replies: answers to them.
+        memory_us: a hit in memory, from ask to answer.
+        disk_us: a hit on disk, likewise.
+    """
+
+    lone_ms: float
+    identical_calls: int
+    identical_replies: int
+    memory_us: float
+    disk_us: float
+
+
+class _Provider(Actor):
+    """Answers at once, or after a while."""
+
+    def __init__(self, calls: list[str], seconds: float = 0.0) -> None:
+        self._calls = calls
+        self._seconds = seconds
+
+    @handles(Complete)
+    async def complete(self, message: Complete) -> Response:
+        self._calls.append(message.origin.call)
+        if self._seconds:
+            await trio.sleep(self._seconds)
+        return Response(
+            text="x" * 2000,
+            model=message.request.model,
+            finish_reason="stop",
+            usage=Usage(500, 500),
+            cost_usd=Decimal("0.001"),
+            embeddings=tuple((0.5,) for _ in message.request.inputs),
+        )
+
+
+def measure_stages() -> StageFigures:
+    """Measure all of it."""
+    lone_ms = trio.run(_lone_ms)
+    calls, replies = trio.run(_identical)
+    memory_us, disk_us = trio.run(_cache_us)
+    return StageFigures(lone_ms, calls, replies, memory_us, disk_us)
+
+
+def _call(prompt: str, *, cacheable: bool = False) -> Complete:
+    return Complete(Request.of(prompt, model="m", cacheable=cacheable), Origin(prompt))
+
+
+@asynccontextmanager
+async def _batcher(calls: list[str], seconds: float) -> AsyncGenerator[tuple[Ref, Ref]]:
+    async with open_runtime() as runtime:
+        provider = await runtime.spawn("provider", partial(_Provider, calls, seconds))
+        lists = [ListStrategy("embedding", Bounds(max_size=2048))]
+        yield provider, await runtime.spawn("batcher", partial(BatcherActor, provider, None, lists))
+
+
+async def _lone_ms() -> float:
+    """With and without the batcher in turns: the difference of the medians."""
+    async with _batcher([], 0.0) as (provider, batcher):
+        found: dict[str, list[float]] = {"alone": [], "batcher": []}
+        for number in range(_TURNS):
+            for name, to in (("alone", provider), ("batcher", batcher)):
+                request = Request.embedding(f"text {number}", model="m")
+                found[name].append(await _seconds(to, Complete(request, Origin("a"))))
+                await trio.sleep(_PAUSE_S)
+    medians = {name: statistics.median(times) for name, times in found.items()}
+    return (medians["batcher"] - medians["alone"]) * 1000
+
+
+async def _identical() -> tuple[int, int]:
+    calls: list[str] = []
+    replies = 0
+    async with _batcher(calls, 0.5) as (_, batcher), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            nonlocal replies
+            await batcher.ask(_call("Hi", cacheable=True))
+            replies += 1
+
+        for _ in range(_IDENTICAL):
+            nursery.start_soon(ask)
+    return len(calls), replies
+
+
+async def _cache_us() -> tuple[float, float]:
+    """Answers that were asked for before, from memory; then from a file that another one wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "answers.sqlite"
+        calls: list[str] = []
+        messages = [_call(f"prompt {number}", cacheable=True) for number in range(_TURNS)]
+
+        async def take(policy: CachePolicy) -> list[float]:
+            async with open_runtime() as runtime:
+                provider = await runtime.spawn("provider", partial(_Provider, calls))
+                cache = await runtime.spawn(
+                    "cache", partial(CacheActor, provider, "scope", policy), concurrency=8
+                )
+                return [await _seconds(cache, message) for message in (*messages, *messages)]
+
+        memory = (await take(CachePolicy(path=path)))[_TURNS:]
+        disk = await take(CachePolicy(path=path, memory_bytes=0))
+    if len(calls) != _TURNS:
+        raise AssertionError(f"{len(calls)} calls were made of {_TURNS} different requests")
+    return statistics.median(memory) * 1e6, statistics.median(disk) * 1e6
+
+
+async def _seconds(to: Ref, message: Complete) -> float:
+    start = time.perf_counter()
+    await to.ask(message)
+    return time.perf_counter() - start

@@ -1,0 +1,128 @@
+"""W3, W4 and W5: what they cost, and how long a burst takes."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import attrs
+import trio
+
+from callsheet import Endpoint, Limits, Request, Response, TroupeSettings, open_troupe
+from callsheet.actors import BatchApiPolicy
+from callsheet.compare import make_workload, run_mode
+from cost_bench.provider import Bill, read_bill, reset, running_provider
+
+__all__ = ["EmbeddingFigures", "ReviewFigures", "burst", "embeddings", "reviews"]
+
+_DAY_S = 86_400.0
+_SCALE = 0.1
+_MOST_TEXTS, _MOST_TOKENS = 2_048, 300_000  # that OpenAI takes in one call
+
+
+@attrs.frozen
+class ReviewFigures:
+    """W4 in three ways.
+
+    Args:
+        each: a call each, by plain HTTP.
+        live: packed.
+        batch: packed, by the Batch API.
+        same_live: labels that are those of the single calls.
+        same_batch: likewise.
+        labels: how many there are.
+    """
+
+    each: Bill
+    live: Bill
+    batch: Bill
+    same_live: int
+    same_batch: int
+    labels: int
+
+
+@attrs.frozen
+class EmbeddingFigures:
+    """W5.
+
+    Args:
+        bill: what it came to.
+        texts: how many there are.
+        fewest: HTTP requests that the endpoint's limits allow.
+    """
+
+    bill: Bill
+    texts: int
+    fewest: int
+
+
+async def reviews() -> ReviewFigures:
+    """A thousand reviews: a call each, packed, and packed in a batch."""
+    workload = make_workload("reviews")
+    requests = [item for item in workload.items if isinstance(item, Request)]
+    async with running_provider(_SCALE) as base_url:
+        single = await run_mode("staged", workload, base_url, time_scale=_SCALE)
+        each = await read_bill(base_url)
+        expected = [str(result["answer"]) for result in single.results]
+        live_answers, live = await _answers(base_url, requests)
+        patient = [attrs.evolve(request, deadline=_DAY_S) for request in requests]
+        batch_answers, batch = await _answers(base_url, patient)
+    return ReviewFigures(
+        each,
+        live,
+        batch,
+        _same(expected, live_answers),
+        _same(expected, batch_answers),
+        len(expected),
+    )
+
+
+def _same(expected: Sequence[str], answers: Sequence[Response]) -> int:
+    return sum(label == answer.text for label, answer in zip(expected, answers, strict=True))
+
+
+async def embeddings() -> EmbeddingFigures:
+    """Ten thousand texts, each asked for by somebody else."""
+    requests = [item for item in make_workload("embeddings").items if isinstance(item, Request)]
+    async with running_provider(1.0) as base_url:
+        _, bill = await _answers(base_url, requests)
+    fewest = max(ceil(len(requests) / _MOST_TEXTS), ceil(bill.usage.input_tokens / _MOST_TOKENS))
+    return EmbeddingFigures(bill, len(requests), fewest)
+
+
+async def burst() -> float:
+    """Twelve headlines at once: wall to the slowest call."""
+    requests = [
+        Request.of(f'A headline about "{topic}".', model="gpt-3.5-turbo", max_tokens=50)
+        for topic in make_workload("headlines").items
+    ]
+    async with running_provider(1.0) as base_url:
+        settings = TroupeSettings(endpoint=Endpoint(base_url))
+        async with open_troupe(settings) as troupe:
+            start = trio.current_time()
+            answers: list[Response] = []
+
+            async def ask(request: Request) -> None:
+                answers.append(await troupe.complete(request))
+
+            async with trio.open_nursery() as nursery:
+                for request in requests:
+                    nursery.start_soon(ask, request)
+            wall_s = trio.current_time() - start
+    return wall_s / max(answer.seconds for answer in answers)
+
+
+async def _answers(base_url: str, requests: Sequence[Request]) -> tuple[list[Response], Bill]:
+    await reset(base_url)
+    settings = TroupeSettings(
+        endpoint=Endpoint(base_url),
+        limits=Limits(in_flight=100),
+        batches=BatchApiPolicy(dialect="openai", gather_s=0.5, poll_s=0.5),
+    )
+    found: dict[int, Response] = {}
+    async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
+
+        async def ask(place: int, request: Request) -> None:
+            found[place] = await troupe.complete(request)
+
+        for place, request in enumerate(requests):
+            nursery.start_soon(ask, place, request)
+    return [found[place] for place in range(len(requests))], await read_bill(base_url)
