@@ -9,7 +9,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-settings.register_profile("usual", max_examples=60)
+settings.register_profile("usual", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=600, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 
@@ -17,5 +17,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
 @pytest.fixture(autouse=True)
 def log():
     """The events logged during the test, as dictionaries."""
+    structlog.reset_defaults()  # a test of the command line may have set it up in its own way
     with structlog.testing.capture_logs() as events:
         yield events

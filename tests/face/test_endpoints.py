@@ -32,7 +32,7 @@ def test_openais_variables_choose_as_ever():
     assert chosen(LOCAL, OPENAI_BASE_URL="http://other/v1") == ("compatible", LOCAL, None)
 
 
-@pytest.mark.parametrize("name", set(VENDORS) - {"openai", "compatible"})
+@pytest.mark.parametrize("name", sorted(set(VENDORS) - {"openai", "compatible"}))
 def test_the_key_of_another_vendor_alone_chooses_nothing_but_is_mentioned(name):
     """Nobody should spend money because of a variable that is there for something else."""
     variable = VENDORS[name].key_variables[0]

@@ -27,7 +27,7 @@ async def callsheet(venue: Venue, workload: Workload) -> AsyncGenerator[Perform]
         posts_at_a_time=len(workload.items),
         transport=venue.transport,
     )
-    async with open_troupe(settings) as troupe:
+    async with open_troupe(settings, seed="compare") as troupe:
 
         async def perform(item: Item) -> Outcome:
             return await _perform(troupe, item)
