@@ -11,6 +11,7 @@ import trio
 from ..runtime import (
     Actor,
     ActorStopped,
+    AskFailed,
     Message,
     Ref,
     ReplySlot,
@@ -419,8 +420,8 @@ class BatcherActor(Actor):
     def _answered_alone(self, part: Part, call: ReplySlot[Response]) -> None:
         if call.settlement is Settlement.REPLIED and call.value is not None:
             self._answer(part, part.spent.on(call.value))
-        elif call.error is not None:
-            self._fail(part, call.error)
+        else:
+            self._fail(part, _error_of(call))
 
     async def _submit(
         self, message: Complete, deadline: float, parts: Sequence[Part]
@@ -497,7 +498,7 @@ class BatcherActor(Actor):
         else:
             missing = []
             for part in combined.parts:
-                self._go_by_check(part, call.error)
+                self._go_by_check(part, _error_of(call))
         waiting = [part for part in missing if part.check is None]
         for part in missing:
             self._go_by_check(part, None)
@@ -565,8 +566,8 @@ class BatcherActor(Actor):
             self._answer(part, spent.on(own))
         elif packed is not None:
             self._answer(part, part.spent.on(packed))
-        elif check is not None and check.error is not None:
-            self._fail(part, check.error)
+        elif check is not None:
+            self._fail(part, _error_of(check))
 
     # ---------------------------------------------------------------- the end of a part
 
@@ -582,6 +583,11 @@ class BatcherActor(Actor):
         seats, part.seats = part.seats, []
         for seat in seats:
             seat.slot.fail(error)
+
+
+def _error_of(call: ReplySlot[Response]) -> Exception:
+    """Why a call has no answer; whoever gave it up left no reason."""
+    return call.error or AskFailed("the next stage", call.verdict, "gave the call up")
 
 
 def _free(response: Response) -> Response:

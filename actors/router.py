@@ -8,7 +8,17 @@ from typing import Any
 import attrs
 import trio
 
-from ..runtime import Actor, ActorStopped, Message, Ref, ReplySlot, Settlement, defers, handles
+from ..runtime import (
+    Actor,
+    ActorStopped,
+    AskFailed,
+    Message,
+    Ref,
+    ReplySlot,
+    Settlement,
+    defers,
+    handles,
+)
 from .errors import ConnectionFailed, ProviderUnavailable, QuotaExhausted, RateLimited
 from .limiting import TokenEstimator
 from .messages import Complete, Request, Response, Stream, Usage
@@ -156,8 +166,8 @@ class RouterActor(Actor):
             slot.reply(attrs.evolve(call.value, route=route.name))
         elif isinstance(call.error, _LIVE_MAY_DO_BETTER) and is_ours:
             self.send_at(trio.current_time(), _Again(message, slot))
-        elif call.error is not None:
-            slot.fail(call.error)
+        else:
+            slot.fail(call.error or AskFailed(self._live.path, call.verdict, "gave the call up"))
 
     def _learn(self, request: Request, route: Route, sent_at: float, slot: ReplySlot[Any]) -> None:
         if slot.settlement is Settlement.REPLIED and isinstance(slot.value, Response):

@@ -90,6 +90,35 @@ async def test_every_way_comes_to_the_same_labels_and_the_books_agree(autojump_c
     assert costs["packed in a batch"] < costs["alone"] * Decimal("0.18")
 
 
+@pytest.mark.parametrize("dialect", ["openai", "together", "anthropic"])
+async def test_each_batch_api_answers_at_half_the_price(autojump_clock, dialect):
+    model = "claude-haiku-4-5" if dialect == "anthropic" else MODEL
+    shown = BatchSettings(dialect="together" if dialect == "together" else "openai")
+    vendor = "anthropic" if dialect == "anthropic" else "compatible"
+    provider = Provider(ProviderSettings(batches=shown))
+    async with ProviderTransport(provider) as transport:
+        settings = TroupeSettings(
+            endpoint=Endpoint(URL, "key", vendor),
+            transport=transport,
+            batches=BatchApiPolicy(dialect=dialect),
+        )
+        async with open_troupe(settings) as troupe:
+            answers = await outcomes(
+                *(
+                    partial(
+                        troupe.complete,
+                        Request.of(f"Say {n}.", model=model, max_tokens=9, deadline=DAY_S),
+                    )
+                    for n in range(10)
+                )
+            )
+    assert {answer.route for answer in answers} == {"batch"}
+    assert list(provider.stats.billed[model]) == ["batch"]
+    usage = Usage(provider.stats.input_tokens, provider.stats.output_tokens)
+    cost = sum(answer.cost_usd for answer in answers)
+    assert cost == default_prices().cost(model, usage) / 2
+
+
 async def test_an_answer_out_of_the_cache_is_on_no_bill(autojump_clock):
     provider = Provider(ProviderSettings())
     async with ProviderTransport(provider) as transport:

@@ -27,6 +27,7 @@ class Batching:
     def __init__(
         self, settings: ProviderSettings, reception: Reception, openai: Vendor, anthropic: Vendor
     ) -> None:
+        self._is_together = settings.batches.dialect == "together"
         self._openai = openai
         self._anthropic = anthropic
         self._files = Files(settings, reception.tally)
@@ -40,6 +41,8 @@ class Batching:
         match path.split("/")[1:]:
             case "v1", "files":
                 handlers = {"GET": files.listed, "POST": files.upload}
+            case "v1", "files", "upload" if self._is_together:
+                handlers = {"POST": files.upload}
             case "v1", "files", name:
                 handlers = {
                     "GET": partial(files.show, name),
