@@ -1,0 +1,220 @@
+"""What a terminal shows of a bulk run at one moment.
+
+Pure (R14): it is drawn anew whenever somebody looks, and never gets larger than the screen. Each
+line has a rank; where not all of them fit, those with the highest ranks are left out.
+"""
+
+from collections.abc import Iterator
+
+from rich.console import ConsoleDimensions, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ...wording import dollars, printable, seconds
+from ..progress import Progress
+from .limit_use import LimitUse
+from .outlook import Outlook
+from .words import duration, limit_words, percent, rate
+
+__all__ = ["errors_words", "panel", "rows_words", "spend_words", "standing"]
+
+_WIDEST = 100
+_HEAD = 11  # columns of what a line is about
+_SHORT = {"input_tokens": "tokens in", "output_tokens": "tokens out", "usd": "USD"}
+_BAR = 24  # columns of a limit's bar
+_MOST_LIMITS = 6
+_MOST_KINDS = 4
+_MOST_SLOW = 3
+_ID = 20  # columns of a custom id
+_STYLES = {"running": "green", "done": "bold green", "paused": "bold yellow"}
+_NEARLY_ALL = 0.95
+
+_Line = tuple[int, RenderableType]  # (rank, what to draw)
+
+
+def panel(
+    progress: Progress, look: Outlook, size: ConsoleDimensions, *, is_over: bool = False
+) -> list[RenderableType]:
+    """Draw a run as it stands: each of the renderables is one line.
+
+    Args:
+        progress: how it stands.
+        look: what can be said beyond that.
+        size: columns and lines that the drawing has to fit into, and the cursor below it.
+        is_over: nothing will change any more.
+    """
+    width = max(1, min(_WIDEST, size.width - 1))
+    lines: list[_Line] = [
+        (0, _title(progress, look, is_over=is_over)),
+        (1, _bar(progress, width, is_over=is_over)),
+        (2, _line("speed", _speed_words(progress, look))),
+        *_limits(progress, look.limits, width, is_over=is_over),
+        (3, _line("spend", spend_words(progress, look, is_over=is_over))),
+        *_troubles(progress),
+        *_slowest(progress),
+        *_waiting(progress, is_over=is_over),
+    ]
+    room = max(1, size.height - 1)
+    kept = sorted(sorted(range(len(lines)), key=lambda at: lines[at][0])[:room])
+    return [_cut(lines[at][1], width) for at in kept]
+
+
+def standing(progress: Progress, *, is_over: bool = False) -> str:
+    """What the run does, in a word."""
+    if is_over:
+        known = progress.ended if progress.total is None else progress.total
+        is_done = progress.ended >= max(known, progress.read) and not progress.in_flight
+        return "done" if is_done else "stopped"
+    if progress.is_draining:
+        return "draining"
+    return "paused" if progress.is_paused else "running"
+
+
+def rows_words(progress: Progress) -> str:
+    """How many rows have ended: "12,345 of 100,000 rows"."""
+    of = "" if progress.total is None else f" of {progress.total:,}"
+    return f"{progress.ended:,}{of} rows"
+
+
+def spend_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
+    """What was spent, and what it will have been."""
+    words = f"{dollars(progress.cost_usd)}{'' if is_over else ' so far'}"
+    if not is_over and look.projected_usd is not None:
+        least = "at least" if progress.unpriced else "about"
+        words += f", {least} {dollars(look.projected_usd)} in the end"
+    return f"{words}; {progress.unpriced:,} of unknown price" if progress.unpriced else words
+
+
+def errors_words(progress: Progress) -> str:
+    """How many rows failed, and of what; "" if none did."""
+    kinds = sorted(
+        ((kind, count) for kind, count in progress.errors.items() if count),
+        key=lambda pair: (-pair[1], pair[0]),
+    )
+    words = [f"{printable(kind)} {count:,}" for kind, count in kinds[:_MOST_KINDS]]
+    if rest := sum(count for _, count in kinds[_MOST_KINDS:]):
+        words.append(f"others {rest:,}")
+    if not words and progress.failed:
+        words.append(f"{progress.failed:,} failed")
+    if progress.bad:
+        words.append(f"{progress.bad:,} bad line{'s' if progress.bad != 1 else ''}")
+    return ", ".join(words)
+
+
+def _title(progress: Progress, look: Outlook, *, is_over: bool) -> Text:
+    word = standing(progress, is_over=is_over)
+    passed = duration(progress.now - progress.started_at)
+    parts = [(f"{word:<{_HEAD}}", _STYLES.get(word, "bold red")), (rows_words(progress), "bold")]
+    if progress.reused:
+        parts.append((f" ({progress.reused:,} from before)", ""))
+    parts.append((f"  {'in' if is_over else 'for'} {passed}", ""))
+    if not is_over and look.eta_s is not None:
+        parts.append((f", {duration(look.eta_s)} to go", "cyan"))
+    return Text.assemble(*parts)
+
+
+def _bar(progress: Progress, width: int, *, is_over: bool) -> RenderableType:
+    words, total, completed = "", progress.total, progress.ended
+    if total is None and is_over:
+        total = completed
+    if total is not None:
+        words = f"{percent(min(1.0, completed / total) if total else 1.0):>5}"
+        if not total:  # an empty file is done from the start
+            total = completed = 1
+    room = max(1, width - len(words) - 1)
+    bar = ProgressBar(
+        total=total,
+        completed=completed,
+        pulse=total is None,
+        width=room,
+        animation_time=progress.now,
+    )
+    return _row((room, bar), words=Text(words))
+
+
+def _speed_words(progress: Progress, look: Outlook) -> str:
+    words = f"{rate(look.rate)} rows/s now, {rate(look.mean_rate)} on average"
+    most = "" if progress.limits is None else f" of {progress.limits.most_in_flight:,}"
+    return f"{words}; {progress.in_flight:,}{most} in flight"
+
+
+def _limits(
+    progress: Progress, uses: tuple[LimitUse, ...], width: int, *, is_over: bool
+) -> Iterator[_Line]:
+    if is_over:  # how much is in use says nothing any more
+        return
+    if not uses:
+        yield 5, _line("limits", "no limit known", "dim")
+    fullest = sorted(range(len(uses)), key=lambda at: -uses[at].share)
+    shown = sorted(fullest[:_MOST_LIMITS])
+    for at in shown:
+        rank = 4 if at == fullest[0] else 7
+        yield rank, _limit(uses[at], width)
+    if len(uses) > len(shown):
+        yield 11, _line("", f"and {len(uses) - len(shown):,} limits more", "dim")
+    scopes = () if progress.limits is None else progress.limits.scopes
+    if (parked_s := max((scope.parked_s for scope in scopes), default=0.0)) > 0:
+        yield 6, _line("", f"the provider asks to wait for {duration(parked_s)}", "yellow")
+
+
+def _limit(use: LimitUse, width: int) -> RenderableType:
+    head = Text(f"{_SHORT.get(use.dimension, use.dimension):<{_HEAD - 1}}", style="dim")
+    scope = f", {printable(use.scope)}" if use.scope else ""
+    words = Text(f"{limit_words(use)}{scope}", no_wrap=True, overflow="ellipsis")
+    style = "yellow" if use.share >= _NEARLY_ALL else "cyan"
+    room = max(1, min(_BAR, (width - _HEAD) // 3))
+    bar = ProgressBar(
+        total=1.0,
+        completed=use.share,
+        width=room,
+        complete_style=style,
+        finished_style=style,
+    )
+    return _row((_HEAD - 1, head), (room, bar), words=words)
+
+
+def _troubles(progress: Progress) -> Iterator[_Line]:
+    if progress.maybe_billed:
+        yield 5, _line("", f"{progress.maybe_billed:,} may have been billed for nothing", "yellow")
+    if words := errors_words(progress):
+        yield 4, _line("errors", words, "red")
+
+
+def _slowest(progress: Progress) -> Iterator[_Line]:
+    words: list[str] = []
+    for custom_id, took in progress.slowest[:_MOST_SLOW]:
+        name = Text(printable(custom_id))
+        name.truncate(_ID, overflow="ellipsis")
+        words.append(f"{name.plain} {seconds(took)}")
+    if words:
+        yield 8, _line("slowest", ", ".join(words))
+
+
+def _waiting(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
+    if progress.window and not is_over:
+        is_full = progress.unwritten >= progress.window
+        words = f"{progress.unwritten:,} of {progress.window:,} places are taken by rows that wait"
+        yield 9, _line("in order", f"{words} for their turn", "yellow" if is_full else "")
+
+
+def _line(head: str, words: str, style: str = "") -> Text:
+    return Text.assemble((f"{head:<{_HEAD}}", "dim"), (words, style))
+
+
+def _row(*parts: tuple[int, RenderableType], words: Text) -> Table:
+    """Some parts of so many columns, and then words that give way."""
+    row = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    for columns, _ in parts:
+        row.add_column(width=columns, no_wrap=True)
+    row.add_column(no_wrap=True, overflow="ellipsis")
+    row.add_row(*(part for _, part in parts), words)
+    return row
+
+
+def _cut(line: RenderableType, width: int) -> RenderableType:
+    """One line, whatever it has to say; nothing in it is read as markup."""
+    if isinstance(line, Text):
+        line.truncate(width, overflow="ellipsis")
+        line.no_wrap = True
+    return line
