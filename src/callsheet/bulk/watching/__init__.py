@@ -1,15 +1,26 @@
 """What people see of a bulk run while it lasts, and what is kept of it for later."""
 
+from .event_log import EventLog
+from .histogram import RELATIVE_ERROR, Histogram
 from .history import History
 from .limit_use import LimitUse, limit_uses
 from .outlook import Outlook, outlook
+from .series import Series, SlowRow
+from .strip import Bucket, Strip
 from .watch import ProgressObserver, open_watch
 
 __all__ = [
+    "RELATIVE_ERROR",
+    "Bucket",
+    "EventLog",
+    "Histogram",
     "History",
     "LimitUse",
     "Outlook",
     "ProgressObserver",
+    "Series",
+    "SlowRow",
+    "Strip",
     "limit_uses",
     "open_watch",
     "outlook",

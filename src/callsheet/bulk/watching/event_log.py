@@ -1,0 +1,190 @@
+"""A run as a file of events, one JSON object a line, for other programs to read or follow."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ...actors.limiting import LimiterSnapshot
+from ..progress import Progress, RowEnded
+
+__all__ = ["EventLog"]
+
+_FLUSH_S = 1.0
+_BUFFER = 1 << 16  # bytes
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class EventLog:
+    """Writes what happens in a run; its `observe` is a `RowObserver`.
+
+    Each line has `event` and `at`, the seconds since the start. The events are `start`, `limits`,
+    `row`, `pause`, `resume`, `drain` and `end`. No prompt, no answer and no key is among them, and
+    so no text of an error either: a provider's may quote any of these (L8). What rows there were
+    before is kept; each run begins with a `start`.
+
+    What was written is there to be read within a second, if `sample` is called as often, and after
+    `close`. A disk that is full does not stop the run: it is told once, and no more is written.
+
+    Args:
+        path: the file.
+        tell: is told, once, why nothing more is written.
+        clock: the time of day.
+
+    Raises:
+        OSError: the file cannot be opened.
+
+    Attributes:
+        trouble: why nothing more is written; None while all is well.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        tell: Callable[[str], None] | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.trouble: str | None = None
+        self._path = path
+        self._tell = tell
+        self._clock = clock
+        self._file = path.open("ab", buffering=_BUFFER)
+        self._started_at: float | None = None
+        self._flushed_at = 0.0
+        self._last: Progress | None = None
+        self._known: list[dict[str, object]] = []  # the limits that were told last
+        self._end_torn_line()
+
+    def __repr__(self) -> str:
+        return f"<EventLog {self._path}{'' if self.trouble is None else ', broken'}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def observe(self, row: RowEnded) -> None:
+        """Write down how a row has ended; a `RowObserver`."""
+        self._write(
+            "row",
+            row.at,
+            number=row.number,
+            custom_id=row.custom_id,
+            seconds=round(row.seconds, 6),
+            attempts=row.attempts,
+            route=row.route,
+            input_tokens=row.usage.input_tokens,
+            output_tokens=row.usage.output_tokens,
+            cost_usd=None if row.cost_usd is None else str(row.cost_usd),
+            error=row.error,
+            is_reused=row.is_reused,
+        )
+
+    def sample(self, progress: Progress) -> None:
+        """Write down what has changed since the last time; a `ProgressObserver`."""
+        before, self._last = self._last, progress
+        if before is None:
+            self._started_at = progress.started_at
+            time = self._clock().isoformat()
+            self._write("start", progress.now, time=time, total=progress.total)
+        limits = _limits(progress.limits)
+        if limits != self._known:
+            self._known = limits
+            self._write("limits", progress.now, limits=limits)
+        if progress.is_paused != (before is not None and before.is_paused):
+            self._write("pause" if progress.is_paused else "resume", progress.now)
+        if progress.is_draining and not (before is not None and before.is_draining):
+            self._write("drain", progress.now)
+        self._flush_if_due(progress.now)
+
+    def close(self) -> None:
+        """Write down how the run ended, and close the file."""
+        if self._file.closed:
+            return
+        if self._last is not None:
+            self._write("end", self._last.now, time=self._clock().isoformat(), **_sums(self._last))
+        try:
+            self._file.close()
+        except OSError as error:
+            self._break(error)
+
+    def _write(self, event: str, at: float, **members: object) -> None:
+        if self.trouble is not None:
+            return
+        if self._started_at is None:
+            self._started_at = at
+        line = {"event": event, "at": round(at - self._started_at, 6), **members}
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+        except OSError as error:
+            self._break(error)
+        self._flush_if_due(at)
+
+    def _flush_if_due(self, now: float) -> None:
+        if self.trouble is None and now >= self._flushed_at + _FLUSH_S:
+            self._flushed_at = now
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._break(error)
+
+    def _break(self, error: OSError) -> None:
+        if self.trouble is not None:
+            return
+        self.trouble = f"{self._path} gets no more events: {error.strerror or error}"
+        with suppress(OSError):  # closing writes what is buffered, which fails once more
+            self._file.close()
+        if self._tell is not None:
+            self._tell(self.trouble)
+
+    def _end_torn_line(self) -> None:
+        """A run that was killed may have left half a line, which the next one must not go on."""
+        if not self._path.is_file() or not self._path.stat().st_size:
+            return
+        with self._path.open("rb") as file:
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                self._file.write(b"\n")
+
+
+def _limits(snapshot: LimiterSnapshot | None) -> list[dict[str, object]]:
+    return [
+        {
+            "scope": bucket.scope,
+            "dimension": bucket.dimension,
+            "limit": bucket.limit,
+            "per_s": bucket.per_s,
+            "source": bucket.source,
+        }
+        for bucket in (() if snapshot is None else snapshot.buckets)
+    ]
+
+
+def _sums(progress: Progress) -> dict[str, object]:
+    return {
+        "total": progress.total,
+        "answered": progress.answered,
+        "reused": progress.reused,
+        "failed": progress.failed,
+        "bad": progress.bad,
+        "in_flight": progress.in_flight,
+        "input_tokens": progress.usage.input_tokens,
+        "output_tokens": progress.usage.output_tokens,
+        "cost_usd": str(progress.cost_usd),
+        "unpriced": progress.unpriced,
+        "maybe_billed": progress.maybe_billed,
+        "errors": dict(progress.errors),
+    }
