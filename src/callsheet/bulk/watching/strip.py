@@ -5,7 +5,7 @@ between half of them and all of them however long the run lasts.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 import attrs
@@ -76,6 +76,7 @@ class Strip:
         self.width_s = _FINEST_S
         self._start = start
         self._buckets: list[Bucket] = []
+        self._latest = 0.0  # seconds from the start to the latest moment that was asked for
 
     def __repr__(self) -> str:
         return f"<Strip of {len(self._buckets)} buckets of {self.width_s:g} s>"
@@ -92,16 +93,30 @@ class Strip:
         while passed >= self.width_s * MOST_BUCKETS:
             self._buckets = merged(self._buckets, 2)
             self.width_s *= 2
+        self._latest = max(self._latest, passed)
         index = int(passed / self.width_s)
         while len(self._buckets) <= index:
             self._buckets.append(Bucket())
         return self._buckets[index]
 
+    def rates(self, counts: Sequence[float]) -> list[float]:
+        """So many a second in each bucket; the last one lasts only until the latest moment.
+
+        Args:
+            counts: how many there are in each.
+        """
+        found = [count / self.width_s for count in counts]
+        if found:
+            last_s = self._latest - (len(found) - 1) * self.width_s
+            # Little says that a moment has.
+            found[-1] *= self.width_s / min(self.width_s, max(last_s, self.width_s / 4))
+        return found
+
     def coarser(self, most: int) -> "Strip":
         """The same with fewer buckets: at most so many."""
         strip = Strip(self._start)
         times = max(1, -(-len(self._buckets) // most))
-        strip.width_s = self.width_s * times
+        strip.width_s, strip._latest = self.width_s * times, self._latest
         strip._buckets = merged(self._buckets, times)
         return strip
 

@@ -1,0 +1,179 @@
+"""A run that is over, as one self-contained page: its figures, plots of it, and tables.
+
+What rows and providers wrote reaches the page as text, never as markup.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import attrs
+import jinja2
+from markupsafe import Markup
+
+from ..._version import __version__
+from ...wording import dollars, printable, seconds
+from ..progress import Progress
+from ..watching import RELATIVE_ERROR, Series
+from ..watching.outlook import mean_rate
+from ..watching.panel import standing
+from ..watching.words import amount, duration, rate
+from .meta import ReportMeta
+from .picture import has_matplotlib
+from .plots import Plot, draw_plots
+from .summary import PERCENTILES
+
+__all__ = ["report_page", "write_report"]
+
+_STRETCHES = 12  # lines of the table over time
+
+
+def write_report(path: Path, series: Series, progress: Progress, meta: ReportMeta) -> None:
+    """Write the page of a run. It takes about a second, most of which is Matplotlib's.
+
+    Args:
+        path: the file; what was there is overwritten.
+        series: the run's sums.
+        progress: how it stands at its end.
+        meta: what was run.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # What came from a file as a lone surrogate has no bytes.
+    path.write_bytes(report_page(series, progress, meta).encode(errors="replace"))
+
+
+def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
+    """The page of a run, as HTML that needs nothing else and runs no script.
+
+    Without Matplotlib it has no plots, and says how to get them.
+
+    Args:
+        series: the run's sums.
+        progress: how it stands at its end.
+        meta: what was run.
+    """
+    has_plots = has_matplotlib()
+    return _template().render(
+        title=printable(meta.title),
+        figures=list(_figures(series, progress)),
+        has_plots=has_plots,
+        plots=[_shown(plot) for plot in draw_plots(series)] if has_plots else [],
+        percentiles=list(_percentiles(series)),
+        within=f"{100 * RELATIVE_ERROR:.0f} %",
+        errors=list(_errors(series)),
+        slowest=[
+            attrs.evolve(row, custom_id=printable(row.custom_id), route=printable(row.route))
+            for row in series.slowest
+        ],
+        routes=[(printable(name) or "-", count) for name, count in series.routes.most_common()],
+        stretches=list(_stretches(series)),
+        settings=[(printable(name), printable(text)) for name, text in meta.settings.items()],
+        seconds=seconds,
+        version=__version__,
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("callsheet"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("bulk.html.j2")
+
+
+@attrs.frozen
+class _Figure:
+    name: str
+    value: str
+    note: str = ""
+
+
+@attrs.frozen
+class _Shown:
+    title: str
+    legend: list[tuple[str, str]]
+    svg: Markup
+    is_wide: bool
+
+
+def _shown(plot: Plot) -> _Shown:
+    legend = [(color, printable(words)) for color, words in plot.legend]
+    picture = Markup(plot.svg)  # noqa: S704 - Matplotlib's own
+    return _Shown(plot.title, legend, picture, plot.is_wide)
+
+
+def _figures(series: Series, progress: Progress) -> Iterator[_Figure]:
+    of = "" if progress.total is None else f"of {progress.total:,}, "
+    yield _Figure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
+    reused = f"and {progress.reused:,} from before" if progress.reused else ""
+    yield _Figure("Answered", f"{series.answered:,}", reused)
+    bad = f"and {progress.bad:,} bad lines" if progress.bad else ""
+    yield _Figure("Failed", f"{progress.failed:,}", bad)
+    passed = progress.now - progress.started_at
+    yield _Figure("Time", duration(passed), f"{rate(mean_rate(progress))} rows/s")
+    median, high = (series.latency.percentile(p) for p in (50, 99))
+    if median is not None and high is not None:
+        yield _Figure("Median latency", seconds(median), f"p99 {seconds(high)}")
+    again = max(0, series.attempts - series.answered - series.failed)
+    yield _Figure("Requests", f"{series.attempts:,}", f"{again:,} sent again" if again else "")
+    usage = progress.usage
+    tokens = f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"
+    yield _Figure("Tokens", f"{usage.total_tokens:,}", tokens)
+    yield _Figure("Cost", dollars(progress.cost_usd), _cost_note(progress))
+
+
+def _cost_note(progress: Progress) -> str:
+    notes = [f"{progress.unpriced:,} of unknown price"] if progress.unpriced else []
+    if progress.maybe_billed:
+        notes.append(f"{progress.maybe_billed:,} may have been billed for nothing")
+    return "; ".join(notes)
+
+
+def _percentiles(series: Series) -> Iterator[tuple[str, str]]:
+    latency = series.latency
+    if not latency.count:
+        return
+    yield "fastest", seconds(latency.least)
+    for percent in PERCENTILES:
+        yield f"p{percent}", seconds(latency.percentile(percent) or 0.0)
+    yield "slowest", seconds(latency.most)
+    yield "mean", seconds(latency.total / latency.count)
+
+
+def _errors(series: Series) -> Iterator[tuple[str, int, str]]:
+    for kind, count in series.errors.most_common():
+        yield printable(kind), count, printable(series.examples.get(kind, ""))
+
+
+@attrs.frozen
+class _Stretch:
+    """A line of the table over time."""
+
+    since: str
+    rows_per_s: str
+    requests_per_s: str
+    limit: str
+    failed: int
+    cost: str
+
+
+def _stretches(series: Series) -> Iterator[_Stretch]:
+    strip = series.strip.coarser(_STRETCHES)
+    rows = strip.rates([bucket.rows for bucket in strip])
+    requests = strip.rates([bucket.attempts for bucket in strip])
+    for number, bucket in enumerate(strip):
+        limit = bucket.request_limit
+        yield _Stretch(
+            duration(number * strip.width_s),
+            rate(rows[number]),
+            rate(requests[number]),
+            "" if limit is None else amount(limit),
+            bucket.failed,
+            dollars(bucket.cost_usd),
+        )

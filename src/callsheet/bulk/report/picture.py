@@ -1,0 +1,104 @@
+"""Pictures as SVG in a page. They need Matplotlib: the extra `callsheet[plot]`.
+
+Colours are written as marks that become variables of the page's style, so that they follow light
+and dark.
+"""
+
+# Matplotlib leaves its keyword arguments untyped.
+# pyright: reportUnknownMemberType=false
+
+import importlib
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["MOST_KINDS", "color_of", "has_matplotlib", "svg"]
+
+MOST_KINDS = 5
+"""As many kinds of errors have a colour of their own; all others share one."""
+
+_SIZE, _WIDE = (6.4, 2.7), (13.2, 2.9)  # inches
+_MOST_TICKS = 5
+
+# {variable of the page: the mark that stands for it}
+_MARKS = {
+    name: f"#fe01{number:02x}"
+    for number, name in enumerate(
+        ("ink", "soft", "line", "ours", "bound", *(f"kind{n}" for n in range(MOST_KINDS + 1)))
+    )
+}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text, in the page's own letters
+    "svg.hashsalt": "callsheet",  # the same run is the same page
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.parse_math": False,
+    "text.color": _MARKS["soft"],
+    "axes.edgecolor": _MARKS["line"],
+    "axes.labelcolor": _MARKS["soft"],
+    "xtick.color": _MARKS["line"],
+    "ytick.color": _MARKS["line"],
+    "xtick.labelcolor": _MARKS["soft"],
+    "ytick.labelcolor": _MARKS["soft"],
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+def has_matplotlib() -> bool:
+    """Whether the plots can be drawn."""
+    try:
+        importlib.import_module("matplotlib.figure")
+    except ImportError:
+        return False
+    return True
+
+
+def color_of(variable: str) -> str:
+    """What to give to Matplotlib for a colour of the page: "ink", "ours", "kind0" and so on."""
+    return _MARKS[variable]
+
+
+def svg(draw: Callable[["Axes"], None], name: str, *, is_wide: bool = False) -> str:
+    """What `draw` draws, as an element of a page.
+
+    Args:
+        draw: is given the axes to draw in.
+        name: says what it is to whoever cannot see it; no two on a page have the same.
+        is_wide: it is as wide as two others.
+    """
+    # A figure of its own, without pyplot: no display, no state that outlives it.
+    import matplotlib as mpl  # noqa: PLC0415 - an optional extra, slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": f"callsheet {name}"}):
+        figure = Figure(figsize=_WIDE if is_wide else _SIZE, layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.grid(axis="y", color=_MARKS["line"], linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return _embedded(file.getvalue(), name)
+
+
+def _embedded(svg: str, name: str) -> str:
+    """The picture as an element of a page: as wide as there is room, in the page's colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{name}"', 1)
+    for variable, mark in _MARKS.items():
+        svg = svg.replace(mark, f"var(--{variable})")
+    return svg

@@ -1,0 +1,94 @@
+"""A run that is over, in a few lines for the terminal."""
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ...wording import dollars, printable, seconds
+from ..progress import Progress
+from ..watching import RELATIVE_ERROR, Series
+from ..watching.outlook import mean_rate
+from ..watching.panel import rows_words, standing
+from ..watching.words import duration, rate
+
+__all__ = ["PERCENTILES", "summary"]
+
+PERCENTILES = (50, 90, 99)
+_MOST_KINDS = 8
+_KIND = 24  # columns
+
+
+def summary(series: Series, progress: Progress) -> RenderableType:
+    """What came of a run; it fits into 80 columns.
+
+    Args:
+        series: its sums.
+        progress: how it stands at its end.
+    """
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, words in _lines(series, progress):
+        table.add_row(name, Text(words))
+    if not series.errors:
+        return table
+    return Group(table, _errors(series))
+
+
+def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
+    passed = progress.now - progress.started_at
+    lines = [(standing(progress, is_over=True), f"{rows_words(progress)} in {duration(passed)}")]
+    parts = [f"{series.answered:,} answered"]
+    parts += [f"{progress.reused:,} from before"] if progress.reused else []
+    parts += [f"{progress.failed:,} failed"] if progress.failed else []
+    parts += [f"{progress.bad:,} bad lines"] if progress.bad else []
+    parts += [f"{progress.in_flight:,} given up"] if progress.in_flight else []
+    lines.append(("rows", ", ".join(parts)))
+    if progress.total is not None and progress.ended < progress.total:
+        lines.append(("left", f"{progress.total - progress.ended:,} for the next run"))
+    lines.append(("speed", f"{rate(mean_rate(progress))} rows/s on average"))
+    if series.latency.count:
+        times = (f"p{p} {seconds(series.latency.percentile(p) or 0.0)}" for p in PERCENTILES)
+        slowest = seconds(series.latency.most)
+        within = f"(within {100 * RELATIVE_ERROR:.0f} %)"
+        lines.append(("latency", f"{', '.join(times)} {within}, slowest {slowest}"))
+    again = max(0, series.attempts - series.answered - series.failed)
+    sent = f"{series.attempts:,}{f', {again:,} of them sent again' if again else ''}"
+    lines.append(("requests", sent))
+    usage = progress.usage
+    lines.append(("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"))
+    cost = dollars(progress.cost_usd)
+    if progress.unpriced:
+        cost += f", and {progress.unpriced:,} answers of unknown price"
+    lines.append(("cost", cost))
+    if progress.maybe_billed:
+        lines.append(("", f"{progress.maybe_billed:,} requests may have been billed for nothing"))
+    if len(series.routes) > 1:
+        routes = (f"{printable(name)} {count:,}" for name, count in series.routes.most_common())
+        lines.append(("routes", ", ".join(routes)))
+    return lines
+
+
+def _errors(series: Series) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+        expand=True,
+    )
+    shown = series.errors.most_common(_MOST_KINDS)
+    kinds = min(_KIND, max(cell_len(printable(kind)) for kind, _ in shown))
+    table.add_column("error", overflow="ellipsis", no_wrap=True, width=max(kinds, len("others")))
+    table.add_column(
+        "rows", justify="right", no_wrap=True, min_width=max(4, len(f"{shown[0][1]:,}"))
+    )
+    table.add_column("such as", overflow="ellipsis", no_wrap=True, ratio=1)  # gives way
+    for kind, count in shown:
+        example = Text(printable(series.examples.get(kind, "")))
+        table.add_row(Text(printable(kind)), f"{count:,}", example)
+    if rest := sum(count for _, count in series.errors.most_common()[_MOST_KINDS:]):
+        table.add_row("others", f"{rest:,}", "")
+    return table

@@ -1,0 +1,277 @@
+"""What is left to read of a bulk run: a summary on the terminal, and a page."""
+
+import io
+import re
+from decimal import Decimal
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from callsheet.actors.limiting import BucketState, LimiterSnapshot
+from callsheet.actors.messages import Usage
+from callsheet.bulk.progress import Progress, RowEnded
+from callsheet.bulk.report import ReportMeta, page, report_page, summary, write_report
+from callsheet.bulk.watching import Series
+
+EVIL = "</td></svg><script>alert('$x$')</script>&amp;\x1b[31m\"'日本\ud800"
+TAME = "&lt;/td&gt;&lt;/svg&gt;&lt;script&gt;alert(&#39;$x$&#39;)&lt;/script&gt;&amp;amp;"
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Sees that every element is closed in its order, and collects what there is."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.texts = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
+def limiter(limit):
+    buckets = tuple(
+        BucketState(
+            scope="",
+            dimension=dimension,
+            limit=limit * factor,
+            per_s=60.0,
+            used=1.0,
+            depth=9.0,
+            source="set",
+        )
+        for dimension, factor in (("requests", 1), ("tokens", 100))
+    )
+    return LimiterSnapshot(
+        in_flight=0, most_in_flight=9, waiting=0, next_wake_s=None, buckets=buckets, scopes=()
+    )
+
+
+def run(rows=200, *, kinds=("Timeout", "RateLimited"), limit=600.0, **more):
+    """A run of ten rows a second, every tenth of which fails; its series and how it ended."""
+    series, cost, failed = Series(0.0), Decimal(0), 0
+    for number in range(1, rows + 1):
+        at = number / 10
+        if number % 10:
+            cost += Decimal("0.01")
+            row = RowEnded(
+                at=at,
+                number=number,
+                custom_id=f"row-{number}",
+                seconds=0.5 + number / rows,
+                attempts=1,
+                route="live",
+                usage=Usage(10, 5),
+                cost_usd=Decimal("0.01"),
+            )
+        else:
+            failed += 1
+            kind = kinds[failed % len(kinds)]
+            row = RowEnded(
+                at=at,
+                number=number,
+                custom_id=f"row-{number}",
+                attempts=3,
+                error=kind,
+                message=f"{kind} it was",
+            )
+        series.observe(row)
+        if limit is not None and number % 5 == 0:
+            series.sample(Progress(started_at=0.0, now=at, limits=limiter(limit)))
+    progress = Progress(
+        started_at=0.0,
+        now=rows / 10,
+        total=rows,
+        read=rows,
+        answered=rows - failed,
+        failed=failed,
+        usage=series.usage,
+        cost_usd=cost,
+        errors=dict(series.errors),
+        **more,
+    )
+    return series, progress
+
+
+def paged(series, progress, **settings):
+    return report_page(series, progress, ReportMeta(title="answers.jsonl", settings=settings))
+
+
+def said(series, progress, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(summary(series, progress))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+# --- the summary ------------------------------------------------------------------------------
+
+
+def test_the_summary_says_what_came_of_the_run():
+    lines = said(*run(maybe_billed=2))
+    assert lines[:9] == [
+        "done      200 of 200 rows in 20 s",
+        "rows      180 answered, 20 failed",
+        "speed     10.0 rows/s on average",
+        "latency   p50 0.98 s, p90 1.39 s, p99 1.50 s (within 2 %), slowest 1.50 s",
+        "requests  240, 40 of them sent again",
+        "tokens    1,800 in, 900 out",
+        "cost      $1.80",
+        "          2 requests may have been billed for nothing",
+        "",
+    ]
+    assert [line.split() for line in lines if "it was" in line] == [
+        ["RateLimited", "10", "RateLimited", "it", "was"],
+        ["Timeout", "10", "Timeout", "it", "was"],
+    ]
+
+
+def test_the_summary_of_nothing_is_short():
+    lines = said(Series(0.0), Progress(started_at=0.0, now=0.0, total=0))
+    assert lines[0] == "done      0 of 0 rows in 0 s"
+    assert not any("error" in line for line in lines)
+
+
+def test_what_is_left_is_left_for_the_next_run():
+    series, _ = run()
+    left = Progress(started_at=0.0, now=1.0, total=1000, answered=200, in_flight=3)
+    assert "left      800 for the next run" in said(series, left)
+    assert "rows      180 answered, 3 given up" in said(series, left)
+
+
+def test_the_summary_fits_and_obeys_nobody():
+    lines = said(*run(kinds=(EVIL, "[red]x[/red] :smile:" * 9)))
+    assert all(len(line) <= 80 for line in lines)
+    assert any("[red]x[/red] :smile:" in line for line in lines)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800]", "\n".join(lines))
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def test_the_page_has_figures_plots_and_tables():
+    text = paged(*run(), Input="questions.jsonl")
+    parsed = Page(text)
+    assert parsed.tags.count("svg") == 5
+    for title in (
+        "Rows a second",
+        "Tokens a second",
+        "Latency of answers",
+        "Cost so far, USD",
+        "Errors, in each 0.2 s",
+        "Slowest answers",
+        "Over time",
+        "questions.jsonl",
+        "row-199",
+        "Timeout it was",
+    ):
+        assert title in parsed.texts, title
+
+
+def test_the_page_needs_nothing_else_and_runs_nothing():
+    parsed = Page(paged(*run()))
+    assert not {"script", "link", "img", "iframe", "object", "image"} & set(parsed.tags)
+    for name, value in parsed.attributes:
+        assert name not in {"src", "srcset", "action"}
+        assert not name.startswith("on")
+        if name in {"href", "xlink:href"}:
+            assert value.startswith("#")
+    ids = [value for name, value in parsed.attributes if name == "id"]
+    used = {value[1:] for name, value in parsed.attributes if name == "xlink:href"}
+    assert used <= set(ids)
+
+
+def test_no_two_pictures_share_what_they_clip_with():
+    text = paged(*run())
+    clips = re.findall(r'<clipPath id="([^"]+)"', text)
+    assert clips
+    assert len(set(clips)) == len(clips)
+
+
+def test_the_plots_are_in_the_colours_of_the_page():
+    text = paged(*run())
+    pictures = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert all("var(--ours)" in picture or "var(--kind0)" in picture for picture in pictures)
+    style = text[: text.index("</style>")]
+    for variable in set(re.findall(r"var\((--\w+)\)", text)):
+        assert f"{variable}:" in style, variable
+    assert not re.search(r"#fe01|#000000|#ffffff", "".join(pictures))
+
+
+def test_the_same_run_is_the_same_page():
+    assert paged(*run()) == paged(*run())
+
+
+def test_what_others_wrote_is_text():
+    series, progress = run(kinds=(EVIL, *(f"{EVIL}{n}" for n in range(9))))
+    series.observe(
+        RowEnded(at=20.0, number=201, custom_id=EVIL, route=EVIL, seconds=99.0, message=EVIL)
+    )
+    text = report_page(series, progress, ReportMeta(title=EVIL, settings={EVIL: EVIL}))
+    parsed = Page(text)
+    assert "script" not in parsed.tags
+    assert text.count(TAME) > 10
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800]", text)
+
+
+def test_a_limit_far_away_does_not_make_the_plot_flat():
+    text = paged(*run(limit=6e6))
+    assert "limit of requests: 100,000 a second, out of sight" in text
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9])
+def test_a_short_run_has_a_page_too(rows):
+    Page(paged(*run(rows)))
+    Page(paged(*run(rows, limit=None)))
+
+
+def test_a_run_in_which_all_failed_or_was_there_has_a_page():
+    failed, reused = Series(0.0), Series(0.0)
+    failed.observe(RowEnded(at=0.0, number=1, custom_id="a", error="Timeout"))
+    reused.observe(RowEnded(at=0.0, number=1, custom_id="a", is_reused=True))
+    for series in (failed, reused):
+        Page(paged(series, Progress(started_at=0.0, now=0.0, total=1)))
+
+
+def test_a_long_run_is_told_in_hours():
+    series = Series(0.0)
+    for hour in range(48):
+        series.observe(RowEnded(at=3600.0 * hour, number=hour, custom_id="a", seconds=86_400.0))
+    text = paged(series, Progress(started_at=0.0, now=48 * 3600.0, answered=48))
+    assert "hours since the start" in text
+
+
+def test_without_matplotlib_the_page_says_how_to_get_the_plots(monkeypatch):
+    monkeypatch.setattr(page, "has_matplotlib", lambda: False)
+    parsed = Page(paged(*run()))
+    assert "svg" not in parsed.tags
+    assert "pip install 'callsheet[plot]'" in parsed.texts
+    assert "Over time" in parsed.texts
+
+
+def test_the_page_is_written_and_overwrites_what_was_there(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    series, progress = run()
+    write_report(path, series, progress, ReportMeta(title="日本"))
+    text = path.read_text("utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "日本" in text
+    with pytest.raises(OSError, match="No such file"):
+        write_report(tmp_path / "no" / "r.html", series, progress, ReportMeta(title="x"))
