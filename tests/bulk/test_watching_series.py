@@ -94,6 +94,16 @@ def test_a_row_stays_at_its_time_when_buckets_get_wider():
     assert min(rates) > 0
 
 
+@given(st.floats(0.01, 5))
+def test_a_steady_run_is_as_fast_at_its_end_as_before(lasts):
+    strip, step = Strip(0.0), 0.01
+    for n in range(int(lasts / step)):
+        strip.at(n * step).answered += 1
+    rates = strip.rates([bucket.answered for bucket in strip])
+    assert all(rate <= 1 / step * 1.5 for rate in rates)
+    assert all(rate >= 1 / step * 0.5 for rate in rates[1:])
+
+
 def test_two_buckets_become_one_with_all_that_was_in_them():
     series = summed(
         ended(1, 0.0, usage=Usage(1, 2), cost_usd=Decimal(1), attempts=2),

@@ -106,10 +106,11 @@ class Strip:
             counts: how many there are in each.
         """
         found = [count / self.width_s for count in counts]
-        if found:
-            last_s = self._latest - (len(found) - 1) * self.width_s
-            # Little says that a moment has.
-            found[-1] *= self.width_s / min(self.width_s, max(last_s, self.width_s / 4))
+        last_s = min(self.width_s, self._latest - (len(found) - 1) * self.width_s)
+        if len(found) > 1 and last_s < self.width_s / 4:  # too short to say much by itself
+            found[-1] = (counts[-2] + counts[-1]) / (self.width_s + max(0.0, last_s))
+        elif found:
+            found[-1] = counts[-1] / max(last_s, self.width_s / 4)
         return found
 
     def coarser(self, most: int) -> "Strip":
