@@ -16,7 +16,9 @@ class Row:
         custom_id: by which its answer is known; given, or made of the number.
         request: what to ask.
         key: a digest of the custom id and of all that can change the answer (L6, L7): an answer
-            with the same key is an answer to this row, in whatever run it was had.
+            with the same key is an answer to this row, in whatever run it was had. For an id that
+            was made of the number, how often the same was asked before stands in its place, so
+            that the key stays when rows before it come or go. No two rows of an input share one.
         url: the path as OpenAI's batches have it, such as "/v1/chat/completions".
     """
 

@@ -1,0 +1,81 @@
+"""A JSON body as OpenAI has them, read as a `Request`."""
+
+from collections.abc import Mapping
+
+from ...actors.messages import Json, Request, Task
+from .asking import Asker
+from .errors import BadRecord
+from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema
+
+__all__ = ["BodyReader", "task_of", "task_of_url", "url_of"]
+
+_URLS: Mapping[Task, str] = {
+    "chat": "/v1/chat/completions",
+    "completion": "/v1/completions",
+    "embedding": "/v1/embeddings",
+}
+_TASKS: Mapping[str, Task] = {
+    path: task for task, url in _URLS.items() for path in (url, url.removeprefix("/v1"))
+}
+_KNOWN = {"chat": CHAT, "completion": COMPLETION, "embedding": EMBEDDING}
+_NEEDED = {"chat": "messages", "completion": "prompt", "embedding": "input"}
+
+
+def url_of(task: Task) -> str:
+    """The path that OpenAI's batches have such requests under."""
+    return _URLS[task]
+
+
+def task_of_url(url: Json) -> Task:
+    """What is asked for under a path, with or without the version before it.
+
+    Raises:
+        BadRecord: it is none of those that are known.
+    """
+    task = _TASKS.get(url) if isinstance(url, str) else None
+    if task is None:
+        raise BadRecord(f'"url" is {kind(url)}; it must be one of {", ".join(_URLS.values())}')
+    return task
+
+
+def task_of(body: Mapping[str, Json]) -> Task | None:
+    """What a body asks for, by the member that only such a body has; None if it has none."""
+    if "messages" in body:
+        return "chat"
+    if "input" in body:
+        return "embedding"
+    return "completion" if "prompt" in body else None
+
+
+class BodyReader:
+    """Reads bodies, each with the defaults of its input.
+
+    Args:
+        asker: makes the requests.
+    """
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    def request(self, task: Task, body: Mapping[str, Json]) -> Request:
+        """What a body asks for, so that what is sent is equivalent to it.
+
+        Members that a `Request` has no field for are in its `extra`. "stream" and its options are
+        left out: how an answer travels does not change it.
+
+        Raises:
+            BadRecord: it is no such body; names the member.
+        """
+        fields, extra = stated(body, _KNOWN[task])
+        extra.pop("stream", None)
+        extra.pop("stream_options", None)
+        if task == "chat":
+            take_schema(fields, extra)
+        if _NEEDED[task] == "messages":
+            if "messages" not in fields:
+                raise BadRecord('the body has no "messages"')
+        elif "inputs" not in fields:
+            raise BadRecord(f'the body has no "{_NEEDED[task]}"')
+        if extra:
+            fields["extra"] = extra
+        return self._asker.request(task, fields)

@@ -1,0 +1,146 @@
+"""A row of columns, read as a chat: of JSON Lines, CSV or Parquet."""
+
+from collections.abc import Mapping
+
+from jinja2 import Environment, UndefinedError, nodes
+
+from ...actors.messages import ChatMessage, Request
+from ...actors.template import TemplateError, names_used, render
+from .asking import Asker
+from .errors import BadRecord, InputError
+from .members import kind
+from .settings import ReadSettings
+
+__all__ = ["ColumnReader"]
+
+_ROW = "row"  # what templates call the whole row, for columns whose name is no name of Jinja's
+
+
+class ColumnReader:
+    """Reads rows of columns, by a template or by the names of columns.
+
+    Of the columns, only the prompt and the id are read, and what `ReadSettings.fields` names:
+    others are data, whatever they are called.
+
+    Args:
+        asker: makes the requests.
+        settings: of the input.
+    """
+
+    def __init__(self, asker: Asker, settings: ReadSettings) -> None:
+        self._asker = asker
+        self._template = settings.template
+        self._system = settings.system
+        self._fields = dict(settings.fields)
+        if settings.template is None:
+            self._fields.setdefault("prompt", "prompt")
+        self.id_name = self._fields.pop("id", None)
+
+    def needed(self) -> frozenset[str] | None:
+        """The columns that are looked at, the usual ids apart; None if that may be any."""
+        templates = [text for text in (self._template, self._system) if text is not None]
+        used = frozenset[str]().union(*map(names_used, templates))
+        if _ROW in used:
+            return None
+        named = {self.id_name} if self.id_name is not None else set[str]()
+        return used | named | set(self._fields.values())
+
+    def check(self, columns: list[str], name: str) -> None:
+        """See that an input with these columns can be read at all.
+
+        Raises:
+            InputError: it lacks one that every row needs; names it.
+        """
+        has = f"it has {', '.join(columns)}"
+        places = [("the id", self.id_name)] if self.id_name is not None else []
+        places += [(f"the {field}", column) for field, column in self._fields.items()]
+        for field, column in places:
+            if column not in columns:
+                remedy = "" if column != field.removeprefix("the ") else _REMEDY
+                raise InputError(f'{name} has no column "{column}" for {field}, {has}{remedy}')
+        for field, template in (("template", self._template), ("system", self._system)):
+            if template is None:
+                continue
+            for missing in sorted(_demanded(template) - {*columns, _ROW}):
+                raise InputError(f'{name} has no column "{missing}" for the {field}, {has}')
+
+    def request(self, columns: Mapping[str, object]) -> Request:
+        """What a row asks: a chat of one user turn, perhaps with a system turn before it.
+
+        Raises:
+            BadRecord: it lacks a column, or one is not what it must be; names it.
+        """
+        values = {_ROW: columns, **columns}
+        taken = {field: self._taken(columns, column) for field, column in self._fields.items()}
+        if self._template is not None:
+            prompt = _rendered("template", self._template, values)
+        else:
+            prompt = _text(self._fields["prompt"], taken.pop("prompt"))
+        if not prompt.strip():
+            raise BadRecord("its prompt is empty")
+        system = _text(self._fields["system"], taken.pop("system")) if "system" in taken else ""
+        if self._system is not None:
+            system = _rendered("system", self._system, values)
+        user = ChatMessage("user", prompt)
+        fields: dict[str, object] = {
+            "messages": (ChatMessage("system", system), user) if system.strip() else (user,)
+        }
+        for field, value in taken.items():
+            if value is not None and value != "":
+                fields[field] = _read(field, self._fields[field], value)
+        return self._asker.request("chat", fields)
+
+    def _taken(self, columns: Mapping[str, object], name: str) -> object:
+        if name not in columns:
+            raise BadRecord(f'it has no "{name}"')
+        return columns[name]
+
+
+_REMEDY = "; give a template, or map the prompt to one of them"
+
+
+def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
+    try:
+        return render(template, values)
+    except TemplateError as error:
+        cause = error.__cause__
+        if isinstance(cause, UndefinedError):
+            raise BadRecord(f"it lacks what the {field} needs: {cause}") from None
+        raise BadRecord(f"{field}: {error}") from None
+
+
+def _demanded(template: str) -> frozenset[str]:
+    """The names that a template cannot do without: all but those that it asks about."""
+    tree = Environment(autoescape=True).parse(template)  # only read, never rendered
+    asked = {
+        node.node.name
+        for node in tree.find_all((nodes.Test, nodes.Filter))
+        if node.name in ("defined", "undefined", "default", "d")
+        and isinstance(node.node, nodes.Name)
+    }
+    return names_used(template) - asked
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    raise BadRecord(f'"{name}" must be a text, not {kind(value)}')
+
+
+def _read(field: str, name: str, value: object) -> object:
+    """A column that is mapped; CSV has its numbers as texts."""
+    if field == "model":
+        return _text(name, value)
+    number: type[int | float] = int if field == "max_tokens" else float
+    try:
+        if isinstance(value, str):
+            return number(value)
+    except ValueError:
+        pass
+    else:
+        if type(value) is int or type(value) is number:
+            return value
+    wanted = "a whole number" if number is int else "a number"
+    raise BadRecord(f'"{name}" must be {wanted}, not {kind(value)}')

@@ -1,0 +1,109 @@
+"""CSV with a line of column names, one record at a time."""
+
+import csv
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from .errors import InputError
+from .lines import Flaw, lines, not_utf8, shown
+
+__all__ = ["CsvTable"]
+
+
+class CsvTable:
+    """The records of a CSV, which may have line ends inside quotes.
+
+    Args:
+        stream: the bytes.
+        name: of the input, for people.
+        delimiter: between fields.
+        max_bytes: that a record may have.
+
+    Raises:
+        InputError: its first line names no columns.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, delimiter: str, max_bytes: int) -> None:
+        # The limit of the module is for all of the process, and too low for long prompts.
+        csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
+        self._texts = _Texts(stream, max_bytes)
+        self._reader = csv.reader(self._texts, delimiter=delimiter, strict=True)
+        self.columns = self._header(name)
+
+    def _header(self, name: str) -> list[str]:
+        columns = self._next()
+        if isinstance(columns, Flaw):
+            raise InputError(f"the first line of {name} names no columns: {columns.reason}")
+        named = [column.strip() for column in columns or ()]
+        if not all(named):
+            raise InputError(f"column {named.index('') + 1} of {name} has no name")
+        for column in named:
+            if named.count(column) > 1:
+                raise InputError(f'{name} has two columns "{column}"; rename one of them')
+        return named
+
+    def records(self) -> Iterator[tuple[int, dict[str, object] | Flaw]]:
+        """The number of each record, from 1, and its columns. Empty lines are nothing."""
+        number = 0
+        while (fields := self._next()) is not None:
+            number += 1
+            if isinstance(fields, Flaw):
+                yield number, fields
+            elif len(fields) != len(self.columns):
+                reason = f"it has {len(fields)} fields, and there are {len(self.columns)} columns"
+                yield number, Flaw(f"{reason}; {self._place()}", self._texts.begun)
+            else:
+                yield number, dict(zip(self.columns, fields, strict=True))
+
+    def _next(self) -> list[str] | Flaw | None:
+        """The fields of the next record, or what is wrong with it; None after the last one."""
+        fields: list[str] | None = []
+        while fields is not None and self._is_blank(fields):
+            self._texts.begin()
+            try:
+                fields = next(self._reader, None)
+            except csv.Error as error:
+                reason = self._texts.wrong or f"it is not CSV: {error}; {self._place()}"
+                return Flaw(reason, self._texts.begun)
+            if self._texts.wrong is not None:
+                return Flaw(self._texts.wrong, self._texts.begun)
+        return fields
+
+    def _is_blank(self, fields: list[str]) -> bool:
+        """Whether that was an empty line, rather than a field that is."""
+        return not fields or (len(fields) == 1 and not (fields[0] + self._texts.begun).strip())
+
+    def _place(self) -> str:
+        return f"see line {self._reader.line_num}"
+
+
+class _Texts:
+    """The lines for the reader of a CSV, which goes on after whatever is wrong with them."""
+
+    def __init__(self, stream: BinaryIO, max_bytes: int) -> None:
+        self._lines = lines(stream, max_bytes)
+        self._max_bytes = max_bytes
+        self.begin()
+
+    def begin(self) -> None:
+        """Another record begins."""
+        self.begun = ""  # the beginning of its text
+        self.wrong: str | None = None  # with its lines
+        self._size = 0
+
+    def __iter__(self) -> "_Texts":
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._lines)
+        if isinstance(line, Flaw):
+            self.wrong = self.wrong or f"{line.reason} (line {number})"
+            self.begun = self.begun or line.text
+            return '"\n' if line.has_odd_quotes else " \n"  # and with it, what is quoted stays so
+        self.begun = self.begun or shown(line)
+        self._size += len(line)
+        if self._size > self._max_bytes:
+            raise csv.Error(f"a quote stays open for more than {self._max_bytes:,} bytes")
+        if wrong := not_utf8(line):
+            self.wrong = self.wrong or f"{wrong} (line {number})"
+        return line.decode(errors="replace")

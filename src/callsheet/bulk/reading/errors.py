@@ -1,0 +1,19 @@
+"""What can be wrong with an input as a whole, and with one record of it."""
+
+__all__ = ["BadRecord", "InputError"]
+
+
+class InputError(Exception):
+    """Nothing of the input can be read. One line that says why, and what to do."""
+
+
+class BadRecord(Exception):
+    """A record is no request; it becomes a `BadRow`.
+
+    Args:
+        reason: what is wrong with it and what to do, for people.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

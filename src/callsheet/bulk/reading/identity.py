@@ -1,0 +1,124 @@
+"""What a row is called, and that no other row is called the same."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from ...actors.messages import Request
+from ..row import Row
+from .errors import BadRecord
+from .key import row_key
+from .members import kind
+from .seen import Seen
+
+__all__ = ["USUAL_IDS", "Identities", "given_id"]
+
+_MADE = re.compile(r"row-([1-9][0-9]{0,17})", re.ASCII)
+USUAL_IDS = ("custom_id", "id")
+_LONGEST = 512
+
+
+def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
+    """The id that a record has; None if it has none.
+
+    Args:
+        columns: the record.
+        name: where it is; None for the usual places.
+
+    Raises:
+        BadRecord: it is no text and no whole number, or the record has no such place.
+    """
+    if name is None:
+        name = next((usual for usual in USUAL_IDS if usual in columns), None)
+        if name is None:
+            return None
+    elif name not in columns:
+        raise BadRecord(f'it has no "{name}", which the id is read from')
+    value = columns[name]
+    if value is None or value == "":
+        return None
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, str):
+        raise BadRecord(f'"{name}" must be a text or a whole number, not {kind(value)}')
+    if len(value) > _LONGEST:
+        raise BadRecord(f'"{name}" has {len(value):,} characters; an id may have {_LONGEST}')
+    return value
+
+
+class Identities:
+    """Makes the rows of one input, each with an id and a key that no other one has.
+
+    A row without an id is called by its number, but its key goes by its content and by how often
+    the same was asked before. So its answer is found again when rows before it come or go.
+    """
+
+    def __init__(self) -> None:
+        self._seen = Seen()
+        self._again: dict[bytes, int] = {}  # digest: times that it was asked again
+        self._made = bytearray()  # a bit for each row that was named by its number
+        self._has_lookalikes = False  # somebody's own id looks like one of ours
+
+    def row(self, number: int, custom_id: str | None, url: str, request: Request) -> Row:
+        """The row of a request.
+
+        Args:
+            number: of the line or record.
+            custom_id: that it has; None for none.
+            url: where it goes.
+            request: what it asks.
+
+        Raises:
+            BadRecord: another row has the same id.
+        """
+        try:
+            if custom_id is None:
+                custom_id = self._make_id(number)
+                key = self._key_by_content(number, url, request)
+            else:
+                self._claim(number, custom_id)
+                key = row_key(custom_id, url, request)
+        except ValueError as error:
+            raise BadRecord(str(error)) from None
+        return Row(number=number, custom_id=custom_id, request=request, key=key, url=url)
+
+    def _claim(self, number: int, custom_id: str) -> None:
+        if custom_id.startswith("row-") and (made := _MADE.fullmatch(custom_id)):
+            self._has_lookalikes = True
+            if self._was_made(int(made[1])):
+                raise _taken(custom_id, int(made[1]))
+        first = self._seen.first(_digest(custom_id), number)
+        if first is not None:
+            raise _taken(custom_id, first)
+
+    def _make_id(self, number: int) -> str:
+        custom_id = f"row-{number}"
+        if self._has_lookalikes:
+            first = self._seen.get(_digest(custom_id))
+            if first is not None:
+                raise _taken(custom_id, first)
+        byte, bit = divmod(number, 8)
+        if byte >= len(self._made):
+            self._made.extend(bytes(byte + 1))
+        self._made[byte] |= 1 << bit
+        return custom_id
+
+    def _was_made(self, number: int) -> bool:
+        byte, bit = divmod(number, 8)
+        return byte < len(self._made) and bool(self._made[byte] >> bit & 1)
+
+    def _key_by_content(self, number: int, url: str, request: Request) -> bytes:
+        key = row_key(0, url, request)
+        digest = key[:8]
+        if self._seen.first(digest, number) is None:
+            return key
+        again = self._again[digest] = self._again.get(digest, 0) + 1
+        return row_key(again, url, request)
+
+
+def _digest(custom_id: str) -> bytes:
+    return hashlib.blake2b(custom_id.encode(errors="replace"), digest_size=8).digest()
+
+
+def _taken(custom_id: str, first: int) -> BadRecord:
+    return BadRecord(f"row {first} has the id {kind(custom_id)} already; each needs its own")

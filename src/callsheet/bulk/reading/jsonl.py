@@ -1,0 +1,101 @@
+"""JSON Lines: lines of OpenAI's batches, bodies alone, or rows of columns."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import orjson
+
+from ...actors.messages import Json, Request
+from ...actors.wire import dumps, loads
+from ..row import BadRow, Row
+from .bodies import task_of, task_of_url, url_of
+from .errors import BadRecord
+from .identity import USUAL_IDS
+from .lines import Flaw, lines, not_utf8, shown
+from .members import kind
+from .rows import RowReader
+from .settings import ReadSettings
+
+__all__ = ["jsonl_rows"]
+
+
+def jsonl_rows(
+    stream: BinaryIO, settings: ReadSettings, reader: RowReader
+) -> Iterator[Row | BadRow]:
+    """The rows of JSON Lines. Empty lines count as lines, and are nothing."""
+    is_of_columns = settings.is_of_columns
+    for number, line in lines(stream, settings.max_line_bytes):
+        if isinstance(line, Flaw):
+            yield reader.bad(number, line.reason, line.text)
+            continue
+        if not line or line.isspace():
+            continue
+        record: dict[str, Json] | None = None
+        try:
+            record = _object(line)
+            if is_of_columns:
+                url, request = url_of("chat"), reader.columns.request(record)
+            else:
+                url, request = _asked(record, reader)
+            yield reader.row(number, record, url, request)
+        except BadRecord as error:
+            yield reader.bad(number, error.reason, shown(line), record)
+
+
+def _object(line: bytes) -> dict[str, Json]:
+    try:
+        value: Json = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        value = _forgiven(line, error)
+    if isinstance(value, dict):
+        return value
+    reason = f"it must be a JSON object, not {kind(value)}"
+    if isinstance(value, list):
+        reason += "; if all the input is one list, jq -c '.[]' makes lines of it"
+    raise BadRecord(reason)
+
+
+def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
+    """What is JSON to most, but not to orjson: half a surrogate pair, which is read as "?"."""
+    if wrong := not_utf8(line):
+        raise BadRecord(wrong)
+    try:
+        value = loads(line)
+    except ValueError:
+        raise BadRecord(f"it is not JSON: {error.msg} at character {error.pos + 1}") from None
+    try:
+        dumps({"": value})
+    except ValueError as unsayable:
+        raise BadRecord(f"it is not JSON: {unsayable}") from None
+    return value
+
+
+def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
+    """The path and the request of a line that is a body, or has one."""
+    if "body" in record:
+        return _asked_in_batch(record, reader)
+    task = task_of(record)
+    if task is None:
+        raise BadRecord(
+            'it is no request: it has no "body", "messages", "prompt" or "input"; '
+            "for rows of other columns, give a template or map the prompt"
+        )
+    if task == "completion" and "model" not in record:  # a prompt among columns
+        return url_of("chat"), reader.columns.request(record)
+    around = USUAL_IDS if reader.columns.id_name is None else (reader.columns.id_name,)
+    body = {name: value for name, value in record.items() if name not in around}
+    return url_of(task), reader.bodies.request(task, body)
+
+
+def _asked_in_batch(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
+    """Of a line as OpenAI's batches have them; Together's leave out method and path."""
+    body = record["body"]
+    if not isinstance(body, dict):
+        raise BadRecord(f'"body" must be an object, not {kind(body)}')
+    method = record.get("method", "POST")
+    if method != "POST":
+        raise BadRecord(f"\"method\" is {kind(method)}; it must be 'POST'")
+    task = task_of_url(record["url"]) if "url" in record else task_of(body)
+    if task is None:
+        raise BadRecord('it has no "url", and its body no "messages", "prompt" or "input"')
+    return url_of(task), reader.bodies.request(task, body)

@@ -1,0 +1,185 @@
+"""The members of a body, and what must be in them."""
+
+from collections.abc import Callable, Mapping
+
+import orjson
+
+from ...actors.messages import ChatMessage, Json, Role
+from .errors import BadRecord
+
+__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "Reader", "kind", "stated", "take_schema"]
+
+_SHOWN = 40
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "developer",
+    "user": "user",
+    "assistant": "assistant",
+}
+_TURNS = "a request has system, developer, user and assistant turns of text"
+
+
+def kind(value: object) -> str:
+    """What a value is, for people."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int | float):
+        return orjson.dumps(value, default=str).decode()
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"
+
+
+def _wrong(name: str, wanted: str, value: object) -> BadRecord:
+    return BadRecord(f'"{name}" must be {wanted}, not {kind(value)}')
+
+
+def _text(name: str, value: Json) -> object:
+    if isinstance(value, str):
+        return value
+    raise _wrong(name, "a text", value)
+
+
+def _whole(name: str, value: Json) -> object:
+    if type(value) is int:
+        return value
+    raise _wrong(name, "a whole number", value)
+
+
+def _number(name: str, value: Json) -> object:
+    if type(value) is float or type(value) is int:
+        return value
+    raise _wrong(name, "a number", value)
+
+
+def _texts(name: str, value: Json) -> object:
+    """A text or a list of them. Lists of token numbers have no place in a `Request`."""
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise _wrong(name, "a text or a list of texts", value)
+
+
+def _turns(name: str, value: Json) -> object:
+    if not isinstance(value, list):
+        raise _wrong(name, "a list", value)
+    turns: list[ChatMessage] = []
+    for turn in value:
+        if isinstance(turn, dict) and len(turn) == 2:  # noqa: PLR2004  # role and content: most are so
+            role, content = turn.get("role"), turn.get("content")
+            if isinstance(role, str) and isinstance(content, str) and role in _ROLES:
+                turns.append(ChatMessage(_ROLES[role], content))
+                continue
+        turns.append(_unusual_turn(f"{name}[{len(turns)}]", turn))
+    return tuple(turns)
+
+
+def _unusual_turn(name: str, turn: Json) -> ChatMessage:
+    if not isinstance(turn, dict):
+        raise _wrong(name, "an object", turn)
+    role = turn.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise BadRecord(f'"{name}.role" is {kind(role)}; {_TURNS}')
+    for member, value in turn.items():
+        # Answers that are asked with again have "refusal": null, "annotations": [] and so on.
+        if member not in ("role", "content") and value is not None and value != []:
+            raise BadRecord(f'"{name}" has "{member}"; {_TURNS}')
+    return ChatMessage(_ROLES[role], _content(f"{name}.content", turn.get("content")))
+
+
+def _content(name: str, content: Json) -> str:
+    """The text of a turn. Several parts of text are joined by newlines, as vLLM joins them."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not content:
+        raise BadRecord(f'"{name}" is {kind(content)}; {_TURNS}')
+    texts: list[str] = []
+    for at, part in enumerate(content):
+        if not isinstance(part, dict) or part.get("type") != "text":
+            what = part.get("type") if isinstance(part, dict) else part
+            raise BadRecord(f'"{name}[{at}]" is {kind(what)}; {_TURNS}')
+        if further := part.keys() - {"type", "text"}:
+            raise BadRecord(f'"{name}[{at}]" has "{min(further)}"; {_TURNS}')
+        text = part.get("text")
+        if not isinstance(text, str):
+            raise _wrong(f"{name}[{at}].text", "a text", text)
+        texts.append(text)
+    return "\n".join(texts)
+
+
+Reader = Callable[[str, Json], object]
+
+_SAMPLING: Mapping[str, tuple[str, Reader]] = {
+    "max_tokens": ("max_tokens", _whole),
+    "n": ("n", _whole),
+    "temperature": ("temperature", _number),
+    "top_p": ("top_p", _number),
+    "stop": ("stop", _texts),
+    "seed": ("seed", _whole),
+}
+_MODEL: Mapping[str, tuple[str, Reader]] = {"model": ("model", _text)}
+
+CHAT = {
+    **_MODEL,
+    "messages": ("messages", _turns),
+    **_SAMPLING,
+    "max_completion_tokens": ("max_tokens", _whole),
+}
+COMPLETION = {**_MODEL, "prompt": ("inputs", _texts), **_SAMPLING}
+EMBEDDING = {**_MODEL, "input": ("inputs", _texts), "dimensions": ("dimensions", _whole)}
+"""By member: the field of `Request` that it is read into, and how."""
+
+
+def stated(
+    body: Mapping[str, Json], known: Mapping[str, tuple[str, Reader]]
+) -> tuple[dict[str, object], dict[str, Json]]:
+    """The fields of a `Request` that a body sets, and whatever else it has.
+
+    Raises:
+        BadRecord: a member is not what it must be, or two of them contradict each other.
+    """
+    fields: dict[str, object] = {}
+    extra: dict[str, Json] = {}
+    for name, value in body.items():
+        if name not in known:
+            extra[name] = value
+        elif value is not None:  # to a provider, null is as good as nothing
+            field, read = known[name]
+            read_value = read(name, value)
+            if fields.setdefault(field, read_value) != read_value:
+                raise BadRecord(f'"{name}" is set twice, under two names; keep one of them')
+    return fields, extra
+
+
+def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
+    """Read a `response_format` that has a JSON schema; another one is sent as it is.
+
+    A `Request` names its schema "answer" and has it kept strictly. What the body says else of it
+    stays in `extra`, which is merged into that.
+    """
+    wanted = extra.get("response_format")
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        return
+    named = wanted.get("json_schema")
+    if not isinstance(named, dict):
+        return
+    schema = named.get("schema")
+    if not isinstance(schema, dict):
+        return
+    fields["json_schema"] = schema
+    said = {"strict": False, **named}  # which it is not, unless it says so
+    del said["schema"]
+    if said.get("name") == "answer":
+        del said["name"]
+    if said["strict"] is True:
+        del said["strict"]
+    rest = {name: value for name, value in wanted.items() if name not in ("type", "json_schema")}
+    if said:
+        rest["json_schema"] = said
+    if rest:
+        extra["response_format"] = rest
+    else:
+        del extra["response_format"]

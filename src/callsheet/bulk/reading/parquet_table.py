@@ -1,0 +1,83 @@
+"""Parquet, a few records at a time. Its library is an extra."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+from .errors import InputError
+from .identity import USUAL_IDS
+from .lines import Flaw
+
+__all__ = ["open_parquet", "parquet_columns", "parquet_records", "parquet_size"]
+
+_RECORDS_AT_A_TIME = 64  # a prompt may be long
+_BUFFER_BYTES = 1024 * 1024  # of each column, rather than all of it in a row group
+
+ParquetFile = Any  # pyarrow says nothing of its types
+Batch = Any
+
+
+def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
+    """Open a file of Parquet.
+
+    Raises:
+        InputError: it is none, or the extra is not installed.
+    """
+    try:
+        library = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        remedy = 'pip install "callsheet[parquet]"'
+        raise InputError(f"{path} is Parquet, which needs an extra: {remedy}") from None
+    try:
+        file = library.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    except (OSError, ValueError) as error:  # pyarrow's errors are one of these
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} cannot be read as Parquet: {reason}") from None
+    return cast("AbstractContextManager[ParquetFile]", file)
+
+
+def parquet_columns(file: ParquetFile) -> list[str]:
+    """The names of its columns."""
+    return list(file.schema_arrow.names)
+
+
+def parquet_size(file: ParquetFile) -> int:
+    """How many records it has."""
+    return int(file.metadata.num_rows)
+
+
+def parquet_records(
+    file: ParquetFile, needed: frozenset[str] | None
+) -> Iterator[tuple[int, dict[str, object] | Flaw]]:
+    """The number of each record, from 1, and those of its columns that are needed.
+
+    Args:
+        file: an open one.
+        needed: columns that are read, with the usual ids; None for all.
+    """
+    names = parquet_columns(file)
+    wanted = None
+    if needed is not None and not any("." in name for name in names):  # a dot goes into a column
+        wanted = [name for name in names if name in needed or name in USUAL_IDS]
+    number = 0
+    try:
+        for batch in file.iter_batches(batch_size=_RECORDS_AT_A_TIME, columns=wanted):
+            for record in _records(batch):
+                number += 1
+                yield number, record
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]
+        yield number + 1, Flaw(f"the input cannot be read on from here: {reason}")
+
+
+def _records(batch: Batch) -> Iterator[dict[str, object] | Flaw]:
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:  # found among the others by looking at each of them
+        for at in range(batch.num_rows):
+            try:
+                yield from batch.slice(at, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                yield Flaw(f"a text of it is not UTF-8: {error.reason}")

@@ -1,0 +1,64 @@
+"""From records to rows: what JSON Lines and the tables have in common."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+
+from ...actors.messages import Request
+from ..row import BadRow, Row
+from .asking import Asker
+from .bodies import BodyReader, url_of
+from .columns import ColumnReader
+from .errors import BadRecord
+from .identity import Identities, given_id
+from .lines import Flaw, shown
+from .settings import ReadSettings
+
+__all__ = ["RowReader", "table_rows"]
+
+
+class RowReader:
+    """Makes the rows of one input.
+
+    Args:
+        settings: of the input.
+    """
+
+    def __init__(self, settings: ReadSettings) -> None:
+        asker = Asker(settings)
+        self.bodies = BodyReader(asker)
+        self.columns = ColumnReader(asker, settings)
+        self.identities = Identities()
+
+    def row(self, number: int, columns: Mapping[str, object], url: str, request: Request) -> Row:
+        """The row of a request, called what its record says.
+
+        Raises:
+            BadRecord: the id is none, or another row has it.
+        """
+        custom_id = given_id(columns, self.columns.id_name)
+        return self.identities.row(number, custom_id, url, request)
+
+    def bad(
+        self, number: int, reason: str, text: str, columns: Mapping[str, object] | None = None
+    ) -> BadRow:
+        """What is told of a record that is no request."""
+        custom_id = None
+        if columns is not None:
+            with suppress(BadRecord):
+                custom_id = given_id(columns, self.columns.id_name)
+        return BadRow(number=number, reason=reason, custom_id=custom_id, text=text)
+
+
+def table_rows(
+    records: Iterator[tuple[int, dict[str, object] | Flaw]], reader: RowReader
+) -> Iterator[Row | BadRow]:
+    """The rows of a table."""
+    url = url_of("chat")
+    for number, record in records:
+        if isinstance(record, Flaw):
+            yield reader.bad(number, record.reason, record.text)
+            continue
+        try:
+            yield reader.row(number, record, url, reader.columns.request(record))
+        except BadRecord as error:
+            yield reader.bad(number, error.reason, shown(str(record)), record)

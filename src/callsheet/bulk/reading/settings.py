@@ -1,0 +1,89 @@
+"""Everything that can be set of how an input is read."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+from attrs.validators import and_, ge, gt, in_, instance_of, le, min_len, optional
+
+from ...actors.template import TemplateError, names_used
+
+__all__ = ["MAPPABLE", "Form", "ReadSettings"]
+
+Form = Literal["auto", "jsonl", "csv", "parquet"]
+
+MAPPABLE = ("id", "prompt", "system", "model", "max_tokens", "temperature")
+"""What a column can be read as."""
+
+
+def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | None) -> None:
+    if value is None:
+        return
+    try:
+        names_used(value)
+    except TemplateError as error:
+        raise ValueError(f"{field.name}: {error}") from None
+
+
+def _is_map(settings: "ReadSettings", _: object, fields: Mapping[str, str]) -> None:
+    for name, column in fields.items():
+        if name not in MAPPABLE:
+            raise ValueError(f"fields: {name!r} is none of {', '.join(MAPPABLE)}")
+        if not column:
+            raise ValueError(f"fields: {name!r} must be mapped to the name of a column")
+    for name, rival in (("prompt", settings.template), ("system", settings.system)):
+        if name in fields and rival is not None:
+            other = "template" if name == "prompt" else "system"
+            raise ValueError(f"fields: {name!r} is mapped, but {other} is set as well; keep one")
+
+
+def _is_delimiter(_: object, __: object, value: str | None) -> None:
+    if value is not None and (len(value) != 1 or value in '"\r\n'):
+        raise ValueError(f"delimiter must be one character, and no quote, not {value!r}")
+
+
+_whole = and_(instance_of(int), gt(0))
+
+
+@attrs.frozen(kw_only=True)
+class ReadSettings:
+    """How an input is read, and what its rows are asked with.
+
+    Args:
+        form: "jsonl", "csv" or "parquet"; "auto" goes by the name, and else by the content.
+        model: for rows that name none.
+        max_tokens: for chats and completions that set none.
+        temperature: for chats and completions that set none.
+        template: a Jinja2 template over the columns of a row, which makes its prompt.
+        system: one that makes the system turn before it.
+        fields: which column is the "id", "prompt", "system", "model", "max_tokens" or
+            "temperature" of a row.
+        cacheable: as in `Request`, of every row.
+        packable: as in `Request`, of every row.
+        deadline: seconds, as in `Request`, of every row.
+        delimiter: between the fields of CSV; None for a comma, or a tab in a file named .tsv.
+        max_line_bytes: a longer line or record is passed over without being held in memory.
+
+    Raises:
+        ValueError, TypeError: a value is out of its range; the message names it.
+    """
+
+    form: Form = attrs.field(default="auto", validator=in_(("auto", "jsonl", "csv", "parquet")))
+    model: str | None = attrs.field(
+        default=None, validator=optional(and_(instance_of(str), min_len(1)))
+    )
+    max_tokens: int | None = attrs.field(default=None, validator=optional(_whole))
+    temperature: float | None = attrs.field(default=None, validator=optional(and_(ge(0), le(2))))
+    template: str | None = attrs.field(default=None, validator=_is_template)
+    system: str | None = attrs.field(default=None, validator=_is_template)
+    fields: Mapping[str, str] = attrs.field(factory=dict[str, str], validator=_is_map)
+    cacheable: bool = False
+    packable: bool = False
+    deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
+    delimiter: str | None = attrs.field(default=None, validator=_is_delimiter)
+    max_line_bytes: int = attrs.field(default=16 * 1024 * 1024, validator=_whole)
+
+    @property
+    def is_of_columns(self) -> bool:
+        """Whether even a JSON object is a row of columns, rather than a body."""
+        return self.template is not None or any(name != "id" for name in self.fields)

@@ -1,0 +1,115 @@
+"""Where an input is read from: a file or standard input, as it is or in gzip."""
+
+import gzip
+import io
+import sys
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import attrs
+
+from .errors import InputError
+from .lines import BROKEN
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["STDIN", "Source", "open_source"]
+
+STDIN = "-"
+
+_GZIP = b"\x1f\x8b"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_LOOK_BYTES = 4096
+_BLANK_BYTES = 1024 * 1024  # more blank lines than this at the beginning are not looked through
+_BUFFER_BYTES = 256 * 1024
+
+
+@attrs.frozen
+class Source:
+    """An input that is open.
+
+    Args:
+        path: of the file; None for standard input.
+        stream: its bytes, unpacked.
+        head: the first of them, at least those of a line that is not blank.
+        is_gzip: it had to be unpacked.
+    """
+
+    path: Path | None
+    stream: BinaryIO
+    head: bytes
+    is_gzip: bool
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "standard input" if self.path is None else str(self.path)
+
+
+@contextmanager
+def open_source(source: str | Path) -> Generator[Source]:
+    """Open an input for as long as the block runs. Standard input is left open.
+
+    Raises:
+        InputError: it cannot be read, or is no text of UTF-8.
+    """
+    path = None if str(source) == STDIN else Path(source)
+    name = "standard input" if path is None else str(path)
+    with ExitStack() as stack:
+        try:
+            raw: BinaryIO = sys.stdin.buffer if path is None else stack.enter_context(_opened(path))
+            head, stream = _look(raw)
+            if is_gzip := head.startswith(_GZIP):
+                head, stream = _look(cast("BinaryIO", gzip.GzipFile(fileobj=stream)))
+        except BROKEN as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"cannot read {name}: {reason}") from None
+        except ValueError as error:  # a NUL in the path
+            raise InputError(f"cannot read {name!r}: {error}") from None
+        if head.startswith(_UTF_16):
+            remedy = "make it UTF-8, as with iconv -f UTF-16 -t UTF-8"
+            raise InputError(f"{name} is text of UTF-16; {remedy}")
+        yield Source(path, stream, head, is_gzip)
+
+
+def _opened(path: Path) -> BinaryIO:
+    return path.open("rb", buffering=_BUFFER_BYTES)
+
+
+def _look(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """The beginning of a stream, which may be a pipe, and a stream that begins there again."""
+    head = b""
+    while not head.strip(b"\xef\xbb\xbf \t\r\n") and len(head) < _BLANK_BYTES:
+        piece = stream.readline(_LOOK_BYTES)
+        if not piece:
+            break
+        head += piece
+    return head, io.BufferedReader(_Rejoined(head, stream), _BUFFER_BYTES)
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream with what was read of it put back."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        view = memoryview(buffer)
+        # A pipe may have little to give, and is not waited for until it has more.
+        data = self._head[: len(view)] or _read_some(self._rest, len(view))
+        self._head = self._head[len(data) :]
+        view[: len(data)] = data
+        return len(data)
+
+
+def _read_some(stream: BinaryIO, size: int) -> bytes:
+    read1 = getattr(stream, "read1", stream.read)
+    return cast("bytes", read1(size))

@@ -1,0 +1,285 @@
+"""Tables: CSV and Parquet, and rows of columns in JSON Lines."""
+
+import csv
+import gzip
+import io
+import json
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import ChatMessage
+from callsheet.bulk.reading import InputError, ReadSettings, count_rows, open_rows
+from callsheet.bulk.row import BadRow, Row
+
+
+@pytest.fixture
+def put(tmp_path):
+    def write(content, name="input.csv"):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def put_parquet(tmp_path):
+    def write(columns, **options):
+        path = tmp_path / "input.parquet"
+        pq.write_table(pa.table(columns), path, **options)
+        return path
+
+    return write
+
+
+def read(source, **settings):
+    with open_rows(source, ReadSettings(**{"model": "m"} | settings)) as rows:
+        return list(rows)
+
+
+def prompts(rows):
+    assert all(isinstance(row, Row) for row in rows), rows
+    return [row.request.messages[-1].content for row in rows]
+
+
+def test_the_column_called_prompt_is_the_prompt(put):
+    rows = read(put('id,prompt,other\na,"x, y",1\n,"z\n""q""",2\n'))
+    assert prompts(rows) == ["x, y", 'z\n"q"']
+    assert [(row.number, row.custom_id) for row in rows] == [(1, "a"), (2, "row-2")]
+
+
+def test_another_column_may_be_the_prompt(put):
+    path = put("uid,question,who\na,x,Be brief.\nb,y,\n")
+    rows = read(path, fields={"prompt": "question", "id": "uid", "system": "who"})
+    assert prompts(rows) == ["x", "y"]
+    assert [row.custom_id for row in rows] == ["a", "b"]
+    assert rows[0].request.messages[0] == ChatMessage("system", "Be brief.")
+    assert len(rows[1].request.messages) == 1
+
+
+def test_columns_that_are_mapped_set_fields(put):
+    fields = {"model": "which", "max_tokens": "longest", "temperature": "heat"}
+    path = put("prompt,which,longest,heat\nx,n,5,0.5\nx,,,\nx,n,5.5,1\nx,n,5,warm\nx,n,5,3\n")
+    full, empty, *bad = read(path, fields=fields, max_tokens=7)
+    request = full.request
+    assert (request.model, request.max_tokens, request.temperature) == ("n", 5, 0.5)
+    request = empty.request
+    assert (request.model, request.max_tokens, request.temperature) == ("m", 7, None)
+    longest, heat, beyond = (row.reason for row in bad)
+    assert longest == "\"longest\" must be a whole number, not '5.5'"
+    assert heat == "\"heat\" must be a number, not 'warm'"
+    assert "temperature" in beyond
+
+
+def test_columns_that_are_not_mapped_are_data(put):
+    (row,) = read(put("prompt,model,temperature,system\nx,T-34,39.5,metric\n"))
+    assert row.request.model == "m"
+    assert row.request.temperature is None
+    assert len(row.request.messages) == 1
+
+
+def test_a_template_makes_the_prompt_and_one_the_system_turn(put):
+    path = put("name,First Language\nAda,English\n")
+    template = "Greet {{ name }} in {{ row['First Language'] }}.\n"
+    (row,) = read(path, template=template, system="You know {{ name }}.")
+    assert row.request.messages == (
+        ChatMessage("system", "You know Ada."),
+        ChatMessage("user", "Greet Ada in English."),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, 'no column "prompt" for the prompt, it has a, b; give a template'),
+        ({"template": "{{ a }} {{ c }}"}, 'no column "c" for the template, it has a, b'),
+        ({"template": "{{ a }}", "system": "{{ d }}"}, 'no column "d" for the system'),
+        ({"template": "{{ a }}", "fields": {"id": "e"}}, 'no column "e" for the id'),
+        ({"fields": {"prompt": "a", "model": "f"}}, 'no column "f" for the model'),
+    ],
+)
+def test_a_column_that_no_row_has_is_an_error_before_the_first(put, put_parquet, settings, said):
+    for path in (put("a,b\n1,2\n"), put_parquet({"a": ["1"], "b": ["2"]})):
+        with pytest.raises(InputError, match=said):
+            read(path, **settings)
+
+
+def test_a_column_that_a_template_asks_about_may_be_missing(put):
+    template = "{{ a }}{% if c is defined %}{{ c }}{% endif %}{{ d | default('?') }}"
+    assert prompts(read(put("a,b\n1,2\n"), template=template)) == ["1?"]
+
+
+def test_a_column_that_a_line_of_json_lacks_is_a_bad_row_that_names_it(put):
+    path = put('{"a": "x", "id": "i"}\n{"a": "y", "c": 3}\n{"c": 3}', "a.jsonl")
+    lacks, row, other = read(path, template="{{ a }} {{ c }}")
+    assert (lacks.reason, lacks.custom_id) == (
+        "it lacks what the template needs: 'c' is undefined",
+        "i",
+    )
+    assert prompts([row]) == ["y 3"]
+    assert "'a' is undefined" in other.reason
+    lacks, _, _ = read(path, fields={"prompt": "c"})
+    assert lacks.reason == 'it has no "c"'
+
+
+def test_with_a_template_or_a_map_even_a_body_is_a_row_of_columns(put):
+    line = {"model": "data", "prompt": "x", "body": "y", "messages": "z"}
+    path = put(json.dumps(line), "a.jsonl")
+    assert prompts(read(path, template="{{ body }}{{ messages }}")) == ["yz"]
+    assert prompts(read(path, fields={"prompt": "prompt"})) == ["x"]
+    assert read(path, fields={"prompt": "prompt"})[0].request.task == "chat"
+
+
+@pytest.mark.parametrize("template", ["{{ 1 / 0 }}", "{{ a.b.c }}", "{{ a.__class__.__mro__ }}"])
+def test_a_template_that_fails_is_a_bad_row(put, template):
+    (bad,) = read(put("a\n1\n"), template=template)
+    assert "template" in bad.reason
+
+
+@pytest.mark.parametrize("template", [None, "{{ prompt }}"])
+def test_an_empty_prompt_is_a_bad_row(put, template):
+    rows = read(put("prompt,b\n,1\n  ,2\nx,3\n"), template=template)
+    assert [isinstance(row, BadRow) for row in rows] == [True, True, False]
+    assert rows[0].reason == "its prompt is empty"
+
+
+def test_a_record_of_another_length_is_a_bad_row(put):
+    short, long, row = read(put("prompt,b\nx\nx,y,z\nx,y\n"))
+    assert short.reason == "it has 1 fields, and there are 2 columns; see line 2"
+    assert long.reason == "it has 3 fields, and there are 2 columns; see line 3"
+    assert (row.number, row.custom_id) == (3, "row-3")
+
+
+def test_what_is_not_utf_8_is_a_bad_row_with_its_line_and_byte(put):
+    bad, row = read(put(b'prompt,b\n"x\ncaf\xe9",1\ny,2\n'))
+    assert "byte 4 of the line, 0xe9, is not UTF-8" in bad.reason
+    assert "(line 3)" in bad.reason
+    assert prompts([row]) == ["y"]
+
+
+def test_a_quote_that_is_not_closed_is_a_bad_row(put):
+    bad, row = read(put('prompt,b\n"x"y,1\nz,2\n'))
+    assert "it is not CSV" in bad.reason
+    assert prompts([row]) == ["z"]
+    (bad,) = read(put('prompt,b\n"x,1\nz,2\n'))
+    assert "it is not CSV: unexpected end of data" in bad.reason
+
+
+def test_a_quote_that_stays_open_for_too_long_ends_the_record(put):
+    path = put('prompt,b\n"x,1\n' + "y,2\n" * 100)
+    bad, *rows = read(path, max_line_bytes=100)
+    assert "a quote stays open for more than 100 bytes" in bad.reason
+    assert bad.text == '"x,1'
+    assert set(prompts(rows)) == {"y"}
+
+
+@pytest.mark.parametrize("field", ["x" * 500, '"' + "x" * 500 + '"', '"x\n' + "x" * 500 + '\n"'])
+def test_a_line_that_is_too_long_is_a_bad_row(put, field):
+    path = put(f"prompt,b\na,1\n{field},2\nc,3\n")
+    first, bad, last = read(path, max_line_bytes=100)
+    assert prompts([first, last]) == ["a", "c"]
+    assert "max_line_bytes allows 100" in bad.reason
+    assert count_rows(path, ReadSettings(max_line_bytes=100)) == 3
+
+
+def test_a_long_prompt_is_read(put):
+    long = "x" * 200_000
+    assert prompts(read(put(f"prompt\n{long}\n"))) == [long]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("a,a", 'two columns "a"'),
+        ("a,,b", "column 2 of .* has no name"),
+        ("caf\udce9,b", "not UTF-8"),
+        ('"a"b,c', "not CSV"),
+        ("x" * 200, "max_line_bytes"),
+    ],
+)
+def test_a_header_that_names_no_columns_is_an_error(put, header, said):
+    path = put(header.encode(errors="surrogateescape") + b"\n1,2\n")
+    with pytest.raises(InputError, match=said):
+        read(path, max_line_bytes=100)
+
+
+def test_a_delimiter_may_be_set(put):
+    assert prompts(read(put("prompt;b\nx,y;1\n"), delimiter=";")) == ["x,y"]
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=8)
+
+
+@given(st.lists(st.tuples(cells.filter(str.strip), cells), max_size=8))
+def test_what_is_written_as_csv_is_read_as_it_was(tmp_path_factory, records):
+    text = io.StringIO()
+    csv.writer(text).writerows([("prompt", "other"), *records])
+    path = tmp_path_factory.mktemp("any") / "a.csv"
+    path.write_bytes(text.getvalue().encode())
+    rows = read(path, template="{{ row | quoted }}")
+    assert [json.loads(prompt) for prompt in prompts(rows)] == [
+        {"prompt": prompt, "other": other} for prompt, other in records
+    ]
+    assert count_rows(path) == len(records)
+
+
+def test_parquet_is_read_a_few_records_at_a_time(put_parquet):
+    texts = [f"number {number}" for number in range(1000)]
+    path = put_parquet(
+        {"prompt": texts, "id": list(range(1000)), "heat": [0.5] * 1000}, row_group_size=300
+    )
+    rows = read(path, fields={"temperature": "heat"})
+    assert prompts(rows) == texts
+    assert [(row.number, row.custom_id) for row in rows[:2]] == [(1, "0"), (2, "1")]
+    assert rows[0].request.temperature == 0.5
+    assert count_rows(path) == 1000
+
+
+def test_parquet_of_other_types_is_for_templates(put_parquet):
+    path = put_parquet({"prompt": [1, None], "tags": [["a", "b"], []], "a.b": ["x", "y"]})
+    bad, empty = read(path)
+    assert bad.reason == '"prompt" must be a text, not 1'
+    assert empty.reason == "its prompt is empty"
+    template = "{{ prompt }} {{ tags | join(', ') }} {{ row['a.b'] }}"
+    assert prompts(read(path, template=template)) == ["1 a, b x", "None  y"]
+    assert prompts(read(path, template="x", fields={"model": "a.b"})) == ["x", "x"]
+
+
+def test_parquet_with_a_text_that_is_not_utf_8_is_a_bad_row(put_parquet):
+    raw = pa.array([b"good", b"caf\xe9", b"fine"], pa.binary())
+    path = put_parquet({"prompt": pa.Array.from_buffers(pa.utf8(), 3, raw.buffers())})
+    first, bad, last = read(path)
+    assert prompts([first, last]) == ["good", "fine"]
+    assert (bad.number, last.number) == (2, 3)
+    assert "not UTF-8" in bad.reason
+
+
+def test_parquet_that_is_damaged_is_an_error_or_a_bad_row_at_the_end(put, put_parquet):
+    content = put_parquet({"prompt": ["x" * 30, "y"] * 50}, compression="none").read_bytes()
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read(put(content[:-20], "a.parquet"))
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read(put(b"PAR1", "a.csv"))
+    path = put(content[:4] + b"\xff" * 60 + content[64:], "a.parquet")
+    assert "cannot be read on from here" in read(path)[-1].reason
+
+
+def test_parquet_needs_a_file_that_is_not_packed(put, put_parquet, monkeypatch):
+    content = put_parquet({"prompt": ["x"]}).read_bytes()
+    with pytest.raises(InputError, match="gunzip"):
+        read(put(gzip.compress(content), "a.parquet.gz"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(InputError, match="give a file"):
+        read("-")
+
+
+def test_parquet_without_its_extra_is_an_error_with_the_remedy(put_parquet, monkeypatch):
+    path = put_parquet({"prompt": ["x"]})
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r'pip install "callsheet\[parquet\]"'):
+        read(path)
