@@ -10,7 +10,9 @@ from .settings import ReadSettings
 
 __all__ = ["Asker"]
 
-_FIELDS = tuple(field.name for field in attrs.fields(Request))
+_ALIKE = tuple(field.name for field in attrs.fields(Request) if field.name != "messages")
+_Alike = tuple[tuple[str, object], ...]
+
 _LIKES = 256  # more of them are begun anew: rows that differ in a seed, say
 
 
@@ -36,7 +38,7 @@ class Asker:
             for name in ("cacheable", "packable", "deadline")
             if (value := getattr(settings, name))
         }
-        self._likes: dict[object, Request] = {}  # chats, by all that they set but their turns
+        self._likes: dict[object, _Alike] = {}  # by what a chat sets but its turns: all its fields
 
     def request(self, task: Task, fields: dict[str, Any]) -> Request:
         """The request of a row.
@@ -59,13 +61,13 @@ class Asker:
             return self._made(task, fields)
         del fields["messages"]
         common = tuple(fields.items())
-        like = self._likes.get(common)
-        if like is not None:
-            return _with_turns(like, turns)
+        alike = self._likes.get(common)
+        if alike is not None:
+            return _chat(turns, alike)
         request = self._made(task, {**fields, "messages": turns})
         if len(self._likes) >= _LIKES:
             self._likes.clear()
-        self._likes[common] = request
+        self._likes[common] = tuple((name, getattr(request, name)) for name in _ALIKE)
         return request
 
     def _made(self, task: Task, fields: dict[str, Any]) -> Request:
@@ -75,11 +77,11 @@ class Asker:
             raise BadRecord(str(error.args[0])) from None
 
 
-def _with_turns(like: Request, turns: tuple[ChatMessage, ...]) -> Request:
-    """The same chat but for its turns, which are some, and each validated."""
+def _chat(turns: tuple[ChatMessage, ...], alike: "_Alike") -> Request:
+    """A chat of some turns, each of them validated, with fields that were."""
     request = Request.__new__(Request)
-    put = object.__setattr__
-    for name in _FIELDS:
-        put(request, name, getattr(like, name))
+    put = object.__setattr__  # it is frozen
     put(request, "messages", turns)
+    for name, value in alike:
+        put(request, name, value)
     return request

@@ -29,8 +29,11 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
         BadRecord: it is no text and no whole number, or the record has no such place.
     """
     if name is None:
-        name = next((usual for usual in USUAL_IDS if usual in columns), None)
-        if name is None:
+        for usual in USUAL_IDS:
+            if usual in columns:
+                name = usual
+                break
+        else:
             return None
     elif name not in columns:
         raise BadRecord(f'it has no "{name}", which the id is read from')

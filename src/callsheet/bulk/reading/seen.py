@@ -16,8 +16,8 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self._digests = array("Q", bytes(8 * _SMALLEST))
-        self._numbers = array("I", bytes(4 * _SMALLEST))
+        self._digests = array("Q", [0]) * _SMALLEST
+        self._numbers = array("I", [0]) * _SMALLEST
         self._mask = _SMALLEST - 1
         self._room = _SMALLEST * 2 // 3
 
@@ -55,8 +55,8 @@ class Seen:
     def _grow(self) -> None:
         digests, numbers = self._digests, self._numbers
         size = 2 * len(digests)
-        self._digests = array("Q", bytes(8 * size))
-        self._numbers = array("I", bytes(4 * size))
+        self._digests = array("Q", [0]) * size
+        self._numbers = array("I", [0]) * size
         self._mask = size - 1
         self._room += size * 2 // 3 - len(digests) * 2 // 3
         for digest, number in zip(digests, numbers, strict=True):
