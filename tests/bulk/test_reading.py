@@ -339,5 +339,10 @@ def test_what_json_cannot_say_is_a_bad_row(put):
         assert "not JSON" in reason(read(put(f'{{"prompt": "x", "y": {value}}}')))
 
 
+def test_a_number_beyond_64_bits_in_the_wrong_place_is_a_bad_row(put):
+    line = r'{"custom_id": "\ud800", "messages": %s}' % (2**70)
+    assert str(2**70) in reason(read(put(line), model="m"))
+
+
 def test_half_a_surrogate_pair_is_read_as_a_question_mark(put):
     assert prompts(read(put(r'{"prompt": "x\ud83d"}'), model="m")) == ["x?"]

@@ -14,6 +14,7 @@ from .settings import ReadSettings
 __all__ = ["ColumnReader"]
 
 _ROW = "row"  # what templates call the whole row, for columns whose name is no name of Jinja's
+_REMEDY = "; give a template, or map the prompt to one of them"
 
 
 class ColumnReader:
@@ -52,17 +53,15 @@ class ColumnReader:
             InputError: it lacks one that every row needs; names it.
         """
         has = f"it has {', '.join(columns)}"
-        places = [("the id", self.id_name)] if self.id_name is not None else []
-        places += [(f"the {field}", column) for field, column in self._fields.items()]
-        for field, column in places:
-            if column not in columns:
-                remedy = "" if column != field.removeprefix("the ") else _REMEDY
-                raise InputError(f'{name} has no column "{column}" for {field}, {has}{remedy}')
+        mapped = {"id": self.id_name, **self._fields}
+        for field, column in mapped.items():
+            if column is not None and column not in columns:
+                remedy = _REMEDY if field == "prompt" else ""
+                raise InputError(f'{name} has no column "{column}" for the {field}, {has}{remedy}')
         for field, template in (("template", self._template), ("system", self._system)):
-            if template is None:
-                continue
-            for missing in sorted(_demanded(template) - {*columns, _ROW}):
-                raise InputError(f'{name} has no column "{missing}" for the {field}, {has}')
+            missing = _demanded(template) - {*columns, _ROW} if template is not None else set[str]()
+            if missing:
+                raise InputError(f'{name} has no column "{min(missing)}" for the {field}, {has}')
 
     def request(self, columns: Mapping[str, object]) -> Request:
         """What a row asks: a chat of one user turn, perhaps with a system turn before it.
@@ -94,9 +93,6 @@ class ColumnReader:
         if name not in columns:
             raise BadRecord(f'it has no "{name}"')
         return columns[name]
-
-
-_REMEDY = "; give a template, or map the prompt to one of them"
 
 
 def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:

@@ -1,8 +1,7 @@
 """The members of a body, and what must be in them."""
 
+import json
 from collections.abc import Callable, Mapping
-
-import orjson
 
 from ...actors.messages import ChatMessage, Json, Role
 from .errors import BadRecord
@@ -24,7 +23,7 @@ def kind(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool | int | float):
-        return orjson.dumps(value, default=str).decode()
+        return json.dumps(value)
     if isinstance(value, str):
         return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
     if isinstance(value, list):

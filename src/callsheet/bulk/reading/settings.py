@@ -62,7 +62,7 @@ class ReadSettings:
         packable: as in `Request`, of every row.
         deadline: seconds, as in `Request`, of every row.
         delimiter: between the fields of CSV; None for a comma, or a tab in a file named .tsv.
-        max_line_bytes: a longer line or record is passed over without being held in memory.
+        max_line_bytes: of JSON Lines and CSV; a longer line is passed over without being held.
 
     Raises:
         ValueError, TypeError: a value is out of its range; the message names it.
