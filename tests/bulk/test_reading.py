@@ -121,6 +121,12 @@ def test_standard_input_is_read_packed_or_not(stdin):
     assert count_rows("-") is None
 
 
+def test_standard_input_that_is_closed_is_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(InputError, match="no standard input"):
+        read("-")
+
+
 def test_a_pipe_that_comes_in_single_bytes_is_read_as_it_is(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

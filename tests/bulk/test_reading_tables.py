@@ -114,6 +114,12 @@ def test_a_column_that_a_template_asks_about_may_be_missing(put):
     assert prompts(read(put("a,b\n1,2\n"), template=template)) == ["1?"]
 
 
+def test_functions_of_jinjas_own_are_no_columns(put, put_parquet):
+    template = "{% for at in range(2) %}{{ a }}{{ at }}{% endfor %}"
+    for path in (put("a,b\n1,2\n"), put_parquet({"a": ["1"], "b": ["2"]})):
+        assert prompts(read(path, template=template)) == ["1011"]
+
+
 def test_a_column_that_a_line_of_json_lacks_is_a_bad_row_that_names_it(put):
     path = put('{"a": "x", "id": "i"}\n{"a": "y", "c": 3}\n{"c": 3}', "a.jsonl")
     lacks, row, other = read(path, template="{{ a }} {{ c }}")

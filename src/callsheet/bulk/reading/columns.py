@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from jinja2 import Environment, UndefinedError, nodes
+from jinja2.defaults import DEFAULT_NAMESPACE
 
 from ...actors.messages import ChatMessage, Request
 from ...actors.template import TemplateError, names_used, render
@@ -106,7 +107,7 @@ def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
 
 
 def _demanded(template: str) -> frozenset[str]:
-    """The names that a template cannot do without: all but those that it asks about."""
+    """The names a template needs: none of Jinja's own, and none that it asks about."""
     tree = Environment(autoescape=True).parse(template)  # only read, never rendered
     asked = {
         node.node.name
@@ -114,7 +115,7 @@ def _demanded(template: str) -> frozenset[str]:
         if node.name in ("defined", "undefined", "default", "d")
         and isinstance(node.node, nodes.Name)
     }
-    return names_used(template) - asked
+    return names_used(template) - asked - DEFAULT_NAMESPACE.keys()
 
 
 def _text(name: str, value: object) -> str:

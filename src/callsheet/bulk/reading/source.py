@@ -58,6 +58,8 @@ def open_source(source: str | Path) -> Generator[Source]:
     """
     path = None if str(source) == STDIN else Path(source)
     name = "standard input" if path is None else str(path)
+    if path is None and sys.stdin is None:
+        raise InputError("there is no standard input; give the path of a file")
     with ExitStack() as stack:
         try:
             raw: BinaryIO = sys.stdin.buffer if path is None else stack.enter_context(_opened(path))
