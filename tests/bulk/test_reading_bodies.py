@@ -52,7 +52,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
     max_leaves=6,
 )
-names = st.sampled_from(["user", "logit_bias", "reasoning_effort", "tools", "metadata", "x y"])
+names = st.sampled_from(["user", "logit_bias", "reasoning_effort", "metadata", "x y"])
 extras = st.dictionaries(names, values, max_size=3)
 sampling = {
     "max_tokens": st.none() | whole,
@@ -142,7 +142,7 @@ def test_another_format_of_answers_is_sent_as_it_is(wanted):
 def test_members_that_have_no_field_are_sent_as_they_are():
     body = {
         **CHAT,
-        "tools": [{"type": "function"}],
+        "tools": [],
         "service_tier": "flex",
         "user": None,
         "dimensions": 3,
@@ -152,6 +152,12 @@ def test_members_that_have_no_field_are_sent_as_they_are():
     assert sent(body, "completion") == body
     body = {"model": "m", "input": ["a"], "n": 3, "encoding_format": "base64", "dimensions": 8}
     assert sent(body, "embedding") == body
+
+
+@pytest.mark.parametrize("name", ["tools", "functions"])
+def test_what_would_be_answered_by_calls_is_refused_before_it_is_paid_for(name):
+    with pytest.raises(BadRecord, match=name):
+        request_of({**CHAT, name: [{"type": "function"}]})
 
 
 @pytest.mark.parametrize("stream", [True, False, None])
