@@ -15,6 +15,8 @@ __all__ = ["OpenAICompletions"]
 
 _TAKES = Bounds(max_size=100)
 _RESERVED = frozenset({"n", "stream", "prompt"})
+_USUAL_CHARS, _MOST_CHARS = 4, 7  # of a token, on the average of a longer text
+_TELLING_CHARS = 200  # of a longer text
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +84,8 @@ class OpenAICompletions:
         Raises:
             Malformed: it is neither, or has not exactly `request.n` answers to each prompt.
         """
-        return read_choices(body, _choice, expected_answers(request))
+        answer = read_choices(body, _choice, expected_answers(request))
+        return answer if isinstance(answer, ApiError) else _believed(answer, request)
 
     def decode_error(self, body: Json) -> ApiError:
         """The error in a body, in any of its shapes."""
@@ -90,7 +93,33 @@ class OpenAICompletions:
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Reads one streamed answer."""
-        return ChunkDecoder(expected_answers(request), _delta)
+        return ChunkDecoder(
+            expected_answers(request), _delta, lambda answer: _believed(answer, request)
+        )
+
+
+def _believed(answer: Answer, request: Request) -> Answer:
+    """The answer, its usage corrected where it is that of one prompt or choice of several.
+
+    Some servers report no more than that. No text has so many characters a token as would follow
+    then; what is missing is estimated, at four of them.
+    """
+    if answer.usage is None or expected_answers(request) == 1:
+        return answer
+    sent = sum(map(len, request.inputs))
+    said = sum(len(choice.text) for choice in answer.choices)
+    usage = attrs.evolve(
+        answer.usage,
+        input_tokens=_believed_count(answer.usage.input_tokens, sent),
+        output_tokens=_believed_count(answer.usage.output_tokens, said),
+    )
+    return attrs.evolve(answer, usage=usage)
+
+
+def _believed_count(tokens: int, chars: int) -> int:
+    usual = -(-chars // _USUAL_CHARS)
+    is_credible = chars < _TELLING_CHARS or chars <= tokens * _MOST_CHARS
+    return tokens if is_credible else max(tokens, usual)
 
 
 def _choice(choice: dict[str, Json]) -> Choice:

@@ -71,11 +71,18 @@ class ChunkDecoder:
     Args:
         expected: how many answers there will be.
         read: the text that one choice of a chunk adds, and whether it refuses rather than answers.
+        correct: what becomes of the whole, if anything.
     """
 
-    def __init__(self, expected: int, read: Callable[[dict[str, Json]], tuple[str, bool]]) -> None:
+    def __init__(
+        self,
+        expected: int,
+        read: Callable[[dict[str, Json]], tuple[str, bool]],
+        correct: Callable[[Answer], Answer] | None = None,
+    ) -> None:
         self._answers = Collector(expected)
         self._read = read
+        self._correct = correct
         self._refused: set[int] = set()
         self._model: str | None = None
         self._tier: str | None = None
@@ -131,9 +138,10 @@ class ChunkDecoder:
         Raises:
             BrokeOff: some answer has no finish reason.
         """
-        return Answer(
+        answer = Answer(
             choices=self._answers.choices(),
             model=self._model,
             usage=self.usage,
             tier=self._tier,
         )
+        return answer if self._correct is None else self._correct(answer)

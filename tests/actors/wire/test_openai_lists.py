@@ -13,11 +13,13 @@ from callsheet.actors.wire import (
     Answer,
     ApiError,
     BrokeOff,
+    Event,
     Inexpressible,
     Malformed,
     OpenAICompletions,
     OpenAIEmbeddings,
     StreamFailed,
+    dumps,
 )
 
 COMPLETIONS, EMBEDDINGS = OpenAICompletions(), OpenAIEmbeddings()
@@ -206,3 +208,41 @@ def test_texts_and_dimensions_are_sent():
     assert EMBEDDINGS.path(embedding("a"), stream=False) == "/embeddings"
     with pytest.raises(Inexpressible, match="input"):
         EMBEDDINGS.encode(embedding("a", extra={"input": "b"}), stream=False)
+
+
+# ------------------------------------------------------------------ usage of several prompts
+
+
+def listed(texts, usage):
+    choices = [
+        {"index": place, "text": text, "finish_reason": "stop"} for place, text in enumerate(texts)
+    ]
+    return {"choices": choices, "usage": usage}
+
+
+def tokens(prompt, answer):
+    return {"prompt_tokens": prompt, "completion_tokens": answer}
+
+
+def test_usage_of_one_choice_that_stands_for_all_is_corrected():
+    """Some servers report what the first prompt and its answer took, and no more."""
+    prompts = ["a prompt of eighty characters, " + "like the others, " * 3] * 4
+    request = Request(model="m", task="completion", inputs=prompts)
+    texts = ["an answer of some eighty characters, so it is, and so on, and so on, for long."] * 4
+    one = OpenAICompletions().decode(listed(texts, tokens(20, 19)), request)
+    expected = -(-4 * len(prompts[0]) // 4), -(-4 * len(texts[0]) // 4)
+    assert (one.usage.input_tokens, one.usage.output_tokens) == expected
+    whole = OpenAICompletions().decode(listed(texts, tokens(78, 77)), request)
+    assert (whole.usage.input_tokens, whole.usage.output_tokens) == (78, 77)
+    decoder = OpenAICompletions().stream_decoder(request)
+    for place, text in enumerate(texts):
+        choice = {"index": place, "text": text, "finish_reason": "stop"}
+        decoder.feed(Event(dumps({"choices": [choice]})))
+    decoder.feed(Event(dumps({"choices": [], "usage": tokens(20, 19)})))
+    assert decoder.end().usage == one.usage
+
+
+def test_usage_of_a_single_prompt_is_never_doubted():
+    request = Request(model="m", task="completion", inputs="x" * 400)
+    answer = OpenAICompletions().decode(listed(["y" * 400], tokens(1, 1)), request)
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (1, 1)
