@@ -287,6 +287,7 @@ async def serve_connection(provider, stream):
         pass  # it was killed
 
 
+@pytest.mark.slow
 @pytest.mark.sockets
 async def test_a_process_that_is_killed_again_and_again(tmp_path):
     provider = BatchProvider(batch_s=1000.0)
