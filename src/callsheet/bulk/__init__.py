@@ -1,1 +1,30 @@
-"""A file of requests, and a file of answers: every row once, whatever happens in between."""
+"""A file of requests, and a file of answers: every row once, whatever happens in between.
+
+`bulk` opens a run; see `docs/bulk.md`. Data flows one way: rows are taken from the input, the
+archive sorts out those with an answer, the line asks for the others, and the archive keeps what
+came of them before anybody is told (L7).
+"""
+
+from .bulk import bulk
+from .ended import Result
+from .endings import BulkRefused, BulkStopped, Ending
+from .progress import Progress, RowEnded, RowObserver
+from .row import BadRow, Row
+from .run import BulkRun
+from .settings import BulkSettings, Paths
+
+__all__ = [
+    "BadRow",
+    "BulkRefused",
+    "BulkRun",
+    "BulkSettings",
+    "BulkStopped",
+    "Ending",
+    "Paths",
+    "Progress",
+    "Result",
+    "Row",
+    "RowEnded",
+    "RowObserver",
+    "bulk",
+]

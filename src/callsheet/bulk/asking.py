@@ -1,0 +1,117 @@
+"""Which rows may be asked for now: bounds, pauses, and what is left of the money. Pure (R14)."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import final
+
+from .archive import Placed
+
+__all__ = ["Line"]
+
+
+@final
+class Line:
+    """The rows that are to be asked for, and those that are.
+
+    A row that is asked for is first unsent, and then sent. So many may be unsent: the limiter has
+    something to choose from, and a pause or an end has little to take back.
+
+    What may have been sent is noted on disk before it is sent: `noted` rows, of all that ever were
+    asked for in this run. So a process that dies leaves the number of those that may have been
+    charged for nothing.
+
+    When the money is short for one row, the others under way may leave enough of what was put
+    aside for them. So one waits until none is under way, and then asks for one alone. If that is
+    refused as well, the money is spent.
+
+    Args:
+        ahead: rows that may be unsent.
+
+    Attributes:
+        noted: rows that may be begun, as the disk knows.
+        begun: rows that were ever begun; one that comes back and goes again counts twice.
+        over: of them, those that have ended or come back.
+        is_paused: none may be begun.
+        is_closed: none may be begun any more.
+        is_spent: the money is.
+    """
+
+    def __init__(self, ahead: int) -> None:
+        self.ahead = ahead
+        self.noted = self.begun = self.over = 0
+        self.is_paused = self.is_closed = self.is_spent = False
+        self._waiting: deque[Placed] = deque()
+        self._unsent: dict[str, Placed] = {}  # {custom id: its row}
+        self._is_short = self._is_alone = False
+
+    def __repr__(self) -> str:
+        return f"<Line {len(self._waiting)} wait, {len(self._unsent)} unsent, {self.asked} asked>"
+
+    @property
+    def waiting(self) -> int:
+        """Rows that nobody has asked for."""
+        return len(self._waiting)
+
+    @property
+    def asked(self) -> int:
+        """Rows that are asked for."""
+        return self.begun - self.over
+
+    @property
+    def unsent(self) -> Iterable[str]:
+        """The ids of rows that are asked for and not sent."""
+        return list(self._unsent)
+
+    @property
+    def note(self) -> int:
+        """What is to be noted, so that the next ones need not wait for the disk."""
+        return self.begun + min(self.ahead, len(self._waiting))
+
+    @property
+    def wants_note(self) -> bool:
+        """Whether somebody should see to that now."""
+        return self.noted < self.note and self.noted - self.begun <= self.ahead // 2
+
+    def add(self, rows: Iterable[Placed]) -> None:
+        """These are to be asked for."""
+        self._waiting.extend(rows)
+
+    def next(self) -> Placed | None:
+        """The next one, which is asked for from now on; None if none may be."""
+        if self.is_closed or self.is_paused or not self._waiting or self.begun >= self.noted:
+            return None
+        if self._is_short and self.asked:
+            return None
+        if len(self._unsent) >= self.ahead:
+            return None
+        self._is_alone = self._is_short
+        placed = self._waiting.popleft()
+        self._unsent[placed.row.custom_id] = placed
+        self.begun += 1
+        return placed
+
+    def sent(self, custom_id: str) -> None:
+        """A row, if it is one, is on its way."""
+        self._unsent.pop(custom_id, None)
+
+    def ended(self, placed: Placed) -> None:
+        """A row has its answer or its error."""
+        self._leave(placed)
+        self._is_short = self._is_short and not self._is_alone
+        self._is_alone = False
+
+    def back(self, placed: Placed) -> bool:
+        """A row was taken back; whether it had not been sent."""
+        self._waiting.appendleft(placed)
+        return self._leave(placed)
+
+    def refused(self, placed: Placed) -> None:
+        """The money was too short for a row."""
+        self._waiting.appendleft(placed)
+        self._leave(placed)
+        self.is_spent = self._is_alone
+        self._is_short, self._is_alone = True, False
+
+    def _leave(self, placed: Placed) -> bool:
+        self.over += 1
+        return self._unsent.pop(placed.row.custom_id, None) is not None

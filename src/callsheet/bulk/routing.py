@@ -1,0 +1,118 @@
+"""What a route makes of the settings of a troupe, and of each request. Pure (R14)."""
+
+from collections.abc import Callable
+from glob import escape
+from math import inf
+from pathlib import Path
+
+import attrs
+
+from ..actors import TroupeSettings
+from ..actors.batches import BatchApiPolicy
+from ..actors.ledger import Budget, LedgerPolicy
+from ..actors.messages import Request
+from ..actors.routing import Routing
+from .endings import BulkRefused
+from .settings import BulkSettings
+from .store import Account
+
+__all__ = ["Plan", "plan_run"]
+
+_DAY_S = 86_400.0
+_PER_PACK = 32  # rows that may wait for each call in flight: some packs' worth
+
+Prepare = Callable[[Request, float | None], Request]
+
+
+@attrs.frozen
+class Plan:
+    """How a run is made.
+
+    Args:
+        troupe: the settings of whom to ask.
+        prepare: makes of a request what is asked, with the seconds that are left for the run.
+        ahead: rows that may wait to be sent.
+        is_recovered: what was sent is not lost when the process dies.
+    """
+
+    troupe: TroupeSettings
+    prepare: Prepare
+    ahead: int
+    is_recovered: bool
+
+
+def plan_run(
+    troupe: TroupeSettings, settings: BulkSettings, account: Account, journal: Path, lane: str
+) -> Plan:
+    """How a run is made with these settings.
+
+    Args:
+        troupe: whom to ask, as the user has set it.
+        settings: of the run.
+        account: what earlier runs have spent.
+        journal: the Batch API's, if the troupe has none.
+        lane: of the run's calls.
+
+    Raises:
+        BulkRefused: the route is not there.
+    """
+    troupe = _with_budget(troupe, settings, account, lane)
+    in_flight, window = troupe.limits.in_flight, settings.window_rows
+    has_batches = troupe.batches is not None or troupe.endpoint.vendor.batches is not None
+    if settings.route == "live":
+        troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
+        return Plan(troupe, _as_it_is, in_flight, is_recovered=False)
+    if settings.route == "pack":
+        troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
+        return Plan(troupe, _packed, min(window, in_flight * _PER_PACK), is_recovered=False)
+    if settings.route == "batch" and not has_batches:
+        raise BulkRefused(
+            f"{troupe.endpoint.vendor.title} has no Batch API that is known here",
+            "take another route (--route live)",
+        )
+    can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
+    if settings.route == "auto" and not (has_batches and can_wait):
+        prepare = _as_it_is if settings.deadline_s is None else _in_time
+        return Plan(troupe, prepare, in_flight, is_recovered=False)
+    if troupe.batches is None:
+        troupe = attrs.evolve(troupe, batches=BatchApiPolicy(journal=journal))
+    if settings.route == "batch":
+        troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
+    # All that may be read is asked for: each batch is as large as the window allows.
+    return Plan(troupe, _in_time, window, is_recovered=_is_durable(troupe))
+
+
+def _is_durable(troupe: TroupeSettings) -> bool:
+    return troupe.batches is not None and troupe.batches.journal is not None
+
+
+def _as_it_is(request: Request, left_s: float | None) -> Request:  # noqa: ARG001  # see Prepare
+    return request
+
+
+def _packed(request: Request, left_s: float | None) -> Request:
+    return _in_time(attrs.evolve(request, packable=True), left_s or inf)
+
+
+def _in_time(request: Request, left_s: float | None) -> Request:
+    """With the seconds that are left; a request that can wait has a day unless somebody says."""
+    within = min(_DAY_S if left_s is None else left_s, request.deadline or inf)
+    return request if within == inf else attrs.evolve(request, deadline=within)
+
+
+def _with_budget(
+    troupe: TroupeSettings, settings: BulkSettings, account: Account, lane: str
+) -> TroupeSettings:
+    """Nothing is sent that might cost more than is left."""
+    if settings.max_cost is None:
+        return troupe
+    left = settings.max_cost - account.cost_usd
+    if left <= 0:
+        raise BulkRefused(
+            f"${account.cost_usd} are spent, and {settings.max_cost} may be",
+            "allow for more (--max-cost)",
+        )
+    policy = troupe.ledger or LedgerPolicy()
+    # The books may be of everything that was ever asked: this is about the calls of this run.
+    budget = Budget(left, per="tenant", match=escape(lane))
+    return attrs.evolve(troupe, ledger=attrs.evolve(policy, budgets=(*policy.budgets, budget)))

@@ -1,0 +1,119 @@
+"""What tests of a run read and where: rows, a tiny reader, and a house on the virtual clock."""
+
+import hashlib
+import json
+from contextlib import asynccontextmanager
+
+import attrs
+
+from callsheet.actors import ChatMessage, Endpoint, Request, TroupeSettings
+from callsheet.bulk import BadRow, BulkSettings, Row, bulk
+from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+
+MODEL = "gpt-4o-mini"
+URL = "http://provider/v1"
+
+
+def row(number, prompt=None, *, custom_id=None, **more):
+    prompt = f"Say {number}." if prompt is None else prompt
+    custom_id = custom_id or f"r-{number}"
+    request = Request.of(prompt, model=MODEL, **{"max_tokens": 20} | more)
+    key = hashlib.blake2b(f"{custom_id}\n{prompt}".encode(), digest_size=16).digest()
+    return Row(
+        number=number,
+        custom_id=custom_id,
+        request=request,
+        key=key,
+        url="/v1/chat/completions",
+    )
+
+
+def read(path):
+    """Batch-shaped JSONL, as rows."""
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                given = json.loads(line)
+                body = given["body"]
+                yield Row(
+                    number=number,
+                    custom_id=given["custom_id"],
+                    request=Request(
+                        model=body["model"],
+                        messages=[ChatMessage(**turn) for turn in body["messages"]],
+                        max_tokens=body.get("max_tokens"),
+                    ),
+                    key=hashlib.blake2b(line.encode(), digest_size=16).digest(),
+                    url=given["url"],
+                )
+            except (LookupError, TypeError, ValueError) as error:
+                yield BadRow(number=number, reason=str(error), text=line[:80])
+
+
+def write_input(path, count, *, first=1):
+    with open(path, "w", encoding="utf-8") as file:
+        for number in range(first, first + count):
+            body = {
+                "model": MODEL,
+                "messages": [{"role": "user", "content": f"Say {number}."}],
+                "max_tokens": 20,
+            }
+            line = {
+                "custom_id": f"r-{number}",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": body,
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def ids_of(path):
+    return [line["custom_id"] for line in lines_of(path)]
+
+
+async def on_the_spot(function, /, *, abandon_on_cancel=False, limiter=None):
+    """In place of a thread, which the virtual clock does not wait for."""
+    if limiter is None:
+        return function()
+    async with limiter:
+        return function()
+
+
+@attrs.define(eq=False)
+class Stage:
+    """A provider, and runs before it."""
+
+    provider: Provider
+    transport: object
+
+    def open(self, rows, output, *, troupe=None, observers=(), **settings):
+        given = {"endpoint": Endpoint(URL, None, "openai"), "transport": self.transport}
+        return bulk(
+            rows,
+            output,
+            TroupeSettings(**given | (troupe or {})),
+            BulkSettings(**settings),
+            observers=observers,
+            in_thread=on_the_spot,
+            wall_clock=lambda: 1_800_000_000.0,
+        )
+
+    async def run(self, rows, output, **more):
+        """A run to its end; its results."""
+        async with self.open(rows, output, **more) as results:
+            return [result async for result in results]
+
+    @property
+    def requests(self):
+        return self.provider.stats.requests
+
+
+@asynccontextmanager
+async def stage(**settings):
+    provider = Provider(ProviderSettings(**settings))
+    async with ProviderTransport(provider) as transport:
+        yield Stage(provider, transport)
