@@ -1,33 +1,26 @@
 """`callsheet compose`: a blog post for each topic."""
 
-import logging
-import os
 import sys
-from collections.abc import MutableMapping
 from math import inf
 from pathlib import Path
 
 import attrs
 import click
-import structlog
 import trio
 from rich.console import Console
 from trio_util import TaskStats
 
-from ..actors import (
-    Limits,
-    PriceBook,
-    PriceError,
-    Recipe,
-    RecipeError,
-    default_prices,
-    default_recipe,
-    load_recipe,
-    redact_secrets,
-)
-from ..costs import LEDGER_VARIABLE, default_ledger
-from ..endpoints import Choice, choose_endpoint
+from ..actors import Limits, Recipe, RecipeError, default_recipe, load_recipe
+from ..costs import LEDGER_VARIABLE
+from ..endpoints import Choice
 from ..trace import trace_format
+from .chosen import (
+    chosen_endpoint,
+    chosen_ledger,
+    chosen_prices,
+    set_up_logging,
+    usual_model,
+)
 from .composition import Composition, Job, compose_all
 from .output import open_output
 from .provider_options import provider_options
@@ -108,16 +101,16 @@ def compose(
     for number, topic in enumerate(topics, 1):
         if not topic.strip():
             raise click.UsageError(f"topic {number} is empty; say what the post is about")
-    _set_up_logging(is_verbose=verbose)
-    choice = _choice(base_url, provider)
+    set_up_logging(is_verbose=verbose)
+    choice = chosen_endpoint(base_url, provider)
     run = Composition(
         jobs=_jobs(topics),
         recipe=_recipe(recipe_file, model, choice),
-        prices=_prices(price_file),
+        prices=chosen_prices(price_file),
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
         deadline_s=inf if deadline is None else deadline,
         choice=choice,
-        ledger=_ledger(ledger, choice),
+        ledger=chosen_ledger(ledger, choice),
         trace=_checked_trace(trace),
         output=open_output(
             output,
@@ -143,47 +136,14 @@ def _jobs(topics: tuple[str, ...]) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-def _choice(base_url: str | None, provider: str | None) -> Choice:
-    try:
-        return choose_endpoint(base_url, provider=provider)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-
-
 def _recipe(file: str | None, model: str | None, choice: Choice) -> Recipe:
     try:
         recipe = default_recipe() if file is None else load_recipe(file)
     except RecipeError as error:
         raise click.UsageError(str(error)) from None
     if model is None and file is None:
-        model = _usual_model(choice)
+        model = usual_model(choice)
     return recipe if model is None else attrs.evolve(recipe, model=model)
-
-
-def _usual_model(choice: Choice) -> str | None:
-    """What to ask a provider for that may not know the built-in recipe's model."""
-    if choice.endpoint is None or choice.endpoint.vendor.name == "compatible":
-        return None
-    vendor = choice.endpoint.vendor
-    if vendor.model is None:
-        raise click.UsageError(
-            f"{vendor.title} has no model that is the same for all; give --model"
-        )
-    return vendor.model
-
-
-def _prices(file: str | None) -> PriceBook:
-    try:
-        return default_prices() if file is None else PriceBook.load(file, default_prices())
-    except PriceError as error:
-        raise click.UsageError(str(error)) from None
-
-
-def _ledger(path: Path | None, choice: Choice) -> Path | None:
-    """Where the books are kept; nowhere for the built-in provider, unless somebody says where."""
-    if path is None and (choice.endpoint is not None or LEDGER_VARIABLE in os.environ):
-        return default_ledger()
-    return path
 
 
 def _checked_trace(path: Path | None) -> Path | None:
@@ -197,30 +157,3 @@ def _checked_trace(path: Path | None) -> Path | None:
     if not path.resolve().parent.is_dir():
         raise click.UsageError(f"--trace: there is no folder {path.parent}")
     return path
-
-
-def _set_up_logging(*, is_verbose: bool) -> None:
-    """Log to stderr: crashes always, every call and the task statistics if asked for."""
-    level = logging.INFO if is_verbose else logging.ERROR
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            *([] if is_verbose else [_without_traceback]),
-            redact_secrets,
-            structlog.processors.KeyValueRenderer(key_order=["event"]),
-        ],
-    )
-    if is_verbose:
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-        for chatty in ("httpx", "httpcore"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _without_traceback(
-    _: object, __: str, event: MutableMapping[str, object]
-) -> MutableMapping[str, object]:
-    """A crash on one line; `--verbose` shows where it was."""
-    event.pop("exception", None)
-    return event

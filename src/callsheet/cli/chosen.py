@@ -1,0 +1,90 @@
+"""What commands have in common: provider, prices, books and log, as the options say."""
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+
+import click
+import structlog
+
+from ..actors import PriceBook, PriceError, default_prices, redact_secrets
+from ..costs import LEDGER_VARIABLE, default_ledger
+from ..endpoints import Choice, choose_endpoint
+
+__all__ = ["chosen_endpoint", "chosen_ledger", "chosen_prices", "set_up_logging", "usual_model"]
+
+
+def chosen_endpoint(base_url: str | None, provider: str | None) -> Choice:
+    """The provider.
+
+    Raises:
+        click.UsageError: it is not said well.
+    """
+    try:
+        return choose_endpoint(base_url, provider=provider)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def usual_model(choice: Choice) -> str | None:
+    """What to ask a provider for that may not know the built-in recipe's model.
+
+    Raises:
+        click.UsageError: it has no usual one.
+    """
+    if choice.endpoint is None or choice.endpoint.vendor.name == "compatible":
+        return None
+    vendor = choice.endpoint.vendor
+    if vendor.model is None:
+        raise click.UsageError(
+            f"{vendor.title} has no model that is the same for all; give --model"
+        )
+    return vendor.model
+
+
+def chosen_prices(file: str | None) -> PriceBook:
+    """What models cost.
+
+    Raises:
+        click.UsageError: the file cannot be read.
+    """
+    try:
+        return default_prices() if file is None else PriceBook.load(file, default_prices())
+    except PriceError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def chosen_ledger(path: Path | None, choice: Choice) -> Path | None:
+    """Where the books are kept; nowhere for the built-in provider, unless somebody says where."""
+    if path is None and (choice.endpoint is not None or LEDGER_VARIABLE in os.environ):
+        return default_ledger()
+    return path
+
+
+def set_up_logging(*, is_verbose: bool) -> None:
+    """Log to stderr: crashes always, every call and the task statistics if asked for."""
+    level = logging.INFO if is_verbose else logging.ERROR
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            *([] if is_verbose else [_without_traceback]),
+            redact_secrets,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+    )
+    if is_verbose:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+        for chatty in ("httpx", "httpcore"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _without_traceback(
+    _: object, __: str, event: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    """A crash on one line; `--verbose` shows where it was."""
+    event.pop("exception", None)
+    return event
