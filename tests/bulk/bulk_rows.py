@@ -30,7 +30,7 @@ def row(number, prompt=None, *, custom_id=None, **more):
 
 def read(path):
     """Batch-shaped JSONL, as rows."""
-    with open(path, encoding="utf-8") as lines:
+    with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 given = json.loads(line)
@@ -51,7 +51,7 @@ def read(path):
 
 
 def write_input(path, count, *, first=1):
-    with open(path, "w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8") as file:
         for number in range(first, first + count):
             body = {
                 "model": MODEL,

@@ -12,8 +12,9 @@ import attrs
 
 from .ended import Ended
 from .endings import BulkRefused
-from .lines import BAD_ROW, bad_line
-from .output import OutputFile
+from .lines import BAD_ROW, bad_line, with_id
+from .lines_file import LinesFile
+from .output import OrderedOutput, Output, UnorderedOutput
 from .progress import RowEnded
 from .reserve import Reserve
 from .row import BadRow, Row
@@ -114,14 +115,14 @@ class Archive:
                 self._store = Store(paths.store, self._settings.fsync)
                 undo.callback(self._store.close)
                 self._check_provider()
-                self._output = OutputFile(paths.output)
+                kind = OrderedOutput if self._settings.ordered else UnorderedOutput
+                self._output: Output = kind(paths.output)
                 undo.callback(self._output.close)
                 paths.errors.unlink(missing_ok=True)
-                self._errors: OutputFile | None = None
+                self._errors: LinesFile | None = None
             except (OSError, sqlite3.Error) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
                 raise BulkRefused(
-                    f"{paths.output} cannot be written: {reason}",
+                    f"{paths.output} cannot be written: {_reason(error)}",
                     "give an OUTPUT in a folder that may be written, on a disk that has room",
                 ) from None
             undo.pop_all()
@@ -153,7 +154,7 @@ class Archive:
                 ended.append(_bad(place, _twice(row, before), at))
             elif line is not None:
                 told = RowEnded(at=at, number=row.number, custom_id=row.custom_id, is_reused=True)
-                ended.append(Ended(place, line, told))
+                ended.append(Ended(place, with_id(line, row), told))
             else:
                 to_ask.append(Placed(place, row))
         return Admitted(to_ask, ended, *self._pass(ended))
@@ -188,8 +189,8 @@ class Archive:
         """
         try:
             self._output.finish()
-        except OSError as error:
-            raise NoRoom(error.strerror or str(error)) from None
+        except (OSError, sqlite3.Error) as error:
+            raise NoRoom(f"{self.paths.output} cannot be written: {_reason(error)}") from None
 
     def close(self, *, remove: bool = False) -> None:
         """Let go of the files.
@@ -217,16 +218,16 @@ class Archive:
         if not self._trouble:
             try:
                 self._write(left, [one.line for one in ended if not one.is_answer])
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:
                 # From here on there would be a gap. The next run writes what is in the store.
-                self._trouble = f"{self.paths.output} cannot be written: {error.strerror}"
+                self._trouble = f"{self.paths.output} cannot be written: {_reason(error)}"
         return left, self._trouble
 
     def _write(self, left: Sequence[Ended], errors: Sequence[bytes]) -> None:
         if errors:
             if self._errors is None:
-                self._errors = OutputFile(self.paths.errors)
-            self._errors.write(errors)
+                self._errors = LinesFile(self.paths.errors)
+            self._errors.append(b"".join(errors))
         self._output.write([one.line for one in left if one.is_answer])
 
     def _check_provider(self) -> None:
@@ -239,6 +240,10 @@ class Archive:
             )
         if theirs != self._provider:
             self._store.provider = self._provider
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _check_place(output: Path) -> None:

@@ -12,7 +12,7 @@ from ..actors.messages import Choice, Json, Response, Usage
 from ..actors.wire import dumps, loads
 from .row import BadRow, Row
 
-__all__ = ["answer_line", "bad_line", "failure_line", "read_answer"]
+__all__ = ["answer_line", "bad_line", "failure_line", "read_answer", "with_id"]
 
 BAD_ROW = "BadRow"
 """The kind of error of a line that is no request."""
@@ -31,7 +31,7 @@ def answer_line(row: Row, response: Response, seconds: float, created: int) -> b
     usage, cost = response.usage, response.cost_usd
     return _line(
         {
-            "id": f"batch_req_{name}",
+            "id": _line_id(row),
             "custom_id": row.custom_id,
             "response": {
                 "status_code": 200,
@@ -71,7 +71,7 @@ def failure_line(row: Row, error: Exception) -> bytes:
     }
     return _line(
         {
-            "id": f"batch_req_{name}",
+            "id": _line_id(row),
             "custom_id": row.custom_id,
             "response": None if call.status is None else answered,
             "error": {"code": kind, "message": text} if call.status is None else None,
@@ -98,6 +98,15 @@ def bad_line(bad: BadRow) -> bytes:
     )
 
 
+def with_id(line: bytes, row: Row) -> bytes:
+    """The line of an answer as one to this row, whose id may be made of its place in the input."""
+    head = _line({"id": _line_id(row), "custom_id": row.custom_id}).removesuffix(b"}\n")
+    if line.startswith(head + b","):
+        return line
+    answer = cast("dict[str, Json]", loads(line))
+    return _line({**answer, "custom_id": row.custom_id})
+
+
 def read_answer(line: bytes) -> Response:
     """The answer that a line of OUTPUT has.
 
@@ -108,6 +117,10 @@ def read_answer(line: bytes) -> Response:
         return _answer(cast("Any", loads(line)))
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"this is no line of an answer: {type(error).__name__}") from None
+
+
+def _line_id(row: Row) -> str:
+    return f"batch_req_{row.key.hex()[:24]}"
 
 
 def _line(value: Mapping[str, Json]) -> bytes:

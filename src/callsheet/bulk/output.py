@@ -1,13 +1,35 @@
-"""OUTPUT: what it has already and is right stays, the rest is appended in whole lines."""
+"""OUTPUT: what it has already and is right stays, and the rest is appended."""
 
+import hashlib
 import os
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
 
-__all__ = ["OutputFile", "matching"]
+from .lines_file import LinesFile
 
-_LOOK_BACK = 64 * 1024
+__all__ = ["OrderedOutput", "Output", "UnorderedOutput", "matching"]
+
+
+class Output(Protocol):
+    """A file that is brought from what it is to what it should be.
+
+    Whoever reads it meanwhile may find it short, but never half a line. All of it blocks, and may
+    raise `OSError`; then the file has whole lines, and not all of them.
+    """
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """These lines should be there as well; in ordered files, they come next."""
+        ...
+
+    def finish(self) -> None:
+        """Nothing else should be there. It is on the disk when this returns."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
 
 
 def matching(old: bytes, lines: Sequence[bytes]) -> tuple[int, int]:
@@ -21,100 +43,107 @@ def matching(old: bytes, lines: Sequence[bytes]) -> tuple[int, int]:
 
 
 @final
-class OutputFile:
-    """A file of lines that is brought from what it is to what it should be.
+class OrderedOutput:
+    """Lines in the order in which they are written (see `Output`).
 
     As long as what should be there is there, nothing is written. At the first difference the file
-    ends there, and goes on with what should follow. Whoever reads it meanwhile may find it short,
-    but never half a line.
-
-    All of it blocks; call it from a thread, one at a time.
+    is cut, and goes on with what should follow.
 
     Args:
-        path: of the file; made if it is not there.
-
-    Raises:
-        OSError: it cannot be read or written.
+        path: of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            self._old = self._cut_torn_line()
-        except BaseException:
-            os.close(self._file)
-            raise
+        self._file = LinesFile(path)
         self._right = 0  # bytes, from the beginning, that are as they should be
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether there is more in it that may be right."""
-        return self._right < self._old
-
     def write(self, lines: Sequence[bytes]) -> None:
-        """These lines come next.
-
-        Raises:
-            OSError: they do not; the file ends with the last line before them.
-        """
-        if lines and self.is_behind:
-            size = sum(map(len, lines))
-            os.lseek(self._file, self._right, os.SEEK_SET)
-            count, same = matching(_read(self._file, size), lines)
+        """See `Output`."""
+        if self._right < self._file.size and lines:
+            count, same = matching(self._file.read(self._right, sum(map(len, lines))), lines)
             self._right += same
             lines = lines[count:]
-            if not lines:
-                return
-            os.ftruncate(self._file, self._right)
-            self._old = self._right
-        self._append(b"".join(lines))
+            if lines:
+                self._file.cut(self._right)
+        if lines:
+            self._file.append(b"".join(lines))
+            self._right = self._file.size
 
     def finish(self) -> None:
-        """Nothing follows: the file ends here, and is on the disk when this returns.
-
-        Raises:
-            OSError: it is not.
-        """
-        if self.is_behind:
-            os.ftruncate(self._file, self._right)
-            self._old = self._right
-        os.fsync(self._file)
+        """See `Output`."""
+        if self._right < self._file.size:
+            self._file.cut(self._right)
+        self._file.sync()
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._file)
-
-    def _append(self, text: bytes) -> None:
-        rest = memoryview(text)
-        try:
-            os.lseek(self._file, self._right, os.SEEK_SET)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-        except OSError:
-            os.ftruncate(self._file, self._right)
-            raise
-        self._right += len(text)
-        self._old = self._right
-
-    def _cut_torn_line(self) -> int:
-        """A process that died may have left half a line; how long the file is without it."""
-        size = end = os.fstat(self._file).st_size
-        while end:
-            start = max(0, end - _LOOK_BACK)
-            os.lseek(self._file, start, os.SEEK_SET)
-            newline = _read(self._file, end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            os.ftruncate(self._file, end)
-        return end
+        """See `Output`."""
+        self._file.close()
 
 
-def _read(file: int, size: int) -> bytes:
-    pieces: list[bytes] = []
-    while size and (piece := os.read(file, size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+@final
+class UnorderedOutput:
+    """Lines in any order, each once (see `Output`).
+
+    What is there from earlier runs stays where it is. Digests of it are kept in a temporary file,
+    so that its size does not matter. What should not be there goes at the end, by a new file that
+    takes the place of the old one.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = LinesFile(path)
+        self._old: sqlite3.Connection | None = None
+        if not self._file.size:
+            return
+        self._old = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._old.execute("PRAGMA journal_mode = OFF")
+        self._old.execute("CREATE TABLE old (line BLOB, PRIMARY KEY (line)) WITHOUT ROWID")
+        self._old.execute("BEGIN")
+        self._old.executemany(
+            "INSERT OR IGNORE INTO old VALUES (?)",
+            ((_digest(line),) for line in self._file.lines()),
+        )
+        self._old.execute("COMMIT")
+
+    def write(self, lines: Sequence[bytes]) -> None:
+        """See `Output`."""
+        if self._old is not None:
+            lines = [line for line in lines if not self._take(self._old, line)]
+        if lines:
+            self._file.append(b"".join(lines))
+
+    def finish(self) -> None:
+        """See `Output`."""
+        if self._old is not None and self._old.execute("SELECT 1 FROM old").fetchone():
+            self._drop(self._old)
+        self._file.sync()
+
+    def close(self) -> None:
+        """See `Output`."""
+        self._file.close()
+        if self._old is not None:
+            self._old.close()
+
+    def _take(self, old: sqlite3.Connection, line: bytes) -> bool:
+        """Whether a line is there; it is not asked for again."""
+        return old.execute("DELETE FROM old WHERE line = ?", (_digest(line),)).rowcount > 0
+
+    def _drop(self, old: sqlite3.Connection) -> None:
+        """Write the file anew without what nobody has asked for."""
+        path = self._file.path
+        new = path.with_name(f"{path.name}.new")
+        with new.open("wb") as file:
+            for line in self._file.lines():
+                if not old.execute("SELECT 1 FROM old WHERE line = ?", (_digest(line),)).fetchone():
+                    file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._file.close()
+        new.replace(path)
+        self._file = LinesFile(path)
+
+
+def _digest(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=16).digest()

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import final
 
@@ -94,7 +95,8 @@ class BulkRun:
         self._reading: trio.CancelScope | None = None
         self._turn = trio.CapacityLimiter(1)  # the archive is one thread's at a time
         self._to_read, self._to_ask, self._to_keep = Bell(), Bell(), Bell()
-        self._to_tell = Bell()
+        self._to_tell, self._to_look = Bell(), Bell()
+        self._limits: LimiterSnapshot | None = None
         self._lane = archive.lane
         self._lost = self.lost_before = archive.account.lost
         self._cost_usd = archive.account.cost_usd
@@ -139,12 +141,9 @@ class BulkRun:
         if self._troupe is not None:
             await self._troupe.change_limits(limits)
 
-    def progress(self, limits: LimiterSnapshot | None = None) -> Progress:
-        """How it stands.
-
-        Args:
-            limits: what the limiter knows; see `limits`.
-        """
+    def progress(self) -> Progress:
+        """How it stands; of the limits, how they stood when this was asked the last time."""
+        self._to_look.ring()
         tally, line, window = self._tally, self._line, self._archive.window
         return Progress(
             started_at=self.started_at,
@@ -164,16 +163,10 @@ class BulkRun:
             maybe_billed=self._lost,
             errors=dict(tally.errors),
             slowest=tuple(tally.slowest),
-            limits=limits,
+            limits=self._limits,
             is_paused=line.is_paused,
             is_draining=line.is_closed,
         )
-
-    async def limits(self) -> LimiterSnapshot | None:
-        """What the limiter knows; None before the beginning."""
-        if self._troupe is None:
-            return None
-        return (await self._troupe.limit_statistics()).limiter
 
     # ---------------------------------------------------------------- results
 
@@ -225,6 +218,7 @@ class BulkRun:
         try:
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(self._keep)
+                keeping.start_soon(self._look, troupe)
                 async with trio.open_nursery() as work:
                     work.start_soon(self._read)
                     work.start_soon(self._ask_all, work)
@@ -234,9 +228,16 @@ class BulkRun:
                 if self._is_done and self.ending in (_DRAINED, _LATE):
                     self.ending = None  # it was just about to end
                 self._to_keep.ring()
+                self._to_look.ring()
         finally:
             self._is_over = True
             self._to_tell.ring()
+
+    async def _look(self, troupe: Troupe) -> None:
+        """See how the limits stand, when somebody wants to know."""
+        while not self._is_over:
+            self._limits = (await troupe.limit_statistics()).limiter
+            await self._to_look.wait()
 
     def observe(self, event: CallEvent) -> None:
         """Learn from the troupe which rows were sent."""
@@ -373,7 +374,7 @@ class BulkRun:
         if isinstance(error, BudgetExceeded):
             self._line.refused(placed)
             if self._line.is_spent:
-                self._end(Ending("unpaid", str(error), "allow for more (--max-cost), and go on"))
+                self._end(_unpaid(error, self._settings.max_cost))
             return
         if isinstance(error, _HOPELESS):
             self._line.back(placed)
@@ -458,6 +459,18 @@ class BulkRun:
     def _heed(self, trouble: str) -> None:
         if trouble:
             self._end(_no_room(trouble))
+
+
+def _unpaid(error: BudgetExceeded, most: Decimal | None) -> Ending:
+    if most is None or error.left_usd is None:  # another budget than the run's own
+        return Ending("unpaid", str(error), "the same command goes on from there")
+    if error.needs_usd is None:
+        return Ending("unpaid", str(error), "give its price (--prices)")
+    return Ending(
+        "unpaid",
+        f"the next call might cost ${error.needs_usd}, and ${error.left_usd} of ${most} are left",
+        "allow for more (--max-cost); the same command goes on from there",
+    )
 
 
 def _no_room(trouble: str) -> Ending:

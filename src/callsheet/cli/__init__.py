@@ -9,6 +9,7 @@ from .._version import __version__
 from .compare import compare
 from .compose import compose
 from .costs import costs
+from .run import run
 from .simulate import simulate
 
 __all__ = ["main"]
@@ -23,4 +24,5 @@ def main() -> None:
 main.add_command(compose)
 main.add_command(compare)
 main.add_command(costs)
+main.add_command(run)
 main.add_command(simulate)

@@ -1,0 +1,58 @@
+"""A look at what is known of OUTPUT already, which changes nothing."""
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import final
+
+from .endings import BulkRefused
+
+__all__ = ["Known", "open_known"]
+
+
+@final
+class Known:
+    """Which keys have an answer.
+
+    Args:
+        connection: to the store; None if there is none.
+    """
+
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        self._connection = connection
+
+    def has(self, key: bytes) -> bool:
+        """Whether this one has."""
+        if self._connection is None:
+            return False
+        row = self._connection.execute("SELECT 1 FROM answers WHERE key = ?", (key,)).fetchone()
+        return row is not None
+
+
+@contextmanager
+def open_known(path: Path) -> Generator[Known]:
+    """Open a store for a look.
+
+    Args:
+        path: of the store; it need not be there.
+
+    Raises:
+        BulkRefused: a run has it, or it cannot be read.
+    """
+    if not path.exists():
+        yield Known(None)
+        return
+    connection = sqlite3.connect(path, timeout=0.5, isolation_level=None)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("SELECT count(*) FROM (SELECT 1 FROM answers LIMIT 1)").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        raise BulkRefused(
+            f"{path} cannot be read: {error}", "wait until the run that has it has ended"
+        ) from None
+    try:
+        yield Known(connection)
+    finally:
+        connection.close()

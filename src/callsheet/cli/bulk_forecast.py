@@ -1,0 +1,69 @@
+"""What `callsheet run --dry-run` prints."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..actors import Limits
+from ..bulk import BulkSettings
+from ..bulk.forecast import Forecast
+from ..wording import dollars, printable, seconds
+
+__all__ = ["print_forecast"]
+
+_BATCH_FROM_S = 3600.0
+
+
+def print_forecast(found: Forecast, limits: Limits, settings: BulkSettings) -> None:
+    """Print what a run would take.
+
+    Args:
+        found: it.
+        limits: how fast calls would go.
+        settings: of the run.
+    """
+    console = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model")
+    for name in ("rows", "input tokens", "output tokens", "live", "by batches"):
+        table.add_column(name, justify="right")
+    for name, model in sorted(found.models.items()):
+        table.add_row(
+            printable(name),
+            f"{model.rows:,}",
+            f"{model.usage.input_tokens:,}",
+            f"{model.usage.output_tokens:,}",
+            dollars(model.live_usd),
+            dollars(model.batch_usd),
+        )
+    console.print(table)
+    for line in _words(found, limits, settings):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _words(found: Forecast, limits: Limits, settings: BulkSettings) -> list[str]:
+    fate = f"{found.answered:,} have an answer and {found.bad:,} cannot be read"
+    lines = [
+        f"Rows: {found.read:,}, of which {found.to_ask:,} would be asked for, {fate}.",
+        f"Duplicates: {found.doubles:,} rows ask for what another one asks for.",
+    ]
+    if found.first_bad is not None:
+        reason = printable(found.first_bad.reason)
+        lines.append(f"The first that cannot be read is row {found.first_bad.number}: {reason}")
+    least_s = found.least_s(limits)
+    lines.append(
+        "Time: no limit is set; as fast as the provider answers."
+        if least_s is None
+        else f"Time: at least {seconds(least_s)}, by the limits that are set."
+    )
+    lines.append(f"Route: {_route(settings)}")
+    lines.append("Tokens are estimates, and so is what they cost. Nothing was asked for.")
+    return lines
+
+
+def _route(settings: BulkSettings) -> str:
+    if settings.route != "auto":
+        return f"{settings.route}, as it was said."
+    if settings.deadline_s is None or settings.deadline_s < _BATCH_FROM_S:
+        return "live; with --deadline of an hour or more, what is cheapest in that time."
+    return "what is cheapest within the deadline, the Batch API where there is one."

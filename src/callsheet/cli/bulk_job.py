@@ -1,0 +1,164 @@
+"""One run of `callsheet run`: provider, signals and watchers around the rows."""
+
+import contextlib
+import signal
+from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
+
+import attrs
+import click
+import trio
+from rich.console import Console
+
+from ..actors import Endpoint, Limits, TroupeSettings, log_call
+from ..actors.ledger import LedgerUnusable
+from ..bulk import (
+    BadRow,
+    BulkRefused,
+    BulkRun,
+    BulkSettings,
+    BulkStopped,
+    Ending,
+    Progress,
+    Row,
+    bulk,
+)
+from ..endpoints import Choice, open_endpoint
+from ..runtime import RestartIntensityExceeded, open_collapsing_nursery
+from .bulk_face import show_progress
+
+__all__ = ["BulkJob", "run_job"]
+
+_BUILT_IN = "the built-in provider"
+_PAUSE: int | None = getattr(signal, "SIGUSR1", None)  # not on Windows
+_REREAD: int | None = getattr(signal, "SIGHUP", None)
+
+
+@attrs.define
+class BulkJob:
+    """What one command is to do, and how far it has come.
+
+    Args:
+        source: where the rows come from.
+        rows: of the input.
+        output: where the answers go.
+        choice: the provider.
+        settings: of the run.
+        troupe: makes the settings of whom to ask.
+        reread: the limits as they are in their file now.
+        has_limits_file: whether there is one.
+        is_verbose: log every call.
+        console: where the display goes.
+        run: it, once it has begun.
+        progress: how it stood at the end.
+        ending: why it has ended before its input.
+        is_complete: every row has ended.
+        interrupted: a signal has stopped it.
+        crash: what no supervisor could handle.
+        refused: why nothing was begun.
+    """
+
+    source: str
+    rows: Iterator[Row | BadRow]
+    output: Path
+    choice: Choice
+    settings: BulkSettings
+    troupe: Callable[[Endpoint], TroupeSettings]
+    reread: Callable[[], Limits]
+    has_limits_file: bool
+    is_verbose: bool
+    console: Console
+    run: BulkRun | None = None
+    progress: Progress | None = None
+    ending: Ending | None = None
+    is_complete: bool = False
+    interrupted: bool = False
+    crash: str | None = None
+    refused: str | None = None
+
+
+async def run_job(job: BulkJob) -> None:
+    """Answer every row, or as many as there is time, money and room for."""
+    with trio.CancelScope() as scope:
+        try:
+            await _with_provider(job, scope)
+        except BulkRefused as error:
+            job.refused = str(error)
+        except RestartIntensityExceeded as error:
+            job.crash = str(error)
+        except LedgerUnusable as error:
+            job.refused = f"--ledger: {error}"
+    if (run := job.run) is not None:
+        job.progress, job.ending, job.is_complete = run.progress(), run.ending, run.is_complete
+
+
+async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
+    async with open_endpoint(job.choice) as endpoint:
+        click.echo(job.choice.describe(endpoint), err=True)
+        troupe = job.troupe(endpoint)
+        if job.is_verbose:
+            troupe = attrs.evolve(troupe, observer=log_call)
+        name = _BUILT_IN if job.choice.endpoint is None else None
+        async with bulk(job.rows, job.output, troupe, job.settings, provider=name) as run:
+            job.run = run
+            # What ends it before the input does is told of at the end.
+            with contextlib.suppress(BulkStopped):
+                async with _steered(job, run, scope), show_progress(run, job.console):
+                    await run.wait()
+
+
+@contextlib.asynccontextmanager
+async def _steered(job: BulkJob, run: BulkRun, scope: trio.CancelScope) -> AsyncGenerator[None]:
+    """Heed signals for as long as the block runs."""
+    ends = {signal.SIGINT, signal.SIGTERM}
+    others = {_PAUSE, _REREAD if job.has_limits_file else None} - {None}
+    async with open_collapsing_nursery() as nursery:
+        await nursery.start(_heed, job, run, scope, {*ends, *others})
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _heed(
+    job: BulkJob,
+    run: BulkRun,
+    scope: trio.CancelScope,
+    heeded: set[int],
+    task_status: trio.TaskStatus[None],
+) -> None:
+    with trio.open_signal_receiver(*heeded) as signals:
+        task_status.started()
+        async for one in signals:
+            if one == _PAUSE:
+                _toggle(run)
+            elif one == _REREAD:
+                await _change_limits(job, run)
+            elif job.interrupted:
+                scope.cancel()
+            else:
+                job.interrupted = True
+                run.drain()
+                waiting = run.progress().in_flight
+                _say(f"Waiting for {waiting} that were sent; Ctrl-C again does not.")
+
+
+def _toggle(run: BulkRun) -> None:
+    if run.is_paused:
+        run.resume()
+        _say("Going on.")
+    else:
+        run.pause()
+        _say("Paused; SIGUSR1 goes on.")
+
+
+async def _change_limits(job: BulkJob, run: BulkRun) -> None:
+    try:
+        limits = job.reread()
+    except click.UsageError as error:
+        _say(f"The limits stay as they were: {error.message}")
+        return
+    await run.change_limits(limits)
+    _say("The limits were read again.")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)

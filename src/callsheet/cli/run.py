@@ -1,0 +1,239 @@
+"""`callsheet run`: a file of requests, and a file of answers."""
+
+import os
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import click
+import trio
+from rich.console import Console
+
+from ..actors import LedgerPolicy, Limits, TroupeSettings
+from ..bulk import BulkRefused, BulkSettings, Paths
+from ..bulk.forecast import forecast
+from ..bulk.known import open_known
+from ..bulk.limits_table import read_limits
+from ..bulk.settings import Fsync, Route
+from ..costs import LEDGER_VARIABLE
+from ..endpoints import Choice
+from .bulk_forecast import print_forecast
+from .bulk_input import InputError, ReadSettings, open_rows
+from .bulk_job import BulkJob, run_job
+from .bulk_report import report
+from .chosen import (
+    chosen_endpoint,
+    chosen_ledger,
+    chosen_prices,
+    set_up_logging,
+    usual_model,
+)
+from .provider_options import provider_options
+
+__all__ = ["run"]
+
+_REFUSED = 2
+_STDIN = "-"
+
+
+def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        usd = Decimal(value.lstrip("$"))
+    except InvalidOperation:
+        raise click.BadParameter(f"{value!r} is no sum of US dollars, such as 2.50") from None
+    if not usd.is_finite() or usd < 0:
+        raise click.BadParameter(f"{value!r} is no sum that can be spent")
+    return usd
+
+
+@click.command()
+@click.argument("source", metavar="INPUT")
+@click.argument("output", metavar="OUTPUT", type=click.Path(path_type=Path))
+@provider_options
+@click.option("--model", metavar="M", help="For rows that name none; else the provider's usual.")
+@click.option(
+    "--prices",
+    "price_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="A JSON file of prices in USD per million tokens, on top of the built-in ones.",
+)
+@click.option(
+    "--limits",
+    "limits_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A TOML file with rpm, tpm and max_concurrency, read again at SIGHUP.",
+)
+@click.option(
+    "--max-cost",
+    metavar="USD",
+    callback=_dollars,
+    help="What all answers in OUTPUT may cost. No call is sent that might go beyond it.",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Seconds for the whole run.",
+)
+@click.option(
+    "--route",
+    type=click.Choice(["auto", "live", "batch", "pack"]),
+    default="auto",
+    show_default=True,
+    help="How rows are sent: what is cheapest by the deadline, at once, by the provider's "
+    "Batch API, or many in a call.",
+)
+@click.option("--unordered", is_flag=True, help="Write answers as they come.")
+@click.option(
+    "--window",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    metavar="ROWS",
+    help="Rows that may be read and not yet written.",
+)
+@click.option(
+    "--fsync",
+    type=click.Choice(["full", "normal", "off"]),
+    default="full",
+    show_default=True,
+    help="full outlives a power cut; normal may lose the last answers in one.",
+)
+@click.option(
+    "--keep/--no-keep",
+    default=True,
+    show_default=True,
+    help="Keep OUTPUT.callsheet when all is done, so that a longer INPUT asks only for what is "
+    "new.",
+)
+@click.option(
+    "--other-provider",
+    is_flag=True,
+    help="Go on although OUTPUT has answers of another provider.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what it would take, and ask for nothing.")
+@click.option(
+    "--ledger",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the books of what calls cost here, for callsheet costs; by default "
+    f"${LEDGER_VARIABLE}, or else the user's own for a provider that is paid.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Log every call.")
+def run(
+    *,
+    source: str,
+    output: Path,
+    provider: str | None,
+    base_url: str | None,
+    rpm: float | None,
+    tpm: float | None,
+    max_concurrency: int,
+    model: str | None,
+    price_file: str | None,
+    limits_file: Path | None,
+    max_cost: Decimal | None,
+    deadline: float | None,
+    route: Route,
+    unordered: bool,
+    window: int,
+    fsync: Fsync,
+    keep: bool,
+    other_provider: bool,
+    dry_run: bool,
+    ledger: Path | None,
+    verbose: bool,
+) -> None:
+    """Answer every request in INPUT, in OUTPUT: a line each, in the same order.
+
+    INPUT is a file, or - for standard input. Whatever stops it, the same command goes on from
+    there: an answer that was paid for is kept, and nothing is asked twice. Rows without an answer
+    are told of in OUTPUT.errors.jsonl, and asked for again the next time.
+
+    Ctrl-C waits for what was sent; a second one does not. SIGUSR1 pauses, and goes on.
+    """
+    set_up_logging(is_verbose=verbose)
+    choice = chosen_endpoint(base_url, provider)
+    usual = Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency)
+    limits = _limits(limits_file, usual)
+    _check_input(source, output)
+    prices = chosen_prices(price_file)
+    books = chosen_ledger(ledger, choice)
+    settings = BulkSettings(
+        ordered=not unordered,
+        window_rows=window,
+        fsync=fsync,
+        route=route,
+        max_cost=max_cost,
+        deadline_s=deadline,
+        keep=keep,
+        other_provider=other_provider,
+    )
+    console = Console(stderr=True, highlight=False)
+    try:
+        with open_rows(source, ReadSettings(model=model or _usual(choice))) as rows:
+            if dry_run:
+                with open_known(Paths(output).store) as known:
+                    print_forecast(forecast(rows, prices, known), limits, settings)
+                return
+            job = BulkJob(
+                source=source,
+                rows=rows,
+                output=output,
+                choice=choice,
+                settings=settings,
+                troupe=lambda endpoint: TroupeSettings(
+                    endpoint=endpoint,
+                    limits=limits,
+                    prices=prices,
+                    ledger=None if books is None else LedgerPolicy(path=books),
+                    streaming=False,  # nobody looks at the pieces, which cost time
+                ),
+                reread=lambda: _limits(limits_file, usual),
+                has_limits_file=limits_file is not None,
+                is_verbose=verbose,
+                console=console,
+            )
+            trio.run(run_job, job)
+            status = report(job)
+            if source == _STDIN and not job.is_complete:
+                # A thread may still wait for the pipe, and would hold the interpreter up.
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+    except (InputError, BulkRefused) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(_REFUSED)
+    sys.exit(status)
+
+
+def _usual(choice: Choice) -> str | None:
+    try:
+        return usual_model(choice)
+    except click.UsageError:
+        return None  # rows may name one
+
+
+def _limits(file: Path | None, usual: Limits) -> Limits:
+    if file is None:
+        return usual
+    try:
+        return read_limits(file, usual)
+    except ValueError as error:
+        raise click.UsageError(f"--limits: {error}") from None
+
+
+def _check_input(source: str, output: Path) -> None:
+    if str(output) == _STDIN:
+        raise click.UsageError("OUTPUT must be a file, because a run that is stopped goes on in it")
+    if source == _STDIN:
+        return
+    try:
+        if Path(source).samefile(output):
+            raise click.UsageError("INPUT and OUTPUT are the same file; give another OUTPUT")
+    except OSError:
+        pass  # one of them is not there

@@ -1,0 +1,58 @@
+"""The order of the input is kept within bounds, whatever order rows end in."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.bulk.ended import Ended
+from callsheet.bulk.progress import RowEnded
+from callsheet.bulk.window import Window
+
+
+def ended(place):
+    return Ended(place, b"x" * (place % 7 + 1), RowEnded(at=0.0, number=place + 1, custom_id=""))
+
+
+def test_a_window_shows_what_is_in_it():
+    window = Window(10, 1000, ordered=True)
+    window.read(3)
+    window.put(ended(2))
+    assert repr(window) == "<Window 3 of 10 rows, 1 wait>"
+
+
+@given(st.permutations(range(30)), st.booleans())
+def test_rows_leave_once_and_in_order_if_that_is_wanted(places, ordered):
+    window = Window(30, 10**6, ordered=ordered)
+    window.read(30)
+    left = []
+    for place in places:
+        window.put(ended(place))
+        left += [one.place for one in window.take()]
+    assert left == (sorted(places) if ordered else places)
+    assert (window.waiting, window.room) == (0, 30)
+
+
+@given(st.integers(1, 20), st.data())
+def test_no_more_rows_are_read_than_the_window_has(rows, data):
+    window, read, under_way = Window(rows, 10**6, ordered=True), 0, []
+    for _ in range(60):
+        more = data.draw(st.integers(0, window.room))
+        window.read(more)
+        under_way += range(read, read + more)
+        read += more
+        if under_way:
+            place = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
+            window.put(ended(place))
+            window.take()
+        assert 0 <= window.room <= rows
+        assert window.waiting + len(under_way) <= rows
+
+
+def test_many_bytes_that_wait_are_as_good_as_many_rows():
+    window = Window(1000, 10, ordered=True)
+    window.read(8)
+    for place in range(1, 8):
+        window.put(ended(place))
+    assert window.room == 0
+    window.put(ended(0))
+    window.take()
+    assert window.room == 1000
