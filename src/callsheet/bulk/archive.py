@@ -192,6 +192,16 @@ class Archive:
         except (OSError, sqlite3.Error) as error:
             raise NoRoom(f"{self.paths.output} cannot be written: {_reason(error)}") from None
 
+    def break_off(self) -> None:
+        """Not every row has ended: write what waits for one that has not, so that all can be seen.
+
+        The next run finds a gap there, and goes on from it.
+        """
+        left = self.window.give_up()
+        if not self._trouble:
+            with contextlib.suppress(OSError, sqlite3.Error):
+                self._output.write([one.line for one in left if one.is_answer])
+
     def close(self, *, remove: bool = False) -> None:
         """Let go of the files.
 

@@ -1,5 +1,6 @@
 """Which rows may be asked for now: bounds, pauses, and what is left of the money. Pure (R14)."""
 
+import heapq
 from collections import deque
 from collections.abc import Iterable
 from typing import final
@@ -41,16 +42,17 @@ class Line:
         self.noted = self.begun = self.over = 0
         self.is_paused = self.is_closed = self.is_spent = False
         self._waiting: deque[Placed] = deque()
+        self._returned: list[tuple[int, Placed]] = []  # a heap of (place, row)
         self._unsent: dict[str, Placed] = {}  # {custom id: its row}
         self._is_short = self._is_alone = False
 
     def __repr__(self) -> str:
-        return f"<Line {len(self._waiting)} wait, {len(self._unsent)} unsent, {self.asked} asked>"
+        return f"<Line {self.waiting} wait, {len(self._unsent)} unsent, {self.asked} asked>"
 
     @property
     def waiting(self) -> int:
-        """Rows that nobody has asked for."""
-        return len(self._waiting)
+        """Rows that nobody has asked for, or that came back."""
+        return len(self._waiting) + len(self._returned)
 
     @property
     def asked(self) -> int:
@@ -65,7 +67,7 @@ class Line:
     @property
     def note(self) -> int:
         """What is to be noted, so that the next ones need not wait for the disk."""
-        return self.begun + min(self.ahead, len(self._waiting))
+        return self.begun + min(self.ahead, self.waiting)
 
     @property
     def wants_note(self) -> bool:
@@ -78,14 +80,17 @@ class Line:
 
     def next(self) -> Placed | None:
         """The next one, which is asked for from now on; None if none may be."""
-        if self.is_closed or self.is_paused or not self._waiting or self.begun >= self.noted:
+        if self.is_closed or self.is_paused or not self.waiting or self.begun >= self.noted:
             return None
         if self._is_short and self.asked:
             return None
         if len(self._unsent) >= self.ahead:
             return None
         self._is_alone = self._is_short
-        placed = self._waiting.popleft()
+        if self._returned:
+            _, placed = heapq.heappop(self._returned)
+        else:
+            placed = self._waiting.popleft()
         self._unsent[placed.row.custom_id] = placed
         self.begun += 1
         return placed
@@ -102,12 +107,12 @@ class Line:
 
     def back(self, placed: Placed) -> bool:
         """A row was taken back; whether it had not been sent."""
-        self._waiting.appendleft(placed)
+        heapq.heappush(self._returned, (placed.place, placed))
         return self._leave(placed)
 
     def refused(self, placed: Placed) -> None:
         """The money was too short for a row."""
-        self._waiting.appendleft(placed)
+        heapq.heappush(self._returned, (placed.place, placed))
         self._leave(placed)
         self.is_spent = self._is_alone
         self._is_short, self._is_alone = True, False

@@ -100,7 +100,7 @@ class BulkRun:
         self._lane = archive.lane
         self._lost = self.lost_before = archive.account.lost
         self._cost_usd = archive.account.cost_usd
-        self._is_read = self._is_over = self._is_heedless = False
+        self._is_read = self._is_over = self._has_ended = self._is_heedless = False
         self._troupe: Troupe | None = None
         self.ending: Ending | None = None
         self.started_at = trio.current_time()
@@ -179,7 +179,7 @@ class BulkRun:
         self._is_heedless = True
         self._results.clear()
         self._to_read.ring()
-        while not self._is_over:
+        while not self._has_ended:
             await self._to_tell.wait()
         self._raise_ending()
 
@@ -193,7 +193,7 @@ class BulkRun:
             BulkStopped: there is none, but there are rows that were not asked for.
         """
         while not self._results:
-            if self._is_over:
+            if self._has_ended:
                 self._raise_ending()
                 raise StopAsyncIteration
             await self._to_tell.wait()
@@ -230,7 +230,12 @@ class BulkRun:
                 self._to_keep.ring()
                 self._to_look.ring()
         finally:
+            # Whatever ends it, what was answered is kept, and what was not is told of.
             self._is_over = True
+            with trio.CancelScope(shield=True):
+                await self._keep_all()
+                await self._finish()
+            self._has_ended = True
             self._to_tell.ring()
 
     async def _look(self, troupe: Troupe) -> None:
@@ -251,7 +256,7 @@ class BulkRun:
     def _is_done(self) -> bool:
         return self._is_read and not self._line.waiting and not self._ended
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: Ending, *, takes_back: bool = True) -> None:
         """Begin nothing more."""
         if self.ending is not None or self._is_over:
             return
@@ -259,7 +264,8 @@ class BulkRun:
         self._line.is_closed = True
         if self._reading is not None:
             self._reading.cancel()
-        self._take_back()
+        if takes_back:
+            self._take_back()
         self._to_ask.ring()
 
     def _take_back(self) -> None:
@@ -384,7 +390,8 @@ class BulkRun:
         self._lost += call.billed == "maybe"
         if self._due is not None and isinstance(error, (AskTimedOut, DeadlineTooShort)):
             self._line.back(placed)
-            self._end(_LATE)
+            # Those who wait still have their turn in time, as the limiter has reckoned.
+            self._end(_LATE, takes_back=False)
             return
         told = RowEnded(
             at=trio.current_time(),
@@ -405,17 +412,11 @@ class BulkRun:
     # ---------------------------------------------------------------- keeping
 
     async def _keep(self) -> None:
-        """Keep what has ended: all that is there, together. Cancelled, it still does that."""
-        try:
-            while not self._is_over:
-                await self._to_keep.wait()
-                with trio.CancelScope(shield=True):
-                    await self._keep_all()
-        finally:
+        """Keep what has ended: all that is there, together."""
+        while not self._is_over:
+            await self._to_keep.wait()
             with trio.CancelScope(shield=True):
                 await self._keep_all()
-                if self._is_done:
-                    await self._finish()
 
     async def _keep_all(self) -> None:
         line = self._line
@@ -440,6 +441,9 @@ class BulkRun:
         self._to_ask.ring()
 
     async def _finish(self) -> None:
+        if not self._is_done:
+            await self._in_thread(self._archive.break_off, limiter=self._turn)
+            return
         try:
             await self._in_thread(self._archive.finish, limiter=self._turn)
         except NoRoom as error:

@@ -64,3 +64,10 @@ class Window:
             self._bytes -= len(ended.line)
             self._left += 1
         return found
+
+    def give_up(self) -> list[Ended]:
+        """All that still wait, in their order; those they wait for will not end."""
+        found = [self._waiting[place] for place in sorted(self._waiting)]
+        self._waiting.clear()
+        self._bytes = 0
+        return found
