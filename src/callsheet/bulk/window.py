@@ -52,13 +52,13 @@ class Window:
 
     def take(self) -> list[Ended]:
         """Those whose turn it is."""
+        found: list[Ended] = []
         if not self._ordered:
             found = list(self._waiting.values())
             self._waiting.clear()
             self._bytes = 0
             self._left += len(found)
             return found
-        found = []
         while (ended := self._waiting.pop(self._left, None)) is not None:
             found.append(ended)
             self._bytes -= len(ended.line)

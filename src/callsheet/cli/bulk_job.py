@@ -2,13 +2,14 @@
 
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from pathlib import Path
 
 import attrs
 import click
 import trio
 from rich.console import Console
+from rich.text import Text
 
 from ..actors import Endpoint, Limits, TroupeSettings, log_call
 from ..actors.ledger import LedgerUnusable
@@ -23,9 +24,9 @@ from ..bulk import (
     Row,
     bulk,
 )
+from ..bulk.watching import EventLog, Series, open_watch
 from ..endpoints import Choice, open_endpoint
 from ..runtime import RestartIntensityExceeded, open_collapsing_nursery
-from .bulk_face import show_progress
 
 __all__ = ["BulkJob", "run_job"]
 
@@ -47,8 +48,11 @@ class BulkJob:
         troupe: makes the settings of whom to ask.
         reread: the limits as they are in their file now.
         has_limits_file: whether there is one.
+        events: a file for what becomes of each row; None for none.
+        page: a file for a page about the run; None for none.
         is_verbose: log every call.
         console: where the display goes.
+        series: what is kept of it for the report.
         run: it, once it has begun.
         progress: how it stood at the end.
         ending: why it has ended before its input.
@@ -66,8 +70,11 @@ class BulkJob:
     troupe: Callable[[Endpoint], TroupeSettings]
     reread: Callable[[], Limits]
     has_limits_file: bool
+    events: Path | None
+    page: Path | None
     is_verbose: bool
     console: Console
+    series: Series = attrs.field(factory=lambda: Series(0.0))
     run: BulkRun | None = None
     progress: Progress | None = None
     ending: Ending | None = None
@@ -99,12 +106,41 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
         if job.is_verbose:
             troupe = attrs.evolve(troupe, observer=log_call)
         name = _BUILT_IN if job.choice.endpoint is None else None
-        async with bulk(job.rows, job.output, troupe, job.settings, provider=name) as run:
-            job.run = run
-            # What ends it before the input does is told of at the end.
-            with contextlib.suppress(BulkStopped):
-                async with _steered(job, run, scope), show_progress(run, job.console):
-                    await run.wait()
+        job.series = series = Series(trio.current_time())
+        with _event_log(job) as log:
+            logs = [] if log is None else [log]
+            async with bulk(
+                job.rows,
+                job.output,
+                troupe,
+                job.settings,
+                provider=name,
+                observers=[series.observe, *(one.observe for one in logs)],
+            ) as run:
+                job.run = run
+                watch = open_watch(
+                    run.progress,
+                    job.console,
+                    observers=[series.sample, *(one.sample for one in logs)],
+                )
+                # What ends it before the input does is told of at the end.
+                with contextlib.suppress(BulkStopped):
+                    async with _steered(job, run, scope), watch:
+                        await run.wait()
+
+
+@contextlib.contextmanager
+def _event_log(job: BulkJob) -> Generator[EventLog | None]:
+    if job.events is None:
+        yield None
+        return
+    try:
+        log = EventLog(job.events, tell=lambda text: job.console.print(Text(text)))
+    except OSError as error:
+        why = f"--events: cannot write {job.events}: {error.strerror}"
+        raise BulkRefused(why, "name another file") from None
+    with log:
+        yield log
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,12 @@
 """What is left to say when `callsheet run` is over."""
 
+from pathlib import Path
+
 import click
 
 from ..bulk import Paths, Progress
-from ..wording import dollars, printable, seconds
+from ..bulk.report import ReportMeta, summary, write_report
+from ..wording import printable
 from .bulk_job import BulkJob
 
 __all__ = ["report"]
@@ -23,9 +26,12 @@ def report(job: BulkJob) -> int:
         _say(f"Error: {job.refused}")
         return _REFUSED
     now = job.progress
+    has_page = True
     if now is not None:
-        for line in _summary(job, now):
+        job.console.print(summary(job.series, now))
+        for line in _remarks(job, now):
             _say(line)
+        has_page = _wrote_page(job, now)
     if job.crash is not None:
         _say(f"Error: {job.crash}. This is a bug; --verbose shows where.")
     if job.interrupted and not job.is_complete:
@@ -34,38 +40,39 @@ def report(job: BulkJob) -> int:
     if job.ending is not None:
         _say(f"Error: {job.ending}")
     is_whole = job.is_complete and now is not None and not now.failed and not now.bad
-    return 0 if is_whole and job.crash is None else 1
+    return 0 if is_whole and has_page and job.crash is None else 1
 
 
-def _summary(job: BulkJob, now: Progress) -> list[str]:
-    took = now.now - now.started_at
-    fresh = now.answered - now.reused
-    rate = f", {fresh / took:,.1f} a second" if took > 0 and fresh else ""
-    spent = f"{now.usage.total_tokens:,} tokens, {_cost(now)}"
-    lines = [f"{_rows(now.answered)} answered in {seconds(took)}{rate}: {spent}."]
-    if now.reused:
-        lines.append(f"{now.reused:,} of them had an answer from an earlier run.")
-    if now.failed or now.bad:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(now.errors.items()))
-        bad = f"{_rows(now.bad)} cannot be read" if now.bad else ""
-        failed = f"{_rows(now.failed)} failed ({kinds})" if now.failed else ""
-        where = Paths(job.output).errors
-        lines.append(f"{' and '.join(filter(None, (failed, bad)))}: see {where}.")
-    if now.maybe_billed:
-        lost = 0 if job.run is None else job.run.lost_before
-        before = f", {lost:,} of them in earlier runs" if lost else ""
-        lines.append(
-            f"Up to {now.maybe_billed:,} calls may have been billed without an answer{before}."
+def _wrote_page(job: BulkJob, now: Progress) -> bool:
+    """Write the page about the run, if it is wanted; whether nothing went wrong with that."""
+    if job.page is None:
+        return True
+    settings = {
+        "input": job.source,
+        "output": str(job.output),
+        "route": job.settings.route,
+        "order": "of the input" if job.settings.ordered else "as they came",
+    }
+    try:
+        write_report(
+            job.page, job.series, now, ReportMeta(title=Path(job.source).name, settings=settings)
         )
+    except OSError as error:
+        _say(f"Error: --report: cannot write {job.page}: {error.strerror}")
+        return False
+    return True
+
+
+def _remarks(job: BulkJob, now: Progress) -> list[str]:
+    """Where to look, and what cannot be known."""
+    lines: list[str] = []
+    if now.failed or now.bad:
+        where = Paths(job.output).errors
+        lines.append(f"{_rows(now.failed + now.bad)} without an answer: see {where}.")
+    lost = 0 if job.run is None else job.run.lost_before
+    if lost:
+        lines.append(f"Earlier runs may have been billed for {lost:,} calls without an answer.")
     return lines
-
-
-def _cost(now: Progress) -> str:
-    fresh = now.answered - now.reused
-    if now.unpriced and now.unpriced == fresh:
-        return "at a price that is not known"
-    more = f" and {now.unpriced:,} calls whose price is not known" if now.unpriced else ""
-    return f"{dollars(now.cost_usd)}{more}"
 
 
 def _rows(count: int) -> str:

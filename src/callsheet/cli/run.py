@@ -14,12 +14,13 @@ from ..bulk import BulkRefused, BulkSettings, Paths
 from ..bulk.forecast import forecast
 from ..bulk.known import open_known
 from ..bulk.limits_table import read_limits
+from ..bulk.reading import Form, InputError, count_rows, open_rows
 from ..bulk.settings import Fsync, Route
 from ..costs import LEDGER_VARIABLE
 from ..endpoints import Choice
 from .bulk_forecast import print_forecast
-from .bulk_input import InputError, ReadSettings, open_rows
 from .bulk_job import BulkJob, run_job
+from .bulk_options import read_options, read_settings, strictly
 from .bulk_report import report
 from .chosen import (
     chosen_endpoint,
@@ -52,6 +53,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 @click.argument("source", metavar="INPUT")
 @click.argument("output", metavar="OUTPUT", type=click.Path(path_type=Path))
 @provider_options
+@read_options
 @click.option("--model", metavar="M", help="For rows that name none; else the provider's usual.")
 @click.option(
     "--prices",
@@ -123,6 +125,19 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="Keep the books of what calls cost here, for callsheet costs; by default "
     f"${LEDGER_VARIABLE}, or else the user's own for a provider that is paid.",
 )
+@click.option(
+    "--events",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what becomes of each row here, as JSON Lines.",
+)
+@click.option(
+    "--report",
+    "page",
+    metavar="FILE.html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page about the run at its end; its plots need the extra callsheet[plot].",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Log every call.")
 def run(
     *,
@@ -133,6 +148,15 @@ def run(
     rpm: float | None,
     tpm: float | None,
     max_concurrency: int,
+    form: Form,
+    template: str | None,
+    system: str | None,
+    fields: dict[str, str],
+    delimiter: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+    cacheable: bool,
+    strict: bool,
     model: str | None,
     price_file: str | None,
     limits_file: Path | None,
@@ -146,6 +170,8 @@ def run(
     other_provider: bool,
     dry_run: bool,
     ledger: Path | None,
+    events: Path | None,
+    page: Path | None,
     verbose: bool,
 ) -> None:
     """Answer every request in INPUT, in OUTPUT: a line each, in the same order.
@@ -163,6 +189,25 @@ def run(
     _check_input(source, output)
     prices = chosen_prices(price_file)
     books = chosen_ledger(ledger, choice)
+    reading = read_settings(
+        model=model or _usual(choice),
+        form=form,
+        template=template,
+        system=system,
+        fields=fields,
+        delimiter=delimiter,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        cacheable=cacheable,
+    )
+    _check_folder("--events", events)
+    _check_folder("--report", page)
+    console = Console(stderr=True, highlight=False)
+    try:
+        total = None if dry_run else count_rows(source, reading)
+    except InputError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(_REFUSED)
     settings = BulkSettings(
         ordered=not unordered,
         window_rows=window,
@@ -172,17 +217,17 @@ def run(
         deadline_s=deadline,
         keep=keep,
         other_provider=other_provider,
+        total=total,
     )
-    console = Console(stderr=True, highlight=False)
     try:
-        with open_rows(source, ReadSettings(model=model or _usual(choice))) as rows:
+        with open_rows(source, reading) as rows:
             if dry_run:
                 with open_known(Paths(output).store) as known:
                     print_forecast(forecast(rows, prices, known), limits, settings)
                 return
             job = BulkJob(
                 source=source,
-                rows=rows,
+                rows=strictly(rows) if strict else rows,
                 output=output,
                 choice=choice,
                 settings=settings,
@@ -195,6 +240,8 @@ def run(
                 ),
                 reread=lambda: _limits(limits_file, usual),
                 has_limits_file=limits_file is not None,
+                events=events,
+                page=page,
                 is_verbose=verbose,
                 console=console,
             )
@@ -225,6 +272,12 @@ def _limits(file: Path | None, usual: Limits) -> Limits:
         return read_limits(file, usual)
     except ValueError as error:
         raise click.UsageError(f"--limits: {error}") from None
+
+
+def _check_folder(option: str, path: Path | None) -> None:
+    """Refuse before the run what could not be written in it."""
+    if path is not None and not path.resolve().parent.is_dir():
+        raise click.UsageError(f"{option}: there is no folder {path.parent}")
 
 
 def _check_input(source: str, output: Path) -> None:

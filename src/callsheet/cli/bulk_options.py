@@ -1,0 +1,133 @@
+"""The options of `callsheet run` that say how its input is read."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..bulk import BadRow, Row
+from ..bulk.reading import Form, InputError, ReadSettings
+
+__all__ = ["read_options", "read_settings", "strictly"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, column = value.partition("=")
+        if not equals or not column:
+            raise click.BadParameter(f"{value!r} must be NAME=COLUMN, such as id=order_number")
+        if name in found:
+            raise click.BadParameter(f"{name!r} is there twice")
+        found[name] = column
+    return found
+
+
+def _text(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A text, or with @ before it the name of a file that has it."""
+    if value is None or not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise click.BadParameter(f"cannot read {value[1:]}: {reason}", param=parameter) from None
+
+
+_OPTIONS = (
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["auto", "jsonl", "csv", "parquet"]),
+        default="auto",
+        show_default=True,
+        help="What INPUT is; auto goes by its name, and else by its content.",
+    ),
+    click.option(
+        "--template",
+        metavar="TEXT",
+        callback=_text,
+        help="A Jinja2 template over the columns of a row, which makes its prompt; @FILE reads it.",
+    ),
+    click.option(
+        "--system", metavar="TEXT", callback=_text, help="One that makes the system turn; or @FILE."
+    ),
+    click.option(
+        "--map",
+        "fields",
+        metavar="NAME=COLUMN",
+        multiple=True,
+        callback=_mapping,
+        help="Which column is the id, prompt, system, model, max_tokens or temperature of a row.",
+    ),
+    click.option("--delimiter", metavar="CHAR", help="Between the fields of CSV."),
+    click.option(
+        "--max-tokens", type=click.IntRange(1), metavar="N", help="For rows that set none."
+    ),
+    click.option(
+        "--temperature", type=click.FloatRange(0, 2), metavar="T", help="For rows that set none."
+    ),
+    click.option(
+        "--cacheable", is_flag=True, help="Rows that ask for the same may share an answer."
+    ),
+    click.option("--strict", is_flag=True, help="End at the first line that is no request."),
+)
+
+
+def read_options(command: F) -> F:
+    """Add them to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def read_settings(
+    *,
+    model: str | None,
+    form: Form,
+    template: str | None,
+    system: str | None,
+    fields: dict[str, str],
+    delimiter: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+    cacheable: bool,
+) -> ReadSettings:
+    """What they say.
+
+    Raises:
+        click.UsageError: they make no sense together.
+    """
+    try:
+        return ReadSettings(
+            model=model,
+            form=form,
+            template=template,
+            system=system,
+            fields=fields,
+            delimiter=delimiter,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            cacheable=cacheable,
+        )
+    except (ValueError, TypeError) as error:
+        name, _, reason = str(error).partition(": ")
+        known = {"fields": "--map", "template": "--template", "system": "--system"}
+        if name in known:
+            raise click.UsageError(f"{known[name]}: {reason}") from None
+        raise click.UsageError(str(error)) from None
+
+
+def strictly(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
+    """The rows up to the first that is none.
+
+    Raises:
+        InputError: there is such a line.
+    """
+    for row in rows:
+        if isinstance(row, BadRow):
+            raise InputError(f"row {row.number}: {row.reason} (--strict)")
+        yield row
