@@ -97,7 +97,8 @@ def test_a_run_is_told_with_its_speed_limits_spending_and_troubles():
     )
     assert lines[0] == "running    12,360 of 100,000 rows  for 2 min 05 s, 14 min 35 s to go"
     assert lines[1].endswith(" 12 %")
-    assert line_of(lines, "speed") == ("speed 100 rows/s now, 98.9 on average; 64 of 100 in flight")
+    speed = "speed 100 rows/s now, 98.9 on average; 64 of 100 calls in flight"
+    assert line_of(lines, "speed") == speed
     assert line_of(lines, "requests").endswith("100 % of 6,000 a minute")
     assert line_of(lines, "tokens").endswith("0 % of 2,000,000 a minute (learned)")
     assert line_of(lines, "spend") == "spend $1.25 so far, about $10.12 in the end"

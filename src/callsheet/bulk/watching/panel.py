@@ -135,8 +135,10 @@ def _bar(progress: Progress, width: int, *, is_over: bool) -> RenderableType:
 
 def _speed_words(progress: Progress, look: Outlook) -> str:
     words = f"{rate(look.rate)} rows/s now, {rate(look.mean_rate)} on average"
-    most = "" if progress.limits is None else f" of {progress.limits.most_in_flight:,}"
-    return f"{words}; {progress.in_flight:,}{most} in flight"
+    limits = progress.limits
+    if limits is None:
+        return f"{words}; {progress.in_flight:,} asked for"
+    return f"{words}; {limits.in_flight:,} of {limits.most_in_flight:,} calls in flight"
 
 
 def _limits(
