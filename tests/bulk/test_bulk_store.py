@@ -36,6 +36,15 @@ def test_what_was_sent_and_has_not_ended_is_lost_with_the_process(path):
     third.close()
 
 
+def test_no_two_openings_have_the_same_name(path):
+    names = set()
+    for place in (path, path, path.with_name("other.callsheet")):
+        store = Store(place)
+        names.add(store.name)
+        store.close()
+    assert len(names) == 3
+
+
 def test_two_runs_refuse_each_other(path):
     store = Store(path)
     with pytest.raises(BulkRefused, match="another run is writing"):

@@ -128,7 +128,7 @@ class Archive:
             undo.pop_all()
         self._reserve.take()
         self.account = self._store.account
-        self.lane = f"{paths.output.name}#{self._store.opened}"
+        self.lane = f"{paths.output.name}#{self._store.name}"
 
     def admit(self, rows: Sequence[Row | BadRow], at: float) -> Admitted:
         """Take rows in, in the order of the input.

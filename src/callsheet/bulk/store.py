@@ -31,10 +31,10 @@ _MOVE = "move it away, and whatever OUTPUT has, or give another OUTPUT"
 _SCHEMA = (
     "CREATE TABLE answers (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL)",
     """CREATE TABLE account (
-        opened INTEGER NOT NULL, provider TEXT NOT NULL, cost_usd TEXT NOT NULL,
+        name TEXT NOT NULL, opened INTEGER NOT NULL, provider TEXT NOT NULL, cost_usd TEXT NOT NULL,
         sent INTEGER NOT NULL, ended INTEGER NOT NULL, lost INTEGER NOT NULL
     )""",
-    "INSERT INTO account VALUES (0, '', '0', 0, 0, 0)",
+    "INSERT INTO account VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0)",
     f"PRAGMA application_id = {_APPLICATION}",
     f"PRAGMA user_version = {_VERSION}",
 )
@@ -128,6 +128,12 @@ class Store:
     def opened(self) -> int:
         """How often it was opened."""
         return self._number("SELECT opened FROM account")
+
+    @property
+    def name(self) -> str:
+        """What tells this opening of this store from all others, in books that many share."""
+        (name,) = self._db.execute("SELECT name FROM account").fetchone()
+        return f"{name}-{self.opened}"
 
     @property
     def answers(self) -> int:

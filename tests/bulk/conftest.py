@@ -1,0 +1,69 @@
+"""The built-in provider as a process of its own, for tests that go through real sockets."""
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+
+@contextmanager
+def provider_process(*options):
+    command = [sys.executable, "-m", "callsheet", "simulate", "--port", "0", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def quick_provider():
+    """One that answers within some hundredths of a second."""
+    with provider_process("--time-scale", "0.02") as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def stats():
+    """What a provider has counted."""
+
+    def ask(base_url):
+        root = base_url.removesuffix("/v1")
+        return httpx.get(f"{root}/callsheet/stats", trust_env=False).json()
+
+    return ask
+
+
+@pytest.fixture
+def start():
+    """Starts `callsheet run` as a process of its own."""
+    started = []
+
+    def run(*arguments, **more):
+        command = [sys.executable, "-m", "callsheet", "run", *map(str, arguments)]
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, **more
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch, tmp_path_factory):
+    """No test depends on the environment it runs in, or writes into anybody's books."""
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    ledger = tmp_path_factory.getbasetemp() / "ledger.db"
+    monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))

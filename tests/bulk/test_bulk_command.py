@@ -1,0 +1,226 @@
+"""`callsheet run` from its arguments to its exit status, through real sockets."""
+
+import os
+import signal
+import time
+
+import pytest
+from bulk_rows import ids_of, lines_of, write_input
+from click.testing import CliRunner
+
+from callsheet.cli import main
+
+pytestmark = pytest.mark.sockets
+
+
+def run(*arguments, **more):
+    result = CliRunner().invoke(main, ["run", *map(str, arguments)], **more)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in.jsonl"
+    write_input(path, 30)
+    return path
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+def test_a_file_of_requests_becomes_a_file_of_answers(quick_provider, source, output):
+    result = run(source, output, "--base-url", quick_provider)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "30 rows answered in " in result.stderr
+    assert ids_of(output) == [f"r-{number}" for number in range(1, 31)]
+
+
+def test_the_same_command_again_asks_for_nothing(quick_provider, source, output, stats):
+    run(source, output, "--base-url", quick_provider)
+    before = stats(quick_provider)["requests"]
+    result = run(source, output, "--base-url", quick_provider)
+    assert "30 of them had an answer from an earlier run." in result.stderr
+    assert stats(quick_provider)["requests"] == before
+
+
+def test_a_dry_run_says_what_it_would_take_and_asks_for_nothing(
+    quick_provider, source, output, stats
+):
+    before = stats(quick_provider)["requests"]
+    same = source.read_text().splitlines()[0].replace("r-1", "r-0")
+    source.write_text(source.read_text() + same + "\n{no JSON\n")
+    result = run(source, output, "--base-url", quick_provider, "--dry-run", "--rpm", 60)
+    assert result.exit_code == 0
+    words = " ".join(result.stdout.split())
+    assert "gpt-4o-mini 31 " in words
+    assert "Rows: 32, of which 31 would be asked for, 0 have an answer and 1 cannot" in words
+    assert "Duplicates: 1 rows" in words
+    assert "The first that cannot be read is row 32" in words
+    assert "Time: at least 31.00 s" in words
+    assert "Route: live" in words
+    assert stats(quick_provider)["requests"] == before
+    assert not list(output.parent.glob("out*"))
+
+
+def test_a_bad_line_is_told_of_and_the_exit_status_tells(quick_provider, source, output):
+    source.write_text(source.read_text() + "{no JSON\n")
+    result = run(source, output, "--base-url", quick_provider)
+    assert result.exit_code == 1
+    assert f"1 row cannot be read: see {output}.errors.jsonl" in result.stderr
+    (line,) = lines_of(output.with_name("out.jsonl.errors.jsonl"))
+    assert line["callsheet"]["row"] == 31
+
+
+def test_money_that_is_spent_ends_it_and_the_exit_status_tells(quick_provider, source, output):
+    result = run(source, output, "--base-url", quick_provider, "--max-cost", "0.0001")
+    assert result.exit_code == 1
+    assert "Error: the next call might cost $" in result.stderr
+    spent = sum(line["callsheet"]["cost_usd"] for line in lines_of(output))
+    assert 0 < spent <= 0.0001
+    again = run(source, output, "--base-url", quick_provider, "--max-cost", "1")
+    assert again.exit_code == 0
+
+
+def refused(result, *words):
+    assert result.exit_code == 2
+    for word in words:
+        assert word in result.output
+    return True
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_asked(
+    quick_provider, source, tmp_path, stats
+):
+    before = stats(quick_provider)["requests"]
+    base = ("--base-url", quick_provider)
+    assert refused(run(source, tmp_path, *base), "is a folder; give a file")
+    assert refused(run(source, tmp_path / "no" / "out", *base), "there is no folder")
+    assert refused(run(source, source, *base), "are the same file")
+    assert refused(run(source, "-", *base), "OUTPUT must be a file")
+    assert refused(run(source, os.devnull, *base), "is no file that can be gone on with")
+    foreign = tmp_path / "novel.txt"
+    foreign.write_text("Once upon a time\n")
+    assert refused(run(source, foreign, *base), "nobody knows whose answers")
+    assert foreign.read_text() == "Once upon a time\n"
+    assert stats(quick_provider)["requests"] == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output_is_refused(quick_provider, source, output):
+    output.touch(mode=0o444)
+    assert refused(run(source, output, "--base-url", quick_provider), "cannot be written")
+
+
+def test_an_input_that_is_not_there_is_refused(quick_provider, tmp_path, output):
+    result = run(tmp_path / "nothing.jsonl", output, "--base-url", quick_provider)
+    assert refused(result, "nothing.jsonl cannot be read")
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("rpm = ", "is no TOML"),
+        ("rps = 5", "there is no 'rps'"),
+        ("rpm = -1", "rpm"),
+        ('rpm = "many"', "limits.toml"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(source, output, tmp_path, text, words):
+    limits = tmp_path / "limits.toml"
+    limits.write_text(text)
+    assert refused(run(source, output, "--limits", limits), "--limits", words)
+
+
+def test_limits_of_a_file_hold(quick_provider, source, output, tmp_path):
+    limits = tmp_path / "limits.toml"
+    limits.write_text('rpm = 600\n[models."gpt-4o*"]\nrpm = 1200\n')
+    began = time.monotonic()
+    run(source, output, "--base-url", quick_provider, "--limits", limits)
+    assert time.monotonic() - began > 1.5
+
+
+def wait_for(condition):
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def running(start, quick_provider, source, output, stats):
+    """A run of 30 rows that takes half a minute, and has begun."""
+    write_input(source, 300)
+    before = stats(quick_provider)["requests"]
+    process = start(source, output, "--base-url", quick_provider, "--rpm", "300")
+    wait_for(lambda: stats(quick_provider)["requests"] > before + 2)
+    return process
+
+
+def test_an_interruption_waits_for_what_was_sent(running, output, source, quick_provider):
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130, told
+    assert "Interrupted: the same command goes on from there." in told
+    assert "may have been billed" not in told
+    assert 0 < len(ids_of(output)) < 300
+    result = run(source, output, "--base-url", quick_provider)
+    assert result.exit_code == 0
+    assert ids_of(output) == [f"r-{number}" for number in range(1, 301)]
+
+
+def test_a_second_interruption_stops_at_once(running, output):
+    running.send_signal(signal.SIGTERM)
+    running.send_signal(signal.SIGINT)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130, told
+
+
+def test_a_pause_by_signal_and_two_runs_at_a_time(running, output, source, quick_provider, stats):
+    running.send_signal(signal.SIGUSR1)
+    line = running.stderr.readline()
+    while "Paused" not in line:
+        line = running.stderr.readline()
+    time.sleep(0.3)
+    before = stats(quick_provider)["requests"]
+    result = run(source, output, "--base-url", quick_provider)
+    assert refused(result, "another run is writing", "wait until it has ended")
+    time.sleep(0.5)
+    assert stats(quick_provider)["requests"] == before
+    running.send_signal(signal.SIGUSR1)
+    wait_for(lambda: stats(quick_provider)["requests"] > before)
+
+
+def test_limits_are_read_again_at_a_signal(start, quick_provider, source, output, stats):
+    limits = source.with_name("limits.toml")
+    limits.write_text("rpm = 60")
+    before = stats(quick_provider)["requests"]
+    process = start(source, output, "--base-url", quick_provider, "--limits", limits)
+    wait_for(lambda: stats(quick_provider)["requests"] > before)
+    limits.write_text("nonsense")
+    process.send_signal(signal.SIGHUP)
+    assert "stay as they were" in read_until(process, "The limits")
+    limits.write_text("rpm = 60000")
+    process.send_signal(signal.SIGHUP)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 0, told
+
+
+def read_until(process, begin):
+    line = process.stderr.readline()
+    while not line.startswith(begin):
+        line = process.stderr.readline()
+    return line
+
+
+def test_standard_input_is_read(start, quick_provider, source, output):
+    with source.open() as lines:
+        process = start("-", output, "--base-url", quick_provider, stdin=lines)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert len(ids_of(output)) == 30

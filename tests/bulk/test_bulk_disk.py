@@ -1,0 +1,114 @@
+"""A disk that is full: what was paid for is kept as long as there is any room at all."""
+
+import contextlib
+import sqlite3
+
+import pytest
+from bulk_rows import ids_of, row, stage
+
+from callsheet.bulk import BulkStopped, Paths
+from callsheet.bulk.lines_file import LinesFile
+from callsheet.bulk.reserve import Reserve
+from callsheet.bulk.store import Store
+
+
+def rows(count):
+    return [row(number) for number in range(1, count + 1)]
+
+
+def fill(store):
+    """There is room for nothing more."""
+    pages = store._number("PRAGMA page_count")
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+@pytest.fixture
+def stores(monkeypatch):
+    opened = []
+    init = Store.__init__
+
+    def note(self, *args):
+        init(self, *args)
+        opened.append(self)
+
+    monkeypatch.setattr(Store, "__init__", note)
+    return opened
+
+
+async def test_what_was_sent_is_kept_in_the_reserve(autojump_clock, tmp_path, stores, monkeypatch):
+    output = tmp_path / "out.jsonl"
+    give_back = Reserve.give_back
+
+    def make_room(reserve):
+        if was_there := give_back(reserve):
+            with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed
+                stores[0]._db.execute("PRAGMA max_page_count = 1000000")
+        return was_there
+
+    monkeypatch.setattr(Reserve, "give_back", make_room)
+    async with stage() as it:
+        with pytest.raises(BulkStopped, match="full; make room on the disk") as caught:
+            async with it.open(rows(600), output) as run:
+                async for result in run:
+                    if result.number == 100:
+                        fill(stores[0])
+        assert caught.value.ending.kind == "disk"
+        assert len(ids_of(output)) == it.requests < 600
+        assert not Paths(output).reserve.exists()
+        await it.run(rows(600), output)
+        assert it.requests == 600
+    assert len(ids_of(output)) == 600
+
+
+async def test_without_any_room_the_run_ends_and_tells_what_is_lost(
+    autojump_clock, tmp_path, stores
+):
+    output = tmp_path / "out.jsonl"
+    async with stage() as it:
+        with pytest.raises(BulkStopped) as caught:
+            async with it.open(rows(600), output) as run:
+                async for result in run:
+                    if result.number == 100:
+                        fill(stores[0])
+        assert caught.value.ending.kind == "disk"
+        kept = len(ids_of(output))
+        async with it.open(rows(600), output) as again:
+            assert it.requests - kept <= again.lost_before <= it.requests - kept + 200
+            await again.wait()
+    assert len(ids_of(output)) == 600
+
+
+async def test_an_output_that_cannot_be_written_to_loses_nothing(
+    autojump_clock, tmp_path, monkeypatch
+):
+    output, append = tmp_path / "out.jsonl", LinesFile.append
+
+    def full(file, text):
+        if file.size > 50_000:
+            raise OSError(28, "No space left on device")
+        append(file, text)
+
+    monkeypatch.setattr(LinesFile, "append", full)
+    async with stage() as it:
+        with pytest.raises(BulkStopped, match=r"out\.jsonl cannot be written: No space left"):
+            await it.run(rows(1000), output)
+        sent = it.requests
+        assert sent < 1000
+        monkeypatch.setattr(LinesFile, "append", append)
+        await it.run(rows(1000), output)
+        assert it.requests == 1000
+    assert ids_of(output) == [one.custom_id for one in rows(1000)]
+
+
+def test_a_reserve_takes_room_and_gives_it_back(tmp_path):
+    reserve = Reserve(tmp_path / "reserve", 64 * 1024)
+    reserve.take()
+    assert (tmp_path / "reserve").stat().st_size == 64 * 1024
+    assert reserve.give_back()
+    assert not reserve.give_back()
+
+
+def test_a_reserve_for_which_there_is_no_room_is_none(tmp_path):
+    reserve = Reserve(tmp_path / "no folder" / "reserve", 1024)
+    reserve.take()
+    assert not reserve.give_back()
