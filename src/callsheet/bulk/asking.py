@@ -39,7 +39,7 @@ class Line:
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
-        self.noted = self.begun = self.over = 0
+        self.noted = self.begun = self.over = self._begun_then = 0
         self.is_paused = self.is_closed = self.is_spent = False
         self._waiting: deque[Placed] = deque()
         self._returned: list[tuple[int, Placed]] = []  # a heap of (place, row)
@@ -66,13 +66,21 @@ class Line:
 
     @property
     def note(self) -> int:
-        """What is to be noted, so that the next ones need not wait for the disk."""
-        return self.begun + min(self.ahead, self.waiting)
+        """What is to be noted, so that the next ones need not wait for the disk.
+
+        On a slow disk more are begun from one note to the next: so each is for twice as many.
+        """
+        lately = self.begun - self._begun_then
+        return self.begun + min(max(self.ahead, 2 * lately), self.waiting)
 
     @property
     def wants_note(self) -> bool:
         """Whether somebody should see to that now."""
         return self.noted < self.note and self.noted - self.begun <= self.ahead // 2
+
+    def note_kept(self, note: int) -> None:
+        """It is on disk that so many may have been begun."""
+        self.noted, self._begun_then = note, self.begun
 
     def add(self, rows: Iterable[Placed]) -> None:
         """These are to be asked for."""

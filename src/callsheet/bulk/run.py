@@ -435,7 +435,7 @@ class BulkRun:
             self._ended = [*ended, *self._ended]
             self._heed(str(error))
             return
-        line.noted = note
+        line.note_kept(note)
         self._tell(ended, kept.left)
         self._heed(kept.trouble)
         self._to_ask.ring()

@@ -1,0 +1,108 @@
+"""A file of requests against a fast provider, beside how it is done elsewhere.
+
+    python benchmarks/bulk.py [--rows 100000] [--quick] [--only callsheet] [--json]
+
+Every contender runs in a process of its own against a provider in another one, one after another,
+over the same file. aiohttp, for the cookbook's pattern, is in the dependency group "bench"; where
+it is not installed, that is left out. 1,000,000 rows are `--rows 1000000 --only callsheet`.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import attrs
+import click
+
+from bench_kit.processes import module_command, module_environment, run_module
+from bench_kit.report import make_table, print_tables
+from bulk_bench.turn import Turn, write_rows
+
+_QUICK_ROWS = 10_000
+_LATENCY_MS = 20
+_CONTENDERS = {  # {name: module, mode}
+    "callsheet": ("bulk_bench.ours", "full"),
+    "callsheet, fsync normal": ("bulk_bench.ours", "normal"),
+    "callsheet, fsync off": ("bulk_bench.ours", "off"),
+    "cookbook's pattern (aiohttp)": ("bulk_bench.cookbook", ""),
+    "httpx and a limiter": ("bulk_bench.plain", ""),
+}
+
+
+@contextmanager
+def _provider() -> Generator[str]:
+    command = module_command("http_bench.provider", "--latency-ms", str(_LATENCY_MS))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, text=True, env=module_environment()
+    ) as process:
+        try:
+            port = process.stdout.readline().strip() if process.stdout else ""
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.kill()
+
+
+def measure(names: Sequence[str], rows: int) -> Iterator[tuple[str, Turn]]:
+    """Let each contender answer all rows, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.jsonl"
+        write_rows(source, rows)
+        for number, name in enumerate(names):
+            module, mode = _CONTENDERS[name]
+            output = Path(folder) / f"out-{number}.jsonl"
+            with _provider() as base_url:
+                said = run_module(module, base_url, str(source), str(output), mode)
+            yield name, Turn(**json.loads(said))
+
+
+def _row(name: str, turn: Turn) -> tuple[str, ...]:
+    middle = turn.resident[len(turn.resident) // 2]
+    megabytes = (f"{value / 1024**2:,.0f}" for value in (middle, max(turn.resident)))
+    return (
+        name,
+        f"{turn.rows:,}",
+        f"{turn.rows / turn.wall_s:,.0f}",
+        f"{turn.cpu_s / turn.rows * 1e6:,.0f} us",
+        *megabytes,
+    )
+
+
+@click.command()
+@click.option("--rows", type=click.IntRange(1), default=100_000, show_default=True)
+@click.option("--quick", is_flag=True, help="10,000 rows.")
+@click.option("--only", type=click.Choice(list(_CONTENDERS)), multiple=True)
+@click.option("--json", "as_json", is_flag=True, help="Print all values, memory over time too.")
+def main(*, rows: int, quick: bool, only: Sequence[str], as_json: bool) -> None:
+    """Measure a file of requests beside what else there is."""
+    load = os.getloadavg()[0]
+    names = [name for name in _CONTENDERS if not only or name in only]
+    if find_spec("aiohttp") is None:
+        names = [name for name in names if "aiohttp" not in name]
+    turns: dict[str, Turn] = {}
+    for name, turn in measure(names, _QUICK_ROWS if quick else rows):
+        click.echo(f"{name}: {turn.rows / turn.wall_s:,.0f} rows/s", err=True)
+        turns[name] = turn
+    if as_json:
+        click.echo(json.dumps({name: attrs.asdict(turn) for name, turn in turns.items()}))
+        return
+    table = make_table(
+        ["contender"], ["rows", "rows/s", "CPU per row", "MiB half-way", "MiB at most"]
+    )
+    for name, turn in turns.items():
+        table.add_row(*_row(name, turn))
+    about = (
+        f"A provider that answers after {_LATENCY_MS} ms; 100 calls in flight, but for the "
+        "cookbook's pattern, which has no such bound. Only callsheet keeps the order, and can be "
+        "resumed."
+    )
+    print_tables([table], [about, f"Others kept {load:.1f} cores busy when this began."])
+
+
+if __name__ == "__main__":
+    main()

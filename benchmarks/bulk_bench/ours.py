@@ -1,0 +1,31 @@
+"""`callsheet.bulk`, with the reader of its command. The mode is how far an answer is kept."""
+
+from pathlib import Path
+from typing import cast
+
+import trio
+
+from bulk_bench.turn import IN_FLIGHT, main_of
+from callsheet import Endpoint, Limits, TroupeSettings
+from callsheet.bulk import BulkSettings, bulk
+from callsheet.bulk.settings import Fsync
+from callsheet.cli.bulk_input import ReadSettings, open_rows
+
+
+async def _run(base_url: str, source: Path, output: Path, mode: str) -> None:
+    troupe = TroupeSettings(
+        endpoint=Endpoint(base_url), limits=Limits(in_flight=IN_FLIGHT), streaming=False
+    )
+    settings = BulkSettings(fsync=cast("Fsync", mode))
+    with open_rows(source, ReadSettings()) as rows:
+        async with bulk(rows, output, troupe, settings) as run:
+            await run.wait()
+
+
+def run(base_url: str, source: Path, output: Path, mode: str) -> None:
+    """Answer all rows."""
+    trio.run(_run, base_url, source, output, mode)
+
+
+if __name__ == "__main__":
+    main_of(run)

@@ -1,0 +1,44 @@
+"""httpx with a limiter, as one writes it oneself: a hundred workers, a pace, one open file."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+
+from bulk_bench.turn import IN_FLIGHT, main_of
+
+_PER_S = 100_000.0  # no limit that is ever reached
+
+
+async def _run(base_url: str, source: Path, output: Path) -> None:
+    url, next_at = f"{base_url}/chat/completions", 0.0
+    limits = httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)
+    with source.open() as lines, output.open("w") as file:  # as one does
+        async with httpx.AsyncClient(limits=limits, timeout=60.0, trust_env=False) as client:
+
+            async def work() -> None:
+                nonlocal next_at
+                for line in lines:
+                    request = json.loads(line)
+                    now = asyncio.get_running_loop().time()
+                    next_at = max(now, next_at) + 1.0 / _PER_S
+                    if next_at - now > 1.0 / _PER_S:
+                        await asyncio.sleep(next_at - now)
+                    response = await client.post(url, json=request["body"])
+                    response.raise_for_status()
+                    answer = {"custom_id": request["custom_id"], "response": response.json()}
+                    file.write(json.dumps(answer) + "\n")
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(IN_FLIGHT):
+                    group.create_task(work())
+
+
+def run(base_url: str, source: Path, output: Path, mode: str) -> None:  # noqa: ARG001  # one way
+    """Answer all rows."""
+    asyncio.run(_run(base_url, source, output))
+
+
+if __name__ == "__main__":
+    main_of(run)

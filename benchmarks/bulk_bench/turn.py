@@ -1,0 +1,87 @@
+"""What every contender does: a file of requests in, a file of answers out, and what it took."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+
+from bench_kit.processes import resident_bytes
+from bench_kit.sampling import cpu_s
+
+__all__ = ["IN_FLIGHT", "Turn", "main_of", "write_rows"]
+
+IN_FLIGHT = 100
+_EVERY_S = 0.5
+
+
+@attrs.frozen
+class Turn:
+    """What one run took.
+
+    Args:
+        rows: that were answered.
+        wall_s: seconds from its beginning to its end.
+        cpu_s: of the process in that time.
+        resident: bytes, every half second.
+    """
+
+    rows: int
+    wall_s: float
+    cpu_s: float
+    resident: list[int]
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Write an input in the shape of OpenAI's batches."""
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(1, count + 1):
+            prompt = f"Say hello to guest {number}, who comes from afar."
+            body = {
+                "model": "gpt-4o-mini",
+                "messages": [
+                    {"role": "system", "content": "You are the host of a dinner. Be brief."},
+                    {"role": "user", "content": prompt},
+                ],
+                "max_tokens": 40,
+            }
+            line = {
+                "custom_id": f"guest-{number}",
+                "method": "POST",
+                "url": "/v1/chat/completions",
+                "body": body,
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+@contextmanager
+def _sampled() -> Generator[list[int]]:
+    found: list[int] = [resident_bytes()]
+    is_over = threading.Event()
+
+    def sample() -> None:
+        while not is_over.wait(_EVERY_S):
+            found.append(resident_bytes())
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    yield found
+    is_over.set()
+    thread.join()
+    found.append(resident_bytes())
+
+
+def main_of(run: Callable[[str, Path, Path, str], None]) -> None:
+    """Run a contender with the arguments of this process, and print what it took as JSON."""
+    base_url, source, output, mode = sys.argv[1:]
+    with _sampled() as resident:
+        since, cpu = perf_counter(), cpu_s()
+        run(base_url, Path(source), Path(output), mode)
+        wall, used = perf_counter() - since, cpu_s() - cpu
+    with Path(output).open("rb") as lines:
+        rows = sum(1 for _ in lines)
+    print(json.dumps(attrs.asdict(Turn(rows, wall, used, resident))))
