@@ -36,7 +36,8 @@ def test_a_file_of_requests_becomes_a_file_of_answers(quick_provider, source, ou
     result = run(source, output, "--base-url", quick_provider)
     assert result.exit_code == 0
     assert result.stdout == ""
-    assert "30 rows answered in " in result.stderr
+    assert "30 of 30 rows in " in result.stderr
+    assert "30 answered" in result.stderr
     assert ids_of(output) == [f"r-{number}" for number in range(1, 31)]
 
 
@@ -44,7 +45,7 @@ def test_the_same_command_again_asks_for_nothing(quick_provider, source, output,
     run(source, output, "--base-url", quick_provider)
     before = stats(quick_provider)["requests"]
     result = run(source, output, "--base-url", quick_provider)
-    assert "30 of them had an answer from an earlier run." in result.stderr
+    assert "0 answered, 30 from before" in result.stderr
     assert stats(quick_provider)["requests"] == before
 
 
@@ -71,7 +72,7 @@ def test_a_bad_line_is_told_of_and_the_exit_status_tells(quick_provider, source,
     source.write_text(source.read_text() + "{no JSON\n")
     result = run(source, output, "--base-url", quick_provider)
     assert result.exit_code == 1
-    assert f"1 row cannot be read: see {output}.errors.jsonl" in result.stderr
+    assert f"1 row without an answer: see {output}.errors.jsonl" in result.stderr
     (line,) = lines_of(output.with_name("out.jsonl.errors.jsonl"))
     assert line["callsheet"]["row"] == 31
 
@@ -118,7 +119,7 @@ def test_a_read_only_output_is_refused(quick_provider, source, output):
 
 def test_an_input_that_is_not_there_is_refused(quick_provider, tmp_path, output):
     result = run(tmp_path / "nothing.jsonl", output, "--base-url", quick_provider)
-    assert refused(result, "nothing.jsonl cannot be read")
+    assert refused(result, "nothing.jsonl: No such file or directory")
     assert not output.exists()
 
 

@@ -69,9 +69,12 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     if now.failed or now.bad:
         where = Paths(job.output).errors
         lines.append(f"{_rows(now.failed + now.bad)} without an answer: see {where}.")
-    lost = 0 if job.run is None else job.run.lost_before
-    if lost:
-        lines.append(f"Earlier runs may have been billed for {lost:,} calls without an answer.")
+    if now.maybe_billed:
+        lost = 0 if job.run is None else job.run.lost_before
+        before = f", {lost:,} of them in earlier runs" if lost else ""
+        lines.append(
+            f"Up to {now.maybe_billed:,} calls may have been billed without an answer{before}."
+        )
     return lines
 
 

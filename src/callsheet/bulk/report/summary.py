@@ -63,8 +63,6 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     if progress.unpriced:
         cost += f", and {progress.unpriced:,} answers of unknown price"
     lines.append(("cost", cost))
-    if progress.maybe_billed:
-        lines.append(("", f"{progress.maybe_billed:,} requests may have been billed for nothing"))
     if len(series.routes) > 1:
         routes = (f"{printable(name)} {count:,}" for name, count in series.routes.most_common())
         lines.append(("routes", ", ".join(routes)))
