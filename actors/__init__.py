@@ -2,7 +2,7 @@
 
 from .asking import Pieces
 from .batch_api import BatchApiActor, BatchStatistics, CountBatches
-from .batcher import BatcherActor, BatcherStatistics, BatchRecord, CountGathered
+from .batcher import BatcherActor
 from .batches import BatchApiPolicy
 from .batching import Batching, Bounds, ListStrategy, Packing, Strategy, TrustStatistics, Weight
 from .breaker import BreakerPolicy, BreakerStatistics
@@ -28,6 +28,7 @@ from .errors import (
     RequestTooLarge,
 )
 from .events import CallEvent, Observer
+from .gathered import BatcherStatistics, BatchRecord, CountGathered
 from .hedging import HedgePolicy
 from .ledger import Budget, LedgerPolicy, LedgerStatistics
 from .ledger_actor import CountCosts, LedgerActor

@@ -1,8 +1,7 @@
 """Gathers requests that can share a call, and lets identical ones share an answer."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import attrs
@@ -30,85 +29,22 @@ from .batching import (
     Weight,
     Window,
     say_the_same,
-    split_cost,
-    split_count,
-    split_usage,
 )
 from .call_plan import Sharing
 from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
+from .gathered import BatcherStatistics, BatchRecord, CountGathered, ExplainSharing
 from .limiting import TokenEstimator
-from .messages import Complete, Request, Response, Stream, Usage
+from .messages import Complete, Request, Response, Stream
 from .parts import Combined, Group, GroupKey, Part, Seat, Spent
 from .sharing import sharing_key
+from .spreading import free_of_charge, join_pieces, share_out
 
-__all__ = [
-    "BatchRecord",
-    "BatcherActor",
-    "BatcherStatistics",
-    "CountGathered",
-    "ExplainSharing",
-]
+__all__ = ["BatcherActor"]
 
 _MOST_GROUPS = 1000  # to remember; each knows how its members come, and whether to trust it
 _CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)
 """Errors of a call with several members that a part of them may not have."""
 _MOST_RECORDS = 100
-
-
-@attrs.frozen
-class BatchRecord:
-    """A batch that went.
-
-    Args:
-        strategy: by which its members share a call.
-        weight: what they come to.
-        reason: why it went.
-        waited_s: how long its first member had waited, in seconds.
-    """
-
-    strategy: str
-    weight: Weight
-    reason: Reason
-    waited_s: float
-
-
-@attrs.frozen(kw_only=True)
-class BatcherStatistics:
-    """What a `BatcherActor` has done.
-
-    Args:
-        batches: how many went, by reason.
-        latest: the latest of them, at most a hundred.
-        combined: calls that were made for several members.
-        waiting: members that are being gathered.
-        joined: requests that were answered by an identical one's call.
-        trust: how far answers of combined calls can be trusted, by strategy.
-    """
-
-    batches: Mapping[Reason, int]
-    latest: tuple[BatchRecord, ...]
-    combined: int
-    waiting: int
-    joined: int
-    trust: Mapping[str, tuple[TrustStatistics, ...]]
-
-
-@attrs.frozen
-class CountGathered(Message[BatcherStatistics]):
-    """Ask a `BatcherActor` what it has done."""
-
-
-@attrs.frozen
-class ExplainSharing(Message[Sharing]):
-    """Ask with whom a request would share a call if it came now. Nothing is sent.
-
-    Args:
-        request: the request.
-        lane: in which it would wait.
-    """
-
-    request: Request
-    lane: str = ""
 
 
 @attrs.frozen
@@ -345,7 +281,7 @@ class BatcherActor(Actor):
                 answers[place] = slot.value
                 if len(answers) == len(pieces):
                     ordered = [answers[at] for at in range(len(pieces))]
-                    whole.reply(_joined(group.strategy, request, ordered))
+                    whole.reply(join_pieces(group.strategy, request, ordered))
             elif slot.error is not None:
                 whole.fail(slot.error)
 
@@ -513,7 +449,7 @@ class BatcherActor(Actor):
             combined.request, self._estimator.estimate(combined.request), response.usage
         )
         found = strategy.split([part.request for part in parts], response)
-        shares = _shares(strategy, parts, found, response)
+        shares = share_out(strategy, parts, found, response)
         missing: list[Part] = []
         for part, answer, share in zip(parts, found, shares, strict=True):
             if answer is None:
@@ -576,7 +512,7 @@ class BatcherActor(Actor):
         self._forget(part)
         seats, part.seats = part.seats, []
         for place, seat in enumerate(seats):
-            seat.slot.reply(response if place == 0 else _free(response))
+            seat.slot.reply(response if place == 0 else free_of_charge(response))
 
     def _fail(self, part: Part, error: Exception) -> None:
         self._forget(part)
@@ -588,61 +524,3 @@ class BatcherActor(Actor):
 def _error_of(call: ReplySlot[Response]) -> Exception:
     """Why a call has no answer; whoever gave it up left no reason."""
     return call.error or AskFailed("the next stage", call.verdict, "gave the call up")
-
-
-def _free(response: Response) -> Response:
-    return attrs.evolve(
-        response,
-        usage=Usage(),
-        cost_usd=Decimal(0),
-        http_requests=0,
-        maybe_billed=0,
-        seconds=0.0,
-        route="joined",
-    )
-
-
-def _joined(strategy: Strategy, request: Request, answers: Sequence[Response]) -> Response:
-    spent = Spent()
-    for answer in answers:
-        spent = spent.plus(answer)
-    joined = attrs.evolve(
-        strategy.join(request, answers),
-        usage=Usage(),
-        cost_usd=Decimal(0),
-        http_requests=0,
-        maybe_billed=0,
-    )
-    return spent.on(joined)
-
-
-def _shares(
-    strategy: Strategy,
-    parts: Sequence[Part],
-    answers: Sequence[Response | None],
-    response: Response,
-) -> list[Response]:
-    """What each part bears of a call: tokens by what it has sent and was answered."""
-    sent = [sum(map(len, strategy.texts(part.request))) for part in parts]
-    got = [0 if answer is None else _length(answer) for answer in answers]
-    usages = split_usage(response.usage, sent, got)
-    costs = split_cost(response.cost_usd, [usage.total_tokens for usage in usages])
-    requests = split_count(response.http_requests, [1] + [0] * (len(parts) - 1))
-    maybes = split_count(response.maybe_billed, [1] + [0] * (len(parts) - 1))
-    name = strategy.name
-    route = name if response.route == "live" else f"{name}+{response.route}"
-    return [
-        attrs.evolve(
-            response,
-            usage=usage,
-            cost_usd=cost,
-            http_requests=http_requests,
-            maybe_billed=maybe,
-            route=route,
-        )
-        for usage, cost, http_requests, maybe in zip(usages, costs, requests, maybes, strict=True)
-    ]
-
-
-def _length(answer: Response) -> int:
-    return sum(len(choice.text) for choice in answer.choices) + len(answer.embeddings)

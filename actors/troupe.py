@@ -10,11 +10,11 @@ import attrs
 
 from ..runtime import Ref
 from .asking import Pieces, ask_for, stream_for
-from .batcher import ExplainSharing
 from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
 from .composer import Compose
 from .events import Observer
+from .gathered import ExplainSharing
 from .ledger import LedgerStatistics
 from .ledger_actor import CountCosts
 from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics

@@ -23,8 +23,8 @@ from callsheet.actors import (
     Request,
     Usage,
 )
-from callsheet.actors.batcher import CountGathered
 from callsheet.actors.batching import Bounds
+from callsheet.actors.gathered import CountGathered
 from callsheet.actors.sharing import sharing_key
 from callsheet.actors.wire import OpenAIChat
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
