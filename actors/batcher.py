@@ -44,6 +44,7 @@ __all__ = ["BatcherActor"]
 _MOST_GROUPS = 1000  # to remember; each knows how its members come, and whether to trust it
 _CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)
 """Errors of a call with several members that a part of them may not have."""
+_NOT_FOUND = 404  # there is no such model, which concerns everybody
 _MOST_RECORDS = 100
 
 
@@ -157,7 +158,8 @@ class BatcherActor(Actor):
         """Say with whom a request would share a call."""
         request = message.request
         key = sharing_key(request)
-        if key is not None and key in self._parts:
+        part = None if key is None else self._parts.get(key)
+        if part is not None and (part.request.deadline is None or request.deadline is not None):
             return Sharing(is_joined=True)
         found = self._group_key(request, message.lane)
         group = None if found is None else self._groups.get(found[0])
@@ -416,7 +418,7 @@ class BatcherActor(Actor):
                 continue
             message = attrs.evolve(part.seats[0].message, request=part.request)
             call = await self._submit(message, part.deadline, ())
-            if call is None or part.is_split:
+            if call is None:
                 return
             part.check = call
             self._watch(call, (part,))
@@ -428,7 +430,7 @@ class BatcherActor(Actor):
             return
         if call.settlement is Settlement.REPLIED and call.value is not None:
             missing = self._hand_out(combined, call.value)
-        elif isinstance(call.error, _CONCERNS_ONE):
+        elif isinstance(call.error, _CONCERNS_ONE) and call.error.status != _NOT_FOUND:
             self._note_failure(combined, call.error)
             missing = list(combined.parts)
         else:
@@ -479,7 +481,11 @@ class BatcherActor(Actor):
             http_requests=first.spent.http_requests + spent.http_requests,
             maybe_billed=first.spent.maybe_billed + spent.maybe_billed,
         )
-        combined.group.trust.count(0, len(combined.parts))
+        # A list that is refused has a bad text in it, or is too large for a limit: its halves are
+        # as good as ever. A pack may be what the model does not take at all.
+        is_packed = combined.group.strategy.check_share > 0 and isinstance(error, BadRequest)
+        if is_packed or isinstance(error, MalformedAnswer):
+            combined.group.trust.count(0, len(combined.parts))
 
     def _go_by_check(self, part: Part, error: Exception | None) -> None:
         """The shared call has no answer for it: that of its own counts, if there is one."""

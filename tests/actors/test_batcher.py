@@ -245,24 +245,64 @@ async def test_what_an_answer_lacks_is_asked_again_by_halves_and_alone_at_last(a
     assert sum(answer.cost_usd for answer in answers) == Decimal("0.001") * paid
 
 
-async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock):
-    """One bad text fails a whole list at the provider: the others are asked without it."""
+class Strict(Stage):
+    """Refuses a call as a whole for one bad text in it."""
 
-    class Strict(Stage):
-        async def attempt(self, message, turn):
-            await super().attempt(message, turn)
-            if "bad" in message.request.messages[-1].content:
-                raise BadRequest("no such thing", attempts=1, status=400)
+    error = BadRequest("no such thing", attempts=1, status=400)
+
+    async def attempt(self, message, turn):
+        await super().attempt(message, turn)
+        if "bad" in message.request.messages[-1].content:
+            raise self.error
+
+
+@pytest.mark.parametrize("members", [8, 256])
+async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock, members):
+    """One bad text fails a whole list at the provider: the others are asked without it."""
+    journal = Journal()
+    names = [str(number) for number in range(members - 1)]
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("strict", partial(Strict, journal), concurrency=10)
+        strategy = Chorus(Bounds(max_size=members))
+        batcher = await chorus_to(runtime, journal, strategy, stage=stage)
+        found = await outcomes(*asking(batcher, *names, "bad"))
+        (trust,) = (await batcher.ask(CountGathered())).trust["chorus"]
+    assert [getattr(one, "text", type(one)) for one in found] == [
+        *(f"about {name}" for name in names),
+        BadRequest,
+    ]
+    assert trust.is_trusted
+    assert len(journal.began) == 1 + 2 * (members.bit_length() - 1), "by halves, and not one by one"
+
+
+async def test_a_model_that_is_not_there_is_not_looked_for_by_halves(autojump_clock):
+    class Absent(Strict):
+        error = BadRequest("no such model", attempts=1, status=404)
 
     journal = Journal()
     async with open_runtime() as runtime:
-        stage = await runtime.spawn("strict", partial(Strict, journal), concurrency=10)
-        batcher = await chorus_to(runtime, journal, stage=stage)
-        found = await outcomes(*asking(batcher, *"abcdefg", "bad"))
-    assert [getattr(one, "text", type(one)) for one in found] == [
-        *(f"about {letter}" for letter in "abcdefg"),
-        BadRequest,
-    ]
+        stage = await runtime.spawn("absent", partial(Absent, journal), concurrency=10)
+        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=100)), stage=stage)
+        found = await outcomes(*asking(batcher, *(f"bad{number}" for number in range(60))))
+    assert {type(error) for error in found} == {BadRequest}
+    assert len(journal.began) == 1
+
+
+async def test_a_pack_that_the_model_does_not_take_is_soon_not_tried_any_more(autojump_clock):
+    class NoPacks(Strict):
+        async def attempt(self, message, turn):
+            await Stage.attempt(self, message, turn)
+            if "|" in message.request.messages[-1].content:
+                raise self.error
+
+    journal = Journal()
+    async with open_runtime() as runtime:
+        stage = await runtime.spawn("no-packs", partial(NoPacks, journal), concurrency=99)
+        strategy = Chorus(Bounds(max_size=60), check_share=0.001)
+        batcher = await chorus_to(runtime, journal, strategy, stage=stage)
+        found = await outcomes(*asking(batcher, *map(str, range(60))))
+    assert [answer.text for answer in found] == [f"about {number}" for number in range(60)]
+    assert len(journal.began) <= 62
 
 
 async def test_an_error_that_concerns_the_provider_is_everybodys(autojump_clock):
