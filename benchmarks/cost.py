@@ -32,8 +32,9 @@ def _reviews() -> Part:
     table = make_table(["1,000 reviews"], ["live calls", "control calls", "in", "out", "USD"])
     for name, bill in (
         ("a call each", found.each),
-        ("callsheet", found.live),
-        ("callsheet, a day's time", found.batch),
+        ("callsheet, joined", found.joined),
+        ("callsheet, packed", found.live),
+        ("callsheet, packed, a day's time", found.batch),
     ):
         table.add_row(
             name,
@@ -46,6 +47,7 @@ def _reviews() -> Part:
     each = [float(found.each.usd) * 1000]
     labels = float(found.labels)
     return [table], [
+        Figure("W4, joined only", "mUSD", [float(found.joined.usd) * 1000], "each", each),
         Figure("W4", "mUSD", [float(found.live.usd) * 1000], "each", each, at_most=0.35),
         Figure(
             "W4 by Batch API", "mUSD", [float(found.batch.usd) * 1000], "each", each, at_most=0.18

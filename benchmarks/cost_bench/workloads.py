@@ -20,11 +20,12 @@ _MOST_TEXTS, _MOST_TOKENS = 2_048, 300_000  # that OpenAI takes in one call
 
 @attrs.frozen
 class ReviewFigures:
-    """W4 in three ways.
+    """W4 in four ways.
 
     Args:
         each: a call each, by plain HTTP.
-        live: packed.
+        joined: identical ones share a call.
+        live: packed as well.
         batch: packed, by the Batch API.
         same_live: labels that are those of the single calls.
         same_batch: likewise.
@@ -32,6 +33,7 @@ class ReviewFigures:
     """
 
     each: Bill
+    joined: Bill
     live: Bill
     batch: Bill
     same_live: int
@@ -62,11 +64,14 @@ async def reviews() -> ReviewFigures:
         single = await run_mode("staged", workload, base_url, time_scale=_SCALE)
         each = await read_bill(base_url)
         expected = [str(result["answer"]) for result in single.results]
+        alone = [attrs.evolve(request, packable=False) for request in requests]
+        _, joined = await _answers(base_url, alone)
         live_answers, live = await _answers(base_url, requests)
         patient = [attrs.evolve(request, deadline=_DAY_S) for request in requests]
         batch_answers, batch = await _answers(base_url, patient)
     return ReviewFigures(
         each,
+        joined,
         live,
         batch,
         _same(expected, live_answers),

@@ -13,6 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
+    BatcherActor,
     CallFailed,
     ChatMessage,
     Complete,
@@ -351,6 +352,24 @@ class Chorus:
 def call(prompt="Hi", **more):
     """A message that asks for one completion."""
     return Complete(Request.of(prompt, model=MODEL, **more), Origin(prompt))
+
+
+async def batcher_to(
+    runtime, journal, by_prompt=None, *, usual=None, batching=None, stage=None, strategies=()
+):
+    """A batcher in front of a stage that can do with a hundred calls at a time."""
+    stage = stage or await runtime.spawn(
+        "stage",
+        partial(Stage, journal, by_prompt, usual=usual),
+        capacity=100,
+        concurrency=100,
+    )
+    return await runtime.spawn("batcher", partial(BatcherActor, stage, batching, strategies))
+
+
+async def chorus_to(runtime, journal, strategy=None, **more):
+    """A batcher that makes one call of several prompts."""
+    return await batcher_to(runtime, journal, strategies=[strategy or Chorus()], **more)
 
 
 async def outcomes(*functions):

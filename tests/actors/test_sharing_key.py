@@ -1,0 +1,105 @@
+"""Which requests may share an answer (L6)."""
+
+import itertools
+
+import attrs
+from fakes import (
+    MODEL,
+    Journal,
+    asking,
+    batcher_to,
+    call,
+    outcomes,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import (
+    Batching,
+    ChatMessage,
+    Request,
+)
+from callsheet.actors.sharing import sharing_key
+from callsheet.actors.wire import OpenAIChat
+from callsheet.runtime import open_runtime
+
+texts = st.text(st.characters(codec="utf-8"), max_size=5)
+bodies = st.builds(
+    Request,
+    model=st.sampled_from(["m", "n"]),
+    messages=st.lists(
+        st.builds(ChatMessage, st.sampled_from(["user", "system"]), texts), min_size=1, max_size=3
+    ),
+    max_tokens=st.none() | st.integers(1, 3),
+    temperature=st.none() | st.sampled_from([0.0, 0.5, 1.0]),
+    seed=st.none() | st.integers(0, 2),
+    extra=st.dictionaries(st.sampled_from(["top_k", "min_p", "user"]), st.integers(0, 2) | texts),
+    cacheable=st.just(value=True),
+)
+
+
+@given(bodies, bodies)
+def test_two_requests_share_if_and_only_if_they_have_the_same_body(one, other):
+    """L6: everything that can change the answer is in the key, and nothing else."""
+    bodies = [OpenAIChat().encode(request, stream=False) for request in (one, other)]
+    assert (sharing_key(one) == sharing_key(other)) == (bodies[0] == bodies[1])
+
+
+@given(bodies)
+def test_what_is_not_declared_cacheable_has_no_key(request):
+    assert sharing_key(request) is not None
+    assert sharing_key(attrs.evolve(request, cacheable=False)) is None
+
+
+def test_every_field_that_changes_the_answer_changes_the_key():
+    plain = Request.of("Hi", model=MODEL, cacheable=True)
+    changes = {
+        "model": "gpt-4o-mini",
+        "messages": (ChatMessage("system", "Hi"),),
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "seed": 0,
+        "n": 2,
+        "top_p": 0.5,
+        "stop": "\n",
+        "json_schema": {"type": "object"},
+        "dimensions": 3,
+        "packable": True,
+        "extra": {"top_p": 0.5},
+    }
+    of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
+    unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()
+    assert unsaid == {"cacheable", "deadline", "idempotency_key"}, (
+        "a new field belongs in here, and in the key"
+    )
+    changed = [{name: to} for name, to in changes.items()]
+    changed += [of_texts, of_texts | {"task": "completion"}, of_texts | {"inputs": "Ho"}]
+    requests = [plain, *(attrs.evolve(plain, **change) for change in changed)]
+    keys = [sharing_key(request) for request in requests]
+    assert len(set(keys)) == len(requests)
+
+
+def test_the_order_of_members_does_not_change_the_key_but_the_order_of_turns_does():
+    turns = [ChatMessage("user", "a"), ChatMessage("user", "b")]
+    found = {
+        (order, way): sharing_key(
+            Request(model="m", messages=messages, extra=dict(extra), cacheable=True)
+        )
+        for order, messages in (("ab", turns), ("ba", turns[::-1]))
+        for way, extra in enumerate(itertools.permutations([("x", 1), ("y", {"p": 1, "q": 2})]))
+    }
+    assert found["ab", 0] == found["ab", 1]
+    assert found["ba", 0] == found["ba", 1]
+    assert found["ab", 0] != found["ba", 0]
+
+
+async def test_a_prompt_that_no_encoding_can_write_does_not_take_the_others_down(autojump_clock):
+    """R8: bad input is no bug of the batcher's; text from a shell can be like this."""
+    async with open_runtime() as runtime:
+        batcher = await batcher_to(runtime, Journal(), batching=Batching(max_wait_s=1))
+        good, _ = await outcomes(
+            *asking(batcher, "good", cacheable=True),
+            lambda: batcher.ask(call("caf\udce9", cacheable=True)),
+        )
+        assert getattr(good, "text", good) == "about good"
+        assert runtime.snapshot()[batcher.path].incarnation == 1
