@@ -12,8 +12,13 @@ from callsheet.bulk.asking import Line
 def line_of(count, ahead=4):
     line = Line(ahead)
     line.add(Placed(place, row(place + 1)) for place in range(count))
-    line.noted = line.note
+    keep(line)
     return line
+
+
+def keep(line):
+    """All that is over is on disk, and so is what may be begun."""
+    line.note_kept(line.take_note())
 
 
 def begin_all(line):
@@ -23,36 +28,72 @@ def begin_all(line):
     return begun
 
 
-def test_no_more_than_a_few_wait_to_be_sent():
+def test_a_row_is_begun_when_another_one_is_on_disk_and_not_when_it_has_ended():
     line = line_of(10)
-    line.noted = 100
     begun = begin_all(line)
     assert len(begun) == 4
     line.sent(begun[0].row.custom_id)
-    assert len(begin_all(line)) == 1
-    assert repr(line) == "<Line 5 wait, 4 unsent, 5 asked>"
-
-
-def test_nothing_is_begun_that_is_not_noted():
-    line = line_of(10)
-    line.noted = 2
-    assert len(begin_all(line)) == 2
+    line.ended(begun[0])
+    assert not begin_all(line)
     assert line.wants_note
-    line.noted = line.note
-    assert line.note == 6
+    keep(line)
     assert not line.wants_note
+    assert len(begin_all(line)) == 1
+    assert repr(line) == "<Line 5 wait, 4 unsent, 4 asked>"
 
 
-def test_a_slow_disk_gets_longer_notes():
-    line = line_of(500)
-    for expected in (4, 8, 16, 32):
-        begun = [line.next() for _ in range(expected)]
-        for placed in begun:
-            assert placed is None or line.sent(placed.row.custom_id) is None
-        line.note_kept(line.note)
-        if line.noted - line.begun < expected:
-            break
-    assert line.noted - line.begun >= 8
+def test_what_ends_while_a_note_is_written_makes_room_with_the_next_one():
+    line = line_of(10)
+    begun = begin_all(line)
+    line.ended(begun[0])
+    note = line.take_note()
+    line.ended(begun[1])
+    line.note_kept(note)
+    assert len(begin_all(line)) == 1
+    keep(line)
+    assert len(begin_all(line)) == 1
+
+
+def test_who_waits_for_another_attempt_makes_room_until_it_is_sent():
+    line = line_of(20)
+    begun = begin_all(line)
+    for placed in begun[:2]:
+        line.sent(placed.row.custom_id)
+        line.rests(placed.row.custom_id)
+    line.rests(begun[2].row.custom_id)  # it was not sent
+    line.rests("somebody else's")
+    keep(line)
+    assert len(begin_all(line)) == 2
+    for placed in begun[:2]:
+        line.sent(placed.row.custom_id)
+        line.ended(placed)
+    keep(line)
+    assert line.noted == line.begun == 6, "four are under way"
+    line.ended(begun[2])
+    keep(line)
+    assert len(begin_all(line)) == 1
+
+
+def test_nothing_is_begun_beyond_a_note_that_allows_for_less():
+    line = line_of(20)
+    placed = line.next()
+    line.sent(placed.row.custom_id)
+    line.rests(placed.row.custom_id)
+    keep(line)
+    assert line.noted == 5
+    line.sent(placed.row.custom_id)
+    assert line.take_note() == 4
+    assert len(begin_all(line)) == 3
+
+
+def test_fewer_may_be_under_way_from_now_on():
+    line = line_of(10)
+    begun = begin_all(line)
+    line.ahead = 2
+    for left, placed in enumerate(begun):
+        line.ended(placed)
+        keep(line)
+        assert line.noted == (4 if left < 2 else left + 3)
 
 
 def test_no_more_is_noted_than_there_is():
@@ -70,7 +111,7 @@ def test_who_is_taken_back_goes_first_the_next_time():
     line = line_of(3)
     first = line.next()
     assert line.back(first)
-    line.noted = 10
+    keep(line)
     assert line.next() is first
     line.sent(first.row.custom_id)
     assert not line.back(first)
@@ -79,13 +120,14 @@ def test_who_is_taken_back_goes_first_the_next_time():
 def test_money_that_is_short_is_waited_for_until_nobody_holds_any():
     line = line_of(4)
     a, b, *_ = begin_all(line)
-    line.noted = 100
     line.refused(b)
+    keep(line)
     assert line.next() is None
     assert not line.is_spent
     line.ended(a)
     for placed in list(line._unsent.values()):
         line.ended(placed)
+    keep(line)
     assert line.next() is b
     assert line.next() is None, "it goes alone"
     line.ended(b)
@@ -95,30 +137,48 @@ def test_money_that_is_short_is_waited_for_until_nobody_holds_any():
 def test_money_that_is_short_for_one_alone_is_spent():
     line = line_of(1)
     placed = line.next()
-    line.noted = 10
     line.refused(placed)
+    keep(line)
     assert line.next() is placed
     line.refused(placed)
     assert line.is_spent
 
 
-@given(st.integers(1, 8), st.lists(st.sampled_from(["next", "sent", "end", "back", "note", "add"])))
-def test_what_is_noted_is_never_less_than_what_was_begun(ahead, steps):
+STEPS = ["next", "sent", "rests", "end", "back", "take", "kept", "add"]
+
+
+@given(st.integers(1, 8), st.lists(st.sampled_from(STEPS), max_size=60), st.randoms())
+def test_no_more_answers_are_lost_than_were_under_way(ahead, steps, random):
+    """Whenever the process dies, the disk knows of every row that was begun, and few were (L7)."""
     line, asked, added = Line(ahead), [], 0
+    on_disk, over_on_disk, taken, resting, most_resting = 0, 0, None, set(), 0
     for step in steps:
         if step == "add":
             line.add([Placed(added, row(added + 1))])
             added += 1
         elif step == "next" and (placed := line.next()):
             asked.append(placed)
-        elif step == "note":
-            line.note_kept(line.note)
-        elif asked and step == "sent":
-            line.sent(asked[0].row.custom_id)
-        elif asked and step == "end":
-            line.ended(asked.pop(0))
-        elif asked and step == "back":
-            line.back(asked.pop(0))
-        assert line.begun <= line.noted or step == "note"
+        elif step == "take" and taken is None:
+            taken = (line.take_note(), line.over)
+        elif step == "kept" and taken is not None:
+            on_disk, over_on_disk = taken
+            line.note_kept(on_disk)
+            taken = None
+        elif asked and step in {"sent", "rests", "end", "back"}:
+            placed = random.choice(asked)
+            custom_id = placed.row.custom_id
+            if step == "sent":
+                line.sent(custom_id)
+                resting.discard(custom_id)
+            elif step == "rests":
+                was_sent = custom_id not in line.unsent
+                line.rests(custom_id)
+                resting |= {custom_id} if was_sent else set()
+            else:
+                asked.remove(placed)
+                resting.discard(custom_id)
+                (line.ended if step == "end" else line.back)(placed)
+        most_resting = max(most_resting, len(resting))
+        assert line.begun <= on_disk
+        assert on_disk - over_on_disk <= ahead + most_resting
         assert line.asked == len(asked)
-        assert len(list(line.unsent)) <= ahead

@@ -14,19 +14,20 @@ __all__ = ["Line"]
 class Line:
     """The rows that are to be asked for, and those that are.
 
-    A row that is asked for is first unsent, and then sent. So many may be unsent: the limiter has
-    something to choose from, and a pause or an end has little to take back.
+    A row that is asked for is first unsent, and then sent; it rests while it waits for its next
+    attempt. As many rows as there may be calls in flight are asked for or have ended and are not on
+    disk yet, those that rest aside: so a process that dies loses no more answers than were under
+    way (L7). The next row is begun when the end of another one is on disk, not when it is there.
 
-    What may have been sent is noted on disk before it is sent: `noted` rows, of all that ever were
-    asked for in this run. So a process that dies leaves the number of those that may have been
-    charged for nothing.
+    That bound is on disk as well, as a note: so many rows, of all that were ever asked for in this
+    run, may have been begun. So it is known afterwards how many may have been charged for nothing.
 
     When the money is short for one row, the others under way may leave enough of what was put
     aside for them. So one waits until none is under way, and then asks for one alone. If that is
     refused as well, the money is spent.
 
     Args:
-        ahead: rows that may be unsent.
+        ahead: rows that may be under way.
 
     Attributes:
         noted: rows that may be begun, as the disk knows.
@@ -39,11 +40,13 @@ class Line:
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
-        self.noted = self.begun = self.over = self._begun_then = 0
+        self.noted = self.begun = self.over = 0
         self.is_paused = self.is_closed = self.is_spent = False
         self._waiting: deque[Placed] = deque()
         self._returned: list[tuple[int, Placed]] = []  # a heap of (place, row)
         self._unsent: dict[str, Placed] = {}  # {custom id: its row}
+        self._sent: set[str] = set()  # custom ids
+        self._resting: set[str] = set()  # of them
         self._is_short = self._is_alone = False
 
     def __repr__(self) -> str:
@@ -66,21 +69,24 @@ class Line:
 
     @property
     def note(self) -> int:
-        """What is to be noted, so that the next ones need not wait for the disk.
-
-        On a slow disk more are begun from one note to the next: so each is for twice as many.
-        """
-        lately = self.begun - self._begun_then
-        return self.begun + min(max(self.ahead, 2 * lately), self.waiting)
+        """What is to be noted, once all that is over is on disk."""
+        most = self.over + self.ahead + len(self._resting)
+        return max(self.begun, min(most, self.begun + self.waiting))
 
     @property
     def wants_note(self) -> bool:
         """Whether somebody should see to that now."""
-        return self.noted < self.note and self.noted - self.begun <= self.ahead // 2
+        return not self.is_closed and self.noted < self.note
+
+    def take_note(self) -> int:
+        """What somebody is about to note; nothing is begun beyond it meanwhile."""
+        note = self.note
+        self.noted = min(self.noted, note)
+        return note
 
     def note_kept(self, note: int) -> None:
-        """It is on disk that so many may have been begun."""
-        self.noted, self._begun_then = note, self.begun
+        """It is on disk that so many may have been begun, and so is all that was over by then."""
+        self.noted = note
 
     def add(self, rows: Iterable[Placed]) -> None:
         """These are to be asked for."""
@@ -91,8 +97,6 @@ class Line:
         if self.is_closed or self.is_paused or not self.waiting or self.begun >= self.noted:
             return None
         if self._is_short and self.asked:
-            return None
-        if len(self._unsent) >= self.ahead:
             return None
         self._is_alone = self._is_short
         if self._returned:
@@ -105,7 +109,14 @@ class Line:
 
     def sent(self, custom_id: str) -> None:
         """A row, if it is one, is on its way."""
-        self._unsent.pop(custom_id, None)
+        if self._unsent.pop(custom_id, None) is not None:
+            self._sent.add(custom_id)
+        self._resting.discard(custom_id)
+
+    def rests(self, custom_id: str) -> None:
+        """A row, if it is one, waits for its next attempt."""
+        if custom_id in self._sent:
+            self._resting.add(custom_id)
 
     def ended(self, placed: Placed) -> None:
         """A row has its answer or its error."""
@@ -127,4 +138,7 @@ class Line:
 
     def _leave(self, placed: Placed) -> bool:
         self.over += 1
-        return self._unsent.pop(placed.row.custom_id, None) is not None
+        custom_id = placed.row.custom_id
+        self._sent.discard(custom_id)
+        self._resting.discard(custom_id)
+        return self._unsent.pop(custom_id, None) is not None

@@ -70,6 +70,7 @@ async def bulk(
             settings,
             prepare=plan.prepare,
             ahead=plan.ahead,
+            in_flight=troupe.limits.in_flight,
             is_recovered=plan.is_recovered,
             observers=observers,
             in_thread=in_thread,

@@ -1,6 +1,7 @@
 """What a route makes of the settings of a troupe, and of each request. Pure (R14)."""
 
 from collections.abc import Callable
+from functools import partial
 from glob import escape
 from math import inf
 from pathlib import Path
@@ -31,13 +32,13 @@ class Plan:
     Args:
         troupe: the settings of whom to ask.
         prepare: makes of a request what is asked, with the seconds that are left for the run.
-        ahead: rows that may wait to be sent.
+        ahead: rows that may be under way, by the calls that may be in flight.
         is_recovered: what was sent is not lost when the process dies.
     """
 
     troupe: TroupeSettings
     prepare: Prepare
-    ahead: int
+    ahead: Callable[[int], int]
     is_recovered: bool
 
 
@@ -57,14 +58,14 @@ def plan_run(
         BulkRefused: the route is not there.
     """
     troupe = _with_budget(troupe, settings, account, lane)
-    in_flight, window = troupe.limits.in_flight, settings.window_rows
+    window = settings.window_rows
     has_batches = troupe.batches is not None or troupe.endpoint.vendor.batches is not None
     if settings.route == "live":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
-        return Plan(troupe, _as_it_is, in_flight, is_recovered=False)
+        return Plan(troupe, _as_it_is, _a_call_each, is_recovered=False)
     if settings.route == "pack":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
-        return Plan(troupe, _packed, min(window, in_flight * _PER_PACK), is_recovered=False)
+        return Plan(troupe, _packed, partial(_some_packs, window), is_recovered=False)
     if settings.route == "batch" and not has_batches:
         raise BulkRefused(
             f"{troupe.endpoint.vendor.title} has no Batch API that is known here",
@@ -73,13 +74,21 @@ def plan_run(
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     if settings.route == "auto" and not (has_batches and can_wait):
         prepare = _as_it_is if settings.deadline_s is None else _in_time
-        return Plan(troupe, prepare, in_flight, is_recovered=False)
+        return Plan(troupe, prepare, _a_call_each, is_recovered=False)
     if troupe.batches is None:
         troupe = attrs.evolve(troupe, batches=BatchApiPolicy(journal=journal))
     if settings.route == "batch":
         troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
     # All that may be read is asked for: each batch is as large as the window allows.
-    return Plan(troupe, _in_time, window, is_recovered=_is_durable(troupe))
+    return Plan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
+
+
+def _a_call_each(in_flight: int) -> int:
+    return in_flight
+
+
+def _some_packs(window: int, in_flight: int) -> int:
+    return min(window, in_flight * _PER_PACK)
 
 
 def _is_durable(troupe: TroupeSettings) -> bool:

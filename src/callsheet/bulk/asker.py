@@ -1,0 +1,179 @@
+"""Asks for the rows of a run, a task each, and takes down what becomes of each."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import final
+
+import trio
+
+from ..actors import Troupe
+from ..actors.errors import (
+    AuthenticationFailed,
+    BudgetExceeded,
+    CallFailed,
+    DeadlineTooShort,
+    LedgerUnavailable,
+    QuotaExhausted,
+)
+from ..actors.events import CallEvent
+from ..actors.messages import Request, Response
+from ..runtime import AskFailed, AskTimedOut
+from .archive import Placed
+from .ended import Ended
+from .endings import Ending
+from .intake import READ_AT_ONCE
+from .lines import answer_line, failure_line
+from .progress import RowEnded
+from .row import Row
+from .state import LATE, RunState
+
+__all__ = ["Asker"]
+
+_LEAST_S = 0.001
+_HOPELESS = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
+"""What every other row would fail with as well."""
+
+
+@final
+class Asker:
+    """Begins a row when another one is on disk.
+
+    Args:
+        state: of the run.
+        prepare: makes of a request what is asked, with the seconds that are left for the run.
+        lane: of the run's calls.
+        wall_clock: seconds of Unix time.
+    """
+
+    def __init__(
+        self,
+        state: RunState,
+        prepare: Callable[[Request, float | None], Request],
+        lane: str,
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._prepare = prepare
+        self._lane = lane
+        self._wall_clock = wall_clock
+
+    async def run(self, troupe: Troupe, work: trio.Nursery) -> None:
+        """Ask for all there is.
+
+        Args:
+            troupe: whom to ask.
+            work: where the tasks live.
+        """
+        state, line = self._state, self._state.line
+        while True:
+            while (placed := line.next()) is not None:
+                work.start_soon(self._ask, troupe, placed)
+            if line.wants_note:
+                state.to_keep.ring()
+            if line.waiting < READ_AT_ONCE:
+                state.to_read.ring()
+            is_last = state.is_read and not line.waiting
+            if not line.asked and (is_last or line.is_closed):
+                return
+            await state.to_ask.wait()
+
+    def observe(self, event: CallEvent) -> None:
+        """Learn from the troupe which rows are sent, and which wait for another attempt."""
+        line = self._state.line
+        if event.stage == "sent":
+            for origin in event.origin.shared_by or (event.origin,):
+                line.sent(origin.call)
+        elif event.stage == "retrying" and event.delay:
+            for origin in event.origin.shared_by or (event.origin,):
+                line.rests(origin.call)
+            self._state.to_ask.ring()
+
+    async def _ask(self, troupe: Troupe, placed: Placed) -> None:
+        """Ask for one row. However that ends, it is counted."""
+        state = self._state
+        row, began_at = placed.row, trio.current_time()
+        with trio.CancelScope() as scope:
+            state.scopes[row.custom_id] = scope
+            try:
+                answer = await self._complete(troupe, row)
+            except trio.Cancelled:
+                was_sent = not state.line.back(placed)
+                state.lost += was_sent and not state.is_recovered
+                raise
+            except (CallFailed, AskFailed, ValueError) as error:
+                self._failed(placed, error, trio.current_time() - began_at)
+            else:
+                self._answered(placed, answer, trio.current_time() - began_at)
+            finally:
+                del state.scopes[row.custom_id]
+                state.to_ask.ring()
+
+    async def _complete(self, troupe: Troupe, row: Row) -> Response:
+        due = self._state.due
+        left_s = None if due is None else max(_LEAST_S, due - trio.current_time())
+        request = self._prepare(row.request, left_s)
+        return await troupe.complete(request, call=row.custom_id, lane=self._lane)
+
+    def _answered(self, placed: Placed, answer: Response, seconds: float) -> None:
+        row = placed.row
+        told = RowEnded(
+            at=trio.current_time(),
+            number=row.number,
+            custom_id=row.custom_id,
+            seconds=seconds,
+            attempts=answer.http_requests,
+            route=answer.route,
+            usage=answer.usage,
+            cost_usd=answer.cost_usd,
+        )
+        self._state.cost_usd += answer.cost_usd or 0
+        self._state.lost += answer.maybe_billed
+        line = answer_line(row, answer, seconds, int(self._wall_clock()))
+        self._over(placed, Ended(placed.place, line, told, row.key))
+
+    def _failed(self, placed: Placed, error: Exception, seconds: float) -> None:
+        """A row has no answer; or there will be none for any."""
+        state, row = self._state, placed.row
+        if isinstance(error, BudgetExceeded):
+            state.line.refused(placed)
+            if state.line.is_spent:
+                state.end(_unpaid(error, state.settings.max_cost))
+            return
+        if isinstance(error, _HOPELESS):
+            state.line.back(placed)
+            state.end(Ending("unanswered", str(error), "then the same command goes on from there"))
+            return
+        call = error if isinstance(error, CallFailed) else CallFailed(str(error))
+        state.lost += call.billed == "maybe"
+        if state.due is not None and isinstance(error, (AskTimedOut, DeadlineTooShort)):
+            state.line.back(placed)
+            # Those who wait still have their turn in time, as the limiter has reckoned.
+            state.end(LATE, takes_back=False)
+            return
+        told = RowEnded(
+            at=trio.current_time(),
+            number=row.number,
+            custom_id=row.custom_id,
+            seconds=seconds,
+            attempts=call.attempts,
+            error=type(error).__name__,
+            message=str(error),
+        )
+        self._over(placed, Ended(placed.place, failure_line(row, error), told))
+
+    def _over(self, placed: Placed, ended: Ended) -> None:
+        self._state.line.ended(placed)
+        self._state.ended.append(ended)
+        self._state.to_keep.ring()
+
+
+def _unpaid(error: BudgetExceeded, most: Decimal | None) -> Ending:
+    if most is None or error.left_usd is None:  # another budget than the run's own
+        return Ending("unpaid", str(error), "the same command goes on from there")
+    if error.needs_usd is None:
+        return Ending("unpaid", str(error), "give its price (--prices)")
+    return Ending(
+        "unpaid",
+        f"the next call might cost ${error.needs_usd}, and ${error.left_usd} of ${most} are left",
+        "allow for more (--max-cost); the same command goes on from there",
+    )

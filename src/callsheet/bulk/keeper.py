@@ -1,0 +1,69 @@
+"""Keeps what has ended: all that is there, together, so that one wait for the disk is for many."""
+
+from functools import partial
+from typing import final
+
+import trio
+
+from .archive import NoRoom
+from .state import RunState, no_room
+from .store import Account
+from .threads import InThread
+
+__all__ = ["Keeper"]
+
+
+@final
+class Keeper:
+    """Writes answers, and what may be begun next.
+
+    Args:
+        state: of the run.
+        in_thread: runs what waits for the disk.
+    """
+
+    def __init__(self, state: RunState, in_thread: InThread) -> None:
+        self._state = state
+        self._in_thread = in_thread
+
+    async def run(self) -> None:
+        """Keep what ends, for as long as the run lasts."""
+        state = self._state
+        while not state.is_over:
+            await state.to_keep.wait()
+            with trio.CancelScope(shield=True):
+                await self.keep_all()
+
+    async def keep_all(self) -> None:
+        """Keep what has ended by now."""
+        state, line = self._state, self._state.line
+        ended, state.ended = state.ended, []
+        note = line.over if state.is_over else line.take_note()
+        account = Account(
+            cost_usd=state.cost_usd,
+            sent=0 if state.is_recovered else note,
+            ended=0 if state.is_recovered else line.over,
+            lost=state.lost,
+        )
+        keep = partial(state.archive.keep, ended, account)
+        try:
+            kept = await self._in_thread(keep, limiter=state.turn)
+        except NoRoom as error:
+            state.ended = [*ended, *state.ended]
+            state.heed(str(error))
+            return
+        line.note_kept(note)
+        state.tell(ended, kept.left)
+        state.heed(kept.trouble)
+        state.to_ask.ring()
+
+    async def finish(self) -> None:
+        """Write what is last."""
+        state = self._state
+        if not state.is_done:
+            await self._in_thread(state.archive.break_off, limiter=state.turn)
+            return
+        try:
+            await self._in_thread(state.archive.finish, limiter=state.turn)
+        except NoRoom as error:
+            state.ending = no_room(str(error))

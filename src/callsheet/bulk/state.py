@@ -1,0 +1,137 @@
+"""What the parts of a run share: how far it has come, and what wakes whom."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import final
+
+import trio
+
+from .archive import Archive
+from .asking import Line
+from .bell import Bell
+from .ended import Ended
+from .endings import Ending
+from .progress import RowObserver
+from .settings import BulkSettings
+from .tally import Tally
+
+__all__ = ["DRAINED", "LATE", "RunState", "no_room"]
+
+DRAINED = Ending("drained", "the run was stopped", "the same command goes on from there")
+LATE = Ending("late", "the deadline of the run has passed", "the same command goes on from there")
+
+
+@final
+class RunState:
+    """How a run stands.
+
+    Args:
+        archive: where answers are kept; open.
+        settings: of the run.
+        ahead: rows that may be under way, see `Line`.
+        is_recovered: what was sent is not lost when the process dies: the Batch API's journal.
+        observers: are told of each row that has ended.
+
+    Attributes:
+        line: what is to be asked for.
+        tally: what became of the rest.
+        ended: rows that are not kept yet.
+        results: rows that were not iterated over yet.
+        scopes: {custom id of a row that is asked for: what takes it back}
+        reading: what ends the reading; None before it begins.
+        turn: the archive is one thread's at a time.
+        to_read, to_ask, to_keep, to_tell, to_look: wake whoever does that.
+        lost: HTTP requests that may have been charged for nothing, those of earlier runs included.
+        cost_usd: USD of all answers, those of earlier runs included.
+        is_read: the input has ended.
+        is_over: nothing more is asked for, and nothing is under way.
+        is_heedless: nobody iterates over the results.
+        ending: why it has ended before its input, or will; None if it has not.
+        started_at: when it began, in seconds on Trio's clock.
+        due: when it is to end; None for no time.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        settings: BulkSettings,
+        *,
+        ahead: int,
+        is_recovered: bool,
+        observers: Sequence[RowObserver],
+    ) -> None:
+        self.archive = archive
+        self.settings = settings
+        self.is_recovered = is_recovered
+        self.line = Line(ahead)
+        self.tally = Tally()
+        self.ended: list[Ended] = []
+        self.results: deque[Ended] = deque()
+        self.scopes: dict[str, trio.CancelScope] = {}
+        self.reading: trio.CancelScope | None = None
+        self.turn = trio.CapacityLimiter(1)
+        self.to_read, self.to_ask, self.to_keep = Bell(), Bell(), Bell()
+        self.to_tell, self.to_look = Bell(), Bell()
+        self.lost = archive.account.lost
+        self.cost_usd = archive.account.cost_usd
+        self.is_read = self.is_over = self.is_heedless = False
+        self.ending: Ending | None = None
+        self.started_at = trio.current_time()
+        due = settings.deadline_s
+        self.due = None if due is None else self.started_at + due
+        self._observers = observers
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every row that was to be asked for has ended and is kept."""
+        return self.is_read and not self.line.waiting and not self.ended
+
+    def end(self, ending: Ending, *, takes_back: bool = True) -> None:
+        """Begin nothing more.
+
+        Args:
+            ending: why.
+            takes_back: what was not sent is not waited for.
+        """
+        if self.ending is not None or self.is_over:
+            return
+        self.ending = ending
+        self.line.is_closed = True
+        if self.reading is not None:
+            self.reading.cancel()
+        if takes_back:
+            self.take_back()
+        self.to_ask.ring()
+
+    def heed(self, trouble: str) -> None:
+        """Begin nothing more if there is trouble with the disk."""
+        if trouble:
+            self.end(no_room(trouble))
+
+    def take_back(self) -> None:
+        """What was not sent is not waited for."""
+        for custom_id in self.line.unsent:
+            if (scope := self.scopes.get(custom_id)) is not None:
+                scope.cancel()
+
+    def tell(self, ended: Sequence[Ended], left: Sequence[Ended]) -> None:
+        """Tell of rows that are on disk.
+
+        Args:
+            ended: rows that have ended.
+            left: rows whose turn it was in OUTPUT.
+        """
+        for one in ended:
+            self.tally.add(one.told)
+            for observer in self._observers:
+                observer(one.told)
+        if left:
+            if not self.is_heedless:
+                self.results.extend(left)
+            self.to_tell.ring()
+            self.to_read.ring()
+
+
+def no_room(trouble: str) -> Ending:
+    """What is written has no room."""
+    return Ending("disk", trouble, "make room on the disk; the same command goes on from there")
