@@ -3,8 +3,8 @@
     python benchmarks/bulk.py [--rows 100000] [--quick] [--only callsheet] [--json]
 
 Every contender runs in a process of its own against a provider in another one, one after another,
-over the same file. aiohttp, for the cookbook's pattern, is in the dependency group "bench"; where
-it is not installed, that is left out. 1,000,000 rows are `--rows 1000000 --only callsheet`.
+over the same file. aiohttp, for the cookbook's pattern, and LangChain are in the dependency group
+"bench"; what is not installed is left out. 1,000,000 rows are `--rows 1000000 --only callsheet`.
 """
 
 import json
@@ -21,7 +21,7 @@ import click
 
 from bench_kit.processes import module_command, module_environment, run_module
 from bench_kit.report import make_table, print_tables
-from bulk_bench.turn import Turn, write_rows
+from bulk_bench.turn import IN_FLIGHT, Turn, write_rows
 
 _QUICK_ROWS = 10_000
 _LATENCY_MS = 20
@@ -30,8 +30,11 @@ _CONTENDERS = {  # {name: module, mode}
     "callsheet, fsync normal": ("bulk_bench.ours", "normal"),
     "callsheet, fsync off": ("bulk_bench.ours", "off"),
     "cookbook's pattern (aiohttp)": ("bulk_bench.cookbook", ""),
-    "httpx and a limiter": ("bulk_bench.plain", ""),
+    "httpx and a limiter": ("bulk_bench.plain", str(IN_FLIGHT)),
+    "httpx and a limiter, 20 in flight": ("bulk_bench.plain", "20"),
+    "LangChain's batch": ("bulk_bench.langchain", ""),
 }
+_NEEDS = {"bulk_bench.cookbook": "aiohttp", "bulk_bench.langchain": "langchain_openai"}
 
 
 @contextmanager
@@ -61,6 +64,11 @@ def measure(names: Sequence[str], rows: int) -> Iterator[tuple[str, Turn]]:
             yield name, Turn(**json.loads(said))
 
 
+def _is_installed(module: str) -> bool:
+    needed = _NEEDS.get(module)
+    return needed is None or find_spec(needed) is not None
+
+
 def _row(name: str, turn: Turn) -> tuple[str, ...]:
     middle = turn.resident[len(turn.resident) // 2]
     megabytes = (f"{value / 1024**2:,.0f}" for value in (middle, max(turn.resident)))
@@ -82,8 +90,7 @@ def main(*, rows: int, quick: bool, only: Sequence[str], as_json: bool) -> None:
     """Measure a file of requests beside what else there is."""
     load = os.getloadavg()[0]
     names = [name for name in _CONTENDERS if not only or name in only]
-    if find_spec("aiohttp") is None:
-        names = [name for name in names if "aiohttp" not in name]
+    names = [name for name in names if _is_installed(_CONTENDERS[name][0])]
     turns: dict[str, Turn] = {}
     for name, turn in measure(names, _QUICK_ROWS if quick else rows):
         click.echo(f"{name}: {turn.rows / turn.wall_s:,.0f} rows/s", err=True)
@@ -97,9 +104,9 @@ def main(*, rows: int, quick: bool, only: Sequence[str], as_json: bool) -> None:
     for name, turn in turns.items():
         table.add_row(*_row(name, turn))
     about = (
-        f"A provider that answers after {_LATENCY_MS} ms; 100 calls in flight, but for the "
-        "cookbook's pattern, which has no such bound. Only callsheet keeps the order, and can be "
-        "resumed."
+        f"A provider that answers after {_LATENCY_MS} ms; {IN_FLIGHT} calls in flight, but for the "
+        "cookbook's pattern, which has no such bound, and httpx once more with 20, where its pool "
+        "takes less time. Only callsheet keeps the order, and can be resumed."
     )
     print_tables([table], [about, f"Others kept {load:.1f} cores busy when this began."])
 
