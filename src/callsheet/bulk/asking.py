@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import final
 
 from .archive import Placed
+from .size import size_of
 
 __all__ = ["Line"]
 
@@ -33,6 +34,7 @@ class Line:
         noted: rows that may be begun, as the disk knows.
         begun: rows that were ever begun; one that comes back and goes again counts twice.
         over: of them, those that have ended or come back.
+        held: characters of the rows that have not ended.
         is_paused: none may be begun.
         is_closed: none may be begun any more.
         is_spent: the money is.
@@ -40,7 +42,7 @@ class Line:
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
-        self.noted = self.begun = self.over = 0
+        self.noted = self.begun = self.over = self.held = 0
         self.is_paused = self.is_closed = self.is_spent = False
         self._waiting: deque[Placed] = deque()
         self._returned: list[tuple[int, Placed]] = []  # a heap of (place, row)
@@ -90,7 +92,9 @@ class Line:
 
     def add(self, rows: Iterable[Placed]) -> None:
         """These are to be asked for."""
-        self._waiting.extend(rows)
+        for placed in rows:
+            self._waiting.append(placed)
+            self.held += size_of(placed.row.request)
 
     def next(self) -> Placed | None:
         """The next one, which is asked for from now on; None if none may be."""
@@ -121,6 +125,7 @@ class Line:
     def ended(self, placed: Placed) -> None:
         """A row has its answer or its error."""
         self._leave(placed)
+        self.held -= size_of(placed.row.request)
         self._is_short = self._is_short and not self._is_alone
         self._is_alone = False
 

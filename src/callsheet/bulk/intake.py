@@ -49,13 +49,7 @@ class Intake:
         state.to_ask.ring()
 
     def _room(self) -> int:
-        state = self._state
-        if state.line.waiting >= READ_AT_ONCE:
-            return 0
-        room = state.archive.window.room
-        if not state.is_heedless:
-            room = min(room, state.settings.window_rows - len(state.results))
-        return room
+        return 0 if self._state.line.waiting >= READ_AT_ONCE else self._state.room
 
     async def _admit(self, taken: Taken) -> None:
         state = self._state

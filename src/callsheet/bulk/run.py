@@ -159,9 +159,7 @@ class BulkRun:
             BulkStopped: there are rows that were not asked for.
         """
         state = self._state
-        state.is_heedless = True
-        state.results.clear()
-        state.to_read.ring()
+        state.drop_results()
         while not self._has_ended:
             await state.to_tell.wait()
         self._raise_ending()
@@ -182,8 +180,7 @@ class BulkRun:
                 raise StopAsyncIteration
             await state.to_tell.wait()
         await trio.lowlevel.checkpoint()
-        ended = state.results.popleft()
-        state.to_read.ring()
+        ended = state.take_result()
         return Result(ended.told, ended.line.removesuffix(b"\n"))
 
     def _raise_ending(self) -> None:

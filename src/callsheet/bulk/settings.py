@@ -36,7 +36,8 @@ class BulkSettings:
         ordered: OUTPUT is in the order of the input; else as the answers come.
         window_rows: rows that may be read and not yet written. When so many wait for an earlier
             one, no more are read.
-        window_bytes: of lines that wait for an earlier one, likewise.
+        window_bytes: of lines that wait for an earlier one, or for whoever iterates over the
+            results, and characters of requests that have not ended, likewise, each by itself.
         fsync: "full" outlives a power cut; "normal" may lose the last answers in one, but not when
             the process dies; "off" leaves it to the system whether the file outlives one at all.
         route: "auto" takes what is cheapest within `deadline_s`; "live" sends at once; "batch" by

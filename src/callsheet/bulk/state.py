@@ -36,7 +36,7 @@ class RunState:
         line: what is to be asked for.
         tally: what became of the rest.
         ended: rows that are not kept yet.
-        results: rows that were not iterated over yet.
+        results: rows that were not iterated over yet; see `take_result`.
         scopes: {custom id of a row that is asked for: what takes it back}
         reading: what ends the reading; None before it begins.
         turn: the archive is one thread's at a time.
@@ -67,6 +67,7 @@ class RunState:
         self.tally = Tally()
         self.ended: list[Ended] = []
         self.results: deque[Ended] = deque()
+        self._results_bytes = 0
         self.scopes: dict[str, trio.CancelScope] = {}
         self.reading: trio.CancelScope | None = None
         self.turn = trio.CapacityLimiter(1)
@@ -85,6 +86,29 @@ class RunState:
     def is_done(self) -> bool:
         """Whether every row that was to be asked for has ended and is kept."""
         return self.is_read and not self.line.waiting and not self.ended
+
+    @property
+    def room(self) -> int:
+        """How many rows may be read."""
+        settings, most = self.settings, self.settings.window_bytes
+        if self.line.held >= most or self._results_bytes >= most:
+            return 0
+        room = self.archive.window.room
+        return room if self.is_heedless else min(room, settings.window_rows - len(self.results))
+
+    def take_result(self) -> Ended:
+        """The next one that was not iterated over."""
+        ended = self.results.popleft()
+        self._results_bytes -= len(ended.line)
+        self.to_read.ring()
+        return ended
+
+    def drop_results(self) -> None:
+        """Nobody will iterate over them."""
+        self.is_heedless = True
+        self.results.clear()
+        self._results_bytes = 0
+        self.to_read.ring()
 
     def end(self, ending: Ending, *, takes_back: bool = True) -> None:
         """Begin nothing more.
@@ -128,6 +152,7 @@ class RunState:
         if left:
             if not self.is_heedless:
                 self.results.extend(left)
+                self._results_bytes += sum(len(one.line) for one in left)
             self.to_tell.ring()
             self.to_read.ring()
 

@@ -1,0 +1,70 @@
+"""What is held in memory is bounded by its size, and not only by how many rows it is."""
+
+import pytest
+import trio
+from bulk_rows import row, stage
+
+from callsheet.actors import ChatMessage, Request
+from callsheet.bulk import BadRow
+from callsheet.bulk.size import size_of
+from callsheet.bulk.taking import take
+
+LONG = "long " * 200
+
+
+class Counted:
+    """Rows with long prompts, and how many were read."""
+
+    def __init__(self, count):
+        self.read = 0
+        self._count = count
+
+    def __iter__(self):
+        for number in range(1, self._count + 1):
+            self.read += 1
+            yield row(number, f"{number}: {LONG}")
+
+
+@pytest.mark.parametrize("route", ["live", "batch"])
+async def test_no_more_is_read_than_may_be_held(autojump_clock, tmp_path, monkeypatch, route):
+    monkeypatch.setattr("callsheet.bulk.taking._MOST_CHARS", 2_000)
+    rows, ended, most = Counted(100), 0, 0
+
+    def look(told):
+        nonlocal ended, most
+        ended += 1
+        most = max(most, rows.read - ended)
+
+    async with stage() as it:
+        settings = {"window_bytes": 20_000, "route": route, "observers": [look]}
+        await it.run(rows, tmp_path / "out.jsonl", **settings)
+    assert ended == 100
+    assert 10 < most <= 24
+
+
+async def test_results_that_nobody_takes_are_held_up_to_their_size(
+    autojump_clock, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("callsheet.bulk.intake.READ_AT_ONCE", 20)
+    async with stage() as it:
+        rows = (row(number) for number in range(1, 301))
+        async with it.open(rows, tmp_path / "out.jsonl", window_bytes=20_000) as run:
+            await trio.sleep(600)
+            asked = it.requests
+            assert 30 < asked < 200
+            assert len([result async for result in run]) == 300
+
+
+def test_a_piece_of_the_input_is_no_larger_than_it_should_be(monkeypatch):
+    monkeypatch.setattr("callsheet.bulk.taking._MOST_CHARS", 2_500)
+    rows = iter([*(row(number, LONG) for number in range(1, 6)), BadRow(number=6, reason="bad")])
+    assert [len(take(rows, 512, lambda: 0.0).rows) for _ in range(2)] == [3, 3]
+
+
+def test_all_that_may_be_large_is_counted():
+    parts = [{"type": "image_url", "image_url": {"url": "x" * 500}}, 5, None]
+    extra = {"messages": [{"role": "user", "content": parts}]}
+    one = Request(model="m", messages=(ChatMessage("user", "y" * 20),), extra=extra)
+    assert size_of(one) == 20 + 500 + len("image_url") + len("user")
+    texts = Request(model="m", task="embedding", inputs=("abc", "de"))
+    assert size_of(texts) == 5
