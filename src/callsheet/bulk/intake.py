@@ -7,6 +7,7 @@ from typing import final
 import trio
 
 from .endings import Ending
+from .reading.errors import InputChanged
 from .row import BadRow, Row
 from .state import RunState
 from .taking import Taken, take
@@ -58,8 +59,15 @@ class Intake:
         state.tally.read += len(taken.rows)
         state.is_read = taken.is_end
         if taken.error is not None:
-            state.end(Ending("input", f"the input cannot be read: {taken.error}", "mend it"))
+            state.end(_unread(taken.error))
         state.line.add(admitted.to_ask)
         state.tell(admitted.ended, admitted.left)
         state.heed(admitted.trouble)
         state.to_ask.ring()
+
+
+def _unread(error: Exception) -> Ending:
+    if isinstance(error, InputChanged):
+        remedy = "the same command reads it again, and asks for what is new"
+        return Ending("input", str(error), remedy)
+    return Ending("input", f"the input cannot be read: {error}", "mend it")

@@ -6,8 +6,8 @@
 Pure but for the reading itself, and synchronous: pull the rows in a worker thread.
 """
 
-from .errors import InputError
+from .errors import InputChanged, InputError
 from .opening import count_rows, open_rows
 from .settings import Form, ReadSettings
 
-__all__ = ["Form", "InputError", "ReadSettings", "count_rows", "open_rows"]
+__all__ = ["Form", "InputChanged", "InputError", "ReadSettings", "count_rows", "open_rows"]

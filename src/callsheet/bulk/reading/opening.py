@@ -43,7 +43,8 @@ def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[
         settings: how it is read, and what its rows are asked with.
 
     Raises:
-        InputError: nothing of it can be read.
+        InputError: nothing of it can be read. The iterator raises `InputChanged` when the file is
+            no longer what it was; rows that it has given are as they were.
     """
     reader = RowReader(settings)
     with open_source(source) as opened:
@@ -58,7 +59,8 @@ def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[
         else:
             with open_parquet(_parquet_path(opened)) as file:
                 reader.columns.check(parquet_columns(file), opened.name)
-                yield table_rows(parquet_records(file, reader.columns.needed()), reader)
+                records = parquet_records(file, reader.columns.needed(), opened.check)
+                yield table_rows(records, reader)
 
 
 def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int | None:

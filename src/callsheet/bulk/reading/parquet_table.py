@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from .errors import InputError
 from .identity import USUAL_IDS
@@ -48,14 +48,23 @@ def parquet_size(file: ParquetFile) -> int:
     return int(file.metadata.num_rows)
 
 
+class Check(Protocol):
+    """See `SteadyFile.check`."""
+
+    def __call__(self, *, is_end: bool) -> None:
+        """Raises if the file is not what it was."""
+        ...
+
+
 def parquet_records(
-    file: ParquetFile, needed: frozenset[str] | None
+    file: ParquetFile, needed: frozenset[str] | None, check: Check
 ) -> Iterator[tuple[int, dict[str, object] | Flaw]]:
     """The number of each record, from 1, and those of its columns that are needed.
 
     Args:
         file: an open one.
         needed: columns that are read, with the usual ids; None for all.
+        check: is called with each piece that was read, before any of it is given out.
     """
     names = parquet_columns(file)
     wanted = None
@@ -64,10 +73,13 @@ def parquet_records(
     number = 0
     try:
         for batch in file.iter_batches(batch_size=_RECORDS_AT_A_TIME, columns=wanted):
+            check(is_end=False)
             for record in _records(batch):
                 number += 1
                 yield number, record
+        check(is_end=True)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        check(is_end=False)  # then that is why
         reason = str(error).partition("\n")[0]
         yield number + 1, Flaw(f"the input cannot be read on from here: {reason}")
 

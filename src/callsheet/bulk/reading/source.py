@@ -12,6 +12,7 @@ import attrs
 
 from .errors import InputError
 from .lines import BROKEN
+from .steady import SteadyFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -36,17 +37,24 @@ class Source:
         stream: its bytes, unpacked.
         head: the first of them, at least those of a line that is not blank.
         is_gzip: it had to be unpacked.
+        file: what it is read from; None for standard input.
     """
 
     path: Path | None
     stream: BinaryIO
     head: bytes
     is_gzip: bool
+    file: SteadyFile | None
 
     @property
     def name(self) -> str:
         """For people."""
         return "standard input" if self.path is None else str(self.path)
+
+    def check(self, *, is_end: bool) -> None:
+        """See `SteadyFile.check`, for what is read past `stream`."""
+        if self.file is not None:
+            self.file.check(is_end=is_end)
 
 
 @contextmanager
@@ -62,7 +70,8 @@ def open_source(source: str | Path) -> Generator[Source]:
         raise InputError("there is no standard input; give the path of a file")
     with ExitStack() as stack:
         try:
-            raw: BinaryIO = sys.stdin.buffer if path is None else stack.enter_context(_opened(path))
+            file = None if path is None else stack.enter_context(SteadyFile(path))
+            raw: BinaryIO = sys.stdin.buffer if file is None else file.buffered()
             head, stream = _look(raw)
             if is_gzip := head.startswith(_GZIP):
                 head, stream = _look(cast("BinaryIO", gzip.GzipFile(fileobj=stream)))
@@ -74,11 +83,7 @@ def open_source(source: str | Path) -> Generator[Source]:
         if head.startswith(_UTF_16):
             remedy = "make it UTF-8, as with iconv -f UTF-16 -t UTF-8"
             raise InputError(f"{name} is text of UTF-16; {remedy}")
-        yield Source(path, stream, head, is_gzip)
-
-
-def _opened(path: Path) -> BinaryIO:
-    return path.open("rb", buffering=_BUFFER_BYTES)
+        yield Source(path, stream, head, is_gzip, file)
 
 
 def _look(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
