@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from contextlib import closing
 
 import attrs
 import pytest
@@ -39,7 +40,9 @@ def only(line, **settings):
     """The one row of a line."""
     settings = ReadSettings(**settings)
     text = line if isinstance(line, bytes) else json.dumps(line).encode()
-    (row,) = jsonl_rows(io.BytesIO(text), settings, RowReader(settings))
+    reader = RowReader(settings)
+    with closing(reader.identities):
+        (row,) = jsonl_rows(io.BytesIO(text), settings, reader)
     return row
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,9 @@ HI = (ChatMessage("user", "Hi"),)
 def rows(*lines, **settings):
     settings = ReadSettings(**settings)
     stream = io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-    found = list(jsonl_rows(stream, settings, RowReader(settings)))
+    reader = RowReader(settings)
+    with closing(reader.identities):
+        found = list(jsonl_rows(stream, settings, reader))
     assert all(isinstance(row, Row) for row in found), found
     return found
 
@@ -149,10 +152,13 @@ def test_a_row_that_is_added_changes_no_other_key():
 
 
 def test_what_was_seen_is_found_among_many():
-    seen, chance = Seen(), random.Random(1)
-    digests = [chance.randbytes(8) for _ in range(20_000)] + [bytes(8)]
-    for number, digest in enumerate(digests, 1):
-        assert seen.first(digest, number) is None
-    for number, digest in enumerate(digests, 1):
-        assert seen.first(digest, 0) == seen.get(digest) == number
-    assert seen.get(chance.randbytes(8)) is None
+    chance = random.Random(1)
+    digests = [chance.randbytes(8) for _ in range(20_000)] + [bytes(8), b"\xff" * 8]
+    with closing(Seen()) as seen:
+        for number, digest in enumerate(digests, 1):
+            assert seen.first(digest, number) is None
+        for number, digest in enumerate(digests, 1):
+            assert seen.first(digest, 0) == seen.get(digest) == number
+        assert seen.get(chance.randbytes(8)) is None
+        assert [seen.again(digests[0]) for _ in range(3)] == [1, 2, 3]
+        assert seen.again(digests[1]) == 1

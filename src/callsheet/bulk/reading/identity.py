@@ -58,7 +58,6 @@ class Identities:
 
     def __init__(self) -> None:
         self._seen = Seen()
-        self._again: dict[bytes, int] = {}  # digest: times that it was asked again
         self._made = bytearray()  # a bit for each row that was named by its number
         self._has_lookalikes = False  # somebody's own id looks like one of ours
 
@@ -84,6 +83,10 @@ class Identities:
         except ValueError as error:
             raise BadRecord(str(error)) from None
         return Row(number=number, custom_id=custom_id, request=request, key=key, url=url)
+
+    def close(self) -> None:
+        """Forget the rows."""
+        self._seen.close()
 
     def _claim(self, number: int, custom_id: str) -> None:
         if custom_id.startswith("row-") and (made := _MADE.fullmatch(custom_id)):
@@ -115,8 +118,7 @@ class Identities:
         digest = key[:8]
         if self._seen.first(digest, number) is None:
             return key
-        again = self._again[digest] = self._again.get(digest, 0) + 1
-        return row_key(again, url, request)
+        return row_key(self._seen.again(digest), url, request)
 
 
 def _digest(custom_id: str) -> bytes:

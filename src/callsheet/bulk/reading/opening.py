@@ -2,7 +2,7 @@
 
 import stat
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..row import BadRow, Row
@@ -35,8 +35,8 @@ _BEFORE_OBJECT = b"\xef\xbb\xbf \t\r\n"
 def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[Row | BadRow]]:
     """Open an input for as long as the block runs, and read its rows one by one.
 
-    Memory does not grow with the input, but for 12 to 36 bytes a row, by which ids that are there
-    twice are found. What is no request is a `BadRow`; nothing is raised for it.
+    Memory does not grow with the input: what finds ids that are there twice is in a temporary file.
+    What is no request is a `BadRow`; nothing is raised for it.
 
     Args:
         source: the path of a file, or "-" for standard input.
@@ -47,7 +47,7 @@ def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[
             no longer what it was; rows that it has given are as they were.
     """
     reader = RowReader(settings)
-    with open_source(source) as opened:
+    with open_source(source) as opened, closing(reader.identities):
         form = _form(opened, settings)
         if form == "jsonl":
             yield jsonl_rows(opened.stream, settings, reader)

@@ -1,25 +1,29 @@
-"""What was seen before and where, of millions of things, in 12 to 36 bytes each."""
+"""What was seen before and where, of any number of things: on disk, not in memory."""
 
-from array import array
+import sqlite3
+from typing import cast, final
 
 __all__ = ["Seen"]
 
-_SMALLEST = 1024
+_CACHE_KIB = 4 * 1024
 
 
+@final
 class Seen:
     """Digests of 64 bits, and the number of the row that each was first seen in.
 
-    A hash table of two arrays (open addressing, linear probing), at most two thirds full: a set of
-    Python's takes three times as much, without the numbers. It goes by the digest alone. Among a
-    million things, two have the same one with a chance of 1 in 40 million.
+    They are in a temporary file that nobody else sees, and that goes away with the process. It goes
+    by the digest alone: among a million things, two have the same one with a chance of 1 in 40
+    million. From any thread, one at a time.
     """
 
     def __init__(self) -> None:
-        self._digests = array("Q", [0]) * _SMALLEST
-        self._numbers = array("I", [0]) * _SMALLEST
-        self._mask = _SMALLEST - 1
-        self._room = _SMALLEST * 2 // 3
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        columns = "digest INTEGER PRIMARY KEY, number INTEGER, again INTEGER DEFAULT 0"
+        self._db.execute(f"CREATE TABLE seen ({columns})")
+        self._db.execute("BEGIN")  # never ended: nothing of it is to last
 
     def first(self, digest: bytes, number: int) -> int | None:
         """The number of the row that it was first seen in; None if that is this one.
@@ -28,39 +32,28 @@ class Seen:
             digest: 8 bytes.
             number: of this row.
         """
-        value = int.from_bytes(digest, "little") or 1  # 0 is for a place that is free
-        at = self._place(value)
-        if self._digests[at]:
-            return self._numbers[at]
-        if not self._room:
-            self._grow()
-            at = self._place(value)
-        self._digests[at] = value
-        self._numbers[at] = number
-        self._room -= 1
-        return None
+        insert = "INSERT OR IGNORE INTO seen (digest, number) VALUES (?, ?)"
+        if self._db.execute(insert, (_whole(digest), number)).rowcount:
+            return None
+        return self.get(digest)
 
     def get(self, digest: bytes) -> int | None:
         """The number of the row that it was first seen in, if it was."""
-        at = self._place(int.from_bytes(digest, "little") or 1)
-        return self._numbers[at] if self._digests[at] else None
+        return self._ask("SELECT number FROM seen WHERE digest = ?", digest)
 
-    def _place(self, value: int) -> int:
-        digests, mask = self._digests, self._mask
-        at = value & mask
-        while (there := digests[at]) and there != value:
-            at = (at + 1) & mask
-        return at
+    def again(self, digest: bytes) -> int:
+        """How often it was seen again after the first time, this time included."""
+        update = "UPDATE seen SET again = again + 1 WHERE digest = ? RETURNING again"
+        return self._ask(update, digest) or 0
 
-    def _grow(self) -> None:
-        digests, numbers = self._digests, self._numbers
-        size = 2 * len(digests)
-        self._digests = array("Q", [0]) * size
-        self._numbers = array("I", [0]) * size
-        self._mask = size - 1
-        self._room += size * 2 // 3 - len(digests) * 2 // 3
-        for digest, number in zip(digests, numbers, strict=True):
-            if digest:
-                at = self._place(digest)
-                self._digests[at] = digest
-                self._numbers[at] = number
+    def close(self) -> None:
+        """Forget it all."""
+        self._db.close()
+
+    def _ask(self, question: str, digest: bytes) -> int | None:
+        row = self._db.execute(question, (_whole(digest),)).fetchone()
+        return None if row is None else cast("int", row[0])
+
+
+def _whole(digest: bytes) -> int:
+    return int.from_bytes(digest, "little", signed=True)
