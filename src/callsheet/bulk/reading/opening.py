@@ -58,6 +58,7 @@ def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[
             yield table_rows(table.records(), reader)
         else:
             with open_parquet(_parquet_path(opened)) as file:
+                opened.check(is_end=True)  # it was opened a second time
                 reader.columns.check(parquet_columns(file), opened.name)
                 records = parquet_records(file, reader.columns.needed(), opened.check)
                 yield table_rows(records, reader)

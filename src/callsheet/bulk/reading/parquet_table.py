@@ -1,6 +1,8 @@
 """Parquet, a few records at a time. Its library is an extra."""
 
 import importlib
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +17,8 @@ __all__ = ["open_parquet", "parquet_columns", "parquet_records", "parquet_size"]
 _RECORDS_AT_A_TIME = 64  # a prompt may be long
 _BUFFER_BYTES = 1024 * 1024  # of each column, rather than all of it in a row group
 
+_POOL = "ARROW_DEFAULT_MEMORY_POOL"
+
 ParquetFile = Any  # pyarrow says nothing of its types
 Batch = Any
 
@@ -26,7 +30,7 @@ def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
         InputError: it is none, or the extra is not installed.
     """
     try:
-        library = importlib.import_module("pyarrow.parquet")
+        library = _library()
     except ImportError:
         remedy = 'pip install "callsheet[parquet]"'
         raise InputError(f"{path} is Parquet, which needs an extra: {remedy}") from None
@@ -36,6 +40,18 @@ def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read as Parquet: {reason}") from None
     return cast("AbstractContextManager[ParquetFile]", file)
+
+
+def _library() -> Any:  # noqa: ANN401  # it says nothing of its types
+    is_set = "pyarrow" in sys.modules or _POOL in os.environ
+    if not is_set:
+        # Its own pools keep some 20 MB for the next column. This is looked at in its import alone.
+        os.environ[_POOL] = "system"
+    try:
+        return importlib.import_module("pyarrow.parquet")
+    finally:
+        if not is_set:
+            del os.environ[_POOL]
 
 
 def parquet_columns(file: ParquetFile) -> list[str]:
@@ -72,7 +88,9 @@ def parquet_records(
         wanted = [name for name in names if name in needed or name in USUAL_IDS]
     number = 0
     try:
-        for batch in file.iter_batches(batch_size=_RECORDS_AT_A_TIME, columns=wanted):
+        for batch in file.iter_batches(
+            batch_size=_RECORDS_AT_A_TIME, columns=wanted, use_threads=False
+        ):
             check(is_end=False)
             for record in _records(batch):
                 number += 1
