@@ -1,0 +1,223 @@
+"""Inputs of every form and with every flaw, through `callsheet run`: what a user sees and has."""
+
+import csv
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from bulk_rows import MODEL, ids_of, lines_of, write_input
+from click.testing import CliRunner
+
+from callsheet.cli import main
+
+pytestmark = pytest.mark.sockets
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+@pytest.fixture
+def run(quick_provider, output):
+    def run(source, *options):
+        arguments = [str(source), str(output), "--base-url", quick_provider, *options]
+        result = CliRunner().invoke(main, ["run", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def errors(output):
+    """What was told of rows without an answer: {number of the row: why}."""
+
+    def read():
+        path = output.with_name("out.jsonl.errors.jsonl")
+        found = lines_of(path) if path.exists() else []
+        return {line["callsheet"]["row"]: line["error"]["message"] for line in found}
+
+    return read
+
+
+def line(custom_id, content="Hi."):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 5}
+    return json.dumps({"custom_id": custom_id, "url": "/v1/chat/completions", "body": body})
+
+
+def test_lines_with_a_flaw_are_told_of_and_the_others_answered(run, tmp_path, output, errors):
+    source = tmp_path / "in.jsonl"
+    flawed = [
+        line("a").encode(),
+        b'{"prompt": "caf\xe9"}',
+        line("b").encode(),
+        line("a").encode(),
+        b"[1, 2]",
+        b"",
+        line("c").encode(),
+    ]
+    source.write_bytes(b"\n".join(flawed))
+    result = run(source)
+    assert result.exit_code == 1
+    assert ids_of(output) == ["a", "b", "c"]
+    assert errors() == {
+        2: "byte 16 of the line, 0xe9, is not UTF-8 (invalid continuation byte)",
+        4: "row 1 has the id 'a' already; each needs its own",
+        5: errors()[5],
+    }
+    assert errors()[5].startswith("it must be a JSON object, not")
+    assert f"3 rows without an answer: see {output}.errors.jsonl" in result.stderr
+
+
+def test_strict_stops_at_the_first_flaw_with_what_was_answered_kept(run, tmp_path, output):
+    source = tmp_path / "in.jsonl"
+    source.write_text("\n".join([line("a"), "{no JSON", line("b")]))
+    result = run(source, "--strict")
+    assert result.exit_code == 1
+    assert "row 2: it is not JSON" in result.stderr
+    assert set(ids_of(output)) <= {"a"}
+    source.write_text("\n".join([line("a"), line("b")]))
+    assert run(source, "--strict").exit_code == 0
+    assert ids_of(output) == ["a", "b"]
+
+
+def test_a_line_of_50_mb_is_told_of_without_being_held(run, tmp_path, output, errors):
+    source = tmp_path / "in.jsonl"
+    with source.open("w") as file:
+        file.write(line("a") + "\n")
+        file.write(line("long", "x" * 50_000_000) + "\n")
+        file.write(line("b") + "\n")
+    size = len(line("long")) + 50_000_000 - len("Hi.") + 1
+    result = run(source)
+    assert result.exit_code == 1
+    assert ids_of(output) == ["a", "b"]
+    assert errors() == {2: f"the line has {size:,} bytes; max_line_bytes allows 16,777,216"}
+    assert output.with_name("out.jsonl.errors.jsonl").stat().st_size < 2_000
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n  \n", gzip.compress(b"")])
+def test_an_empty_input_is_done_at_once(run, tmp_path, output, content):
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(content)
+    result = run(source)
+    assert result.exit_code == 0
+    assert "0 of 0 rows" in result.stderr
+    assert output.read_bytes() == b""
+
+
+TEMPLATE = "Greet {{ name }} of {{ town }}."
+
+
+def test_a_csv_with_a_template(run, tmp_path, output, errors):
+    source = tmp_path / "guests.csv"
+    with source.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "name", "town"])
+        table.writerows([["g1", "Ann", "Bath,\nUK"], ["g2", 'Bo "B"', "Örebro"], ["g3", "Cy"]])
+    result = run(source, "--template", TEMPLATE, "--model", MODEL)
+    assert result.exit_code == 1
+    assert ids_of(output) == ["g1", "g2"]
+    assert list(errors()) == [3]
+    lacking = run(source, "--template", "{{ nothing }}", "--model", MODEL)
+    assert lacking.exit_code == 2
+    assert "nothing" in lacking.stderr
+
+
+def test_parquet_with_a_template(run, tmp_path, output):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    source = tmp_path / "guests.parquet"
+    columns = {"key": ["g1", "g2"], "name": ["Ann", "Bo"], "town": ["Bath", "Örebro"]}
+    parquet.write_table(arrow.table(columns), source)
+    result = run(source, "--template", TEMPLATE, "--map", "id=key", "--model", MODEL)
+    assert result.exit_code == 0, result.stderr
+    assert ids_of(output) == ["g1", "g2"]
+
+
+def test_gzip_is_unpacked_and_what_is_cut_off_is_told(run, tmp_path, output, errors):
+    plain, source = tmp_path / "in.jsonl", tmp_path / "in.jsonl.gz"
+    write_input(plain, 40)
+    packed = gzip.compress(plain.read_bytes(), compresslevel=0)
+    source.write_bytes(packed[: len(packed) // 2])
+    result = run(source)
+    assert result.exit_code == 1
+    (reason,) = errors().values()
+    assert "the input cannot be read on from here" in reason
+    answered = ids_of(output)
+    assert answered == [f"r-{number}" for number in range(1, len(answered) + 1)]
+    assert 10 < len(answered) < 30
+    source.write_bytes(packed)
+    assert run(source).exit_code == 0
+    assert len(ids_of(output)) == 40
+
+
+def test_an_input_that_is_written_to_ends_the_run_and_the_next_one_goes_on(
+    start, quick_provider, output, stats, run
+):
+    source = output.with_name("in.jsonl")
+    source.write_text("".join(line(f"r-{n}", "Hi. " * 700) + "\n" for n in range(1, 401)))
+    before = stats(quick_provider)["requests"]
+    options = ("--rpm", "3000", "--window", "20", "--max-concurrency", "10")
+    process = start(source, output, "--base-url", quick_provider, *options)
+    while stats(quick_provider)["requests"] <= before + 5:
+        assert process.poll() is None
+    with source.open("a") as file:
+        file.write(line("late") + "\n")
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1, told
+    assert "in.jsonl was written to while it was read; the same command reads it again" in told
+    answered = ids_of(output)
+    assert 5 < len(set(answered)) == len(answered) < 400
+    assert stats(quick_provider)["requests"] == before + len(answered)
+    assert run(source).exit_code == 0
+    assert ids_of(output) == [f"r-{number}" for number in range(1, 401)] + ["late"]
+    assert stats(quick_provider)["requests"] == before + 401
+
+
+def unprivileged():
+    """What starts a process that is root, if anybody, but may not write where root may not."""
+    if shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv")
+    command = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    if subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
+        command = []  # nobody who may drop it has it
+    return [*command, sys.executable, "-m", "callsheet", "run"]
+
+
+@pytest.mark.parametrize("what", ["output", "store", "folder", "errors"])
+def test_what_is_read_only_is_refused_by_name(quick_provider, tmp_path, stats, what):
+    source, folder = tmp_path / "in.jsonl", tmp_path / "folder"
+    source.write_text(line("a") + "\n{no JSON\n")
+    folder.mkdir()
+    output = folder / "out.jsonl"
+    command = [*unprivileged(), str(source), str(output), "--base-url", quick_provider]
+    if what != "folder":
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+        source.write_text(line("a") + "\n{no JSON\n" + line("b") + "\n")
+    before = stats(quick_provider)["requests"]
+    read_only = {
+        "output": output,
+        "store": folder / "out.jsonl.callsheet",
+        "errors": folder / "out.jsonl.errors.jsonl",
+        "folder": folder,
+    }[what]
+    read_only.chmod(0o555 if what == "folder" else 0o444)
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    read_only.chmod(0o755)
+    assert "Traceback" not in result.stderr
+    if what == "errors":  # it is made anew
+        assert result.returncode == 1
+        assert ids_of(output) == ["a", "b"]
+        return
+    assert result.returncode == 2, result.stderr
+    assert "out.jsonl cannot be written: " in result.stderr
+    assert "give" in result.stderr or "make" in result.stderr
+    assert stats(quick_provider)["requests"] == before
+    last = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert last.returncode == 1, last.stderr
+    assert ids_of(output) == (["a"] if what == "folder" else ["a", "b"])
