@@ -1,6 +1,7 @@
 """A run from its rows to its files, on the virtual clock."""
 
 import itertools
+from decimal import Decimal
 
 import httpx
 import pytest
@@ -9,8 +10,11 @@ from bulk_rows import URL, ids_of, lines_of, on_the_spot, row, stage
 
 from callsheet.actors import Endpoint, Limits, TroupeSettings
 from callsheet.actors.batches import BatchApiPolicy
+from callsheet.actors.messages import Usage
+from callsheet.actors.prices import default_prices
 from callsheet.bulk import BadRow, BulkRefused, BulkSettings, BulkStopped, Paths, bulk
 from callsheet.bulk.store import Store
+from callsheet.provider import Faults
 
 INSTRUCTION = (
     "Classify the product review that follows. Answer with one label only: positive, negative or "
@@ -275,6 +279,30 @@ async def test_the_money_is_never_gone_beyond(autojump_clock, output):
         await it.run(rows(200), output)
         assert it.requests == 200
     assert ids_of(output) == ids(*range(1, 201))
+
+
+def billed_usd(it):
+    """USD at list prices of all that the provider has worked for, whoever heard of it."""
+    return sum(
+        default_prices().cost(model, Usage(bill.input_tokens, bill.output_tokens), tier)
+        for model, tiers in it.provider.stats.billed.items()
+        for tier, bill in tiers.items()
+    )
+
+
+LOSING = Faults({"lost": 0.05, "500": 0.1, "truncate": 0.05, "no_usage": 0.05})
+
+
+@pytest.mark.parametrize("route", ["live", "pack"])
+@pytest.mark.parametrize(("faults", "runs"), [(Faults(), 3), (LOSING, 1)], ids=["calm", "faults"])
+async def test_no_more_is_billed_than_may_be_spent(autojump_clock, output, route, faults, runs):
+    """By what the provider counts: of all runs, and with what may be billed for nothing of one."""
+    most = Decimal("0.002")
+    async with stage(faults=faults, seed=3) as it:
+        for _ in range(runs):
+            with pytest.raises(BulkStopped, match="the next call might cost"):
+                await it.run(rows(1000), output, max_cost=most, route=route)
+            assert most * 8 / 10 < billed_usd(it) <= most
 
 
 async def test_a_deadline_ends_a_run_in_time(autojump_clock, output):
