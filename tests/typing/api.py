@@ -7,10 +7,11 @@ A wrong use carries a `type: ignore` with the code of the error that it must giv
 one that is not needed, so it fails when the error is no longer found.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import assert_type
 
@@ -20,6 +21,7 @@ import httpx
 from callsheet import (
     CallFailed,
     Endpoint,
+    Limits,
     Post,
     Request,
     Response,
@@ -54,6 +56,18 @@ from callsheet.actors import (
     Vendor,
     vendor_named,
 )
+from callsheet.bulk import (
+    BadRow,
+    BulkRun,
+    BulkSettings,
+    Ending,
+    Progress,
+    Result,
+    Row,
+    RowEnded,
+    bulk,
+)
+from callsheet.bulk.reading import ReadSettings, count_rows, open_rows
 from callsheet.runtime import (
     Actor,
     ActorSnapshot,
@@ -354,3 +368,27 @@ def refused(error: CallFailed) -> None:
     assert_type(error.status, int | None)
     if error.billed != "maybe":
         assert error.billed == "no"
+
+
+async def answering(source: Path, troupe: TroupeSettings) -> None:
+    settings = BulkSettings(fsync="normal", route="batch", max_cost=Decimal(5), deadline_s=60)
+    with open_rows(source, ReadSettings(model="m", template="{{ text }}")) as rows:
+        assert_type(rows, Iterator[Row | BadRow])
+        async with bulk(rows, "out.jsonl", troupe, settings, observers=[ended]) as run:
+            assert_type(run, BulkRun)
+            async for result in run:
+                assert_type(result, Result)
+                assert_type(result.response, Response)
+                assert_type(result.error, str | None)
+            run.pause()
+            await run.change_limits(Limits(rpm=10))
+            assert_type(run.progress(), Progress)
+            assert_type(run.ending, Ending | None)
+    assert_type(count_rows(source), int | None)
+    BulkSettings(fsync="sometimes")  # type: ignore[arg-type]  # there is no such policy
+    BulkSettings(max_cost="5")
+    bulk([1, 2], "out.jsonl", troupe)  # type: ignore[list-item]  # numbers are no rows
+
+
+def ended(told: RowEnded) -> None:
+    assert_type(told.cost_usd, Decimal | None)
