@@ -3,22 +3,10 @@
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import httpx
 import pytest
-
-
-@contextmanager
-def provider_process(*options):
-    command = [sys.executable, "-m", "callsheet", "simulate", "--port", "0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
+from bulk_provider import provider_process
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import subprocess
 import time
 
 import pytest
+from bulk_provider import provider_process
 from bulk_rows import ids_of, lines_of, write_input
 from click.testing import CliRunner
-from conftest import provider_process
 
 from callsheet.cli import main
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from trio_util import TaskStats
 
 from ..actors import Limits, Recipe, RecipeError, default_recipe, load_recipe
-from ..costs import LEDGER_VARIABLE
 from ..endpoints import Choice
 from ..trace import trace_format
 from .chosen import (
@@ -23,7 +22,7 @@ from .chosen import (
 )
 from .composition import Composition, Job, compose_all
 from .output import open_output
-from .provider_options import provider_options
+from .provider_options import ledger_option, prices_option, provider_options
 from .report import report
 
 __all__ = ["compose"]
@@ -40,13 +39,7 @@ __all__ = ["compose"]
     type=click.Path(dir_okay=False),
     help="A TOML or JSON file of steps and prompts, instead of the built-in recipe.",
 )
-@click.option(
-    "--prices",
-    "price_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    help="A JSON file of prices in USD per million tokens, on top of the built-in ones.",
-)
+@prices_option
 @click.option(
     "--deadline",
     type=click.FloatRange(0, min_open=True),
@@ -67,13 +60,7 @@ __all__ = ["compose"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a timeline of every call: .json for Perfetto, .html for one page.",
 )
-@click.option(
-    "--ledger",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep the books of what calls cost here, for callsheet costs; by default "
-    f"${LEDGER_VARIABLE}, or else the user's own for a provider that is paid.",
-)
+@ledger_option
 @click.option("--verbose", "-v", is_flag=True, help="Log every call, and how the tasks ran.")
 def compose(
     *,

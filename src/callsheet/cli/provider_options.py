@@ -1,13 +1,15 @@
-"""The options that say which provider a command talks to, and how fast it may."""
+"""The options that say which provider a command talks to, how fast it may, and what that costs."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
 
 from ..actors import VENDORS
+from ..costs import LEDGER_VARIABLE
 
-__all__ = ["provider_options"]
+__all__ = ["ledger_option", "prices_option", "provider_options"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -39,3 +41,20 @@ def provider_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+prices_option = click.option(
+    "--prices",
+    "price_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="A JSON file of prices in USD per million tokens, on top of the built-in ones.",
+)
+
+ledger_option = click.option(
+    "--ledger",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the books of what calls cost here, for callsheet costs; by default "
+    f"${LEDGER_VARIABLE}, or else the user's own for a provider that is paid.",
+)

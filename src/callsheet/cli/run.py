@@ -16,7 +16,6 @@ from ..bulk.known import open_known
 from ..bulk.limits_table import read_limits
 from ..bulk.reading import Form, InputError, count_rows, open_rows
 from ..bulk.settings import Fsync, Route
-from ..costs import LEDGER_VARIABLE
 from ..endpoints import Choice
 from .bulk_forecast import print_forecast
 from .bulk_job import BulkJob, run_job
@@ -29,7 +28,7 @@ from .chosen import (
     set_up_logging,
     usual_model,
 )
-from .provider_options import provider_options
+from .provider_options import ledger_option, prices_option, provider_options
 
 __all__ = ["run"]
 
@@ -55,13 +54,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 @provider_options
 @read_options
 @click.option("--model", metavar="M", help="For rows that name none; else the provider's usual.")
-@click.option(
-    "--prices",
-    "price_file",
-    metavar="FILE",
-    type=click.Path(dir_okay=False),
-    help="A JSON file of prices in USD per million tokens, on top of the built-in ones.",
-)
+@prices_option
 @click.option(
     "--limits",
     "limits_file",
@@ -118,13 +111,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="Go on although OUTPUT has answers of another provider.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what it would take, and ask for nothing.")
-@click.option(
-    "--ledger",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep the books of what calls cost here, for callsheet costs; by default "
-    f"${LEDGER_VARIABLE}, or else the user's own for a provider that is paid.",
-)
+@ledger_option
 @click.option(
     "--events",
     metavar="FILE",
