@@ -29,7 +29,9 @@ def provider() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_configured(monkeypatch):
-    """No test depends on the environment it runs in."""
+def nothing_configured(monkeypatch, tmp_path_factory):
+    """No test depends on the environment it runs in, or writes into anybody's books."""
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
+    ledger = tmp_path_factory.getbasetemp() / "ledger.db"
+    monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))
