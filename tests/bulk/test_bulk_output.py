@@ -86,3 +86,75 @@ def test_half_a_line_longer_than_a_piece_is_cut_off(tmp_path):
     path.write_bytes(b"x" * 200_000)
     LinesFile(path).close()
     assert path.read_bytes() == b""
+
+
+def link_to(path, how):
+    link = path.with_name("link.jsonl")
+    (link.symlink_to if how == "symbolic" else link.hardlink_to)(path)
+    return link
+
+
+@pytest.mark.parametrize("how", ["symbolic", "hard"])
+def test_a_file_is_one_run_s_whatever_its_name(tmp_path, how):
+    path = tmp_path / "out.jsonl"
+    file = LinesFile(path)
+    link = link_to(path, how)
+    os.write(file._file, b"half a li")  # the other one must not cut this off
+    with pytest.raises(BlockingIOError):
+        LinesFile(link)
+    assert path.read_bytes() == b"half a li"
+    file.close()
+    LinesFile(link).close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has no such call")
+@pytest.mark.parametrize("old", [b"", b"what nobody wants\n"], ids=["new", "replaced"])
+def test_at_the_end_the_names_are_on_the_disk_too(tmp_path, monkeypatch, old):
+    """What is beside OUTPUT may be removed after that."""
+    path, synced, fsync = tmp_path / "out.jsonl", [], os.fsync
+    path.write_bytes(old)
+
+    def note(handle):
+        synced.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    output = UnorderedOutput(path)
+    output.write([b"a\n"])
+    output.finish()
+    output.close()
+    assert synced[-2:] == [path.stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_a_file_that_is_written_anew_stays_where_a_link_leads_and_keeps_its_mode(tmp_path):
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(b"a\nb\n")
+    path.chmod(0o640)
+    link = link_to(path, "symbolic")
+    output = UnorderedOutput(link)
+    output.write([b"b\n", b"c\n"])
+    output.finish()
+    with pytest.raises(BlockingIOError):
+        LinesFile(path)
+    output.close()
+    assert link.is_symlink()
+    assert path.read_bytes() == b"b\nc\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("what", ["removed", "moved", "replaced", "cut"])
+def test_a_file_that_is_gone_meanwhile_is_not_taken_for_finished(tmp_path, what):
+    path = tmp_path / "out.jsonl"
+    output = OrderedOutput(path)
+    output.write([b"a\n"])
+    if what == "removed":
+        path.unlink()
+    elif what == "cut":
+        os.truncate(path, 1)
+    else:
+        path.rename(tmp_path / "elsewhere")
+        if what == "replaced":
+            path.write_bytes(b"a\n")
+    with pytest.raises(OSError, match="moved, removed or changed"):
+        output.finish()
+    output.close()

@@ -113,6 +113,8 @@ class Archive:
         with contextlib.ExitStack() as undo:
             try:
                 self._store = Store(paths.store, self._settings.fsync)
+                if is_new:
+                    undo.callback(paths.store.unlink, missing_ok=True)
                 undo.callback(self._store.close)
                 self._check_provider()
                 kind = OrderedOutput if self._settings.ordered else UnorderedOutput
@@ -120,6 +122,11 @@ class Archive:
                 undo.callback(self._output.close)
                 paths.errors.unlink(missing_ok=True)
                 self._errors: LinesFile | None = None
+            except BlockingIOError:
+                raise BulkRefused(
+                    f"another run is writing {paths.output.name}, maybe by another name",
+                    "wait until it has ended, or give another OUTPUT",
+                ) from None
             except (OSError, sqlite3.Error) as error:
                 raise BulkRefused(
                     f"{paths.output} cannot be written: {_reason(error)}",

@@ -1,9 +1,14 @@
 """A file of whole lines: what a process that died has left half is cut off, nothing is torn."""
 
+import errno
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import final
+
+if sys.platform != "win32":  # there, the store's own lock has to do
+    import fcntl
 
 __all__ = ["LinesFile"]
 
@@ -12,7 +17,7 @@ _PIECE = 64 * 1024
 
 @final
 class LinesFile:
-    """A file that ends with the end of a line, whatever happens.
+    """A file that ends with the end of a line, whatever happens, and is one process's at a time.
 
     All of it blocks; call it from a thread, one at a time.
 
@@ -20,13 +25,16 @@ class LinesFile:
         path: of the file; made if it is not there.
 
     Raises:
+        BlockingIOError: somebody else has it, maybe by another name.
         OSError: it cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        # What a link leads to: whatever takes the file's place must not take the link's.
+        self.path = path.resolve()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
+            self._lock()  # before anything is cut off that another process is just writing
             self.size = self._whole()
             os.ftruncate(self._file, self.size)
         except BaseException:
@@ -69,12 +77,39 @@ class LinesFile:
             yield from lines
 
     def sync(self) -> None:
-        """It is on the disk when this returns."""
+        """It is on the disk when this returns, and so is its name.
+
+        Raises:
+            OSError: it is not, or somebody else has moved it, removed it or written to it.
+        """
         os.fsync(self._file)
+        _sync_folder(self.path.parent)
+        if not self._is_there() or os.fstat(self._file).st_size != self.size:
+            raise OSError(errno.EIO, "somebody else has moved, removed or changed it meanwhile")
 
     def close(self) -> None:
         """Let go of it."""
         os.close(self._file)
+
+    def _lock(self) -> None:
+        """It is this process's until it is closed: the inode, so by any name."""
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return  # a file system without locks
+        if not self._is_there():
+            raise BlockingIOError(errno.EAGAIN, "somebody else has just replaced it")
+
+    def _is_there(self) -> bool:
+        """Whether its name still leads to it."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _whole(self) -> int:
         """How long it is without half a line at its end."""
@@ -86,3 +121,17 @@ class LinesFile:
                 return start + newline + 1
             end = start
         return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    """Names of files in it are on the disk when this returns."""
+    if sys.platform == "win32":
+        return  # it has no such call
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that does this by itself
+            raise
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,13 @@ from typing import Protocol, final
 from .lines_file import LinesFile
 
 __all__ = ["OrderedOutput", "Output", "UnorderedOutput", "matching"]
+
+_OLD = """CREATE TABLE old (
+    line BLOB PRIMARY KEY, count INTEGER NOT NULL, is_wanted INTEGER NOT NULL
+) WITHOUT ROWID"""
+_SURPLUS = "SELECT 1 FROM old WHERE count > 1 OR NOT is_wanted LIMIT 1"
+_GIVE = "UPDATE old SET is_wanted = 0 WHERE line = ? AND is_wanted"
+_IS_OLD = "SELECT 1 FROM old WHERE line = ?"
 
 
 class Output(Protocol):
@@ -99,10 +107,10 @@ class UnorderedOutput:
             return
         self._old = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._old.execute("PRAGMA journal_mode = OFF")
-        self._old.execute("CREATE TABLE old (line BLOB, PRIMARY KEY (line)) WITHOUT ROWID")
+        self._old.execute(_OLD)
         self._old.execute("BEGIN")
         self._old.executemany(
-            "INSERT OR IGNORE INTO old VALUES (?)",
+            "INSERT INTO old VALUES (?, 1, 0) ON CONFLICT (line) DO UPDATE SET count = count + 1",
             ((_digest(line),) for line in self._file.lines()),
         )
         self._old.execute("COMMIT")
@@ -116,7 +124,7 @@ class UnorderedOutput:
 
     def finish(self) -> None:
         """See `Output`."""
-        if self._old is not None and self._old.execute("SELECT 1 FROM old").fetchone():
+        if self._old is not None and self._old.execute(_SURPLUS).fetchone():
             self._drop(self._old)
         self._file.sync()
 
@@ -128,21 +136,27 @@ class UnorderedOutput:
 
     def _take(self, old: sqlite3.Connection, line: bytes) -> bool:
         """Whether a line is there; it is not asked for again."""
-        return old.execute("DELETE FROM old WHERE line = ?", (_digest(line),)).rowcount > 0
+        take = "UPDATE old SET is_wanted = 1 WHERE line = ? AND NOT is_wanted"
+        return old.execute(take, (_digest(line),)).rowcount > 0
 
     def _drop(self, old: sqlite3.Connection) -> None:
-        """Write the file anew without what nobody has asked for."""
+        """Write the file anew without what nobody has asked for, and each line once."""
         path = self._file.path
         new = path.with_name(f"{path.name}.new")
         with new.open("wb") as file:
             for line in self._file.lines():
-                if not old.execute("SELECT 1 FROM old WHERE line = ?", (_digest(line),)).fetchone():
+                name = (_digest(line),)
+                if old.execute(_GIVE, name).rowcount or not old.execute(_IS_OLD, name).fetchone():
                     file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self._file.close()
+        shutil.copymode(path, new)
+        # It is this process's before it has the name, and the old one is until it has lost it.
+        renewed = LinesFile(new)
         new.replace(path)
-        self._file = LinesFile(path)
+        renewed.path = path
+        self._file.close()
+        self._file = renewed
 
 
 def _digest(line: bytes) -> bytes:

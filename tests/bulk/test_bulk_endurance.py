@@ -1,0 +1,101 @@
+"""What others do to the files of a run, while it lasts and between two of them."""
+
+import pytest
+from bulk_rows import ids_of, row, stage
+
+from callsheet.bulk import BulkRefused, BulkStopped, Paths
+
+SPELLINGS = ["symbolic", "hard", "dots"]
+
+
+def rows(count):
+    return [row(number) for number in range(1, count + 1)]
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+def by_another_name(path, how):
+    if how == "dots":
+        (path.parent / "sub").mkdir()
+        return path.parent / "sub" / ".." / path.name
+    link = path.with_name("link.jsonl")
+    (link.symlink_to if how == "symbolic" else link.hardlink_to)(path)
+    return link
+
+
+@pytest.mark.parametrize("how", SPELLINGS)
+async def test_two_runs_on_one_output_refuse_each_other_by_any_name(autojump_clock, output, how):
+    """Even when nothing is written yet, so that nobody can see whose the file is."""
+    async with stage() as it:
+        async with it.open(rows(20), output) as first:
+            other = by_another_name(output, how)
+            with pytest.raises(BulkRefused, match="another run is writing"):
+                await it.run(rows(20), other)
+            if how != "dots":
+                assert not Paths(other).store.exists()
+            await first.wait()
+        assert it.requests == 20
+    assert ids_of(output) == [one.custom_id for one in rows(20)]
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+async def test_an_output_that_is_gone_meanwhile_is_written_again(autojump_clock, output, what):
+    """What is beside it has the answers, and stays, though it was not to be kept."""
+    async with stage() as it:
+        with pytest.raises(BulkStopped, match="moved, removed or changed"):
+            async with it.open(rows(20), output, keep=False) as run:
+                output.unlink()
+                if what == "replaced":
+                    output.write_text("My novel.\n")
+                await run.wait()
+        assert Paths(output).store.exists()
+        await it.run(rows(20), output, keep=False)
+        assert it.requests == 20
+    assert ids_of(output) == [one.custom_id for one in rows(20)]
+    assert not Paths(output).store.exists()
+
+
+def edits(text):
+    lines = text.splitlines(keepends=True)
+    return {
+        "emptied": b"",
+        "a line less": b"".join(lines[:4] + lines[5:]),
+        "a line twice": b"".join([*lines, *lines[3:4]]),
+        "another order": b"".join(reversed(lines)),
+        "another answer": text.replace(b'"status_code": 200', b'"status_code": 500').replace(
+            b'"status_code":200', b'"status_code":500', 1
+        ),
+        "no lines": b"\n\n\0\xff{" + text[100:],
+        "other ends of lines": text.replace(b"\n", b"\r\n"),
+    }
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("what", edits(b""))
+async def test_an_output_edited_by_hand_is_put_right_without_asking(
+    autojump_clock, output, what, ordered
+):
+    async with stage() as it:
+        await it.run(rows(20), output, ordered=ordered)
+        right = output.read_bytes()
+        wrong = edits(right)[what]
+        assert wrong != right
+        output.write_bytes(wrong)
+        await it.run(rows(20), output, ordered=ordered)
+        assert it.requests == 20
+    if ordered:
+        assert output.read_bytes() == right
+    assert sorted(output.read_bytes().splitlines()) == sorted(right.splitlines())
+
+
+async def test_a_folder_that_was_moved_goes_on_where_it_is(autojump_clock, tmp_path):
+    (tmp_path / "here").mkdir()
+    async with stage() as it:
+        await it.run(rows(20), tmp_path / "here" / "out.jsonl")
+        (tmp_path / "here").rename(tmp_path / "there")
+        await it.run(rows(25), tmp_path / "there" / "out.jsonl")
+        assert it.requests == 25
+    assert ids_of(tmp_path / "there" / "out.jsonl") == [one.custom_id for one in rows(25)]
