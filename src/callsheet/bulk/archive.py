@@ -11,7 +11,7 @@ from typing import final
 import attrs
 
 from .ended import Ended
-from .endings import BulkRefused
+from .endings import MAKE_ROOM, BulkRefused
 from .lines import BAD_ROW, bad_line, with_id
 from .lines_file import LinesFile
 from .output import OrderedOutput, Output, UnorderedOutput
@@ -28,7 +28,16 @@ _RESERVE_BYTES = 4 * 1024**2
 
 
 class NoRoom(Exception):
-    """It cannot be written; the text says why."""
+    """It cannot be written; the text says why.
+
+    Args:
+        reason: the text.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, reason: str, remedy: str = MAKE_ROOM) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 @attrs.frozen
@@ -197,7 +206,10 @@ class Archive:
         try:
             self._output.finish()
         except (OSError, sqlite3.Error) as error:
-            raise NoRoom(f"{self.paths.output} cannot be written: {_reason(error)}") from None
+            is_ours = isinstance(error, OSError) and error.errno == errno.EIO
+            remedy = "leave it alone while it is written" if is_ours else MAKE_ROOM
+            reason = f"{self.paths.output} cannot be written: {_reason(error)}"
+            raise NoRoom(reason, remedy) from None
 
     def break_off(self) -> None:
         """Not every row has ended: write what waits for one that has not, so that all can be seen.

@@ -4,7 +4,10 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["BulkRefused", "BulkStopped", "Ending", "EndingKind"]
+__all__ = ["MAKE_ROOM", "BulkRefused", "BulkStopped", "Ending", "EndingKind"]
+
+MAKE_ROOM = "make room on the disk"
+"""What to do when nothing can be written, as a rule."""
 
 EndingKind = Literal["drained", "unpaid", "unanswered", "late", "disk", "input"]
 """Somebody wanted it; the money is spent; the provider answers nobody; time is up; nothing can be

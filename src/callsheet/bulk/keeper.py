@@ -66,4 +66,4 @@ class Keeper:
         try:
             await self._in_thread(state.archive.finish, limiter=state.turn)
         except NoRoom as error:
-            state.ending = no_room(str(error))
+            state.ending = no_room(str(error), error.remedy)

@@ -10,7 +10,7 @@ from .archive import Archive
 from .asking import Line
 from .bell import Bell
 from .ended import Ended
-from .endings import Ending
+from .endings import MAKE_ROOM, Ending
 from .progress import RowObserver
 from .settings import BulkSettings
 from .tally import Tally
@@ -157,6 +157,6 @@ class RunState:
             self.to_read.ring()
 
 
-def no_room(trouble: str) -> Ending:
+def no_room(trouble: str, remedy: str = MAKE_ROOM) -> Ending:
     """What is written has no room."""
-    return Ending("disk", trouble, "make room on the disk; the same command goes on from there")
+    return Ending("disk", trouble, f"{remedy}; the same command goes on from there")
