@@ -100,7 +100,9 @@ def test_a_line_of_50_mb_is_told_of_without_being_held(run, tmp_path, output, er
     assert output.with_name("out.jsonl.errors.jsonl").stat().st_size < 2_000
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n  \n", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n  \n", gzip.compress(b"", mtime=0)], ids=["nothing", "blank", "gzip"]
+)
 def test_an_empty_input_is_done_at_once(run, tmp_path, output, content):
     source = tmp_path / "in.jsonl"
     source.write_bytes(content)
