@@ -100,6 +100,15 @@ def test_a_line_of_50_mb_is_told_of_without_being_held(run, tmp_path, output, er
     assert output.with_name("out.jsonl.errors.jsonl").stat().st_size < 2_000
 
 
+def test_how_long_a_line_may_be_is_an_option(run, tmp_path, output, errors):
+    source = tmp_path / "in.jsonl"
+    source.write_text(line("long", "x" * 1_000) + "\n")
+    assert run(source, "--max-line-bytes", "1000").exit_code == 1
+    assert "max_line_bytes allows 1,000" in errors()[1]
+    assert run(source, "--max-line-bytes", "2000").exit_code == 0
+    assert ids_of(output) == ["long"]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"\n\n  \n", gzip.compress(b"", mtime=0)], ids=["nothing", "blank", "gzip"]
 )

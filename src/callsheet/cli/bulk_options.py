@@ -73,6 +73,14 @@ _OPTIONS = (
     click.option(
         "--cacheable", is_flag=True, help="Rows that ask for the same may share an answer."
     ),
+    click.option(
+        "--max-line-bytes",
+        type=click.IntRange(1),
+        default=16 * 1024**2,
+        show_default=True,
+        metavar="N",
+        help="Of JSON Lines and CSV; a longer line is told of and passed over.",
+    ),
     click.option("--strict", is_flag=True, help="End at the first line that is no request."),
 )
 
@@ -95,6 +103,7 @@ def read_settings(
     max_tokens: int | None,
     temperature: float | None,
     cacheable: bool,
+    max_line_bytes: int,
 ) -> ReadSettings:
     """What they say.
 
@@ -112,6 +121,7 @@ def read_settings(
             max_tokens=max_tokens,
             temperature=temperature,
             cacheable=cacheable,
+            max_line_bytes=max_line_bytes,
         )
     except (ValueError, TypeError) as error:
         name, _, reason = str(error).partition(": ")

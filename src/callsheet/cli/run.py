@@ -143,6 +143,7 @@ def run(
     max_tokens: int | None,
     temperature: float | None,
     cacheable: bool,
+    max_line_bytes: int,
     strict: bool,
     model: str | None,
     price_file: str | None,
@@ -186,6 +187,7 @@ def run(
         max_tokens=max_tokens,
         temperature=temperature,
         cacheable=cacheable,
+        max_line_bytes=max_line_bytes,
     )
     _check_folder("--events", events)
     _check_folder("--report", page)
