@@ -135,7 +135,7 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
         yield None
         return
     try:
-        log = EventLog(job.events, tell=lambda text: job.console.print(Text(text)))
+        log = EventLog(job.events, tell=lambda text: _say(job, text))
     except OSError as error:
         why = f"--events: cannot write {job.events}: {error.strerror}"
         raise BulkRefused(why, "name another file") from None
@@ -165,7 +165,7 @@ async def _heed(
         task_status.started()
         async for one in signals:
             if one == _PAUSE:
-                _toggle(run)
+                _toggle(job, run)
             elif one == _REREAD:
                 await _change_limits(job, run)
             elif job.interrupted:
@@ -174,27 +174,28 @@ async def _heed(
                 job.interrupted = True
                 run.drain()
                 waiting = run.progress().in_flight
-                _say(f"Waiting for {waiting} that were sent; Ctrl-C again does not.")
+                _say(job, f"Waiting for {waiting} that were sent; Ctrl-C again does not.")
 
 
-def _toggle(run: BulkRun) -> None:
+def _toggle(job: BulkJob, run: BulkRun) -> None:
     if run.is_paused:
         run.resume()
-        _say("Going on.")
+        _say(job, "Going on.")
     else:
         run.pause()
-        _say("Paused; SIGUSR1 goes on.")
+        _say(job, "Paused; SIGUSR1 goes on.")
 
 
 async def _change_limits(job: BulkJob, run: BulkRun) -> None:
     try:
         limits = job.reread()
     except click.UsageError as error:
-        _say(f"The limits stay as they were: {error.message}")
+        _say(job, f"The limits stay as they were: {error.message}")
         return
     await run.change_limits(limits)
-    _say("The limits were read again.")
+    _say(job, "The limits were read again.")
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+def _say(job: BulkJob, text: str) -> None:
+    """Print a line above the display, which would overwrite what goes past the console."""
+    job.console.print(Text(text), soft_wrap=True)

@@ -1,0 +1,63 @@
+"""What `callsheet run` says on a real terminal while the display is drawn there."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from bulk_rows import write_input
+
+pytestmark = pytest.mark.sockets
+
+_ERASED = b"\x1b[2K"  # what was in the line before
+
+
+@pytest.fixture
+def on_terminal(quick_provider, tmp_path):
+    """A slow run whose stderr is a terminal, and what reads from that until some words come."""
+    write_input(tmp_path / "in.jsonl", 300)
+    controller, terminal = pty.openpty()
+    command = [sys.executable, "-m", "callsheet", "run", "in.jsonl", "out.jsonl"]
+    process = subprocess.Popen(
+        [*command, "--base-url", quick_provider, "--rpm", "300"],
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+
+    def read_until(words):
+        nonlocal shown
+        until = time.monotonic() + 30
+        while words not in shown:
+            ready, _, _ = select.select([controller], [], [], max(0, until - time.monotonic()))
+            assert ready, shown[-2000:]
+            shown += os.read(controller, 65536)
+        before, _, shown = shown.partition(words)
+        return before
+
+    yield process, read_until
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    os.close(controller)
+
+
+def test_what_a_signal_does_is_told_above_the_display(on_terminal):
+    process, read_until = on_terminal
+    read_until(b"in flight")
+    process.send_signal(signal.SIGUSR1)
+    # Past the display, the words would stand in its last line, and be drawn over.
+    assert read_until(b"Paused; SIGUSR1 goes on.").endswith(_ERASED)
+    read_until(b"of 300 rows")
+    process.send_signal(signal.SIGUSR1)
+    assert read_until(b"Going on.").endswith(_ERASED)
+    read_until(b"of 300 rows")
+    process.send_signal(signal.SIGINT)
+    assert read_until(b"Waiting for ").endswith(_ERASED)
