@@ -135,6 +135,7 @@ def test_at_the_end_it_is_said_whether_all_rows_have_ended():
     assert lines[1].endswith("100 %")
     assert not any(line.startswith(("requests", "limits", "in order")) for line in lines)
     assert line_of(lines, "spend") == "spend $1.25"
+    assert line_of(lines, "speed") == "speed 320 rows/s on average"
     assert drawn(stands(), is_over=True)[0].startswith("stopped ")
     piped = stands(total=None, answered=12_500, in_flight=0)
     assert drawn(piped, is_over=True)[0].startswith("done ")
@@ -161,7 +162,16 @@ def test_of_many_limits_the_fullest_are_shown():
 
 def test_a_pause_that_the_provider_asks_for_is_told():
     lines = drawn(stands(limits=limiter(bucket(), scopes=[parked(0.0), parked(12.2)])))
-    assert "the provider asks to wait for 12 s" in " ".join(lines)
+    assert "the provider asks to wait for 13 s" in " ".join(lines)
+    lines = drawn(stands(limits=limiter(bucket(), scopes=[parked(0.2)])))
+    assert "the provider asks to wait for 1 s" in " ".join(lines)
+
+
+def test_on_a_narrow_screen_the_words_of_a_limit_give_way_and_its_name_does_not():
+    lines = drawn(stands(), width=40)
+    (requests,) = [line for line in lines if line.startswith("requests   ")]
+    assert requests.endswith("…")
+    assert any(line.startswith("tokens     ") for line in lines)
 
 
 def test_money_that_may_be_lost_and_prices_that_are_not_known_are_told():

@@ -4,6 +4,7 @@ Pure (R14): it is drawn anew whenever somebody looks, and never gets larger than
 line has a rank; where not all of them fit, those with the highest ranks are left out.
 """
 
+import math
 from collections.abc import Iterator
 
 from rich.console import ConsoleDimensions, RenderableType
@@ -48,7 +49,7 @@ def panel(
     lines: list[_Line] = [
         (0, _title(progress, look, is_over=is_over)),
         (1, _bar(progress, width, is_over=is_over)),
-        (2, _line("speed", _speed_words(progress, look))),
+        (2, _line("speed", _speed_words(progress, look, is_over=is_over))),
         *_limits(progress, look.limits, width, is_over=is_over),
         (3, _line("spend", spend_words(progress, look, is_over=is_over))),
         *_troubles(progress),
@@ -133,7 +134,9 @@ def _bar(progress: Progress, width: int, *, is_over: bool) -> RenderableType:
     return _row((room, bar), words=Text(words))
 
 
-def _speed_words(progress: Progress, look: Outlook) -> str:
+def _speed_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
+    if is_over:  # there is no now, and what is in flight was given up
+        return f"{rate(look.mean_rate)} rows/s on average"
     words = f"{rate(look.rate)} rows/s now, {rate(look.mean_rate)} on average"
     limits = progress.limits
     if limits is None:
@@ -157,15 +160,18 @@ def _limits(
         yield 11, _line("", f"and {len(uses) - len(shown):,} limits more", "dim")
     scopes = () if progress.limits is None else progress.limits.scopes
     if (parked_s := max((scope.parked_s for scope in scopes), default=0.0)) > 0:
-        yield 6, _line("", f"the provider asks to wait for {duration(parked_s)}", "yellow")
+        wait = duration(math.ceil(parked_s))  # less than a second is not "0 s"
+        yield 6, _line("", f"the provider asks to wait for {wait}", "yellow")
 
 
 def _limit(use: LimitUse, width: int) -> RenderableType:
     head = Text(f"{_SHORT.get(use.dimension, use.dimension):<{_HEAD - 1}}", style="dim")
     scope = f", {printable(use.scope)}" if use.scope else ""
-    words = Text(f"{limit_words(use)}{scope}", no_wrap=True, overflow="ellipsis")
+    words = Text(f"{limit_words(use)}{scope}")
     style = "yellow" if use.share >= _NEARLY_ALL else "cyan"
     room = max(1, min(_BAR, (width - _HEAD) // 3))
+    # Rich would rather take columns from the name in front than from the words alone.
+    words.truncate(max(1, width - _HEAD - room - 1), overflow="ellipsis")
     bar = ProgressBar(
         total=1.0,
         completed=use.share,
