@@ -113,6 +113,35 @@ def test_what_cannot_be_written_is_refused_before_anything_is_asked(
     assert stats(quick_provider)["requests"] == before
 
 
+@pytest.mark.parametrize("option", ["--events", "--report"])
+def test_a_file_that_is_needed_otherwise_is_not_written_over(
+    quick_provider, source, output, tmp_path, option
+):
+    before = source.read_bytes()
+    link, limits = tmp_path / "link.html", tmp_path / "limits.toml"
+    link.hardlink_to(source)
+    limits.write_text("rpm = 60000")
+    base = (source, output, "--base-url", quick_provider, "--limits", limits)
+    for path, name in (
+        (source, "INPUT"),
+        (link, "INPUT"),
+        (output, "OUTPUT"),
+        (tmp_path / "no" / ".." / "out.jsonl.errors.jsonl", "OUTPUT.errors.jsonl"),
+        (tmp_path / "out.jsonl.callsheet", "OUTPUT.callsheet"),
+        (limits, "--limits"),
+    ):
+        (tmp_path / "no").mkdir(exist_ok=True)
+        assert refused(run(*base, option, path), f"is {name} already; name another file")
+    assert source.read_bytes() == before
+    assert not output.exists()
+    assert run(*base, option, os.devnull).exit_code == 0
+
+
+def test_events_and_the_report_are_two_files(quick_provider, source, output, tmp_path):
+    both = ("--events", tmp_path / "both", "--report", tmp_path / "both")
+    assert refused(run(source, output, "--base-url", quick_provider, *both), "is --events already")
+
+
 def test_an_input_that_is_not_there_is_refused(quick_provider, tmp_path, output):
     result = run(tmp_path / "nothing.jsonl", output, "--base-url", quick_provider)
     assert refused(result, "nothing.jsonl: No such file or directory")

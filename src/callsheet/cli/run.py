@@ -17,6 +17,7 @@ from ..bulk.limits_table import read_limits
 from ..bulk.reading import Form, InputError, count_rows, open_rows
 from ..bulk.settings import Fsync, Route
 from ..endpoints import Choice
+from .bulk_files import check_extra_files
 from .bulk_forecast import print_forecast
 from .bulk_job import BulkJob, run_job
 from .bulk_options import read_options, read_settings, strictly
@@ -189,8 +190,15 @@ def run(
         cacheable=cacheable,
         max_line_bytes=max_line_bytes,
     )
-    _check_folder("--events", events)
-    _check_folder("--report", page)
+    check_extra_files(
+        {"--events": events, "--report": page},
+        _taken(source, output)
+        | {
+            "--limits": limits_file,
+            "--prices": None if price_file is None else Path(price_file),
+            "--ledger": books,
+        },
+    )
     console = Console(stderr=True, highlight=False)
     try:
         total = None if dry_run else count_rows(source, reading)
@@ -263,10 +271,15 @@ def _limits(file: Path | None, usual: Limits) -> Limits:
         raise click.UsageError(f"--limits: {error}") from None
 
 
-def _check_folder(option: str, path: Path | None) -> None:
-    """Refuse before the run what could not be written in it."""
-    if path is not None and not path.resolve().parent.is_dir():
-        raise click.UsageError(f"{option}: there is no folder {path.parent}")
+def _taken(source: str, output: Path) -> dict[str, Path | None]:
+    """The files of a run that need no option, by what they are called."""
+    paths = Paths(output)
+    beside = (paths.store, paths.errors, paths.batches, paths.reserve)
+    return {
+        "INPUT": None if source == _STDIN else Path(source),
+        "OUTPUT": output,
+        **{f"OUTPUT{path.name.removeprefix(output.name)}": path for path in beside},
+    }
 
 
 def _check_input(source: str, output: Path) -> None:
