@@ -248,6 +248,22 @@ def test_a_run_in_which_all_failed_or_was_there_has_a_page():
         Page(paged(series, Progress(started_at=0.0, now=0.0, total=1)))
 
 
+def test_small_sums_and_single_rows_are_put_plainly():
+    series = Series(0.0)
+    row = RowEnded(
+        at=0.25, number=1, custom_id="a", seconds=0.2, attempts=1, cost_usd=Decimal("0.000026")
+    )
+    series.observe(row)
+    series.observe(RowEnded(at=0.05, number=2, custom_id="", error="BadRow"))
+    now = Progress(started_at=0.0, now=0.3, total=2, read=2, answered=1, bad=1)
+    texts = Page(paged(series, now)).texts
+    assert "0.000024" in texts  # and not 2.4e-05
+    assert "0.5" not in texts  # of an error or an answer
+    assert "and 1 bad line" in texts
+    assert {"0.00 s", "0.10 s", "0.20 s"} <= set(texts)
+    assert said(series, now)[1] == "rows      1 answered, 1 bad line"
+
+
 def test_a_long_run_is_told_in_hours():
     series = Series(0.0)
     for hour in range(48):

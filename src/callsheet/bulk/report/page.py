@@ -16,7 +16,7 @@ from ...wording import dollars, printable, seconds
 from ..progress import Progress
 from ..watching import RELATIVE_ERROR, Series
 from ..watching.outlook import mean_rate
-from ..watching.panel import standing
+from ..watching.panel import bad_lines, standing
 from ..watching.words import amount, duration, rate
 from .meta import ReportMeta
 from .picture import has_matplotlib
@@ -113,7 +113,7 @@ def _figures(series: Series, progress: Progress) -> Iterator[_Figure]:
     yield _Figure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
     reused = f"and {progress.reused:,} from before" if progress.reused else ""
     yield _Figure("Answered", f"{series.answered:,}", reused)
-    bad = f"and {progress.bad:,} bad lines" if progress.bad else ""
+    bad = f"and {bad_lines(progress)}" if progress.bad else ""
     yield _Figure("Failed", f"{progress.failed:,}", bad)
     passed = progress.now - progress.started_at
     yield _Figure("Time", duration(passed), f"{rate(mean_rate(progress))} rows/s")
@@ -168,9 +168,9 @@ def _stretches(series: Series) -> Iterator[_Stretch]:
     rows = strip.rates([bucket.rows for bucket in strip])
     requests = strip.rates([bucket.attempts for bucket in strip])
     for number, bucket in enumerate(strip):
-        limit = bucket.request_limit
+        limit, since = bucket.request_limit, number * strip.width_s
         yield _Stretch(
-            duration(number * strip.width_s),
+            seconds(since) if strip.width_s < 1 else duration(since),
             rate(rows[number]),
             rate(requests[number]),
             "" if limit is None else amount(limit),

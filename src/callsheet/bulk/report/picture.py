@@ -64,13 +64,16 @@ def color_of(variable: str) -> str:
     return _MARKS[variable]
 
 
-def svg(draw: Callable[["Axes"], None], name: str, *, is_wide: bool = False) -> str:
+def svg(
+    draw: Callable[["Axes"], None], name: str, *, is_wide: bool = False, is_count: bool = False
+) -> str:
     """What `draw` draws, as an element of a page.
 
     Args:
         draw: is given the axes to draw in.
         name: says what it is to whoever cannot see it; no two on a page have the same.
         is_wide: it is as wide as two others.
+        is_count: what it counts is whole.
     """
     # A figure of its own, without pyplot: no display, no state that outlives it.
     import matplotlib as mpl  # noqa: PLC0415 - an optional extra, slow to import
@@ -85,11 +88,17 @@ def svg(draw: Callable[["Axes"], None], name: str, *, is_wide: bool = False) -> 
         axes.grid(axis="y", color=_MARKS["line"], linewidth=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(length=0)
-        axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=is_count))
+        axes.yaxis.set_major_formatter(lambda value, _: _plain(value))
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _embedded(file.getvalue(), name)
+
+
+def _plain(value: float) -> str:
+    """A number without an exponent, and without places that say nothing."""
+    text = f"{value:,.10f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def _embedded(svg: str, name: str) -> str:

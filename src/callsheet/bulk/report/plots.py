@@ -139,7 +139,9 @@ def _latency(series: Series) -> Plot:
         axes.set_xlabel("seconds")
         _plain_log_ticks(axes, edges[0] * 0.9, edges[-1] * 1.1)
 
-    return Plot("Latency of answers", (("ours", "answers"),), svg(draw, "Latency of answers"))
+    return Plot(
+        "Latency of answers", (("ours", "answers"),), svg(draw, "Latency of answers", is_count=True)
+    )
 
 
 def _cost(strip: Strip) -> Plot:
@@ -172,7 +174,7 @@ def _errors(strip: Strip, kinds: Sequence[str]) -> Plot:
         axes.set_ylim(0, max(below) * 1.12)
 
     title = f"Errors, in each {strip.width_s:,.3g} s"
-    return Plot(title, tuple(legend), svg(draw, "Errors"))
+    return Plot(title, tuple(legend), svg(draw, "Errors", is_count=True))
 
 
 def _time_axis(axes: "Axes", strip: Strip) -> tuple[list[float], float]:

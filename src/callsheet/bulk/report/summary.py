@@ -10,7 +10,7 @@ from ...wording import dollars, printable, seconds
 from ..progress import Progress
 from ..watching import RELATIVE_ERROR, Series
 from ..watching.outlook import mean_rate
-from ..watching.panel import rows_words, standing
+from ..watching.panel import bad_lines, rows_words, standing
 from ..watching.words import duration, rate
 
 __all__ = ["PERCENTILES", "summary"]
@@ -43,7 +43,7 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     parts = [f"{series.answered:,} answered"]
     parts += [f"{progress.reused:,} from before"] if progress.reused else []
     parts += [f"{progress.failed:,} failed"] if progress.failed else []
-    parts += [f"{progress.bad:,} bad lines"] if progress.bad else []
+    parts += [bad_lines(progress)] if progress.bad else []
     parts += [f"{progress.in_flight:,} given up"] if progress.in_flight else []
     lines.append(("rows", ", ".join(parts)))
     if progress.total is not None and progress.ended < progress.total:

@@ -18,7 +18,7 @@ from .limit_use import LimitUse
 from .outlook import Outlook
 from .words import duration, limit_words, percent, rate
 
-__all__ = ["errors_words", "panel", "rows_words", "spend_words", "standing"]
+__all__ = ["bad_lines", "errors_words", "panel", "rows_words", "spend_words", "standing"]
 
 _WIDEST = 100
 _HEAD = 11  # columns of what a line is about
@@ -99,8 +99,13 @@ def errors_words(progress: Progress) -> str:
     if not words and progress.failed:
         words.append(f"{progress.failed:,} failed")
     if progress.bad:
-        words.append(f"{progress.bad:,} bad line{'s' if progress.bad != 1 else ''}")
+        words.append(bad_lines(progress))
     return ", ".join(words)
+
+
+def bad_lines(progress: Progress) -> str:
+    """How many lines were no requests: "1 bad line"."""
+    return f"{progress.bad:,} bad line{'s' if progress.bad != 1 else ''}"
 
 
 def _title(progress: Progress, look: Outlook, *, is_over: bool) -> Text:
