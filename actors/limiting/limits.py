@@ -60,6 +60,9 @@ class TooLate(ValueError):
         self.wait_s = wait_s
 
 
+_MINUTE_S = 60.0
+
+
 @attrs.frozen
 class Rate:
     """So much in so many seconds, refilled continuously.
@@ -88,6 +91,13 @@ class Rate:
     def __str__(self) -> str:
         name = self.dimension.replace("_", " ").replace("usd", "USD")
         return f"{self.amount:g} {name} {_SPANS.get(self.per_s, f'in {self.per_s:g} s')}"
+
+
+def _requests(rpm: float) -> Rate:
+    """Less than one a minute is one in more than a minute: half a request cannot be sent."""
+    if rpm >= 1:
+        return Rate("requests", rpm)
+    return Rate("requests", 1.0, _MINUTE_S / rpm, burst_s=0.0)
 
 
 def _only_rates(_: object, __: object, limits: object) -> None:
@@ -151,7 +161,7 @@ class Limits:
         """`rpm`, `tpm` and `rates`, each with a burst."""
         usual: list[Rate] = []
         if self.rpm is not None:
-            usual.append(Rate("requests", self.rpm))
+            usual.append(_requests(self.rpm))
         if self.tpm is not None:
             usual.append(Rate("tokens", self.tpm))
         return tuple(map(self._with_burst, (*usual, *self.rates)))

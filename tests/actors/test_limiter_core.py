@@ -331,3 +331,9 @@ def test_a_model_that_is_not_used_any_more_is_forgotten():
     for number in range(2_000):
         limiter.release(limiter.try_go(asking(f"model-{number}"), 0.0), 0.0)
     assert len(limiter.snapshot(0.0).scopes) <= 256
+
+
+@pytest.mark.parametrize("rpm", [0.5, 0.1])
+def test_less_than_one_request_a_minute_is_one_in_more_than_a_minute(rpm):
+    found = instants(limiter_of(rpm=rpm), [asking(), asking(), asking()])
+    assert list(found) == pytest.approx([0, 60 / rpm, 120 / rpm])
