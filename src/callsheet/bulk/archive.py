@@ -13,7 +13,7 @@ import attrs
 from .ended import Ended
 from .endings import MAKE_ROOM, BulkRefused
 from .lines import BAD_ROW, bad_line, with_id
-from .lines_file import LinesFile
+from .lines_file import LinesFile, Meddled
 from .output import OrderedOutput, Output, UnorderedOutput
 from .progress import RowEnded
 from .reserve import Reserve
@@ -206,8 +206,8 @@ class Archive:
         try:
             self._output.finish()
         except (OSError, sqlite3.Error) as error:
-            is_ours = isinstance(error, OSError) and error.errno == errno.EIO
-            remedy = "leave it alone while it is written" if is_ours else MAKE_ROOM
+            is_ours = not isinstance(error, Meddled)
+            remedy = MAKE_ROOM if is_ours else "leave it alone while it is written"
             reason = f"{self.paths.output} cannot be written: {_reason(error)}"
             raise NoRoom(reason, remedy) from None
 

@@ -10,9 +10,13 @@ from typing import final
 if sys.platform != "win32":  # there, the store's own lock has to do
     import fcntl
 
-__all__ = ["LinesFile"]
+__all__ = ["LinesFile", "Meddled"]
 
 _PIECE = 64 * 1024
+
+
+class Meddled(OSError):
+    """Somebody else has moved, removed or changed a file meanwhile."""
 
 
 @final
@@ -80,12 +84,13 @@ class LinesFile:
         """It is on the disk when this returns, and so is its name.
 
         Raises:
-            OSError: it is not, or somebody else has moved it, removed it or written to it.
+            Meddled: it is not there, or not as it was written.
+            OSError: it is not on the disk.
         """
         os.fsync(self._file)
         _sync_folder(self.path.parent)
         if not self._is_there() or os.fstat(self._file).st_size != self.size:
-            raise OSError(errno.EIO, "somebody else has moved, removed or changed it meanwhile")
+            raise Meddled("somebody else has moved, removed or changed it meanwhile")
 
     def close(self) -> None:
         """Let go of it."""
