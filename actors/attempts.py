@@ -100,7 +100,7 @@ class Attempts:
                 following = self._next(target, refusal)
                 if following is None:
                     raise
-                self._tell("retrying", error=str(refusal.error), delay=0.0)
+                self._tell("retrying", refusal.error)
                 target = following
 
     def _next(self, target: Target, refusal: Refusal) -> Target | None:
@@ -145,7 +145,7 @@ class Attempts:
                 line.is_whole |= refusal.wants_whole
                 if refusal.wants_whole and self._budget.take("retry", trio.current_time()):
                     prepared = self._prepare(line, request)
-                    self._tell("retrying", error=str(refusal.error), delay=0.0)
+                    self._tell("retrying", refusal.error)
                     await self._renew(refusal, trio.current_time())
                 else:
                     self._go_elsewhere_if_shut(line, refusal)
@@ -342,7 +342,7 @@ class Attempts:
                 pause_s = min(decision.pause_s, self._shared.retry.max_server_s)
                 permit.park(delay=pause_s, throttled=refusal.throttled)
             raise self._given_up(refusal, decision)
-        self._tell("retrying", error=str(error), delay=decision.pause_s)
+        self._tell("retrying", error, decision.pause_s)
         await self._renew(refusal, now + decision.pause_s)
 
     async def _renew(self, refusal: Refusal, until: float) -> None:
@@ -409,7 +409,7 @@ class Attempts:
             self._message.tab.answer = response
         return response
 
-    def _tell(self, stage: Stage, *, error: str | None = None, delay: float | None = None) -> None:
+    def _tell(self, stage: Stage, error: CallFailed | None = None, delay: float = 0.0) -> None:
         if self._shared.observer is ignore:
             return
         self._shared.observer(
@@ -419,8 +419,9 @@ class Attempts:
                 origin=self._message.origin,
                 model=self._message.request.model,
                 attempt=self._sent,
-                error=error,
-                delay=delay,
+                error=None if error is None else str(error),
+                delay=None if error is None else delay,
+                is_billed=error is not None and error.billed == "maybe",
             )
         )
 

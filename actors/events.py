@@ -41,6 +41,7 @@ class CallEvent:
         cost_usd: USD, on "answered"; None when the price is not known.
         error: what went wrong, on "retrying" and "failed".
         delay: seconds until the next attempt, on "retrying".
+        is_billed: whether the attempt that failed may have been charged for, on "retrying".
     """
 
     stage: Stage
@@ -52,6 +53,7 @@ class CallEvent:
     cost_usd: Decimal | None = None
     error: str | None = None
     delay: float | None = None
+    is_billed: bool = False
 
 
 Observer = Callable[[CallEvent], None]

@@ -110,11 +110,14 @@ def test_nothing_is_begun_in_a_pause_or_after_the_end(how):
 def test_who_is_taken_back_goes_first_the_next_time():
     line = line_of(3)
     first = line.next()
-    assert line.back(first)
+    assert not line.is_under_way(first.row.custom_id)
+    line.back(first)
     keep(line)
     assert line.next() is first
     line.sent(first.row.custom_id)
-    assert not line.back(first)
+    assert line.is_under_way(first.row.custom_id)
+    line.back(first)
+    assert not line.is_under_way(first.row.custom_id)
 
 
 def test_money_that_is_short_is_waited_for_until_nobody_holds_any():

@@ -305,6 +305,41 @@ async def test_no_more_is_billed_than_may_be_spent(autojump_clock, output, route
             assert most * 8 / 10 < billed_usd(it) <= most
 
 
+class Refusing(httpx.AsyncBaseTransport):
+    """Nobody listens."""
+
+    async def handle_async_request(self, request):
+        await trio.lowlevel.checkpoint()
+        raise httpx.ConnectError("refused", request=request)
+
+
+async def test_an_outage_is_not_waited_for_once_the_run_is_to_end(autojump_clock, output):
+    async with stage() as it:
+        with pytest.raises(BulkStopped) as caught:
+            async with it.open(rows(20), output, troupe={"transport": Refusing()}) as run:
+                await trio.sleep(3.0)
+                run.drain()
+                at = trio.current_time()
+                await run.wait()
+        assert caught.value.ending.kind == "drained"
+        assert trio.current_time() - at < 0.1
+        progress = run.progress()
+        assert (progress.failed, progress.maybe_billed) == (0, 0)
+        assert len(await it.run(rows(20), output)) == 20
+
+
+async def test_who_fails_while_the_run_is_to_end_is_not_sent_again(autojump_clock, output):
+    async with stage(faults=Faults({"lost": 1.0})) as it:
+        with pytest.raises(BulkStopped):
+            async with it.open(rows(20), output) as run:
+                await trio.sleep(0.5)
+                run.drain()
+                await run.wait()
+        assert it.requests == 20
+        assert run.progress().maybe_billed == 20
+        assert run.progress().failed == 0
+
+
 async def test_a_deadline_ends_a_run_in_time(autojump_clock, output):
     async with stage() as it:
         began_at = trio.current_time()

@@ -1,5 +1,6 @@
 """Asks for the rows of a run, a task each, and takes down what becomes of each."""
 
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import final
@@ -56,6 +57,7 @@ class Asker:
         self._prepare = prepare
         self._lane = lane
         self._wall_clock = wall_clock
+        self._in_vain: Counter[str] = Counter()  # attempts of a row that may have been charged for
 
     async def run(self, troupe: Troupe, work: trio.Nursery) -> None:
         """Ask for all there is.
@@ -83,10 +85,20 @@ class Asker:
         if event.stage == "sent":
             for origin in event.origin.shared_by or (event.origin,):
                 line.sent(origin.call)
-        elif event.stage == "retrying" and event.delay:
+        elif event.stage == "retrying":
             for origin in event.origin.shared_by or (event.origin,):
-                line.rests(origin.call)
-            self._state.to_ask.ring()
+                self._retries(origin.call, event)
+
+    def _retries(self, custom_id: str, event: CallEvent) -> None:
+        """A row, if it is one, was sent in vain."""
+        state = self._state
+        if event.is_billed and custom_id in state.scopes:
+            self._in_vain[custom_id] += 1
+        if event.delay or state.takes_back:
+            state.line.rests(custom_id)
+            state.to_ask.ring()
+        if state.takes_back and (scope := state.scopes.get(custom_id)) is not None:
+            scope.cancel()  # it need not be sent again
 
     async def _ask(self, troupe: Troupe, placed: Placed) -> None:
         """Ask for one row. However that ends, it is counted."""
@@ -97,8 +109,9 @@ class Asker:
             try:
                 answer = await self._complete(troupe, row)
             except trio.Cancelled:
-                was_sent = not state.line.back(placed)
-                state.lost += was_sent and not state.is_recovered
+                in_vain = state.line.is_under_way(row.custom_id) + self._in_vain[row.custom_id]
+                state.lost += 0 if state.is_recovered else in_vain
+                state.line.back(placed)
                 raise
             except (CallFailed, AskFailed, ValueError) as error:
                 self._failed(placed, error, trio.current_time() - began_at)
@@ -106,6 +119,7 @@ class Asker:
                 self._answered(placed, answer, trio.current_time() - began_at)
             finally:
                 del state.scopes[row.custom_id]
+                self._in_vain.pop(row.custom_id, None)
                 state.to_ask.ring()
 
     async def _complete(self, troupe: Troupe, row: Row) -> Response:

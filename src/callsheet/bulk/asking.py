@@ -70,6 +70,11 @@ class Line:
         return list(self._unsent)
 
     @property
+    def resting(self) -> Iterable[str]:
+        """The ids of rows that wait for their next attempt."""
+        return list(self._resting)
+
+    @property
     def note(self) -> int:
         """What is to be noted, once all that is over is on disk."""
         most = self.over + self.ahead + len(self._resting)
@@ -117,6 +122,10 @@ class Line:
             self._sent.add(custom_id)
         self._resting.discard(custom_id)
 
+    def is_under_way(self, custom_id: str) -> bool:
+        """Whether the provider may be at work on a row now."""
+        return custom_id in self._sent and custom_id not in self._resting
+
     def rests(self, custom_id: str) -> None:
         """A row, if it is one, waits for its next attempt."""
         if custom_id in self._sent:
@@ -129,10 +138,10 @@ class Line:
         self._is_short = self._is_short and not self._is_alone
         self._is_alone = False
 
-    def back(self, placed: Placed) -> bool:
-        """A row was taken back; whether it had not been sent."""
+    def back(self, placed: Placed) -> None:
+        """A row was taken back."""
         heapq.heappush(self._returned, (placed.place, placed))
-        return self._leave(placed)
+        self._leave(placed)
 
     def refused(self, placed: Placed) -> None:
         """The money was too short for a row."""
@@ -141,9 +150,9 @@ class Line:
         self.is_spent = self._is_alone
         self._is_short, self._is_alone = True, False
 
-    def _leave(self, placed: Placed) -> bool:
+    def _leave(self, placed: Placed) -> None:
         self.over += 1
         custom_id = placed.row.custom_id
         self._sent.discard(custom_id)
         self._resting.discard(custom_id)
-        return self._unsent.pop(custom_id, None) is not None
+        self._unsent.pop(custom_id, None)

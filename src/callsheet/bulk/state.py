@@ -1,7 +1,7 @@
 """What the parts of a run share: how far it has come, and what wakes whom."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import final
 
 import trio
@@ -46,6 +46,7 @@ class RunState:
         is_read: the input has ended.
         is_over: nothing more is asked for, and nothing is under way.
         is_heedless: nobody iterates over the results.
+        takes_back: what is not under way is not waited for any more.
         ending: why it has ended before its input, or will; None if it has not.
         started_at: when it began, in seconds on Trio's clock.
         due: when it is to end; None for no time.
@@ -75,7 +76,7 @@ class RunState:
         self.to_tell, self.to_look = Bell(), Bell()
         self.lost = archive.account.lost
         self.cost_usd = archive.account.cost_usd
-        self.is_read = self.is_over = self.is_heedless = False
+        self.is_read = self.is_over = self.is_heedless = self.takes_back = False
         self.ending: Ending | None = None
         self.started_at = trio.current_time()
         due = settings.deadline_s
@@ -115,7 +116,8 @@ class RunState:
 
         Args:
             ending: why.
-            takes_back: what was not sent is not waited for.
+            takes_back: what is not under way is not waited for: what was not sent, and what waits
+                for another attempt, be it for an outage to end.
         """
         if self.ending is not None or self.is_over:
             return
@@ -124,7 +126,9 @@ class RunState:
         if self.reading is not None:
             self.reading.cancel()
         if takes_back:
+            self.takes_back = True
             self.take_back()
+            self._cancel(self.line.resting)
         self.to_ask.ring()
 
     def heed(self, trouble: str) -> None:
@@ -134,7 +138,10 @@ class RunState:
 
     def take_back(self) -> None:
         """What was not sent is not waited for."""
-        for custom_id in self.line.unsent:
+        self._cancel(self.line.unsent)
+
+    def _cancel(self, custom_ids: Iterable[str]) -> None:
+        for custom_id in custom_ids:
             if (scope := self.scopes.get(custom_id)) is not None:
                 scope.cancel()
 

@@ -146,8 +146,9 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
 @contextlib.asynccontextmanager
 async def _steered(job: BulkJob, run: BulkRun, scope: trio.CancelScope) -> AsyncGenerator[None]:
     """Heed signals for as long as the block runs."""
+    # Without limits to read again, the terminal that is gone ends it as gently as a Ctrl-C.
     ends = {signal.SIGINT, signal.SIGTERM}
-    others = {_PAUSE, _REREAD if job.has_limits_file else None} - {None}
+    others = {_PAUSE, _REREAD} - {None}
     async with open_collapsing_nursery() as nursery:
         await nursery.start(_heed, job, run, scope, {*ends, *others})
         yield
@@ -166,7 +167,7 @@ async def _heed(
         async for one in signals:
             if one == _PAUSE:
                 _toggle(job, run)
-            elif one == _REREAD:
+            elif one == _REREAD and job.has_limits_file:
                 await _change_limits(job, run)
             elif job.interrupted:
                 scope.cancel()
