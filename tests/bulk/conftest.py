@@ -6,7 +6,7 @@ import sys
 
 import httpx
 import pytest
-from bulk_provider import provider_process
+from provider_process import provider_process
 
 
 @pytest.fixture(scope="session")

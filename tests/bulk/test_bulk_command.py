@@ -6,9 +6,9 @@ import subprocess
 import time
 
 import pytest
-from bulk_provider import provider_process
 from bulk_rows import ids_of, lines_of, write_input
 from click.testing import CliRunner
+from provider_process import provider_process
 
 from callsheet.cli import main
 
@@ -188,8 +188,9 @@ def running(start, quick_provider, source, output, stats):
     return process
 
 
-def test_an_interruption_waits_for_what_was_sent(running, output, source, quick_provider):
-    running.send_signal(signal.SIGINT)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_an_interruption_waits_for_what_was_sent(running, output, source, quick_provider, name):
+    running.send_signal(signal.Signals[name])  # there are no limits to be read again
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130, told
     assert "Interrupted: the same command goes on from there." in told

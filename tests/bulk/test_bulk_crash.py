@@ -7,8 +7,8 @@ import time
 from random import Random
 
 import pytest
-from bulk_provider import provider_process
 from bulk_rows import ids_of, lines_of, write_input
+from provider_process import provider_process
 
 pytestmark = pytest.mark.sockets
 

@@ -58,19 +58,22 @@ async def test_what_was_told_is_not_asked_again_after_a_power_cut(
     autojump_clock, tmp_path, seed, ordered
 ):
     random, output, folder = Random(seed), tmp_path / "out.jsonl", tmp_path / "after"
-    told, cut_at = 0, random.randrange(1, ROWS)
+    told, cut_at = set(), random.randrange(1, ROWS)
 
-    def look(_):
-        nonlocal told
-        told += 1
-        if told == cut_at:
-            cut_off(random, output, folder)
+    def look(row):
+        if len(told) < cut_at:
+            told.add(row.custom_id)
+            if len(told) == cut_at:
+                cut_off(random, output, folder)
+
+    def look_again(row):
+        assert row.is_reused or row.custom_id not in told
 
     async with stage() as it:
         await it.run(rows(), output, ordered=ordered, observers=[look])
         assert it.requests == ROWS
         after = folder / output.name
-        await it.run(rows(), after, ordered=ordered)
+        await it.run(rows(), after, ordered=ordered, observers=[look_again])
         assert it.requests - ROWS <= ROWS - cut_at
         await it.run(rows(), after, ordered=ordered)
         assert it.requests - ROWS <= ROWS - cut_at

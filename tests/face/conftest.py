@@ -1,30 +1,15 @@
 """The built-in provider as a process of its own, for tests that go through real sockets."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-
-
-@contextmanager
-def simulate(*options: str) -> Iterator[str]:
-    """Run `callsheet simulate`; its base URL."""
-    command = [sys.executable, "-m", "callsheet", "simulate", "--port", "0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
+from provider_process import provider_process
 
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[str]:
     """One that answers within some hundredths of a second."""
-    with simulate("--time-scale", "0.02") as base_url:
+    with provider_process("--time-scale", "0.02") as base_url:
         yield base_url
 
 

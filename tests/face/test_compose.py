@@ -6,7 +6,7 @@ import logging
 import httpx
 import pytest
 from click.testing import CliRunner
-from conftest import simulate
+from provider_process import provider_process
 
 from callsheet.actors import VENDORS
 from callsheet.cli import main
@@ -182,7 +182,7 @@ def test_verbose_logs_every_call_once_with_its_ids(provider):
 
 
 def test_a_wrong_key_is_told_at_once_without_a_retry_and_without_the_key():
-    with simulate("--api-key", "right", "--time-scale", "0.02") as base_url:
+    with provider_process("--api-key", "right", "--time-scale", "0.02") as base_url:
         result = compose("Tea", "--base-url", base_url, env={"OPENAI_API_KEY": "sk-wrong-secret"})
         assert requests_at(base_url) <= 5, "the five calls that wait for nothing, once each"
     assert result.exit_code == 1
@@ -193,7 +193,7 @@ def test_a_wrong_key_is_told_at_once_without_a_retry_and_without_the_key():
 
 
 def test_a_provider_that_answers_html_is_named():
-    with simulate("--faults", "malformed=1", "--time-scale", "0.02") as base_url:
+    with provider_process("--faults", "malformed=1", "--time-scale", "0.02") as base_url:
         result = compose("Tea", "--base-url", base_url, "--deadline", "20")
     assert result.exit_code == 1
     assert "not with a completion" in result.stderr
@@ -243,7 +243,7 @@ def test_an_interrupt_stops_at_once_and_keeps_what_is_finished(tmp_path):
     import sys
     import time
 
-    with simulate("--latency", "30") as base_url:
+    with provider_process("--latency", "30") as base_url:
         command = [sys.executable, "-m", "callsheet", "compose", "Tea", "--base-url", base_url]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
