@@ -404,6 +404,8 @@ class Attempts:
             maybe_billed=self._maybe_billed,
             host=line.exchange.host,
             tier=tier,
+            body=answer.body,
+            request_id=exchanged.request_id,
         )
         if self._message.tab is not None:
             self._message.tab.answer = response

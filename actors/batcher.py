@@ -464,6 +464,7 @@ class BatcherActor(Actor):
                 finish_reason=answer.finish_reason,
                 choices=answer.choices,
                 embeddings=answer.embeddings,
+                body=None if answer.body is response.body else answer.body,  # the whole call's
             )
             part.is_split = True
             self._conclude(part)

@@ -24,6 +24,7 @@ from .caching import (
     Shelf,
     SqliteStore,
     cache_key,
+    for_keeping,
     from_cache,
     is_kept,
     size_in_memory,
@@ -218,7 +219,7 @@ class CacheActor(Actor):
         if response is None or not is_first:
             return
         self._stored += 1
-        kept = Kept(response, self._now())
+        kept = Kept(for_keeping(response), self._now())
         self._remember(flight.key, kept)
         if self._shelf.is_there and not self._is_over:
             self._unwritten[flight.key] = kept

@@ -1,7 +1,11 @@
 """What can go wrong with a call, each with its cause and its remedy."""
 
+from collections.abc import Mapping
+from copy import copy
 from decimal import Decimal
 from typing import Literal, Self
+
+from .messages import Json
 
 __all__ = [
     "AuthenticationFailed",
@@ -30,6 +34,9 @@ class CallFailed(Exception):
         status: the HTTP status of the last one, or None.
         billed: "maybe" when the provider may have worked, and charged, for an answer that
             never came (L3).
+        body: what the provider said of the refusal, in its own shape, without any key (L8); None
+            if it said nothing that is a JSON object.
+        request_id: by which the provider knows the last HTTP request; empty if it did not say.
     """
 
     def __init__(
@@ -39,17 +46,21 @@ class CallFailed(Exception):
         attempts: int = 0,
         status: int | None = None,
         billed: Billed = "no",
+        body: Mapping[str, Json] | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.attempts = attempts
         self.status = status
         self.billed: Billed = billed
+        self.body = body
+        self.request_id = request_id
 
     def but(self, more: str) -> Self:
         """The same error, with something to add to its text."""
-        return type(self)(
-            f"{self}; {more}", attempts=self.attempts, status=self.status, billed=self.billed
-        )
+        error = copy(self)
+        error.args = (f"{self}; {more}",)
+        return error
 
 
 class AuthenticationFailed(CallFailed):
@@ -112,13 +123,6 @@ class BudgetExceeded(CallFailed):
         self.budget = budget
         self.left_usd = left_usd
         self.needs_usd = needs_usd
-
-    def but(self, more: str) -> Self:
-        """The same error, with something to add to its text."""
-        error = super().but(more)
-        error.budget = self.budget
-        error.left_usd, error.needs_usd = self.left_usd, self.needs_usd
-        return error
 
 
 class LedgerUnavailable(CallFailed):

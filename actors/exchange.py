@@ -61,11 +61,13 @@ class Exchanged:
         answer: what the provider said.
         seconds: from the first byte sent to the last one received.
         first_byte_s: from the first byte sent to the first of the answer's body.
+        request_id: by which the provider knows it; empty if it does not say.
     """
 
     answer: Answer
     seconds: float
     first_byte_s: float | None
+    request_id: str
 
 
 class Exchange:
@@ -173,7 +175,8 @@ class Exchange:
             raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
         if answer.model and answer.model != prepared.request.model:
             answer = attrs.evolve(answer, model=self._failures.named(answer.model))
-        return Exchanged(answer, trio.current_time() - start, body.first_byte_s)
+        seconds = trio.current_time() - start
+        return Exchanged(answer, seconds, body.first_byte_s, response.request_id)
 
     async def _refused(self, response: HttpAnswer, prepared: Prepared, attempt: int) -> Refusal:
         form, streamed = prepared.form, prepared.stream

@@ -23,6 +23,7 @@ from .errors import (
     RateLimited,
 )
 from .limiting import Refused, read_refusal, read_reports
+from .messages import Json
 from .permit import Throttled
 from .refusal import classify, is_retried
 from .retry import retry_after_s, should_retry
@@ -30,7 +31,7 @@ from .transport import may_have_run
 from .way import HttpAnswer
 from .wire import ApiError, BrokeOff, WireFormat, loads
 
-__all__ = ["Failures", "Refusal"]
+__all__ = ["Failures", "Refusal", "without_key"]
 
 _MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
 _MAX_ERROR_BYTES = 64 * 1024
@@ -105,11 +106,12 @@ class Failures:
         """
         status, host, headers = response.status, self._host, response.headers
         said, instead = ApiError(), "no reason given"
-        body, raw = AnswerBody(response, 0.0), b""
+        body, raw, told = AnswerBody(response, 0.0), b"", None
         try:
             with trio.fail_after(_ERROR_S):  # what it says is not worth waiting for
                 raw = await body.read_all(_MAX_ERROR_BYTES)
-            said = form.decode_error(loads(raw))
+            told = loads(raw)
+            said = form.decode_error(told)
         except ValueError:
             instead = f"no reason given, only {self._quote(body.describe(raw))}"
         except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
@@ -130,6 +132,8 @@ class Failures:
                 f"{host} answered {status}: {self._quote(said.message) or instead}{remedy}",
                 attempts=attempt,
                 status=status,
+                body=without_key(self._endpoint, told),
+                request_id=self._endpoint.scrub(response.request_id),
             ),
             is_final=not retried,
             server_s=retry_after_s(headers, said.message, said.details) if retried else None,
@@ -185,6 +189,25 @@ class Failures:
     def _where_the_key_is(self) -> str:
         variables = self._endpoint.vendor.key_variables
         return f" ({variables[0]})" if variables else ""
+
+
+def without_key(endpoint: Endpoint, told: Json) -> Mapping[str, Json] | None:
+    """What a provider said of a refusal, as anybody may see it (L8); None if it is no object."""
+    try:
+        found = _scrubbed(endpoint, told)
+    except RecursionError:  # nested too deep to be meant
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _scrubbed(endpoint: Endpoint, value: Json) -> Json:
+    if isinstance(value, str):
+        return endpoint.scrub(value)
+    if isinstance(value, list):
+        return [_scrubbed(endpoint, item) for item in value]
+    if isinstance(value, dict):
+        return {endpoint.scrub(name): _scrubbed(endpoint, item) for name, item in value.items()}
+    return value
 
 
 def _throttled(

@@ -253,6 +253,11 @@ class Response:
         route: the way it was had: "live", "flex" or "batch" for a call of its own; "list" or
             "pack" for a part of one; "joined" to an identical request's, or from the "cache".
         tier: the service tier whose price it has: what the provider says, or else what was asked.
+        body: all that the provider said, in its own shape, for what has no field here: calls of
+            tools, log probabilities, citations. Of an answer that came in a list with others, its
+            own part, without the usage. None where the provider wrote no such body for this request
+            alone: for streams and packs. Read it only; who shares an answer shares it.
+        request_id: by which the provider knows the HTTP request; empty if it does not say.
     """
 
     text: str
@@ -269,6 +274,8 @@ class Response:
     host: str = ""
     route: str = "live"
     tier: str = "default"
+    body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
+    request_id: str = ""
 
 
 @attrs.frozen

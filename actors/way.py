@@ -65,6 +65,11 @@ class HttpAnswer:
         return found
 
     @property
+    def request_id(self) -> str:
+        """By which the provider knows the request; empty if it does not say."""
+        return self.header(b"x-request-id") or self.header(b"request-id")  # the latter Anthropic's
+
+    @property
     def is_all(self) -> bool:
         """Whether the end of the body has been received, as far as one knows."""
         return isinstance(self.body, ResponseBody) and self.body.is_all

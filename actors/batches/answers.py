@@ -64,11 +64,12 @@ class Answers:
         while (custom_id := self._book.take_answer(asker.key)) is not None:
             raw = await self._journal.do(partial(Store.answer, custom_id=custom_id))
             try:
-                found = None if raw is None else self._judge(asker, self._dialect.read_line(raw))
+                result = None if raw is None else self._dialect.read_line(raw)
             except Malformed:
-                found = None
-            if isinstance(found, Answer):
-                if asker.slot.reply(self._response(asker, found, seconds=0.0, maybe_billed=0)):
+                result = None
+            found = None if result is None else self._judge(asker, result)
+            if result is not None and isinstance(found, Answer):
+                if asker.slot.reply(self._response(asker, result, found, 0.0, 0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
                     await self._claim([custom_id])
@@ -83,7 +84,7 @@ class Answers:
         Returns:
             Those who have no answer, and why.
         """
-        answered: list[tuple[Line, Asker, Answer]] = []
+        answered: list[tuple[Line, Asker, LineResult, Answer]] = []
         unanswered: list[tuple[Asker, Unanswered]] = []
         kept: list[tuple[str, bytes]] = []
         dropped: list[str] = []
@@ -102,7 +103,7 @@ class Answers:
             found = self._judge(asker, result)
             if isinstance(found, Answer):
                 kept.append((line.custom_id, raw))
-                answered.append((line, asker, found))
+                answered.append((line, asker, result, found))
             else:
                 dropped.append(line.custom_id)
                 unanswered.append((asker, found))
@@ -129,13 +130,15 @@ class Answers:
         self._book.withdraw_line(line)
         return line
 
-    async def _report(self, task: Task, answered: list[tuple[Line, Asker, Answer]]) -> None:
+    async def _report(
+        self, task: Task, answered: list[tuple[Line, Asker, LineResult, Answer]]
+    ) -> None:
         seconds = trio.current_time() - task.began_at
         claimed: list[str] = []
-        for line, asker, answer in answered:
+        for line, asker, result, answer in answered:
             task.waiting.discard(asker)
             billed = int(asker.is_out)  # a live call of it is under way
-            response = self._response(asker, answer, seconds=seconds, maybe_billed=billed)
+            response = self._response(asker, result, answer, seconds, billed)
             if asker.slot.reply(response):
                 self._counts["answered"] += 1
                 self._counts["found"] += task.job.is_found
@@ -160,7 +163,7 @@ class Answers:
         return judge(result, self._endpoint.format_for(request), request, self._endpoint)
 
     def _response(
-        self, asker: Asker, answer: Answer, *, seconds: float, maybe_billed: int
+        self, asker: Asker, result: LineResult, answer: Answer, seconds: float, maybe_billed: int
     ) -> Response:
         first = answer.choices[0] if answer.choices else None
         asked = asker.message.request.model
@@ -184,4 +187,6 @@ class Answers:
             host=self._host,
             route="batch",
             tier="batch",
+            body=answer.body,
+            request_id=result.request_id,
         )

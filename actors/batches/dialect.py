@@ -104,12 +104,14 @@ class LineResult:
         status: of HTTP, as if it had been a call of its own; 0 if it never was one.
         body: the answer's body; None if there is none.
         said: why there is no answer, where `body` does not say.
+        request_id: by which the provider knows it; empty if it does not say.
     """
 
     custom_id: str
     status: int
     body: Json = attrs.field(default=None, repr=False)
     said: ApiError | None = None
+    request_id: str = ""
 
 
 class BatchDialect(Protocol):

@@ -144,8 +144,12 @@ class OpenAIBatches:
         custom_id = text_of(line, "custom_id")
         response = line.get("response")
         if isinstance(response, dict):
-            body = response.get("body")
-            return LineResult(custom_id, count_of(response, "status_code") or 0, body)
+            return LineResult(
+                custom_id,
+                count_of(response, "status_code") or 0,
+                response.get("body"),
+                request_id=text_of(response, "request_id"),
+            )
         return LineResult(custom_id, 0, None, read_error(line))
 
     def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # the file tells

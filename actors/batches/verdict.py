@@ -6,6 +6,7 @@ import attrs
 
 from ..endpoint import Endpoint
 from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
+from ..failures import without_key
 from ..messages import Request
 from ..refusal import classify, is_retried
 from ..wire import Answer, ApiError, Malformed, WireFormat
@@ -63,7 +64,12 @@ def judge(
     words = _quoted(said.message or said.code or said.type or "no reason given", endpoint)
     status = None if result.status == HTTPStatus.OK else result.status
     number = "an error" if status is None else status
-    failed = kind(f"{endpoint.host} answered {number} in a batch: {words}{remedy}", status=status)
+    failed = kind(
+        f"{endpoint.host} answered {number} in a batch: {words}{remedy}",
+        status=status,
+        body=without_key(endpoint, result.body),
+        request_id=result.request_id,
+    )
     return Unanswered(failed, is_retried=is_retried(kind, should_retry=None))
 
 

@@ -27,6 +27,11 @@ the answer to that item."""
 _TOKENS_AROUND = 16  # of an item's answer: braces, names, id
 _TOKENS_ALL = 16  # around all of them
 
+_MORE_THAN_TEXT = frozenset(
+    {"tools", "functions", "logprobs", "modalities", "audio", "web_search_options"}
+)
+"""Members of a body whose answer is more than its text, of which a pack has only that."""
+
 
 @attrs.frozen(kw_only=True)
 class Packing:
@@ -68,6 +73,7 @@ class Packing:
             or request.task != "chat"
             or request.n > 1
             or request.stop  # of a text that is inside another one
+            or not _MORE_THAN_TEXT.isdisjoint(request.extra)
             or len(turns) < 2  # noqa: PLR2004  # instruction and item
             or turns[0].role not in ("system", "developer")
             or turns[-1].role != "user"
@@ -166,4 +172,4 @@ def _text(answer: Json, request: Request) -> str | None:
 
 def _alone(response: Response, text: str) -> Response:
     choice = Choice(text, "stop")
-    return attrs.evolve(response, text=text, finish_reason="stop", choices=(choice,))
+    return attrs.evolve(response, text=text, finish_reason="stop", choices=(choice,), body=None)

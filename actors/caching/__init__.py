@@ -8,7 +8,7 @@ from .questions import CacheStatistics, ClearCache, CountCache, PeekCache
 from .shelf import Kept, Shelf
 from .sqlite_store import SqliteStore
 from .store import CacheStore, Entry, Holding, StoreUnavailable
-from .stored import from_cache, is_kept, size_in_memory
+from .stored import for_keeping, from_cache, is_kept, size_in_memory
 
 __all__ = [
     "CachePolicy",
@@ -27,6 +27,7 @@ __all__ = [
     "SqliteStore",
     "StoreUnavailable",
     "cache_key",
+    "for_keeping",
     "from_cache",
     "is_kept",
     "size_in_memory",

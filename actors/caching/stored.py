@@ -2,15 +2,16 @@
 
 import json
 import struct
+from collections.abc import Mapping
 from decimal import Decimal
 from sys import getsizeof
 from typing import Any, cast
 
 import attrs
 
-from ..messages import Choice, Response, Usage
+from ..messages import Choice, Json, Response, Usage
 
-__all__ = ["decode", "encode", "from_cache", "is_kept", "size_in_memory"]
+__all__ = ["decode", "encode", "for_keeping", "from_cache", "is_kept", "size_in_memory"]
 
 _FORMAT = 1
 _HEAD = struct.Struct("<BI")  # the format, and how long the JSON is; behind that come the vectors
@@ -28,6 +29,11 @@ def is_kept(response: Response) -> bool:
         return response.finish_reason in (None, "stop")
     reasons = [choice.finish_reason for choice in response.choices] or [response.finish_reason]
     return all(reason == "stop" for reason in reasons)
+
+
+def for_keeping(response: Response) -> Response:
+    """The answer without what says the same again: a body of vectors has nothing but them."""
+    return attrs.evolve(response, body=None) if response.embeddings else response
 
 
 def from_cache(response: Response) -> Response:
@@ -48,7 +54,22 @@ def size_in_memory(response: Response) -> int:
     """How many bytes an answer takes in memory, about."""
     texts = [choice.text for choice in response.choices] or [response.text]
     floats = sum(len(vector) for vector in response.embeddings)
-    return _OBJECTS_BYTES + sum(getsizeof(text) for text in texts) + _FLOAT_BYTES * floats
+    sizes = sum(getsizeof(text) for text in texts) + _FLOAT_BYTES * floats
+    return _OBJECTS_BYTES + sizes + _size_of_body(response.body, set(map(id, texts)))
+
+
+def _size_of_body(body: Mapping[str, Json] | None, counted: set[int]) -> int:
+    """What a body takes beyond texts that are counted already. It may be too deep to recurse."""
+    size, left = 0, [] if body is None else [cast("Json", body)]
+    while left:
+        value = left.pop()
+        if id(value) not in counted:
+            size += getsizeof(value)
+        if isinstance(value, Mapping):
+            left += value.values()  # its names are mostly the same objects as everybody's
+        elif isinstance(value, list):
+            left += value
+    return size
 
 
 def encode(response: Response) -> bytes:
@@ -67,6 +88,8 @@ def encode(response: Response) -> bytes:
         "choices": [(choice.text, choice.finish_reason) for choice in choices],
         "vectors": [len(vector) for vector in response.embeddings],
         "host": response.host,
+        "body": response.body,
+        "request_id": response.request_id,
     }
     # The standard library's, since a text may hold half a surrogate pair and must come back as is.
     head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
@@ -109,4 +132,6 @@ def _decode(value: bytes) -> Response:
         choices=choices,
         embeddings=tuple(vectors),
         host=fields["host"],
+        body=fields.get("body"),  # which older ones have not
+        request_id=fields.get("request_id", ""),
     )

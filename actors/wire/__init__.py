@@ -16,9 +16,9 @@ from .format import (
 )
 from .gemini import GeminiContent
 from .jsontext import dumps, loads
-from .openai_chat import OpenAIChat
-from .openai_completions import OpenAICompletions
-from .openai_embeddings import OpenAIEmbeddings
+from .openai_chat import OpenAIChat, read_chat
+from .openai_completions import OpenAICompletions, read_completion
+from .openai_embeddings import OpenAIEmbeddings, read_embeddings
 from .sse import Event, EventTooLarge, SseParser
 
 __all__ = [
@@ -40,4 +40,7 @@ __all__ = [
     "WireFormat",
     "dumps",
     "loads",
+    "read_chat",
+    "read_completion",
+    "read_embeddings",
 ]

@@ -102,6 +102,7 @@ class AnthropicMessages:
             model=text_of(body, "model") or None,
             usage=_usage(usage),
             tier=text_of(usage, "service_tier") or None,
+            body=body,
         )
 
     def decode_error(self, body: Json) -> ApiError:

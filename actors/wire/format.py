@@ -4,7 +4,7 @@ A format knows nothing of addresses, keys and HTTP; see `callsheet.actors.vendor
 which.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -34,6 +34,7 @@ class Answer:
         model: the model that answered; None if the provider does not say.
         usage: the tokens it took; None if the provider does not say.
         tier: the service tier that served it; None if the provider does not say.
+        body: all that the provider said, as it came; None where it came piece by piece.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -41,6 +42,7 @@ class Answer:
     model: str | None = None
     usage: Usage | None = None
     tier: str | None = None
+    body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
 
 
 @attrs.frozen

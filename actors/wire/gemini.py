@@ -103,6 +103,7 @@ class GeminiContent:
             choices=choices,
             model=text_of(body, "modelVersion") or None,
             usage=_usage(object_of(body, "usageMetadata")),
+            body=body,
         )
 
     def decode_error(self, body: Json) -> ApiError:

@@ -14,7 +14,7 @@ from .format import Answer, ApiError, Malformed, StreamDecoder
 from .openai_reading import ChunkDecoder, read_choices
 from .reading import read_error, text_of
 
-__all__ = ["OpenAIChat"]
+__all__ = ["OpenAIChat", "read_chat"]
 
 _RESERVED = frozenset({"n", "stream", "messages"})
 
@@ -87,7 +87,7 @@ class OpenAIChat:
         Raises:
             Malformed: it is neither, or has not exactly `request.n` answers.
         """
-        return read_choices(body, _choice, expected_answers(request))
+        return read_chat(body, expected_answers(request))
 
     def decode_error(self, body: Json) -> ApiError:
         """The error in a body, in any of its shapes."""
@@ -96,6 +96,19 @@ class OpenAIChat:
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Reads one streamed answer."""
         return ChunkDecoder(expected_answers(request), _delta)
+
+
+def read_chat(body: Json, expected: int) -> Answer | ApiError:
+    """The answers in a body, or the error that some servers send with status 200.
+
+    Args:
+        body: the whole body.
+        expected: how many answers there must be.
+
+    Raises:
+        Malformed: it is neither, or has not exactly those answers.
+    """
+    return read_choices(body, _choice, expected)
 
 
 def _choice(choice: dict[str, Json]) -> Choice:

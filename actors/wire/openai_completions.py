@@ -11,7 +11,7 @@ from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder
 from .openai_reading import ChunkDecoder, read_choices
 from .reading import read_error, text_of
 
-__all__ = ["OpenAICompletions"]
+__all__ = ["OpenAICompletions", "read_completion"]
 
 _TAKES = Bounds(max_size=100)
 _RESERVED = frozenset({"n", "stream", "prompt"})
@@ -84,7 +84,7 @@ class OpenAICompletions:
         Raises:
             Malformed: it is neither, or has not exactly `request.n` answers to each prompt.
         """
-        answer = read_choices(body, _choice, expected_answers(request))
+        answer = read_completion(body, expected_answers(request))
         return answer if isinstance(answer, ApiError) else _believed(answer, request)
 
     def decode_error(self, body: Json) -> ApiError:
@@ -96,6 +96,11 @@ class OpenAICompletions:
         return ChunkDecoder(
             expected_answers(request), _delta, lambda answer: _believed(answer, request)
         )
+
+
+def read_completion(body: Json, expected: int) -> Answer | ApiError:
+    """The answers in a body, with the usage that it says; see `read_chat`."""
+    return read_choices(body, _choice, expected)
 
 
 def _believed(answer: Answer, request: Request) -> Answer:

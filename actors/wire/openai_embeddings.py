@@ -15,7 +15,7 @@ from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder
 from .openai_reading import read_usage
 from .reading import read_error, text_of
 
-__all__ = ["OpenAIEmbeddings"]
+__all__ = ["OpenAIEmbeddings", "read_embeddings"]
 
 Vector = tuple[float, ...]
 
@@ -67,23 +67,7 @@ class OpenAIEmbeddings:
         Raises:
             Malformed: it is neither, or has not exactly one vector for each text.
         """
-        if not isinstance(body, dict):
-            raise Malformed("the answer is JSON, but not an object")
-        if body.get("error") or body.get("object") == "error":
-            return read_error(body)
-        data = body.get("data")
-        if not isinstance(data, list):
-            raise Malformed('the answer has no "data"')
-        numbered: list[tuple[Json, Vector]] = []
-        for item in data:
-            if not isinstance(item, dict):
-                raise Malformed('the answer has no "data" that are objects')
-            numbered.append((item.get("index"), _vector(item.get("embedding"))))
-        return Answer(
-            embeddings=in_order(numbered, len(request.inputs)),
-            model=text_of(body, "model") or None,
-            usage=read_usage(body.get("usage")),
-        )
+        return read_embeddings(body, len(request.inputs))
 
     def decode_error(self, body: Json) -> ApiError:
         """The error in a body, in any of its shapes."""
@@ -96,6 +80,36 @@ class OpenAIEmbeddings:
             Inexpressible: always.
         """
         raise Inexpressible("a stream", self.name, "ask for the whole answer")
+
+
+def read_embeddings(body: Json, expected: int) -> Answer | ApiError:
+    """The vectors in a body, or the error that some servers send with status 200.
+
+    Args:
+        body: the whole body.
+        expected: how many vectors there must be.
+
+    Raises:
+        Malformed: it is neither, or has not exactly those vectors.
+    """
+    if not isinstance(body, dict):
+        raise Malformed("the answer is JSON, but not an object")
+    if body.get("error") or body.get("object") == "error":
+        return read_error(body)
+    data = body.get("data")
+    if not isinstance(data, list):
+        raise Malformed('the answer has no "data"')
+    numbered: list[tuple[Json, Vector]] = []
+    for item in data:
+        if not isinstance(item, dict):
+            raise Malformed('the answer has no "data" that are objects')
+        numbered.append((item.get("index"), _vector(item.get("embedding"))))
+    return Answer(
+        embeddings=in_order(numbered, expected),
+        model=text_of(body, "model") or None,
+        usage=read_usage(body.get("usage")),
+        body=body,
+    )
 
 
 def _vector(value: Json) -> Vector:

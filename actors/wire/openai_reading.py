@@ -59,6 +59,7 @@ def read_choices(
         model=text_of(body, "model") or None,
         usage=read_usage(body.get("usage")),
         tier=text_of(body, "service_tier") or None,
+        body=body,
     )
 
 

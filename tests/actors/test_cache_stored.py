@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
-from callsheet.actors.caching import cache_key, from_cache, is_kept, size_in_memory
+from callsheet.actors.caching import cache_key, for_keeping, from_cache, is_kept, size_in_memory
 from callsheet.actors.caching.stored import decode, encode
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # halves of surrogate pairs too
@@ -34,6 +34,16 @@ RESPONSES = st.builds(
 @given(RESPONSES)
 def test_what_is_read_is_what_was_written(response):
     assert decode(encode(response)) == response
+
+
+def test_what_the_provider_said_beyond_the_text_is_kept_unless_it_is_vectors():
+    body = {"choices": [{"message": {"tool_calls": [{"id": "call_1"}]}}]}
+    said = for_keeping(answer_to("Hi", text="", body=body, request_id="req_1"))
+    read = decode(encode(said))
+    assert (read.body, read.request_id) == (body, "req_1")
+    assert size_in_memory(said) > size_in_memory(attrs.evolve(said, body=None)) + 500
+    vectors = answer_to("Hi", text="", embeddings=((0.5,),), body={"data": []})
+    assert for_keeping(vectors).body is None
 
 
 def test_the_first_choice_is_written_once_and_a_vector_takes_eight_bytes_a_number():

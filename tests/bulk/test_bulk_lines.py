@@ -69,7 +69,8 @@ def test_a_failure_says_what_the_provider_said_or_that_it_said_nothing():
     assert told["response"]["status_code"] == 429
     assert told["response"]["body"]["error"]["message"] == "too fast"
     assert told["error"] is None
-    assert told["callsheet"] == {"row": 1, "kind": "RateLimited", "attempts": 5, "billed": "no"}
+    ours = {"row": 1, "kind": "RateLimited", "message": "too fast", "attempts": 5, "billed": "no"}
+    assert told["callsheet"] == ours
     silent = json.loads(failure_line(row(1), ValueError("no such thing")))
     assert silent["response"] is None
     assert silent["error"] == {"code": "ValueError", "message": "no such thing"}

@@ -8,14 +8,21 @@ import attrs
 import orjson
 
 from ..actors.errors import CallFailed
-from ..actors.messages import Choice, Json, Response, Usage
+from ..actors.messages import Json, Response, Usage
 from ..actors.wire import dumps, loads
+from .body import made_body, own_body, read_body
 from .row import BadRow, Row
 
 __all__ = ["answer_line", "bad_line", "failure_line", "read_answer", "with_id"]
 
 BAD_ROW = "BadRow"
 """The kind of error of a line that is no request."""
+
+_MADE_ID = "callsheet-"
+"""What a request id begins with that no provider gave."""
+
+_PROVIDERS_OWN = "provider_body"
+"""Where a provider's own body is if the body of the line had to be made of it."""
 
 
 def answer_line(row: Row, response: Response, seconds: float, created: int) -> bytes:
@@ -29,32 +36,38 @@ def answer_line(row: Row, response: Response, seconds: float, created: int) -> b
     """
     name = row.key.hex()[:24]
     usage, cost = response.usage, response.cost_usd
+    ours: dict[str, Json] = {
+        "route": response.route,
+        "attempts": response.http_requests,
+        "cost_usd": None if cost is None else float(cost),
+        "latency_s": round(seconds, 4),
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+        },
+        "maybe_billed": response.maybe_billed,
+        "host": response.host,
+        "tier": response.tier,
+    }
+    body = own_body(row, response)
+    if body is None:
+        body = made_body(row, response, name, created)
+        ours[_PROVIDERS_OWN] = None if response.body is None else dict(response.body)
+    answered: dict[str, Json] = {
+        "status_code": 200,
+        "request_id": response.request_id or f"{_MADE_ID}{name}",
+        "body": dict(body),
+    }
     return _line(
         {
             "id": _line_id(row),
             "custom_id": row.custom_id,
-            "response": {
-                "status_code": 200,
-                "request_id": f"callsheet-{name}",
-                "body": _body(row, response, name, created),
-            },
+            "response": answered,
             "error": None,
-            "callsheet": {
-                "route": response.route,
-                "attempts": response.http_requests,
-                "cost_usd": None if cost is None else float(cost),
-                "latency_s": round(seconds, 4),
-                "usage": {
-                    "input_tokens": usage.input_tokens,
-                    "output_tokens": usage.output_tokens,
-                    "cached_tokens": usage.cached_tokens,
-                    "cache_write_tokens": usage.cache_write_tokens,
-                    "reasoning_tokens": usage.reasoning_tokens,
-                },
-                "maybe_billed": response.maybe_billed,
-                "host": response.host,
-                "tier": response.tier,
-            },
+            "callsheet": ours,
         }
     )
 
@@ -64,10 +77,11 @@ def failure_line(row: Row, error: Exception) -> bytes:
     name = row.key.hex()[:24]
     kind, text = type(error).__name__, str(error)
     call = error if isinstance(error, CallFailed) else CallFailed(text)
+    made: dict[str, Json] = {"error": {"message": text, "type": kind, "param": None, "code": None}}
     answered: dict[str, Json] = {
         "status_code": call.status,
-        "request_id": f"callsheet-{name}",
-        "body": {"error": {"message": text, "type": kind, "param": None, "code": None}},
+        "request_id": call.request_id or f"{_MADE_ID}{name}",
+        "body": made if call.body is None else dict(call.body),
     }
     return _line(
         {
@@ -78,6 +92,7 @@ def failure_line(row: Row, error: Exception) -> bytes:
             "callsheet": {
                 "row": row.number,
                 "kind": kind,
+                "message": text,
                 "attempts": call.attempts,
                 "billed": call.billed,
             },
@@ -130,73 +145,25 @@ def _line(value: Mapping[str, Json]) -> bytes:
         return dumps(value) + b"\n"
 
 
-def _body(row: Row, response: Response, name: str, created: int) -> dict[str, Json]:
-    """The answer as OpenAI would have given it, whoever did."""
-    usage = response.usage
-    tokens: dict[str, Json] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
-    if usage.cached_tokens:
-        tokens["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
-    if usage.reasoning_tokens:
-        tokens["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    task = row.request.task
-    if task == "embedding":
-        vectors: list[Json] = [
-            {"object": "embedding", "index": at, "embedding": list(vector)}
-            for at, vector in enumerate(response.embeddings)
-        ]
-        return {"object": "list", "data": vectors, "model": response.model, "usage": tokens}
-    found = response.choices or (Choice(response.text, response.finish_reason),)
-    choices: list[Json]
-    if task == "completion":
-        kind, prefix = "text_completion", "cmpl"
-        choices = [
-            {"index": at, "text": one.text, "logprobs": None, "finish_reason": one.finish_reason}
-            for at, one in enumerate(found)
-        ]
-    else:
-        kind, prefix = "chat.completion", "chatcmpl"
-        choices = [
-            {
-                "index": at,
-                "message": {"role": "assistant", "content": one.text, "refusal": None},
-                "logprobs": None,
-                "finish_reason": one.finish_reason,
-            }
-            for at, one in enumerate(found)
-        ]
-    return {
-        "id": f"{prefix}-{name}",
-        "object": kind,
-        "created": created,
-        "model": response.model,
-        "choices": choices,
-        "usage": tokens,
-    }
-
-
 def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; what is not there raises LookupError
     body, ours = line["response"]["body"], line["callsheet"]
-    choices = tuple(
-        Choice(one["text"] if "text" in one else one["message"]["content"], one["finish_reason"])
-        for one in body.get("choices", ())
-    )
-    cost = ours["cost_usd"]
+    request_id: str = line["response"]["request_id"]
+    found, cost = read_body(body), ours["cost_usd"]
+    first = found.choices[0] if found.choices else None
     return Response(
-        text=choices[0].text if choices else "",
+        text="" if first is None else first.text,
         model=body["model"],
-        finish_reason=choices[0].finish_reason if choices else None,
+        finish_reason=None if first is None else first.finish_reason,
         usage=Usage(**{field.name: ours["usage"][field.name] for field in attrs.fields(Usage)}),
         cost_usd=None if cost is None else Decimal(str(cost)),
         http_requests=ours["attempts"],
         seconds=ours["latency_s"],
-        choices=choices,
-        embeddings=tuple(tuple(one["embedding"]) for one in body.get("data", ())),
+        choices=found.choices,
+        embeddings=found.embeddings,
         maybe_billed=ours["maybe_billed"],
         host=ours["host"],
         route=ours["route"],
         tier=ours["tier"],
+        body=ours.get(_PROVIDERS_OWN, body),
+        request_id="" if request_id.startswith(_MADE_ID) else request_id,
     )

@@ -18,7 +18,6 @@ _TASKS: Mapping[str, Task] = {
     path: task for task, url in _URLS.items() for path in (url, url.removeprefix("/v1"))
 }
 _KNOWN = {"chat": CHAT, "completion": COMPLETION, "embedding": EMBEDDING}
-_ANSWERED_BY_CALLS = ("tools", "functions")
 _NEEDED = {"chat": "messages", "completion": "prompt", "embedding": "input"}
 
 
@@ -70,12 +69,6 @@ class BodyReader:
         fields, extra = stated(body, _KNOWN[task])
         extra.pop("stream", None)
         extra.pop("stream_options", None)
-        for name in _ANSWERED_BY_CALLS:
-            if extra.get(name):
-                raise BadRecord(
-                    f'"{name}" lets a model answer with calls, which would be paid for and not be '
-                    "in the output; leave it out"
-                )
         if task == "chat":
             take_schema(fields, extra)
         if _NEEDED[task] == "messages":
