@@ -45,15 +45,39 @@ __all__ = [
 ]
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-Role = Literal["system", "developer", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 @attrs.frozen
 class ChatMessage:
-    """One turn of a chat."""
+    """One turn of a chat.
+
+    Args:
+        role: who says it; the last two give what a call of a tool came to.
+        content: the text of it.
+        extra: further members of the turn, which are sent as they are and win over the other two:
+            `name`, `tool_calls`, or a `content` of several parts, such as images.
+    """
 
     role: Role
     content: str = attrs.field(validator=instance_of(str))
+    extra: Mapping[str, Json] | None = attrs.field(default=None, kw_only=True, hash=False)
+
+    @property
+    def body(self) -> dict[str, Json]:
+        """The turn as OpenAI's and Anthropic's formats have it."""
+        said: dict[str, Json] = {"role": self.role, "content": self.content}
+        if self.extra is not None:
+            said.update(self.extra)
+        return said
+
+    @property
+    def attachments(self) -> int:
+        """How many of its parts are no text: images, sounds, files."""
+        parts = None if self.extra is None else self.extra.get("content")
+        if not isinstance(parts, list):
+            return 0
+        return sum(not isinstance(part, dict) or "text" not in part for part in parts)
 
 
 Task = Literal["chat", "completion", "embedding"]

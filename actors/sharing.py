@@ -33,7 +33,10 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
     """
     values = {name: getattr(request, name) for name in names}
     if "messages" in values:
-        values["messages"] = [(turn.role, turn.content) for turn in request.messages]
+        values["messages"] = [
+            (turn.role, turn.content, *([turn.extra] if turn.extra else ()))
+            for turn in request.messages
+        ]
     try:
         return orjson.dumps(values, default=dict, option=orjson.OPT_SORT_KEYS)
     except TypeError:

@@ -78,6 +78,7 @@ class Packing:
             or turns[0].role not in ("system", "developer")
             or turns[-1].role != "user"
             or len(turns[-1].content) > 4 * self.max_item_tokens
+            or any(turn.extra for turn in turns)
         ):
             return None
         common = common_key(request, "messages")

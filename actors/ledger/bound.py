@@ -14,6 +14,8 @@ __all__ = ["asked_tier", "most_usage", "most_usd"]
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # what `extra` may say of an answer's length
 _TOKENS_PER_TURN = 16  # for the role and the marks around a turn; 3 or 4 are usual
+_TOKENS_PER_ATTACHMENT = 50_000
+"""Of an image; OpenAI's dearest are billed as 48,169 tokens. Larger files are beyond all bounds."""
 
 
 def asked_tier(request: Request) -> str:
@@ -36,6 +38,9 @@ def most_usage(request: Request, counter: Counter | None, *, most_output: int) -
     texts = [turn.content for turn in request.messages] if request.messages else request.inputs
     count = _bytes_of if counter is None else counter
     tokens = sum(map(count, texts)) + _TOKENS_PER_TURN * (len(texts) + 1)
+    for turn in request.messages:
+        if turn.extra:
+            tokens += len(dumps(turn.extra)) + turn.attachments * _TOKENS_PER_ATTACHMENT
     if request.json_schema is not None:
         tokens += len(dumps(request.json_schema))
     if request.extra:  # tools, for example, are part of the prompt

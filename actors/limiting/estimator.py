@@ -5,13 +5,14 @@ from typing import final
 
 import attrs
 
-from ..messages import Request, Usage
+from ..messages import ChatMessage, Request, Usage
 from .tokens import Counter, offline_counter
 
-__all__ = ["Estimate", "EstimatorStatistics", "TokenEstimator"]
+__all__ = ["Estimate", "EstimatorStatistics", "TokenEstimator", "tokens_besides"]
 
 _CHARS_PER_TOKEN = 4.0  # as providers reckon, until a model has shown what it does
 _TOKENS_PER_TURN = 4  # what role and separators of a turn come to
+_TOKENS_PER_ATTACHMENT = 765  # what OpenAI debits for an image, whatever its size
 _FIRST_OUTPUT = 256.0  # tokens, of a call that sets no bound, until answers have come
 _GAIN = 0.1  # of one observation, once there are ten
 _MOST_COUNTERS = 256  # models to remember
@@ -66,14 +67,14 @@ class _Model:
         """What one answer came to.
 
         Args:
-            size: characters and turns of the prompt.
+            size: characters of the prompt, and the tokens it has besides.
             thought: input and output tokens, as estimated.
             said: the same, as reported.
         """
         self.calls += 1
         gain = max(_GAIN, 1.0 / self.calls)  # the mean of the first ten, then a moving one
-        (chars, turns), (input_tokens, output_tokens) = size, said
-        content = input_tokens - turns * _TOKENS_PER_TURN
+        (chars, besides), (input_tokens, output_tokens) = size, said
+        content = input_tokens - besides
         if chars >= _LEAST_CHARS and content > 0:
             ratio = min(16.0, max(0.25, chars / content))
             self.chars_per_token += gain * (ratio - self.chars_per_token)
@@ -108,10 +109,10 @@ class TokenEstimator:
         """What a call will probably come to."""
         model = self._models.get(request.model)
         ratio = _CHARS_PER_TOKEN if model is None else model.chars_per_token
-        chars, turns = _size(request)
+        chars, besides = _size(request)
         counter = self._counter(request.model)
         content = -int(-chars // ratio) if counter is None else _count(request, counter)
-        prompt = turns * _TOKENS_PER_TURN + content
+        prompt = besides + content
         if request.task == "embedding":
             return Estimate(prompt, 0)
         usual = _FIRST_OUTPUT if model is None else model.output + model.deviation
@@ -172,7 +173,15 @@ def _count(request: Request, counter: Counter) -> int:
 
 
 def _size(request: Request) -> tuple[int, int]:
-    """Characters of the prompt, and turns."""
-    if request.messages:
-        return sum(len(turn.content) for turn in request.messages), len(request.messages)
-    return sum(map(len, request.inputs)), 0
+    """Characters of the prompt, and the tokens of what is around and between its texts."""
+    turns = request.messages
+    if not turns:
+        return sum(map(len, request.inputs)), 0
+    return sum(len(turn.content) for turn in turns), sum(map(tokens_besides, turns))
+
+
+def tokens_besides(turn: ChatMessage) -> int:
+    """The tokens of a turn that are not of its text, about."""
+    if turn.extra is None:  # as nearly always
+        return _TOKENS_PER_TURN
+    return _TOKENS_PER_TURN + turn.attachments * _TOKENS_PER_ATTACHMENT

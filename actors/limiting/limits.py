@@ -8,7 +8,7 @@ import attrs
 from attrs.validators import deep_iterable, deep_mapping, ge, gt, in_, instance_of, optional
 
 from ..messages import Request
-from .estimator import Estimate
+from .estimator import Estimate, tokens_besides
 from .lanes import Lane
 
 __all__ = [
@@ -208,13 +208,13 @@ class Limits:
 
 
 _USUAL = Lane()
-_TOKENS_PER_TURN = 4
 
 
 def _counted_prompt(request: Request) -> int:
     """A prompt's tokens as providers reckon before they have counted them."""
     turns = sum(
-        -(-len(turn.content) // _CHARS_PER_TOKEN) + _TOKENS_PER_TURN for turn in request.messages
+        -(-len(turn.content) // _CHARS_PER_TOKEN) + tokens_besides(turn)
+        for turn in request.messages
     )
     return turns + sum(-(-len(text) // _CHARS_PER_TOKEN) for text in request.inputs)
 

@@ -63,7 +63,7 @@ class AnthropicMessages:
         body: dict[str, Json] = {
             "model": request.model,
             "max_tokens": request.max_tokens or self.default_max_tokens,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+            "messages": [turn.body for turn in turns],
         }
         if system:
             body["system"] = "\n\n".join(system)

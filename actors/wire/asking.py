@@ -98,7 +98,8 @@ def system_and_turns(
     all that was said before it, too.
 
     Raises:
-        Inexpressible: there is a system turn later on, or nothing but system turns.
+        Inexpressible: there is a system turn later on, or nothing but system turns, or a turn that
+            no such format has.
     """
     turns = request.messages
     first = next((at for at, turn in enumerate(turns) if not _is_system(turn)), len(turns))
@@ -107,6 +108,11 @@ def system_and_turns(
     if any(_is_system(turn) for turn in turns[first:]):
         field = "messages with a system turn after the first user turn"
         raise Inexpressible(field, format_name, "move it to the beginning")
+    if any(turn.extra for turn in turns[:first]):
+        raise Inexpressible("extra of a system turn", format_name)
+    for turn in turns[first:]:
+        if turn.role not in ("user", "assistant"):
+            raise Inexpressible(f"a turn of the role {turn.role!r}", format_name)
     return tuple(turn.content for turn in turns[:first]), turns[first:]
 
 

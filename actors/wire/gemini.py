@@ -62,6 +62,8 @@ class GeminiContent:
         """
         refuse_unless_expressed(request, self.name, self.expresses)
         system, turns = system_and_turns(request, self.name)
+        if any(turn.extra for turn in turns):
+            raise Inexpressible("extra of a turn", self.name)
         body: dict[str, Json] = {
             "contents": [
                 {

@@ -54,7 +54,7 @@ class OpenAIChat:
         refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
         body: dict[str, Json] = {
             "model": request.model,
-            "messages": [{"role": turn.role, "content": turn.content} for turn in request.messages],
+            "messages": [turn.body for turn in request.messages],
         }
         if request.max_tokens is not None:
             body[self.limit_name] = request.max_tokens

@@ -89,6 +89,13 @@ def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
             messages=[ChatMessage("system", "x"), ChatMessage("assistant", "y")],
             packable=True,
         ),
+        item("a", extra={"tools": [{"type": "function"}]}),
+        item("a", extra={"logprobs": True}),
+        Request(
+            model=MODEL,
+            messages=[ChatMessage("system", "x"), ChatMessage("user", "y", extra={"name": "Ann"})],
+            packable=True,
+        ),
     ],
 )
 def test_what_cannot_be_said_in_a_pack_or_is_not_allowed_to_be_has_no_key(request_):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import Request, Usage
+from callsheet.actors import ChatMessage, Request, Usage
 from callsheet.actors.limiting import TokenEstimator
 from callsheet.actors.limiting.tokens import offline_counter
 
@@ -22,6 +22,17 @@ def asked(chars=400, model="m", **more):
 def test_nothing_is_known_at_first():
     estimate = TokenEstimator().estimate(asked(max_tokens=500))
     assert (estimate.input_tokens, estimate.output_tokens) == (104, 500)
+
+
+def test_an_image_counts_as_one_and_not_by_its_characters():
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 10_000}"}}
+    parts = {"content": [{"type": "text", "text": "x" * 400}, picture, picture]}
+    turn = ChatMessage("user", "x" * 400, extra=parts)
+    request, estimator = Request(model="m", messages=[turn], max_tokens=5), TokenEstimator()
+    assert estimator.estimate(request).input_tokens == 104 + 2 * 765
+    for _ in range(50):
+        estimator.learn(request, estimator.estimate(request), Usage(104 + 2 * 765, 5))
+    assert estimator.statistics()["m"].chars_per_token == pytest.approx(4.0)
 
 
 def test_it_learns_the_characters_of_a_token_and_the_usual_length_of_an_answer():

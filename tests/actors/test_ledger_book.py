@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from callsheet.actors import Origin, Request, Usage
+from callsheet.actors import ChatMessage, Origin, Request, Usage
 from callsheet.actors.ledger import (
     ACCOUNTS,
     DIMENSIONS,
@@ -345,6 +345,9 @@ def test_a_tokenizer_schemas_tools_and_several_prompts_are_counted():
     assert most_usage(longer, None, most_output=1).output_tokens == 9
     prompts = Request(model="m", task="completion", inputs=["a", "b"], max_tokens=7)
     assert most_usage(prompts, None, most_output=1).output_tokens == 14
+    picture = ChatMessage("user", "x", extra={"content": [{"type": "image_url"}]})
+    shown = Request(model="m", messages=[picture])
+    assert most_usage(shown, None, most_output=1).input_tokens > 48_169  # of OpenAI's dearest
     assert most_usage(Request.embedding("abc", model="m"), None, most_output=9) == Usage(35)
 
 

@@ -73,7 +73,13 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "a new field belongs in here, and in the key"
     )
     changed = [{name: to} for name, to in changes.items()]
-    changed += [of_texts, of_texts | {"task": "completion"}, of_texts | {"inputs": "Ho"}]
+    named = ChatMessage("user", "Hi", extra={"name": "Ann"})
+    changed += [
+        {"messages": (named,)},
+        of_texts,
+        of_texts | {"task": "completion"},
+        of_texts | {"inputs": "Ho"},
+    ]
     requests = [plain, *(attrs.evolve(plain, **change) for change in changed)]
     keys = [sharing_key(request) for request in requests]
     assert len(set(keys)) == len(requests)

@@ -178,6 +178,38 @@ def test_parts_of_text_are_joined():
     assert request_of(turn(parts)).messages[0].content == "a\nb"
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+CALLS = [{"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}]
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "attachments"),
+    [
+        (turn([{"type": "text", "text": "What is it?"}, IMAGE, IMAGE]), "What is it?", 2),
+        (turn([{"type": "text", "text": "a", "cache_control": {}}]), "a", 0),
+        (turn("x", name="Ann"), "x", 0),
+        (turn("4", role="tool", tool_call_id="call_1"), "4", 0),
+        (turn(None, role="assistant", tool_calls=CALLS), "", 0),
+        (turn("I add.", role="assistant", tool_calls=CALLS), "I add.", 0),
+    ],
+)
+def test_a_turn_that_is_more_than_a_text_is_sent_as_it_is(said, text, attachments):
+    (read,) = request_of(said).messages
+    assert sent(said) == said
+    assert (read.content, read.attachments) == (text, attachments)
+    bare = {**said, "messages": [{"role": said["messages"][0]["role"], "content": text or "x"}]}
+    lines = [{"custom_id": "a", "url": "/v1/chat/completions", "body": it} for it in (said, bare)]
+    assert len({only(line).key for line in lines}) == 2
+
+
+def test_the_system_text_of_anthropics_body_is_a_system_turn():
+    read = request_of({**CHAT, "system": "Be brief."})
+    assert read.messages[0] == ChatMessage("system", "Be brief.")
+    assert not read.extra
+    blocks = {**CHAT, "system": [{"type": "text", "text": "x", "cache_control": {}}]}
+    assert sent(blocks) == blocks
+
+
 def test_members_of_a_turn_that_are_empty_are_passed_over():
     assert request_of(turn("x", refusal=None, tool_calls=[])) == request_of(turn("x"))
 
@@ -185,15 +217,13 @@ def test_members_of_a_turn_that_are_empty_are_passed_over():
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        (turn([{"type": "image_url", "image_url": {}}]), r"messages\[0\].content\[0\].*image_url"),
-        (turn([{"type": "text", "text": "a", "cache_control": {}}]), "cache_control"),
+        (turn([{"text": "a"}]), r"messages\[0\].content\[0\].*type"),
         (turn([{"type": "text", "text": 3}]), r"content\[0\].text"),
         (turn(["a"]), r"content\[0\]"),
         (turn([]), "content"),
         (turn(None), "content"),
         (turn({}), "content"),
-        (turn("x", name="Ann"), '"name"'),
-        (turn("x", role="tool"), "role.*tool"),
+        (turn("x", role="judge"), "role.*judge.*user"),
         (turn("x", role=["user"]), "role"),
         ({"model": "m", "messages": ["Hi"]}, r"messages\[0\]"),
         ({"model": "m", "messages": "Hi"}, "messages"),
@@ -217,7 +247,7 @@ def test_members_of_a_turn_that_are_empty_are_passed_over():
         ({**CHAT, "stop": ""}, "stop"),
     ],
 )
-def test_a_body_that_is_no_request_of_text_is_refused_by_what_is_wrong(body, named):
+def test_a_body_that_is_no_request_is_refused_by_what_is_wrong(body, named):
     with pytest.raises(BadRecord, match=named):
         request_of(body)
     row = only({"custom_id": "a", "url": "/v1/chat/completions", "body": body})

@@ -10,7 +10,7 @@ __all__ = ["size_of"]
 def size_of(request: Request) -> int:
     """Characters of its texts: of the prompt, and of what is sent as it is."""
     size = sum(len(turn.content) for turn in request.messages) + sum(map(len, request.inputs))
-    for given in (request.extra, request.json_schema):
+    for given in (request.extra, request.json_schema, *(turn.extra for turn in request.messages)):
         if given:
             size += _chars(given)
     return size

@@ -123,3 +123,26 @@ def test_a_vendor_says_which_tasks_it_takes(name):
             continue
         with pytest.raises(Inexpressible, match=f"{vendor.title} cannot express task='{task}'"):
             vendor.format_for(task)
+
+
+def test_a_turn_of_more_than_a_text_is_sent_as_it_is_or_refused():
+    picture = {"content": [{"type": "image", "source": {}}]}
+    shown = chat(messages=[ChatMessage("user", "", extra=picture)])
+    for form in (OpenAIChat(), AnthropicMessages()):
+        assert form.encode(shown, stream=False)["messages"] == [{"role": "user", **picture}]
+    with pytest.raises(Inexpressible, match="extra of a turn"):
+        GeminiContent().encode(shown, stream=False)
+
+
+@pytest.mark.parametrize("form", [AnthropicMessages(), GeminiContent()])
+@pytest.mark.parametrize(
+    ("turn", "named"),
+    [
+        (ChatMessage("tool", "4", extra={"tool_call_id": "x"}), "'tool'"),
+        (ChatMessage("system", "x", extra={"name": "Ann"}), "extra of a system turn"),
+    ],
+)
+def test_a_turn_that_a_format_does_not_have_is_refused(form, turn, named):
+    turns = [turn, *HI] if turn.role == "system" else [*HI, turn]
+    with pytest.raises(Inexpressible, match=named):
+        form.encode(chat(messages=turns), stream=False)

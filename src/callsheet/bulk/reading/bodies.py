@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ...actors.messages import Json, Request, Task
 from .asking import Asker
 from .errors import BadRecord
-from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema
+from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema, take_system
 
 __all__ = ["BodyReader", "task_of", "task_of_url", "url_of"]
 
@@ -71,6 +71,7 @@ class BodyReader:
         extra.pop("stream_options", None)
         if task == "chat":
             take_schema(fields, extra)
+            take_system(fields, extra)
         if _NEEDED[task] == "messages":
             if "messages" not in fields:
                 raise BadRecord('the body has no "messages"')

@@ -31,7 +31,10 @@ def row_key(name: str | int, url: str, request: Request) -> bytes:
 def _asked(request: Request) -> dict[str, object]:
     asked: dict[str, object] = {"model": request.model}
     if request.messages:
-        asked["messages"] = [[turn.role, turn.content] for turn in request.messages]
+        asked["messages"] = [
+            [turn.role, turn.content, *([turn.extra] if turn.extra else ())]
+            for turn in request.messages
+        ]
     else:
         asked["inputs"] = list(request.inputs)
     if request.max_tokens is not None:

@@ -2,20 +2,24 @@
 
 import json
 from collections.abc import Callable, Mapping
+from typing import cast, get_args
 
 from ...actors.messages import ChatMessage, Json, Role
 from .errors import BadRecord
 
-__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "Reader", "kind", "stated", "take_schema"]
+__all__ = [
+    "CHAT",
+    "COMPLETION",
+    "EMBEDDING",
+    "Reader",
+    "kind",
+    "stated",
+    "take_schema",
+    "take_system",
+]
 
 _SHOWN = 40
-_ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "developer": "developer",
-    "user": "user",
-    "assistant": "assistant",
-}
-_TURNS = "a request has system, developer, user and assistant turns of text"
+_ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
 
 
 def kind(value: object) -> str:
@@ -77,39 +81,52 @@ def _turns(name: str, value: Json) -> object:
 
 
 def _unusual_turn(name: str, turn: Json) -> ChatMessage:
+    """A turn with further members, with parts, or in disorder."""
     if not isinstance(turn, dict):
         raise _wrong(name, "an object", turn)
     role = turn.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        raise BadRecord(f'"{name}.role" is {kind(role)}; {_TURNS}')
-    for member, value in turn.items():
-        # Answers that are asked with again have "refusal": null, "annotations": [] and so on.
-        if member not in ("role", "content") and value is not None and value != []:
-            raise BadRecord(f'"{name}" has "{member}"; {_TURNS}')
-    return ChatMessage(_ROLES[role], _content(f"{name}.content", turn.get("content")))
+        raise BadRecord(f'"{name}.role" is {kind(role)}, and must be one of {", ".join(_ROLES)}')
+    # Answers that are asked with again have "refusal": null, "annotations": [] and so on.
+    further: dict[str, Json] = {
+        member: value
+        for member, value in turn.items()
+        if member not in ("role", "content") and value is not None and value != []
+    }
+    content = turn.get("content")
+    if content is None and further:  # an assistant's that called tools
+        return ChatMessage(_ROLES[role], "", extra={"content": None, **further})
+    text, is_all = _content(f"{name}.content", content)
+    if not is_all:
+        further["content"] = content
+    return ChatMessage(_ROLES[role], text, extra=further or None)
 
 
-def _content(name: str, content: Json) -> str:
-    """The text of a turn. Several parts of text are joined by newlines, as vLLM joins them."""
+def _content(name: str, content: Json) -> tuple[str, bool]:
+    """The text of a turn, and whether it is all of it.
+
+    Several parts of text are joined by newlines, as vLLM joins them.
+    """
     if isinstance(content, str):
-        return content
+        return content, True
     if not isinstance(content, list) or not content:
-        raise BadRecord(f'"{name}" is {kind(content)}; {_TURNS}')
+        raise BadRecord(f'"{name}" must be a text or a list of parts, not {kind(content)}')
     texts: list[str] = []
+    is_all = True
     for at, part in enumerate(content):
-        if not isinstance(part, dict) or part.get("type") != "text":
-            what = part.get("type") if isinstance(part, dict) else part
-            raise BadRecord(f'"{name}[{at}]" is {kind(what)}; {_TURNS}')
-        if further := part.keys() - {"type", "text"}:
-            raise BadRecord(f'"{name}[{at}]" has "{min(further)}"; {_TURNS}')
-        text = part.get("text")
-        if not isinstance(text, str):
-            raise _wrong(f"{name}[{at}].text", "a text", text)
-        texts.append(text)
-    return "\n".join(texts)
+        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+            raise BadRecord(f'"{name}[{at}]" must be an object with a "type", not {kind(part)}')
+        if part["type"] == "text":
+            text = part.get("text")
+            if not isinstance(text, str):
+                raise _wrong(f"{name}[{at}].text", "a text", text)
+            texts.append(text)
+        is_all &= part.keys() == {"type", "text"}
+    return "\n".join(texts), is_all
 
 
 Reader = Callable[[str, Json], object]
+_Turns = tuple[ChatMessage, ...]
 
 _SAMPLING: Mapping[str, tuple[str, Reader]] = {
     "max_tokens": ("max_tokens", _whole),
@@ -182,3 +199,11 @@ def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
         extra["response_format"] = rest
     else:
         del extra["response_format"]
+
+
+def take_system(fields: dict[str, object], extra: dict[str, Json]) -> None:
+    """Read Anthropic's `system`, if it is a text, as the system turn that it is elsewhere."""
+    system, turns = extra.get("system"), fields.get("messages")
+    if isinstance(system, str) and isinstance(turns, tuple):
+        del extra["system"]
+        fields["messages"] = (ChatMessage("system", system), *cast("_Turns", turns))
