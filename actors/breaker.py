@@ -4,6 +4,9 @@ A circuit breaker (M. Nygard, "Release It!", 2007). Closed, it lets every call t
 at how they end. Too many failures open it: nobody goes for a pause. Then it is half open: one
 call goes as a probe, and its success closes the breaker, its failure opens it for a longer pause.
 
+A refusal comes quicker than an answer, so the first results of many calls are their failures. As
+long as more calls are under way than have failed, it stays closed: they may show that all is well.
+
 An open breaker parks its callers, it fails nobody (R10): `next_at` is the instant to come back at,
 so nobody asks again and again (L4).
 """
@@ -46,6 +49,8 @@ def is_outage(kind: type[CallFailed]) -> bool:
 @attrs.frozen(kw_only=True)
 class BreakerPolicy:
     """When a breaker opens, and for how long.
+
+    It opens by either rule only if as many calls have failed, in the window, as are under way.
 
     Args:
         window_s: how far back results count, in seconds; the newest thousand at most.
@@ -164,6 +169,7 @@ class CircuitBreaker:
         self._probe: Ticket | None = None
         self._opened = 0  # the epoch: a call that began in an earlier one is late
         self._failed_probes = 0
+        self._undecided = 0  # calls of this epoch that have not ended
         self._begun = self._refused = self._late = 0
         self._succeeded = self._failed = self._abandoned = 0
 
@@ -188,6 +194,7 @@ class CircuitBreaker:
         if ticket.is_probe:
             self._probe = ticket
         self._begun += 1
+        self._undecided += 1
         return ticket
 
     def next_at(self, now: float) -> float:
@@ -267,12 +274,15 @@ class CircuitBreaker:
             raise ValueError("the ticket is another breaker's; tell the end to the one it is from")
         is_first = not ticket.settled
         ticket.settled = True
+        self._undecided -= is_first and ticket.epoch == self._opened
         if ticket is self._probe:
             self._probe = None
         return is_first
 
     def _is_too_much(self) -> bool:
         policy, results = self._policy, len(self._results)
+        if self._failures < self._undecided:
+            return False
         if policy.consecutive is not None and min(self._in_a_row, results) >= policy.consecutive:
             return True
         rate = policy.failure_rate
@@ -280,6 +290,7 @@ class CircuitBreaker:
 
     def _open(self, now: float) -> None:
         self._opened += 1
+        self._undecided = 0
         self._until = now + self._policy.pause(self._failed_probes, self._random)
         self._clear()
 

@@ -176,6 +176,8 @@ class Outages(RuleBasedStateMachine):
 
     def is_too_much(self):
         seen = self.seen()
+        if sum(seen) < sum(call.era == self.era for call in self.under_way):
+            return False
         if self.policy.consecutive is not None and self.in_a_row() >= self.policy.consecutive:
             return True
         enough = len(seen) >= self.policy.min_calls
@@ -248,6 +250,22 @@ def test_too_few_calls_say_nothing_about_the_rate():
     assert found.state(0.0) == "closed"
     found.fail(found.try_begin(0.0), 0.0)
     assert found.state(0.0) == "open"
+
+
+def test_refusals_that_come_quicker_than_answers_do_not_open_it():
+    found = breaker(consecutive=5, min_calls=5)
+    calls = [found.try_begin(0.0) for _ in range(100)]
+    for ticket in calls[:6]:
+        found.fail(ticket, 0.1)
+    assert found.state(0.1) == "closed"
+    for ticket in calls[6:]:
+        found.succeed(ticket, 1.0)
+    again = [found.try_begin(1.0) for _ in range(100)]
+    for number, ticket in enumerate(again, 1):
+        if found.state(1.1) == "closed":
+            assert number <= 51
+        found.fail(ticket, 1.1)
+    assert found.state(1.1) == "open"
 
 
 def test_failures_that_have_left_the_window_are_forgotten():
@@ -328,15 +346,15 @@ def test_a_probe_that_is_cancelled_frees_the_probe():
 
 def test_results_of_calls_from_before_the_opening_change_nothing():
     found = breaker()
-    early = [found.try_begin(0.0) for _ in range(5)]
-    for ticket in early[:2]:
+    early = [found.try_begin(0.0) for _ in range(6)]
+    for ticket in early[:3]:
         found.fail(ticket, 1.0)
     assert found.next_at(1.0) == 9.0
-    found.succeed(early[2], 2.0)  # as if it were back: it was answered before the outage
-    found.fail(early[3], 2.0)
+    found.succeed(early[3], 2.0)  # as if it were back: it was answered before the outage
+    found.fail(early[4], 2.0)
     assert (found.state(2.0), found.next_at(2.0)) == ("open", 9.0)
     probe = found.try_begin(9.0)
-    found.fail(early[4], 9.0)
+    found.fail(early[5], 9.0)
     assert found.statistics(9.0).is_probing, "the probe alone decides"
     found.succeed(probe, 10.0)
     assert found.statistics(10.0).late == 3
@@ -345,10 +363,10 @@ def test_results_of_calls_from_before_the_opening_change_nothing():
 def test_failures_from_before_the_outage_do_not_open_it_again_when_it_is_over():
     found = breaker()
     early = [found.try_begin(0.0) for _ in range(6)]
-    for ticket in early[:2]:
+    for ticket in early[:3]:
         found.fail(ticket, 0.0)
     found.succeed(found.try_begin(8.0), 8.0)
-    for ticket in early[2:]:
+    for ticket in early[3:]:
         found.fail(ticket, 9.0)
     assert found.state(9.0) == "closed"
     assert found.statistics(9.0).failures == 0
