@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from math import inf
 from typing import final
 
+import attrs
 import trio
 
 from ..actors import Troupe
@@ -12,9 +14,12 @@ from ..actors.errors import (
     AuthenticationFailed,
     BudgetExceeded,
     CallFailed,
+    ConnectionFailed,
     DeadlineTooShort,
     LedgerUnavailable,
+    ProviderUnavailable,
     QuotaExhausted,
+    RateLimited,
 )
 from ..actors.events import CallEvent
 from ..actors.messages import Request, Response
@@ -33,6 +38,11 @@ __all__ = ["Asker"]
 _LEAST_S = 0.001
 _HOPELESS = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
 """What every other row would fail with as well."""
+
+_PASSING = (RateLimited, ProviderUnavailable, ConnectionFailed)
+"""What may be over some time after the attempts of a row are used up (R10)."""
+
+_MOST_ROUNDS = 10  # of attempts, after the first one, of a row that is not to blame
 
 
 @final
@@ -58,6 +68,7 @@ class Asker:
         self._lane = lane
         self._wall_clock = wall_clock
         self._in_vain: Counter[str] = Counter()  # attempts of a row that may have been charged for
+        self._earlier: dict[str, list[int]] = {}  # attempts of a row in each earlier round
 
     async def run(self, troupe: Troupe, work: trio.Nursery) -> None:
         """Ask for all there is.
@@ -86,6 +97,7 @@ class Asker:
             for origin in event.origin.shared_by or (event.origin,):
                 line.sent(origin.call)
         elif event.stage == "retrying":
+            self._state.trouble = event.error or ""
             for origin in event.origin.shared_by or (event.origin,):
                 self._retries(origin.call, event)
 
@@ -114,9 +126,9 @@ class Asker:
                 state.line.back(placed)
                 raise
             except (CallFailed, AskFailed, ValueError) as error:
-                self._failed(placed, error, trio.current_time() - began_at)
+                self._failed(placed, error, began_at)
             else:
-                self._answered(placed, answer, trio.current_time() - began_at)
+                self._answered(placed, answer, began_at)
             finally:
                 del state.scopes[row.custom_id]
                 self._in_vain.pop(row.custom_id, None)
@@ -128,10 +140,14 @@ class Asker:
         request = self._prepare(row.request, left_s)
         return await troupe.complete(request, call=row.custom_id, lane=self._lane)
 
-    def _answered(self, placed: Placed, answer: Response, seconds: float) -> None:
-        row = placed.row
+    def _answered(self, placed: Placed, answer: Response, began_at: float) -> None:
+        row, now = placed.row, trio.current_time()
+        seconds = now - began_at
+        self._state.answered_at, self._state.trouble = now, ""
+        if earlier := self._earlier.pop(row.custom_id, None):
+            answer = attrs.evolve(answer, http_requests=answer.http_requests + sum(earlier))
         told = RowEnded(
-            at=trio.current_time(),
+            at=now,
             number=row.number,
             custom_id=row.custom_id,
             seconds=seconds,
@@ -145,8 +161,8 @@ class Asker:
         line = answer_line(row, answer, seconds, int(self._wall_clock()))
         self._over(placed, Ended(placed.place, line, told, row.key))
 
-    def _failed(self, placed: Placed, error: Exception, seconds: float) -> None:
-        """A row has no answer; or there will be none for any."""
+    def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:
+        """A row has no answer; or there will be none for any, or for now."""
         state, row = self._state, placed.row
         if isinstance(error, BudgetExceeded):
             state.line.refused(placed)
@@ -164,16 +180,45 @@ class Asker:
             # Those who wait still have their turn in time, as the limiter has reckoned.
             state.end(LATE, takes_back=False)
             return
+        earlier = self._earlier.get(row.custom_id, [])
+        if self._is_put_off(error, began_at, len(earlier)):
+            state.trouble = str(error)
+            self._earlier[row.custom_id] = [*earlier, call.attempts]
+            state.line.put_off(placed)
+            return
+        if self._is_unreachable(call):
+            state.line.back(placed)
+            state.end(Ending("unanswered", str(error), "then the same command goes on from there"))
+            return
+        self._earlier.pop(row.custom_id, None)
         told = RowEnded(
             at=trio.current_time(),
             number=row.number,
             custom_id=row.custom_id,
-            seconds=seconds,
-            attempts=call.attempts,
+            seconds=trio.current_time() - began_at,
+            attempts=call.attempts + sum(earlier),
             error=type(error).__name__,
             message=str(error),
         )
         self._over(placed, Ended(placed.place, failure_line(row, error), told))
+
+    def _is_put_off(self, error: Exception, began_at: float, rounds: int) -> bool:
+        """Whether a row is asked for again because it is not to blame: nobody fares better.
+
+        That is so if no other one was answered since it was begun, or if it was only too fast. In
+        an outage the breaker lets one row at a time try it, so that even one alone waits for an
+        hour; but not for ever, for it may be what its provider cannot answer.
+        """
+        if not isinstance(error, _PASSING) or rounds >= _MOST_ROUNDS:
+            return False
+        if self._state.answered_at > began_at:
+            return isinstance(error, RateLimited)
+        return not self._is_unreachable(error)
+
+    def _is_unreachable(self, error: CallFailed) -> bool:
+        """Whether there was never anybody there: the address may be wrong."""
+        is_first = self._state.answered_at == -inf
+        return is_first and isinstance(error, ConnectionFailed) and error.billed == "no"
 
     def _over(self, placed: Placed, ended: Ended) -> None:
         self._state.line.ended(placed)

@@ -143,6 +143,11 @@ class Line:
         heapq.heappush(self._returned, (placed.place, placed))
         self._leave(placed)
 
+    def put_off(self, placed: Placed) -> None:
+        """A row is asked for again, after those that wait now: they may fare better."""
+        self._waiting.append(placed)
+        self._leave(placed)
+
     def refused(self, placed: Placed) -> None:
         """The money was too short for a row."""
         heapq.heappush(self._returned, (placed.place, placed))

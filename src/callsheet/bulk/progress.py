@@ -69,6 +69,7 @@ class Progress:
         errors: rows that failed, by kind of error.
         slowest: custom ids and seconds of the slowest answers of this run, the slowest first.
         limits: what the limiter knows; None if it was not asked.
+        trouble: what attempts fail with, if no answer has come for some seconds.
         is_paused: nobody is asked for now.
         is_draining: nothing more is begun.
     """
@@ -91,6 +92,7 @@ class Progress:
     errors: Mapping[str, int] = attrs.field(factory=dict[str, int])
     slowest: tuple[tuple[str, float], ...] = ()
     limits: LimiterSnapshot | None = None
+    trouble: str = ""
     is_paused: bool = False
     is_draining: bool = False
 

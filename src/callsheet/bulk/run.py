@@ -23,6 +23,8 @@ from .threads import InThread
 
 __all__ = ["BulkRun"]
 
+_QUIET_S = 2.0  # without an answer before anybody is told why
+
 
 @final
 class BulkRun:
@@ -124,12 +126,13 @@ class BulkRun:
 
     def progress(self) -> Progress:
         """How it stands; of the limits, how they stood when this was asked the last time."""
-        state = self._state
+        state, now = self._state, trio.current_time()
         state.to_look.ring()
         tally, line, window = state.tally, state.line, state.archive.window
+        is_quiet = now - max(state.answered_at, state.started_at) >= _QUIET_S
         return Progress(
             started_at=state.started_at,
-            now=trio.current_time(),
+            now=now,
             total=tally.read if state.is_read else state.settings.total,
             read=tally.read,
             answered=tally.answered,
@@ -146,6 +149,7 @@ class BulkRun:
             errors=dict(tally.errors),
             slowest=tuple(tally.slowest),
             limits=self._limits,
+            trouble=state.trouble if is_quiet else "",
             is_paused=line.is_paused,
             is_draining=line.is_closed,
         )

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import final
 
 import trio
@@ -48,6 +49,8 @@ class RunState:
         is_heedless: nobody iterates over the results.
         takes_back: what is not under way is not waited for any more.
         ending: why it has ended before its input, or will; None if it has not.
+        answered_at: when the latest answer came, on Trio's clock; before all times if none did.
+        trouble: what the latest attempt has failed with, if no answer came since.
         started_at: when it began, in seconds on Trio's clock.
         due: when it is to end; None for no time.
     """
@@ -78,6 +81,7 @@ class RunState:
         self.cost_usd = archive.account.cost_usd
         self.is_read = self.is_over = self.is_heedless = self.takes_back = False
         self.ending: Ending | None = None
+        self.answered_at, self.trouble = -inf, ""
         self.started_at = trio.current_time()
         due = settings.deadline_s
         self.due = None if due is None else self.started_at + due

@@ -34,6 +34,8 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         parts.append(_spend(progress, look))
         if look.eta_s is not None:
             parts.append(f"{duration(look.eta_s)} to go")
+    if progress.trouble and not is_over:
+        parts.append(f"no answers: {printable(progress.trouble)}")
     if progress.unpriced:
         parts.append(f"{progress.unpriced:,} of unknown price")
     if progress.maybe_billed:

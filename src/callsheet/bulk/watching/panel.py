@@ -52,7 +52,7 @@ def panel(
         (2, _line("speed", _speed_words(progress, look, is_over=is_over))),
         *_limits(progress, look.limits, width, is_over=is_over),
         (3, _line("spend", spend_words(progress, look, is_over=is_over))),
-        *_troubles(progress),
+        *_troubles(progress, is_over=is_over),
         *_slowest(progress),
         *_waiting(progress, is_over=is_over),
     ]
@@ -187,7 +187,9 @@ def _limit(use: LimitUse, width: int) -> RenderableType:
     return _row((_HEAD - 1, head), (room, bar), words=words)
 
 
-def _troubles(progress: Progress) -> Iterator[_Line]:
+def _troubles(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
+    if progress.trouble and not is_over:
+        yield 3, _line("waiting", printable(progress.trouble), "bold yellow")
     if progress.maybe_billed:
         yield 5, _line("", f"{progress.maybe_billed:,} may have been billed for nothing", "yellow")
     if words := errors_words(progress):

@@ -1,0 +1,138 @@
+"""An outage delays rows and fails none (R10); a row that fails alone is to blame for it."""
+
+import json
+import math
+from collections import Counter
+
+import httpx
+import pytest
+import trio
+from bulk_rows import URL, lines_of, on_the_spot, row
+
+from callsheet.actors import Endpoint, TroupeSettings
+from callsheet.bulk import BulkStopped, bulk
+from callsheet.runtime import open_collapsing_nursery
+
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}
+ANSWER = {"model": "gpt-4o-mini", "choices": [CHOICE], "usage": {"prompt_tokens": 5}}
+BROKEN = "there is no connection"
+
+
+def refuses(status):
+    return lambda: httpx.Response(status, json={"error": {"message": "not now"}})
+
+
+def unreachable():
+    raise httpx.ConnectError(BROKEN)
+
+
+def outage(since, until, how):
+    """For everybody."""
+    return lambda _, at: how if since <= at < until else None
+
+
+def one_fails(number, how, *, until=math.inf):
+    return lambda asked, at: how if asked == number and at < until else None
+
+
+class World:
+    """A provider that answers each prompt after a second, unless `trouble` says otherwise."""
+
+    def __init__(self, trouble):
+        self.trouble = trouble
+        self.asked = Counter()
+        self.began_at = trio.current_time()
+
+    async def handle(self, request):
+        number = int(json.loads(request.content)["messages"][0]["content"].strip("Say ."))
+        self.asked[number] += 1
+        if (found := self.trouble(number, trio.current_time() - self.began_at)) is not None:
+            return found()
+        await trio.sleep(1.0)
+        return httpx.Response(200, json=ANSWER)
+
+    async def run(self, rows, output, *, looks=()):
+        settings = TroupeSettings(
+            endpoint=Endpoint(URL, None, "openai"), transport=httpx.MockTransport(self.handle)
+        )
+        seen = []
+
+        async def look(results):
+            for at in looks:
+                await trio.sleep_until(self.began_at + at)
+                seen.append(results.progress().trouble)
+
+        async with (
+            bulk(rows, output, settings, in_thread=on_the_spot, wall_clock=lambda: 0.0) as results,
+            open_collapsing_nursery() as nursery,
+        ):
+            nursery.start_soon(look, results)
+            ended = [result.told async for result in results]
+        return ended, seen
+
+
+ROWS = [row(number) for number in range(1, 301)]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [(refuses(503), "503"), (unreachable, "cannot connect")],
+    ids=["503", "unreachable"],
+)
+async def test_rows_wait_for_the_end_of_an_outage_however_long_it_is(
+    autojump_clock, tmp_path, how, said
+):
+    world = World(outage(1.5, 3600, how))
+    ended, seen = await world.run(ROWS, tmp_path / "out.jsonl", looks=[600, 3890])
+    assert [told.error for told in ended] == [None] * 300
+    assert world.began_at + 3600 < trio.current_time() < world.began_at + 3900
+    assert said in seen[0]
+    assert seen[1:] == [""]
+    assert sum(world.asked.values()) < 300 + 200, "nobody asks again and again (L4)"
+
+
+async def test_a_run_that_begins_in_an_outage_waits_too(autojump_clock, tmp_path):
+    world = World(outage(0, 900, refuses(503)))
+    ended, _ = await world.run(ROWS, tmp_path / "out.jsonl")
+    assert [told.error for told in ended] == [None] * 300
+    attempts = [line["callsheet"]["attempts"] for line in lines_of(tmp_path / "out.jsonl")]
+    assert sum(attempts) == sum(world.asked.values()), "those of earlier rounds count as well"
+
+
+async def test_a_row_that_alone_fails_ends_as_failed(autojump_clock, tmp_path):
+    world = World(one_fails(7, refuses(503)))
+    ended, _ = await world.run(ROWS, tmp_path / "out.jsonl")
+    assert [told.custom_id for told in ended if told.error == "ProviderUnavailable"] == ["r-7"]
+    assert world.asked[7] <= 10
+
+
+async def test_a_row_that_is_too_fast_is_asked_for_again_and_not_for_ever(autojump_clock, tmp_path):
+    world = World(one_fails(7, refuses(429), until=10))
+    rows = [row(number) for number in range(1, 2000)]
+    ended, _ = await world.run(rows, tmp_path / "out.jsonl")
+    assert not any(told.error for told in ended)
+    world = World(one_fails(7, refuses(429)))
+    ended, _ = await world.run(rows, tmp_path / "again.jsonl")
+    assert [told.error for told in ended if told.error] == ["RateLimited"]
+    assert world.asked[7] <= 5 * 11
+
+
+async def test_an_address_where_nobody_is_ends_the_run_instead_of_failing_every_row(
+    autojump_clock, tmp_path
+):
+    world = World(outage(0, math.inf, unreachable))
+    with pytest.raises(BulkStopped, match="is the address right") as stopped:
+        await world.run([row(number) for number in range(1, 1001)], tmp_path / "out.jsonl")
+    assert stopped.value.ending.kind == "unanswered"
+    assert sum(world.asked.values()) <= 5 * 100
+
+
+async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):
+    world = World(outage(10, math.inf, refuses(503)))
+    ended, _ = await world.run(ROWS, tmp_path / "out.jsonl")
+    assert not any(told.error for told in ended)
+    world = World(one_fails(1, refuses(503)))
+    ended, _ = await world.run([row(1)], tmp_path / "one.jsonl")
+    assert [told.error for told in ended] == ["ProviderUnavailable"]
+    assert (ended[0].attempts, world.asked[1]) == (55, 55)
+    assert trio.current_time() - world.began_at > 1800
