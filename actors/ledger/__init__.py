@@ -7,7 +7,8 @@ from .budgets import Budget, BudgetState, Excess
 from .entries import ACCOUNTS, DIMENSIONS, Dimension, Entry, Heading, Line, Transaction, headings
 from .money import NOTHING, Amount
 from .policy import LedgerPolicy
-from .schema import LedgerUnusable, connect, sums
+from .reading import sums
+from .schema import LedgerUnusable, connect
 from .store import Store, recover
 from .tab import Tab
 

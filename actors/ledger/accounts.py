@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Protocol, final
 
 import attrs
@@ -37,11 +38,13 @@ class _Task:
     Args:
         work: does it; what it makes is to be written.
         must_be_written: it is not to be done if it cannot be.
+        needs_posts: it looks at what each post has come to.
         undo: takes it back, if it was done and could not be written.
     """
 
     work: Callable[[Book, float], Transaction | LedgerStatistics | None]
     must_be_written: bool = False
+    needs_posts: bool = False
     undo: Callable[[Book, float], Transaction | None] | None = None
     error: CallFailed | None = None
     found: Transaction | LedgerStatistics | None = None
@@ -74,7 +77,9 @@ class Accounts:
         self._book = Book(self.policy.budgets)
         self._in_thread: InThread = in_thread or trio.to_thread.run_sync
         self._store: Store | None = None
-        self._seen = 0  # transactions of the file that the books know
+        self._seen = 0  # the last entry of the file that the books know
+        # Of earlier runs, posts are told apart only if somebody looks at them: there may be many.
+        self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
         self._queue: list[_Task] = []
         self._unwritten: list[Transaction] = []
         self._trouble: LedgerUnusable | None = None
@@ -163,7 +168,7 @@ class Accounts:
 
     async def statistics(self) -> LedgerStatistics:
         """What the books say."""
-        task = _Task(lambda book, _: book.statistics())
+        task = _Task(lambda book, _: book.statistics(), needs_posts=True)
         await self._do([task])
         if not isinstance(task.found, LedgerStatistics):
             raise TypeError("the books say nothing")
@@ -193,6 +198,8 @@ class Accounts:
         tasks, self._queue = self._queue, []
         at, store = self.clock(), self._store
         trouble = self._begin(store)
+        if trouble is None and any(task.needs_posts for task in tasks):
+            trouble = self._tell_posts_apart(store)
         try:
             for task in tasks:
                 self._run(task, at, trouble)
@@ -216,10 +223,22 @@ class Accounts:
         if store is None:
             return None
         try:
-            for entry in store.begin():
+            for entry in store.begin(by_post=self._has_posts):
                 self._book.post(entry)
         except LedgerUnusable as error:
             return error
+        return None
+
+    def _tell_posts_apart(self, store: Store | None) -> LedgerUnusable | None:
+        if store is None or self._has_posts:
+            return None
+        try:
+            known = store.by_post()
+        except LedgerUnusable as error:
+            return error
+        # The books are the file, and what is not in it yet.
+        self._book.tell_apart(chain(known, *(done.entries for done in self._unwritten)))
+        self._has_posts = True
         return None
 
     def _run(self, task: _Task, at: float, trouble: LedgerUnusable | None) -> None:

@@ -1,6 +1,6 @@
 """The books: what is reserved, spent and perhaps billed, by whom and on what. Pure (R14)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import final
 
@@ -165,10 +165,20 @@ class Book:
         """Take in what others have written, or earlier runs."""
         if entry.account == "available":
             return
-        names = _names(entry.heading)
-        self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
+        self._add(entry)
         for counter in self._counters:
             counter.post(entry, reservation)
+
+    def tell_apart(self, entries: Iterable[Entry]) -> None:
+        """Take in all that is known once more, of each post for itself.
+
+        Args:
+            entries: what all that was posted comes to.
+        """
+        self._sums.clear()
+        for entry in entries:
+            if entry.account != "available":
+                self._add(entry)
 
     def statistics(self) -> LedgerStatistics:
         """What they say now."""
@@ -196,6 +206,10 @@ class Book:
             entries.append(Entry("available", line.heading, bound.times(-1)))
             entries.append(Entry("reserved", line.heading, bound))
         return self._post(Transaction(kind, key, at, tuple(entries)))
+
+    def _add(self, entry: Entry) -> None:
+        names = _names(entry.heading)
+        self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
 
     def _post(self, transaction: Transaction) -> Transaction:
         for entry in transaction.entries:

@@ -1,88 +1,33 @@
-"""The tables of a ledger's file, and the sums over them."""
+"""A ledger's file, made and opened."""
 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from pathlib import Path
-from typing import cast
 
-from .entries import Account, Dimension, Entry, Heading, Transaction
-from .money import Amount, add_usd
+from .locks import is_held
+from .migration import migrate
+from .tables import TABLES, VERSION, add_functions
 
-__all__ = ["COLUMNS", "LedgerUnusable", "connect", "insert", "read_entries", "sums", "unusable"]
+__all__ = ["LedgerUnusable", "connect", "unusable"]
 
-_VERSION = 1
 _BUSY_S = 10.0  # to wait for another process that writes; it takes milliseconds
 _APPLICATION = 0x63616C6C  # "call", so that no other SQLite file is taken for a ledger
-
-# Amounts of USD are texts: SQLite's own numbers are no decimals.
-_TABLES = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
-    ended_at REAL
-);
-CREATE TABLE transactions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES runs,
-    reservation TEXT NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL
-);
-CREATE INDEX by_run ON transactions (run, reservation);
-CREATE TABLE entries (
-    id INTEGER PRIMARY KEY, entry_of INTEGER NOT NULL REFERENCES transactions,
-    account TEXT NOT NULL, call TEXT NOT NULL, post TEXT NOT NULL, tenant TEXT NOT NULL,
-    model TEXT NOT NULL,
-    day TEXT NOT NULL, route TEXT NOT NULL, usd TEXT NOT NULL, input_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,
-    unpriced_tokens INTEGER NOT NULL, calls INTEGER NOT NULL, unpriced_calls INTEGER NOT NULL
-);
-CREATE INDEX by_transaction ON entries (entry_of);
-CREATE INDEX by_day ON entries (day);
-"""
-COLUMNS = ("call", "post", "tenant", "model", "day", "route")
-_COUNTS = (
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "unpriced_tokens",
-    "calls",
-    "unpriced_calls",
-)
-_INSERT_ENTRY = (
-    f"INSERT INTO entries (entry_of, account, {', '.join(COLUMNS)}, usd, {', '.join(_COUNTS)}) "  # noqa: S608  # the names above
-    f"VALUES ({', '.join('?' * (3 + len(COLUMNS) + len(_COUNTS)))})"
-)
-_SUMS = ", ".join(("exact_sum(usd)", *(f"sum({name})" for name in _COUNTS)))
 
 
 class LedgerUnusable(Exception):
     """A ledger's file cannot be read or written; the text says why, and what to do."""
 
 
-class _ExactSum:
-    """Adds up USD as Python does, to the last digit."""
-
-    def __init__(self) -> None:
-        self._sum = Decimal(0)
-
-    def step(self, usd: object) -> None:
-        """One more."""
-        self._sum = add_usd(self._sum, Decimal(str(usd)))
-
-    def finalize(self) -> str:
-        """All of them."""
-        return str(self._sum)
-
-
 def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the file, and make sure that it is a ledger.
+    """Open the file, and make sure that it is a ledger, and of this version.
 
     Args:
         path: of it.
         create: make it if there is none.
 
     Raises:
-        LedgerUnusable: it is no ledger, or cannot be written.
+        LedgerUnusable: it is no ledger, is of a later version, or cannot be written.
     """
     try:
         if create:
@@ -98,14 +43,13 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise unusable(path, error) from None
     try:
+        add_functions(connection)
         _prepare(connection, path)
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
             raise unusable(path, error) from None
         raise
-    # Typeshed knows only of aggregates of whole numbers.
-    connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]
     return connection
 
 
@@ -132,111 +76,46 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        is_old = False
         if not tables and not application:
-            for statement in _TABLES.split(";"):
+            for statement in TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
         else:
-            _check(path, application, version)
+            is_old = _check(path, application, version)
+            if is_old:
+                _bring_up_to_date(connection, path)
         connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+    if is_old:
+        with contextlib.suppress(sqlite3.Error):  # it is as good if it stays as large
+            connection.execute("VACUUM")
 
 
-def _check(path: Path, application: int, version: int) -> None:
-    """Refuse a file of somebody else's, or of another version's."""
+def _check(path: Path, application: int, version: int) -> bool:
+    """Refuse a file of somebody else's, or of a later version's; whether it is an old one."""
     if application != _APPLICATION:
         raise LedgerUnusable(
             f"{path} is a database, but no ledger of Callsheet's; name another file"
         )
-    if version != _VERSION:
+    if version not in (1, VERSION):
         raise LedgerUnusable(
             f"the ledger {path} was written by another version of Callsheet ({version}, not "
-            f"{_VERSION}); name another file"
+            f"{VERSION}); name another file"
         )
+    return bool(version != VERSION)
 
 
-def insert(connection: sqlite3.Connection, run: int, transactions: Iterable[Transaction]) -> None:
-    """Append transactions."""
-    for transaction in transactions:
-        cursor = connection.execute(
-            "INSERT INTO transactions (run, reservation, kind, at) VALUES (?, ?, ?, ?)",
-            (run, transaction.reservation, transaction.kind, transaction.at),
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    runs = connection.execute("SELECT id FROM runs WHERE ended_at IS NULL").fetchall()
+    if any(is_held(path, run) for (run,) in runs):
+        raise LedgerUnusable(
+            f"the ledger {path} is in use by an earlier version of Callsheet; try again when that "
+            "has ended"
         )
-        connection.executemany(
-            _INSERT_ENTRY,
-            [(cursor.lastrowid, *_row(entry)) for entry in transaction.entries],
-        )
-
-
-def _row(entry: Entry) -> tuple[object, ...]:
-    heading, amount = entry.heading, entry.amount
-    names = (_text(getattr(heading, name)) for name in COLUMNS)
-    counts = (getattr(amount, name) for name in _COUNTS)
-    return (entry.account, *names, str(amount.usd), *counts)
-
-
-def _text(name: str) -> str:
-    """A name as UTF-8 can have it: what comes from a shell may not be."""
-    return name.encode(errors="replace").decode()
-
-
-def read_entries(
-    connection: sqlite3.Connection,
-    where: str,
-    values: tuple[object, ...],
-    *,
-    with_calls: bool = False,
-) -> Iterator[Entry]:
-    """What the entries come to, one for each account and heading.
-
-    Args:
-        connection: to the file.
-        where: a condition on `transactions` and `entries`.
-        values: of its question marks.
-        with_calls: those of each call for themselves.
-    """
-    names = COLUMNS if with_calls else COLUMNS[1:]
-    rows = connection.execute(
-        f"SELECT account, {', '.join(names)}, {_SUMS} FROM entries "  # noqa: S608  # no names of users
-        "JOIN transactions ON transactions.id = entry_of "
-        f"WHERE {where} GROUP BY account, {', '.join(names)}",
-        values,
-    )
-    for account, *rest in rows:
-        own = rest[: len(names)]
-        heading = Heading(*own) if with_calls else Heading("", *own)
-        yield Entry(cast("Account", account), heading, _amount(rest[len(names) :]))
-
-
-def sums(
-    connection: sqlite3.Connection,
-    by: Dimension | str,
-    since: str = "",
-    until: str = "9999",
-) -> Iterator[tuple[str, Account, Amount]]:
-    """What everything has come to, by name and account.
-
-    Args:
-        connection: to the file.
-        by: a dimension, or "call".
-        since: the first day.
-        until: the last day.
-    """
-    if by not in COLUMNS:
-        raise ValueError(f"by must be one of {', '.join(COLUMNS)}, not {by!r}")
-    rows = connection.execute(
-        f"SELECT {by}, account, {_SUMS} FROM entries "  # noqa: S608  # one of the names above
-        f"WHERE day >= ? AND day <= ? GROUP BY {by}, account ORDER BY {by}",
-        (since, until),
-    )
-    for name, account, *rest in rows:
-        yield name, cast("Account", account), _amount(rest)
-
-
-def _amount(columns: list[object]) -> Amount:
-    usd, *counts = columns
-    return Amount(Decimal(cast("str", usd)), *cast("list[int]", counts))
+    migrate(connection)
+    connection.execute(f"PRAGMA user_version = {VERSION}")

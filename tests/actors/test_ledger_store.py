@@ -27,7 +27,7 @@ from callsheet.actors.ledger import (
     recover,
     sums,
 )
-from callsheet.actors.ledger.schema import _ExactSum
+from callsheet.actors.ledger.tables import ExactSum
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
@@ -268,9 +268,9 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
 def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     connection = connect(path, create=True)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
-    assert "was written by another version of Callsheet (2, not 1)" in unusable(path)
+    assert "was written by another version of Callsheet (3, not 2)" in unusable(path)
 
 
 async def test_a_file_that_goes_bad_meanwhile_is_told_of(tmp_path):
@@ -287,7 +287,7 @@ async def test_a_file_that_goes_bad_meanwhile_is_told_of(tmp_path):
 
 @given(st.lists(st.decimals(0, 10**6, places=21), max_size=30))
 def test_the_sums_of_a_file_are_not_rounded(values):
-    total = _ExactSum()
+    total = ExactSum()
     for value in values:
         total.step(str(value))
     assert Fraction(total.finalize()) == sum(map(Fraction, values))
