@@ -271,7 +271,8 @@ class Accounts:
             )
 
     def _close_if_idle(self) -> None:
-        store = self._store
-        if store is not None and not self._book.open_calls and not self._queue:
+        """Let go of the file, unless it would say that all has ended well, and it has not."""
+        store, has_more = self._store, bool(self._queue or self._unwritten)
+        if store is not None and not self._book.open_calls and not has_more:
             self._store, self._seen = None, store.seen
             store.close(self.clock())

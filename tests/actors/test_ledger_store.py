@@ -181,6 +181,34 @@ async def test_what_a_run_leaves_open_may_have_been_billed(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["ledger.sqlite3"]
 
 
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_what_could_not_be_written_is_written_later_or_may_have_been_billed(
+    tmp_path, comes_back
+):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = await opened(path)
+    await accounts.reserve([("1", [line()])])
+    connection = connect(path, create=False)
+    connection.execute("CREATE TRIGGER full BEFORE INSERT ON entries BEGIN "
+                       "SELECT raise(ABORT, 'disk full'); END")  # fmt: skip
+    accounts.settle("1", paid())
+    await accounts.leave()
+    connection.execute("DROP TRIGGER full")
+    connection.close()
+    if comes_back:
+        await accounts.open(lambda: None)
+        assert (await accounts.statistics()).unwritten == 0
+        await accounts.leave()
+    else:
+        accounts._store._let_go()  # as when its process ends
+    recover(path, NOON)
+    found = await total(path)
+    assert found.reserved.usd == 0
+    written = (Decimal("0.1"), 0) if comes_back else (0, Decimal("0.25"))
+    assert (found.spent.usd, found.maybe_billed.usd) == written
+    assert [file.name for file in tmp_path.iterdir()] == ["ledger.sqlite3"]
+
+
 KILLED = """
 import sys
 import trio
