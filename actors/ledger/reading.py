@@ -20,17 +20,15 @@ _POSTED = "JOIN posts ON posts.id = post"
 
 
 def standing(connection: sqlite3.Connection, *, by_post: bool) -> Iterator[Entry]:
-    """What everything has come to, in as few entries as will do: nothing here reads calls.
+    """What everything has come to, in as few entries as will do; it reads no calls that have ended.
 
     Args:
         connection: to the file.
         by_post: those of each post for themselves; else what has ended is of none.
     """
-    ended = f"name, {_NAMES}, {AMOUNT} FROM post_sums {_POSTED}" if by_post else (
-        f"'', {_NAMES}, {AMOUNT} FROM sums"
-    )  # fmt: skip
+    post, ended = ("name", f"post_sums {_POSTED}") if by_post else ("''", "sums")
     rows = connection.execute(
-        f"SELECT account, {ended} {_HEADED} UNION ALL "  # noqa: S608  # no names of users
+        f"SELECT account, {post}, {_NAMES}, {AMOUNT} FROM {ended} {_HEADED} UNION ALL "  # noqa: S608  # no names of users
         f"SELECT 1, name, {_NAMES}, {AMOUNT} FROM reservations {_POSTED} {_HEADED}"
     )
     return map(_entry, rows)
