@@ -12,6 +12,7 @@ __all__ = ["Estimate", "EstimatorStatistics", "TokenEstimator", "tokens_besides"
 
 _CHARS_PER_TOKEN = 4.0  # as providers reckon, until a model has shown what it does
 _TOKENS_PER_TURN = 4  # what role and separators of a turn come to
+_TOKENS_OF_REPLY = 3  # what it begins with, which is counted with the prompt
 _TOKENS_PER_ATTACHMENT = 765  # what OpenAI debits for an image, whatever its size
 _FIRST_OUTPUT = 256.0  # tokens, of a call that sets no bound, until answers have come
 _GAIN = 0.1  # of one observation, once there are ten
@@ -177,7 +178,8 @@ def _size(request: Request) -> tuple[int, int]:
     turns = request.messages
     if not turns:
         return sum(map(len, request.inputs)), 0
-    return sum(len(turn.content) for turn in turns), sum(map(tokens_besides, turns))
+    besides = sum(map(tokens_besides, turns)) + _TOKENS_OF_REPLY
+    return sum(len(turn.content) for turn in turns), besides
 
 
 def tokens_besides(turn: ChatMessage) -> int:

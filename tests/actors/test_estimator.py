@@ -21,7 +21,7 @@ def asked(chars=400, model="m", **more):
 
 def test_nothing_is_known_at_first():
     estimate = TokenEstimator().estimate(asked(max_tokens=500))
-    assert (estimate.input_tokens, estimate.output_tokens) == (104, 500)
+    assert (estimate.input_tokens, estimate.output_tokens) == (107, 500)
 
 
 def test_an_image_counts_as_one_and_not_by_its_characters():
@@ -29,9 +29,9 @@ def test_an_image_counts_as_one_and_not_by_its_characters():
     parts = {"content": [{"type": "text", "text": "x" * 400}, picture, picture]}
     turn = ChatMessage("user", "x" * 400, extra=parts)
     request, estimator = Request(model="m", messages=[turn], max_tokens=5), TokenEstimator()
-    assert estimator.estimate(request).input_tokens == 104 + 2 * 765
+    assert estimator.estimate(request).input_tokens == 107 + 2 * 765
     for _ in range(50):
-        estimator.learn(request, estimator.estimate(request), Usage(104 + 2 * 765, 5))
+        estimator.learn(request, estimator.estimate(request), Usage(107 + 2 * 765, 5))
     assert estimator.statistics()["m"].chars_per_token == pytest.approx(4.0)
 
 
@@ -56,16 +56,16 @@ def test_it_learns_the_characters_of_a_token_and_the_usual_length_of_an_answer()
 def test_models_are_known_each_for_itself():
     estimator = TokenEstimator()
     request = asked(model="one")
-    estimator.learn(request, estimator.estimate(request), Usage(54, 10))
-    assert estimator.estimate(asked(model="one")).input_tokens == 54
-    assert estimator.estimate(asked(model="other")).input_tokens == 104
+    estimator.learn(request, estimator.estimate(request), Usage(57, 10))
+    assert estimator.estimate(asked(model="one")).input_tokens == 57
+    assert estimator.estimate(asked(model="other")).input_tokens == 107
 
 
 def test_an_answer_is_never_thought_to_be_longer_than_it_may_be():
     estimator = TokenEstimator()
     request = asked()
     for _ in range(20):
-        estimator.learn(request, estimator.estimate(request), Usage(104, 900))
+        estimator.learn(request, estimator.estimate(request), Usage(107, 900))
     assert estimator.estimate(asked(max_tokens=50)).output_tokens == 50
     assert estimator.estimate(asked(max_tokens=50, n=3)).output_tokens == 150
 
@@ -94,8 +94,8 @@ def test_whatever_a_provider_reports_estimates_stay_sane(calls):
 
 def test_tokens_are_counted_where_that_can_be_done():
     estimator = TokenEstimator({"known": len, "other": None}.get)
-    assert estimator.estimate(asked(400, "known")).input_tokens == 404
-    assert estimator.estimate(asked(400, "other")).input_tokens == 104
+    assert estimator.estimate(asked(400, "known")).input_tokens == 407
+    assert estimator.estimate(asked(400, "other")).input_tokens == 107
 
 
 class Encoding:

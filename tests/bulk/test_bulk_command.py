@@ -70,6 +70,41 @@ def test_a_dry_run_says_what_it_would_take_and_asks_for_nothing(
     assert not list(output.parent.glob("out*"))
 
 
+def dry(source, output, *options):
+    result = run(source, output, "--base-url", "http://127.0.0.1:9/v1", "--dry-run", *options)
+    assert result.exit_code == 0, result.stderr
+    return " ".join(result.stdout.split())
+
+
+def test_a_dry_run_says_what_money_and_time_will_not_do_for(source, output):
+    words = dry(source, output, "--max-cost", "5", "--deadline", "3600", "--rpm", "60")
+    assert "Cost: about $0.000400." in words
+    assert "would end it" not in words
+    words = dry(source, output, "--max-cost", "0.0001", "--deadline", "20", "--rpm", "60")
+    assert "--max-cost 0.0001 would end it before its last row." in words
+    assert "--deadline 20 would end it before its last row." in words
+    assert "Cost: about $0.000200." in dry(source, output, "--route", "batch")
+
+
+def test_a_dry_run_counts_what_was_spent_before(quick_provider, source, output):
+    run(source, output, "--base-url", quick_provider)
+    write_input(source, 60)
+    assert "Cost: about $0.000400, and $0.000400 is spent." in dry(source, output)
+
+
+def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, output, stats):
+    before = stats(quick_provider)["requests"]
+    source.write_text(source.read_text().replace("gpt-4o-mini", "somebodys-own"))
+    words = dry(source, output, "--max-cost", "5")
+    assert "no price is known for somebodys-own; give it (--prices)" in words
+    assert "With --max-cost 5 nothing of unknown price would be asked for." in words
+    result = run(source, output, "--base-url", quick_provider, "--max-cost", "5")
+    assert result.exit_code == 2
+    assert "Error: no price is known for somebodys-own" in result.stderr
+    assert "(--prices), or no --max-cost" in result.stderr
+    assert stats(quick_provider)["requests"] == before
+
+
 def test_a_bad_line_is_told_of_and_the_exit_status_tells(quick_provider, source, output):
     source.write_text(source.read_text() + "{no JSON\n")
     result = run(source, output, "--base-url", quick_provider)

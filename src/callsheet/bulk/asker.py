@@ -167,7 +167,7 @@ class Asker:
         if isinstance(error, BudgetExceeded):
             state.line.refused(placed)
             if state.line.is_spent:
-                state.end(_unpaid(error, state.settings.max_cost))
+                state.end(_unpaid(error, state.settings.max_cost, row.request.model))
             return
         if isinstance(error, _HOPELESS):
             state.line.back(placed)
@@ -226,11 +226,12 @@ class Asker:
         self._state.to_keep.ring()
 
 
-def _unpaid(error: BudgetExceeded, most: Decimal | None) -> Ending:
+def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> Ending:
     if most is None or error.left_usd is None:  # another budget than the run's own
         return Ending("unpaid", str(error), "the same command goes on from there")
     if error.needs_usd is None:
-        return Ending("unpaid", str(error), "give its price (--prices)")
+        reason = f"no price is known for {model}, so nobody knows what ${most} would do"
+        return Ending("unpaid", reason, "give the price (--prices), or no --max-cost")
     return Ending(
         "unpaid",
         f"the next call might cost ${error.needs_usd}, and ${error.left_usd} of ${most} are left",

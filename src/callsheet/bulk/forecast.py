@@ -13,6 +13,7 @@ from ..actors.messages import Request, Usage
 from ..actors.sharing import sharing_key
 from .known import Known
 from .row import BadRow, Row
+from .settings import Route
 
 __all__ = ["Forecast", "ModelForecast", "forecast"]
 
@@ -45,6 +46,7 @@ class Forecast:
         bad: lines that are no request.
         answered: rows that have an answer from an earlier run.
         doubles: rows that ask for the same as an earlier one, under another id.
+        spent_usd: USD that the answers of earlier runs have cost, as far as it is known.
         first_bad: the first of the bad lines.
         models: what is to be asked, by model.
     """
@@ -53,6 +55,7 @@ class Forecast:
     bad: int = 0
     answered: int = 0
     doubles: int = 0
+    spent_usd: Decimal = Decimal(0)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
 
@@ -65,6 +68,25 @@ class Forecast:
     def tokens(self) -> int:
         """Of all that would be asked for, and of the answers."""
         return sum(model.usage.total_tokens for model in self.models.values())
+
+    @property
+    def unpriced(self) -> list[str]:
+        """Models whose price is not known."""
+        return sorted(name for name, model in self.models.items() if model.live_usd is None)
+
+    def usd(self, route: Route) -> Decimal | None:
+        """What would be asked for costs, in USD; None if a price is not known.
+
+        Args:
+            route: by which it goes; what "auto" and "pack" save is not known beforehand.
+        """
+        found = Decimal(0)
+        for model in self.models.values():
+            usd = model.batch_usd if route == "batch" else model.live_usd
+            if usd is None:
+                return None
+            found += usd
+        return found
 
     def least_s(self, limits: Limits) -> float | None:
         """Seconds that the limits make it last, at least; None if none is known."""
@@ -84,7 +106,7 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: Known) -> F
         prices: what models cost.
         known: which rows have an answer.
     """
-    found, estimator = Forecast(), TokenEstimator()
+    found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
     with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
         seen.execute("PRAGMA journal_mode = OFF")
         seen.execute("CREATE TABLE seen (what BLOB PRIMARY KEY) WITHOUT ROWID")

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import final
 
@@ -28,6 +29,14 @@ class Known:
             return False
         row = self._connection.execute("SELECT 1 FROM answers WHERE key = ?", (key,)).fetchone()
         return row is not None
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """What they have cost, in USD, as far as it is known."""
+        if self._connection is None:
+            return Decimal(0)
+        (usd,) = self._connection.execute("SELECT cost_usd FROM account").fetchone()
+        return Decimal(usd)
 
 
 @contextmanager

@@ -56,8 +56,25 @@ def _words(found: Forecast, limits: Limits, settings: BulkSettings) -> list[str]
         if least_s is None
         else f"Time: at least {seconds(least_s)}, by the limits that are set."
     )
+    if settings.deadline_s is not None and least_s is not None and least_s > settings.deadline_s:
+        lines.append(f"--deadline {settings.deadline_s:g} would end it before its last row.")
+    lines += _cost(found, settings)
     lines.append(f"Route: {_route(settings)}")
     lines.append("Tokens are estimates, and so is what they cost. Nothing was asked for.")
+    return lines
+
+
+def _cost(found: Forecast, settings: BulkSettings) -> list[str]:
+    usd, most = found.usd(settings.route), settings.max_cost
+    if found.unpriced:
+        names = ", ".join(map(printable, found.unpriced))
+        lines = [f"Cost: unknown, because no price is known for {names}; give it (--prices)."]
+        refused = f"With --max-cost {most} nothing of unknown price would be asked for."
+        return lines if most is None else [*lines, refused]
+    before = f", and {dollars(found.spent_usd)} is spent" if found.spent_usd else ""
+    lines = [f"Cost: about {dollars(usd)}{before}."]
+    if most is not None and usd is not None and found.spent_usd + usd > most:
+        lines.append(f"--max-cost {most} would end it before its last row.")
     return lines
 
 

@@ -39,8 +39,17 @@ def report(job: BulkJob) -> int:
         return _INTERRUPTED
     if job.ending is not None:
         _say(f"Error: {job.ending}")
+        if _nothing_was_paid(job):
+            return _REFUSED
     is_whole = job.is_complete and now is not None and not now.failed and not now.bad
     return 0 if is_whole and has_page and job.crash is None else 1
+
+
+def _nothing_was_paid(job: BulkJob) -> bool:
+    """Whether the money was not enough, or could not be counted, from the first row on."""
+    now, ending = job.progress, job.ending
+    is_unpaid = ending is not None and ending.kind == "unpaid"
+    return is_unpaid and now is not None and now.answered == now.reused and not now.failed
 
 
 def _wrote_page(job: BulkJob, now: Progress) -> bool:
