@@ -26,6 +26,7 @@ from .batches import (
 )
 from .batches.aftermath import aftermath
 from .batches.answers import Answers, Results
+from .batches.claims import Claims
 from .batches.control import Control
 from .batches.errands import Errands
 from .batches.hands import Asker, Book, Line, Task
@@ -33,13 +34,14 @@ from .batches.journal import Journal, OpenJournal, open_journal
 from .batches.net import LiveNet
 from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
+from .events import Observer, ignore
 from .limiting import TokenEstimator
 from .messages import Complete, Response, Stream
 from .prices import PriceBook, default_prices
 from .retry import RetryPolicy
 from .wire import dumps
 
-__all__ = ["BatchApiActor", "BatchStatistics", "CountBatches"]
+__all__ = ["BatchApiActor", "BatchStatistics", "CountBatches", "KeptAnswers"]
 
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
@@ -81,6 +83,17 @@ class CountBatches(Message[BatchStatistics]):
 
 
 @attrs.frozen
+class KeptAnswers(Message[None]):
+    """Tell a `BatchApiActor` that answers are kept elsewhere; see `BatchApiPolicy.is_held`.
+
+    Args:
+        calls: ids of the calls that were answered, see `Origin`; others are passed over.
+    """
+
+    calls: tuple[str, ...]
+
+
+@attrs.frozen
 class _Gathered(Message[None]):
     """A batch may go now."""
 
@@ -119,6 +132,7 @@ class BatchApiActor(Actor):
             whoever cannot wait is sent live.
         timeouts: how long a control call may be silent.
         prices: what models cost.
+        observer: is told of each call whose line goes out.
         transport: takes the place of the network, in tests.
         journal: makes the journal; in tests.
     """
@@ -132,6 +146,7 @@ class BatchApiActor(Actor):
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
         prices: PriceBook | None = None,
+        observer: Observer = ignore,
         transport: httpx.AsyncBaseTransport | None = None,
         journal: OpenJournal = open_journal,
     ) -> None:
@@ -141,6 +156,7 @@ class BatchApiActor(Actor):
         self._retry = retry or RetryPolicy()
         self._timeouts = timeouts or Timeouts()
         self._prices = prices or default_prices()
+        self._observer = observer
         self._transport = transport
         self._account = endpoint.host + httpx.URL(endpoint.base_url).path
         self._dialect = policy.dialect or endpoint.vendor.batches
@@ -176,6 +192,7 @@ class BatchApiActor(Actor):
             prices=self._prices,
             book=self._book,
             counts=self._counts,
+            claims=Claims(are_held=self._policy.is_held),
         )
         self._errands = Errands(
             control=self._control,
@@ -187,6 +204,7 @@ class BatchApiActor(Actor):
             encode=self._encode,
             deliver=self._deliver,
             known=lambda: {task.job.batch_id for task in self._tasks.values()},
+            observer=self._observer,
         )
         for answer in unclaimed:
             self._book.offer_answer(answer.key, answer.custom_id)
@@ -259,6 +277,12 @@ class BatchApiActor(Actor):
         while (asker := self._net.take(trio.current_time())) is not None:
             await self._go_live(asker)
         self._watch(None)
+
+    @handles(KeptAnswers, urgent=True)
+    async def kept(self, message: KeptAnswers) -> None:
+        """Take out of the journal what is kept elsewhere."""
+        if self._dialect is not None:
+            await self._answers.kept(message.calls)
 
     @handles(CountBatches, urgent=True)
     async def count(self, message: CountBatches) -> BatchStatistics:  # noqa: ARG002  # it only asks

@@ -80,6 +80,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
                 retry=settings.retry,
                 timeouts=settings.timeouts,
                 prices=settings.prices,
+                observer=observer,
                 transport=settings.transport,
             ),
             capacity=at_once,

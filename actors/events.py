@@ -41,6 +41,7 @@ class CallEvent:
         cost_usd: USD, on "answered"; None when the price is not known.
         error: what went wrong, on "retrying" and "failed".
         delay: seconds until the next attempt, on "retrying".
+        route: by which way it goes, on "sent": "live" or "batch".
         is_billed: whether the attempt that failed may have been charged for, on "retrying".
     """
 
@@ -53,6 +54,7 @@ class CallEvent:
     cost_usd: Decimal | None = None
     error: str | None = None
     delay: float | None = None
+    route: str = "live"
     is_billed: bool = False
 
 

@@ -1,7 +1,7 @@
 """The actors of one provider, and what one asks them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import final
@@ -10,6 +10,7 @@ import attrs
 
 from ..runtime import Ref
 from .asking import Pieces, ask_for, stream_for
+from .batch_api import KeptAnswers
 from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
 from .composer import Compose
@@ -135,6 +136,17 @@ class Troupe:
             timeout=timeout,
             buffer=buffer,
         )
+
+    async def kept(self, calls: Iterable[str]) -> None:
+        """Say that answers are kept elsewhere, so that the Batch API's journal need not have them.
+
+        See `BatchApiPolicy.is_held`. Without that, and of calls that were live, it says nothing.
+
+        Args:
+            calls: ids of calls that were answered.
+        """
+        if self.batches is not None:
+            await self.batches.ask(KeptAnswers(tuple(calls)))
 
     async def request_statistics(self) -> RequestStatistics:
         """What the request actor is doing: circuit breakers, hedges, retries, connections."""

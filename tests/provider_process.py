@@ -5,13 +5,20 @@ import sys
 from contextlib import contextmanager
 
 
+def start_provider(*options):
+    """The process, and its base URL."""
+    command = [sys.executable, "-m", "callsheet", "simulate", "--port", "0", *options]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    return process, process.stdout.readline().strip()
+
+
 @contextmanager
 def provider_process(*options):
-    command = [sys.executable, "-m", "callsheet", "simulate", "--port", "0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    process, base_url = start_provider(*options)
+    with process:
         try:
-            yield process.stdout.readline().strip()
+            yield base_url
         finally:
             process.terminate()

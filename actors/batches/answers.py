@@ -1,6 +1,7 @@
 """Gives the results of lines to those who ask: on disk first, then reported, then claimed (L7)."""
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import final
@@ -12,6 +13,7 @@ from ..endpoint import Endpoint
 from ..messages import Response, Usage
 from ..prices import PriceBook
 from ..wire import Answer, Malformed
+from .claims import Claims
 from .dialect import BatchDialect, LineResult
 from .hands import Asker, Book, Line, Task
 from .journal import Journal
@@ -37,6 +39,7 @@ class Answers:
         prices: what models cost.
         book: where an answer may be that somebody asks for.
         counts: of "answered" and "found".
+        claims: which answers the journal need not have any longer.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Answers:
         prices: PriceBook,
         book: Book,
         counts: Counter[str],
+        claims: Claims,
     ) -> None:
         self._endpoint = endpoint
         self._host = endpoint.host  # which takes longer to find out than an answer to read
@@ -56,6 +60,7 @@ class Answers:
         self._prices = prices
         self._book = book
         self._counts = counts
+        self._claims = claims
         self._claimed: list[str] = []
         self._is_claiming = False
 
@@ -72,7 +77,8 @@ class Answers:
                 if asker.slot.reply(self._response(asker, result, found, 0.0, 0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
-                    await self._claim([custom_id])
+                    if self._claims.give(custom_id, asker.message.origin):
+                        await self._claim([custom_id])
                 else:
                     self._book.offer_answer(asker.key, custom_id)  # for the next who asks
                 return True
@@ -142,10 +148,15 @@ class Answers:
             if asker.slot.reply(response):
                 self._counts["answered"] += 1
                 self._counts["found"] += task.job.is_found
-                claimed.append(line.custom_id)
+                if self._claims.give(line.custom_id, asker.message.origin):
+                    claimed.append(line.custom_id)
             else:
                 self._book.offer_answer(line.key, line.custom_id)
         await self._claim(claimed)
+
+    async def kept(self, calls: Iterable[str]) -> None:
+        """Those calls have what they were answered on a disk of their own."""
+        await self._claim(self._claims.keep(calls))
 
     async def _claim(self, custom_ids: list[str]) -> None:
         """Note who has an answer. What comes while that is written is written together."""

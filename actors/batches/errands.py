@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, ProviderUnavailable
+from ..events import CallEvent, Observer
 from ..failures import Refusal
 from ..messages import Complete
 from ..retry import RetryPolicy
@@ -22,7 +23,7 @@ from .aftermath import is_overflow
 from .answers import Results
 from .control import Control
 from .dialect import BatchDialect, BatchView, LineResult
-from .hands import Task
+from .hands import Asker, Task
 from .job import Step
 from .journal import Journal
 from .policy import BatchApiPolicy
@@ -62,6 +63,7 @@ class Errands:
         encode: writes the body of a line.
         deliver: is given results; each must be on disk when it returns.
         known: the provider's names of the batches that are ours.
+        observer: is told of each call whose line goes out.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Errands:
         encode: Callable[[Complete], bytes],
         deliver: Callable[[Task, Results], Awaitable[None]],
         known: Callable[[], Collection[str]],
+        observer: Observer,
     ) -> None:
         self._control = control
         self._dialect = dialect
@@ -86,6 +89,7 @@ class Errands:
         self._encode = encode
         self._deliver = deliver
         self._known = known
+        self._observer = observer
         self._steps: dict[Step, Callable[[Task], Awaitable[None]]] = {
             "prepare": self._prepare,
             "create": self._create,
@@ -137,6 +141,7 @@ class Errands:
         for asker in list(task.waiting):
             await asker.pay()
             asker.slot.start()  # it may have run from now on (R3)
+            self._tell(asker)
         job.asked(trio.current_time())
         try:
             view = await self._control.create(
@@ -151,6 +156,18 @@ class Errands:
             _log.warning("batch_made_perhaps", batch=job.id, error=str(refusal.error))
             return
         await self._made(task, view, is_certain=True)
+
+    def _tell(self, asker: Asker) -> None:
+        self._observer(
+            CallEvent(
+                stage="sent",
+                at=trio.current_time(),
+                origin=asker.message.origin,
+                model=asker.message.request.model,
+                attempt=1,
+                route="batch",
+            )
+        )
 
     async def _made(self, task: Task, view: BatchView, *, is_certain: bool) -> None:
         job = task.job

@@ -75,6 +75,12 @@ def ids_of(path):
     return [line["custom_id"] for line in lines_of(path)]
 
 
+def bodies(output):
+    """What was answered, by id, without what a provider gives each answer anew."""
+    anew = {"created": 0, "id": ""}
+    return {line["custom_id"]: line["response"]["body"] | anew for line in lines_of(output)}
+
+
 async def on_the_spot(function, /, *, abandon_on_cancel=False, limiter=None):
     """In place of a thread, which the virtual clock does not wait for."""
     if limiter is None:
@@ -85,10 +91,15 @@ async def on_the_spot(function, /, *, abandon_on_cancel=False, limiter=None):
 
 @attrs.define(eq=False)
 class Stage:
-    """A provider, and runs before it."""
+    """A provider, and runs before it.
+
+    Args:
+        wall_s: what a clock on the wall shows, in seconds of Unix time.
+    """
 
     provider: Provider
     transport: object
+    wall_s: float = 1_800_000_000.0
 
     def open(self, rows, output, *, troupe=None, observers=(), **settings):
         given = {"endpoint": Endpoint(URL, None, "openai"), "transport": self.transport}
@@ -99,7 +110,7 @@ class Stage:
             BulkSettings(**settings),
             observers=observers,
             in_thread=on_the_spot,
-            wall_clock=lambda: 1_800_000_000.0,
+            wall_clock=lambda: self.wall_s,
         )
 
     async def run(self, rows, output, **more):

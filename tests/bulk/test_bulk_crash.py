@@ -7,25 +7,13 @@ import time
 from random import Random
 
 import pytest
+from bulk_processes import begun
 from bulk_rows import ids_of, lines_of, write_input
 from provider_process import provider_process
 
 pytestmark = pytest.mark.sockets
 
 IN_FLIGHT = 20
-PATIENCE_S = 60.0
-
-
-def begun(process, base_url, stats, before):
-    """Wait until it has asked for something; whether it has, rather than ended."""
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            return False
-        if stats(base_url)["requests"] > before:
-            return True
-        time.sleep(0.01)
-    raise TimeoutError("it has not begun")
 
 
 def kill_and_go_on(start, stats, tmp_path, base_url, *, rows, kills, seed, most_s):

@@ -1,12 +1,12 @@
 """What was told is there after a power cut: of files that were not synced, nothing need be (L7)."""
 
-import shutil
 from random import Random
 
 import pytest
-from bulk_rows import ids_of, lines_of, row, stage
+from bulk_rows import bodies, ids_of, lines_of, row, stage
+from power_cut import cut_off
 
-from callsheet.bulk import Paths
+from callsheet.bulk import BadRow, Paths
 from callsheet.bulk.store import Store
 
 ROWS = 60
@@ -16,40 +16,14 @@ def rows():
     return [row(number) for number in range(1, ROWS + 1)]
 
 
-def noise(random):
-    """What a disk may have where nothing was synced."""
-    kind = random.choice(["zeros", "garbage", "nothing"])
-    size = random.randrange(1, 20_000)
-    return {"zeros": bytes(size), "garbage": random.randbytes(size), "nothing": b""}[kind]
-
-
-def cut(random, text):
-    """A file that was not synced: short of its end, with zeros for it, or not there."""
-    kind, at = random.choice(["short", "zeros", "gone", "whole"]), random.randrange(len(text) + 1)
-    return {
-        "short": text[:at],
-        "zeros": text[:at] + bytes(len(text) - at),
-        "gone": None,
-        "whole": text,
-    }[kind]
-
-
-def cut_off(random, output, folder):
-    """What the disk has at this moment, if the power goes. The store is synced, OUTPUT is not."""
-    folder.mkdir()
-    there, paths = Paths(folder / output.name), Paths(output)
-    shutil.copy(paths.store, there.store)
-    log = paths.store.with_name(f"{paths.store.name}-wal").read_bytes()
-    there.store.with_name(f"{there.store.name}-wal").write_bytes(log + noise(random))
-    if (text := cut(random, output.read_bytes())) is not None:
-        there.output.write_bytes(text)
-
-
-def bodies(output):
-    found = {}
-    for line in lines_of(output):
-        found[line["custom_id"]] = {**line["response"]["body"], "created": 0}
-    return found
+def bad_rows():
+    """Lines that are no requests, and rows that the provider refuses, among the others."""
+    for number in range(1, ROWS + 1):
+        if number % 7 == 3:
+            yield BadRow(number=number, reason="it is no JSON", text="{")
+        else:
+            most = 10**6 if number % 7 == 5 else 20  # more than the model may write
+            yield row(number, max_tokens=most)
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -72,6 +46,7 @@ async def test_what_was_told_is_not_asked_again_after_a_power_cut(
     async with stage() as it:
         await it.run(rows(), output, ordered=ordered, observers=[look])
         assert it.requests == ROWS
+        it.wall_s += 60  # so that no line that is had again is the same
         after = folder / output.name
         await it.run(rows(), after, ordered=ordered, observers=[look_again])
         assert it.requests - ROWS <= ROWS - cut_at
@@ -81,6 +56,39 @@ async def test_what_was_told_is_not_asked_again_after_a_power_cut(
     assert bodies(after) == bodies(output)
     if ordered:
         assert ids_of(after) == [one.custom_id for one in rows()]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+async def test_rows_without_an_answer_are_told_of_once_after_a_power_cut(
+    autojump_clock, tmp_path, seed, ordered
+):
+    """Whatever is left of the file of errors, it is made anew."""
+    random, output, folder = Random(seed), tmp_path / "out.jsonl", tmp_path / "after"
+    failed, count, cut_at = set(), 0, random.randrange(20, ROWS)
+
+    def look(row):
+        nonlocal count
+        count += 1
+        failed.update({row.number} if row.error else ())
+        if count == cut_at:
+            assert Paths(output).errors.exists()
+            cut_off(random, output, folder)
+
+    async with stage() as it:
+        await it.run(bad_rows(), output, ordered=ordered, observers=[look])
+        it.wall_s += 60
+        asked, after = it.requests, folder / output.name
+        results = await it.run(bad_rows(), after, ordered=ordered)
+        assert it.requests - asked <= ROWS
+    assert sorted(result.number for result in results) == list(range(1, ROWS + 1))
+    told = [line["callsheet"]["row"] for line in lines_of(Paths(after).errors)]
+    assert sorted(told) == sorted(failed)
+    refused = [line for line in lines_of(Paths(after).errors) if line["response"] is not None]
+    assert {line["response"]["status_code"] for line in refused} == {400}
+    assert 0 < len(refused) < len(told)
+    assert len(ids_of(after)) == ROWS - len(failed)
+    assert bodies(after) == bodies(output)
 
 
 @pytest.mark.parametrize(("fsync", "level"), [("full", 2), ("normal", 1), ("off", 0)])

@@ -94,6 +94,12 @@ class Asker:
         """Learn from the troupe which rows are sent, and which wait for another attempt."""
         line = self._state.line
         if event.stage == "sent":
+            if self._state.is_recovered:
+                if event.route == "batch":  # it is not lost, and need not be waited for
+                    return
+                if not self._state.goes_live:
+                    self._state.goes_live = True
+                    self._state.to_keep.ring()
             for origin in event.origin.shared_by or (event.origin,):
                 line.sent(origin.call)
         elif event.stage == "retrying":
@@ -122,7 +128,7 @@ class Asker:
                 answer = await self._complete(troupe, row)
             except trio.Cancelled:
                 in_vain = state.line.is_under_way(row.custom_id) + self._in_vain[row.custom_id]
-                state.lost += 0 if state.is_recovered else in_vain
+                state.lost += in_vain
                 state.line.back(placed)
                 raise
             except (CallFailed, AskFailed, ValueError) as error:

@@ -65,6 +65,11 @@ class Line:
         return self.begun - self.over
 
     @property
+    def under_way(self) -> int:
+        """Rows that the provider may be at work on."""
+        return len(self._sent) - len(self._resting)
+
+    @property
     def unsent(self) -> Iterable[str]:
         """The ids of rows that are asked for and not sent."""
         return list(self._unsent)

@@ -1,11 +1,15 @@
 """Keeps what has ended: all that is there, together, so that one wait for the disk is for many."""
 
+import contextlib
+from collections.abc import Sequence
 from functools import partial
 from typing import final
 
 import trio
 
+from ..runtime import AskFailed
 from .archive import NoRoom
+from .ended import Ended
 from .state import RunState, no_room
 from .store import Account
 from .threads import InThread
@@ -41,8 +45,8 @@ class Keeper:
         note = line.over if state.is_over else line.take_note()
         account = Account(
             cost_usd=state.cost_usd,
-            sent=0 if state.is_recovered else note,
-            ended=0 if state.is_recovered else line.over,
+            sent=line.over + state.at_risk if state.is_recovered else note,
+            ended=line.over,
             lost=state.lost,
         )
         keep = partial(state.archive.keep, ended, account)
@@ -53,9 +57,17 @@ class Keeper:
             state.heed(str(error))
             return
         line.note_kept(note)
+        await self._acknowledge(ended)
         state.tell(ended, kept.left)
         state.heed(kept.trouble)
         state.to_ask.ring()
+
+    async def _acknowledge(self, ended: Sequence[Ended]) -> None:
+        """Say what need not be kept elsewhere any longer."""
+        answered = [one.told.custom_id for one in ended if one.key is not None]
+        if answered and self._state.acknowledge is not None:
+            with contextlib.suppress(AskFailed):  # then it is kept for nothing
+                await self._state.acknowledge(answered)
 
     async def finish(self) -> None:
         """Write what is last."""

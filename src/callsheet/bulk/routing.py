@@ -75,8 +75,8 @@ def plan_run(
     if settings.route == "auto" and not (has_batches and can_wait):
         prepare = _as_it_is if settings.deadline_s is None else _in_time
         return Plan(troupe, prepare, _a_call_each, is_recovered=False)
-    if troupe.batches is None:
-        troupe = attrs.evolve(troupe, batches=BatchApiPolicy(journal=journal))
+    batches = troupe.batches or BatchApiPolicy(journal=journal)
+    troupe = attrs.evolve(troupe, batches=attrs.evolve(batches, is_held=True))
     if settings.route == "batch":
         troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
     # All that may be read is asked for: each batch is as large as the window allows.

@@ -64,6 +64,7 @@ class BulkRun:
             archive,
             settings,
             ahead=ahead(in_flight),
+            in_flight=in_flight,
             is_recovered=is_recovered,
             observers=observers,
         )
@@ -75,6 +76,7 @@ class BulkRun:
         self._limits: LimiterSnapshot | None = None
         self._troupe: Troupe | None = None
         self._has_ended = False
+        self._alarm = trio.CancelScope()  # around the wait for the deadline
         self.lost_before = archive.account.lost
 
     def __repr__(self) -> str:
@@ -113,9 +115,14 @@ class BulkRun:
         self._state.line.is_paused = False
         self._state.to_ask.ring()
 
-    def drain(self) -> None:
-        """Begin nothing more, and end when all that was sent has ended."""
+    def drain(self) -> int:
+        """Begin nothing more, and end when all that was sent has ended.
+
+        Returns:
+            How many rows are waited for.
+        """
         self._state.end(DRAINED)
+        return self._state.line.under_way
 
     async def change_limits(self, limits: Limits) -> None:
         """Go by other limits from now on; see `Troupe.change_limits`."""
@@ -200,15 +207,16 @@ class BulkRun:
             troupe: whom to ask; its observer is to be told what this one is told by `observe`.
         """
         state, self._troupe = self._state, troupe
+        state.acknowledge = troupe.kept if state.is_recovered else None
         try:
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(self._keeper.run)
                 keeping.start_soon(self._look, troupe)
                 async with trio.open_nursery() as work:
                     work.start_soon(self._intake.run)
-                    work.start_soon(self._asker.run, troupe, work)
-                    if state.due is not None:
-                        work.start_soon(self._end_at, state.due, work)
+                    work.start_soon(self._end_in_time, work)
+                    await self._asker.run(troupe, work)
+                    self._alarm.cancel()
                 state.is_over = True
                 if state.is_done and state.ending in (DRAINED, LATE):
                     state.ending = None  # it was just about to end
@@ -233,7 +241,10 @@ class BulkRun:
             self._limits = (await troupe.limit_statistics()).limiter
             await self._state.to_look.wait()
 
-    async def _end_at(self, due: float, work: trio.Nursery) -> None:
-        await trio.sleep_until(due)
-        self._state.end(LATE)
-        work.cancel_scope.cancel()
+    async def _end_in_time(self, work: trio.Nursery) -> None:
+        if self._state.due is None:
+            return
+        with self._alarm:
+            await trio.sleep_until(self._state.due)
+            self._state.end(LATE)
+            work.cancel_scope.cancel()

@@ -1,7 +1,7 @@
 """What the parts of a run share: how far it has come, and what wakes whom."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from math import inf
 from typing import final
 
@@ -15,6 +15,8 @@ from .endings import MAKE_ROOM, Ending
 from .progress import RowObserver
 from .settings import BulkSettings
 from .tally import Tally
+
+Acknowledge = Callable[[Iterable[str]], Awaitable[None]]
 
 __all__ = ["DRAINED", "LATE", "RunState", "no_room"]
 
@@ -30,11 +32,14 @@ class RunState:
         archive: where answers are kept; open.
         settings: of the run.
         ahead: rows that may be under way, see `Line`.
+        in_flight: calls that may be.
         is_recovered: what was sent is not lost when the process dies: the Batch API's journal.
         observers: are told of each row that has ended.
 
     Attributes:
         line: what is to be asked for.
+        goes_live: a row has gone another way than by a batch.
+        acknowledge: says that answers are kept, to whoever keeps them until then.
         tally: what became of the rest.
         ended: rows that are not kept yet.
         results: rows that were not iterated over yet; see `take_result`.
@@ -61,12 +66,16 @@ class RunState:
         settings: BulkSettings,
         *,
         ahead: int,
+        in_flight: int,
         is_recovered: bool,
         observers: Sequence[RowObserver],
     ) -> None:
         self.archive = archive
         self.settings = settings
         self.is_recovered = is_recovered
+        self.in_flight = in_flight
+        self.goes_live = False
+        self.acknowledge: Acknowledge | None = None
         self.line = Line(ahead)
         self.tally = Tally()
         self.ended: list[Ended] = []
@@ -91,6 +100,11 @@ class RunState:
     def is_done(self) -> bool:
         """Whether every row that was to be asked for has ended and is kept."""
         return self.is_read and not self.line.waiting and not self.ended
+
+    @property
+    def at_risk(self) -> int:
+        """How many rows are lost at most if the process dies and batches are not."""
+        return min(self.line.asked, self.in_flight) if self.goes_live else 0
 
     @property
     def room(self) -> int:

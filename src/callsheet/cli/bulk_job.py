@@ -173,8 +173,7 @@ async def _heed(
                 scope.cancel()
             else:
                 job.interrupted = True
-                run.drain()
-                waiting = run.progress().in_flight
+                waiting = run.drain()
                 _say(job, f"Waiting for {waiting} that were sent; Ctrl-C again does not.")
 
 

@@ -1,0 +1,37 @@
+"""An answer leaves the journal when everybody it was for has kept it, and not before (L7)."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callsheet.actors import Origin
+from callsheet.actors.batches.claims import Claims
+
+CALLS = st.sampled_from("abcdef")
+GIVEN = st.lists(st.sets(CALLS, min_size=1), max_size=8)
+
+
+def origin(calls):
+    if len(calls) == 1:
+        return Origin(*calls)
+    return Origin("together", shared_by=tuple(Origin(call) for call in sorted(calls)))
+
+
+@given(GIVEN, st.lists(st.sets(CALLS), max_size=8))
+def test_a_line_is_done_with_once_all_of_its_calls_have_kept_it(lines, rounds):
+    claims = Claims(are_held=True)
+    for number, calls in enumerate(lines):
+        assert not claims.give(f"line-{number}", origin(calls))
+    kept, done = set(), []
+    for calls in rounds:
+        kept |= calls
+        done += claims.keep(sorted(calls))
+        expected = {f"line-{number}" for number, calls in enumerate(lines) if calls <= kept}
+        assert sorted(done) == sorted(expected), "each of them once"
+    assert len(claims) == len(lines) - len(done)
+
+
+def test_without_being_held_a_line_is_done_with_when_it_is_given():
+    claims = Claims(are_held=False)
+    assert claims.give("line", origin({"a"}))
+    assert claims.keep(["a"]) == []
+    assert len(claims) == 0

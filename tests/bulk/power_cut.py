@@ -1,0 +1,39 @@
+"""What a disk may have of files after a power cut."""
+
+import shutil
+
+from callsheet.bulk import Paths
+
+
+def noise(random):
+    """What a disk may have where nothing was synced."""
+    kind = random.choice(["zeros", "garbage", "nothing"])
+    size = random.randrange(1, 20_000)
+    return {"zeros": bytes(size), "garbage": random.randbytes(size), "nothing": b""}[kind]
+
+
+def cut(random, text):
+    """A file that was not synced: short of its end, with zeros for it, or not there."""
+    kind, at = random.choice(["short", "zeros", "gone", "whole"]), random.randrange(len(text) + 1)
+    return {
+        "short": text[:at],
+        "zeros": text[:at] + bytes(len(text) - at),
+        "gone": None,
+        "whole": text,
+    }[kind]
+
+
+def log_of(store):
+    """The file that SQLite keeps of what is not in the store itself yet."""
+    return store.with_name(f"{store.name}-wal")
+
+
+def cut_off(random, output, folder):
+    """What the disk has at this moment, if the power goes: the store is synced."""
+    folder.mkdir()
+    there, paths = Paths(folder / output.name), Paths(output)
+    shutil.copy(paths.store, there.store)
+    log_of(there.store).write_bytes(log_of(paths.store).read_bytes() + noise(random))
+    for file, copy in ((paths.output, there.output), (paths.errors, there.errors)):
+        if file.exists() and (text := cut(random, file.read_bytes())) is not None:
+            copy.write_bytes(text)

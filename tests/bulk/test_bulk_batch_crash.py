@@ -1,0 +1,137 @@
+"""A run by batches that is killed at any moment goes on with them: none is made, or paid, twice."""
+
+import re
+import time
+from random import Random
+
+import pytest
+from bulk_processes import PATIENCE_S, die, finish
+from bulk_rows import MODEL, bodies, ids_of, lines_of, write_input
+from doorkeeper import doorkeeper
+from provider_process import provider_process
+
+pytestmark = pytest.mark.sockets
+
+OTHER_MODEL = "gpt-4o"
+ROUTE = ("--provider", "openai", "--route", "batch")
+UPLOAD, CREATE = "POST /v1/files$", "POST /v1/batches$"
+LIST = "GET /v1/batches?limit=100"
+POLL, FETCH = r"GET /v1/batches/[\w-]+$", "GET /v1/files/.*/content"
+MOMENTS = ("before", "half", "after")
+
+
+def write_rows(path, count):
+    """For two models by turns, and so for two batches."""
+    write_input(path, count)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(
+        "".join(
+            line.replace(f'"{MODEL}"', f'"{OTHER_MODEL}"') if number % 2 else line
+            for number, line in enumerate(lines)
+        )
+    )
+
+
+def check_all_are_answered(output, rows):
+    assert ids_of(output) == [f"r-{number}" for number in range(1, rows + 1)]
+    assert {line["callsheet"]["route"] for line in lines_of(output)} == {"batch"}
+    assert {line["callsheet"]["maybe_billed"] for line in lines_of(output)} == {0}
+
+
+def check_nothing_was_paid_twice(counts, outputs, rows):
+    """By what the provider counts: what it was paid for is what these outputs have."""
+    assert counts["batch_lines"] == rows
+    assert counts["requests"] == 0
+    assert {tier for tiers in counts["billed"].values() for tier in tiers} == {"batch"}
+    for name in ("input_tokens", "output_tokens"):
+        lines = [line for output in outputs for line in lines_of(output)]
+        assert counts[name] == sum(line["callsheet"]["usage"][name] for line in lines)
+
+
+def killed_at(start, door, command, call, moment):
+    """Whether a run came to that moment, and was killed at it, rather than to its end."""
+    held = door.hold(call, moment)
+    process = start(*command)
+    while not held.reached.wait(0.02) and process.poll() is None:
+        pass
+    is_reached = held.reached.is_set()
+    if is_reached:
+        die(process)
+    held.release()
+    return is_reached
+
+
+def test_a_run_that_is_killed_at_each_step_of_its_batch_goes_on(start, stats, tmp_path):
+    """When a file is there, when a batch is, while it is at work, and when half is fetched (L7)."""
+    source, output, undisturbed = (tmp_path / f"{name}.jsonl" for name in ("in", "out", "calm"))
+    write_input(source, 40)
+    options = ("--batch-time", "2-2")
+    with provider_process(*options) as base_url, doorkeeper(base_url) as door:
+        calm = start(source, undisturbed, "--base-url", base_url, *ROUTE)
+        command = (source, output, "--base-url", door.base_url, *ROUTE)
+        assert killed_at(start, door, command, UPLOAD, "after")
+        assert killed_at(start, door, command, CREATE, "after")
+        made_at = time.monotonic()
+        process = start(*command)
+        asked_by = time.monotonic() + PATIENCE_S
+        while LIST not in door.calls:  # whether there is one, before another one is made
+            assert time.monotonic() < asked_by
+            time.sleep(0.02)
+        time.sleep(0.3)
+        die(process)
+        assert killed_at(start, door, command, POLL, "after")
+        assert not ids_of(output)
+        time.sleep(max(0.0, made_at + 2.1 - time.monotonic()))
+        assert killed_at(start, door, command, FETCH, "half")
+        told = finish(start(*command))
+        assert "40 answered" in told
+        assert "billed" not in told
+        finish(calm)
+        check_nothing_was_paid_twice(stats(base_url), (output, undisturbed), 2 * 40)
+        assert stats(base_url)["batches"] == 2
+    check_all_are_answered(output, 40)
+    assert bodies(output) == bodies(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_at_any_steps_of_many_batches_make_none_twice(start, stats, tmp_path, seed):
+    """Two models at a time, and a window of a third of the rows."""
+    random, rows = Random(seed), 240
+    source, output, undisturbed = (tmp_path / f"{name}.jsonl" for name in ("in", "out", "calm"))
+    write_rows(source, rows)
+    options = ("--batch-time", "1-8", "--seed", str(seed))
+    window = ("--window", 80)
+    with provider_process(*options) as base_url, doorkeeper(base_url) as door:
+        calm = start(source, undisturbed, "--base-url", base_url, *ROUTE, *window)
+        command = (source, output, "--base-url", door.base_url, *ROUTE, *window)
+        steps = [(call, at) for call in (UPLOAD, CREATE, POLL, FETCH) for at in MOMENTS]
+        killed = 0
+        for call, moment in random.sample(steps, len(steps)):
+            if not killed_at(start, door, command, call, moment):
+                break
+            killed += 1
+        finish(start(*command))
+        finish(calm)
+        assert killed >= 5
+        check_nothing_was_paid_twice(stats(base_url), (output, undisturbed), 2 * rows)
+    check_all_are_answered(output, rows)
+    assert bodies(output) == bodies(undisturbed)
+
+
+def test_what_went_live_is_told_of_after_a_kill(start, stats, tmp_path):
+    """There is no time for a batch; the journal does not have what a live call was answered."""
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_input(source, 40)
+    with provider_process() as base_url:
+        command = (source, output, "--base-url", base_url, *ROUTE, "--deadline", 40)
+        process = start(*command)
+        begun_by = time.monotonic() + PATIENCE_S
+        while not stats(base_url)["requests"]:
+            assert time.monotonic() < begun_by
+            time.sleep(0.02)
+        die(process)
+        told = finish(start(*command[:-4], "--route", "live"))
+        lost = stats(base_url)["requests"] - 40
+    assert lost > 0
+    assert re.search(rf"Up to ({lost}|40) calls may have been billed without an answer", told)

@@ -1,0 +1,88 @@
+"""An answer of a batch is in the journal until it is in the store: there is no moment between (L7).
+
+On the virtual clock, with a disk that takes its time for what the run writes.
+"""
+
+import shutil
+
+import attrs
+import pytest
+import trio
+from bulk_rows import ids_of, on_the_spot, row, stage
+
+from callsheet.actors import Endpoint, TroupeSettings
+from callsheet.actors.batches import BatchApiPolicy, journal
+from callsheet.bulk import BulkSettings, bulk
+
+ROWS, WINDOW = 60, 20
+
+
+def rows():
+    return [row(number) for number in range(1, ROWS + 1)]
+
+
+@pytest.fixture(autouse=True)
+def journal_on_the_spot(monkeypatch):
+    monkeypatch.setattr(journal, "in_thread", journal.at_once)
+
+
+@attrs.define
+class SlowDisk:
+    """Copies the folder of a run just before each time that the run writes something.
+
+    Args:
+        folder: of the run.
+        copies: where copies go, by number.
+        stage: the provider.
+
+    Attributes:
+        sent: how many lines the provider had been sent by then, by number.
+    """
+
+    folder: object
+    copies: object
+    stage: object
+    sent: list = attrs.field(factory=list)
+
+    async def __call__(self, function, /, *, abandon_on_cancel=False, limiter=None):
+        await trio.sleep(0.01)
+        self.copy()
+        return await on_the_spot(function, abandon_on_cancel=abandon_on_cancel, limiter=limiter)
+
+    def copy(self):
+        shutil.copytree(self.folder, self.copies / str(len(self.sent)))
+        self.sent.append(self.stage.provider.stats.batches * WINDOW)
+
+
+def open_run(it, folder, in_thread):
+    policy = BatchApiPolicy(journal=folder / "journal")
+    troupe = TroupeSettings(
+        endpoint=Endpoint("http://provider/v1", None, "openai"),
+        transport=it.transport,
+        batches=policy,
+    )
+    settings = BulkSettings(route="batch", window_rows=WINDOW)
+    return bulk(rows(), folder / "out.jsonl", troupe, settings, in_thread=in_thread)
+
+
+async def test_whenever_a_process_dies_no_answer_of_a_batch_is_asked_for_again(
+    autojump_clock, tmp_path
+):
+    folder, copies = tmp_path / "run", tmp_path / "copies"
+    folder.mkdir()
+    copies.mkdir()
+    async with stage() as it:
+        disk = SlowDisk(folder, copies, it)
+        async with open_run(it, folder, disk) as run:
+            await run.wait()
+        assert it.provider.stats.batch_lines == ROWS
+        assert set(disk.sent) == {0, 20, 40, 60}
+        lost = {}
+        for number, sent in enumerate(disk.sent):
+            before = it.provider.stats.batch_lines
+            copy = copies / str(number)
+            async with open_run(it, copy, on_the_spot) as run:
+                await run.wait()
+            assert ids_of(copy / "out.jsonl") == [one.custom_id for one in rows()]
+            lost[number] = it.provider.stats.batch_lines - before - (ROWS - sent)
+    assert lost == dict.fromkeys(range(len(disk.sent)), 0)

@@ -1,0 +1,195 @@
+"""A run by batches that is left in the middle, and begun again: what it asks for, and what it says.
+
+On the virtual clock; so the journal is written on the spot, as it would not be waited for.
+"""
+
+import pytest
+import trio
+from bulk_rows import ids_of, lines_of, row, stage
+
+from callsheet.actors.batches import BatchApiPolicy, journal
+from callsheet.bulk import BulkStopped
+from callsheet.provider import BatchSettings
+
+ROWS, WINDOW = 100, 40  # and so three batches, one after another
+LATE_S = 50.0  # too soon for a batch: all rows go live
+
+
+def rows():
+    """Some ask for the same."""
+    return [row(number, f"Say {number % 75}.") for number in range(1, ROWS + 1)]
+
+
+@pytest.fixture(autouse=True)
+def journal_on_the_spot(monkeypatch):
+    monkeypatch.setattr(journal, "in_thread", journal.at_once)
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out.jsonl"
+
+
+def by_batches(output, *, is_durable=True, **more):
+    path = output.with_name("journal") if is_durable else None
+    troupe = {"batches": BatchApiPolicy(journal=path)}
+    return {"route": "batch", "window_rows": WINDOW, "troupe": troupe} | more
+
+
+async def break_off(it, output, settings, _):
+    """Go out of the loop at the first result."""
+    async with it.open(rows(), output, **settings) as run:
+        async for _ in run:
+            break
+    return run
+
+
+async def leave(it, output, settings, seconds):
+    """Go out of the block."""
+    async with it.open(rows(), output, **settings) as run:
+        await trio.sleep(seconds)
+    return run
+
+
+async def drain(it, output, settings, seconds):
+    with pytest.raises(BulkStopped):
+        async with it.open(rows(), output, **settings) as run:
+            await trio.sleep(seconds)
+            run.drain()
+            await run.wait()
+    return run
+
+
+async def cancel(it, output, settings, seconds):
+    """Nobody knows beforehand: a deadline that is known would have rows go live in time (R4)."""
+    found = []
+
+    async def work():
+        async with it.open(rows(), output, **settings) as run:
+            found.append(run)
+            await run.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        await trio.sleep(seconds)
+        nursery.cancel_scope.cancel()
+    return found[0]
+
+
+LEAVINGS = [
+    pytest.param(way, seconds, id=f"{way.__name__}-{seconds}")
+    for way in (leave, drain, cancel)
+    for seconds in (0.5, 1.0, 1.5, 30.0, 170.0, 300.0)
+]
+LEAVINGS.append(pytest.param(break_off, 0.0, id="break"))
+
+
+def check_all_are_answered(output):
+    assert ids_of(output) == [f"r-{number}" for number in range(1, ROWS + 1)]
+
+
+def routes(output):
+    return [line["callsheet"]["route"] for line in lines_of(output)]
+
+
+@pytest.mark.parametrize(("way", "seconds"), LEAVINGS)
+async def test_a_run_that_is_left_goes_on_with_its_batches(autojump_clock, output, way, seconds):
+    """What was sent is in the journal, so that it is not lost, and not told of as lost (L3, L7)."""
+    settings = by_batches(output)
+    async with stage() as it:
+        run = await way(it, output, settings, seconds)
+        assert len(ids_of(output)) < ROWS
+        assert run.progress().maybe_billed == 0
+        async with it.open(rows(), output, **settings) as again:
+            assert again.lost_before == 0
+            await again.wait()
+            assert again.progress().maybe_billed == 0
+        assert it.provider.stats.batch_lines == ROWS
+        assert it.provider.stats.batches == 3
+        assert it.requests == 0
+    check_all_are_answered(output)
+    assert set(routes(output)) == {"batch"}
+
+
+async def test_a_run_that_is_left_again_and_again_asks_for_nothing_twice(autojump_clock, output):
+    settings = by_batches(output)
+    async with stage() as it:
+        for seconds in (1.5, 3.0, 20.0, 120.0, 40.0, 7.0, 200.0, 1.0, 90.0):
+            await cancel(it, output, settings, seconds)
+        await it.run(rows(), output, **settings)
+        assert it.provider.stats.batch_lines == ROWS
+        assert it.provider.stats.batches == 3
+        assert it.requests == 0
+    check_all_are_answered(output)
+
+
+@pytest.mark.parametrize("seconds", [30.0, 170.0, 300.0])
+async def test_rows_that_nobody_wants_any_more_are_there_when_somebody_does(
+    autojump_clock, output, seconds
+):
+    """The run that goes on has fewer rows; the next one has them all, and asks for none of them."""
+    settings = by_batches(output)
+    async with stage() as it:
+        await cancel(it, output, settings, seconds)
+        await it.run(rows()[::2], output, **settings)
+        assert ids_of(output) == [one.custom_id for one in rows()[::2]]
+        await it.run(rows(), output, **settings)
+        assert it.provider.stats.batch_lines == ROWS
+        assert it.requests == 0
+    check_all_are_answered(output)
+
+
+@pytest.mark.parametrize("seconds", [30.0, 170.0, 200.0, 300.0, 400.0])
+async def test_lines_that_fail_are_sent_live_whenever_the_run_is_left(
+    autojump_clock, output, seconds
+):
+    """Each is in a batch once, and those without an answer there have one of the live way."""
+    settings = by_batches(output)
+    async with stage(batches=BatchSettings(unanswered=0.5), seed=1) as it:
+        await cancel(it, output, settings, seconds)
+        await it.run(rows(), output, **settings)
+        failed = ROWS - routes(output).count("batch")
+        assert failed >= ROWS / 4
+        assert it.provider.stats.batch_lines == ROWS
+    check_all_are_answered(output)
+
+
+@pytest.mark.parametrize("way", [leave, drain])
+async def test_a_batch_that_only_memory_knows_of_is_waited_for(autojump_clock, output, way):
+    """Without a journal nobody would have what it is billed for."""
+    settings = by_batches(output, is_durable=False)
+    async with stage() as it:
+        run = await way(it, output, settings, 30.0)
+        assert run.progress().maybe_billed == 0
+        assert len(ids_of(output)) == it.provider.stats.batch_lines > 0
+
+
+async def test_a_batch_that_only_memory_knows_of_is_told_of_when_it_is_given_up(
+    autojump_clock, output
+):
+    """Without a journal nobody will have what it is billed for (L3)."""
+    settings = by_batches(output, is_durable=False)
+    async with stage() as it:
+        run = await cancel(it, output, settings, 30.0)
+        await trio.sleep(1000)
+        billed = it.provider.stats.batch_lines
+        assert billed > 0
+        assert billed <= run.progress().maybe_billed <= WINDOW
+        async with it.open(rows(), output, **settings) as again:
+            assert again.lost_before == run.progress().maybe_billed
+            await again.wait()
+    check_all_are_answered(output)
+
+
+async def test_what_went_live_is_told_of_when_it_is_cancelled(autojump_clock, output):
+    """The journal has batches; a live call is lost with whoever made it (L3)."""
+    settings = by_batches(output, deadline_s=LATE_S)
+    async with stage() as it:
+        run = await cancel(it, output, settings, 1.5)
+        answered = len(ids_of(output))
+        assert it.requests > answered
+        assert run.progress().maybe_billed == it.requests - answered
+        async with it.open(rows(), output, **settings) as again:
+            assert again.lost_before == it.requests - answered
+            await again.wait()
+    check_all_are_answered(output)
