@@ -119,6 +119,7 @@ def test_kills_at_any_steps_of_many_batches_make_none_twice(start, stats, tmp_pa
     assert bodies(output) == bodies(undisturbed)
 
 
+@pytest.mark.slow
 def test_what_went_live_is_told_of_after_a_kill(start, stats, tmp_path):
     """There is no time for a batch; the journal does not have what a live call was answered."""
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"

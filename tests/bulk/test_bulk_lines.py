@@ -26,7 +26,7 @@ def response(**more):
 
 
 def test_an_answer_has_the_shape_of_a_batch_line():
-    line = json.loads(answer_line(row(3), response(), 1.5, 1_800_000_000))
+    line = json.loads(answer_line(row(3), response(), 1_800_000_000))
     assert set(line) == {"id", "custom_id", "response", "error", "callsheet"}
     assert (line["custom_id"], line["error"]) == ("r-3", None)
     body = line["response"]["body"]
@@ -43,7 +43,7 @@ def test_an_answer_has_the_shape_of_a_batch_line():
 @pytest.mark.parametrize("cost", [Decimal("0.000012"), None])
 def test_an_answer_can_be_read_again(cost):
     answer = response(cost_usd=cost)
-    assert read_answer(answer_line(row(1), answer, 1.5, 0)) == answer
+    assert read_answer(answer_line(row(1), answer, 0)) == answer
 
 
 def test_vectors_and_completions_have_their_own_shapes():
@@ -55,11 +55,11 @@ def test_vectors_and_completions_have_their_own_shapes():
         (Request(model="m", task="completion", inputs=["a"]), response()),
     ]:
         one = Row(number=1, custom_id="x", request=request, key=b"k" * 16, url="/v1/x")
-        assert read_answer(answer_line(one, answer, 1.5, 0)) == answer
+        assert read_answer(answer_line(one, answer, 0)) == answer
 
 
 def test_text_that_is_not_whole_unicode_is_written_all_the_same():
-    line = answer_line(row(1), response(choices=(Choice("caf\udce9", "stop"),)), 1.0, 0)
+    line = answer_line(row(1), response(choices=(Choice("caf\udce9", "stop"),)), 0)
     assert line.endswith(b"\n")
     assert read_answer(line).text == "caf?"
 
@@ -82,7 +82,7 @@ def test_a_bad_line_says_where_and_why():
 
 
 def test_another_id_takes_the_place_of_one_that_was_made():
-    line = answer_line(row(1, custom_id="row-1"), response(), 1.0, 0)
+    line = answer_line(row(1, custom_id="row-1"), response(), 0)
     same = row(1, custom_id="row-1")
     assert with_id(line, same) is line
     other = Row(number=9, custom_id="row-9", request=same.request, key=same.key, url=same.url)

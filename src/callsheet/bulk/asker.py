@@ -94,6 +94,7 @@ class Asker:
         """Learn from the troupe which rows are sent, and which wait for another attempt."""
         line = self._state.line
         if event.stage == "sent":
+            self._state.requests += 1
             if self._state.is_recovered:
                 if event.route == "batch":  # it is not lost, and need not be waited for
                     return
@@ -134,7 +135,7 @@ class Asker:
             except (CallFailed, AskFailed, ValueError) as error:
                 self._failed(placed, error, began_at)
             else:
-                self._answered(placed, answer, began_at)
+                self._answered(placed, answer)
             finally:
                 del state.scopes[row.custom_id]
                 self._in_vain.pop(row.custom_id, None)
@@ -146,9 +147,8 @@ class Asker:
         request = self._prepare(row.request, left_s)
         return await troupe.complete(request, call=row.custom_id, lane=self._lane)
 
-    def _answered(self, placed: Placed, answer: Response, began_at: float) -> None:
+    def _answered(self, placed: Placed, answer: Response) -> None:
         row, now = placed.row, trio.current_time()
-        seconds = now - began_at
         self._state.answered_at, self._state.trouble = now, ""
         if earlier := self._earlier.pop(row.custom_id, None):
             answer = attrs.evolve(answer, http_requests=answer.http_requests + sum(earlier))
@@ -156,7 +156,7 @@ class Asker:
             at=now,
             number=row.number,
             custom_id=row.custom_id,
-            seconds=seconds,
+            seconds=answer.seconds,
             attempts=answer.http_requests,
             route=answer.route,
             usage=answer.usage,
@@ -164,7 +164,7 @@ class Asker:
         )
         self._state.cost_usd += answer.cost_usd or 0
         self._state.lost += answer.maybe_billed
-        line = answer_line(row, answer, seconds, int(self._wall_clock()))
+        line = answer_line(row, answer, int(self._wall_clock()))
         self._over(placed, Ended(placed.place, line, told, row.key))
 
     def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:

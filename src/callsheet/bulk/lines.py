@@ -25,13 +25,12 @@ _PROVIDERS_OWN = "provider_body"
 """Where a provider's own body is if the body of the line had to be made of it."""
 
 
-def answer_line(row: Row, response: Response, seconds: float, created: int) -> bytes:
+def answer_line(row: Row, response: Response, created: int) -> bytes:
     """The line of an answer, with its end.
 
     Args:
         row: that was asked for.
         response: the answer.
-        seconds: from being asked for to its end.
         created: when, in seconds of Unix time.
     """
     name = row.key.hex()[:24]
@@ -40,7 +39,7 @@ def answer_line(row: Row, response: Response, seconds: float, created: int) -> b
         "route": response.route,
         "attempts": response.http_requests,
         "cost_usd": None if cost is None else float(cost),
-        "latency_s": round(seconds, 4),
+        "latency_s": round(response.seconds, 4),
         "usage": {
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,

@@ -19,7 +19,8 @@ class RowEnded:
         at: when, in seconds on Trio's clock.
         number: which row of the input it is, from 1.
         custom_id: of the row.
-        seconds: from being asked for to its end.
+        seconds: that the provider took for the answer, as in `Response.seconds`; of a row without
+            one, from being asked for to its end.
         attempts: HTTP requests that it took; 0 for an answer that was shared or there already.
         route: as in `Response.route`; "" for an error.
         usage: the tokens that it took.
@@ -59,6 +60,7 @@ class Progress:
         failed: rows that ended with an error.
         bad: lines that are no request.
         in_flight: rows that are asked for.
+        requests: HTTP requests that were sent in this run, for rows that have not ended as well.
         unwritten: rows that have ended and wait for an earlier one to be written before them.
         window: as many of these as there may be.
         usage: tokens that the answers of this run took.
@@ -83,6 +85,7 @@ class Progress:
     failed: int = 0
     bad: int = 0
     in_flight: int = 0
+    requests: int = 0
     unwritten: int = 0
     window: int = 0
     usage: Usage = attrs.field(factory=Usage)

@@ -69,7 +69,7 @@ def plan_run(
     if settings.route == "batch" and not has_batches:
         raise BulkRefused(
             f"{troupe.endpoint.vendor.title} has no Batch API that is known here",
-            "take another route (--route live)",
+            "say whose API it is (--provider), or take another route (--route live)",
         )
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     if settings.route == "auto" and not (has_batches and can_wait):

@@ -147,6 +147,7 @@ class BulkRun:
             failed=tally.failed,
             bad=tally.bad,
             in_flight=line.asked,
+            requests=state.requests,
             unwritten=window.waiting,
             window=window.rows,
             usage=tally.usage,

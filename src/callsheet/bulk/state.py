@@ -54,6 +54,7 @@ class RunState:
         is_heedless: nobody iterates over the results.
         takes_back: what is not under way is not waited for any more.
         ending: why it has ended before its input, or will; None if it has not.
+        requests: HTTP requests that were sent.
         answered_at: when the latest answer came, on Trio's clock; before all times if none did.
         trouble: what the latest attempt has failed with, if no answer came since.
         started_at: when it began, in seconds on Trio's clock.
@@ -90,6 +91,7 @@ class RunState:
         self.cost_usd = archive.account.cost_usd
         self.is_read = self.is_over = self.is_heedless = self.takes_back = False
         self.ending: Ending | None = None
+        self.requests = 0
         self.answered_at, self.trouble = -inf, ""
         self.started_at = trio.current_time()
         due = settings.deadline_s

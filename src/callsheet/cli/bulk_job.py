@@ -174,7 +174,8 @@ async def _heed(
             else:
                 job.interrupted = True
                 waiting = run.drain()
-                _say(job, f"Waiting for {waiting} that were sent; Ctrl-C again does not.")
+                wait = f"Waiting for {waiting} that were sent; Ctrl-C again does not."
+                _say(job, wait if waiting else "Stopping; nothing is under way.")
 
 
 def _toggle(job: BulkJob, run: BulkRun) -> None:

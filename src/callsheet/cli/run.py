@@ -54,7 +54,11 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 @click.argument("output", metavar="OUTPUT", type=click.Path(path_type=Path))
 @provider_options
 @read_options
-@click.option("--model", metavar="M", help="For rows that name none; else the provider's usual.")
+@click.option(
+    "--model",
+    metavar="M",
+    help="For rows that name none; else the provider's usual one, where it has one.",
+)
 @prices_option
 @click.option(
     "--limits",
@@ -166,8 +170,8 @@ def run(
     """Answer every request in INPUT, in OUTPUT: a line each, in the same order.
 
     INPUT is a file, or - for standard input. Whatever stops it, the same command goes on from
-    there: an answer that was paid for is kept, and nothing is asked twice. Rows without an answer
-    are told of in OUTPUT.errors.jsonl, and asked for again the next time.
+    there: an answer that has come is kept, and only what has none is asked for. Rows without an
+    answer are told of in OUTPUT.errors.jsonl, and asked for again the next time.
 
     Ctrl-C waits for what was sent; a second one does not. SIGUSR1 pauses, and goes on.
     """

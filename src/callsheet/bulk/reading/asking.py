@@ -52,7 +52,7 @@ class Asker:
         """
         if "model" not in fields:
             if self._model is None:
-                raise BadRecord("it names no model, and none is set for such rows (model)")
+                raise BadRecord("it names no model; give one for such rows (--model)")
             fields["model"] = self._model
         if task != "embedding" and self._defaults:
             fields = self._defaults | fields

@@ -121,7 +121,8 @@ def _figures(series: Series, progress: Progress) -> Iterator[_Figure]:
     if median is not None and high is not None:
         yield _Figure("Median latency", seconds(median), f"p99 {seconds(high)}")
     again = max(0, series.attempts - series.answered - series.failed)
-    yield _Figure("Requests", f"{series.attempts:,}", f"{again:,} sent again" if again else "")
+    requests = max(series.attempts, progress.requests)
+    yield _Figure("Requests", f"{requests:,}", f"{again:,} sent again" if again else "")
     usage = progress.usage
     tokens = f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"
     yield _Figure("Tokens", f"{usage.total_tokens:,}", tokens)

@@ -54,8 +54,9 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
         slowest = seconds(series.latency.most)
         within = f"(within {100 * RELATIVE_ERROR:.0f} %)"
         lines.append(("latency", f"{', '.join(times)} {within}, slowest {slowest}"))
+    requests = max(series.attempts, progress.requests)
     again = max(0, series.attempts - series.answered - series.failed)
-    sent = f"{series.attempts:,}{f', {again:,} of them sent again' if again else ''}"
+    sent = f"{requests:,}{f', {again:,} of them sent again' if again else ''}"
     lines.append(("requests", sent))
     usage = progress.usage
     lines.append(("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"))
