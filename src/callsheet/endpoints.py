@@ -4,12 +4,15 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 
 from .actors import VENDORS, Endpoint, Vendor, vendor_at, vendor_named
-from .provider import Provider, ProviderSettings, serve
 from .runtime import open_collapsing_nursery
+
+if TYPE_CHECKING:
+    from .provider import ProviderSettings
 
 __all__ = ["Choice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
 
@@ -146,13 +149,16 @@ async def open_endpoint(choice: Choice | None = None) -> AsyncGenerator[Endpoint
 
 @asynccontextmanager
 async def open_builtin_provider(
-    settings: ProviderSettings | None = None,
+    settings: "ProviderSettings | None" = None,
 ) -> AsyncGenerator[Endpoint]:
     """Serve the built-in provider on a free port of this machine for as long as the block runs.
 
     Args:
         settings: its latency, limits and faults; answers take 1 to 3 s by default.
     """
+    # Its server takes 8 MB and a tenth of a second, which others need not spend.
+    from .provider import Provider, ProviderSettings, serve  # noqa: PLC0415
+
     async with open_collapsing_nursery() as nursery:
         base_url = await nursery.start(partial(serve, Provider(settings or ProviderSettings())))
         yield Endpoint(base_url)
