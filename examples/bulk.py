@@ -29,7 +29,7 @@ def rows(count: int) -> Iterator[Row]:
 
 async def main(output: Path) -> None:
     async with open_endpoint() as endpoint:
-        troupe = TroupeSettings(endpoint=endpoint, limits=Limits(in_flight=100), streaming=False)
+        troupe = TroupeSettings(endpoint=endpoint, limits=Limits(in_flight=100))
         async with bulk(rows(200), output, troupe, BulkSettings(window_rows=500)) as results:
             async for result in results:  # each is on disk by now
                 if result.error is not None:

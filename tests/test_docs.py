@@ -16,7 +16,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from callsheet import endpoints
+from callsheet import provider
 from callsheet.actors import VENDORS, Request
 from callsheet.actors.refusal import classify, is_retried
 from callsheet.actors.wire import ApiError
@@ -164,7 +164,7 @@ def test_a_program_with_a_provider_runs_and_prints_what_the_document_says(
     run = trio.run
     monkeypatch.setattr(trio, "run", lambda main: run(partial(limited, main)))
     fast = partial(ProviderSettings, time_scale=0.02)
-    monkeypatch.setattr(endpoints, "ProviderSettings", fast)
+    monkeypatch.setattr(provider, "ProviderSettings", fast)
     for vendor in VENDORS.values():  # no test depends on the environment it runs in
         for name in (*vendor.key_variables, *vendor.url_variables):
             monkeypatch.delenv(name, raising=False)

@@ -13,9 +13,7 @@ from callsheet.bulk.settings import Fsync
 
 
 async def _run(base_url: str, source: Path, output: Path, mode: str) -> None:
-    troupe = TroupeSettings(
-        endpoint=Endpoint(base_url), limits=Limits(in_flight=IN_FLIGHT), streaming=False
-    )
+    troupe = TroupeSettings(endpoint=Endpoint(base_url), limits=Limits(in_flight=IN_FLIGHT))
     settings = BulkSettings(fsync=cast("Fsync", mode))
     with open_rows(source, ReadSettings()) as rows:
         async with bulk(rows, output, troupe, settings) as run:

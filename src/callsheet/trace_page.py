@@ -6,13 +6,12 @@ template only places it. What topics and providers wrote reaches the page as tex
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from itertools import pairwise
 
 import attrs
-import jinja2
 
 from ._version import __version__
+from .pages import page_template
 from .timeline import CallRecord, Phase, Timeline, Totals
 from .wording import dollars, printable, seconds
 
@@ -44,7 +43,7 @@ def trace_page(
         )
         for post, calls in timeline.by_post(titles)
     ]
-    return _template().render(
+    return page_template("trace.html.j2").render(
         title=posts[0].title if len(posts) == 1 else f"{len(posts)} posts",
         figures=_figures(timeline, posts),
         kinds={bar.kind for post in posts for row in post.rows for bar in row.bars},
@@ -52,18 +51,6 @@ def trace_page(
         unfolded=len(posts) if len(posts) <= _OPEN_POSTS else 1,
         version=__version__,
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("callsheet"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("trace.html.j2")
 
 
 @attrs.frozen

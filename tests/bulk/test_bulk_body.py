@@ -59,12 +59,14 @@ def ask(prompt="Well?", **more):
 async def lines_from(answer, output, *requests, vendor="openai", **troupe):
     """The lines of OUTPUT and of its errors if the provider answers so."""
 
-    def respond(request, body):
+    def respond(body):
         status, headers = (400, {}) if "error" in body else (200, {"x-request-id": "req_7"})
         return httpx.Response(status, headers=headers, json=body)
 
     def handle(request):
-        return respond(request, answer(json.loads(request.content)) if callable(answer) else answer)
+        asked = json.loads(request.content)
+        assert "stream" not in asked, "in pieces, an answer is without what nobody puts together"
+        return respond(answer(asked) if callable(answer) else answer)
 
     settings = TroupeSettings(
         endpoint=Endpoint(URL, "sk-secret-0123456789", vendor),

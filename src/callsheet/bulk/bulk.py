@@ -47,7 +47,8 @@ async def bulk(
     Args:
         rows: of the input; iterated over in a thread.
         output: the file of answers; what is known of them is beside it.
-        troupe: whom to ask, and how fast.
+        troupe: whom to ask, and how fast. Answers are asked for in one piece, whatever it says:
+            only so is all that the provider says in them.
         settings: of the run.
         provider: a name of the provider that stays the same; by default the endpoint's.
         observers: are told of each row when it has ended and is on disk.

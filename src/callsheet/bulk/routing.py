@@ -57,7 +57,7 @@ def plan_run(
     Raises:
         BulkRefused: the route is not there.
     """
-    troupe = _with_budget(troupe, settings, account, lane)
+    troupe = attrs.evolve(_with_budget(troupe, settings, account, lane), streaming=False)
     window = settings.window_rows
     has_batches = troupe.batches is not None or troupe.endpoint.vendor.batches is not None
     if settings.route == "live":

@@ -237,7 +237,6 @@ def run(
                     limits=limits,
                     prices=prices,
                     ledger=None if books is None else LedgerPolicy(path=books),
-                    streaming=False,  # nobody looks at the pieces, which cost time
                 ),
                 reread=lambda: _limits(limits_file, usual),
                 has_limits_file=limits_file is not None,

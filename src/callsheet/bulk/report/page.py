@@ -4,14 +4,13 @@ What rows and providers wrote reaches the page as text, never as markup.
 """
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import attrs
-import jinja2
 from markupsafe import Markup
 
 from ..._version import __version__
+from ...pages import page_template
 from ...wording import dollars, printable, seconds
 from ..progress import Progress
 from ..watching import RELATIVE_ERROR, Series
@@ -55,7 +54,7 @@ def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
         meta: what was run.
     """
     has_plots = has_matplotlib()
-    return _template().render(
+    return page_template("bulk.html.j2").render(
         title=printable(meta.title),
         figures=list(_figures(series, progress)),
         has_plots=has_plots,
@@ -73,18 +72,6 @@ def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
         seconds=seconds,
         version=__version__,
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("callsheet"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("bulk.html.j2")
 
 
 @attrs.frozen
