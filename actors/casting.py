@@ -40,7 +40,8 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     """
     limits, observer = settings.limits, settings.observer
     # As many may come at once as can be under way: to wait at the door costs more than in the room.
-    at_once = max(64, limits.in_flight)
+    most = max(limits.in_flight, settings.most_in_flight or 0)
+    at_once = max(64, most)
     requester = await runtime.spawn(
         f"{prefix}requester",
         partial(
@@ -53,14 +54,14 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             hedging=settings.hedging,
             timeouts=settings.timeouts,
             prices=settings.prices,
-            connections=limits.in_flight,
+            connections=most,
             streaming=settings.streaming,
             transport=settings.transport,
             client=settings.client,
             observer=observer,
         ),
-        capacity=limits.in_flight,
-        concurrency=limits.in_flight,
+        capacity=most,
+        concurrency=most,
     )
     limiter = await runtime.spawn(
         f"{prefix}limiter",

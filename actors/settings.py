@@ -2,7 +2,7 @@
 
 import attrs
 import httpx
-from attrs.validators import deep_iterable, ge, instance_of
+from attrs.validators import deep_iterable, ge, instance_of, optional
 
 from .batches import BatchApiPolicy
 from .batching import Batching, Packing, Strategy
@@ -49,6 +49,8 @@ class TroupeSettings:
         prices: what models cost.
         posts_at_a_time: posts written side by side; more of them wait.
         waiting_calls: calls that wait at the limiter; more of them hold back who asks.
+        most_in_flight: calls that may ever be under way, however the limits are changed; None for
+            as many as `limits` says.
         waiting_for_batches: requests that wait for a batch of the provider's; more of them hold
             back who asks.
         observer: is told of everything that happens to a call.
@@ -86,6 +88,9 @@ class TroupeSettings:
     prices: PriceBook = attrs.field(factory=default_prices)
     posts_at_a_time: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
     waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
+    most_in_flight: int | None = attrs.field(
+        default=None, validator=optional([instance_of(int), ge(1)])
+    )
     waiting_for_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
     observer: Observer = ignore
     streaming: bool = True

@@ -180,8 +180,7 @@ class Troupe:
     async def change_limits(self, limits: Limits) -> None:
         """Go by other limits from now on; calls that wait are planned anew.
 
-        Those of `TroupeSettings` say how many calls the request stage was made for: to let more be
-        in flight than that has no effect.
+        More in flight than `TroupeSettings.most_in_flight` has no effect.
         """
         await self.limiter.ask(ChangeLimits(limits))
 

@@ -265,6 +265,19 @@ async def test_limits_can_be_changed_meanwhile(autojump_clock, output):
             await trio.sleep(1)
 
 
+@pytest.mark.parametrize(("most", "expected"), [(None, 5), (30, 30)])
+async def test_as_many_are_in_flight_as_the_limits_come_to_allow(
+    autojump_clock, output, most, expected
+):
+    async with stage() as it:
+        troupe = {"limits": Limits(in_flight=5), "most_in_flight": most}
+        async with it.open(rows(200), output, troupe=troupe) as run:
+            await trio.sleep(5)
+            await run.change_limits(Limits(in_flight=40))
+            await run.wait()
+        assert it.provider.stats.max_in_flight == expected
+
+
 async def test_the_money_is_never_gone_beyond(autojump_clock, output):
     async with stage() as it:
         with pytest.raises(BulkStopped, match="the next call might cost") as caught:

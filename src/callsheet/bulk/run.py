@@ -37,6 +37,7 @@ class BulkRun:
         prepare: makes of a request what is asked, with the seconds that are left for the run.
         ahead: rows that may be under way, by the calls that may be in flight.
         in_flight: calls that may be.
+        most_in_flight: calls that may ever be, whatever limits are set meanwhile.
         is_recovered: what was sent is not lost when the process dies: the Batch API's journal.
         observers: are told of each row that has ended.
         in_thread: runs what waits for the disk.
@@ -55,6 +56,7 @@ class BulkRun:
         prepare: Callable[[Request, float | None], Request],
         ahead: Callable[[int], int],
         in_flight: int,
+        most_in_flight: int,
         is_recovered: bool,
         observers: Sequence[RowObserver],
         in_thread: InThread,
@@ -72,7 +74,7 @@ class BulkRun:
         self._asker = Asker(self._state, prepare, archive.lane, wall_clock)
         self._keeper = Keeper(self._state, in_thread)
         self._ahead = ahead
-        self._in_flight = in_flight
+        self._most_in_flight = most_in_flight
         self._limits: LimiterSnapshot | None = None
         self._troupe: Troupe | None = None
         self._has_ended = False
@@ -128,7 +130,9 @@ class BulkRun:
         """Go by other limits from now on; see `Troupe.change_limits`."""
         if self._troupe is not None:
             await self._troupe.change_limits(limits)
-            self._state.line.ahead = self._ahead(min(limits.in_flight, self._in_flight))
+            state = self._state
+            state.in_flight = min(limits.in_flight, self._most_in_flight)
+            state.line.ahead = self._ahead(state.in_flight)
             self._state.to_ask.ring()
 
     def progress(self) -> Progress:

@@ -34,6 +34,7 @@ from .provider_options import ledger_option, prices_option, provider_options
 __all__ = ["run"]
 
 _REFUSED = 2
+_MOST_IN_FLIGHT = 1000  # that a file of limits may come to allow
 _STDIN = "-"
 
 
@@ -235,6 +236,7 @@ def run(
                 troupe=lambda endpoint: TroupeSettings(
                     endpoint=endpoint,
                     limits=limits,
+                    most_in_flight=None if limits_file is None else _MOST_IN_FLIGHT,
                     prices=prices,
                     ledger=None if books is None else LedgerPolicy(path=books),
                 ),
