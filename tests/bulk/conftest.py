@@ -17,6 +17,18 @@ def quick_provider():
 
 
 @pytest.fixture
+def source(tmp_path):
+    """Where the input goes."""
+    return tmp_path / "in.jsonl"
+
+
+@pytest.fixture
+def output(tmp_path):
+    """Where the answers go."""
+    return tmp_path / "out.jsonl"
+
+
+@pytest.fixture
 def stats():
     """What a provider has counted."""
 

@@ -25,11 +25,6 @@ def journal_on_the_spot(monkeypatch):
     monkeypatch.setattr(journal, "in_thread", journal.at_once)
 
 
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.jsonl"
-
-
 def by_batches(output, *, is_durable=True, **more):
     path = output.with_name("journal") if is_durable else None
     troupe = {"batches": BatchApiPolicy(journal=path)}

@@ -29,11 +29,6 @@ def source(tmp_path):
     return path
 
 
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.jsonl"
-
-
 def test_a_file_of_requests_becomes_a_file_of_answers(quick_provider, source, output):
     result = run(source, output, "--base-url", quick_provider)
     assert result.exit_code == 0

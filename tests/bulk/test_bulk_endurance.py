@@ -12,11 +12,6 @@ def rows(count):
     return [row(number) for number in range(1, count + 1)]
 
 
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.jsonl"
-
-
 def by_another_name(path, how):
     if how == "dots":
         (path.parent / "sub").mkdir()

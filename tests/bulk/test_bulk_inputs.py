@@ -17,11 +17,6 @@ pytestmark = pytest.mark.sockets
 
 
 @pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.jsonl"
-
-
-@pytest.fixture
 def run(quick_provider, output):
     def run(source, *options):
         arguments = [str(source), str(output), "--base-url", quick_provider, *options]

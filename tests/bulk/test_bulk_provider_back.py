@@ -20,16 +20,6 @@ WHY = {"error": {"message": "this cannot be said", "type": "invalid_request_erro
 
 
 @pytest.fixture
-def source(tmp_path):
-    return tmp_path / "in.jsonl"
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.jsonl"
-
-
-@pytest.fixture
 def open_provider():
     """Starts the built-in provider; whoever did not die ends with the test."""
     opened = []

@@ -30,11 +30,6 @@ def ids(*numbers):
     return [f"r-{number}" for number in numbers]
 
 
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.jsonl"
-
-
 async def test_every_row_is_answered_in_the_order_of_the_input(autojump_clock, output):
     async with stage() as it:
         results = await it.run(rows(50), output)

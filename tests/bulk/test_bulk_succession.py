@@ -18,16 +18,6 @@ REFUSED = "Error: another run is writing out.jsonl"
 
 
 @pytest.fixture
-def source(tmp_path):
-    return tmp_path / "in.jsonl"
-
-
-@pytest.fixture
-def output(tmp_path):
-    return tmp_path / "out.jsonl"
-
-
-@pytest.fixture
 def base_url():
     with provider_process("--time-scale", "0.1") as url:
         yield url
