@@ -8,6 +8,8 @@ import httpx
 import pytest
 from provider_process import provider_process
 
+from callsheet.actors.batches import journal
+
 
 @pytest.fixture(scope="session")
 def quick_provider():
@@ -26,6 +28,12 @@ def source(tmp_path):
 def output(tmp_path):
     """Where the answers go."""
     return tmp_path / "out.jsonl"
+
+
+@pytest.fixture
+def journal_on_the_spot(monkeypatch):
+    """Virtual time does not wait for a thread."""
+    monkeypatch.setattr(journal, "in_thread", journal.at_once)
 
 
 @pytest.fixture

@@ -11,19 +11,16 @@ import trio
 from bulk_rows import ids_of, on_the_spot, row, stage
 
 from callsheet.actors import Endpoint, TroupeSettings
-from callsheet.actors.batches import BatchApiPolicy, journal
+from callsheet.actors.batches import BatchApiPolicy
 from callsheet.bulk import BulkSettings, bulk
+
+pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
 ROWS, WINDOW = 60, 20
 
 
 def rows():
     return [row(number) for number in range(1, ROWS + 1)]
-
-
-@pytest.fixture(autouse=True)
-def journal_on_the_spot(monkeypatch):
-    monkeypatch.setattr(journal, "in_thread", journal.at_once)
 
 
 @attrs.define

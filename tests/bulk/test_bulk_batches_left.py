@@ -7,9 +7,11 @@ import pytest
 import trio
 from bulk_rows import ids_of, lines_of, row, stage
 
-from callsheet.actors.batches import BatchApiPolicy, journal
+from callsheet.actors.batches import BatchApiPolicy
 from callsheet.bulk import BulkStopped
 from callsheet.provider import BatchSettings
+
+pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
 ROWS, WINDOW = 100, 40  # and so three batches, one after another
 LATE_S = 50.0  # too soon for a batch: all rows go live
@@ -18,11 +20,6 @@ LATE_S = 50.0  # too soon for a batch: all rows go live
 def rows():
     """Some ask for the same."""
     return [row(number, f"Say {number % 75}.") for number in range(1, ROWS + 1)]
-
-
-@pytest.fixture(autouse=True)
-def journal_on_the_spot(monkeypatch):
-    monkeypatch.setattr(journal, "in_thread", journal.at_once)
 
 
 def by_batches(output, *, is_durable=True, **more):

@@ -4,13 +4,7 @@ import pytest
 import trio
 from bulk_rows import ids_of, row, stage
 
-from callsheet.actors.batches import journal
-
-
-@pytest.fixture(autouse=True)
-def journal_on_the_spot(monkeypatch):
-    """Virtual time does not wait for a thread."""
-    monkeypatch.setattr(journal, "in_thread", journal.at_once)
+pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
 
 @pytest.mark.parametrize("route", ["auto", "live", "pack", "batch"])

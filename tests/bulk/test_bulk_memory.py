@@ -25,6 +25,7 @@ class Counted:
             yield row(number, f"{number}: {LONG}")
 
 
+@pytest.mark.usefixtures("journal_on_the_spot")
 @pytest.mark.parametrize("route", ["live", "batch"])
 async def test_no_more_is_read_than_may_be_held(autojump_clock, tmp_path, monkeypatch, route):
     monkeypatch.setattr("callsheet.bulk.taking._MOST_CHARS", 2_000)

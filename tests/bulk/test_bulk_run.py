@@ -16,6 +16,8 @@ from callsheet.bulk import BadRow, BulkRefused, BulkSettings, BulkStopped, Paths
 from callsheet.bulk.store import Store
 from callsheet.provider import Faults
 
+pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
+
 INSTRUCTION = (
     "Classify the product review that follows. Answer with one label only: positive, negative or "
     "neutral."

@@ -57,10 +57,10 @@ class Keeper:
             state.heed(str(error))
             return
         line.note_kept(note)
-        await self._acknowledge(ended)
         state.tell(ended, kept.left)
         state.heed(kept.trouble)
         state.to_ask.ring()
+        await self._acknowledge(ended)
 
     async def _acknowledge(self, ended: Sequence[Ended]) -> None:
         """Say what need not be kept elsewhere any longer."""
