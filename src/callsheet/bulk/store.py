@@ -24,7 +24,7 @@ __all__ = ["Account", "Store", "is_full"]
 
 _APPLICATION = 0x43534255  # "CSBU": a file with another number is somebody else's
 _VERSION = 1
-_CACHE_KIB = 8 * 1024
+_CACHE_KIB = 2 * 1024
 _LONGEST_ID = 64  # characters that are kept as they are
 _MOVE = "move it away, and whatever OUTPUT has, or give another OUTPUT"
 

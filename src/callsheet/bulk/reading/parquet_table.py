@@ -15,6 +15,7 @@ from .lines import Flaw
 __all__ = ["open_parquet", "parquet_columns", "parquet_records", "parquet_size"]
 
 _RECORDS_AT_A_TIME = 64  # a prompt may be long
+_BATCHES_TO_TIDY = 256
 _BUFFER_BYTES = 1024 * 1024  # of each column, rather than all of it in a row group
 
 _POOL = "ARROW_DEFAULT_MEMORY_POOL"
@@ -87,11 +88,14 @@ def parquet_records(
     if needed is not None and not any("." in name for name in names):  # a dot goes into a column
         wanted = [name for name in names if name in needed or name in USUAL_IDS]
     number = 0
+    pool = importlib.import_module("pyarrow").default_memory_pool()
     try:
-        for batch in file.iter_batches(
-            batch_size=_RECORDS_AT_A_TIME, columns=wanted, use_threads=False
+        for at, batch in enumerate(
+            file.iter_batches(batch_size=_RECORDS_AT_A_TIME, columns=wanted, use_threads=False)
         ):
             check(is_end=False)
+            if at % _BATCHES_TO_TIDY == 0:
+                pool.release_unused()  # what lies between the pieces of one column and the next
             for record in _records(batch):
                 number += 1
                 yield number, record

@@ -5,7 +5,7 @@ from typing import cast, final
 
 __all__ = ["Seen"]
 
-_CACHE_KIB = 4 * 1024
+_CACHE_KIB = 1024
 
 
 @final
