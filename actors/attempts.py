@@ -78,7 +78,9 @@ class Attempts:
             return await self._run()
         except Refusal as refusal:
             error, cause = refusal.error, refusal.__cause__
-        error.attempts = self._sent
+            may_repeat = not refusal.is_final and self._may_repeat(error)
+        error.attempts, error.maybe_billed = self._sent, self._maybe_billed
+        error.is_transient = may_repeat and error.billed == "no"
         if self._maybe_billed:  # one attempt that may have been is enough (L3)
             error.billed = "maybe"
         raise error from cause  # here, where no context comes along that may quote the key (L8)

@@ -37,6 +37,7 @@ OUTAGES = (ProviderUnavailable, ConnectionFailed)
 """Failures of the endpoint. Any other answer, "too fast" and "wrong key" included, shows it up."""
 
 _MOST_RESULTS = 1000  # in the window; more would not make the rate more telling
+_MOST_UNDECIDED = 200  # calls under way that failures are weighed against
 _IN_A_ROW: int | None = 10
 _HALF: float | None = 0.5
 
@@ -50,7 +51,8 @@ def is_outage(kind: type[CallFailed]) -> bool:
 class BreakerPolicy:
     """When a breaker opens, and for how long.
 
-    It opens by either rule only if as many calls have failed, in the window, as are under way.
+    It opens by either rule only if as many calls have failed as are under way, or 200: in the
+    window, or since the last one that succeeded, however long they took.
 
     Args:
         window_s: how far back results count, in seconds; the newest thousand at most.
@@ -281,7 +283,7 @@ class CircuitBreaker:
 
     def _is_too_much(self) -> bool:
         policy, results = self._policy, len(self._results)
-        if self._failures < self._undecided:
+        if max(self._failures, self._in_a_row) < min(self._undecided, _MOST_UNDECIDED):
             return False
         if policy.consecutive is not None and min(self._in_a_row, results) >= policy.consecutive:
             return True

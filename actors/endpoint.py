@@ -22,6 +22,7 @@ Key = str | Callable[[], str]
 _KEYS_REMEMBERED = 1000  # to scrub; more than are ever in flight
 
 _TELLING = 12  # characters of a key: fewer are often its vendor's, or chance
+_UNMISTAKABLE = 16  # characters of a key, which no text has by chance
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
@@ -156,6 +157,10 @@ class Endpoint:
         factory=dict[str, None], init=False, repr=False, eq=False
     )
 
+    _known: dict[str, list[str]] = attrs.field(
+        factory=dict[str, list[str]], init=False, repr=False, eq=False
+    )
+
     def __attrs_post_init__(self) -> None:
         if self.uds is not None and self.proxy:
             raise ValueError("uds and proxy exclude each other; a proxy opens no Unix socket")
@@ -226,6 +231,17 @@ class Endpoint:
             headers[self.vendor.key_header] = f"{self.vendor.key_prefix}{key}"
         return headers | dict(self.headers)
 
+    def is_quoted_in(self, raw: bytes) -> bool:
+        """Whether a provider's answer quotes a key, or the beginning of one.
+
+        A short one is not looked for: it might be a word that an answer is about.
+        """
+        return any(
+            secret[:_UNMISTAKABLE].encode() in raw
+            for secret in self._secrets()
+            if len(secret) >= _UNMISTAKABLE
+        )
+
     def scrub(self, text: str) -> str:
         """`text` without any key that was sent, should a provider have quoted it (L8).
 
@@ -242,13 +258,19 @@ class Endpoint:
 
     def _remember(self, key: str) -> None:
         handed_out = self._handed_out
-        handed_out.pop(key, None)  # the latest is the last
+        if handed_out.pop(key, "new") is not None:  # the latest is the last
+            self._known.clear()
         handed_out[key] = None
         if len(handed_out) > _KEYS_REMEMBERED:
             del handed_out[next(iter(handed_out))]
 
     def _secrets(self) -> list[str]:
         """The longest first: one may be a part of another."""
+        if "secrets" not in self._known:
+            self._known["secrets"] = self._all_secrets()
+        return self._known["secrets"]
+
+    def _all_secrets(self) -> list[str]:
         found = set(self._handed_out)
         if isinstance(self.api_key, str):
             found.add(self.api_key)

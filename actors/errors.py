@@ -34,9 +34,12 @@ class CallFailed(Exception):
         status: the HTTP status of the last one, or None.
         billed: "maybe" when the provider may have worked, and charged, for an answer that
             never came (L3).
-        body: what the provider said of the refusal, in its own shape, without any key (L8); None
-            if it said nothing that is a JSON object.
-        request_id: by which the provider knows the last HTTP request; empty if it did not say.
+        maybe_billed: how many attempts that may have been charged for.
+        is_transient: the same call may fare better later, and nothing is paid twice by that: its
+            last attempt was refused, or never got there, for a reason that passes.
+        body: what the provider said when it refused with a status, in its own shape, without any
+            key (L8); None if that was no JSON object.
+        request_id: by which the provider knows that HTTP request; empty if it did not say.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class CallFailed(Exception):
         self.attempts = attempts
         self.status = status
         self.billed: Billed = billed
+        self.maybe_billed = 0
+        self.is_transient = False
         self.body = body
         self.request_id = request_id
 

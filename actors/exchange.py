@@ -10,7 +10,7 @@ import trio
 from .answer_body import AnswerBody, TooLarge
 from .endpoint import Endpoint
 from .errors import AuthenticationFailed, BadRequest
-from .failures import Failures, Refusal
+from .failures import Failures, Refusal, without_key
 from .limiting import read_reports
 from .messages import Delta, Request
 from .permit import Permit
@@ -176,7 +176,8 @@ class Exchange:
         if answer.model and answer.model != prepared.request.model:
             answer = attrs.evolve(answer, model=self._failures.named(answer.model))
         seconds = trio.current_time() - start
-        return Exchanged(answer, seconds, body.first_byte_s, response.request_id)
+        request_id = self._endpoint.scrub(response.request_id)
+        return Exchanged(answer, seconds, body.first_byte_s, request_id)
 
     async def _refused(self, response: HttpAnswer, prepared: Prepared, attempt: int) -> Refusal:
         form, streamed = prepared.form, prepared.stream
@@ -219,4 +220,6 @@ class Exchange:
             raise self._failures.malformed(why, attempt) from None
         if isinstance(answer, ApiError):  # OpenRouter reports generation errors so
             raise self._failures.failed_within(answer, attempt)
+        if self._endpoint.is_quoted_in(raw):  # by a gateway that says what it was asked
+            return attrs.evolve(answer, body=without_key(self._endpoint, answer.body))
         return answer

@@ -191,10 +191,10 @@ class Failures:
         return f" ({variables[0]})" if variables else ""
 
 
-def without_key(endpoint: Endpoint, told: Json) -> Mapping[str, Json] | None:
-    """What a provider said of a refusal, as anybody may see it (L8); None if it is no object."""
+def without_key(endpoint: Endpoint, told: Json | Mapping[str, Json]) -> Mapping[str, Json] | None:
+    """What a provider said, as anybody may see it (L8); None if it is no object."""
     try:
-        found = _scrubbed(endpoint, told)
+        found = _scrubbed(endpoint, dict(told) if isinstance(told, Mapping) else told)
     except RecursionError:  # nested too deep to be meant
         return None
     return found if isinstance(found, dict) else None

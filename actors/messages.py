@@ -73,11 +73,22 @@ class ChatMessage:
 
     @property
     def attachments(self) -> int:
-        """How many of its parts are no text: images, sounds, files."""
-        parts = None if self.extra is None else self.extra.get("content")
-        if not isinstance(parts, list):
-            return 0
-        return sum(not isinstance(part, dict) or "text" not in part for part in parts)
+        """How many of its parts are images, sounds or files, those that a tool gave included."""
+        return 0 if self.extra is None else _attachments(self.extra.get("content"))
+
+
+_ATTACHED = ("image", "input_image", "input_audio", "audio", "file", "document", "video")
+"""What the types of such parts begin with."""
+
+
+def _attachments(parts: Json) -> int:
+    count = 0
+    for part in parts if isinstance(parts, list) else ():
+        if isinstance(part, dict):
+            kind = part.get("type")
+            count += isinstance(kind, str) and kind.startswith(_ATTACHED)
+            count += _attachments(part.get("content"))
+    return count
 
 
 Task = Literal["chat", "completion", "embedding"]

@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from http import HTTPStatus
-from typing import final
+from typing import cast, final
 
+import attrs
 import structlog
 import trio
 
 from ..endpoint import Endpoint
-from ..messages import Response, Usage
+from ..failures import without_key
+from ..messages import Json, Response, Usage
 from ..prices import PriceBook
 from ..wire import Answer, Malformed
 from .claims import Claims
@@ -69,7 +71,9 @@ class Answers:
         while (custom_id := self._book.take_answer(asker.key)) is not None:
             raw = await self._journal.do(partial(Store.answer, custom_id=custom_id))
             try:
-                result = None if raw is None else self._dialect.read_line(raw)
+                result = None
+                if raw is not None:
+                    result = self._without_key(self._dialect.read_line(raw), raw)
             except Malformed:
                 result = None
             found = None if result is None else self._judge(asker, result)
@@ -94,7 +98,8 @@ class Answers:
         unanswered: list[tuple[Asker, Unanswered]] = []
         kept: list[tuple[str, bytes]] = []
         dropped: list[str] = []
-        for result, raw in results:
+        for quoting, raw in results:
+            result = self._without_key(quoting, raw)
             line = self._line(task, result)
             if line is None:
                 continue
@@ -119,6 +124,16 @@ class Answers:
             await self._journal.do(partial(Store.keep, answers=kept, unanswered=dropped))
         await self._report(task, answered)
         return unanswered
+
+    def _without_key(self, result: LineResult, raw: bytes) -> LineResult:
+        """A result without a key that the provider quotes (L8)."""
+        if not self._endpoint.is_quoted_in(raw):
+            return result
+        return attrs.evolve(
+            result,
+            body=cast("Json", without_key(self._endpoint, result.body)),
+            request_id=self._endpoint.scrub(result.request_id),
+        )
 
     def _line(self, task: Task, result: LineResult) -> Line | None:
         """The line that a result is of, which has its end now; None if it is of none (L5)."""
@@ -164,10 +179,13 @@ class Answers:
         if self._is_claiming:
             return
         self._is_claiming = True
-        while self._claimed:
-            claimed, self._claimed = self._claimed, []
-            await self._journal.do(partial(Store.claim, custom_ids=claimed))
-        self._is_claiming = False
+        try:
+            while self._claimed:
+                count = len(self._claimed)
+                await self._journal.do(partial(Store.claim, custom_ids=self._claimed[:count]))
+                del self._claimed[:count]
+        finally:
+            self._is_claiming = False
 
     def _judge(self, asker: Asker, result: LineResult) -> Answer | Unanswered:
         request = asker.message.request

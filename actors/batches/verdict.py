@@ -68,7 +68,7 @@ def judge(
         f"{endpoint.host} answered {number} in a batch: {words}{remedy}",
         status=status,
         body=without_key(endpoint, result.body),
-        request_id=result.request_id,
+        request_id=endpoint.scrub(result.request_id),
     )
     return Unanswered(failed, is_retried=is_retried(kind, should_retry=None))
 

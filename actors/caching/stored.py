@@ -79,7 +79,7 @@ def encode(response: Response) -> bytes:
     """
     choices, text = response.choices, response.text
     is_first_choice = bool(choices) and choices[0].text == text
-    fields = {
+    fields: dict[str, object] = {
         "text": None if is_first_choice else text,
         "model": response.model,
         "finish_reason": response.finish_reason,
@@ -92,7 +92,11 @@ def encode(response: Response) -> bytes:
         "request_id": response.request_id,
     }
     # The standard library's, since a text may hold half a surrogate pair and must come back as is.
-    head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    try:
+        head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:  # the body is nested deeper than anybody means
+        fields["body"] = None
+        head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     document = head.encode("utf-8", "surrogatepass")
     vectors = (struct.pack(f"<{len(vector)}d", *vector) for vector in response.embeddings)
     return b"".join((_HEAD.pack(_FORMAT, len(document)), document, *vectors))

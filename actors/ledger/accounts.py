@@ -114,6 +114,8 @@ class Accounts:
     async def leave(self) -> None:
         """No actor takes care of them; what ends from now on is written where it ends."""
         self._listener = None
+        if self._unwritten:  # the disk may have come back
+            self._queue.append(_Task(_nothing))
         if self._queue:
             await self.work()
         self._close_if_idle()
@@ -276,3 +278,7 @@ class Accounts:
         if store is not None and not self._book.open_calls and not has_more:
             self._store, self._seen = None, store.seen
             store.close(self.clock())
+
+
+def _nothing(book: Book, at: float) -> None:  # as all that is done with them
+    """What is unwritten is written all the same."""

@@ -1,5 +1,6 @@
 """The breaker against a plain model of it, and each of its promises by itself."""
 
+from collections import deque
 from math import inf
 from random import Random
 
@@ -30,6 +31,15 @@ policies = st.builds(
     max_pause_s=st.sampled_from([0.25, 5.0, 60.0]),
     jitter=st.sampled_from([0.0, 0.5, 1.0]),
 )
+
+
+def in_a_row(results):
+    row = 0
+    for failed in reversed(list(results)):
+        if not failed:
+            break
+        row += 1
+    return row
 
 
 @attrs.define(eq=False)
@@ -167,16 +177,12 @@ class Outages(RuleBasedStateMachine):
         return [failed for at, failed in self.results if at > self.now - self.policy.window_s]
 
     def in_a_row(self):
-        row = 0
-        for failed in reversed(self.seen()):
-            if not failed:
-                break
-            row += 1
-        return row
+        return in_a_row(self.seen())
 
     def is_too_much(self):
         seen = self.seen()
-        if sum(seen) < sum(call.era == self.era for call in self.under_way):
+        under_way = sum(call.era == self.era for call in self.under_way)
+        if max(sum(seen), in_a_row(failed for _, failed in self.results)) < min(under_way, 200):
             return False
         if self.policy.consecutive is not None and self.in_a_row() >= self.policy.consecutive:
             return True
@@ -266,6 +272,20 @@ def test_refusals_that_come_quicker_than_answers_do_not_open_it():
             assert number <= 51
         found.fail(ticket, 1.1)
     assert found.state(1.1) == "open"
+
+
+@pytest.mark.parametrize(("in_flight", "takes_s"), [(20, 60), (100, 31), (100, 300), (1500, 40)])
+def test_an_outage_in_which_every_call_takes_long_to_fail_opens_it(in_flight, takes_s):
+    found, now = breaker(consecutive=10, min_calls=10), 0.0
+    calls = deque()
+    for number in range(in_flight):
+        calls.append((number * takes_s / in_flight + takes_s, found.try_begin(0.0)))
+    while found.state(now) == "closed":
+        now, ticket = calls.popleft()
+        found.fail(ticket, now)
+        if found.state(now) == "closed":
+            calls.append((now + takes_s, found.try_begin(now)))
+        assert now < 3 * takes_s
 
 
 def test_failures_that_have_left_the_window_are_forgotten():

@@ -4,12 +4,13 @@ import json
 import math
 from collections import Counter
 
+import attrs
 import httpx
 import pytest
 import trio
 from bulk_rows import URL, lines_of, on_the_spot, row
 
-from callsheet.actors import Endpoint, TroupeSettings
+from callsheet.actors import Endpoint, Limits, TroupeSettings
 from callsheet.bulk import BulkStopped, bulk
 from callsheet.runtime import open_collapsing_nursery
 
@@ -38,8 +39,9 @@ def one_fails(number, how, *, until=math.inf):
 class World:
     """A provider that answers each prompt after a second, unless `trouble` says otherwise."""
 
-    def __init__(self, trouble):
+    def __init__(self, trouble, *, answer_s=lambda _: 1.0):
         self.trouble = trouble
+        self.answer_s = answer_s
         self.asked = Counter()
         self.began_at = trio.current_time()
 
@@ -48,12 +50,14 @@ class World:
         self.asked[number] += 1
         if (found := self.trouble(number, trio.current_time() - self.began_at)) is not None:
             return found()
-        await trio.sleep(1.0)
+        await trio.sleep(self.answer_s(number))
         return httpx.Response(200, json=ANSWER)
 
-    async def run(self, rows, output, *, looks=()):
+    async def run(self, rows, output, *, looks=(), **troupe):
         settings = TroupeSettings(
-            endpoint=Endpoint(URL, None, "openai"), transport=httpx.MockTransport(self.handle)
+            endpoint=Endpoint(URL, None, "openai"),
+            transport=httpx.MockTransport(self.handle),
+            **troupe,
         )
         seen = []
 
@@ -68,6 +72,7 @@ class World:
         ):
             nursery.start_soon(look, results)
             ended = [result.told async for result in results]
+            self.lost = results.progress().maybe_billed
         return ended, seen
 
 
@@ -103,7 +108,7 @@ async def test_a_row_that_alone_fails_ends_as_failed(autojump_clock, tmp_path):
     world = World(one_fails(7, refuses(503)))
     ended, _ = await world.run(ROWS, tmp_path / "out.jsonl")
     assert [told.custom_id for told in ended if told.error == "ProviderUnavailable"] == ["r-7"]
-    assert world.asked[7] <= 10
+    assert world.asked[7] == 15
 
 
 async def test_a_row_that_is_too_fast_is_asked_for_again_and_not_for_ever(autojump_clock, tmp_path):
@@ -135,4 +140,47 @@ async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):
     ended, _ = await world.run([row(1)], tmp_path / "one.jsonl")
     assert [told.error for told in ended] == ["ProviderUnavailable"]
     assert (ended[0].attempts, world.asked[1]) == (55, 55)
-    assert trio.current_time() - world.began_at > 1800
+    assert trio.current_time() - world.began_at > 1800, "an outage, for all one knows"
+    world = World(one_fails(300, refuses(503)))
+    ended, _ = await world.run(ROWS, tmp_path / "last.jsonl")
+    assert [told.error for told in ended if told.error] == ["ProviderUnavailable"]
+    assert trio.current_time() - world.began_at < 60, "others were just answered"
+
+
+async def test_no_row_fails_that_is_under_way_when_an_outage_begins(autojump_clock, tmp_path):
+    """Answers come for a while after it, of calls that began before."""
+    for in_flight in (4, 10, 100):
+        world = World(outage(60, 660, refuses(503)), answer_s=lambda number: 1 + number % 20)
+        rows = [row(number) for number in range(1, 1001)]
+        output = tmp_path / f"{in_flight}.jsonl"
+        ended, _ = await world.run(rows, output, limits=Limits(in_flight=in_flight))
+        assert not [told.custom_id for told in ended if told.error]
+
+
+async def test_what_may_not_be_asked_again_is_not(autojump_clock, tmp_path):
+    """A provider that says so, or that keeps what it is asked (L2)."""
+
+    def never():
+        return httpx.Response(503, json={}, headers={"x-should-retry": "false"})
+
+    def cut_off():
+        raise httpx.ReadError("cut off")
+
+    world = World(outage(0, math.inf, never))
+    ended, _ = await world.run([row(1)], tmp_path / "never.jsonl")
+    assert (ended[0].error, world.asked[1]) == ("ProviderUnavailable", 1)
+    world = World(outage(0, math.inf, cut_off))
+    kept = row(1)
+    kept = attrs.evolve(kept, request=attrs.evolve(kept.request, extra={"store": True}))
+    ended, _ = await world.run([kept], tmp_path / "kept.jsonl")
+    assert (ended[0].error, world.asked[1]) == ("ConnectionFailed", 1)
+
+
+async def test_what_may_be_billed_each_time_is_not_asked_for_without_end(autojump_clock, tmp_path):
+    def cut_off():
+        raise httpx.ReadError("cut off")
+
+    world = World(outage(0, math.inf, cut_off))
+    ended, _ = await world.run([row(1)], tmp_path / "out.jsonl")
+    assert (ended[0].error, world.asked[1]) == ("ConnectionFailed", 5)
+    assert world.lost == 5, "each of them may have been (L3)"

@@ -42,7 +42,9 @@ _HOPELESS = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
 _PASSING = (RateLimited, ProviderUnavailable, ConnectionFailed)
 """What may be over some time after the attempts of a row are used up (R10)."""
 
+_OUTAGE_S = 30.0  # without any answer
 _MOST_ROUNDS = 10  # of attempts, after the first one, of a row that is not to blame
+_FEW_ROUNDS = 2  # of one that may be
 
 
 @final
@@ -100,7 +102,7 @@ class Asker:
                     return
                 if not self._state.goes_live:
                     self._state.goes_live = True
-                    self._state.to_keep.ring()
+                    self._state.to_keep.ring()  # the disk knows it before there is an answer
             for origin in event.origin.shared_by or (event.origin,):
                 line.sent(origin.call)
         elif event.stage == "retrying":
@@ -111,8 +113,8 @@ class Asker:
     def _retries(self, custom_id: str, event: CallEvent) -> None:
         """A row, if it is one, was sent in vain."""
         state = self._state
-        if event.is_billed and custom_id in state.scopes:
-            self._in_vain[custom_id] += 1
+        if custom_id in state.scopes:
+            self._in_vain[custom_id] += event.is_billed
         if event.delay or state.takes_back:
             state.line.rests(custom_id)
             state.to_ask.ring()
@@ -180,14 +182,14 @@ class Asker:
             state.end(Ending("unanswered", str(error), "then the same command goes on from there"))
             return
         call = error if isinstance(error, CallFailed) else CallFailed(str(error))
-        state.lost += call.billed == "maybe"
+        state.lost += call.maybe_billed or (call.billed == "maybe")
         if state.due is not None and isinstance(error, (AskTimedOut, DeadlineTooShort)):
             state.line.back(placed)
             # Those who wait still have their turn in time, as the limiter has reckoned.
             state.end(LATE, takes_back=False)
             return
         earlier = self._earlier.get(row.custom_id, [])
-        if self._is_put_off(error, began_at, len(earlier)):
+        if self._is_put_off(call, len(earlier)):
             state.trouble = str(error)
             self._earlier[row.custom_id] = [*earlier, call.attempts]
             state.line.put_off(placed)
@@ -208,21 +210,23 @@ class Asker:
         )
         self._over(placed, Ended(placed.place, failure_line(row, error), told))
 
-    def _is_put_off(self, error: Exception, began_at: float, rounds: int) -> bool:
+    def _is_put_off(self, error: CallFailed, rounds: int) -> bool:
         """Whether a row is asked for again because it is not to blame: nobody fares better.
 
-        That is so if no other one was answered since it was begun, or if it was only too fast. In
-        an outage the breaker lets one row at a time try it, so that even one alone waits for an
-        hour; but not for ever, for it may be what its provider cannot answer.
+        As long as others are answered, that is not known: an outage may just have begun. In one,
+        the breaker lets one row at a time try it, so that even a few wait for hours; but not for
+        ever, for it may be what no provider can answer.
         """
-        if not isinstance(error, _PASSING) or rounds >= _MOST_ROUNDS:
+        if not (isinstance(error, _PASSING) and error.is_transient) or rounds >= _MOST_ROUNDS:
             return False
-        if self._state.answered_at > began_at:
-            return isinstance(error, RateLimited)
+        if isinstance(error, RateLimited):
+            return True
+        if trio.current_time() - self._state.answered_at < _OUTAGE_S:
+            return rounds < _FEW_ROUNDS
         return not self._is_unreachable(error)
 
     def _is_unreachable(self, error: CallFailed) -> bool:
-        """Whether there was never anybody there: the address may be wrong."""
+        """Whether nobody can be reached who ever answered: the address may be wrong."""
         is_first = self._state.answered_at == -inf
         return is_first and isinstance(error, ConnectionFailed) and error.billed == "no"
 

@@ -23,7 +23,8 @@ def own_body(row: Row, response: Response) -> Mapping[str, Json] | None:
     body = response.body
     if body is None or not isinstance(body.get(_ANSWERS[row.request.task]), list):
         return None
-    return body if response.route in _ALONE else {**body, "usage": _tokens(response)}
+    is_alone = response.route in _ALONE and ("usage" in body or not response.usage.total_tokens)
+    return body if is_alone else {**body, "usage": _tokens(response)}
 
 
 def made_body(row: Row, response: Response, name: str, created: int) -> dict[str, Json]:

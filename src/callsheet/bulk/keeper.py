@@ -1,7 +1,6 @@
 """Keeps what has ended: all that is there, together, so that one wait for the disk is for many."""
 
 import contextlib
-from collections.abc import Sequence
 from functools import partial
 from typing import final
 
@@ -9,12 +8,13 @@ import trio
 
 from ..runtime import AskFailed
 from .archive import NoRoom
-from .ended import Ended
 from .state import RunState, no_room
 from .store import Account
 from .threads import InThread
 
 __all__ = ["Keeper"]
+
+_ACKNOWLEDGE_S = 5.0  # at the end; what is not said by then is kept elsewhere for nothing
 
 
 @final
@@ -45,7 +45,7 @@ class Keeper:
         note = line.over if state.is_over else line.take_note()
         account = Account(
             cost_usd=state.cost_usd,
-            sent=line.over + state.at_risk if state.is_recovered else note,
+            sent=line.over + state.at_risk(note) if state.is_recovered else note,
             ended=line.over,
             lost=state.lost,
         )
@@ -60,18 +60,33 @@ class Keeper:
         state.tell(ended, kept.left)
         state.heed(kept.trouble)
         state.to_ask.ring()
-        await self._acknowledge(ended)
+        if state.acknowledge is not None:
+            state.kept += [one.told.custom_id for one in ended if one.key is not None]
+            state.to_acknowledge.ring()
 
-    async def _acknowledge(self, ended: Sequence[Ended]) -> None:
-        """Say what need not be kept elsewhere any longer."""
-        answered = [one.told.custom_id for one in ended if one.key is not None]
-        if answered and self._state.acknowledge is not None:
+    async def acknowledge(self) -> None:
+        """Say what need not be kept elsewhere any longer; nobody waits for that.
+
+        It may take long where whoever keeps it is busy.
+        """
+        state = self._state
+        while not state.is_over:
+            await state.to_acknowledge.wait()
+            await self._acknowledge_all()
+
+    async def _acknowledge_all(self) -> None:
+        state = self._state
+        if state.acknowledge is not None and state.kept:
+            count = len(state.kept)
             with contextlib.suppress(AskFailed):  # then it is kept for nothing
-                await self._state.acknowledge(answered)
+                await state.acknowledge(state.kept[:count])
+                del state.kept[:count]
 
     async def finish(self) -> None:
         """Write what is last."""
         state = self._state
+        with trio.move_on_after(_ACKNOWLEDGE_S):
+            await self._acknowledge_all()
         if not state.is_done:
             await self._in_thread(state.archive.break_off, limiter=state.turn)
             return

@@ -33,10 +33,17 @@ def answer_line(row: Row, response: Response, created: int) -> bytes:
         response: the answer.
         created: when, in seconds of Unix time.
     """
-    name = row.key.hex()[:24]
+    try:
+        return _line(_answer_members(row, response, created))
+    except ValueError:  # what the provider said is nested too deep to be written
+        return _line(_answer_members(row, attrs.evolve(response, body=None), created))
+
+
+def _answer_members(row: Row, response: Response, created: int) -> dict[str, Json]:
     usage, cost = response.usage, response.cost_usd
     ours: dict[str, Json] = {
         "route": response.route,
+        "model": response.model,
         "attempts": response.http_requests,
         "cost_usd": None if cost is None else float(cost),
         "latency_s": round(response.seconds, 4),
@@ -51,6 +58,7 @@ def answer_line(row: Row, response: Response, created: int) -> bytes:
         "host": response.host,
         "tier": response.tier,
     }
+    name = row.key.hex()[:24]
     body = own_body(row, response)
     if body is None:
         body = made_body(row, response, name, created)
@@ -60,15 +68,13 @@ def answer_line(row: Row, response: Response, created: int) -> bytes:
         "request_id": response.request_id or f"{_MADE_ID}{name}",
         "body": dict(body),
     }
-    return _line(
-        {
-            "id": _line_id(row),
-            "custom_id": row.custom_id,
-            "response": answered,
-            "error": None,
-            "callsheet": ours,
-        }
-    )
+    return {
+        "id": _line_id(row),
+        "custom_id": row.custom_id,
+        "response": answered,
+        "error": None,
+        "callsheet": ours,
+    }
 
 
 def failure_line(row: Row, error: Exception) -> bytes:
@@ -151,7 +157,7 @@ def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; what is not there r
     first = found.choices[0] if found.choices else None
     return Response(
         text="" if first is None else first.text,
-        model=body["model"],
+        model=ours.get("model") or body["model"],
         finish_reason=None if first is None else first.finish_reason,
         usage=Usage(**{field.name: ours["usage"][field.name] for field in attrs.fields(Usage)}),
         cost_usd=None if cost is None else Decimal(str(cost)),

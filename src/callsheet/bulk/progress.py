@@ -60,7 +60,8 @@ class Progress:
         failed: rows that ended with an error.
         bad: lines that are no request.
         in_flight: rows that are asked for.
-        requests: HTTP requests that were sent in this run, for rows that have not ended as well.
+        requests: HTTP requests that were sent in this run, and lines of batches, for rows that have
+            not ended as well.
         unwritten: rows that have ended and wait for an earlier one to be written before them.
         window: as many of these as there may be.
         usage: tokens that the answers of this run took.

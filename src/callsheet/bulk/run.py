@@ -131,8 +131,9 @@ class BulkRun:
         if self._troupe is not None:
             await self._troupe.change_limits(limits)
             state = self._state
-            state.in_flight = min(limits.in_flight, self._most_in_flight)
-            state.line.ahead = self._ahead(state.in_flight)
+            in_flight = min(limits.in_flight, self._most_in_flight)
+            state.in_flight = max(state.in_flight, in_flight)  # those that are out stay out
+            state.line.ahead = self._ahead(in_flight)
             self._state.to_ask.ring()
 
     def progress(self) -> Progress:
@@ -216,6 +217,7 @@ class BulkRun:
         try:
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(self._keeper.run)
+                keeping.start_soon(self._keeper.acknowledge)
                 keeping.start_soon(self._look, troupe)
                 async with trio.open_nursery() as work:
                     work.start_soon(self._intake.run)
@@ -226,6 +228,7 @@ class BulkRun:
                 if state.is_done and state.ending in (DRAINED, LATE):
                     state.ending = None  # it was just about to end
                 state.to_keep.ring()
+                state.to_acknowledge.ring()
                 state.to_look.ring()
         finally:
             # Whatever ends it, what was answered is kept, and what was not is told of.

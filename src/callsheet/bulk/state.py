@@ -40,13 +40,14 @@ class RunState:
         line: what is to be asked for.
         goes_live: a row has gone another way than by a batch.
         acknowledge: says that answers are kept, to whoever keeps them until then.
+        kept: custom ids of answers that are kept and were not said to be.
         tally: what became of the rest.
         ended: rows that are not kept yet.
         results: rows that were not iterated over yet; see `take_result`.
         scopes: {custom id of a row that is asked for: what takes it back}
         reading: what ends the reading; None before it begins.
         turn: the archive is one thread's at a time.
-        to_read, to_ask, to_keep, to_tell, to_look: wake whoever does that.
+        to_read, to_ask, to_keep, to_tell, to_look, to_acknowledge: wake whoever does that.
         lost: HTTP requests that may have been charged for nothing, those of earlier runs included.
         cost_usd: USD of all answers, those of earlier runs included.
         is_read: the input has ended.
@@ -75,8 +76,9 @@ class RunState:
         self.settings = settings
         self.is_recovered = is_recovered
         self.in_flight = in_flight
-        self.goes_live = False
+        self.goes_live = settings.deadline_s is not None  # when that is near, at the latest
         self.acknowledge: Acknowledge | None = None
+        self.kept: list[str] = []
         self.line = Line(ahead)
         self.tally = Tally()
         self.ended: list[Ended] = []
@@ -86,7 +88,7 @@ class RunState:
         self.reading: trio.CancelScope | None = None
         self.turn = trio.CapacityLimiter(1)
         self.to_read, self.to_ask, self.to_keep = Bell(), Bell(), Bell()
-        self.to_tell, self.to_look = Bell(), Bell()
+        self.to_tell, self.to_look, self.to_acknowledge = Bell(), Bell(), Bell()
         self.lost = archive.account.lost
         self.cost_usd = archive.account.cost_usd
         self.is_read = self.is_over = self.is_heedless = self.takes_back = False
@@ -103,10 +105,13 @@ class RunState:
         """Whether every row that was to be asked for has ended and is kept."""
         return self.is_read and not self.line.waiting and not self.ended
 
-    @property
-    def at_risk(self) -> int:
-        """How many rows are lost at most if the process dies and batches are not."""
-        return min(self.line.asked, self.in_flight) if self.goes_live else 0
+    def at_risk(self, note: int) -> int:
+        """How many rows are lost at most if the process dies, but its batches are not.
+
+        Args:
+            note: so many rows may have been begun, of all that ever were.
+        """
+        return min(note - self.line.over, self.in_flight) if self.goes_live else 0
 
     @property
     def room(self) -> int:
