@@ -10,7 +10,13 @@ import trio
 from ..runtime import AskFailed
 from .breaker import Ticket, is_outage
 from .budget import RetryDecision
-from .errors import BudgetExceeded, CallFailed, LedgerUnavailable, ProviderUnavailable
+from .errors import (
+    BudgetExceeded,
+    CallFailed,
+    ConnectionFailed,
+    LedgerUnavailable,
+    ProviderUnavailable,
+)
 from .events import CallEvent, Stage, ignore
 from .exchange import Exchanged, Prepared
 from .failures import Refusal
@@ -425,6 +431,7 @@ class Attempts:
                 attempt=self._sent,
                 error=None if error is None else str(error),
                 delay=None if error is None else delay,
+                is_unreachable=isinstance(error, ConnectionFailed) and error.billed == "no",
                 is_billed=error is not None and error.billed == "maybe",
             )
         )

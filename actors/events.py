@@ -42,6 +42,7 @@ class CallEvent:
         error: what went wrong, on "retrying" and "failed".
         delay: seconds until the next attempt, on "retrying".
         route: by which way it goes, on "sent": "live" or "batch".
+        is_unreachable: whether the attempt that failed never got there, on "retrying".
         is_billed: whether the attempt that failed may have been charged for, on "retrying".
     """
 
@@ -55,6 +56,7 @@ class CallEvent:
     error: str | None = None
     delay: float | None = None
     route: str = "live"
+    is_unreachable: bool = False
     is_billed: bool = False
 
 

@@ -23,9 +23,14 @@ def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _nothing_for_none(value: object) -> object:
+    return "" if value is None else value
+
+
 _environment = ImmutableSandboxedEnvironment(
     autoescape=False,  # the output is a prompt or Markdown, never HTML
     undefined=StrictUndefined,
+    finalize=_nothing_for_none,  # "None" is Python's word, and no prompt means it
     trim_blocks=True,
     lstrip_blocks=True,
 )

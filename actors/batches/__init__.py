@@ -12,7 +12,7 @@ from .openai import OPENAI_BATCHES, TOGETHER_BATCHES, OpenAIBatches
 from .plan import Bounds, Gathered, Plan, Pool, Size
 from .policy import BatchApiPolicy
 from .splitting import LineSplitter, LineTooLong
-from .store import JournalInUse, Known, Store, Unclaimed
+from .store import JournalInUse, Known, Store, Unclaimed, lines_in
 
 __all__ = [
     "ANTHROPIC_BATCHES",
@@ -46,4 +46,5 @@ __all__ = [
     "Unclaimed",
     "content_key",
     "dialect_named",
+    "lines_in",
 ]

@@ -9,6 +9,7 @@ Every method is one transaction and is on disk when it returns (L7).
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import final
 
@@ -16,7 +17,7 @@ import attrs
 
 from .plan import Pool
 
-__all__ = ["JournalInUse", "Known", "Store", "Unclaimed"]
+__all__ = ["JournalInUse", "Known", "Store", "Unclaimed", "lines_in"]
 
 _SCHEMA = """
 create table if not exists serial (opened integer not null);
@@ -241,6 +242,19 @@ class Store:
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)
+
+
+def lines_in(path: Path) -> int:
+    """How many lines a journal has that are in batches, or answered and not claimed; 0 for no file.
+
+    Raises:
+        sqlite3.Error: another process has it, or it is no journal.
+    """
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        (count,) = db.execute("select count(*) from lines").fetchone()
+    return int(count)
 
 
 @attrs.frozen

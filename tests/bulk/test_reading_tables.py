@@ -252,7 +252,7 @@ def test_parquet_of_other_types_is_for_templates(put_parquet):
     assert bad.reason == '"prompt" must be a text, not 1'
     assert empty.reason == "its prompt is empty"
     template = "{{ prompt }} {{ tags | join(', ') }} {{ row['a.b'] }}"
-    assert prompts(read(path, template=template)) == ["1 a, b x", "None  y"]
+    assert prompts(read(path, template=template)) == ["1 a, b x", "y"]
     assert prompts(read(path, template="x", fields={"model": "a.b"})) == ["x", "x"]
 
 

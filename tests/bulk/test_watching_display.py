@@ -322,7 +322,7 @@ async def test_a_pipe_gets_a_line_every_ten_seconds_and_at_the_end(autojump_cloc
     console = Console(file=io.StringIO(), width=40)
     async with open_watch(Run(total=1000), console):
         await trio.sleep(25.1)
-    use = "10.0 rows/s, 1 in flight, requests at 100 %, tokens at 0 %"
+    use = "10.0 rows/s, 64 in flight, requests at 100 %, tokens at 0 %"
     assert console.file.getvalue().splitlines() == [
         f"[   10.0s] running: 100 of 1,000 rows (10 %), {use}, $1.25 of $12.50, 1 min 30 s to go",
         f"[   20.0s] running: 200 of 1,000 rows (20 %), {use}, $1.25 of $6.25, 1 min 20 s to go",

@@ -42,6 +42,9 @@ _HOPELESS = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
 _PASSING = (RateLimited, ProviderUnavailable, ConnectionFailed)
 """What may be over some time after the attempts of a row are used up (R10)."""
 
+_NOBODY_S = 20.0  # from the start, if nobody can be reached
+_NOT_FOUND = 404
+_MOST_NOWHERE = 10  # rows, if no row was answered
 _OUTAGE_S = 30.0  # without any answer
 _MOST_ROUNDS = 10  # of attempts, after the first one, of a row that is not to blame
 _FEW_ROUNDS = 2  # of one that may be
@@ -70,6 +73,7 @@ class Asker:
         self._lane = lane
         self._wall_clock = wall_clock
         self._in_vain: Counter[str] = Counter()  # attempts of a row that may have been charged for
+        self._nowhere = 0  # rows that failed because there is no such path, or model
         self._earlier: dict[str, list[int]] = {}  # attempts of a row in each earlier round
 
     async def run(self, troupe: Troupe, work: trio.Nursery) -> None:
@@ -107,8 +111,16 @@ class Asker:
                 line.sent(origin.call)
         elif event.stage == "retrying":
             self._state.trouble = event.error or ""
+            if event.is_unreachable:
+                self._see_whether_anybody_is_there(event)
             for origin in event.origin.shared_by or (event.origin,):
                 self._retries(origin.call, event)
+
+    def _see_whether_anybody_is_there(self, event: CallEvent) -> None:
+        """End the run if nobody ever was: the breaker would let it go on for hours."""
+        state = self._state
+        if state.answered_at == -inf and event.at - state.started_at >= _NOBODY_S:
+            state.end(_unanswered(event.error or ""))
 
     def _retries(self, custom_id: str, event: CallEvent) -> None:
         """A row, if it is one, was sent in vain."""
@@ -172,6 +184,7 @@ class Asker:
     def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:
         """A row has no answer; or there will be none for any, or for now."""
         state, row = self._state, placed.row
+        state.lost += self._paid_in_vain(row.custom_id, error)
         if isinstance(error, BudgetExceeded):
             state.line.refused(placed)
             if state.line.is_spent:
@@ -179,10 +192,9 @@ class Asker:
             return
         if isinstance(error, _HOPELESS):
             state.line.back(placed)
-            state.end(Ending("unanswered", str(error), "then the same command goes on from there"))
+            state.end(_unanswered(str(error)))
             return
         call = error if isinstance(error, CallFailed) else CallFailed(str(error))
-        state.lost += call.maybe_billed or (call.billed == "maybe")
         if state.due is not None and isinstance(error, (AskTimedOut, DeadlineTooShort)):
             state.line.back(placed)
             # Those who wait still have their turn in time, as the limiter has reckoned.
@@ -196,8 +208,11 @@ class Asker:
             return
         if self._is_unreachable(call):
             state.line.back(placed)
-            state.end(Ending("unanswered", str(error), "then the same command goes on from there"))
+            state.end(_unanswered(str(error)))
             return
+        self._nowhere += call.status == _NOT_FOUND
+        if self._nowhere >= _MOST_NOWHERE and state.answered_at == -inf:
+            state.end(_unanswered(str(error)))
         self._earlier.pop(row.custom_id, None)
         told = RowEnded(
             at=trio.current_time(),
@@ -209,6 +224,12 @@ class Asker:
             message=str(error),
         )
         self._over(placed, Ended(placed.place, failure_line(row, error), told))
+
+    def _paid_in_vain(self, custom_id: str, error: Exception) -> int:
+        """How many attempts of a row that has no answer may have been charged for (L3)."""
+        if isinstance(error, CallFailed):
+            return error.maybe_billed or int(error.billed == "maybe")
+        return self._state.line.is_under_way(custom_id) + self._in_vain[custom_id]
 
     def _is_put_off(self, error: CallFailed, rounds: int) -> bool:
         """Whether a row is asked for again because it is not to blame: nobody fares better.
@@ -234,6 +255,10 @@ class Asker:
         self._state.line.ended(placed)
         self._state.ended.append(ended)
         self._state.to_keep.ring()
+
+
+def _unanswered(why: str) -> Ending:
+    return Ending("unanswered", why, "then the same command goes on from there")
 
 
 def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> Ending:

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import final
 
 from .archive import Placed
@@ -75,7 +75,7 @@ class Line:
         return list(self._unsent)
 
     @property
-    def resting(self) -> Iterable[str]:
+    def resting(self) -> Sequence[str]:
         """The ids of rows that wait for their next attempt."""
         return list(self._resting)
 

@@ -59,7 +59,8 @@ class Progress:
         reused: of them, those whose answer was there from an earlier run.
         failed: rows that ended with an error.
         bad: lines that are no request.
-        in_flight: rows that are asked for.
+        in_flight: rows that are asked for, those aside that wait for another attempt.
+        resting: those.
         requests: HTTP requests that were sent in this run, and lines of batches, for rows that have
             not ended as well.
         unwritten: rows that have ended and wait for an earlier one to be written before them.
@@ -86,6 +87,7 @@ class Progress:
     failed: int = 0
     bad: int = 0
     in_flight: int = 0
+    resting: int = 0
     requests: int = 0
     unwritten: int = 0
     window: int = 0

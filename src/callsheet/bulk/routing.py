@@ -1,5 +1,7 @@
 """What a route makes of the settings of a troupe, and of each request. Pure (R14)."""
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from glob import escape
@@ -9,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from ..actors import TroupeSettings
-from ..actors.batches import BatchApiPolicy
+from ..actors.batches import BatchApiPolicy, lines_in
 from ..actors.ledger import Budget, LedgerPolicy
 from ..actors.messages import Request
 from ..actors.routing import Routing
@@ -59,6 +61,7 @@ def plan_run(
     """
     troupe = attrs.evolve(_with_budget(troupe, settings, account, lane), streaming=False)
     window = settings.window_rows
+    _see_to_batches(troupe, settings, journal)
     has_batches = troupe.batches is not None or troupe.endpoint.vendor.batches is not None
     if settings.route == "live":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
@@ -81,6 +84,25 @@ def plan_run(
         troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
     # All that may be read is asked for: each batch is as large as the window allows.
     return Plan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
+
+
+def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Path) -> None:
+    """Refuse to ask at once for what is in a batch, and will be billed.
+
+    Raises:
+        BulkRefused: some of it is.
+    """
+    can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
+    if settings.route == "batch" or (settings.route == "auto" and can_wait):
+        return
+    if troupe.batches is not None and troupe.batches.journal is not None:
+        journal = troupe.batches.journal
+    with contextlib.suppress(sqlite3.Error):  # then it is not known
+        if count := lines_in(journal):
+            raise BulkRefused(
+                f"{count:,} rows are in batches at the provider ({journal.name})",
+                "go on with --route batch, or remove that file and pay for them again",
+            )
 
 
 def _a_call_each(in_flight: int) -> int:

@@ -6,13 +6,18 @@ from ..actors.messages import Json, Request
 
 __all__ = ["size_of"]
 
+_DIMENSIONS = 3072  # of a vector, at most as models have them
+_CHARS_PER_NUMBER = 64  # of memory: as a number, in the body that it came in, and as a text
+
 
 def size_of(request: Request) -> int:
-    """Characters of its texts: of the prompt, and of what is sent as it is."""
+    """Characters of its texts: of the prompt, of what is sent as it is, and of vectors to come."""
     size = sum(len(turn.content) for turn in request.messages) + sum(map(len, request.inputs))
     for given in (request.extra, request.json_schema, *(turn.extra for turn in request.messages)):
         if given:
             size += _chars(given)
+    if request.task == "embedding":
+        size += len(request.inputs) * (request.dimensions or _DIMENSIONS) * _CHARS_PER_NUMBER
     return size
 
 

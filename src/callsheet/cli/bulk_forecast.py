@@ -36,7 +36,8 @@ def print_forecast(found: Forecast, limits: Limits, settings: BulkSettings) -> N
             dollars(model.live_usd),
             dollars(model.batch_usd),
         )
-    console.print(table)
+    if found.models:
+        console.print(table)
     for line in _words(found, limits, settings):
         console.print(line, markup=False, soft_wrap=True)
 

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import attrs
@@ -60,6 +61,8 @@ class BulkJob:
         interrupted: a signal has stopped it.
         crash: what no supervisor could handle.
         refused: why nothing was begun.
+        provider: who answers, for people.
+        ended_at: when that was.
     """
 
     source: str
@@ -82,6 +85,8 @@ class BulkJob:
     interrupted: bool = False
     crash: str | None = None
     refused: str | None = None
+    provider: str = ""
+    ended_at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
 
 async def run_job(job: BulkJob) -> None:
@@ -95,6 +100,7 @@ async def run_job(job: BulkJob) -> None:
             job.crash = str(error)
         except LedgerUnusable as error:
             job.refused = f"--ledger: {error}"
+    job.ended_at = datetime.now(UTC)
     if (run := job.run) is not None:
         job.progress, job.ending, job.is_complete = run.progress(), run.ending, run.is_complete
 
@@ -102,6 +108,7 @@ async def run_job(job: BulkJob) -> None:
 async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
     async with open_endpoint(job.choice) as endpoint:
         click.echo(job.choice.describe(endpoint), err=True)
+        job.provider = f"{endpoint.vendor.title} at {endpoint.host}"
         troupe = job.troupe(endpoint)
         if job.is_verbose:
             troupe = attrs.evolve(troupe, observer=log_call)

@@ -57,11 +57,15 @@ def _wrote_page(job: BulkJob, now: Progress) -> bool:
     if job.page is None:
         return True
     settings = {
+        "ended": f"{job.ended_at:%Y-%m-%d %H:%M} UTC",
+        "provider": job.provider,
         "input": job.source,
         "output": str(job.output),
         "route": job.settings.route,
         "order": "of the input" if job.settings.ordered else "as they came",
     }
+    if job.ending is not None:
+        settings["why it ended"] = str(job.ending)
     try:
         write_report(
             job.page, job.series, now, ReportMeta(title=Path(job.source).name, settings=settings)

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
+from typing import TextIO
 
 import click
 import structlog
@@ -63,12 +64,18 @@ def chosen_ledger(path: Path | None, choice: Choice) -> Path | None:
     return path
 
 
-def set_up_logging(*, is_verbose: bool) -> None:
-    """Log to stderr: crashes always, every call and the task statistics if asked for."""
+def set_up_logging(*, is_verbose: bool, file: TextIO | None = None) -> None:
+    """Log crashes always, every call and the task statistics if asked for.
+
+    Args:
+        is_verbose: whether they are.
+        file: where to; by default stderr.
+    """
+    file = sys.stderr if file is None else file
     level = logging.INFO if is_verbose else logging.ERROR
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file),
         processors=[
             structlog.processors.add_log_level,
             *([] if is_verbose else [_without_traceback]),
@@ -77,7 +84,7 @@ def set_up_logging(*, is_verbose: bool) -> None:
         ],
     )
     if is_verbose:
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+        logging.basicConfig(stream=file, level=logging.INFO, format="%(message)s")
         for chatty in ("httpx", "httpcore"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
 

@@ -4,10 +4,12 @@ import os
 import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import TextIO, cast
 
 import click
 import trio
 from rich.console import Console
+from rich.file_proxy import FileProxy
 
 from ..actors import LedgerPolicy, Limits, TroupeSettings
 from ..bulk import BulkRefused, BulkSettings, Paths
@@ -176,7 +178,9 @@ def run(
 
     Ctrl-C waits for what was sent; a second one does not. SIGUSR1 pauses, and goes on.
     """
-    set_up_logging(is_verbose=verbose)
+    console = Console(stderr=True, highlight=False)
+    above = cast("TextIO", FileProxy(console, sys.stderr))  # the display, if there is one
+    set_up_logging(is_verbose=verbose, file=above if console.is_terminal else None)
     choice = chosen_endpoint(base_url, provider)
     usual = Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency)
     limits = _limits(limits_file, usual)
@@ -204,7 +208,6 @@ def run(
             "--ledger": books,
         },
     )
-    console = Console(stderr=True, highlight=False)
     try:
         total = None if dry_run else count_rows(source, reading)
     except InputError as error:

@@ -84,7 +84,7 @@ def _eta(history: History) -> float | None:
     rows = remaining(progress)
     if rows is None or not rows:
         return None if rows is None else 0.0
-    if progress.is_paused and not progress.is_draining:
+    if progress.trouble or (progress.is_paused and not progress.is_draining):
         return None
     lately = _rate(history.snapshots[0], progress) or mean_rate(progress) or 0.0
     eta = rows / lately if lately > 0 else math.inf
