@@ -520,12 +520,14 @@ class BatcherActor(Actor):
         seats, part.seats = part.seats, []
         for place, seat in enumerate(seats):
             seat.slot.reply(response if place == 0 else free_of_charge(response))
+        part.let_go()
 
     def _fail(self, part: Part, error: Exception) -> None:
         self._forget(part)
         seats, part.seats = part.seats, []
         for seat in seats:
             seat.slot.fail(error)
+        part.let_go()
 
 
 def _error_of(call: ReplySlot[Response]) -> Exception:

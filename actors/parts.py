@@ -102,6 +102,14 @@ class Part:
         """Whether nothing was sent for it yet, and one waits for it who shares it with nobody."""
         return self.key is None and self.combined is None and len(self.seats) == 1
 
+    def let_go(self) -> None:
+        """It has its end.
+
+        A part and its call refer to each other, and an answer may be large: in such a circle it
+        would wait for the garbage collector, which goes by numbers and not by sizes.
+        """
+        self.call = self.check = self.combined = self.packed = None
+
     def may_join(self, seat: Seat) -> bool:
         """Whether somebody who asks the same is answered in time by this."""
         if not self.seats:

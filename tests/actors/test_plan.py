@@ -92,7 +92,9 @@ def fixed_point(recipe: Recipe, answer: World) -> Expected:
             for call_id, extra in members(step, results):
                 values = [TOPIC, *(results[need] for need in step.waits_for), *extra]
                 shown = [list(v) if isinstance(v, tuple) else v for v in values]
-                prompts[call_id] = " / ".join("" if one is None else str(one) for one in shown).strip()
+                prompts[call_id] = " / ".join(
+                    "" if one is None else str(one) for one in shown
+                ).strip()
                 answers.append(answer(call_id, step.shape))
             if None in answers and not step.optional:
                 broken.add(step.name)

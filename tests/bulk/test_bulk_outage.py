@@ -129,7 +129,20 @@ async def test_an_address_where_nobody_is_ends_the_run_instead_of_failing_every_
     with pytest.raises(BulkStopped, match="is the address right") as stopped:
         await world.run([row(number) for number in range(1, 1001)], tmp_path / "out.jsonl")
     assert stopped.value.ending.kind == "unanswered"
+    assert trio.current_time() - world.began_at < 60
     assert sum(world.asked.values()) <= 5 * 100
+
+
+async def test_a_path_that_is_not_there_ends_the_run_instead_of_failing_every_row(
+    autojump_clock, tmp_path
+):
+    world = World(outage(0, math.inf, refuses(404)))
+    with pytest.raises(BulkStopped, match="check the base URL and the model"):
+        await world.run([row(number) for number in range(1, 1001)], tmp_path / "out.jsonl")
+    assert sum(world.asked.values()) <= 110
+    world = World(outage(5, math.inf, refuses(404)))
+    ended, _ = await world.run([row(number) for number in range(1, 1001)], tmp_path / "some.jsonl")
+    assert len(ended) == 1000, "others were answered"
 
 
 async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):

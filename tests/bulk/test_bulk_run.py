@@ -448,3 +448,38 @@ def answer():
         ],
         "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7},
     }
+
+
+@pytest.mark.parametrize("settings", [{"max_cost": "0.0005"}, {"deadline_s": 6.0}])
+async def test_what_is_told_as_lost_is_never_less_than_what_was(autojump_clock, output, settings):
+    """Rows that the money or the time did not reach again count as well (L3)."""
+    async with stage(faults=Faults.parse("lost=0.5")) as it:
+        with pytest.raises(BulkStopped):
+            async with it.open(rows(1000), output, **settings) as run:
+                await run.wait()
+        lost = it.requests - it.provider.stats.answered
+        assert 10 < lost <= run.progress().maybe_billed <= lost + 100
+
+
+async def test_rows_that_wait_for_another_attempt_are_not_in_flight(autojump_clock, output):
+    async with stage(faults=Faults.parse("503=1")) as it, it.open(rows(300), output) as run:
+        await trio.sleep(1.5)
+        now = run.progress()
+        assert now.in_flight <= 100
+        assert now.resting > 10
+
+
+@pytest.mark.parametrize("route", ["auto", "live", "pack"])
+async def test_what_is_in_a_batch_is_not_asked_for_by_another_route(autojump_clock, output, route):
+    async with stage() as it:
+        async with it.open(rows(50), output, route="batch") as run:
+            await trio.sleep(20)
+            assert it.provider.stats.batches == 1
+        with pytest.raises(BulkRefused, match=r"50 rows are in batches .*--route batch"):
+            await it.run(rows(50), output, route=route)
+        assert it.requests == 0
+        await it.run(rows(50), output, route="batch")
+        assert it.provider.stats.batch_lines == 50
+        await it.run(rows(60), output, route=route)
+    assert run.progress().answered == 0
+    assert ids_of(output) == ids(*range(1, 61))

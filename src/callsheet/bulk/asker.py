@@ -254,6 +254,7 @@ class Asker:
     def _over(self, placed: Placed, ended: Ended) -> None:
         self._state.line.ended(placed)
         self._state.ended.append(ended)
+        self._state.unkept += len(ended.line)
         self._state.to_keep.ring()
 
 

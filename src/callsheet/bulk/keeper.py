@@ -57,6 +57,8 @@ class Keeper:
             state.heed(str(error))
             return
         line.note_kept(note)
+        state.unkept -= sum(len(one.line) for one in ended)
+        state.to_read.ring()
         state.tell(ended, kept.left)
         state.heed(kept.trouble)
         state.to_ask.ring()

@@ -7,7 +7,7 @@ from ..actors.messages import Json, Request
 __all__ = ["size_of"]
 
 _DIMENSIONS = 3072  # of a vector, at most as models have them
-_CHARS_PER_NUMBER = 64  # of memory: as a number, in the body that it came in, and as a text
+_CHARS_PER_NUMBER = 128  # of memory: as a text when it comes, twice as a number, as a text again
 
 
 def size_of(request: Request) -> int:

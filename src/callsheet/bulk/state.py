@@ -43,6 +43,7 @@ class RunState:
         kept: custom ids of answers that are kept and were not said to be.
         tally: what became of the rest.
         ended: rows that are not kept yet.
+        unkept: bytes of their lines.
         results: rows that were not iterated over yet; see `take_result`.
         scopes: {custom id of a row that is asked for: what takes it back}
         reading: what ends the reading; None before it begins.
@@ -82,6 +83,7 @@ class RunState:
         self.line = Line(ahead)
         self.tally = Tally()
         self.ended: list[Ended] = []
+        self.unkept = 0
         self.results: deque[Ended] = deque()
         self._results_bytes = 0
         self.scopes: dict[str, trio.CancelScope] = {}
@@ -117,7 +119,7 @@ class RunState:
     def room(self) -> int:
         """How many rows may be read."""
         settings, most = self.settings, self.settings.window_bytes
-        if self.line.held >= most or self._results_bytes >= most:
+        if self.line.held + self.unkept >= most or self._results_bytes >= most:
             return 0
         room = self.archive.window.room
         return room if self.is_heedless else min(room, settings.window_rows - len(self.results))

@@ -14,13 +14,16 @@ __all__ = ["print_forecast"]
 _BATCH_FROM_S = 3600.0
 
 
-def print_forecast(found: Forecast, limits: Limits, settings: BulkSettings) -> None:
+def print_forecast(
+    found: Forecast, limits: Limits, settings: BulkSettings, in_batches: int
+) -> None:
     """Print what a run would take.
 
     Args:
         found: it.
         limits: how fast calls would go.
         settings: of the run.
+        in_batches: rows that are in batches at the provider.
     """
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -38,6 +41,8 @@ def print_forecast(found: Forecast, limits: Limits, settings: BulkSettings) -> N
         )
     if found.models:
         console.print(table)
+    if in_batches:
+        console.print(f"In batches at the provider already: {in_batches:,} of the rows.")
     for line in _words(found, limits, settings):
         console.print(line, markup=False, soft_wrap=True)
 

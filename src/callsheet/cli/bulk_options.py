@@ -71,7 +71,9 @@ _OPTIONS = (
         "--temperature", type=click.FloatRange(0, 2), metavar="T", help="For rows that set none."
     ),
     click.option(
-        "--cacheable", is_flag=True, help="Rows that ask for the same may share an answer."
+        "--cacheable",
+        is_flag=True,
+        help="Rows that ask for the same may share an answer: one under way, or one of the latest.",
     ),
     click.option(
         "--max-line-bytes",

@@ -1,15 +1,17 @@
 """What is left to say when `callsheet run` is over."""
 
+import sqlite3
 from pathlib import Path
 
 import click
 
+from ..actors.batches import lines_in
 from ..bulk import Paths, Progress
 from ..bulk.report import ReportMeta, summary, write_report
 from ..wording import printable
 from .bulk_job import BulkJob
 
-__all__ = ["report"]
+__all__ = ["report", "rows_in_batches"]
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _REFUSED = 2
@@ -82,6 +84,11 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
     if now.failed or now.bad:
         where = Paths(job.output).errors
         lines.append(f"{_rows(now.failed + now.bad)} without an answer: see {where}.")
+    if not job.is_complete and (count := rows_in_batches(job.output)):
+        lines.append(
+            f"{_rows(count)} in batches at the provider, which will be billed: the same command "
+            "has their answers."
+        )
     if now.maybe_billed:
         lost = 0 if job.run is None else job.run.lost_before
         before = f", {lost:,} of them in earlier runs" if lost else ""
@@ -89,6 +96,14 @@ def _remarks(job: BulkJob, now: Progress) -> list[str]:
             f"Up to {now.maybe_billed:,} calls may have been billed without an answer{before}."
         )
     return lines
+
+
+def rows_in_batches(output: Path) -> int:
+    """How many rows the journal of a run has; 0 if that cannot be known now."""
+    try:
+        return lines_in(Paths(output).batches)
+    except sqlite3.Error:
+        return 0
 
 
 def _rows(count: int) -> str:

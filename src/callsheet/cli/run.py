@@ -11,7 +11,7 @@ import trio
 from rich.console import Console
 from rich.file_proxy import FileProxy
 
-from ..actors import LedgerPolicy, Limits, TroupeSettings
+from ..actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings
 from ..bulk import BulkRefused, BulkSettings, Paths
 from ..bulk.forecast import forecast
 from ..bulk.known import open_known
@@ -23,7 +23,7 @@ from .bulk_files import check_extra_files
 from .bulk_forecast import print_forecast
 from .bulk_job import BulkJob, run_job
 from .bulk_options import read_options, read_settings, strictly
-from .bulk_report import report
+from .bulk_report import report, rows_in_batches
 from .chosen import (
     chosen_endpoint,
     chosen_ledger,
@@ -37,6 +37,7 @@ __all__ = ["run"]
 
 _REFUSED = 2
 _MOST_IN_FLIGHT = 1000  # that a file of limits may come to allow
+_CACHE_BYTES = 16 * 1024**2
 _STDIN = "-"
 
 
@@ -228,7 +229,8 @@ def run(
         with open_rows(source, reading) as rows:
             if dry_run:
                 with open_known(Paths(output).store) as known:
-                    print_forecast(forecast(rows, prices, known), limits, settings)
+                    found = forecast(rows, prices, known)
+                    print_forecast(found, limits, settings, rows_in_batches(output))
                 return
             job = BulkJob(
                 source=source,
@@ -241,6 +243,8 @@ def run(
                     limits=limits,
                     most_in_flight=None if limits_file is None else _MOST_IN_FLIGHT,
                     prices=prices,
+                    # Duplicates are mostly not in flight at the same time.
+                    cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
                     ledger=None if books is None else LedgerPolicy(path=books),
                 ),
                 reread=lambda: _limits(limits_file, usual),
