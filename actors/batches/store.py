@@ -252,7 +252,9 @@ def lines_in(path: Path) -> int:
     """
     if not path.exists():
         return 0
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+    uri = f"{path.absolute().as_uri()}?mode=rw"  # only so does it leave nothing beside the file
+    with closing(sqlite3.connect(uri, uri=True, timeout=0.0)) as db:
+        db.execute("pragma locking_mode = exclusive")
         (count,) = db.execute("select count(*) from lines").fetchone()
     return int(count)
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import trio
 
-from callsheet.actors.batches import JournalInUse, Pool, Store
+from callsheet.actors.batches import JournalInUse, Pool, Store, lines_in
 from callsheet.actors.batches.journal import Journal, open_journal
 
 POOL = Pool("/chat/completions", "m")
@@ -43,6 +43,17 @@ def test_an_intent_is_there_after_a_crash(tmp_path):
     assert (known.mark, known.batch_id, known.lines, unclaimed) == ("", "", LINES, ())
     assert again.opened == 2
     again.close()
+
+
+def test_others_can_see_how_many_lines_it_has(tmp_path):
+    path = tmp_path / "journal"
+    assert lines_in(path) == 0
+    one = written(path)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        lines_in(path)
+    one.close()
+    assert lines_in(path) == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["journal"]
 
 
 def test_each_step_is_kept():
