@@ -10,7 +10,7 @@ import pytest
 import trio
 from bulk_rows import URL, lines_of, on_the_spot, row
 
-from callsheet.actors import Endpoint, Limits, TroupeSettings
+from callsheet.actors import Endpoint, Limits, Target, TroupeSettings
 from callsheet.bulk import BulkStopped, bulk
 from callsheet.runtime import open_collapsing_nursery
 
@@ -131,6 +131,22 @@ async def test_an_address_where_nobody_is_ends_the_run_instead_of_failing_every_
     assert stopped.value.ending.kind == "unanswered"
     assert trio.current_time() - world.began_at < 60
     assert sum(world.asked.values()) <= 5 * 100
+
+
+async def test_a_fallback_that_takes_long_is_waited_for(autojump_clock, tmp_path):
+    """The first address is dead, and the second one has not answered yet."""
+    elsewhere = Endpoint("http://elsewhere/v1", None, "openai")
+    world = World(lambda _, __: None, answer_s=lambda _: 90.0)
+    handle = world.handle
+
+    async def first_is_dead(request):
+        return await handle(request) if request.url.host == "elsewhere" else unreachable()
+
+    world.handle = first_is_dead
+    rows = [row(number) for number in range(1, 31)]
+    output = tmp_path / "out.jsonl"
+    ended, _ = await world.run(rows, output, fallbacks=[Target(elsewhere)])
+    assert [told.error for told in ended] == [None] * 30
 
 
 async def test_a_path_that_is_not_there_ends_the_run_instead_of_failing_every_row(

@@ -117,9 +117,13 @@ class Asker:
                 self._retries(origin.call, event)
 
     def _see_whether_anybody_is_there(self, event: CallEvent) -> None:
-        """End the run if nobody ever was: the breaker would let it go on for hours."""
+        """End the run if nobody ever was: the breaker would let it go on for hours.
+
+        Not while another row is under way: a fallback may be at work on it.
+        """
         state = self._state
-        if state.answered_at == -inf and event.at - state.started_at >= _NOBODY_S:
+        is_late = event.at - state.started_at >= _NOBODY_S
+        if is_late and state.answered_at == -inf and state.line.under_way <= 1:
             state.end(_unanswered(event.error or ""))
 
     def _retries(self, custom_id: str, event: CallEvent) -> None:
