@@ -140,7 +140,11 @@ async def test_a_fallback_that_takes_long_is_waited_for(autojump_clock, tmp_path
     handle = world.handle
 
     async def first_is_dead(request):
-        return await handle(request) if request.url.host == "elsewhere" else unreachable()
+        if request.url.host == "elsewhere":
+            return await handle(request)
+        prompt = json.loads(request.content)["messages"][0]["content"]
+        await trio.sleep(2.0 * int(prompt.strip("Say .")))  # it takes some long to find out
+        return unreachable()
 
     world.handle = first_is_dead
     rows = [row(number) for number in range(1, 31)]
