@@ -3,12 +3,21 @@
 from .asking import Pieces
 from .batch_api import BatchApiActor, BatchStatistics, CountBatches
 from .batcher import BatcherActor
-from .batches import BatchApiPolicy
-from .batching import Batching, Bounds, ListStrategy, Packing, Strategy, TrustStatistics, Weight
+from .batches.policy import BatchApiPolicy
+from .batches.store import lines_in
+from .batching.former import Batching
+from .batching.lists import ListStrategy
+from .batching.packing import Packing
+from .batching.strategy import Strategy
+from .batching.trust import TrustStatistics
+from .batching.weight import Bounds, Weight
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import ThrottlePolicy
-from .cache import CacheActor, CacheStatistics, ClearCache, CountCache
-from .caching import CachePolicy, CacheStore
+from .cache import CacheActor
+from .caching.policy import CachePolicy
+from .caching.questions import CacheStatistics, ClearCache, CountCache
+from .caching.store import CacheStore
+from .call import Call, critical_path
 from .call_plan import CallPlan, Sharing
 from .casting import cast_troupe, open_troupe
 from .composer import Compose, PostComposerActor, StepFailed
@@ -27,43 +36,69 @@ from .errors import (
     RateLimited,
     RequestTooLarge,
 )
-from .events import CallEvent, Observer
+from .events import CallEvent, Observer, Stage, ignore
 from .gathered import BatcherStatistics, BatchRecord, CountGathered
 from .hedging import HedgePolicy
-from .ledger import Budget, LedgerPolicy, LedgerStatistics
+from .ledger.book import LedgerStatistics, Totals
+from .ledger.budgets import Budget
+from .ledger.money import NOTHING, Amount
+from .ledger.policy import LedgerPolicy
+from .ledger.reading import sums
+from .ledger.schema import LedgerUnusable, connect
+from .ledger.store import recover
 from .ledger_actor import CountCosts, LedgerActor
 from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics, RateLimiterActor
-from .limiting import Explanation, Lane, LimiterSnapshot, Limits, Rate
+from .limiting.estimator import TokenEstimator
+from .limiting.explanation import BucketState, Explanation, LimiterSnapshot
+from .limiting.lanes import Lane
+from .limiting.limits import Dimension, Limits, Rate
 from .log import log_call
 from .messages import (
     ChatMessage,
     Choice,
     Complete,
     Delta,
+    Json,
     Origin,
     Request,
     Response,
+    Role,
     Stream,
+    Task,
     Usage,
 )
 from .permit import Permit, Throttled
+from .plan import Plan
 from .post import Post, PostStats
 from .prices import Price, PriceBook, PriceError, TierPrice, default_prices
-from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
+from .recipe import Recipe, Step, default_recipe, load_recipe
+from .recipe_rules import RecipeError
 from .redaction import redact_secrets
 from .request import CountRequests, RequestActor, RequestStatistics
 from .retry import RetryPolicy
 from .router import RouteChoice, RouterActor
-from .routing import Offer, Route, Routing
+from .routing.offer import Offer
+from .routing.routes import Route, Routing
 from .settings import TroupeSettings
+from .shape import Result
+from .sharing import sharing_key
 from .target import Target
-from .transport import LeanTransport
+from .template import TemplateError, names_used, render
+from .transport.lean import LeanTransport
 from .troupe import Troupe
 from .vendors import VENDORS, Vendor, vendor_at, vendor_named
-from .wire import Inexpressible
+from .wire.format import Answer, ApiError, Inexpressible, Malformed, WireFormat
+from .wire.jsontext import dumps, loads
+from .wire.openai_chat import OpenAIChat, read_chat
+from .wire.openai_completions import read_completion
+from .wire.openai_embeddings import OpenAIEmbeddings, read_embeddings
 
 __all__ = [
+    "NOTHING",
     "VENDORS",
+    "Amount",
+    "Answer",
+    "ApiError",
     "AuthenticationFailed",
     "BadRequest",
     "BatchApiActor",
@@ -76,12 +111,14 @@ __all__ = [
     "Bounds",
     "BreakerPolicy",
     "BreakerStatistics",
+    "BucketState",
     "Budget",
     "BudgetExceeded",
     "CacheActor",
     "CachePolicy",
     "CacheStatistics",
     "CacheStore",
+    "Call",
     "CallEvent",
     "CallFailed",
     "CallPlan",
@@ -100,28 +137,35 @@ __all__ = [
     "CountRequests",
     "DeadlineTooShort",
     "Delta",
+    "Dimension",
     "Endpoint",
     "Explain",
     "Explanation",
     "HedgePolicy",
     "Inexpressible",
+    "Json",
     "Lane",
     "LeanTransport",
     "LedgerActor",
     "LedgerPolicy",
     "LedgerStatistics",
     "LedgerUnavailable",
+    "LedgerUnusable",
     "LimitStatistics",
     "LimiterSnapshot",
     "Limits",
     "ListStrategy",
+    "Malformed",
     "MalformedAnswer",
     "Observer",
     "Offer",
+    "OpenAIChat",
+    "OpenAIEmbeddings",
     "Origin",
     "Packing",
     "Permit",
     "Pieces",
+    "Plan",
     "Post",
     "PostComposerActor",
     "PostStats",
@@ -140,34 +184,56 @@ __all__ = [
     "RequestStatistics",
     "RequestTooLarge",
     "Response",
+    "Result",
     "RetryPolicy",
+    "Role",
     "Route",
     "RouteChoice",
     "RouterActor",
     "Routing",
     "Sharing",
+    "Stage",
     "Step",
     "StepFailed",
     "Strategy",
     "Stream",
     "Target",
+    "Task",
+    "TemplateError",
     "ThrottlePolicy",
     "Throttled",
     "TierPrice",
     "Timeouts",
+    "TokenEstimator",
+    "Totals",
     "Troupe",
     "TroupeSettings",
     "TrustStatistics",
     "Usage",
     "Vendor",
     "Weight",
+    "WireFormat",
     "cast_troupe",
+    "connect",
+    "critical_path",
     "default_prices",
     "default_recipe",
+    "dumps",
+    "ignore",
+    "lines_in",
     "load_recipe",
+    "loads",
     "log_call",
+    "names_used",
     "open_troupe",
+    "read_chat",
+    "read_completion",
+    "read_embeddings",
+    "recover",
     "redact_secrets",
+    "render",
+    "sharing_key",
+    "sums",
     "vendor_at",
     "vendor_named",
 ]

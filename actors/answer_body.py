@@ -10,7 +10,7 @@ import httpx
 import trio
 
 from .way import HttpAnswer
-from .wire import Malformed
+from .wire.format import Malformed
 
 __all__ = ["AnswerBody", "TooLarge"]
 

@@ -20,7 +20,8 @@ from .errors import (
 from .events import CallEvent, Stage, ignore
 from .exchange import Exchanged, Prepared
 from .failures import Refusal
-from .ledger import Tab, asked_tier
+from .ledger.bound import asked_tier
+from .ledger.tab import Tab
 from .line import Line, Shared
 from .messages import Complete, Delta, Request, Response, Stream, Usage
 from .prices import tier_named

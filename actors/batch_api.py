@@ -11,35 +11,28 @@ import structlog
 import trio
 
 from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
-from .batches import (
-    BatchApiPolicy,
-    BatchDialect,
-    Bounds,
-    Gathered,
-    Job,
-    Known,
-    Plan,
-    Pool,
-    Size,
-    Store,
-    content_key,
-)
 from .batches.aftermath import aftermath
 from .batches.answers import Answers, Results
 from .batches.claims import Claims
 from .batches.control import Control
+from .batches.dialect import BatchDialect
 from .batches.errands import Errands
 from .batches.hands import Asker, Book, Line, Task
+from .batches.job import Job
 from .batches.journal import Journal, OpenJournal, open_journal
+from .batches.key import content_key
 from .batches.net import LiveNet
+from .batches.plan import Bounds, Gathered, Plan, Pool, Size
+from .batches.policy import BatchApiPolicy
+from .batches.store import Known, Store
 from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
 from .events import Observer, ignore
-from .limiting import TokenEstimator
+from .limiting.estimator import TokenEstimator
 from .messages import Complete, Response, Stream
 from .prices import PriceBook, default_prices
 from .retry import RetryPolicy
-from .wire import dumps
+from .wire.jsontext import dumps
 
 __all__ = ["BatchApiActor", "BatchStatistics", "CountBatches", "KeptAnswers"]
 

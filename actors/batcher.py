@@ -18,22 +18,15 @@ from ..runtime import (
     defers,
     handles,
 )
-from .batching import (
-    Batch,
-    BatchFormer,
-    Batching,
-    Reason,
-    Strategy,
-    Trust,
-    TrustStatistics,
-    Weight,
-    Window,
-    say_the_same,
-)
+from .batching.former import Batch, BatchFormer, Batching, Reason
+from .batching.strategy import Strategy
+from .batching.trust import Trust, TrustStatistics, say_the_same
+from .batching.weight import Weight
+from .batching.window import Window
 from .call_plan import Sharing
 from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
 from .gathered import BatcherStatistics, BatchRecord, CountGathered, ExplainSharing
-from .limiting import TokenEstimator
+from .limiting.estimator import TokenEstimator
 from .messages import Complete, Request, Response, Stream
 from .parts import Combined, Group, GroupKey, Part, Seat, Spent
 from .sharing import sharing_key

@@ -9,26 +9,15 @@ import attrs
 import trio
 
 from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, defers, handles
-from .caching import (
-    CachePolicy,
-    CacheStatistics,
-    CacheStore,
-    ClearCache,
-    CountCache,
-    Flight,
-    Flights,
-    Holding,
-    Kept,
-    MemoryCache,
-    PeekCache,
-    Shelf,
-    SqliteStore,
-    cache_key,
-    for_keeping,
-    from_cache,
-    is_kept,
-    size_in_memory,
-)
+from .caching.flights import Flight, Flights
+from .caching.key import cache_key
+from .caching.memory import MemoryCache
+from .caching.policy import CachePolicy
+from .caching.questions import CacheStatistics, ClearCache, CountCache, PeekCache
+from .caching.shelf import Kept, Shelf
+from .caching.sqlite_store import SqliteStore
+from .caching.store import CacheStore, Holding
+from .caching.stored import for_keeping, from_cache, is_kept, size_in_memory
 from .messages import Complete, Response, Stream
 
 __all__ = ["CacheActor", "CacheStatistics", "ClearCache", "CountCache", "PeekCache"]

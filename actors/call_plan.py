@@ -4,10 +4,10 @@ from decimal import Decimal
 
 import attrs
 
-from .limiting import Explanation
+from .limiting.explanation import Explanation
 from .messages import Usage
 from .router import RouteChoice
-from .routing import Offer
+from .routing.offer import Offer
 
 __all__ = ["CallPlan", "Sharing", "plan_call"]
 

@@ -10,18 +10,21 @@ import attrs
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 from .batch_api import BatchApiActor
 from .batcher import BatcherActor
-from .batching import Bounds, ListStrategy, Strategy
+from .batching.lists import ListStrategy
+from .batching.strategy import Strategy
+from .batching.weight import Bounds
 from .cache import CacheActor
 from .composer import PostComposerActor
-from .ledger import Accounts
+from .ledger.accounts import Accounts
 from .ledger_actor import LedgerActor
 from .limiter import RateLimiterActor
 from .request import RequestActor
 from .router import RouterActor
-from .routing import BatchRoute, LiveRoute, Route, TierRoute
+from .routing.routes import BatchRoute, LiveRoute, Route, TierRoute
 from .settings import TroupeSettings
 from .troupe import Troupe
-from .wire import OpenAICompletions, OpenAIEmbeddings
+from .wire.openai_completions import OpenAICompletions
+from .wire.openai_embeddings import OpenAIEmbeddings
 
 __all__ = ["cast_troupe", "open_troupe"]
 

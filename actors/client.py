@@ -8,7 +8,7 @@ from importlib.metadata import version
 import httpx
 
 from .endpoint import Endpoint
-from .transport import LeanTransport
+from .transport.lean import LeanTransport
 from .way import HttpxWay, LeanWay, Way
 
 __all__ = ["Configure", "proxy_for", "transport_for", "way_over"]

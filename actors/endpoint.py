@@ -12,7 +12,7 @@ from attrs.validators import gt, instance_of, optional
 
 from .messages import Request
 from .vendors import Vendor, vendor_at, vendor_named
-from .wire import WireFormat
+from .wire.format import WireFormat
 
 __all__ = ["Endpoint", "Key", "Timeouts"]
 

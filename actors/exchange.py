@@ -11,21 +11,13 @@ from .answer_body import AnswerBody, TooLarge
 from .endpoint import Endpoint
 from .errors import AuthenticationFailed, BadRequest
 from .failures import Failures, Refusal, without_key
-from .limiting import read_reports
+from .limiting.reports import read_reports
 from .messages import Delta, Request
 from .permit import Permit
 from .way import HttpAnswer, Way
-from .wire import (
-    Answer,
-    ApiError,
-    BrokeOff,
-    Malformed,
-    SseParser,
-    StreamFailed,
-    WireFormat,
-    dumps,
-    loads,
-)
+from .wire.format import Answer, ApiError, BrokeOff, Malformed, StreamFailed, WireFormat
+from .wire.jsontext import dumps, loads
+from .wire.sse import SseParser
 
 __all__ = ["Exchange", "Exchanged", "Prepared"]
 

@@ -22,14 +22,16 @@ from .errors import (
     MalformedAnswer,
     RateLimited,
 )
-from .limiting import Refused, read_refusal, read_reports
+from .limiting.finder import Refused
+from .limiting.reports import read_refusal, read_reports
 from .messages import Json
 from .permit import Throttled
 from .refusal import classify, is_retried
 from .retry import retry_after_s, should_retry
-from .transport import may_have_run
+from .transport.errors import may_have_run
 from .way import HttpAnswer
-from .wire import ApiError, BrokeOff, WireFormat, loads
+from .wire.format import ApiError, BrokeOff, WireFormat
+from .wire.jsontext import loads
 
 __all__ = ["Failures", "Refusal", "without_key"]
 

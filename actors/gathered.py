@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import attrs
 
 from ..runtime import Message
-from .batching import Reason, TrustStatistics, Weight
+from .batching.former import Reason
+from .batching.trust import TrustStatistics
+from .batching.weight import Weight
 from .call_plan import Sharing
 from .messages import Request
 

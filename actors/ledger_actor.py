@@ -10,18 +10,12 @@ import trio
 
 from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
 from .errors import CallFailed
-from .ledger import (
-    Accounts,
-    Amount,
-    LedgerStatistics,
-    Line,
-    Outcome,
-    Tab,
-    asked_tier,
-    headings,
-    most_usage,
-    most_usd,
-)
+from .ledger.accounts import Accounts
+from .ledger.book import LedgerStatistics, Outcome
+from .ledger.bound import asked_tier, most_usage, most_usd
+from .ledger.entries import Line, headings
+from .ledger.money import Amount
+from .ledger.tab import Tab
 from .limiting.tokens import Counter, offline_counter
 from .messages import Complete, Response, Stream
 from .prices import PriceBook, default_prices

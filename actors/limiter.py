@@ -21,21 +21,12 @@ from ..runtime import (
 )
 from .errors import DeadlineTooShort, RequestTooLarge
 from .events import CallEvent, Observer, Stage, ignore
-from .limiting import (
-    Ask,
-    Estimate,
-    EstimatorStatistics,
-    Explanation,
-    Grant,
-    Impossible,
-    Limiter,
-    LimiterSnapshot,
-    Limits,
-    Report,
-    Reservation,
-    TokenEstimator,
-    TooLate,
-)
+from .limiting.estimator import Estimate, EstimatorStatistics, TokenEstimator
+from .limiting.explanation import Explanation, LimiterSnapshot
+from .limiting.limiter import Grant, Limiter
+from .limiting.limits import Impossible, Limits, TooLate
+from .limiting.reports import Report
+from .limiting.scope import Ask, Reservation
 from .messages import Complete, Request, Response, Stream, Usage
 from .permit import Throttled
 from .prices import PriceBook

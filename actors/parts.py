@@ -7,7 +7,10 @@ from math import inf
 import attrs
 
 from ..runtime import ReplySlot, Settlement, Timer
-from .batching import BatchFormer, Strategy, Trust, Window
+from .batching.former import BatchFormer
+from .batching.strategy import Strategy
+from .batching.trust import Trust
+from .batching.window import Window
 from .messages import Complete, Origin, Request, Response, Usage
 
 __all__ = ["Combined", "Group", "GroupKey", "Part", "Seat", "Spent"]

@@ -4,7 +4,8 @@ from typing import Protocol
 
 import attrs
 
-from .limiting import Refused, Report
+from .limiting.finder import Refused
+from .limiting.reports import Report
 from .messages import Usage
 
 __all__ = ["Permit", "Throttled"]

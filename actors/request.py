@@ -23,7 +23,8 @@ from .messages import Complete, Delta, Response, Stream
 from .prices import PriceBook, default_prices
 from .retry import RetryPolicy
 from .target import Target
-from .transport import LeanTransport, PoolStatistics
+from .transport.lean import LeanTransport
+from .transport.pool import PoolStatistics
 from .way import Way
 
 __all__ = ["CountRequests", "RequestActor", "RequestStatistics"]

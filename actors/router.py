@@ -20,9 +20,11 @@ from ..runtime import (
     handles,
 )
 from .errors import ConnectionFailed, ProviderUnavailable, QuotaExhausted, RateLimited
-from .limiting import TokenEstimator
+from .limiting.estimator import TokenEstimator
 from .messages import Complete, Request, Response, Stream, Usage
-from .routing import Offer, Pace, Route, choose
+from .routing.offer import Offer, choose
+from .routing.pace import Pace
+from .routing.routes import Route
 
 __all__ = ["ExplainRoute", "RouteChoice", "RouterActor"]
 

@@ -4,21 +4,23 @@ import attrs
 import httpx
 from attrs.validators import deep_iterable, ge, instance_of, optional
 
-from .batches import BatchApiPolicy
-from .batching import Batching, Packing, Strategy
+from .batches.policy import BatchApiPolicy
+from .batching.former import Batching
+from .batching.packing import Packing
+from .batching.strategy import Strategy
 from .breaker import BreakerPolicy
 from .budget import ThrottlePolicy
-from .caching import CachePolicy
+from .caching.policy import CachePolicy
 from .client import Configure
 from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
 from .hedging import HedgePolicy
-from .ledger import LedgerPolicy
-from .limiting import Limits
+from .ledger.policy import LedgerPolicy
+from .limiting.limits import Limits
 from .prices import PriceBook, default_prices
 from .recipe import Recipe, default_recipe
 from .retry import RetryPolicy
-from .routing import Route, Routing
+from .routing.routes import Route, Routing
 from .target import Target
 
 __all__ = ["TroupeSettings"]

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import attrs
 
-from .batching import Strategy, split_cost, split_count, split_usage
+from .batching.shares import split_cost, split_count, split_usage
+from .batching.strategy import Strategy
 from .messages import Request, Response, Usage
 from .parts import Part, Spent
 

@@ -11,15 +11,15 @@ import attrs
 from ..runtime import Ref
 from .asking import Pieces, ask_for, stream_for
 from .batch_api import KeptAnswers
-from .cache import PeekCache
+from .caching.questions import PeekCache
 from .call_plan import CallPlan, plan_call
 from .composer import Compose
 from .events import Observer
 from .gathered import ExplainSharing
-from .ledger import LedgerStatistics
+from .ledger.book import LedgerStatistics
 from .ledger_actor import CountCosts
 from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics
-from .limiting import Limits
+from .limiting.limits import Limits
 from .messages import Origin, Request, Response
 from .post import Post
 from .request import CountRequests, RequestStatistics

@@ -11,17 +11,16 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from .batches import ANTHROPIC_BATCHES, OPENAI_BATCHES, TOGETHER_BATCHES, BatchDialect
+from .batches.anthropic import ANTHROPIC_BATCHES
+from .batches.dialect import BatchDialect
+from .batches.openai import OPENAI_BATCHES, TOGETHER_BATCHES
 from .messages import Task
-from .wire import (
-    AnthropicMessages,
-    GeminiContent,
-    Inexpressible,
-    OpenAIChat,
-    OpenAICompletions,
-    OpenAIEmbeddings,
-    WireFormat,
-)
+from .wire.anthropic import AnthropicMessages
+from .wire.format import Inexpressible, WireFormat
+from .wire.gemini import GeminiContent
+from .wire.openai_chat import OpenAIChat
+from .wire.openai_completions import OpenAICompletions
+from .wire.openai_embeddings import OpenAIEmbeddings
 
 __all__ = ["VENDORS", "Vendor", "vendor_at", "vendor_named"]
 

@@ -6,7 +6,9 @@ from typing import Protocol, cast, final
 import attrs
 import httpx
 
-from .transport import Heading, LeanTransport, ResponseBody
+from .transport.body import ResponseBody
+from .transport.head import Heading
+from .transport.lean import LeanTransport
 
 __all__ = ["HttpAnswer", "HttpxWay", "LeanWay", "Way"]
 

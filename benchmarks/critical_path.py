@@ -13,7 +13,8 @@ import attrs
 import click
 import trio
 
-from callsheet.compare import Comparison, WorkloadName, compare, make_workload
+from callsheet.compare.comparison import Comparison, compare
+from callsheet.compare.workloads import WorkloadName, make_workload
 
 
 @attrs.frozen

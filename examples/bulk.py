@@ -12,7 +12,9 @@ from pathlib import Path
 import trio
 
 from callsheet import Limits, Request, TroupeSettings, open_endpoint
-from callsheet.bulk import BulkSettings, Row, bulk
+from callsheet.bulk import bulk
+from callsheet.bulk.row import Row
+from callsheet.bulk.settings import BulkSettings
 
 
 def rows(count: int) -> Iterator[Row]:

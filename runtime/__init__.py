@@ -1,7 +1,41 @@
 """A supervised actor runtime on Trio. It knows nothing of LLMs or HTTP."""
 
-from .actor import Actor, defers, handles, streams
-from .dump import dump, format_tree
+from ._core import (
+    Actor,
+    ActorCrash,
+    ActorEvent,
+    ActorSnapshot,
+    Coalesce,
+    DeadLetter,
+    Doing,
+    Instrument,
+    Items,
+    Lost,
+    MailboxStatistics,
+    Message,
+    MessageFailed,
+    MessageHandled,
+    Overflow,
+    Rank,
+    Ref,
+    ReplySlot,
+    Restart,
+    RuntimeSnapshot,
+    Settlement,
+    Sink,
+    Snapshot,
+    State,
+    Strategy,
+    StreamOf,
+    StructlogInstrument,
+    SupervisorSnapshot,
+    Tally,
+    Timer,
+    defers,
+    handles,
+    open_collapsing_nursery,
+    streams,
+)
 from .errors import (
     ActorCrashed,
     ActorStopped,
@@ -18,38 +52,9 @@ from .errors import (
     UnhandledMessage,
     Verdict,
 )
-from .incarnation import Timer
-from .instruments import (
-    ActorCrash,
-    ActorEvent,
-    DeadLetter,
-    Instrument,
-    MessageFailed,
-    MessageHandled,
-    StructlogInstrument,
-)
-from .lost import Lost
-from .mailbox import Coalesce, MailboxStatistics, Overflow, Rank
-from .message import Message
-from .nursery import open_collapsing_nursery
-from .pool import spawn_pool
-from .ref import Ref
-from .reply import ReplySlot, Settlement
-from .restarts import RestartPolicy
-from .runtime import Runtime, open_runtime
+from .runtime import Runtime, dump, format_tree, open_runtime
 from .shutdown import PlannedStop, ShutdownPlan, ShutdownReport, StopReport
-from .snapshot import (
-    ActorSnapshot,
-    Doing,
-    RuntimeSnapshot,
-    Snapshot,
-    State,
-    SupervisorSnapshot,
-    Tally,
-)
-from .strategy import Restart, Strategy
-from .stream import Items, Sink, StreamOf
-from .supervisor import Supervisor
+from .supervision import RestartPolicy, Supervisor, spawn_pool
 
 __all__ = [
     "Actor",

@@ -1,27 +1,148 @@
-"""Where a tree of actors lives: a nursery that its user can see (R1)."""
+"""Where a tree of actors lives: a nursery that its user can see (R1).
+
+Signals, where the app asks for them: SIGINT and SIGTERM stop, SIGUSR1 shows the tree.
+
+The tree as text, for a person who wonders what everybody is doing (R12).
+"""
 
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import final
+from typing import TextIO, final
 
 import trio
 
-from .dump import dump, open_runtimes
+from ._core import (
+    ActorSnapshot,
+    Guarded,
+    Instrument,
+    Ref,
+    RuntimeSnapshot,
+    Shared,
+    Snapshot,
+    State,
+    Strategy,
+    SupervisorSnapshot,
+    is_cancellation,
+    open_collapsing_nursery,
+)
 from .errors import RestartIntensityExceeded
-from .instruments import Guarded, Instrument
-from .nursery import is_cancellation, open_collapsing_nursery
-from .ref import Ref
-from .restarts import RestartPolicy
-from .shared import Shared
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
-from .signals import watch_signals
-from .snapshot import RuntimeSnapshot, State
-from .strategy import Strategy
-from .supervisor import Supervisor
+from .supervision import RestartPolicy, Supervisor
 
-__all__ = ["Runtime", "open_runtime"]
+__all__ = [
+    "Runtime",
+    "dump",
+    "format_tree",
+    "open_runtime",
+    "watch_signals",
+]
+
+
+async def watch_signals(
+    stop: Sequence[trio.CancelScope],
+    show: Callable[[], None] | None,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Act on signals until cancelled.
+
+    Args:
+        stop: what SIGINT and SIGTERM cancel, one at each signal; the last one, together with all
+            before it, is what stops at once. Empty: they are left alone.
+        show: what SIGUSR1 calls; None: it is left alone.
+        task_status: is told when signals are acted on.
+    """
+    wanted = [signal.SIGINT, signal.SIGTERM] if stop else []
+    if show is not None and sys.platform != "win32":
+        wanted.append(signal.SIGUSR1)
+    if not wanted:  # there is no SIGUSR1 on Windows
+        task_status.started()
+        return
+    left = list(stop)
+    with trio.open_signal_receiver(*wanted) as signals:
+        task_status.started()
+        async for number in signals:
+            if number in (signal.SIGINT, signal.SIGTERM):
+                if left:
+                    left.pop(0).cancel()
+            elif show is not None:
+                show()
+
+
+_open: trio.lowlevel.RunVar[list["Runtime"]] = trio.lowlevel.RunVar("callsheet_runtimes")
+
+
+def open_runtimes() -> list["Runtime"]:
+    """Those of this Trio run, in the order in which they were opened."""
+    try:
+        return _open.get()
+    except LookupError:
+        runtimes: list[Runtime] = []
+        _open.set(runtimes)
+        return runtimes
+
+
+def format_tree(snapshot: RuntimeSnapshot) -> str:
+    """The tree with what each actor is doing, a line each."""
+    return "\n".join([_line(snapshot.root), *_below(snapshot.root, "")])
+
+
+def dump(runtime: "Runtime | None" = None, file: TextIO | None = None) -> None:
+    """Print a runtime's tree, or those of all that are open in this Trio run, to stderr.
+
+    Args:
+        runtime: which; by default all.
+        file: where to instead.
+    """
+    for one in open_runtimes() if runtime is None else (runtime,):
+        print(format_tree(one.snapshot()), file=file or sys.stderr, flush=True)
+
+
+def _below(node: SupervisorSnapshot, indent: str) -> Iterator[str]:
+    for position, child in enumerate(node.children, 1):
+        is_last = position == len(node.children)
+        yield f"{indent}{'└── ' if is_last else '├── '}{_line(child)}"
+        if isinstance(child, SupervisorSnapshot):
+            yield from _below(child, indent + ("    " if is_last else "│   "))
+
+
+def _line(node: Snapshot) -> str:
+    name = node.path.rpartition("/")[2]
+    if isinstance(node, SupervisorSnapshot):
+        return f"{name}  {node.state.value}, {node.strategy}, {node.restarts_left} restarts left"
+    parts = [node.state.value]
+    if node.incarnation > 1:
+        parts.append(f"incarnation {node.incarnation}")
+    parts.append(_doing(node))
+    if node.mailbox.depth:
+        oldest = "" if node.oldest_s is None else f" for up to {node.oldest_s:.1f} s"
+        parts.append(f"{node.mailbox.depth} of {node.mailbox.capacity} waiting{oldest}")
+    if node.mailbox.senders_waiting:
+        parts.append(f"{node.mailbox.senders_waiting} senders wait for room")
+    if node.held:
+        parts.append(f"{node.held} held")
+    tally = node.tally
+    counts = {
+        "handled": tally.handled,
+        "failed": tally.failed,
+        "cancelled": tally.cancelled,
+        "expired": tally.expired,
+        "dropped": tally.dropped,
+        "lost": tally.dead_lettered,
+    }
+    parts += [f"{count} {word}" for word, count in counts.items() if count]
+    return f"{name}  {', '.join(parts)}"
+
+
+def _doing(node: ActorSnapshot) -> str:
+    if not node.doing:
+        return "idle"
+    first = ", ".join(f"{one.message} for {one.seconds:.1f} s" for one in node.doing[:3])
+    more = len(node.doing) - 3
+    return f"doing {first}{f' and {more} more' if more > 0 else ''}"
 
 
 @final

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from .snapshot import ActorSnapshot, Snapshot, State, SupervisorSnapshot, Tally
+from ._core import ActorSnapshot, Snapshot, State, SupervisorSnapshot, Tally
 
 __all__ = ["PlannedStop", "ShutdownPlan", "ShutdownReport", "StopReport", "plan_shutdown"]
 

@@ -19,8 +19,8 @@ from trio.testing import MockClock
 from callsheet import provider
 from callsheet.actors import VENDORS, Request
 from callsheet.actors.refusal import classify, is_retried
-from callsheet.actors.wire import ApiError
-from callsheet.provider import ProviderSettings
+from callsheet.actors.wire.format import ApiError
+from callsheet.provider.settings import ProviderSettings
 
 ROOT = Path(__file__).parent.parent
 LIMIT_S = 600  # of virtual time: a program that waits for ever fails

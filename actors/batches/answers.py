@@ -14,7 +14,7 @@ from ..endpoint import Endpoint
 from ..failures import without_key
 from ..messages import Json, Response, Usage
 from ..prices import PriceBook
-from ..wire import Answer, Malformed
+from ..wire.format import Answer, Malformed
 from .claims import Claims
 from .dialect import BatchDialect, LineResult
 from .hands import Asker, Book, Line, Task

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import attrs
 
 from ..messages import Json
-from ..wire import ApiError, Malformed
+from ..wire.format import ApiError, Malformed
 from ..wire.reading import count_of, object_of, read_error, text_of
 from .dialect import BatchView, ControlCall, LineResult, Page
 from .openai import loads_object

@@ -19,7 +19,7 @@ from ..failures import Failures, Refusal
 from ..messages import Json
 from ..retry import retry_after_s
 from ..way import HttpAnswer
-from ..wire import loads
+from ..wire.jsontext import loads
 from .dialect import BatchDialect, BatchView, ControlCall
 from .splitting import LineSplitter
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import attrs
 
 from ..messages import Json
-from ..wire import ApiError
+from ..wire.format import ApiError
 
 __all__ = ["BatchDialect", "BatchView", "ControlCall", "LineError", "LineResult", "Page"]
 

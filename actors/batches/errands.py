@@ -18,7 +18,7 @@ from ..events import CallEvent, Observer
 from ..failures import Refusal
 from ..messages import Complete
 from ..retry import RetryPolicy
-from ..wire import Malformed
+from ..wire.format import Malformed
 from .aftermath import is_overflow
 from .answers import Results
 from .control import Control

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import attrs
 
 from ..messages import Json
-from ..wire import Malformed, dumps, loads
+from ..wire.format import Malformed
+from ..wire.jsontext import dumps, loads
 from ..wire.reading import count_of, object_of, read_error, text_of
 from .dialect import BatchView, ControlCall, LineError, LineResult, Page
 

@@ -9,7 +9,7 @@ from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
 from ..failures import without_key
 from ..messages import Request
 from ..refusal import classify, is_retried
-from ..wire import Answer, ApiError, Malformed, WireFormat
+from ..wire.format import Answer, ApiError, Malformed, WireFormat
 from .dialect import LineResult
 
 __all__ = ["Unanswered", "judge"]

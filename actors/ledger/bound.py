@@ -8,7 +8,7 @@ import attrs
 from ..limiting.tokens import Counter
 from ..messages import Request, Usage
 from ..prices import PriceBook, tier_named
-from ..wire import dumps
+from ..wire.jsontext import dumps
 
 __all__ = ["asked_tier", "most_usage", "most_usd"]
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import attrs
 
-from ..batching import Bounds
+from ..batching.weight import Bounds
 from ..messages import Choice, Json, Request
 from .asking import add_extra, expected_answers, refuse_unless_expressed
 from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder

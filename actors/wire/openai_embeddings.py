@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 
 import attrs
 
-from ..batching import Bounds
+from ..batching.weight import Bounds
 from ..messages import Json, Request
 from .asking import add_extra, refuse_unless_expressed
 from .collecting import in_order

@@ -7,9 +7,10 @@ import trio
 
 from bulk_bench.turn import IN_FLIGHT, main_of
 from callsheet import Endpoint, Limits, TroupeSettings
-from callsheet.bulk import BulkSettings, bulk
-from callsheet.bulk.reading import ReadSettings, open_rows
-from callsheet.bulk.settings import Fsync
+from callsheet.bulk import bulk
+from callsheet.bulk.reading.opening import open_rows
+from callsheet.bulk.reading.settings import ReadSettings
+from callsheet.bulk.settings import BulkSettings, Fsync
 
 
 async def _run(base_url: str, source: Path, output: Path, mode: str) -> None:

@@ -8,7 +8,8 @@ import trio
 
 from callsheet import Endpoint, Limits, Request, Response, TroupeSettings, open_troupe
 from callsheet.actors import BatchApiPolicy
-from callsheet.compare import make_workload, run_mode
+from callsheet.compare.run import run_mode
+from callsheet.compare.workloads import make_workload
 from cost_bench.provider import Bill, read_bill, reset, running_provider
 
 __all__ = ["EmbeddingFigures", "ReviewFigures", "burst", "embeddings", "reviews"]

@@ -7,13 +7,9 @@ from typing import final
 import attrs
 import trio
 
-from ..cell import Cell
-from ..instruments import ActorEvent, Instrument
-from ..restarts import RestartPolicy
+from .._core import ActorEvent, ActorSnapshot, Cell, Instrument, RuntimeSnapshot, Strategy
 from ..runtime import Runtime, open_runtime
-from ..snapshot import ActorSnapshot, RuntimeSnapshot
-from ..strategy import Strategy
-from ..supervisor import Supervisor
+from ..supervision import RestartPolicy, Supervisor
 
 __all__ = ["check_conservation", "open_test_runtime"]
 

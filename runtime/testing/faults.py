@@ -8,7 +8,7 @@ import attrs
 import trio
 from attrs.validators import ge, optional
 
-from ..actor import Actor, Handler
+from .._core import Actor, Handler
 
 __all__ = ["Faulty", "InjectedFault"]
 

@@ -6,10 +6,7 @@ from typing import Any, TypeVar, final, overload
 import attrs
 import trio
 
-from ..actor import Actor, defers, handles
-from ..message import Message
-from ..reply import ReplySlot
-from ..stream import StreamOf
+from .._core import Actor, Message, ReplySlot, StreamOf, defers, handles
 
 __all__ = ["Probe"]
 

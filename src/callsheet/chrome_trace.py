@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 import attrs
 
 from ._version import __version__
-from .actors.messages import Json
+from .actors import Json
 from .timeline import CallRecord, Timeline, Totals
 
 __all__ = ["chrome_trace"]

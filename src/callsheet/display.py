@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 from trio_util import RepeatedEvent, periodic
 
-from .actors.events import CallEvent, Observer
+from .actors import CallEvent, Observer
 from .board import board
 from .runtime import open_collapsing_nursery
 from .timeline import CallRecord, Timeline

@@ -10,8 +10,7 @@ from typing import Literal
 
 import attrs
 
-from .actors.events import CallEvent, Stage
-from .actors.messages import Usage
+from .actors import CallEvent, Stage, Usage
 
 __all__ = ["CallRecord", "Phase", "PhaseState", "State", "Timeline", "Totals"]
 

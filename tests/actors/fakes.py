@@ -25,7 +25,8 @@ from callsheet.actors import (
     Throttled,
     Usage,
 )
-from callsheet.actors.batching import Bounds, common_key
+from callsheet.actors.batching.strategy import common_key
+from callsheet.actors.batching.weight import Bounds
 from callsheet.runtime import Actor, handles, open_runtime
 
 MODEL = "gpt-4o"

@@ -13,7 +13,7 @@ from fakes import completion_json
 from trio.testing import memory_stream_pair
 
 from callsheet.actors import CountRequests, Endpoint, LeanTransport, RequestActor, RetryPolicy
-from callsheet.runtime.testing import check_conservation, open_test_runtime
+from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
 
 EVENTS = "Content-Type: text/event-stream"
 JSON = json.dumps(completion_json("Hello")).encode()

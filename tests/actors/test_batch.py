@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.batching import BatchFormer, Batching, Bounds, Weight, Window
+from callsheet.actors.batching.former import BatchFormer, Batching
+from callsheet.actors.batching.weight import Bounds, Weight
+from callsheet.actors.batching.window import Window
 
 LEAST = 0.0002
 

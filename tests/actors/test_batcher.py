@@ -25,7 +25,7 @@ from callsheet.actors import (
     Origin,
     Request,
 )
-from callsheet.actors.batching import Bounds
+from callsheet.actors.batching.weight import Bounds
 from callsheet.actors.gathered import CountGathered
 from callsheet.runtime import ActorStopped, open_runtime
 

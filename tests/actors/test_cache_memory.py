@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.caching import CachePolicy, Flights, MemoryCache
+from callsheet.actors.caching.flights import Flights
+from callsheet.actors.caching.memory import MemoryCache
+from callsheet.actors.caching.policy import CachePolicy
 
 KEYS = st.sampled_from("abcdef")
 STEPS = st.lists(

@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
-from callsheet.actors.caching import cache_key, for_keeping, from_cache, is_kept, size_in_memory
-from callsheet.actors.caching.stored import decode, encode
+from callsheet.actors.caching.key import cache_key
+from callsheet.actors.caching.stored import (
+    decode,
+    encode,
+    for_keeping,
+    from_cache,
+    is_kept,
+    size_in_memory,
+)
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # halves of surrogate pairs too
 REASONS = st.none() | st.sampled_from(["stop", "length"])

@@ -30,7 +30,7 @@ from callsheet.actors import (
     Target,
     Timeouts,
 )
-from callsheet.runtime.testing import check_conservation, open_test_runtime
+from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
 from callsheet.runtime.testing.faults import _Steps
 
 EVENTS = head("Content-Type: text/event-stream", "Transfer-Encoding: chunked")

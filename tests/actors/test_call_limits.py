@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Limits, Request
-from callsheet.actors.limiting import Ask, Cost, Estimate, Impossible, Rate
-from callsheet.actors.limiting import Limiter as WholeLimiter
-from callsheet.actors.limiting.scope import Limit
+from callsheet.actors.limiting.estimator import Estimate
+from callsheet.actors.limiting.limit import Limit
+from callsheet.actors.limiting.limiter import Limiter as WholeLimiter
+from callsheet.actors.limiting.limits import Cost, Impossible, Rate
+from callsheet.actors.limiting.scope import Ask
 
 
 @attrs.define(eq=False)

@@ -24,9 +24,13 @@ from callsheet.actors import (
     TroupeSettings,
     cast_troupe,
 )
-from callsheet.provider import FAULT_KINDS, Faults, Provider, ProviderSettings, serve
+from callsheet.provider.app import Provider
+from callsheet.provider.faults import FAULT_KINDS, Faults
+from callsheet.provider.server import serve
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import AskTimedOut
-from callsheet.runtime.testing import check_conservation, open_test_runtime, run_virtual
+from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
+from callsheet.runtime.testing.virtual import run_virtual
 
 SHARE = 0.2  # of the requests fail, or are odd
 PROMPTS = 50

@@ -13,7 +13,7 @@ from callsheet.actors import (
     ProviderUnavailable,
     Usage,
 )
-from callsheet.actors.batching import Bounds
+from callsheet.actors.batching.weight import Bounds
 from callsheet.actors.gathered import CountGathered
 from callsheet.runtime import open_runtime
 

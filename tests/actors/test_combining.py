@@ -10,18 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
-from callsheet.actors.batching import (
-    Bounds,
-    ListStrategy,
-    Packing,
-    Trust,
-    Weight,
-    say_the_same,
-    split_cost,
-    split_count,
-    split_usage,
-)
-from callsheet.actors.wire import Malformed, OpenAIEmbeddings
+from callsheet.actors.batching.lists import ListStrategy
+from callsheet.actors.batching.packing import Packing
+from callsheet.actors.batching.shares import split_cost, split_count, split_usage
+from callsheet.actors.batching.trust import Trust, say_the_same
+from callsheet.actors.batching.weight import Bounds, Weight
+from callsheet.actors.wire.format import Malformed
+from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
 
 INSTRUCTION = "Answer with a label."
 

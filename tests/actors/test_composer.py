@@ -19,7 +19,9 @@ from callsheet.actors import (
     TroupeSettings,
     open_troupe,
 )
-from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+from callsheet.provider.app import Provider
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
 
 NO = BadRequest("No.", attempts=1)

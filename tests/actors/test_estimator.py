@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Request, Usage
-from callsheet.actors.limiting import TokenEstimator
+from callsheet.actors.limiting.estimator import TokenEstimator
 from callsheet.actors.limiting.tokens import offline_counter
 
 

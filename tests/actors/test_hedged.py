@@ -33,7 +33,8 @@ from callsheet.actors import (
     Stream,
     ThrottlePolicy,
 )
-from callsheet.provider import Faults, ProviderSettings
+from callsheet.provider.faults import Faults
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorStopped, AskTimedOut
 
 KNOWN = 10

@@ -9,7 +9,12 @@ import attrs
 import pytest
 
 from callsheet.actors import Limits
-from callsheet.actors.limiting import Ask, Cost, Finder, Learned, Limiter, Report
+from callsheet.actors.limiting.finder import Finder
+from callsheet.actors.limiting.learned import Learned
+from callsheet.actors.limiting.limiter import Limiter
+from callsheet.actors.limiting.limits import Cost
+from callsheet.actors.limiting.reports import Report
+from callsheet.actors.limiting.scope import Ask
 from callsheet.provider.limits import Bucket as ProviderBucket
 
 

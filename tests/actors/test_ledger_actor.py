@@ -41,7 +41,11 @@ from callsheet.actors import (
     Usage,
 )
 from callsheet.actors.errors import BudgetExceeded, LedgerUnavailable
-from callsheet.actors.ledger import Accounts, Budget, LedgerPolicy, LedgerUnusable, Tab
+from callsheet.actors.ledger.accounts import Accounts
+from callsheet.actors.ledger.budgets import Budget
+from callsheet.actors.ledger.policy import LedgerPolicy
+from callsheet.actors.ledger.schema import LedgerUnusable
+from callsheet.actors.ledger.tab import Tab
 from callsheet.actors.ledger_actor import CountCosts, LedgerActor
 from callsheet.actors.prices import Price, PriceBook
 from callsheet.runtime import (
@@ -52,7 +56,7 @@ from callsheet.runtime import (
     handles,
     open_runtime,
 )
-from callsheet.runtime.testing import Faulty
+from callsheet.runtime.testing.faults import Faulty
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 PRICES = PriceBook({MODEL: Price(Decimal(1), Decimal(10))})

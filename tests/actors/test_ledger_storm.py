@@ -29,11 +29,18 @@ from callsheet.actors import (
     default_prices,
 )
 from callsheet.actors.errors import BudgetExceeded
-from callsheet.actors.ledger import Accounts, Budget, LedgerPolicy
+from callsheet.actors.ledger.accounts import Accounts
+from callsheet.actors.ledger.budgets import Budget
+from callsheet.actors.ledger.policy import LedgerPolicy
 from callsheet.actors.ledger_actor import CountCosts, LedgerActor
-from callsheet.provider import FAULT_KINDS, Faults, Provider, ProviderSettings, ProviderTransport
+from callsheet.provider.app import Provider
+from callsheet.provider.faults import FAULT_KINDS, Faults
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import AskFailed, AskTimedOut
-from callsheet.runtime.testing import Faulty, check_conservation, open_test_runtime, run_virtual
+from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
+from callsheet.runtime.testing.faults import Faulty
+from callsheet.runtime.testing.virtual import run_virtual
 
 MODEL = "gpt-5-nano"
 REFUSALS = dict.fromkeys(("429", "500", "503", "529"), 0.08)

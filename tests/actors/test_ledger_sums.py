@@ -12,23 +12,15 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
-from callsheet.actors.ledger import (
-    DIMENSIONS,
-    NOTHING,
-    Accounts,
-    Amount,
-    Budget,
-    Heading,
-    LedgerPolicy,
-    Line,
-    Outcome,
-    Store,
-    Totals,
-    connect,
-    sums,
-)
-from callsheet.actors.ledger.book import Book
-from callsheet.actors.ledger.reading import standing
+from callsheet.actors.ledger.accounts import Accounts
+from callsheet.actors.ledger.book import Book, Outcome, Totals
+from callsheet.actors.ledger.budgets import Budget
+from callsheet.actors.ledger.entries import DIMENSIONS, Heading, Line
+from callsheet.actors.ledger.money import NOTHING, Amount
+from callsheet.actors.ledger.policy import LedgerPolicy
+from callsheet.actors.ledger.reading import standing, sums
+from callsheet.actors.ledger.schema import connect
+from callsheet.actors.ledger.store import Store
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 DAYS = ("2026-11-25", "2026-11-26")

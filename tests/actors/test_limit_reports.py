@@ -2,7 +2,7 @@
 
 import pytest
 
-from callsheet.actors.limiting import Report, read_refusal, read_reports
+from callsheet.actors.limiting.reports import Report, read_refusal, read_reports
 
 
 def openai(limit, remaining, reset, of="requests"):

@@ -18,8 +18,10 @@ from callsheet.actors import (
     TroupeSettings,
     open_troupe,
 )
-from callsheet.actors.limiting import Estimate
-from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+from callsheet.actors.limiting.estimator import Estimate
+from callsheet.provider.app import Provider
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, AskTimedOut, open_runtime
 
 

@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Lane, Limits, Rate, Usage
-from callsheet.actors.limiting import Ask, Cost, Impossible, Limiter, Report, TooLate
+from callsheet.actors.limiting.limiter import Limiter
+from callsheet.actors.limiting.limits import Cost, Impossible, TooLate
+from callsheet.actors.limiting.reports import Report
+from callsheet.actors.limiting.scope import Ask
 
 
 @attrs.define(eq=False)

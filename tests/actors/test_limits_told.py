@@ -18,7 +18,7 @@ from callsheet.actors import (
     RequestTooLarge,
     Usage,
 )
-from callsheet.provider import ProviderSettings
+from callsheet.provider.settings import ProviderSettings
 
 
 def requests(count, **more):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.plan import Call, Plan
+from callsheet.actors.call import Call
+from callsheet.actors.plan import Plan
 from callsheet.actors.recipe import Recipe, Step, default_recipe
 from callsheet.actors.shape import EmptyAnswer, Result
 

@@ -18,7 +18,10 @@ from callsheet.actors.prices import (
     default_prices,
     tier_named,
 )
-from callsheet.actors.wire import AnthropicMessages, Event, OpenAIChat, dumps
+from callsheet.actors.wire.anthropic import AnthropicMessages
+from callsheet.actors.wire.jsontext import dumps
+from callsheet.actors.wire.openai_chat import OpenAIChat
+from callsheet.actors.wire.sse import Event
 
 MILLION = 1_000_000
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
+from callsheet.actors.recipe import Recipe, Step, default_recipe, load_recipe
+from callsheet.actors.recipe_rules import RecipeError
 
 
 def recipe(*steps: Step, **fields) -> Recipe:

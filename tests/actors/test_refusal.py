@@ -13,7 +13,7 @@ from callsheet.actors import (
     RateLimited,
 )
 from callsheet.actors.refusal import TRANSIENT, classify, is_retried
-from callsheet.actors.wire import ApiError
+from callsheet.actors.wire.format import ApiError
 from callsheet.actors.wire.reading import read_error
 
 NO_CREDIT = (

@@ -49,8 +49,10 @@ from callsheet.actors import (
     Timeouts,
     Usage,
 )
-from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+from callsheet.provider.app import Provider
 from callsheet.provider.faults import Faults
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, AskTimedOut, Verdict
 
 KEY = "sk-secret-0123456789"

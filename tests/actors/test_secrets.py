@@ -38,8 +38,8 @@ from callsheet.actors import (
     Timeouts,
     log_call,
 )
-from callsheet.provider import ProviderSettings
-from callsheet.runtime import dump
+from callsheet.provider.settings import ProviderSettings
+from callsheet.runtime import runtime as dump
 
 KEY = "sk-proj-" + "Secret0123456789" * 5
 PART = KEY[8:20]  # as much of it nobody may see

@@ -24,7 +24,7 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
-from callsheet.provider import ProviderSettings
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import AskTimedOut
 
 EVENTS = {"content-type": "text/event-stream"}

@@ -24,8 +24,10 @@ from callsheet.actors import (
     open_troupe,
 )
 from callsheet.actors.attempts import Attempts
-from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+from callsheet.provider.app import Provider
 from callsheet.provider.faults import Faults
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, AskTimedOut, open_runtime
 
 

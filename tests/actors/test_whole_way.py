@@ -23,7 +23,11 @@ from callsheet.actors import (
     open_troupe,
 )
 from callsheet.compare.reviews import INSTRUCTION, write_reviews
-from callsheet.provider import BatchSettings, Faults, Provider, ProviderSettings, ProviderTransport
+from callsheet.provider.app import Provider
+from callsheet.provider.batchsettings import BatchSettings
+from callsheet.provider.faults import Faults
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 
 MODEL = "gpt-4o-mini"
 DAY_S = 86_400.0

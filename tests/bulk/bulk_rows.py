@@ -7,8 +7,12 @@ from contextlib import asynccontextmanager
 import attrs
 
 from callsheet.actors import ChatMessage, Endpoint, Request, TroupeSettings
-from callsheet.bulk import BadRow, BulkSettings, Row, bulk
-from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+from callsheet.bulk import bulk
+from callsheet.bulk.row import BadRow, Row
+from callsheet.bulk.settings import BulkSettings
+from callsheet.provider.app import Provider
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 
 MODEL = "gpt-4o-mini"
 URL = "http://provider/v1"

@@ -2,7 +2,7 @@
 
 import shutil
 
-from callsheet.bulk import Paths
+from callsheet.bulk.settings import Paths
 
 
 def noise(random):

@@ -11,8 +11,9 @@ import trio
 from bulk_rows import ids_of, on_the_spot, row, stage
 
 from callsheet.actors import Endpoint, TroupeSettings
-from callsheet.actors.batches import BatchApiPolicy
-from callsheet.bulk import BulkSettings, bulk
+from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.bulk import bulk
+from callsheet.bulk.settings import BulkSettings
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 

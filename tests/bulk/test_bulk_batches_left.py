@@ -7,9 +7,9 @@ import pytest
 import trio
 from bulk_rows import ids_of, lines_of, row, stage
 
-from callsheet.actors.batches import BatchApiPolicy
-from callsheet.bulk import BulkStopped
-from callsheet.provider import BatchSettings
+from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.bulk.endings import BulkStopped
+from callsheet.provider.batchsettings import BatchSettings
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 

@@ -8,8 +8,9 @@ import pytest
 from bulk_rows import MODEL, URL, lines_of, on_the_spot
 
 from callsheet.actors import Batching, Endpoint, Request, TroupeSettings
-from callsheet.bulk import Row, bulk
+from callsheet.bulk import bulk
 from callsheet.bulk.lines import read_answer
+from callsheet.bulk.row import Row
 
 CHAT = {
     "id": "chatcmpl-9",

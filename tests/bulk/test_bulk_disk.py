@@ -6,9 +6,10 @@ import sqlite3
 import pytest
 from bulk_rows import ids_of, row, stage
 
-from callsheet.bulk import BulkStopped, Paths
+from callsheet.bulk.endings import BulkStopped
 from callsheet.bulk.lines_file import LinesFile
 from callsheet.bulk.reserve import Reserve
+from callsheet.bulk.settings import Paths
 from callsheet.bulk.store import Store
 
 

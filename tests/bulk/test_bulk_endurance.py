@@ -3,7 +3,8 @@
 import pytest
 from bulk_rows import ids_of, row, stage
 
-from callsheet.bulk import BulkRefused, BulkStopped, Paths
+from callsheet.bulk.endings import BulkRefused, BulkStopped
+from callsheet.bulk.settings import Paths
 
 SPELLINGS = ["symbolic", "hard", "dots"]
 

@@ -5,7 +5,7 @@ import trio
 from bulk_rows import row, stage
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.bulk import BadRow
+from callsheet.bulk.row import BadRow
 from callsheet.bulk.size import size_of
 from callsheet.bulk.taking import take
 

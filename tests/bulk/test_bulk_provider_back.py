@@ -10,7 +10,7 @@ from bulk_rows import bodies, ids_of, lines_of, write_input
 from doorkeeper import doorkeeper
 from provider_process import start_provider
 
-from callsheet.bulk import Paths
+from callsheet.bulk.settings import Paths
 
 pytestmark = pytest.mark.sockets
 

@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from callsheet.actors.limiting import BucketState, LimiterSnapshot
+from callsheet.actors.limiting.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.messages import Usage
 from callsheet.bulk.progress import Progress, RowEnded
-from callsheet.bulk.report import ReportMeta, page, report_page, summary, write_report
-from callsheet.bulk.watching import Series
+from callsheet.bulk.report import page, summary
+from callsheet.bulk.report.meta import ReportMeta
+from callsheet.bulk.report.page import report_page, write_report
+from callsheet.bulk.watching.series import Series
 
 EVIL = "</td></svg><script>alert('$x$')</script>&amp;\x1b[31m\"'日本\ud800"
 TAME = "&lt;/td&gt;&lt;/svg&gt;&lt;script&gt;alert(&#39;$x$&#39;)&lt;/script&gt;&amp;amp;"

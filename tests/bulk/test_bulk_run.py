@@ -9,12 +9,15 @@ import trio
 from bulk_rows import URL, ids_of, lines_of, on_the_spot, row, stage
 
 from callsheet.actors import Endpoint, Limits, TroupeSettings
-from callsheet.actors.batches import BatchApiPolicy
+from callsheet.actors.batches.policy import BatchApiPolicy
 from callsheet.actors.messages import Usage
 from callsheet.actors.prices import default_prices
-from callsheet.bulk import BadRow, BulkRefused, BulkSettings, BulkStopped, Paths, bulk
+from callsheet.bulk import bulk
+from callsheet.bulk.endings import BulkRefused, BulkStopped
+from callsheet.bulk.row import BadRow
+from callsheet.bulk.settings import BulkSettings, Paths
 from callsheet.bulk.store import Store
-from callsheet.provider import Faults
+from callsheet.provider.faults import Faults
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 

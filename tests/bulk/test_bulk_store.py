@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.bulk import BulkRefused
+from callsheet.bulk.endings import BulkRefused
 from callsheet.bulk.known import open_known
 from callsheet.bulk.store import Account, Store, is_full
 

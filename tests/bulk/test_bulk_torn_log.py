@@ -11,7 +11,7 @@ import pytest
 from bulk_rows import bodies, ids_of, row, stage
 from power_cut import log_of
 
-from callsheet.bulk import Paths
+from callsheet.bulk.settings import Paths
 
 ROWS, CUT_AT = 40, 25
 HEAD, FRAME_HEAD, PAGE = 32, 24, 4096

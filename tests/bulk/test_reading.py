@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage
-from callsheet.bulk.reading import InputError, ReadSettings, count_rows, open_rows
+from callsheet.bulk.reading.errors import InputError
+from callsheet.bulk.reading.opening import count_rows, open_rows
+from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow, Row
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.actors.wire import OpenAIChat, OpenAICompletions, OpenAIEmbeddings
-from callsheet.bulk.reading import ReadSettings
+from callsheet.actors.wire.openai_chat import OpenAIChat
+from callsheet.actors.wire.openai_completions import OpenAICompletions
+from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
 from callsheet.bulk.reading.asking import Asker
 from callsheet.bulk.reading.bodies import BodyReader
 from callsheet.bulk.reading.errors import BadRecord
 from callsheet.bulk.reading.jsonl import jsonl_rows
 from callsheet.bulk.reading.rows import RowReader
+from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow
 
 FORMATS = {

@@ -7,8 +7,11 @@ import os
 import pytest
 from bulk_rows import ids_of, lines_of, stage, write_input
 
-from callsheet.bulk import BadRow, BulkStopped
-from callsheet.bulk.reading import InputChanged, ReadSettings, open_rows
+from callsheet.bulk.endings import BulkStopped
+from callsheet.bulk.reading.errors import InputChanged
+from callsheet.bulk.reading.opening import open_rows
+from callsheet.bulk.reading.settings import ReadSettings
+from callsheet.bulk.row import BadRow
 
 ROWS = 300
 

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 
-from callsheet.actors.limiting import BucketState, FinderStatistics, LimiterSnapshot, ScopeState
+from callsheet.actors.limiting.explanation import BucketState, LimiterSnapshot, ScopeState
+from callsheet.actors.limiting.finder import FinderStatistics
 from callsheet.bulk.progress import Progress
-from callsheet.bulk.watching import History, open_watch, outlook
+from callsheet.bulk.watching import outlook
+from callsheet.bulk.watching.history import History
 from callsheet.bulk.watching.log_line import log_line
 from callsheet.bulk.watching.panel import panel
+from callsheet.bulk.watching.watch import open_watch
 from callsheet.bulk.watching.words import amount, duration, percent, rate
 
 EVIL = "[red]x[/red] :smile: \x1b[31mred\x1b]0;title\x07\r\n\x9b2J\u202eback\ud800"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from callsheet.actors.limiting import BucketState, LimiterSnapshot
+from callsheet.actors.limiting.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.messages import Usage
 from callsheet.bulk.progress import Progress, RowEnded
-from callsheet.bulk.watching import EventLog, open_watch
+from callsheet.bulk.watching.event_log import EventLog
+from callsheet.bulk.watching.watch import open_watch
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

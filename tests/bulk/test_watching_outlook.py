@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.limiting import Bucket, BucketState, LimiterSnapshot
+from callsheet.actors.limiting.bucket import Bucket
+from callsheet.actors.limiting.explanation import BucketState, LimiterSnapshot
 from callsheet.bulk.progress import Progress
-from callsheet.bulk.watching import History, limit_uses, outlook
+from callsheet.bulk.watching import outlook
+from callsheet.bulk.watching.history import History
+from callsheet.bulk.watching.limit_use import limit_uses
 
 
 def stands(now, answered=0, **more):

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.limiting import BucketState, LimiterSnapshot
+from callsheet.actors.limiting.explanation import BucketState, LimiterSnapshot
 from callsheet.actors.messages import Usage
 from callsheet.bulk.progress import Progress, RowEnded
-from callsheet.bulk.watching import RELATIVE_ERROR, Histogram, Series, Strip
-from callsheet.bulk.watching.strip import MOST_BUCKETS
+from callsheet.bulk.watching.histogram import RELATIVE_ERROR, Histogram
+from callsheet.bulk.watching.series import Series
+from callsheet.bulk.watching.strip import MOST_BUCKETS, Strip
 from callsheet.compare.percentiles import nearest_rank
 
 

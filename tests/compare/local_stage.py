@@ -4,8 +4,12 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from callsheet.compare import make_workload, rehearse, run_mode
-from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+from callsheet.compare.rehearsal import rehearse
+from callsheet.compare.run import run_mode
+from callsheet.compare.workloads import make_workload
+from callsheet.provider.app import Provider
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 
 URL = "http://provider/v1"
 CONCURRENT = ("staged", "fixed_window", "callsheet")  # "sequential" needs threads and sockets

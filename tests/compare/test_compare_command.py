@@ -8,7 +8,10 @@ import trio
 from click.testing import CliRunner
 
 from callsheet.cli.compare import compare as command
-from callsheet.compare import MODES, ProviderNotStarted, compare, make_workload, open_provider
+from callsheet.compare.comparison import compare
+from callsheet.compare.local_provider import ProviderNotStarted, open_provider
+from callsheet.compare.ways import MODES
+from callsheet.compare.workloads import make_workload
 
 
 @pytest.mark.parametrize(

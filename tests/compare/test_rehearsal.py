@@ -1,7 +1,7 @@
 import pytest
 from local_stage import posts, rehearsal_of, reviews
 
-from callsheet.compare import make_workload
+from callsheet.compare.workloads import make_workload
 
 
 async def test_a_post_has_eleven_calls_and_four_of_them_are_its_critical_path(autojump_clock):

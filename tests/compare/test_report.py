@@ -9,9 +9,12 @@ from local_stage import posts, rehearsal_of, reviews
 from rich.console import Console
 
 from callsheet.actors.messages import Usage
-from callsheet.compare import MODES, Comparison, ModeResult, make_workload
+from callsheet.compare.comparison import Comparison
 from callsheet.compare.plot import PlotMissing, draw, load_matplotlib
 from callsheet.compare.report import bounds, footer, summary_table
+from callsheet.compare.run import ModeResult
+from callsheet.compare.ways import MODES
+from callsheet.compare.workloads import make_workload
 
 RESULT = ModeResult(
     wall_s=123.456,

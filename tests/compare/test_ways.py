@@ -17,15 +17,11 @@ from local_stage import (
 )
 
 from callsheet.actors.messages import Request, Usage
-from callsheet.compare import (
-    Disagreement,
-    RunFailed,
-    check_answers,
-    make_workload,
-    run_mode,
-)
+from callsheet.compare.comparison import Disagreement, check_answers
 from callsheet.compare.performance import Reply
+from callsheet.compare.run import RunFailed, run_mode
 from callsheet.compare.ways.fixed_window import BatchProcessor
+from callsheet.compare.workloads import make_workload
 
 WAVES = (
     ("headline", "keywords", "image_prompt", "social_blurb", "conclusion"),

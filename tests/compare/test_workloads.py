@@ -3,9 +3,9 @@ import random
 import pytest
 
 from callsheet.actors.messages import Request
-from callsheet.compare import WORKLOADS, make_workload
 from callsheet.compare.reviews import INSTRUCTION, write_reviews
 from callsheet.compare.topics import HEADLINE_TOPICS, TOPICS
+from callsheet.compare.workloads import WORKLOADS, make_workload
 
 
 def tokens(text):

@@ -10,10 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from callsheet.actors import Usage
-from callsheet.actors.ledger import Amount, Heading, Line, Outcome, Store
-from callsheet.actors.ledger.book import Book
+from callsheet.actors.ledger.book import Book, Outcome
+from callsheet.actors.ledger.entries import Heading, Line
+from callsheet.actors.ledger.money import Amount
+from callsheet.actors.ledger.store import Store
 from callsheet.cli import main
-from callsheet.costs import default_ledger, read_costs
+from callsheet.costs.place import default_ledger
+from callsheet.costs.report import read_costs
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 

@@ -5,7 +5,10 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from callsheet.provider import Faults, Provider, ProviderSettings, ProviderTransport
+from callsheet.provider.app import Provider
+from callsheet.provider.faults import Faults
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 
 
 class Client(httpx.AsyncClient):

@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.provider import FAULT_KINDS, Fault, Faults
 from callsheet.provider.call import Answer, Piece
 from callsheet.provider.delivery import delivered
-from callsheet.provider.faults import REFUSALS
+from callsheet.provider.faults import FAULT_KINDS, REFUSALS, Fault, Faults
 from callsheet.provider.spoil import spoiled
 
 PIECES = st.lists(st.builds(Piece, st.binary(min_size=1, max_size=200), st.integers(0, 9)))

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from provider_client import connected
 
-from callsheet.provider import ProviderSettings
+from callsheet.provider.settings import ProviderSettings
 
 
 async def read_for(client, start, seconds):

@@ -3,7 +3,9 @@ import pytest
 import trio
 from provider_client import chat_body, connected
 
-from callsheet.provider import Provider, ProviderSettings, ProviderTransport
+from callsheet.provider.app import Provider
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.settings import ProviderSettings
 
 URL = "http://provider/v1/chat/completions"
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.provider import ProviderSettings, chat_latency
-from callsheet.provider.latency import latency_of
+from callsheet.provider.latency import chat_latency, latency_of
+from callsheet.provider.settings import ProviderSettings
 
 
 @settings(deadline=None)

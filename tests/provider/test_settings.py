@@ -1,6 +1,7 @@
 import pytest
 
-from callsheet.provider import BatchSettings, ProviderSettings
+from callsheet.provider.batchsettings import BatchSettings
+from callsheet.provider.settings import ProviderSettings
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import trio
 from batch_client import CHATS, chat_line, content, create, create_messages, lines_in, upload
 from provider_client import VERSION, chat_body, message_body, named_events_in
 
-from callsheet.provider import CannotListen, Provider, ProviderSettings, ProviderTransport, serve
+from callsheet.provider.app import Provider
+from callsheet.provider.inprocess import ProviderTransport
+from callsheet.provider.server import CannotListen, serve
+from callsheet.provider.settings import ProviderSettings
 
 pytestmark = pytest.mark.sockets
 

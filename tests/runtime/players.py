@@ -37,7 +37,7 @@ from callsheet.runtime import (
     handles,
     streams,
 )
-from callsheet.runtime.testing import Faulty
+from callsheet.runtime.testing.faults import Faulty
 
 __all__ = ["Bug", "Declared", "Mood", "Place", "Player", "Troupe"]
 

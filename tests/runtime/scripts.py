@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from players import Mood, Place, Troupe
 
 from callsheet.runtime import Coalesce, RestartPolicy
-from callsheet.runtime.strategy import RESTARTS, STRATEGIES
+from callsheet.runtime._core.states import RESTARTS, STRATEGIES
 
 __all__ = ["Manage", "Pause", "Script", "Send", "Step", "scripts"]
 

@@ -27,7 +27,7 @@ from callsheet.runtime import (
     handles,
     open_runtime,
 )
-from callsheet.runtime.mailbox import Mailbox
+from callsheet.runtime._core.mailbox import Mailbox
 
 
 @attrs.frozen

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.runtime import Coalesce, Message, ReplySlot, RestartPolicy
-from callsheet.runtime.deadlines import Deadlines
-from callsheet.runtime.mailbox import Fate, Mailbox
-from callsheet.runtime.restarts import Backoff, RestartWindow
+from callsheet.runtime._core.deadlines import Deadlines
+from callsheet.runtime._core.mailbox import Fate, Mailbox
+from callsheet.runtime.supervision.restarts import Backoff, RestartWindow
 
 
 @attrs.frozen

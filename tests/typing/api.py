@@ -56,18 +56,15 @@ from callsheet.actors import (
     Vendor,
     vendor_named,
 )
-from callsheet.bulk import (
-    BadRow,
-    BulkRun,
-    BulkSettings,
-    Ending,
-    Progress,
-    Result,
-    Row,
-    RowEnded,
-    bulk,
-)
-from callsheet.bulk.reading import ReadSettings, count_rows, open_rows
+from callsheet.bulk import bulk
+from callsheet.bulk.ended import Result
+from callsheet.bulk.endings import Ending
+from callsheet.bulk.progress import Progress, RowEnded
+from callsheet.bulk.reading.opening import count_rows, open_rows
+from callsheet.bulk.reading.settings import ReadSettings
+from callsheet.bulk.row import BadRow, Row
+from callsheet.bulk.run import BulkRun
+from callsheet.bulk.settings import BulkSettings
 from callsheet.runtime import (
     Actor,
     ActorSnapshot,

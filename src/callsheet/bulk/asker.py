@@ -9,10 +9,10 @@ from typing import final
 import attrs
 import trio
 
-from ..actors import Troupe
-from ..actors.errors import (
+from ..actors import (
     AuthenticationFailed,
     BudgetExceeded,
+    CallEvent,
     CallFailed,
     ConnectionFailed,
     DeadlineTooShort,
@@ -20,9 +20,10 @@ from ..actors.errors import (
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
+    Request,
+    Response,
+    Troupe,
 )
-from ..actors.events import CallEvent
-from ..actors.messages import Request, Response
 from ..runtime import AskFailed, AskTimedOut
 from .archive import Placed
 from .ended import Ended

@@ -5,8 +5,18 @@ import struct
 from collections.abc import Mapping
 from typing import cast
 
-from ..actors.messages import Choice, Json, Response, Task
-from ..actors.wire import Answer, ApiError, Malformed, read_chat, read_completion, read_embeddings
+from ..actors import (
+    Answer,
+    ApiError,
+    Choice,
+    Json,
+    Malformed,
+    Response,
+    Task,
+    read_chat,
+    read_completion,
+    read_embeddings,
+)
 from .row import Row
 
 __all__ = ["made_body", "own_body", "read_body"]

@@ -9,8 +9,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from ..actors import TroupeSettings, open_troupe
-from ..actors.events import CallEvent, Observer, ignore
+from ..actors import CallEvent, Observer, TroupeSettings, ignore, open_troupe
 from ..runtime import open_collapsing_nursery
 from .archive import Archive
 from .progress import RowObserver

@@ -4,7 +4,7 @@ from typing import final
 
 import attrs
 
-from ..actors.messages import Response
+from ..actors import Response
 from .lines import read_answer
 from .progress import RowEnded
 

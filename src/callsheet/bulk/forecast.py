@@ -7,10 +7,7 @@ from decimal import Decimal
 
 import attrs
 
-from ..actors import Limits, PriceBook
-from ..actors.limiting import TokenEstimator
-from ..actors.messages import Request, Usage
-from ..actors.sharing import sharing_key
+from ..actors import Limits, PriceBook, Request, TokenEstimator, Usage, sharing_key
 from .known import Known
 from .row import BadRow, Row
 from .settings import Route

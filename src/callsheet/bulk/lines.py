@@ -7,9 +7,7 @@ from typing import Any, cast
 import attrs
 import orjson
 
-from ..actors.errors import CallFailed
-from ..actors.messages import Json, Response, Usage
-from ..actors.wire import dumps, loads
+from ..actors import CallFailed, Json, Response, Usage, dumps, loads
 from .body import made_body, own_body, read_body
 from .row import BadRow, Row
 

@@ -5,8 +5,7 @@ from decimal import Decimal
 
 import attrs
 
-from ..actors.limiting import LimiterSnapshot
-from ..actors.messages import Usage
+from ..actors import LimiterSnapshot, Usage
 
 __all__ = ["Progress", "RowEnded", "RowObserver"]
 

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import attrs
 
-from ..actors import TroupeSettings
-from ..actors.batches import BatchApiPolicy, lines_in
-from ..actors.ledger import Budget, LedgerPolicy
-from ..actors.messages import Request
-from ..actors.routing import Routing
+from ..actors import (
+    BatchApiPolicy,
+    Budget,
+    LedgerPolicy,
+    Request,
+    Routing,
+    TroupeSettings,
+    lines_in,
+)
 from .endings import BulkRefused
 from .settings import BulkSettings
 from .store import Account

@@ -2,7 +2,7 @@
 
 import attrs
 
-from ..actors.messages import Request
+from ..actors import Request
 
 __all__ = ["BadRow", "Row"]
 

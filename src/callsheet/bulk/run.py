@@ -5,10 +5,7 @@ from typing import final
 
 import trio
 
-from ..actors import Limits, Troupe
-from ..actors.events import CallEvent
-from ..actors.limiting import LimiterSnapshot
-from ..actors.messages import Request
+from ..actors import CallEvent, LimiterSnapshot, Limits, Request, Troupe
 from .archive import Archive
 from .asker import Asker
 from .ended import Result

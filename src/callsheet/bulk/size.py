@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..actors.messages import Json, Request
+from ..actors import Json, Request
 
 __all__ = ["size_of"]
 

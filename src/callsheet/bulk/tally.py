@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import final
 
-from ..actors.messages import Usage
+from ..actors import Usage
 from .lines import BAD_ROW
 from .progress import RowEnded
 

@@ -5,8 +5,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..actors import Limits
-from ..bulk import BulkSettings
 from ..bulk.forecast import Forecast
+from ..bulk.settings import BulkSettings
 from ..wording import dollars, printable, seconds
 
 __all__ = ["print_forecast"]

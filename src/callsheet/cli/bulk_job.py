@@ -12,20 +12,16 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from ..actors import Endpoint, Limits, TroupeSettings, log_call
-from ..actors.ledger import LedgerUnusable
-from ..bulk import (
-    BadRow,
-    BulkRefused,
-    BulkRun,
-    BulkSettings,
-    BulkStopped,
-    Ending,
-    Progress,
-    Row,
-    bulk,
-)
-from ..bulk.watching import EventLog, Series, open_watch
+from ..actors import Endpoint, LedgerUnusable, Limits, TroupeSettings, log_call
+from ..bulk import bulk
+from ..bulk.endings import BulkRefused, BulkStopped, Ending
+from ..bulk.progress import Progress
+from ..bulk.row import BadRow, Row
+from ..bulk.run import BulkRun
+from ..bulk.settings import BulkSettings
+from ..bulk.watching.event_log import EventLog
+from ..bulk.watching.series import Series
+from ..bulk.watching.watch import open_watch
 from ..endpoints import Choice, open_endpoint
 from ..runtime import RestartIntensityExceeded, open_collapsing_nursery
 

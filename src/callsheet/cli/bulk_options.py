@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
-from ..bulk import BadRow, Row
-from ..bulk.reading import Form, InputError, ReadSettings
+from ..bulk.reading.errors import InputError
+from ..bulk.reading.settings import Form, ReadSettings
+from ..bulk.row import BadRow, Row
 
 __all__ = ["read_options", "read_settings", "strictly"]
 

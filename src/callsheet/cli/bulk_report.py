@@ -5,9 +5,12 @@ from pathlib import Path
 
 import click
 
-from ..actors.batches import lines_in
-from ..bulk import Paths, Progress
-from ..bulk.report import ReportMeta, summary, write_report
+from ..actors import lines_in
+from ..bulk.progress import Progress
+from ..bulk.report import summary
+from ..bulk.report.meta import ReportMeta
+from ..bulk.report.page import write_report
+from ..bulk.settings import Paths
 from ..wording import printable
 from .bulk_job import BulkJob
 

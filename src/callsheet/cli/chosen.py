@@ -11,7 +11,7 @@ import click
 import structlog
 
 from ..actors import PriceBook, PriceError, default_prices, redact_secrets
-from ..costs import LEDGER_VARIABLE, default_ledger
+from ..costs.place import LEDGER_VARIABLE, default_ledger
 from ..endpoints import Choice, choose_endpoint
 
 __all__ = ["chosen_endpoint", "chosen_ledger", "chosen_prices", "set_up_logging", "usual_model"]

@@ -11,21 +11,14 @@ import click
 import trio
 from rich.console import Console
 
-from ..compare import (
-    MODES,
-    WORKLOADS,
-    Comparison,
-    Disagreement,
-    Mode,
-    ProviderNotStarted,
-    RunFailed,
-    Watch,
-    WorkloadName,
-    make_workload,
-)
-from ..compare import compare as run_ways
+from ..compare.comparison import Comparison, Disagreement, Watch
+from ..compare.comparison import compare as run_ways
+from ..compare.local_provider import ProviderNotStarted
 from ..compare.plot import SUFFIXES, PlotMissing, draw, load_matplotlib
 from ..compare.report import bounds, footer, summary_table
+from ..compare.run import RunFailed
+from ..compare.ways import MODES, Mode
+from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
 
 __all__ = ["compare"]
 

@@ -15,6 +15,7 @@ from ..actors import (
     BreakerPolicy,
     CallEvent,
     LedgerPolicy,
+    LedgerUnusable,
     Limits,
     Observer,
     Post,
@@ -26,7 +27,6 @@ from ..actors import (
     log_call,
     open_troupe,
 )
-from ..actors.ledger import LedgerUnusable
 from ..display import open_display
 from ..endpoints import Choice, open_endpoint
 from ..runtime import AskFailed, AskTimedOut, RestartIntensityExceeded

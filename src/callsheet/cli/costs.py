@@ -7,17 +7,10 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from ..costs import (
-    LEDGER_VARIABLE,
-    NoLedger,
-    costs_table,
-    default_ledger,
-    read_costs,
-    remarks,
-    to_csv,
-    to_json,
-)
-from ..costs.report import BY, By
+from ..costs.export import to_csv, to_json
+from ..costs.place import LEDGER_VARIABLE, default_ledger
+from ..costs.report import BY, By, NoLedger, read_costs
+from ..costs.table import costs_table, remarks
 from ..wording import printable
 
 __all__ = ["costs"]

@@ -7,7 +7,7 @@ from typing import TypeVar
 import click
 
 from ..actors import VENDORS
-from ..costs import LEDGER_VARIABLE
+from ..costs.place import LEDGER_VARIABLE
 
 __all__ = ["ledger_option", "prices_option", "provider_options"]
 

@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from ..actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings
-from ..bulk import BulkRefused, BulkSettings, Paths
+from ..bulk.endings import BulkRefused
 from ..bulk.forecast import forecast
 from ..bulk.known import open_known
 from ..bulk.limits_table import read_limits
-from ..bulk.reading import Form, InputError, count_rows, open_rows
-from ..bulk.settings import Fsync, Route
+from ..bulk.reading.errors import InputError
+from ..bulk.reading.opening import count_rows, open_rows
+from ..bulk.reading.settings import Form
+from ..bulk.settings import BulkSettings, Fsync, Paths, Route
 from ..endpoints import Choice
 from .bulk_files import check_extra_files
 from .bulk_forecast import print_forecast

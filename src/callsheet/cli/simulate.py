@@ -9,17 +9,12 @@ from typing import Literal
 import click
 import trio
 
-from ..provider import (
-    FAULT_KINDS,
-    HEADERS_ON_429,
-    BatchSettings,
-    CannotListen,
-    Faults,
-    Provider,
-    ProviderSettings,
-    ProviderStats,
-    serve,
-)
+from ..provider.app import Provider
+from ..provider.batchsettings import BatchSettings
+from ..provider.faults import FAULT_KINDS, Faults
+from ..provider.server import CannotListen, serve
+from ..provider.settings import HEADERS_ON_429, ProviderSettings
+from ..provider.stats import ProviderStats
 
 __all__ = ["simulate"]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from ..actors.messages import Json
-from ..provider import ProviderSettings
+from ..actors import Json
+from ..provider.settings import ProviderSettings
 from .local_provider import open_provider
 from .rehearsal import Rehearsal, rehearse
 from .run import ModeResult, run_mode

@@ -7,11 +7,19 @@ from decimal import Decimal
 import attrs
 import httpx
 
-from ..actors.call import Call
-from ..actors.messages import Json, Request, Usage
-from ..actors.prices import default_prices
-from ..actors.recipe import Recipe
-from ..actors.wire import ApiError, OpenAIChat, OpenAIEmbeddings, WireFormat, loads
+from ..actors import (
+    ApiError,
+    Call,
+    Json,
+    OpenAIChat,
+    OpenAIEmbeddings,
+    Recipe,
+    Request,
+    Usage,
+    WireFormat,
+    default_prices,
+    loads,
+)
 from .script import Item, Results, begin
 
 __all__ = [

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from ..actors.call import Call, critical_path
-from ..actors.recipe import Recipe
-from ..actors.sharing import sharing_key
-from ..provider import Provider, ProviderSettings, ProviderTransport, prompt_latency
+from ..actors import Call, Recipe, critical_path, sharing_key
+from ..provider.app import Provider
+from ..provider.inprocess import ProviderTransport
+from ..provider.latency import prompt_latency
+from ..provider.settings import ProviderSettings
 from .performance import Performance, write_body
 from .script import Item, Results
 from .venue import Ask, Venue, open_ask

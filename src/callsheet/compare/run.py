@@ -8,9 +8,7 @@ import attrs
 import httpx
 import trio
 
-from ..actors.composer import StepFailed
-from ..actors.errors import CallFailed
-from ..actors.messages import Json, Usage
+from ..actors import CallFailed, Json, StepFailed, Usage
 from ..runtime import AskFailed
 from .percentiles import nearest_rank
 from .performance import BadAnswer, Outcome

@@ -9,11 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from ..actors.call import Call
-from ..actors.messages import Request
-from ..actors.plan import Plan
-from ..actors.recipe import Recipe
-from ..actors.shape import Result
+from ..actors import Call, Plan, Recipe, Request, Result
 
 __all__ = ["Item", "Results", "Script", "Solo", "begin"]
 

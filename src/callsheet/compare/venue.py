@@ -8,8 +8,7 @@ import httpx
 import trio
 from attrs.validators import gt
 
-from ..actors.messages import Request
-from ..actors.transport import LeanTransport
+from ..actors import LeanTransport, Request
 from .performance import Outcome, Reply, path_of, read_reply, write_body
 from .script import Item
 from .workloads import Workload

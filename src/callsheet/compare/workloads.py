@@ -6,8 +6,7 @@ from typing import Literal, get_args
 import attrs
 from attrs.validators import ge, instance_of, min_len
 
-from ..actors.messages import Request
-from ..actors.recipe import Recipe, default_recipe
+from ..actors import Recipe, Request, default_recipe
 from .passages import write_passages
 from .reviews import INSTRUCTION, write_reviews
 from .script import Item

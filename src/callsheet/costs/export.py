@@ -4,7 +4,7 @@ import csv
 import io
 import json
 
-from ..actors.ledger import Amount
+from ..actors import Amount
 from .report import CostReport, CostRow
 
 __all__ = ["to_csv", "to_json"]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import attrs
 
-from ..actors.ledger import NOTHING, Amount, LedgerUnusable, Totals, connect, recover, sums
+from ..actors import NOTHING, Amount, LedgerUnusable, Totals, connect, recover, sums
 
 __all__ = ["BY", "By", "CostReport", "CostRow", "NoLedger", "read_costs"]
 

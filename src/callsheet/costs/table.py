@@ -4,7 +4,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..actors.ledger import Amount
+from ..actors import Amount
 from ..wording import dollars, printable
 from .report import CostReport, CostRow
 

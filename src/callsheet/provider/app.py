@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import trio
 
 from .apierror import ApiError
-from .batching import Batching
+from .batching.routes import Batching
 from .chat import ChatCall
 from .completions import CompletionsCall
 from .control import ControlService

@@ -4,7 +4,8 @@ import attrs
 import trio
 
 from .apierror import ApiError
-from .batching import Batching, Reply, Route, Visit
+from .batching.routes import Batching
+from .batching.visit import Reply, Route, Visit
 from .call import Answer, Piece
 from .chance import random_of
 from .delivery import Delivery, delivered

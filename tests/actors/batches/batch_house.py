@@ -21,10 +21,10 @@ from callsheet.actors import (
     Usage,
 )
 from callsheet.actors.batch_api import BatchApiActor, CountBatches
-from callsheet.actors.batches import BatchApiPolicy
 from callsheet.actors.batches.journal import open_journal
+from callsheet.actors.batches.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime, streams
-from callsheet.runtime.testing import check_conservation
+from callsheet.runtime.testing.conservation import check_conservation
 
 KINDS = ["openai", "together", "anthropic"]
 KEY = "sk-very-secret-1234567890"

@@ -22,8 +22,9 @@ from callsheet.actors import (
     Usage,
 )
 from callsheet.actors.batch_api import BatchApiActor
-from callsheet.actors.batches import BatchApiPolicy, Store
 from callsheet.actors.batches.journal import Journal, at_once
+from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batches.store import Store
 from callsheet.runtime import ActorCrashed, open_runtime
 
 

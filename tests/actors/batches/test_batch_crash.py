@@ -25,8 +25,9 @@ from trio.testing import MockClock
 
 from callsheet.actors import Complete, Endpoint, Origin, Request
 from callsheet.actors.batch_api import BatchApiActor, CountBatches
-from callsheet.actors.batches import BatchApiPolicy, Store
 from callsheet.actors.batches.journal import Journal
+from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batches.store import Store
 from callsheet.runtime import Actor, handles, open_runtime
 
 KINDS = ["openai", "together", "anthropic"]

@@ -8,19 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import VENDORS, Endpoint, Request
-from callsheet.actors.batches import (
-    ANTHROPIC_BATCHES,
-    DIALECTS,
-    OPENAI_BATCHES,
-    TOGETHER_BATCHES,
-    BatchApiPolicy,
-    LineSplitter,
-    LineTooLong,
-    content_key,
-)
+from callsheet.actors.batches.anthropic import ANTHROPIC_BATCHES
+from callsheet.actors.batches.dialects import DIALECTS
+from callsheet.actors.batches.key import content_key
+from callsheet.actors.batches.openai import OPENAI_BATCHES, TOGETHER_BATCHES
+from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batches.splitting import LineSplitter, LineTooLong
 from callsheet.actors.batches.verdict import judge
 from callsheet.actors.errors import BadRequest, MalformedAnswer, ProviderUnavailable, QuotaExhausted
-from callsheet.actors.wire import Answer, AnthropicMessages, Malformed, OpenAIChat
+from callsheet.actors.wire.anthropic import AnthropicMessages
+from callsheet.actors.wire.format import Answer, Malformed
+from callsheet.actors.wire.openai_chat import OpenAIChat
 
 OPENAI = {
     "id": "batch_a1",

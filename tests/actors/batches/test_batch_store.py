@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 import trio
 
-from callsheet.actors.batches import JournalInUse, Pool, Store, lines_in
 from callsheet.actors.batches.journal import Journal, open_journal
+from callsheet.actors.batches.plan import Pool
+from callsheet.actors.batches.store import JournalInUse, Store, lines_in
 
 POOL = Pool("/chat/completions", "m")
 LINES = (("b-0", "k0"), ("b-1", "k1"), ("b-2", "k1"))

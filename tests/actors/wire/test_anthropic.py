@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Usage
-from callsheet.actors.wire import (
+from callsheet.actors.wire.anthropic import AnthropicMessages
+from callsheet.actors.wire.format import (
     Answer,
-    AnthropicMessages,
     ApiError,
     BrokeOff,
     Inexpressible,
     Malformed,
-    SseParser,
     StreamFailed,
 )
+from callsheet.actors.wire.sse import SseParser
 
 FORM = AnthropicMessages()
 

@@ -6,15 +6,13 @@ from bodies import HI, chat
 
 from callsheet.actors import ChatMessage, Request
 from callsheet.actors.vendors import VENDORS
-from callsheet.actors.wire import (
-    AnthropicMessages,
-    GeminiContent,
-    Inexpressible,
-    OpenAIChat,
-    OpenAICompletions,
-    OpenAIEmbeddings,
-    dumps,
-)
+from callsheet.actors.wire.anthropic import AnthropicMessages
+from callsheet.actors.wire.format import Inexpressible
+from callsheet.actors.wire.gemini import GeminiContent
+from callsheet.actors.wire.jsontext import dumps
+from callsheet.actors.wire.openai_chat import OpenAIChat
+from callsheet.actors.wire.openai_completions import OpenAICompletions
+from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
 
 CHATS = [OpenAIChat(), AnthropicMessages(), GeminiContent()]
 FORMATS = {

@@ -6,14 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Usage
-from callsheet.actors.wire import (
-    Answer,
-    BrokeOff,
-    GeminiContent,
-    Inexpressible,
-    Malformed,
-    StreamFailed,
-)
+from callsheet.actors.wire.format import Answer, BrokeOff, Inexpressible, Malformed, StreamFailed
+from callsheet.actors.wire.gemini import GeminiContent
 
 FORM = GeminiContent()
 USAGE = {

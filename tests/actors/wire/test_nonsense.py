@@ -8,17 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.actors import Request
-from callsheet.actors.wire import (
-    Answer,
-    AnthropicMessages,
-    ApiError,
-    GeminiContent,
-    Malformed,
-    OpenAIChat,
-    OpenAICompletions,
-    OpenAIEmbeddings,
-    StreamFailed,
-)
+from callsheet.actors.wire.anthropic import AnthropicMessages
+from callsheet.actors.wire.format import Answer, ApiError, Malformed, StreamFailed
+from callsheet.actors.wire.gemini import GeminiContent
+from callsheet.actors.wire.openai_chat import OpenAIChat
+from callsheet.actors.wire.openai_completions import OpenAICompletions
+from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
 
 CHAT = chat(n=2)
 TEXT = Request(model="m", task="completion", inputs=["a", "b"])

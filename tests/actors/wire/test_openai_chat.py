@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Request, Usage
-from callsheet.actors.wire import (
+from callsheet.actors.wire.format import (
     Answer,
     ApiError,
     BrokeOff,
     Inexpressible,
     Malformed,
-    OpenAIChat,
-    SseParser,
     StreamFailed,
-    loads,
 )
+from callsheet.actors.wire.jsontext import loads
+from callsheet.actors.wire.openai_chat import OpenAIChat
+from callsheet.actors.wire.sse import SseParser
 
 CHAT = OpenAIChat()
 decode_error = CHAT.decode_error

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Request, Usage
-from callsheet.actors.wire import (
+from callsheet.actors.wire.format import (
     Answer,
     ApiError,
     BrokeOff,
-    Event,
     Inexpressible,
     Malformed,
-    OpenAICompletions,
-    OpenAIEmbeddings,
     StreamFailed,
-    dumps,
 )
+from callsheet.actors.wire.jsontext import dumps
+from callsheet.actors.wire.openai_completions import OpenAICompletions
+from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
+from callsheet.actors.wire.sse import Event
 
 COMPLETIONS, EMBEDDINGS = OpenAICompletions(), OpenAIEmbeddings()
 

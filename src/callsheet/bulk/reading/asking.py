@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 
-from ...actors.messages import ChatMessage, Request, Task
+from ...actors import ChatMessage, Request, Task
 from .errors import BadRecord
 from .settings import ReadSettings
 

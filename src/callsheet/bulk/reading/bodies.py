@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ...actors.messages import Json, Request, Task
+from ...actors import Json, Request, Task
 from .asking import Asker
 from .errors import BadRecord
 from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema, take_system

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from jinja2 import Environment, UndefinedError, nodes
 from jinja2.defaults import DEFAULT_NAMESPACE
 
-from ...actors.messages import ChatMessage, Request
-from ...actors.template import TemplateError, names_used, render
+from ...actors import ChatMessage, Request, TemplateError, names_used, render
 from .asking import Asker
 from .errors import BadRecord, InputError
 from .members import kind

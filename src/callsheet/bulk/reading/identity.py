@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from ...actors.messages import Request
+from ...actors import Request
 from ..row import Row
 from .errors import BadRecord
 from .key import row_key

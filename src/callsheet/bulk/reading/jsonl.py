@@ -5,8 +5,7 @@ from typing import BinaryIO
 
 import orjson
 
-from ...actors.messages import Json, Request
-from ...actors.wire import dumps, loads
+from ...actors import Json, Request, dumps, loads
 from ..row import BadRow, Row
 from .bodies import task_of, task_of_url, url_of
 from .errors import BadRecord

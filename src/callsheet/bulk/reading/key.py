@@ -5,7 +5,7 @@ import json
 
 import orjson
 
-from ...actors.messages import Request
+from ...actors import Request
 
 __all__ = ["row_key"]
 

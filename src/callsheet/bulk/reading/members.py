@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import cast, get_args
 
-from ...actors.messages import ChatMessage, Json, Role
+from ...actors import ChatMessage, Json, Role
 from .errors import BadRecord
 
 __all__ = [

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from ...actors.messages import Request
+from ...actors import Request
 from ..row import BadRow, Row
 from .asking import Asker
 from .bodies import BodyReader, url_of

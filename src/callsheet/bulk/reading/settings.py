@@ -6,7 +6,7 @@ from typing import Literal
 import attrs
 from attrs.validators import and_, ge, gt, in_, instance_of, le, min_len, optional
 
-from ...actors.template import TemplateError, names_used
+from ...actors import TemplateError, names_used
 
 __all__ = ["MAPPABLE", "Form", "ReadSettings"]
 

@@ -13,9 +13,10 @@ from ..._version import __version__
 from ...pages import page_template
 from ...wording import dollars, printable, seconds
 from ..progress import Progress
-from ..watching import RELATIVE_ERROR, Series
+from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
 from ..watching.panel import bad_lines, standing
+from ..watching.series import Series
 from ..watching.words import amount, duration, rate
 from .meta import ReportMeta
 from .picture import has_matplotlib

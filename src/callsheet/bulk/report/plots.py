@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..watching import Series, Strip
+from ..watching.series import Series
+from ..watching.strip import Strip
 from .picture import MOST_KINDS, color_of, svg
 
 if TYPE_CHECKING:

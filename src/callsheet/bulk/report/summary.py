@@ -8,9 +8,10 @@ from rich.text import Text
 
 from ...wording import dollars, printable, seconds
 from ..progress import Progress
-from ..watching import RELATIVE_ERROR, Series
+from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
 from ..watching.panel import bad_lines, rows_words, standing
+from ..watching.series import Series
 from ..watching.words import duration, rate
 
 __all__ = ["PERCENTILES", "summary"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ...actors.limiting import LimiterSnapshot
+from ...actors import LimiterSnapshot
 from ..progress import Progress, RowEnded
 
 __all__ = ["EventLog"]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import attrs
 
-from ...actors.limiting import BucketState, Dimension
+from ...actors import BucketState, Dimension
 from ..progress import Progress
 
 __all__ = ["LimitUse", "limit_uses"]

@@ -7,9 +7,7 @@ from decimal import Decimal
 
 import attrs
 
-from ...actors.limiting import BucketState, Dimension
-from ...actors.messages import Usage
-from ...actors.redaction import redact_secrets
+from ...actors import BucketState, Dimension, Usage, redact_secrets
 from ..progress import Progress, RowEnded
 from .histogram import Histogram
 from .strip import Strip

@@ -3,12 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from ...actors.casting import open_troupe
-from ...actors.endpoint import Endpoint
-from ...actors.limiting import Limits
-from ...actors.messages import Usage
-from ...actors.settings import TroupeSettings
-from ...actors.troupe import Troupe
+from ...actors import Endpoint, Limits, Troupe, TroupeSettings, Usage, open_troupe
 from ..performance import Outcome, gist
 from ..script import Item
 from ..venue import Perform, Venue

@@ -8,7 +8,7 @@ import attrs
 import httpx
 import trio
 
-from ...actors.messages import Request
+from ...actors import Request
 from ..performance import BadAnswer, Outcome, Reply
 from ..script import Item
 from ..venue import Ask, Perform, Venue, open_ask

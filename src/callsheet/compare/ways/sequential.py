@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 import trio
 
-from ...actors.recipe import Recipe
+from ...actors import Recipe
 from ..performance import Outcome, Performance, path_of, read_reply, write_body
 from ..script import Item
 from ..venue import CALL_TIMEOUT, Perform, Venue

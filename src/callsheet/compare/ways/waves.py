@@ -2,8 +2,7 @@
 
 import trio
 
-from ...actors.call import Call
-from ...actors.recipe import Recipe
+from ...actors import Call, Recipe
 from ..performance import Outcome, Performance
 from ..script import Item
 from ..venue import Ask

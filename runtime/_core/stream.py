@@ -5,12 +5,15 @@ from typing import Generic, TypeVar, final
 
 import trio
 
-from .message import Message
-from .reply import ReplySlot
-from .waiting import check_circle, waiting_worker
-from .worker import Worker
+from .reply import Message, ReplySlot
+from .worker import Worker, check_circle, waiting_worker
 
-__all__ = ["Items", "Sink", "StreamOf"]
+__all__ = [
+    "Items",
+    "Sink",
+    "StreamOf",
+]
+
 
 T = TypeVar("T")
 

@@ -7,18 +7,14 @@ from functools import partial
 import attrs
 import trio
 
-from .actor import Actor, defers
-from .errors import ChildNotFound
-from .mailbox import Overflow
-from .message import Message
-from .node import Node
-from .ref import Ref
-from .reply import ReplySlot
+from .._core import Actor, Message, Node, Overflow, Ref, ReplySlot, State, defers
+from ..errors import ChildNotFound
 from .restarts import RestartPolicy
-from .snapshot import State
 from .supervisor import Supervisor
 
-__all__ = ["spawn_pool"]
+__all__ = [
+    "spawn_pool",
+]
 
 
 class _Router(Actor):

@@ -9,7 +9,7 @@ from typing import Literal, final
 import attrs
 import structlog
 
-from .lost import Lost
+from .states import Lost
 
 __all__ = [
     "ActorCrash",
@@ -21,6 +21,7 @@ __all__ = [
     "MessageHandled",
     "StructlogInstrument",
 ]
+
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 

@@ -1,12 +1,27 @@
 """Whom a supervisor stops and starts when a child has crashed (R7). Pure (R14).
 
 The three strategies and the three kinds of children are those of Erlang/OTP's supervisor.
+
+What a crash has cost.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["RESTARTS", "STRATEGIES", "Restart", "Strategy", "is_restarted", "restart_group"]
+import attrs
+
+from ..errors import Verdict
+
+__all__ = [
+    "RESTARTS",
+    "STRATEGIES",
+    "Lost",
+    "Restart",
+    "Strategy",
+    "is_restarted",
+    "restart_group",
+]
+
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 """Restart the child that crashed; all children; or it and those started after it."""
@@ -41,3 +56,17 @@ def restart_group(strategy: Strategy, order: Sequence[str], failed: str) -> tupl
     if strategy == "one_for_all":
         return tuple(order)
     return tuple(order[order.index(failed) :])
+
+
+@attrs.frozen
+class Lost:
+    """A message that was in hand at a crash.
+
+    Args:
+        chain: the types of the messages that led to it, each with the path of its actor, the
+            first cause first.
+        verdict: whether the work may have run.
+    """
+
+    chain: tuple[str, ...]
+    verdict: Verdict

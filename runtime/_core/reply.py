@@ -1,4 +1,7 @@
-"""The slot an answer goes into: it travels with the message and is filled exactly once (R3)."""
+"""The slot an answer goes into: it travels with the message and is filled exactly once (R3).
+
+What actors say to each other: frozen values that name the type of their answer.
+"""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -9,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 import trio
 from trio.lowlevel import current_task, reschedule, wait_task_rescheduled
 
+from ..errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull, Verdict
 from .deadlines import Deadlines, Lane
-from .errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull, Verdict
-from .message import Message
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -24,7 +26,33 @@ if TYPE_CHECKING:
     # worker that handles it. Each has `path`, and `released`, which it is told at the end.
     Holder: TypeAlias = Cell | Incarnation | Worker
 
-__all__ = ["ReplySlot", "Settlement", "current_slot"]
+__all__ = [
+    "Message",
+    "ReplySlot",
+    "Settlement",
+    "current_slot",
+]
+
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Message(Generic[R_co]):
+    """Base of every message; its type argument is the type of the answer.
+
+    Subclasses are frozen attrs classes, so that a message may be read by several actors and
+    replayed after a restart without anyone having changed it:
+
+        @attrs.frozen
+        class Greet(Message[str]):
+            name: str
+
+    ``await ref.ask(Greet("Ada"))`` is then a ``str`` to a type checker. A message that is only
+    told, never asked, is a ``Message[None]``.
+    """
+
+    __slots__ = ()
+
 
 R = TypeVar("R")
 

@@ -7,7 +7,7 @@ import attrs
 
 from .mailbox import MailboxStatistics
 from .reply import Settlement
-from .strategy import Strategy
+from .states import Strategy
 
 __all__ = [
     "ActorSnapshot",

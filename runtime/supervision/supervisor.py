@@ -10,23 +10,34 @@ from collections.abc import Callable
 from math import inf
 from typing import final
 
-from .actor import Actor
-from .cell import Cell, Spec
+from .._core import (
+    RESTARTS,
+    STRATEGIES,
+    Actor,
+    ActorEvent,
+    Cell,
+    Lost,
+    Node,
+    Overflow,
+    Rank,
+    Ref,
+    Restart,
+    Rouser,
+    Shared,
+    Spec,
+    State,
+    States,
+    Strategy,
+    SupervisorSnapshot,
+)
+from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
 from .child import Child
 from .children import Children
-from .errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
-from .instruments import ActorEvent
-from .lost import Lost
-from .mailbox import Overflow, Rank
-from .node import Node, Rouser
-from .ref import Ref
 from .restarts import RestartPolicy
-from .shared import Shared
-from .snapshot import State, SupervisorSnapshot
-from .states import States
-from .strategy import RESTARTS, STRATEGIES, Restart, Strategy
 
-__all__ = ["Supervisor"]
+__all__ = [
+    "Supervisor",
+]
 
 
 @final

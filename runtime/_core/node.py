@@ -1,14 +1,61 @@
-"""What a supervisor keeps: a place in the tree that lives again and again."""
+"""What a supervisor keeps: a place in the tree that lives again and again.
+
+The state a place in the tree is in, and waiting for it to be in another.
+
+What all places of one tree share.
+"""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, final
 
-from .lost import Lost
-from .snapshot import Snapshot
-from .states import States
-from .strategy import Restart
+import attrs
+import trio
+from trio_util import AsyncValue
 
-__all__ = ["Keeper", "Node", "Rouser"]
+from .deadlines import Deadlines
+from .instruments import Instrument
+from .snapshot import Snapshot, State
+from .states import Lost, Restart
+
+__all__ = [
+    "Keeper",
+    "Node",
+    "Rouser",
+    "Shared",
+    "States",
+]
+
+
+@final
+class States:
+    """One state after another.
+
+    An `AsyncValue`, which takes 1.5 KiB, is made when somebody waits; hardly any place is waited
+    for.
+    """
+
+    __slots__ = ("_value", "_watched")
+
+    def __init__(self) -> None:
+        self._value = State.STARTING
+        self._watched: AsyncValue[State] | None = None
+
+    @property
+    def value(self) -> State:
+        """The present one."""
+        return self._value
+
+    @value.setter
+    def value(self, state: State) -> None:
+        self._value = state
+        if self._watched is not None:
+            self._watched.value = state
+
+    async def wait_for(self, state: State) -> None:
+        """Return when it is `state`, or was meanwhile; a checkpoint always."""
+        if self._watched is None:
+            self._watched = AsyncValue(self._value)
+        await self._watched.wait_value(state)
 
 
 class Rouser(Protocol):
@@ -84,3 +131,22 @@ class Node(Protocol):
     def snapshot(self, now: float) -> Snapshot:
         """What it looks like."""
         ...
+
+
+@attrs.frozen
+class Shared:
+    """What all places of one tree share.
+
+    Args:
+        seed: all randomness is drawn from it (R13).
+        instruments: what is told of everything that happens.
+        deadlines: all there are.
+        now: Trio's clock, without the way through Trio to it.
+    """
+
+    seed: str
+    instruments: tuple[Instrument, ...] = ()
+    deadlines: Deadlines = attrs.field(factory=Deadlines)
+    now: Callable[[], float] = attrs.field(
+        factory=lambda: trio.lowlevel.current_clock().current_time
+    )

@@ -11,23 +11,22 @@ import trio
 from attrs.validators import ge, in_, instance_of, matches_re, optional
 from trio.lowlevel import reschedule
 
+from ..errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
 from .actor import Actor, Handler
-from .errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
 from .incarnation import Incarnation
 from .instruments import ActorEvent, DeadLetter
-from .lost import Lost
 from .mailbox import POLICIES, TAKEN, Coalesce, Envelope, Fate, Mailbox, Overflow, Rank
-from .message import Message
-from .node import Keeper, Rouser
+from .node import Keeper, Rouser, Shared, States
 from .ref import Ref
-from .reply import ReplySlot, Settlement, current_slot
-from .shared import Shared
+from .reply import Message, ReplySlot, Settlement, current_slot
 from .snapshot import ActorSnapshot, Doing, State, Tally
-from .states import States
-from .strategy import RESTARTS, Restart
+from .states import RESTARTS, Lost, Restart
 from .worker import Worker
 
-__all__ = ["Cell", "Spec"]
+__all__ = [
+    "Cell",
+    "Spec",
+]
 
 
 def _is_overflow(_: object, __: object, value: object) -> None:

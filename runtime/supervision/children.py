@@ -14,17 +14,24 @@ from typing import Literal, final
 import structlog
 import trio
 
-from .child import Child
-from .crashes import Decision, tell_crash
-from .errors import ChildNotFound, RestartIntensityExceeded
-from .node import Node
-from .nursery import is_cancellation, open_collapsing_nursery
+from .._core import (
+    Node,
+    Shared,
+    State,
+    Strategy,
+    is_cancellation,
+    is_restarted,
+    open_collapsing_nursery,
+    restart_group,
+)
+from ..errors import ChildNotFound, RestartIntensityExceeded
+from .child import Child, Decision, tell_crash
 from .restarts import Backoff, RestartPolicy, RestartWindow
-from .shared import Shared
-from .snapshot import State
-from .strategy import Strategy, is_restarted, restart_group
 
-__all__ = ["Children"]
+__all__ = [
+    "Children",
+]
+
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 _PATIENCE_S = 5.0  # for a cancelled child before it is complained of; for a halt without limit

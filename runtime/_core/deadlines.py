@@ -14,7 +14,12 @@ from typing import Protocol
 
 import trio
 
-__all__ = ["Deadlines", "Due", "Lane"]
+__all__ = [
+    "Deadlines",
+    "Due",
+    "Lane",
+]
+
 
 _TOO_FEW_TO_CLEAN = 256
 _MOST_LANES = 64  # a program with more time-outs than that computes them; those go to the heap

@@ -9,18 +9,19 @@ import trio
 from trio import current_effective_deadline
 from trio.lowlevel import current_task, wait_task_rescheduled
 
-from .errors import Deadlock, MailboxFull
-from .message import Message
-from .reply import ReplySlot, current_slot
+from ..errors import Deadlock, MailboxFull
+from .reply import Message, ReplySlot, current_slot
 from .snapshot import State
 from .stream import Items, Sink, StreamOf
-from .waiting import check_circle, find_circle, waiting_worker
-from .worker import Worker, current_worker
+from .worker import Worker, check_circle, current_worker, find_circle, waiting_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
 
-__all__ = ["Ref"]
+__all__ = [
+    "Ref",
+]
+
 
 R = TypeVar("R")
 T = TypeVar("T")

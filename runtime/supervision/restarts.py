@@ -6,7 +6,11 @@ from random import Random
 import attrs
 from attrs.validators import ge, gt
 
-__all__ = ["Backoff", "RestartPolicy", "RestartWindow"]
+__all__ = [
+    "Backoff",
+    "RestartPolicy",
+    "RestartWindow",
+]
 
 
 @attrs.frozen(kw_only=True)

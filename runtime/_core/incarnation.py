@@ -1,26 +1,63 @@
-"""One life of an actor: its object, its workers, its timers and the slots it holds."""
+"""One life of an actor: its object, its workers, its timers and the slots it holds.
 
-from typing import TYPE_CHECKING, Any, final
+A nursery whose one error comes out as itself.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast, final
 
 import attrs
 import structlog
 import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
 
+from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor, Handler
-from .errors import ActorCrashed, ActorStopped, Verdict
 from .instruments import MessageFailed, MessageHandled
-from .lost import Lost
-from .message import Message
-from .nursery import open_collapsing_nursery
-from .reply import ReplySlot, current_slot
+from .reply import Message, ReplySlot, current_slot
+from .states import Lost
 from .stream import Sink
 from .worker import Worker, current_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
 
-__all__ = ["Incarnation", "Timer"]
+__all__ = [
+    "Incarnation",
+    "Timer",
+    "is_cancellation",
+    "open_collapsing_nursery",
+]
+
+
+@asynccontextmanager
+async def open_collapsing_nursery() -> AsyncGenerator[trio.Nursery]:
+    """A nursery that is nobody's concern but its owner's.
+
+    If one task of it, or the block, fails, the error comes out without a group around it; which
+    task it was is no concern of the user's. Several errors come out as a group, without
+    the cancellations among them.
+    """
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        # What was cancelled because of a failure, or at the same moment, is not one.
+        failures = group.split(trio.Cancelled)[1] or group
+        error, *others = failures.exceptions
+        if others:
+            raise failures from failures.__cause__
+        raise error from error.__cause__
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether it is nothing but one, or a group of them."""
+    if not isinstance(error, BaseExceptionGroup):
+        return isinstance(error, trio.Cancelled)
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return group.split(trio.Cancelled)[1] is None
+
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 _CHECKPOINT_EVERY = 64  # messages; an actor whose handlers never wait must not starve the others

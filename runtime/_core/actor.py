@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 import attrs
 import trio
 
-from .message import Message
-from .reply import ReplySlot, current_slot
+from .reply import Message, ReplySlot, current_slot
 from .stream import Sink, StreamOf
 
 if TYPE_CHECKING:
@@ -17,7 +16,14 @@ if TYPE_CHECKING:
     from .incarnation import Incarnation, Timer
     from .ref import Ref
 
-__all__ = ["Actor", "Handler", "defers", "handles", "streams"]
+__all__ = [
+    "Actor",
+    "Handler",
+    "defers",
+    "handles",
+    "streams",
+]
+
 
 A = TypeVar("A", bound="Actor")
 M = TypeVar("M", bound="Message[object]")
