@@ -39,6 +39,7 @@ from .errors import (
 from .events import CallEvent, Observer, Stage, ignore
 from .gathered import BatcherStatistics, BatchRecord, CountGathered
 from .hedging import HedgePolicy
+from .http import LeanTransport
 from .ledger.book import LedgerStatistics, Totals
 from .ledger.budgets import Budget
 from .ledger.money import NOTHING, Amount
@@ -84,7 +85,6 @@ from .shape import Result
 from .sharing import sharing_key
 from .target import Target
 from .template import TemplateError, names_used, render
-from .transport.lean import LeanTransport
 from .troupe import Troupe
 from .vendors import VENDORS, Vendor, vendor_at, vendor_named
 from .wire.format import Answer, ApiError, Inexpressible, Malformed, WireFormat

@@ -7,14 +7,13 @@ import attrs
 import httpx
 import trio
 
-from .answer_body import AnswerBody, TooLarge
 from .endpoint import Endpoint
 from .errors import AuthenticationFailed, BadRequest
 from .failures import Failures, Refusal, without_key
+from .http import AnswerBody, HttpAnswer, TooLarge, Way
 from .limiting.reports import read_reports
 from .messages import Delta, Request
 from .permit import Permit
-from .way import HttpAnswer, Way
 from .wire.format import Answer, ApiError, BrokeOff, Malformed, StreamFailed, WireFormat
 from .wire.jsontext import dumps, loads
 from .wire.sse import SseParser

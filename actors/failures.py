@@ -11,7 +11,6 @@ import attrs
 import httpx
 import trio
 
-from .answer_body import AnswerBody
 from .endpoint import Endpoint
 from .errors import (
     AuthenticationFailed,
@@ -22,14 +21,12 @@ from .errors import (
     MalformedAnswer,
     RateLimited,
 )
+from .http import AnswerBody, HttpAnswer, may_have_run, retry_after_s, should_retry
 from .limiting.finder import Refused
 from .limiting.reports import read_refusal, read_reports
 from .messages import Json
 from .permit import Throttled
 from .refusal import classify, is_retried
-from .retry import retry_after_s, should_retry
-from .transport.errors import may_have_run
-from .way import HttpAnswer
 from .wire.format import ApiError, BrokeOff, WireFormat
 from .wire.jsontext import loads
 

@@ -10,7 +10,6 @@ from ..runtime import Actor, Message, Sink, handles, streams
 from .attempts import Attempts
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
-from .client import Configure, transport_for, way_over
 from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
 from .events import Observer, ignore
@@ -18,14 +17,12 @@ from .exchange import Exchange
 from .fallback import Fallback
 from .gate import NEVER_OPENS, Gate
 from .hedging import HedgePolicy, Hedger, HedgeStatistics
+from .http import Configure, LeanTransport, PoolStatistics, Way, transport_for, way_over
 from .line import Line, Shared
 from .messages import Complete, Delta, Response, Stream
 from .prices import PriceBook, default_prices
 from .retry import RetryPolicy
 from .target import Target
-from .transport.lean import LeanTransport
-from .transport.pool import PoolStatistics
-from .way import Way
 
 __all__ = ["CountRequests", "RequestActor", "RequestStatistics"]
 

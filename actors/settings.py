@@ -11,10 +11,10 @@ from .batching.strategy import Strategy
 from .breaker import BreakerPolicy
 from .budget import ThrottlePolicy
 from .caching.policy import CachePolicy
-from .client import Configure
 from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
 from .hedging import HedgePolicy
+from .http import Configure
 from .ledger.policy import LedgerPolicy
 from .limiting.limits import Limits
 from .prices import PriceBook, default_prices

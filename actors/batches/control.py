@@ -11,14 +11,11 @@ import attrs
 import httpx
 import trio
 
-from ..answer_body import AnswerBody
-from ..client import transport_for
 from ..endpoint import Endpoint, Timeouts
 from ..errors import AuthenticationFailed, MalformedAnswer
 from ..failures import Failures, Refusal
+from ..http import AnswerBody, HttpAnswer, retry_after_s, transport_for
 from ..messages import Json
-from ..retry import retry_after_s
-from ..way import HttpAnswer
 from ..wire.jsontext import loads
 from .dialect import BatchDialect, BatchView, ControlCall
 from .splitting import LineSplitter

@@ -13,7 +13,7 @@ from math import isfinite
 
 import attrs
 
-from ..retry import duration_s
+from ..http import duration_s
 from .limits import Dimension
 
 __all__ = ["Report", "read_refusal", "read_reports"]

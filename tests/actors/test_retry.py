@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import RetryPolicy
-from callsheet.actors.retry import retry_after_s, should_retry
+from callsheet.actors.http.retry_after import retry_after_s, should_retry
 
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 

@@ -10,7 +10,7 @@ import httpx
 import trio
 from trio.testing import memory_stream_pair
 
-from callsheet.actors.transport.lean import LeanTransport
+from callsheet.actors.http.transport import LeanTransport
 from callsheet.runtime.testing.faults import _Steps
 
 URL = "http://server/"

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet.actors.transport.pool import NEW, Pool
+from callsheet.actors.http.pool import NEW, Pool
 
 PLACES, IDLE_S = 4, 10.0
 ORIGINS = [("http", "a", 80), ("https", "a", 443)]

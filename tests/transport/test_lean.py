@@ -20,8 +20,8 @@ from network import (
 )
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors.transport.head import Heading, encode
-from callsheet.actors.transport.lean import LeanTransport
+from callsheet.actors.http.head import Heading, encode
+from callsheet.actors.http.transport import LeanTransport
 
 
 def server(said, seen=None):

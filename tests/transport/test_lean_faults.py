@@ -8,7 +8,7 @@ import trio
 from network import OK, Pieces, answer, call, counts, deaf, in_memory, polite, request, silent
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors.transport.errors import StaleConnection, may_have_run
+from callsheet.actors.http.connection import StaleConnection, may_have_run
 
 LIMITS = {"connect": 1.0, "read": 2.0, "write": 3.0, "pool": 4.0}
 

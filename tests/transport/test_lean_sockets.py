@@ -25,8 +25,8 @@ from network import (
 )
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from callsheet.actors.transport.errors import StaleConnection, may_have_run
-from callsheet.actors.transport.lean import LeanTransport
+from callsheet.actors.http.connection import StaleConnection, may_have_run
+from callsheet.actors.http.transport import LeanTransport
 
 pytestmark = pytest.mark.sockets
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"

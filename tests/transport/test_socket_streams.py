@@ -9,7 +9,7 @@ import trio
 import trustme
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors.transport.streams import SocketStream, TlsStream
+from callsheet.actors.http.streams import SocketStream, TlsStream
 
 pytestmark = pytest.mark.sockets
 MANY = bytes(range(256)) * 40_000  # more than the buffers of loopback hold

@@ -9,10 +9,14 @@ from typing import Protocol, Self, cast
 import httpx
 import trio
 
-from .way import HttpAnswer
-from .wire.format import Malformed
+from ..wire.format import Malformed
+from .carrier import HttpAnswer
 
-__all__ = ["AnswerBody", "TooLarge"]
+__all__ = [
+    "AnswerBody",
+    "TooLarge",
+]
+
 
 _END_S = 1.0  # after the last event nothing is worth waiting for, but a connection is
 

@@ -13,7 +13,13 @@ import httpx
 
 from .pool import Origin
 
-__all__ = ["Heading", "Outgoing", "encode", "origin_of"]
+__all__ = [
+    "Heading",
+    "Outgoing",
+    "encode",
+    "origin_of",
+]
+
 
 _PORTS = {"http": 80, "https": 443}
 _NO_VALUE = "the value of a header has a line break or the like in it"

@@ -9,7 +9,12 @@ from typing import final
 import attrs
 import httptools
 
-__all__ = ["AnswerParser", "Head", "ProtocolError"]
+__all__ = [
+    "AnswerParser",
+    "Head",
+    "ProtocolError",
+]
+
 
 _MAX_INFORMATIONAL = 100  # answers like "102 Processing" before the one that counts
 _SWITCHING = 101

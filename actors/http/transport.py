@@ -6,14 +6,16 @@ from typing import cast, final
 import httpx
 import trio
 
-from .answer_parser import Head
 from .body import ResponseBody, check_length
-from .connect import Connector, OpenStream, Verify
-from .connections import Connections
+from .connections import Connections, Connector, OpenStream, Verify
 from .head import Outgoing, encode, origin_of
 from .pool import Origin, PoolStatistics
+from .response_parser import Head
 
-__all__ = ["LeanTransport"]
+__all__ = [
+    "LeanTransport",
+]
+
 
 _UNLIMITED: Mapping[str, float | None] = {}
 

@@ -11,7 +11,13 @@ from typing import Final, Generic, Literal, TypeVar, final
 
 import attrs
 
-__all__ = ["NEW", "Grant", "Pool", "PoolStatistics"]
+__all__ = [
+    "NEW",
+    "Grant",
+    "Pool",
+    "PoolStatistics",
+]
+
 
 C = TypeVar("C")  # a connection
 W = TypeVar("W")  # somebody who waits
