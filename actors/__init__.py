@@ -10,7 +10,6 @@ from .batching.lists import ListStrategy
 from .batching.packing import Packing
 from .batching.strategy import Strategy
 from .batching.trust import TrustStatistics
-from .batching.weight import Bounds, Weight
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import ThrottlePolicy
 from .cache import CacheActor
@@ -21,7 +20,6 @@ from .call import Call, critical_path
 from .call_plan import CallPlan, Sharing
 from .casting import cast_troupe, open_troupe
 from .composer import Compose, PostComposerActor, StepFailed
-from .endpoint import Endpoint, Timeouts
 from .errors import (
     AuthenticationFailed,
     BadRequest,
@@ -71,7 +69,6 @@ from .messages import (
 from .permit import Permit, Throttled
 from .plan import Plan
 from .post import Post, PostStats
-from .prices import Price, PriceBook, PriceError, TierPrice, default_prices
 from .recipe import Recipe, Step, default_recipe, load_recipe
 from .recipe_rules import RecipeError
 from .redaction import redact_secrets
@@ -86,12 +83,33 @@ from .sharing import sharing_key
 from .target import Target
 from .template import TemplateError, names_used, render
 from .troupe import Troupe
-from .vendors import VENDORS, Vendor, vendor_at, vendor_named
-from .wire.format import Answer, ApiError, Inexpressible, Malformed, WireFormat
-from .wire.jsontext import dumps, loads
-from .wire.openai_chat import OpenAIChat, read_chat
-from .wire.openai_completions import read_completion
-from .wire.openai_embeddings import OpenAIEmbeddings, read_embeddings
+from .vendors import (
+    VENDORS,
+    Answer,
+    ApiError,
+    Bounds,
+    Endpoint,
+    Inexpressible,
+    Malformed,
+    OpenAIChat,
+    OpenAIEmbeddings,
+    Price,
+    PriceBook,
+    PriceError,
+    TierPrice,
+    Timeouts,
+    Vendor,
+    Weight,
+    WireFormat,
+    default_prices,
+    dumps,
+    loads,
+    read_chat,
+    read_completion,
+    read_embeddings,
+    vendor_at,
+    vendor_named,
+)
 
 __all__ = [
     "NOTHING",

@@ -24,10 +24,10 @@ from .ledger.bound import asked_tier
 from .ledger.tab import Tab
 from .line import Line, Shared
 from .messages import Complete, Delta, Request, Response, Stream, Usage
-from .prices import tier_named
 from .race import race
 from .renewal import renew
 from .target import Target
+from .vendors import tier_named
 
 __all__ = ["Attempts"]
 

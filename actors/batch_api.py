@@ -15,7 +15,6 @@ from .batches.aftermath import aftermath
 from .batches.answers import Answers, Results
 from .batches.claims import Claims
 from .batches.control import Control
-from .batches.dialect import BatchDialect
 from .batches.errands import Errands
 from .batches.hands import Asker, Book, Line, Task
 from .batches.job import Job
@@ -25,14 +24,12 @@ from .batches.net import LiveNet
 from .batches.plan import Bounds, Gathered, Plan, Pool, Size
 from .batches.policy import BatchApiPolicy
 from .batches.store import Known, Store
-from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
 from .events import Observer, ignore
 from .limiting.estimator import TokenEstimator
 from .messages import Complete, Response, Stream
-from .prices import PriceBook, default_prices
 from .retry import RetryPolicy
-from .wire.jsontext import dumps
+from .vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
 
 __all__ = ["BatchApiActor", "BatchStatistics", "CountBatches", "KeptAnswers"]
 

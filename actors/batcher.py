@@ -21,7 +21,6 @@ from ..runtime import (
 from .batching.former import Batch, BatchFormer, Batching, Reason
 from .batching.strategy import Strategy
 from .batching.trust import Trust, TrustStatistics, say_the_same
-from .batching.weight import Weight
 from .batching.window import Window
 from .call_plan import Sharing
 from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
@@ -31,6 +30,7 @@ from .messages import Complete, Request, Response, Stream
 from .parts import Combined, Group, GroupKey, Part, Seat, Spent
 from .sharing import sharing_key
 from .spreading import free_of_charge, join_pieces, share_out
+from .vendors import Weight
 
 __all__ = ["BatcherActor"]
 

@@ -12,7 +12,6 @@ from .batch_api import BatchApiActor
 from .batcher import BatcherActor
 from .batching.lists import ListStrategy
 from .batching.strategy import Strategy
-from .batching.weight import Bounds
 from .cache import CacheActor
 from .composer import PostComposerActor
 from .ledger.accounts import Accounts
@@ -23,8 +22,7 @@ from .router import RouterActor
 from .routing.routes import BatchRoute, LiveRoute, Route, TierRoute
 from .settings import TroupeSettings
 from .troupe import Troupe
-from .wire.openai_completions import OpenAICompletions
-from .wire.openai_embeddings import OpenAIEmbeddings
+from .vendors import Bounds, OpenAICompletions, OpenAIEmbeddings
 
 __all__ = ["cast_troupe", "open_troupe"]
 

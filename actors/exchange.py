@@ -7,16 +7,24 @@ import attrs
 import httpx
 import trio
 
-from .endpoint import Endpoint
 from .errors import AuthenticationFailed, BadRequest
 from .failures import Failures, Refusal, without_key
 from .http import AnswerBody, HttpAnswer, TooLarge, Way
 from .limiting.reports import read_reports
 from .messages import Delta, Request
 from .permit import Permit
-from .wire.format import Answer, ApiError, BrokeOff, Malformed, StreamFailed, WireFormat
-from .wire.jsontext import dumps, loads
-from .wire.sse import SseParser
+from .vendors import (
+    Answer,
+    ApiError,
+    BrokeOff,
+    Endpoint,
+    Malformed,
+    SseParser,
+    StreamFailed,
+    WireFormat,
+    dumps,
+    loads,
+)
 
 __all__ = ["Exchange", "Exchanged", "Prepared"]
 

@@ -11,7 +11,6 @@ import attrs
 import httpx
 import trio
 
-from .endpoint import Endpoint
 from .errors import (
     AuthenticationFailed,
     BadRequest,
@@ -27,8 +26,7 @@ from .limiting.reports import read_refusal, read_reports
 from .messages import Json
 from .permit import Throttled
 from .refusal import classify, is_retried
-from .wire.format import ApiError, BrokeOff, WireFormat
-from .wire.jsontext import loads
+from .vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
 
 __all__ = ["Failures", "Refusal", "without_key"]
 

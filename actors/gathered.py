@@ -7,9 +7,9 @@ import attrs
 from ..runtime import Message
 from .batching.former import Reason
 from .batching.trust import TrustStatistics
-from .batching.weight import Weight
 from .call_plan import Sharing
 from .messages import Request
+from .vendors import Weight
 
 __all__ = ["BatchRecord", "BatcherStatistics", "CountGathered", "ExplainSharing"]
 

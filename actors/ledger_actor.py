@@ -18,7 +18,7 @@ from .ledger.money import Amount
 from .ledger.tab import Tab
 from .limiting.tokens import Counter, offline_counter
 from .messages import Complete, Response, Stream
-from .prices import PriceBook, default_prices
+from .vendors import PriceBook, default_prices
 
 __all__ = ["CountCosts", "LedgerActor"]
 

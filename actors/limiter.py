@@ -29,7 +29,7 @@ from .limiting.reports import Report
 from .limiting.scope import Ask, Reservation
 from .messages import Complete, Request, Response, Stream, Usage
 from .permit import Throttled
-from .prices import PriceBook
+from .vendors import PriceBook
 
 __all__ = ["ChangeLimits", "CountLimits", "Explain", "LimitStatistics", "RateLimiterActor"]
 

@@ -11,9 +11,9 @@ from .exchange import Exchange
 from .fallback import Fallback
 from .gate import Gate
 from .hedging import Hedger
-from .prices import PriceBook
 from .retry import RetryPolicy
 from .target import Target
+from .vendors import PriceBook
 
 __all__ = ["Line", "Shared"]
 

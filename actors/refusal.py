@@ -11,7 +11,7 @@ from .errors import (
     QuotaExhausted,
     RateLimited,
 )
-from .wire.format import ApiError
+from .vendors import ApiError
 
 __all__ = ["TRANSIENT", "classify", "is_retried"]
 

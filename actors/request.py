@@ -10,7 +10,6 @@ from ..runtime import Actor, Message, Sink, handles, streams
 from .attempts import Attempts
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
-from .endpoint import Endpoint, Timeouts
 from .errors import CallFailed
 from .events import Observer, ignore
 from .exchange import Exchange
@@ -20,9 +19,9 @@ from .hedging import HedgePolicy, Hedger, HedgeStatistics
 from .http import Configure, LeanTransport, PoolStatistics, Way, transport_for, way_over
 from .line import Line, Shared
 from .messages import Complete, Delta, Response, Stream
-from .prices import PriceBook, default_prices
 from .retry import RetryPolicy
 from .target import Target
+from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 __all__ = ["CountRequests", "RequestActor", "RequestStatistics"]
 

@@ -11,17 +11,16 @@ from .batching.strategy import Strategy
 from .breaker import BreakerPolicy
 from .budget import ThrottlePolicy
 from .caching.policy import CachePolicy
-from .endpoint import Endpoint, Timeouts
 from .events import Observer, ignore
 from .hedging import HedgePolicy
 from .http import Configure
 from .ledger.policy import LedgerPolicy
 from .limiting.limits import Limits
-from .prices import PriceBook, default_prices
 from .recipe import Recipe, default_recipe
 from .retry import RetryPolicy
 from .routing.routes import Route, Routing
 from .target import Target
+from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 __all__ = ["TroupeSettings"]
 

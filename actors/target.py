@@ -3,7 +3,7 @@
 import attrs
 from attrs.validators import and_, instance_of, min_len, optional
 
-from .endpoint import Endpoint
+from .vendors import Endpoint
 
 __all__ = ["Target"]
 

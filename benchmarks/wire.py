@@ -13,9 +13,9 @@ import click
 
 from callsheet import Request
 from callsheet.actors.messages import Json
-from callsheet.actors.wire.jsontext import dumps, loads
-from callsheet.actors.wire.openai_chat import OpenAIChat
-from callsheet.actors.wire.sse import SseParser
+from callsheet.actors.vendors.decoding import dumps, loads
+from callsheet.actors.vendors.openai_chat import OpenAIChat
+from callsheet.actors.vendors.sse import SseParser
 
 _EVENTS = 2000
 _REQUEST = Request.of("Why does backpressure matter?", model="gpt-5.6", max_tokens=200)

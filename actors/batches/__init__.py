@@ -3,12 +3,23 @@
 All of it is pure but the journal's file. `callsheet.actors.batch_api` has the actor.
 """
 
-from .anthropic import ANTHROPIC_BATCHES, AnthropicBatches
-from .dialect import BatchDialect, BatchView, ControlCall, LineError, LineResult, Page
-from .dialects import DIALECTS, dialect_named
+from ..vendors import (
+    ANTHROPIC_BATCHES,
+    DIALECTS,
+    OPENAI_BATCHES,
+    TOGETHER_BATCHES,
+    AnthropicBatches,
+    BatchDialect,
+    BatchView,
+    ControlCall,
+    LineError,
+    LineResult,
+    OpenAIBatches,
+    Page,
+    dialect_named,
+)
 from .job import Ending, Job, Phase, Step, Told
 from .key import content_key
-from .openai import OPENAI_BATCHES, TOGETHER_BATCHES, OpenAIBatches
 from .plan import Bounds, Gathered, Plan, Pool, Size
 from .policy import BatchApiPolicy
 from .splitting import LineSplitter, LineTooLong

@@ -10,13 +10,10 @@ import attrs
 import structlog
 import trio
 
-from ..endpoint import Endpoint
 from ..failures import without_key
 from ..messages import Json, Response, Usage
-from ..prices import PriceBook
-from ..wire.format import Answer, Malformed
+from ..vendors import Answer, BatchDialect, Endpoint, LineResult, Malformed, PriceBook
 from .claims import Claims
-from .dialect import BatchDialect, LineResult
 from .hands import Asker, Book, Line, Task
 from .journal import Journal
 from .store import Store

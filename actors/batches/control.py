@@ -11,13 +11,11 @@ import attrs
 import httpx
 import trio
 
-from ..endpoint import Endpoint, Timeouts
 from ..errors import AuthenticationFailed, MalformedAnswer
 from ..failures import Failures, Refusal
 from ..http import AnswerBody, HttpAnswer, retry_after_s, transport_for
 from ..messages import Json
-from ..wire.jsontext import loads
-from .dialect import BatchDialect, BatchView, ControlCall
+from ..vendors import BatchDialect, BatchView, ControlCall, Endpoint, Timeouts, loads
 from .splitting import LineSplitter
 
 __all__ = ["Control"]

@@ -18,11 +18,10 @@ from ..events import CallEvent, Observer
 from ..failures import Refusal
 from ..messages import Complete
 from ..retry import RetryPolicy
-from ..wire.format import Malformed
+from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .aftermath import is_overflow
 from .answers import Results
 from .control import Control
-from .dialect import BatchDialect, BatchView, LineResult
 from .hands import Asker, Task
 from .job import Step
 from .journal import Journal

@@ -12,7 +12,7 @@ from typing import Literal
 
 import attrs
 
-from .dialect import BatchView
+from ..vendors import BatchView
 
 __all__ = ["Ending", "Job", "Phase", "Step", "Told"]
 

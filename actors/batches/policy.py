@@ -7,8 +7,7 @@ from pathlib import Path
 import attrs
 from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, optional
 
-from .dialect import BatchDialect
-from .dialects import dialect_named
+from ..vendors import BatchDialect, dialect_named
 
 __all__ = ["BatchApiPolicy"]
 

@@ -4,13 +4,11 @@ from http import HTTPStatus
 
 import attrs
 
-from ..endpoint import Endpoint
 from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
 from ..failures import without_key
 from ..messages import Request
 from ..refusal import classify, is_retried
-from ..wire.format import Answer, ApiError, Malformed, WireFormat
-from .dialect import LineResult
+from ..vendors import Answer, ApiError, Endpoint, LineResult, Malformed, WireFormat
 
 __all__ = ["Unanswered", "judge"]
 

@@ -3,13 +3,13 @@
 `callsheet.actors.batcher` does it.
 """
 
+from ..vendors import Bounds, Weight
 from .former import Batch, BatchFormer, Batching, Reason
 from .lists import ListStrategy
 from .packing import Packing
 from .shares import split_cost, split_count, split_usage
 from .strategy import Strategy, common_key
 from .trust import Trust, TrustStatistics, say_the_same
-from .weight import Bounds, Weight
 from .window import Window
 
 __all__ = [

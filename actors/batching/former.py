@@ -7,7 +7,7 @@ from typing import Generic, Literal, TypeVar
 import attrs
 from attrs.validators import ge
 
-from .weight import Bounds, Full, Weight
+from ..vendors import Bounds, Full, Weight
 from .window import LEAST_S, Window
 
 __all__ = ["Batch", "BatchFormer", "Batching", "Reason"]

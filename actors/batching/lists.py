@@ -6,8 +6,8 @@ from typing import Literal
 import attrs
 
 from ..messages import Json, Request, Response
+from ..vendors import Bounds, Weight
 from .strategy import common_key
-from .weight import Bounds, Weight
 
 __all__ = ["ListStrategy"]
 

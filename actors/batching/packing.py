@@ -14,8 +14,8 @@ import attrs
 from attrs.validators import ge, gt, instance_of, le
 
 from ..messages import ChatMessage, Choice, Json, Request, Response
+from ..vendors import Bounds, Weight
 from .strategy import common_key
-from .weight import Bounds, Weight
 
 __all__ = ["Packing"]
 

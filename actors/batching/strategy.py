@@ -7,7 +7,7 @@ import attrs
 
 from ..messages import Request, Response
 from ..sharing import text_of_fields
-from .weight import Bounds, Weight
+from ..vendors import Bounds, Weight
 
 __all__ = ["Strategy", "common_key"]
 

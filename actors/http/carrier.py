@@ -12,7 +12,7 @@ from typing import Protocol, cast, final
 import attrs
 import httpx
 
-from ..endpoint import Endpoint
+from ..vendors import Endpoint
 from .body import ResponseBody
 from .head import Heading
 from .transport import LeanTransport

@@ -9,7 +9,7 @@ from typing import Protocol, Self, cast
 import httpx
 import trio
 
-from ..wire.format import Malformed
+from ..vendors import Malformed
 from .carrier import HttpAnswer
 
 __all__ = [

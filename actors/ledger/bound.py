@@ -7,8 +7,7 @@ import attrs
 
 from ..limiting.tokens import Counter
 from ..messages import Request, Usage
-from ..prices import PriceBook, tier_named
-from ..wire.jsontext import dumps
+from ..vendors import PriceBook, dumps, tier_named
 
 __all__ = ["asked_tier", "most_usage", "most_usd"]
 

@@ -9,7 +9,7 @@ from attrs.validators import ge, instance_of
 
 from ...runtime import Ref
 from ..messages import Request, Usage
-from ..prices import PriceBook
+from ..vendors import PriceBook
 from .offer import Offer
 
 __all__ = ["BatchRoute", "LiveRoute", "Route", "Routing", "TierRoute"]

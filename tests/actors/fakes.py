@@ -26,7 +26,7 @@ from callsheet.actors import (
     Usage,
 )
 from callsheet.actors.batching.strategy import common_key
-from callsheet.actors.batching.weight import Bounds
+from callsheet.actors.vendors.format import Bounds
 from callsheet.runtime import Actor, handles, open_runtime
 
 MODEL = "gpt-4o"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors.batching.former import BatchFormer, Batching
-from callsheet.actors.batching.weight import Bounds, Weight
 from callsheet.actors.batching.window import Window
+from callsheet.actors.vendors.format import Bounds, Weight
 
 LEAST = 0.0002
 

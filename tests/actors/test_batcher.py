@@ -25,8 +25,8 @@ from callsheet.actors import (
     Origin,
     Request,
 )
-from callsheet.actors.batching.weight import Bounds
 from callsheet.actors.gathered import CountGathered
+from callsheet.actors.vendors.format import Bounds
 from callsheet.runtime import ActorStopped, open_runtime
 
 FAILS = {"bad": Turn(error=BadRequest("no such thing"))}

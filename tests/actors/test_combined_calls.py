@@ -13,8 +13,8 @@ from callsheet.actors import (
     ProviderUnavailable,
     Usage,
 )
-from callsheet.actors.batching.weight import Bounds
 from callsheet.actors.gathered import CountGathered
+from callsheet.actors.vendors.format import Bounds
 from callsheet.runtime import open_runtime
 
 # ------------------------------------------------------------------ answers that lack something

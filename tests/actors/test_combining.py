@@ -14,9 +14,8 @@ from callsheet.actors.batching.lists import ListStrategy
 from callsheet.actors.batching.packing import Packing
 from callsheet.actors.batching.shares import split_cost, split_count, split_usage
 from callsheet.actors.batching.trust import Trust, say_the_same
-from callsheet.actors.batching.weight import Bounds, Weight
-from callsheet.actors.wire.format import Malformed
-from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
+from callsheet.actors.vendors.format import Bounds, Malformed, Weight
+from callsheet.actors.vendors.openai_lists import OpenAIEmbeddings
 
 INSTRUCTION = "Answer with a label."
 

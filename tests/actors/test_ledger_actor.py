@@ -47,7 +47,7 @@ from callsheet.actors.ledger.policy import LedgerPolicy
 from callsheet.actors.ledger.schema import LedgerUnusable
 from callsheet.actors.ledger.tab import Tab
 from callsheet.actors.ledger_actor import CountCosts, LedgerActor
-from callsheet.actors.prices import Price, PriceBook
+from callsheet.actors.vendors.prices import Price, PriceBook
 from callsheet.runtime import (
     Actor,
     ActorCrashed,

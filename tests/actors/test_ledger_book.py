@@ -23,7 +23,7 @@ from callsheet.actors.ledger.bound import most_usage, most_usd
 from callsheet.actors.ledger.budgets import Budget, Excess
 from callsheet.actors.ledger.entries import ACCOUNTS, DIMENSIONS, Heading, Line, headings
 from callsheet.actors.ledger.money import NOTHING, Amount
-from callsheet.actors.prices import Price, PriceBook, default_prices
+from callsheet.actors.vendors.prices import Price, PriceBook, default_prices
 
 usd = st.decimals(0, 10, places=9)
 counts = st.integers(0, 10**6)

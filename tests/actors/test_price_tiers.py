@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Request
 from callsheet.actors.messages import Usage
-from callsheet.actors.prices import (
+from callsheet.actors.vendors.anthropic import AnthropicMessages
+from callsheet.actors.vendors.decoding import dumps
+from callsheet.actors.vendors.openai_chat import OpenAIChat
+from callsheet.actors.vendors.prices import (
     Price,
     PriceBook,
     PriceError,
@@ -18,10 +21,7 @@ from callsheet.actors.prices import (
     default_prices,
     tier_named,
 )
-from callsheet.actors.wire.anthropic import AnthropicMessages
-from callsheet.actors.wire.jsontext import dumps
-from callsheet.actors.wire.openai_chat import OpenAIChat
-from callsheet.actors.wire.sse import Event
+from callsheet.actors.vendors.sse import Event
 
 MILLION = 1_000_000
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors.messages import Usage
-from callsheet.actors.prices import Price, PriceBook, PriceError, default_prices
+from callsheet.actors.vendors.prices import Price, PriceBook, PriceError, default_prices
 
 MILLION = 1_000_000
 

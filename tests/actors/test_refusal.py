@@ -13,8 +13,8 @@ from callsheet.actors import (
     RateLimited,
 )
 from callsheet.actors.refusal import TRANSIENT, classify, is_retried
-from callsheet.actors.wire.format import ApiError
-from callsheet.actors.wire.reading import read_error
+from callsheet.actors.vendors.decoding import read_error
+from callsheet.actors.vendors.format import ApiError
 
 NO_CREDIT = (
     "insufficient_quota",

@@ -27,10 +27,10 @@ from callsheet.actors import (
     default_prices,
     open_troupe,
 )
-from callsheet.actors.batching.weight import Bounds
 from callsheet.actors.routing.offer import Offer, choose
 from callsheet.actors.routing.pace import Pace
 from callsheet.actors.routing.routes import BatchRoute, LiveRoute, TierRoute
+from callsheet.actors.vendors.format import Bounds
 from callsheet.runtime import Actor, handles, open_runtime
 
 PRICES = default_prices()

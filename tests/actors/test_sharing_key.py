@@ -20,7 +20,7 @@ from callsheet.actors import (
     Request,
 )
 from callsheet.actors.sharing import sharing_key
-from callsheet.actors.wire.openai_chat import OpenAIChat
+from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.runtime import open_runtime
 
 texts = st.text(st.characters(codec="utf-8"), max_size=5)

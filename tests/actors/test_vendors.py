@@ -3,7 +3,7 @@
 import pytest
 
 from callsheet.actors import VENDORS, Endpoint, Inexpressible, Request, vendor_at, vendor_named
-from callsheet.actors.wire.jsontext import dumps
+from callsheet.actors.vendors.decoding import dumps
 
 NAMES = [
     "openai",

@@ -11,7 +11,7 @@ from bulk_rows import URL, ids_of, lines_of, on_the_spot, row, stage
 from callsheet.actors import Endpoint, Limits, TroupeSettings
 from callsheet.actors.batches.policy import BatchApiPolicy
 from callsheet.actors.messages import Usage
-from callsheet.actors.prices import default_prices
+from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk import bulk
 from callsheet.bulk.endings import BulkRefused, BulkStopped
 from callsheet.bulk.row import BadRow

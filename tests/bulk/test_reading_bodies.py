@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.actors.wire.openai_chat import OpenAIChat
-from callsheet.actors.wire.openai_completions import OpenAICompletions
-from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
+from callsheet.actors.vendors.openai_chat import OpenAIChat
+from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
 from callsheet.bulk.reading.asking import Asker
 from callsheet.bulk.reading.bodies import BodyReader
 from callsheet.bulk.reading.errors import BadRecord

@@ -8,17 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import VENDORS, Endpoint, Request
-from callsheet.actors.batches.anthropic import ANTHROPIC_BATCHES
-from callsheet.actors.batches.dialects import DIALECTS
 from callsheet.actors.batches.key import content_key
-from callsheet.actors.batches.openai import OPENAI_BATCHES, TOGETHER_BATCHES
 from callsheet.actors.batches.policy import BatchApiPolicy
 from callsheet.actors.batches.splitting import LineSplitter, LineTooLong
 from callsheet.actors.batches.verdict import judge
 from callsheet.actors.errors import BadRequest, MalformedAnswer, ProviderUnavailable, QuotaExhausted
-from callsheet.actors.wire.anthropic import AnthropicMessages
-from callsheet.actors.wire.format import Answer, Malformed
-from callsheet.actors.wire.openai_chat import OpenAIChat
+from callsheet.actors.vendors.anthropic import AnthropicMessages
+from callsheet.actors.vendors.batch_anthropic import ANTHROPIC_BATCHES, DIALECTS
+from callsheet.actors.vendors.batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
+from callsheet.actors.vendors.format import Answer, Malformed
+from callsheet.actors.vendors.openai_chat import OpenAIChat
 
 OPENAI = {
     "id": "batch_a1",

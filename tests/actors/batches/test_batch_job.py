@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from callsheet.actors import BadRequest, QuotaExhausted
 from callsheet.actors.batches.aftermath import Aftermath, aftermath
-from callsheet.actors.batches.dialect import BatchView, LineError
 from callsheet.actors.batches.job import Job
+from callsheet.actors.vendors.batch_dialect import BatchView, LineError
 
 IDS = ("b-0", "b-1", "b-2")
 OUTPUTS = ("/files/out/content", "/files/err/content")

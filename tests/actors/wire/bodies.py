@@ -3,7 +3,7 @@
 import json
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.actors.wire.sse import SseParser
+from callsheet.actors.vendors.sse import SseParser
 
 HI = (ChatMessage("user", "Hi"),)
 

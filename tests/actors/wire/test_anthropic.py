@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Usage
-from callsheet.actors.wire.anthropic import AnthropicMessages
-from callsheet.actors.wire.format import (
+from callsheet.actors.vendors.anthropic import AnthropicMessages
+from callsheet.actors.vendors.format import (
     Answer,
     ApiError,
     BrokeOff,
@@ -15,7 +15,7 @@ from callsheet.actors.wire.format import (
     Malformed,
     StreamFailed,
 )
-from callsheet.actors.wire.sse import SseParser
+from callsheet.actors.vendors.sse import SseParser
 
 FORM = AnthropicMessages()
 

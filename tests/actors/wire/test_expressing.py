@@ -5,14 +5,13 @@ import pytest
 from bodies import HI, chat
 
 from callsheet.actors import ChatMessage, Request
-from callsheet.actors.vendors import VENDORS
-from callsheet.actors.wire.anthropic import AnthropicMessages
-from callsheet.actors.wire.format import Inexpressible
-from callsheet.actors.wire.gemini import GeminiContent
-from callsheet.actors.wire.jsontext import dumps
-from callsheet.actors.wire.openai_chat import OpenAIChat
-from callsheet.actors.wire.openai_completions import OpenAICompletions
-from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
+from callsheet.actors.vendors.anthropic import AnthropicMessages
+from callsheet.actors.vendors.catalog import VENDORS
+from callsheet.actors.vendors.decoding import dumps
+from callsheet.actors.vendors.format import Inexpressible
+from callsheet.actors.vendors.gemini import GeminiContent
+from callsheet.actors.vendors.openai_chat import OpenAIChat
+from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
 
 CHATS = [OpenAIChat(), AnthropicMessages(), GeminiContent()]
 FORMATS = {

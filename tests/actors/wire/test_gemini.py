@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Usage
-from callsheet.actors.wire.format import Answer, BrokeOff, Inexpressible, Malformed, StreamFailed
-from callsheet.actors.wire.gemini import GeminiContent
+from callsheet.actors.vendors.format import Answer, BrokeOff, Inexpressible, Malformed, StreamFailed
+from callsheet.actors.vendors.gemini import GeminiContent
 
 FORM = GeminiContent()
 USAGE = {

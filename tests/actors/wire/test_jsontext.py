@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.wire.jsontext import dumps, loads
+from callsheet.actors.vendors.decoding import dumps, loads
 
 texts = st.text(st.characters(codec="utf-8"), max_size=5)
 values = st.recursive(

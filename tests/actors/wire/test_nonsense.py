@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.actors import Request
-from callsheet.actors.wire.anthropic import AnthropicMessages
-from callsheet.actors.wire.format import Answer, ApiError, Malformed, StreamFailed
-from callsheet.actors.wire.gemini import GeminiContent
-from callsheet.actors.wire.openai_chat import OpenAIChat
-from callsheet.actors.wire.openai_completions import OpenAICompletions
-from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
+from callsheet.actors.vendors.anthropic import AnthropicMessages
+from callsheet.actors.vendors.format import Answer, ApiError, Malformed, StreamFailed
+from callsheet.actors.vendors.gemini import GeminiContent
+from callsheet.actors.vendors.openai_chat import OpenAIChat
+from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
 
 CHAT = chat(n=2)
 TEXT = Request(model="m", task="completion", inputs=["a", "b"])

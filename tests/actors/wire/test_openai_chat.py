@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Request, Usage
-from callsheet.actors.wire.format import (
+from callsheet.actors.vendors.decoding import loads
+from callsheet.actors.vendors.format import (
     Answer,
     ApiError,
     BrokeOff,
@@ -17,9 +18,8 @@ from callsheet.actors.wire.format import (
     Malformed,
     StreamFailed,
 )
-from callsheet.actors.wire.jsontext import loads
-from callsheet.actors.wire.openai_chat import OpenAIChat
-from callsheet.actors.wire.sse import SseParser
+from callsheet.actors.vendors.openai_chat import OpenAIChat
+from callsheet.actors.vendors.sse import SseParser
 
 CHAT = OpenAIChat()
 decode_error = CHAT.decode_error

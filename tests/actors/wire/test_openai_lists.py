@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Request, Usage
-from callsheet.actors.wire.format import (
+from callsheet.actors.vendors.decoding import dumps
+from callsheet.actors.vendors.format import (
     Answer,
     ApiError,
     BrokeOff,
@@ -17,10 +18,8 @@ from callsheet.actors.wire.format import (
     Malformed,
     StreamFailed,
 )
-from callsheet.actors.wire.jsontext import dumps
-from callsheet.actors.wire.openai_completions import OpenAICompletions
-from callsheet.actors.wire.openai_embeddings import OpenAIEmbeddings
-from callsheet.actors.wire.sse import Event
+from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
+from callsheet.actors.vendors.sse import Event
 
 COMPLETIONS, EMBEDDINGS = OpenAICompletions(), OpenAIEmbeddings()
 

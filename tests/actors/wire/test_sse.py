@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.wire.sse import Event, EventTooLarge, SseParser
+from callsheet.actors.vendors.sse import Event, EventTooLarge, SseParser
 
 
 def parse(*pieces, **settings):

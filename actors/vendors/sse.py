@@ -6,7 +6,13 @@ Source of the grammar: the HTML standard, "Server-sent events", parsing an event
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["MAX_EVENT_BYTES", "Event", "EventTooLarge", "SseParser"]
+__all__ = [
+    "MAX_EVENT_BYTES",
+    "Event",
+    "EventTooLarge",
+    "SseParser",
+]
+
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """More than any provider sends in one event; without a bound, a line without end fills memory."""

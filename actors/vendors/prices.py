@@ -17,9 +17,16 @@ from typing import NoReturn, cast
 import attrs
 from attrs.validators import deep_mapping, instance_of, optional
 
-from .messages import Usage
+from ..messages import Usage
 
-__all__ = ["Price", "PriceBook", "PriceError", "TierPrice", "default_prices", "tier_named"]
+__all__ = [
+    "Price",
+    "PriceBook",
+    "PriceError",
+    "TierPrice",
+    "default_prices",
+    "tier_named",
+]
 
 
 class PriceError(ValueError):

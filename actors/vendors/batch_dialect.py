@@ -10,9 +10,16 @@ from typing import Literal, Protocol
 import attrs
 
 from ..messages import Json
-from ..wire.format import ApiError
+from .format import ApiError
 
-__all__ = ["BatchDialect", "BatchView", "ControlCall", "LineError", "LineResult", "Page"]
+__all__ = [
+    "BatchDialect",
+    "BatchView",
+    "ControlCall",
+    "LineError",
+    "LineResult",
+    "Page",
+]
 
 
 @attrs.frozen(kw_only=True)

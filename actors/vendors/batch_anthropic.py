@@ -1,16 +1,26 @@
-"""Anthropic's message batches: the lines are in the call that makes the batch."""
+"""Anthropic's message batches: the lines are in the call that makes the batch.
 
-from collections.abc import Iterable
+The Batch APIs that there are words for, by name.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import attrs
 
 from ..messages import Json
-from ..wire.format import ApiError, Malformed
-from ..wire.reading import count_of, object_of, read_error, text_of
-from .dialect import BatchView, ControlCall, LineResult, Page
-from .openai import loads_object
+from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult, Page
+from .batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES, loads_object
+from .decoding import count_of, object_of, read_error, text_of
+from .format import ApiError, Malformed
 
-__all__ = ["ANTHROPIC_BATCHES", "AnthropicBatches"]
+__all__ = [
+    "ANTHROPIC_BATCHES",
+    "DIALECTS",
+    "AnthropicBatches",
+    "dialect_named",
+]
+
 
 _PATH = "/messages/batches"
 _PAGE = "1000"  # the most there can be
@@ -135,3 +145,21 @@ class AnthropicBatches:
 
 
 ANTHROPIC_BATCHES = AnthropicBatches()
+
+_ALL: tuple[BatchDialect, ...] = (OPENAI_BATCHES, TOGETHER_BATCHES, ANTHROPIC_BATCHES)
+
+DIALECTS: Mapping[str, BatchDialect] = MappingProxyType({one.name: one for one in _ALL})
+"""Those that Callsheet speaks, by name."""
+
+
+def dialect_named(name: str) -> BatchDialect:
+    """The dialect of that name.
+
+    Raises:
+        ValueError: there is none; lists those there are.
+    """
+    try:
+        return DIALECTS[name]
+    except KeyError:
+        known = ", ".join(DIALECTS)
+        raise ValueError(f"there is no Batch API {name!r:.60}; known are {known}") from None

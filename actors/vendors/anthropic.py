@@ -7,13 +7,15 @@ import attrs
 from attrs.validators import gt
 
 from ..messages import Choice, Delta, Json, Request, Usage
-from .asking import add_extra, refuse_unless_expressed, system_and_turns
-from .collecting import Collector
+from .decoding import Collector, count_of, object_of, read_error, read_event, text_of
+from .encoding import add_extra, refuse_unless_expressed, system_and_turns
 from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder, StreamFailed
-from .reading import count_of, object_of, read_error, read_event, text_of
 from .sse import Event
 
-__all__ = ["AnthropicMessages"]
+__all__ = [
+    "AnthropicMessages",
+]
+
 
 _RESERVED = frozenset({"stream", "messages"})
 

@@ -10,11 +10,16 @@ import attrs
 import httpx
 from attrs.validators import gt, instance_of, optional
 
-from .messages import Request
-from .vendors import Vendor, vendor_at, vendor_named
-from .wire.format import WireFormat
+from ..messages import Request
+from .catalog import Vendor, vendor_at, vendor_named
+from .format import WireFormat
 
-__all__ = ["Endpoint", "Key", "Timeouts"]
+__all__ = [
+    "Endpoint",
+    "Key",
+    "Timeouts",
+]
+
 
 Key = str | Callable[[], str]
 """An API key, or what returns the one of the moment."""

@@ -7,13 +7,15 @@ from urllib.parse import quote
 import attrs
 
 from ..messages import Choice, Delta, Json, Request, Usage
-from .asking import add_extra, expected_answers, refuse_unless_expressed, system_and_turns
-from .collecting import Collector, in_order
+from .decoding import Collector, count_of, in_order, object_of, read_error, read_event, text_of
+from .encoding import add_extra, expected_answers, refuse_unless_expressed, system_and_turns
 from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder, StreamFailed
-from .reading import count_of, object_of, read_error, read_event, text_of
 from .sse import Event
 
-__all__ = ["GeminiContent"]
+__all__ = [
+    "GeminiContent",
+]
+
 
 _RESERVED = frozenset({"contents"})
 

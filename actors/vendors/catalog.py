@@ -11,18 +11,22 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from .batches.anthropic import ANTHROPIC_BATCHES
-from .batches.dialect import BatchDialect
-from .batches.openai import OPENAI_BATCHES, TOGETHER_BATCHES
-from .messages import Task
-from .wire.anthropic import AnthropicMessages
-from .wire.format import Inexpressible, WireFormat
-from .wire.gemini import GeminiContent
-from .wire.openai_chat import OpenAIChat
-from .wire.openai_completions import OpenAICompletions
-from .wire.openai_embeddings import OpenAIEmbeddings
+from ..messages import Task
+from .anthropic import AnthropicMessages
+from .batch_anthropic import ANTHROPIC_BATCHES
+from .batch_dialect import BatchDialect
+from .batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
+from .format import Inexpressible, WireFormat
+from .gemini import GeminiContent
+from .openai_chat import OpenAIChat
+from .openai_lists import OpenAICompletions, OpenAIEmbeddings
 
-__all__ = ["VENDORS", "Vendor", "vendor_at", "vendor_named"]
+__all__ = [
+    "VENDORS",
+    "Vendor",
+    "vendor_at",
+    "vendor_named",
+]
 
 
 @attrs.frozen(kw_only=True)

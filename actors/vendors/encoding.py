@@ -15,6 +15,7 @@ __all__ = [
     "system_and_turns",
 ]
 
+
 EVERYWHERE = frozenset(
     {"model", "task", "extra", "cacheable", "packable", "deadline", "idempotency_key"}
 )

@@ -5,12 +5,16 @@ from collections.abc import Iterable
 import attrs
 
 from ..messages import Json
-from ..wire.format import Malformed
-from ..wire.jsontext import dumps, loads
-from ..wire.reading import count_of, object_of, read_error, text_of
-from .dialect import BatchView, ControlCall, LineError, LineResult, Page
+from .batch_dialect import BatchView, ControlCall, LineError, LineResult, Page
+from .decoding import count_of, dumps, loads, object_of, read_error, text_of
+from .format import Malformed
 
-__all__ = ["OPENAI_BATCHES", "TOGETHER_BATCHES", "OpenAIBatches"]
+__all__ = [
+    "OPENAI_BATCHES",
+    "TOGETHER_BATCHES",
+    "OpenAIBatches",
+]
+
 
 _PAGE = "100"  # the most there can be
 _TAG = "callsheet"  # the member of the metadata that has our name for the batch
