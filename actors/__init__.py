@@ -18,6 +18,7 @@ from .caching.questions import CacheStatistics, ClearCache, CountCache
 from .caching.store import CacheStore
 from .call import Call, critical_path
 from .call_plan import CallPlan, Sharing
+from .calls import Complete, Origin, Stream
 from .casting import cast_troupe, open_troupe
 from .composer import Compose, PostComposerActor, StepFailed
 from .errors import (
@@ -34,10 +35,11 @@ from .errors import (
     RateLimited,
     RequestTooLarge,
 )
-from .events import CallEvent, Observer, Stage, ignore
+from .events import CallEvent, Observer, Stage, ignore, log_call
 from .gathered import BatcherStatistics, BatchRecord, CountGathered
 from .hedging import HedgePolicy
 from .http import LeanTransport
+from .identity import sharing_key
 from .ledger.book import LedgerStatistics, Totals
 from .ledger.budgets import Budget
 from .ledger.money import NOTHING, Amount
@@ -50,23 +52,9 @@ from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics, RateLi
 from .limiting.estimator import TokenEstimator
 from .limiting.explanation import BucketState, Explanation, LimiterSnapshot
 from .limiting.lanes import Lane
-from .limiting.limits import Dimension, Limits, Rate
-from .log import log_call
-from .messages import (
-    ChatMessage,
-    Choice,
-    Complete,
-    Delta,
-    Json,
-    Origin,
-    Request,
-    Response,
-    Role,
-    Stream,
-    Task,
-    Usage,
-)
-from .permit import Permit, Throttled
+from .limiting.limits import Limits, Rate
+from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
+from .permit import Dimension, Permit, Throttled
 from .plan import Plan
 from .post import Post, PostStats
 from .recipe import Recipe, Step, default_recipe, load_recipe
@@ -79,7 +67,6 @@ from .routing.offer import Offer
 from .routing.routes import Route, Routing
 from .settings import TroupeSettings
 from .shape import Result
-from .sharing import sharing_key
 from .target import Target
 from .template import TemplateError, names_used, render
 from .troupe import Troupe

@@ -9,9 +9,10 @@ import attrs
 import trio
 
 from ..runtime import AskFailed, Items, Ref
+from .calls import Complete, Origin, Stream
 from .errors import CallFailed
 from .events import CallEvent, Observer, Stage, ignore
-from .messages import Complete, Delta, Origin, Request, Response, Stream
+from .messages import Delta, Request, Response
 
 __all__ = ["Pieces", "ask_for", "stream_for"]
 

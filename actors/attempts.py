@@ -10,6 +10,7 @@ import trio
 from ..runtime import AskFailed
 from .breaker import Ticket, is_outage
 from .budget import RetryDecision
+from .calls import Complete, Stream, Tab
 from .errors import (
     BudgetExceeded,
     CallFailed,
@@ -21,9 +22,8 @@ from .events import CallEvent, Stage, ignore
 from .exchange import Exchanged, Prepared
 from .failures import Refusal
 from .ledger.bound import asked_tier
-from .ledger.tab import Tab
 from .line import Line, Shared
-from .messages import Complete, Delta, Request, Response, Stream, Usage
+from .messages import Delta, Request, Response, Usage
 from .race import race
 from .renewal import renew
 from .target import Target

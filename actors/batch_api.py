@@ -19,15 +19,16 @@ from .batches.errands import Errands
 from .batches.hands import Asker, Book, Line, Task
 from .batches.job import Job
 from .batches.journal import Journal, OpenJournal, open_journal
-from .batches.key import content_key
 from .batches.net import LiveNet
 from .batches.plan import Bounds, Gathered, Plan, Pool, Size
 from .batches.policy import BatchApiPolicy
 from .batches.store import Known, Store
+from .calls import Complete, Stream
 from .errors import CallFailed
 from .events import Observer, ignore
+from .identity import content_key
 from .limiting.estimator import TokenEstimator
-from .messages import Complete, Response, Stream
+from .messages import Response
 from .retry import RetryPolicy
 from .vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
 

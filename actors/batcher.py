@@ -23,12 +23,13 @@ from .batching.strategy import Strategy
 from .batching.trust import Trust, TrustStatistics, say_the_same
 from .batching.window import Window
 from .call_plan import Sharing
+from .calls import Complete, Stream
 from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
 from .gathered import BatcherStatistics, BatchRecord, CountGathered, ExplainSharing
+from .identity import sharing_key
 from .limiting.estimator import TokenEstimator
-from .messages import Complete, Request, Response, Stream
+from .messages import Request, Response
 from .parts import Combined, Group, GroupKey, Part, Seat, Spent
-from .sharing import sharing_key
 from .spreading import free_of_charge, join_pieces, share_out
 from .vendors import Weight
 

@@ -10,7 +10,6 @@ import trio
 
 from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, defers, handles
 from .caching.flights import Flight, Flights
-from .caching.key import cache_key
 from .caching.memory import MemoryCache
 from .caching.policy import CachePolicy
 from .caching.questions import CacheStatistics, ClearCache, CountCache, PeekCache
@@ -18,7 +17,9 @@ from .caching.shelf import Kept, Shelf
 from .caching.sqlite_store import SqliteStore
 from .caching.store import CacheStore, Holding
 from .caching.stored import for_keeping, from_cache, is_kept, size_in_memory
-from .messages import Complete, Response, Stream
+from .calls import Complete, Stream
+from .identity import cache_key
+from .messages import Response
 
 __all__ = ["CacheActor", "CacheStatistics", "ClearCache", "CountCache", "PeekCache"]
 

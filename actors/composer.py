@@ -9,9 +9,10 @@ from attrs.validators import min_len
 from ..runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_nursery
 from .asking import ask_for
 from .call import Call
+from .calls import Origin
 from .errors import CallFailed
 from .events import Observer, ignore
-from .messages import Origin, Response, Usage
+from .messages import Response, Usage
 from .plan import Plan
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe

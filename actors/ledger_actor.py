@@ -9,15 +9,15 @@ import attrs
 import trio
 
 from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
+from .calls import Complete, Stream, Tab
 from .errors import CallFailed
 from .ledger.accounts import Accounts
 from .ledger.book import LedgerStatistics, Outcome
 from .ledger.bound import asked_tier, most_usage, most_usd
 from .ledger.entries import Line, headings
 from .ledger.money import Amount
-from .ledger.tab import Tab
 from .limiting.tokens import Counter, offline_counter
-from .messages import Complete, Response, Stream
+from .messages import Response
 from .vendors import PriceBook, default_prices
 
 __all__ = ["CountCosts", "LedgerActor"]

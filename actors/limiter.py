@@ -19,16 +19,16 @@ from ..runtime import (
     defers,
     handles,
 )
+from .calls import Complete, Stream
 from .errors import DeadlineTooShort, RequestTooLarge
 from .events import CallEvent, Observer, Stage, ignore
 from .limiting.estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .limiting.explanation import Explanation, LimiterSnapshot
 from .limiting.limiter import Grant, Limiter
 from .limiting.limits import Impossible, Limits, TooLate
-from .limiting.reports import Report
 from .limiting.scope import Ask, Reservation
-from .messages import Complete, Request, Response, Stream, Usage
-from .permit import Throttled
+from .messages import Request, Response, Usage
+from .permit import Report, Throttled
 from .vendors import PriceBook
 
 __all__ = ["ChangeLimits", "CountLimits", "Explain", "LimitStatistics", "RateLimiterActor"]

@@ -24,25 +24,20 @@ from attrs.validators import (
     optional,
 )
 
-from ..runtime import Message, StreamOf
-
 if TYPE_CHECKING:
-    from .ledger.tab import Tab
-    from .permit import Permit
+    pass
 
 __all__ = [
     "ChatMessage",
     "Choice",
-    "Complete",
     "Delta",
     "Json",
-    "Origin",
     "Request",
     "Response",
-    "Stream",
     "Task",
     "Usage",
 ]
+
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -324,56 +319,3 @@ class Delta:
 
     text: str
     index: int = 0
-
-
-@attrs.frozen
-class Origin:
-    """Whom a call is for: the ids that let one follow a post through every actor (L9).
-
-    Args:
-        call: of the call.
-        post: of the post that it is for, if any.
-        step: of the post's.
-        lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
-        shared_by: whom it is for if it is made for several, who share its cost evenly.
-    """
-
-    call: str
-    post: str | None = None
-    step: str | None = None
-    lane: str = ""
-    shared_by: tuple["Origin", ...] = ()
-
-
-@attrs.frozen
-class Complete(Message[Response]):
-    """Ask for one completion. Every stage hands it on with reply slot and deadline (R4).
-
-    Args:
-        request: what to ask the provider.
-        origin: whom it is for.
-        permit: set by the limiter; without one, attempts are not limited.
-        tab: set by the ledger; without one, attempts are not paid for from a budget.
-    """
-
-    request: Request
-    origin: Origin
-    permit: "Permit | None" = None
-    tab: "Tab | None" = None
-
-
-@attrs.frozen
-class Stream(StreamOf[Delta | Response]):
-    """Ask for one response piece by piece; its last item is the `Response` as a whole.
-
-    Args:
-        request: what to ask the provider.
-        origin: whom it is for.
-        permit: set by the limiter; without one, attempts are not limited.
-        tab: set by the ledger; without one, attempts are not paid for from a budget.
-    """
-
-    request: Request
-    origin: Origin
-    permit: "Permit | None" = None
-    tab: "Tab | None" = None

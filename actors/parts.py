@@ -11,7 +11,8 @@ from .batching.former import BatchFormer
 from .batching.strategy import Strategy
 from .batching.trust import Trust
 from .batching.window import Window
-from .messages import Complete, Origin, Request, Response, Usage
+from .calls import Complete, Origin
+from .messages import Request, Response, Usage
 
 __all__ = ["Combined", "Group", "GroupKey", "Part", "Seat", "Spent"]
 

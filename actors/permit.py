@@ -1,14 +1,47 @@
 """What the limiter lets a call pass with, and what it is told in return."""
 
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import attrs
 
-from .limiting.finder import Refused
-from .limiting.reports import Report
 from .messages import Usage
 
-__all__ = ["Permit", "Throttled"]
+__all__ = [
+    "DIMENSIONS",
+    "Dimension",
+    "Permit",
+    "Refused",
+    "Report",
+    "Throttled",
+]
+
+
+Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"]
+"""What can be limited; "tokens" are those that a provider counts for both sides together."""
+
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+
+
+@attrs.frozen
+class Report:
+    """One limit, as the provider tells it.
+
+    Args:
+        dimension: of what.
+        limit: how much in a period.
+        used: how much of it is missing.
+        period_s: seconds in which all of it refills.
+        reset_s: seconds until nothing is missing, or until it is counted anew.
+    """
+
+    dimension: Dimension
+    limit: float
+    used: float
+    period_s: float
+    reset_s: float | None = None
+
+
+Refused = Literal["too_fast", "too_many"]
 
 
 @attrs.frozen

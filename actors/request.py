@@ -10,6 +10,7 @@ from ..runtime import Actor, Message, Sink, handles, streams
 from .attempts import Attempts
 from .breaker import BreakerPolicy, BreakerStatistics
 from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
+from .calls import Complete, Stream
 from .errors import CallFailed
 from .events import Observer, ignore
 from .exchange import Exchange
@@ -18,7 +19,7 @@ from .gate import NEVER_OPENS, Gate
 from .hedging import HedgePolicy, Hedger, HedgeStatistics
 from .http import Configure, LeanTransport, PoolStatistics, Way, transport_for, way_over
 from .line import Line, Shared
-from .messages import Complete, Delta, Response, Stream
+from .messages import Delta, Response
 from .retry import RetryPolicy
 from .target import Target
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices

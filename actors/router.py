@@ -19,9 +19,10 @@ from ..runtime import (
     defers,
     handles,
 )
+from .calls import Complete, Stream
 from .errors import ConnectionFailed, ProviderUnavailable, QuotaExhausted, RateLimited
 from .limiting.estimator import TokenEstimator
-from .messages import Complete, Request, Response, Stream, Usage
+from .messages import Request, Response, Usage
 from .routing.offer import Offer, choose
 from .routing.pace import Pace
 from .routing.routes import Route

@@ -13,6 +13,7 @@ from .asking import Pieces, ask_for, stream_for
 from .batch_api import KeptAnswers
 from .caching.questions import PeekCache
 from .call_plan import CallPlan, plan_call
+from .calls import Origin
 from .composer import Compose
 from .events import Observer
 from .gathered import ExplainSharing
@@ -20,7 +21,7 @@ from .ledger.book import LedgerStatistics
 from .ledger_actor import CountCosts
 from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics
 from .limiting.limits import Limits
-from .messages import Origin, Request, Response
+from .messages import Request, Response
 from .post import Post
 from .request import CountRequests, RequestStatistics
 from .router import ExplainRoute

@@ -3,6 +3,7 @@
 All of it is pure but the journal's file. `callsheet.actors.batch_api` has the actor.
 """
 
+from ..identity import content_key
 from ..vendors import (
     ANTHROPIC_BATCHES,
     DIALECTS,
@@ -19,7 +20,6 @@ from ..vendors import (
     dialect_named,
 )
 from .job import Ending, Job, Phase, Step, Told
-from .key import content_key
 from .plan import Bounds, Gathered, Plan, Pool, Size
 from .policy import BatchApiPolicy
 from .splitting import LineSplitter, LineTooLong

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import final
 
-from ..messages import Origin
+from ..calls import Origin
 
 __all__ = ["Claims"]
 

@@ -13,10 +13,10 @@ from typing import final
 import structlog
 import trio
 
+from ..calls import Complete
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, ProviderUnavailable
 from ..events import CallEvent, Observer
 from ..failures import Refusal
-from ..messages import Complete
 from ..retry import RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .aftermath import is_overflow

@@ -8,8 +8,9 @@ from typing import final
 import attrs
 
 from ...runtime import ReplySlot, Timer
+from ..calls import Complete
 from ..errors import CallFailed
-from ..messages import Complete, Response
+from ..messages import Response
 from .job import Job
 from .plan import Pool, Size
 

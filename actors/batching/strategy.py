@@ -5,8 +5,8 @@ from typing import Protocol
 
 import attrs
 
+from ..identity import text_of_fields
 from ..messages import Request, Response
-from ..sharing import text_of_fields
 from ..vendors import Bounds, Weight
 
 __all__ = ["Strategy", "common_key"]

@@ -1,7 +1,7 @@
 """Answers that serve again: what is kept, where, and for how long."""
 
+from ..identity import cache_key
 from .flights import Flight, Flights
-from .key import cache_key
 from .memory import MemoryCache
 from .policy import CachePolicy
 from .questions import CacheStatistics, ClearCache, CountCache, PeekCache

@@ -1,5 +1,6 @@
 """Where every cent goes: double-entry books, budgets, and the file behind them (L3)."""
 
+from ..calls import Tab
 from .accounts import Accounts
 from .book import Book, LedgerStatistics, Outcome, Totals
 from .bound import asked_tier, most_usage, most_usd
@@ -10,7 +11,6 @@ from .policy import LedgerPolicy
 from .reading import sums
 from .schema import LedgerUnusable, connect
 from .store import Store, recover
-from .tab import Tab
 
 __all__ = [
     "ACCOUNTS",

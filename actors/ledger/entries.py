@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-from ..messages import Origin
+from ..calls import Origin
 from .money import NOTHING, Amount
 
 __all__ = [

@@ -1,14 +1,15 @@
 """How fast calls may go: the decisions, without any waiting (R14)."""
 
+from ..permit import DIMENSIONS, Dimension, Refused, Report
 from .bucket import Bucket
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
-from .finder import Finder, FinderStatistics, Refused
+from .finder import Finder, FinderStatistics
 from .lanes import FairQueue, Lane, Waiting
 from .learned import Learned
 from .limiter import Grant, Limiter
-from .limits import DIMENSIONS, Cost, Dimension, Impossible, Limits, Rate, TooLate
-from .reports import Report, read_refusal, read_reports
+from .limits import Cost, Impossible, Limits, Rate, TooLate
+from .reports import read_refusal, read_reports
 from .scope import Ask, Reservation
 
 __all__ = [

@@ -5,8 +5,9 @@ from typing import Literal
 
 import attrs
 
+from ..permit import Dimension
 from .finder import FinderStatistics
-from .limits import Cost, Dimension
+from .limits import Cost
 
 __all__ = ["BucketState", "Explanation", "LimiterSnapshot", "ScopeState"]
 

@@ -7,13 +7,17 @@ algorithms for congestion avoidance", 1989.
 
 from collections import deque
 from math import inf
-from typing import Literal, final
+from typing import final
 
 import attrs
 
-__all__ = ["Finder", "FinderStatistics", "Refused"]
+from ..permit import Refused
 
-Refused = Literal["too_fast", "too_many"]
+__all__ = [
+    "Finder",
+    "FinderStatistics",
+]
+
 
 _DECREASE = 0.7
 _FIRST_DECREASE = 0.9  # of what the provider is known to have borne

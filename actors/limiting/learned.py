@@ -8,10 +8,10 @@ beyond what we expected is the others' rate, and what is left is ours.
 
 from typing import final
 
+from ..permit import Dimension, Report
 from .bucket import Bucket
 from .explanation import BucketState
-from .limits import ENFORCED_IN_PARTS_S, Dimension, Rate
-from .reports import Report
+from .limits import ENFORCED_IN_PARTS_S, Rate
 
 __all__ = ["Learned"]
 

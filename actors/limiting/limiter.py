@@ -17,12 +17,11 @@ from typing import Generic, TypeVar, cast, final
 import attrs
 
 from ..messages import Usage
+from ..permit import DIMENSIONS, Refused, Report
 from .explanation import BucketState, Explanation, LimiterSnapshot
-from .finder import Refused
 from .lanes import Waiting
 from .limit import Limit, changed
-from .limits import DIMENSIONS, Cost, Impossible, Limits
-from .reports import Report
+from .limits import Cost, Impossible, Limits
 from .scope import Ask, Entry, Note, Reservation, Scope
 
 __all__ = ["Ask", "Grant", "Limiter", "Reservation"]

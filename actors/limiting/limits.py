@@ -2,30 +2,25 @@
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import attrs
 from attrs.validators import deep_iterable, deep_mapping, ge, gt, in_, instance_of, optional
 
 from ..messages import Request
+from ..permit import DIMENSIONS, Dimension
 from .estimator import Estimate, tokens_besides
 from .lanes import Lane
 
 __all__ = [
-    "DIMENSIONS",
     "ENFORCED_IN_PARTS_S",
     "Cost",
-    "Dimension",
     "Impossible",
     "Limits",
     "Rate",
     "TooLate",
 ]
 
-Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"]
-"""What can be limited; "tokens" are those that a provider counts for both sides together."""
-
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 ENFORCED_IN_PARTS_S = 60.0
 """Limits of as many seconds or less may be enforced over shorter spans than they say."""
 

@@ -11,12 +11,14 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
-import attrs
-
 from ..http import duration_s
-from .limits import Dimension
+from ..permit import Dimension, Report
 
-__all__ = ["Report", "read_refusal", "read_reports"]
+__all__ = [
+    "read_refusal",
+    "read_reports",
+]
+
 
 _PERIODS = (60.0, 86_400.0, 1.0, 3_600.0)  # the likeliest first
 _OPENAI: tuple[tuple[str, Dimension, float | None], ...] = (
@@ -39,25 +41,6 @@ _REFUSAL = re.compile(
 )
 _WAIT = re.compile(r"try again in ([0-9.hms]+[hms])")
 _MILLISECOND = 0.001
-
-
-@attrs.frozen
-class Report:
-    """One limit, as the provider tells it.
-
-    Args:
-        dimension: of what.
-        limit: how much in a period.
-        used: how much of it is missing.
-        period_s: seconds in which all of it refills.
-        reset_s: seconds until nothing is missing, or until it is counted anew.
-    """
-
-    dimension: Dimension
-    limit: float
-    used: float
-    period_s: float
-    reset_s: float | None = None
 
 
 def read_reports(headers: Mapping[str, str]) -> tuple[Report, ...]:

@@ -9,14 +9,14 @@ from typing import final
 
 import attrs
 
+from ..permit import DIMENSIONS, Report
 from .bucket import Bucket
 from .explanation import BucketState, ScopeState
 from .finder import Finder
 from .lanes import FairQueue, Waiting
 from .learned import Learned
 from .limit import Limit, changed, check_possible
-from .limits import DIMENSIONS, Cost, Limits, TooLate
-from .reports import Report
+from .limits import Cost, Limits, TooLate
 
 __all__ = ["Ask", "Entry", "Note", "Reservation", "Scope"]
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
-from callsheet.actors.caching.key import cache_key
 from callsheet.actors.caching.stored import (
     decode,
     encode,
@@ -19,6 +18,7 @@ from callsheet.actors.caching.stored import (
     is_kept,
     size_in_memory,
 )
+from callsheet.actors.identity import cache_key
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # halves of surrogate pairs too
 REASONS = st.none() | st.sampled_from(["stop", "length"])

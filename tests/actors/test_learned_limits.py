@@ -13,8 +13,8 @@ from callsheet.actors.limiting.finder import Finder
 from callsheet.actors.limiting.learned import Learned
 from callsheet.actors.limiting.limiter import Limiter
 from callsheet.actors.limiting.limits import Cost
-from callsheet.actors.limiting.reports import Report
 from callsheet.actors.limiting.scope import Ask
+from callsheet.actors.permit import Report
 from callsheet.provider.limits import Bucket as ProviderBucket
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from callsheet.actors.limiting.reports import Report, read_refusal, read_reports
+from callsheet.actors.limiting.reports import read_refusal, read_reports
+from callsheet.actors.permit import Report
 
 
 def openai(limit, remaining, reset, of="requests"):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from callsheet.actors import Lane, Limits, Rate, Usage
 from callsheet.actors.limiting.limiter import Limiter
 from callsheet.actors.limiting.limits import Cost, Impossible, TooLate
-from callsheet.actors.limiting.reports import Report
 from callsheet.actors.limiting.scope import Ask
+from callsheet.actors.permit import Report
 
 
 @attrs.define(eq=False)

@@ -19,7 +19,7 @@ from callsheet.actors import (
     ChatMessage,
     Request,
 )
-from callsheet.actors.sharing import sharing_key
+from callsheet.actors.identity import sharing_key
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.runtime import open_runtime
 

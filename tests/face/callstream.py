@@ -2,8 +2,9 @@
 
 from decimal import Decimal
 
+from callsheet.actors.calls import Origin
 from callsheet.actors.events import CallEvent
-from callsheet.actors.messages import Origin, Usage
+from callsheet.actors.messages import Usage
 
 
 def event(stage, at, call, *, post="p1", step=None, **more):

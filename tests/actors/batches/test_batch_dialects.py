@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import VENDORS, Endpoint, Request
-from callsheet.actors.batches.key import content_key
 from callsheet.actors.batches.policy import BatchApiPolicy
 from callsheet.actors.batches.splitting import LineSplitter, LineTooLong
 from callsheet.actors.batches.verdict import judge
 from callsheet.actors.errors import BadRequest, MalformedAnswer, ProviderUnavailable, QuotaExhausted
+from callsheet.actors.identity import content_key
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.batch_anthropic import ANTHROPIC_BATCHES, DIALECTS
 from callsheet.actors.vendors.batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES

@@ -1,14 +1,77 @@
 """What goes along with a call to be told of its attempts."""
 
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import TYPE_CHECKING, final
 
+import attrs
 import trio
 
-from ..errors import CallFailed
-from ..messages import Response
+from ..runtime import Message, StreamOf
+from .errors import CallFailed
+from .messages import Delta, Request, Response
 
-__all__ = ["Tab"]
+if TYPE_CHECKING:
+    from .permit import Permit
+
+__all__ = [
+    "Complete",
+    "Origin",
+    "Stream",
+    "Tab",
+]
+
+
+@attrs.frozen
+class Origin:
+    """Whom a call is for: the ids that let one follow a post through every actor (L9).
+
+    Args:
+        call: of the call.
+        post: of the post that it is for, if any.
+        step: of the post's.
+        lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
+        shared_by: whom it is for if it is made for several, who share its cost evenly.
+    """
+
+    call: str
+    post: str | None = None
+    step: str | None = None
+    lane: str = ""
+    shared_by: tuple["Origin", ...] = ()
+
+
+@attrs.frozen
+class Complete(Message[Response]):
+    """Ask for one completion. Every stage hands it on with reply slot and deadline (R4).
+
+    Args:
+        request: what to ask the provider.
+        origin: whom it is for.
+        permit: set by the limiter; without one, attempts are not limited.
+        tab: set by the ledger; without one, attempts are not paid for from a budget.
+    """
+
+    request: Request
+    origin: Origin
+    permit: "Permit | None" = None
+    tab: "Tab | None" = None
+
+
+@attrs.frozen
+class Stream(StreamOf[Delta | Response]):
+    """Ask for one response piece by piece; its last item is the `Response` as a whole.
+
+    Args:
+        request: what to ask the provider.
+        origin: whom it is for.
+        permit: set by the limiter; without one, attempts are not limited.
+        tab: set by the ledger; without one, attempts are not paid for from a budget.
+    """
+
+    request: Request
+    origin: Origin
+    permit: "Permit | None" = None
+    tab: "Tab | None" = None
 
 
 @final
