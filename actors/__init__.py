@@ -48,15 +48,24 @@ from .ledger.reading import sums
 from .ledger.schema import LedgerUnusable, connect
 from .ledger.store import recover
 from .ledger_actor import CountCosts, LedgerActor
-from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics, RateLimiterActor
-from .limiting.estimator import TokenEstimator
-from .limiting.explanation import BucketState, Explanation, LimiterSnapshot
-from .limiting.lanes import Lane
-from .limiting.limits import Limits, Rate
 from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
 from .permit import Dimension, Permit, Throttled
 from .plan import Plan
 from .post import Post, PostStats
+from .rate_limit import (
+    BucketState,
+    ChangeLimits,
+    CountLimits,
+    Explain,
+    Explanation,
+    Lane,
+    LimiterSnapshot,
+    Limits,
+    LimitStatistics,
+    Rate,
+    RateLimiterActor,
+    TokenEstimator,
+)
 from .recipe import Recipe, Step, default_recipe, load_recipe
 from .recipe_rules import RecipeError
 from .redaction import redact_secrets

@@ -27,8 +27,8 @@ from .calls import Complete, Stream
 from .errors import CallFailed
 from .events import Observer, ignore
 from .identity import content_key
-from .limiting.estimator import TokenEstimator
 from .messages import Response
+from .rate_limit import TokenEstimator
 from .retry import RetryPolicy
 from .vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
 

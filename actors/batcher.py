@@ -27,9 +27,9 @@ from .calls import Complete, Stream
 from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
 from .gathered import BatcherStatistics, BatchRecord, CountGathered, ExplainSharing
 from .identity import sharing_key
-from .limiting.estimator import TokenEstimator
 from .messages import Request, Response
 from .parts import Combined, Group, GroupKey, Part, Seat, Spent
+from .rate_limit import TokenEstimator
 from .spreading import free_of_charge, join_pieces, share_out
 from .vendors import Weight
 

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import attrs
 
-from .limiting.explanation import Explanation
 from .messages import Usage
+from .rate_limit import Explanation
 from .router import RouteChoice
 from .routing.offer import Offer
 

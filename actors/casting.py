@@ -16,7 +16,7 @@ from .cache import CacheActor
 from .composer import PostComposerActor
 from .ledger.accounts import Accounts
 from .ledger_actor import LedgerActor
-from .limiter import RateLimiterActor
+from .rate_limit import RateLimiterActor
 from .request import RequestActor
 from .router import RouterActor
 from .routing.routes import BatchRoute, LiveRoute, Route, TierRoute

@@ -10,9 +10,9 @@ import trio
 from .errors import AuthenticationFailed, BadRequest
 from .failures import Failures, Refusal, without_key
 from .http import AnswerBody, HttpAnswer, TooLarge, Way
-from .limiting.reports import read_reports
 from .messages import Delta, Request
 from .permit import Permit
+from .rate_limit import read_reports
 from .vendors import (
     Answer,
     ApiError,

@@ -21,9 +21,9 @@ from .errors import (
     RateLimited,
 )
 from .http import AnswerBody, HttpAnswer, may_have_run, retry_after_s, should_retry
-from .limiting.reports import read_refusal, read_reports
 from .messages import Json
 from .permit import Refused, Throttled
+from .rate_limit import read_refusal, read_reports
 from .refusal import classify, is_retried
 from .vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
 

@@ -16,8 +16,8 @@ from .ledger.book import LedgerStatistics, Outcome
 from .ledger.bound import asked_tier, most_usage, most_usd
 from .ledger.entries import Line, headings
 from .ledger.money import Amount
-from .limiting.tokens import Counter, offline_counter
 from .messages import Response
+from .rate_limit import Counter, offline_counter
 from .vendors import PriceBook, default_prices
 
 __all__ = ["CountCosts", "LedgerActor"]

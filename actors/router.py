@@ -21,8 +21,8 @@ from ..runtime import (
 )
 from .calls import Complete, Stream
 from .errors import ConnectionFailed, ProviderUnavailable, QuotaExhausted, RateLimited
-from .limiting.estimator import TokenEstimator
 from .messages import Request, Response, Usage
+from .rate_limit import TokenEstimator
 from .routing.offer import Offer, choose
 from .routing.pace import Pace
 from .routing.routes import Route

@@ -15,7 +15,7 @@ from .events import Observer, ignore
 from .hedging import HedgePolicy
 from .http import Configure
 from .ledger.policy import LedgerPolicy
-from .limiting.limits import Limits
+from .rate_limit import Limits
 from .recipe import Recipe, default_recipe
 from .retry import RetryPolicy
 from .routing.routes import Route, Routing

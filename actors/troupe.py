@@ -19,10 +19,9 @@ from .events import Observer
 from .gathered import ExplainSharing
 from .ledger.book import LedgerStatistics
 from .ledger_actor import CountCosts
-from .limiter import ChangeLimits, CountLimits, Explain, LimitStatistics
-from .limiting.limits import Limits
 from .messages import Request, Response
 from .post import Post
+from .rate_limit import ChangeLimits, CountLimits, Explain, Limits, LimitStatistics
 from .request import CountRequests, RequestStatistics
 from .router import ExplainRoute
 

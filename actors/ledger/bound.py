@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import attrs
 
-from ..limiting.tokens import Counter
 from ..messages import Request, Usage
+from ..rate_limit import Counter
 from ..vendors import PriceBook, dumps, tier_named
 
 __all__ = ["asked_tier", "most_usage", "most_usd"]

@@ -15,9 +15,9 @@ from random import Random
 import attrs
 
 from callsheet.actors import Lane
-from callsheet.actors.limiting.limiter import Grant, Limiter
-from callsheet.actors.limiting.limits import Cost, Limits, Rate
-from callsheet.actors.limiting.scope import Ask, Reservation
+from callsheet.actors.rate_limit.core import Grant, Limiter
+from callsheet.actors.rate_limit.limits import Cost, Limits, Rate
+from callsheet.actors.rate_limit.scope import Ask, Reservation
 
 __all__ = ["DayFigures", "run_day"]
 

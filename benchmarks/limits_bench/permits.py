@@ -3,9 +3,9 @@
 import attrs
 
 from bench_kit.sampling import cpu_s, settle
-from callsheet.actors.limiting.limiter import Limiter
-from callsheet.actors.limiting.limits import Cost, Limits
-from callsheet.actors.limiting.scope import Ask
+from callsheet.actors.rate_limit.core import Limiter
+from callsheet.actors.rate_limit.limits import Cost, Limits
+from callsheet.actors.rate_limit.scope import Ask
 
 __all__ = ["cost_of_free_us", "cost_of_waiting_us"]
 

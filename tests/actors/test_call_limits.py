@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Limits, Request
-from callsheet.actors.limiting.estimator import Estimate
-from callsheet.actors.limiting.limit import Limit
-from callsheet.actors.limiting.limiter import Limiter as WholeLimiter
-from callsheet.actors.limiting.limits import Cost, Impossible, Rate
-from callsheet.actors.limiting.scope import Ask
+from callsheet.actors.rate_limit.bucket import Limit
+from callsheet.actors.rate_limit.core import Limiter as WholeLimiter
+from callsheet.actors.rate_limit.estimator import Estimate
+from callsheet.actors.rate_limit.limits import Cost, Impossible, Rate
+from callsheet.actors.rate_limit.scope import Ask
 
 
 @attrs.define(eq=False)

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Request, Usage
-from callsheet.actors.limiting.estimator import TokenEstimator
-from callsheet.actors.limiting.tokens import offline_counter
+from callsheet.actors.rate_limit.estimator import TokenEstimator, offline_counter
 
 
 def asked(chars=400, model="m", **more):

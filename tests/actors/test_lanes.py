@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Lane
-from callsheet.actors.limiting.lanes import FairQueue
+from callsheet.actors.rate_limit.lanes import FairQueue
 
 
 @attrs.define(eq=False)

@@ -9,12 +9,12 @@ import attrs
 import pytest
 
 from callsheet.actors import Limits
-from callsheet.actors.limiting.finder import Finder
-from callsheet.actors.limiting.learned import Learned
-from callsheet.actors.limiting.limiter import Limiter
-from callsheet.actors.limiting.limits import Cost
-from callsheet.actors.limiting.scope import Ask
 from callsheet.actors.permit import Report
+from callsheet.actors.rate_limit.core import Limiter
+from callsheet.actors.rate_limit.finder import Finder
+from callsheet.actors.rate_limit.learned import Learned
+from callsheet.actors.rate_limit.limits import Cost
+from callsheet.actors.rate_limit.scope import Ask
 from callsheet.provider.limits import Bucket as ProviderBucket
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from callsheet.actors.limiting.reports import read_refusal, read_reports
 from callsheet.actors.permit import Report
+from callsheet.actors.rate_limit.reports import read_refusal, read_reports
 
 
 def openai(limit, remaining, reset, of="requests"):

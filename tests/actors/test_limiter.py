@@ -18,7 +18,7 @@ from callsheet.actors import (
     TroupeSettings,
     open_troupe,
 )
-from callsheet.actors.limiting.estimator import Estimate
+from callsheet.actors.rate_limit.estimator import Estimate
 from callsheet.provider.app import Provider
 from callsheet.provider.inprocess import ProviderTransport
 from callsheet.provider.settings import ProviderSettings

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Lane, Limits, Rate, Usage
-from callsheet.actors.limiting.limiter import Limiter
-from callsheet.actors.limiting.limits import Cost, Impossible, TooLate
-from callsheet.actors.limiting.scope import Ask
 from callsheet.actors.permit import Report
+from callsheet.actors.rate_limit.core import Limiter
+from callsheet.actors.rate_limit.limits import Cost, Impossible, TooLate
+from callsheet.actors.rate_limit.scope import Ask
 
 
 @attrs.define(eq=False)

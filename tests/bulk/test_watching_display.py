@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 
-from callsheet.actors.limiting.explanation import BucketState, LimiterSnapshot, ScopeState
-from callsheet.actors.limiting.finder import FinderStatistics
+from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot, ScopeState
+from callsheet.actors.rate_limit.finder import FinderStatistics
 from callsheet.bulk.progress import Progress
 from callsheet.bulk.watching import outlook
 from callsheet.bulk.watching.history import History

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.limiting.bucket import Bucket
-from callsheet.actors.limiting.explanation import BucketState, LimiterSnapshot
+from callsheet.actors.rate_limit.bucket import Bucket
+from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.bulk.progress import Progress
 from callsheet.bulk.watching import outlook
 from callsheet.bulk.watching.history import History

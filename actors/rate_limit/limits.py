@@ -21,6 +21,7 @@ __all__ = [
     "TooLate",
 ]
 
+
 ENFORCED_IN_PARTS_S = 60.0
 """Limits of as many seconds or less may be enforced over shorter spans than they say."""
 

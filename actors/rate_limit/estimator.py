@@ -1,14 +1,62 @@
-"""How many tokens a call will count for, learned from what came back. Pure (R14)."""
+"""How many tokens a call will count for, learned from what came back. Pure (R14).
+
+Counts tokens exactly, where that can be done without asking anybody.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import final
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, final
 
 import attrs
 
 from ..messages import ChatMessage, Request, Usage
-from .tokens import Counter, offline_counter
 
-__all__ = ["Estimate", "EstimatorStatistics", "TokenEstimator", "tokens_besides"]
+__all__ = [
+    "Counter",
+    "Estimate",
+    "EstimatorStatistics",
+    "TokenEstimator",
+    "offline_counter",
+    "tokens_besides",
+]
+
+
+Counter = Callable[[str], int]
+"""The number of tokens of a text."""
+
+
+def offline_counter(model: str) -> Counter | None:
+    """What counts a model's tokens: tiktoken, if it is installed and has the data on this machine.
+
+    Nothing is ever fetched: while the data is looked for, tiktoken cannot open a URL.
+
+    Args:
+        model: as the provider names it.
+    """
+    if find_spec("tiktoken") is None:
+        return None
+    # Any: it may be absent, also when types are checked.
+    tiktoken: Any = import_module("tiktoken")
+    load: Any = import_module("tiktoken.load")
+    fetch = load.read_file
+    load.read_file = _refuse
+    try:
+        encoding = tiktoken.encoding_for_model(model)
+    except Exception:  # noqa: BLE001  # an unknown model, no data, or another tiktoken: do without
+        return None
+    finally:
+        load.read_file = fetch
+
+    def count(text: str) -> int:
+        return len(encoding.encode(text, disallowed_special=()))
+
+    return count
+
+
+def _refuse(path: str) -> bytes:
+    raise OSError(f"{path!r:.200} is not on this machine")
+
 
 _CHARS_PER_TOKEN = 4.0  # as providers reckon, until a model has shown what it does
 _TOKENS_PER_TURN = 4  # what role and separators of a turn come to

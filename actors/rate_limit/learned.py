@@ -13,7 +13,10 @@ from .bucket import Bucket
 from .explanation import BucketState
 from .limits import ENFORCED_IN_PARTS_S, Rate
 
-__all__ = ["Learned"]
+__all__ = [
+    "Learned",
+]
+
 
 _AVERAGED_S = 5.0  # seconds over which the others' rate is averaged
 _MOST_OF_OTHERS = 0.95  # of the rate: something must be left to find out with

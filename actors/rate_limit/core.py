@@ -18,13 +18,19 @@ import attrs
 
 from ..messages import Usage
 from ..permit import DIMENSIONS, Refused, Report
+from .bucket import Limit, changed
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
-from .limit import Limit, changed
 from .limits import Cost, Impossible, Limits
 from .scope import Ask, Entry, Note, Reservation, Scope
 
-__all__ = ["Ask", "Grant", "Limiter", "Reservation"]
+__all__ = [
+    "Ask",
+    "Grant",
+    "Limiter",
+    "Reservation",
+]
+
 
 W = TypeVar("W", bound=Waiting)
 _, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))

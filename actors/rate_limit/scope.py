@@ -10,15 +10,20 @@ from typing import final
 import attrs
 
 from ..permit import DIMENSIONS, Report
-from .bucket import Bucket
+from .bucket import Bucket, Limit, changed, check_possible
 from .explanation import BucketState, ScopeState
 from .finder import Finder
 from .lanes import FairQueue, Waiting
 from .learned import Learned
-from .limit import Limit, changed, check_possible
 from .limits import Cost, Limits, TooLate
 
-__all__ = ["Ask", "Entry", "Note", "Reservation", "Scope"]
+__all__ = [
+    "Ask",
+    "Entry",
+    "Note",
+    "Reservation",
+    "Scope",
+]
 
 
 @attrs.frozen

@@ -9,7 +9,12 @@ from ..permit import Dimension
 from .finder import FinderStatistics
 from .limits import Cost
 
-__all__ = ["BucketState", "Explanation", "LimiterSnapshot", "ScopeState"]
+__all__ = [
+    "BucketState",
+    "Explanation",
+    "LimiterSnapshot",
+    "ScopeState",
+]
 
 
 @attrs.frozen

@@ -19,7 +19,13 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, final
 import attrs
 from attrs.validators import gt, instance_of
 
-__all__ = ["FairQueue", "Lane", "Place", "Waiting"]
+__all__ = [
+    "FairQueue",
+    "Lane",
+    "Place",
+    "Waiting",
+]
+
 
 _PURGE_AT = 256  # waiting in a lane; then those that nobody waits for any more are looked for
 

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import trio
 
-from ..runtime import (
+from ...runtime import (
     Actor,
     ActorStopped,
     Message,
@@ -19,19 +19,25 @@ from ..runtime import (
     defers,
     handles,
 )
-from .calls import Complete, Stream
-from .errors import DeadlineTooShort, RequestTooLarge
-from .events import CallEvent, Observer, Stage, ignore
-from .limiting.estimator import Estimate, EstimatorStatistics, TokenEstimator
-from .limiting.explanation import Explanation, LimiterSnapshot
-from .limiting.limiter import Grant, Limiter
-from .limiting.limits import Impossible, Limits, TooLate
-from .limiting.scope import Ask, Reservation
-from .messages import Request, Response, Usage
-from .permit import Report, Throttled
-from .vendors import PriceBook
+from ..calls import Complete, Stream
+from ..errors import DeadlineTooShort, RequestTooLarge
+from ..events import CallEvent, Observer, Stage, ignore
+from ..messages import Request, Response, Usage
+from ..permit import Report, Throttled
+from ..vendors import PriceBook
+from .core import Grant, Limiter
+from .estimator import Estimate, EstimatorStatistics, TokenEstimator
+from .explanation import Explanation, LimiterSnapshot
+from .limits import Impossible, Limits, TooLate
+from .scope import Ask, Reservation
 
-__all__ = ["ChangeLimits", "CountLimits", "Explain", "LimitStatistics", "RateLimiterActor"]
+__all__ = [
+    "ChangeLimits",
+    "CountLimits",
+    "Explain",
+    "LimitStatistics",
+    "RateLimiterActor",
+]
 
 
 _HEARS_EVERY_S = 0.05  # what two answers tell of limits is nearly the same
