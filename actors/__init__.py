@@ -10,8 +10,6 @@ from .batching.lists import ListStrategy
 from .batching.packing import Packing
 from .batching.strategy import Strategy
 from .batching.trust import TrustStatistics
-from .breaker import BreakerPolicy, BreakerStatistics
-from .budget import ThrottlePolicy
 from .cache import CacheActor
 from .caching.policy import CachePolicy
 from .caching.questions import CacheStatistics, ClearCache, CountCache
@@ -37,7 +35,6 @@ from .errors import (
 )
 from .events import CallEvent, Observer, Stage, ignore, log_call
 from .gathered import BatcherStatistics, BatchRecord, CountGathered
-from .hedging import HedgePolicy
 from .http import LeanTransport
 from .identity import sharing_key
 from .ledger.book import LedgerStatistics, Totals
@@ -69,14 +66,22 @@ from .rate_limit import (
 from .recipe import Recipe, Step, default_recipe, load_recipe
 from .recipe_rules import RecipeError
 from .redaction import redact_secrets
-from .request import CountRequests, RequestActor, RequestStatistics
-from .retry import RetryPolicy
+from .request import (
+    BreakerPolicy,
+    BreakerStatistics,
+    CountRequests,
+    HedgePolicy,
+    RequestActor,
+    RequestStatistics,
+    RetryPolicy,
+    Target,
+    ThrottlePolicy,
+)
 from .router import RouteChoice, RouterActor
 from .routing.offer import Offer
 from .routing.routes import Route, Routing
 from .settings import TroupeSettings
 from .shape import Result
-from .target import Target
 from .template import TemplateError, names_used, render
 from .troupe import Troupe
 from .vendors import (

@@ -29,7 +29,7 @@ from .events import Observer, ignore
 from .identity import content_key
 from .messages import Response
 from .rate_limit import TokenEstimator
-from .retry import RetryPolicy
+from .request import RetryPolicy
 from .vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
 
 __all__ = ["BatchApiActor", "BatchStatistics", "CountBatches", "KeptAnswers"]

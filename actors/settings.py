@@ -8,18 +8,14 @@ from .batches.policy import BatchApiPolicy
 from .batching.former import Batching
 from .batching.packing import Packing
 from .batching.strategy import Strategy
-from .breaker import BreakerPolicy
-from .budget import ThrottlePolicy
 from .caching.policy import CachePolicy
 from .events import Observer, ignore
-from .hedging import HedgePolicy
 from .http import Configure
 from .ledger.policy import LedgerPolicy
 from .rate_limit import Limits
 from .recipe import Recipe, default_recipe
-from .retry import RetryPolicy
+from .request import BreakerPolicy, HedgePolicy, RetryPolicy, Target, ThrottlePolicy
 from .routing.routes import Route, Routing
-from .target import Target
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 __all__ = ["TroupeSettings"]

@@ -10,8 +10,8 @@ import attrs
 import structlog
 import trio
 
-from ..failures import without_key
 from ..messages import Json, Response, Usage
+from ..request import without_key
 from ..vendors import Answer, BatchDialect, Endpoint, LineResult, Malformed, PriceBook
 from .claims import Claims
 from .hands import Asker, Book, Line, Task

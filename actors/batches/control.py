@@ -12,9 +12,9 @@ import httpx
 import trio
 
 from ..errors import AuthenticationFailed, MalformedAnswer
-from ..failures import Failures, Refusal
 from ..http import AnswerBody, HttpAnswer, retry_after_s, transport_for
 from ..messages import Json
+from ..request import Failures, Refusal
 from ..vendors import BatchDialect, BatchView, ControlCall, Endpoint, Timeouts, loads
 from .splitting import LineSplitter
 

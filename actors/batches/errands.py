@@ -16,8 +16,7 @@ import trio
 from ..calls import Complete
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, ProviderUnavailable
 from ..events import CallEvent, Observer
-from ..failures import Refusal
-from ..retry import RetryPolicy
+from ..request import Refusal, RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .aftermath import is_overflow
 from .answers import Results

@@ -5,9 +5,8 @@ from http import HTTPStatus
 import attrs
 
 from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
-from ..failures import without_key
 from ..messages import Request
-from ..refusal import classify, is_retried
+from ..request import classify, is_retried, without_key
 from ..vendors import Answer, ApiError, Endpoint, LineResult, Malformed, WireFormat
 
 __all__ = ["Unanswered", "judge"]

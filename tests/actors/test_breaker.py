@@ -19,7 +19,7 @@ from callsheet.actors import (
     QuotaExhausted,
     RateLimited,
 )
-from callsheet.actors.breaker import BreakerPolicy, CircuitBreaker, is_outage
+from callsheet.actors.request.breaker import BreakerPolicy, CircuitBreaker, is_outage
 
 policies = st.builds(
     BreakerPolicy,

@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from callsheet.actors import RetryPolicy
-from callsheet.actors.budget import (
-    RetryBudget,
-    RetryDecision,
-    RetryThrottle,
-    ThrottlePolicy,
-)
+from callsheet.actors.request.retry import RetryBudget, RetryDecision, RetryThrottle, ThrottlePolicy
 
 EXTRAS = st.sampled_from(["hedge", "fallback"])
 

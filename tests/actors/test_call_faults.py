@@ -21,8 +21,8 @@ from callsheet.actors import (
     MalformedAnswer,
     ProviderUnavailable,
     Timeouts,
-    exchange,
 )
+from callsheet.actors.request import exchange
 from callsheet.runtime import AskTimedOut
 
 EVENTS = "Content-Type: text/event-stream"

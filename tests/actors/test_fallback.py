@@ -18,7 +18,7 @@ from callsheet.actors import (
     RateLimited,
     RequestTooLarge,
 )
-from callsheet.actors.fallback import FALLS_BACK, Fallback
+from callsheet.actors.request.fallback import FALLS_BACK, Fallback
 
 MOVES_ON = (*FALLS_BACK, "breaker_open")
 STAYS = (BadRequest, RequestTooLarge, CallFailed)

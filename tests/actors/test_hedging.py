@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from callsheet.actors.hedging import HedgePolicy, Hedger, LatencyWindow
+from callsheet.actors.request.hedging import HedgePolicy, Hedger, LatencyWindow
 
 seconds = st.floats(0, 600, allow_nan=False)
 

@@ -23,7 +23,7 @@ from callsheet.actors import (
     cast_troupe,
     open_troupe,
 )
-from callsheet.actors.attempts import Attempts
+from callsheet.actors.request.attempts import Attempts
 from callsheet.provider.app import Provider
 from callsheet.provider.faults import Faults
 from callsheet.provider.inprocess import ProviderTransport

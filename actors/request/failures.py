@@ -11,7 +11,7 @@ import attrs
 import httpx
 import trio
 
-from .errors import (
+from ..errors import (
     AuthenticationFailed,
     BadRequest,
     Billed,
@@ -20,14 +20,19 @@ from .errors import (
     MalformedAnswer,
     RateLimited,
 )
-from .http import AnswerBody, HttpAnswer, may_have_run, retry_after_s, should_retry
-from .messages import Json
-from .permit import Refused, Throttled
-from .rate_limit import read_refusal, read_reports
-from .refusal import classify, is_retried
-from .vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
+from ..http import AnswerBody, HttpAnswer, may_have_run, retry_after_s, should_retry
+from ..messages import Json
+from ..permit import Refused, Throttled
+from ..rate_limit import read_refusal, read_reports
+from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
+from .classify import classify, is_retried
 
-__all__ = ["Failures", "Refusal", "without_key"]
+__all__ = [
+    "Failures",
+    "Refusal",
+    "without_key",
+]
+
 
 _MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
 _MAX_ERROR_BYTES = 64 * 1024

@@ -5,17 +5,18 @@ from random import Random
 
 import attrs
 
-from .budget import RetryBudget
-from .events import Observer
+from ..events import Observer
+from ..vendors import PriceBook
+from .breaker import Gate
 from .exchange import Exchange
-from .fallback import Fallback
-from .gate import Gate
+from .fallback import Fallback, Target
 from .hedging import Hedger
-from .retry import RetryPolicy
-from .target import Target
-from .vendors import PriceBook
+from .retry import RetryBudget, RetryPolicy
 
-__all__ = ["Line", "Shared"]
+__all__ = [
+    "Line",
+    "Shared",
+]
 
 
 @attrs.define(eq=False)

@@ -3,7 +3,7 @@
 import re
 from http import HTTPStatus
 
-from .errors import (
+from ..errors import (
     AuthenticationFailed,
     BadRequest,
     CallFailed,
@@ -11,9 +11,14 @@ from .errors import (
     QuotaExhausted,
     RateLimited,
 )
-from .vendors import ApiError
+from ..vendors import ApiError
 
-__all__ = ["TRANSIENT", "classify", "is_retried"]
+__all__ = [
+    "TRANSIENT",
+    "classify",
+    "is_retried",
+]
+
 
 TRANSIENT = (RateLimited, ProviderUnavailable)
 """What may be gone by the next attempt; everything else would only be refused again."""

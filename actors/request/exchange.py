@@ -7,13 +7,12 @@ import attrs
 import httpx
 import trio
 
-from .errors import AuthenticationFailed, BadRequest
-from .failures import Failures, Refusal, without_key
-from .http import AnswerBody, HttpAnswer, TooLarge, Way
-from .messages import Delta, Request
-from .permit import Permit
-from .rate_limit import read_reports
-from .vendors import (
+from ..errors import AuthenticationFailed, BadRequest
+from ..http import AnswerBody, HttpAnswer, TooLarge, Way
+from ..messages import Delta, Request
+from ..permit import Permit
+from ..rate_limit import read_reports
+from ..vendors import (
     Answer,
     ApiError,
     BrokeOff,
@@ -25,8 +24,14 @@ from .vendors import (
     dumps,
     loads,
 )
+from .failures import Failures, Refusal, without_key
 
-__all__ = ["Exchange", "Exchanged", "Prepared"]
+__all__ = [
+    "Exchange",
+    "Exchanged",
+    "Prepared",
+]
+
 
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _MOST_URLS = 100  # to remember

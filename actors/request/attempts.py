@@ -1,4 +1,7 @@
-"""One call: its attempts, over the targets there are, paid from one budget (L2)."""
+"""One call: its attempts, over the targets there are, paid from one budget (L2).
+
+The wait between two attempts of a call.
+"""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -7,29 +10,65 @@ from typing import final
 import attrs
 import trio
 
-from ..runtime import AskFailed
-from .breaker import Ticket, is_outage
-from .budget import RetryDecision
-from .calls import Complete, Stream, Tab
-from .errors import (
+from ...runtime import ActorCrashed, AskFailed, AskTimedOut
+from ..calls import Complete, Stream, Tab
+from ..errors import (
     BudgetExceeded,
     CallFailed,
     ConnectionFailed,
     LedgerUnavailable,
     ProviderUnavailable,
 )
-from .events import CallEvent, Stage, ignore
+from ..events import CallEvent, Stage, ignore
+from ..ledger.bound import asked_tier
+from ..messages import Delta, Request, Response, Usage
+from ..permit import Permit
+from ..vendors import tier_named
+from .breaker import Ticket, is_outage
+from .context import Line, Shared
 from .exchange import Exchanged, Prepared
 from .failures import Refusal
-from .ledger.bound import asked_tier
-from .line import Line, Shared
-from .messages import Delta, Request, Response, Usage
-from .race import race
-from .renewal import renew
-from .target import Target
-from .vendors import tier_named
+from .fallback import Target
+from .hedging import race
+from .retry import RetryDecision
 
-__all__ = ["Attempts"]
+__all__ = [
+    "Attempts",
+    "renew",
+]
+
+
+async def renew(
+    permit: Permit | None, refusal: Refusal, *, until: float, deadline: Callable[[], float]
+) -> None:
+    """Wait until then, and for the limiter to let one more attempt through.
+
+    Args:
+        permit: the call's; without one nobody limits it.
+        refusal: what the last attempt failed with.
+        until: on Trio's clock.
+        deadline: of the call, on the same; it may be moved meanwhile (R4).
+
+    Raises:
+        Refusal: there is no other attempt. Its error is that of the last one, and says why.
+    """
+    error = refusal.error
+    if permit is None:
+        await trio.sleep_until(until)
+    while permit is not None:
+        delay = max(0.0, until - trio.current_time())
+        try:
+            await permit.renew(delay=delay, throttled=refusal.throttled)
+            break
+        except AskTimedOut:
+            if deadline() <= trio.current_time():  # else it was postponed
+                raise Refusal(error.but("the deadline has passed")) from None
+        except ActorCrashed:
+            pass  # what waited there was not started; its next incarnation takes it up
+        except AskFailed as stopped:
+            text = f"there is no other attempt, because {stopped}"
+            raise Refusal(error.but(text)) from None
+
 
 _KEEPS_STATE = ("store", "background")  # members of a body that make an answer more than an answer
 

@@ -6,25 +6,26 @@ import attrs
 import httpx
 import trio
 
-from ..runtime import Actor, Message, Sink, handles, streams
+from ...runtime import Actor, Message, Sink, handles, streams
+from ..calls import Complete, Stream
+from ..errors import CallFailed
+from ..events import Observer, ignore
+from ..http import Configure, LeanTransport, PoolStatistics, Way, transport_for, way_over
+from ..messages import Delta, Response
+from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .attempts import Attempts
-from .breaker import BreakerPolicy, BreakerStatistics
-from .budget import RetryBudget, RetryThrottle, ThrottlePolicy, ThrottleStatistics
-from .calls import Complete, Stream
-from .errors import CallFailed
-from .events import Observer, ignore
+from .breaker import NEVER_OPENS, BreakerPolicy, BreakerStatistics, Gate
+from .context import Line, Shared
 from .exchange import Exchange
-from .fallback import Fallback
-from .gate import NEVER_OPENS, Gate
+from .fallback import Fallback, Target
 from .hedging import HedgePolicy, Hedger, HedgeStatistics
-from .http import Configure, LeanTransport, PoolStatistics, Way, transport_for, way_over
-from .line import Line, Shared
-from .messages import Delta, Response
-from .retry import RetryPolicy
-from .target import Target
-from .vendors import Endpoint, PriceBook, Timeouts, default_prices
+from .retry import RetryBudget, RetryPolicy, RetryThrottle, ThrottlePolicy, ThrottleStatistics
 
-__all__ = ["CountRequests", "RequestActor", "RequestStatistics"]
+__all__ = [
+    "CountRequests",
+    "RequestActor",
+    "RequestStatistics",
+]
 
 
 @attrs.frozen(kw_only=True)

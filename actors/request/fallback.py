@@ -1,12 +1,16 @@
-"""Where a call goes when its target cannot serve it. Pure (R14)."""
+"""Where a call goes when its target cannot serve it. Pure (R14).
+
+One of the places where a call can be made.
+"""
 
 from collections.abc import Hashable
 from math import inf
 from typing import Generic, Literal, TypeVar
 
 import attrs
+from attrs.validators import and_, instance_of, min_len, optional
 
-from .errors import (
+from ..errors import (
     AuthenticationFailed,
     CallFailed,
     ConnectionFailed,
@@ -15,8 +19,15 @@ from .errors import (
     QuotaExhausted,
     RateLimited,
 )
+from ..vendors import Endpoint
 
-__all__ = ["FALLS_BACK", "Fallback", "Outcome"]
+__all__ = [
+    "FALLS_BACK",
+    "Fallback",
+    "Outcome",
+    "Target",
+]
+
 
 Outcome = type[CallFailed] | Literal["breaker_open"]
 """Why a target does not serve a call: the error it ended with, or that nobody may go there."""
@@ -93,3 +104,21 @@ class Fallback(Generic[T]):
             return self.targets.index(current)
         except ValueError:
             raise ValueError(f"{current!r} is not one of the {len(self.targets)} targets") from None
+
+
+@attrs.frozen
+class Target:
+    """An endpoint, and the model to ask there.
+
+    Args:
+        endpoint: where.
+        model: the model there; None for the one that the request names.
+
+    Raises:
+        TypeError, ValueError: it is no endpoint, or the name is empty.
+    """
+
+    endpoint: Endpoint = attrs.field(validator=instance_of(Endpoint))
+    model: str | None = attrs.field(
+        default=None, validator=optional(and_(instance_of(str), min_len(1)))
+    )
