@@ -37,14 +37,20 @@ from .events import CallEvent, Observer, Stage, ignore, log_call
 from .gathered import BatcherStatistics, BatchRecord, CountGathered
 from .http import LeanTransport
 from .identity import sharing_key
-from .ledger.book import LedgerStatistics, Totals
-from .ledger.budgets import Budget
-from .ledger.money import NOTHING, Amount
-from .ledger.policy import LedgerPolicy
-from .ledger.reading import sums
-from .ledger.schema import LedgerUnusable, connect
-from .ledger.store import recover
-from .ledger_actor import CountCosts, LedgerActor
+from .ledger import (
+    NOTHING,
+    Amount,
+    Budget,
+    CountCosts,
+    LedgerActor,
+    LedgerPolicy,
+    LedgerStatistics,
+    LedgerUnusable,
+    Totals,
+    connect,
+    recover,
+    sums,
+)
 from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
 from .permit import Dimension, Permit, Throttled
 from .plan import Plan

@@ -14,8 +14,7 @@ from .batching.lists import ListStrategy
 from .batching.strategy import Strategy
 from .cache import CacheActor
 from .composer import PostComposerActor
-from .ledger.accounts import Accounts
-from .ledger_actor import LedgerActor
+from .ledger import Accounts, LedgerActor
 from .rate_limit import RateLimiterActor
 from .request import RequestActor
 from .router import RouterActor

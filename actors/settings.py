@@ -11,7 +11,7 @@ from .batching.strategy import Strategy
 from .caching.policy import CachePolicy
 from .events import Observer, ignore
 from .http import Configure
-from .ledger.policy import LedgerPolicy
+from .ledger import LedgerPolicy
 from .rate_limit import Limits
 from .recipe import Recipe, default_recipe
 from .request import BreakerPolicy, HedgePolicy, RetryPolicy, Target, ThrottlePolicy

@@ -17,8 +17,7 @@ from .calls import Origin
 from .composer import Compose
 from .events import Observer
 from .gathered import ExplainSharing
-from .ledger.book import LedgerStatistics
-from .ledger_actor import CountCosts
+from .ledger import CountCosts, LedgerStatistics
 from .messages import Request, Response
 from .post import Post
 from .rate_limit import ChangeLimits, CountLimits, Explain, Limits, LimitStatistics

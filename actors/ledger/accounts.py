@@ -1,7 +1,11 @@
-"""The books of a process and the file behind them: who waits for the disk, waits together."""
+"""The books of a process and the file behind them: who waits for the disk, waits together.
+
+Why a call is held back, in words that one can act on.
+"""
 
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from itertools import chain
 from typing import Protocol, final
 
@@ -9,16 +13,43 @@ import attrs
 import structlog
 import trio
 
-from ..errors import CallFailed
+from ..errors import BudgetExceeded, CallFailed, LedgerUnavailable
 from .book import Book, LedgerStatistics, Outcome
-from .budgets import Excess
-from .entries import Line, Transaction
-from .policy import LedgerPolicy
-from .refusals import exceeded, unavailable
-from .schema import LedgerUnusable
-from .store import Store
+from .budgets import Excess, LedgerPolicy
+from .entries import Line, Transaction, dollars
+from .file import LedgerUnusable, Store
 
-__all__ = ["Accounts", "InThread"]
+__all__ = [
+    "Accounts",
+    "InThread",
+    "exceeded",
+    "unavailable",
+]
+
+
+def exceeded(excess: Excess) -> BudgetExceeded:
+    """A budget has not so much left."""
+    state, needs = excess.state, excess.needs
+    whose = f" for {state.name}" if state.name and state.budget.per != "call" else ""
+    budget = f"the budget of {state.budget.name}{whose}"
+    if needs is None:
+        text = (
+            f"held back: no price is known for {excess.model}, and {budget} lets nothing pass that "
+            "cannot be counted; add the price (PriceBook.load), or let the budget allow_unknown"
+        )
+    else:
+        left = dollars(max(state.left, Decimal(0)))
+        text = (
+            f"held back: {budget} has {left} left, and the call might cost {dollars(needs)}; raise "
+            "the budget, or lower max_tokens"
+        )
+    return BudgetExceeded(text, budget=budget, left_usd=state.left, needs_usd=needs)
+
+
+def unavailable(trouble: LedgerUnusable) -> LedgerUnavailable:
+    """There are budgets, and what is spent cannot be written down."""
+    return LedgerUnavailable(f"held back, because there are budgets to keep: {trouble}")
+
 
 _log = structlog.stdlib.get_logger("callsheet.actors")
 

@@ -7,8 +7,18 @@ from typing import final
 import attrs
 
 from .budgets import Budget, BudgetState, Counter
-from .entries import DIMENSIONS, Account, Dimension, Entry, Heading, Kind, Line, Transaction
-from .money import NOTHING, Amount
+from .entries import (
+    DIMENSIONS,
+    NOTHING,
+    Account,
+    Amount,
+    Dimension,
+    Entry,
+    Heading,
+    Kind,
+    Line,
+    Transaction,
+)
 
 __all__ = ["Book", "LedgerStatistics", "Outcome", "Totals"]
 

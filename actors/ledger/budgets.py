@@ -1,17 +1,28 @@
-"""How much may be spent, by whom and on what. Pure (R14)."""
+"""How much may be spent, by whom and on what. Pure (R14).
+
+How the ledger of a troupe is kept.
+"""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from os import PathLike
+from pathlib import Path
 from typing import Literal
 
 import attrs
-from attrs.validators import in_, instance_of
+from attrs.validators import deep_iterable, gt, in_, instance_of
 
-from .entries import Entry, Heading, Line
-from .money import add_usd, dollars, subtract_usd
+from .entries import Entry, Heading, Line, add_usd, dollars, subtract_usd
 
-__all__ = ["Budget", "BudgetState", "Counter", "Excess"]
+__all__ = [
+    "Budget",
+    "BudgetState",
+    "Counter",
+    "Excess",
+    "LedgerPolicy",
+]
+
 
 Per = Literal["call", "post", "tenant", "model", "day", "total"]
 Period = Literal["ever", "month", "day"]
@@ -160,3 +171,28 @@ class Counter:
     def _state(self, key: str) -> BudgetState:
         used = self._used.get(key, Decimal(0))
         return BudgetState(self.budget, key, used, subtract_usd(self.budget.usd, used))
+
+
+def _path(value: str | PathLike[str] | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+@attrs.frozen(kw_only=True)
+class LedgerPolicy:
+    """How money is kept.
+
+    Args:
+        budgets: what may be spent; a call that might go beyond any of them is not sent.
+        path: of the file; None keeps the books in memory only.
+        most_output_tokens: what an answer may have, for what is reserved, if the request says
+            nothing (`Request.max_tokens`).
+
+    Raises:
+        ValueError, TypeError: a value is out of its range; the message names it.
+    """
+
+    budgets: tuple[Budget, ...] = attrs.field(
+        default=(), converter=tuple[Budget, ...], validator=deep_iterable(instance_of(Budget))
+    )
+    path: Path | None = attrs.field(default=None, converter=_path)
+    most_output_tokens: int = attrs.field(default=4096, validator=[instance_of(int), gt(0)])

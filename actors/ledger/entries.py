@@ -1,25 +1,162 @@
-"""What is written into the books: transactions, each a set of entries that balance. Pure (R14)."""
+"""What is written into the books: transactions, each a set of entries that balance. Pure (R14).
+
+Amounts of money and tokens that add up to the last digit. Pure (R14).
+"""
 
 from collections.abc import Iterable
+from decimal import Context, Decimal, Inexact
 from typing import Literal
 
 import attrs
 
 from ..calls import Origin
-from .money import NOTHING, Amount
+from ..messages import Usage
 
 __all__ = [
     "ACCOUNTS",
     "DIMENSIONS",
+    "NOTHING",
     "Account",
+    "Amount",
     "Dimension",
     "Entry",
     "Heading",
     "Kind",
     "Line",
     "Transaction",
+    "add_usd",
+    "dollars",
     "headings",
+    "subtract_usd",
 ]
+
+
+# Rounding is an error here. No sum of prices has so many digits.
+_EXACT = Context(prec=1000, traps=[Inexact])
+_FINEST = -12  # a share is a whole number of millionths of a millionth of a dollar, or finer
+
+
+def add_usd(one: Decimal, other: Decimal) -> Decimal:
+    """The sum, not rounded as Python's usual 28 digits might."""
+    return _EXACT.add(one, other)
+
+
+def subtract_usd(one: Decimal, other: Decimal) -> Decimal:
+    """The difference, not rounded."""
+    return _EXACT.subtract(one, other)
+
+
+def dollars(usd: Decimal) -> str:
+    """An amount to its last digit, such as "$0.001033"."""
+    return f"${usd.normalize(_EXACT):f}"
+
+
+@attrs.frozen
+class Amount:
+    """What is moved from one account to another.
+
+    Args:
+        usd: US dollars, of what has a known price.
+        input_tokens: of prompts, cached ones included.
+        output_tokens: of answers.
+        cached_tokens: of prompts, read from the provider's cache.
+        unpriced_tokens: those of all of them whose price nobody knows; `usd` says nothing of them.
+        calls: the calls that this is for.
+        unpriced_calls: those of them whose price nobody knows.
+    """
+
+    usd: Decimal = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    unpriced_tokens: int = 0
+    calls: int = 0
+    unpriced_calls: int = 0
+
+    @classmethod
+    def of(cls, usage: Usage, usd: Decimal | None) -> "Amount":
+        """One call's tokens at their price, or at a price that is not known."""
+        return cls(
+            Decimal(0) if usd is None else usd,
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_tokens,
+            usage.total_tokens if usd is None else 0,
+            1,
+            1 if usd is None else 0,
+        )
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(
+            _EXACT.add(self.usd, other.usd),
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.unpriced_tokens + other.unpriced_tokens,
+            self.calls + other.calls,
+            self.unpriced_calls + other.unpriced_calls,
+        )
+
+    def __sub__(self, other: "Amount") -> "Amount":
+        return self + other.times(-1)
+
+    def times(self, factor: int) -> "Amount":
+        """So many times as much of everything."""
+        return Amount(
+            _EXACT.multiply(self.usd, Decimal(factor)),
+            self.input_tokens * factor,
+            self.output_tokens * factor,
+            self.cached_tokens * factor,
+            self.unpriced_tokens * factor,
+            self.calls * factor,
+            self.unpriced_calls * factor,
+        )
+
+    def of_calls(self, calls: int) -> "Amount":
+        """The same amount, of so many calls."""
+        return Amount(
+            self.usd,
+            self.input_tokens,
+            self.output_tokens,
+            self.cached_tokens,
+            self.unpriced_tokens,
+            calls,
+            calls if self.unpriced_calls else 0,
+        )
+
+    def split(self, shares: int) -> "tuple[Amount, ...]":
+        """Even shares whose sum is the whole; what does not divide goes to the first of them.
+
+        The calls are not split: each share is of as many as the whole.
+        """
+        if shares == 1:
+            return (self,)
+        return tuple(
+            Amount(*share, self.calls, self.unpriced_calls)
+            for share in zip(
+                _split_usd(self.usd, shares),
+                _split(self.input_tokens, shares),
+                _split(self.output_tokens, shares),
+                _split(self.cached_tokens, shares),
+                _split(self.unpriced_tokens, shares),
+                strict=True,
+            )
+        )
+
+
+def _split(whole: int, shares: int) -> list[int]:
+    each, rest = divmod(whole, shares)
+    return [each + (at < rest) for at in range(shares)]
+
+
+def _split_usd(usd: Decimal, shares: int) -> list[Decimal]:
+    exponent = usd.as_tuple().exponent
+    unit = min(exponent, _FINEST) if isinstance(exponent, int) else _FINEST
+    parts = _split(int(_EXACT.scaleb(usd, -unit)), shares)
+    return [_EXACT.scaleb(Decimal(part), unit) for part in parts]
+
+
+NOTHING = Amount()
 
 Account = Literal["available", "reserved", "spent", "maybe_billed"]
 ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "maybe_billed")

@@ -20,7 +20,7 @@ from ..errors import (
     ProviderUnavailable,
 )
 from ..events import CallEvent, Stage, ignore
-from ..ledger.bound import asked_tier
+from ..ledger import asked_tier
 from ..messages import Delta, Request, Response, Usage
 from ..permit import Permit
 from ..vendors import tier_named

@@ -43,10 +43,9 @@ from callsheet.actors import (
 from callsheet.actors.calls import Tab
 from callsheet.actors.errors import BudgetExceeded, LedgerUnavailable
 from callsheet.actors.ledger.accounts import Accounts
-from callsheet.actors.ledger.budgets import Budget
-from callsheet.actors.ledger.policy import LedgerPolicy
-from callsheet.actors.ledger.schema import LedgerUnusable
-from callsheet.actors.ledger_actor import CountCosts, LedgerActor
+from callsheet.actors.ledger.actor import CountCosts, LedgerActor
+from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
+from callsheet.actors.ledger.file import LedgerUnusable
 from callsheet.actors.vendors.prices import Price, PriceBook
 from callsheet.runtime import (
     Actor,

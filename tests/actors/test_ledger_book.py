@@ -21,8 +21,15 @@ from callsheet.actors import ChatMessage, Origin, Request, Usage
 from callsheet.actors.ledger.book import Book, Outcome, Totals
 from callsheet.actors.ledger.bound import most_usage, most_usd
 from callsheet.actors.ledger.budgets import Budget, Excess
-from callsheet.actors.ledger.entries import ACCOUNTS, DIMENSIONS, Heading, Line, headings
-from callsheet.actors.ledger.money import NOTHING, Amount
+from callsheet.actors.ledger.entries import (
+    ACCOUNTS,
+    DIMENSIONS,
+    NOTHING,
+    Amount,
+    Heading,
+    Line,
+    headings,
+)
 from callsheet.actors.vendors.prices import Price, PriceBook, default_prices
 
 usd = st.decimals(0, 10, places=9)

@@ -8,12 +8,9 @@ import pytest
 
 from callsheet.actors import Usage
 from callsheet.actors.ledger.book import Book, Outcome, Totals
-from callsheet.actors.ledger.entries import DIMENSIONS, Heading, Line
-from callsheet.actors.ledger.locks import hold
-from callsheet.actors.ledger.money import Amount
-from callsheet.actors.ledger.reading import sums
-from callsheet.actors.ledger.schema import LedgerUnusable, connect
-from callsheet.actors.ledger.store import Store, recover
+from callsheet.actors.ledger.entries import DIMENSIONS, Amount, Heading, Line
+from callsheet.actors.ledger.file import LedgerUnusable, Store, connect, hold, recover
+from callsheet.actors.ledger.tables import sums
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 VERSION_1 = """

@@ -16,14 +16,10 @@ from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import Outcome
-from callsheet.actors.ledger.budgets import Budget
-from callsheet.actors.ledger.entries import Heading, Line
-from callsheet.actors.ledger.money import Amount
-from callsheet.actors.ledger.policy import LedgerPolicy
-from callsheet.actors.ledger.reading import sums
-from callsheet.actors.ledger.schema import LedgerUnusable, connect
-from callsheet.actors.ledger.store import recover
-from callsheet.actors.ledger.tables import ExactSum
+from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
+from callsheet.actors.ledger.entries import Amount, Heading, Line
+from callsheet.actors.ledger.file import LedgerUnusable, connect, recover
+from callsheet.actors.ledger.tables import ExactSum, sums
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 

@@ -30,9 +30,8 @@ from callsheet.actors import (
 )
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
-from callsheet.actors.ledger.budgets import Budget
-from callsheet.actors.ledger.policy import LedgerPolicy
-from callsheet.actors.ledger_actor import CountCosts, LedgerActor
+from callsheet.actors.ledger.actor import CountCosts, LedgerActor
+from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.provider.app import Provider
 from callsheet.provider.faults import FAULT_KINDS, Faults
 from callsheet.provider.inprocess import ProviderTransport

@@ -14,13 +14,10 @@ from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import Book, Outcome, Totals
-from callsheet.actors.ledger.budgets import Budget
-from callsheet.actors.ledger.entries import DIMENSIONS, Heading, Line
-from callsheet.actors.ledger.money import NOTHING, Amount
-from callsheet.actors.ledger.policy import LedgerPolicy
-from callsheet.actors.ledger.reading import standing, sums
-from callsheet.actors.ledger.schema import connect
-from callsheet.actors.ledger.store import Store
+from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
+from callsheet.actors.ledger.entries import DIMENSIONS, NOTHING, Amount, Heading, Line
+from callsheet.actors.ledger.file import Store, connect
+from callsheet.actors.ledger.tables import standing, sums
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 DAYS = ("2026-11-25", "2026-11-26")
@@ -222,7 +219,7 @@ def test_a_name_whose_writing_failed_is_written_with_the_next(tmp_path):
 
 
 def test_a_ledger_of_many_posts_does_not_remember_all_their_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("callsheet.actors.ledger.writing._MOST_NAMES", 5)
+    monkeypatch.setattr("callsheet.actors.ledger.tables._MOST_NAMES", 5)
     path = tmp_path / "ledger.sqlite3"
     store, book = Store(path, NOON), Book()
     for number in range(20):

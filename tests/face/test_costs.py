@@ -11,9 +11,8 @@ from click.testing import CliRunner
 
 from callsheet.actors import Usage
 from callsheet.actors.ledger.book import Book, Outcome
-from callsheet.actors.ledger.entries import Heading, Line
-from callsheet.actors.ledger.money import Amount
-from callsheet.actors.ledger.store import Store
+from callsheet.actors.ledger.entries import Amount, Heading, Line
+from callsheet.actors.ledger.file import Store
 from callsheet.cli import main
 from callsheet.costs.place import default_ledger
 from callsheet.costs.report import read_costs

@@ -8,19 +8,22 @@ from typing import Any
 import attrs
 import trio
 
-from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
-from .calls import Complete, Stream, Tab
-from .errors import CallFailed
-from .ledger.accounts import Accounts
-from .ledger.book import LedgerStatistics, Outcome
-from .ledger.bound import asked_tier, most_usage, most_usd
-from .ledger.entries import Line, headings
-from .ledger.money import Amount
-from .messages import Response
-from .rate_limit import Counter, offline_counter
-from .vendors import PriceBook, default_prices
+from ...runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
+from ..calls import Complete, Stream, Tab
+from ..errors import CallFailed
+from ..messages import Response
+from ..rate_limit import Counter, offline_counter
+from ..vendors import PriceBook, default_prices
+from .accounts import Accounts
+from .book import LedgerStatistics, Outcome
+from .bound import asked_tier, most_usage, most_usd
+from .entries import Amount, Line, headings
 
-__all__ = ["CountCosts", "LedgerActor"]
+__all__ = [
+    "CountCosts",
+    "LedgerActor",
+]
+
 
 _MOST_COUNTERS = 256  # models to remember
 _ROUTES = ("flex", "batch")  # tiers that are a way of their own to be answered
