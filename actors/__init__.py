@@ -10,10 +10,7 @@ from .batching.lists import ListStrategy
 from .batching.packing import Packing
 from .batching.strategy import Strategy
 from .batching.trust import TrustStatistics
-from .cache import CacheActor
-from .caching.policy import CachePolicy
-from .caching.questions import CacheStatistics, ClearCache, CountCache
-from .caching.store import CacheStore
+from .cache import CacheActor, CachePolicy, CacheStatistics, CacheStore, ClearCache, CountCache
 from .call import Call, critical_path
 from .call_plan import CallPlan, Sharing
 from .calls import Complete, Origin, Stream

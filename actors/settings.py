@@ -8,7 +8,7 @@ from .batches.policy import BatchApiPolicy
 from .batching.former import Batching
 from .batching.packing import Packing
 from .batching.strategy import Strategy
-from .caching.policy import CachePolicy
+from .cache import CachePolicy
 from .events import Observer, ignore
 from .http import Configure
 from .ledger import LedgerPolicy

@@ -11,7 +11,7 @@ import attrs
 from ..runtime import Ref
 from .asking import Pieces, ask_for, stream_for
 from .batch_api import KeptAnswers
-from .caching.questions import PeekCache
+from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
 from .calls import Origin
 from .composer import Compose

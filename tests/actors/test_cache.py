@@ -13,10 +13,15 @@ from fakes import MODEL, Journal, Stage, Turn, answer_to, asking, call, outcomes
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import BadRequest, BatcherActor, Request, Stream, Usage
-from callsheet.actors.cache import CacheActor
-from callsheet.actors.caching.policy import CachePolicy
-from callsheet.actors.caching.questions import CacheStatistics, ClearCache, CountCache, PeekCache
-from callsheet.actors.caching.store import Entry, Holding, StoreUnavailable
+from callsheet.actors.cache.actor import (
+    CacheActor,
+    CacheStatistics,
+    ClearCache,
+    CountCache,
+    PeekCache,
+)
+from callsheet.actors.cache.policy import CachePolicy
+from callsheet.actors.cache.store import Entry, Holding, StoreUnavailable
 from callsheet.runtime import Actor, AskTimedOut, open_runtime, streams
 from callsheet.runtime.testing.conservation import check_conservation
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.caching.flights import Flights
-from callsheet.actors.caching.memory import MemoryCache
-from callsheet.actors.caching.policy import CachePolicy
+from callsheet.actors.cache.actor import Flights
+from callsheet.actors.cache.memory import MemoryCache
+from callsheet.actors.cache.policy import CachePolicy
 
 KEYS = st.sampled_from("abcdef")
 STEPS = st.lists(

@@ -16,13 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Response, Usage
-from callsheet.actors.cache import CacheActor
-from callsheet.actors.caching import sqlite_file as module
-from callsheet.actors.caching.policy import CachePolicy
-from callsheet.actors.caching.questions import CountCache
-from callsheet.actors.caching.sqlite_file import SqliteFile
-from callsheet.actors.caching.sqlite_store import SqliteStore
-from callsheet.actors.caching.store import Entry, StoreUnavailable
+from callsheet.actors.cache import file as module
+from callsheet.actors.cache.actor import CacheActor, CountCache
+from callsheet.actors.cache.file import SqliteFile, SqliteStore
+from callsheet.actors.cache.policy import CachePolicy
+from callsheet.actors.cache.store import Entry, StoreUnavailable
 from callsheet.runtime import open_runtime
 
 MIB = 2**20

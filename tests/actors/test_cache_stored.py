@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
-from callsheet.actors.caching.stored import (
+from callsheet.actors.cache.stored import (
     decode,
     encode,
     for_keeping,

@@ -11,7 +11,15 @@ import attrs
 
 from ..messages import Choice, Json, Response, Usage
 
-__all__ = ["decode", "encode", "for_keeping", "from_cache", "is_kept", "size_in_memory"]
+__all__ = [
+    "decode",
+    "encode",
+    "for_keeping",
+    "from_cache",
+    "is_kept",
+    "size_in_memory",
+]
+
 
 _FORMAT = 1
 _HEAD = struct.Struct("<BI")  # the format, and how long the JSON is; behind that come the vectors

@@ -1,4 +1,9 @@
-"""Answers that were given before, to whoever asks the very same again."""
+"""Answers that were given before, to whoever asks the very same again.
+
+The calls that have gone on, by what they ask. Pure (R14).
+
+What one may ask of a cache, besides answers.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,20 +13,127 @@ from functools import partial
 import attrs
 import trio
 
-from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, defers, handles
-from .caching.flights import Flight, Flights
-from .caching.memory import MemoryCache
-from .caching.policy import CachePolicy
-from .caching.questions import CacheStatistics, ClearCache, CountCache, PeekCache
-from .caching.shelf import Kept, Shelf
-from .caching.sqlite_store import SqliteStore
-from .caching.store import CacheStore, Holding
-from .caching.stored import for_keeping, from_cache, is_kept, size_in_memory
-from .calls import Complete, Stream
-from .identity import cache_key
-from .messages import Response
+from ...runtime import Actor, Message, Ref, ReplySlot, Settlement, defers, handles
+from ..calls import Complete, Stream
+from ..identity import cache_key
+from ..messages import Request, Response
+from .file import SqliteStore
+from .memory import MemoryCache
+from .policy import CachePolicy
+from .store import CacheStore, Holding, Kept, Shelf
+from .stored import for_keeping, from_cache, is_kept, size_in_memory
 
-__all__ = ["CacheActor", "CacheStatistics", "ClearCache", "CountCache", "PeekCache"]
+__all__ = [
+    "CacheActor",
+    "CacheStatistics",
+    "ClearCache",
+    "CountCache",
+    "Flight",
+    "Flights",
+    "PeekCache",
+]
+
+
+@attrs.define(eq=False)
+class Flight:
+    """Identical requests that have gone on, for one answer.
+
+    Attributes:
+        key: what they have in common.
+        members: how many of them are still under way.
+        is_answered: the answer has come to one of them.
+    """
+
+    key: str
+    members: int = 0
+    is_answered: bool = False
+
+
+class Flights:
+    """Knows which keys nobody need look up: their answer is on its way."""
+
+    def __init__(self) -> None:
+        self._flights: dict[str, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._flights
+
+    def __repr__(self) -> str:
+        members = sum(flight.members for flight in self._flights.values())
+        return f"<Flights {members} calls with {len(self)} keys>"
+
+    def board(self, key: str) -> Flight:
+        """One more request goes on."""
+        flight = self._flights.setdefault(key, Flight(key))
+        flight.members += 1
+        return flight
+
+    def land(self, flight: Flight, *, is_answered: bool) -> bool:
+        """One of them has ended.
+
+        Args:
+            flight: that it was of.
+            is_answered: it has an answer that may serve others.
+
+        Returns:
+            Whether that is the answer to keep. The first one is the one that was paid for; those
+            of the others are copies of it.
+        """
+        flight.members -= 1
+        if not flight.members:
+            del self._flights[flight.key]
+        is_first = is_answered and not flight.is_answered
+        flight.is_answered |= is_answered
+        return is_first
+
+
+@attrs.frozen(kw_only=True)
+class CacheStatistics:
+    """What a `CacheActor` has done since it began, and what it holds.
+
+    Args:
+        memory_hits: requests answered from memory.
+        disk_hits: requests answered from the store behind it.
+        misses: cacheable requests that went on.
+        stored: answers that were taken in.
+        saved_usd: what the answers of all hits had cost, as far as that is known.
+        memory: what is in memory.
+        disk: what is in the store; None if there is none, or it cannot be used.
+    """
+
+    memory_hits: int
+    disk_hits: int
+    misses: int
+    stored: int
+    saved_usd: Decimal
+    memory: Holding
+    disk: Holding | None
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether answers outlive the program."""
+        return self.disk is not None
+
+
+@attrs.frozen
+class CountCache(Message[CacheStatistics]):
+    """Ask a `CacheActor` what it has done."""
+
+
+@attrs.frozen
+class PeekCache(Message[bool]):
+    """Ask whether a request would be answered at once if it came now. Nothing is changed."""
+
+    request: Request
+
+
+@attrs.frozen
+class ClearCache(Message[None]):
+    """Have a `CacheActor` drop every answer that it holds."""
+
 
 _MOST_USED = 1000  # answers whose use is not yet written down
 

@@ -1,0 +1,15 @@
+"""The response cache: CacheActor, its memory, and the file behind it."""
+
+from .actor import CacheActor, CacheStatistics, ClearCache, CountCache, PeekCache
+from .policy import CachePolicy
+from .store import CacheStore
+
+__all__ = [
+    "CacheActor",
+    "CachePolicy",
+    "CacheStatistics",
+    "CacheStore",
+    "ClearCache",
+    "CountCache",
+    "PeekCache",
+]
