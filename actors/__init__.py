@@ -2,14 +2,19 @@
 
 from .asking import Pieces
 from .batch_api import BatchApiActor, BatchStatistics, CountBatches
-from .batcher import BatcherActor
 from .batches.policy import BatchApiPolicy
 from .batches.store import lines_in
-from .batching.former import Batching
-from .batching.lists import ListStrategy
-from .batching.packing import Packing
-from .batching.strategy import Strategy
-from .batching.trust import TrustStatistics
+from .batching import (
+    BatcherActor,
+    BatcherStatistics,
+    Batching,
+    BatchRecord,
+    CountGathered,
+    ListStrategy,
+    Packing,
+    Strategy,
+    TrustStatistics,
+)
 from .cache import CacheActor, CachePolicy, CacheStatistics, CacheStore, ClearCache, CountCache
 from .call import Call, critical_path
 from .call_plan import CallPlan, Sharing
@@ -31,7 +36,6 @@ from .errors import (
     RequestTooLarge,
 )
 from .events import CallEvent, Observer, Stage, ignore, log_call
-from .gathered import BatcherStatistics, BatchRecord, CountGathered
 from .http import LeanTransport
 from .identity import sharing_key
 from .ledger import (

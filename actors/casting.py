@@ -9,9 +9,7 @@ import attrs
 
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 from .batch_api import BatchApiActor
-from .batcher import BatcherActor
-from .batching.lists import ListStrategy
-from .batching.strategy import Strategy
+from .batching import BatcherActor, ListStrategy, Strategy
 from .cache import CacheActor
 from .composer import PostComposerActor
 from .ledger import Accounts, LedgerActor

@@ -5,9 +5,7 @@ import httpx
 from attrs.validators import deep_iterable, ge, instance_of, optional
 
 from .batches.policy import BatchApiPolicy
-from .batching.former import Batching
-from .batching.packing import Packing
-from .batching.strategy import Strategy
+from .batching import Batching, Packing, Strategy
 from .cache import CachePolicy
 from .events import Observer, ignore
 from .http import Configure

@@ -11,12 +11,12 @@ import attrs
 from ..runtime import Ref
 from .asking import Pieces, ask_for, stream_for
 from .batch_api import KeptAnswers
+from .batching import ExplainSharing
 from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
 from .calls import Origin
 from .composer import Compose
 from .events import Observer
-from .gathered import ExplainSharing
 from .ledger import CountCosts, LedgerStatistics
 from .messages import Request, Response
 from .post import Post

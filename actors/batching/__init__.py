@@ -1,33 +1,21 @@
-"""Sending several requests as one call: when, which, and whose answer is whose. Pure (R14).
+"""Combining requests into one call: BatcherActor, batch former, lists and packing."""
 
-`callsheet.actors.batcher` does it.
-"""
-
-from ..vendors import Bounds, Weight
-from .former import Batch, BatchFormer, Batching, Reason
+from .actor import BatcherActor
+from .former import Batching
 from .lists import ListStrategy
-from .packing import Packing
-from .shares import split_cost, split_count, split_usage
-from .strategy import Strategy, common_key
-from .trust import Trust, TrustStatistics, say_the_same
-from .window import Window
+from .members import BatcherStatistics, BatchRecord, CountGathered, ExplainSharing
+from .packing import Packing, TrustStatistics
+from .strategy import Strategy
 
 __all__ = [
-    "Batch",
-    "BatchFormer",
+    "BatchRecord",
+    "BatcherActor",
+    "BatcherStatistics",
     "Batching",
-    "Bounds",
+    "CountGathered",
+    "ExplainSharing",
     "ListStrategy",
     "Packing",
-    "Reason",
     "Strategy",
-    "Trust",
     "TrustStatistics",
-    "Weight",
-    "Window",
-    "common_key",
-    "say_the_same",
-    "split_cost",
-    "split_count",
-    "split_usage",
 ]

@@ -9,7 +9,9 @@ from ..messages import Json, Request, Response
 from ..vendors import Bounds, Weight
 from .strategy import common_key
 
-__all__ = ["ListStrategy"]
+__all__ = [
+    "ListStrategy",
+]
 
 
 Body = Mapping[str, Json] | None

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.batching.former import BatchFormer, Batching
-from callsheet.actors.batching.window import Window
+from callsheet.actors.batching.former import BatchFormer, Batching, Window
 from callsheet.actors.vendors.format import Bounds, Weight
 
 LEAST = 0.0002

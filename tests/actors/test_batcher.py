@@ -25,7 +25,7 @@ from callsheet.actors import (
     Origin,
     Request,
 )
-from callsheet.actors.gathered import CountGathered
+from callsheet.actors.batching.members import CountGathered
 from callsheet.actors.vendors.format import Bounds
 from callsheet.runtime import ActorStopped, open_runtime
 

@@ -13,7 +13,7 @@ from callsheet.actors import (
     ProviderUnavailable,
     Usage,
 )
-from callsheet.actors.gathered import CountGathered
+from callsheet.actors.batching.members import CountGathered
 from callsheet.actors.vendors.format import Bounds
 from callsheet.runtime import open_runtime
 

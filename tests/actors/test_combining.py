@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
+from callsheet.actors.batching.cost_shares import split_cost, split_count, split_usage
 from callsheet.actors.batching.lists import ListStrategy
-from callsheet.actors.batching.packing import Packing
-from callsheet.actors.batching.shares import split_cost, split_count, split_usage
-from callsheet.actors.batching.trust import Trust, say_the_same
+from callsheet.actors.batching.packing import Packing, Trust, say_the_same
 from callsheet.actors.vendors.format import Bounds, Malformed, Weight
 from callsheet.actors.vendors.openai_lists import OpenAIEmbeddings
 

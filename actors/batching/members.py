@@ -1,20 +1,36 @@
-"""What the batcher keeps of a request: who waits for it, and what it has taken so far."""
+"""What the batcher keeps of a request: who waits for it, and what it has taken so far.
 
-from collections.abc import Hashable, Sequence
+What one asks a batcher, and what it says of itself.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
 from decimal import Decimal
 from math import inf
 
 import attrs
 
-from ..runtime import ReplySlot, Settlement, Timer
-from .batching.former import BatchFormer
-from .batching.strategy import Strategy
-from .batching.trust import Trust
-from .batching.window import Window
-from .calls import Complete, Origin
-from .messages import Request, Response, Usage
+from ...runtime import Message, ReplySlot, Settlement, Timer
+from ..call_plan import Sharing
+from ..calls import Complete, Origin
+from ..messages import Request, Response, Usage
+from ..vendors import Weight
+from .former import BatchFormer, Reason, Window
+from .packing import Trust, TrustStatistics
+from .strategy import Strategy
 
-__all__ = ["Combined", "Group", "GroupKey", "Part", "Seat", "Spent"]
+__all__ = [
+    "BatchRecord",
+    "BatcherStatistics",
+    "Combined",
+    "CountGathered",
+    "ExplainSharing",
+    "Group",
+    "GroupKey",
+    "Part",
+    "Seat",
+    "Spent",
+]
+
 
 GroupKey = tuple[int, Hashable, str, bool]
 """Which strategy, what its members have in common, their lane, and whether they can wait."""
@@ -180,3 +196,59 @@ class Combined:
         """Whom it is for: the first, and with him the others."""
         first, *others = (seat.message.origin for part in self.parts for seat in part.seats[:1])
         return attrs.evolve(first, call=f"{first.call}+{len(others)}", shared_by=(first, *others))
+
+
+@attrs.frozen
+class BatchRecord:
+    """A batch that went.
+
+    Args:
+        strategy: by which its members share a call.
+        weight: what they come to.
+        reason: why it went.
+        waited_s: how long its first member had waited, in seconds.
+    """
+
+    strategy: str
+    weight: Weight
+    reason: Reason
+    waited_s: float
+
+
+@attrs.frozen(kw_only=True)
+class BatcherStatistics:
+    """What a `BatcherActor` has done.
+
+    Args:
+        batches: how many went, by reason.
+        latest: the latest of them, at most a hundred.
+        combined: calls that were made for several members.
+        waiting: members that are being gathered.
+        joined: requests that were answered by an identical one's call.
+        trust: how far answers of combined calls can be trusted, by strategy.
+    """
+
+    batches: Mapping[Reason, int]
+    latest: tuple[BatchRecord, ...]
+    combined: int
+    waiting: int
+    joined: int
+    trust: Mapping[str, tuple[TrustStatistics, ...]]
+
+
+@attrs.frozen
+class CountGathered(Message[BatcherStatistics]):
+    """Ask a `BatcherActor` what it has done."""
+
+
+@attrs.frozen
+class ExplainSharing(Message[Sharing]):
+    """Ask with whom a request would share a call if it came now. Nothing is sent.
+
+    Args:
+        request: the request.
+        lane: in which it would wait.
+    """
+
+    request: Request
+    lane: str = ""

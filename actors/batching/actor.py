@@ -7,7 +7,7 @@ from functools import partial
 import attrs
 import trio
 
-from ..runtime import (
+from ...runtime import (
     Actor,
     ActorStopped,
     AskFailed,
@@ -18,22 +18,34 @@ from ..runtime import (
     defers,
     handles,
 )
-from .batching.former import Batch, BatchFormer, Batching, Reason
-from .batching.strategy import Strategy
-from .batching.trust import Trust, TrustStatistics, say_the_same
-from .batching.window import Window
-from .call_plan import Sharing
-from .calls import Complete, Stream
-from .errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
-from .gathered import BatcherStatistics, BatchRecord, CountGathered, ExplainSharing
-from .identity import sharing_key
-from .messages import Request, Response
-from .parts import Combined, Group, GroupKey, Part, Seat, Spent
-from .rate_limit import TokenEstimator
-from .spreading import free_of_charge, join_pieces, share_out
-from .vendors import Weight
+from ..call_plan import Sharing
+from ..calls import Complete, Stream
+from ..errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
+from ..identity import sharing_key
+from ..messages import Request, Response
+from ..rate_limit import TokenEstimator
+from ..vendors import Weight
+from .cost_shares import free_of_charge, join_pieces, share_out
+from .former import Batch, BatchFormer, Batching, Reason, Window
+from .members import (
+    BatcherStatistics,
+    BatchRecord,
+    Combined,
+    CountGathered,
+    ExplainSharing,
+    Group,
+    GroupKey,
+    Part,
+    Seat,
+    Spent,
+)
+from .packing import Trust, TrustStatistics, say_the_same
+from .strategy import Strategy
 
-__all__ = ["BatcherActor"]
+__all__ = [
+    "BatcherActor",
+]
+
 
 _MOST_GROUPS = 1000  # to remember; each knows how its members come, and whether to trust it
 _CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)
