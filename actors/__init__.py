@@ -1,9 +1,7 @@
 """The actors that make LLM API work fast, cheap and safe to cancel."""
 
 from .asking import Pieces
-from .batch_api import BatchApiActor, BatchStatistics, CountBatches
-from .batches.policy import BatchApiPolicy
-from .batches.store import lines_in
+from .batch_api import BatchApiActor, BatchApiPolicy, BatchStatistics, CountBatches, lines_in
 from .batching import (
     BatcherActor,
     BatcherStatistics,

@@ -4,7 +4,7 @@ import attrs
 import httpx
 from attrs.validators import deep_iterable, ge, instance_of, optional
 
-from .batches.policy import BatchApiPolicy
+from .batch_api import BatchApiPolicy
 from .batching import Batching, Packing, Strategy
 from .cache import CachePolicy
 from .events import Observer, ignore

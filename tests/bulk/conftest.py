@@ -8,7 +8,7 @@ import httpx
 import pytest
 from provider_process import provider_process
 
-from callsheet.actors.batches import journal
+from callsheet.actors.batch_api import journal
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import trio
 from bulk_rows import ids_of, on_the_spot, row, stage
 
 from callsheet.actors import Endpoint, TroupeSettings
-from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.bulk import bulk
 from callsheet.bulk.settings import BulkSettings
 

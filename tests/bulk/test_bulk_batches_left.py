@@ -7,7 +7,7 @@ import pytest
 import trio
 from bulk_rows import ids_of, lines_of, row, stage
 
-from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.bulk.endings import BulkStopped
 from callsheet.provider.batchsettings import BatchSettings
 

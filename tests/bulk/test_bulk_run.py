@@ -9,7 +9,7 @@ import trio
 from bulk_rows import URL, ids_of, lines_of, on_the_spot, row, stage
 
 from callsheet.actors import Endpoint, Limits, TroupeSettings
-from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.actors.messages import Usage
 from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk import bulk

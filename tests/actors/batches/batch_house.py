@@ -20,9 +20,9 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
-from callsheet.actors.batch_api import BatchApiActor, CountBatches
-from callsheet.actors.batches.journal import open_journal
-from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batch_api.actor import BatchApiActor, CountBatches
+from callsheet.actors.batch_api.journal import open_journal
+from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime, streams
 from callsheet.runtime.testing.conservation import check_conservation
 

@@ -21,10 +21,9 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
-from callsheet.actors.batch_api import BatchApiActor
-from callsheet.actors.batches.journal import Journal, at_once
-from callsheet.actors.batches.policy import BatchApiPolicy
-from callsheet.actors.batches.store import Store
+from callsheet.actors.batch_api.actor import BatchApiActor
+from callsheet.actors.batch_api.journal import Journal, Store, at_once
+from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import ActorCrashed, open_runtime
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Origin
-from callsheet.actors.batches.claims import Claims
+from callsheet.actors.batch_api.results import Claims
 
 CALLS = st.sampled_from("abcdef")
 GIVEN = st.lists(st.sets(CALLS, min_size=1), max_size=8)

@@ -24,10 +24,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from callsheet.actors import Complete, Endpoint, Origin, Request
-from callsheet.actors.batch_api import BatchApiActor, CountBatches
-from callsheet.actors.batches.journal import Journal
-from callsheet.actors.batches.policy import BatchApiPolicy
-from callsheet.actors.batches.store import Store
+from callsheet.actors.batch_api.actor import BatchApiActor, CountBatches
+from callsheet.actors.batch_api.journal import Journal, Store
+from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime
 
 KINDS = ["openai", "together", "anthropic"]

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import VENDORS, Endpoint, Request
-from callsheet.actors.batches.policy import BatchApiPolicy
-from callsheet.actors.batches.splitting import LineSplitter, LineTooLong
-from callsheet.actors.batches.verdict import judge
+from callsheet.actors.batch_api.control import LineSplitter, LineTooLong
+from callsheet.actors.batch_api.policy import BatchApiPolicy
+from callsheet.actors.batch_api.results import judge
 from callsheet.actors.errors import BadRequest, MalformedAnswer, ProviderUnavailable, QuotaExhausted
 from callsheet.actors.identity import content_key
 from callsheet.actors.vendors.anthropic import AnthropicMessages

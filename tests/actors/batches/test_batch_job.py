@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import BadRequest, QuotaExhausted
-from callsheet.actors.batches.aftermath import Aftermath, aftermath
-from callsheet.actors.batches.job import Job
+from callsheet.actors.batch_api.job import Aftermath, Job, aftermath
 from callsheet.actors.vendors.batch_dialect import BatchView, LineError
 
 IDS = ("b-0", "b-1", "b-2")

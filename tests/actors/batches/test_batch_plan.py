@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.batches.plan import Bounds, Plan, Pool, Size
-from callsheet.actors.batches.policy import BatchApiPolicy
+from callsheet.actors.batch_api.plan import Bounds, Plan, Pool, Size
+from callsheet.actors.batch_api.policy import BatchApiPolicy
 
 POOL = Pool("/chat/completions", "m")
 OTHER = Pool("/chat/completions", "n")

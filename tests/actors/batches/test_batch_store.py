@@ -6,9 +6,8 @@ from functools import partial
 import pytest
 import trio
 
-from callsheet.actors.batches.journal import Journal, open_journal
-from callsheet.actors.batches.plan import Pool
-from callsheet.actors.batches.store import JournalInUse, Store, lines_in
+from callsheet.actors.batch_api.journal import Journal, JournalInUse, Store, lines_in, open_journal
+from callsheet.actors.batch_api.plan import Pool
 
 POOL = Pool("/chat/completions", "m")
 LINES = (("b-0", "k0"), ("b-1", "k1"), ("b-2", "k1"))

@@ -1,6 +1,11 @@
-"""Gives the results of lines to those who ask: on disk first, then reported, then claimed (L7)."""
+"""Gives the results of lines to those who ask: on disk first, then reported, then claimed (L7).
 
-from collections import Counter
+Which answers the journal need not have any longer. Pure (R14).
+
+What came of one line: an answer, or the error that it would have been as a live call.
+"""
+
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import partial
 from http import HTTPStatus
@@ -10,16 +15,142 @@ import attrs
 import structlog
 import trio
 
-from ..messages import Json, Response, Usage
-from ..request import without_key
-from ..vendors import Answer, BatchDialect, Endpoint, LineResult, Malformed, PriceBook
-from .claims import Claims
-from .hands import Asker, Book, Line, Task
-from .journal import Journal
-from .store import Store
-from .verdict import Unanswered, judge
+from ..calls import Origin
+from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
+from ..messages import Json, Request, Response, Usage
+from ..request import classify, is_retried, without_key
+from ..vendors import (
+    Answer,
+    ApiError,
+    BatchDialect,
+    Endpoint,
+    LineResult,
+    Malformed,
+    PriceBook,
+    WireFormat,
+)
+from .in_flight import Asker, Book, Line, Task
+from .journal import Journal, Store
 
-__all__ = ["Answers", "Results"]
+__all__ = [
+    "Answers",
+    "Claims",
+    "Results",
+    "Unanswered",
+    "judge",
+]
+
+
+@final
+class Claims:
+    """Answers that were given and are not known to be kept.
+
+    A line may answer several calls, when they were made as one; and several lines one call.
+
+    Args:
+        are_held: until they are kept; else an answer that was given is done with.
+    """
+
+    def __init__(self, *, are_held: bool) -> None:
+        self._are_held = are_held
+        self._calls: dict[str, set[str]] = {}  # {custom id of a line: calls that have not kept it}
+        self._lines: defaultdict[str, set[str]] = defaultdict(set)  # the other way round
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def give(self, custom_id: str, origin: Origin) -> bool:
+        """An answer was given; whether it is done with.
+
+        Args:
+            custom_id: of its line.
+            origin: whom it is for.
+        """
+        if not self._are_held:
+            return True
+        calls = {one.call for one in origin.shared_by or (origin,)}
+        self._calls[custom_id] = calls
+        for call in calls:
+            self._lines[call].add(custom_id)
+        return False
+
+    def keep(self, calls: Iterable[str]) -> list[str]:
+        """Calls have kept what they were answered; the lines that are done with by that."""
+        done: list[str] = []
+        for call in calls:
+            for custom_id in self._lines.pop(call, ()):
+                waiting = self._calls[custom_id]
+                waiting.discard(call)
+                if not waiting:
+                    del self._calls[custom_id]
+                    done.append(custom_id)
+        return done
+
+
+_MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
+
+
+@attrs.frozen
+class Unanswered:
+    """A line has no answer.
+
+    Args:
+        error: what the asker gets, unless it is asked again.
+        is_retried: whether a live call may fare better.
+        maybe_billed: the provider may have charged for it (L3).
+    """
+
+    error: CallFailed
+    is_retried: bool
+    maybe_billed: bool = False
+
+
+def judge(
+    result: LineResult, form: WireFormat, request: Request, endpoint: Endpoint
+) -> Answer | Unanswered:
+    """What came of a line.
+
+    Args:
+        result: of the line.
+        form: reads the answer.
+        request: what was asked.
+        endpoint: who answered; its key is in no error (L8).
+    """
+    said = result.said
+    if result.status == 0:
+        why = said or ApiError()
+        words = _quoted(why.message or why.code or "no reason given", endpoint)
+        text = f"{endpoint.host} did not run a line of a batch: {words}"
+        return Unanswered(ProviderUnavailable(text), is_retried=True)
+    if said is None and result.status == HTTPStatus.OK:
+        try:
+            answer = form.decode(result.body, request)
+        except Malformed as error:
+            text = f"{endpoint.host} answered 200 in a batch, but not with a completion: "
+            wrong = MalformedAnswer(text + _quoted(str(error), endpoint), billed="maybe")
+            return Unanswered(wrong, is_retried=True, maybe_billed=True)
+        if isinstance(answer, Answer):
+            return answer
+        said = answer
+    said = said or form.decode_error(result.body)
+    kind, remedy = classify(result.status, said)
+    words = _quoted(said.message or said.code or said.type or "no reason given", endpoint)
+    status = None if result.status == HTTPStatus.OK else result.status
+    number = "an error" if status is None else status
+    failed = kind(
+        f"{endpoint.host} answered {number} in a batch: {words}{remedy}",
+        status=status,
+        body=without_key(endpoint, result.body),
+        request_id=endpoint.scrub(result.request_id),
+    )
+    return Unanswered(failed, is_retried=is_retried(kind, should_retry=None))
+
+
+def _quoted(words: str, endpoint: Endpoint) -> str:
+    """What a provider said, on one line, not too long, and without the key (L8)."""
+    line = endpoint.scrub(" ".join(words.split()))
+    return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
+
 
 Results = list[tuple[LineResult, bytes]]
 """What came of lines, each with the text that says so."""

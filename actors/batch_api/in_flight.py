@@ -14,7 +14,12 @@ from ..messages import Response
 from .job import Job
 from .plan import Pool, Size
 
-__all__ = ["Asker", "Book", "Line", "Task"]
+__all__ = [
+    "Asker",
+    "Book",
+    "Line",
+    "Task",
+]
 
 
 @attrs.define(eq=False)

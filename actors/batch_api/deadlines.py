@@ -12,9 +12,12 @@ import attrs
 from ...runtime import ActorStopped, Deadlock, MailboxFull, Ref, ReplySlot, Settlement
 from ..errors import CallFailed
 from ..messages import Response
-from .hands import Asker
+from .in_flight import Asker
 
-__all__ = ["LiveNet"]
+__all__ = [
+    "LiveNet",
+]
+
 
 _LEAST_TIDIED = 1000
 

@@ -18,16 +18,17 @@ from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, Pr
 from ..events import CallEvent, Observer
 from ..request import Refusal, RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
-from .aftermath import is_overflow
-from .answers import Results
 from .control import Control
-from .hands import Asker, Task
-from .job import Step
-from .journal import Journal
+from .in_flight import Asker, Task
+from .job import Step, is_overflow
+from .journal import Journal, Store
 from .policy import BatchApiPolicy
-from .store import Store
+from .results import Results
 
-__all__ = ["Errands"]
+__all__ = [
+    "Errands",
+]
+
 
 _log = structlog.stdlib.get_logger("callsheet.batches")
 

@@ -8,7 +8,14 @@ import attrs
 
 from .policy import BatchApiPolicy
 
-__all__ = ["Bounds", "Gathered", "Plan", "Pool", "Size"]
+__all__ = [
+    "Bounds",
+    "Gathered",
+    "Plan",
+    "Pool",
+    "Size",
+]
+
 
 T = TypeVar("T")
 

@@ -10,29 +10,32 @@ import httpx
 import structlog
 import trio
 
-from ..runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
-from .batches.aftermath import aftermath
-from .batches.answers import Answers, Results
-from .batches.claims import Claims
-from .batches.control import Control
-from .batches.errands import Errands
-from .batches.hands import Asker, Book, Line, Task
-from .batches.job import Job
-from .batches.journal import Journal, OpenJournal, open_journal
-from .batches.net import LiveNet
-from .batches.plan import Bounds, Gathered, Plan, Pool, Size
-from .batches.policy import BatchApiPolicy
-from .batches.store import Known, Store
-from .calls import Complete, Stream
-from .errors import CallFailed
-from .events import Observer, ignore
-from .identity import content_key
-from .messages import Response
-from .rate_limit import TokenEstimator
-from .request import RetryPolicy
-from .vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
+from ...runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
+from ..calls import Complete, Stream
+from ..errors import CallFailed
+from ..events import Observer, ignore
+from ..identity import content_key
+from ..messages import Response
+from ..rate_limit import TokenEstimator
+from ..request import RetryPolicy
+from ..vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
+from .control import Control
+from .deadlines import LiveNet
+from .driver import Errands
+from .in_flight import Asker, Book, Line, Task
+from .job import Job, aftermath
+from .journal import Journal, Known, OpenJournal, Store, open_journal
+from .plan import Bounds, Gathered, Plan, Pool, Size
+from .policy import BatchApiPolicy
+from .results import Answers, Claims, Results
 
-__all__ = ["BatchApiActor", "BatchStatistics", "CountBatches", "KeptAnswers"]
+__all__ = [
+    "BatchApiActor",
+    "BatchStatistics",
+    "CountBatches",
+    "KeptAnswers",
+]
+
 
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
