@@ -14,11 +14,28 @@ from .batching import (
     TrustStatistics,
 )
 from .cache import CacheActor, CachePolicy, CacheStatistics, CacheStore, ClearCache, CountCache
-from .call import Call, critical_path
 from .call_plan import CallPlan, Sharing
 from .calls import Complete, Origin, Stream
 from .casting import cast_troupe, open_troupe
-from .composer import Compose, PostComposerActor, StepFailed
+from .compose import (
+    Call,
+    Compose,
+    Plan,
+    Post,
+    PostComposerActor,
+    PostStats,
+    Recipe,
+    RecipeError,
+    Result,
+    Step,
+    StepFailed,
+    TemplateError,
+    critical_path,
+    default_recipe,
+    load_recipe,
+    names_used,
+    render,
+)
 from .errors import (
     AuthenticationFailed,
     BadRequest,
@@ -52,8 +69,6 @@ from .ledger import (
 )
 from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
 from .permit import Dimension, Permit, Throttled
-from .plan import Plan
-from .post import Post, PostStats
 from .rate_limit import (
     BucketState,
     ChangeLimits,
@@ -68,8 +83,6 @@ from .rate_limit import (
     RateLimiterActor,
     TokenEstimator,
 )
-from .recipe import Recipe, Step, default_recipe, load_recipe
-from .recipe_rules import RecipeError
 from .redaction import redact_secrets
 from .request import (
     BreakerPolicy,
@@ -86,8 +99,6 @@ from .router import RouteChoice, RouterActor
 from .routing.offer import Offer
 from .routing.routes import Route, Routing
 from .settings import TroupeSettings
-from .shape import Result
-from .template import TemplateError, names_used, render
 from .troupe import Troupe
 from .vendors import (
     VENDORS,

@@ -11,7 +11,7 @@ from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 from .batch_api import BatchApiActor
 from .batching import BatcherActor, ListStrategy, Strategy
 from .cache import CacheActor
-from .composer import PostComposerActor
+from .compose import PostComposerActor
 from .ledger import Accounts, LedgerActor
 from .rate_limit import RateLimiterActor
 from .request import RequestActor

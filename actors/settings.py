@@ -7,11 +7,11 @@ from attrs.validators import deep_iterable, ge, instance_of, optional
 from .batch_api import BatchApiPolicy
 from .batching import Batching, Packing, Strategy
 from .cache import CachePolicy
+from .compose import Recipe, default_recipe
 from .events import Observer, ignore
 from .http import Configure
 from .ledger import LedgerPolicy
 from .rate_limit import Limits
-from .recipe import Recipe, default_recipe
 from .request import BreakerPolicy, HedgePolicy, RetryPolicy, Target, ThrottlePolicy
 from .routing.routes import Route, Routing
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices

@@ -15,11 +15,10 @@ from .batching import ExplainSharing
 from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
 from .calls import Origin
-from .composer import Compose
+from .compose import Compose, Post
 from .events import Observer
 from .ledger import CountCosts, LedgerStatistics
 from .messages import Request, Response
-from .post import Post
 from .rate_limit import ChangeLimits, CountLimits, Explain, Limits, LimitStatistics
 from .request import CountRequests, RequestStatistics
 from .router import ExplainRoute

@@ -1,8 +1,7 @@
 """The providers: endpoints, wire formats, Batch API dialects and prices."""
 
-from .batch_anthropic import ANTHROPIC_BATCHES, DIALECTS, AnthropicBatches, dialect_named
-from .batch_dialect import BatchDialect, BatchView, ControlCall, LineError, LineResult, Page
-from .batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES, OpenAIBatches
+from .batch_anthropic import dialect_named
+from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
 from .catalog import VENDORS, Vendor, vendor_at, vendor_named
 from .decoding import dumps, loads
 from .endpoint import Endpoint, Timeouts
@@ -24,13 +23,8 @@ from .prices import Price, PriceBook, PriceError, TierPrice, default_prices, tie
 from .sse import SseParser
 
 __all__ = [
-    "ANTHROPIC_BATCHES",
-    "DIALECTS",
-    "OPENAI_BATCHES",
-    "TOGETHER_BATCHES",
     "VENDORS",
     "Answer",
-    "AnthropicBatches",
     "ApiError",
     "BatchDialect",
     "BatchView",
@@ -40,14 +34,11 @@ __all__ = [
     "Endpoint",
     "Full",
     "Inexpressible",
-    "LineError",
     "LineResult",
     "Malformed",
-    "OpenAIBatches",
     "OpenAIChat",
     "OpenAICompletions",
     "OpenAIEmbeddings",
-    "Page",
     "Price",
     "PriceBook",
     "PriceError",

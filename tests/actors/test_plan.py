@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.call import Call
-from callsheet.actors.plan import Plan
-from callsheet.actors.recipe import Recipe, Step, default_recipe
-from callsheet.actors.shape import EmptyAnswer, Result
+from callsheet.actors.compose.graph import Call, Plan
+from callsheet.actors.compose.recipe import Recipe, Step, default_recipe
+from callsheet.actors.compose.shape import EmptyAnswer, Result
 
 TOPIC = "Backpressure"
 World = Callable[[str, str], Result | None]  # (call id, shape) -> what it answers; None: it fails

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.plan import Plan
-from callsheet.actors.post import Post, PostStats
-from callsheet.actors.recipe import Recipe, Step, default_recipe
+from callsheet.actors.compose.graph import Plan
+from callsheet.actors.compose.post import Post, PostStats
+from callsheet.actors.compose.recipe import Recipe, Step, default_recipe
 
 STATS = PostStats(
     calls=11,

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.recipe import Recipe, Step, default_recipe, load_recipe
-from callsheet.actors.recipe_rules import RecipeError
+from callsheet.actors.compose.recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
 
 
 def recipe(*steps: Step, **fields) -> Recipe:

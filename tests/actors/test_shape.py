@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.shape import SHAPES, EmptyAnswer, read_answer
+from callsheet.actors.compose.shape import SHAPES, EmptyAnswer, read_answer
 
 
 @pytest.mark.parametrize(

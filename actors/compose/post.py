@@ -7,12 +7,15 @@ from types import MappingProxyType
 import attrs
 from attrs.validators import ge, optional
 
-from .messages import Json
-from .plan import Plan
+from ..messages import Json
+from .graph import Plan
 from .shape import Result
 from .template import TemplateError, render
 
-__all__ = ["Post", "PostStats"]
+__all__ = [
+    "Post",
+    "PostStats",
+]
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,11 @@ from collections.abc import Mapping
 from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-__all__ = ["TemplateError", "names_used", "render"]
+__all__ = [
+    "TemplateError",
+    "names_used",
+    "render",
+]
 
 
 class TemplateError(ValueError):

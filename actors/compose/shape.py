@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterator
 from typing import Literal, cast
 
-__all__ = ["SHAPES", "EmptyAnswer", "Result", "Shape", "read_answer"]
+__all__ = [
+    "SHAPES",
+    "EmptyAnswer",
+    "Result",
+    "Shape",
+    "read_answer",
+]
+
 
 Shape = Literal["text", "line", "list"]
 SHAPES: tuple[Shape, ...] = ("text", "line", "list")

@@ -6,18 +6,21 @@ import attrs
 import trio
 from attrs.validators import min_len
 
-from ..runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_nursery
-from .asking import ask_for
-from .call import Call
-from .calls import Origin
-from .errors import CallFailed
-from .events import Observer, ignore
-from .messages import Response, Usage
-from .plan import Plan
+from ...runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_nursery
+from ..asking import ask_for
+from ..calls import Origin
+from ..errors import CallFailed
+from ..events import Observer, ignore
+from ..messages import Response, Usage
+from .graph import Call, Plan
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe
 
-__all__ = ["Compose", "PostComposerActor", "StepFailed"]
+__all__ = [
+    "Compose",
+    "PostComposerActor",
+    "StepFailed",
+]
 
 
 def _strip(topic: str) -> str:
