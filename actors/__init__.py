@@ -95,9 +95,7 @@ from .request import (
     Target,
     ThrottlePolicy,
 )
-from .router import RouteChoice, RouterActor
-from .routing.offer import Offer
-from .routing.routes import Route, Routing
+from .routing import Offer, Route, RouteChoice, RouterActor, Routing
 from .settings import TroupeSettings
 from .troupe import Troupe
 from .vendors import (

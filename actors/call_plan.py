@@ -6,8 +6,7 @@ import attrs
 
 from .messages import Usage
 from .rate_limit import Explanation
-from .router import RouteChoice
-from .routing.offer import Offer
+from .routing import Offer, RouteChoice
 
 __all__ = ["CallPlan", "Sharing", "plan_call"]
 

@@ -15,8 +15,7 @@ from .compose import PostComposerActor
 from .ledger import Accounts, LedgerActor
 from .rate_limit import RateLimiterActor
 from .request import RequestActor
-from .router import RouterActor
-from .routing.routes import BatchRoute, LiveRoute, Route, TierRoute
+from .routing import BatchRoute, LiveRoute, Route, RouterActor, TierRoute
 from .settings import TroupeSettings
 from .troupe import Troupe
 from .vendors import Bounds, OpenAICompletions, OpenAIEmbeddings

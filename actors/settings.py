@@ -13,7 +13,7 @@ from .http import Configure
 from .ledger import LedgerPolicy
 from .rate_limit import Limits
 from .request import BreakerPolicy, HedgePolicy, RetryPolicy, Target, ThrottlePolicy
-from .routing.routes import Route, Routing
+from .routing import Route, Routing
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices
 
 __all__ = ["TroupeSettings"]

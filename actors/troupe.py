@@ -21,7 +21,7 @@ from .ledger import CountCosts, LedgerStatistics
 from .messages import Request, Response
 from .rate_limit import ChangeLimits, CountLimits, Explain, Limits, LimitStatistics
 from .request import CountRequests, RequestStatistics
-from .router import ExplainRoute
+from .routing import ExplainRoute
 
 __all__ = ["Troupe"]
 

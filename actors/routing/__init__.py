@@ -1,10 +1,16 @@
-"""Which way a request goes, by its deadline and the price. Pure but for the refs of the routes.
+"""Routing: RouterActor picks the cheapest route that meets the deadline."""
 
-`callsheet.actors.router` does it.
-"""
+from .actor import ExplainRoute, RouteChoice, RouterActor
+from .routes import BatchRoute, LiveRoute, Offer, Route, Routing, TierRoute
 
-from .offer import Offer, choose
-from .pace import Pace
-from .routes import BatchRoute, LiveRoute, Route, Routing, TierRoute
-
-__all__ = ["BatchRoute", "LiveRoute", "Offer", "Pace", "Route", "Routing", "TierRoute", "choose"]
+__all__ = [
+    "BatchRoute",
+    "ExplainRoute",
+    "LiveRoute",
+    "Offer",
+    "Route",
+    "RouteChoice",
+    "RouterActor",
+    "Routing",
+    "TierRoute",
+]

@@ -27,9 +27,8 @@ from callsheet.actors import (
     default_prices,
     open_troupe,
 )
-from callsheet.actors.routing.offer import Offer, choose
-from callsheet.actors.routing.pace import Pace
-from callsheet.actors.routing.routes import BatchRoute, LiveRoute, TierRoute
+from callsheet.actors.routing.actor import Pace
+from callsheet.actors.routing.routes import BatchRoute, LiveRoute, Offer, TierRoute, choose
 from callsheet.actors.vendors.format import Bounds
 from callsheet.runtime import Actor, handles, open_runtime
 
