@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from callsheet import provider
 from callsheet.actors import VENDORS, Request
-from callsheet.actors.request.classify import classify, is_retried
+from callsheet.actors.request.classification import classify, is_retried
 from callsheet.actors.vendors.format import ApiError
 from callsheet.provider.settings import ProviderSettings
 

@@ -2,7 +2,7 @@
 
 from .actor import CountRequests, RequestActor, RequestStatistics
 from .breaker import BreakerPolicy, BreakerStatistics
-from .classify import is_retried
+from .classification import classify, is_retried
 from .failures import Failures, Refusal, without_key
 from .fallback import Target
 from .hedging import HedgePolicy
@@ -20,6 +20,7 @@ __all__ = [
     "RetryPolicy",
     "Target",
     "ThrottlePolicy",
+    "classify",
     "is_retried",
     "without_key",
 ]

@@ -25,7 +25,7 @@ from ..messages import Json
 from ..permit import Refused, Throttled
 from ..rate_limit import read_refusal, read_reports
 from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
-from .classify import classify, is_retried
+from .classification import classify, is_retried
 
 __all__ = [
     "Failures",

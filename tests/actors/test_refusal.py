@@ -12,7 +12,7 @@ from callsheet.actors import (
     QuotaExhausted,
     RateLimited,
 )
-from callsheet.actors.request.classify import TRANSIENT, classify, is_retried
+from callsheet.actors.request.classification import TRANSIENT, classify, is_retried
 from callsheet.actors.vendors.decoding import read_error
 from callsheet.actors.vendors.format import ApiError
 
