@@ -8,7 +8,7 @@ left out or replaced:
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import attrs
 from attrs.validators import (
@@ -23,9 +23,6 @@ from attrs.validators import (
     min_len,
     optional,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "ChatMessage",

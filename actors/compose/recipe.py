@@ -359,7 +359,7 @@ def load_recipe(path: str | PathLike[str]) -> Recipe:
 @functools.cache
 def default_recipe() -> Recipe:
     """The blog post that Callsheet brings along: 11 calls, 4 of them on its critical path."""
-    return load_recipe(Path(__file__).parent / "data" / "post.toml")
+    return load_recipe(Path(__file__).parent / "post.toml")
 
 
 def _members(path: Path) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+"""What a response says about when to try again: `retry-after`, its variants, and words. Pure (R14)."""
+
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime

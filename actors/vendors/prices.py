@@ -252,7 +252,7 @@ class PriceBook:
 @functools.cache
 def default_prices() -> PriceBook:
     """The published prices that Callsheet brings along; `as_of` says of when."""
-    return PriceBook.load(Path(__file__).parent / "data" / "prices.json")
+    return PriceBook.load(Path(__file__).parent / "prices.json")
 
 
 def _names(model: str) -> Iterator[str]:
