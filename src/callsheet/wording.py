@@ -5,7 +5,12 @@ import unicodedata
 from decimal import Decimal
 from functools import lru_cache
 
-__all__ = ["dollars", "printable", "seconds"]
+__all__ = [
+    "dollars",
+    "printable",
+    "seconds",
+]
+
 
 # What a terminal would obey: CSI sequences, strings up to BEL or ST, and other short ones.
 _ESCAPE = re.compile(

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console, ConsoleDimensions
 
-from callsheet.board import board
 from callsheet.display import LiveDisplay, PlainDisplay, open_display
-from callsheet.timeline import Timeline
+from callsheet.display.live import board
+from callsheet.trace.timeline import Timeline
 from callsheet.wording import dollars, printable, seconds
 
 STEPS = (

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from callsheet.actors.events import Stage
 from callsheet.actors.messages import Usage
-from callsheet.timeline import Timeline, Totals
 from callsheet.trace import trace_format, write_trace
+from callsheet.trace.timeline import Timeline, Totals
 
 STAGES = get_args(Stage)
 QUICK = settings(max_examples=50, deadline=None)  # a page is some work, and machines are busy

@@ -30,7 +30,7 @@ from ..actors import (
 from ..display import open_display
 from ..endpoints import Choice, open_endpoint
 from ..runtime import AskFailed, AskTimedOut, RestartIntensityExceeded
-from ..timeline import Timeline
+from ..trace.timeline import Timeline
 from ..wording import printable
 from .output import Output
 

@@ -3,8 +3,8 @@
 import click
 
 from ..actors import Post
-from ..timeline import Totals
 from ..trace import write_trace
+from ..trace.timeline import Totals
 from ..wording import dollars, printable, seconds
 from .composition import Composition, write_post
 

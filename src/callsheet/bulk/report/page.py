@@ -10,7 +10,7 @@ import attrs
 from markupsafe import Markup
 
 from ..._version import __version__
-from ...pages import page_template
+from ...templates import page_template
 from ...wording import dollars, printable, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR

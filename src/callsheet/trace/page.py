@@ -10,12 +10,15 @@ from itertools import pairwise
 
 import attrs
 
-from ._version import __version__
-from .pages import page_template
+from .._version import __version__
+from ..templates import page_template
+from ..wording import dollars, printable, seconds
 from .timeline import CallRecord, Phase, Timeline, Totals
-from .wording import dollars, printable, seconds
 
-__all__ = ["trace_page"]
+__all__ = [
+    "trace_page",
+]
+
 
 _OPEN_POSTS = 3  # with more of them, only the first is unfolded
 _MOST_TICKS = 12

@@ -10,11 +10,14 @@ from heapq import heappop, heappush
 
 import attrs
 
-from ._version import __version__
-from .actors import Json
+from .._version import __version__
+from ..actors import Json
 from .timeline import CallRecord, Timeline, Totals
 
-__all__ = ["chrome_trace"]
+__all__ = [
+    "chrome_trace",
+]
+
 
 _MICROSECONDS = 1_000_000
 

@@ -10,9 +10,17 @@ from typing import Literal
 
 import attrs
 
-from .actors import CallEvent, Stage, Usage
+from ..actors import CallEvent, Stage, Usage
 
-__all__ = ["CallRecord", "Phase", "PhaseState", "State", "Timeline", "Totals"]
+__all__ = [
+    "CallRecord",
+    "Phase",
+    "PhaseState",
+    "State",
+    "Timeline",
+    "Totals",
+]
+
 
 PhaseState = Literal["waiting", "queued", "in flight", "retrying"]
 State = PhaseState | Literal["done", "shared", "failed", "cancelled"]

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from .chrome_trace import chrome_trace
+from .chrome import chrome_trace
+from .page import trace_page
 from .timeline import Timeline
-from .trace_page import trace_page
 
-__all__ = ["trace_format", "write_trace"]
+__all__ = [
+    "trace_format",
+    "write_trace",
+]
 
 
 def trace_format(path: Path) -> Literal["json", "html"]:

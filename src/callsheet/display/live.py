@@ -15,10 +15,13 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from .timeline import CallRecord, Timeline, Totals
-from .wording import dollars, printable, seconds
+from ..trace.timeline import CallRecord, Timeline, Totals
+from ..wording import dollars, printable, seconds
 
-__all__ = ["board"]
+__all__ = [
+    "board",
+]
+
 
 _STYLES = {
     "waiting": "dim",

@@ -4,7 +4,9 @@ from functools import cache
 
 import jinja2
 
-__all__ = ["page_template"]
+__all__ = [
+    "page_template",
+]
 
 
 @cache

@@ -12,13 +12,18 @@ from rich.live import Live
 from rich.text import Text
 from trio_util import RepeatedEvent, periodic
 
-from .actors import CallEvent, Observer
-from .board import board
-from .runtime import open_collapsing_nursery
-from .timeline import CallRecord, Timeline
-from .wording import printable, seconds
+from ..actors import CallEvent, Observer
+from ..runtime import open_collapsing_nursery
+from ..trace.timeline import CallRecord, Timeline
+from ..wording import printable, seconds
+from .live import board
 
-__all__ = ["LiveDisplay", "PlainDisplay", "open_display"]
+__all__ = [
+    "LiveDisplay",
+    "PlainDisplay",
+    "open_display",
+]
+
 
 _TICK_S = 1 / 8  # how often seconds that run are seen to run
 _WORTH_A_LINE_S = 2.0  # a pause this long looks like a standstill unless it is told
