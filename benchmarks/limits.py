@@ -28,7 +28,7 @@ from bench_kit.figures import Figure
 from bench_kit.processes import module_command, module_environment
 from bench_kit.report import figures_table, make_table, print_tables
 from bench_kit.sampling import cpu_s, settle
-from callsheet.compare.local_provider import open_provider
+from callsheet.compare.comparison import open_provider
 from limits_bench.calls import RPM, TPM, chats
 from limits_bench.client import CONTENDERS
 from limits_bench.day import DayFigures, run_day

@@ -9,7 +9,7 @@ import attrs
 import httpx
 
 from callsheet.actors import Usage, default_prices
-from callsheet.compare.local_provider import open_provider
+from callsheet.compare.comparison import open_provider
 
 __all__ = ["Bill", "read_bill", "reset", "running_provider"]
 

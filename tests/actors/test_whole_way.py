@@ -22,7 +22,7 @@ from callsheet.actors import (
     default_prices,
     open_troupe,
 )
-from callsheet.compare.reviews import INSTRUCTION, write_reviews
+from callsheet.compare.samples import INSTRUCTION, write_reviews
 from callsheet.provider.app import Provider
 from callsheet.provider.batchsettings import BatchSettings
 from callsheet.provider.faults import Faults

@@ -14,7 +14,7 @@ from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.watching.histogram import RELATIVE_ERROR, Histogram
 from callsheet.bulk.watching.series import Series
 from callsheet.bulk.watching.strip import MOST_BUCKETS, Strip
-from callsheet.compare.percentiles import nearest_rank
+from callsheet.compare.run import nearest_rank
 
 
 def ended(number=1, at=0.0, **more):

@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from callsheet.compare.rehearsal import rehearse
+from callsheet.compare.lower_bound import rehearse
 from callsheet.compare.run import run_mode
 from callsheet.compare.workloads import make_workload
 from callsheet.provider.app import Provider

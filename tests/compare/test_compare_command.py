@@ -8,8 +8,7 @@ import trio
 from click.testing import CliRunner
 
 from callsheet.cli.compare import compare as command
-from callsheet.compare.comparison import compare
-from callsheet.compare.local_provider import ProviderNotStarted, open_provider
+from callsheet.compare.comparison import ProviderNotStarted, compare, open_provider
 from callsheet.compare.ways import MODES
 from callsheet.compare.workloads import make_workload
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.compare.percentiles import nearest_rank
+from callsheet.compare.run import nearest_rank
 
 times = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)
 percents = st.integers(1, 100)

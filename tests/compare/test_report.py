@@ -10,8 +10,14 @@ from rich.console import Console
 
 from callsheet.actors.messages import Usage
 from callsheet.compare.comparison import Comparison
-from callsheet.compare.plot import PlotMissing, draw, load_matplotlib
-from callsheet.compare.report import bounds, footer, summary_table
+from callsheet.compare.report import (
+    PlotMissing,
+    bounds,
+    draw,
+    footer,
+    load_matplotlib,
+    summary_table,
+)
 from callsheet.compare.run import ModeResult
 from callsheet.compare.ways import MODES
 from callsheet.compare.workloads import make_workload

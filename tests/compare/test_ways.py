@@ -18,9 +18,9 @@ from local_stage import (
 
 from callsheet.actors.messages import Request, Usage
 from callsheet.compare.comparison import Disagreement, check_answers
-from callsheet.compare.performance import Reply
+from callsheet.compare.execution import Reply
 from callsheet.compare.run import RunFailed, run_mode
-from callsheet.compare.ways.fixed_window import BatchProcessor
+from callsheet.compare.ways import BatchProcessor
 from callsheet.compare.workloads import make_workload
 
 WAVES = (

@@ -3,8 +3,7 @@ import random
 import pytest
 
 from callsheet.actors.messages import Request
-from callsheet.compare.reviews import INSTRUCTION, write_reviews
-from callsheet.compare.topics import HEADLINE_TOPICS, TOPICS
+from callsheet.compare.samples import HEADLINE_TOPICS, INSTRUCTION, TOPICS, write_reviews
 from callsheet.compare.workloads import WORKLOADS, make_workload
 
 

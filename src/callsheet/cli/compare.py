@@ -11,11 +11,17 @@ import click
 import trio
 from rich.console import Console
 
-from ..compare.comparison import Comparison, Disagreement, Watch
+from ..compare.comparison import Comparison, Disagreement, ProviderNotStarted, Watch
 from ..compare.comparison import compare as run_ways
-from ..compare.local_provider import ProviderNotStarted
-from ..compare.plot import SUFFIXES, PlotMissing, draw, load_matplotlib
-from ..compare.report import bounds, footer, summary_table
+from ..compare.report import (
+    SUFFIXES,
+    PlotMissing,
+    bounds,
+    draw,
+    footer,
+    load_matplotlib,
+    summary_table,
+)
 from ..compare.run import RunFailed
 from ..compare.ways import MODES, Mode
 from ..compare.workloads import WORKLOADS, WorkloadName, make_workload

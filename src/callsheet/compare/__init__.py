@@ -4,11 +4,17 @@
 provider that is there.
 """
 
-from .comparison import Comparison, Disagreement, Watch, check_answers, compare
-from .local_provider import ProviderNotStarted, open_provider
-from .percentiles import nearest_rank
-from .rehearsal import Rehearsal, RehearsedItem, rehearse
-from .run import ModeResult, RunFailed, run_mode
+from .comparison import (
+    Comparison,
+    Disagreement,
+    ProviderNotStarted,
+    Watch,
+    check_answers,
+    compare,
+    open_provider,
+)
+from .lower_bound import Rehearsal, RehearsedItem, rehearse
+from .run import ModeResult, RunFailed, nearest_rank, run_mode
 from .ways import MODES, Mode
 from .workloads import WORKLOADS, Workload, WorkloadName, make_workload
 

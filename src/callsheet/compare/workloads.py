@@ -7,12 +7,16 @@ import attrs
 from attrs.validators import ge, instance_of, min_len
 
 from ..actors import Recipe, Request, default_recipe
-from .passages import write_passages
-from .reviews import INSTRUCTION, write_reviews
-from .script import Item
-from .topics import HEADLINE_TOPICS, TOPICS
+from .execution import Item
+from .samples import HEADLINE_TOPICS, INSTRUCTION, TOPICS, write_passages, write_reviews
 
-__all__ = ["WORKLOADS", "Workload", "WorkloadName", "make_workload"]
+__all__ = [
+    "WORKLOADS",
+    "Workload",
+    "WorkloadName",
+    "make_workload",
+]
+
 
 WorkloadName = Literal["post", "posts", "headlines", "reviews", "embeddings"]
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)

@@ -9,11 +9,18 @@ import trio
 from attrs.validators import gt
 
 from ..actors import LeanTransport, Request
-from .performance import Outcome, Reply, path_of, read_reply, write_body
-from .script import Item
+from .execution import Item, Outcome, Reply, path_of, read_reply, write_body
 from .workloads import Workload
 
-__all__ = ["CALL_TIMEOUT", "Ask", "Perform", "Venue", "Way", "open_ask"]
+__all__ = [
+    "CALL_TIMEOUT",
+    "Ask",
+    "Perform",
+    "Venue",
+    "Way",
+    "open_ask",
+]
+
 
 Ask = Callable[[Request], Awaitable[Reply]]
 """Makes one call."""

@@ -13,12 +13,15 @@ from ..provider.app import Provider
 from ..provider.inprocess import ProviderTransport
 from ..provider.latency import prompt_latency
 from ..provider.settings import ProviderSettings
-from .performance import Performance, write_body
-from .script import Item, Results
-from .venue import Ask, Venue, open_ask
+from .environment import Ask, Venue, open_ask
+from .execution import Item, Performance, Results, write_body
 from .workloads import Workload
 
-__all__ = ["Rehearsal", "RehearsedItem", "rehearse"]
+__all__ = [
+    "Rehearsal",
+    "RehearsedItem",
+    "rehearse",
+]
 
 
 @attrs.frozen

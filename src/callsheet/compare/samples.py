@@ -1,8 +1,20 @@
-"""Short product reviews to classify, and the instruction to classify them by."""
+"""Short product reviews to classify, and the instruction to classify them by.
+
+Passages of text to embed.
+
+Fifty topics to write about. The first twelve are those of the headlines workload.
+"""
 
 import random
 
-__all__ = ["INSTRUCTION", "write_reviews"]
+__all__ = [
+    "HEADLINE_TOPICS",
+    "INSTRUCTION",
+    "TOPICS",
+    "write_passages",
+    "write_reviews",
+]
+
 
 INSTRUCTION = """\
 You classify product reviews for the team of a shop that wants to see at a glance what customers \
@@ -123,3 +135,86 @@ def _review(chance: random.Random) -> str:
             break
         review = longer
     return review
+
+
+_SHORTEST_PASSAGE, _LONGEST_PASSAGE = 200, 1600  # characters: 50 to 400 tokens of four
+
+
+def write_passages(chance: random.Random, *, count: int = 10_000) -> list[str]:
+    """Write passages of 50 to 400 tokens, a token being four characters; all of them differ.
+
+    Args:
+        chance: decides what they say and how long they are.
+        count: how many there are.
+    """
+    sentences = write_reviews(chance, count=500, copies=0)
+    passages: dict[str, None] = {}  # a set that keeps its order, so that a seed repeats
+    while len(passages) < count:
+        passages[_passage(chance, sentences)] = None
+    return list(passages)
+
+
+def _passage(chance: random.Random, sentences: list[str]) -> str:
+    target = chance.randint(_SHORTEST_PASSAGE, _LONGEST_PASSAGE)
+    text = ""
+    while len(text) < target:
+        text = f"{text} {chance.choice(sentences)}".strip()
+    return text[:target].rstrip()
+
+
+HEADLINE_TOPICS = (
+    "The Rise of Quantum Computing",
+    "Sustainable Urban Planning in 2026",
+    "Blockchain Beyond Cryptocurrencies",
+    "Personalized Medicine: A New Era",
+    "The Impact of AI on Remote Work",
+    "Future of Space Exploration",
+    "Cybersecurity Threats in IoT",
+    "Ethical AI Development",
+    "Augmented Reality in Education",
+    "Next-Gen Battery Technologies",
+    "The Gig Economy's Evolution",
+    "Renewable Energy Innovations",
+)
+
+TOPICS = (
+    *HEADLINE_TOPICS,
+    "Why Backpressure Matters",
+    "What Night Trains Need to Come Back",
+    "Reading a Balance Sheet Without Fear",
+    "Heat Pumps in Old Houses",
+    "How Cities Can Store Rainwater",
+    "The Case for Boring Databases",
+    "Teaching Statistics With Sports Data",
+    "What Makes a Good On-Call Rota",
+    "Growing Vegetables on a Balcony",
+    "The Economics of Repair Shops",
+    "Passwordless Sign-In for Small Teams",
+    "How Lighthouses Were Automated",
+    "Choosing a First Telescope",
+    "Public Libraries as Workshops",
+    "Typography for Dashboards",
+    "The Second Life of Electric Car Batteries",
+    "Running a Book Club That Lasts",
+    "What Bees Tell Us About Pesticides",
+    "Migrating a Monolith in Small Steps",
+    "Sourdough in a Warm Kitchen",
+    "How Vaccines Are Kept Cold",
+    "Writing Postmortems People Read",
+    "The Return of the Cargo Bike",
+    "Budgeting on an Irregular Income",
+    "Open Data in Local Government",
+    "Designing Forms for Older People",
+    "Learning a Language After Forty",
+    "Sleep and Shift Work",
+    "The Hidden Cost of Free Returns",
+    "Mapping the Sea Floor",
+    "Rust for Embedded Devices",
+    "Community Solar Without the Jargon",
+    "What Orchestras Know About Teamwork",
+    "Preserving Family Photographs",
+    "Wildfire Season and Indoor Air",
+    "A Field Guide to Feature Flags",
+    "Fair Pay for Interns",
+    "How Translators Work With Machines",
+)
