@@ -14,8 +14,7 @@ from callsheet.actors.ledger.book import Book, Outcome
 from callsheet.actors.ledger.entries import Amount, Heading, Line
 from callsheet.actors.ledger.file import Store
 from callsheet.cli import main
-from callsheet.costs.place import default_ledger
-from callsheet.costs.report import read_costs
+from callsheet.costs.report import default_ledger, read_costs
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 

@@ -7,13 +7,24 @@ from typing import Literal
 import click
 from rich.console import Console
 
-from ..costs.export import to_csv, to_json
-from ..costs.place import LEDGER_VARIABLE, default_ledger
-from ..costs.report import BY, By, NoLedger, read_costs
-from ..costs.table import costs_table, remarks
+from ..costs.report import (
+    BY,
+    LEDGER_VARIABLE,
+    By,
+    NoLedger,
+    costs_table,
+    default_ledger,
+    read_costs,
+    remarks,
+    to_csv,
+    to_json,
+)
 from ..wording import printable
 
-__all__ = ["costs"]
+__all__ = [
+    "costs",
+]
+
 
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 

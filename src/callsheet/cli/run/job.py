@@ -12,20 +12,24 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from ..actors import Endpoint, LedgerUnusable, Limits, TroupeSettings, log_call
-from ..bulk import bulk
-from ..bulk.endings import BulkRefused, BulkStopped, Ending
-from ..bulk.progress import Progress
-from ..bulk.row import BadRow, Row
-from ..bulk.run import BulkRun
-from ..bulk.settings import BulkSettings
-from ..bulk.watching.event_log import EventLog
-from ..bulk.watching.series import Series
-from ..bulk.watching.watch import open_watch
-from ..endpoints import Choice, open_endpoint
-from ..runtime import RestartIntensityExceeded, open_collapsing_nursery
+from ...actors import Endpoint, LedgerUnusable, Limits, TroupeSettings, log_call
+from ...bulk import bulk
+from ...bulk.endings import BulkRefused, BulkStopped, Ending
+from ...bulk.progress import Progress
+from ...bulk.row import BadRow, Row
+from ...bulk.run import BulkRun
+from ...bulk.settings import BulkSettings
+from ...bulk.watching.event_log import EventLog
+from ...bulk.watching.series import Series
+from ...bulk.watching.watch import open_watch
+from ...endpoints import Choice, open_endpoint
+from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
 
-__all__ = ["BulkJob", "run_job"]
+__all__ = [
+    "BulkJob",
+    "run_job",
+]
+
 
 _BUILT_IN = "the built-in provider"
 _PAUSE: int | None = getattr(signal, "SIGUSR1", None)  # not on Windows

@@ -11,31 +11,34 @@ import trio
 from rich.console import Console
 from rich.file_proxy import FileProxy
 
-from ..actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings
-from ..bulk.endings import BulkRefused
-from ..bulk.forecast import forecast
-from ..bulk.known import open_known
-from ..bulk.limits_table import read_limits
-from ..bulk.reading.errors import InputError
-from ..bulk.reading.opening import count_rows, open_rows
-from ..bulk.reading.settings import Form
-from ..bulk.settings import BulkSettings, Fsync, Paths, Route
-from ..endpoints import Choice
-from .bulk_files import check_extra_files
-from .bulk_forecast import print_forecast
-from .bulk_job import BulkJob, run_job
-from .bulk_options import read_options, read_settings, strictly
-from .bulk_report import report, rows_in_batches
-from .chosen import (
+from ...actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings
+from ...bulk.endings import BulkRefused
+from ...bulk.forecast import forecast
+from ...bulk.known import open_known
+from ...bulk.limits_table import read_limits
+from ...bulk.reading.errors import InputError
+from ...bulk.reading.opening import count_rows, open_rows
+from ...bulk.reading.settings import Form
+from ...bulk.settings import BulkSettings, Fsync, Paths, Route
+from ...endpoints import Choice
+from ..options import (
     chosen_endpoint,
     chosen_ledger,
     chosen_prices,
+    ledger_option,
+    prices_option,
+    provider_options,
     set_up_logging,
     usual_model,
 )
-from .provider_options import ledger_option, prices_option, provider_options
+from .job import BulkJob, run_job
+from .options import check_extra_files, read_options, read_settings, strictly
+from .report import print_forecast, report, rows_in_batches
 
-__all__ = ["run"]
+__all__ = [
+    "run",
+]
+
 
 _REFUSED = 2
 _MOST_IN_FLIGHT = 1000  # that a file of limits may come to allow

@@ -1,16 +1,25 @@
-"""The options of `callsheet run` that say how its input is read."""
+"""The options of `callsheet run` that say how its input is read.
 
-from collections.abc import Callable, Iterator
+Which files `callsheet run` may write beside OUTPUT: none that it, or anybody, still needs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from ..bulk.reading.errors import InputError
-from ..bulk.reading.settings import Form, ReadSettings
-from ..bulk.row import BadRow, Row
+from ...bulk.reading.errors import InputError
+from ...bulk.reading.settings import Form, ReadSettings
+from ...bulk.row import BadRow, Row
 
-__all__ = ["read_options", "read_settings", "strictly"]
+__all__ = [
+    "check_extra_files",
+    "read_options",
+    "read_settings",
+    "strictly",
+]
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -144,3 +153,35 @@ def strictly(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
         if isinstance(row, BadRow):
             raise InputError(f"row {row.number}: {row.reason} (--strict)")
         yield row
+
+
+def check_extra_files(extra: Mapping[str, Path | None], taken: Mapping[str, Path | None]) -> None:
+    """Refuse before the run what could not be written in it, or would overwrite a file of it.
+
+    Args:
+        extra: files that the run writes because an option says so, by that option.
+        taken: files that it reads, or writes anyway, by what they are called.
+
+    Raises:
+        click.UsageError: a folder is not there, or a file is another one of the run, too, by any
+            spelling of its path or a link.
+    """
+    known = {name: path for name, path in taken.items() if path is not None}
+    for option, path in extra.items():
+        if path is None:
+            continue
+        if not path.resolve().parent.is_dir():
+            raise click.UsageError(f"{option}: there is no folder {path.parent}")
+        for name, other in known.items():
+            if _is_same(path, other):
+                raise click.UsageError(f"{option}: {path} is {name} already; name another file")
+        known[option] = path
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and not path.is_file():  # a device or a pipe may be shared
+        return False
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them is not there yet
+        return path.resolve() == other.resolve()

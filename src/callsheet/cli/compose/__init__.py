@@ -10,22 +10,25 @@ import trio
 from rich.console import Console
 from trio_util import TaskStats
 
-from ..actors import Limits, Recipe, RecipeError, default_recipe, load_recipe
-from ..endpoints import Choice
-from ..trace import trace_format
-from .chosen import (
+from ...actors import Limits, Recipe, RecipeError, default_recipe, load_recipe
+from ...endpoints import Choice
+from ...trace import trace_format
+from ..options import (
     chosen_endpoint,
     chosen_ledger,
     chosen_prices,
+    ledger_option,
+    prices_option,
+    provider_options,
     set_up_logging,
     usual_model,
 )
-from .composition import Composition, Job, compose_all
+from .job import Composition, Job, compose_all, report
 from .output import open_output
-from .provider_options import ledger_option, prices_option, provider_options
-from .report import report
 
-__all__ = ["compose"]
+__all__ = [
+    "compose",
+]
 
 
 @click.command()

@@ -8,7 +8,11 @@ from typing import Protocol, TextIO
 
 import click
 
-__all__ = ["Output", "open_output"]
+__all__ = [
+    "Output",
+    "open_output",
+]
+
 
 _NAME_CHARS = 60
 
