@@ -5,8 +5,8 @@ from bulk_rows import row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.archive import Placed
-from callsheet.bulk.asking import Line
+from callsheet.bulk.engine.queue import Line
+from callsheet.bulk.files.archive import Placed
 
 
 def line_of(count, ahead=4):

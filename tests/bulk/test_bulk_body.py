@@ -9,7 +9,7 @@ from bulk_rows import MODEL, URL, lines_of, on_the_spot
 
 from callsheet.actors import Batching, Endpoint, Request, TroupeSettings
 from callsheet.bulk import bulk
-from callsheet.bulk.lines import read_answer
+from callsheet.bulk.files.lines import read_answer
 from callsheet.bulk.row import Row
 
 CHAT = {

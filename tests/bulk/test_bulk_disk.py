@@ -6,11 +6,11 @@ import sqlite3
 import pytest
 from bulk_rows import ids_of, row, stage
 
-from callsheet.bulk.endings import BulkStopped
-from callsheet.bulk.lines_file import LinesFile
-from callsheet.bulk.reserve import Reserve
+from callsheet.bulk.errors import BulkStopped
+from callsheet.bulk.files.disk_reserve import Reserve
+from callsheet.bulk.files.lines_file import LinesFile
+from callsheet.bulk.files.store import Store
 from callsheet.bulk.settings import Paths
-from callsheet.bulk.store import Store
 
 
 def rows(count):

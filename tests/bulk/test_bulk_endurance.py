@@ -3,7 +3,7 @@
 import pytest
 from bulk_rows import ids_of, row, stage
 
-from callsheet.bulk.endings import BulkRefused, BulkStopped
+from callsheet.bulk.errors import BulkRefused, BulkStopped
 from callsheet.bulk.settings import Paths
 
 SPELLINGS = ["symbolic", "hard", "dots"]

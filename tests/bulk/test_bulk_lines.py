@@ -7,7 +7,7 @@ import pytest
 from bulk_rows import row
 
 from callsheet.actors import Choice, RateLimited, Request, Response, Usage
-from callsheet.bulk.lines import answer_line, bad_line, failure_line, read_answer, with_id
+from callsheet.bulk.files.lines import answer_line, bad_line, failure_line, read_answer, with_id
 from callsheet.bulk.row import BadRow, Row
 
 

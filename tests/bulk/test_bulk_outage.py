@@ -12,7 +12,7 @@ from bulk_rows import URL, lines_of, on_the_spot, row
 
 from callsheet.actors import Endpoint, Limits, Target, TroupeSettings
 from callsheet.bulk import bulk
-from callsheet.bulk.endings import BulkStopped
+from callsheet.bulk.errors import BulkStopped
 from callsheet.runtime import open_collapsing_nursery
 
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}

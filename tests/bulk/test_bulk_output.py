@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.lines_file import LinesFile
-from callsheet.bulk.output import OrderedOutput, UnorderedOutput, matching
+from callsheet.bulk.files.lines_file import LinesFile
+from callsheet.bulk.files.output import OrderedOutput, UnorderedOutput, matching
 
 LINES = st.lists(st.binary(max_size=5).map(lambda text: text.replace(b"\n", b"") + b"\n"))
 

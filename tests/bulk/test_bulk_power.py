@@ -6,9 +6,9 @@ import pytest
 from bulk_rows import bodies, ids_of, lines_of, row, stage
 from power_cut import cut_off
 
+from callsheet.bulk.files.store import Store
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
-from callsheet.bulk.store import Store
 
 ROWS = 60
 

@@ -13,10 +13,10 @@ from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.actors.messages import Usage
 from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk import bulk
-from callsheet.bulk.endings import BulkRefused, BulkStopped
+from callsheet.bulk.errors import BulkRefused, BulkStopped
+from callsheet.bulk.files.store import Store
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import BulkSettings, Paths
-from callsheet.bulk.store import Store
 from callsheet.provider.faults import Faults
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")

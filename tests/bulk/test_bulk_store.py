@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.bulk.endings import BulkRefused
-from callsheet.bulk.known import open_known
-from callsheet.bulk.store import Account, Store, is_full
+from callsheet.bulk.errors import BulkRefused
+from callsheet.bulk.files.known import open_known
+from callsheet.bulk.files.store import Account, Store, is_full
 
 
 @pytest.fixture

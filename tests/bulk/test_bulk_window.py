@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.ended import Ended
+from callsheet.bulk.files.outcome import Ended
+from callsheet.bulk.files.reorder import Window
 from callsheet.bulk.progress import RowEnded
-from callsheet.bulk.window import Window
 
 
 def ended(place):

@@ -7,7 +7,7 @@ import os
 import pytest
 from bulk_rows import ids_of, lines_of, stage, write_input
 
-from callsheet.bulk.endings import BulkStopped
+from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.reading.errors import InputChanged
 from callsheet.bulk.reading.opening import open_rows
 from callsheet.bulk.reading.settings import ReadSettings

@@ -57,13 +57,13 @@ from callsheet.actors import (
     vendor_named,
 )
 from callsheet.bulk import bulk
-from callsheet.bulk.ended import Result
-from callsheet.bulk.endings import Ending
+from callsheet.bulk.engine.run import BulkRun
+from callsheet.bulk.errors import Ending
+from callsheet.bulk.files.outcome import Result
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.reading.opening import count_rows, open_rows
 from callsheet.bulk.reading.settings import ReadSettings
 from callsheet.bulk.row import BadRow, Row
-from callsheet.bulk.run import BulkRun
 from callsheet.bulk.settings import BulkSettings
 from callsheet.runtime import (
     Actor,

@@ -6,11 +6,11 @@ came of them before anybody is told (L7).
 """
 
 from .bulk import bulk
-from .ended import Result
-from .endings import BulkRefused, BulkStopped, Ending
+from .engine.run import BulkRun
+from .errors import BulkRefused, BulkStopped, Ending
+from .files.outcome import Result
 from .progress import Progress, RowEnded, RowObserver
 from .row import BadRow, Row
-from .run import BulkRun
 from .settings import BulkSettings, Paths
 
 __all__ = [

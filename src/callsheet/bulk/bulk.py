@@ -11,13 +11,13 @@ import trio
 
 from ..actors import CallEvent, Observer, TroupeSettings, ignore, open_troupe
 from ..runtime import open_collapsing_nursery
-from .archive import Archive
+from .engine.routing import plan_run
+from .engine.run import BulkRun
+from .engine.threads import InThread, in_worker_thread
+from .files.archive import Archive
 from .progress import RowObserver
-from .routing import plan_run
 from .row import BadRow, Row
-from .run import BulkRun
 from .settings import BulkSettings
-from .threads import InThread, in_worker_thread
 
 __all__ = ["bulk"]
 

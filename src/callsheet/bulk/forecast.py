@@ -8,7 +8,7 @@ from decimal import Decimal
 import attrs
 
 from ..actors import Limits, PriceBook, Request, TokenEstimator, Usage, sharing_key
-from .known import Known
+from .files.known import Known
 from .row import BadRow, Row
 from .settings import Route
 

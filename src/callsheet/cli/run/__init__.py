@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 
 from ...actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings
-from ...bulk.endings import BulkRefused
+from ...bulk.errors import BulkRefused
+from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
-from ...bulk.known import open_known
 from ...bulk.limits_table import read_limits
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, open_rows

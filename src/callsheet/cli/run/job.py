@@ -14,10 +14,10 @@ from rich.text import Text
 
 from ...actors import Endpoint, LedgerUnusable, Limits, TroupeSettings, log_call
 from ...bulk import bulk
-from ...bulk.endings import BulkRefused, BulkStopped, Ending
+from ...bulk.engine.run import BulkRun
+from ...bulk.errors import BulkRefused, BulkStopped, Ending
 from ...bulk.progress import Progress
 from ...bulk.row import BadRow, Row
-from ...bulk.run import BulkRun
 from ...bulk.settings import BulkSettings
 from ...bulk.watching.event_log import EventLog
 from ...bulk.watching.series import Series

@@ -5,20 +5,23 @@ from typing import final
 
 import trio
 
-from ..actors import CallEvent, LimiterSnapshot, Limits, Request, Troupe
-from .archive import Archive
-from .asker import Asker
-from .ended import Result
-from .endings import BulkStopped, Ending
-from .intake import Intake
-from .keeper import Keeper
-from .progress import Progress, RowObserver
-from .row import BadRow, Row
-from .settings import BulkSettings
+from ...actors import CallEvent, LimiterSnapshot, Limits, Request, Troupe
+from ..errors import BulkStopped, Ending
+from ..files.archive import Archive
+from ..files.outcome import Result
+from ..progress import Progress, RowObserver
+from ..row import BadRow, Row
+from ..settings import BulkSettings
+from .dispatcher import Asker
+from .reader import Intake
 from .state import DRAINED, LATE, RunState
 from .threads import InThread
+from .writer import Keeper
 
-__all__ = ["BulkRun"]
+__all__ = [
+    "BulkRun",
+]
+
 
 _QUIET_S = 2.0  # without an answer before anybody is told why
 

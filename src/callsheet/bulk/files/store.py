@@ -17,10 +17,15 @@ from typing import cast, final
 
 import attrs
 
-from .endings import BulkRefused
-from .settings import Fsync
+from ..errors import BulkRefused
+from ..settings import Fsync
 
-__all__ = ["Account", "Store", "is_full"]
+__all__ = [
+    "Account",
+    "Store",
+    "is_full",
+]
+
 
 _APPLICATION = 0x43534255  # "CSBU": a file with another number is somebody else's
 _VERSION = 1

@@ -7,11 +7,18 @@ from typing import Any, cast
 import attrs
 import orjson
 
-from ..actors import CallFailed, Json, Response, Usage, dumps, loads
+from ...actors import CallFailed, Json, Response, Usage, dumps, loads
+from ..row import BadRow, Row
 from .body import made_body, own_body, read_body
-from .row import BadRow, Row
 
-__all__ = ["answer_line", "bad_line", "failure_line", "read_answer", "with_id"]
+__all__ = [
+    "answer_line",
+    "bad_line",
+    "failure_line",
+    "read_answer",
+    "with_id",
+]
+
 
 BAD_ROW = "BadRow"
 """The kind of error of a line that is no request."""

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..actors import Json, Request
+from ...actors import Json, Request
 
-__all__ = ["size_of"]
+__all__ = [
+    "size_of",
+]
+
 
 _DIMENSIONS = 3072  # of a vector, at most as models have them
 _CHARS_PER_NUMBER = 128  # of memory: as a text when it comes, twice as a number, as a text again

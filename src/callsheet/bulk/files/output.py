@@ -10,7 +10,13 @@ from typing import Protocol, final
 
 from .lines_file import LinesFile
 
-__all__ = ["OrderedOutput", "Output", "UnorderedOutput", "matching"]
+__all__ = [
+    "OrderedOutput",
+    "Output",
+    "UnorderedOutput",
+    "matching",
+]
+
 
 _OLD = """CREATE TABLE old (
     line BLOB PRIMARY KEY, count INTEGER NOT NULL, is_wanted INTEGER NOT NULL

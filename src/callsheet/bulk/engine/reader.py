@@ -6,14 +6,18 @@ from typing import final
 
 import trio
 
-from .endings import Ending
-from .reading.errors import InputChanged
-from .row import BadRow, Row
+from ..errors import Ending
+from ..reading.errors import InputChanged
+from ..row import BadRow, Row
 from .state import RunState
 from .taking import Taken, take
 from .threads import InThread
 
-__all__ = ["READ_AT_ONCE", "Intake"]
+__all__ = [
+    "READ_AT_ONCE",
+    "Intake",
+]
+
 
 READ_AT_ONCE = 512  # rows
 

@@ -5,10 +5,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import final
 
-from .archive import Placed
+from ..files.archive import Placed
 from .size import size_of
 
-__all__ = ["Line"]
+__all__ = [
+    "Line",
+]
 
 
 @final

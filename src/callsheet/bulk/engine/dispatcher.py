@@ -9,7 +9,7 @@ from typing import final
 import attrs
 import trio
 
-from ..actors import (
+from ...actors import (
     AuthenticationFailed,
     BudgetExceeded,
     CallEvent,
@@ -24,17 +24,20 @@ from ..actors import (
     Response,
     Troupe,
 )
-from ..runtime import AskFailed, AskTimedOut
-from .archive import Placed
-from .ended import Ended
-from .endings import Ending
-from .intake import READ_AT_ONCE
-from .lines import answer_line, failure_line
-from .progress import RowEnded
-from .row import Row
+from ...runtime import AskFailed, AskTimedOut
+from ..errors import Ending
+from ..files.archive import Placed
+from ..files.lines import answer_line, failure_line
+from ..files.outcome import Ended
+from ..progress import RowEnded
+from ..row import Row
+from .reader import READ_AT_ONCE
 from .state import LATE, RunState
 
-__all__ = ["Asker"]
+__all__ = [
+    "Asker",
+]
+
 
 _LEAST_S = 0.001
 _HOPELESS = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)

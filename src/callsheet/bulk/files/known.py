@@ -7,9 +7,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import final
 
-from .endings import BulkRefused
+from ..errors import BulkRefused
 
-__all__ = ["Known", "open_known"]
+__all__ = [
+    "Known",
+    "open_known",
+]
 
 
 @final

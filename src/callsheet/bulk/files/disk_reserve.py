@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import final
 
-__all__ = ["Reserve"]
+__all__ = [
+    "Reserve",
+]
 
 
 @final

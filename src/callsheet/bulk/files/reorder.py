@@ -2,9 +2,11 @@
 
 from typing import final
 
-from .ended import Ended
+from .outcome import Ended
 
-__all__ = ["Window"]
+__all__ = [
+    "Window",
+]
 
 
 @final

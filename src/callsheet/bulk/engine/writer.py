@@ -6,13 +6,16 @@ from typing import final
 
 import trio
 
-from ..runtime import AskFailed
-from .archive import NoRoom
+from ...runtime import AskFailed
+from ..files.archive import NoRoom
+from ..files.store import Account
 from .state import RunState, no_room
-from .store import Account
 from .threads import InThread
 
-__all__ = ["Keeper"]
+__all__ = [
+    "Keeper",
+]
+
 
 _ACKNOWLEDGE_S = 5.0  # at the end; what is not said by then is kept elsewhere for nothing
 

@@ -4,11 +4,14 @@ from typing import final
 
 import attrs
 
-from ..actors import Response
+from ...actors import Response
+from ..progress import RowEnded
 from .lines import read_answer
-from .progress import RowEnded
 
-__all__ = ["Ended", "Result"]
+__all__ = [
+    "Ended",
+    "Result",
+]
 
 
 @attrs.frozen

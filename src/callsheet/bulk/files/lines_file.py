@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
+__all__ = [
+    "LinesFile",
+    "Meddled",
+]
+
+
 if sys.platform != "win32":  # there, the store's own lock has to do
     import fcntl
-
-__all__ = ["LinesFile", "Meddled"]
 
 _PIECE = 64 * 1024
 

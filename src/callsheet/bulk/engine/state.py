@@ -1,4 +1,7 @@
-"""What the parts of a run share: how far it has come, and what wakes whom."""
+"""What the parts of a run share: how far it has come, and what wakes whom.
+
+Wakes the one task that waits for something to do (L4).
+"""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -7,18 +10,41 @@ from typing import final
 
 import trio
 
-from .archive import Archive
-from .asking import Line
-from .bell import Bell
-from .ended import Ended
-from .endings import MAKE_ROOM, Ending
-from .progress import RowObserver
-from .settings import BulkSettings
-from .tally import Tally
+from ..errors import MAKE_ROOM, Ending
+from ..files.archive import Archive
+from ..files.outcome import Ended
+from ..progress import RowObserver
+from ..settings import BulkSettings
+from .counts import Tally
+from .queue import Line
+
+__all__ = [
+    "DRAINED",
+    "LATE",
+    "Bell",
+    "RunState",
+    "no_room",
+]
+
+
+@final
+class Bell:
+    """Rung any number of times, it wakes whoever waits, or comes to wait, once."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        """There is something to do."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait until it has rung since the last time."""
+        await self._event.wait()
+        self._event = trio.Event()
+
 
 Acknowledge = Callable[[Iterable[str]], Awaitable[None]]
-
-__all__ = ["DRAINED", "LATE", "RunState", "no_room"]
 
 DRAINED = Ending("drained", "the run was stopped", "the same command goes on from there")
 LATE = Ending("late", "the deadline of the run has passed", "the same command goes on from there")

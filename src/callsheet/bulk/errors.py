@@ -4,7 +4,14 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["MAKE_ROOM", "BulkRefused", "BulkStopped", "Ending", "EndingKind"]
+__all__ = [
+    "MAKE_ROOM",
+    "BulkRefused",
+    "BulkStopped",
+    "Ending",
+    "EndingKind",
+]
+
 
 MAKE_ROOM = "make room on the disk"
 """What to do when nothing can be written, as a rule."""

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Mapping
 from typing import cast
 
-from ..actors import (
+from ...actors import (
     Answer,
     ApiError,
     Choice,
@@ -17,9 +17,14 @@ from ..actors import (
     read_completion,
     read_embeddings,
 )
-from .row import Row
+from ..row import Row
 
-__all__ = ["made_body", "own_body", "read_body"]
+__all__ = [
+    "made_body",
+    "own_body",
+    "read_body",
+]
+
 
 _ANSWERS: Mapping[Task, str] = {"chat": "choices", "completion": "choices", "embedding": "data"}
 _ALONE = ("live", "flex", "batch")  # routes of answers whose usage is theirs alone

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import final
 
-from ..actors import Usage
-from .lines import BAD_ROW
-from .progress import RowEnded
+from ...actors import Usage
+from ..files.lines import BAD_ROW
+from ..progress import RowEnded
 
-__all__ = ["Tally"]
+__all__ = [
+    "Tally",
+]
+
 
 _SLOWEST = 5
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from ..actors import (
+from ...actors import (
     BatchApiPolicy,
     Budget,
     LedgerPolicy,
@@ -19,11 +19,15 @@ from ..actors import (
     TroupeSettings,
     lines_in,
 )
-from .endings import BulkRefused
-from .settings import BulkSettings
-from .store import Account
+from ..errors import BulkRefused
+from ..files.store import Account
+from ..settings import BulkSettings
 
-__all__ = ["Plan", "plan_run"]
+__all__ = [
+    "Plan",
+    "plan_run",
+]
+
 
 _DAY_S = 86_400.0
 _PER_PACK = 32  # rows that may wait for each call in flight: some packs' worth

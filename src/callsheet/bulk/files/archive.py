@@ -10,19 +10,26 @@ from typing import final
 
 import attrs
 
-from .ended import Ended
-from .endings import MAKE_ROOM, BulkRefused
+from ..errors import MAKE_ROOM, BulkRefused
+from ..progress import RowEnded
+from ..row import BadRow, Row
+from ..settings import BulkSettings, Paths
+from .disk_reserve import Reserve
 from .lines import BAD_ROW, bad_line, with_id
 from .lines_file import LinesFile, Meddled
+from .outcome import Ended
 from .output import OrderedOutput, Output, UnorderedOutput
-from .progress import RowEnded
-from .reserve import Reserve
-from .row import BadRow, Row
-from .settings import BulkSettings, Paths
+from .reorder import Window
 from .store import Account, Store, is_full
-from .window import Window
 
-__all__ = ["Admitted", "Archive", "Kept", "NoRoom", "Placed"]
+__all__ = [
+    "Admitted",
+    "Archive",
+    "Kept",
+    "NoRoom",
+    "Placed",
+]
+
 
 _RESERVE_BYTES = 4 * 1024**2
 

@@ -5,7 +5,11 @@ from typing import Protocol, TypeVar
 
 import trio
 
-__all__ = ["InThread", "in_worker_thread"]
+__all__ = [
+    "InThread",
+    "in_worker_thread",
+]
+
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""One run: what reads rows, asks for them, and keeps what came."""

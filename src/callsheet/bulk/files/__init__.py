@@ -1,0 +1,1 @@
+"""The files of a run: the store, OUTPUT, and the file of errors."""
