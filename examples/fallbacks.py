@@ -17,8 +17,8 @@ from callsheet import (
     open_troupe,
 )
 from callsheet.actors import BreakerPolicy, Target
-from callsheet.provider.faults import Faults
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.faults import Faults
+from callsheet.simulator.settings import ProviderSettings
 
 QUESTIONS = ["What is a mailbox?", "What is a supervisor?", "What is a nursery?"]
 

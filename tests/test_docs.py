@@ -16,11 +16,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from callsheet import provider
+from callsheet import simulator as provider
 from callsheet.actors import VENDORS, Request
 from callsheet.actors.request.classification import classify, is_retried
 from callsheet.actors.vendors.format import ApiError
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.settings import ProviderSettings
 
 ROOT = Path(__file__).parent.parent
 LIMIT_S = 600  # of virtual time: a program that waits for ever fails

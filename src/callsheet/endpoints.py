@@ -12,7 +12,7 @@ from .actors import VENDORS, Endpoint, Vendor, vendor_at, vendor_named
 from .runtime import open_collapsing_nursery
 
 if TYPE_CHECKING:
-    from .provider import ProviderSettings
+    from .simulator import ProviderSettings
 
 __all__ = ["Choice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
 
@@ -157,7 +157,7 @@ async def open_builtin_provider(
         settings: its latency, limits and faults; answers take 1 to 3 s by default.
     """
     # Its server takes 8 MB and a tenth of a second, which others need not spend.
-    from .provider import Provider, ProviderSettings, serve  # noqa: PLC0415
+    from .simulator import Provider, ProviderSettings, serve  # noqa: PLC0415
 
     async with open_collapsing_nursery() as nursery:
         base_url = await nursery.start(partial(serve, Provider(settings or ProviderSettings())))

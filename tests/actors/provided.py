@@ -10,10 +10,10 @@ from fakes import MODEL, URL
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import Endpoint, Request, TroupeSettings, cast_troupe
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 VENDORS = {"openai": ("openai", None), "anthropic": ("anthropic", "sk-ant-1234567890")}
 

@@ -24,13 +24,13 @@ from callsheet.actors import (
     TroupeSettings,
     cast_troupe,
 )
-from callsheet.provider.app import Provider
-from callsheet.provider.faults import FAULT_KINDS, Faults
-from callsheet.provider.server import serve
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import AskTimedOut
 from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
 from callsheet.runtime.testing.virtual import run_virtual
+from callsheet.simulator.app import Provider
+from callsheet.simulator.faults import FAULT_KINDS, Faults
+from callsheet.simulator.server import serve
+from callsheet.simulator.settings import ProviderSettings
 
 SHARE = 0.2  # of the requests fail, or are odd
 PROMPTS = 50

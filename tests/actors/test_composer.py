@@ -19,10 +19,10 @@ from callsheet.actors import (
     TroupeSettings,
     open_troupe,
 )
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 NO = BadRequest("No.", attempts=1)
 

@@ -41,7 +41,7 @@ from callsheet.actors import (
     ThrottlePolicy,
     Timeouts,
 )
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.settings import ProviderSettings
 
 SECOND = Target(Endpoint("http://second/v1", "sk-second-0123456789"), "second-model")
 THIRD = Target(Endpoint("http://third/v1"))

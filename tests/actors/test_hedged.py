@@ -33,9 +33,9 @@ from callsheet.actors import (
     Stream,
     ThrottlePolicy,
 )
-from callsheet.provider.faults import Faults
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorStopped, AskTimedOut
+from callsheet.simulator.faults import Faults
+from callsheet.simulator.settings import ProviderSettings
 
 KNOWN = 10
 POLICY = HedgePolicy(min_calls=KNOWN, max_share=0.5)

@@ -15,7 +15,7 @@ from callsheet.actors.rate_limit.finder import Finder
 from callsheet.actors.rate_limit.learned import Learned
 from callsheet.actors.rate_limit.limits import Cost
 from callsheet.actors.rate_limit.scope import Ask
-from callsheet.provider.limits import Bucket as ProviderBucket
+from callsheet.simulator.limits import Bucket as ProviderBucket
 
 
 @attrs.define(eq=False)

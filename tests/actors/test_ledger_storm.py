@@ -32,14 +32,14 @@ from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.actor import CountCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
-from callsheet.provider.app import Provider
-from callsheet.provider.faults import FAULT_KINDS, Faults
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import AskFailed, AskTimedOut
 from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
 from callsheet.runtime.testing.faults import Faulty
 from callsheet.runtime.testing.virtual import run_virtual
+from callsheet.simulator.app import Provider
+from callsheet.simulator.faults import FAULT_KINDS, Faults
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 MODEL = "gpt-5-nano"
 REFUSALS = dict.fromkeys(("429", "500", "503", "529"), 0.08)

@@ -19,10 +19,10 @@ from callsheet.actors import (
     open_troupe,
 )
 from callsheet.actors.rate_limit.estimator import Estimate
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, AskTimedOut, open_runtime
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 
 async def limiter_to(

@@ -18,7 +18,7 @@ from callsheet.actors import (
     RequestTooLarge,
     Usage,
 )
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.settings import ProviderSettings
 
 
 def requests(count, **more):

@@ -49,11 +49,11 @@ from callsheet.actors import (
     Timeouts,
     Usage,
 )
-from callsheet.provider.app import Provider
-from callsheet.provider.faults import Faults
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, AskTimedOut, Verdict
+from callsheet.simulator.app import Provider
+from callsheet.simulator.faults import Faults
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 KEY = "sk-secret-0123456789"
 TOO_LARGE = "Request too large for gpt-4o in organization org on tokens per min (TPM)"

@@ -38,8 +38,8 @@ from callsheet.actors import (
     Timeouts,
     log_call,
 )
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import runtime as dump
+from callsheet.simulator.settings import ProviderSettings
 
 KEY = "sk-proj-" + "Secret0123456789" * 5
 PART = KEY[8:20]  # as much of it nobody may see

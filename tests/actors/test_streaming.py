@@ -24,8 +24,8 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import AskTimedOut
+from callsheet.simulator.settings import ProviderSettings
 
 EVENTS = {"content-type": "text/event-stream"}
 ONCE = RetryPolicy(max_attempts=1)

@@ -24,11 +24,11 @@ from callsheet.actors import (
     open_troupe,
 )
 from callsheet.actors.request.attempts import Attempts
-from callsheet.provider.app import Provider
-from callsheet.provider.faults import Faults
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
 from callsheet.runtime import ActorCrashed, AskTimedOut, open_runtime
+from callsheet.simulator.app import Provider
+from callsheet.simulator.faults import Faults
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 
 def settings_for(transport, **more):

@@ -23,11 +23,11 @@ from callsheet.actors import (
     open_troupe,
 )
 from callsheet.compare.samples import INSTRUCTION, write_reviews
-from callsheet.provider.app import Provider
-from callsheet.provider.batchsettings import BatchSettings
-from callsheet.provider.faults import Faults
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.app import Provider
+from callsheet.simulator.batchsettings import BatchSettings
+from callsheet.simulator.faults import Faults
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 MODEL = "gpt-4o-mini"
 DAY_S = 86_400.0

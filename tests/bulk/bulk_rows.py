@@ -10,9 +10,9 @@ from callsheet.actors import ChatMessage, Endpoint, Request, TroupeSettings
 from callsheet.bulk import bulk
 from callsheet.bulk.row import BadRow, Row
 from callsheet.bulk.settings import BulkSettings
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 MODEL = "gpt-4o-mini"
 URL = "http://provider/v1"

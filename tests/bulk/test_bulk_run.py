@@ -17,7 +17,7 @@ from callsheet.bulk.errors import BulkRefused, BulkStopped
 from callsheet.bulk.files.store import Store
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import BulkSettings, Paths
-from callsheet.provider.faults import Faults
+from callsheet.simulator.faults import Faults
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 

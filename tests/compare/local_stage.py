@@ -7,9 +7,9 @@ import attrs
 from callsheet.compare.lower_bound import rehearse
 from callsheet.compare.run import run_mode
 from callsheet.compare.workloads import make_workload
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 URL = "http://provider/v1"
 CONCURRENT = ("staged", "fixed_window", "callsheet")  # "sequential" needs threads and sockets

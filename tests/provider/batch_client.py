@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 from provider_client import VERSION, chat_body, connected, message_body
 
-from callsheet.provider.batchsettings import BatchSettings
+from callsheet.simulator.batchsettings import BatchSettings
 
 CHATS = "/v1/chat/completions"
 

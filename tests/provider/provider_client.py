@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from callsheet.provider.app import Provider
-from callsheet.provider.faults import Faults
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.app import Provider
+from callsheet.simulator.faults import Faults
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 
 class Client(httpx.AsyncClient):

@@ -3,7 +3,7 @@ import trio
 from batch_client import batching, create_messages, lines_in
 from provider_client import VERSION, message_body
 
-from callsheet.provider.stats import Billed
+from callsheet.simulator.stats import Billed
 
 URL = "/v1/messages/batches"
 NONE = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}

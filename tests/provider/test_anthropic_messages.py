@@ -6,9 +6,9 @@ import pytest
 import trio
 from provider_client import VERSION, connected, message_body, named_events_in, text_in
 
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 USAGE = {
     "cache_creation_input_tokens": 0,

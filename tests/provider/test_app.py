@@ -9,8 +9,8 @@ import trio
 import trio.testing
 from provider_client import chat_body, connected, events_in
 
-from callsheet.provider.latency import chat_latency
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.latency import chat_latency
+from callsheet.simulator.settings import ProviderSettings
 
 
 async def test_a_chat_completion_has_every_member_of_the_real_one(autojump_clock):

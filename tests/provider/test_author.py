@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.provider.author import write_answer
-from callsheet.provider.author.ask import read_ask
-from callsheet.provider.author.sentiment import label_of, sentiment_of
-from callsheet.provider.author.subject import main_phrase, subject_of
+from callsheet.simulator.text import write_answer
+from callsheet.simulator.text.ask import read_ask
+from callsheet.simulator.text.sentiment import label_of, sentiment_of
+from callsheet.simulator.text.subject import main_phrase, subject_of
 
 TOPICS = (
     "Why backpressure matters",

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from provider_client import connected
 
-from callsheet.provider.stats import Billed
+from callsheet.simulator.stats import Billed
 
 
 async def test_tokens_are_billed_by_model_and_tier(autojump_clock):

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.provider.call import Answer, Piece
-from callsheet.provider.delivery import delivered
-from callsheet.provider.faults import FAULT_KINDS, REFUSALS, Fault, Faults
-from callsheet.provider.spoil import spoiled
+from callsheet.simulator.call import Answer, Piece
+from callsheet.simulator.delivery import delivered
+from callsheet.simulator.fault_injection import spoiled
+from callsheet.simulator.faults import FAULT_KINDS, REFUSALS, Fault, Faults
 
 PIECES = st.lists(st.builds(Piece, st.binary(min_size=1, max_size=200), st.integers(0, 9)))
 ANSWERS = st.builds(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.provider.faults import FAULT_KINDS, Fault, Faults
+from callsheet.simulator.faults import FAULT_KINDS, Fault, Faults
 
 
 def test_a_list_of_rates_is_read():

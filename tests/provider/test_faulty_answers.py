@@ -6,7 +6,7 @@ import trio
 import trio.testing
 from provider_client import connected, events_in, named_events_in, text_in
 
-from callsheet.provider.faults import REFUSALS, Faults
+from callsheet.simulator.faults import REFUSALS, Faults
 
 VENDORS = pytest.mark.parametrize("vendor", ["chat", "message"])
 

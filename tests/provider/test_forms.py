@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.provider.apierror import ApiError
-from callsheet.provider.multipart import FormFile, read_form
+from callsheet.simulator.apierror import ApiError
+from callsheet.simulator.multipart import FormFile, read_form
 
 
 @given(

@@ -5,7 +5,7 @@ import trio
 import trio.testing
 from provider_client import connected
 
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.settings import ProviderSettings
 
 
 async def read_for(client, start, seconds):

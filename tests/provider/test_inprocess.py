@@ -3,9 +3,9 @@ import pytest
 import trio
 from provider_client import chat_body, connected
 
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.settings import ProviderSettings
 
 URL = "http://provider/v1/chat/completions"
 

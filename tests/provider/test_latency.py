@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.provider.latency import chat_latency, latency_of
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.latency import chat_latency, latency_of
+from callsheet.simulator.settings import ProviderSettings
 
 
 @settings(deadline=None)

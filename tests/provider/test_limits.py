@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.provider.durations import go_duration
-from callsheet.provider.limits import Bucket, Limiter
-from callsheet.provider.openai import OpenAI
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.durations import go_duration
+from callsheet.simulator.limits import Bucket, Limiter
+from callsheet.simulator.openai import OpenAI
+from callsheet.simulator.settings import ProviderSettings
 
 LIMITS = st.integers(1, 10_000_000)
 INSTANTS = st.floats(0, 1e6)

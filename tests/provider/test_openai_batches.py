@@ -4,8 +4,8 @@ import trio
 from batch_client import CHATS, after, batching, chat_line, content, create, jsonl, upload
 from provider_client import chat_body
 
-from callsheet.provider.faults import Faults
-from callsheet.provider.stats import Billed
+from callsheet.simulator.faults import Faults
+from callsheet.simulator.stats import Billed
 
 EPOCH = 1_767_225_600  # 2026 begins
 

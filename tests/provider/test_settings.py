@@ -1,7 +1,7 @@
 import pytest
 
-from callsheet.provider.batchsettings import BatchSettings
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.batchsettings import BatchSettings
+from callsheet.simulator.settings import ProviderSettings
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 from click.testing import CliRunner
 
 from callsheet.cli.simulate import simulate
-from callsheet.provider.faults import FAULT_KINDS
+from callsheet.simulator.faults import FAULT_KINDS
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import trio
 from batch_client import CHATS, chat_line, content, create, create_messages, lines_in, upload
 from provider_client import VERSION, chat_body, message_body, named_events_in
 
-from callsheet.provider.app import Provider
-from callsheet.provider.inprocess import ProviderTransport
-from callsheet.provider.server import CannotListen, serve
-from callsheet.provider.settings import ProviderSettings
+from callsheet.simulator.app import Provider
+from callsheet.simulator.inprocess import ProviderTransport
+from callsheet.simulator.server import CannotListen, serve
+from callsheet.simulator.settings import ProviderSettings
 
 pytestmark = pytest.mark.sockets
 

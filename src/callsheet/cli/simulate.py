@@ -9,12 +9,12 @@ from typing import Literal
 import click
 import trio
 
-from ..provider.app import Provider
-from ..provider.batchsettings import BatchSettings
-from ..provider.faults import FAULT_KINDS, Faults
-from ..provider.server import CannotListen, serve
-from ..provider.settings import HEADERS_ON_429, ProviderSettings
-from ..provider.stats import ProviderStats
+from ..simulator.app import Provider
+from ..simulator.batchsettings import BatchSettings
+from ..simulator.faults import FAULT_KINDS, Faults
+from ..simulator.server import CannotListen, serve
+from ..simulator.settings import HEADERS_ON_429, ProviderSettings
+from ..simulator.stats import ProviderStats
 
 __all__ = ["simulate"]
 

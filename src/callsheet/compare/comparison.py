@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from ..actors import Json
-from ..provider.settings import ProviderSettings
+from ..simulator.settings import ProviderSettings
 from .lower_bound import Rehearsal, rehearse
 from .run import ModeResult, run_mode
 from .ways import MODES, Mode

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from ..actors import Call, Recipe, critical_path, sharing_key
-from ..provider.app import Provider
-from ..provider.inprocess import ProviderTransport
-from ..provider.latency import prompt_latency
-from ..provider.settings import ProviderSettings
+from ..simulator.app import Provider
+from ..simulator.inprocess import ProviderTransport
+from ..simulator.latency import prompt_latency
+from ..simulator.settings import ProviderSettings
 from .environment import Ask, Venue, open_ask
 from .execution import Item, Performance, Results, write_body
 from .workloads import Workload

@@ -1,0 +1,188 @@
+"""Anthropic's ways (PROVIDERS, section 5)."""
+
+import math
+from collections.abc import Mapping
+
+import attrs
+
+from .apierror import ApiError
+from .call import Call
+from .durations import rfc3339
+from .exchange import Exchange
+from .jsontext import Json, compact
+from .limits import Level, Refusal
+from .settings import ProviderSettings
+from .sse import event
+from .vendor import bearer_in, retry_headers
+
+__all__ = [
+    "Anthropic",
+]
+
+
+MOST_BODY_BYTES = 32 * 1024 * 1024
+# Remaining tokens are told to the nearest thousand.
+TOKEN_STEP = 1000
+
+# {status: type of the error}
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "api_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_SPENT = "enforced_spend_limit_reached"
+
+
+@attrs.frozen
+class Anthropic:
+    """Anthropic as the provider plays it (see `Vendor`)."""
+
+    _settings: ProviderSettings
+
+    def limits(self) -> Mapping[str, int | None]:
+        """Requests, and the tokens of each side."""
+        settings = self._settings
+        return {
+            "requests": settings.rpm,
+            "input-tokens": settings.itpm,
+            "output-tokens": settings.otpm,
+        }
+
+    def key_in(self, exchange: Exchange) -> str | None:
+        """That of `x-api-key`, or else a bearer's."""
+        return exchange.headers.get("x-api-key", "").strip() or bearer_in(exchange)
+
+    def check(self, exchange: Exchange) -> None:
+        """Raise `ApiError` for a request without a version, or too large."""
+        most = MOST_BODY_BYTES
+        if exchange.path.startswith("/v1/messages/batches"):
+            most = self._settings.batches.most_request_bytes
+        if len(exchange.body) > most:
+            raise ApiError(413, "Request exceeds the maximum size")
+        if "anthropic-version" not in exchange.headers:
+            raise ApiError(400, "anthropic-version: header is required")
+
+    def id_headers(self, request_id: str) -> dict[str, str]:
+        """The request's id."""
+        return {"request-id": request_id}
+
+    def account_headers(self) -> dict[str, str]:
+        """The organisation."""
+        return {"anthropic-organization-id": "org-callsheet"}
+
+    def work_headers(self, latency_s: float) -> dict[str, str]:  # noqa: ARG002 - it does not say
+        """None."""
+        return {}
+
+    def level_headers(self, levels: Mapping[str, Level], date: float) -> dict[str, str]:
+        """The three `anthropic-ratelimit-*` headers of each limit, and of both tokens together."""
+        shown = dict(levels)
+        if "input-tokens" in levels and "output-tokens" in levels:
+            sides = (levels["input-tokens"], levels["output-tokens"])
+            shown["tokens"] = Level(sum(s.limit for s in sides), sum(s.used for s in sides))
+        found: dict[str, str] = {}
+        for name, level in shown.items():
+            prefix, remaining, reset_s = (
+                f"anthropic-ratelimit-{name}",
+                level.remaining,
+                level.reset_s,
+            )
+            if name == "tokens":  # full again when both are
+                reset_s = max(levels[f"{side}-tokens"].reset_s for side in ("input", "output"))
+            if name != "requests":
+                remaining = min(level.limit, round(remaining / TOKEN_STEP) * TOKEN_STEP)
+            found[f"{prefix}-limit"] = str(level.limit)
+            found[f"{prefix}-remaining"] = str(remaining)
+            found[f"{prefix}-reset"] = rfc3339(date + reset_s)
+        return found
+
+    def costs(self, call: Call) -> Mapping[str, float]:
+        """One request and the tokens it seems to send; what it may be answered with is no cost.
+
+        But while the output already produced is above its limit, nothing more is let in.
+        """
+        return {"requests": 1, "input-tokens": call.estimated_tokens, "output-tokens": 0}
+
+    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:  # noqa: ARG002 - it counts all along
+        """The input as it was found, and the output as far as it was produced."""
+        return {"input-tokens": input_tokens, "output-tokens": output_tokens}
+
+    def bad_key(self, key: str | None) -> ApiError:
+        """401: no key, or a wrong one."""
+        return ApiError(401, "x-api-key header is required" if key is None else "invalid x-api-key")
+
+    def no_such_model(self, model: str) -> ApiError:
+        """404: there is no model of this name."""
+        return ApiError(404, f"model: {model}")
+
+    def rate_limited(self, refusal: Refusal, model: str) -> ApiError:
+        """429, whose text does not say how long to wait."""
+        what = refusal.what.replace("-", " ")
+        return ApiError(
+            429,
+            f"This request would exceed the rate limit of {refusal.limit} {what} per minute for "
+            f"{model}. Reduce the prompt or the number of requests, or try again later.",
+            headers=retry_headers(self._settings, refusal.wait_s),
+        )
+
+    def refused(self, kind: str, retry_after: int | None) -> ApiError:
+        """401, 429, 500, 503 or 529, or 429 for a spent budget."""
+        headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+        match kind:
+            case "401":
+                return ApiError(401, "invalid x-api-key")
+            case "429":
+                if retry_after is not None:
+                    headers |= retry_headers(self._settings, retry_after)
+                    headers["retry-after"] = str(retry_after)
+                return ApiError(429, "Traffic ramped up too fast. Slow down.", headers=headers)
+            case "quota":
+                return ApiError(
+                    429,
+                    "The spend limit of this organization is reached.",
+                    code=_SPENT,
+                    headers=retry_headers(self._settings, math.inf),
+                )
+            case "529":
+                return ApiError(529, "Overloaded", headers=headers)
+            case "503":
+                return ApiError(503, "Service unavailable", headers=headers)
+            case _:
+                return ApiError(500, "Internal server error", headers=headers)
+
+    def error_body(self, error: ApiError, request_id: str) -> bytes:
+        """The error, and which request it was."""
+        return compact({**_error(error), "request_id": request_id})
+
+    def error_event(self) -> bytes:
+        """The event `error`."""
+        return event(_error(self.refused("529", None)), named=True)
+
+
+def _error(error: ApiError) -> dict[str, Json]:
+    found: dict[str, Json] = {
+        "type": _TYPES.get(error.status, "api_error"),
+        "message": _message(error),
+    }
+    if error.code == _SPENT:
+        found["details"] = {"error_code": _SPENT}
+    return {"type": "error", "error": found}
+
+
+def _message(error: ApiError) -> str:
+    """The text, which begins with the place of the fault: "messages.0.role: ..."."""
+    if error.param is None:
+        return error.message
+    place = error.param.replace("[", ".").replace("]", "")
+    what = "Field required" if error.code == "missing_required_parameter" else error.message
+    return f"{place}: {what}"

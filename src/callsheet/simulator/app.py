@@ -1,0 +1,163 @@
+"""The provider as an ASGI app: which request goes where."""
+
+from collections.abc import Callable, Mapping
+
+import trio
+
+from .apierror import ApiError
+from .batch_api.routes import Batching
+from .chat import ChatCall
+from .completions import CompletionsCall
+from .control import ControlService
+from .delivery import JSON_BODY
+from .embeddings import EmbeddingsCall
+from .exchange import ClientGone, Exchange, Receive, Scope, Send
+from .jsontext import Json, compact
+from .messages import MessagesCall
+from .middleware import Reception
+from .service import ModelService, Parse
+from .settings import ProviderSettings
+from .stats import ProviderStats
+
+__all__ = [
+    "Provider",
+]
+
+
+# {path: how its body is read}
+_OPENAI: Mapping[str, Parse] = {
+    "/v1/chat/completions": ChatCall.parse,
+    "/v1/completions": CompletionsCall.parse,
+    "/v1/embeddings": EmbeddingsCall.parse,
+}
+_MESSAGES = "/v1/messages"
+# What there is to see when any name is a model.
+_SAMPLE_MODELS = ("gpt-3.5-turbo", "gpt-4o-mini", "text-embedding-3-small")
+_MODELS = "/v1/models"
+
+
+class Provider:
+    """A provider that speaks as OpenAI and as Anthropic: an ASGI app that runs on Trio.
+
+    Args:
+        settings: what it is like.
+        calendar: tells the date in seconds since 1970, for "created", `date` and the instants of
+            Anthropic's limits. By default a clock of its own, which starts with the year 2026 when
+            the first call arrives, so that answers repeat.
+    """
+
+    def __init__(
+        self,
+        settings: ProviderSettings | None = None,
+        *,
+        calendar: Callable[[], float] | None = None,
+    ) -> None:
+        self.settings = ProviderSettings() if settings is None else settings
+        self._reception = Reception(self.settings, calendar)
+        self._service = ModelService(self.settings, self._reception)
+        self._batching = Batching(
+            self.settings,
+            self._reception,
+            self._service.openai.vendor,
+            self._service.anthropic.vendor,
+        )
+        self._control = ControlService(self.settings, self._reception, self._batching)
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        return f"<Provider: {stats.requests} requests, {stats.in_flight} in flight>"
+
+    @property
+    def stats(self) -> ProviderStats:
+        """What it has done since it was made or last reset."""
+        self._catch_up()
+        return self._reception.tally.freeze()
+
+    def reset(self) -> None:
+        """Start counting anew and fill every bucket; files and batches stay."""
+        self._catch_up()
+        self._reception.tally.renew()
+        self._service.refill()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, as ASGI has it."""
+        match scope["type"]:
+            case "http":
+                await self._serve(scope, receive, send)
+            case "lifespan":
+                await _live(receive, send)
+            case _:
+                await send({"type": "websocket.close"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            exchange = await Exchange.read(scope, receive, send)
+        except ClientGone:
+            return
+        service, path = self._service, exchange.path
+        if exchange.method == "POST":
+            if path in _OPENAI:
+                await service.serve(exchange, service.openai, _OPENAI[path])
+                return
+            if path == _MESSAGES:
+                await service.serve(exchange, service.anthropic, MessagesCall.parse)
+                return
+        route = self._batching.route(path)
+        if route is not None:
+            await self._control.serve(exchange, route)
+            return
+        try:
+            found = self._look_up(exchange)
+        except ApiError as error:
+            is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
+            counter = service.anthropic if is_anthropic else service.openai
+            arrival = self._reception.take(exchange, counter.vendor)
+            await self._reception.refuse(exchange, counter.vendor, error, arrival)
+        else:
+            await exchange.answer(200, compact(found), JSON_BODY)
+
+    def _catch_up(self) -> None:
+        """Count what batches have done by now; outside of Trio no time passes for them."""
+        if trio.lowlevel.in_trio_run():
+            for _ in self._batching.catch_up(trio.current_time()):
+                pass
+
+    def _look_up(self, exchange: Exchange) -> Mapping[str, Json]:
+        """Answer what is not a call to a model."""
+        vendor = self._service.openai.vendor
+        match exchange.method, exchange.path:
+            case "GET", "/health":
+                return {"status": "ok"}
+            case "GET", "/callsheet/stats":
+                return self.stats.as_json()
+            case "POST", "/callsheet/reset":
+                self.reset()
+                return {}
+            case "GET", path if path == _MODELS:
+                self._reception.check_key(exchange, vendor)
+                names = self.settings.models or _SAMPLE_MODELS
+                return {"object": "list", "data": [_model(name) for name in names]}
+            case "GET", path if path.startswith(f"{_MODELS}/"):
+                self._reception.check_key(exchange, vendor)
+                name = path.removeprefix(f"{_MODELS}/")
+                self._reception.check_model(name, vendor)
+                return _model(name)
+            case method, path if path in (*_OPENAI, _MESSAGES, "/callsheet/reset"):
+                raise ApiError.no_such_method(method, "POST")
+            case method, ("/health" | "/callsheet/stats" | "/v1/models"):
+                raise ApiError.no_such_method(method, "GET")
+            case method, path:
+                raise ApiError.no_such_url(method, path)
+
+
+def _model(name: str) -> dict[str, Json]:
+    return {"id": name, "object": "model", "created": 1, "owned_by": "callsheet"}
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Say yes to the server's start and stop."""
+    while True:
+        phase = (await receive())["type"]
+        await send({"type": f"{phase}.complete"})
+        if phase == "lifespan.shutdown":
+            return

@@ -1,0 +1,205 @@
+"""/v1/messages/batches: Anthropic's batches (PROVIDERS, section 5)."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+
+import attrs
+
+from ..apierror import ApiError
+from ..body import Body
+from ..call import Call
+from ..durations import rfc3339
+from ..jsontext import Json, compact
+from ..messages import MessagesCall
+from ..middleware import Reception
+from ..settings import ProviderSettings
+from ..vendor import Vendor
+from .context import Reply, Visit
+from .engine import Phases, Workshop
+from .lifecycle import Moment
+from .paging import page_of
+from .work import Batch, Line, Outcome
+
+__all__ = [
+    "MessageBatches",
+]
+
+
+MOST_LISTED = 1000
+LISTED = 20
+POLL_S = 10
+
+_CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LINES = {"content-type": "application/x-jsonl"}
+
+
+@attrs.frozen(eq=False)
+class _Job:
+    """A batch, and where the client said that this server is."""
+
+    batch: Batch
+    host: str
+
+
+class MessageBatches:
+    """The batches there are.
+
+    Args:
+        settings: the provider's.
+        vendor: Anthropic.
+        reception: knows the models, and counts.
+    """
+
+    def __init__(self, settings: ProviderSettings, vendor: Vendor, reception: Reception) -> None:
+        self._settings = settings
+        self._workshop = Workshop(
+            settings, vendor, reception.tally, prefix="msgbatch_", phases=Phases()
+        )
+        self._check_model = partial(reception.check_model, vendor=vendor)
+        self._jobs: dict[str, _Job] = {}
+
+    def create(self, visit: Visit) -> Reply:
+        """POST /v1/messages/batches."""
+        body = visit.body()
+        asked = body.items("requests", self._settings.batches.most_requests)
+        lines: dict[str, Line] = {}
+        for i, item in enumerate(asked):
+            line = self._line(f"requests[{i}]", item)
+            if line.custom_id in lines:
+                raise ApiError(
+                    400, f"custom_id '{line.custom_id}' is not unique.", param=f"requests[{i}]"
+                )
+            lines[line.custom_id] = line
+        batch = self._workshop.create(lines.values(), visit.at)
+        job = _Job(batch, visit.exchange.headers.get("host", ""))
+        self._jobs[batch.id] = job
+        return Reply.of(_shown(job, batch.look(visit.at.clock)))
+
+    def show(self, batch_id: str, visit: Visit) -> Reply:
+        """GET /v1/messages/batches/{id}."""
+        job = self._find(batch_id)
+        moment = job.batch.look(visit.at.clock)
+        if moment.has_ended:
+            return Reply.of(_shown(job, moment))
+        return Reply.of(_shown(job, moment), retry_after=str(POLL_S))
+
+    def listed(self, visit: Visit) -> Reply:
+        """GET /v1/messages/batches, newest first."""
+        marks = {
+            side: self._find(mark)
+            for side in ("after", "before")
+            if (mark := visit.exchange.query.get(f"{side}_id")) is not None
+        }
+        jobs = reversed(self._jobs.values())
+        page = page_of(jobs, visit.limit(MOST_LISTED, LISTED), **marks)
+        return Reply.of(
+            page.as_json(
+                lambda job: job.batch.id, lambda job: _shown(job, job.batch.look(visit.at.clock))
+            )
+        )
+
+    def cancel(self, batch_id: str, visit: Visit) -> Reply:
+        """POST /v1/messages/batches/{id}/cancel."""
+        job = self._find(batch_id)
+        if job.batch.look(visit.at.clock).has_ended:
+            raise ApiError(400, f"Batch {batch_id} cannot be canceled because it has ended.")
+        job.batch.cancel(visit.at.clock)
+        return Reply.of(_shown(job, job.batch.look(visit.at.clock)))
+
+    def results(self, batch_id: str, visit: Visit) -> Reply:
+        """GET /v1/messages/batches/{id}/results."""
+        batch = self._find(batch_id).batch
+        moment = batch.look(visit.at.clock)
+        if not moment.has_ended:
+            raise ApiError(404, f"Message Batch {batch_id} has no available results.")
+        undone = "canceled" if moment.status == "cancelled" else "expired"
+        lines = [_result(outcome) for outcome in batch.outcomes]
+        for line in batch.undone:
+            shown: dict[str, Json] = {"custom_id": line.custom_id, "result": {"type": undone}}
+            lines.append(compact(shown) + b"\n")
+        return Reply(b"".join(lines), _LINES)
+
+    def delete(self, batch_id: str, visit: Visit) -> Reply:
+        """DELETE /v1/messages/batches/{id}."""
+        if not self._find(batch_id).batch.look(visit.at.clock).has_ended:
+            raise ApiError(400, f"Batch {batch_id} has not ended: cancel it first.")
+        del self._jobs[batch_id]
+        return Reply.of({"id": batch_id, "type": "message_batch_deleted"})
+
+    def catch_up(self, clock: float) -> Iterator[None]:
+        """Do all lines that are due."""
+        return self._workshop.catch_up(clock)
+
+    def _find(self, batch_id: str) -> _Job:
+        found = self._jobs.get(batch_id)
+        if found is None:
+            raise ApiError(404, f"Message Batch {batch_id} not found.")
+        return found
+
+    def _line(self, where: str, item: Json) -> Line:
+        """A request, which is refused with the batch only for what is around its `params`."""
+        body = Body({where: item}).object(where)
+        body.required("params")
+        params = body.object("params")
+        body.required("custom_id")
+        custom_id = body.text("custom_id") or ""
+        if not _CUSTOM_ID.fullmatch(custom_id):
+            raise ApiError(
+                400,
+                f"String should match pattern '^{_CUSTOM_ID.pattern}$'",
+                param=f"{where}.custom_id",
+            )
+        return Line(custom_id, self._call(Body(params.members)))
+
+    def _call(self, params: Body) -> Call | ApiError:
+        try:
+            self._check_model(params.model())
+            call = MessagesCall.parse(params, self._settings)
+        except ApiError as error:
+            return error
+        if call.stream:
+            return ApiError(400, "Streaming is not supported in batches.", param="stream")
+        return call
+
+
+def _shown(job: _Job, moment: Moment) -> dict[str, Json]:
+    batch, created = job.batch, job.batch.created
+
+    def told(clock: float | None) -> str | None:
+        return None if clock is None else rfc3339(created.date_of(clock))
+
+    counts: dict[str, Json] = dict.fromkeys(
+        ("processing", "succeeded", "errored", "canceled", "expired"), 0
+    )
+    if moment.has_ended:
+        status, ended = "ended", moment.since[moment.status]
+        counts["succeeded"] = batch.succeeded
+        counts["errored"] = moment.done - batch.succeeded
+        undone = "canceled" if moment.status == "cancelled" else "expired"
+        counts[undone] = len(batch.undone)
+    else:
+        status, ended = "canceling" if moment.status == "cancelling" else "in_progress", None
+        counts["processing"] = len(batch.lines)
+    results_url = None
+    if moment.has_ended:
+        results_url = f"http://{job.host}/v1/messages/batches/{batch.id}/results"
+    return {
+        "id": batch.id,
+        "type": "message_batch",
+        "processing_status": status,
+        "request_counts": counts,
+        "created_at": told(created.clock),
+        "expires_at": told(batch.lifecycle.expires),
+        "ended_at": told(ended),
+        "cancel_initiated_at": told(batch.lifecycle.cancelled),
+        "archived_at": None,
+        "results_url": results_url,
+    }
+
+
+def _result(outcome: Outcome) -> bytes:
+    head = compact({"custom_id": outcome.line.custom_id})[:-1]
+    kind, name = (b"succeeded", b"message") if outcome.is_ok else (b"errored", b"error")
+    # The body is JSON already.
+    return b'%b,"result":{"type":"%b","%b":%b}}\n' % (head, kind, name, outcome.body)

@@ -1,0 +1,112 @@
+"""All batches of one vendor: how they come into being, and how they are kept up with the time."""
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from ..chance import fraction_of, hex_of, random_of
+from ..middleware import Instant
+from ..settings import ProviderSettings
+from ..stats import Tally
+from ..vendor import Vendor
+from .lifecycle import Lifecycle
+from .work import Batch, Line, Worker
+
+__all__ = [
+    "Phases",
+    "Workshop",
+]
+
+
+# How many lines are done before others get their turn.
+SLICE = 50
+CANCELLING = 0.1
+
+
+@attrs.frozen
+class Phases:
+    """How a batch spends its time, in shares of it.
+
+    Args:
+        validating: at its beginning.
+        finalizing: at its end.
+    """
+
+    validating: float = 0.0
+    finalizing: float = 0.0
+
+
+class Workshop:
+    """Where one vendor's batches are worked on.
+
+    Args:
+        settings: the provider's.
+        vendor: whose batches they are.
+        tally: counts.
+        prefix: of their ids.
+        phases: how they spend their time.
+    """
+
+    def __init__(
+        self,
+        settings: ProviderSettings,
+        vendor: Vendor,
+        tally: Tally,
+        *,
+        prefix: str,
+        phases: Phases,
+    ) -> None:
+        self._settings = settings
+        self._tally = tally
+        self._prefix = prefix
+        self._phases = phases
+        self._worker = Worker(settings, vendor, tally)
+        self._number = 0
+        self._under_way: dict[str, Batch] = {}
+
+    def create(self, lines: Iterable[Line], at: Instant, *, is_valid: bool = True) -> Batch:
+        """Take a batch in.
+
+        Args:
+            lines: in the order of the input.
+            at: when it is created.
+            is_valid: whether its input was found in order.
+        """
+        self._number += 1
+        self._tally.batches += 1
+        batch_id = self._prefix + hex_of(self._prefix, self._settings.seed, self._number)
+        ordered = list(lines) if is_valid else []
+        random_of("order", self._settings.seed, batch_id).shuffle(ordered)
+        lifecycle = self._lifecycle(batch_id, len(ordered), at.clock, is_valid=is_valid)
+        batch = Batch(batch_id, at, ordered, lifecycle, self._worker)
+        self._under_way[batch_id] = batch
+        return batch
+
+    def catch_up(self, clock: float) -> Iterator[None]:
+        """Do all lines that are due, with a pause after each few of them."""
+        for batch in list(self._under_way.values()):
+            while batch.is_behind(clock):
+                due = batch.lifecycle.at(clock).done
+                batch.work(min(due, len(batch.outcomes) + SLICE))
+                yield
+            if batch.lifecycle.at(clock).has_ended:
+                self._under_way.pop(batch.id, None)
+
+    def _lifecycle(self, batch_id: str, lines: int, created: float, *, is_valid: bool) -> Lifecycle:
+        settings, batches, phases = self._settings, self._settings.batches, self._phases
+        low, high = batches.time_s
+        drawn = fraction_of("batch", settings.seed, batch_id)
+        time_s = (low + (high - low) * drawn) * settings.time_scale
+        lifecycle = Lifecycle(
+            lines=lines,
+            created=created,
+            validating_s=time_s * phases.validating,
+            work_s=time_s * (1 - phases.validating - phases.finalizing),
+            finalizing_s=time_s * phases.finalizing,
+            cancelling_s=time_s * CANCELLING,
+            expires=created + batches.expires_s,
+            is_valid=is_valid,
+        )
+        if fraction_of("expiring", settings.seed, batch_id) < batches.expiring:
+            return lifecycle.expiring(batches.done_at_expiry)
+        return lifecycle

@@ -1,0 +1,188 @@
+"""Files: what goes into OpenAI's batches, and what comes out of them."""
+
+import attrs
+
+from ..apierror import ApiError
+from ..chance import hex_of
+from ..jsontext import Json
+from ..middleware import Instant
+from ..multipart import read_form
+from ..settings import ProviderSettings
+from ..stats import Tally
+from .context import Reply, Visit
+from .paging import page_of
+
+__all__ = [
+    "DAY_S",
+    "Files",
+    "StoredFile",
+]
+
+
+DAY_S = 86_400
+MOST_BYTES = 512 * 1024 * 1024
+MOST_LISTED = 10_000
+BATCH_DAYS = 30
+LEAST_LIFE_S = 3600
+_PURPOSES = ("batch", "batch-api", "assistants", "fine-tune", "vision", "user_data", "evals")
+_LINES = {"content-type": "application/octet-stream"}
+
+
+@attrs.frozen(eq=False)
+class StoredFile:
+    """A file.
+
+    Args:
+        id: its id.
+        purpose: what it is for: "batch" for a batch's input, "batch_output" for its output.
+        filename: its name.
+        data: what is in it.
+        created: when it was made, in seconds since 1970.
+        expires: when it goes, in seconds since 1970.
+    """
+
+    id: str
+    purpose: str
+    filename: str
+    data: bytes = attrs.field(repr=False)
+    created: int
+    expires: int | None
+
+    def as_json(self) -> dict[str, Json]:
+        """What is told of it."""
+        return {
+            "object": "file",
+            "id": self.id,
+            "purpose": self.purpose,
+            "filename": self.filename,
+            "bytes": len(self.data),
+            "created_at": self.created,
+            "expires_at": self.expires,
+            "status": "processed",
+            "status_details": None,
+        }
+
+
+class Files:
+    """The files there are.
+
+    Args:
+        settings: the provider's.
+        tally: counts uploads.
+    """
+
+    def __init__(self, settings: ProviderSettings, tally: Tally) -> None:
+        self._settings = settings
+        self._tally = tally
+        self._files: dict[str, StoredFile] = {}
+        self._uploads = 0
+
+    def find(self, file_id: str, at: Instant) -> StoredFile:
+        """A file.
+
+        Raises:
+            ApiError: 404, there is none of this id, or no longer.
+        """
+        found = self._files.get(file_id)
+        if found is None or (found.expires is not None and found.expires <= at.date):
+            raise ApiError(404, f"No such File object: {file_id}", param="id")
+        return found
+
+    def put(
+        self,
+        key: object,
+        name: str,
+        data: bytes,
+        *,
+        created: float,
+        life_s: int | None,
+        purpose: str,
+    ) -> StoredFile:
+        """Keep a file.
+
+        Args:
+            key: its id follows from this.
+            name: what it is called.
+            data: what is in it.
+            created: when it was made, in seconds since 1970.
+            life_s: how long it is kept, seconds; None for ever.
+            purpose: what it is for.
+        """
+        file_id = f"file-{hex_of('file', self._settings.seed, key, length=24)}"
+        expires = None if life_s is None else int(created) + life_s
+        found = StoredFile(file_id, purpose, name, data, int(created), expires)
+        self._files[file_id] = found
+        return found
+
+    def upload(self, visit: Visit) -> Reply:
+        """POST /v1/files."""
+        exchange = visit.exchange
+        texts, files = read_form(exchange.headers.get("content-type", ""), exchange.body)
+        for name, known in (("purpose", texts), ("file", files)):
+            if name not in known:
+                raise ApiError(
+                    400,
+                    f"Missing required parameter: '{name}'.",
+                    param=name,
+                    code="missing_required_parameter",
+                )
+        purpose, file = texts["purpose"], files["file"]
+        if purpose not in _PURPOSES:
+            raise ApiError.unsupported("purpose", purpose, _PURPOSES)
+        if len(file.data) > MOST_BYTES:
+            raise ApiError(413, f"File is too large: the maximum is {MOST_BYTES} bytes.")
+        life_s = BATCH_DAYS * DAY_S if purpose in ("batch", "batch-api") else None
+        asked = texts.get("expires_after[seconds]")
+        if asked is not None:
+            if not asked.isdecimal() or not LEAST_LIFE_S <= int(asked) <= BATCH_DAYS * DAY_S:
+                raise ApiError(
+                    400,
+                    f"Invalid 'expires_after[seconds]': expected {LEAST_LIFE_S} to "
+                    f"{BATCH_DAYS * DAY_S}, but got {asked[:20]} instead.",
+                    param="expires_after[seconds]",
+                )
+            life_s = int(asked)
+        self._uploads += 1
+        self._tally.files += 1
+        found = self.put(
+            self._uploads,
+            file.name,
+            file.data,
+            created=visit.at.date,
+            life_s=life_s,
+            purpose=purpose,
+        )
+        return Reply.of(found.as_json())
+
+    def show(self, file_id: str, visit: Visit) -> Reply:
+        """GET /v1/files/{id}."""
+        return Reply.of(self.find(file_id, visit.at).as_json())
+
+    def content(self, file_id: str, visit: Visit) -> Reply:
+        """GET /v1/files/{id}/content."""
+        return Reply(self.find(file_id, visit.at).data, _LINES)
+
+    def listed(self, visit: Visit) -> Reply:
+        """GET /v1/files."""
+        query = visit.exchange.query
+        purpose, after = query.get("purpose"), query.get("after")
+        found = [
+            file
+            for file in self._files.values()
+            if purpose in (None, file.purpose)
+            and (file.expires is None or file.expires > visit.at.date)
+        ]
+        if query.get("order", "desc") == "desc":
+            found.reverse()
+        mark = None if after is None else self.find(after, visit.at)
+        if mark is not None and mark not in found:
+            found.insert(0, mark)
+        page = page_of(found, visit.limit(MOST_LISTED, MOST_LISTED), after=mark)
+        shown = page.as_json(lambda file: file.id, lambda file: file.as_json())
+        return Reply.of({"object": "list", **shown})
+
+    def delete(self, file_id: str, visit: Visit) -> Reply:
+        """DELETE /v1/files/{id}."""
+        self.find(file_id, visit.at)
+        del self._files[file_id]
+        return Reply.of({"id": file_id, "object": "file", "deleted": True})

@@ -1,0 +1,198 @@
+"""The input file of a batch of OpenAI's: its lines, or why they cannot be worked on. Pure (R14)."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import attrs
+
+from ..apierror import ApiError
+from ..body import Body
+from ..call import Call
+from ..jsontext import Json
+from ..settings import ProviderSettings
+from .work import Line
+
+__all__ = [
+    "Flaw",
+    "InputFile",
+    "read_input",
+]
+
+
+# How many flaws are told of one file.
+MOST_FLAWS = 100
+
+Parse = Callable[[Body, ProviderSettings], Call]
+
+
+@attrs.frozen
+class Flaw(Exception):
+    """Why a batch fails its validation.
+
+    Args:
+        code: for programs.
+        message: for people.
+        line: the line at fault, from 1; None for the whole file.
+        param: the member of it.
+    """
+
+    code: str
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        """As the batch's errors have it."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "param": self.param,
+            "line": self.line,
+        }
+
+
+@attrs.frozen
+class InputFile:
+    """What a file has to work on.
+
+    Args:
+        lines: the calls.
+        model: whose calls they are; None when that is not known.
+        flaws: what is wrong; when there is anything, nothing is worked on.
+    """
+
+    lines: tuple[Line, ...] = ()
+    model: str | None = None
+    flaws: tuple[Flaw, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """What is enqueued with it: the tokens of all prompts, as limiters estimate them."""
+        calls = (line.call for line in self.lines)
+        return sum(call.estimated_tokens for call in calls if not isinstance(call, ApiError))
+
+
+def read_input(
+    data: bytes,
+    endpoint: str,
+    parse: Parse,
+    settings: ProviderSettings,
+    check_model: Callable[[str], None],
+) -> InputFile:
+    """Read and validate a file.
+
+    Args:
+        data: what is in it.
+        endpoint: where its lines are to go.
+        parse: reads a call to that endpoint.
+        settings: the provider's.
+        check_model: raises `ApiError` when there is no such model.
+    """
+    batches = settings.batches
+    if len(data) > batches.most_bytes:
+        return _flawed("file_too_large", f"The file has more than {batches.most_bytes} bytes.")
+    rows = [(i, row) for i, row in enumerate(data.split(b"\n"), 1) if row.strip()]
+    if not rows:
+        return _flawed("empty_file", "The file has no lines.")
+    if len(rows) > batches.most_lines:
+        return _flawed("too_many_tasks", f"The file has more than {batches.most_lines} lines.")
+    reader = _Reader(endpoint, parse, settings, check_model)
+    lines: list[Line] = []
+    flaws: list[Flaw] = []
+    for number, row in rows:
+        try:
+            lines.append(reader.line(row))
+        except Flaw as flaw:
+            flaws.append(attrs.evolve(flaw, line=number))
+            if len(flaws) == MOST_FLAWS:
+                break
+    return InputFile(() if flaws else tuple(lines), reader.model, tuple(flaws))
+
+
+def _flawed(code: str, message: str) -> InputFile:
+    return InputFile(flaws=(Flaw(code, message),))
+
+
+@attrs.define
+class _Reader:
+    _endpoint: str
+    _parse: Parse
+    _settings: ProviderSettings
+    _check_model: Callable[[str], None]
+    model: str | None = None
+    _ids: set[str] = attrs.field(factory=set[str])
+
+    def line(self, row: bytes) -> Line:
+        """Read one line, or raise `Flaw`."""
+        members = _object(row)
+        custom_id = members.get("custom_id")
+        if not isinstance(custom_id, str) or not custom_id:
+            raise _missing("custom_id")
+        if custom_id in self._ids:
+            raise Flaw(
+                "duplicate_custom_id",
+                f"The custom_id '{custom_id}' is that of another line too.",
+                param="custom_id",
+            )
+        self._ids.add(custom_id)
+        for flaw in self._misdirected(members):
+            raise flaw
+        body = members.get("body")
+        if not isinstance(body, dict):
+            raise _missing("body")
+        self._meet_model(body.get("model"))
+        return Line(custom_id, self._call(body))
+
+    def _misdirected(self, members: dict[str, Json]) -> Iterator[Flaw]:
+        """What is wrong with where it goes, which Together's lines need not say."""
+        for name, wanted, code in (
+            ("method", "POST", "invalid_method"),
+            ("url", self._endpoint, "url_mismatch"),
+        ):
+            given = members.get(name)
+            if given is None and self._settings.batches.dialect == "together":
+                continue
+            if given is None:
+                yield _missing(name)
+            elif given != wanted:
+                yield Flaw(code, f"The {name} must be '{wanted}'.", param=name)
+
+    def _meet_model(self, model: Json) -> None:
+        if not isinstance(model, str) or not model:
+            raise _missing("body.model")
+        if self.model is None:
+            self.model = model
+        if model != self.model:
+            raise Flaw(
+                "model_mismatch",
+                f"The model '{model}' is not that of the first line, '{self.model}'.",
+                param="body.model",
+            )
+        try:
+            self._check_model(model)
+        except ApiError as error:
+            raise Flaw("model_not_found", error.message, param="body.model") from None
+
+    def _call(self, body: dict[str, Json]) -> Call | ApiError:
+        try:
+            call = self._parse(Body(body), self._settings)
+        except ApiError as error:
+            return error
+        if call.stream:
+            return ApiError(400, "Streaming is not supported in batches.", param="stream")
+        return call
+
+
+def _object(row: bytes) -> dict[str, Json]:
+    try:
+        value = cast("Json", json.loads(row))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Flaw("invalid_json_line", "This line is not parseable as valid JSON.")
+    return value
+
+
+def _missing(name: str) -> Flaw:
+    return Flaw("missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)

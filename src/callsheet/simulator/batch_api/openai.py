@@ -1,0 +1,230 @@
+"""/v1/batches: OpenAI's batches, or Together's (PROVIDERS, section 4)."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from ..apierror import ApiError
+from ..body import Body
+from ..chat import ChatCall
+from ..completions import CompletionsCall
+from ..embeddings import EmbeddingsCall
+from ..jsontext import Json
+from ..middleware import Instant, Reception
+from ..openai import ORGANIZATION
+from ..settings import ProviderSettings
+from ..vendor import Vendor
+from .context import Reply, Visit
+from .dialects import openai_batch, together_batch
+from .engine import Phases, Workshop
+from .files import DAY_S, Files
+from .inputfile import Flaw, InputFile, Parse, read_input
+from .lifecycle import Moment
+from .order import Order, error_lines, output_lines
+from .paging import page_of
+
+__all__ = [
+    "OpenAIBatches",
+]
+
+
+MOST_LISTED = 100
+LISTED = 20
+MOST_PAIRS = 16
+MOST_KEY = 64
+MOST_VALUE = 512
+LEAST_LIFE_S = 3600
+LIFE_S = 30 * DAY_S
+
+# {endpoint: how the body of a line is read}
+_ENDPOINTS: Mapping[str, Parse] = {
+    "/v1/chat/completions": ChatCall.parse,
+    "/v1/completions": CompletionsCall.parse,
+    "/v1/embeddings": EmbeddingsCall.parse,
+}
+
+
+class OpenAIBatches:
+    """The batches there are.
+
+    Args:
+        settings: the provider's.
+        vendor: OpenAI.
+        reception: knows the models, and counts.
+        files: where their lines come from and their output goes to.
+    """
+
+    def __init__(
+        self, settings: ProviderSettings, vendor: Vendor, reception: Reception, files: Files
+    ) -> None:
+        self._settings = settings
+        self._files = files
+        self._workshop = Workshop(
+            settings, vendor, reception.tally, prefix="batch_", phases=Phases(0.1, 0.1)
+        )
+        self._check_model = partial(reception.check_model, vendor=vendor)
+        self._is_together = settings.batches.dialect == "together"
+        self._orders: dict[str, Order] = {}
+
+    def create(self, visit: Visit) -> Reply:
+        """POST /v1/batches."""
+        body = visit.body()
+        file_id = _required_text(body, "input_file_id")
+        endpoint = body.choice("endpoint", tuple(_ENDPOINTS)) or _required_text(body, "endpoint")
+        window = body.choice("completion_window", ("24h",))
+        if window is None and not self._is_together:
+            body.required("completion_window")
+        expiry = body.object("output_expires_after")
+        expiry.choice("anchor", ("created_at",))
+        life_s = expiry.integer("seconds", LEAST_LIFE_S, LIFE_S) or LIFE_S
+        metadata = _metadata(body)
+        found, size = self._input(file_id, endpoint, visit.at)
+        found = self._within_limit(found, visit.at.clock)
+        batch = self._workshop.create(found.lines, visit.at, is_valid=not found.flaws)
+        order = Order(
+            batch=batch,
+            input_file_id=file_id,
+            input_bytes=size,
+            endpoint=endpoint,
+            model=found.model,
+            window=window or "24h",
+            metadata=metadata,
+            flaws=found.flaws,
+            tokens=0 if found.flaws else found.tokens,
+            output_life_s=life_s,
+        )
+        self._orders[batch.id] = order
+        shown = self._shown(order, visit.at.clock)
+        return Reply.of({"job": shown} if self._is_together else shown)
+
+    def show(self, batch_id: str, visit: Visit) -> Reply:
+        """GET /v1/batches/{id}."""
+        return Reply.of(self._shown(self._find(batch_id), visit.at.clock))
+
+    def cancel(self, batch_id: str, visit: Visit) -> Reply:
+        """POST /v1/batches/{id}/cancel."""
+        order = self._find(batch_id)
+        moment = self._look(order, visit.at.clock)
+        if moment.has_ended:
+            raise ApiError(409, f"Cannot cancel a batch with status '{moment.status}'.")
+        order.batch.cancel(visit.at.clock)
+        return Reply.of(self._shown(order, visit.at.clock))
+
+    def listed(self, visit: Visit) -> Reply:
+        """GET /v1/batches, newest first."""
+        orders = reversed(self._orders.values())
+        if self._is_together:
+            return Reply.list([self._shown(order, visit.at.clock) for order in orders])
+        after = visit.exchange.query.get("after")
+        mark = None if after is None else self._find(after)
+        page = page_of(orders, visit.limit(MOST_LISTED, LISTED), after=mark)
+        shown = page.as_json(
+            lambda order: order.batch.id, lambda order: self._shown(order, visit.at.clock)
+        )
+        return Reply.of({"object": "list", **shown})
+
+    def catch_up(self, clock: float) -> Iterator[None]:
+        """Do all lines that are due, and file what has ended."""
+        yield from self._workshop.catch_up(clock)
+        for order in self._orders.values():
+            if not order.is_filed:
+                self._look(order, clock)
+
+    def _find(self, batch_id: str) -> Order:
+        found = self._orders.get(batch_id)
+        if found is None:
+            raise ApiError(404, f"No batch found with id '{batch_id}'.")
+        return found
+
+    def _shown(self, order: Order, clock: float) -> dict[str, Json]:
+        moment = self._look(order, clock)
+        shown = together_batch if self._is_together else openai_batch
+        return shown(order, moment)
+
+    def _look(self, order: Order, clock: float) -> Moment:
+        moment = order.batch.look(clock)
+        if moment.has_ended and not order.is_filed:
+            self._file(order, moment)
+        return moment
+
+    def _file(self, order: Order, moment: Moment) -> None:
+        """Put answers and failures where the client finds them; what is empty is no file."""
+        order.is_filed = True
+        batch = order.batch
+        ended = batch.created.date_of(moment.since[moment.status])
+
+        def put(kind: str, data: bytes) -> str | None:
+            if not data:
+                return None
+            name = f"{batch.id}_{kind}.jsonl"
+            file = self._files.put(
+                name,
+                name,
+                data,
+                created=ended,
+                life_s=order.output_life_s,
+                purpose="batch_output",
+            )
+            return file.id
+
+        order.output_file_id = put("output", output_lines(batch))
+        order.error_file_id = put("error", error_lines(batch, moment))
+
+    def _input(self, file_id: str, endpoint: str, at: Instant) -> tuple[InputFile, int]:
+        """The lines to do, and the size of the file that they are in."""
+        try:
+            file = self._files.find(file_id, at)
+        except ApiError as error:
+            flaw = Flaw("invalid_input_file", error.message, param="input_file_id")
+            return InputFile(flaws=(flaw,)), 0
+        found = read_input(
+            file.data, endpoint, _ENDPOINTS[endpoint], self._settings, self._check_model
+        )
+        return found, len(file.data)
+
+    def _within_limit(self, found: InputFile, clock: float) -> InputFile:
+        """The input, with a flaw if it is more than may wait.
+
+        Raises:
+            ApiError: 429, it is, and the settings have it refused at once.
+        """
+        limit = self._settings.batches.enqueued_tokens
+        if limit is None or found.flaws:
+            return found
+        waiting = sum(
+            order.tokens
+            for order in self._orders.values()
+            if order.model == found.model and not order.batch.lifecycle.at(clock).has_ended
+        )
+        if waiting + found.tokens <= limit:
+            return found
+        message = (
+            f"Enqueued token limit reached for {found.model} in organization {ORGANIZATION}. "
+            f"Limit: {limit:,} enqueued tokens. Please try again once some in_progress batches "
+            "have been completed."
+        )
+        code = "token_limit_exceeded"
+        if self._settings.batches.overflow == "create":
+            raise ApiError(429, message, type="rate_limit_error", code=code)
+        return InputFile(model=found.model, flaws=(Flaw(code, message),))
+
+
+def _required_text(body: Body, name: str) -> str:
+    body.required(name)
+    return body.text(name) or ""
+
+
+def _metadata(body: Body) -> Mapping[str, Json] | None:
+    if body.members.get("metadata") is None:
+        return None
+    found = body.object("metadata").members
+    if len(found) > MOST_PAIRS or not all(
+        len(name) <= MOST_KEY and isinstance(value, str) and len(value) <= MOST_VALUE
+        for name, value in found.items()
+    ):
+        raise ApiError(
+            400,
+            f"Invalid 'metadata': expected at most {MOST_PAIRS} strings of at most {MOST_VALUE} "
+            f"characters, with keys of at most {MOST_KEY}.",
+            param="metadata",
+        )
+    return found

@@ -1,0 +1,80 @@
+"""Which call about files and batches goes where."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from ..middleware import Reception
+from ..settings import ProviderSettings
+from ..vendor import Vendor
+from .anthropic import MessageBatches
+from .context import Handler, Route
+from .files import Files
+from .openai import OpenAIBatches
+
+__all__ = [
+    "Batching",
+]
+
+
+class Batching:
+    """The files and the batches of both vendors.
+
+    Args:
+        settings: the provider's.
+        reception: where calls come in.
+        openai: the one vendor.
+        anthropic: the other.
+    """
+
+    def __init__(
+        self, settings: ProviderSettings, reception: Reception, openai: Vendor, anthropic: Vendor
+    ) -> None:
+        self._is_together = settings.batches.dialect == "together"
+        self._openai = openai
+        self._anthropic = anthropic
+        self._files = Files(settings, reception.tally)
+        self._batches = OpenAIBatches(settings, openai, reception, self._files)
+        self._messages = MessageBatches(settings, anthropic, reception)
+
+    def route(self, path: str) -> Route | None:
+        """What there is at a path, or None."""
+        files, batches, messages = self._files, self._batches, self._messages
+        handlers: dict[str, Handler] = {}
+        match path.split("/")[1:]:
+            case "v1", "files":
+                handlers = {"GET": files.listed, "POST": files.upload}
+            case "v1", "files", "upload" if self._is_together:
+                handlers = {"POST": files.upload}
+            case "v1", "files", name:
+                handlers = {
+                    "GET": partial(files.show, name),
+                    "DELETE": partial(files.delete, name),
+                }
+            case "v1", "files", name, "content":
+                handlers = {"GET": partial(files.content, name)}
+            case "v1", "batches":
+                handlers = {"GET": batches.listed, "POST": batches.create}
+            case "v1", "batches", name:
+                handlers = {"GET": partial(batches.show, name)}
+            case "v1", "batches", name, "cancel":
+                handlers = {"POST": partial(batches.cancel, name)}
+            case "v1", "messages", "batches":
+                handlers = {"GET": messages.listed, "POST": messages.create}
+            case "v1", "messages", "batches", name:
+                handlers = {
+                    "GET": partial(messages.show, name),
+                    "DELETE": partial(messages.delete, name),
+                }
+            case "v1", "messages", "batches", name, "cancel":
+                handlers = {"POST": partial(messages.cancel, name)}
+            case "v1", "messages", "batches", name, "results":
+                handlers = {"GET": partial(messages.results, name)}
+            case _:
+                return None
+        is_anthropic = path.startswith("/v1/messages/")
+        return Route(self._anthropic if is_anthropic else self._openai, handlers)
+
+    def catch_up(self, clock: float) -> Iterator[None]:
+        """Do all lines that are due by a moment, with a pause after each few of them."""
+        yield from self._batches.catch_up(clock)
+        yield from self._messages.catch_up(clock)

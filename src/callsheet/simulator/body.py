@@ -1,0 +1,207 @@
+"""Reading the members of a request's JSON body, with the real 400s for what is wrong."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import cast
+
+import attrs
+
+from .apierror import ApiError
+from .jsontext import Json, canonical
+from .tokens import Texts
+
+__all__ = [
+    "Body",
+]
+
+
+def _bad(name: str, expected: str, value: Json) -> ApiError:
+    return ApiError(
+        400,
+        f"Invalid type for '{name}': expected {expected}, but got {json.dumps(value)[:60]} "
+        "instead.",
+        param=name,
+        code="invalid_type",
+    )
+
+
+def _beyond(kind: str, name: str, value: float, low: float, high: float) -> ApiError:
+    side, code = ("minimum", "below") if value < low else ("maximum", "above")
+    return ApiError(
+        400,
+        f"Invalid '{name}': {kind} {code} {side} value. Expected a value "
+        f"{'>=' if value < low else '<='} {low if value < low else high}, but got {value} instead.",
+        param=name,
+        code=f"{kind}_{code}_{side[:3]}_value",
+    )
+
+
+def _empty(name: str) -> ApiError:
+    return ApiError(
+        400,
+        f"Invalid '{name}': empty array. Expected an array with minimum length 1, but got an empty "
+        "array instead.",
+        param=name,
+        code="empty_array",
+    )
+
+
+def _too_long(name: str, most: int, length: int) -> ApiError:
+    return ApiError(
+        400,
+        f"Invalid '{name}': array too long. Expected an array with maximum length {most}, but got "
+        f"an array with length {length} instead.",
+        param=name,
+        code="array_above_max_length",
+    )
+
+
+@attrs.frozen
+class Body:
+    """The object a client sent. A member that is null counts as not given.
+
+    Every method raises `ApiError` (400) when the member is not what it should be.
+
+    Args:
+        members: the object's.
+        at: what stands before their names in an error: where the object is in the body.
+    """
+
+    members: Mapping[str, Json]
+    at: str = ""
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Body":
+        """Read a body's bytes."""
+        try:
+            value = cast("Json", json.loads(data))
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise ApiError(400, "We could not parse the JSON body of your request.")
+        return cls(value)
+
+    def model(self) -> str:
+        """The model's name, which every call has."""
+        model = self.members.get("model")
+        if not isinstance(model, str) or not model:
+            raise ApiError(400, "you must provide a model parameter", param="model")
+        return model
+
+    def required(self, name: str) -> Json:
+        """A member that has to be there."""
+        value = self.members.get(name)
+        if value is None:
+            raise ApiError(
+                400,
+                f"Missing required parameter: '{self.at}{name}'.",
+                param=self.at + name,
+                code="missing_required_parameter",
+            )
+        return value
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """A whole number between two others, or None when it is not given."""
+        value = self.members.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _bad(self.at + name, "an integer", value)
+        if not low <= value <= high:
+            raise _beyond("integer", self.at + name, value, low, high)
+        return value
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """A number between two others, or None when it is not given."""
+        value = self.members.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise _bad(self.at + name, "a number", value)
+        if not low <= value <= high:
+            raise _beyond("decimal", self.at + name, value, low, high)
+        return value
+
+    def flag(self, name: str) -> bool:
+        """True or false; false when it is not given."""
+        value = self.members.get(name)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise _bad(self.at + name, "a boolean", value)
+        return value
+
+    def object(self, name: str) -> "Body":
+        """An object; an empty one when it is not given."""
+        value = self.members.get(name)
+        if value is None:
+            return Body({})
+        if not isinstance(value, dict):
+            raise _bad(self.at + name, "an object", value)
+        return Body(value, f"{self.at}{name}.")
+
+    def text(self, name: str) -> str | None:
+        """A string, or None when it is not given."""
+        value = self.members.get(name)
+        if value is not None and not isinstance(value, str):
+            raise _bad(self.at + name, "a string", value)
+        return value
+
+    def choice(self, name: str, known: tuple[str, ...]) -> str | None:
+        """One of some words, or None when it is not given."""
+        value = self.text(name)
+        if value is not None and value not in known:
+            raise ApiError.unsupported(self.at + name, value, known)
+        return value
+
+    def items(self, name: str, most: int) -> list[Json]:
+        """A list that has to be there, of at least one item and at most so many."""
+        value = self.required(name)
+        if not isinstance(value, list):
+            raise _bad(self.at + name, "an array", value)
+        if not value:
+            raise _empty(self.at + name)
+        if len(value) > most:
+            raise _too_long(self.at + name, most, len(value))
+        return value
+
+    def words(self, name: str, most: int, *, or_one: bool = False) -> tuple[str, ...]:
+        """A list of strings, none of them empty; none at all when it is not given.
+
+        Args:
+            name: the member's.
+            most: how many there may be.
+            or_one: whether one string may stand by itself.
+        """
+        value = self.members.get(name)
+        if value is None or value == []:
+            return ()
+        found = [value] if or_one and isinstance(value, str) else self.items(name, most)
+        for word in found:
+            if not isinstance(word, str) or not word:
+                raise _bad(self.at + name, "strings that are not empty", word)
+        return tuple(cast("list[str]", found))
+
+    def texts_or_tokens(self, name: str, most: int = sys.maxsize) -> Texts:
+        """What `prompt` and `input` are: a string, token ids, or a list of either.
+
+        Args:
+            name: the member's.
+            most: how many there may be.
+        """
+        value = self.required(name)
+        if isinstance(value, str):
+            return Texts([value], canonical(value))
+        if not isinstance(value, list):
+            raise _bad(self.at + name, "a string or an array", value)
+        if _are_tokens(value):
+            return Texts([cast("list[int]", value)], canonical(value))
+        for item in self.items(name, most):
+            if not (isinstance(item, str) or (isinstance(item, list) and _are_tokens(item))):
+                raise _bad(self.at + name, "strings or arrays of token ids", item)
+        return Texts(cast("list[str | list[int]]", value), canonical(value))
+
+
+def _are_tokens(value: list[Json]) -> bool:
+    return bool(value) and all(type(item) is int for item in value)

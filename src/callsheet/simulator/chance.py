@@ -1,0 +1,31 @@
+"""Chance that repeats: every draw follows from what it is drawn for (R13)."""
+
+import random
+from hashlib import blake2b
+
+__all__ = [
+    "fraction_of",
+    "hex_of",
+    "random_of",
+]
+
+
+def _digest(parts: tuple[object, ...], size: int) -> bytes:
+    text = "\x1f".join(map(str, parts))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
+
+
+def fraction_of(*parts: object) -> float:
+    """A number in [0, 1), the same for the same parts in every process."""
+    # 53 bits are what a float holds; 64 could round up to 1.0.
+    return (int.from_bytes(_digest(parts, 8), "big") >> 11) / 2**53
+
+
+def random_of(*parts: object) -> random.Random:
+    """A generator of its own, seeded by the parts."""
+    return random.Random(int.from_bytes(_digest(parts, 8), "big"))  # noqa: S311 - not for secrets
+
+
+def hex_of(*parts: object, length: int = 32) -> str:
+    """An id of `length` hexadecimal digits (at most 128) that looks like a real one."""
+    return _digest(parts, (length + 1) // 2).hex()[:length]

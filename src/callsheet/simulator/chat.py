@@ -1,0 +1,172 @@
+"""POST /v1/chat/completions."""
+
+import re
+from collections.abc import Mapping
+
+import attrs
+
+from .apierror import ApiError
+from .body import Body
+from .call import Answer, Edition
+from .choices import MOST_TOKENS, Shape, Wanted
+from .conversation import Conversation, read_turn
+from .jsontext import Json, canonical
+from .settings import ProviderSettings
+from .writing import write
+
+__all__ = [
+    "ChatCall",
+]
+
+
+MOST_MESSAGES = 100_000
+MOST_TOP_LOGPROBS = 20
+
+# {tier that is asked for: tier that the answer reports}
+_TIERS = {
+    "auto": "default",
+    "default": "default",
+    "flex": "flex",
+    "scale": "default",
+    "priority": "priority",
+    "fast": "priority",
+}
+_FORMATS = ("text", "json_object", "json_schema")
+_SCHEMA_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+@attrs.frozen(kw_only=True)
+class ChatCall:
+    """A chat completion to make (see `Call`)."""
+
+    wanted: Wanted
+    conversation: Conversation
+    prompt_key: str = attrs.field(repr=False)
+    max_tokens: int | None
+    schema: Mapping[str, Json] | None
+    tier: str
+
+    @classmethod
+    def parse(cls, body: Body, settings: ProviderSettings) -> "ChatCall":
+        """Read a request.
+
+        Raises:
+            ApiError: it is not in order.
+        """
+        messages = body.items("messages", MOST_MESSAGES)
+        limit = body.integer("max_completion_tokens", 1, MOST_TOKENS)
+        if limit is None:
+            limit = body.integer("max_tokens", 1, MOST_TOKENS)
+        body.integer("top_logprobs", 0, MOST_TOP_LOGPROBS)
+        turns = (read_turn(f"messages[{i}]", message) for i, message in enumerate(messages))
+        call = cls(
+            wanted=Wanted.parse(body),
+            conversation=Conversation(tuple(turns)),
+            prompt_key=canonical(messages),
+            max_tokens=limit,
+            schema=_schema(body.object("response_format")),
+            tier=_TIERS[body.choice("service_tier", tuple(_TIERS)) or "auto"],
+        )
+        tokens = call.conversation.tokens
+        if tokens + (limit or 0) > settings.context_tokens:
+            raise ApiError.context_exceeded(
+                settings.context_tokens, tokens, limit or 0, param="messages"
+            )
+        return call
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.wanted.model
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is a stream."""
+        return self.wanted.stream
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Tokens of the prompt for the limiter: its characters alone."""
+        return self.conversation.estimated_tokens
+
+    @property
+    def most_output_tokens(self) -> int | None:
+        """Tokens all choices together may have; None when the request does not say."""
+        return None if self.max_tokens is None else self.max_tokens * self.wanted.n
+
+    def answer(self, edition: Edition) -> Answer:
+        """Write every choice."""
+        talk = self.conversation
+        choices = [
+            write(
+                talk.system,
+                talk.question,
+                seed=edition.seed,
+                choice=choice,
+                schema=self.schema,
+                most_tokens=self.max_tokens,
+                stops=self.wanted.stops,
+            )
+            for choice in range(self.wanted.n)
+        ]
+        more: dict[str, Json] = {"service_tier": self.tier, "system_fingerprint": None}
+        return self.wanted.answer(_SHAPE, edition, choices, talk.tokens, more)
+
+
+def _schema(response_format: Body) -> Mapping[str, Json] | None:
+    match response_format.choice("type", _FORMATS):
+        case "json_object":
+            return {"type": "object", "properties": {"answer": {"type": "string"}}}
+        case "json_schema":
+            wanted = response_format.object("json_schema")
+            if not _SCHEMA_NAME.fullmatch(wanted.text("name") or ""):
+                raise ApiError(
+                    400,
+                    "Invalid 'response_format.json_schema.name': expected 1 to 64 characters of "
+                    "a-z, A-Z, 0-9, _ and -.",
+                    param="response_format.json_schema.name",
+                    code="invalid_value",
+                )
+            return wanted.object("schema").members
+        case _:
+            return None
+
+
+def _choice(index: int, text: str, finish: str) -> dict[str, Json]:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+        "logprobs": None,
+        "finish_reason": finish,
+    }
+
+
+def _chunk(index: int, delta: dict[str, Json], finish: str | None = None) -> dict[str, Json]:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+
+
+def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+_SHAPE = Shape(
+    prefix="chatcmpl",
+    whole="chat.completion",
+    chunk="chat.completion.chunk",
+    choice=_choice,
+    opening=lambda i: _chunk(i, {"role": "assistant", "content": "", "refusal": None}),
+    bit=lambda i, text: _chunk(i, {"content": text}),
+    closing=lambda i, finish: _chunk(i, {}, finish),
+    usage=_usage,
+)

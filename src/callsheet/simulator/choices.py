@@ -1,0 +1,165 @@
+"""Answers of several choices, which chat completions and completions both give."""
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from .body import Body
+from .call import Answer, Edition, Piece
+from .jsontext import Json, compact
+from .sse import DONE, event, pieces_of
+from .tokens import count_tokens
+from .writing import Written
+
+__all__ = [
+    "MOST_TOKENS",
+    "Shape",
+    "Wanted",
+]
+
+
+MOST_TOKENS = 10_000_000
+MOST_CHOICES = 128
+MOST_STOPS = 4
+
+_FINISH = {"end": "stop", "stop": "stop", "limit": "length"}
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """How one endpoint's answers look.
+
+    Args:
+        prefix: of their ids.
+        whole: "object" of a whole answer.
+        chunk: "object" of a stream's chunks.
+        choice: a choice of a whole answer, from its index, text and finish reason.
+        opening: a chunk's choice before any text, from its index; None where there is none.
+        bit: a chunk's choice with some text, from its index and the text.
+        closing: a chunk's choice after all text, from its index and the finish reason.
+        usage: the tokens of prompt and answer.
+    """
+
+    prefix: str
+    whole: str
+    chunk: str
+    choice: Callable[[int, str, str], dict[str, Json]]
+    opening: Callable[[int], dict[str, Json]] | None = None
+    bit: Callable[[int, str], dict[str, Json]]
+    closing: Callable[[int, str], dict[str, Json]]
+    usage: Callable[[int, int], dict[str, Json]]
+
+
+@attrs.frozen(kw_only=True)
+class Wanted:
+    """What a request says of the answer rather than of the prompt.
+
+    Args:
+        model: the model's name.
+        n: how many choices for each prompt.
+        stream: whether they come as a stream.
+        include_usage: whether the stream ends with the usage.
+        stops: where to stop.
+    """
+
+    model: str
+    n: int
+    stream: bool
+    include_usage: bool
+    stops: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, body: Body) -> "Wanted":
+        """Read and check the members that both endpoints have.
+
+        Raises:
+            ApiError: one is not in order.
+        """
+        stream = body.flag("stream")
+        body.number("temperature", 0, 2)
+        body.number("top_p", 0, 1)
+        body.number("frequency_penalty", -2, 2)
+        body.number("presence_penalty", -2, 2)
+        return cls(
+            model=body.model(),
+            n=body.integer("n", 1, MOST_CHOICES) or 1,
+            stream=stream,
+            include_usage=body.object("stream_options").flag("include_usage"),
+            stops=body.words("stop", MOST_STOPS, or_one=True),
+        )
+
+    def answer(
+        self,
+        shape: Shape,
+        edition: Edition,
+        choices: list[Written],
+        input_tokens: int,
+        more: Mapping[str, Json] | None = None,
+    ) -> Answer:
+        """Put what was written into the endpoint's shape.
+
+        Args:
+            shape: that shape.
+            edition: the answer's id and so on.
+            choices: in the order of their indices.
+            input_tokens: of the prompt.
+            more: further members of the answer.
+        """
+        usage = shape.usage(input_tokens, sum(written.tokens for written in choices))
+        head: dict[str, Json] = {
+            "id": f"{shape.prefix}-{edition.hex[:29]}",
+            "object": shape.chunk if self.stream else shape.whole,
+            "created": edition.created,
+            "model": self.model,
+            **(more or {}),
+        }
+        if self.stream:
+            shown = usage if self.include_usage and edition.with_usage else None
+            return self._stream(shape, edition, choices, input_tokens, (head, shown))
+        found: list[Json] = [
+            shape.choice(i, written.text, _FINISH[written.ended])
+            for i, written in enumerate(choices)
+        ]
+        tail: dict[str, Json] = {"usage": usage} if edition.with_usage else {}
+        body = compact({**head, "choices": found, **tail})
+        tokens = sum(written.tokens for written in choices)
+        return Answer((Piece(body, tokens),), input_tokens)
+
+    def _stream(
+        self,
+        shape: Shape,
+        edition: Edition,
+        choices: list[Written],
+        input_tokens: int,
+        frame: tuple[dict[str, Json], dict[str, Json] | None],
+    ) -> Answer:
+        """The choices side by side: each piece of the stream has a piece of every choice."""
+        head, usage = frame
+        tail: dict[str, Json] = {} if usage is None else {"usage": None}
+
+        def chunk(choice: dict[str, Json]) -> bytes:
+            return event({**head, "choices": [choice], **tail})
+
+        texts = [pieces_of(written.text, edition.pieces) for written in choices]
+        said = [0] * len(choices)  # characters of each choice so far
+        pieces: list[Piece] = []
+        closings: list[bytes] = []
+        for place in range(max(map(len, texts))):
+            events, tokens = closings, 0
+            closings = []
+            for i, (written, bits) in enumerate(zip(choices, texts, strict=True)):
+                if place >= len(bits):
+                    continue
+                if place == 0 and shape.opening is not None:
+                    events.append(chunk(shape.opening(i)))
+                events.append(chunk(shape.bit(i, bits[place])))
+                before, said[i] = said[i], said[i] + len(bits[place])
+                tokens += count_tokens(written.text[: said[i]])
+                tokens -= count_tokens(written.text[:before])
+                if place == len(bits) - 1:
+                    closings.append(chunk(shape.closing(i, _FINISH[written.ended])))
+            pieces.append(Piece(b"".join(events), tokens))
+        end = b"".join(closings)
+        if usage is not None:
+            end += event({**head, "choices": [], "usage": usage})
+        return Answer(tuple(pieces), input_tokens, end + DONE)

@@ -1,0 +1,135 @@
+"""POST /v1/completions, whose `prompt` may be a list."""
+
+import attrs
+
+from .apierror import ApiError
+from .body import Body
+from .call import Answer, Edition
+from .choices import MOST_TOKENS, Shape, Wanted
+from .jsontext import Json
+from .settings import ProviderSettings
+from .tokens import Texts
+from .writing import Written, write
+
+__all__ = [
+    "CompletionsCall",
+]
+
+
+DEFAULT_MAX_TOKENS = 16
+MOST_BEST_OF = 20
+MOST_LOGPROBS = 5
+
+
+@attrs.frozen(kw_only=True)
+class CompletionsCall:
+    """Prompts to complete (see `Call`)."""
+
+    wanted: Wanted
+    prompts: Texts
+    max_tokens: int
+    by_prompt: bool
+
+    @classmethod
+    def parse(cls, body: Body, settings: ProviderSettings) -> "CompletionsCall":
+        """Read a request. One prompt that is too long fails all of them.
+
+        Raises:
+            ApiError: it is not in order.
+        """
+        prompts = body.texts_or_tokens("prompt")
+        limit = body.integer("max_tokens", 1, MOST_TOKENS) or DEFAULT_MAX_TOKENS
+        if prompts.longest + limit > settings.context_tokens:
+            raise ApiError.context_exceeded(
+                settings.context_tokens, prompts.longest, limit, param="prompt"
+            )
+        wanted = Wanted.parse(body)
+        body.integer("logprobs", 0, MOST_LOGPROBS)
+        best_of = body.integer("best_of", 0, MOST_BEST_OF)
+        if best_of is not None and best_of < wanted.n:
+            raise ApiError(
+                400, f"'best_of' must be at least 'n', which is {wanted.n}.", param="best_of"
+            )
+        return cls(
+            wanted=wanted,
+            prompts=prompts,
+            max_tokens=limit,
+            by_prompt=settings.choice_order == "prompt",
+        )
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.wanted.model
+
+    @property
+    def tier(self) -> str:
+        """There is only one."""
+        return "default"
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is a stream."""
+        return self.wanted.stream
+
+    @property
+    def prompt_key(self) -> str:
+        """The prompts."""
+        return self.prompts.key
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Tokens of all prompts."""
+        return self.prompts.tokens
+
+    @property
+    def most_output_tokens(self) -> int:
+        """Tokens all choices of all prompts together may have."""
+        return self.max_tokens * self.wanted.n * len(self.prompts.items)
+
+    def answer(self, edition: Edition) -> Answer:
+        """Complete every prompt n times; choice j of prompt i has the index i * n + j.
+
+        Or, with the provider's `choice_order` turned round, j * P + i for P prompts.
+        """
+        pairs = [(i, j) for i in range(len(self.prompts.items)) for j in range(self.wanted.n)]
+        if not self.by_prompt:
+            pairs.sort(key=lambda pair: pair[1])
+        choices = [self._write(i, j, edition.seed) for i, j in pairs]
+        return self.wanted.answer(_SHAPE, edition, choices, self.prompts.tokens)
+
+    def _write(self, place: int, choice: int, seed: int) -> Written:
+        prompt = self.prompts.items[place]
+        asked = prompt if isinstance(prompt, str) else f"{len(prompt)} tokens"
+        return write(
+            "",
+            asked,
+            seed=seed,
+            choice=choice,
+            most_tokens=self.max_tokens,
+            stops=self.wanted.stops,
+        )
+
+
+def _choice(index: int, text: str, finish: str | None = None) -> dict[str, Json]:
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+
+
+def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
+    # The sum over all prompts: it is never given for each.
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
+
+
+_SHAPE = Shape(
+    prefix="cmpl",
+    whole="text_completion",
+    chunk="text_completion",
+    choice=_choice,
+    bit=_choice,
+    closing=lambda i, finish: _choice(i, "", finish),
+    usage=_usage,
+)

@@ -1,0 +1,116 @@
+"""What a call goes through that controls files or batches: key, fault, work, and its delivery."""
+
+import attrs
+import trio
+
+from .apierror import ApiError
+from .batch_api.context import Reply, Route, Visit
+from .batch_api.routes import Batching
+from .call import Answer, Piece
+from .chance import random_of
+from .delivery import Delivery, delivered
+from .exchange import ClientGone, Exchange
+from .fault_injection import spoiled
+from .faults import REFUSALS, Fault
+from .middleware import Arrival, Reception
+from .settings import ProviderSettings
+
+__all__ = [
+    "ControlService",
+]
+
+
+class ControlService:
+    """Answers calls that control files and batches, at once.
+
+    Args:
+        settings: the provider's.
+        reception: where they come in.
+        batching: does what they ask.
+    """
+
+    def __init__(
+        self, settings: ProviderSettings, reception: Reception, batching: Batching
+    ) -> None:
+        self._settings = settings
+        self._reception = reception
+        self._batching = batching
+        self._fault_chance = random_of("control faults", settings.seed)
+
+    async def serve(self, exchange: Exchange, route: Route) -> None:
+        """Answer one call, whatever becomes of it."""
+        reception = self._reception
+        reception.tally.control_requests += 1
+        arrival = reception.take(exchange, route.vendor)
+        # A large batch has much to do at once, and live calls are not to wait for it.
+        for _ in self._batching.catch_up(arrival.at.clock):
+            await trio.lowlevel.checkpoint()
+        try:
+            fault = self._let_in(exchange, route)
+            reply = self._work(exchange, route, arrival, fault)
+        except ApiError as error:
+            await reception.refuse(exchange, route.vendor, error, arrival)
+            return
+        answer = Answer((Piece(reply.body),), 0)
+        plan = delivered(answer, stream=False, latency_s=0.0, first=0.0)
+        plan = attrs.evolve(plan, headers=dict(reply.headers))
+        if fault is not None:
+            plan = spoiled(
+                plan,
+                fault,
+                self._settings.faults,
+                error_body=route.vendor.error_body(
+                    route.vendor.refused("500", None), arrival.request_id
+                ),
+                error_event=route.vendor.error_event(),
+            )
+        headers = {**arrival.headers, **route.vendor.account_headers()}
+        try:
+            await _hand_over(exchange, plan, headers)
+        except ClientGone:
+            return
+
+    def _let_in(self, exchange: Exchange, route: Route) -> Fault | None:
+        """The fault that a call is to have, if it may come in at all.
+
+        Raises:
+            ApiError: it may not.
+        """
+        self._reception.check_key(exchange, route.vendor)
+        route.vendor.check(exchange)
+        route.handler(exchange.method)
+        return self._reception.fault(exchange, self._fault_chance)
+
+    def _work(
+        self, exchange: Exchange, route: Route, arrival: Arrival, fault: Fault | None
+    ) -> Reply:
+        """Do what is asked, unless a fault comes before it.
+
+        Raises:
+            ApiError: it cannot be done, or a fault has it look so.
+        """
+        refusal = None
+        if fault is not None:
+            if fault.kind in REFUSALS:
+                refusal = route.vendor.refused(fault.kind, fault.retry_after)
+                if not fault.after:
+                    raise refusal
+            elif fault.kind == "reset":
+                return Reply(b"{}")
+        reply = route.handler(exchange.method)(Visit(exchange, arrival.at))
+        if refusal is not None:
+            raise refusal
+        return reply
+
+
+async def _hand_over(exchange: Exchange, plan: Delivery, headers: dict[str, str]) -> None:
+    last = len(plan.steps) - 1
+    for i, step in enumerate(plan.steps):
+        await exchange.wait_until(exchange.arrived + step.at)
+        if i == 0:
+            await exchange.start(200, headers | plan.all_headers)
+        await exchange.part(step.data, more=i < last or plan.ending != "whole")
+    if not plan.steps:
+        await exchange.wait_until(exchange.arrived + plan.ends_at)
+    if plan.ending == "reset":
+        exchange.reset()

@@ -1,0 +1,161 @@
+"""POST /v1/embeddings, whose `input` takes a list.
+
+A text's vector has only two values, plus and minus 1/sqrt(dimensions), with signs from a hash of
+the text. So it has length 1, equal texts have equal vectors, different ones are nearly at right
+angles, and 2,048 vectors of 1,536 numbers are made in a moment.
+"""
+
+import base64
+import math
+import struct
+from hashlib import shake_128
+
+import attrs
+
+from .apierror import ApiError
+from .body import Body
+from .call import Answer, Edition, Piece
+from .jsontext import Json, compact
+from .settings import ProviderSettings
+from .tokens import Texts
+
+__all__ = [
+    "EmbeddingsCall",
+]
+
+
+MOST_INPUTS = 2048
+MOST_TOKENS_PER_INPUT = 8192
+MOST_TOKENS = 300_000
+MOST_DIMENSIONS = 4096
+
+
+@attrs.frozen(kw_only=True)
+class EmbeddingsCall:
+    """Texts to embed (see `Call`)."""
+
+    model: str
+    inputs: Texts
+    dimensions: int
+    as_base64: bool
+
+    @classmethod
+    def parse(cls, body: Body, _: ProviderSettings) -> "EmbeddingsCall":
+        """Read a request.
+
+        Raises:
+            ApiError: it is not in order, or beyond one of the three limits of an embeddings call.
+        """
+        inputs = body.texts_or_tokens("input", MOST_INPUTS)
+        _check_sizes(inputs)
+        model = body.model()
+        encoding = body.choice("encoding_format", ("float", "base64"))
+        return cls(
+            model=model,
+            inputs=inputs,
+            dimensions=body.integer("dimensions", 1, MOST_DIMENSIONS)
+            or (3072 if model.endswith("-large") else 1536),
+            as_base64=encoding == "base64",
+        )
+
+    @property
+    def tier(self) -> str:
+        """There is only one."""
+        return "default"
+
+    @property
+    def prompt_key(self) -> str:
+        """The inputs."""
+        return self.inputs.key
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Tokens of all inputs."""
+        return self.inputs.tokens
+
+    @property
+    def most_output_tokens(self) -> int:
+        """None: an embedding has no tokens."""
+        return 0
+
+    @property
+    def stream(self) -> bool:
+        """Never."""
+        return False
+
+    def answer(self, edition: Edition) -> Answer:
+        """Embed every input, in order."""
+        write = _Base64Writer if self.as_base64 else _FloatWriter
+        vectors = write(self.dimensions)
+        data = b",".join(
+            b'{"object":"embedding","index":%d,"embedding":%b}'
+            % (i, vectors.of(f"{edition.seed}|{text}".encode("utf-8", "surrogatepass")))
+            for i, text in enumerate(self.inputs.items)
+        )
+        tokens = self.inputs.tokens
+        tail: dict[str, Json] = {"model": self.model}
+        if edition.with_usage:
+            tail["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+        # By hand, because a JSON encoder takes seconds over three million numbers.
+        body = b'{"object":"list","data":[%b],%b' % (data, compact(tail)[1:])
+        return Answer((Piece(body),), tokens)
+
+
+def _check_sizes(inputs: Texts) -> None:
+    if "" in inputs.items:
+        raise ApiError(400, "Invalid 'input': input cannot be an empty string.", param="input")
+    if inputs.longest > MOST_TOKENS_PER_INPUT:
+        raise ApiError(
+            400,
+            f"This model's maximum context length is {MOST_TOKENS_PER_INPUT} tokens, however "
+            f"you requested {inputs.longest} tokens. Please reduce your prompt.",
+            param="input",
+            code="context_length_exceeded",
+        )
+    if inputs.tokens > MOST_TOKENS:
+        raise ApiError(
+            400,
+            f"Requested {inputs.tokens} tokens, max {MOST_TOKENS} tokens per request.",
+            type="max_tokens_per_request",
+            param="input",
+            code="max_tokens_per_request",
+        )
+
+
+def _signs(byte: int) -> tuple[int, ...]:
+    return tuple(1 if byte >> bit & 1 else -1 for bit in range(8))
+
+
+class _FloatWriter:
+    """Vectors as JSON arrays: eight numbers at a time, from a table of what a byte stands for."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        size = repr(1 / math.sqrt(dimensions))
+        self._numbers = [
+            [f"{'' if sign > 0 else '-'}{size}" for sign in _signs(byte)] for byte in range(256)
+        ]
+        self._eights = [",".join(numbers) for numbers in self._numbers]
+
+    def of(self, text: bytes) -> bytes:
+        whole, rest = divmod(self._dimensions, 8)
+        signs = shake_128(text).digest(whole + 1)
+        found = [self._eights[byte] for byte in signs[:whole]]
+        found += self._numbers[signs[whole]][:rest]
+        return f"[{','.join(found)}]".encode()
+
+
+class _Base64Writer:
+    """Vectors as base64 of little-endian 32-bit floats."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        size = 1 / math.sqrt(dimensions)
+        self._eights = [
+            struct.pack("<8f", *(sign * size for sign in _signs(byte))) for byte in range(256)
+        ]
+
+    def of(self, text: bytes) -> bytes:
+        signs = shake_128(text).digest(self._dimensions // 8 + 1)
+        packed = b"".join([self._eights[byte] for byte in signs])
+        return b'"%b"' % base64.b64encode(packed[: 4 * self._dimensions])

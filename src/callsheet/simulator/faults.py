@@ -1,0 +1,150 @@
+"""What goes wrong on demand: by a rate for all requests, or by a header for one."""
+
+import math
+import random
+from collections.abc import Mapping
+
+import attrs
+from attrs.validators import ge, gt, in_, optional
+
+__all__ = [
+    "FAULT_KINDS",
+    "REFUSALS",
+    "Fault",
+    "Faults",
+]
+
+
+FAULT_KINDS = {
+    "401": "refused, as if the key were wrong",
+    "429": "refused as too fast",
+    "quota": "refused because no credit is left, which waiting does not mend",
+    "500": "refused with a server error",
+    "503": "refused as overloaded",
+    "529": "refused as overloaded, in Anthropic's status",
+    "reset": "the connection is dropped without an answer",
+    "lost": "the work is done, and the connection is dropped instead of an answer",
+    "reset_body": "the connection is reset after half of the body",
+    "stall": "accepted, and then nothing",
+    "truncate": "the body breaks off in the middle: the connection ends short of what was promised",
+    "cut": "the body ends cleanly in the middle: a stream without finish reason or last word",
+    "error_event": "an error in a stream after half of its text, or in the body of a 200",
+    "no_usage": "a whole answer that does not say its usage",
+    "malformed": "a 200 whose body is not what it should be",
+    "slow": "the answer's body trickles in",
+    "gzip": "a whole answer, compressed whether asked for or not",
+}
+
+REFUSALS = frozenset({"401", "429", "quota", "500", "503", "529"})
+"""Those that are answered with a status of their own, at once."""
+
+
+def _known(kind: str) -> str:
+    if kind not in FAULT_KINDS:
+        raise ValueError(f"unknown fault {kind!r}; there are {', '.join(FAULT_KINDS)}")
+    return kind
+
+
+@attrs.frozen
+class Fault:
+    """One fault for one request.
+
+    Args:
+        kind: one of `FAULT_KINDS`.
+        retry_after: seconds a 429, 503 or 529 asks to wait; None says nothing.
+        body: what a malformed body is: an HTML page, or JSON that breaks off.
+        after: whether a call that controls files or batches is refused only after its work is
+            done, as a gateway does that has lost sight of it.
+    """
+
+    kind: str = attrs.field(converter=_known)
+    retry_after: int | None = attrs.field(default=None, validator=optional(ge(0)))
+    body: str = attrs.field(default="html", validator=in_(("html", "json")))
+    after: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> "Fault | None":
+        """Read a header's value: "500", "429; retry-after=2", "malformed; body=json", or "ok".
+
+        A call that controls files or batches may have "503; after=work" too.
+
+        Raises:
+            ValueError: there is no such fault, or no such option; the message lists them.
+        """
+        kind, *options = (part.strip() for part in text.split(";"))
+        if kind == "ok":
+            return None
+        fault = cls(kind)
+        for option in options:
+            name, _, value = option.partition("=")
+            match name.strip():
+                case "retry-after" if value.strip().isdecimal():
+                    fault = attrs.evolve(fault, retry_after=int(value))
+                case "body" if value.strip() in ("html", "json"):
+                    fault = attrs.evolve(fault, body=value.strip())
+                case "after" if value.strip() == "work":
+                    fault = attrs.evolve(fault, after=True)
+                case _:
+                    raise ValueError(
+                        f"unknown option {option!r} of fault {kind!r}; there are "
+                        "retry-after=SECONDS, after=work and body=html or body=json"
+                    )
+        return fault
+
+
+def _rates(rates: Mapping[str, float]) -> dict[str, float]:
+    for kind, rate in rates.items():
+        _known(kind)
+        if not 0 <= rate <= 1:
+            raise ValueError(f"rate of fault {kind!r} must be between 0 and 1, got {rate}")
+    if math.fsum(rates.values()) > 1:
+        raise ValueError("the rates of all faults together must be at most 1")
+    return dict(rates)
+
+
+@attrs.frozen
+class Faults:
+    """How often each fault happens.
+
+    Args:
+        rates: the share of requests, 0 to 1, by kind of fault; together at most 1.
+        stall_s: seconds until a stalled connection is dropped; by default it never is.
+        slow_gap_s: seconds between two pieces of a body that trickles.
+
+    Raises:
+        ValueError: there is no such fault, or a rate is out of range.
+    """
+
+    rates: Mapping[str, float] = attrs.field(factory=dict[str, float], converter=_rates)
+    stall_s: float = attrs.field(default=math.inf, validator=gt(0))
+    slow_gap_s: float = attrs.field(default=0.5, validator=gt(0))
+
+    @classmethod
+    def parse(cls, text: str) -> "Faults":
+        """Read "429=0.1,500=0.05"; the empty text means no faults.
+
+        Raises:
+            ValueError: it is not a list of FAULT=RATE, or names no fault; the message says which.
+        """
+        rates: dict[str, float] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            kind, equals, rate = (piece.strip() for piece in part.partition("="))
+            _known(kind)
+            try:
+                rates[kind] = float(rate)
+            except ValueError:
+                raise ValueError(
+                    f"fault {kind!r} needs a rate between 0 and 1 as in {kind}=0.1, "
+                    f"got {equals + rate!r}"
+                ) from None
+        return cls(rates)
+
+    def draw(self, chance: random.Random) -> Fault | None:
+        """The fault of the next request, or None: one draw from `chance` (R13)."""
+        point = chance.random()
+        for kind, rate in self.rates.items():
+            if point < rate:
+                # What is left of the draw is uniform in [0, rate): it decides between the bodies.
+                return Fault(kind, body="html" if point < rate / 2 else "json")
+            point -= rate
+        return None

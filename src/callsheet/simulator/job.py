@@ -1,0 +1,116 @@
+"""One call that was admitted: the work on it, the sending of it, what it costs."""
+
+import attrs
+import trio
+
+from .call import Call
+from .delivery import Delivery
+from .exchange import ClientGone, Exchange
+from .limits import Account
+from .stats import Tally
+from .vendor import Vendor
+
+__all__ = [
+    "Job",
+]
+
+
+@attrs.define(eq=False)
+class Job:
+    """Carries out the plan of a delivery.
+
+    Args:
+        exchange: the request, and the way back.
+        call: what it asks.
+        delivery: the plan.
+        headers: those of the answer that do not depend on the plan.
+        vendor: knows what is counted against its limits.
+        account: where that is counted.
+        tally: counts it all.
+    """
+
+    exchange: Exchange
+    call: Call
+    delivery: Delivery
+    headers: dict[str, str]
+    vendor: Vendor
+    account: Account
+    tally: Tally
+    _output_tokens: int = attrs.field(default=0, init=False)
+    _billed_input: bool = attrs.field(default=False, init=False)
+
+    async def run(self) -> None:
+        """Work until the answer is handed over, or until that is in vain.
+
+        A stream whose client has gone stops at once. A plain call cannot know: it is worked on,
+        and billed, to its end.
+        """
+        plan = self.delivery
+        if plan.stream and plan.steps:
+            self._bill(0)  # the prompt is read, whatever becomes of the rest
+        try:
+            await self._hand_over()
+        except ClientGone:
+            self._correct(ended=True)
+            if plan.stream:
+                self.tally.cut_stream()
+            elif self._billed_input or not plan.steps:
+                self.tally.cancel()
+            else:
+                await self._work_unheard()
+
+    async def _hand_over(self) -> None:
+        exchange, plan = self.exchange, self.delivery
+        last = len(plan.steps) - 1
+        i = 0
+        while i <= last:
+            await exchange.wait_until(exchange.arrived + plan.steps[i].at)
+            passed = trio.current_time() - exchange.arrived
+            begun, data, tokens = i, [plan.steps[i].data], plan.steps[i].output_tokens
+            i += 1
+            # What is due by now goes in one piece: so a provider that is late catches up.
+            while i <= last and plan.steps[i].at <= passed:
+                data.append(plan.steps[i].data)
+                tokens += plan.steps[i].output_tokens
+                i += 1
+            self._bill(tokens)
+            if i > last:
+                # Counted just before the last byte goes: who has the answer finds it in the counts.
+                self._correct(ended=True)
+                if plan.ending == "whole":
+                    self.tally.answer(200)
+                else:
+                    self.tally.break_off()
+            if begun == 0:
+                await exchange.start(200, self.headers | plan.all_headers)
+            await exchange.part(b"".join(data), more=i <= last or plan.ending != "whole")
+        if not plan.steps:
+            await exchange.wait_until(exchange.arrived + plan.ends_at)
+            if plan.input_tokens:  # the work was done, and its answer is lost
+                self._bill(plan.unsent_tokens)
+                self._correct(ended=True)
+            self.tally.break_off()
+        if plan.ending == "reset":
+            exchange.reset()
+
+    async def _work_unheard(self) -> None:
+        step = self.delivery.steps[0]
+        self.tally.lose_hearer()
+        await trio.sleep_until(self.exchange.arrived + step.at)
+        self._bill(step.output_tokens)
+        self._correct(ended=True)
+        self.tally.finish_unheard(step.output_tokens)
+
+    def _bill(self, output_tokens: int) -> None:
+        input_tokens = 0 if self._billed_input else self.delivery.input_tokens
+        self._billed_input = True
+        self._output_tokens += output_tokens
+        self.tally.bill(self.call.model, self.call.tier, input_tokens, output_tokens)
+        self._correct(ended=False)
+
+    def _correct(self, *, ended: bool) -> None:
+        if self._billed_input:
+            totals = self.vendor.totals(
+                self.delivery.input_tokens, self._output_tokens, ended=ended
+            )
+            self.account.charge(totals, trio.current_time())

@@ -1,0 +1,212 @@
+"""POST /v1/messages: Anthropic's chat."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import attrs
+
+from .apierror import ApiError
+from .body import Body
+from .call import Answer, Edition, Piece
+from .conversation import Conversation, Turn, read_turn, text_of
+from .jsontext import Json, canonical, compact
+from .settings import ProviderSettings
+from .sse import event, pieces_of
+from .tokens import count_tokens
+from .writing import Written, write
+
+__all__ = [
+    "MessagesCall",
+]
+
+
+MOST_MESSAGES = 100_000
+MOST_TOKENS = 10_000_000
+MOST_STOPS = 8192
+MOST_TOP_K = 1_000_000
+
+_MEMBERS = frozenset({
+    "model", "max_tokens", "messages", "system", "temperature", "top_p", "top_k", "stop_sequences",
+    "stream", "tools", "tool_choice", "thinking", "metadata", "service_tier", "cache_control",
+    "output_config", "container", "inference_geo",
+})  # fmt: skip
+_ROLES = ("user", "assistant")
+_TIERS = ("auto", "standard_only")
+
+
+@attrs.frozen(kw_only=True)
+class MessagesCall:
+    """A message to answer (see `Call`)."""
+
+    model: str
+    conversation: Conversation
+    prompt_key: str = attrs.field(repr=False)
+    max_tokens: int
+    room: int
+    stops: tuple[str, ...]
+    stream: bool
+    schema: Mapping[str, Json] | None
+
+    @classmethod
+    def parse(cls, body: Body, settings: ProviderSettings) -> "MessagesCall":
+        """Read a request.
+
+        Raises:
+            ApiError: it is not in order.
+        """
+        for name in body.members:
+            if name not in _MEMBERS:
+                raise ApiError(400, "Extra inputs are not permitted", param=name)
+        body.required("max_tokens")
+        max_tokens = body.integer("max_tokens", 1, MOST_TOKENS) or 1
+        stream = body.flag("stream")
+        body.number("temperature", 0, 1)
+        body.number("top_p", 0, 1)
+        body.integer("top_k", 0, MOST_TOP_K)
+        body.choice("service_tier", _TIERS)
+        body.object("metadata").text("user_id")
+        turns = (*_system(body), *_turns(body.items("messages", MOST_MESSAGES)))
+        conversation = Conversation(turns)
+        room = settings.context_tokens - conversation.tokens
+        if room < 0:
+            raise ApiError(
+                400,
+                f"prompt is too long: {conversation.tokens} tokens > {settings.context_tokens} "
+                "maximum",
+            )
+        return cls(
+            model=body.model(),
+            conversation=conversation,
+            prompt_key=_prompt_key(turns),
+            max_tokens=max_tokens,
+            room=room,
+            stops=body.words("stop_sequences", MOST_STOPS),
+            stream=stream,
+            schema=_schema(body.object("output_config").object("format")),
+        )
+
+    @property
+    def tier(self) -> str:
+        """The only one that this provider's account has."""
+        return "default"
+
+    @property
+    def estimated_tokens(self) -> int:
+        """Tokens of the prompt for the limiter: its characters alone."""
+        return self.conversation.estimated_tokens
+
+    @property
+    def most_output_tokens(self) -> int:
+        """What the request says; no limit looks at it."""
+        return self.max_tokens
+
+    def answer(self, edition: Edition) -> Answer:
+        """Write the one answer."""
+        written = write(
+            self.conversation.system,
+            self.conversation.question,
+            seed=edition.seed,
+            schema=self.schema,
+            most_tokens=min(self.max_tokens, self.room),
+            stops=self.stops,
+        )
+        if self.stream:
+            return self._stream(edition, written)
+        found = self._message(edition, [{"type": "text", "text": written.text}], written.tokens)
+        body = compact({**found, **self._end(written)})
+        return Answer((Piece(body, written.tokens),), self.conversation.tokens)
+
+    def _stream(self, edition: Edition, written: Written) -> Answer:
+        # The usage so far: one token, with which the first event comes.
+        message = self._message(edition, [], min(1, written.tokens))
+        message |= {"stop_reason": None, "stop_sequence": None}
+        block = {"type": "text", "text": ""}
+        events = [
+            _event(
+                "message_start", message={**message, "stop_reason": None, "stop_sequence": None}
+            ),
+            _event("content_block_start", index=0, content_block=cast("Json", block)),
+            _event("ping"),
+        ]
+        pieces: list[Piece] = []
+        said = 0
+        for bit in pieces_of(written.text, edition.pieces):
+            delta: dict[str, Json] = {"type": "text_delta", "text": bit}
+            events.append(_event("content_block_delta", index=0, delta=delta))
+            before, said = said, said + len(bit)
+            tokens = count_tokens(written.text[:said]) - count_tokens(written.text[:before])
+            pieces.append(Piece(b"".join(events), tokens))
+            events.clear()
+        usage: dict[str, Json] = (
+            {"usage": self._usage(edition, written.tokens)} if edition.with_usage else {}
+        )
+        end = (
+            _event("content_block_stop", index=0)
+            + _event("message_delta", delta=self._end(written), **usage)
+            + _event("message_stop")
+        )
+        return Answer(tuple(pieces), self.conversation.tokens, end)
+
+    def _message(
+        self, edition: Edition, content: list[Json], output_tokens: int
+    ) -> dict[str, Json]:
+        found: dict[str, Json] = {
+            "id": f"msg_{edition.hex[:24]}",
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "content": content,
+        }
+        if edition.with_usage:
+            found["usage"] = self._usage(edition, output_tokens)
+        return found
+
+    def _usage(self, edition: Edition, output_tokens: int) -> dict[str, Json]:
+        return {
+            "input_tokens": self.conversation.tokens,
+            "output_tokens": output_tokens,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "service_tier": "batch" if edition.batch else "standard",
+        }
+
+    def _end(self, written: Written) -> dict[str, Json]:
+        match written.ended:
+            case "limit" if self.room < self.max_tokens:
+                reason = "model_context_window_exceeded"
+            case "limit":
+                reason = "max_tokens"
+            case "stop":
+                reason = "stop_sequence"
+            case _:
+                reason = "end_turn"
+        return {"stop_reason": reason, "stop_sequence": written.stop}
+
+
+def _event(kind: str, **members: Json) -> bytes:
+    return event({"type": kind, **members}, named=True)
+
+
+def _system(body: Body) -> tuple[Turn, ...]:
+    system = body.members.get("system")
+    return () if system is None else (text_of("system", "system", system),)
+
+
+def _turns(messages: list[Json]) -> tuple[Turn, ...]:
+    turns = tuple(read_turn(f"messages[{i}]", message) for i, message in enumerate(messages))
+    for i, turn in enumerate(turns):
+        if turn.role not in _ROLES:
+            raise ApiError.unsupported(f"messages[{i}].role", turn.role, _ROLES)
+    return turns
+
+
+def _prompt_key(turns: tuple[Turn, ...]) -> str:
+    """The prompt as OpenAI's chat would have it, so that both take the same time for it."""
+    return canonical([{"role": turn.role, "content": turn.text} for turn in turns])
+
+
+def _schema(wanted: Body) -> Mapping[str, Json] | None:
+    if wanted.choice("type", ("json_schema",)) is None:
+        return None
+    return wanted.object("schema").members

@@ -1,0 +1,50 @@
+"""Forms as multipart/form-data has them, read by the standard library's mail parser."""
+
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import cast
+
+import attrs
+
+from .apierror import ApiError
+
+__all__ = [
+    "FormFile",
+    "read_form",
+]
+
+
+@attrs.frozen
+class FormFile:
+    """A file in a form.
+
+    Args:
+        name: as the client calls it.
+        data: its bytes.
+    """
+
+    name: str
+    data: bytes = attrs.field(repr=False)
+
+
+def read_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str, FormFile]]:
+    """The texts and the files of a form, by name.
+
+    Raises:
+        ApiError: 400, it is none.
+    """
+    head = f"content-type: {content_type}\r\n\r\n".encode("latin-1")
+    message = BytesParser(policy=HTTP).parsebytes(head + body)
+    if message.get_content_type() != "multipart/form-data" or not message.is_multipart():
+        raise ApiError(400, "Expected a body of multipart/form-data.")
+    texts: dict[str, str] = {}
+    files: dict[str, FormFile] = {}
+    for part in message.iter_parts():
+        name = str(part.get_param("name", "", header="content-disposition"))
+        data = cast("bytes", part.get_payload(decode=True) or b"")
+        filename = part.get_filename()
+        if filename is None:
+            texts[name] = data.decode("utf-8", "replace")
+        else:
+            files[name] = FormFile(filename, data)
+    return texts, files

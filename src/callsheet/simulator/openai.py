@@ -1,0 +1,190 @@
+"""OpenAI's ways (PROVIDERS, sections 1 and 3)."""
+
+import math
+from collections.abc import Mapping
+
+import attrs
+
+from .apierror import ApiError
+from .call import Call
+from .durations import go_duration
+from .exchange import Exchange
+from .jsontext import Json, compact
+from .limits import Level, Refusal
+from .settings import ProviderSettings
+from .sse import event
+from .vendor import bearer_in, retry_headers
+
+__all__ = [
+    "ORGANIZATION",
+    "OpenAI",
+    "no_capacity",
+]
+
+
+ORGANIZATION = "org-callsheet"
+
+# Of a shorter key, even the ends would give too much away.
+SHOWN_KEY_LENGTH = 20
+
+_MARKS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
+
+
+@attrs.frozen
+class OpenAI:
+    """OpenAI as the provider plays it (see `Vendor`)."""
+
+    _settings: ProviderSettings
+
+    def limits(self) -> Mapping[str, int | None]:
+        """Requests, and tokens of both sides."""
+        return {"requests": self._settings.rpm, "tokens": self._settings.tpm}
+
+    def key_in(self, exchange: Exchange) -> str | None:
+        """A bearer's."""
+        return bearer_in(exchange)
+
+    def check(self, exchange: Exchange) -> None:
+        """Nothing more is needed."""
+
+    def id_headers(self, request_id: str) -> dict[str, str]:
+        """The request's id."""
+        return {"x-request-id": request_id}
+
+    def account_headers(self) -> dict[str, str]:
+        """Version and organisation."""
+        return {"openai-version": "2020-10-01", "openai-organization": ORGANIZATION}
+
+    def work_headers(self, latency_s: float) -> dict[str, str]:
+        """How long the model takes."""
+        return {"openai-processing-ms": str(int(latency_s * 1000))}
+
+    def level_headers(self, levels: Mapping[str, Level], date: float) -> dict[str, str]:  # noqa: ARG002 - these are durations
+        """The three `x-ratelimit-*` headers of each limit."""
+        found: dict[str, str] = {}
+        for name, level in levels.items():
+            found[f"x-ratelimit-limit-{name}"] = str(level.limit)
+            found[f"x-ratelimit-remaining-{name}"] = str(level.remaining)
+            found[f"x-ratelimit-reset-{name}"] = go_duration(level.reset_s)
+        return found
+
+    def costs(self, call: Call) -> Mapping[str, float]:
+        """One request, and the tokens it sends or may be answered with."""
+        charge = self._settings.charge(call.estimated_tokens, call.most_output_tokens)
+        return {"requests": 1, "tokens": charge}
+
+    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:
+        """The charge of the admission stands, unless the settings say that it is corrected."""
+        if not (ended and self._settings.corrects_charge):
+            return {}
+        return {"tokens": input_tokens + output_tokens}
+
+    def bad_key(self, key: str | None) -> ApiError:
+        """401: no key, or a wrong one, of which only the ends are shown (L8)."""
+        if key is None:
+            return ApiError(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an "
+                "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            )
+        shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) >= SHOWN_KEY_LENGTH else "*" * 8
+        return ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+
+    def no_such_model(self, model: str) -> ApiError:
+        """404: there is no model of this name."""
+        return ApiError(
+            404,
+            f"The model `{model}` does not exist or you do not have access to it.",
+            code="model_not_found",
+        )
+
+    def rate_limited(self, refusal: Refusal, model: str) -> ApiError:
+        """429, with the wait in its text."""
+        where = f"for {model} in organization {ORGANIZATION} on {_MARKS[refusal.what]}"
+        if math.isinf(refusal.wait_s):
+            message = (
+                f"Request too large {where}: Limit {refusal.limit}, Requested "
+                f"{refusal.requested}. The input or output tokens must be reduced in order to run "
+                "successfully."
+            )
+        else:
+            # Rounded up to a millisecond: who waits as long as it says is let in.
+            wait = go_duration(math.ceil(refusal.wait_s * 1000 - 1e-6) / 1000)
+            message = (
+                f"Rate limit reached {where}: Limit {refusal.limit}, Used {refusal.used}, "
+                f"Requested {refusal.requested}. Please try again in {wait}."
+            )
+        return ApiError(
+            429,
+            message,
+            type=refusal.what,
+            code="rate_limit_exceeded",
+            headers=retry_headers(self._settings, refusal.wait_s),
+        )
+
+    def refused(self, kind: str, retry_after: int | None) -> ApiError:
+        """401, 429, 500, 503 or 529, or 429 for want of credit."""
+        headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+        match kind:
+            case "401":
+                return ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+            case "429":
+                if retry_after is not None:
+                    headers |= retry_headers(self._settings, retry_after)
+                    headers["retry-after"] = str(retry_after)
+                return ApiError(
+                    429,
+                    "Rate limit reached: traffic ramped up too fast. Please slow down.",
+                    type="rate_limit_error",
+                    code="slow_down",
+                    headers=headers,
+                )
+            case "quota":
+                return ApiError(
+                    429,
+                    "You exceeded your current quota, please check your plan and billing details.",
+                    type="insufficient_quota",
+                    code="insufficient_quota",
+                    headers=retry_headers(self._settings, math.inf),
+                )
+            case "503" | "529":
+                return ApiError(
+                    int(kind),
+                    "The server is overloaded. Please try again later.",
+                    type="service_unavailable_error",
+                    code="server_is_overloaded",
+                    headers=headers,
+                )
+            case _:
+                return ApiError(
+                    500,
+                    "The server had an error while processing your request. Sorry about that!",
+                    type="server_error",
+                    headers=headers,
+                )
+
+    def error_body(self, error: ApiError, request_id: str) -> bytes:  # noqa: ARG002 - only in a header
+        """The error's four members."""
+        return compact(_error(error))
+
+    def error_event(self) -> bytes:
+        """Data with an "error" instead of choices."""
+        return event(_error(self.refused("500", None)))
+
+
+def no_capacity() -> ApiError:
+    """429: nothing is free to work on a flex call, which costs nothing."""
+    return ApiError(
+        429, "Resource Unavailable", type="rate_limit_error", code="resource_unavailable"
+    )
+
+
+def _error(error: ApiError) -> dict[str, Json]:
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }

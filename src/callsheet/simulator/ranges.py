@@ -1,0 +1,25 @@
+"""Ranges that something is drawn from, and shares of what it happens to, as settings have them."""
+
+import attrs
+
+__all__ = [
+    "Range",
+    "is_range",
+    "is_share",
+]
+
+
+Range = tuple[float, float]
+
+
+def is_range(_: object, field: "attrs.Attribute[Range]", value: Range) -> None:
+    """Raise `ValueError` unless the range begins at 0 or above and ends at or above that."""
+    low, high = value
+    if not 0 <= low <= high:
+        raise ValueError(f"{field.name} must be 0 <= low <= high, got {low} to {high}")
+
+
+def is_share(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    """Raise `ValueError` unless the value is between 0 and 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{field.name} must be between 0 and 1, got {value}")

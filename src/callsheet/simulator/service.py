@@ -1,0 +1,171 @@
+"""What a call to a model goes through: key, faults, limits, answer, and then a `Job`."""
+
+from collections.abc import Callable
+
+import attrs
+
+from .anthropic import Anthropic
+from .apierror import ApiError
+from .body import Body
+from .call import Call, Edition
+from .chance import hex_of, random_of
+from .delivery import JSON_BODY, delivered
+from .exchange import Exchange
+from .fault_injection import spoiled
+from .faults import REFUSALS, Fault
+from .job import Job
+from .latency import latency_of
+from .limits import Admission, Limiter
+from .middleware import Arrival, Reception
+from .openai import OpenAI, no_capacity
+from .settings import ProviderSettings
+from .vendor import Vendor
+
+__all__ = [
+    "Counter",
+    "ModelService",
+    "Parse",
+]
+
+
+Parse = Callable[[Body, ProviderSettings], Call]
+
+TOO_MANY_REQUESTS = 429
+
+
+@attrs.frozen(eq=False)
+class Counter:
+    """Where the calls to one vendor's endpoints come in, with that vendor's limits."""
+
+    vendor: Vendor
+    limiter: Limiter
+
+
+class ModelService:
+    """Answers calls to models.
+
+    Args:
+        settings: the provider's.
+        reception: where they come in.
+    """
+
+    def __init__(self, settings: ProviderSettings, reception: Reception) -> None:
+        self._settings = settings
+        self._reception = reception
+        self.openai = self._counter(OpenAI(settings))
+        self.anthropic = self._counter(Anthropic(settings))
+        self._fault_chance = random_of("faults", settings.seed)
+        self._flex_chance = random_of("flex", settings.seed)
+
+    def refill(self) -> None:
+        """Fill every bucket."""
+        self.openai.limiter.refill()
+        self.anthropic.limiter.refill()
+
+    async def serve(self, exchange: Exchange, counter: Counter, parse: Parse) -> None:
+        """Answer one call, whatever becomes of it."""
+        tally = self._reception.tally
+        tally.begin()
+        arrival = self._reception.take(exchange, counter.vendor)
+        headers = dict(arrival.headers)
+        try:
+            job = self._job(exchange, counter, parse, headers=headers, arrival=arrival)
+        except ApiError as error:
+            tally.answer(error.status)
+            body = counter.vendor.error_body(error, arrival.request_id)
+            await exchange.answer(error.status, body, headers | JSON_BODY | error.headers)
+        else:
+            await job.run()
+
+    def _counter(self, vendor: Vendor) -> Counter:
+        return Counter(vendor, Limiter(vendor.limits(), self._settings.burst_s))
+
+    def _job(
+        self,
+        exchange: Exchange,
+        counter: Counter,
+        parse: Parse,
+        *,
+        headers: dict[str, str],
+        arrival: Arrival,
+    ) -> Job:
+        """The work to do. Headers that a refusal has too are added as they are known.
+
+        Raises:
+            ApiError: the call is refused.
+        """
+        settings, vendor, reception = self._settings, counter.vendor, self._reception
+        date = arrival.at.date
+        key = reception.check_key(exchange, vendor)
+        headers |= vendor.account_headers()
+        vendor.check(exchange)
+        fault = reception.fault(exchange, self._fault_chance)
+        if fault is not None and fault.kind == "401":
+            raise vendor.refused("401", None)
+        call, admission = self._admitted(exchange, counter, parse, key=key, date=date, fault=fault)
+
+        seed, (low, high) = settings.seed, settings.latency_s
+        latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
+        edition = Edition(
+            seed=seed,
+            hex=hex_of("answer", seed, arrival.number),
+            created=int(date),
+            pieces=settings.stream_pieces,
+            with_usage=fault is None or fault.kind != "no_usage",
+        )
+        plan = delivered(
+            call.answer(edition), stream=call.stream, latency_s=latency, first=settings.first_piece
+        )
+        if fault is not None:
+            plan = spoiled(
+                plan,
+                fault,
+                settings.faults,
+                error_body=vendor.error_body(vendor.refused("500", None), arrival.request_id),
+                error_event=vendor.error_event(),
+            )
+        headers |= vendor.level_headers(admission.levels, date) | vendor.work_headers(latency)
+        return Job(exchange, call, plan, headers, vendor, admission.account, reception.tally)
+
+    def _admitted(
+        self,
+        exchange: Exchange,
+        counter: Counter,
+        parse: Parse,
+        *,
+        key: str,
+        date: float,
+        fault: Fault | None,
+    ) -> tuple[Call, Admission]:
+        """The call, found in order and within the limits.
+
+        A call that is not in order counts as a request too, where its model is known.
+        """
+        vendor, limiter = counter.vendor, counter.limiter
+        body = Body.parse(exchange.body)
+        model = body.model()
+        self._reception.check_model(model, vendor)
+        try:
+            call = parse(body, self._settings)
+        except ApiError as error:
+            admission = limiter.admit(key, model, {"requests": 1}, exchange.arrived)
+            raise self._with_levels(error, vendor, admission, date) from None
+        admission = limiter.admit(key, model, vendor.costs(call), exchange.arrived)
+        if admission.refusal is not None:
+            refused = vendor.rate_limited(admission.refusal, model)
+        elif fault is not None and fault.kind in REFUSALS:
+            refused = vendor.refused(fault.kind, fault.retry_after)
+        elif call.tier == "flex" and self._flex_chance.random() < self._settings.flex_refused:
+            refused = no_capacity()
+        else:
+            return call, admission
+        raise self._with_levels(refused, vendor, admission, date)
+
+    def _with_levels(
+        self, error: ApiError, vendor: Vendor, admission: Admission, date: float
+    ) -> ApiError:
+        """The refusal with the limits' headers, where it has them."""
+        if error.status == TOO_MANY_REQUESTS and "limits" not in self._settings.headers_on_429:
+            return error
+        levels = vendor.level_headers(admission.levels, date)
+        return attrs.evolve(error, headers=levels | error.headers)

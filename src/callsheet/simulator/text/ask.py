@@ -1,0 +1,198 @@
+"""Reading a prompt: which kind of text is asked for, about what, and how many of it."""
+
+import re
+from typing import Literal
+
+import attrs
+
+from .sentiment import SENTIMENTS
+from .subject import main_phrase, subject_of
+
+__all__ = [
+    "Ask",
+    "Kind",
+    "read_ask",
+]
+
+
+Kind = Literal[
+    "headline", "keywords", "image", "social", "conclusion", "introduction", "outline", "section",
+    "meta", "label", "general",
+]  # fmt: skip
+
+_LABELLING = re.compile(r"\b(?:classif\w*|sentiment|categori[sz]e\w*|labels?)\b", re.IGNORECASE)
+# The noun that comes first in an instruction is what is asked for; later ones give its context.
+_NOUNS: dict[Kind, str] = {
+    "meta": r"meta[- ]description",
+    "image": r"(?:describe|image|picture|illustration|cover)\b",
+    "social": r"(?:social|tweet|blurb|teaser)\b",
+    "keywords": r"key-?words?|key ?phrases?|tags",
+    "headline": r"headlines?|(?:a|the|one) title\b",
+    "outline": r"outline",
+    "conclusion": r"conclusion|closing paragraph",
+    "introduction": r"introduction|intro\b|opening paragraph",
+    "section": r"section\b",
+}
+_KIND = re.compile(
+    r"\b(?:" + "|".join(f"(?P<{kind}>{nouns})" for kind, nouns in _NOUNS.items()) + ")",
+    re.IGNORECASE,
+)
+_VERB = re.compile(
+    r"\b(?:write|give|suggest|create|compose|draft|generate|list|describe|outline|propose|produce|"
+    r"name|provide|make|come up)\b",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r'"([^"\n]+)"|“([^”\n]+)”')
+_ABOUT = re.compile(
+    r"\b(?:about|on|regarding|topic:?|titled|of|for)\s+(?:the topic\s+)?(?:of\s+)?:?\s*(.+)",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(
+    r"^(?:(?:please|can|could|would|you|tell|me|explain|what|who|why|how|when|where|is|are|was|do|"
+    r"does|did|say|describe|write|give|a|an|the|to|i|hi|hello|in|one|word|words|sentence)\b\W*)+",
+    re.IGNORECASE,
+)
+_NUMBERS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
+_COUNT = re.compile(rf"\b(\d{{1,3}}|{'|'.join(_NUMBERS)})\b", re.IGNORECASE)
+_LABEL_LIST = re.compile(
+    r"(?:one of|labels?|categor(?:y|ies)|either|as|into)\b(?:\s+(?:are|is|words?|the))*\W*"
+    r"((?:[\w-]+['\"]?\s*(?:,|\bor\b|\band\b|/|\|)[\s,or'\"]*)+[\w-]+)",
+    re.IGNORECASE,
+)
+MOST_ITEMS = 50
+
+
+@attrs.frozen(kw_only=True)
+class Ask:
+    """What a prompt asks for.
+
+    Args:
+        kind: the kind of text.
+        subject: what it is about, as it would stand in a sentence.
+        title: the title of the section to write.
+        part: which section of the post it is, from 1.
+        count: how many keywords or sections.
+        comma_separated: whether a list is wanted on one line.
+        labels: what a classification chooses from.
+        review: what it classifies.
+    """
+
+    kind: Kind
+    subject: str
+    title: str = ""
+    part: int = 1
+    count: int = 0
+    comma_separated: bool = False
+    labels: tuple[str, ...] = ()
+    review: str = ""
+
+
+def read_ask(system: str, user: str) -> Ask:
+    """Recognise what is asked for by the first words of the prompt.
+
+    Later words may quote other answers, so that only the first paragraph is an instruction.
+    """
+    if _LABELLING.search(system):
+        return _labelling(system, user)
+    head = user.strip().split("\n\n", 1)[0][:1000]
+    kind, instruction = _kind(head), head
+    if kind is None and _LABELLING.search(_blanked(head)):
+        return _labelling(user, _review_in(user))
+    if kind is None and _KIND.search(system[:1000]):
+        kind, instruction = _kind(system[:1000]), system[:1000]
+    quotes = [one or other for one, other in _QUOTED.findall(head)]
+    title = quotes.pop(0) if kind == "section" and quotes else ""
+    return Ask(
+        kind=kind or "general",
+        subject=_subject(head, user, quotes, kind) if quotes or not title else subject_of(title),
+        title=title,
+        part=_part(user),
+        count=_count(instruction, 10 if kind == "keywords" else 5),
+        comma_separated="comma" in instruction.lower(),
+    )
+
+
+def _blanked(text: str) -> str:
+    return _QUOTED.sub(lambda found: " " * len(found[0]), text)
+
+
+def _kind(head: str) -> Kind | None:
+    text = _blanked(head)
+    found = _KIND.search(text)
+    if found is None or not (_VERB.match(text) or _VERB.search(text[: found.start()])):
+        return None
+    return next(kind for kind in _NOUNS if kind == found.lastgroup)
+
+
+def _subject(head: str, user: str, quotes: list[str], kind: Kind | None) -> str:
+    if quotes:
+        for quote in quotes:  # a topic says it better than a title
+            before = head[: head.index(quote)].rstrip(' "“').lower()
+            if before.endswith(("about", "topic", "topic:", "on", "regarding")):
+                return subject_of(quote)
+        return subject_of(quotes[-1])
+    _, _, rest = user.strip().partition("\n\n")
+    if kind is not None and rest:
+        return subject_of(main_phrase(rest))
+    line = re.split(r"(?<=[.?!])\s|\n", head, maxsplit=1)[0]
+    if (kind is not None or _VERB.match(line)) and (found := _ABOUT.search(line)):
+        return subject_of(found[1])
+    return subject_of(_QUESTION.sub("", line)[:80])
+
+
+def _count(instruction: str, default: int) -> int:
+    found = _COUNT.search(_blanked(instruction).split("\n", 1)[0])
+    if found is None:
+        return default
+    word = found[1].lower()
+    number = int(word) if word.isdecimal() else _NUMBERS.index(word) + 1
+    return min(number, MOST_ITEMS) or default
+
+
+def _part(user: str) -> int:
+    found = re.search(r"\bsection (\d{1,3}) of\b", _blanked(user))
+    return int(found[1]) if found else 1
+
+
+def _labelling(instruction: str, review: str) -> Ask:
+    named = [label for label in SENTIMENTS if re.search(rf"\b{label}\b", instruction.lower())]
+    if not named and (found := _LABEL_LIST.search(instruction)):
+        named = [w for w in re.findall(r"[\w-]+", found[1].lower()) if w not in ("or", "and")]
+    return Ask(
+        kind="label",
+        subject="the review",
+        labels=tuple(dict.fromkeys(named)) or SENTIMENTS,
+        review=review,
+    )
+
+
+def _review_in(prompt: str) -> str:
+    """The review in a prompt that has its instruction before it."""
+    marked = re.split(r"\b(?:review|text|comment|input)\s*:\s*", prompt, flags=re.IGNORECASE)
+    if len(marked) > 1:
+        return marked[-1]
+    quotes = _QUOTED.findall(prompt)
+    if quotes:
+        return "".join(quotes[-1])
+    return prompt.rsplit("\n\n", maxsplit=1)[-1]

@@ -1,0 +1,136 @@
+"""Values that a JSON schema asks for, so that structured calls get what they can parse."""
+
+import random
+from collections.abc import Callable, Mapping
+
+from ..jsontext import Json
+
+__all__ = [
+    "value_for",
+]
+
+
+Say = Callable[[str], str]
+Schema = Mapping[str, Json]
+DEEPEST = 6
+
+
+def value_for(schema: Schema, say: Say, chance: random.Random) -> Json:
+    """A value that a schema allows: simple, and the same for the same chance.
+
+    Args:
+        schema: a JSON schema of the kind that structured outputs take: types, properties, items,
+            enum, const, anyOf, bounds and references inside the schema.
+        say: a text for a property, given the property's name.
+        chance: decides where there is a choice (R13).
+    """
+    return _Filler(schema, say, chance).fill(schema, "text", 0)
+
+
+class _Filler:
+    def __init__(self, root: Schema, say: Say, chance: random.Random) -> None:
+        self._root = root
+        self._say = say
+        self._chance = chance
+
+    def fill(self, schema: Schema, name: str, depth: int) -> Json:
+        schema = self._resolved(schema, depth)
+        if "const" in schema:
+            return schema["const"]
+        if isinstance(options := schema.get("enum"), list) and options:
+            said = self._say(name)
+            return said if said in options else self._chance.choice(options)
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            kind = next((k for k in kind if k != "null"), "null")
+        if kind == "object" or "properties" in schema:
+            return self._object(schema, depth)
+        if kind == "array":
+            return self._array(schema, name, depth)
+        return self._scalar(kind, schema, name)
+
+    def _scalar(self, kind: Json, schema: Schema, name: str) -> Json:
+        match kind:
+            case "integer" | "number":
+                return self._number(schema, whole=kind == "integer")
+            case "boolean":
+                return self._chance.choice((True, False))
+            case "null":
+                return None
+            case _:
+                return self._string(schema, name)
+
+    def _resolved(self, schema: Schema, depth: int) -> Schema:
+        """Follow references and choices; deep down prefer what ends a recursion."""
+        for _ in range(DEEPEST):
+            if isinstance(reference := schema.get("$ref"), str):
+                found: Json = dict(self._root)
+                for step in reference.lstrip("#/").split("/") if reference != "#" else ():
+                    found = found.get(step) if isinstance(found, dict) else None
+                schema = found if isinstance(found, dict) else {}
+                continue
+            choices = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+            if not isinstance(choices, list):
+                break
+            objects = [choice for choice in choices if isinstance(choice, dict)]
+            objects.sort(key=lambda choice: (choice.get("type") == "null") != (depth >= DEEPEST))
+            schema = objects[0] if objects else {}
+        return schema
+
+    def _object(self, schema: Schema, depth: int) -> Json:
+        properties = schema.get("properties")
+        required = schema.get("required")
+        if not isinstance(properties, dict):
+            return {}
+        if depth >= DEEPEST:  # only what must be there
+            names = required if isinstance(required, list) else []
+            properties = {name: sub for name, sub in properties.items() if name in names}
+        if depth >= 4 * DEEPEST:
+            return {}
+        return {
+            name: self.fill(sub, name, depth + 1)
+            for name, sub in properties.items()
+            if isinstance(sub, dict)
+        }
+
+    def _array(self, schema: Schema, name: str, depth: int) -> Json:
+        items = schema.get("items")
+        least = _integer(schema.get("minItems"), 0)
+        most = _integer(schema.get("maxItems"), max(least, 3))
+        count = least if depth >= DEEPEST else max(least, min(3, most))
+        if not isinstance(items, dict):
+            items = {"type": "string"}
+        return [self.fill(items, name, depth + 1) for _ in range(min(count, 100))]
+
+    def _number(self, schema: Schema, *, whole: bool) -> Json:
+        low = schema.get("minimum", schema.get("exclusiveMinimum"))
+        high = schema.get("maximum", schema.get("exclusiveMaximum"))
+        least = float(low) if isinstance(low, int | float) else None
+        most = float(high) if isinstance(high, int | float) else None
+        start = least if least is not None else (min(0.0, most - 10) if most is not None else 0.0)
+        end = most if most is not None else start + 10
+        if whole:
+            first = int(start) + ("minimum" not in schema and "exclusiveMinimum" in schema)
+            last = int(end) - ("maximum" not in schema and "exclusiveMaximum" in schema)
+            return self._chance.randint(first, max(first, last))
+        return round(start + (end - start) * (0.1 + 0.8 * self._chance.random()), 4)
+
+    def _string(self, schema: Schema, name: str) -> str:
+        match schema.get("format"):
+            case "date":
+                return f"2026-{self._chance.randint(1, 12):02}-{self._chance.randint(1, 28):02}"
+            case "date-time":
+                return f"2026-01-{self._chance.randint(1, 28):02}T12:00:00Z"
+            case "email":
+                return "someone@example.com"
+            case "uri":
+                return "https://example.com/"
+            case _:
+                text = self._say(name)
+        least = _integer(schema.get("minLength"), 0)
+        most = _integer(schema.get("maxLength"), max(least, len(text)))
+        return text.ljust(least, ".")[:most]
+
+
+def _integer(value: Json, default: int) -> int:
+    return value if type(value) is int else default

@@ -1,0 +1,109 @@
+"""From a topic such as "The Rise of Quantum Computing" to a subject, "quantum computing"."""
+
+import re
+from collections import Counter
+
+from .lexicon import SENTENCES, STOCK_WORDS, WORDS
+
+__all__ = [
+    "as_sentence",
+    "as_title",
+    "main_phrase",
+    "subject_of",
+]
+
+
+MOST_CHARACTERS = 4000
+LONGEST_PHRASE = 4
+
+_SMALL = WORDS["small"]
+_STOP = _SMALL | WORDS["stop"]
+# How a topic may begin and end around the words it is about.
+_OPENING = re.compile(
+    r"^(?:(?:the|an|a)\s+)?(?:(?:quiet |true |real |hidden )?(?:rise|future|impact|art|state|case|"
+    r"history|evolution|promise|power|basics|limits|role|importance|benefits|guide|introduction)"
+    r"\s+(?:of|for|to)\s+|how to \w+\s+|(?:why|how|when|what|understanding|introducing|"
+    r"rethinking|exploring|mastering|demystifying)\s+(?:(?:to|we|you|is|are|do|does|should)\s+)*)",
+    re.IGNORECASE,
+)
+_ENDING = re.compile(
+    r"(?:\s+(?:(?:still |really )?matters?|works|wins|fails|explained|in \d{4}|today|now|"
+    r"beyond .+|innovations?)|['\u2019]s (?:evolution|future|rise|impact))[?!.]*$",
+    re.IGNORECASE,
+)
+_PATTERNS = tuple(
+    re.compile(
+        "^" + re.escape(headline).replace(re.escape("{T}"), "(?P<topic>.+)") + "$", re.IGNORECASE
+    )
+    for headline in SENTENCES["headlines"]
+)
+
+
+def subject_of(topic: str) -> str:
+    """What a topic or a headline is about, as it would stand inside a sentence."""
+    text = " ".join(topic.split()).strip(" \"'.,;:!?“”")
+    for pattern in _PATTERNS:  # a headline of ours says exactly what it is about
+        if found := pattern.match(text):
+            text = found["topic"]
+            break
+    head = text.split(": ")[0]
+    head = _OPENING.sub("", head)
+    head = _ENDING.sub("", head) or text
+    return _lowered(head.strip()) or "this subject"
+
+
+def _lowered(text: str) -> str:
+    words = text.split()
+    titled = all(not word[0].islower() or word in _SMALL for word in words)
+
+    def lowered(word: str) -> str:
+        # "AI" and "IoT" stay; "Next-Gen" does not.
+        inner = any(letter.isupper() for part in word.split("-") for letter in part[1:])
+        return word if inner else word.lower()
+
+    return " ".join(lowered(word) if titled or not i else word for i, word in enumerate(words))
+
+
+def as_sentence(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def as_title(text: str) -> str:
+    """The text in a headline's capitals: "quantum computing" becomes "Quantum Computing"."""
+    words = text.split()
+    return " ".join(
+        word if i and word.lower() in _SMALL else "-".join(map(as_sentence, word.split("-")))
+        for i, word in enumerate(words)
+    )
+
+
+def main_phrase(text: str) -> str:
+    """The phrase of one to four words that a text comes back to most."""
+    words = re.findall(r"[^\W\d_][\w'\u2019-]*", text[:MOST_CHARACTERS])
+    lower = [word.lower() for word in words]
+    counts = Counter(
+        tuple(lower[start:end])
+        for start in range(len(words))
+        for end in range(start + 1, min(start + LONGEST_PHRASE, len(words)) + 1)
+        if lower[start] not in _STOP and lower[end - 1] not in _STOP
+    )
+    if not counts:
+        return ""
+    if max(counts.values()) == 1:  # nothing comes back: the longest word says most
+        best = (max(lower, key=len),)
+    else:
+        # Said twice beats said once; among those, what the provider would not say of its own accord
+        # beats what it would, longer beats shorter, and often beats seldom.
+        best = max(
+            counts,
+            key=lambda phrase: (
+                counts[phrase] > 1,
+                not STOCK_WORDS.issuperset(phrase),
+                len(phrase),
+                counts[phrase],
+            ),
+        )
+    places = [i for i in range(len(words)) if tuple(lower[i : i + len(best)]) == best]
+    article = "the " if all(i and lower[i - 1] == "the" for i in places) else ""
+    return article + " ".join(words[places[0] : places[0] + len(best)])
