@@ -1,4 +1,4 @@
-"""What a response says about when to try again: `retry-after`, its variants, and words. Pure (R14)."""
+"""What a response says about when to retry: headers, durations, and words. Pure (R14)."""
 
 import re
 from collections.abc import Mapping

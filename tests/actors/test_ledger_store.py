@@ -208,7 +208,7 @@ from decimal import Decimal
 from functools import partial
 from callsheet.actors import Complete, Origin, Request
 from callsheet.actors.ledger import Accounts, LedgerPolicy
-from callsheet.actors.ledger_actor import LedgerActor
+from callsheet.actors import LedgerActor
 from callsheet.runtime import Actor, defers, open_runtime
 
 class Provider(Actor):
