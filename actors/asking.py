@@ -8,17 +8,17 @@ from typing import final
 import attrs
 import trio
 
-from ..runtime import AskFailed, Items, Ref
-from .calls import Complete, Origin, Stream
+from ..runtime import AskFailed, AskStream, Ref
+from .calls import CallContext, Complete, Stream
 from .errors import CallFailed
 from .events import CallEvent, Observer, Stage, ignore
 from .messages import Delta, Request, Response
 
-__all__ = ["Pieces", "ask_for", "stream_for"]
+__all__ = ["ResponseStream", "ask_for", "stream_for"]
 
 
 async def ask_for(
-    to: Ref, request: Request, origin: Origin, *, observer: Observer, timeout: float = inf
+    to: Ref, request: Request, origin: CallContext, *, observer: Observer, timeout: float = inf
 ) -> Response:
     """Ask a stage for a response.
 
@@ -53,12 +53,12 @@ async def ask_for(
 async def stream_for(
     to: Ref,
     request: Request,
-    origin: Origin,
+    origin: CallContext,
     *,
     observer: Observer,
     timeout: float = inf,
     buffer: int = 64,
-) -> "AsyncGenerator[Pieces]":
+) -> "AsyncGenerator[ResponseStream]":
     """Ask a stage for a response piece by piece; see `Troupe.stream`.
 
     The end is told as by `ask_for`; a block that is left before the last item has cancelled.
@@ -73,13 +73,13 @@ async def stream_for(
     """
     teller = _Teller(request, origin, observer)
     teller.tell("asked")
-    pieces: Pieces | None = None
+    pieces: ResponseStream | None = None
     failed: CallFailed | AskFailed | None = None
     try:
         message = Stream(request, origin)
         due = _within(request, timeout)
         async with to.stream(message, buffer=buffer, timeout=due) as items:
-            pieces = Pieces(items)
+            pieces = ResponseStream(items)
             yield pieces
     except (CallFailed, AskFailed) as error:
         failed = error
@@ -97,18 +97,18 @@ def _within(request: Request, timeout: float) -> float:
 
 
 @final
-class Pieces:
+class ResponseStream:
     """The pieces of an answer as they come, and at last the `Response`; iterate over it, once.
 
     Attributes:
         response: the whole, once it has come.
     """
 
-    def __init__(self, items: Items[Delta | Response]) -> None:
+    def __init__(self, items: AskStream[Delta | Response]) -> None:
         self._items = items
         self.response: Response | None = None
 
-    def __aiter__(self) -> "Pieces":
+    def __aiter__(self) -> "ResponseStream":
         return self
 
     async def __anext__(self) -> Delta | Response:
@@ -129,7 +129,7 @@ class _Teller:
     """Tells of one call."""
 
     request: Request
-    origin: Origin
+    origin: CallContext
     observer: Observer
 
     def tell(

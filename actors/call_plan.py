@@ -6,13 +6,13 @@ import attrs
 
 from .messages import Usage
 from .rate_limit import Explanation
-from .routing import Offer, RouteChoice
+from .routing import Quote, RouteChoice
 
-__all__ = ["CallPlan", "Sharing", "plan_call"]
+__all__ = ["CallPlan", "SharedCall", "plan_call"]
 
 
 @attrs.frozen(kw_only=True)
-class Sharing:
+class SharedCall:
     """With whom a request would share a call if it came now.
 
     Args:
@@ -47,8 +47,8 @@ class CallPlan:
     cost_usd: Decimal | None
     expected_s: float
     latest_s: float
-    offers: tuple[Offer, ...]
-    sharing: Sharing
+    offers: tuple[Quote, ...]
+    sharing: SharedCall
     limits: Explanation
     usage: Usage
 
@@ -58,7 +58,7 @@ class CallPlan:
 
 
 def plan_call(
-    choice: RouteChoice, limits: Explanation, sharing: Sharing, *, is_cached: bool
+    choice: RouteChoice, limits: Explanation, sharing: SharedCall, *, is_cached: bool
 ) -> CallPlan:
     """Put together what the stages say.
 

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from .permit import Permit
 
 __all__ = [
+    "CallAccount",
+    "CallContext",
     "Complete",
-    "Origin",
     "Stream",
-    "Tab",
 ]
 
 
 @attrs.frozen
-class Origin:
+class CallContext:
     """Whom a call is for: the ids that let one follow a post through every actor (L9).
 
     Args:
@@ -37,7 +37,7 @@ class Origin:
     post: str | None = None
     step: str | None = None
     lane: str = ""
-    shared_by: tuple["Origin", ...] = ()
+    shared_by: tuple["CallContext", ...] = ()
 
 
 @attrs.frozen
@@ -52,9 +52,9 @@ class Complete(Message[Response]):
     """
 
     request: Request
-    origin: Origin
+    origin: CallContext
     permit: "Permit | None" = None
-    tab: "Tab | None" = None
+    tab: "CallAccount | None" = None
 
 
 @attrs.frozen
@@ -69,13 +69,13 @@ class Stream(StreamOf[Delta | Response]):
     """
 
     request: Request
-    origin: Origin
+    origin: CallContext
     permit: "Permit | None" = None
-    tab: "Tab | None" = None
+    tab: "CallAccount | None" = None
 
 
 @final
-class Tab:
+class CallAccount:
     """The running account of one call.
 
     The ledger puts it on the message. Whoever sends an attempt takes one from it beforehand, and

@@ -9,7 +9,7 @@ import attrs
 
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 from .batch_api import BatchApiActor
-from .batching import BatcherActor, ListStrategy, Strategy
+from .batching import BatcherActor, BatchStrategy, ListStrategy
 from .cache import CacheActor
 from .compose import PostComposerActor
 from .ledger import Accounts, LedgerActor
@@ -18,7 +18,7 @@ from .request import RequestActor
 from .routing import BatchRoute, LiveRoute, Route, RouterActor, TierRoute
 from .settings import TroupeSettings
 from .troupe import Troupe
-from .vendors import Bounds, OpenAICompletions, OpenAIEmbeddings
+from .vendors import BatchLimits, OpenAICompletions, OpenAIEmbeddings
 
 __all__ = ["cast_troupe", "open_troupe"]
 
@@ -157,7 +157,7 @@ def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
     return (*found, *settings.routes)
 
 
-def _strategies(settings: TroupeSettings) -> tuple[Strategy, ...]:
+def _strategies(settings: TroupeSettings) -> tuple[BatchStrategy, ...]:
     """What the user has added, what the endpoint takes lists of, and packing."""
     found = list(settings.strategies)
     formats = settings.endpoint.vendor.formats
@@ -171,7 +171,7 @@ def _strategies(settings: TroupeSettings) -> tuple[Strategy, ...]:
     return tuple(found)
 
 
-def _with_margin(bounds: Bounds) -> Bounds:
+def _with_margin(bounds: BatchLimits) -> BatchLimits:
     """Tokens are estimated: a little less than the provider takes is aimed for."""
     if bounds.max_tokens is None:
         return bounds

@@ -13,7 +13,7 @@ from typing import Literal
 import attrs
 import structlog
 
-from .calls import Origin
+from .calls import CallContext
 from .messages import Usage
 
 __all__ = [
@@ -59,7 +59,7 @@ class CallEvent:
 
     stage: Stage
     at: float
-    origin: Origin
+    origin: CallContext
     model: str
     attempt: int = 0
     usage: Usage | None = None

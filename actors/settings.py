@@ -5,7 +5,7 @@ import httpx
 from attrs.validators import deep_iterable, ge, instance_of, optional
 
 from .batch_api import BatchApiPolicy
-from .batching import Batching, Packing, Strategy
+from .batching import Batching, BatchStrategy, Packing
 from .cache import CachePolicy
 from .compose import Recipe, default_recipe
 from .events import Observer, ignore
@@ -63,7 +63,9 @@ class TroupeSettings:
     limits: Limits = attrs.field(factory=Limits)
     batching: Batching = attrs.field(factory=Batching)
     packing: Packing | None = attrs.field(factory=Packing)
-    strategies: tuple[Strategy, ...] = attrs.field(default=(), converter=tuple[Strategy, ...])
+    strategies: tuple[BatchStrategy, ...] = attrs.field(
+        default=(), converter=tuple[BatchStrategy, ...]
+    )
     cache: CachePolicy | None = None
     ledger: LedgerPolicy | None = None
     batches: BatchApiPolicy | None = None

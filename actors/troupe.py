@@ -9,18 +9,18 @@ from typing import final
 import attrs
 
 from ..runtime import Ref
-from .asking import Pieces, ask_for, stream_for
+from .asking import ResponseStream, ask_for, stream_for
 from .batch_api import KeptAnswers
-from .batching import ExplainSharing
+from .batching import ExplainBatching
 from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
-from .calls import Origin
+from .calls import CallContext
 from .compose import Compose, Post
 from .events import Observer
-from .ledger import CountCosts, LedgerStatistics
+from .ledger import CostStatistics, GetCosts
 from .messages import Request, Response
-from .rate_limit import ChangeLimits, CountLimits, Explain, Limits, LimitStatistics
-from .request import CountRequests, RequestStatistics
+from .rate_limit import ChangeLimits, Explain, GetLimiterStatistics, LimiterStatistics, Limits
+from .request import GetRequestStatistics, RequestStatistics
 from .routing import ExplainRoute
 
 __all__ = ["Troupe"]
@@ -108,7 +108,7 @@ class Troupe:
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> AbstractAsyncContextManager[Pieces]:
+    ) -> AbstractAsyncContextManager[ResponseStream]:
         """Make one call, and see the answer being written; leaving the block closes it.
 
             async with troupe.stream(request) as items:
@@ -148,13 +148,13 @@ class Troupe:
 
     async def request_statistics(self) -> RequestStatistics:
         """What the request actor is doing: circuit breakers, hedges, retries, connections."""
-        return await self.requester.ask(CountRequests())
+        return await self.requester.ask(GetRequestStatistics())
 
-    async def limit_statistics(self) -> LimitStatistics:
+    async def limit_statistics(self) -> LimiterStatistics:
         """What the limiter knows: every limit, who waits, how well tokens are estimated."""
-        return await self.limiter.ask(CountLimits())
+        return await self.limiter.ask(GetLimiterStatistics())
 
-    async def costs(self) -> LedgerStatistics:
+    async def costs(self) -> CostStatistics:
         """What the books say: of calls, models, tenants, posts, days and routes.
 
         Raises:
@@ -162,7 +162,7 @@ class Troupe:
         """
         if self.ledger is None:
             raise ValueError("no books are kept; give TroupeSettings(ledger=LedgerPolicy())")
-        return await self.ledger.ask(CountCosts())
+        return await self.ledger.ask(GetCosts())
 
     async def explain(self, request: Request, *, lane: str = "") -> CallPlan:
         """How a call would be answered if it came now: which way, at what cost, by when.
@@ -171,7 +171,7 @@ class Troupe:
         """
         limits = await self.limiter.ask(Explain(request, lane))
         choice = await self.router.ask(ExplainRoute(request))
-        sharing = await self.batcher.ask(ExplainSharing(request, lane))
+        sharing = await self.batcher.ask(ExplainBatching(request, lane))
         is_cached = self.cache is not None and await self.cache.ask(PeekCache(request))
         return plan_call(choice, limits, sharing, is_cached=is_cached)
 
@@ -182,5 +182,5 @@ class Troupe:
         """
         await self.limiter.ask(ChangeLimits(limits))
 
-    def _origin(self, call: str, lane: str) -> Origin:
-        return Origin(call or f"call-{next(self._calls)}", lane=lane)
+    def _origin(self, call: str, lane: str) -> CallContext:
+        return CallContext(call or f"call-{next(self._calls)}", lane=lane)

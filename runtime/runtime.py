@@ -21,11 +21,11 @@ from ._core import (
     Instrument,
     Ref,
     RuntimeSnapshot,
-    Shared,
     Snapshot,
     State,
     Strategy,
     SupervisorSnapshot,
+    TreeContext,
     is_cancellation,
     open_collapsing_nursery,
 )
@@ -220,7 +220,7 @@ async def open_runtime(
     """
     if not drain_s >= 0:
         raise ValueError(f"drain_s must be at least 0 seconds, not {drain_s}")
-    shared = Shared(
+    shared = TreeContext(
         secrets.token_hex(8) if seed is None else seed, tuple(map(Guarded, instruments))
     )
     root = Supervisor(name, "", shared, strategy=strategy, restarts=restarts)

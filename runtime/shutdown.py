@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from ._core import ActorSnapshot, Snapshot, State, SupervisorSnapshot, Tally
+from ._core import ActorSnapshot, MessageCounts, Snapshot, State, SupervisorSnapshot
 
 __all__ = ["PlannedStop", "ShutdownPlan", "ShutdownReport", "StopReport", "plan_shutdown"]
 
@@ -114,7 +114,7 @@ class ShutdownReport:
         """Compare what was left of the tree with what it was when the shutdown began."""
         tallies = {actor.path: actor.tally for actor, _ in _actors(before)}
         stops = [
-            _report(actor.path, tallies.get(actor.path, Tally()), actor.tally)
+            _report(actor.path, tallies.get(actor.path, MessageCounts()), actor.tally)
             for actor, _ in _actors(after)
         ]
         return cls(seconds, tuple(stops))
@@ -149,7 +149,7 @@ def _actors(node: Snapshot, limit_s: float = inf) -> Iterator[tuple[ActorSnapsho
             yield from _actors(child, limit_s)
 
 
-def _report(path: str, was: Tally, now: Tally) -> StopReport:
+def _report(path: str, was: MessageCounts, now: MessageCounts) -> StopReport:
     return StopReport(
         path=path,
         drained=now.handled + now.failed - was.handled - was.failed,

@@ -10,7 +10,7 @@ import httpx
 import structlog
 import trio
 
-from ...runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
+from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import Complete, Stream
 from ..errors import CallFailed
 from ..events import Observer, ignore
@@ -20,19 +20,19 @@ from ..rate_limit import TokenEstimator
 from ..request import RetryPolicy
 from ..vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
 from .control import Control
-from .deadlines import LiveNet
-from .driver import Errands
-from .in_flight import Asker, Book, Line, Task
-from .job import Job, aftermath
-from .journal import Journal, Known, OpenJournal, Store, open_journal
-from .plan import Bounds, Gathered, Plan, Pool, Size
+from .deadlines import DeadlineFallback
+from .driver import BatchDriver
+from .in_flight import BatchInFlight, BatchLine, BatchWaiter, InFlightTable
+from .job import BatchJob, aftermath
+from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
+from .plan import BatchGroup, BatchPlan, BatchSizeLimits, LineSize, PlannedBatch
 from .policy import BatchApiPolicy
-from .results import Answers, Claims, Results
+from .results import BatchResults, Claims, LineResults
 
 __all__ = [
     "BatchApiActor",
-    "BatchStatistics",
-    "CountBatches",
+    "BatchApiStatistics",
+    "GetBatchApiStatistics",
     "KeptAnswers",
 ]
 
@@ -44,7 +44,7 @@ _CLOSE_S = 5.0
 
 
 @attrs.frozen(kw_only=True)
-class BatchStatistics:
+class BatchApiStatistics:
     """What a `BatchApiActor` is doing.
 
     Args:
@@ -72,7 +72,7 @@ class BatchStatistics:
 
 
 @attrs.frozen
-class CountBatches(Message[BatchStatistics]):
+class GetBatchApiStatistics(Message[BatchApiStatistics]):
     """Ask a `BatchApiActor` what it is doing."""
 
 
@@ -96,11 +96,11 @@ class _Gathered(Message[None]):
 class _Drive(Message[None]):
     """Something is to be done for a batch."""
 
-    task: Task
+    task: BatchInFlight
 
 
 @attrs.frozen
-class _Due(Message[None]):
+class _DeadlineNear(Message[None]):
     """Somebody's deadline is near."""
 
 
@@ -157,10 +157,10 @@ class BatchApiActor(Actor):
         self._journal: Journal = journal(policy.journal, self._account, policy.keep_s)
         self._estimator = TokenEstimator()
         self._counts: Counter[str] = Counter()
-        self._book = Book()
-        self._net = LiveNet(to, self._counts)
-        self._plan: Plan[Asker] = Plan(policy, _bounds(policy, self._dialect))
-        self._tasks: dict[str, Task] = {}
+        self._book = InFlightTable()
+        self._net = DeadlineFallback(to, self._counts)
+        self._plan: BatchPlan[BatchWaiter] = BatchPlan(policy, _bounds(policy, self._dialect))
+        self._tasks: dict[str, BatchInFlight] = {}
         self._control: Control | None = None
         self._gather_timer: Timer | None = None
         self._due_timer: Timer | None = None
@@ -173,13 +173,13 @@ class BatchApiActor(Actor):
         store = await self._journal.open()
         self._name = f"cs{store.opened}-{self.random.getrandbits(48):012x}"
         try:
-            known, unclaimed = await self._journal.do(Store.load)
+            known, unclaimed = await self._journal.do(JournalFile.load)
         except BaseException:  # one that has not started is not stopped
             with trio.move_on_after(_CLOSE_S, shield=True):
                 await self._journal.close()
             raise
         self._control = Control(self._endpoint, self._dialect, self._timeouts, self._transport)
-        self._answers = Answers(
+        self._answers = BatchResults(
             endpoint=self._endpoint,
             dialect=self._dialect,
             journal=self._journal,
@@ -188,7 +188,7 @@ class BatchApiActor(Actor):
             counts=self._counts,
             claims=Claims(are_held=self._policy.is_held),
         )
-        self._errands = Errands(
+        self._errands = BatchDriver(
             control=self._control,
             dialect=self._dialect,
             journal=self._journal,
@@ -264,8 +264,8 @@ class BatchApiActor(Actor):
         else:
             await self._end(task)
 
-    @handles(_Due)
-    async def due(self, message: _Due) -> None:  # noqa: ARG002  # it only says when
+    @handles(_DeadlineNear)
+    async def due(self, message: _DeadlineNear) -> None:  # noqa: ARG002  # it only says when
         """Send those live whose deadline is near."""
         self._due_timer = None
         while (asker := self._net.take(trio.current_time())) is not None:
@@ -278,12 +278,12 @@ class BatchApiActor(Actor):
         if self._dialect is not None:
             await self._answers.kept(message.calls)
 
-    @handles(CountBatches, urgent=True)
-    async def count(self, message: CountBatches) -> BatchStatistics:  # noqa: ARG002  # it only asks
+    @handles(GetBatchApiStatistics, urgent=True)
+    async def count(self, message: GetBatchApiStatistics) -> BatchApiStatistics:  # noqa: ARG002  # it only asks
         """Say what is going on."""
         tasks, counts = self._tasks.values(), self._counts
         models = sorted({task.pool.model for task in tasks})
-        return BatchStatistics(
+        return BatchApiStatistics(
             batches=dict(Counter(task.job.phase for task in tasks)),
             gathering=len(self._plan),
             submitted=sum(len(task.waiting) for task in tasks),
@@ -297,7 +297,7 @@ class BatchApiActor(Actor):
 
     # ---------------------------------------------------------------- who asks
 
-    def _asker(self, message: Complete, slot: ReplySlot[Response]) -> Asker | None:
+    def _asker(self, message: Complete, slot: ReplySlot[Response]) -> BatchWaiter | None:
         """One who asks for what can be in a batch; None if it cannot even be said."""
         request, now = message.request, trio.current_time()
         try:
@@ -309,17 +309,17 @@ class BatchApiActor(Actor):
             return None  # the live way says what is wrong with it
         tokens = self._estimator.estimate(request).input_tokens
         due = now + (inf if request.deadline is None else request.deadline)
-        return Asker(
+        return BatchWaiter(
             message=message,
             slot=slot,
             key=key,
-            pool=Pool(path, request.model),
-            size=Size(len(text) + _OVERHEAD_BYTES, tokens, len(request.inputs)),
+            pool=BatchGroup(path, request.model),
+            size=LineSize(len(text) + _OVERHEAD_BYTES, tokens, len(request.inputs)),
             due=due,
             margin_s=self._policy.margin_s(min(due, slot.deadline) - now),
         )
 
-    async def _add(self, asker: Asker) -> None:
+    async def _add(self, asker: BatchWaiter) -> None:
         """Have one wait for the next batch; or send it live, where it cannot be in one."""
         now = trio.current_time()
         asker.line = None
@@ -332,17 +332,17 @@ class BatchApiActor(Actor):
         self._watch(asker)
         self._send_gathered()
 
-    def _left(self, asker: Asker, slot: ReplySlot[Response]) -> None:
+    def _left(self, asker: BatchWaiter, slot: ReplySlot[Response]) -> None:
         """One has his answer, or has gone."""
         if self._plan.discard(asker) or asker.line is None or asker.line.is_over:
             return
         line = asker.line
         line.asker = None
         self._book.offer_line(line)
-        has_gone = slot.settlement in (Settlement.CANCELLED, Settlement.EXPIRED)
+        has_gone = slot.settlement in (Outcome.CANCELLED, Outcome.EXPIRED)
         self._let_go(line.task, asker, may_return=has_gone)
 
-    def _let_go(self, task: Task, asker: Asker, *, may_return: bool) -> None:
+    def _let_go(self, task: BatchInFlight, asker: BatchWaiter, *, may_return: bool) -> None:
         """One does not count on a batch any more; when nobody does, it is given up."""
         if asker not in task.waiting:
             return
@@ -355,7 +355,7 @@ class BatchApiActor(Actor):
             task.job.abandon(now + (self._policy.abandon_s if keeps else 0.0))
             self._wake(task, now)
 
-    def _watch(self, asker: Asker | None) -> None:
+    def _watch(self, asker: BatchWaiter | None) -> None:
         """See to it that one is sent live in time, and that the timer goes by the first of them."""
         if asker is not None:
             self._net.watch(asker)
@@ -364,9 +364,9 @@ class BatchApiActor(Actor):
             timer.cancel()
             timer = self._due_timer = None
         if timer is None and due_at < inf:
-            self._due_timer = self.send_at(due_at, _Due())
+            self._due_timer = self.send_at(due_at, _DeadlineNear())
 
-    async def _go_live(self, asker: Asker, *, maybe_billed: int = 0) -> None:
+    async def _go_live(self, asker: BatchWaiter, *, maybe_billed: int = 0) -> None:
         """One does not wait for a batch any longer."""
         line = asker.line
         if line is not None and not line.is_over:
@@ -389,15 +389,15 @@ class BatchApiActor(Actor):
         if timer is None and due_at < inf:
             self._gather_timer = self.send_at(due_at, _Gathered())
 
-    def _begin(self, gathered: Gathered[Asker], now: float) -> None:
+    def _begin(self, gathered: PlannedBatch[BatchWaiter], now: float) -> None:
         self._counts["batches"] += 1
         name = f"{self._name}-{self._counts['batches']}"
         askers = {f"{name}-{at}": asker for at, asker in enumerate(gathered.lines)}
-        job = Job(name, askers, self._policy.window_s, self._policy.settle_s)
-        task = Task(job, gathered.pool, gathered.tokens, now)
+        job = BatchJob(name, askers, self._policy.window_s, self._policy.settle_s)
+        task = BatchInFlight(job, gathered.pool, gathered.tokens, now)
         task.waiting.update(askers.values())
         for custom_id, asker in askers.items():
-            line = Line(custom_id, asker.key, task, asker.message, asker)
+            line = BatchLine(custom_id, asker.key, task, asker.message, asker)
             asker.line = task.lines[custom_id] = line
         self._tasks[name] = task
         self._wake(task, now)
@@ -406,10 +406,10 @@ class BatchApiActor(Actor):
         request = message.request
         return dumps(self._endpoint.format_for(request).encode(request, stream=False))
 
-    def _take_up(self, known: Known) -> None:
+    def _take_up(self, known: KnownBatch) -> None:
         """Go on with a batch of an earlier life. Whoever asks for a line of it again, has it."""
         now = trio.current_time()
-        job = Job.found(
+        job = BatchJob.found(
             known.id,
             [custom_id for custom_id, _ in known.lines],
             size=known.size,
@@ -420,16 +420,16 @@ class BatchApiActor(Actor):
             settle_s=self._policy.settle_s,
             now=now,
         )
-        task = Task(job, known.pool, known.tokens, now, is_intended=True)
+        task = BatchInFlight(job, known.pool, known.tokens, now, is_intended=True)
         for custom_id, key in known.lines:
-            line = task.lines[custom_id] = Line(custom_id, key, task)
+            line = task.lines[custom_id] = BatchLine(custom_id, key, task)
             if job.ending is None:
                 self._book.offer_line(line)
         self._tasks[job.id] = task
         self._plan.begun(known.pool, known.tokens)
         self._wake(task, now)
 
-    def _wake(self, task: Task, when: float) -> None:
+    def _wake(self, task: BatchInFlight, when: float) -> None:
         """Look at a batch; while it is being looked at, that is done anyway."""
         if task.is_busy or task.job.id not in self._tasks:
             return
@@ -437,7 +437,7 @@ class BatchApiActor(Actor):
             task.timer.cancel()
         task.timer = self.send_at(when, _Drive(task))
 
-    async def _deliver(self, task: Task, results: Results) -> None:
+    async def _deliver(self, task: BatchInFlight, results: LineResults) -> None:
         for asker, why in await self._answers.deliver(task, results):
             task.waiting.discard(asker)
             if asker.is_out:
@@ -447,7 +447,7 @@ class BatchApiActor(Actor):
             else:
                 self._fail(asker, why.error)
 
-    async def _end(self, task: Task) -> None:
+    async def _end(self, task: BatchInFlight) -> None:
         """A batch is over. Those without a result are asked for again, in the way that fits."""
         del self._tasks[task.job.id]
         left = {custom_id: task.lines.pop(custom_id) for custom_id in task.job.release()}
@@ -455,7 +455,7 @@ class BatchApiActor(Actor):
             line.is_over = True
             self._book.withdraw_line(line)
         if task.is_intended:
-            await self._journal.do(partial(Store.finish, batch=task.job.id))
+            await self._journal.do(partial(JournalFile.finish, batch=task.job.id))
         after = aftermath(task.job, left, task.error)
         self._plan.ended(task.pool, task.tokens)
         if after.is_overflow:
@@ -480,15 +480,15 @@ class BatchApiActor(Actor):
                 self._fail(asker, task.error)
         self._send_gathered()
 
-    def _fail(self, asker: Asker, error: CallFailed) -> None:
+    def _fail(self, asker: BatchWaiter, error: CallFailed) -> None:
         if asker.slot.fail(error):
             self._counts["failed"] += 1
 
 
-def _bounds(policy: BatchApiPolicy, dialect: BatchDialect | None) -> Bounds:
+def _bounds(policy: BatchApiPolicy, dialect: BatchDialect | None) -> BatchSizeLimits:
     """The provider's limits of one batch, and those that are set."""
     if dialect is None:
-        return Bounds(0, 0, 0)
+        return BatchSizeLimits(0, 0, 0)
     requests = min(dialect.max_requests, policy.max_requests or dialect.max_requests)
     size = min(dialect.max_bytes, policy.max_bytes or dialect.max_bytes)
-    return Bounds(requests, size, dialect.max_inputs)
+    return BatchSizeLimits(requests, size, dialect.max_inputs)

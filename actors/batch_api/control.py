@@ -15,9 +15,9 @@ import httpx
 import trio
 
 from ..errors import AuthenticationFailed, MalformedAnswer
-from ..http import AnswerBody, HttpAnswer, retry_after_s, transport_for
+from ..http import HttpResponse, ResponseReader, retry_after_s, transport_for
 from ..messages import Json
-from ..request import Failures, Refusal
+from ..request import AttemptFailed, Failures
 from ..vendors import BatchDialect, BatchView, ControlCall, Endpoint, Timeouts, loads
 
 __all__ = [
@@ -87,10 +87,10 @@ _MAX_BYTES = 64 * 1024 * 1024  # of an answer that is no file
 _MOST_PAGES = 100  # of the list, the newest batches first
 
 
-class _Body(AnswerBody):
+class _Body(ResponseReader):
     """The body of an answer, and its headers."""
 
-    def __init__(self, answer: HttpAnswer, start: float) -> None:
+    def __init__(self, answer: HttpResponse, start: float) -> None:
         super().__init__(answer, start)
         self.headers = answer.headers
 
@@ -224,7 +224,7 @@ class Control:
             else {"file": ("callsheet.jsonl", call.upload, "application/jsonl")},
             extensions=self._extensions,
         )
-        answer = HttpAnswer.of(await self._transport.handle_async_request(request))
+        answer = HttpResponse.of(await self._transport.handle_async_request(request))
         try:
             if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
                 raise await self._failures.refused(answer, self._form, 1, streamed=False)
@@ -239,7 +239,7 @@ class Control:
         except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
             # Its type only: its text may have the key in it (L8).
             text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
-            raise Refusal(AuthenticationFailed(text), is_final=True) from None
+            raise AttemptFailed(AuthenticationFailed(text), is_final=True) from None
         if call.body is not None:
             headers["content-type"] = "application/json"
         return headers
@@ -250,6 +250,6 @@ class Control:
         except ValueError as error:
             raise self._malformed(str(error)) from None
 
-    def _malformed(self, why: str) -> Refusal:
+    def _malformed(self, why: str) -> AttemptFailed:
         text = f"{self._endpoint.host} answered, but not as a Batch API does: {why}"
-        return Refusal(MalformedAnswer(self._endpoint.scrub(text), billed="maybe"))
+        return AttemptFailed(MalformedAnswer(self._endpoint.scrub(text), billed="maybe"))

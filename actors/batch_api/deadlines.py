@@ -9,13 +9,13 @@ from typing import final
 
 import attrs
 
-from ...runtime import ActorStopped, Deadlock, MailboxFull, Ref, ReplySlot, Settlement
+from ...runtime import ActorStopped, Deadlock, MailboxFull, Outcome, Ref, ReplySlot
 from ..errors import CallFailed
 from ..messages import Response
-from .in_flight import Asker
+from .in_flight import BatchWaiter
 
 __all__ = [
-    "LiveNet",
+    "DeadlineFallback",
 ]
 
 
@@ -23,7 +23,7 @@ _LEAST_TIDIED = 1000
 
 
 @final
-class LiveNet:
+class DeadlineFallback:
     """Sends those live who cannot wait any longer.
 
     Args:
@@ -34,7 +34,7 @@ class LiveNet:
     def __init__(self, to: Ref, counts: Counter[str]) -> None:
         self._to = to
         self._counts = counts
-        self._near: list[tuple[float, int, Asker]] = []  # a heap
+        self._near: list[tuple[float, int, BatchWaiter]] = []  # a heap
         self._numbers = itertools.count()
         self._tidy_at = _LEAST_TIDIED
 
@@ -45,7 +45,7 @@ class LiveNet:
             heapq.heappop(self._near)
         return self._near[0][0] if self._near else inf
 
-    def watch(self, asker: Asker) -> None:
+    def watch(self, asker: BatchWaiter) -> None:
         """One counts on a batch."""
         if len(self._near) >= self._tidy_at:  # most have their answer long before their deadline
             self._near = [entry for entry in self._near if not self._is_idle(entry[2])]
@@ -54,7 +54,7 @@ class LiveNet:
         if asker.live_at < inf:
             heapq.heappush(self._near, (asker.live_at, next(self._numbers), asker))
 
-    def take(self, now: float) -> Asker | None:
+    def take(self, now: float) -> BatchWaiter | None:
         """One whose deadline is near; None if there is none."""
         while self._near and self._near[0][0] <= now:
             _, _, asker = heapq.heappop(self._near)
@@ -65,7 +65,7 @@ class LiveNet:
             self.watch(asker)  # it was given more time meanwhile
         return None
 
-    async def send(self, asker: Asker, *, maybe_billed: int) -> None:
+    async def send(self, asker: BatchWaiter, *, maybe_billed: int) -> None:
         """Send one live.
 
         Args:
@@ -82,7 +82,7 @@ class LiveNet:
         else:
             await asker.slot.forward(self._to, asker.message)
 
-    async def _relay(self, asker: Asker, maybe_billed: int) -> None:
+    async def _relay(self, asker: BatchWaiter, maybe_billed: int) -> None:
         """Ask in his stead: what is forwarded could not be added to."""
         slot = asker.slot
         if slot.done:
@@ -95,7 +95,7 @@ class LiveNet:
         slot.on_settled(partial(_give_up, call))
         call.on_settled(partial(_pass_back, slot, maybe_billed))
 
-    def _is_idle(self, asker: Asker) -> bool:
+    def _is_idle(self, asker: BatchWaiter) -> bool:
         return asker.is_out or asker.slot.done
 
 
@@ -104,7 +104,7 @@ def _give_up(call: ReplySlot[Response], _: object) -> None:
 
 
 def _pass_back(slot: ReplySlot[Response], maybe_billed: int, call: ReplySlot[Response]) -> None:
-    if call.settlement is Settlement.REPLIED and call.value is not None:
+    if call.settlement is Outcome.REPLIED and call.value is not None:
         billed = call.value.maybe_billed + maybe_billed
         slot.reply(attrs.evolve(call.value, maybe_billed=billed))
     elif call.error is not None:

@@ -16,17 +16,17 @@ import trio
 from ..calls import Complete
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, ProviderUnavailable
 from ..events import CallEvent, Observer
-from ..request import Refusal, RetryPolicy
+from ..request import AttemptFailed, RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
 from .control import Control
-from .in_flight import Asker, Task
-from .job import Step, is_overflow
-from .journal import Journal, Store
+from .in_flight import BatchInFlight, BatchWaiter
+from .job import BatchStep, is_overflow
+from .journal import Journal, JournalFile
 from .policy import BatchApiPolicy
-from .results import Results
+from .results import LineResults
 
 __all__ = [
-    "Errands",
+    "BatchDriver",
 ]
 
 
@@ -40,7 +40,7 @@ _GROUP_LINES = 500
 _WRITTEN_AT_A_TIME = 200  # lines
 
 
-def _may_have_made(refusal: Refusal) -> bool:
+def _may_have_made(refusal: AttemptFailed) -> bool:
     """Whether a batch may have been made by a call that has no answer saying so."""
     error = refusal.error
     if isinstance(error, ConnectionFailed):
@@ -49,7 +49,7 @@ def _may_have_made(refusal: Refusal) -> bool:
 
 
 @final
-class Errands:
+class BatchDriver:
     """Does what is next for a batch.
 
     Args:
@@ -75,7 +75,7 @@ class Errands:
         retry: RetryPolicy,
         random: Random,
         encode: Callable[[Complete], bytes],
-        deliver: Callable[[Task, Results], Awaitable[None]],
+        deliver: Callable[[BatchInFlight, LineResults], Awaitable[None]],
         known: Callable[[], Collection[str]],
         observer: Observer,
     ) -> None:
@@ -89,7 +89,7 @@ class Errands:
         self._deliver = deliver
         self._known = known
         self._observer = observer
-        self._steps: dict[Step, Callable[[Task], Awaitable[None]]] = {
+        self._steps: dict[BatchStep, Callable[[BatchInFlight], Awaitable[None]]] = {
             "prepare": self._prepare,
             "create": self._create,
             "find": self._find,
@@ -98,32 +98,38 @@ class Errands:
             "fetch": self._fetch,
         }
 
-    async def do(self, task: Task, step: Step) -> None:
+    async def do(self, task: BatchInFlight, step: BatchStep) -> None:
         """Do one step. An outage upstream is no crash: the batch waits, then tries again (R10)."""
         try:
             await self._steps[step](task)
-        except Refusal as refusal:
+        except AttemptFailed as refusal:
             task.failures += 1
             task.error = refusal.error
             self._refused(task, step, refusal)
         else:
             task.failures, task.error = 0, None
 
-    async def _prepare(self, task: Task) -> None:
+    async def _prepare(self, task: BatchInFlight) -> None:
         job = task.job
         if not task.is_intended:
             lines = [(line.custom_id, line.key) for line in task.lines.values()]
             await self._journal.do(
-                partial(Store.intend, batch=job.id, pool=task.pool, tokens=task.tokens, lines=lines)
+                partial(
+                    JournalFile.intend,
+                    batch=job.id,
+                    pool=task.pool,
+                    tokens=task.tokens,
+                    lines=lines,
+                )
             )
             task.is_intended = True
         if not task.content:
             task.content = await self._written(task)
         mark = await self._control.prepare(task.content)
-        await self._journal.do(partial(Store.mark, batch=job.id, mark=mark))
+        await self._journal.do(partial(JournalFile.mark, batch=job.id, mark=mark))
         job.prepared(mark)
 
-    async def _written(self, task: Task) -> bytes:
+    async def _written(self, task: BatchInFlight) -> bytes:
         """The content of a batch; others go on while it is written."""
         lines: list[bytes] = []
         for line in task.lines.values():
@@ -135,7 +141,7 @@ class Errands:
                 await trio.lowlevel.checkpoint()
         return self._dialect.join(lines)
 
-    async def _create(self, task: Task) -> None:
+    async def _create(self, task: BatchInFlight) -> None:
         job = task.job
         for asker in list(task.waiting):
             await asker.pay()
@@ -146,7 +152,7 @@ class Errands:
             view = await self._control.create(
                 mark=job.mark, tag=job.id, path=task.pool.path, content=task.content
             )
-        except Refusal as refusal:
+        except AttemptFailed as refusal:
             if not _may_have_made(refusal):
                 job.unmade()
                 for asker in task.waiting:
@@ -156,7 +162,7 @@ class Errands:
             return
         await self._made(task, view, is_certain=True)
 
-    def _tell(self, asker: Asker) -> None:
+    def _tell(self, asker: BatchWaiter) -> None:
         self._observer(
             CallEvent(
                 stage="sent",
@@ -168,10 +174,10 @@ class Errands:
             )
         )
 
-    async def _made(self, task: Task, view: BatchView, *, is_certain: bool) -> None:
+    async def _made(self, task: BatchInFlight, view: BatchView, *, is_certain: bool) -> None:
         job = task.job
         await self._journal.do(
-            partial(Store.created, batch=job.id, batch_id=view.id, is_certain=is_certain)
+            partial(JournalFile.created, batch=job.id, batch_id=view.id, is_certain=is_certain)
         )
         job.created(view, trio.current_time(), is_certain=is_certain)
         if is_certain:
@@ -179,7 +185,7 @@ class Errands:
         task.pause_s = self._policy.poll_s
         self._wait_to_poll(task, view)
 
-    async def _find(self, task: Task) -> None:
+    async def _find(self, task: BatchInFlight) -> None:
         """See whether it is in the list; of those that may be it, the oldest is tried first."""
         job, found = task.job, None
         known = job.rejected | set(self._known())
@@ -196,25 +202,25 @@ class Errands:
             if job.phase == "unsure":
                 job.wait(now + self._pause(task))
 
-    async def _poll(self, task: Task) -> None:
+    async def _poll(self, task: BatchInFlight) -> None:
         view = await self._control.poll(task.job.batch_id)
         task.job.told(view)
         self._wait_to_poll(task, view)
 
-    async def _cancel(self, task: Task) -> None:
+    async def _cancel(self, task: BatchInFlight) -> None:
         view = await self._control.cancel(task.job.batch_id)
         task.job.is_cancelled = True
         task.job.told(view)
         task.pause_s = self._policy.poll_s
         self._wait_to_poll(task, view)
 
-    async def _fetch(self, task: Task) -> None:
+    async def _fetch(self, task: BatchInFlight) -> None:
         """Read one file of results, and have them delivered a group at a time."""
         job = task.job
         if job.view is None:
             return
         output = next(one for one in job.view.outputs if one not in job.fetched)
-        group: Results = []
+        group: LineResults = []
         size = torn = 0
         async with aclosing(self._control.lines(output)) as lines:
             async for raw in lines:
@@ -236,17 +242,17 @@ class Errands:
             await self._is_ours(task, None)
         elif torn and task.failures + 1 < self._retry.max_attempts:
             text = f"{torn} lines of the results are not whole"
-            raise Refusal(MalformedAnswer(text, billed="maybe"))
+            raise AttemptFailed(MalformedAnswer(text, billed="maybe"))
         else:
             job.fetched_all(output, is_whole=not torn)
 
-    async def _is_ours(self, task: Task, result: LineResult | None) -> bool:
+    async def _is_ours(self, task: BatchInFlight, result: LineResult | None) -> bool:
         """Whether results are those of a batch that may have been ours."""
         job = task.job
         is_ours = result is not None and job.is_own(result.custom_id)
         batch_id = job.batch_id if is_ours else ""
         await self._journal.do(
-            partial(Store.created, batch=job.id, batch_id=batch_id, is_certain=is_ours)
+            partial(JournalFile.created, batch=job.id, batch_id=batch_id, is_certain=is_ours)
         )
         if is_ours:
             job.is_certain = True
@@ -257,7 +263,7 @@ class Errands:
 
     # ---------------------------------------------------------------- when a call fails
 
-    def _refused(self, task: Task, step: Step, refusal: Refusal) -> None:
+    def _refused(self, task: BatchInFlight, step: BatchStep, refusal: AttemptFailed) -> None:
         job, error, now = task.job, refusal.error, trio.current_time()
         if step in ("prepare", "create") and (refusal.is_final or is_overflow(str(error))):
             job.finish("refused")
@@ -277,7 +283,7 @@ class Errands:
                 job.wait(until)
         _log.warning("batch_call_failed", batch=job.id, step=step, error=str(error))
 
-    def _back_off(self, task: Task, refusal: Refusal) -> float:
+    def _back_off(self, task: BatchInFlight, refusal: AttemptFailed) -> float:
         """Seconds until the next attempt; there always is one, until nobody needs it."""
         retry, server_s = self._retry, refusal.server_s
         is_hopeless = isinstance(refusal.error, AuthenticationFailed)  # until the key is changed
@@ -285,12 +291,12 @@ class Errands:
             return self._jittered(self._policy.max_poll_s)
         return retry.backoff(task.failures, server_s, self._random)
 
-    def _wait_to_poll(self, task: Task, view: BatchView) -> None:
+    def _wait_to_poll(self, task: BatchInFlight, view: BatchView) -> None:
         if task.job.phase == "running":
             pause = max(self._pause(task), view.wait_s or 0.0)
             task.job.wait(trio.current_time() + pause)
 
-    def _pause(self, task: Task) -> float:
+    def _pause(self, task: BatchInFlight) -> float:
         """Seconds until the next question; each time more."""
         pause = min(task.pause_s or self._policy.poll_s, self._policy.max_poll_s)
         task.pause_s = pause * _GROWTH

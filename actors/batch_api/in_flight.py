@@ -11,19 +11,19 @@ from ...runtime import ReplySlot, Timer
 from ..calls import Complete
 from ..errors import CallFailed
 from ..messages import Response
-from .job import Job
-from .plan import Pool, Size
+from .job import BatchJob
+from .plan import BatchGroup, LineSize
 
 __all__ = [
-    "Asker",
-    "Book",
-    "Line",
-    "Task",
+    "BatchInFlight",
+    "BatchLine",
+    "BatchWaiter",
+    "InFlightTable",
 ]
 
 
 @attrs.define(eq=False)
-class Asker:
+class BatchWaiter:
     """Somebody who waits for an answer.
 
     Args:
@@ -42,11 +42,11 @@ class Asker:
     message: Complete
     slot: ReplySlot[Response]
     key: str
-    pool: Pool
-    size: Size
+    pool: BatchGroup
+    size: LineSize
     due: float = inf
     margin_s: float = 0.0
-    line: "Line | None" = None
+    line: "BatchLine | None" = None
     is_out: bool = False
     is_paid: bool = False
 
@@ -72,7 +72,7 @@ class Asker:
 
 
 @attrs.define(eq=False)
-class Line:
+class BatchLine:
     """One line of a batch.
 
     Args:
@@ -86,14 +86,14 @@ class Line:
 
     custom_id: str
     key: str
-    task: "Task" = attrs.field(repr=False)
+    task: "BatchInFlight" = attrs.field(repr=False)
     message: Complete | None = attrs.field(default=None, repr=False)
-    asker: Asker | None = None
+    asker: BatchWaiter | None = None
     is_over: bool = False
 
 
 @attrs.define(eq=False)
-class Task:
+class BatchInFlight:
     """A batch in hand.
 
     Args:
@@ -113,13 +113,13 @@ class Task:
         is_busy: it is being looked at.
     """
 
-    job: Job
-    pool: Pool
+    job: BatchJob
+    pool: BatchGroup
     tokens: int
     began_at: float
-    lines: dict[str, Line] = attrs.field(factory=dict[str, Line], repr=False)
+    lines: dict[str, BatchLine] = attrs.field(factory=dict[str, BatchLine], repr=False)
     content: bytes = attrs.field(default=b"", repr=False)
-    waiting: set[Asker] = attrs.field(factory=set[Asker], repr=False)
+    waiting: set[BatchWaiter] = attrs.field(factory=set[BatchWaiter], repr=False)
     is_intended: bool = False
     is_left: bool = False
     failures: int = 0
@@ -130,7 +130,7 @@ class Task:
 
 
 @final
-class Book:
+class InFlightTable:
     """Where an answer may be that somebody asks for: in a batch, or in the journal already.
 
     A line answers one who asks. Those who ask the same get different lines, in the order in which
@@ -138,15 +138,15 @@ class Book:
     """
 
     def __init__(self) -> None:
-        self._lines: defaultdict[str, deque[Line]] = defaultdict(deque)
+        self._lines: defaultdict[str, deque[BatchLine]] = defaultdict(deque)
         self._answers: defaultdict[str, deque[str]] = defaultdict(deque)
         self.answers = 0  # that nobody has got
 
-    def offer_line(self, line: Line) -> None:
+    def offer_line(self, line: BatchLine) -> None:
         """A line of a batch has nobody who waits for it."""
         self._lines[line.key].append(line)
 
-    def withdraw_line(self, line: Line) -> None:
+    def withdraw_line(self, line: BatchLine) -> None:
         """It has its end."""
         lines = self._lines.get(line.key)
         if lines is not None and line in lines:
@@ -154,7 +154,7 @@ class Book:
             if not lines:
                 del self._lines[line.key]
 
-    def take_line(self, key: str) -> Line | None:
+    def take_line(self, key: str) -> BatchLine | None:
         """Such a line for one who asks; None if there is none."""
         lines = self._lines.get(key)
         if lines is None:

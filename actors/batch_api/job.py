@@ -19,23 +19,23 @@ from ..errors import AuthenticationFailed, CallFailed, QuotaExhausted
 from ..vendors import BatchView
 
 __all__ = [
-    "Aftermath",
-    "Ending",
-    "Job",
-    "Phase",
-    "Step",
+    "BatchEnding",
+    "BatchJob",
+    "BatchPhase",
+    "BatchStep",
+    "OrphanHandling",
     "Told",
     "aftermath",
     "is_overflow",
 ]
 
 
-Phase = Literal["new", "marked", "unsure", "running", "ended", "over"]
+BatchPhase = Literal["new", "marked", "unsure", "running", "ended", "over"]
 
-Step = Literal["prepare", "create", "find", "poll", "cancel", "fetch"]
+BatchStep = Literal["prepare", "create", "find", "poll", "cancel", "fetch"]
 """What is to be done next."""
 
-Ending = Literal[
+BatchEnding = Literal[
     "results",  # each line has had its chance; what has no result ran, perhaps
     "unrun",  # it is over, and what has no result has not run
     "refused",  # the provider would not have it: no line of it has run
@@ -53,7 +53,7 @@ def _open(custom_ids: Iterable[str]) -> dict[str, None]:
 
 
 @attrs.define(eq=False)
-class Job:
+class BatchJob:
     """What one knows of one batch.
 
     Args:
@@ -74,11 +74,11 @@ class Job:
     window_s: float
     settle_s: float
     is_found: bool = False
-    phase: Phase = "new"
+    phase: BatchPhase = "new"
     mark: str = ""
     batch_id: str = ""
     is_certain: bool = True
-    ending: Ending | None = None
+    ending: BatchEnding | None = None
     view: BatchView | None = None
     size: int = 0
     not_before: float = -inf
@@ -109,7 +109,7 @@ class Job:
         window_s: float,
         settle_s: float,
         now: float,
-    ) -> "Job":
+    ) -> "BatchJob":
         """One that the journal of an earlier life tells of."""
         job = cls(job_id, lines, window_s, settle_s, is_found=True, mark=mark, batch_id=batch_id)
         job.size = size
@@ -124,7 +124,7 @@ class Job:
 
     # ---------------------------------------------------------------- what is next
 
-    def next(self, now: float) -> Step | float:
+    def next(self, now: float) -> BatchStep | float:
         """What is to be done; or when to ask again, infinity if it is over."""
         self._look_at_clock(now)
         if self.phase == "over":
@@ -137,7 +137,7 @@ class Job:
             return inf
         if now < self.not_before:
             return min(self.not_before, cancels_at)
-        steps: dict[Phase, Step] = {
+        steps: dict[BatchPhase, BatchStep] = {
             "new": "prepare",
             "marked": "create",
             "unsure": "find",
@@ -232,7 +232,7 @@ class Job:
             has_run = self.view.is_complete or not self.is_whole
             self.finish("results" if has_run else "unrun")
 
-    def finish(self, ending: Ending) -> None:
+    def finish(self, ending: BatchEnding) -> None:
         """It is over, for good."""
         if self.phase != "over":
             self.phase, self.ending = "over", ending
@@ -275,7 +275,7 @@ _NOBODY: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
-class Aftermath:
+class OrphanHandling:
     """What becomes of the lines without a result; each is in one of the three.
 
     Args:
@@ -295,7 +295,7 @@ class Aftermath:
     told_limit: int | None = None
 
 
-def aftermath(job: Job, left: Iterable[str], error: CallFailed | None) -> Aftermath:
+def aftermath(job: BatchJob, left: Iterable[str], error: CallFailed | None) -> OrphanHandling:
     """What becomes of them.
 
     Args:
@@ -305,21 +305,21 @@ def aftermath(job: Job, left: Iterable[str], error: CallFailed | None) -> Afterm
     """
     everybody = frozenset(left)
     if job.ending == "none":
-        return Aftermath(again=everybody)
+        return OrphanHandling(again=everybody)
     if job.ending != "refused":
-        return Aftermath(live=everybody, maybe_billed=job.ending != "unrun")
+        return OrphanHandling(live=everybody, maybe_billed=job.ending != "unrun")
     errors = () if job.view is None else job.view.errors
     words = [f"{one.code} {one.message}" for one in errors]
     words += [] if error is None else [str(error)]
     overflow = next((one for one in words if is_overflow(one)), None)
     if overflow is not None:
-        return Aftermath(again=everybody, is_overflow=True, told_limit=_told_limit(overflow))
+        return OrphanHandling(again=everybody, is_overflow=True, told_limit=_told_limit(overflow))
     if not errors and isinstance(error, _OF_THE_ACCOUNT):
-        return Aftermath(fails=everybody)
+        return OrphanHandling(fails=everybody)
     # The live way says what is wrong with those that are named; if none is, with all of them. At
     # least one line fewer goes into the next batch, so that this comes to an end.
     named = everybody & {f"{job.id}-{one.position}" for one in errors if one.position is not None}
-    return Aftermath(live=named or everybody, again=everybody - named if named else _NOBODY)
+    return OrphanHandling(live=named or everybody, again=everybody - named if named else _NOBODY)
 
 
 def is_overflow(words: str) -> bool:

@@ -19,15 +19,15 @@ from typing import Protocol, TypeVar, final
 import attrs
 import trio
 
-from .plan import Pool
+from .plan import BatchGroup
 
 __all__ = [
     "Journal",
+    "JournalFile",
     "JournalInUse",
-    "Known",
+    "KnownBatch",
     "OpenJournal",
     "Run",
-    "Store",
     "Unclaimed",
     "at_once",
     "in_thread",
@@ -57,7 +57,7 @@ class JournalInUse(RuntimeError):
 
 
 @attrs.frozen(kw_only=True)
-class Known:
+class KnownBatch:
     """A batch that is not over.
 
     Args:
@@ -72,7 +72,7 @@ class Known:
     """
 
     id: str
-    pool: Pool
+    pool: BatchGroup
     tokens: int
     size: int
     mark: str
@@ -93,11 +93,11 @@ class Unclaimed:
 
     custom_id: str
     key: str
-    pool: Pool
+    pool: BatchGroup
 
 
 @final
-class Store:
+class JournalFile:
     """The journal's file; or, without one, memory.
 
     Args:
@@ -148,7 +148,7 @@ class Store:
     def __repr__(self) -> str:
         return f"<Store opened {self.opened} times>"
 
-    def load(self) -> tuple[tuple[Known, ...], tuple[Unclaimed, ...]]:
+    def load(self) -> tuple[tuple[KnownBatch, ...], tuple[Unclaimed, ...]]:
         """What is not over, and what nobody has got, in the order it was asked for."""
         rows = self._db.execute(
             "select id, path, model, tokens, size, mark, batch_id, is_certain from batches"
@@ -156,9 +156,9 @@ class Store:
             (self._account,),
         ).fetchall()
         known = tuple(
-            Known(
+            KnownBatch(
                 id=batch,
-                pool=Pool(path, model),
+                pool=BatchGroup(path, model),
                 tokens=tokens,
                 size=size,
                 mark=mark,
@@ -174,11 +174,13 @@ class Store:
             (self._account,),
         )
         return known, tuple(
-            Unclaimed(custom_id, key, Pool(path, model))
+            Unclaimed(custom_id, key, BatchGroup(path, model))
             for custom_id, key, path, model in unclaimed
         )
 
-    def intend(self, batch: str, pool: Pool, tokens: int, lines: Sequence[tuple[str, str]]) -> None:
+    def intend(
+        self, batch: str, pool: BatchGroup, tokens: int, lines: Sequence[tuple[str, str]]
+    ) -> None:
         """A batch will be made.
 
         Args:
@@ -311,7 +313,7 @@ async def at_once(function: Callable[[], T], /) -> T:
 
 @final
 class Journal:
-    """A `Store` that one task after another uses.
+    """A `JournalFile` that one task after another uses.
 
     Args:
         store: opens it.
@@ -320,24 +322,24 @@ class Journal:
     """
 
     def __init__(
-        self, store: Callable[[], Store], run: Run = in_thread, *, is_durable: bool = True
+        self, store: Callable[[], JournalFile], run: Run = in_thread, *, is_durable: bool = True
     ) -> None:
         self.is_durable = is_durable
         self._open = store
-        self._store: Store | None = None
+        self._store: JournalFile | None = None
         self._run = run
         self._turn = trio.Lock()
 
-    async def open(self) -> Store:
+    async def open(self) -> JournalFile:
         """Open it.
 
         Raises:
-            JournalInUse, sqlite3.Error: see `Store`.
+            JournalInUse, sqlite3.Error: see `JournalFile`.
         """
         self._store = await self._run(self._open)
         return self._store
 
-    async def do(self, function: Callable[[Store], T]) -> T:
+    async def do(self, function: Callable[[JournalFile], T]) -> T:
         """Read or write; what was written is on disk when this returns."""
         store = self._store
         if store is None:
@@ -362,5 +364,5 @@ def open_journal(path: Path | None, account: str, keep_s: float) -> Journal:
     run: Callable[[Callable[[], object]], Awaitable[object]]
     run = at_once if path is None else in_thread
     return Journal(
-        lambda: Store(path, account, keep_s, time.time), run, is_durable=path is not None
+        lambda: JournalFile(path, account, keep_s, time.time), run, is_durable=path is not None
     )

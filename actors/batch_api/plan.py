@@ -9,11 +9,11 @@ import attrs
 from .policy import BatchApiPolicy
 
 __all__ = [
-    "Bounds",
-    "Gathered",
-    "Plan",
-    "Pool",
-    "Size",
+    "BatchGroup",
+    "BatchPlan",
+    "BatchSizeLimits",
+    "LineSize",
+    "PlannedBatch",
 ]
 
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen
-class Pool:
+class BatchGroup:
     """What all lines of one batch have in common.
 
     Args:
@@ -34,7 +34,7 @@ class Pool:
 
 
 @attrs.frozen
-class Size:
+class LineSize:
     """What a line takes.
 
     Args:
@@ -49,7 +49,7 @@ class Size:
 
 
 @attrs.frozen
-class Bounds:
+class BatchSizeLimits:
     """What a batch may have of each.
 
     Args:
@@ -64,7 +64,7 @@ class Bounds:
 
 
 @attrs.frozen
-class Gathered(Generic[T]):
+class PlannedBatch(Generic[T]):
     """Lines that go together.
 
     Args:
@@ -73,7 +73,7 @@ class Gathered(Generic[T]):
         tokens: of all their prompts.
     """
 
-    pool: Pool
+    pool: BatchGroup
     lines: tuple[T, ...]
     tokens: int
 
@@ -82,8 +82,8 @@ class Gathered(Generic[T]):
 class _Pooled(Generic[T]):
     """The lines that wait in one pool; each with what it takes and the instant it came."""
 
-    waiting: dict[int, tuple[T, Size, float]] = attrs.field(
-        factory=dict[int, tuple[T, Size, float]]
+    waiting: dict[int, tuple[T, LineSize, float]] = attrs.field(
+        factory=dict[int, tuple[T, LineSize, float]]
     )
     bytes: int = 0
     tokens: int = 0
@@ -92,7 +92,7 @@ class _Pooled(Generic[T]):
     parked_until: float = -inf
 
 
-class Plan(Generic[T]):
+class BatchPlan(Generic[T]):
     """Gathers lines, and says when they make a batch.
 
     The tokens of a model's batches are counted until `ended`; what is over its limit waits for
@@ -103,18 +103,18 @@ class Plan(Generic[T]):
         bounds: how large it may be.
     """
 
-    def __init__(self, policy: BatchApiPolicy, bounds: Bounds) -> None:
+    def __init__(self, policy: BatchApiPolicy, bounds: BatchSizeLimits) -> None:
         self._policy = policy
         self._bounds = bounds
-        self._pools: dict[Pool, _Pooled[T]] = {}
-        self._where: dict[int, Pool] = {}  # {id of a line: its pool}
+        self._pools: dict[BatchGroup, _Pooled[T]] = {}
+        self._where: dict[int, BatchGroup] = {}  # {id of a line: its pool}
         self._enqueued: dict[str, int] = {}  # {model: tokens in batches}
         self._limits: dict[str, float] = {}  # {model: tokens that the provider allows}
 
     def __len__(self) -> int:
         return len(self._where)
 
-    def takes(self, pool: Pool, size: Size) -> bool:
+    def takes(self, pool: BatchGroup, size: LineSize) -> bool:
         """Whether a line is no larger than a batch may be."""
         bounds = self._bounds
         return (
@@ -123,7 +123,7 @@ class Plan(Generic[T]):
             and size.tokens <= self.limit(pool.model)
         )
 
-    def add(self, pool: Pool, line: T, size: Size, now: float) -> None:
+    def add(self, pool: BatchGroup, line: T, size: LineSize, now: float) -> None:
         """One more line, which it takes."""
         pooled = self._pools.setdefault(pool, _Pooled[T]())
         pooled.waiting[id(line)] = (line, size, now)
@@ -151,18 +151,18 @@ class Plan(Generic[T]):
         """Tokens that are in a model's batches."""
         return self._enqueued.get(model, 0)
 
-    def begun(self, pool: Pool, tokens: int) -> None:
+    def begun(self, pool: BatchGroup, tokens: int) -> None:
         """A batch is there that was not taken from here."""
         self._enqueued[pool.model] = self.enqueued(pool.model) + tokens
 
-    def ended(self, pool: Pool, tokens: int) -> None:
+    def ended(self, pool: BatchGroup, tokens: int) -> None:
         """A batch has ended, so that its model has room again."""
         self._enqueued[pool.model] = max(0, self.enqueued(pool.model) - tokens)
         for one, pooled in self._pools.items():
             if one.model == pool.model:
                 pooled.parked_until = -inf
 
-    def overflowed(self, pool: Pool, tokens: int, told: int | None, until: float) -> None:
+    def overflowed(self, pool: BatchGroup, tokens: int, told: int | None, until: float) -> None:
         """The provider has refused a batch, because too many tokens are enqueued; it has `ended`.
 
         Args:
@@ -178,7 +178,7 @@ class Plan(Generic[T]):
             self._limits[pool.model] = max(1, min(tokens, self.limit(pool.model)) // 2)
         self._pools.setdefault(pool, _Pooled[T]()).parked_until = until
 
-    def take(self, now: float, *, draining: bool = False) -> Gathered[T] | None:
+    def take(self, now: float, *, draining: bool = False) -> PlannedBatch[T] | None:
         """The batch that goes at `now`, or None if none does yet."""
         for pool, pooled in self._pools.items():
             if self._due_at(pool, pooled) <= now or (draining and pooled.parked_until <= now):
@@ -189,7 +189,7 @@ class Plan(Generic[T]):
                         self.discard(line)
                     pooled.waiting = dict(pooled.waiting)  # one that has lost many is slow
                     self.begun(pool, tokens)
-                    return Gathered(pool, tuple(line for line, _ in chosen), tokens)
+                    return PlannedBatch(pool, tuple(line for line, _ in chosen), tokens)
         return None
 
     @property
@@ -204,14 +204,14 @@ class Plan(Generic[T]):
             default=inf,
         )
 
-    def oversize(self, pool: Pool) -> Sequence[T]:
+    def oversize(self, pool: BatchGroup) -> Sequence[T]:
         """Lines that fit into no batch any more, since the limit of tokens was told."""
         limit = self.limit(pool.model)
         pooled = self._pools.get(pool)
         waiting = [] if pooled is None else list(pooled.waiting.values())
         return [line for line, size, _ in waiting if size.tokens > limit]
 
-    def _due_at(self, pool: Pool, pooled: _Pooled[T]) -> float:
+    def _due_at(self, pool: BatchGroup, pooled: _Pooled[T]) -> float:
         if not pooled.waiting:
             return inf
         bounds, policy = self._bounds, self._policy
@@ -226,16 +226,16 @@ class Plan(Generic[T]):
         return max(pooled.parked_until, -inf if is_full else quiet_at)
 
     def _choose(
-        self, pool: Pool, pooled: _Pooled[T], most: int | None = None
-    ) -> list[tuple[T, Size]]:
+        self, pool: BatchGroup, pooled: _Pooled[T], most: int | None = None
+    ) -> list[tuple[T, LineSize]]:
         """The first lines that fit together, and into what is left of the limit of tokens."""
         bounds = self._bounds
         requests = bounds.requests if most is None else most
         room = self.limit(pool.model) - self.enqueued(pool.model)
-        chosen: list[tuple[T, Size]] = []
-        total = Size(0)
+        chosen: list[tuple[T, LineSize]] = []
+        total = LineSize(0)
         for line, size, _ in pooled.waiting.values():
-            total = Size(
+            total = LineSize(
                 total.bytes + size.bytes, total.tokens + size.tokens, total.inputs + size.inputs
             )
             if (
@@ -249,7 +249,7 @@ class Plan(Generic[T]):
         return chosen
 
 
-def _count(pooled: "_Pooled[T]", size: Size, sign: int) -> None:
+def _count(pooled: "_Pooled[T]", size: LineSize, sign: int) -> None:
     pooled.bytes += sign * size.bytes
     pooled.tokens += sign * size.tokens
     pooled.inputs += sign * size.inputs

@@ -15,27 +15,27 @@ import attrs
 import structlog
 import trio
 
-from ..calls import Origin
+from ..calls import CallContext
 from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
 from ..messages import Json, Request, Response, Usage
 from ..request import classify, is_retried, without_key
 from ..vendors import (
-    Answer,
     ApiError,
     BatchDialect,
+    DecodedResponse,
     Endpoint,
     LineResult,
     Malformed,
     PriceBook,
     WireFormat,
 )
-from .in_flight import Asker, Book, Line, Task
-from .journal import Journal, Store
+from .in_flight import BatchInFlight, BatchLine, BatchWaiter, InFlightTable
+from .journal import Journal, JournalFile
 
 __all__ = [
-    "Answers",
+    "BatchResults",
     "Claims",
-    "Results",
+    "LineResults",
     "Unanswered",
     "judge",
 ]
@@ -59,7 +59,7 @@ class Claims:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def give(self, custom_id: str, origin: Origin) -> bool:
+    def give(self, custom_id: str, origin: CallContext) -> bool:
         """An answer was given; whether it is done with.
 
         Args:
@@ -107,7 +107,7 @@ class Unanswered:
 
 def judge(
     result: LineResult, form: WireFormat, request: Request, endpoint: Endpoint
-) -> Answer | Unanswered:
+) -> DecodedResponse | Unanswered:
     """What came of a line.
 
     Args:
@@ -129,7 +129,7 @@ def judge(
             text = f"{endpoint.host} answered 200 in a batch, but not with a completion: "
             wrong = MalformedAnswer(text + _quoted(str(error), endpoint), billed="maybe")
             return Unanswered(wrong, is_retried=True, maybe_billed=True)
-        if isinstance(answer, Answer):
+        if isinstance(answer, DecodedResponse):
             return answer
         said = answer
     said = said or form.decode_error(result.body)
@@ -152,14 +152,14 @@ def _quoted(words: str, endpoint: Endpoint) -> str:
     return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
 
 
-Results = list[tuple[LineResult, bytes]]
+LineResults = list[tuple[LineResult, bytes]]
 """What came of lines, each with the text that says so."""
 
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
 
 @final
-class Answers:
+class BatchResults:
     """Gives the results of lines to those who ask.
 
     Args:
@@ -179,7 +179,7 @@ class Answers:
         dialect: BatchDialect,
         journal: Journal,
         prices: PriceBook,
-        book: Book,
+        book: InFlightTable,
         counts: Counter[str],
         claims: Claims,
     ) -> None:
@@ -194,10 +194,10 @@ class Answers:
         self._claimed: list[str] = []
         self._is_claiming = False
 
-    async def find(self, asker: Asker) -> bool:
+    async def find(self, asker: BatchWaiter) -> bool:
         """Answer with what was paid for earlier, if there is such an answer."""
         while (custom_id := self._book.take_answer(asker.key)) is not None:
-            raw = await self._journal.do(partial(Store.answer, custom_id=custom_id))
+            raw = await self._journal.do(partial(JournalFile.answer, custom_id=custom_id))
             try:
                 result = None
                 if raw is not None:
@@ -205,7 +205,7 @@ class Answers:
             except Malformed:
                 result = None
             found = None if result is None else self._judge(asker, result)
-            if result is not None and isinstance(found, Answer):
+            if result is not None and isinstance(found, DecodedResponse):
                 if asker.slot.reply(self._response(asker, result, found, 0.0, 0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
@@ -216,14 +216,16 @@ class Answers:
                 return True
         return False
 
-    async def deliver(self, task: Task, results: Results) -> list[tuple[Asker, Unanswered]]:
+    async def deliver(
+        self, task: BatchInFlight, results: LineResults
+    ) -> list[tuple[BatchWaiter, Unanswered]]:
         """Take results in.
 
         Returns:
             Those who have no answer, and why.
         """
-        answered: list[tuple[Line, Asker, LineResult, Answer]] = []
-        unanswered: list[tuple[Asker, Unanswered]] = []
+        answered: list[tuple[BatchLine, BatchWaiter, LineResult, DecodedResponse]] = []
+        unanswered: list[tuple[BatchWaiter, Unanswered]] = []
         kept: list[tuple[str, bytes]] = []
         dropped: list[str] = []
         for quoting, raw in results:
@@ -240,7 +242,7 @@ class Answers:
                     dropped.append(line.custom_id)
                 continue
             found = self._judge(asker, result)
-            if isinstance(found, Answer):
+            if isinstance(found, DecodedResponse):
                 kept.append((line.custom_id, raw))
                 answered.append((line, asker, result, found))
             else:
@@ -249,7 +251,7 @@ class Answers:
                 if not found.maybe_billed:
                     asker.spare()  # a line that failed is free
         if kept or dropped:
-            await self._journal.do(partial(Store.keep, answers=kept, unanswered=dropped))
+            await self._journal.do(partial(JournalFile.keep, answers=kept, unanswered=dropped))
         await self._report(task, answered)
         return unanswered
 
@@ -263,7 +265,7 @@ class Answers:
             request_id=self._endpoint.scrub(result.request_id),
         )
 
-    def _line(self, task: Task, result: LineResult) -> Line | None:
+    def _line(self, task: BatchInFlight, result: LineResult) -> BatchLine | None:
         """The line that a result is of, which has its end now; None if it is of none (L5)."""
         told = task.job.result(result.custom_id)
         if told == "foreign":
@@ -280,7 +282,9 @@ class Answers:
         return line
 
     async def _report(
-        self, task: Task, answered: list[tuple[Line, Asker, LineResult, Answer]]
+        self,
+        task: BatchInFlight,
+        answered: list[tuple[BatchLine, BatchWaiter, LineResult, DecodedResponse]],
     ) -> None:
         seconds = trio.current_time() - task.began_at
         claimed: list[str] = []
@@ -310,17 +314,22 @@ class Answers:
         try:
             while self._claimed:
                 count = len(self._claimed)
-                await self._journal.do(partial(Store.claim, custom_ids=self._claimed[:count]))
+                await self._journal.do(partial(JournalFile.claim, custom_ids=self._claimed[:count]))
                 del self._claimed[:count]
         finally:
             self._is_claiming = False
 
-    def _judge(self, asker: Asker, result: LineResult) -> Answer | Unanswered:
+    def _judge(self, asker: BatchWaiter, result: LineResult) -> DecodedResponse | Unanswered:
         request = asker.message.request
         return judge(result, self._endpoint.format_for(request), request, self._endpoint)
 
     def _response(
-        self, asker: Asker, result: LineResult, answer: Answer, seconds: float, maybe_billed: int
+        self,
+        asker: BatchWaiter,
+        result: LineResult,
+        answer: DecodedResponse,
+        seconds: float,
+        maybe_billed: int,
     ) -> Response:
         first = answer.choices[0] if answer.choices else None
         asked = asker.message.request.model

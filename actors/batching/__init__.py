@@ -3,19 +3,19 @@
 from .actor import BatcherActor
 from .former import Batching
 from .lists import ListStrategy
-from .members import BatcherStatistics, BatchRecord, CountGathered, ExplainSharing
-from .packing import Packing, TrustStatistics
-from .strategy import Strategy
+from .members import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
+from .packing import AgreementStatistics, Packing
+from .strategy import BatchStrategy
 
 __all__ = [
+    "AgreementStatistics",
     "BatchRecord",
+    "BatchStrategy",
     "BatcherActor",
-    "BatcherStatistics",
     "Batching",
-    "CountGathered",
-    "ExplainSharing",
+    "BatchingStatistics",
+    "ExplainBatching",
+    "GetBatchingStatistics",
     "ListStrategy",
     "Packing",
-    "Strategy",
-    "TrustStatistics",
 ]

@@ -12,35 +12,35 @@ from ...runtime import (
     ActorStopped,
     AskFailed,
     Message,
+    Outcome,
     Ref,
     ReplySlot,
-    Settlement,
     defers,
     handles,
 )
-from ..call_plan import Sharing
+from ..call_plan import SharedCall
 from ..calls import Complete, Stream
 from ..errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
 from ..identity import sharing_key
 from ..messages import Request, Response
 from ..rate_limit import TokenEstimator
-from ..vendors import Weight
+from ..vendors import BatchWeight
 from .cost_shares import free_of_charge, join_pieces, share_out
-from .former import Batch, BatchFormer, Batching, Reason, Window
+from .former import Batch, BatchFormer, Batching, BatchWindow, Reason
 from .members import (
-    BatcherStatistics,
+    BatchingStatistics,
+    BatchMember,
     BatchRecord,
     Combined,
-    CountGathered,
-    ExplainSharing,
+    ExplainBatching,
+    GetBatchingStatistics,
     Group,
     GroupKey,
-    Part,
-    Seat,
     Spent,
+    Waiter,
 )
-from .packing import Trust, TrustStatistics, say_the_same
-from .strategy import Strategy
+from .packing import Agreement, AgreementStatistics, answers_agree
+from .strategy import BatchStrategy
 
 __all__ = [
     "BatcherActor",
@@ -55,7 +55,7 @@ _MOST_RECORDS = 100
 
 
 @attrs.frozen
-class _Due(Message[None]):
+class _GroupDue(Message[None]):
     """It is time to look at a group."""
 
     group: Group
@@ -90,7 +90,7 @@ class BatcherActor(Actor):
         self,
         to: Ref,
         batching: Batching | None = None,
-        strategies: Iterable[Strategy] = (),
+        strategies: Iterable[BatchStrategy] = (),
         patient_to: Ref | None = None,
     ) -> None:
         self._to = to
@@ -98,7 +98,7 @@ class BatcherActor(Actor):
         self._batching = batching or Batching()
         self._strategies = tuple(strategies)
         self._groups: dict[GroupKey, Group] = {}
-        self._parts: dict[str, Part] = {}  # {sharing key: what is under way}
+        self._parts: dict[str, BatchMember] = {}  # {sharing key: what is under way}
         self._calls: set[ReplySlot[Response]] = set()
         self._estimator = TokenEstimator()
         self._reasons: Counter[Reason] = Counter()
@@ -109,7 +109,7 @@ class BatcherActor(Actor):
     @defers(Complete)
     async def gather(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Take one request in."""
-        seat = Seat(message, slot)
+        seat = Waiter(message, slot)
         key = sharing_key(message.request)
         if key is not None and self._join(key, seat):
             return
@@ -132,8 +132,8 @@ class BatcherActor(Actor):
         """Hand on at once a call whose asker wants to see it being written."""
         await slot.forward(self._to, message)
 
-    @handles(_Due)
-    async def due(self, message: _Due) -> None:
+    @handles(_GroupDue)
+    async def due(self, message: _GroupDue) -> None:
         """Send what is due."""
         message.group.timer = None
         await self._send_due(message.group)
@@ -143,14 +143,14 @@ class BatcherActor(Actor):
         """Give each member its own."""
         await self._split(message.combined)
 
-    @handles(CountGathered, urgent=True)
-    async def count(self, message: CountGathered) -> BatcherStatistics:  # noqa: ARG002  # it only asks
+    @handles(GetBatchingStatistics, urgent=True)
+    async def count(self, message: GetBatchingStatistics) -> BatchingStatistics:  # noqa: ARG002  # it only asks
         """Say what was done."""
-        trust: dict[str, tuple[TrustStatistics, ...]] = {}
+        trust: dict[str, tuple[AgreementStatistics, ...]] = {}
         for group in self._groups.values():
             name = group.strategy.name
             trust[name] = (*trust.get(name, ()), group.trust.statistics())
-        return BatcherStatistics(
+        return BatchingStatistics(
             batches=dict(self._reasons),
             latest=tuple(self._latest),
             combined=self._combined,
@@ -159,23 +159,23 @@ class BatcherActor(Actor):
             trust=trust,
         )
 
-    @handles(ExplainSharing, urgent=True)
-    async def explain(self, message: ExplainSharing) -> Sharing:
+    @handles(ExplainBatching, urgent=True)
+    async def explain(self, message: ExplainBatching) -> SharedCall:
         """Say with whom a request would share a call."""
         request = message.request
         key = sharing_key(request)
         part = None if key is None else self._parts.get(key)
         if part is not None and (part.request.deadline is None or request.deadline is not None):
-            return Sharing(is_joined=True)
+            return SharedCall(is_joined=True)
         found = self._group_key(request, message.lane)
         group = None if found is None else self._groups.get(found[0])
         if group is None or not len(group.former) or not group.trust.is_trusted:
-            return Sharing()
+            return SharedCall()
         members = len(group.former) + 1
         alone = self._estimator.estimate(request).input_tokens
         together = self._estimator.estimate(group.strategy.combine([request] * members))
         share = together.input_tokens / (members * alone)
-        return Sharing(strategy=group.strategy.name, members=members, share=share)
+        return SharedCall(strategy=group.strategy.name, members=members, share=share)
 
     async def draining(self) -> None:
         """Send what is left: nothing more will come."""
@@ -194,7 +194,7 @@ class BatcherActor(Actor):
 
     # ---------------------------------------------------------------- who shares with whom
 
-    def _join(self, key: str, seat: Seat) -> bool:
+    def _join(self, key: str, seat: Waiter) -> bool:
         part = self._parts.get(key)
         if part is None or not part.may_join(seat):
             return False
@@ -206,18 +206,18 @@ class BatcherActor(Actor):
                 call.postpone(seat.slot.deadline)
         return True
 
-    def _new_part(self, request: Request, key: str | None, seat: Seat) -> Part:
-        part = Part(request, key, [])
+    def _new_part(self, request: Request, key: str | None, seat: Waiter) -> BatchMember:
+        part = BatchMember(request, key, [])
         if key is not None:
             self._parts[key] = part
         self._sit_down(part, seat)
         return part
 
-    def _sit_down(self, part: Part, seat: Seat) -> None:
+    def _sit_down(self, part: BatchMember, seat: Waiter) -> None:
         part.seats.append(seat)
         seat.slot.on_settled(lambda _: self._leave(part, seat))
 
-    def _leave(self, part: Part, seat: Seat) -> None:
+    def _leave(self, part: BatchMember, seat: Waiter) -> None:
         if seat not in part.seats:
             return  # it was answered, and with it everybody
         part.seats.remove(seat)
@@ -233,11 +233,11 @@ class BatcherActor(Actor):
         if combined is not None and combined.call is not None and not combined.has_askers:
             combined.call.cancel()
 
-    def _forget(self, part: Part) -> None:
+    def _forget(self, part: BatchMember) -> None:
         if part.key is not None and self._parts.get(part.key) is part:
             del self._parts[part.key]
 
-    def _group_key(self, request: Request, lane: str) -> tuple[GroupKey, Strategy] | None:
+    def _group_key(self, request: Request, lane: str) -> tuple[GroupKey, BatchStrategy] | None:
         """With whom a request may share a call: never with those of another lane."""
         for number, strategy in enumerate(self._strategies):
             common = strategy.key(request)
@@ -256,36 +256,36 @@ class BatcherActor(Actor):
         self._groups[key] = group  # the latest is the last
         return group if group.trust.is_trusted else None
 
-    def _new_group(self, strategy: Strategy) -> Group:
+    def _new_group(self, strategy: BatchStrategy) -> Group:
         if len(self._groups) >= _MOST_GROUPS:
             idle = next((key for key, it in self._groups.items() if not len(it.former)), None)
             if idle is not None:
                 del self._groups[idle]
-        window = Window(self._batching.max_wait_s)
-        former = BatchFormer[Part](strategy.bounds.within(self._batching), window)
-        return Group(strategy, former, window, Trust(strategy.least_agreement))
+        window = BatchWindow(self._batching.max_wait_s)
+        former = BatchFormer[BatchMember](strategy.bounds.within(self._batching), window)
+        return Group(strategy, former, window, Agreement(strategy.least_agreement))
 
     # ---------------------------------------------------------------- gathering
 
-    def _weigh(self, model: str, text: str) -> Weight:
+    def _weigh(self, model: str, text: str) -> BatchWeight:
         size = len(text.encode("utf-8", "surrogatepass"))
-        return Weight(1, self._estimator.tokens(model, text), size)
+        return BatchWeight(1, self._estimator.tokens(model, text), size)
 
-    def _add(self, group: Group, part: Part) -> None:
+    def _add(self, group: Group, part: BatchMember) -> None:
         request, part.group = part.request, group
-        weight = Weight()
+        weight = BatchWeight()
         for text in group.strategy.texts(request):
             weight = weight.plus(self._weigh(request.model, text))
         patience_s = self._batching.patience_s(request.deadline)
         group.former.add(part, trio.current_time(), weight, patience_s)
 
-    def _add_pieces(self, group: Group, pieces: Sequence[Request], seat: Seat) -> None:
+    def _add_pieces(self, group: Group, pieces: Sequence[Request], seat: Waiter) -> None:
         """Gather the pieces of a request that is too large for one call."""
         whole, request = seat.slot, seat.message.request
         answers: dict[int, Response] = {}
 
         def settled(place: int, slot: ReplySlot[Response]) -> None:
-            if slot.settlement is Settlement.REPLIED and slot.value is not None:
+            if slot.settlement is Outcome.REPLIED and slot.value is not None:
                 answers[place] = slot.value
                 if len(answers) == len(pieces):
                     ordered = [answers[at] for at in range(len(pieces))]
@@ -298,7 +298,7 @@ class BatcherActor(Actor):
             own.deadline = whole.deadline
             own.on_settled(partial(settled, place))
             whole.on_settled(lambda _, own=own: own.cancel())  # type: ignore[misc]  # bound here
-            self._add(group, self._new_part(piece, None, Seat(seat.message, own)))
+            self._add(group, self._new_part(piece, None, Waiter(seat.message, own)))
 
     async def _send_due(self, group: Group, *, draining: bool = False) -> None:
         while True:
@@ -314,15 +314,15 @@ class BatcherActor(Actor):
             timer.cancel()
             timer = group.timer = None
         if timer is None and len(group.former):
-            group.timer = self.send_at(due_at, _Due(group))
+            group.timer = self.send_at(due_at, _GroupDue(group))
 
-    async def _send_batch(self, group: Group, batch: Batch[Part]) -> None:
+    async def _send_batch(self, group: Group, batch: Batch[BatchMember]) -> None:
         self._reasons[batch.reason] += 1
         name = group.strategy.name
         self._latest.append(BatchRecord(name, batch.weight, batch.reason, batch.waited_s))
         await self._send(group, batch.members)
 
-    async def _send(self, group: Group, parts: Sequence[Part]) -> None:
+    async def _send(self, group: Group, parts: Sequence[BatchMember]) -> None:
         """Send parts together, or one by one if that is not to be trusted."""
         parts = [part for part in parts if part.seats]
         if len(parts) > 1 and group.trust.is_trusted:
@@ -331,7 +331,7 @@ class BatcherActor(Actor):
         for part in parts:
             await self._send_alone(part)
 
-    async def _send_again(self, group: Group, parts: Sequence[Part]) -> None:
+    async def _send_again(self, group: Group, parts: Sequence[BatchMember]) -> None:
         """By halves, so that what is at fault is alone at last."""
         middle = len(parts) // 2
         for half in (parts[:middle], parts[middle:]):
@@ -339,7 +339,7 @@ class BatcherActor(Actor):
 
     # ---------------------------------------------------------------- alone
 
-    async def _send_alone(self, part: Part) -> None:
+    async def _send_alone(self, part: BatchMember) -> None:
         if not part.seats:
             return
         seat = part.seats[0]
@@ -357,18 +357,18 @@ class BatcherActor(Actor):
         call.on_settled(lambda call: self._answered_alone(part, call))
 
     @staticmethod
-    def _learn(window: Window, sent_at: float, slot: ReplySlot[Response]) -> None:
-        if slot.settlement is Settlement.REPLIED:
+    def _learn(window: BatchWindow, sent_at: float, slot: ReplySlot[Response]) -> None:
+        if slot.settlement is Outcome.REPLIED:
             window.served(trio.current_time() - sent_at)
 
-    def _answered_alone(self, part: Part, call: ReplySlot[Response]) -> None:
-        if call.settlement is Settlement.REPLIED and call.value is not None:
+    def _answered_alone(self, part: BatchMember, call: ReplySlot[Response]) -> None:
+        if call.settlement is Outcome.REPLIED and call.value is not None:
             self._answer(part, part.spent.on(call.value))
         else:
             self._fail(part, _error_of(call))
 
     async def _submit(
-        self, message: Complete, deadline: float, parts: Sequence[Part]
+        self, message: Complete, deadline: float, parts: Sequence[BatchMember]
     ) -> ReplySlot[Response] | None:
         try:
             call = await self._next(message).submit(message, deadline=deadline)
@@ -381,7 +381,7 @@ class BatcherActor(Actor):
         return call
 
     @staticmethod
-    def _watch(call: ReplySlot[Response], parts: Sequence[Part]) -> None:
+    def _watch(call: ReplySlot[Response], parts: Sequence[BatchMember]) -> None:
         """Some may have left, or come, while there was no room."""
         seats = [seat for part in parts for seat in part.seats]
         if not seats:
@@ -391,7 +391,7 @@ class BatcherActor(Actor):
 
     # ---------------------------------------------------------------- together
 
-    async def _send_combined(self, group: Group, parts: Sequence[Part]) -> None:
+    async def _send_combined(self, group: Group, parts: Sequence[BatchMember]) -> None:
         now = trio.current_time()
         request = group.strategy.combine([part.request for part in parts])
         deadline = request.deadline
@@ -416,7 +416,7 @@ class BatcherActor(Actor):
         if not self._is_over:
             self.send_at(trio.current_time(), _Ended(combined))
 
-    async def _check_some(self, group: Group, parts: Sequence[Part]) -> None:
+    async def _check_some(self, group: Group, parts: Sequence[BatchMember]) -> None:
         """Ask some of them alone as well."""
         share = group.strategy.check_share
         for part in parts if share else ():
@@ -434,7 +434,7 @@ class BatcherActor(Actor):
         call, group = combined.call, combined.group
         if call is None:
             return
-        if call.settlement is Settlement.REPLIED and call.value is not None:
+        if call.settlement is Outcome.REPLIED and call.value is not None:
             missing = self._hand_out(combined, call.value)
         elif isinstance(call.error, _CONCERNS_ONE) and call.error.status != _NOT_FOUND:
             self._note_failure(combined, call.error)
@@ -448,7 +448,7 @@ class BatcherActor(Actor):
             self._go_by_check(part, None)
         await self._send_again(group, waiting)
 
-    def _hand_out(self, combined: Combined, response: Response) -> list[Part]:
+    def _hand_out(self, combined: Combined, response: Response) -> list[BatchMember]:
         """Give each part its share of what was answered and spent; returns those without answer."""
         group, parts = combined.group, combined.parts
         strategy = group.strategy
@@ -458,7 +458,7 @@ class BatcherActor(Actor):
         )
         found = strategy.split([part.request for part in parts], response)
         shares = share_out(strategy, parts, found, response)
-        missing: list[Part] = []
+        missing: list[BatchMember] = []
         for part, answer, share in zip(parts, found, shares, strict=True):
             if answer is None:
                 part.spent = part.spent.plus(share)
@@ -494,7 +494,7 @@ class BatcherActor(Actor):
         if is_packed or isinstance(error, MalformedAnswer):
             combined.group.trust.count(0, len(combined.parts))
 
-    def _go_by_check(self, part: Part, error: Exception | None) -> None:
+    def _go_by_check(self, part: BatchMember, error: Exception | None) -> None:
         """The shared call has no answer for it: that of its own counts, if there is one."""
         part.is_split = True
         if part.check is not None:
@@ -502,14 +502,14 @@ class BatcherActor(Actor):
         elif error is not None:
             self._fail(part, error)
 
-    def _conclude(self, part: Part) -> None:
+    def _conclude(self, part: BatchMember) -> None:
         """Answer a part, when all is known that is asked for it."""
         check, packed = part.check, part.packed
         if not part.is_split or (check is not None and not check.done):
             return
         own = part.own_answer()
         if packed is not None and own is not None and part.combined is not None:
-            part.combined.group.trust.check(agrees=say_the_same(packed, own))
+            part.combined.group.trust.check(agrees=answers_agree(packed, own))
         if own is not None:
             spent = part.spent if packed is None else part.spent.plus(packed)
             self._answer(part, spent.on(own))
@@ -520,7 +520,7 @@ class BatcherActor(Actor):
 
     # ---------------------------------------------------------------- the end of a part
 
-    def _answer(self, part: Part, response: Response) -> None:
+    def _answer(self, part: BatchMember, response: Response) -> None:
         """Answer everybody who waits for it; the first bears what it took."""
         self._forget(part)
         seats, part.seats = part.seats, []
@@ -528,7 +528,7 @@ class BatcherActor(Actor):
             seat.slot.reply(response if place == 0 else free_of_charge(response))
         part.let_go()
 
-    def _fail(self, part: Part, error: Exception) -> None:
+    def _fail(self, part: BatchMember, error: Exception) -> None:
         self._forget(part)
         seats, part.seats = part.seats, []
         for seat in seats:

@@ -9,8 +9,8 @@ from decimal import Decimal
 import attrs
 
 from ..messages import Request, Response, Usage
-from .members import Part, Spent
-from .strategy import Strategy
+from .members import BatchMember, Spent
+from .strategy import BatchStrategy
 
 __all__ = [
     "free_of_charge",
@@ -86,7 +86,7 @@ def free_of_charge(response: Response) -> Response:
     )
 
 
-def join_pieces(strategy: Strategy, request: Request, answers: Sequence[Response]) -> Response:
+def join_pieces(strategy: BatchStrategy, request: Request, answers: Sequence[Response]) -> Response:
     """The answer of a request that was sent in pieces, and what all of them took."""
     spent = Spent()
     for answer in answers:
@@ -102,8 +102,8 @@ def join_pieces(strategy: Strategy, request: Request, answers: Sequence[Response
 
 
 def share_out(
-    strategy: Strategy,
-    parts: Sequence[Part],
+    strategy: BatchStrategy,
+    parts: Sequence[BatchMember],
     answers: Sequence[Response | None],
     response: Response,
 ) -> list[Response]:

@@ -10,15 +10,15 @@ from typing import Generic, Literal, TypeVar, final
 import attrs
 from attrs.validators import ge
 
-from ..vendors import Bounds, Full, Weight
+from ..vendors import BatchLimits, BatchWeight, Full
 
 __all__ = [
     "LEAST_S",
     "Batch",
     "BatchFormer",
+    "BatchWindow",
     "Batching",
     "Reason",
-    "Window",
 ]
 
 
@@ -32,7 +32,7 @@ _REMEMBERED = 2.0  # waits
 
 
 @final
-class Window:
+class BatchWindow:
     """Says how long a batch is kept open for others.
 
     While others come quickly, the next one is worth waiting for, up to a tenth of the time that
@@ -96,7 +96,7 @@ seemed to come, or nothing more will come."""
 
 
 @attrs.frozen(kw_only=True)
-class Batching(Bounds):
+class Batching(BatchLimits):
     """When to send what is gathered for one call.
 
     Only what can share a call waits for others; everything else goes at once.
@@ -143,7 +143,7 @@ class Batch(Generic[T]):
     members: tuple[T, ...]
     reason: Reason
     waited_s: float
-    weight: Weight
+    weight: BatchWeight
 
 
 @attrs.frozen
@@ -151,7 +151,7 @@ class _Waiting(Generic[T]):
     member: T
     came: float
     expires: float
-    weight: Weight
+    weight: BatchWeight
 
 
 class BatchFormer(Generic[T]):
@@ -165,11 +165,11 @@ class BatchFormer(Generic[T]):
         window: how long waiting pays.
     """
 
-    def __init__(self, bounds: Bounds, window: Window) -> None:
+    def __init__(self, bounds: BatchLimits, window: BatchWindow) -> None:
         self._bounds = bounds
         self._window = window
         self._waiting: dict[int, _Waiting[T]] = {}  # {id of the member: ...}, in order
-        self._weight = Weight()
+        self._weight = BatchWeight()
         self._expires = inf  # when the first has waited long enough
         self._crowded_until = inf  # the same, while others stand at the door
         self._quiet = inf  # when nobody else seems to come
@@ -188,7 +188,7 @@ class BatchFormer(Generic[T]):
         self,
         member: T,
         now: float,
-        weight: Weight = Weight(1),  # noqa: B008  # it is immutable
+        weight: BatchWeight = BatchWeight(1),  # noqa: B008  # it is immutable
         patience_s: float | None = None,
     ) -> None:
         """One more came.
@@ -255,7 +255,7 @@ class BatchFormer(Generic[T]):
         self._quiet = now + LEAST_S
         return None
 
-    def _fill(self) -> tuple[list[_Waiting[T]], Weight]:
+    def _fill(self) -> tuple[list[_Waiting[T]], BatchWeight]:
         """Whoever fits, the first to come first; nobody is passed over for ever."""
         waiting = iter(self._waiting.values())
         taken = [next(waiting)]

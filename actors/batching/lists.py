@@ -6,7 +6,7 @@ from typing import Literal
 import attrs
 
 from ..messages import Json, Request, Response
-from ..vendors import Bounds, Weight
+from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
 ]
 
 
-Body = Mapping[str, Json] | None
+ResponseBodyJson = Mapping[str, Json] | None
 
 
 @attrs.frozen
@@ -30,7 +30,7 @@ class ListStrategy:
     """
 
     task: Literal["completion", "embedding"]
-    bounds: Bounds
+    bounds: BatchLimits
 
     name = "list"
     check_share = 0.0
@@ -40,10 +40,10 @@ class ListStrategy:
         """The whole request but its texts."""
         return common_key(request, "inputs") if request.task == self.task else None
 
-    def pieces(self, request: Request, weigh: Callable[[str], Weight]) -> Sequence[Request]:
+    def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:
         """Parts that are each as full as the next text allows."""
         parts: list[list[str]] = []
-        total = Weight()
+        total = BatchWeight()
         for text in request.inputs:
             weight = weigh(text)
             total = total.plus(weight)
@@ -96,7 +96,7 @@ class ListStrategy:
         """Where a body has its answers."""
         return "data" if self.task == "embedding" else "choices"
 
-    def _part(self, response: Response, body: Body, start: int, end: int) -> Response:
+    def _part(self, response: Response, body: ResponseBodyJson, start: int, end: int) -> Response:
         if self.task == "embedding":
             return attrs.evolve(response, body=body, embeddings=response.embeddings[start:end])
         choices = response.choices[start:end]
@@ -124,7 +124,7 @@ class _Bodies:
     rest: Mapping[str, Json]
 
     @classmethod
-    def of(cls, body: Body, member: str) -> "_Bodies":
+    def of(cls, body: ResponseBodyJson, member: str) -> "_Bodies":
         """The answers in a body, which the wire format has found to be in order."""
         listed = None if body is None else body.get(member)
         if body is None or not isinstance(listed, list):
@@ -145,7 +145,7 @@ class _Bodies:
             items = None if items is None or one.items is None else items + one.items
         return attrs.evolve(bodies[0], items=items)
 
-    def part(self, start: int, end: int) -> Body:
+    def part(self, start: int, end: int) -> ResponseBodyJson:
         """The body of some of them alone."""
         if self.items is None:
             return None

@@ -9,26 +9,26 @@ from math import inf
 
 import attrs
 
-from ...runtime import Message, ReplySlot, Settlement, Timer
-from ..call_plan import Sharing
-from ..calls import Complete, Origin
+from ...runtime import Message, Outcome, ReplySlot, Timer
+from ..call_plan import SharedCall
+from ..calls import CallContext, Complete
 from ..messages import Request, Response, Usage
-from ..vendors import Weight
-from .former import BatchFormer, Reason, Window
-from .packing import Trust, TrustStatistics
-from .strategy import Strategy
+from ..vendors import BatchWeight
+from .former import BatchFormer, BatchWindow, Reason
+from .packing import Agreement, AgreementStatistics
+from .strategy import BatchStrategy
 
 __all__ = [
+    "BatchMember",
     "BatchRecord",
-    "BatcherStatistics",
+    "BatchingStatistics",
     "Combined",
-    "CountGathered",
-    "ExplainSharing",
+    "ExplainBatching",
+    "GetBatchingStatistics",
     "Group",
     "GroupKey",
-    "Part",
-    "Seat",
     "Spent",
+    "Waiter",
 ]
 
 
@@ -37,7 +37,7 @@ GroupKey = tuple[int, Hashable, str, bool]
 
 
 @attrs.frozen(eq=False)
-class Seat:
+class Waiter:
     """One who asked, and what for."""
 
     message: Complete
@@ -85,7 +85,7 @@ class Spent:
 
 
 @attrs.define(eq=False)
-class Part:
+class BatchMember:
     """A request that is asked for once, and everybody who waits for its answer.
 
     Args:
@@ -103,7 +103,7 @@ class Part:
 
     request: Request
     key: str | None
-    seats: list[Seat]
+    seats: list[Waiter]
     call: ReplySlot[Response] | None = None
     combined: "Combined | None" = None
     check: ReplySlot[Response] | None = None
@@ -130,7 +130,7 @@ class Part:
         """
         self.call = self.check = self.combined = self.packed = None
 
-    def may_join(self, seat: Seat) -> bool:
+    def may_join(self, seat: Waiter) -> bool:
         """Whether somebody who asks the same is answered in time by this."""
         if not self.seats:
             return False
@@ -141,7 +141,7 @@ class Part:
     def own_answer(self) -> Response | None:
         """What the check was answered, if it was."""
         check = self.check
-        if check is None or check.settlement is not Settlement.REPLIED:
+        if check is None or check.settlement is not Outcome.REPLIED:
             return None
         return check.value
 
@@ -158,10 +158,10 @@ class Group:
         timer: when the batcher will look at it.
     """
 
-    strategy: Strategy
-    former: BatchFormer[Part]
-    window: Window
-    trust: Trust
+    strategy: BatchStrategy
+    former: BatchFormer[BatchMember]
+    window: BatchWindow
+    trust: Agreement
     timer: Timer | None = None
 
 
@@ -177,7 +177,7 @@ class Combined:
     """
 
     group: Group
-    parts: Sequence[Part]
+    parts: Sequence[BatchMember]
     request: Request
     call: ReplySlot[Response] | None = None
 
@@ -192,7 +192,7 @@ class Combined:
         return max((part.deadline for part in self.parts if part.seats), default=inf)
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> CallContext:
         """Whom it is for: the first, and with him the others."""
         first, *others = (seat.message.origin for part in self.parts for seat in part.seats[:1])
         return attrs.evolve(first, call=f"{first.call}+{len(others)}", shared_by=(first, *others))
@@ -210,13 +210,13 @@ class BatchRecord:
     """
 
     strategy: str
-    weight: Weight
+    weight: BatchWeight
     reason: Reason
     waited_s: float
 
 
 @attrs.frozen(kw_only=True)
-class BatcherStatistics:
+class BatchingStatistics:
     """What a `BatcherActor` has done.
 
     Args:
@@ -233,16 +233,16 @@ class BatcherStatistics:
     combined: int
     waiting: int
     joined: int
-    trust: Mapping[str, tuple[TrustStatistics, ...]]
+    trust: Mapping[str, tuple[AgreementStatistics, ...]]
 
 
 @attrs.frozen
-class CountGathered(Message[BatcherStatistics]):
+class GetBatchingStatistics(Message[BatchingStatistics]):
     """Ask a `BatcherActor` what it has done."""
 
 
 @attrs.frozen
-class ExplainSharing(Message[Sharing]):
+class ExplainBatching(Message[SharedCall]):
     """Ask with whom a request would share a call if it came now. Nothing is sent.
 
     Args:

@@ -16,14 +16,14 @@ import attrs
 from attrs.validators import ge, gt, instance_of, le
 
 from ..messages import ChatMessage, Choice, Json, Request, Response
-from ..vendors import Bounds, Weight
+from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
 __all__ = [
+    "Agreement",
+    "AgreementStatistics",
     "Packing",
-    "Trust",
-    "TrustStatistics",
-    "say_the_same",
+    "answers_agree",
 ]
 
 
@@ -69,9 +69,9 @@ class Packing:
     name = "pack"
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> BatchLimits:
         """What one call may come to."""
-        return Bounds(max_size=self.max_items, max_tokens=self.max_tokens)
+        return BatchLimits(max_size=self.max_items, max_tokens=self.max_tokens)
 
     def key(self, request: Request) -> Hashable | None:
         """Everything but the item; None for what cannot be said in a pack."""
@@ -94,7 +94,7 @@ class Packing:
             return None
         return common, tuple((turn.role, turn.content) for turn in turns[:-1])
 
-    def pieces(self, request: Request, weigh: Callable[[str], Weight]) -> Sequence[Request]:  # noqa: ARG002  # see Strategy
+    def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:  # noqa: ARG002  # see Strategy
         """An item is whole."""
         return (request,)
 
@@ -189,7 +189,7 @@ _REMEMBERED = 50  # checks; a share of the latest ones, so that a change shows
 
 
 @attrs.frozen
-class TrustStatistics:
+class AgreementStatistics:
     """What checks have found for members with one key.
 
     Args:
@@ -208,7 +208,7 @@ class TrustStatistics:
 
 
 @final
-class Trust:
+class Agreement:
     """Counts checks, and ends the trust when too few agree, or too many answers are missing.
 
     Args:
@@ -238,14 +238,14 @@ class Trust:
         if total >= _REMEMBERED and self._answered < self._least * total:
             self.is_trusted = False
 
-    def statistics(self) -> TrustStatistics:
+    def statistics(self) -> AgreementStatistics:
         """What was found."""
-        return TrustStatistics(
+        return AgreementStatistics(
             self._checks, self._agreed, self._answered, self._missed, self.is_trusted
         )
 
 
-def say_the_same(one: Response, other: Response) -> bool:
+def answers_agree(one: Response, other: Response) -> bool:
     """Whether two answers are the same, but for case and white space, or as JSON."""
     return _plain(one.text) == _plain(other.text)
 

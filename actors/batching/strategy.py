@@ -7,10 +7,10 @@ import attrs
 
 from ..identity import text_of_fields
 from ..messages import Request, Response
-from ..vendors import Bounds, Weight
+from ..vendors import BatchLimits, BatchWeight
 
 __all__ = [
-    "Strategy",
+    "BatchStrategy",
     "common_key",
 ]
 
@@ -19,7 +19,7 @@ _OWN = ("cacheable", "deadline", "idempotency_key")
 _IN_COMMON = tuple(field.name for field in attrs.fields(Request) if field.name not in _OWN)
 
 
-class Strategy(Protocol):
+class BatchStrategy(Protocol):
     """One way of sending several requests as one. Pure (R14): it writes and reads, no more.
 
     The batcher tries its strategies one after the other; the first with a key for a request
@@ -33,7 +33,7 @@ class Strategy(Protocol):
         ...
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> BatchLimits:
         """What one call may come to."""
         ...
 
@@ -51,7 +51,7 @@ class Strategy(Protocol):
         """What requests must have in common to share a call; None if this one cannot."""
         ...
 
-    def pieces(self, request: Request, weigh: Callable[[str], Weight]) -> Sequence[Request]:
+    def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:
         """The request itself, or parts of it that fit into one call each.
 
         Args:

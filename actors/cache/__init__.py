@@ -1,6 +1,6 @@
 """The response cache: CacheActor, its memory, and the file behind it."""
 
-from .actor import CacheActor, CacheStatistics, ClearCache, CountCache, PeekCache
+from .actor import CacheActor, CacheStatistics, ClearCache, GetCacheStatistics, PeekCache
 from .policy import CachePolicy
 from .store import CacheStore
 
@@ -10,6 +10,6 @@ __all__ = [
     "CacheStatistics",
     "CacheStore",
     "ClearCache",
-    "CountCache",
+    "GetCacheStatistics",
     "PeekCache",
 ]

@@ -13,24 +13,24 @@ from functools import partial
 import attrs
 import trio
 
-from ...runtime import Actor, Message, Ref, ReplySlot, Settlement, defers, handles
+from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, defers, handles
 from ..calls import Complete, Stream
 from ..identity import cache_key
 from ..messages import Request, Response
 from .file import SqliteStore
 from .memory import MemoryCache
 from .policy import CachePolicy
-from .store import CacheStore, Holding, Kept, Shelf
+from .store import CachedResponse, CacheStore, FailOpenStore, Holding
 from .stored import for_keeping, from_cache, is_kept, size_in_memory
 
 __all__ = [
     "CacheActor",
     "CacheStatistics",
     "ClearCache",
-    "CountCache",
     "Flight",
-    "Flights",
+    "GetCacheStatistics",
     "PeekCache",
+    "SingleFlight",
 ]
 
 
@@ -49,7 +49,7 @@ class Flight:
     is_answered: bool = False
 
 
-class Flights:
+class SingleFlight:
     """Knows which keys nobody need look up: their answer is on its way."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class CacheStatistics:
 
 
 @attrs.frozen
-class CountCache(Message[CacheStatistics]):
+class GetCacheStatistics(Message[CacheStatistics]):
     """Ask a `CacheActor` what it has done."""
 
 
@@ -198,16 +198,16 @@ class CacheActor(Actor):
         self._to = to
         self._scope = scope
         self._now = now
-        self._memory: MemoryCache[Kept] = MemoryCache(
+        self._memory: MemoryCache[CachedResponse] = MemoryCache(
             policy.memory_bytes, policy.memory_entries, policy.ttl_s
         )
-        self._shelf = Shelf(store)
+        self._shelf = FailOpenStore(store)
         self._asked: dict[str, list[_Asked]] = {}  # {key: who waits for its lookup}
         self._unread: list[str] = []  # keys of them that no lookup under way is for
         self._is_reading = False
-        self._flights = Flights()
+        self._flights = SingleFlight()
         self._landed = trio.Event()  # nothing is under way
-        self._unwritten: dict[str, Kept] = {}
+        self._unwritten: dict[str, CachedResponse] = {}
         self._used: dict[str, None] = {}  # keys whose use is to be written, the longest ago first
         self._is_writing = False
         self._clearings = 0
@@ -294,7 +294,7 @@ class CacheActor(Actor):
         for one in missed:
             await one.slot.forward(self._to, one.message)
 
-    def _hit(self, key: str, kept: Kept, slot: ReplySlot[Response]) -> None:
+    def _hit(self, key: str, kept: CachedResponse, slot: ReplySlot[Response]) -> None:
         self._saved_usd += kept.response.cost_usd or 0
         slot.reply(from_cache(kept.response))
         if self._shelf.is_there:
@@ -312,7 +312,7 @@ class CacheActor(Actor):
 
     def _landed_with(self, flight: Flight, slot: ReplySlot[Response]) -> None:
         """One of the calls that have gone on has its answer, or needs none any more."""
-        response = slot.value if slot.settlement is Settlement.REPLIED else None
+        response = slot.value if slot.settlement is Outcome.REPLIED else None
         if response is not None and not is_kept(response):
             response = None
         is_first = self._flights.land(flight, is_answered=response is not None)
@@ -321,13 +321,13 @@ class CacheActor(Actor):
         if response is None or not is_first:
             return
         self._stored += 1
-        kept = Kept(for_keeping(response), self._now())
+        kept = CachedResponse(for_keeping(response), self._now())
         self._remember(flight.key, kept)
         if self._shelf.is_there and not self._is_over:
             self._unwritten[flight.key] = kept
             self._write_soon()
 
-    def _remember(self, key: str, kept: Kept) -> None:
+    def _remember(self, key: str, kept: CachedResponse) -> None:
         self._memory.put(key, kept, size=size_in_memory(kept.response), written_at=kept.written_at)
 
     def _write_soon(self) -> None:
@@ -351,8 +351,8 @@ class CacheActor(Actor):
 
     # ---------------------------------------------------------------- questions
 
-    @handles(CountCache, urgent=True)
-    async def count(self, message: CountCache) -> CacheStatistics:  # noqa: ARG002  # it only asks
+    @handles(GetCacheStatistics, urgent=True)
+    async def count(self, message: GetCacheStatistics) -> CacheStatistics:  # noqa: ARG002  # it only asks
         """Say what was done, and what there is."""
         return CacheStatistics(
             disk=await self._shelf.count(),

@@ -13,7 +13,7 @@ from typing import TypeVar, TypeVarTuple, cast
 import trio
 
 from .policy import CachePolicy
-from .store import Entry, Holding, StoreUnavailable
+from .store import CacheEntry, Holding, StoreUnavailable
 
 __all__ = [
     "ForeignFile",
@@ -96,16 +96,16 @@ class SqliteFile:
         self._reader = self._connect()
         self._reader.execute("PRAGMA query_only = ON")
 
-    def get_many(self, keys: Sequence[str], now: float) -> list[Entry]:
+    def get_many(self, keys: Sequence[str], now: float) -> list[CacheEntry]:
         """See `CacheStore`."""
         if self._reader is None:
             return []
         rows = (
             (key, self._reader.execute(_GET, (key, now - self._ttl_s)).fetchone()) for key in keys
         )
-        return [Entry(key, row[1], row[0]) for key, row in rows if row is not None]
+        return [CacheEntry(key, row[1], row[0]) for key, row in rows if row is not None]
 
-    def put_many(self, entries: Sequence[Entry], used: Sequence[str], now: float) -> None:
+    def put_many(self, entries: Sequence[CacheEntry], used: Sequence[str], now: float) -> None:
         """See `CacheStore`."""
         fitting = [entry for entry in entries if len(entry.value) <= self._largest]
         with self._transaction() as writer:
@@ -258,11 +258,13 @@ class SqliteStore:
             await self.close()
             raise
 
-    async def get_many(self, keys: Sequence[str], now: float) -> Sequence[Entry]:
+    async def get_many(self, keys: Sequence[str], now: float) -> Sequence[CacheEntry]:
         """See `CacheStore`."""
         return await _run(self._reading, self._file.get_many, keys, now)
 
-    async def put_many(self, entries: Sequence[Entry], used: Sequence[str], now: float) -> None:
+    async def put_many(
+        self, entries: Sequence[CacheEntry], used: Sequence[str], now: float
+    ) -> None:
         """See `CacheStore`; one transaction."""
         await _run(self._writing, self._file.put_many, entries, used, now)
 

@@ -12,7 +12,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-class _Kept(NamedTuple, Generic[T]):
+class _InMemory(NamedTuple, Generic[T]):
     value: T
     size: int
     written_at: float
@@ -33,7 +33,7 @@ class MemoryCache(Generic[T]):
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._ttl_s = inf if ttl_s is None else ttl_s
-        self._kept: OrderedDict[str, _Kept[T]] = OrderedDict()  # the longest unused first
+        self._kept: OrderedDict[str, _InMemory[T]] = OrderedDict()  # the longest unused first
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -69,7 +69,7 @@ class MemoryCache(Generic[T]):
         self._drop(key)
         if size > self._max_bytes or not self._max_entries:
             return
-        self._kept[key] = _Kept(value, size, written_at)
+        self._kept[key] = _InMemory(value, size, written_at)
         self.bytes += size
         while self.bytes > self._max_bytes or len(self._kept) > self._max_entries:
             _, gone = self._kept.popitem(last=False)

@@ -13,17 +13,17 @@ from ..messages import Response
 from .stored import decode, encode
 
 __all__ = [
+    "CacheEntry",
     "CacheStore",
-    "Entry",
+    "CachedResponse",
+    "FailOpenStore",
     "Holding",
-    "Kept",
-    "Shelf",
     "StoreUnavailable",
 ]
 
 
 @attrs.frozen
-class Entry:
+class CacheEntry:
     """An answer as a store has it.
 
     Args:
@@ -82,11 +82,13 @@ class CacheStore(Protocol):
         """Make it ready; also after a `close`."""
         ...
 
-    async def get_many(self, keys: Sequence[str], now: float) -> Sequence[Entry]:
+    async def get_many(self, keys: Sequence[str], now: float) -> Sequence[CacheEntry]:
         """What is there of these keys and not too old."""
         ...
 
-    async def put_many(self, entries: Sequence[Entry], used: Sequence[str], now: float) -> None:
+    async def put_many(
+        self, entries: Sequence[CacheEntry], used: Sequence[str], now: float
+    ) -> None:
         """Keep entries, all or none of them.
 
         Args:
@@ -113,14 +115,14 @@ _log = structlog.stdlib.get_logger("callsheet.cache")
 
 
 @attrs.frozen
-class Kept:
+class CachedResponse:
     """An answer, and when it was given, in seconds of the wall clock."""
 
     response: Response
     written_at: float
 
 
-class Shelf:
+class FailOpenStore:
     """Puts answers into a store and takes them out again.
 
     The first error of the store is logged as one event, `cache_unavailable`, and is the end of it:
@@ -146,7 +148,7 @@ class Shelf:
             except StoreUnavailable as error:
                 await self._give_up(error)
 
-    async def get_many(self, keys: Sequence[str], now: float) -> dict[str, Kept]:
+    async def get_many(self, keys: Sequence[str], now: float) -> dict[str, CachedResponse]:
         """What is there of these; what cannot be read is as if it were not there."""
         if self._store is None:
             return {}
@@ -155,19 +157,23 @@ class Shelf:
         except StoreUnavailable as error:
             await self._give_up(error)
             return {}
-        kept: dict[str, Kept] = {}
+        kept: dict[str, CachedResponse] = {}
         for entry in entries:
             try:
-                kept[entry.key] = Kept(decode(entry.value), entry.written_at)
+                kept[entry.key] = CachedResponse(decode(entry.value), entry.written_at)
             except ValueError:
                 continue  # the next answer takes its place
         return kept
 
-    async def put_many(self, kept: dict[str, Kept], used: Iterable[str], now: float) -> None:
+    async def put_many(
+        self, kept: dict[str, CachedResponse], used: Iterable[str], now: float
+    ) -> None:
         """Keep answers, and say what else was used."""
         if self._store is None:
             return
-        entries = [Entry(key, encode(one.response), one.written_at) for key, one in kept.items()]
+        entries = [
+            CacheEntry(key, encode(one.response), one.written_at) for key, one in kept.items()
+        ]
         try:
             await self._store.put_many(entries, [key for key in used if key not in kept], now)
         except StoreUnavailable as error:

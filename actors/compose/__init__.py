@@ -1,24 +1,24 @@
 """Composing a post: PostComposerActor over the graph of steps that a recipe describes."""
 
 from .actor import Compose, PostComposerActor, StepFailed
-from .graph import Call, Plan, critical_path
+from .graph import PostGraph, StepCall, critical_path
 from .post import Post, PostStats
 from .recipe import Recipe, RecipeError, Step, default_recipe, load_recipe
-from .shape import Result
+from .shape import StepResult
 from .template import TemplateError, names_used, render
 
 __all__ = [
-    "Call",
     "Compose",
-    "Plan",
     "Post",
     "PostComposerActor",
+    "PostGraph",
     "PostStats",
     "Recipe",
     "RecipeError",
-    "Result",
     "Step",
+    "StepCall",
     "StepFailed",
+    "StepResult",
     "TemplateError",
     "critical_path",
     "default_recipe",

@@ -8,11 +8,11 @@ from attrs.validators import min_len
 
 from ...runtime import Actor, AskFailed, Message, Ref, handles, open_collapsing_nursery
 from ..asking import ask_for
-from ..calls import Origin
+from ..calls import CallContext
 from ..errors import CallFailed
 from ..events import Observer, ignore
 from ..messages import Response, Usage
-from .graph import Call, Plan
+from .graph import PostGraph, StepCall
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe
 
@@ -93,10 +93,10 @@ class PostComposerActor(Actor):
         """
         start = trio.current_time()
         post = message.post or message.topic
-        plan = Plan(self._recipe, message.topic)
+        plan = PostGraph(self._recipe, message.topic)
         answers: dict[str, Response] = {}
 
-        async def make(call: Call) -> None:
+        async def make(call: StepCall) -> None:
             try:
                 answers[call.id] = answer = await self._ask(call, post, message.lane)
             except (CallFailed, AskFailed) as error:
@@ -119,12 +119,12 @@ class PostComposerActor(Actor):
             raise StepFailed(message.topic, failure.step, failure.call, failure.error, answers)
         return Post.of(plan, _stats(plan, answers, trio.current_time() - start))
 
-    async def _ask(self, call: Call, post: str, lane: str) -> Response:
-        origin = Origin(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
+    async def _ask(self, call: StepCall, post: str, lane: str) -> Response:
+        origin = CallContext(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
         return await ask_for(self._to, call.request, origin, observer=self._observer)
 
 
-def _stats(plan: Plan, answers: dict[str, Response], wall_s: float) -> PostStats:
+def _stats(plan: PostGraph, answers: dict[str, Response], wall_s: float) -> PostStats:
     usage = sum((answer.usage for answer in answers.values()), Usage())
     costs = [answer.cost_usd for answer in answers.values()]
     critical_path_s, critical_path = plan.critical_path(

@@ -13,24 +13,24 @@ import attrs
 
 from ..messages import Request
 from .recipe import Recipe, Step
-from .shape import EmptyAnswer, Result, read_answer
+from .shape import EmptyAnswer, StepResult, read_answer
 from .template import TemplateError, render
 
 __all__ = [
-    "Call",
-    "CallState",
     "Failure",
-    "Plan",
-    "State",
+    "PostGraph",
+    "StepCall",
+    "StepCallState",
+    "StepState",
     "critical_path",
 ]
 
 
-State = Literal["waiting", "ready", "done", "failed", "skipped"]
+StepState = Literal["waiting", "ready", "done", "failed", "skipped"]
 
 
 @attrs.frozen
-class Call:
+class StepCall:
     """One call that may start now.
 
     Args:
@@ -51,7 +51,7 @@ class Call:
 
 
 @attrs.frozen
-class CallState:
+class StepCallState:
     """How one call stands, for a display.
 
     Args:
@@ -65,7 +65,7 @@ class CallState:
     id: str
     step: str
     index: int | None
-    state: State
+    state: StepState
 
 
 @attrs.frozen
@@ -78,7 +78,7 @@ class Failure:
 
 
 def critical_path(
-    calls: Iterable[Call], durations: Mapping[str, float]
+    calls: Iterable[StepCall], durations: Mapping[str, float]
 ) -> tuple[float, tuple[str, ...]]:
     """The chain of calls that no way of running them could have made shorter.
 
@@ -107,7 +107,7 @@ def _seconds(chain: tuple[float, tuple[str, ...]]) -> float:
 
 
 # {optional: how a call may end for its step to have a result}
-_ENDED: Mapping[bool, frozenset[State]] = {
+_ENDED: Mapping[bool, frozenset[StepState]] = {
     False: frozenset({"done"}),
     True: frozenset({"done", "failed"}),
 }
@@ -123,7 +123,7 @@ class _Grown:
     ends: tuple[str, ...]
 
 
-class Plan:
+class PostGraph:
     """The calls of one post, handed out as they become possible.
 
     A step with `for_each` makes a call for each item, "sections[1]", "sections[2]" and so on; its
@@ -146,11 +146,11 @@ class Plan:
         self.failure: Failure | None = None
         self._steps = {step.name: step for step in recipe.steps}
         self._grown: dict[str, _Grown] = {}  # {step: its calls}
-        self._calls: dict[str, Call] = {}  # {id: call}, each after those it needs
-        self._states: dict[str, State] = {}  # {id: state} of the calls of grown steps
-        self._answers: dict[str, Result] = {}  # {id: answer} of calls that are done
-        self._results: dict[str, Result | None] = {}  # {step: result} of steps that have ended
-        self._unsent: dict[str, Call] = {}  # {id: call} of calls not handed out yet
+        self._calls: dict[str, StepCall] = {}  # {id: call}, each after those it needs
+        self._states: dict[str, StepState] = {}  # {id: state} of the calls of grown steps
+        self._answers: dict[str, StepResult] = {}  # {id: answer} of calls that are done
+        self._results: dict[str, StepResult | None] = {}  # {step: result} of steps that have ended
+        self._unsent: dict[str, StepCall] = {}  # {id: call} of calls not handed out yet
         self._graph = recipe.graph()
         self._graph.prepare()
         self._grow()
@@ -170,12 +170,12 @@ class Plan:
         return self.failure is not None
 
     @property
-    def calls(self) -> tuple[Call, ...]:
+    def calls(self) -> tuple[StepCall, ...]:
         """Every call made possible so far, each after those it needs."""
         return tuple(self._calls.values())
 
     @property
-    def results(self) -> dict[str, Result | None]:
+    def results(self) -> dict[str, StepResult | None]:
         """The results of the steps that have ended, in the recipe's order."""
         return {name: self._results[name] for name in self._steps if name in self._results}
 
@@ -192,7 +192,7 @@ class Plan:
             if self._steps[name].for_each is not None
         }
 
-    def ready(self) -> list[Call]:
+    def ready(self) -> list[StepCall]:
         """The calls that may start now. Each is handed out once."""
         calls = list(self._unsent.values())
         self._unsent.clear()
@@ -202,7 +202,7 @@ class Plan:
         """A call was answered. An answer that cannot be read as its step's shape is a failure.
 
         Args:
-            call_id: the `Call.id`.
+            call_id: the `StepCall.id`.
             text: what the model wrote.
 
         Returns:
@@ -229,7 +229,7 @@ class Plan:
         nothing more is handed out, and what is in flight had better be cancelled.
 
         Args:
-            call_id: the `Call.id`.
+            call_id: the `StepCall.id`.
             error: why.
 
         Returns:
@@ -244,7 +244,7 @@ class Plan:
         self._grow()
         return not self.failed
 
-    def snapshot(self) -> tuple[CallState, ...]:
+    def snapshot(self) -> tuple[StepCallState, ...]:
         """How every call stands that is known, and every step whose calls are not, in order."""
         return tuple(self._standing())
 
@@ -285,7 +285,7 @@ class Plan:
                 if not self._note_failure(id_, step, error):
                     return
                 continue
-            call = Call(id_, step.name, index, prompt, self._request(step, prompt), needs)
+            call = StepCall(id_, step.name, index, prompt, self._request(step, prompt), needs)
             self._calls[id_] = self._unsent[id_] = call
             self._states[id_] = "ready"
         grown.ends = tuple(id_ for id_ in items if id_ in self._calls) or needs
@@ -326,16 +326,16 @@ class Plan:
             self._results[step.name] = tuple(text for text in answers if isinstance(text, str))
         self._graph.done(step.name)
 
-    def _standing(self) -> Iterator[CallState]:
+    def _standing(self) -> Iterator[StepCallState]:
         for name in self._steps:
             grown = self._grown.get(name)
             if grown is None:
-                yield CallState(name, name, None, "skipped" if self.failed else "waiting")
+                yield StepCallState(name, name, None, "skipped" if self.failed else "waiting")
             elif not grown.items:
-                yield CallState(name, name, None, "skipped")
+                yield StepCallState(name, name, None, "skipped")
             else:
                 for at, (id_, item) in enumerate(grown.items.items(), 1):
-                    yield CallState(id_, name, None if item is None else at, self._states[id_])
+                    yield StepCallState(id_, name, None if item is None else at, self._states[id_])
 
 
 def _prompt(step: Step, values: dict[str, object], item: str | None, index: int | None) -> str:

@@ -8,8 +8,8 @@ import attrs
 from attrs.validators import ge, optional
 
 from ..messages import Json
-from .graph import Plan
-from .shape import Result
+from .graph import PostGraph
+from .shape import StepResult
 from .template import TemplateError, render
 
 __all__ = [
@@ -61,7 +61,7 @@ class PostStats:
         }
 
 
-def _read_only(members: Mapping[str, Result | None]) -> Mapping[str, Result | None]:
+def _read_only(members: Mapping[str, StepResult | None]) -> Mapping[str, StepResult | None]:
     return MappingProxyType(dict(members))
 
 
@@ -78,13 +78,13 @@ class Post:
     """
 
     topic: str
-    results: Mapping[str, Result | None] = attrs.field(converter=_read_only)
+    results: Mapping[str, StepResult | None] = attrs.field(converter=_read_only)
     markdown: str = attrs.field(repr=False)
     stats: PostStats
     titles: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
 
     @classmethod
-    def of(cls, plan: Plan, stats: PostStats) -> "Post":
+    def of(cls, plan: PostGraph, stats: PostStats) -> "Post":
         """The post that a plan has come to.
 
         Raises:
@@ -110,7 +110,7 @@ class Post:
         }
 
 
-def _json(result: Result | None, titles: tuple[str, ...] | None) -> Json:
+def _json(result: StepResult | None, titles: tuple[str, ...] | None) -> Json:
     if not isinstance(result, tuple):
         return result
     if titles is None:
@@ -118,7 +118,7 @@ def _json(result: Result | None, titles: tuple[str, ...] | None) -> Json:
     return [{"title": title, "text": text} for title, text in zip(titles, result, strict=True)]
 
 
-def _markdown(plan: Plan) -> str:
+def _markdown(plan: PostGraph) -> str:
     """The post by its recipe's template, or else plain."""
     template = plan.recipe.markdown
     if template is None:
@@ -131,7 +131,7 @@ def _markdown(plan: Plan) -> str:
         return f"<!-- recipe {plan.recipe.name}, field markdown: {error} -->\n\n{_plain(plan)}"
 
 
-def _plain(plan: Plan) -> str:
+def _plain(plan: PostGraph) -> str:
     """Every result there is under a heading of its own."""
     blocks = [f"# {plan.topic}"]
     for name, result in plan.results.items():

@@ -24,15 +24,15 @@ from typing import Any, Protocol, TypeVar, cast
 
 import attrs
 
-from .shape import SHAPES, Shape
+from .shape import SHAPES, StepShape
 from .template import TemplateError, names_used
 
 __all__ = [
     "RECIPE_FIELDS",
     "STEP_FIELDS",
-    "Fault",
     "Recipe",
     "RecipeError",
+    "RecipeFault",
     "Step",
     "check_fields",
     "check_template",
@@ -68,7 +68,7 @@ class RecipeError(ValueError):
         self.field = field
 
 
-class Fault(Protocol):
+class RecipeFault(Protocol):
     """`RecipeError` with the place filled in, as far as it is known."""
 
     def __call__(self, problem: str, *, field: str) -> RecipeError: ...  # noqa: D102 - see above
@@ -149,7 +149,7 @@ STEP_FIELDS: _Rules = {
 }
 
 
-def check_fields(part: object, rules: _Rules, fault: Fault) -> None:
+def check_fields(part: object, rules: _Rules, fault: RecipeFault) -> None:
     """Hold every field of a recipe or a step against its rule.
 
     Raises:
@@ -161,7 +161,9 @@ def check_fields(part: object, rules: _Rules, fault: Fault) -> None:
             raise fault(f"must be {wanted}, not {reprlib.repr(value)}", field=field)
 
 
-def check_template(source: str, known: set[str], fault: Fault, *, field: str, remedy: str) -> None:
+def check_template(
+    source: str, known: set[str], fault: RecipeFault, *, field: str, remedy: str
+) -> None:
     """Refuse a template that does not parse, or that uses a name it will not find.
 
     Raises:
@@ -217,7 +219,7 @@ class Step:
     optional: bool = attrs.field(default=False, kw_only=True)
     for_each: str | None = attrs.field(default=None, kw_only=True)
     first: int | None = attrs.field(default=None, kw_only=True)
-    shape: Shape = attrs.field(default="text", kw_only=True)
+    shape: StepShape = attrs.field(default="text", kw_only=True)
     model: str | None = attrs.field(default=None, kw_only=True)
     max_tokens: int | None = attrs.field(default=None, kw_only=True)
 
@@ -276,7 +278,7 @@ def _label(name: object, number: int) -> str:
     return str(name) if is_name(name) else f"#{number}"
 
 
-def _steps_of(steps: object, fault: Fault) -> tuple[Step, ...]:
+def _steps_of(steps: object, fault: RecipeFault) -> tuple[Step, ...]:
     if not isinstance(steps, tuple) or not steps:
         raise fault("must be a list of at least one step; write [[steps]] in TOML", field="steps")
     for step in cast("tuple[object, ...]", steps):
@@ -285,7 +287,7 @@ def _steps_of(steps: object, fault: Fault) -> tuple[Step, ...]:
     return cast("tuple[Step, ...]", steps)
 
 
-def _check_step(step: Step, fault: Fault) -> None:
+def _check_step(step: Step, fault: RecipeFault) -> None:
     check_fields(step, STEP_FIELDS, fault)
     known = {"topic", *step.waits_for}
     if step.for_each is not None:
@@ -405,7 +407,7 @@ def _recipe(members: dict[str, Any]) -> Recipe:
     return Recipe(**members)
 
 
-def _check_keys(table: dict[str, Any], kind: type[Recipe | Step], fault: Fault) -> None:
+def _check_keys(table: dict[str, Any], kind: type[Recipe | Step], fault: RecipeFault) -> None:
     fields = attrs.fields_dict(kind)
     for key in table:
         if key not in fields:

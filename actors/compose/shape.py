@@ -12,16 +12,16 @@ from typing import Literal, cast
 __all__ = [
     "SHAPES",
     "EmptyAnswer",
-    "Result",
-    "Shape",
+    "StepResult",
+    "StepShape",
     "read_answer",
 ]
 
 
-Shape = Literal["text", "line", "list"]
-SHAPES: tuple[Shape, ...] = ("text", "line", "list")
+StepShape = Literal["text", "line", "list"]
+SHAPES: tuple[StepShape, ...] = ("text", "line", "list")
 
-Result = str | tuple[str, ...]
+StepResult = str | tuple[str, ...]
 """What an answer is read as: one text, or the items of a list."""
 
 _FENCE_OR_RULE = re.compile(r"```.*|[-=*_]{3,}")
@@ -41,7 +41,7 @@ class EmptyAnswer(ValueError):
     """A line or a list was asked for, and the answer holds none."""
 
 
-def read_answer(shape: Shape, text: str) -> Result:
+def read_answer(shape: StepShape, text: str) -> StepResult:
     """Read a model's answer as what its step asked for.
 
     Args:

@@ -14,15 +14,15 @@ import httpx
 
 from ..vendors import Endpoint
 from .body import ResponseBody
-from .head import Heading
+from .head import RequestHead
 from .transport import LeanTransport
 
 __all__ = [
     "Configure",
-    "HttpAnswer",
-    "HttpxWay",
-    "LeanWay",
-    "Way",
+    "HttpCarrier",
+    "HttpResponse",
+    "HttpxCarrier",
+    "LeanCarrier",
     "proxy_for",
     "transport_for",
     "way_over",
@@ -34,7 +34,7 @@ Seconds = Mapping[str, float | None]
 
 @final
 @attrs.frozen
-class HttpAnswer:
+class HttpResponse:
     """An answer whose head is there.
 
     Args:
@@ -50,7 +50,7 @@ class HttpAnswer:
     aclose: Callable[[], Awaitable[None]]
 
     @classmethod
-    def of(cls, response: httpx.Response) -> "HttpAnswer":
+    def of(cls, response: httpx.Response) -> "HttpResponse":
         """An answer of httpx's."""
         stream = cast("httpx.AsyncByteStream", response.stream)
         return cls(response.status_code, response.headers.raw, aiter(stream), response.aclose)
@@ -94,12 +94,12 @@ class HttpAnswer:
         return isinstance(self.body, ResponseBody) and self.body.is_all
 
 
-class Way(Protocol):
+class HttpCarrier(Protocol):
     """Takes requests to an endpoint."""
 
     async def post(
         self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
-    ) -> HttpAnswer:
+    ) -> HttpResponse:
         """Send a request, and wait for the head of its answer.
 
         Args:
@@ -120,7 +120,7 @@ class Way(Protocol):
 
 
 @final
-class LeanWay:
+class LeanCarrier:
     """Straight over the transport of ours, without httpx's requests and responses.
 
     Nobody's cookies, redirects or hooks need looking after, and that makes a tenth of the work.
@@ -137,29 +137,29 @@ class LeanWay:
         self._transport = transport
         self._timeouts = timeouts
         self._headers = headers
-        self._heading: Heading | None = None
+        self._heading: RequestHead | None = None
         self._is_for: tuple[httpx.URL, Mapping[str, str]] | None = None
 
     async def post(
         self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
-    ) -> HttpAnswer:
-        """See `Way`."""
+    ) -> HttpResponse:
+        """See `HttpCarrier`."""
         heading = self._heading
         if heading is None or self._is_for != (url, headers):
             given = {**self._headers, **headers}
-            self._heading = heading = Heading.of(httpx.Request("POST", url, headers=given))
+            self._heading = heading = RequestHead.of(httpx.Request("POST", url, headers=given))
             self._is_for = (url, headers)
         outgoing = heading.with_body(body, (b"idempotency-key", key.encode()))
         head, stream = await self._transport.exchange(heading.origin, outgoing, self._timeouts)
-        return HttpAnswer(head.status, head.headers, stream, stream.aclose)
+        return HttpResponse(head.status, head.headers, stream, stream.aclose)
 
     async def aclose(self) -> None:
-        """See `Way`."""
+        """See `HttpCarrier`."""
         await self._transport.aclose()
 
 
 @final
-class HttpxWay:
+class HttpxCarrier:
     """Through httpx: a client of the user's, or a transport that is not ours.
 
     Args:
@@ -183,8 +183,8 @@ class HttpxWay:
 
     async def post(
         self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
-    ) -> HttpAnswer:
-        """See `Way`."""
+    ) -> HttpResponse:
+        """See `HttpCarrier`."""
         given = self._headers.copy()
         given.update(headers)
         given["idempotency-key"] = key
@@ -196,10 +196,10 @@ class HttpxWay:
             stream=httpx.ByteStream(body),
             extensions=self._extensions,
         )
-        return HttpAnswer.of(await self._send(request))
+        return HttpResponse.of(await self._send(request))
 
     async def aclose(self) -> None:
-        """See `Way`."""
+        """See `HttpCarrier`."""
         await self._close()
 
 
@@ -211,7 +211,7 @@ def way_over(
     transport: httpx.AsyncBaseTransport,
     timeouts: Mapping[str, float | None],
     configure: Configure | None = None,
-) -> Way:
+) -> HttpCarrier:
     """Through the user's client, or straight over the transport.
 
     Args:
@@ -226,11 +226,11 @@ def way_over(
             # A redirect is an error: wherever it leads, the key does not go there (L8).
             return await client.send(request, stream=True, follow_redirects=False)
 
-        return HttpxWay(send, client.aclose, timeouts, client.headers)
+        return HttpxCarrier(send, client.aclose, timeouts, client.headers)
     headers = {"accept": "*/*", "user-agent": f"callsheet/{version('callsheet')}"}
     if isinstance(transport, LeanTransport):
-        return LeanWay(transport, timeouts, headers)
-    return HttpxWay(transport.handle_async_request, transport.aclose, timeouts, headers)
+        return LeanCarrier(transport, timeouts, headers)
+    return HttpxCarrier(transport.handle_async_request, transport.aclose, timeouts, headers)
 
 
 def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransport:

@@ -13,7 +13,7 @@ import trio
 
 from .head import Outgoing
 from .pool import Origin
-from .response_parser import AnswerParser, Head, ProtocolError
+from .response_parser import Head, ProtocolError, ResponseParser
 from .streams import QuickStream
 
 __all__ = [
@@ -120,7 +120,7 @@ class Connection:
     def __init__(self, stream: trio.abc.Stream, origin: Origin, max_header_bytes: int) -> None:
         self.origin = origin
         self._stream = stream
-        self._parser = AnswerParser(max_header_bytes)
+        self._parser = ResponseParser(max_header_bytes)
         self._requests = 0  # begun
         self._since = 0.0  # when the last one was
         self._keeps_alive = True  # as far as that one is concerned

@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from .connection import Connection, close_now
-from .pool import NEW, Grant, New, Origin, Pool, PoolStatistics
+from .pool import NEW, ConnectionGrant, ConnectionPool, New, Origin, PoolStatistics
 from .streams import SocketStream, TlsStream
 
 __all__ = [
@@ -122,7 +122,7 @@ def _reason(error: Exception) -> str:
 
 
 @final
-class _Waiter:
+class _ConnectionWaiter:
     """A request that waits for a place."""
 
     __slots__ = ("lease", "task")
@@ -153,7 +153,9 @@ class Connections:
     ) -> None:
         self._connector = connector
         self._max_header_bytes = max_header_bytes
-        self._pool: Pool[Connection, _Waiter] = Pool(max_connections, max_idle_s)
+        self._pool: ConnectionPool[Connection, _ConnectionWaiter] = ConnectionPool(
+            max_connections, max_idle_s
+        )
         self._in_use: set[Connection] = set()
 
     def statistics(self) -> PoolStatistics:
@@ -217,7 +219,7 @@ class Connections:
         await self._close_doomed()
 
     async def _wait(self, origin: Origin, seconds: float | None) -> Connection | New:
-        waiter = _Waiter(trio.lowlevel.current_task())
+        waiter = _ConnectionWaiter(trio.lowlevel.current_task())
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._pool.withdraw(waiter)
@@ -233,7 +235,7 @@ class Connections:
             raise httpx.ConnectError("the transport was closed")
         return waiter.lease
 
-    def _wake(self, grant: Grant[Connection, _Waiter] | None) -> None:
+    def _wake(self, grant: ConnectionGrant[Connection, _ConnectionWaiter] | None) -> None:
         if grant is not None:
             grant.waiter.lease = grant.lease
             trio.lowlevel.reschedule(grant.waiter.task)

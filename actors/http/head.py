@@ -14,8 +14,8 @@ import httpx
 from .pool import Origin
 
 __all__ = [
-    "Heading",
     "Outgoing",
+    "RequestHead",
     "encode",
     "origin_of",
 ]
@@ -81,7 +81,7 @@ class Outgoing:
 
 @final
 @attrs.frozen
-class Heading:
+class RequestHead:
     """What many requests begin with: all of their head but for the last headers.
 
     Args:
@@ -97,7 +97,7 @@ class Heading:
     keeps_alive: bool
 
     @classmethod
-    def of(cls, request: httpx.Request) -> "Heading":
+    def of(cls, request: httpx.Request) -> "RequestHead":
         """The heading of requests like this one, which has no body.
 
         Raises:

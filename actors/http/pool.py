@@ -13,8 +13,8 @@ import attrs
 
 __all__ = [
     "NEW",
-    "Grant",
-    "Pool",
+    "ConnectionGrant",
+    "ConnectionPool",
     "PoolStatistics",
 ]
 
@@ -62,7 +62,7 @@ class PoolStatistics:
 
 @final
 @attrs.frozen
-class Grant(Generic[C, W]):
+class ConnectionGrant(Generic[C, W]):
     """Somebody need wait no longer.
 
     Args:
@@ -75,7 +75,7 @@ class Grant(Generic[C, W]):
 
 
 @final
-class Pool(Generic[C, W]):
+class ConnectionPool(Generic[C, W]):
     """The places, the idle connections and the queue.
 
     Who waits is served first come, first served, whatever the origin. Somebody waits only if no
@@ -146,7 +146,7 @@ class Pool(Generic[C, W]):
         """Leave the queue without having been served."""
         del self._queue[waiter]
 
-    def put_back(self, connection: C, origin: Origin, now: float) -> Grant[C, W] | None:
+    def put_back(self, connection: C, origin: Origin, now: float) -> ConnectionGrant[C, W] | None:
         """A connection can carry another request."""
         if self._is_closed:
             self.doomed.append(connection)
@@ -155,10 +155,10 @@ class Pool(Generic[C, W]):
             waiter, wanted = self._queue.popitem(last=False)
             if wanted == origin:
                 self._reused += 1
-                return Grant(waiter, connection)
+                return ConnectionGrant(waiter, connection)
             self.doomed.append(connection)
             self._opened += 1
-            return Grant(waiter, NEW)
+            return ConnectionGrant(waiter, NEW)
         self._idle[connection] = (origin, now)
         stack = self._stacks.get(origin)
         if stack is None:
@@ -167,12 +167,12 @@ class Pool(Generic[C, W]):
         self._expire(now)
         return None
 
-    def free(self) -> Grant[C, W] | None:
+    def free(self) -> ConnectionGrant[C, W] | None:
         """A connection was closed, or not opened after all."""
         if self._queue:
             waiter, _ = self._queue.popitem(last=False)
             self._opened += 1
-            return Grant(waiter, NEW)
+            return ConnectionGrant(waiter, NEW)
         self._open -= 1
         return None
 

@@ -10,10 +10,10 @@ import httpx
 import trio
 
 from ..vendors import Malformed
-from .carrier import HttpAnswer
+from .carrier import HttpResponse
 
 __all__ = [
-    "AnswerBody",
+    "ResponseReader",
     "TooLarge",
 ]
 
@@ -25,7 +25,7 @@ class TooLarge(ValueError):
     """A body has more bytes than it may; its text says so."""
 
 
-class AnswerBody:
+class ResponseReader:
     """The bytes of an answer: unpacked, bounded, and ended when nobody reads on.
 
     httpx reads bodies through async generators, and Trio reports one that is left suspended; so
@@ -40,7 +40,7 @@ class AnswerBody:
         first_byte_s: seconds from `start` to the first piece; None until then.
     """
 
-    def __init__(self, response: HttpAnswer, start: float) -> None:
+    def __init__(self, response: HttpResponse, start: float) -> None:
         self._response = response
         self._pieces = response.body
         self._unpack = _unpacker(response.header(b"content-encoding"))

@@ -10,9 +10,9 @@ import attrs
 import httptools
 
 __all__ = [
-    "AnswerParser",
     "Head",
     "ProtocolError",
+    "ResponseParser",
 ]
 
 
@@ -52,7 +52,7 @@ class Head:
 
 
 @final
-class AnswerParser:
+class ResponseParser:
     """Reads the answers on one connection, one after another.
 
     Args:

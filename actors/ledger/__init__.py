@@ -1,8 +1,8 @@
 """The ledger: double-entry accounts of every cent, budgets, and the file behind them (L3)."""
 
 from .accounts import Accounts
-from .actor import CountCosts, LedgerActor
-from .book import LedgerStatistics, Totals
+from .actor import GetCosts, LedgerActor
+from .book import CostStatistics, CostTotals
 from .bound import asked_tier
 from .budgets import Budget, LedgerPolicy
 from .entries import NOTHING, Amount
@@ -14,12 +14,12 @@ __all__ = [
     "Accounts",
     "Amount",
     "Budget",
-    "CountCosts",
+    "CostStatistics",
+    "CostTotals",
+    "GetCosts",
     "LedgerActor",
     "LedgerPolicy",
-    "LedgerStatistics",
     "LedgerUnusable",
-    "Totals",
     "asked_tier",
     "connect",
     "recover",

@@ -14,10 +14,10 @@ import structlog
 import trio
 
 from ..errors import BudgetExceeded, CallFailed, LedgerUnavailable
-from .book import Book, LedgerStatistics, Outcome
+from .book import Book, CallOutcome, CostStatistics
 from .budgets import Excess, LedgerPolicy
-from .entries import Line, Transaction, dollars
-from .file import LedgerUnusable, Store
+from .entries import Payer, Transaction, dollars
+from .file import LedgerFile, LedgerUnusable
 
 __all__ = [
     "Accounts",
@@ -73,12 +73,12 @@ class _Task:
         undo: takes it back, if it was done and could not be written.
     """
 
-    work: Callable[[Book, float], Transaction | LedgerStatistics | None]
+    work: Callable[[Book, float], Transaction | CostStatistics | None]
     must_be_written: bool = False
     needs_posts: bool = False
     undo: Callable[[Book, float], Transaction | None] | None = None
     error: CallFailed | None = None
-    found: Transaction | LedgerStatistics | None = None
+    found: Transaction | CostStatistics | None = None
 
 
 @final
@@ -107,7 +107,7 @@ class Accounts:
         self.clock = clock
         self._book = Book(self.policy.budgets)
         self._in_thread: InThread = in_thread or trio.to_thread.run_sync
-        self._store: Store | None = None
+        self._store: LedgerFile | None = None
         self._seen = 0  # the last entry of the file that the books know
         # Of earlier runs, posts are told apart only if somebody looks at them: there may be many.
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
@@ -170,7 +170,7 @@ class Accounts:
         return str(self._keys)
 
     async def reserve(
-        self, wanted: Sequence[tuple[str, Sequence[Line]]]
+        self, wanted: Sequence[tuple[str, Sequence[Payer]]]
     ) -> list[CallFailed | None]:
         """Reserve for several calls, in this order; for each, why it may not be made."""
         tasks = [self._reservation(key, lines) for key, lines in wanted]
@@ -188,7 +188,7 @@ class Accounts:
         if task.error is not None:
             raise task.error
 
-    def settle(self, key: str, outcome: Outcome) -> None:
+    def settle(self, key: str, outcome: CallOutcome) -> None:
         """End a reservation; from anywhere, and at once for all who ask later."""
         self._queue.append(_Task(lambda book, at: book.settle(key, outcome, at)))
         if self.policy.path is None:
@@ -199,16 +199,16 @@ class Accounts:
             self._run_queue()
             self._close_if_idle()
 
-    async def statistics(self) -> LedgerStatistics:
+    async def statistics(self) -> CostStatistics:
         """What the books say."""
         task = _Task(lambda book, _: book.statistics(), needs_posts=True)
         await self._do([task])
-        if not isinstance(task.found, LedgerStatistics):
+        if not isinstance(task.found, CostStatistics):
             raise TypeError("the books say nothing")
         return attrs.evolve(task.found, unwritten=len(self._unwritten))
 
-    def _reservation(self, key: str, lines: Sequence[Line]) -> _Task:
-        refund = Outcome(None, 0)
+    def _reservation(self, key: str, lines: Sequence[Payer]) -> _Task:
+        refund = CallOutcome(None, 0)
         return _Task(
             lambda book, at: book.reserve(key, lines, at),
             must_be_written=True,
@@ -224,7 +224,7 @@ class Accounts:
     def _open_store(self) -> None:
         path = self.policy.path
         if path is not None:
-            self._store = Store(path, self.clock(), after=self._seen)
+            self._store = LedgerFile(path, self.clock(), after=self._seen)
 
     def _run_queue(self) -> None:
         """Do all that is queued: the only place where the books are touched."""
@@ -252,7 +252,7 @@ class Accounts:
             self._unwritten.clear()
         self._trouble = trouble
 
-    def _begin(self, store: Store | None) -> LedgerUnusable | None:
+    def _begin(self, store: LedgerFile | None) -> LedgerUnusable | None:
         if store is None:
             return None
         try:
@@ -262,7 +262,7 @@ class Accounts:
             return error
         return None
 
-    def _tell_posts_apart(self, store: Store | None) -> LedgerUnusable | None:
+    def _tell_posts_apart(self, store: LedgerFile | None) -> LedgerUnusable | None:
         if store is None or self._has_posts:
             return None
         try:

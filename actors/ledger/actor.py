@@ -8,19 +8,19 @@ from typing import Any
 import attrs
 import trio
 
-from ...runtime import Actor, Message, Ref, ReplySlot, Settlement, Timer, defers, handles
-from ..calls import Complete, Stream, Tab
+from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
+from ..calls import CallAccount, Complete, Stream
 from ..errors import CallFailed
 from ..messages import Response
-from ..rate_limit import Counter, offline_counter
+from ..rate_limit import TokenCounter, offline_counter
 from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
-from .book import LedgerStatistics, Outcome
+from .book import CallOutcome, CostStatistics
 from .bound import asked_tier, most_usage, most_usd
-from .entries import Amount, Line, headings
+from .entries import Amount, Payer, cost_labels
 
 __all__ = [
-    "CountCosts",
+    "GetCosts",
     "LedgerActor",
 ]
 
@@ -30,7 +30,7 @@ _ROUTES = ("flex", "batch")  # tiers that are a way of their own to be answered
 
 
 @attrs.frozen
-class CountCosts(Message[LedgerStatistics]):
+class GetCosts(Message[CostStatistics]):
     """Ask a `LedgerActor` what the books say."""
 
 
@@ -40,20 +40,20 @@ class _Work(Message[None]):
 
 
 @attrs.define(eq=False)
-class _Call:
+class _OpenCall:
     """A call that is here."""
 
     message: Complete | Stream
     slot: ReplySlot[Any]
-    tab: Tab
-    lines: tuple[Line, ...]
+    tab: CallAccount
+    lines: tuple[Payer, ...]
 
 
 class LedgerActor(Actor):
     """Lets a call through when what it might cost is reserved, and refuses it when it cannot be.
 
     Reserved is the most that one attempt can cost. An attempt that follows one which may have been
-    billed is reserved for before it is sent (`Tab`). However a call ends, the runtime tells, and
+    billed is reserved for before it is sent (`CallAccount`). However a call ends, the runtime tells, and
     its reservation ends with it: as what was charged, as what may have been billed, or as nothing.
 
     The books are outside, in `Accounts`: one incarnation may crash with calls under way, and the
@@ -76,16 +76,16 @@ class LedgerActor(Actor):
         prices: PriceBook | None = None,
         *,
         other_models: tuple[str, ...] = (),
-        counter_for: Callable[[str], Counter | None] = offline_counter,
+        counter_for: Callable[[str], TokenCounter | None] = offline_counter,
     ) -> None:
         self._to = to
         self._accounts = accounts
         self._prices = prices or default_prices()
         self._other_models = other_models
         self._counter_for = counter_for
-        self._counters: dict[str, Counter | None] = {}
-        self._waiting: list[_Call] = []  # for what they might cost to be reserved
-        self._ready: list[_Call] = []  # for room in the next stage
+        self._counters: dict[str, TokenCounter | None] = {}
+        self._waiting: list[_OpenCall] = []  # for what they might cost to be reserved
+        self._ready: list[_OpenCall] = []  # for room in the next stage
         self._timer: Timer | None = None
 
     async def started(self) -> None:
@@ -114,8 +114,8 @@ class LedgerActor(Actor):
         """The same for a call that is answered piece by piece."""
         await self._admit(message, slot)
 
-    @handles(CountCosts, urgent=True)
-    async def count(self, message: CountCosts) -> LedgerStatistics:  # noqa: ARG002  # it only asks
+    @handles(GetCosts, urgent=True)
+    async def count(self, message: GetCosts) -> CostStatistics:  # noqa: ARG002  # it only asks
         """Say what the books say."""
         return await self._accounts.statistics()
 
@@ -133,14 +133,14 @@ class LedgerActor(Actor):
 
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         accounts = self._accounts
-        tab = Tab(accounts.new_key(), accounts.extend)
-        self._waiting.append(_Call(message, slot, tab, self._lines(message)))
+        tab = CallAccount(accounts.new_key(), accounts.extend)
+        self._waiting.append(_OpenCall(message, slot, tab, self._lines(message)))
         if accounts.policy.path is None:
             await self._work()
         else:
             self._wake()  # when those that came together with it are here, too
 
-    def _lines(self, message: Complete | Stream) -> tuple[Line, ...]:
+    def _lines(self, message: Complete | Stream) -> tuple[Payer, ...]:
         """Who pays for a call, and the most that one attempt costs each of them."""
         request, accounts = message.request, self._accounts
         counter, most_output = self._counter(request.model), accounts.policy.most_output_tokens
@@ -148,11 +148,11 @@ class LedgerActor(Actor):
         usd = most_usd(self._prices, request, usage, self._other_models)
         day = datetime.fromtimestamp(accounts.clock(), UTC).date().isoformat()
         tier = asked_tier(request)
-        who = headings(message.origin, request.model, day, tier if tier in _ROUTES else "live")
+        who = cost_labels(message.origin, request.model, day, tier if tier in _ROUTES else "live")
         shares = Amount.of(usage, usd).split(len(who))
-        return tuple(Line(heading, share) for heading, share in zip(who, shares, strict=True))
+        return tuple(Payer(heading, share) for heading, share in zip(who, shares, strict=True))
 
-    def _counter(self, model: str) -> Counter | None:
+    def _counter(self, model: str) -> TokenCounter | None:
         if model not in self._counters:
             if len(self._counters) >= _MOST_COUNTERS:
                 self._counters.clear()
@@ -191,33 +191,33 @@ class LedgerActor(Actor):
         if self._ready:
             self._wake()
 
-    def _ended(self, call: _Call, slot: ReplySlot[Any]) -> None:
+    def _ended(self, call: _OpenCall, slot: ReplySlot[Any]) -> None:
         """A call that was reserved for has its answer, or needs none any more."""
         tab = call.tab
         tab.close()
         self._accounts.settle(tab.key, self._outcome(call, slot))
 
-    def _outcome(self, call: _Call, slot: ReplySlot[Any]) -> Outcome:
+    def _outcome(self, call: _OpenCall, slot: ReplySlot[Any]) -> CallOutcome:
         tab, error = call.tab, slot.error
         answer = tab.answer
-        if answer is None and slot.settlement is Settlement.REPLIED:
+        if answer is None and slot.settlement is Outcome.REPLIED:
             answer = slot.value if isinstance(slot.value, Response) else None
         if answer is None:
             may = isinstance(error, CallFailed) and error.billed == "maybe"
-            return Outcome(None, max(tab.taken, int(may)))
+            return CallOutcome(None, max(tab.taken, int(may)))
         if not answer.http_requests:  # it was shared with another call, which pays
-            return Outcome(None, tab.taken)
+            return CallOutcome(None, tab.taken)
         others = max(tab.taken - 1, answer.maybe_billed)
         if not answer.usage.total_tokens:  # it does not say what it took, and surely took something
-            return Outcome(None, others + 1)
-        return Outcome(
+            return CallOutcome(None, others + 1)
+        return CallOutcome(
             Amount.of(answer.usage, answer.cost_usd),
             others,
             self._other_model(call, answer.model),
             None if answer.route == "live" else answer.route,
         )
 
-    def _other_model(self, call: _Call, answered: str) -> str | None:
+    def _other_model(self, call: _OpenCall, answered: str) -> str | None:
         """The model that is to pay, if it is another one than was asked for, and not its date."""
         asked = call.message.request.model
         price = self._prices.price(answered)

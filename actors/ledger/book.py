@@ -6,25 +6,25 @@ from typing import final
 
 import attrs
 
-from .budgets import Budget, BudgetState, Counter
+from .budgets import Budget, BudgetCounter, BudgetState
 from .entries import (
-    DIMENSIONS,
+    COST_DIMENSIONS,
     NOTHING,
     Account,
     Amount,
-    Dimension,
-    Entry,
-    Heading,
-    Kind,
-    Line,
+    CostDimension,
+    CostLabel,
+    LedgerEntry,
+    Payer,
     Transaction,
+    TransactionKind,
 )
 
-__all__ = ["Book", "LedgerStatistics", "Outcome", "Totals"]
+__all__ = ["Book", "CallOutcome", "CostStatistics", "CostTotals"]
 
 
 @attrs.frozen
-class Totals:
+class CostTotals:
     """What something has come to.
 
     Args:
@@ -37,27 +37,27 @@ class Totals:
     reserved: Amount = NOTHING
     maybe_billed: Amount = NOTHING
 
-    def __add__(self, other: "Totals") -> "Totals":
-        return Totals(
+    def __add__(self, other: "CostTotals") -> "CostTotals":
+        return CostTotals(
             self.spent + other.spent,
             self.reserved + other.reserved,
             self.maybe_billed + other.maybe_billed,
         )
 
-    def plus(self, account: Account, amount: Amount) -> "Totals":
+    def plus(self, account: Account, amount: Amount) -> "CostTotals":
         """The same after an entry."""
         if account == "available":
             return self
         spent, reserved, maybe = self.spent, self.reserved, self.maybe_billed
         if account == "spent":
-            return Totals(spent + amount, reserved, maybe)
+            return CostTotals(spent + amount, reserved, maybe)
         if account == "reserved":
-            return Totals(spent, reserved + amount, maybe)
-        return Totals(spent, reserved, maybe + amount)
+            return CostTotals(spent, reserved + amount, maybe)
+        return CostTotals(spent, reserved, maybe + amount)
 
 
 @attrs.frozen(kw_only=True)
-class LedgerStatistics:
+class CostStatistics:
     """What the books say.
 
     Args:
@@ -68,15 +68,15 @@ class LedgerStatistics:
         unwritten: transactions that could not be written to the file yet.
     """
 
-    totals: Totals
-    by: Mapping[Dimension, Mapping[str, Totals]]
+    totals: CostTotals
+    by: Mapping[CostDimension, Mapping[str, CostTotals]]
     budgets: tuple[BudgetState, ...]
     open_calls: int
     unwritten: int = 0
 
 
 @attrs.frozen
-class Outcome:
+class CallOutcome:
     """What became of a call.
 
     Args:
@@ -92,7 +92,7 @@ class Outcome:
     route: str | None = None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TransactionKind:
         """Of the transaction that it makes."""
         if self.spent is not None:
             return "settle"
@@ -101,7 +101,7 @@ class Outcome:
 
 @attrs.define
 class _Open:
-    lines: Sequence[Line]
+    lines: Sequence[Payer]
     attempts: int  # that are reserved for
 
 
@@ -119,8 +119,10 @@ class Book:
     def __init__(self, budgets: Sequence[Budget] = ()) -> None:
         self._open: dict[str, _Open] = {}  # {key of the reservation: what is reserved}
         # One sum for each combination of what sums are told by: most entries need no other.
-        self._sums: dict[tuple[str, ...], Totals] = {}  # {names, in the order of DIMENSIONS: sum}
-        self._counters = [Counter(budget) for budget in budgets]
+        self._sums: dict[
+            tuple[str, ...], CostTotals
+        ] = {}  # {names, in the order of DIMENSIONS: sum}
+        self._counters = [BudgetCounter(budget) for budget in budgets]
 
     def __repr__(self) -> str:
         return f"<Book {len(self._open)} open>"
@@ -130,7 +132,7 @@ class Book:
         """Reservations that have not ended."""
         return len(self._open)
 
-    def reserve(self, key: str, lines: Sequence[Line], at: float) -> Transaction:
+    def reserve(self, key: str, lines: Sequence[Payer], at: float) -> Transaction:
         """Put aside what one attempt of a call may cost.
 
         Raises:
@@ -156,14 +158,14 @@ class Book:
         reservation.attempts += 1
         return transaction
 
-    def settle(self, key: str, outcome: Outcome, at: float) -> Transaction | None:
+    def settle(self, key: str, outcome: CallOutcome, at: float) -> Transaction | None:
         """End a reservation; None if it has ended before."""
         reservation = self._open.pop(key, None)
         if reservation is None:
             return None
         lines = reservation.lines
         spent = (None,) * len(lines) if outcome.spent is None else outcome.spent.split(len(lines))
-        entries: list[Entry] = []
+        entries: list[LedgerEntry] = []
         for line, share in zip(lines, spent, strict=True):
             entries += _endings(line, reservation.attempts, share, outcome)
         transaction = self._post(Transaction(outcome.kind, key, at, tuple(entries)))
@@ -171,7 +173,7 @@ class Book:
             counter.close(key)
         return transaction
 
-    def post(self, entry: Entry, reservation: str = "") -> None:
+    def post(self, entry: LedgerEntry, reservation: str = "") -> None:
         """Take in what others have written, or earlier runs."""
         if entry.account == "available":
             return
@@ -179,7 +181,7 @@ class Book:
         for counter in self._counters:
             counter.post(entry, reservation)
 
-    def tell_apart(self, entries: Iterable[Entry]) -> None:
+    def tell_apart(self, entries: Iterable[LedgerEntry]) -> None:
         """Take in all that is known once more, of each post for itself.
 
         Args:
@@ -190,15 +192,17 @@ class Book:
             if entry.account != "available":
                 self._add(entry)
 
-    def statistics(self) -> LedgerStatistics:
+    def statistics(self) -> CostStatistics:
         """What they say now."""
-        whole = Totals()
-        by: dict[Dimension, dict[str, Totals]] = {dimension: {} for dimension in DIMENSIONS}
+        whole = CostTotals()
+        by: dict[CostDimension, dict[str, CostTotals]] = {
+            dimension: {} for dimension in COST_DIMENSIONS
+        }
         for names, totals in self._sums.items():
             whole += totals
-            for dimension, name in zip(DIMENSIONS, names, strict=True):
+            for dimension, name in zip(COST_DIMENSIONS, names, strict=True):
                 by[dimension][name] = by[dimension].get(name, _NONE) + totals
-        return LedgerStatistics(
+        return CostStatistics(
             totals=whole,
             by=by,
             budgets=tuple(state for counter in self._counters for state in counter.states()),
@@ -206,18 +210,18 @@ class Book:
         )
 
     def _set_aside(
-        self, kind: Kind, key: str, lines: Sequence[Line], at: float, *, calls: int
+        self, kind: TransactionKind, key: str, lines: Sequence[Payer], at: float, *, calls: int
     ) -> Transaction:
         for counter in self._counters:
             counter.check(lines, key)
-        entries: list[Entry] = []
+        entries: list[LedgerEntry] = []
         for line in lines:
             bound = line.bound.of_calls(calls)
-            entries.append(Entry("available", line.heading, bound.times(-1)))
-            entries.append(Entry("reserved", line.heading, bound))
+            entries.append(LedgerEntry("available", line.heading, bound.times(-1)))
+            entries.append(LedgerEntry("reserved", line.heading, bound))
         return self._post(Transaction(kind, key, at, tuple(entries)))
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: LedgerEntry) -> None:
         names = _names(entry.heading)
         self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
 
@@ -227,30 +231,32 @@ class Book:
         return transaction
 
 
-_NONE = Totals()
-_names = attrgetter(*DIMENSIONS)
+_NONE = CostTotals()
+_names = attrgetter(*COST_DIMENSIONS)
 
 
-def _endings(line: Line, attempts: int, share: Amount | None, outcome: Outcome) -> list[Entry]:
+def _endings(
+    line: Payer, attempts: int, share: Amount | None, outcome: CallOutcome
+) -> list[LedgerEntry]:
     """Where one payer's reservation goes."""
-    heading: Heading = line.heading
+    heading: CostLabel = line.heading
     reserved = line.bound.of_calls(0).times(attempts) + _calls_of(line.bound)
-    entries = [Entry("reserved", heading, reserved.times(-1))]
+    entries = [LedgerEntry("reserved", heading, reserved.times(-1))]
     rest = reserved
     if share is not None:
         paid = attrs.evolve(
             heading, model=outcome.model or heading.model, route=outcome.route or heading.route
         )
-        entries.append(Entry("spent", paid, share))
+        entries.append(LedgerEntry("spent", paid, share))
         rest -= share
     if outcome.maybe:
         maybe = line.bound.of_calls(0).times(outcome.maybe)
         if share is None:
             maybe += _calls_of(line.bound)
-        entries.append(Entry("maybe_billed", heading, maybe))
+        entries.append(LedgerEntry("maybe_billed", heading, maybe))
         rest -= maybe
     if rest != NOTHING:
-        entries.append(Entry("available", heading, rest))
+        entries.append(LedgerEntry("available", heading, rest))
     return entries
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 import attrs
 
 from ..messages import Request, Usage
-from ..rate_limit import Counter
+from ..rate_limit import TokenCounter
 from ..vendors import PriceBook, dumps, tier_named
 
 __all__ = ["asked_tier", "most_usage", "most_usd"]
@@ -23,7 +23,7 @@ def asked_tier(request: Request) -> str:
     return tier_named(tier) if isinstance(tier, str) else "default"
 
 
-def most_usage(request: Request, counter: Counter | None, *, most_output: int) -> Usage:
+def most_usage(request: Request, counter: TokenCounter | None, *, most_output: int) -> Usage:
     """The most tokens that one attempt can take.
 
     A tokenizer makes no more tokens of a text than it has bytes in UTF-8, because each token

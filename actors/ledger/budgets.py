@@ -13,12 +13,12 @@ from typing import Literal
 import attrs
 from attrs.validators import deep_iterable, gt, in_, instance_of
 
-from .entries import Entry, Heading, Line, add_usd, dollars, subtract_usd
+from .entries import CostLabel, LedgerEntry, Payer, add_usd, dollars, subtract_usd
 
 __all__ = [
     "Budget",
+    "BudgetCounter",
     "BudgetState",
-    "Counter",
     "Excess",
     "LedgerPolicy",
 ]
@@ -78,7 +78,7 @@ class Budget:
             words += f" ({self.match})"
         return words if self.period == "ever" else f"{words} and {self.period}"
 
-    def key(self, heading: Heading, reservation: str) -> str | None:
+    def key(self, heading: CostLabel, reservation: str) -> str | None:
         """Which of the budgets that it makes an amount counts for; None if for none of them."""
         if self.per in _NAMED:
             name: str = getattr(heading, self.per)
@@ -125,14 +125,14 @@ class Excess(Exception):
         self.model = model
 
 
-class Counter:
+class BudgetCounter:
     """How much of a budget is used, for each whose it is."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self._used: dict[str, Decimal] = {}  # {key: USD spent, reserved, perhaps billed}
 
-    def check(self, lines: Sequence[Line], reservation: str) -> None:
+    def check(self, lines: Sequence[Payer], reservation: str) -> None:
         """Whether one attempt more can be paid.
 
         Raises:
@@ -151,7 +151,7 @@ class Counter:
             if usd > state.left:
                 raise Excess(state, usd, lines[0].heading.model)
 
-    def post(self, entry: Entry, reservation: str) -> None:
+    def post(self, entry: LedgerEntry, reservation: str) -> None:
         """Take an entry into account."""
         if self.budget.per == "call" and not reservation:
             return  # of an earlier run, whose calls have ended

@@ -9,24 +9,24 @@ from typing import Literal
 
 import attrs
 
-from ..calls import Origin
+from ..calls import CallContext
 from ..messages import Usage
 
 __all__ = [
     "ACCOUNTS",
-    "DIMENSIONS",
+    "COST_DIMENSIONS",
     "NOTHING",
     "Account",
     "Amount",
-    "Dimension",
-    "Entry",
-    "Heading",
-    "Kind",
-    "Line",
+    "CostDimension",
+    "CostLabel",
+    "LedgerEntry",
+    "Payer",
     "Transaction",
+    "TransactionKind",
     "add_usd",
+    "cost_labels",
     "dollars",
-    "headings",
     "subtract_usd",
 ]
 
@@ -163,16 +163,16 @@ ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "maybe_billed
 """Where money and tokens are: not touched, put aside for a call under way, paid, or charged by the
 provider for all that is known. What leaves one account comes into another (double entry)."""
 
-Kind = Literal["reserve", "extend", "settle", "maybe", "refund"]
+TransactionKind = Literal["reserve", "extend", "settle", "maybe", "refund"]
 """Of a transaction. The last three end a reservation: as charged, perhaps charged, or nothing."""
 
-Dimension = Literal["model", "tenant", "post", "day", "route"]
-DIMENSIONS: tuple[Dimension, ...] = ("model", "tenant", "post", "day", "route")
+CostDimension = Literal["model", "tenant", "post", "day", "route"]
+COST_DIMENSIONS: tuple[CostDimension, ...] = ("model", "tenant", "post", "day", "route")
 """What sums are kept by."""
 
 
 @attrs.frozen
-class Heading:
+class CostLabel:
     """What an entry is for.
 
     Args:
@@ -193,7 +193,7 @@ class Heading:
 
 
 @attrs.frozen
-class Line:
+class Payer:
     """One of those who share what a call costs, and the most that an attempt costs them.
 
     Args:
@@ -201,16 +201,16 @@ class Line:
         bound: how much.
     """
 
-    heading: Heading
+    heading: CostLabel
     bound: Amount
 
 
 @attrs.frozen
-class Entry:
+class LedgerEntry:
     """So much comes into an account, or leaves it if it is negative."""
 
     account: Account
-    heading: Heading
+    heading: CostLabel
     amount: Amount
 
 
@@ -225,10 +225,10 @@ class Transaction:
         entries: what came and went; all of them together are nothing.
     """
 
-    kind: Kind
+    kind: TransactionKind
     reservation: str
     at: float
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerEntry, ...]
 
     @property
     def is_balanced(self) -> bool:
@@ -236,9 +236,9 @@ class Transaction:
         return sum((entry.amount for entry in self.entries), NOTHING) == NOTHING
 
 
-def headings(origin: Origin, model: str, day: str, route: str) -> tuple[Heading, ...]:
+def cost_labels(origin: CallContext, model: str, day: str, route: str) -> tuple[CostLabel, ...]:
     """Who pays for a call: whom it is for, or each of those that share it."""
-    payers: Iterable[Origin] = origin.shared_by or (origin,)
+    payers: Iterable[CallContext] = origin.shared_by or (origin,)
     return tuple(
-        Heading(payer.call, payer.post or "", payer.lane, model, day, route) for payer in payers
+        CostLabel(payer.call, payer.post or "", payer.lane, model, day, route) for payer in payers
     )

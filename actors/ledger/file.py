@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import final
 
-from .entries import Account, Entry, Kind, Transaction
+from .entries import Account, LedgerEntry, Transaction, TransactionKind
 from .tables import (
     ACCOUNT_CODES,
     AMOUNT,
@@ -23,7 +23,7 @@ from .tables import (
     SUMMED,
     TABLES,
     VERSION,
-    Writer,
+    LedgerWriter,
     add_functions,
     last_entry,
     left_open,
@@ -32,8 +32,8 @@ from .tables import (
 )
 
 __all__ = [
+    "LedgerFile",
     "LedgerUnusable",
-    "Store",
     "connect",
     "forget",
     "hold",
@@ -86,7 +86,7 @@ def _lock_path(path: Path, run: int) -> Path:
 _NAMES = ", ".join(NAMES)
 
 
-def _cases(column: str, codes: Mapping[Kind, int] | Mapping[Account, int]) -> str:
+def _cases(column: str, codes: Mapping[TransactionKind, int] | Mapping[Account, int]) -> str:
     cases = " ".join(f"WHEN '{name}' THEN {code}" for name, code in codes.items())
     return f"CASE {column} {cases} END"
 
@@ -260,7 +260,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @final
-class Store:
+class LedgerFile:
     """One process's hold of a ledger's file, which several may have at a time.
 
     Opening it books as perhaps billed what a process that is gone has left reserved. A process is
@@ -282,7 +282,7 @@ class Store:
         self.seen = after
         self._lock: sqlite3.Connection | None = None
         self._connection = connect(path, create=True)
-        self._writer = Writer(self._connection)
+        self._writer = LedgerWriter(self._connection)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             _book_the_dead(self._connection, path, now)
@@ -298,7 +298,7 @@ class Store:
                 raise unusable(path, error) from None
             raise
 
-    def begin(self, *, by_post: bool = False) -> list[Entry]:
+    def begin(self, *, by_post: bool = False) -> list[LedgerEntry]:
         """Keep others from writing, and say what they have written since the last time.
 
         The first time, if nothing is known yet, that is what all has come to, in few entries.
@@ -325,7 +325,7 @@ class Store:
             raise unusable(self.path, error) from None
         return found
 
-    def by_post(self) -> list[Entry]:
+    def by_post(self) -> list[LedgerEntry]:
         """What all has come to, of each post for itself; after `begin`.
 
         Raises:
@@ -393,6 +393,6 @@ def _book_the_dead(connection: sqlite3.Connection, path: Path, now: float) -> No
     for (run,) in runs:
         if is_held(path, run):
             continue  # it lives
-        Writer(connection).write(run, left_open(connection, run, now))
+        LedgerWriter(connection).write(run, left_open(connection, run, now))
         connection.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, run))
         forget(path, run)

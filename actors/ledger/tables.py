@@ -12,7 +12,17 @@ from itertools import groupby
 from operator import itemgetter
 from typing import cast, final
 
-from .entries import NOTHING, Account, Amount, Dimension, Entry, Heading, Kind, Transaction, add_usd
+from .entries import (
+    NOTHING,
+    Account,
+    Amount,
+    CostDimension,
+    CostLabel,
+    LedgerEntry,
+    Transaction,
+    TransactionKind,
+    add_usd,
+)
 
 __all__ = [
     "ACCOUNT_CODES",
@@ -23,7 +33,7 @@ __all__ = [
     "SUMMED",
     "TABLES",
     "VERSION",
-    "Writer",
+    "LedgerWriter",
     "add_functions",
     "amount_of",
     "columns_of",
@@ -58,7 +68,13 @@ MORE = "usd = exact_add(usd, excluded.usd), " + ", ".join(
 
 # What is "available" is not in the file: it is what the others come to, taken away.
 ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
-KIND_CODES: dict[Kind, int] = {"reserve": 1, "extend": 2, "settle": 3, "maybe": 4, "refund": 5}
+KIND_CODES: dict[TransactionKind, int] = {
+    "reserve": 1,
+    "extend": 2,
+    "settle": 3,
+    "maybe": 4,
+    "refund": 5,
+}
 
 # Amounts of USD are texts: SQLite's own numbers are no decimals.
 _AMOUNT = "usd TEXT NOT NULL, " + ", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)
@@ -202,7 +218,7 @@ def _last(connection: sqlite3.Connection, table: str) -> int:
 
 
 @final
-class Writer:
+class LedgerWriter:
     """Writes transactions, and remembers by which numbers the file knows names.
 
     Args:
@@ -274,7 +290,7 @@ class Writer:
         connection.executemany(_SUM, [(*at, *columns_of(sum_)) for at, sum_ in whole.items()])
         connection.executemany(_POST_SUM, [(*at, *columns_of(sum_)) for at, sum_ in sums.items()])
 
-    def _numbers(self, heading: Heading) -> tuple[int, int]:
+    def _numbers(self, heading: CostLabel) -> tuple[int, int]:
         """Those of a heading and of its post."""
         names = (heading.tenant, heading.model, heading.day, heading.route)
         number = self._headings.get(names)
@@ -311,7 +327,7 @@ _HEADED = "JOIN headings ON headings.id = heading"
 _POSTED = "JOIN posts ON posts.id = post"
 
 
-def standing(connection: sqlite3.Connection, *, by_post: bool) -> Iterator[Entry]:
+def standing(connection: sqlite3.Connection, *, by_post: bool) -> Iterator[LedgerEntry]:
     """What everything has come to, in as few entries as will do; it reads no calls that have ended.
 
     Args:
@@ -326,7 +342,7 @@ def standing(connection: sqlite3.Connection, *, by_post: bool) -> Iterator[Entry
     return map(_entry, rows)
 
 
-def written_since(connection: sqlite3.Connection, entry: int, run: int) -> Iterator[Entry]:
+def written_since(connection: sqlite3.Connection, entry: int, run: int) -> Iterator[LedgerEntry]:
     """What others have written, one for each account and heading.
 
     Args:
@@ -344,10 +360,10 @@ def written_since(connection: sqlite3.Connection, entry: int, run: int) -> Itera
     return map(_entry, rows)
 
 
-def _entry(row: tuple[object, ...]) -> Entry:
+def _entry(row: tuple[object, ...]) -> LedgerEntry:
     account, post, tenant, model, day, route, *amount = row
     names = cast("tuple[str, ...]", (post, tenant, model, day, route))
-    return Entry(_ACCOUNTS[cast("int", account)], Heading("", *names), amount_of(amount))
+    return LedgerEntry(_ACCOUNTS[cast("int", account)], CostLabel("", *names), amount_of(amount))
 
 
 def left_open(connection: sqlite3.Connection, run: int, now: float) -> list[Transaction]:
@@ -359,18 +375,18 @@ def left_open(connection: sqlite3.Connection, run: int, now: float) -> list[Tran
     )
     found: list[Transaction] = []
     for key, lines in groupby(rows, itemgetter(0)):
-        entries: list[Entry] = []
+        entries: list[LedgerEntry] = []
         for _, call, post, tenant, model, day, route, *columns in lines:
-            heading, amount = Heading(call, post, tenant, model, day, route), amount_of(columns)
-            entries.append(Entry("reserved", heading, amount.times(-1)))
-            entries.append(Entry("maybe_billed", heading, amount))
+            heading, amount = CostLabel(call, post, tenant, model, day, route), amount_of(columns)
+            entries.append(LedgerEntry("reserved", heading, amount.times(-1)))
+            entries.append(LedgerEntry("maybe_billed", heading, amount))
         found.append(Transaction("maybe", key, now, tuple(entries)))
     return found
 
 
 def sums(
     connection: sqlite3.Connection,
-    by: Dimension | str,
+    by: CostDimension | str,
     since: str = "",
     until: str = "9999",
 ) -> Iterator[tuple[str, Account, Amount]]:

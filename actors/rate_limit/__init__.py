@@ -1,7 +1,7 @@
 """The rate limiter: RateLimiterActor over a core that makes its decisions without waiting (R14)."""
 
-from .actor import ChangeLimits, CountLimits, Explain, LimitStatistics, RateLimiterActor
-from .estimator import Counter, TokenEstimator, offline_counter
+from .actor import ChangeLimits, Explain, GetLimiterStatistics, LimiterStatistics, RateLimiterActor
+from .estimator import TokenCounter, TokenEstimator, offline_counter
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Lane
 from .limits import Limits, Rate
@@ -10,16 +10,16 @@ from .reports import read_refusal, read_reports
 __all__ = [
     "BucketState",
     "ChangeLimits",
-    "CountLimits",
-    "Counter",
     "Explain",
     "Explanation",
+    "GetLimiterStatistics",
     "Lane",
-    "LimitStatistics",
     "LimiterSnapshot",
+    "LimiterStatistics",
     "Limits",
     "Rate",
     "RateLimiterActor",
+    "TokenCounter",
     "TokenEstimator",
     "offline_counter",
     "read_refusal",

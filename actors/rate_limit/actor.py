@@ -12,9 +12,9 @@ from ...runtime import (
     Actor,
     ActorStopped,
     Message,
+    Outcome,
     Ref,
     ReplySlot,
-    Settlement,
     Timer,
     defers,
     handles,
@@ -29,13 +29,13 @@ from .core import Grant, Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, TooLate
-from .scope import Ask, Reservation
+from .scope import PermitRequest, Reservation
 
 __all__ = [
     "ChangeLimits",
-    "CountLimits",
     "Explain",
-    "LimitStatistics",
+    "GetLimiterStatistics",
+    "LimiterStatistics",
     "RateLimiterActor",
 ]
 
@@ -44,7 +44,7 @@ _HEARS_EVERY_S = 0.05  # what two answers tell of limits is nearly the same
 
 
 @attrs.frozen
-class LimitStatistics:
+class LimiterStatistics:
     """What a `RateLimiterActor` knows.
 
     Args:
@@ -57,7 +57,7 @@ class LimitStatistics:
 
 
 @attrs.frozen
-class CountLimits(Message[LimitStatistics]):
+class GetLimiterStatistics(Message[LimiterStatistics]):
     """Ask a `RateLimiterActor` what it knows."""
 
 
@@ -86,7 +86,7 @@ class ChangeLimits(Message[None]):
 
 
 @attrs.define(eq=False)
-class _Flight:
+class _InFlight:
     """A call that was let through, and its latest attempt."""
 
     request: Request
@@ -102,7 +102,7 @@ class _Flight:
 class _Renew(Message[None]):
     """A call that is under way asks to be sent once more."""
 
-    flight: _Flight
+    flight: _InFlight
     delay: float
     throttled: Throttled | None
 
@@ -111,7 +111,7 @@ class _Renew(Message[None]):
 class _Park(Message[None]):
     """The provider refused a call that gives up."""
 
-    flight: _Flight
+    flight: _InFlight
     delay: float
     throttled: Throttled
 
@@ -120,7 +120,7 @@ class _Park(Message[None]):
 class _Hear(Message[None]):
     """An answer tells of the provider's limits."""
 
-    flight: _Flight
+    flight: _InFlight
     reports: tuple[Report, ...]
 
 
@@ -130,7 +130,7 @@ class _Wake(Message[None]):
 
 
 @attrs.define(eq=False)
-class _Ear:
+class _HeaderFilter:
     """What the permits of one limiter share: when it wants to hear of the provider's limits."""
 
     open_at: float
@@ -141,8 +141,8 @@ class _Permit:
     """See `permit.Permit`. It asks the limiter that gave it, whichever incarnation is there."""
 
     _limiter: Ref
-    _flight: _Flight
-    _ear: _Ear
+    _flight: _InFlight
+    _ear: _HeaderFilter
 
     async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
         await self._limiter.ask(_Renew(self._flight, delay, throttled))
@@ -171,7 +171,7 @@ class _Permit:
 
 
 @attrs.frozen(eq=False)
-class _Call:
+class _PendingCall:
     """A call that waits for its turn."""
 
     message: Complete | Stream
@@ -188,7 +188,7 @@ class _Renewal:
     """A call under way that waits to be sent once more."""
 
     slot: ReplySlot[None]
-    flight: _Flight
+    flight: _InFlight
 
     @property
     def done(self) -> bool:
@@ -224,11 +224,11 @@ class RateLimiterActor(Actor):
     ) -> None:
         self._to = to
         self._limits = limits or Limits()
-        self._limiter: Limiter[_Call | _Renewal] = Limiter(self._limits, trio.current_time())
+        self._limiter: Limiter[_PendingCall | _Renewal] = Limiter(self._limits, trio.current_time())
         self._estimator = TokenEstimator()
         self._observer = observer
         self._prices = prices
-        self._ear = _Ear(-inf if self._limits.learn else inf)
+        self._ear = _HeaderFilter(-inf if self._limits.learn else inf)
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
@@ -246,7 +246,7 @@ class RateLimiterActor(Actor):
         request, now = message.request, trio.current_time()
         estimate = self._estimator.estimate(request)
         ask = self._ask_for(request, estimate, message.origin.lane, slot.deadline)
-        call = _Call(message, slot, estimate)
+        call = _PendingCall(message, slot, estimate)
         try:
             if not self._has_to_wait:
                 reservation = self._limiter.try_go(ask, now)
@@ -268,17 +268,19 @@ class RateLimiterActor(Actor):
 
     def _left(self, slot: ReplySlot[Any]) -> None:
         """Somebody who waited has gone, perhaps before his turn: then the next may have his."""
-        is_over = slot.settlement in (Settlement.CANCELLED, Settlement.EXPIRED)
+        is_over = slot.settlement in (Outcome.CANCELLED, Outcome.EXPIRED)
         if is_over and self._limiter.waiting:
             self._wake_by(trio.current_time())
 
-    def _ask_for(self, request: Request, estimate: Estimate, lane: str, deadline: float) -> Ask:
+    def _ask_for(
+        self, request: Request, estimate: Estimate, lane: str, deadline: float
+    ) -> PermitRequest:
         usd = 0.0
         if self._prices is not None and self._limits.counts_usd:
             tokens = Usage(estimate.input_tokens, estimate.output_tokens)
             usd = float(self._prices.cost(request.model, tokens) or 0.0)
         cost = self._limits.cost(request, estimate, usd)
-        return Ask(request.model, cost, lane, deadline)
+        return PermitRequest(request.model, cost, lane, deadline)
 
     @defers(_Renew, urgent=True)
     async def renew(self, message: _Renew, slot: ReplySlot[None]) -> None:
@@ -310,11 +312,11 @@ class RateLimiterActor(Actor):
         self._timer = None
         await self._let_through()
 
-    @handles(CountLimits, urgent=True)
-    async def count(self, message: CountLimits) -> LimitStatistics:  # noqa: ARG002  # it only asks
+    @handles(GetLimiterStatistics, urgent=True)
+    async def count(self, message: GetLimiterStatistics) -> LimiterStatistics:  # noqa: ARG002  # it only asks
         """Say what is known."""
         snapshot = self._limiter.snapshot(trio.current_time())
-        return LimitStatistics(snapshot, dict(self._estimator.statistics()))
+        return LimiterStatistics(snapshot, dict(self._estimator.statistics()))
 
     @handles(Explain, urgent=True)
     async def explain(self, message: Explain) -> Explanation:
@@ -364,15 +366,15 @@ class RateLimiterActor(Actor):
         """
         return self._limiter.in_flight > 0 and not self._to.has_room
 
-    async def _send(self, call: _Call, reservation: Reservation) -> None:
+    async def _send(self, call: _PendingCall, reservation: Reservation) -> None:
         message = call.message
-        flight = _Flight(message.request, call.estimate, reservation)
+        flight = _InFlight(message.request, call.estimate, reservation)
         call.slot.on_settled(partial(self._ended, flight))
         self._tell("admitted", message)
         permit = _Permit(self.ref, flight, self._ear)
         await call.slot.forward(self._to, attrs.evolve(message, permit=permit))
 
-    def _refused(self, flight: _Flight, throttled: Throttled, delay: float) -> None:
+    def _refused(self, flight: _InFlight, throttled: Throttled, delay: float) -> None:
         self._limiter.refused(
             flight.reservation,
             throttled.why,
@@ -381,11 +383,11 @@ class RateLimiterActor(Actor):
             now=trio.current_time(),
         )
 
-    def _ended(self, flight: _Flight, slot: ReplySlot[Any]) -> None:
+    def _ended(self, flight: _InFlight, slot: ReplySlot[Any]) -> None:
         """A call that was let through has its answer, or needs none any more."""
         now, limiter = trio.current_time(), self._limiter
         limiter.release(flight.reservation, now, happened=flight.is_sent)
-        if slot.settlement is Settlement.REPLIED:
+        if slot.settlement is Outcome.REPLIED:
             if flight.usage is not None:
                 self._estimator.learn(flight.request, flight.estimate, flight.usage)
                 limiter.settle(flight.reservation, flight.usage, flight.usd, now)

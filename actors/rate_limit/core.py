@@ -22,12 +22,12 @@ from .bucket import Limit, changed
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
 from .limits import Cost, Impossible, Limits
-from .scope import Ask, Entry, Note, Reservation, Scope
+from .scope import LimitScope, Note, PermitRequest, QueuedCall, Reservation
 
 __all__ = [
-    "Ask",
     "Grant",
     "Limiter",
+    "PermitRequest",
     "Reservation",
 ]
 
@@ -63,8 +63,8 @@ class Limiter(Generic[W]):
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
         self._shared = [Limit(rate, now) for rate in limits.all_rates]
-        self._scopes: dict[str, Scope] = {}
-        self._of_model: dict[str, Scope] = {}
+        self._scopes: dict[str, LimitScope] = {}
+        self._of_model: dict[str, LimitScope] = {}
         self._in_flight = 0
         self._order = itertools.count()
         self._mean_s = 0.0  # that a call is under way
@@ -90,7 +90,7 @@ class Limiter(Generic[W]):
 
     # ---------------------------------------------------------------- who waits
 
-    def push(self, waiting: W, ask: Ask, now: float) -> bool:
+    def push(self, waiting: W, ask: PermitRequest, now: float) -> bool:
         """One more waits; whether `advance` may now do, or say, anything else than before.
 
         Raises:
@@ -102,9 +102,9 @@ class Limiter(Generic[W]):
         if ask.deadline < inf:
             scope.check_in_time(ask, now)
         size = scope.size(ask.cost)
-        return scope.queue.push(Entry(waiting, ask), ask.lane, size, now, ask.cost)
+        return scope.queue.push(QueuedCall(waiting, ask), ask.lane, size, now, ask.cost)
 
-    def try_go(self, ask: Ask, now: float) -> Reservation | None:
+    def try_go(self, ask: PermitRequest, now: float) -> Reservation | None:
         """Let somebody through at once who need not wait; None if he has to `push`.
 
         Raises:
@@ -121,7 +121,11 @@ class Limiter(Generic[W]):
     def push_renewal(self, waiting: W, reservation: Reservation, not_before: float) -> None:
         """A call that is under way wants to be sent once more; it keeps its place in flight."""
         scope = self._scope_of(reservation, not_before)
-        entry = (not_before, next(self._order), Entry(waiting, Ask(scope.name, reservation.cost)))
+        entry = (
+            not_before,
+            next(self._order),
+            QueuedCall(waiting, PermitRequest(scope.name, reservation.cost)),
+        )
         heapq.heappush(scope.renewals, entry)
 
     def advance(self, now: float, *, only_renewals: bool = False) -> Grant[W] | float:
@@ -302,7 +306,7 @@ class Limiter(Generic[W]):
             scopes=tuple(scope.state(now) for scope in self._scopes.values()),
         )
 
-    def explain(self, ask: Ask, now: float) -> Explanation:
+    def explain(self, ask: PermitRequest, now: float) -> Explanation:
         """What a call would wait for if it came now, and for how long.
 
         Those that wait are let through on paper, each as soon as it may; who is under way is taken
@@ -316,7 +320,7 @@ class Limiter(Generic[W]):
 
     # ---------------------------------------------------------------- the parts
 
-    def _scope(self, model: str, now: float) -> Scope:
+    def _scope(self, model: str, now: float) -> LimitScope:
         scope = self._of_model.get(model)
         if scope is not None:
             return scope
@@ -328,18 +332,18 @@ class Limiter(Generic[W]):
                 for gone in idle:
                     del self._scopes[gone]
                 self._of_model.clear()
-            scope = self._scopes[name] = Scope(name, self._limits, own, self._shared, now)
+            scope = self._scopes[name] = LimitScope(name, self._limits, own, self._shared, now)
         self._of_model[model] = scope
         return scope
 
-    def _scope_of(self, reservation: Reservation, now: float) -> Scope:
+    def _scope_of(self, reservation: Reservation, now: float) -> LimitScope:
         """Its scope here: it may have been let through by a limiter that this one has replaced."""
         scope = self._scopes.get(reservation.scope.name)
         return self._scope(reservation.scope.name, now) if scope is None else scope
 
     def _look(
         self, now: float, *, only_renewals: bool
-    ) -> tuple[tuple[Scope, Entry, float] | None, float]:
+    ) -> tuple[tuple[LimitScope, QueuedCall, float] | None, float]:
         """Who may go now; else when somebody may."""
         at = inf
         for head in self._heads(now, only_renewals=only_renewals):
@@ -357,10 +361,12 @@ class Limiter(Generic[W]):
                 at = min(at, max(scope.renewals[0][0], scope.parked_until))
         return None, at
 
-    def _heads(self, now: float, *, only_renewals: bool) -> Sequence[tuple[Scope, Entry, float]]:
+    def _heads(
+        self, now: float, *, only_renewals: bool
+    ) -> Sequence[tuple[LimitScope, QueuedCall, float]]:
         """Who is first at each scope, those that came first before the others."""
         is_full = only_renewals or self._in_flight >= self._limits.in_flight
-        found: list[tuple[Scope, Entry, float]] = []
+        found: list[tuple[LimitScope, QueuedCall, float]] = []
         for scope in self._scopes.values():
             head = scope.head(now, only_renewals=is_full)
             if head is not None:
@@ -376,12 +382,12 @@ class Limiter(Generic[W]):
             at = max(at, ready)
         return at
 
-    def _let_go(self, scope: Scope, cost: Cost, now: float) -> Reservation:
+    def _let_go(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
         self._in_flight += 1
         scope.in_flight += 1
         return self._take(scope, cost, now)
 
-    def _take(self, scope: Scope, cost: Cost, now: float) -> Reservation:
+    def _take(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
         return Reservation(scope, cost, now, scope.take(cost, now))
 
     # ---------------------------------------------------------------- on paper
@@ -395,7 +401,7 @@ class Limiter(Generic[W]):
         paper._ended = self._ended
         return paper
 
-    def rehearse(self: "Limiter[Waiting]", ask: Ask, now: float) -> Explanation:
+    def rehearse(self: "Limiter[Waiting]", ask: PermitRequest, now: float) -> Explanation:
         """Of a copy: let everybody through as soon as he may, until it is this one's turn."""
         start, before, because = now, 0, "nothing is in its way"
         mine = Note()
@@ -423,7 +429,7 @@ class Limiter(Generic[W]):
             else:
                 now = at
 
-    def _obstacle(self, ask: Ask, now: float) -> str:
+    def _obstacle(self, ask: PermitRequest, now: float) -> str:
         """What keeps the first of its model from going."""
         scope = self._scope(ask.model, now)
         most = min(self._limits.in_flight, scope.most, scope.finder.in_flight)
@@ -432,5 +438,5 @@ class Limiter(Generic[W]):
         return scope.obstacle(ask.cost, now)
 
 
-def _has_queue(scope: Scope) -> bool:
+def _has_queue(scope: LimitScope) -> bool:
     return len(scope.queue) > 0

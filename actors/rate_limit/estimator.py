@@ -13,20 +13,20 @@ import attrs
 from ..messages import ChatMessage, Request, Usage
 
 __all__ = [
-    "Counter",
     "Estimate",
     "EstimatorStatistics",
+    "TokenCounter",
     "TokenEstimator",
     "offline_counter",
     "tokens_besides",
 ]
 
 
-Counter = Callable[[str], int]
+TokenCounter = Callable[[str], int]
 """The number of tokens of a text."""
 
 
-def offline_counter(model: str) -> Counter | None:
+def offline_counter(model: str) -> TokenCounter | None:
     """What counts a model's tokens: tiktoken, if it is installed and has the data on this machine.
 
     Nothing is ever fetched: while the data is looked for, tiktoken cannot open a URL.
@@ -149,10 +149,10 @@ class TokenEstimator:
     below it. (TCP estimates its time-outs alike: RFC 6298, section 2.)
     """
 
-    def __init__(self, counter_for: Callable[[str], Counter | None] = offline_counter) -> None:
+    def __init__(self, counter_for: Callable[[str], TokenCounter | None] = offline_counter) -> None:
         self._models: dict[str, _Model] = {}
         self._counter_for = counter_for
-        self._counters: dict[str, Counter | None] = {}
+        self._counters: dict[str, TokenCounter | None] = {}
 
     def estimate(self, request: Request) -> Estimate:
         """What a call will probably come to."""
@@ -190,7 +190,7 @@ class TokenEstimator:
         said = (usage.input_tokens, usage.output_tokens // answers)
         model.learn(_size(request), thought, said)
 
-    def _counter(self, model: str) -> Counter | None:
+    def _counter(self, model: str) -> TokenCounter | None:
         try:
             return self._counters[model]
         except KeyError:
@@ -214,7 +214,7 @@ class TokenEstimator:
         }
 
 
-def _count(request: Request, counter: Counter) -> int:
+def _count(request: Request, counter: TokenCounter) -> int:
     """The tokens of what is said."""
     return sum(counter(turn.content) for turn in request.messages) + sum(
         map(counter, request.inputs)

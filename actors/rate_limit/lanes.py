@@ -58,7 +58,7 @@ class Lane:
 
 
 @final
-class _Line(Generic[W]):
+class _LaneQueue(Generic[W]):
     """One lane's queue."""
 
     __slots__ = ("is_in", "lane", "name", "purge_at", "queue", "tag", "totals")
@@ -115,7 +115,7 @@ class _Class(Generic[W]):
 
     def __init__(self) -> None:
         self.virtual = 0.0
-        self.heap: list[tuple[float, int, _Line[W]]] = []  # (tag, order, lane that waits)
+        self.heap: list[tuple[float, int, _LaneQueue[W]]] = []  # (tag, order, lane that waits)
 
 
 @final
@@ -130,12 +130,12 @@ class FairQueue(Generic[W]):
     def __init__(self, lane_of: Callable[[str], Lane], ageing_s: float) -> None:
         self._lane_of = lane_of
         self._ageing_s = ageing_s
-        self._lines: dict[str, _Line[W]] = {}
+        self._lines: dict[str, _LaneQueue[W]] = {}
         self._classes: dict[int, _Class[W]] = {}
         self._order = itertools.count()
         self._size = 0
         self._most_lines = _MOST_LINES
-        self._found: tuple[_Class[W], _Line[W]] | None = None  # the head, if just looked at
+        self._found: tuple[_Class[W], _LaneQueue[W]] | None = None  # the head, if just looked at
 
     def __len__(self) -> int:
         """How many wait, those nobody waits for any more included."""
@@ -227,7 +227,7 @@ class FairQueue(Generic[W]):
         other: FairQueue[W] = FairQueue(self._lane_of, self._ageing_s)
         other._size = self._size
         for name, line in self._lines.items():
-            twin: _Line[W] = _Line(name, line.lane)
+            twin: _LaneQueue[W] = _LaneQueue(name, line.lane)
             twin.queue, twin.tag, twin.is_in = line.queue.copy(), line.tag, line.is_in
             twin.totals = list(line.totals)
             other._lines[name] = twin
@@ -239,9 +239,9 @@ class FairQueue(Generic[W]):
         other._order = itertools.count(next(self._order))
         return other
 
-    def _find(self) -> "tuple[_Class[W], _Line[W]] | None":
+    def _find(self) -> "tuple[_Class[W], _LaneQueue[W]] | None":
         """The lane that goes next, and its class."""
-        best: tuple[_Class[W], _Line[W]] | None = None
+        best: tuple[_Class[W], _LaneQueue[W]] | None = None
         best_at = 0.0
         for priority, group in self._classes.items():
             line = self._first(group)
@@ -252,7 +252,7 @@ class FairQueue(Generic[W]):
                 best, best_at = (group, line), at
         return best
 
-    def _first(self, group: _Class[W]) -> _Line[W] | None:
+    def _first(self, group: _Class[W]) -> _LaneQueue[W] | None:
         """The lane that goes first in its class, without those at its front that have gone."""
         while group.heap:
             line = group.heap[0][2]
@@ -265,7 +265,7 @@ class FairQueue(Generic[W]):
             line.is_in = False
         return None
 
-    def _enter(self, line: _Line[W]) -> None:
+    def _enter(self, line: _LaneQueue[W]) -> None:
         group = self._classes.get(line.lane.priority)
         if group is None:
             group = self._classes[line.lane.priority] = _Class()
@@ -273,14 +273,14 @@ class FairQueue(Generic[W]):
         line.is_in = True
         heapq.heappush(group.heap, (line.tag, next(self._order), line))
 
-    def _new_line(self, name: str) -> _Line[W]:
+    def _new_line(self, name: str) -> _LaneQueue[W]:
         if len(self._lines) >= self._most_lines:
             self._lines = {key: line for key, line in self._lines.items() if line.is_in}
             self._most_lines = max(_MOST_LINES, 2 * len(self._lines))
-        line = self._lines[name] = _Line(name, self._lane_of(name))
+        line = self._lines[name] = _LaneQueue(name, self._lane_of(name))
         return line
 
-    def _purge(self, line: _Line[W]) -> None:
+    def _purge(self, line: _LaneQueue[W]) -> None:
         kept = deque(place for place in line.queue if not place.waiting.done)
         self._size -= len(line.queue) - len(kept)
         line.keep(kept)

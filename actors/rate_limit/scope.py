@@ -18,16 +18,16 @@ from .learned import Learned
 from .limits import Cost, Limits, TooLate
 
 __all__ = [
-    "Ask",
-    "Entry",
+    "LimitScope",
     "Note",
+    "PermitRequest",
+    "QueuedCall",
     "Reservation",
-    "Scope",
 ]
 
 
 @attrs.frozen
-class Ask:
+class PermitRequest:
     """What a call needs to go.
 
     Args:
@@ -56,7 +56,7 @@ class Reservation:
         is_first: it is not of a renewal.
     """
 
-    scope: "Scope"
+    scope: "LimitScope"
     cost: Cost
     since: float
     mark: Sequence[float]
@@ -64,7 +64,7 @@ class Reservation:
 
 
 @final
-class Scope:
+class LimitScope:
     """A model, or several that share limits."""
 
     def __init__(
@@ -81,8 +81,8 @@ class Scope:
         self._learns = limits.learn
         self.taken: Sequence[float] = (0.0,) * len(DIMENSIONS)
         self.set_pace(now)
-        self.queue: FairQueue[Entry] = FairQueue(limits.lane, limits.ageing_s)
-        self.renewals: list[tuple[float, int, Entry]] = []  # a heap: (not before, order, who)
+        self.queue: FairQueue[QueuedCall] = FairQueue(limits.lane, limits.ageing_s)
+        self.renewals: list[tuple[float, int, QueuedCall]] = []  # a heap: (not before, order, who)
         self.in_flight = 0
         self.parked_until = -inf
 
@@ -122,7 +122,7 @@ class Scope:
             self.learned.clear()
         self.queue.use(limits.lane, limits.ageing_s)
 
-    def copy(self, shared: list[Limit]) -> "Scope":
+    def copy(self, shared: list[Limit]) -> "LimitScope":
         """One that can be driven without harm to this one."""
         other = copy.copy(self)
         other.limits = copy.deepcopy(self.limits)
@@ -134,7 +134,7 @@ class Scope:
         other.renewals = list(self.renewals)
         return other
 
-    def head(self, now: float, *, only_renewals: bool) -> "tuple[Entry, float] | None":
+    def head(self, now: float, *, only_renewals: bool) -> "tuple[QueuedCall, float] | None":
         """Who goes first, and when it came; a renewal came before everybody."""
         if self.finder.is_undecided and self.parked_until <= now:
             self.resume(now)
@@ -242,7 +242,7 @@ class Scope:
             if cost[index] > learned.limit:
                 check_possible(learned.as_rate, cost)
 
-    def check_in_time(self, ask: Ask, now: float) -> None:
+    def check_in_time(self, ask: PermitRequest, now: float) -> None:
         """See whether it could go in time if only those were there that are before it in its lane.
 
         Raises:
@@ -311,11 +311,11 @@ class Scope:
 
 @final
 @attrs.define(eq=False)
-class Entry:
+class QueuedCall:
     """Somebody who waits, and for what."""
 
     waiting: Waiting
-    ask: Ask
+    ask: PermitRequest
 
     @property
     def done(self) -> bool:

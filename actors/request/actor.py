@@ -6,23 +6,23 @@ import attrs
 import httpx
 import trio
 
-from ...runtime import Actor, Message, Sink, handles, streams
+from ...runtime import Actor, Message, StreamSink, handles, streams
 from ..calls import Complete, Stream
 from ..errors import CallFailed
 from ..events import Observer, ignore
-from ..http import Configure, LeanTransport, PoolStatistics, Way, transport_for, way_over
+from ..http import Configure, HttpCarrier, LeanTransport, PoolStatistics, transport_for, way_over
 from ..messages import Delta, Response
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .attempts import Attempts
-from .breaker import NEVER_OPENS, BreakerPolicy, BreakerStatistics, Gate
-from .context import Line, Shared
+from .breaker import NEVER_OPENS, BreakerPolicy, BreakerStatistics, EndpointBreaker
+from .context import RequestContext, TargetContext
 from .exchange import Exchange
 from .fallback import Fallback, Target
 from .hedging import HedgePolicy, Hedger, HedgeStatistics
 from .retry import RetryBudget, RetryPolicy, RetryThrottle, ThrottlePolicy, ThrottleStatistics
 
 __all__ = [
-    "CountRequests",
+    "GetRequestStatistics",
     "RequestActor",
     "RequestStatistics",
 ]
@@ -46,7 +46,7 @@ class RequestStatistics:
 
 
 @attrs.frozen
-class CountRequests(Message[RequestStatistics]):
+class GetRequestStatistics(Message[RequestStatistics]):
     """Ask a `RequestActor` what it is doing."""
 
 
@@ -108,8 +108,8 @@ class RequestActor(Actor):
         self._transport = transport
         self._configure = client
         self._observer = observer
-        self._ways: list[Way] = []
-        self._gates: dict[Endpoint, Gate] = {}
+        self._ways: list[HttpCarrier] = []
+        self._gates: dict[Endpoint, EndpointBreaker] = {}
         self._pools: list[tuple[str, LeanTransport]] = []
 
     async def started(self) -> None:
@@ -122,12 +122,12 @@ class RequestActor(Actor):
             way = way_over(carrier, self._timeouts.by_httpx_name, self._configure)
             self._ways.append(way)
             exchanges[endpoint] = Exchange(endpoint, way)
-            self._gates[endpoint] = Gate(endpoint.host, self._breaker, self.random)
+            self._gates[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)
         lines = {
-            target: Line(target, exchanges[target.endpoint], self._gates[target.endpoint])
+            target: TargetContext(target, exchanges[target.endpoint], self._gates[target.endpoint])
             for target in self._targets.targets
         }
-        self._shared = Shared(
+        self._shared = RequestContext(
             lines=lines,
             fallback=self._targets,
             retry=self._retry,
@@ -154,7 +154,7 @@ class RequestActor(Actor):
         return await Attempts(self._shared, message, deadline=self._due).run()
 
     @streams(Stream, raises=(CallFailed,))
-    async def stream(self, message: Stream, sink: Sink[Delta | Response]) -> None:
+    async def stream(self, message: Stream, sink: StreamSink[Delta | Response]) -> None:
         """Make one call, and hand on each piece as it comes; the whole is the last item.
 
         Once a piece was handed on, the call is not tried again.
@@ -165,8 +165,8 @@ class RequestActor(Actor):
         attempts = Attempts(self._shared, message, deadline=self._due, deliver=sink.send)
         await sink.send(await attempts.run())
 
-    @handles(CountRequests, urgent=True)
-    async def count(self, message: CountRequests) -> RequestStatistics:  # noqa: ARG002  # it only asks
+    @handles(GetRequestStatistics, urgent=True)
+    async def count(self, message: GetRequestStatistics) -> RequestStatistics:  # noqa: ARG002  # it only asks
         """Say what is going on."""
         now = trio.current_time()
         return RequestStatistics(

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from ...runtime import ActorCrashed, AskFailed, AskTimedOut
-from ..calls import Complete, Stream, Tab
+from ..calls import CallAccount, Complete, Stream
 from ..errors import (
     BudgetExceeded,
     CallFailed,
@@ -25,9 +25,9 @@ from ..messages import Delta, Request, Response, Usage
 from ..permit import Permit
 from ..vendors import tier_named
 from .breaker import Ticket, is_outage
-from .context import Line, Shared
+from .context import RequestContext, TargetContext
 from .exchange import Exchanged, Prepared
-from .failures import Refusal
+from .failures import AttemptFailed
 from .fallback import Target
 from .hedging import race
 from .retry import RetryDecision
@@ -39,7 +39,7 @@ __all__ = [
 
 
 async def renew(
-    permit: Permit | None, refusal: Refusal, *, until: float, deadline: Callable[[], float]
+    permit: Permit | None, refusal: AttemptFailed, *, until: float, deadline: Callable[[], float]
 ) -> None:
     """Wait until then, and for the limiter to let one more attempt through.
 
@@ -62,12 +62,12 @@ async def renew(
             break
         except AskTimedOut:
             if deadline() <= trio.current_time():  # else it was postponed
-                raise Refusal(error.but("the deadline has passed")) from None
+                raise AttemptFailed(error.but("the deadline has passed")) from None
         except ActorCrashed:
             pass  # what waited there was not started; its next incarnation takes it up
         except AskFailed as stopped:
             text = f"there is no other attempt, because {stopped}"
-            raise Refusal(error.but(text)) from None
+            raise AttemptFailed(error.but(text)) from None
 
 
 _KEEPS_STATE = ("store", "background")  # members of a body that make an answer more than an answer
@@ -98,7 +98,7 @@ class Attempts:
 
     def __init__(
         self,
-        shared: Shared,
+        shared: RequestContext,
         message: Complete | Stream,
         *,
         deadline: Callable[[], float],
@@ -122,7 +122,7 @@ class Attempts:
         """
         try:
             return await self._run()
-        except Refusal as refusal:
+        except AttemptFailed as refusal:
             error, cause = refusal.error, refusal.__cause__
             may_repeat = not refusal.is_final and self._may_repeat(error)
         error.attempts, error.maybe_billed = self._sent, self._maybe_billed
@@ -144,21 +144,21 @@ class Attempts:
                 ticket = await self._wait_to_enter(line)
             try:
                 return await self._at(line, ticket)
-            except Refusal as refusal:
+            except AttemptFailed as refusal:
                 following = self._next(target, refusal)
                 if following is None:
                     raise
                 self._tell("retrying", refusal.error)
                 target = following
 
-    def _next(self, target: Target, refusal: Refusal) -> Target | None:
+    def _next(self, target: Target, refusal: AttemptFailed) -> Target | None:
         """Where the call goes on, and pays for it; None if it ends here."""
         following = self._after(target, refusal)
         if following is None or not self._budget.take("fallback", trio.current_time()):
             return None
         return following
 
-    def _after(self, target: Target, refusal: Refusal) -> Target | None:
+    def _after(self, target: Target, refusal: AttemptFailed) -> Target | None:
         """Where the call could go on."""
         if not self._may_repeat(refusal.error):
             return None
@@ -175,21 +175,21 @@ class Attempts:
 
     # ---------------------------------------------------------------- one target
 
-    async def _at(self, line: Line, first: Ticket) -> Response:
+    async def _at(self, line: TargetContext, first: Ticket) -> Response:
         """Try at one target, until there is an answer or no use in trying."""
         request = self._message.request
         if line.target.model is not None:
             request = attrs.evolve(request, model=line.target.model)
         try:
             prepared = self._prepare(line, request)
-        except Refusal:
+        except AttemptFailed:
             line.gate.abandon(first)
             raise
         ticket = first
         while True:
             try:
                 exchanged = await self._answer(line, prepared, ticket)
-            except Refusal as refusal:
+            except AttemptFailed as refusal:
                 line.is_whole |= refusal.wants_whole
                 if refusal.wants_whole and self._budget.take("retry", trio.current_time()):
                     prepared = self._prepare(line, request)
@@ -204,14 +204,14 @@ class Attempts:
                 await self._deliver_whole(exchanged)
                 return self._response(line, request, exchanged)
 
-    def _prepare(self, line: Line, request: Request) -> Prepared:
+    def _prepare(self, line: TargetContext, request: Request) -> Prepared:
         streams = self._deliver is not None or self._shared.streams
         try:
             return line.exchange.prepare(request, stream=streams and not line.is_whole)
         except CallFailed as error:
-            raise Refusal(error, is_final=True) from None
+            raise AttemptFailed(error, is_final=True) from None
 
-    def _go_elsewhere_if_shut(self, line: Line, refusal: Refusal) -> None:
+    def _go_elsewhere_if_shut(self, line: TargetContext, refusal: AttemptFailed) -> None:
         """Nobody waits for an endpoint that is out, where another target can be asked.
 
         Raises:
@@ -220,7 +220,7 @@ class Attempts:
         if line.gate.opens_at() > trio.current_time() and self._after(line.target, refusal):
             raise refusal
 
-    async def _wait_to_enter(self, line: Line, error: CallFailed | None = None) -> Ticket:
+    async def _wait_to_enter(self, line: TargetContext, error: CallFailed | None = None) -> Ticket:
         """Pass the circuit breaker of an endpoint (R10).
 
         Args:
@@ -235,12 +235,12 @@ class Attempts:
             return ticket
         why = "its circuit breaker stays open beyond the deadline"
         if error is not None:
-            raise Refusal(error.but(why), is_final=True)
+            raise AttemptFailed(error.but(why), is_final=True)
         host = line.exchange.host
         text = f"{host} was not asked, because it keeps failing: {why}"
-        raise Refusal(ProviderUnavailable(text, attempts=self._sent), is_final=True)
+        raise AttemptFailed(ProviderUnavailable(text, attempts=self._sent), is_final=True)
 
-    async def _answer(self, line: Line, prepared: Prepared, ticket: Ticket) -> Exchanged:
+    async def _answer(self, line: TargetContext, prepared: Prepared, ticket: Ticket) -> Exchanged:
         """One attempt, and perhaps a second copy of it while it is under way."""
         hedger = self._shared.hedger
         if hedger is None or self._deliver is not None:
@@ -256,7 +256,7 @@ class Attempts:
         return exchanged
 
     async def _race(
-        self, line: Line, prepared: Prepared, ticket: Ticket, after_s: float
+        self, line: TargetContext, prepared: Prepared, ticket: Ticket, after_s: float
     ) -> Exchanged:
         """The first answer of two copies, the second sent when the first is late."""
 
@@ -268,12 +268,12 @@ class Attempts:
                 return False  # it can be done without
             return True
 
-        refused: list[Refusal] = []
+        refused: list[AttemptFailed] = []
 
         async def make_first() -> Exchanged:
             try:
                 return await self._attempt(line, prepared, ticket)
-            except Refusal as refusal:
+            except AttemptFailed as refusal:
                 refused.append(refusal)
                 raise
 
@@ -289,12 +289,12 @@ class Attempts:
                 let_through=let_through,
                 enter=enter,
             )
-        except Refusal as refusal:
+        except AttemptFailed as refusal:
             if refused and isinstance(refusal.error, BudgetExceeded | LedgerUnavailable):
                 raise refused[0] from refused[0].__cause__  # no second copy was sent at all
             raise
 
-    def _may_hedge(self, line: Line, prepared: Prepared) -> bool:
+    def _may_hedge(self, line: TargetContext, prepared: Prepared) -> bool:
         """Whether a second copy may go; if so, it is paid for."""
         hedger, reserve = self._shared.hedger, self._shared.fallback.behind(line.target)
         return (
@@ -305,7 +305,7 @@ class Attempts:
             and self._budget.take("hedge", trio.current_time(), reserve=reserve)
         )
 
-    async def _attempt(self, line: Line, prepared: Prepared, ticket: Ticket) -> Exchanged:
+    async def _attempt(self, line: TargetContext, prepared: Prepared, ticket: Ticket) -> Exchanged:
         """Send one request, and tell the breaker how it ended."""
         gate, tab = line.gate, self._message.tab
         try:
@@ -330,7 +330,7 @@ class Attempts:
                 take=None if self._deliver is None else self._take,
             )
             has_ended = True
-        except Refusal as refusal:
+        except AttemptFailed as refusal:
             has_ended = True
             self._maybe_billed += refusal.error.billed == "maybe"
             if tab is not None and refusal.error.billed == "no":
@@ -347,7 +347,7 @@ class Attempts:
                 gate.abandon(ticket)
         return exchanged
 
-    async def _pay(self, tab: Tab) -> None:
+    async def _pay(self, tab: CallAccount) -> None:
         """Have what one attempt may cost reserved (L3): at the latest now, and before it is sent.
 
         Raises:
@@ -356,7 +356,7 @@ class Attempts:
         try:
             await tab.take()
         except CallFailed as error:
-            raise Refusal(error, is_final=True) from None
+            raise AttemptFailed(error, is_final=True) from None
 
     async def _deliver_whole(self, exchanged: Exchanged) -> None:
         """Whoever wanted to see the answer being written sees it at once if nobody streamed it."""
@@ -372,7 +372,7 @@ class Attempts:
 
     # ---------------------------------------------------------------- between two attempts
 
-    async def _pause(self, line: Line, refusal: Refusal) -> None:
+    async def _pause(self, line: TargetContext, refusal: AttemptFailed) -> None:
         """Return when the next attempt may be made, or raise what the last one failed with."""
         error, permit = refusal.error, self._message.permit
         if refusal.is_final or not self._may_repeat(error):
@@ -393,7 +393,7 @@ class Attempts:
         self._tell("retrying", error, decision.pause_s)
         await self._renew(refusal, now + decision.pause_s)
 
-    async def _renew(self, refusal: Refusal, until: float) -> None:
+    async def _renew(self, refusal: AttemptFailed, until: float) -> None:
         await renew(self._message.permit, refusal, until=until, deadline=self._deadline)
 
     def _may_repeat(self, error: CallFailed) -> bool:
@@ -411,7 +411,7 @@ class Attempts:
         return any(extra.get(name) for name in _KEEPS_STATE)
 
     @staticmethod
-    def _given_up(refusal: Refusal, decision: RetryDecision) -> Refusal:
+    def _given_up(refusal: AttemptFailed, decision: RetryDecision) -> AttemptFailed:
         if decision.gives_up == "deadline":
             more = f"the deadline leaves no time for another attempt in {decision.pause_s:.1f} s"
         elif decision.gives_up == "throttle":
@@ -422,7 +422,7 @@ class Attempts:
 
     # ---------------------------------------------------------------- the end
 
-    def _response(self, line: Line, request: Request, exchanged: Exchanged) -> Response:
+    def _response(self, line: TargetContext, request: Request, exchanged: Exchanged) -> Response:
         answer = exchanged.answer
         model = answer.model or request.model
         usage = Usage() if answer.usage is None else answer.usage
@@ -477,6 +477,6 @@ class Attempts:
         )
 
 
-def _hedge_key(line: Line, prepared: Prepared) -> str:
+def _hedge_key(line: TargetContext, prepared: Prepared) -> str:
     """What takes the same time: a model at an endpoint."""
     return f"{prepared.request.model} at {line.exchange.host}"

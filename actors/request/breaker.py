@@ -33,7 +33,7 @@ __all__ = [
     "BreakerState",
     "BreakerStatistics",
     "CircuitBreaker",
-    "Gate",
+    "EndpointBreaker",
     "Ticket",
     "is_outage",
 ]
@@ -334,7 +334,7 @@ NEVER_OPENS = BreakerPolicy(consecutive=None, failure_rate=None)
 _log = structlog.stdlib.get_logger("callsheet.requests")
 
 
-class Gate:
+class EndpointBreaker:
     """A breaker whose callers can sleep until they may go. Nobody asks again and again (L4).
 
     Args:

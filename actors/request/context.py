@@ -7,20 +7,20 @@ import attrs
 
 from ..events import Observer
 from ..vendors import PriceBook
-from .breaker import Gate
+from .breaker import EndpointBreaker
 from .exchange import Exchange
 from .fallback import Fallback, Target
 from .hedging import Hedger
 from .retry import RetryBudget, RetryPolicy
 
 __all__ = [
-    "Line",
-    "Shared",
+    "RequestContext",
+    "TargetContext",
 ]
 
 
 @attrs.define(eq=False)
-class Line:
+class TargetContext:
     """The way to one target, which all calls share.
 
     Args:
@@ -32,12 +32,12 @@ class Line:
 
     target: Target
     exchange: Exchange
-    gate: Gate
+    gate: EndpointBreaker
     is_whole: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class Shared:
+class RequestContext:
     """What all calls of one actor share.
 
     Args:
@@ -52,7 +52,7 @@ class Shared:
         new_budget: what one call may spend.
     """
 
-    lines: Mapping[Target, Line]
+    lines: Mapping[Target, TargetContext]
     fallback: Fallback[Target]
     retry: RetryPolicy
     hedger: Hedger[str] | None

@@ -8,14 +8,14 @@ import httpx
 import trio
 
 from ..errors import AuthenticationFailed, BadRequest
-from ..http import AnswerBody, HttpAnswer, TooLarge, Way
+from ..http import HttpCarrier, HttpResponse, ResponseReader, TooLarge
 from ..messages import Delta, Request
 from ..permit import Permit
 from ..rate_limit import read_reports
 from ..vendors import (
-    Answer,
     ApiError,
     BrokeOff,
+    DecodedResponse,
     Endpoint,
     Malformed,
     SseParser,
@@ -24,7 +24,7 @@ from ..vendors import (
     dumps,
     loads,
 )
-from .failures import Failures, Refusal, without_key
+from .failures import AttemptFailed, Failures, without_key
 
 __all__ = [
     "Exchange",
@@ -68,7 +68,7 @@ class Exchanged:
         request_id: by which the provider knows it; empty if it does not say.
     """
 
-    answer: Answer
+    answer: DecodedResponse
     seconds: float
     first_byte_s: float | None
     request_id: str
@@ -85,7 +85,7 @@ class Exchange:
         host: the endpoint's, for messages.
     """
 
-    def __init__(self, endpoint: Endpoint, way: Way) -> None:
+    def __init__(self, endpoint: Endpoint, way: HttpCarrier) -> None:
         self.host = endpoint.host
         self._endpoint = endpoint
         self._way = way
@@ -129,7 +129,7 @@ class Exchange:
         except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
             # Its type only: its text may have the key in it (L8).
             text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
-            raise Refusal(AuthenticationFailed(text), is_final=True) from None
+            raise AttemptFailed(AuthenticationFailed(text), is_final=True) from None
         if headers != self._latest:
             self._latest = headers
         return self._latest  # mostly the same for thousands of calls at a time
@@ -165,7 +165,7 @@ class Exchange:
                     raise await self._refused(response, prepared, attempt)
                 if permit is not None and permit.listens():
                     permit.hear(read_reports(response.limit_headers))
-                body = AnswerBody(response, start)
+                body = ResponseReader(response, start)
                 if prepared.stream and body.kind.startswith("text/event-stream"):
                     answer = await self._read_events(body, prepared, attempt, take)
                 else:
@@ -173,7 +173,7 @@ class Exchange:
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
-            refused = await self._refused(HttpAnswer.of(error.response), prepared, attempt)
+            refused = await self._refused(HttpResponse.of(error.response), prepared, attempt)
             raise refused from self._failures.as_cause(error)
         except httpx.RequestError as error:
             raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
@@ -183,13 +183,15 @@ class Exchange:
         request_id = self._endpoint.scrub(response.request_id)
         return Exchanged(answer, seconds, body.first_byte_s, request_id)
 
-    async def _refused(self, response: HttpAnswer, prepared: Prepared, attempt: int) -> Refusal:
+    async def _refused(
+        self, response: HttpResponse, prepared: Prepared, attempt: int
+    ) -> AttemptFailed:
         form, streamed = prepared.form, prepared.stream
         return await self._failures.refused(response, form, attempt, streamed=streamed)
 
     async def _read_events(
-        self, body: AnswerBody, prepared: Prepared, attempt: int, take: _TAKE | None
-    ) -> Answer:
+        self, body: ResponseReader, prepared: Prepared, attempt: int, take: _TAKE | None
+    ) -> DecodedResponse:
         parser, decoder = SseParser(), prepared.form.stream_decoder(prepared.request)
         try:
             async with body:
@@ -213,7 +215,9 @@ class Exchange:
         except ValueError as error:
             raise self._failures.malformed(str(error), attempt) from None
 
-    async def _read_whole(self, body: AnswerBody, prepared: Prepared, attempt: int) -> Answer:
+    async def _read_whole(
+        self, body: ResponseReader, prepared: Prepared, attempt: int
+    ) -> DecodedResponse:
         raw = b""
         try:
             raw = await body.read_all(_MAX_ANSWER_BYTES)

@@ -20,7 +20,7 @@ from ..errors import (
     MalformedAnswer,
     RateLimited,
 )
-from ..http import AnswerBody, HttpAnswer, may_have_run, retry_after_s, should_retry
+from ..http import HttpResponse, ResponseReader, may_have_run, retry_after_s, should_retry
 from ..messages import Json
 from ..permit import Refused, Throttled
 from ..rate_limit import read_refusal, read_reports
@@ -28,8 +28,8 @@ from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
 from .classification import classify, is_retried
 
 __all__ = [
+    "AttemptFailed",
     "Failures",
-    "Refusal",
     "without_key",
 ]
 
@@ -42,7 +42,7 @@ _TOO_MANY = re.compile(r"concurren|in[- ]flight|simultaneous|parallel|too many (
 
 
 @attrs.frozen
-class Refusal(Exception):
+class AttemptFailed(Exception):
     """One attempt failed.
 
     Args:
@@ -72,22 +72,22 @@ class Failures:
         self._host = endpoint.host
         self._names: dict[str, str] = {}  # of models
 
-    def malformed(self, why: str, attempt: int) -> Refusal:
+    def malformed(self, why: str, attempt: int) -> AttemptFailed:
         """A 200 that is no answer."""
         text = f"{self._host} answered 200, but not with a completion: {self._quote(why)}"
-        return Refusal(MalformedAnswer(text, attempts=attempt, billed="maybe"))
+        return AttemptFailed(MalformedAnswer(text, attempts=attempt, billed="maybe"))
 
-    def broke_off(self, error: BrokeOff, attempt: int) -> Refusal:
+    def broke_off(self, error: BrokeOff, attempt: int) -> AttemptFailed:
         """A stream that ended before its answer did."""
         text = f"{self._host} broke off in the middle of the answer: {error}"
-        return Refusal(ConnectionFailed(text, attempts=attempt, billed="maybe"))
+        return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed="maybe"))
 
-    def failed_within(self, said: ApiError, attempt: int) -> Refusal:
+    def failed_within(self, said: ApiError, attempt: int) -> AttemptFailed:
         """An error that came with status 200: in the body, or in the middle of a stream."""
         kind, remedy = classify(HTTPStatus.OK, said)
         words = self._quote(said.message or said.type or said.code) or "no reason given"
         text = f"{self._host} answered with an error: {words}{remedy}"
-        return Refusal(
+        return AttemptFailed(
             kind(text, attempts=attempt, billed="maybe"),
             is_final=not is_retried(kind, should_retry=None),
             server_s=retry_after_s({}, said.message, said.details),
@@ -95,8 +95,8 @@ class Failures:
         )
 
     async def refused(
-        self, response: HttpAnswer, form: WireFormat, attempt: int, *, streamed: bool
-    ) -> Refusal:
+        self, response: HttpResponse, form: WireFormat, attempt: int, *, streamed: bool
+    ) -> AttemptFailed:
         """Any other status than 200.
 
         Args:
@@ -107,7 +107,7 @@ class Failures:
         """
         status, host, headers = response.status, self._host, response.headers
         said, instead = ApiError(), "no reason given"
-        body, raw, told = AnswerBody(response, 0.0), b"", None
+        body, raw, told = ResponseReader(response, 0.0), b"", None
         try:
             with trio.fail_after(_ERROR_S):  # what it says is not worth waiting for
                 raw = await body.read_all(_MAX_ERROR_BYTES)
@@ -128,7 +128,7 @@ class Failures:
             and issubclass(kind, BadRequest)
             and re.search(r"\bstream(ing|_options)?\b", said.message) is not None
         )
-        return Refusal(
+        return AttemptFailed(
             kind(
                 f"{host} answered {status}: {self._quote(said.message) or instead}{remedy}",
                 attempts=attempt,
@@ -142,7 +142,7 @@ class Failures:
             wants_whole=wants_whole,
         )
 
-    def no_response(self, error: httpx.RequestError, attempt: int) -> Refusal:
+    def no_response(self, error: httpx.RequestError, attempt: int) -> AttemptFailed:
         """No answer, or not the whole of one."""
         host, name = self._host, type(error).__name__
         words = self._quote(str(error)) or name
@@ -151,14 +151,14 @@ class Failures:
             why = self._quote(_words_of(cause))
             text = f"cannot connect to {host} ({why}); is the address right, the server up?"
             is_final = isinstance(cause, ssl.SSLCertVerificationError)
-            return Refusal(ConnectionFailed(text, attempts=attempt), is_final=is_final)
+            return AttemptFailed(ConnectionFailed(text, attempts=attempt), is_final=is_final)
         if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
             text = f"cannot reach {host}: {words}"
-            return Refusal(ConnectionFailed(text, attempts=attempt), is_final=True)
+            return AttemptFailed(ConnectionFailed(text, attempts=attempt), is_final=True)
         # The provider may work, and charge, for what was sent whole (L3).
         text = f"{host} broke off without a whole answer ({words})"
         billed: Billed = "maybe" if may_have_run(error) else "no"
-        return Refusal(ConnectionFailed(text, attempts=attempt, billed=billed))
+        return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed=billed))
 
     def named(self, model: str) -> str:
         """A model's name as it may be logged; most are the same again and again."""

@@ -24,12 +24,12 @@ from ..vendors import Endpoint
 __all__ = [
     "FALLS_BACK",
     "Fallback",
-    "Outcome",
     "Target",
+    "TargetOutcome",
 ]
 
 
-Outcome = type[CallFailed] | Literal["breaker_open"]
+TargetOutcome = type[CallFailed] | Literal["breaker_open"]
 """Why a target does not serve a call: the error it ended with, or that nobody may go there."""
 
 FALLS_BACK = (
@@ -75,7 +75,7 @@ class Fallback(Generic[T]):
         return len(self.targets) - 1 - self._index(current)
 
     def after(
-        self, current: T, outcome: Outcome, *, attempts_left: int = 1, left_s: float = inf
+        self, current: T, outcome: TargetOutcome, *, attempts_left: int = 1, left_s: float = inf
     ) -> T | None:
         """The next target; None if the call ends here, with the outcome it has.
 

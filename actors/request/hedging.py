@@ -18,7 +18,7 @@ import trio
 from attrs.validators import ge, gt, instance_of, le, lt
 
 from ...runtime import open_collapsing_nursery
-from .failures import Refusal
+from .failures import AttemptFailed
 
 __all__ = [
     "HedgePolicy",
@@ -246,14 +246,14 @@ async def race(
     """
     over = trio.Event()
     found: list[T] = []
-    refusals: list[Refusal] = []
+    refusals: list[AttemptFailed] = []
     running = 1
 
     async def run(copy: Copy[T]) -> None:
         nonlocal running
         try:
             found.append(await copy())
-        except Refusal as refusal:
+        except AttemptFailed as refusal:
             refusals.append(refusal)
         running -= 1
         if found or not running:

@@ -1,13 +1,13 @@
 """Routing: RouterActor picks the cheapest route that meets the deadline."""
 
 from .actor import ExplainRoute, RouteChoice, RouterActor
-from .routes import BatchRoute, LiveRoute, Offer, Route, Routing, TierRoute
+from .routes import BatchRoute, LiveRoute, Quote, Route, Routing, TierRoute
 
 __all__ = [
     "BatchRoute",
     "ExplainRoute",
     "LiveRoute",
-    "Offer",
+    "Quote",
     "Route",
     "RouteChoice",
     "RouterActor",

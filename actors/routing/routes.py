@@ -18,7 +18,7 @@ from ..vendors import PriceBook
 __all__ = [
     "BatchRoute",
     "LiveRoute",
-    "Offer",
+    "Quote",
     "Route",
     "Routing",
     "TierRoute",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 @attrs.frozen(kw_only=True)
-class Offer:
+class Quote:
     """What one route would take.
 
     Args:
@@ -51,7 +51,7 @@ class Offer:
         return self.cost_usd is None, cost, not self.is_apart, self.expected_s
 
 
-def choose(offers: Sequence[Offer], left_s: float) -> Offer:
+def choose(offers: Sequence[Quote], left_s: float) -> Quote:
     """The cheapest of those that come in time.
 
     Of equally cheap ones, what leaves the limits to live calls; then the quickest.
@@ -70,7 +70,7 @@ def choose(offers: Sequence[Offer], left_s: float) -> Offer:
         raise ValueError("there is no route for the request")
     in_time = [offer for offer in offers if offer.expected_s <= left_s]
     if in_time:
-        return min(in_time, key=Offer._rank)  # noqa: SLF001  # of this module
+        return min(in_time, key=Quote._rank)  # noqa: SLF001  # of this module
     return min(offers, key=lambda offer: offer.expected_s)
 
 
@@ -113,7 +113,7 @@ class Route(Protocol):
 
     def offer(
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
-    ) -> Offer | None:
+    ) -> Quote | None:
         """What it would take; None if it does not take such a request, or not in that time.
 
         Args:
@@ -148,9 +148,9 @@ class LiveRoute:
         usage: Usage,
         left_s: float,  # noqa: ARG002  # see Route
         expected_s: float | None,
-    ) -> Offer | None:
+    ) -> Quote | None:
         """It takes everything."""
-        return Offer(
+        return Quote(
             route=self.name,
             cost_usd=self.prices.cost(request.model, usage),
             factor=Decimal(1),
@@ -188,11 +188,11 @@ class TierRoute:
 
     def offer(
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
-    ) -> Offer | None:
+    ) -> Quote | None:
         """It takes chats, unless they ask for a tier themselves."""
         if request.task != "chat" or left_s < self.from_s or "service_tier" in request.extra:
             return None
-        return Offer(
+        return Quote(
             route=self.name,
             cost_usd=self.prices.cost(request.model, usage, self.name),
             factor=self.factor,
@@ -223,12 +223,12 @@ class BatchRoute:
 
     def offer(
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
-    ) -> Offer | None:
+    ) -> Quote | None:
         """It takes what can wait, unless it asks for a tier."""
         if left_s < self.from_s or "service_tier" in request.extra:
             return None
         expected = self.from_s if expected_s is None else expected_s
-        return Offer(
+        return Quote(
             route=self.name,
             cost_usd=self.prices.cost(request.model, usage, "batch"),
             factor=_HALF,

@@ -6,15 +6,15 @@ from .catalog import VENDORS, Vendor, vendor_at, vendor_named
 from .decoding import dumps, loads
 from .endpoint import Endpoint, Timeouts
 from .format import (
-    Answer,
     ApiError,
-    Bounds,
+    BatchLimits,
+    BatchWeight,
     BrokeOff,
+    DecodedResponse,
     Full,
-    Inexpressible,
     Malformed,
     StreamFailed,
-    Weight,
+    UnsupportedField,
     WireFormat,
 )
 from .openai_chat import OpenAIChat, read_chat
@@ -24,16 +24,16 @@ from .sse import SseParser
 
 __all__ = [
     "VENDORS",
-    "Answer",
     "ApiError",
     "BatchDialect",
+    "BatchLimits",
     "BatchView",
-    "Bounds",
+    "BatchWeight",
     "BrokeOff",
     "ControlCall",
+    "DecodedResponse",
     "Endpoint",
     "Full",
-    "Inexpressible",
     "LineResult",
     "Malformed",
     "OpenAIChat",
@@ -46,8 +46,8 @@ __all__ = [
     "StreamFailed",
     "TierPrice",
     "Timeouts",
+    "UnsupportedField",
     "Vendor",
-    "Weight",
     "WireFormat",
     "default_prices",
     "dialect_named",

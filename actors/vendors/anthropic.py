@@ -9,8 +9,15 @@ from attrs.validators import gt
 from ..messages import Choice, Delta, Json, Request, Usage
 from .decoding import Collector, count_of, object_of, read_error, read_event, text_of
 from .encoding import add_extra, refuse_unless_expressed, system_and_turns
-from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder, StreamFailed
-from .sse import Event
+from .format import (
+    ApiError,
+    DecodedResponse,
+    Malformed,
+    StreamDecoder,
+    StreamFailed,
+    UnsupportedField,
+)
+from .sse import ServerSentEvent
 
 __all__ = [
     "AnthropicMessages",
@@ -71,7 +78,7 @@ class AnthropicMessages:
             body["system"] = "\n\n".join(system)
         if request.temperature is not None:
             if request.temperature > 1:
-                raise Inexpressible("a temperature above 1", self.name, "lower it")
+                raise UnsupportedField("a temperature above 1", self.name, "lower it")
             body["temperature"] = request.temperature
         if request.top_p is not None:
             body["top_p"] = request.top_p
@@ -84,7 +91,7 @@ class AnthropicMessages:
             body["stream"] = True
         return add_extra(body, request, self.name, _RESERVED)
 
-    def decode(self, body: Json, request: Request) -> Answer | ApiError:  # noqa: ARG002  # always one
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:  # noqa: ARG002  # always one
         """The answer in a body, or the error in it.
 
         Raises:
@@ -99,7 +106,7 @@ class AnthropicMessages:
             raise Malformed('the answer has no "content"')
         text = "".join(_block_text(block) for block in content)
         usage = object_of(body, "usage")
-        return Answer(
+        return DecodedResponse(
             choices=(Choice(text, _reason(body) or None),),
             model=text_of(body, "model") or None,
             usage=_usage(usage),
@@ -113,10 +120,10 @@ class AnthropicMessages:
 
     def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # always one
         """Reads one streamed answer."""
-        return _Decoder()
+        return _AnthropicDecoder()
 
 
-class _Decoder:
+class _AnthropicDecoder:
     """Reads a stream of Anthropic's events. Thoughts and tools are not part of the text."""
 
     def __init__(self) -> None:
@@ -130,7 +137,7 @@ class _Decoder:
         """The tokens reported so far."""
         return _usage(self._counts)
 
-    def feed(self, event: Event) -> Sequence[Delta]:
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """What one event adds to the answer."""
         if self.done or not event.data or event.data.isspace():
             return ()
@@ -154,9 +161,9 @@ class _Decoder:
             raise StreamFailed(read_error(said))
         return ()  # pings, and what will be added to the format one day
 
-    def end(self) -> Answer:
+    def end(self) -> DecodedResponse:
         """The whole, once the body has ended."""
-        return Answer(
+        return DecodedResponse(
             choices=self._answer.choices(),
             model=self._model,
             usage=self.usage,

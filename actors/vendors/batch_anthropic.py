@@ -9,7 +9,7 @@ from types import MappingProxyType
 import attrs
 
 from ..messages import Json
-from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult, Page
+from .batch_dialect import BatchDialect, BatchPage, BatchView, ControlCall, LineResult
 from .batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES, loads_object
 from .decoding import count_of, object_of, read_error, text_of
 from .format import ApiError, Malformed
@@ -17,7 +17,7 @@ from .format import ApiError, Malformed
 __all__ = [
     "ANTHROPIC_BATCHES",
     "DIALECTS",
-    "AnthropicBatches",
+    "AnthropicBatchDialect",
     "dialect_named",
 ]
 
@@ -29,7 +29,7 @@ _OK = 200
 
 
 @attrs.frozen(kw_only=True)
-class AnthropicBatches:
+class AnthropicBatchDialect:
     """`POST /messages/batches`.
 
     A batch has no name of ours and no file. Its mark is the newest batch that was there before it:
@@ -111,16 +111,16 @@ class AnthropicBatches:
             size=sum(count_of(counts, name) or 0 for name in counts),
         )
 
-    def read_page(self, body: Json) -> Page:
+    def read_page(self, body: Json) -> BatchPage:
         """See `BatchDialect`."""
         batches = body.get("data") if isinstance(body, dict) else None
         if not isinstance(body, dict) or not isinstance(batches, list):
             raise Malformed("the answer is no list of batches")
         views = tuple(self.read_batch(batch) for batch in batches)
         if body.get("has_more") is not True or not views:
-            return Page(views)
+            return BatchPage(views)
         query = {"limit": _PAGE, "after_id": views[-1].id}
-        return Page(views, ControlCall(method="GET", path=_PATH, query=query))
+        return BatchPage(views, ControlCall(method="GET", path=_PATH, query=query))
 
     def read_line(self, raw: bytes) -> LineResult:
         """See `BatchDialect`."""
@@ -144,7 +144,7 @@ class AnthropicBatches:
         return view.id == mark
 
 
-ANTHROPIC_BATCHES = AnthropicBatches()
+ANTHROPIC_BATCHES = AnthropicBatchDialect()
 
 _ALL: tuple[BatchDialect, ...] = (OPENAI_BATCHES, TOGETHER_BATCHES, ANTHROPIC_BATCHES)
 

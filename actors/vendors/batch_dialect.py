@@ -14,11 +14,11 @@ from .format import ApiError
 
 __all__ = [
     "BatchDialect",
+    "BatchPage",
     "BatchView",
     "ControlCall",
     "LineError",
     "LineResult",
-    "Page",
 ]
 
 
@@ -90,7 +90,7 @@ class BatchView:
 
 
 @attrs.frozen
-class Page:
+class BatchPage:
     """A part of the list of batches, the newest first.
 
     Args:
@@ -215,7 +215,7 @@ class BatchDialect(Protocol):
         """
         ...
 
-    def read_page(self, body: Json) -> Page:
+    def read_page(self, body: Json) -> BatchPage:
         """A part of the list.
 
         Raises:

@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import attrs
 
 from ..messages import Json
-from .batch_dialect import BatchView, ControlCall, LineError, LineResult, Page
+from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
 from .decoding import count_of, dumps, loads, object_of, read_error, text_of
 from .format import Malformed
 
 __all__ = [
     "OPENAI_BATCHES",
     "TOGETHER_BATCHES",
-    "OpenAIBatches",
+    "OpenAIBatchDialect",
 ]
 
 
@@ -22,7 +22,7 @@ _OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 
 
 @attrs.frozen(kw_only=True)
-class OpenAIBatches:
+class OpenAIBatchDialect:
     """`POST /files`, `POST /batches`.
 
     A batch is known again by the file it was made from, which nothing else is made from.
@@ -131,7 +131,7 @@ class OpenAIBatches:
             size=count_of(object_of(body, "request_counts"), "total") or 0,
         )
 
-    def read_page(self, body: Json) -> Page:
+    def read_page(self, body: Json) -> BatchPage:
         """See `BatchDialect`."""
         batches = body.get("data") if isinstance(body, dict) else body
         if not isinstance(batches, list):
@@ -139,9 +139,9 @@ class OpenAIBatches:
         views = tuple(self.read_batch(batch) for batch in batches)
         has_more = isinstance(body, dict) and body.get("has_more") is True
         if not has_more or not views:
-            return Page(views)
+            return BatchPage(views)
         query = {"limit": _PAGE, "after": views[-1].id}
-        return Page(views, ControlCall(method="GET", path="/batches", query=query))
+        return BatchPage(views, ControlCall(method="GET", path="/batches", query=query))
 
     def read_line(self, raw: bytes) -> LineResult:
         """See `BatchDialect`."""
@@ -200,8 +200,8 @@ def _position(error: dict[str, Json]) -> int | None:
     return number - 1 if number else None
 
 
-OPENAI_BATCHES = OpenAIBatches()
-TOGETHER_BATCHES = OpenAIBatches(
+OPENAI_BATCHES = OpenAIBatchDialect()
+TOGETHER_BATCHES = OpenAIBatchDialect(
     name="together",
     purpose="batch-api",
     upload_path="/files/upload",  # where a form goes; `/files` wants the file to be put elsewhere

@@ -16,7 +16,7 @@ from .anthropic import AnthropicMessages
 from .batch_anthropic import ANTHROPIC_BATCHES
 from .batch_dialect import BatchDialect
 from .batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
-from .format import Inexpressible, WireFormat
+from .format import UnsupportedField, WireFormat
 from .gemini import GeminiContent
 from .openai_chat import OpenAIChat
 from .openai_lists import OpenAICompletions, OpenAIEmbeddings
@@ -76,7 +76,7 @@ class Vendor:
             return self.formats[task]
         except KeyError:
             why = f"it takes {' and '.join(self.formats)}"
-            raise Inexpressible(f"task={task!r}", self.title, why) from None
+            raise UnsupportedField(f"task={task!r}", self.title, why) from None
 
     def whole_url(self, url: str) -> str:
         """`url` with the path of the API's version, if it has no path at all."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import attrs
 
 from ..messages import ChatMessage, Json, Request
-from .format import Inexpressible
+from .format import UnsupportedField
 
 __all__ = [
     "EVERYWHERE",
@@ -50,7 +50,7 @@ def refuse_unless_expressed(
             continue
         if name in unknown:
             format_name += ", as this server speaks it,"
-        raise Inexpressible(name, format_name)
+        raise UnsupportedField(name, format_name)
 
 
 def add_extra(
@@ -70,7 +70,7 @@ def add_extra(
     for name in request.extra:
         if name in reserved:
             why = "it decides how the answer is read, so set it in the request's own field"
-            raise Inexpressible(f"extra[{name!r}]", format_name, why)
+            raise UnsupportedField(f"extra[{name!r}]", format_name, why)
     return _merged(body, request.extra) if request.extra else body
 
 
@@ -105,15 +105,15 @@ def system_and_turns(
     turns = request.messages
     first = next((at for at, turn in enumerate(turns) if not _is_system(turn)), len(turns))
     if first == len(turns):
-        raise Inexpressible("messages of system turns alone", format_name, "add a user turn")
+        raise UnsupportedField("messages of system turns alone", format_name, "add a user turn")
     if any(_is_system(turn) for turn in turns[first:]):
         field = "messages with a system turn after the first user turn"
-        raise Inexpressible(field, format_name, "move it to the beginning")
+        raise UnsupportedField(field, format_name, "move it to the beginning")
     if any(turn.extra for turn in turns[:first]):
-        raise Inexpressible("extra of a system turn", format_name)
+        raise UnsupportedField("extra of a system turn", format_name)
     for turn in turns[first:]:
         if turn.role not in ("user", "assistant"):
-            raise Inexpressible(f"a turn of the role {turn.role!r}", format_name)
+            raise UnsupportedField(f"a turn of the role {turn.role!r}", format_name)
     return tuple(turn.content for turn in turns[:first]), turns[first:]
 
 

@@ -13,25 +13,25 @@ import attrs
 from attrs.validators import ge, instance_of, optional
 
 from ..messages import Choice, Delta, Json, Request, Usage
-from .sse import Event
+from .sse import ServerSentEvent
 
 __all__ = [
-    "Answer",
     "ApiError",
-    "Bounds",
+    "BatchLimits",
+    "BatchWeight",
     "BrokeOff",
+    "DecodedResponse",
     "Full",
-    "Inexpressible",
     "Malformed",
     "StreamDecoder",
     "StreamFailed",
-    "Weight",
+    "UnsupportedField",
     "WireFormat",
 ]
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class DecodedResponse:
     """What a provider answered.
 
     Args:
@@ -71,7 +71,7 @@ class ApiError:
     details: str = attrs.field(default="", repr=False)
 
 
-class Inexpressible(ValueError):
+class UnsupportedField(ValueError):
     """A request has what the provider's wire format cannot say; nothing was sent.
 
     Attributes:
@@ -118,7 +118,7 @@ class StreamDecoder(Protocol):
         """The tokens reported so far: what is known of a stream that nobody reads to its end."""
         ...
 
-    def feed(self, event: Event) -> Sequence[Delta]:
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """What one event adds to the answers.
 
         Raises:
@@ -127,7 +127,7 @@ class StreamDecoder(Protocol):
         """
         ...
 
-    def end(self) -> Answer:
+    def end(self) -> DecodedResponse:
         """The whole, once the body has ended.
 
         Raises:
@@ -161,7 +161,7 @@ class WireFormat(Protocol):
         """
         ...
 
-    def decode(self, body: Json, request: Request) -> Answer | ApiError:
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
         """The answer in a body that came with status 200, or the error some send instead.
 
         Raises:
@@ -188,7 +188,7 @@ Full = Literal["size", "tokens", "bytes"]
 _at_least_one = optional([instance_of(int), ge(1)])
 
 
-class Weight(NamedTuple):
+class BatchWeight(NamedTuple):
     """What one member, or several together, come to.
 
     Args:
@@ -201,17 +201,21 @@ class Weight(NamedTuple):
     tokens: int = 0
     bytes: int = 0
 
-    def plus(self, other: "Weight") -> "Weight":
+    def plus(self, other: "BatchWeight") -> "BatchWeight":
         """Both together."""
-        return Weight(self.size + other.size, self.tokens + other.tokens, self.bytes + other.bytes)
+        return BatchWeight(
+            self.size + other.size, self.tokens + other.tokens, self.bytes + other.bytes
+        )
 
-    def minus(self, other: "Weight") -> "Weight":
+    def minus(self, other: "BatchWeight") -> "BatchWeight":
         """What is left without the other."""
-        return Weight(self.size - other.size, self.tokens - other.tokens, self.bytes - other.bytes)
+        return BatchWeight(
+            self.size - other.size, self.tokens - other.tokens, self.bytes - other.bytes
+        )
 
 
 @attrs.frozen
-class Bounds:
+class BatchLimits:
     """What a batch may come to at most; a single member that is heavier goes alone.
 
     Args:
@@ -227,23 +231,23 @@ class Bounds:
     max_tokens: int | None = attrs.field(default=None, validator=_at_least_one)
     max_bytes: int | None = attrs.field(default=None, validator=_at_least_one)
 
-    def within(self, other: "Bounds") -> "Bounds":
+    def within(self, other: "BatchLimits") -> "BatchLimits":
         """The tighter of both in each respect."""
-        return Bounds(
+        return BatchLimits(
             _least(self.max_size, other.max_size),
             _least(self.max_tokens, other.max_tokens),
             _least(self.max_bytes, other.max_bytes),
         )
 
-    def has_room(self, weight: Weight) -> bool:
+    def has_room(self, weight: BatchWeight) -> bool:
         """Whether one batch may come to that."""
         return self._exceeded(weight, 1) is None
 
-    def full(self, weight: Weight) -> Full | None:
+    def full(self, weight: BatchWeight) -> Full | None:
         """By what a batch of that weight is full, or more than full; None if it is not."""
         return self._exceeded(weight, 0)
 
-    def _exceeded(self, weight: Weight, more: int) -> Full | None:
+    def _exceeded(self, weight: BatchWeight, more: int) -> Full | None:
         if self.max_size is not None and weight.size >= self.max_size + more:
             return "size"
         if self.max_tokens is not None and weight.tokens >= self.max_tokens + more:

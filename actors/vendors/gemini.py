@@ -9,8 +9,15 @@ import attrs
 from ..messages import Choice, Delta, Json, Request, Usage
 from .decoding import Collector, count_of, in_order, object_of, read_error, read_event, text_of
 from .encoding import add_extra, expected_answers, refuse_unless_expressed, system_and_turns
-from .format import Answer, ApiError, Inexpressible, Malformed, StreamDecoder, StreamFailed
-from .sse import Event
+from .format import (
+    ApiError,
+    DecodedResponse,
+    Malformed,
+    StreamDecoder,
+    StreamFailed,
+    UnsupportedField,
+)
+from .sse import ServerSentEvent
 
 __all__ = [
     "GeminiContent",
@@ -65,7 +72,7 @@ class GeminiContent:
         refuse_unless_expressed(request, self.name, self.expresses)
         system, turns = system_and_turns(request, self.name)
         if any(turn.extra for turn in turns):
-            raise Inexpressible("extra of a turn", self.name)
+            raise UnsupportedField("extra of a turn", self.name)
         body: dict[str, Json] = {
             "contents": [
                 {
@@ -80,10 +87,10 @@ class GeminiContent:
         if config := _config(request):
             body["generationConfig"] = config
         if "candidateCount" in object_of(request.extra, "generationConfig"):
-            raise Inexpressible("extra's candidateCount", self.name, "set the request's n")
+            raise UnsupportedField("extra's candidateCount", self.name, "set the request's n")
         return add_extra(body, request, self.name, _RESERVED)
 
-    def decode(self, body: Json, request: Request) -> Answer | ApiError:
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
         """The answers in a body, or the error in it.
 
         Raises:
@@ -103,7 +110,7 @@ class GeminiContent:
             choices = (Choice("", "content_filter"),) * expected
         else:
             choices = in_order(map(_candidate, candidates), expected)
-        return Answer(
+        return DecodedResponse(
             choices=choices,
             model=text_of(body, "modelVersion") or None,
             usage=_usage(object_of(body, "usageMetadata")),
@@ -116,10 +123,10 @@ class GeminiContent:
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Reads one streamed answer."""
-        return _Decoder(expected_answers(request))
+        return _GeminiDecoder(expected_answers(request))
 
 
-class _Decoder:
+class _GeminiDecoder:
     """Reads a stream of partial answers. None of them says that it is the last."""
 
     def __init__(self, expected: int) -> None:
@@ -129,7 +136,7 @@ class _Decoder:
         self.usage: Usage | None = None
         self.done = False
 
-    def feed(self, event: Event) -> Sequence[Delta]:
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """What one event adds to the answers."""
         if not event.data or event.data.isspace():
             return ()
@@ -146,9 +153,9 @@ class _Decoder:
             return ()
         return [delta for each in candidates if (delta := self._add(each)) is not None]
 
-    def end(self) -> Answer:
+    def end(self) -> DecodedResponse:
         """The whole, once the body has ended."""
-        return Answer(choices=self._answers.choices(), model=self._model, usage=self.usage)
+        return DecodedResponse(choices=self._answers.choices(), model=self._model, usage=self.usage)
 
     def _add(self, candidate: Json) -> Delta | None:
         index, choice = _candidate(candidate)

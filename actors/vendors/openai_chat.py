@@ -14,8 +14,8 @@ import attrs
 from ..messages import Choice, Delta, Json, Request, Usage
 from .decoding import Collector, count_of, in_order, object_of, read_error, read_event, text_of
 from .encoding import add_extra, expected_answers, refuse_unless_expressed
-from .format import Answer, ApiError, Malformed, StreamDecoder, StreamFailed
-from .sse import Event
+from .format import ApiError, DecodedResponse, Malformed, StreamDecoder, StreamFailed
+from .sse import ServerSentEvent
 
 __all__ = [
     "ChunkDecoder",
@@ -46,7 +46,7 @@ def read_usage(usage: Json) -> Usage | None:
 
 def read_choices(
     body: Json, read: Callable[[dict[str, Json]], Choice], expected: int
-) -> Answer | ApiError:
+) -> DecodedResponse | ApiError:
     """The answers in a body, or the error that some servers send with status 200.
 
     Args:
@@ -69,7 +69,7 @@ def read_choices(
         if not isinstance(choice, dict):
             raise Malformed('the answer has no "choices" that are objects')
         numbered.append((choice.get("index"), read(choice)))
-    return Answer(
+    return DecodedResponse(
         choices=in_order(numbered, expected),
         model=text_of(body, "model") or None,
         usage=read_usage(body.get("usage")),
@@ -94,7 +94,7 @@ class ChunkDecoder:
         self,
         expected: int,
         read: Callable[[dict[str, Json]], tuple[str, bool]],
-        correct: Callable[[Answer], Answer] | None = None,
+        correct: Callable[[DecodedResponse], DecodedResponse] | None = None,
     ) -> None:
         self._answers = Collector(expected)
         self._read = read
@@ -105,7 +105,7 @@ class ChunkDecoder:
         self.usage: Usage | None = None
         self.done = False
 
-    def feed(self, event: Event) -> Sequence[Delta]:
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """What one event adds to the answers.
 
         Raises:
@@ -148,13 +148,13 @@ class ChunkDecoder:
             self._answers.finish(place, "content_filter" if place in self._refused else reason)
         return Delta(text, place) if text else None
 
-    def end(self) -> Answer:
+    def end(self) -> DecodedResponse:
         """The whole, once the body has ended.
 
         Raises:
             BrokeOff: some answer has no finish reason.
         """
-        answer = Answer(
+        answer = DecodedResponse(
             choices=self._answers.choices(),
             model=self._model,
             usage=self.usage,
@@ -228,7 +228,7 @@ class OpenAIChat:
                 body["stream_options"] = {"include_usage": True}
         return add_extra(body, request, self.name, _RESERVED)
 
-    def decode(self, body: Json, request: Request) -> Answer | ApiError:
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
         """The answers in a body, or the error that some servers send with status 200.
 
         Raises:
@@ -245,7 +245,7 @@ class OpenAIChat:
         return ChunkDecoder(expected_answers(request), _delta)
 
 
-def read_chat(body: Json, expected: int) -> Answer | ApiError:
+def read_chat(body: Json, expected: int) -> DecodedResponse | ApiError:
     """The answers in a body, or the error that some servers send with status 200.
 
     Args:

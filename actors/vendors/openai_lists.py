@@ -13,7 +13,14 @@ import attrs
 from ..messages import Choice, Json, Request
 from .decoding import in_order, read_error, text_of
 from .encoding import add_extra, expected_answers, refuse_unless_expressed
-from .format import Answer, ApiError, Bounds, Inexpressible, Malformed, StreamDecoder
+from .format import (
+    ApiError,
+    BatchLimits,
+    DecodedResponse,
+    Malformed,
+    StreamDecoder,
+    UnsupportedField,
+)
 from .openai_chat import ChunkDecoder, read_choices, read_usage
 
 __all__ = [
@@ -24,7 +31,7 @@ __all__ = [
 ]
 
 
-_COMPLETION_FIELDS = Bounds(max_size=100)
+_COMPLETION_FIELDS = BatchLimits(max_size=100)
 _COMPLETION_RESERVED = frozenset({"n", "stream", "prompt"})
 _USUAL_CHARS, _MOST_CHARS = 4, 7  # of a token, on the average of a longer text
 _TELLING_CHARS = 200  # of a longer text
@@ -51,7 +58,7 @@ class OpenAICompletions:
     asks_for_usage: bool = False
     several_prompts: bool = True
     unknown: frozenset[str] = frozenset()
-    takes: Bounds = _COMPLETION_FIELDS
+    takes: BatchLimits = _COMPLETION_FIELDS
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
         """What to append to the base URL."""
@@ -65,7 +72,7 @@ class OpenAICompletions:
         """
         refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
         if len(request.inputs) > 1 and not self.several_prompts:
-            raise Inexpressible("more than one of inputs", self.name, "make a call for each")
+            raise UnsupportedField("more than one of inputs", self.name, "make a call for each")
         body: dict[str, Json] = {
             "model": request.model,
             # Every server knows a text; some know no list.
@@ -89,7 +96,7 @@ class OpenAICompletions:
                 body["stream_options"] = {"include_usage": True}
         return add_extra(body, request, self.name, _COMPLETION_RESERVED)
 
-    def decode(self, body: Json, request: Request) -> Answer | ApiError:
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
         """The answers in a body, or the error that some servers send with status 200.
 
         Raises:
@@ -109,12 +116,12 @@ class OpenAICompletions:
         )
 
 
-def read_completion(body: Json, expected: int) -> Answer | ApiError:
+def read_completion(body: Json, expected: int) -> DecodedResponse | ApiError:
     """The answers in a body, with the usage that it says; see `read_chat`."""
     return read_choices(body, _choice, expected)
 
 
-def _believed(answer: Answer, request: Request) -> Answer:
+def _believed(answer: DecodedResponse, request: Request) -> DecodedResponse:
     """The answer, its usage corrected where it is that of one prompt or choice of several.
 
     Some servers report no more than that. No text has so many characters a token as would follow
@@ -152,7 +159,7 @@ def _delta(choice: dict[str, Json]) -> tuple[str, bool]:
 
 Vector = tuple[float, ...]
 
-_EMBEDDING_FIELDS = Bounds(max_size=2048, max_tokens=300_000)
+_EMBEDDING_FIELDS = BatchLimits(max_size=2048, max_tokens=300_000)
 _EMBEDDING_RESERVED = frozenset({"input", "stream"})
 _FLOAT_BYTES = 4
 
@@ -174,7 +181,7 @@ class OpenAIEmbeddings:
     expresses: ClassVar[frozenset[str]] = frozenset({"inputs", "dimensions"})
 
     unknown: frozenset[str] = frozenset()
-    takes: Bounds = _EMBEDDING_FIELDS
+    takes: BatchLimits = _EMBEDDING_FIELDS
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
         """What to append to the base URL."""
@@ -187,14 +194,14 @@ class OpenAIEmbeddings:
             Inexpressible: the server has no word for a field of the request; or for a stream.
         """
         if stream:
-            raise Inexpressible("a stream", self.name, "ask for the whole answer")
+            raise UnsupportedField("a stream", self.name, "ask for the whole answer")
         refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
         body: dict[str, Json] = {"model": request.model, "input": list(request.inputs)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
         return add_extra(body, request, self.name, _EMBEDDING_RESERVED)
 
-    def decode(self, body: Json, request: Request) -> Answer | ApiError:
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
         """The vectors in a body, or the error that some servers send with status 200.
 
         Raises:
@@ -212,10 +219,10 @@ class OpenAIEmbeddings:
         Raises:
             Inexpressible: always.
         """
-        raise Inexpressible("a stream", self.name, "ask for the whole answer")
+        raise UnsupportedField("a stream", self.name, "ask for the whole answer")
 
 
-def read_embeddings(body: Json, expected: int) -> Answer | ApiError:
+def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
     """The vectors in a body, or the error that some servers send with status 200.
 
     Args:
@@ -237,7 +244,7 @@ def read_embeddings(body: Json, expected: int) -> Answer | ApiError:
         if not isinstance(item, dict):
             raise Malformed('the answer has no "data" that are objects')
         numbered.append((item.get("index"), _vector(item.get("embedding"))))
-    return Answer(
+    return DecodedResponse(
         embeddings=in_order(numbered, expected),
         model=text_of(body, "model") or None,
         usage=read_usage(body.get("usage")),

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 __all__ = [
     "MAX_EVENT_BYTES",
-    "Event",
     "EventTooLarge",
+    "ServerSentEvent",
     "SseParser",
 ]
 
@@ -20,7 +20,7 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
-class Event(NamedTuple):
+class ServerSentEvent(NamedTuple):
     """One event of a stream.
 
     Args:
@@ -53,7 +53,7 @@ class SseParser:
         self._is_start = True
         self._skips_lf = False  # the last byte was a CR, which a LF may follow
 
-    def feed(self, piece: bytes) -> list[Event]:
+    def feed(self, piece: bytes) -> list[ServerSentEvent]:
         """The events that are whole now.
 
         Raises:
@@ -81,21 +81,21 @@ class SseParser:
             self._check(self._tail_size)
         return events
 
-    def end(self) -> list[Event]:
+    def end(self) -> list[ServerSentEvent]:
         """What is left when the body has ended: an event that lacks its empty line, if any."""
         self._is_start = False
         lines = [b"".join(self._tail)] if self._tail else []
         self._tail, self._tail_size = [], 0
         return self._read([*lines, b""])
 
-    def _read(self, lines: Iterable[bytes]) -> list[Event]:
-        events: list[Event] = []
+    def _read(self, lines: Iterable[bytes]) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
         data, most = self._data, self._max
         for line in lines:
             if not line:
                 if data:
                     whole = data[0] if len(data) == 1 else b"\n".join(data)
-                    events.append(Event(whole, self._name))
+                    events.append(ServerSentEvent(whole, self._name))
                     data.clear()
                 self._name = ""
             elif len(line) > most:

@@ -15,12 +15,12 @@ import trio
 from callsheet import Actor, Ref, Request, Response, handles, open_runtime
 from callsheet.actors import (
     BatcherActor,
-    Bounds,
+    BatchLimits,
     CacheActor,
     CachePolicy,
+    CallContext,
     Complete,
     ListStrategy,
-    Origin,
     Usage,
 )
 
@@ -81,14 +81,14 @@ def measure_stages() -> StageFigures:
 
 
 def _call(prompt: str, *, cacheable: bool = False) -> Complete:
-    return Complete(Request.of(prompt, model="m", cacheable=cacheable), Origin(prompt))
+    return Complete(Request.of(prompt, model="m", cacheable=cacheable), CallContext(prompt))
 
 
 @asynccontextmanager
 async def _batcher(calls: list[str], seconds: float) -> AsyncGenerator[tuple[Ref, Ref]]:
     async with open_runtime() as runtime:
         provider = await runtime.spawn("provider", partial(_Provider, calls, seconds))
-        lists = [ListStrategy("embedding", Bounds(max_size=2048))]
+        lists = [ListStrategy("embedding", BatchLimits(max_size=2048))]
         yield provider, await runtime.spawn("batcher", partial(BatcherActor, provider, None, lists))
 
 
@@ -99,7 +99,7 @@ async def _lone_ms() -> float:
         for number in range(_TURNS):
             for name, to in (("alone", provider), ("batcher", batcher)):
                 request = Request.embedding(f"text {number}", model="m")
-                found[name].append(await _seconds(to, Complete(request, Origin("a"))))
+                found[name].append(await _seconds(to, Complete(request, CallContext("a"))))
                 await trio.sleep(_PAUSE_S)
     medians = {name: statistics.median(times) for name, times in found.items()}
     return (medians["batcher"] - medians["alone"]) * 1000

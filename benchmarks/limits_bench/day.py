@@ -17,7 +17,7 @@ import attrs
 from callsheet.actors import Lane
 from callsheet.actors.rate_limit.core import Grant, Limiter
 from callsheet.actors.rate_limit.limits import Cost, Limits, Rate
-from callsheet.actors.rate_limit.scope import Ask, Reservation
+from callsheet.actors.rate_limit.scope import PermitRequest, Reservation
 
 __all__ = ["DayFigures", "run_day"]
 
@@ -180,7 +180,7 @@ class _Day:
 
     def _come(self, call: _Call) -> None:
         self._expect_next()
-        ask = Ask(_MODEL, Cost(tokens=call.tokens), call.lane)
+        ask = PermitRequest(_MODEL, Cost(tokens=call.tokens), call.lane)
         reservation = self._limiter.try_go(ask, self._now)
         if reservation is None:
             if self._limiter.push(call, ask, self._now):

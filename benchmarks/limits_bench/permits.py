@@ -5,7 +5,7 @@ import attrs
 from bench_kit.sampling import cpu_s, settle
 from callsheet.actors.rate_limit.core import Limiter
 from callsheet.actors.rate_limit.limits import Cost, Limits
-from callsheet.actors.rate_limit.scope import Ask
+from callsheet.actors.rate_limit.scope import PermitRequest
 
 __all__ = ["cost_of_free_us", "cost_of_waiting_us"]
 
@@ -21,7 +21,7 @@ class _Waiter:
 def cost_of_free_us() -> float:
     """Microseconds of a permit that waits for nothing, from asking to release; two limits set."""
     limiter: Limiter[_Waiter] = Limiter(Limits(rpm=1e9, tpm=1e12, in_flight=1_000), 0.0)
-    ask, now = Ask("model", Cost(tokens=500.0)), 0.0
+    ask, now = PermitRequest("model", Cost(tokens=500.0)), 0.0
     settle()
     start = cpu_s()
     for _ in range(_MANY):
@@ -37,7 +37,7 @@ def cost_of_waiting_us(waiting: int) -> float:
     """Microseconds of a permit while so many wait in fifty lanes: one comes, one goes, one ends."""
     limiter: Limiter[_Waiter] = Limiter(Limits(rpm=60_000.0, in_flight=10**6), 0.0)
     lanes = [f"lane {number}" for number in range(50)]
-    asks = [Ask("model", Cost(tokens=500.0), lane) for lane in lanes]
+    asks = [PermitRequest("model", Cost(tokens=500.0), lane) for lane in lanes]
     now = 0.0
     for number in range(waiting):
         limiter.push(_Waiter(), asks[number % 50], now)

@@ -13,21 +13,29 @@ from .instruments import (
     MessageHandled,
     StructlogInstrument,
 )
-from .mailbox import Coalesce, MailboxStatistics, Overflow, Rank
-from .node import Node, Rouser, Shared, States
+from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
+from .node import Node, States, TreeContext, Waker
 from .ref import Ref
-from .reply import Message, ReplySlot, Settlement
+from .reply import Message, Outcome, ReplySlot
 from .snapshot import (
     ActorSnapshot,
-    Doing,
+    InProgress,
+    MessageCounts,
     RuntimeSnapshot,
     Snapshot,
     State,
     SupervisorSnapshot,
-    Tally,
 )
-from .states import RESTARTS, STRATEGIES, Lost, Restart, Strategy, is_restarted, restart_group
-from .stream import Items, Sink, StreamOf
+from .states import (
+    RESTARTS,
+    STRATEGIES,
+    LostMessage,
+    Restart,
+    Strategy,
+    is_restarted,
+    restart_group,
+)
+from .stream import AskStream, StreamOf, StreamSink
 
 __all__ = [
     "RESTARTS",
@@ -36,40 +44,40 @@ __all__ = [
     "ActorCrash",
     "ActorEvent",
     "ActorSnapshot",
+    "AskStream",
     "Cell",
     "Coalesce",
     "DeadLetter",
-    "Doing",
     "Guarded",
     "Handler",
+    "InProgress",
     "Instrument",
-    "Items",
-    "Lost",
+    "LostMessage",
     "MailboxStatistics",
     "Message",
+    "MessageCounts",
     "MessageFailed",
     "MessageHandled",
     "Node",
+    "Outcome",
     "Overflow",
-    "Rank",
+    "Priority",
     "Ref",
     "ReplySlot",
     "Restart",
-    "Rouser",
     "RuntimeSnapshot",
-    "Settlement",
-    "Shared",
-    "Sink",
     "Snapshot",
     "Spec",
     "State",
     "States",
     "Strategy",
     "StreamOf",
+    "StreamSink",
     "StructlogInstrument",
     "SupervisorSnapshot",
-    "Tally",
     "Timer",
+    "TreeContext",
+    "Waker",
     "defers",
     "handles",
     "is_cancellation",

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from .reply import Message, ReplySlot, current_slot
-from .stream import Sink, StreamOf
+from .stream import StreamOf, StreamSink
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -121,11 +121,12 @@ def defers(
 def streams(
     kind: type[StreamOf[T]], *, raises: tuple[type[Exception], ...] = ()
 ) -> Callable[
-    [Callable[[A, M, Sink[T]], Awaitable[None]]], Callable[[A, M, Sink[T]], Awaitable[None]]
+    [Callable[[A, M, StreamSink[T]], Awaitable[None]]],
+    Callable[[A, M, StreamSink[T]], Awaitable[None]],
 ]:
     """Make a method the handler of a message that is answered by a stream of items.
 
-    The method gets the message and a `Sink`; ``await sink.send(item)`` waits while the consumer
+    The method gets the message and a `StreamSink`; ``await sink.send(item)`` waits while the consumer
     has not caught up. When it returns, the stream has ended; when the consumer goes away, it is
     cancelled.
 
@@ -135,8 +136,8 @@ def streams(
     """
 
     def mark(
-        method: Callable[[A, M, Sink[T]], Awaitable[None]],
-    ) -> Callable[[A, M, Sink[T]], Awaitable[None]]:
+        method: Callable[[A, M, StreamSink[T]], Awaitable[None]],
+    ) -> Callable[[A, M, StreamSink[T]], Awaitable[None]]:
         setattr(method, _MARK, Handler(kind, method, raises=raises, streams=True, takes_slot=True))
         return method
 

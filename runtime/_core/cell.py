@@ -15,12 +15,12 @@ from ..errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
 from .actor import Actor, Handler
 from .incarnation import Incarnation
 from .instruments import ActorEvent, DeadLetter
-from .mailbox import POLICIES, TAKEN, Coalesce, Envelope, Fate, Mailbox, Overflow, Rank
-from .node import Keeper, Rouser, Shared, States
+from .mailbox import POLICIES, TAKEN, Coalesce, Envelope, Fate, Mailbox, Overflow, Priority
+from .node import States, Stopper, TreeContext, Waker
 from .ref import Ref
-from .reply import Message, ReplySlot, Settlement, current_slot
-from .snapshot import ActorSnapshot, Doing, State, Tally
-from .states import RESTARTS, Lost, Restart
+from .reply import Message, Outcome, ReplySlot, current_slot
+from .snapshot import ActorSnapshot, InProgress, MessageCounts, State
+from .states import RESTARTS, LostMessage, Restart
 from .worker import Worker
 
 __all__ = [
@@ -52,7 +52,7 @@ class Spec:
     factory: Callable[[], Actor]
     capacity: int = attrs.field(default=64, validator=_is_count)
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
-    rank: Rank | None = None
+    rank: Priority | None = None
     concurrency: int = attrs.field(default=1, validator=_is_count)
     max_held: int | None = attrs.field(default=None, validator=optional(_is_count))
     restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
@@ -71,7 +71,7 @@ class Cell:
         keeper: who stops it.
     """
 
-    def __init__(self, spec: Spec, parent: str, shared: Shared, keeper: Keeper) -> None:
+    def __init__(self, spec: Spec, parent: str, shared: TreeContext, keeper: Stopper) -> None:
         self.spec = spec
         self.keeper = keeper
         self.name = spec.name
@@ -83,7 +83,7 @@ class Cell:
         self.deadlines = shared.deadlines
         self.now = shared.now
         self.instruments = shared.instruments
-        self.tally = Tally()
+        self.tally = MessageCounts()
         self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.rank, self._drop)
         # Lists, since few wait there, and an empty deque takes 760 bytes.
         self.urgent: list[Envelope] = []  # goes before the mailbox
@@ -92,8 +92,8 @@ class Cell:
         self.incarnation = 0
         self.life: Incarnation | None = None
         self._actor: Actor | None = None  # made, but without a task yet
-        self._rouser: Rouser | None = None  # while it dozes
-        self.lost: tuple[Lost, ...] = ()
+        self._rouser: Waker | None = None  # while it dozes
+        self.lost: tuple[LostMessage, ...] = ()
         self._shared = shared
         self.is_open = True  # it takes messages
         self._has_abandoned = False  # something may wait in the mailbox that nobody waits for
@@ -225,14 +225,14 @@ class Cell:
 
         If somebody wants its room, it goes at once.
         """
-        if slot.settlement is Settlement.CANCELLED or slot.settlement is Settlement.EXPIRED:
+        if slot.settlement is Outcome.CANCELLED or slot.settlement is Outcome.EXPIRED:
             self._has_abandoned = True
             if self.mailbox.has_senders_waiting:
                 self._purge()
 
     # ---------------------------------------------------------------- one incarnation
 
-    def doze(self, rouser: Rouser) -> bool:
+    def doze(self, rouser: Waker) -> bool:
         """Make an actor and begin its life, but without a task until there is something to do.
 
         Only one that has no hooks may doze, since they run in its task, and only while nothing
@@ -388,7 +388,7 @@ class Cell:
             incarnation=self.incarnation,
             mailbox=mailbox,
             oldest_s=None if mailbox.oldest_at is None else now - mailbox.oldest_at,
-            doing=tuple(Doing(type(one.message).__name__, now - one.since) for one in workers),
+            doing=tuple(InProgress(type(one.message).__name__, now - one.since) for one in workers),
             held=0 if life is None else len(life.held),
             urgent=len(self.urgent) + len(self.again) + (0 if life is None else len(life.due)),
             stop_s=self.stop_s,

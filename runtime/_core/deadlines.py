@@ -15,9 +15,9 @@ from typing import Protocol
 import trio
 
 __all__ = [
+    "DeadlineLane",
     "Deadlines",
     "Due",
-    "Lane",
 ]
 
 
@@ -38,7 +38,7 @@ class Due(Protocol):
         ...
 
 
-Lane = dict[Due, float]
+DeadlineLane = dict[Due, float]
 """When what is due, in the order of the instants; whoever is settled takes itself out."""
 
 
@@ -46,7 +46,7 @@ class Deadlines:
     """When what is due; `run` makes it happen."""
 
     def __init__(self) -> None:
-        self._lanes: dict[float, Lane] = {}  # {time-out in seconds: its lane}
+        self._lanes: dict[float, DeadlineLane] = {}  # {time-out in seconds: its lane}
         self._heap: list[tuple[float, int, Due]] = []
         self._order = itertools.count()  # equal instants happen in the order they were added
         self._settled = 0  # marked ones in the heap
@@ -56,7 +56,7 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._heap) + sum(len(lane) for lane in self._lanes.values())
 
-    def add_after(self, timeout: float, when: float, due: Due) -> Lane | None:
+    def add_after(self, timeout: float, when: float, due: Due) -> DeadlineLane | None:
         """Let `due` expire at `when`, which is `timeout` seconds from now.
 
         Returns:

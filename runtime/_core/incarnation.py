@@ -16,8 +16,8 @@ from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor, Handler
 from .instruments import MessageFailed, MessageHandled
 from .reply import Message, ReplySlot, current_slot
-from .states import Lost
-from .stream import Sink
+from .states import LostMessage
+from .stream import StreamSink
 from .worker import Worker, current_worker
 
 if TYPE_CHECKING:
@@ -392,7 +392,7 @@ class Incarnation:
         cell = self.cell
         crashed = isinstance(error, Exception)
         slots: list[ReplySlot[Any]] = []
-        lost: list[Lost] = []
+        lost: list[LostMessage] = []
         for worker in self.workers:
             message, slot, tries = worker.message, worker.slot, worker.tries
             if message is None:
@@ -401,7 +401,7 @@ class Incarnation:
             here = f"{type(message).__name__} at {cell.path}"
             chain = () if slot is None else slot.chain()
             chain = chain if chain[-1:] == (here,) else (*chain, here)
-            lost.append(Lost(chain, Verdict.MAY_HAVE_RUN))
+            lost.append(LostMessage(chain, Verdict.MAY_HAVE_RUN))
             if crashed and tries < cell.spec.redeliver and not self._is_gone(slot, worker):
                 cell.again.append(((message, slot, trio.current_time()), tries + 1))
                 if slot is not None:
@@ -432,8 +432,8 @@ class Incarnation:
         return not is_ours or (slot is not None and slot.settlement is not None)
 
 
-def _nowhere() -> Sink[object]:
+def _nowhere() -> StreamSink[object]:
     """Where the items of a stream go that was told or asked for rather than streamed."""
     channel, nobody = trio.open_memory_channel[object](0)
     nobody.close()
-    return Sink(channel)
+    return StreamSink(channel)

@@ -9,7 +9,7 @@ from typing import Literal, final
 import attrs
 import structlog
 
-from .states import Lost
+from .states import LostMessage
 
 __all__ = [
     "ActorCrash",
@@ -101,7 +101,7 @@ class ActorCrash:
     actor: str
     incarnation: int
     lived_s: float
-    lost: tuple[Lost, ...]
+    lost: tuple[LostMessage, ...]
     error: BaseException
     decision: Literal["restart", "leave", "fail upward"]
     restart_in_s: float | None

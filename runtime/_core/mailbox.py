@@ -30,8 +30,8 @@ __all__ = [
     "Mailbox",
     "MailboxStatistics",
     "Overflow",
+    "Priority",
     "Queue",
-    "Rank",
 ]
 
 
@@ -205,7 +205,7 @@ of the one of its key. Every drop resolves its ask and is counted (R5)."""
 
 POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
 
-Rank = Callable[[Message[object]], float]
+Priority = Callable[[Message[object]], float]
 """The smaller, the sooner a message is taken; equals are taken first in, first out."""
 
 
@@ -268,7 +268,7 @@ class Mailbox:
         self,
         capacity: int,
         overflow: Overflow = "block",
-        rank: Rank | None = None,
+        rank: Priority | None = None,
         dropped: Callable[[Envelope], None] = _forget,
     ) -> None:
         if rank is not None and isinstance(overflow, Coalesce):

@@ -15,14 +15,14 @@ from trio_util import AsyncValue
 from .deadlines import Deadlines
 from .instruments import Instrument
 from .snapshot import Snapshot, State
-from .states import Lost, Restart
+from .states import LostMessage, Restart
 
 __all__ = [
-    "Keeper",
     "Node",
-    "Rouser",
-    "Shared",
     "States",
+    "Stopper",
+    "TreeContext",
+    "Waker",
 ]
 
 
@@ -58,7 +58,7 @@ class States:
         await self._watched.wait_value(state)
 
 
-class Rouser(Protocol):
+class Waker(Protocol):
     """Whoever gives a life its task, when it needs one."""
 
     def rouse(self) -> None:
@@ -66,7 +66,7 @@ class Rouser(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class Stopper(Protocol):
     """Whoever stops an actor when `Runtime.stop` is asked for it."""
 
     async def stop_and_forget(self, node: "Node") -> None:
@@ -93,14 +93,14 @@ class Node(Protocol):
     stop_s: float
     incarnation: int
     states: States
-    lost: tuple[Lost, ...]
+    lost: tuple[LostMessage, ...]
 
     @property
     def is_drained(self) -> bool:
         """Whether nothing more can come, and nothing waits."""
         ...
 
-    def doze(self, rouser: Rouser) -> bool:
+    def doze(self, rouser: Waker) -> bool:
         """Begin a life without a task, if it needs none yet; `rouser` is told when it does."""
         ...
 
@@ -134,7 +134,7 @@ class Node(Protocol):
 
 
 @attrs.frozen
-class Shared:
+class TreeContext:
     """What all places of one tree share.
 
     Args:

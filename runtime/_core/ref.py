@@ -12,7 +12,7 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 from ..errors import Deadlock, MailboxFull
 from .reply import Message, ReplySlot, current_slot
 from .snapshot import State
-from .stream import Items, Sink, StreamOf
+from .stream import AskStream, StreamOf, StreamSink
 from .worker import Worker, check_circle, current_worker, find_circle, waiting_worker
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Ref:
     @asynccontextmanager
     async def stream(
         self, message: StreamOf[T], *, buffer: int = 16, timeout: float = inf
-    ) -> AsyncGenerator[Items[T]]:
+    ) -> AsyncGenerator[AskStream[T]]:
         """Ask for a stream of items; leaving the block cancels what is left of it.
 
             async with ref.stream(Tail("log")) as lines:
@@ -195,7 +195,7 @@ class Ref:
         """
         sending, receiving = trio.open_memory_channel[T](buffer)
         slot: ReplySlot[None] = ReplySlot()
-        slot.sink = Sink(sending)
+        slot.sink = StreamSink(sending)
         slot.on_settled(lambda _: sending.close())
         try:
             due = self._prepare(message, slot, timeout, trio.current_time())
@@ -203,7 +203,7 @@ class Ref:
                 await self.deliver(message, slot)
             if wait.cancelled_caught:
                 slot.expire()  # at the very end of the runtime nobody else would do it
-            yield Items(receiving, slot)
+            yield AskStream(receiving, slot)
         finally:
             slot.cancel()
             receiving.close()
@@ -262,7 +262,7 @@ class Ref:
 
 def _break_circle(slot: ReplySlot[Any], asker: Worker) -> None:
     """A message has been forwarded: to where its asker, by waiting, keeps it from being done?"""
-    if asker.waits_for is slot or isinstance(asker.waits_for, Items):
+    if asker.waits_for is slot or isinstance(asker.waits_for, AskStream):
         circle = find_circle(asker)
         if circle is not None:
             slot.fail(Deadlock(circle))

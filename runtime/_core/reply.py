@@ -13,13 +13,13 @@ import trio
 from trio.lowlevel import current_task, reschedule, wait_task_rescheduled
 
 from ..errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull, Verdict
-from .deadlines import Deadlines, Lane
+from .deadlines import DeadlineLane, Deadlines
 
 if TYPE_CHECKING:
     from .cell import Cell
     from .incarnation import Incarnation
     from .ref import Ref
-    from .stream import Sink
+    from .stream import StreamSink
     from .worker import Worker
 
     # Whoever has the message just now: the place where it queues, the life that holds it, or the
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Message",
+    "Outcome",
     "ReplySlot",
-    "Settlement",
     "current_slot",
 ]
 
@@ -57,7 +57,7 @@ class Message(Generic[R_co]):
 R = TypeVar("R")
 
 
-class Settlement(enum.Enum):
+class Outcome(enum.Enum):
     """How a slot was filled."""
 
     REPLIED = "replied"
@@ -111,19 +111,19 @@ class ReplySlot(Generic[R]):
     # Written out rather than generated: an ask pays for it.
     def __init__(self) -> None:
         self.deadline: float = inf
-        self.settlement: Settlement | None = None
+        self.settlement: Outcome | None = None
         self.value: R | None = None
         self.error: Exception | None = None
         self.started: bool = False
         self.message: Message[object] | None = None
         self.asked: Cell | None = None
         self.cause: ReplySlot[Any] | None = None
-        self.sink: Sink[Any] | None = None
+        self.sink: StreamSink[Any] | None = None
         self.holder: Holder | None = None
         self.asker: Worker | None = None
         self.task: trio.lowlevel.Task | None = None
         self._callbacks: list[Callable[[ReplySlot[R]], None]] | None = None
-        self._lane: Lane | None = None
+        self._lane: DeadlineLane | None = None
         self._deadlines: Deadlines | None = None
 
     def __repr__(self) -> str:
@@ -168,14 +168,14 @@ class ReplySlot(Generic[R]):
         if self.settlement is not None:
             return False
         self.error = error
-        self._settle(Settlement.FAILED)
+        self._settle(Outcome.FAILED)
         return True
 
     def cancel(self) -> bool:
         """Give up on the answer: queued work is skipped, running work is cancelled (R4)."""
         if self.settlement is not None:
             return False
-        self._settle(Settlement.CANCELLED)
+        self._settle(Outcome.CANCELLED)
         return True
 
     def postpone(self, deadline: float) -> None:
@@ -196,7 +196,7 @@ class ReplySlot(Generic[R]):
             return
         path = self.holder.path if self.holder else "the actor"
         self.error = AskTimedOut(path, self.verdict)
-        self._settle(Settlement.EXPIRED)
+        self._settle(Outcome.EXPIRED)
 
     async def forward(self, to: "Ref", message: Message[R]) -> None:
         """Hand the work on: the answer will go straight to whoever asked.
@@ -283,11 +283,11 @@ class ReplySlot(Generic[R]):
         self._deadlines = deadlines
         deadlines.add(when, self)
 
-    def _settle(self, settlement: Settlement) -> None:
+    def _settle(self, settlement: Outcome) -> None:
         self.settlement = settlement
         if self._lane is not None:
             self._lane.pop(self, None)
-        elif self._deadlines is not None and settlement is not Settlement.EXPIRED:
+        elif self._deadlines is not None and settlement is not Outcome.EXPIRED:
             self._deadlines.settled()
         holder = self.holder
         if holder is not None:
@@ -303,7 +303,7 @@ class ReplySlot(Generic[R]):
                 callback(self)
 
 
-_REPLIED = Settlement.REPLIED
+_REPLIED = Outcome.REPLIED
 
 current_slot: ContextVar[ReplySlot[Any] | None] = ContextVar("current_slot", default=None)
 """The slot of the message that the current task works for; asks made there inherit its deadline."""

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 import attrs
 
 from .mailbox import MailboxStatistics
-from .reply import Settlement
+from .reply import Outcome
 from .states import Strategy
 
 __all__ = [
     "ActorSnapshot",
-    "Doing",
+    "InProgress",
+    "MessageCounts",
     "RuntimeSnapshot",
     "Snapshot",
     "State",
     "SupervisorSnapshot",
-    "Tally",
 ]
 
 
@@ -31,7 +31,7 @@ class State(enum.Enum):
 
 
 @attrs.define
-class Tally:
+class MessageCounts:
     """How the messages of one actor have ended (R9).
 
     Those that were accepted and those that bypassed the mailbox are the sum of the others, but for
@@ -71,16 +71,16 @@ class Tally:
             + self.dead_lettered
         )
 
-    def given_up(self, settlement: Settlement | None) -> None:
+    def given_up(self, settlement: Outcome | None) -> None:
         """Count one that was skipped or interrupted because its slot was given up."""
-        if settlement is Settlement.EXPIRED:
+        if settlement is Outcome.EXPIRED:
             self.expired += 1
         else:
             self.cancelled += 1
 
 
 @attrs.frozen
-class Doing:
+class InProgress:
     """A message in a handler's hands.
 
     Args:
@@ -114,11 +114,11 @@ class ActorSnapshot:
     incarnation: int
     mailbox: MailboxStatistics
     oldest_s: float | None
-    doing: tuple[Doing, ...]
+    doing: tuple[InProgress, ...]
     held: int
     urgent: int
     stop_s: float
-    tally: Tally
+    tally: MessageCounts
 
     @property
     def pending(self) -> int:

@@ -15,7 +15,7 @@ from ..errors import Verdict
 __all__ = [
     "RESTARTS",
     "STRATEGIES",
-    "Lost",
+    "LostMessage",
     "Restart",
     "Strategy",
     "is_restarted",
@@ -59,7 +59,7 @@ def restart_group(strategy: Strategy, order: Sequence[str], failed: str) -> tupl
 
 
 @attrs.frozen
-class Lost:
+class LostMessage:
     """A message that was in hand at a crash.
 
     Args:

@@ -9,9 +9,9 @@ from .reply import Message, ReplySlot
 from .worker import Worker, check_circle, waiting_worker
 
 __all__ = [
-    "Items",
-    "Sink",
+    "AskStream",
     "StreamOf",
+    "StreamSink",
 ]
 
 
@@ -28,7 +28,7 @@ class StreamOf(Message[None], Generic[T]):
 
 
 @final
-class Sink(Generic[T]):
+class StreamSink(Generic[T]):
     """Where a handler puts the items of its answer."""
 
     __slots__ = ("_channel",)
@@ -48,7 +48,7 @@ class Sink(Generic[T]):
 
 
 @final
-class Items(Generic[T]):
+class AskStream(Generic[T]):
     """The consumer's side: iterate over it, once."""
 
     __slots__ = ("_channel", "_slot")

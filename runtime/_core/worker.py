@@ -20,11 +20,11 @@ import attrs
 import trio
 
 from ..errors import Deadlock
-from .reply import Message, ReplySlot, Settlement
+from .reply import Message, Outcome, ReplySlot
 
 if TYPE_CHECKING:
     from .cell import Cell
-    from .stream import Items
+    from .stream import AskStream
 
 __all__ = [
     "Worker",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-_GIVEN_UP = (Settlement.CANCELLED, Settlement.EXPIRED)
+_GIVEN_UP = (Outcome.CANCELLED, Outcome.EXPIRED)
 
 
 @final
@@ -67,7 +67,7 @@ class Worker:
     tries: int = 0
     uninterruptible: bool = False
     interrupted: bool = False
-    waits_for: "ReplySlot[Any] | Cell | Items[Any] | None" = None
+    waits_for: "ReplySlot[Any] | Cell | AskStream[Any] | None" = None
 
     @property
     def blockers(self) -> "tuple[Worker, ...]":

@@ -16,9 +16,9 @@ import trio
 
 from .._core import (
     Node,
-    Shared,
     State,
     Strategy,
+    TreeContext,
     is_cancellation,
     is_restarted,
     open_collapsing_nursery,
@@ -49,7 +49,7 @@ class Children:
     """
 
     def __init__(
-        self, path: str, shared: Shared, strategy: Strategy, policy: RestartPolicy
+        self, path: str, shared: TreeContext, strategy: Strategy, policy: RestartPolicy
     ) -> None:
         self.by_name: dict[str, Child] = {}  # in start order
         self.strategy: Strategy = strategy

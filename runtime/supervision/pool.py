@@ -44,7 +44,7 @@ def _reluctance(worker: Ref) -> tuple[bool, int]:
 
 
 @attrs.frozen
-class _PoolKeeper:
+class _PoolStopper:
     """Stops router and workers together.
 
     Args:
@@ -107,7 +107,7 @@ async def spawn_pool(
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
     pool = await supervisor.supervise(name, restarts=restarts)
-    keeper = _PoolKeeper(supervisor, name)
+    keeper = _PoolStopper(supervisor, name)
     try:
         workers = [
             await pool.spawn(

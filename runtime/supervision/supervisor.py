@@ -16,19 +16,19 @@ from .._core import (
     Actor,
     ActorEvent,
     Cell,
-    Lost,
+    LostMessage,
     Node,
     Overflow,
-    Rank,
+    Priority,
     Ref,
     Restart,
-    Rouser,
-    Shared,
     Spec,
     State,
     States,
     Strategy,
     SupervisorSnapshot,
+    TreeContext,
+    Waker,
 )
 from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
 from .child import Child
@@ -51,7 +51,7 @@ class Supervisor:
         self,
         name: str,
         parent: str,
-        shared: Shared,
+        shared: TreeContext,
         *,
         strategy: Strategy = "one_for_one",
         restarts: RestartPolicy | None = None,
@@ -65,7 +65,7 @@ class Supervisor:
         self.stop_s = stop_s
         self.incarnation = 0
         self.states = States()
-        self.lost: tuple[Lost, ...] = ()
+        self.lost: tuple[LostMessage, ...] = ()
         self._shared = shared
         self._children = Children(self.path, shared, strategy, restarts or RestartPolicy())
         self._is_draining = False
@@ -85,7 +85,7 @@ class Supervisor:
         *,
         capacity: int = 64,
         overflow: Overflow = "block",
-        rank: Rank | None = None,
+        rank: Priority | None = None,
         concurrency: int = 1,
         max_held: int | None = None,
         restart: Restart = "permanent",
@@ -212,7 +212,7 @@ class Supervisor:
 
     # ---------------------------------------------------------------- as a node
 
-    def doze(self, rouser: Rouser) -> bool:  # noqa: ARG002  # it has children to watch
+    def doze(self, rouser: Waker) -> bool:  # noqa: ARG002  # it has children to watch
         """See `Node`."""
         return False
 

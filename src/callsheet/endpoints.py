@@ -14,11 +14,11 @@ from .runtime import open_collapsing_nursery
 if TYPE_CHECKING:
     from .simulator import ProviderSettings
 
-__all__ = ["Choice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
+__all__ = ["EndpointChoice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
 
 
 @attrs.frozen
-class Choice:
+class EndpointChoice:
     """A provider, and where the choice came from.
 
     Args:
@@ -46,7 +46,7 @@ def choose_endpoint(
     environ: Mapping[str, str] | None = None,
     *,
     provider: str | None = None,
-) -> Choice:
+) -> EndpointChoice:
     """The provider of that name, at `base_url` or where the environment says that it is.
 
     Without a name: `base_url` if given, else OPENAI_BASE_URL; OpenAI if only OPENAI_API_KEY is set;
@@ -77,12 +77,12 @@ def choose_endpoint(
         return _opened(vendor, url, "OPENAI_BASE_URL", variables, environ)
     if _value("OPENAI_API_KEY", environ):
         return _choice(VENDORS["openai"], None, environ, "OPENAI_API_KEY is set")
-    return Choice(None, "nothing is configured", _hint(environ))
+    return EndpointChoice(None, "nothing is configured", _hint(environ))
 
 
 def _choice(
     vendor: Vendor, base_url: str | None, environ: Mapping[str, str], reason: str
-) -> Choice:
+) -> EndpointChoice:
     """A vendor at `base_url`, or where a variable of its own says, or at its own address."""
     url, source = base_url, "--base-url"
     if url is None:
@@ -99,13 +99,13 @@ def _choice(
 
 def _opened(
     vendor: Vendor, url: str, source: str, variables: Iterable[str], environ: Mapping[str, str]
-) -> Choice:
+) -> EndpointChoice:
     key, key_source = _first(variables, environ)
     if key is None and vendor.needs_key and url == vendor.base_url:
         names = " or ".join(vendor.key_variables)
         raise ValueError(f"{source}: {vendor.title} answers only those who have a key; set {names}")
     try:
-        return Choice(Endpoint(url, key, vendor), source)
+        return EndpointChoice(Endpoint(url, key, vendor), source)
     except ValueError as error:
         name = key_source if str(error).startswith("api_key") else source
         raise ValueError(f"{name}: {error}") from None
@@ -133,7 +133,7 @@ def _hint(environ: Mapping[str, str]) -> str:
 
 
 @asynccontextmanager
-async def open_endpoint(choice: Choice | None = None) -> AsyncGenerator[Endpoint]:
+async def open_endpoint(choice: EndpointChoice | None = None) -> AsyncGenerator[Endpoint]:
     """The endpoint of a choice; the built-in provider's exists only within the block.
 
     Args:

@@ -14,11 +14,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     BatcherActor,
+    CallContext,
     CallFailed,
     ChatMessage,
     Complete,
     Endpoint,
-    Origin,
     Request,
     RequestActor,
     Response,
@@ -26,7 +26,7 @@ from callsheet.actors import (
     Usage,
 )
 from callsheet.actors.batching.strategy import common_key
-from callsheet.actors.vendors.format import Bounds
+from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import Actor, handles, open_runtime
 
 MODEL = "gpt-4o"
@@ -320,7 +320,7 @@ class Chorus:
     name = "chorus"
 
     def __init__(self, bounds=None, *, check_share=0.0, least_agreement=0.9):
-        self.bounds = bounds or Bounds(max_size=10)
+        self.bounds = bounds or BatchLimits(max_size=10)
         self.check_share = check_share
         self.least_agreement = least_agreement
 
@@ -352,7 +352,7 @@ class Chorus:
 
 def call(prompt="Hi", **more):
     """A message that asks for one completion."""
-    return Complete(Request.of(prompt, model=MODEL, **more), Origin(prompt))
+    return Complete(Request.of(prompt, model=MODEL, **more), CallContext(prompt))
 
 
 async def batcher_to(

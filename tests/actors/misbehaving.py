@@ -12,7 +12,13 @@ import trio
 from fakes import completion_json
 from trio.testing import memory_stream_pair
 
-from callsheet.actors import CountRequests, Endpoint, LeanTransport, RequestActor, RetryPolicy
+from callsheet.actors import (
+    Endpoint,
+    GetRequestStatistics,
+    LeanTransport,
+    RequestActor,
+    RetryPolicy,
+)
 from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
 
 EVENTS = "Content-Type: text/event-stream"
@@ -137,7 +143,7 @@ class Caller:
 
     async def pool(self):
         """Its connections: how many are open, idle, waited for."""
-        ((_, now),) = (await self.ref.ask(CountRequests())).connections
+        ((_, now),) = (await self.ref.ask(GetRequestStatistics())).connections
         return now.open, now.idle, now.waiting
 
     async def at_rest(self):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.batching.former import BatchFormer, Batching, Window
-from callsheet.actors.vendors.format import Bounds, Weight
+from callsheet.actors.batching.former import BatchFormer, Batching, BatchWindow
+from callsheet.actors.vendors.format import BatchLimits, BatchWeight
 
 LEAST = 0.0002
 
@@ -17,12 +17,12 @@ class Member:
 
 
 def former_of(*, max_wait_s=1.0, **bounds):
-    return BatchFormer(Bounds(**bounds), Window(max_wait_s))
+    return BatchFormer(BatchLimits(**bounds), BatchWindow(max_wait_s))
 
 
-weights = st.builds(Weight, st.integers(1, 3), st.integers(0, 50), st.integers(0, 200))
+weights = st.builds(BatchWeight, st.integers(1, 3), st.integers(0, 50), st.integers(0, 200))
 bounds = st.builds(
-    Bounds,
+    BatchLimits,
     st.none() | st.integers(1, 8),
     st.none() | st.integers(10, 100),
     st.none() | st.integers(50, 400),
@@ -40,14 +40,14 @@ steps = st.lists(
 
 @given(bounds, st.sampled_from([0.0, 0.1, 2.0]), steps)
 def test_everybody_goes_once_within_the_bounds_or_has_left(bounds, wait, steps):
-    former = BatchFormer(bounds, Window(wait))
+    former = BatchFormer(bounds, BatchWindow(wait))
     inside, came = {}, {}  # {member: weight}, {member: (when, patience)}
     now = 0.0
 
     def check(batch):
         assert batch.members
         assert batch.waited_s == now - came[batch.members[0]]
-        total = Weight()
+        total = BatchWeight()
         for member in batch.members:
             total = total.plus(inside.pop(member))
         assert batch.weight == total
@@ -89,8 +89,8 @@ def test_everybody_goes_once_within_the_bounds_or_has_left(bounds, wait, steps):
 )
 def test_nobody_waits_longer_than_may_be_when_woken_at_due_at(gaps, size, wait, service):
     """The instants `due_at` gives are all that anybody has to wake for."""
-    window = Window(wait)
-    former = BatchFormer(Bounds(max_size=size), window)
+    window = BatchWindow(wait)
+    former = BatchFormer(BatchLimits(max_size=size), window)
     came, went = {}, {}
     now, looks = 0.0, 0
 
@@ -121,8 +121,8 @@ def test_nobody_waits_longer_than_may_be_when_woken_at_due_at(gaps, size, wait, 
 @given(st.floats(0.1, 100), st.integers(2, 10))
 def test_whoever_comes_again_and_again_alone_is_never_held_back(pause, times):
     """Each waits for the answer of the one before, so that nobody else can come."""
-    window = Window(5.0)
-    former = BatchFormer(Bounds(max_size=10), window)
+    window = BatchWindow(5.0)
+    former = BatchFormer(BatchLimits(max_size=10), window)
     now = 0.0
     for _ in range(times):
         former.add(Member(), now)
@@ -136,7 +136,7 @@ def test_whoever_comes_again_and_again_alone_is_never_held_back(pause, times):
 
 
 def test_a_wait_is_short_beside_what_a_call_takes_anyway():
-    window = Window(5.0)
+    window = BatchWindow(5.0)
     window.arrived(0.0, 5.0)
     window.arrived(0.1, 5.0)
     assert window.linger_s(window.longest_s) == pytest.approx(0.3), "three gaps"
@@ -148,7 +148,7 @@ def test_a_wait_is_short_beside_what_a_call_takes_anyway():
 
 
 def test_a_silence_ends_the_waiting_and_a_burst_begins_it():
-    window = Window(0.5)
+    window = BatchWindow(0.5)
     for number in range(10):
         window.arrived(number / 100, 0.5)
     assert window.linger_s(0.5) == pytest.approx(0.03)
@@ -160,9 +160,9 @@ def test_a_silence_ends_the_waiting_and_a_burst_begins_it():
 
 
 def test_who_can_wait_longer_than_others_waits_a_little_even_if_nobody_is_known_to_come():
-    window = Window(0.1)
+    window = BatchWindow(0.1)
     assert window.linger_s(60.0) == 0.1
-    assert Window(0.0).linger_s(60.0) == 0.0
+    assert BatchWindow(0.0).linger_s(60.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -171,17 +171,21 @@ def test_who_can_wait_longer_than_others_waits_a_little_even_if_nobody_is_known_
 )
 def test_a_batch_says_by_what_it_is_full(bounds, reason):
     former = former_of(**bounds)
-    former.add("a", 0.0, Weight(1, 10, 40))
+    former.add("a", 0.0, BatchWeight(1, 10, 40))
     assert former.take(0.0) is None
-    former.add("b", 0.0, Weight(1, 10, 40))
+    former.add("b", 0.0, BatchWeight(1, 10, 40))
     batch = former.take(0.0)
-    assert (batch.members, batch.reason, batch.weight) == (("a", "b"), reason, Weight(2, 20, 80))
+    assert (batch.members, batch.reason, batch.weight) == (
+        ("a", "b"),
+        reason,
+        BatchWeight(2, 20, 80),
+    )
 
 
 def test_a_smaller_one_that_came_later_fills_the_place_that_a_larger_one_leaves():
     former = former_of(max_tokens=10)
     for name, tokens in (("a", 6), ("large", 7), ("b", 4)):
-        former.add(name, 0.0, Weight(1, tokens))
+        former.add(name, 0.0, BatchWeight(1, tokens))
     assert former.take(0.0).members == ("a", "b")
     assert former.take(0.0) is None
     assert former.take(0.0, draining=True).members == ("large",)

@@ -21,12 +21,12 @@ from callsheet.actors import (
     BadRequest,
     BatcherActor,
     Batching,
+    CallContext,
     Complete,
-    Origin,
     Request,
 )
-from callsheet.actors.batching.members import CountGathered
-from callsheet.actors.vendors.format import Bounds
+from callsheet.actors.batching.members import GetBatchingStatistics
+from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import ActorStopped, open_runtime
 
 FAILS = {"bad": Turn(error=BadRequest("no such thing"))}
@@ -61,7 +61,7 @@ async def test_what_is_asked_at_the_same_moment_shares_a_call(autojump_clock):
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal)
         answers = await outcomes(*asking(batcher, "a", "b", "c"))
-        statistics = await batcher.ask(CountGathered())
+        statistics = await batcher.ask(GetBatchingStatistics())
     assert [prompt for prompt, _ in journal.began] == ["a|b|c"]
     assert [answer.text for answer in answers] == ["about a", "about b", "about c"]
     (record,) = statistics.latest
@@ -89,7 +89,7 @@ async def test_nobody_waits_longer_than_may_be_however_many_come(autojump_clock)
     journal = Journal()
     came = {}
     async with open_runtime() as runtime:
-        bounds = Bounds(max_size=1000)
+        bounds = BatchLimits(max_size=1000)
         batching = Batching(max_wait_s=0.3)
         batcher = await chorus_to(runtime, journal, Chorus(bounds), batching=batching)
 
@@ -99,7 +99,7 @@ async def test_nobody_waits_longer_than_may_be_however_many_come(autojump_clock)
             await batcher.ask(call(str(number)))
 
         await outcomes(*(partial(later, number) for number in range(30)))
-        statistics = await batcher.ask(CountGathered())
+        statistics = await batcher.ask(GetBatchingStatistics())
     for prompt, at in journal.began:
         for number in prompt.split("|"):
             assert at <= came[number] + 0.3 + 1e-6
@@ -111,7 +111,7 @@ async def test_a_full_batch_goes_at_once(autojump_clock):
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal, batching=Batching(max_size=2))
         await outcomes(*asking(batcher, "a", "b", "c"))
-        statistics = await batcher.ask(CountGathered())
+        statistics = await batcher.ask(GetBatchingStatistics())
     assert [prompt for prompt, _ in journal.began] == ["a|b", "c"]
     assert journal.began[0][1] == 0
     assert statistics.batches == {"size": 1, "quiet": 1}
@@ -120,7 +120,7 @@ async def test_a_full_batch_goes_at_once(autojump_clock):
 async def test_the_weight_of_a_batch_is_bounded_and_one_that_is_heavier_goes_alone(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_bytes=8)))
+        batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_bytes=8)))
         await outcomes(*asking(batcher, "aaaa", "bbbb", "0123456789", "cccc"))
     assert [prompt for prompt, _ in journal.began] == ["aaaa|bbbb", "0123456789", "cccc"]
 
@@ -147,7 +147,7 @@ async def test_lanes_do_not_share_a_call(autojump_clock):
     journal = Journal()
 
     def of(lane, prompt):
-        return Complete(Request.of(prompt, model=MODEL), Origin(prompt, lane=lane))
+        return Complete(Request.of(prompt, model=MODEL), CallContext(prompt, lane=lane))
 
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal)
@@ -196,7 +196,7 @@ async def test_what_is_gathered_is_sent_when_the_batcher_is_stopped(autojump_clo
 async def test_the_batcher_wakes_no_oftener_than_a_batch_needs(autojump_clock):
     """L4: it listens twice whether anybody else comes, however many members there are."""
     async with open_runtime() as runtime:
-        batcher = await chorus_to(runtime, Journal(), Chorus(Bounds(max_size=100)))
+        batcher = await chorus_to(runtime, Journal(), Chorus(BatchLimits(max_size=100)))
         await outcomes(*asking(batcher, *map(str, range(50))))
         # Twice it is time, and once the call has ended.
         assert runtime.snapshot()[batcher.path].tally.bypassed == 3

@@ -17,11 +17,11 @@ from callsheet.actors.cache.actor import (
     CacheActor,
     CacheStatistics,
     ClearCache,
-    CountCache,
+    GetCacheStatistics,
     PeekCache,
 )
 from callsheet.actors.cache.policy import CachePolicy
-from callsheet.actors.cache.store import Entry, Holding, StoreUnavailable
+from callsheet.actors.cache.store import CacheEntry, Holding, StoreUnavailable
 from callsheet.runtime import Actor, AskTimedOut, open_runtime, streams
 from callsheet.runtime.testing.conservation import check_conservation
 
@@ -43,7 +43,7 @@ class FakeStore:
     read_s: float = 0.0
     write_s: float = 0.0
     breaks: set[str] = attrs.field(factory=set)
-    kept: dict[str, Entry] = attrs.field(factory=dict)
+    kept: dict[str, CacheEntry] = attrs.field(factory=dict)
     lookups: list[tuple[str, ...]] = attrs.field(factory=list)
     transactions: list[tuple[int, int]] = attrs.field(factory=list)  # entries, and those used
     is_open: bool = False
@@ -126,7 +126,7 @@ async def test_who_asks_again_gets_the_same_at_once_and_for_nothing(autojump_clo
         at = trio.current_time()
         second = await cache.ask(call(cacheable=True))
         assert trio.current_time() == at
-        statistics = await cache.ask(CountCache())
+        statistics = await cache.ask(GetCacheStatistics())
     assert first == answer_to("Hi")
     assert second == attrs.evolve(
         first, usage=Usage(), cost_usd=Decimal(0), http_requests=0, route="cache"
@@ -149,7 +149,7 @@ async def test_what_is_not_declared_cacheable_is_asked_each_time(autojump_clock)
     async with open_runtime() as runtime:
         cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
         await outcomes(*asking(cache, "Hi", "Hi"), *again(cache, "Hi"), *asking(cache, "Hi"))
-        statistics = await cache.ask(CountCache())
+        statistics = await cache.ask(GetCacheStatistics())
     assert len(paid(journal)) == 4
     assert (statistics.misses, statistics.stored, len(store.lookups)) == (1, 1, 1)
 
@@ -178,7 +178,7 @@ async def test_what_is_on_disk_is_found_by_the_next_program_and_comes_into_memor
             for _ in range(2):
                 answer = await cache.ask(call(cacheable=True))
             assert (answer.text, answer.route) == ("about Hi", "cache")
-            counts = await cache.ask(CountCache())
+            counts = await cache.ask(GetCacheStatistics())
             assert (counts.disk_hits, counts.memory_hits) == (program, 1)
         assert not store.is_open
     assert paid(journal) == ["Hi"]
@@ -242,7 +242,7 @@ async def test_a_thousand_identical_requests_are_one_lookup_and_one_call(
         )
         cache = await cache_to(runtime, batcher, store=store, concurrency=concurrency)
         found = await together(*again(cache, *["Hi"] * 1000))
-        statistics = await cache.ask(CountCache())
+        statistics = await cache.ask(GetCacheStatistics())
         check_conservation(runtime.snapshot())
     assert [answer.text for answer in found] == ["about Hi"] * 1000
     assert sorted({answer.route for answer in found}) == ["joined", "live"]
@@ -405,12 +405,12 @@ async def test_without_its_store_the_cache_goes_on_in_memory_and_says_so_once(
         cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
         await outcomes(*again(cache, "a", "b"))
         await wait_all_tasks_blocked()
-        await cache.ask(CountCache())
+        await cache.ask(GetCacheStatistics())
         await cache.ask(ClearCache())
         answers = await outcomes(*again(cache, "c", "d"))
         assert [answer.text for answer in answers] == ["about c", "about d"]
         assert (await cache.ask(call("c", cacheable=True))).route == "cache"
-        statistics = await cache.ask(CountCache())
+        statistics = await cache.ask(GetCacheStatistics())
         assert not statistics.is_on_disk
         assert runtime.snapshot()[cache.path].incarnation == 1
     assert [event for event in log if event["event"] == "cache_unavailable"] == [
@@ -453,11 +453,11 @@ async def test_a_peek_tells_of_a_hit_and_changes_nothing(autojump_clock):
         assert not await cache.ask(PeekCache(request))
         await cache.ask(call(cacheable=True))
         await wait_all_tasks_blocked()
-        before = await cache.ask(CountCache())
+        before = await cache.ask(GetCacheStatistics())
         assert await cache.ask(PeekCache(request))
         assert not await cache.ask(PeekCache(Request.of("Hi", model=MODEL)))
         assert not await cache.ask(PeekCache(Request.of("Ho", model=MODEL, cacheable=True)))
-        assert await cache.ask(CountCache()) == before
+        assert await cache.ask(GetCacheStatistics()) == before
     assert paid(journal) == ["Hi"]
 
 
@@ -482,7 +482,7 @@ async def test_a_cleared_cache_knows_nothing_not_even_what_was_being_read_or_wri
             assert store.kept == {}
         assert paid(journal) == ["a", "b", "a"]
         await wait_all_tasks_blocked()
-        statistics = await cache.ask(CountCache())
+        statistics = await cache.ask(GetCacheStatistics())
         assert (statistics.memory.entries, statistics.disk.entries) == (1, 1)
         assert (await cache.ask(call("b", cacheable=True))).route == "live"
 
@@ -496,5 +496,5 @@ async def test_questions_do_not_queue_behind_calls(autojump_clock):
             for function in again(cache, "a", "b", "c"):
                 nursery.start_soon(function)
             await trio.sleep(1)
-            assert isinstance(await cache.ask(CountCache()), CacheStatistics)
+            assert isinstance(await cache.ask(GetCacheStatistics()), CacheStatistics)
             assert trio.current_time() == 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.cache.actor import Flights
+from callsheet.actors.cache.actor import SingleFlight
 from callsheet.actors.cache.memory import MemoryCache
 from callsheet.actors.cache.policy import CachePolicy
 
@@ -86,7 +86,7 @@ def test_only_what_makes_room_counts_as_evicted():
 
 @given(st.lists(st.tuples(KEYS, st.booleans(), st.integers(0, 10))))
 def test_of_identical_calls_one_answer_is_kept_and_all_that_land_are_forgotten(steps):
-    flights, boarded, kept = Flights(), [], []
+    flights, boarded, kept = SingleFlight(), [], []
     for key, is_answered, at in steps:
         if at < len(boarded):
             flight = boarded.pop(at)

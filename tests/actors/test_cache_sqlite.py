@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Response, Usage
 from callsheet.actors.cache import file as module
-from callsheet.actors.cache.actor import CacheActor, CountCache
+from callsheet.actors.cache.actor import CacheActor, GetCacheStatistics
 from callsheet.actors.cache.file import SqliteFile, SqliteStore
 from callsheet.actors.cache.policy import CachePolicy
-from callsheet.actors.cache.store import Entry, StoreUnavailable
+from callsheet.actors.cache.store import CacheEntry, StoreUnavailable
 from callsheet.runtime import open_runtime
 
 MIB = 2**20
@@ -41,7 +41,7 @@ def file(path):
 
 
 def entry(key, value=b"value", at=100.0):
-    return Entry(str(key), value, at)
+    return CacheEntry(str(key), value, at)
 
 
 def keys(file, names, now=100.0):
@@ -281,7 +281,7 @@ async def ask_twice(path):
             "cache", partial(CacheActor, stage, "http://a/v1", policy), concurrency=8
         )
         answers = [await cache.ask(call(cacheable=True)) for _ in range(2)]
-        return answers, await cache.ask(CountCache())
+        return answers, await cache.ask(GetCacheStatistics())
 
 
 class Quick(Stage):
@@ -335,7 +335,7 @@ async def test_a_file_that_breaks_while_it_is_used_is_done_without(path, log):
         store._file._writer.execute("DROP TABLE answers")
         for _ in range(2):
             assert (await cache.ask(call(cacheable=True))).route == "live"
-        assert not (await cache.ask(CountCache())).is_on_disk
+        assert not (await cache.ask(GetCacheStatistics())).is_on_disk
     [event] = [event for event in log if event["event"] == "cache_unavailable"]
     assert "answers" in event["reason"]
 

@@ -16,13 +16,13 @@ from callsheet.actors import (
     BatcherActor,
     Batching,
     BreakerPolicy,
+    CallContext,
     CallFailed,
     Complete,
-    CountRequests,
     Endpoint,
+    GetRequestStatistics,
     HedgePolicy,
     Limits,
-    Origin,
     RateLimiterActor,
     RequestActor,
     RetryPolicy,
@@ -93,11 +93,11 @@ class Stages:
             self.scope.cancel()
 
     async def complete(self, prompt, *, cacheable=False, **more):
-        message = Complete(attrs.evolve(asked(prompt), cacheable=cacheable), Origin(prompt))
+        message = Complete(attrs.evolve(asked(prompt), cacheable=cacheable), CallContext(prompt))
         return await self.batcher.ask(message, **more)
 
     async def stream(self, prompt):
-        message = Stream(asked(prompt), Origin(prompt))
+        message = Stream(asked(prompt), CallContext(prompt))
         async with self.batcher.stream(message, buffer=1) as items:
             return [item async for item in items][-1]
 
@@ -117,7 +117,7 @@ class Stages:
         for actor in snapshot.actors:
             assert (actor.incarnation, actor.held, actor.pending) == (1, 0, 0), actor
             assert actor.doing == ()
-        now = await self.requester.ask(CountRequests())
+        now = await self.requester.ask(GetRequestStatistics())
         ((_, pool),) = now.connections[:1]
         assert (pool.open - pool.idle, pool.waiting) == (0, 0)
         assert sum(not stream.is_closed for stream in self.streams) == pool.open

@@ -13,7 +13,7 @@ from callsheet.actors.rate_limit.bucket import Limit
 from callsheet.actors.rate_limit.core import Limiter as WholeLimiter
 from callsheet.actors.rate_limit.estimator import Estimate
 from callsheet.actors.rate_limit.limits import Cost, Impossible, Rate
-from callsheet.actors.rate_limit.scope import Ask
+from callsheet.actors.rate_limit.scope import PermitRequest
 
 
 @attrs.define(eq=False)
@@ -42,7 +42,7 @@ class Limiter(WholeLimiter):
     """One model and one lane, in the words of this module."""
 
     def push(self, waiter, cost, now=0.0):
-        super().push(waiter, Ask("m", cost), now)
+        super().push(waiter, PermitRequest("m", cost), now)
 
     def pop(self, now):
         grant = super().pop(now)

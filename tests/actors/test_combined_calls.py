@@ -13,8 +13,8 @@ from callsheet.actors import (
     ProviderUnavailable,
     Usage,
 )
-from callsheet.actors.batching.members import CountGathered
-from callsheet.actors.vendors.format import Bounds
+from callsheet.actors.batching.members import GetBatchingStatistics
+from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import open_runtime
 
 # ------------------------------------------------------------------ answers that lack something
@@ -25,7 +25,7 @@ async def test_what_an_answer_lacks_is_asked_again_by_halves_and_alone_at_last(a
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal)
         answers = await outcomes(*asking(batcher, "a", "mute", "c", "mute too", "mute as well"))
-        statistics = await batcher.ask(CountGathered())
+        statistics = await batcher.ask(GetBatchingStatistics())
     assert [answer.text for answer in answers] == [
         "about a",
         "about mute",
@@ -58,10 +58,10 @@ async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock, me
     names = [str(number) for number in range(members - 1)]
     async with open_runtime() as runtime:
         stage = await runtime.spawn("strict", partial(Strict, journal), concurrency=10)
-        strategy = Chorus(Bounds(max_size=members))
+        strategy = Chorus(BatchLimits(max_size=members))
         batcher = await chorus_to(runtime, journal, strategy, stage=stage)
         found = await outcomes(*asking(batcher, *names, "bad"))
-        (trust,) = (await batcher.ask(CountGathered())).trust["chorus"]
+        (trust,) = (await batcher.ask(GetBatchingStatistics())).trust["chorus"]
     assert [getattr(one, "text", type(one)) for one in found] == [
         *(f"about {name}" for name in names),
         BadRequest,
@@ -77,7 +77,7 @@ async def test_a_model_that_is_not_there_is_not_looked_for_by_halves(autojump_cl
     journal = Journal()
     async with open_runtime() as runtime:
         stage = await runtime.spawn("absent", partial(Absent, journal), concurrency=10)
-        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=100)), stage=stage)
+        batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_size=100)), stage=stage)
         found = await outcomes(*asking(batcher, *(f"bad{number}" for number in range(60))))
     assert {type(error) for error in found} == {BadRequest}
     assert len(journal.began) == 1
@@ -93,7 +93,7 @@ async def test_a_pack_that_the_model_does_not_take_is_soon_not_tried_any_more(au
     journal = Journal()
     async with open_runtime() as runtime:
         stage = await runtime.spawn("no-packs", partial(NoPacks, journal), concurrency=99)
-        strategy = Chorus(Bounds(max_size=60), check_share=0.001)
+        strategy = Chorus(BatchLimits(max_size=60), check_share=0.001)
         batcher = await chorus_to(runtime, journal, strategy, stage=stage)
         found = await outcomes(*asking(batcher, *map(str, range(60))))
     assert [answer.text for answer in found] == [f"about {number}" for number in range(60)]
@@ -113,7 +113,7 @@ async def test_an_error_that_concerns_the_provider_is_everybodys(autojump_clock)
 async def test_a_group_whose_answers_lack_too_much_is_sent_alone_from_then_on(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=50)))
+        batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_size=50)))
         await outcomes(*asking(batcher, *(f"mute{number}" for number in range(50))))
         assert len(journal.began) == 51, "the one that failed, and then each alone"
         journal.began.clear()
@@ -124,7 +124,7 @@ async def test_a_group_whose_answers_lack_too_much_is_sent_alone_from_then_on(au
 async def test_a_request_too_large_for_a_call_is_sent_in_pieces(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=2)))
+        batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_size=2)))
         (answer,) = await outcomes(*asking(batcher, "a b c"))
     assert [prompt for prompt, _ in journal.began] == ["a|b", "c"]
     assert answer.text == "about a about b about c"
@@ -136,7 +136,7 @@ async def test_a_request_in_pieces_fails_and_ends_as_a_whole(autojump_clock):
     journal = Journal()
     slow = {"a|b": Turn(100), "c": Turn(error=ProviderUnavailable("out"))}
     async with open_runtime() as runtime:
-        batcher = await chorus_to(runtime, journal, Chorus(Bounds(max_size=2)), by_prompt=slow)
+        batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_size=2)), by_prompt=slow)
         (error,) = await outcomes(*asking(batcher, "a b c"))
         assert isinstance(error, ProviderUnavailable)
         assert [prompt for prompt, _ in journal.cancelled] == ["a|b"]
@@ -159,7 +159,7 @@ async def test_some_members_are_asked_alone_as_well_and_that_answer_counts(autoj
         stage = await runtime.spawn("moody", partial(Moody, journal), concurrency=50)
         batcher = await chorus_to(runtime, journal, Chorus(check_share=1.0), stage=stage)
         answers = await outcomes(*asking(batcher, "a", "b", "c"))
-        (trust,) = (await batcher.ask(CountGathered())).trust["chorus"]
+        (trust,) = (await batcher.ask(GetBatchingStatistics())).trust["chorus"]
     assert [answer.text for answer in answers] == ["about a", "about b", "about c"]
     assert (trust.checks, trust.agreed, trust.is_trusted) == (3, 2, True)
     assert sum(answer.http_requests for answer in answers) == len(journal.ended) == 4
@@ -220,7 +220,7 @@ async def test_whoever_leaves_at_whatever_instant_everybody_else_gets_his_own(au
     journal = Journal()
     async with open_runtime() as runtime:
         stage = await runtime.spawn("slow", partial(Slow, journal, random), concurrency=100)
-        strategy = Chorus(Bounds(max_size=4), check_share=0.3, least_agreement=0.1)
+        strategy = Chorus(BatchLimits(max_size=4), check_share=0.3, least_agreement=0.1)
         batcher = await chorus_to(runtime, journal, strategy, stage=stage)
 
         async def ask(at, prompt, patience, **more):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
 from callsheet.actors.batching.cost_shares import split_cost, split_count, split_usage
 from callsheet.actors.batching.lists import ListStrategy
-from callsheet.actors.batching.packing import Packing, Trust, say_the_same
-from callsheet.actors.vendors.format import Bounds, Malformed, Weight
+from callsheet.actors.batching.packing import Agreement, Packing, answers_agree
+from callsheet.actors.vendors.format import BatchLimits, BatchWeight, Malformed
 from callsheet.actors.vendors.openai_lists import OpenAIEmbeddings
 
 INSTRUCTION = "Answer with a label."
@@ -30,7 +30,7 @@ def said(text="", **more):
 
 
 def weigh(text):
-    return Weight(1, len(text), len(text))
+    return BatchWeight(1, len(text), len(text))
 
 
 # ------------------------------------------------------------------ packing
@@ -169,8 +169,8 @@ def test_an_answer_that_is_no_pack_answers_nobody(text):
 
 # ------------------------------------------------------------------ lists
 
-EMBED = ListStrategy("embedding", Bounds(max_size=4, max_tokens=40))
-COMPLETE = ListStrategy("completion", Bounds(max_size=10))
+EMBED = ListStrategy("embedding", BatchLimits(max_size=4, max_tokens=40))
+COMPLETE = ListStrategy("completion", BatchLimits(max_size=10))
 
 
 def completion(*prompts, **more):
@@ -278,7 +278,7 @@ def test_the_dollars_of_all_members_are_those_of_the_call(cost, weights):
 
 @given(st.lists(st.booleans(), max_size=80), st.floats(0.1, 1.0))
 def test_trust_ends_when_the_latest_checks_agree_too_rarely_and_does_not_come_back(checks, least):
-    trust = Trust(least)
+    trust = Agreement(least)
     expected = True
     for number, agrees in enumerate(checks, 1):
         trust.check(agrees=agrees)
@@ -291,7 +291,7 @@ def test_trust_ends_when_the_latest_checks_agree_too_rarely_and_does_not_come_ba
 
 
 def test_a_few_missing_answers_are_no_reason_and_many_are():
-    trust = Trust(0.9)
+    trust = Agreement(0.9)
     trust.count(0, 10)
     assert trust.is_trusted, "ten say little"
     trust.count(100, 0)
@@ -311,4 +311,4 @@ def test_a_few_missing_answers_are_no_reason_and_many_are():
     ],
 )
 def test_answers_are_compared_as_a_reader_would(one, other, same):
-    assert say_the_same(said(one), said(other)) == same
+    assert answers_agree(said(one), said(other)) == same

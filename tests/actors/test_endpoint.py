@@ -5,7 +5,7 @@ import ssl
 import attrs
 import pytest
 
-from callsheet.actors import VENDORS, Endpoint, Inexpressible, Request, Timeouts
+from callsheet.actors import VENDORS, Endpoint, Request, Timeouts, UnsupportedField
 
 KEY = "sk-secret-0123456789"
 
@@ -246,7 +246,9 @@ def test_where_a_request_is_sent(vendor, request_, stream, url):
 
 
 def test_a_task_that_the_vendor_does_not_take_is_refused():
-    with pytest.raises(Inexpressible, match="Anthropic cannot express task='embedding'; it takes"):
+    with pytest.raises(
+        UnsupportedField, match="Anthropic cannot express task='embedding'; it takes"
+    ):
         Endpoint.of("anthropic").url(EMBEDDING)
 
 

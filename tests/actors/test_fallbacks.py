@@ -28,11 +28,11 @@ from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     BreakerPolicy,
+    CallContext,
     CallFailed,
-    CountRequests,
     Endpoint,
+    GetRequestStatistics,
     HedgePolicy,
-    Origin,
     ProviderUnavailable,
     QuotaExhausted,
     RetryPolicy,
@@ -71,7 +71,7 @@ def from_second(text="Hello from elsewhere"):
 
 
 async def breakers_of(ref):
-    return dict((await ref.ask(CountRequests())).breakers)
+    return dict((await ref.ask(GetRequestStatistics())).breakers)
 
 
 # ------------------------------------------------------------------ an outage parks (R10)
@@ -304,7 +304,7 @@ async def test_what_all_calls_together_may_spend_holds_for_fallbacks_too(autojum
     throttle = ThrottlePolicy(share=0, min_per_s=0, burst=3)
     async with requester(hosts, fallbacks=[SECOND], throttle=throttle) as (ref, _):
         found = await outcomes(*asking(ref, *"abcdefgh"))
-        now = (await ref.ask(CountRequests())).throttle
+        now = (await ref.ask(GetRequestStatistics())).throttle
     assert sum(not isinstance(outcome, Exception) for outcome in found) == 3
     assert hosts.requests == [8, 3]
     assert (now.calls, now.taken, now.refused) == (8, 3, 5)
@@ -332,7 +332,7 @@ async def test_a_stream_that_has_begun_goes_nowhere_else(autojump_clock):
         hosts = Hosts(provider=Script(first), second=from_second())
         async with requester(hosts, fallbacks=[SECOND], retry=QUICK) as (ref, _):
             try:
-                async with ref.stream(Stream(call().request, Origin("s"))) as items:
+                async with ref.stream(Stream(call().request, CallContext("s"))) as items:
                     last = [item async for item in items][-1]
             except CallFailed:
                 last = None

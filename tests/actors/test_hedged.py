@@ -23,12 +23,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     BreakerPolicy,
+    CallContext,
     CallFailed,
     ConnectionFailed,
-    CountRequests,
+    GetRequestStatistics,
     HedgePolicy,
     Limits,
-    Origin,
     RetryPolicy,
     Stream,
     ThrottlePolicy,
@@ -54,7 +54,7 @@ async def warm(ref):
 
 
 async def hedges_of(ref):
-    (hedges,) = (await ref.ask(CountRequests())).hedges
+    (hedges,) = (await ref.ask(GetRequestStatistics())).hedges
     return hedges
 
 
@@ -154,7 +154,7 @@ async def test_nobody_is_unless_it_is_asked_for(autojump_clock):
     async with requester(script) as (ref, _):
         for _ in range(91):
             assert (await ref.ask(call())).http_requests == 1
-        assert (await ref.ask(CountRequests())).hedges == ()
+        assert (await ref.ask(GetRequestStatistics())).hedges == ()
     assert len(script.sent) == 91
 
 
@@ -171,7 +171,7 @@ async def test_nobody_is_who_sees_the_answer_being_written(autojump_clock):
     script = Script(*USUAL, Reply(after=100))
     async with requester(script, hedging=POLICY) as (ref, _):
         await warm(ref)
-        async with ref.stream(Stream(call().request, Origin("s"))) as items:
+        async with ref.stream(Stream(call().request, CallContext("s"))) as items:
             *_, whole = [item async for item in items]
         assert whole.http_requests == 1
 
@@ -235,7 +235,7 @@ async def test_an_open_breaker_lets_no_copy_through(autojump_clock):
         late, bad = await outcomes(*asking(ref, "late"), *asking(ref, "bad", timeout=20))
         assert (late.text, late.http_requests) == ("late", 1)
         assert isinstance(bad, CallFailed)
-        ((_, now),) = (await ref.ask(CountRequests())).breakers
+        ((_, now),) = (await ref.ask(GetRequestStatistics())).breakers
         assert now.under_way == 0
 
 
@@ -253,7 +253,7 @@ async def test_a_cancelled_call_takes_both_copies_with_it(autojump_clock, after)
         await wait_all_tasks_blocked()
         assert script.open == 0
         assert len(script.sent) == KNOWN + 1 + (after > 1)
-        ((_, now),) = (await ref.ask(CountRequests())).breakers
+        ((_, now),) = (await ref.ask(GetRequestStatistics())).breakers
         assert (now.under_way, now.state) == (0, "closed")
         script.lines = [Reply()]
         assert (await ref.ask(call())).text == "Hello"
@@ -312,7 +312,7 @@ async def test_a_permit_that_comes_as_the_call_ends_takes_no_place_at_the_breake
     async with requester(script, hedging=POLICY, breaker=BreakerPolicy()) as (ref, _):
         await warm(ref)
         assert (await ref.ask(attrs.evolve(call(), permit=Late()))).http_requests == 1
-        ((_, now),) = (await ref.ask(CountRequests())).breakers
+        ((_, now),) = (await ref.ask(GetRequestStatistics())).breakers
         assert (now.under_way, now.begun) == (0, KNOWN + 1)
 
 

@@ -14,8 +14,8 @@ from callsheet.actors.rate_limit.core import Limiter
 from callsheet.actors.rate_limit.finder import Finder
 from callsheet.actors.rate_limit.learned import Learned
 from callsheet.actors.rate_limit.limits import Cost
-from callsheet.actors.rate_limit.scope import Ask
-from callsheet.simulator.limits import Bucket as ProviderBucket
+from callsheet.actors.rate_limit.scope import PermitRequest
+from callsheet.simulator.limits import MinuteBucket as ProviderBucket
 
 
 @attrs.define(eq=False)
@@ -58,7 +58,7 @@ class Client:
 
     def begin(self, count):
         for number in range(count):
-            self.limiter.push(Waiter(number), Ask("m", Cost()), self.world.now)
+            self.limiter.push(Waiter(number), PermitRequest("m", Cost()), self.world.now)
         self.go()
 
     def go(self):

@@ -28,11 +28,11 @@ from fakes import (
 
 from callsheet.actors import (
     BadRequest,
+    CallContext,
     CallFailed,
     Complete,
     HedgePolicy,
     Limits,
-    Origin,
     RateLimiterActor,
     Request,
     Response,
@@ -40,10 +40,10 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
-from callsheet.actors.calls import Tab
+from callsheet.actors.calls import CallAccount
 from callsheet.actors.errors import BudgetExceeded, LedgerUnavailable
 from callsheet.actors.ledger.accounts import Accounts
-from callsheet.actors.ledger.actor import CountCosts, LedgerActor
+from callsheet.actors.ledger.actor import GetCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.file import LedgerUnusable
 from callsheet.actors.vendors.prices import Price, PriceBook
@@ -123,7 +123,7 @@ async def test_a_call_is_reserved_while_it_is_under_way_and_then_settled(autojum
             found = await totals(accounts)
             assert usd(found) == (0, BOUND, 0)
             assert (found.reserved.calls, found.reserved.output_tokens) == (1, 100)
-        found = await ref.ask(CountCosts())
+        found = await ref.ask(GetCosts())
         assert usd(found.totals) == (PAID, 0, 0)
         assert (found.totals.spent.input_tokens, found.totals.spent.output_tokens) == (10, 5)
         assert (found.totals.spent.calls, found.open_calls) == (1, 0)
@@ -134,7 +134,7 @@ async def test_a_call_is_reserved_while_it_is_under_way_and_then_settled(autojum
 async def test_a_stream_is_settled_as_well(autojump_clock):
     async with ledger(Script()) as (ref, accounts, _):
         request = Request.of("x", model=MODEL, max_tokens=100)
-        async with ref.stream(Stream(request, Origin("s"))) as items:
+        async with ref.stream(Stream(request, CallContext("s"))) as items:
             assert [item async for item in items][-1].cost_usd == PAID
         assert usd(await totals(accounts)) == (PAID, 0, 0)
 
@@ -253,9 +253,9 @@ async def test_an_answer_shared_with_another_call_costs_nothing(autojump_clock):
 
 
 async def test_those_who_share_a_call_share_its_cost(autojump_clock):
-    origins = tuple(Origin(f"c{at}", post=f"p{at}", lane="team") for at in range(3))
+    origins = tuple(CallContext(f"c{at}", post=f"p{at}", lane="team") for at in range(3))
     message = Complete(
-        Request.of("x", model=MODEL, max_tokens=100), Origin("pack", shared_by=origins)
+        Request.of("x", model=MODEL, max_tokens=100), CallContext("pack", shared_by=origins)
     )
     async with ledger(Script()) as (ref, accounts, _):
         await ref.ask(message)
@@ -282,7 +282,7 @@ async def test_another_model_that_answers_is_the_one_that_is_paid(autojump_clock
 async def test_a_price_that_nobody_knows_is_not_nothing(autojump_clock):
     script = Script(Reply(body=completion_json(model="new")))
     async with ledger(script) as (ref, accounts, _):
-        await ref.ask(Complete(Request.of("x", model="new", max_tokens=100), Origin("n")))
+        await ref.ask(Complete(Request.of("x", model="new", max_tokens=100), CallContext("n")))
         spent = (await totals(accounts)).spent
     assert (spent.unpriced_calls, spent.unpriced_tokens, spent.usd) == (1, 15, 0)
 
@@ -327,7 +327,7 @@ async def test_attempts_that_cost_nothing_use_nothing_up(autojump_clock):
 
 
 async def test_a_price_that_nobody_knows_does_not_pass_a_budget(autojump_clock):
-    message = Complete(Request.of("x", model="new", max_tokens=100), Origin("n"))
+    message = Complete(Request.of("x", model="new", max_tokens=100), CallContext("n"))
     async with ledger(Script(), Budget(1)) as (ref, _, _):
         with pytest.raises(BudgetExceeded, match=r"no price is known for new, .* add the price"):
             await ref.ask(message)
@@ -372,7 +372,7 @@ async def test_a_crash_of_the_ledger_loses_no_reservation(autojump_clock, tmp_pa
         assert all(isinstance(one, AskFailed | Response) for one in found), found
         assert len(answered) >= 4
         await trio.sleep(1)
-        statistics = await first.ask(CountCosts())
+        statistics = await first.ask(GetCosts())
         assert statistics.open_calls == 0
         spent, maybe = statistics.totals.spent, statistics.totals.maybe_billed
         assert (spent.usd, spent.calls) == (len(answered) * PAID, len(answered))
@@ -404,7 +404,7 @@ async def test_whatever_happens_to_calls_no_reservation_is_left(
             )
         )
         await trio.sleep(1)
-        statistics = await ref.ask(CountCosts())
+        statistics = await ref.ask(GetCosts())
         answered = sum(hasattr(answer, "text") for answer in found)
         assert statistics.open_calls == 0
         assert statistics.totals.reserved.usd == 0
@@ -476,7 +476,7 @@ async def test_with_budgets_nothing_is_spent_that_cannot_be_written(
         assert any(event["event"] == "ledger_not_written" for event in log)
         accounts.is_full = False
         await ref.ask(asked())
-        statistics = await ref.ask(CountCosts())
+        statistics = await ref.ask(GetCosts())
         assert usd(statistics.totals) == (len(script.sent) * PAID, 0, 0)
         assert (statistics.open_calls, statistics.unwritten) == (0, 0)
 
@@ -485,7 +485,7 @@ async def test_a_tab_shows_itself_and_sends_nothing_for_a_call_that_has_ended():
     async def extend(_):
         raise AssertionError
 
-    tab = Tab("7", extend)
+    tab = CallAccount("7", extend)
     await tab.take()
     assert repr(tab) == "<Tab 7: 1 of 1 attempts taken>"
     tab.close()

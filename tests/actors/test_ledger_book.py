@@ -17,18 +17,18 @@ from hypothesis.stateful import (
     rule,
 )
 
-from callsheet.actors import ChatMessage, Origin, Request, Usage
-from callsheet.actors.ledger.book import Book, Outcome, Totals
+from callsheet.actors import CallContext, ChatMessage, Request, Usage
+from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
 from callsheet.actors.ledger.bound import most_usage, most_usd
 from callsheet.actors.ledger.budgets import Budget, Excess
 from callsheet.actors.ledger.entries import (
     ACCOUNTS,
-    DIMENSIONS,
+    COST_DIMENSIONS,
     NOTHING,
     Amount,
-    Heading,
-    Line,
-    headings,
+    CostLabel,
+    Payer,
+    cost_labels,
 )
 from callsheet.actors.vendors.prices import Price, PriceBook, default_prices
 
@@ -37,7 +37,7 @@ counts = st.integers(0, 10**6)
 usages = st.builds(lambda read, more, out: Usage(read + more, out, read), counts, counts, counts)
 amounts = st.builds(Amount.of, usages, st.none() | usd)
 payers = st.builds(
-    Heading,
+    CostLabel,
     st.sampled_from(["c1", "c2"]),
     st.sampled_from(["", "p1", "p2"]),
     st.sampled_from(["", "t1", "t2"]),
@@ -98,7 +98,7 @@ class Books(RuleBasedStateMachine):
         assert transaction.at == 1.0
         self.posted += transaction.entries
 
-    @rule(target=keys, lines=st.lists(st.builds(Line, payers, amounts), min_size=1, max_size=4))
+    @rule(target=keys, lines=st.lists(st.builds(Payer, payers, amounts), min_size=1, max_size=4))
     def reserve(self, lines):
         self.number += 1
         key = str(self.number)
@@ -134,7 +134,7 @@ class Books(RuleBasedStateMachine):
     )
     def settle(self, key, spent, maybe, model, route):
         """A second time it is a no-op, whatever it says."""
-        transaction = self.book.settle(key, Outcome(spent, maybe, model, route), 1.0)
+        transaction = self.book.settle(key, CallOutcome(spent, maybe, model, route), 1.0)
         if key not in self.open:
             assert transaction is None
             return
@@ -187,7 +187,7 @@ class Books(RuleBasedStateMachine):
         if not hasattr(self, "posted"):
             return
         statistics = self.book.statistics()
-        for dimension in DIMENSIONS:
+        for dimension in COST_DIMENSIONS:
             for account in ("spent", "reserved", "maybe_billed"):
                 parts = (getattr(sums, account) for sums in statistics.by[dimension].values())
                 whole = getattr(statistics.totals, account)
@@ -210,7 +210,7 @@ TestBooks.settings = settings(max_examples=30, stateful_step_count=25, deadline=
 def line(dollars, *, unpriced=False, **heading):
     heading = {"call": "c", "model": "m", "day": "2026-11-26"} | heading
     amount = Amount.of(Usage(10, 10), None if unpriced else Decimal(dollars))
-    return Line(Heading(**heading), amount)
+    return Payer(CostLabel(**heading), amount)
 
 
 def allows(book, key, *lines):
@@ -228,7 +228,7 @@ def test_a_total_is_used_to_its_last_cent_and_no_further():
     assert allows(book, "c", line("0.25"))
     assert not allows(book, "d", line("0.000000000001"))
     assert allows(book, "free", line("0"))
-    book.settle("a", Outcome(Amount.of(Usage(1, 1), Decimal("0.5")), 0), 0.0)
+    book.settle("a", CallOutcome(Amount.of(Usage(1, 1), Decimal("0.5")), 0), 0.0)
     assert allows(book, "e", line("0.25")), "what was not spent is there again"
 
 
@@ -263,7 +263,7 @@ def test_a_budget_of_each_call_counts_its_attempts():
     with pytest.raises(Excess) as caught:
         book.extend("a", 0.0)
     assert caught.value.state.left == Decimal("0.05")
-    book.settle("a", Outcome(None, 2), 0.0)
+    book.settle("a", CallOutcome(None, 2), 0.0)
     assert [state.name for state in book.statistics().budgets] == ["b"]
 
 
@@ -288,7 +288,7 @@ def test_what_has_no_price_is_held_back_by_a_budget_unless_it_is_allowed():
 def test_more_than_was_reserved_is_booked_as_it_was_and_ends_the_budget():
     book = Book([Budget(1)])
     assert allows(book, "a", line("0.5"))
-    book.settle("a", Outcome(Amount.of(Usage(1, 1), Decimal(2)), 0), 0.0)
+    book.settle("a", CallOutcome(Amount.of(Usage(1, 1), Decimal(2)), 0), 0.0)
     (state,) = book.statistics().budgets
     assert (state.used, state.left) == (2, -1)
     assert not allows(book, "b", line("0.1"))
@@ -314,10 +314,10 @@ def test_a_budget_that_makes_no_sense_is_refused(settings, error, what):
 
 
 def test_who_shares_a_call_pays_for_it():
-    alone = Origin("c", "p", lane="t")
-    assert headings(alone, "m", "d", "live") == (Heading("c", "p", "t", "m", "d", "live"),)
-    shared = Origin("pack", shared_by=(alone, Origin("c2")))
-    assert [payer.call for payer in headings(shared, "m", "d", "live")] == ["c", "c2"]
+    alone = CallContext("c", "p", lane="t")
+    assert cost_labels(alone, "m", "d", "live") == (CostLabel("c", "p", "t", "m", "d", "live"),)
+    shared = CallContext("pack", shared_by=(alone, CallContext("c2")))
+    assert [payer.call for payer in cost_labels(shared, "m", "d", "live")] == ["c", "c2"]
 
 
 @given(st.text(), st.integers(1, 5), st.none() | st.integers(1, 1000))
@@ -366,5 +366,5 @@ def test_what_is_dearest_of_what_may_happen_is_reserved():
 
 
 def test_totals_know_nothing_of_what_is_available():
-    assert Totals().plus("available", Amount(Decimal(1))) == Totals()
+    assert CostTotals().plus("available", Amount(Decimal(1))) == CostTotals()
     assert "1 open" not in repr(Book())

@@ -7,9 +7,9 @@ import attrs
 import pytest
 
 from callsheet.actors import Usage
-from callsheet.actors.ledger.book import Book, Outcome, Totals
-from callsheet.actors.ledger.entries import DIMENSIONS, Amount, Heading, Line
-from callsheet.actors.ledger.file import LedgerUnusable, Store, connect, hold, recover
+from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
+from callsheet.actors.ledger.entries import COST_DIMENSIONS, Amount, CostLabel, Payer
+from callsheet.actors.ledger.file import LedgerFile, LedgerUnusable, connect, hold, recover
 from callsheet.actors.ledger.tables import sums
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
@@ -45,7 +45,7 @@ def amount(dollars, tokens=10):
 
 def line(dollars, call="c", **names):
     fields = {"post": "Ships", "tenant": "t", "model": "m", "day": "2026-11-26"} | names
-    return Line(Heading(call, **fields), amount(dollars))
+    return Payer(CostLabel(call, **fields), amount(dollars))
 
 
 def write_version_1(path, run, transactions, *, ended_at=None):
@@ -78,22 +78,22 @@ def old(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     book, runs = Book(), ([], [])
     runs[0].append(book.reserve("1", [line("0.25", "a"), line("0.5", "b", post="")], NOON))
-    runs[0].append(book.settle("1", Outcome(amount("0.111111111"), 1, "other", "flex"), NOON))
+    runs[0].append(book.settle("1", CallOutcome(amount("0.111111111"), 1, "other", "flex"), NOON))
     runs[0].append(book.reserve("2", [line(None, "c", day="2026-11-25")], NOON))
-    runs[0].append(book.settle("2", Outcome(amount(None), 0), NOON))
+    runs[0].append(book.settle("2", CallOutcome(amount(None), 0), NOON))
     runs[0].append(book.reserve("3", [line("9", "refunded")], NOON))
-    runs[0].append(book.settle("3", Outcome(None, 0), NOON))
+    runs[0].append(book.settle("3", CallOutcome(None, 0), NOON))
     runs[1].append(book.reserve("4", [line("1", "d", tenant="u"), line("2", "Ünï")], NOON))
     runs[1].append(book.extend("4", NOON))
     write_version_1(path, 1, runs[0], ended_at=NOON)
     write_version_1(path, 2, runs[1])
     said = {}
     transactions = [*runs[0], *runs[1]]
-    for by in (*DIMENSIONS, "call"):
+    for by in (*COST_DIMENSIONS, "call"):
         found = said[by] = {}
         for entry in (entry for done in transactions for entry in done.entries):
             name = getattr(entry.heading, by)
-            found[name] = found.get(name, Totals()).plus(entry.account, entry.amount)
+            found[name] = found.get(name, CostTotals()).plus(entry.account, entry.amount)
     del said["call"]["refunded"]
     return path, said
 
@@ -101,14 +101,14 @@ def old(tmp_path):
 def says(path, by):
     connection, found = connect(path, create=False), {}
     for name, account, sum_ in sums(connection, by):
-        found[name] = found.get(name, Totals()).plus(account, sum_)
+        found[name] = found.get(name, CostTotals()).plus(account, sum_)
     connection.close()
     return found
 
 
 def test_a_ledger_of_version_1_says_the_same_in_version_2(old):
     path, said = old
-    for by in (*DIMENSIONS, "call"):
+    for by in (*COST_DIMENSIONS, "call"):
         assert says(path, by) == said[by]
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (2,)
@@ -121,16 +121,18 @@ def test_a_ledger_of_version_1_says_the_same_in_version_2(old):
 def test_what_a_run_of_version_1_left_open_may_have_been_billed(old):
     path, said = old
     recover(path, NOON)
-    for by in (*DIMENSIONS, "call"):
+    for by in (*COST_DIMENSIONS, "call"):
         expected = {
-            name: Totals(sum_.spent, maybe_billed=sum_.maybe_billed + sum_.reserved)
+            name: CostTotals(sum_.spent, maybe_billed=sum_.maybe_billed + sum_.reserved)
             for name, sum_ in said[by].items()
         }
         assert says(path, by) == expected
-    store, book = Store(path, NOON), Book()
+    store, book = LedgerFile(path, NOON), Book()
     for entry in store.begin():
         book.post(entry)
-    store.commit([book.reserve("1", [line("1")], NOON), book.settle("1", Outcome(None, 1), NOON)])
+    store.commit(
+        [book.reserve("1", [line("1")], NOON), book.settle("1", CallOutcome(None, 1), NOON)]
+    )
     store.close(NOON)
     assert says(path, "model")["m"].maybe_billed == book.statistics().by["model"]["m"].maybe_billed
 
@@ -140,7 +142,7 @@ def test_what_was_under_way_in_a_run_that_seemed_to_end_may_have_been_billed(tmp
     path = tmp_path / "ledger.sqlite3"
     write_version_1(path, 1, [Book().reserve("1", [line("0.5")], NOON)], ended_at=NOON)
     recover(path, NOON)
-    assert says(path, "model") == {"m": Totals(maybe_billed=amount("0.5"))}
+    assert says(path, "model") == {"m": CostTotals(maybe_billed=amount("0.5"))}
 
 
 def test_a_ledger_that_version_1_is_writing_is_left_to_it(old):
@@ -149,7 +151,7 @@ def test_a_ledger_that_version_1_is_writing_is_left_to_it(old):
     with pytest.raises(
         LedgerUnusable, match="in use by an earlier version of Callsheet; try again"
     ):
-        Store(path, NOON)
+        LedgerFile(path, NOON)
     lock.close()
     assert says(path, "model") == said["model"]
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
-from callsheet.actors.ledger.book import Outcome
+from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
-from callsheet.actors.ledger.entries import Amount, Heading, Line
+from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
 from callsheet.actors.ledger.file import LedgerUnusable, connect, recover
 from callsheet.actors.ledger.tables import ExactSum, sums
 
@@ -25,12 +25,12 @@ NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
 
 def line(dollars="0.25", call="c", **more):
-    heading = Heading(call, "p", "t", "m", "2026-11-26", "live")
-    return Line(heading, Amount.of(Usage(10, 5), Decimal(dollars), **more))
+    heading = CostLabel(call, "p", "t", "m", "2026-11-26", "live")
+    return Payer(heading, Amount.of(Usage(10, 5), Decimal(dollars), **more))
 
 
 def paid(dollars="0.1"):
-    return Outcome(Amount.of(Usage(7, 3), Decimal(dollars)), 0)
+    return CallOutcome(Amount.of(Usage(7, 3), Decimal(dollars)), 0)
 
 
 def books(path, *budgets):
@@ -88,7 +88,7 @@ async def test_who_waits_for_the_disk_waits_together(tmp_path):
     statistics = await accounts.statistics()
     assert statistics.open_calls == 100
     for at in range(100):
-        accounts.settle(str(at), Outcome(None, 0))
+        accounts.settle(str(at), CallOutcome(None, 0))
     await accounts.leave()
 
 
@@ -103,7 +103,7 @@ async def test_budgets_count_what_earlier_runs_have_spent(tmp_path):
     assert isinstance(error, BudgetExceeded)
     assert error.left_usd == Decimal("0.2")
     assert await second.reserve([("2", [line("0.2")])]) == [None]
-    second.settle("2", Outcome(None, 0))
+    second.settle("2", CallOutcome(None, 0))
     await second.leave()
 
 
@@ -119,7 +119,7 @@ async def test_two_that_share_a_file_share_its_budgets_and_book_not_each_others_
     await one.work()
     assert await two.reserve([("2", [line("0.6")])]) == [None]
     assert isinstance((await one.reserve([("3", [line("0.6")])]))[0], BudgetExceeded)
-    two.settle("2", Outcome(None, 0))
+    two.settle("2", CallOutcome(None, 0))
     await two.leave()
     await one.leave()
     assert (await total(path)).maybe_billed.usd == 0
@@ -140,7 +140,7 @@ async def test_what_others_have_written_counts_once_even_if_it_cannot_be_written
     assert statistics.totals.reserved.usd == Decimal("0.7")
     assert statistics.unwritten == 0
     for accounts in (one, two):
-        accounts.settle("1", Outcome(None, 0))
+        accounts.settle("1", CallOutcome(None, 0))
         await accounts.leave()
     assert (await total(path)).reserved.usd == 0
 

@@ -12,12 +12,12 @@ from fakes import URL
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
+    CallContext,
     CallFailed,
     Complete,
     Endpoint,
     HedgePolicy,
     Limits,
-    Origin,
     RateLimiterActor,
     Request,
     RequestActor,
@@ -30,7 +30,7 @@ from callsheet.actors import (
 )
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
-from callsheet.actors.ledger.actor import CountCosts, LedgerActor
+from callsheet.actors.ledger.actor import GetCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.runtime import AskFailed, AskTimedOut
 from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
@@ -65,7 +65,7 @@ class Till:
             model=MODEL,
             max_tokens=random.randrange(20, 300),
         )
-        origin = Origin(f"call-{number}", post=f"post-{number % 7}", lane=f"team-{number % 3}")
+        origin = CallContext(f"call-{number}", post=f"post-{number % 7}", lane=f"team-{number % 3}")
         answer = None
         try:
             if number % 3:
@@ -124,7 +124,7 @@ async def storm(*, faults, patience, leaves=in_the_middle, budgets=(), crashes=N
         await wait_all_tasks_blocked()
         await trio.sleep(600)  # what is worked on unheard is billed as well
         check_conservation(runtime.snapshot())
-        return provider.stats, await ref.ask(CountCosts()), till
+        return provider.stats, await ref.ask(GetCosts()), till
 
 
 def check(stats, books, till):

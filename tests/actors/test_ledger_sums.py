@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from callsheet.actors import Usage
 from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.accounts import Accounts
-from callsheet.actors.ledger.book import Book, Outcome, Totals
+from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
-from callsheet.actors.ledger.entries import DIMENSIONS, NOTHING, Amount, Heading, Line
-from callsheet.actors.ledger.file import Store, connect
+from callsheet.actors.ledger.entries import COST_DIMENSIONS, NOTHING, Amount, CostLabel, Payer
+from callsheet.actors.ledger.file import LedgerFile, connect
 from callsheet.actors.ledger.tables import standing, sums
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
@@ -28,7 +28,7 @@ def amount(dollars, tokens=10):
 
 
 def heading(call="c", post="", tenant="t", model="m", day="2026-11-26"):
-    return Heading(call, post, tenant, model, day, "live")
+    return CostLabel(call, post, tenant, model, day, "live")
 
 
 def write(store, book, *transactions):
@@ -42,11 +42,11 @@ def write(store, book, *transactions):
 dollars = st.none() | st.decimals(0, 10, places=9)
 names = st.sampled_from(["", "a", "Ünï", "b"])
 headings = st.builds(
-    Heading, st.sampled_from("xyz"), names, names, names, st.sampled_from(DAYS), st.just("live")
+    CostLabel, st.sampled_from("xyz"), names, names, names, st.sampled_from(DAYS), st.just("live")
 )
-lines = st.lists(st.builds(Line, headings, st.builds(amount, dollars)), min_size=1, max_size=3)
+lines = st.lists(st.builds(Payer, headings, st.builds(amount, dollars)), min_size=1, max_size=3)
 outcomes = st.builds(
-    Outcome,
+    CallOutcome,
     st.none() | st.builds(amount, dollars, st.integers(0, 99)),
     st.integers(0, 2),
     st.none() | st.just("other"),
@@ -62,17 +62,17 @@ def expected(transactions, by, days=DAYS):
         for entry in transaction.entries:
             if entry.heading.day in days:
                 name = getattr(entry.heading, by)
-                found[name] = found.get(name, Totals()).plus(entry.account, entry.amount)
-    return {name: totals for name, totals in found.items() if totals != Totals()}
+                found[name] = found.get(name, CostTotals()).plus(entry.account, entry.amount)
+    return {name: totals for name, totals in found.items() if totals != CostTotals()}
 
 
 def on_disk(connection, by, *days):
     found, everything = {}, {}
     for name, account, sum_ in sums(connection, by, *days):
-        found[name] = found.get(name, Totals()).plus(account, sum_)
+        found[name] = found.get(name, CostTotals()).plus(account, sum_)
         everything[name] = everything.get(name, NOTHING) + sum_
     assert set(everything.values()) <= {NOTHING}, "double entry"
-    return {name: totals for name, totals in found.items() if totals != Totals()}
+    return {name: totals for name, totals in found.items() if totals != CostTotals()}
 
 
 def act(book, number, bounds, outcome, is_end):
@@ -84,7 +84,7 @@ def act(book, number, bounds, outcome, is_end):
 
 
 def told(book, by):
-    return {name: sum_ for name, sum_ in book.statistics().by[by].items() if sum_ != Totals()}
+    return {name: sum_ for name, sum_ in book.statistics().by[by].items() if sum_ != CostTotals()}
 
 
 @given(st.lists(st.lists(steps, max_size=4), max_size=8))
@@ -94,17 +94,17 @@ def test_sums_are_what_all_entries_come_to(commits):
     everything = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite3"
-        stores, books = [Store(path, NOON), Store(path, NOON)], [Book(), Book()]
+        stores, books = [LedgerFile(path, NOON), LedgerFile(path, NOON)], [Book(), Book()]
         for commit, which in itertools.product(commits, (0, 1)):
             done = [act(books[which], *step) for whose, *step in commit if whose == which]
             write(stores[which], books[which], *done)
             everything += [transaction for transaction in done if transaction is not None]
-        stores.append(Store(path, NOON))  # one that comes later
+        stores.append(LedgerFile(path, NOON))  # one that comes later
         books.append(Book())
         for store, book in zip(stores, books, strict=True):
             write(store, book)
         connection = connect(path, create=False)
-        for by in DIMENSIONS:
+        for by in COST_DIMENSIONS:
             assert on_disk(connection, by) == expected(everything, by)
             assert on_disk(connection, by, *DAYS[:1] * 2) == expected(everything, by, DAYS[:1])
             for book in books:
@@ -138,12 +138,12 @@ def count_steps(monkeypatch):
 
 
 def book_calls(path, calls, *, since=0):
-    store, book, done = Store(path, NOON), Book(), []
+    store, book, done = LedgerFile(path, NOON), Book(), []
     for number in range(since, since + calls):
         key = str(number)
-        bound = Line(heading(f"call-{number}", f"post-{number}"), amount("0.25"))
+        bound = Payer(heading(f"call-{number}", f"post-{number}"), amount("0.25"))
         done.append(book.reserve(key, [bound], NOON))
-        done.append(book.settle(key, Outcome(amount("0.1"), 0), NOON))
+        done.append(book.settle(key, CallOutcome(amount("0.1"), 0), NOON))
     write(store, Book(), *done)
     store.close(NOON)
 
@@ -155,7 +155,7 @@ def test_opening_a_ledger_takes_no_longer_for_the_calls_in_it(tmp_path, count_st
     for calls in (10, 990):
         book_calls(path, calls, since=len(took) * 10)
         before = count_steps()
-        store = Store(path, NOON)
+        store = LedgerFile(path, NOON)
         found = store.begin()
         store.roll_back()
         took.append(count_steps() - before)
@@ -171,9 +171,9 @@ async def test_posts_of_earlier_runs_are_told_apart_where_somebody_asks(tmp_path
     book_calls(path, 3)
     accounts = Accounts(LedgerPolicy(path=path), clock=lambda: NOON)
     await accounts.open(lambda: None)
-    bound = Line(heading(post="post-1"), amount("0.25"))
+    bound = Payer(heading(post="post-1"), amount("0.25"))
     assert await accounts.reserve([("1", [bound])]) == [None]
-    accounts.settle("1", Outcome(amount("0.2"), 0))  # which is not written yet
+    accounts.settle("1", CallOutcome(amount("0.2"), 0))  # which is not written yet
     for _ in range(2):
         statistics = await accounts.statistics()
         spent = {post: totals.spent.usd for post, totals in statistics.by["post"].items()}
@@ -190,11 +190,11 @@ async def test_a_budget_for_each_post_counts_what_earlier_runs_have_spent_on_it(
     accounts = Accounts(policy, clock=lambda: NOON)
     await accounts.open(lambda: None)
     posts = ("post-1", "post-new")
-    wanted = [(post, [Line(heading(post=post), amount("0.25"))]) for post in posts]
+    wanted = [(post, [Payer(heading(post=post), amount("0.25"))]) for post in posts]
     refused, allowed = await accounts.reserve(wanted)
     assert isinstance(refused, BudgetExceeded)
     assert (refused.left_usd, allowed) == (Decimal("0.2"), None)
-    accounts.settle("post-new", Outcome(None, 0))
+    accounts.settle("post-new", CallOutcome(None, 0))
     states = (await accounts.statistics()).budgets
     used = {state.name: state.used for state in states if state.budget.per == "post"}
     assert used == {"post-0": Decimal("0.1"), "post-1": Decimal("0.1"), "post-2": Decimal("0.1"),
@@ -206,12 +206,12 @@ async def test_a_budget_for_each_post_counts_what_earlier_runs_have_spent_on_it(
 def test_a_name_whose_writing_failed_is_written_with_the_next(tmp_path):
     """The numbers of names that were taken back are not remembered."""
     path = tmp_path / "ledger.sqlite3"
-    store, book = Store(path, NOON), Book()
-    reserved = book.reserve("1", [Line(heading(post="new"), amount("0.25"))], NOON)
+    store, book = LedgerFile(path, NOON), Book()
+    reserved = book.reserve("1", [Payer(heading(post="new"), amount("0.25"))], NOON)
     store.begin()
     store._writer.write(store.run, [reserved])
     store.roll_back()
-    write(store, Book(), reserved, book.settle("1", Outcome(amount("0.1"), 0), NOON))
+    write(store, Book(), reserved, book.settle("1", CallOutcome(amount("0.1"), 0), NOON))
     connection = connect(path, create=False)
     assert {name for name, _, _ in sums(connection, "post")} == {"new"}
     connection.close()
@@ -221,9 +221,9 @@ def test_a_name_whose_writing_failed_is_written_with_the_next(tmp_path):
 def test_a_ledger_of_many_posts_does_not_remember_all_their_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr("callsheet.actors.ledger.tables._MOST_NAMES", 5)
     path = tmp_path / "ledger.sqlite3"
-    store, book = Store(path, NOON), Book()
+    store, book = LedgerFile(path, NOON), Book()
     for number in range(20):
-        bound = Line(heading(post=f"post-{number % 7}"), amount("0.25"))
+        bound = Payer(heading(post=f"post-{number % 7}"), amount("0.25"))
         write(store, Book(), book.reserve(str(number), [bound], NOON))
     assert len(store._writer._posts) < 7
     connection = connect(path, create=False)

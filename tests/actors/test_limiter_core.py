@@ -11,7 +11,7 @@ from callsheet.actors import Lane, Limits, Rate, Usage
 from callsheet.actors.permit import Report
 from callsheet.actors.rate_limit.core import Limiter
 from callsheet.actors.rate_limit.limits import Cost, Impossible, TooLate
-from callsheet.actors.rate_limit.scope import Ask
+from callsheet.actors.rate_limit.scope import PermitRequest
 
 
 @attrs.define(eq=False)
@@ -25,7 +25,7 @@ def limiter_of(now=0.0, **limits):
 
 
 def asking(model="m", lane="", deadline=inf, **cost):
-    return Ask(model, Cost(**cost), lane, deadline)
+    return PermitRequest(model, Cost(**cost), lane, deadline)
 
 
 def instants(limiter, asks, *, until=1e6):

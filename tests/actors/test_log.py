@@ -8,9 +8,9 @@ import pytest
 from fakes import MODEL, URL, Reply, Script, outcomes, refusal
 
 from callsheet.actors import (
+    CallContext,
     CallEvent,
     Endpoint,
-    Origin,
     Request,
     TroupeSettings,
     Usage,
@@ -23,7 +23,11 @@ KEY = "sk-secret-0123456789"
 
 def event(stage, **more):
     return CallEvent(
-        stage=stage, at=1.0, origin=Origin("Topic/intro", "Topic", "intro"), model=MODEL, **more
+        stage=stage,
+        at=1.0,
+        origin=CallContext("Topic/intro", "Topic", "intro"),
+        model=MODEL,
+        **more,
     )
 
 

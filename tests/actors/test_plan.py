@@ -8,18 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.compose.graph import Call, Plan
+from callsheet.actors.compose.graph import PostGraph, StepCall
 from callsheet.actors.compose.recipe import Recipe, Step, default_recipe
-from callsheet.actors.compose.shape import EmptyAnswer, Result
+from callsheet.actors.compose.shape import EmptyAnswer, StepResult
 
 TOPIC = "Backpressure"
-World = Callable[[str, str], Result | None]  # (call id, shape) -> what it answers; None: it fails
+World = Callable[
+    [str, str], StepResult | None
+]  # (call id, shape) -> what it answers; None: it fails
 
 
 def world(seed: int, failing: float) -> World:
     """What each call will answer: the same for the same call, whenever it is made."""
 
-    def answer(call_id: str, shape: str) -> Result | None:
+    def answer(call_id: str, shape: str) -> StepResult | None:
         chance = random.Random(f"{seed} {call_id}")
         if chance.random() < failing:
             return None
@@ -30,7 +32,7 @@ def world(seed: int, failing: float) -> World:
     return answer
 
 
-def as_text(answer: Result) -> str:
+def as_text(answer: StepResult) -> str:
     return answer if isinstance(answer, str) else "\n".join(answer)
 
 
@@ -60,12 +62,12 @@ def recipes(draw) -> Recipe:
 
 @attrs.frozen
 class Expected:
-    results: dict[str, Result | None]
+    results: dict[str, StepResult | None]
     prompts: dict[str, str]  # {call id: prompt} of every call that can come to be made
     failed: bool
 
 
-def members(step: Step, results: dict[str, Result | None]) -> list[tuple[str, list[object]]]:
+def members(step: Step, results: dict[str, StepResult | None]) -> list[tuple[str, list[object]]]:
     if step.for_each is None:
         return [(step.name, [])]
     items = (results[step.for_each] or ())[: step.first]
@@ -74,7 +76,7 @@ def members(step: Step, results: dict[str, Result | None]) -> list[tuple[str, li
 
 def fixed_point(recipe: Recipe, answer: World) -> Expected:
     """What comes out, found by looking over all steps until nothing changes any more."""
-    results: dict[str, Result | None] = {}
+    results: dict[str, StepResult | None] = {}
     prompts: dict[str, str] = {}
     broken: set[str] = set()
     while True:
@@ -104,18 +106,18 @@ def fixed_point(recipe: Recipe, answer: World) -> Expected:
                 results[step.name] = tuple(a for a in answers if a is not None)
 
 
-def finish(plan: Plan, call: Call, answer: World) -> bool:
+def finish(plan: PostGraph, call: StepCall, answer: World) -> bool:
     given_answer = answer(call.id, step_of(plan, call).shape)
     if given_answer is None:
         return plan.fail(call.id, RuntimeError("as told"))
     return plan.succeed(call.id, as_text(given_answer))
 
 
-def step_of(plan: Plan, call: Call) -> Step:
+def step_of(plan: PostGraph, call: StepCall) -> Step:
     return next(step for step in plan.recipe.steps if step.name == call.step)
 
 
-def run_all(plan: Plan, *, fail: tuple[str, ...] = ()) -> list[str]:
+def run_all(plan: PostGraph, *, fail: tuple[str, ...] = ()) -> list[str]:
     """Run a plan in the order in which it hands out calls; the ids of the calls, in that order."""
     ids = []
     queue = plan.ready()
@@ -136,9 +138,9 @@ def test_any_recipe_ends_the_same_in_any_order_and_hands_out_every_call_once(
 ):
     answer = world(seed, failing)
     expected = fixed_point(recipe, answer)
-    plan = Plan(recipe, TOPIC)
+    plan = PostGraph(recipe, TOPIC)
     choose = random.Random(order)
-    in_flight: list[Call] = []
+    in_flight: list[StepCall] = []
     handed_out: list[str] = []
     ended: set[str] = set()
     while True:
@@ -177,7 +179,7 @@ def test_any_recipe_ends_the_same_in_any_order_and_hands_out_every_call_once(
         )
 
 
-def _call(plan: Plan, call_id: str) -> Call:
+def _call(plan: PostGraph, call_id: str) -> StepCall:
     return next(call for call in plan.calls if call.id == call_id)
 
 
@@ -185,8 +187,8 @@ def _call(plan: Plan, call_id: str) -> Call:
 def test_the_critical_path_is_how_long_a_run_without_any_limit_takes(recipe, seed, failing):
     answer = world(seed, failing)
     durations: dict[str, float] = {}
-    plan = Plan(recipe, TOPIC)
-    flying: list[tuple[float, str, Call]] = []
+    plan = PostGraph(recipe, TOPIC)
+    flying: list[tuple[float, str, StepCall]] = []
     now = 0.0
     while True:
         for call in plan.ready():
@@ -206,7 +208,7 @@ def test_the_critical_path_is_how_long_a_run_without_any_limit_takes(recipe, see
 
 
 def test_the_default_post_takes_eleven_calls_in_the_order_in_which_they_become_possible():
-    plan = Plan(default_recipe(), TOPIC)
+    plan = PostGraph(default_recipe(), TOPIC)
     topic_only = ["headline", "keywords", "image_prompt", "social_blurb", "conclusion"]
     assert [call.id for call in plan.ready()] == topic_only
     assert plan.succeed("headline", '"On Queues"')
@@ -244,7 +246,7 @@ def test_a_call_asks_with_the_settings_of_its_step_before_those_of_the_recipe():
         temperature=0.5,
         system="Be brief.",
     )
-    a, b = (call.request for call in Plan(recipe, TOPIC).ready())
+    a, b = (call.request for call in PostGraph(recipe, TOPIC).ready())
     assert (a.model, a.max_tokens, b.model, b.max_tokens) == ("big", 9, "small", 500)
     assert (b.temperature, b.messages[0].role, b.messages[0].content) == (
         0.5,
@@ -255,7 +257,7 @@ def test_a_call_asks_with_the_settings_of_its_step_before_those_of_the_recipe():
 
 def test_a_step_that_needs_an_optional_one_is_told_that_there_is_none():
     prompt = "{% if a %}with {{ a }}{% else %}without{% endif %}"
-    plan = Plan(Recipe("r", (Step("a", "x", optional=True), Step("b", prompt, ("a",)))), TOPIC)
+    plan = PostGraph(Recipe("r", (Step("a", "x", optional=True), Step("b", prompt, ("a",)))), TOPIC)
     plan.ready()
     assert plan.fail("a", RuntimeError("no"))
     (call,) = plan.ready()
@@ -275,7 +277,7 @@ EACH = Recipe(
 
 
 def test_for_each_of_a_list_that_failed_makes_no_calls_and_its_dependants_wait_for_the_list():
-    plan = Plan(EACH, TOPIC)
+    plan = PostGraph(EACH, TOPIC)
     plan.ready()
     plan.fail("list", RuntimeError("no"))
     (last,) = plan.ready()
@@ -285,14 +287,14 @@ def test_for_each_of_a_list_that_failed_makes_no_calls_and_its_dependants_wait_f
 
 
 def test_an_optional_member_that_failed_is_left_out_with_its_item():
-    plan = Plan(EACH, TOPIC)
+    plan = PostGraph(EACH, TOPIC)
     assert run_all(plan, fail=("each[1]",)) == ["list", "each[1]", "each[2]", "last"]
     assert plan.items == {"each": ("list two",)}
     assert len(plan.results["each"]) == 1
 
 
 def test_an_answer_without_a_list_is_the_failure_of_its_step():
-    plan = Plan(default_recipe(), TOPIC)
+    plan = PostGraph(default_recipe(), TOPIC)
     plan.ready()
     assert not plan.succeed("keywords", "\n")
     assert plan.failure is not None
@@ -301,7 +303,7 @@ def test_an_answer_without_a_list_is_the_failure_of_its_step():
 
 
 def test_a_failed_plan_hands_out_nothing_more_and_still_takes_late_answers():
-    plan = Plan(default_recipe(), TOPIC)
+    plan = PostGraph(default_recipe(), TOPIC)
     plan.ready()
     assert not plan.fail("keywords", RuntimeError("first"))
     assert not plan.succeed("headline", "Late")
@@ -323,7 +325,9 @@ def test_a_failed_plan_hands_out_nothing_more_and_still_takes_late_answers():
 
 
 def test_a_call_that_was_not_handed_out_when_the_plan_failed_never_is():
-    plan = Plan(Recipe("r", (Step("a", "x"), Step("b", "y"), Step("c", "{{ a }}", ("a",)))), TOPIC)
+    plan = PostGraph(
+        Recipe("r", (Step("a", "x"), Step("b", "y"), Step("c", "{{ a }}", ("a",)))), TOPIC
+    )
     plan.ready()
     plan.succeed("a", "text")
     plan.fail("b", RuntimeError("no"))
@@ -337,7 +341,7 @@ def test_a_prompt_that_cannot_be_filled_in_fails_its_step_before_any_call():
         Step("b", "{{ a[7] }}", ("a",)),
         Step("c", "{{ a }}", ("a",)),
     )
-    plan = Plan(Recipe("r", steps), TOPIC)
+    plan = PostGraph(Recipe("r", steps), TOPIC)
     plan.ready()
     assert not plan.succeed("a", "one")
     assert plan.failure.step == "b"
@@ -346,14 +350,16 @@ def test_a_prompt_that_cannot_be_filled_in_fails_its_step_before_any_call():
 
 
 def test_an_optional_prompt_that_comes_out_empty_is_a_step_without_a_result():
-    plan = Plan(Recipe("r", (Step("a", "{% if not topic %}x{% endif %}", optional=True),)), TOPIC)
+    plan = PostGraph(
+        Recipe("r", (Step("a", "{% if not topic %}x{% endif %}", optional=True),)), TOPIC
+    )
     assert plan.ready() == []
     assert plan.done
     assert plan.results == {"a": None}
 
 
 def test_the_snapshot_shows_steps_until_their_calls_are_known():
-    plan = Plan(EACH, TOPIC)
+    plan = PostGraph(EACH, TOPIC)
     assert [(s.id, s.state) for s in plan.snapshot()] == [
         ("list", "ready"),
         ("each", "waiting"),
@@ -370,7 +376,7 @@ def test_the_snapshot_shows_steps_until_their_calls_are_known():
 
 @pytest.mark.parametrize("call_id", ["nope", "intro", "headline", "conclusion"])
 def test_only_a_call_in_flight_can_end(call_id):
-    plan = Plan(default_recipe(), TOPIC)
+    plan = PostGraph(default_recipe(), TOPIC)
     if call_id == "headline":  # has ended already; "conclusion" was not handed out
         plan.ready()
         plan.succeed("headline", "x")
@@ -382,8 +388,8 @@ def test_only_a_call_in_flight_can_end(call_id):
 
 def test_a_topic_must_say_something():
     with pytest.raises(ValueError, match="topic is empty"):
-        Plan(default_recipe(), " \n")
+        PostGraph(default_recipe(), " \n")
 
 
 def test_a_plan_shows_how_far_it_is():
-    assert repr(Plan(default_recipe(), TOPIC)) == "<Plan of 'post': 0/9 steps, 5 calls known>"
+    assert repr(PostGraph(default_recipe(), TOPIC)) == "<Plan of 'post': 0/9 steps, 5 calls known>"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.compose.graph import Plan
+from callsheet.actors.compose.graph import PostGraph
 from callsheet.actors.compose.post import Post, PostStats
 from callsheet.actors.compose.recipe import Recipe, Step, default_recipe
 
@@ -38,8 +38,10 @@ ANSWERS = {
 }
 
 
-def finished(recipe: Recipe, answers: dict[str, str | None], topic: str = "Backpressure") -> Plan:
-    plan = Plan(recipe, topic)
+def finished(
+    recipe: Recipe, answers: dict[str, str | None], topic: str = "Backpressure"
+) -> PostGraph:
+    plan = PostGraph(recipe, topic)
     while calls := plan.ready():
         for call in calls:
             answer = answers[call.id]
@@ -179,7 +181,7 @@ def test_a_template_that_fails_does_not_lose_the_texts():
 
 def test_a_post_that_is_not_done_is_none():
     with pytest.raises(ValueError, match="not done"):
-        Post.of(Plan(default_recipe(), "x"), STATS)
+        Post.of(PostGraph(default_recipe(), "x"), STATS)
 
 
 def test_an_unknown_cost_is_null_and_never_nothing():

@@ -21,7 +21,7 @@ from callsheet.actors.vendors.prices import (
     default_prices,
     tier_named,
 )
-from callsheet.actors.vendors.sse import Event
+from callsheet.actors.vendors.sse import ServerSentEvent
 
 MILLION = 1_000_000
 
@@ -180,7 +180,7 @@ def test_answers_of_openai_say_their_tier_in_whole_and_in_streams():
         {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
     ]
     for chunk in chunks:
-        decoder.feed(Event(dumps(chunk)))
+        decoder.feed(ServerSentEvent(dumps(chunk)))
     assert decoder.end().tier == "flex"
 
 
@@ -199,7 +199,7 @@ def test_answers_of_anthropic_say_their_tier_in_whole_and_in_streams():
         {"type": "message_stop"},
     ]
     for event in events:
-        decoder.feed(Event(dumps(event)))
+        decoder.feed(ServerSentEvent(dumps(event)))
     assert decoder.end().tier == "batch"
 
 

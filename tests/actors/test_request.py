@@ -33,11 +33,11 @@ from fakes import (
 from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
+    CallContext,
     CallFailed,
     Complete,
     ConnectionFailed,
     MalformedAnswer,
-    Origin,
     Price,
     PriceBook,
     ProviderUnavailable,
@@ -145,7 +145,7 @@ async def test_the_price_is_that_of_the_model_that_answered_and_null_if_unknown(
 ):
     script = Script(Reply(body=completion_json(model=answered, tokens=(1000, 500))))
     async with requester(script) as (ref, _):
-        answer = await ref.ask(Complete(Request.of("Hi", model=asked), Origin("Hi")))
+        answer = await ref.ask(Complete(Request.of("Hi", model=asked), CallContext("Hi")))
     assert answer.cost_usd == cost
     assert answer.model == (answered or asked)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from callsheet.actors import (
     BadRequest,
     CachePolicy,
+    CallContext,
     CallFailed,
     Complete,
     Endpoint,
-    Origin,
     ProviderUnavailable,
     RateLimited,
     Request,
@@ -28,8 +28,8 @@ from callsheet.actors import (
     open_troupe,
 )
 from callsheet.actors.routing.actor import Pace
-from callsheet.actors.routing.routes import BatchRoute, LiveRoute, Offer, TierRoute, choose
-from callsheet.actors.vendors.format import Bounds
+from callsheet.actors.routing.routes import BatchRoute, LiveRoute, Quote, TierRoute, choose
+from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import Actor, handles, open_runtime
 
 PRICES = default_prices()
@@ -69,7 +69,7 @@ def asking(router, *, deadline=None, model=NANO, timeout=inf, **more):
     """As the troupe asks: the deadline of a request is that of its ask."""
     request = Request.of("Hi", model=model, max_tokens=5, deadline=deadline, **more)
     due = timeout if deadline is None else min(timeout, deadline)
-    return router.ask(Complete(request, Origin("a")), timeout=due)
+    return router.ask(Complete(request, CallContext("a")), timeout=due)
 
 
 # ------------------------------------------------------------------ the choice
@@ -77,7 +77,7 @@ def asking(router, *, deadline=None, model=NANO, timeout=inf, **more):
 costs = st.none() | st.decimals(0, 10, places=4)
 offers = st.lists(
     st.builds(
-        Offer,
+        Quote,
         route=st.sampled_from(["live", "flex", "batch"]),
         cost_usd=costs,
         factor=st.sampled_from([Decimal("0.5"), Decimal(1), Decimal(2)]),
@@ -272,7 +272,7 @@ async def test_a_plan_knows_what_is_under_way_and_what_is_in_the_cache(autojump_
 
 
 async def test_a_plan_knows_with_whom_a_call_would_be_shared(autojump_clock):
-    settings = troupe_settings(Script(Reply()), strategies=[Chorus(Bounds(max_size=9))])
+    settings = troupe_settings(Script(Reply()), strategies=[Chorus(BatchLimits(max_size=9))])
 
     def patient(prompt):
         return Request.of(prompt, model=NANO, deadline=86_400.0)

@@ -28,10 +28,10 @@ from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     BreakerPolicy,
+    CallContext,
     CallFailed,
-    CountRequests,
     Endpoint,
-    Origin,
+    GetRequestStatistics,
     RetryPolicy,
     Stream,
     Target,
@@ -69,7 +69,7 @@ async def everything_told(ref, runtime, events, log):
         printed.getvalue(),
         repr(runtime.snapshot()),
         repr(runtime.shutdown_plan()),
-        repr(await ref.ask(CountRequests())),
+        repr(await ref.ask(GetRequestStatistics())),
         repr(events),
         repr(log),
         repr(ref),
@@ -268,7 +268,7 @@ async def test_a_key_that_cannot_be_had_is_no_attempt_and_says_nothing_of_the_en
     async with requester(script, api_key=locked) as (ref, _):
         with pytest.raises(CallFailed, match="api_key gave no key") as caught:
             await ref.ask(call())
-        ((_, breaker),) = (await ref.ask(CountRequests())).breakers
+        ((_, breaker),) = (await ref.ask(GetRequestStatistics())).breakers
     assert caught.value.attempts == 0
     assert not script.sent
     assert (breaker.succeeded, breaker.failed, breaker.abandoned) == (0, 0, 1)
@@ -307,7 +307,7 @@ async def test_a_stream_and_a_fallback_have_one_idempotency_key_too(autojump_clo
 
 async def test_an_idempotency_key_of_the_users_own(autojump_clock):
     script = Script(refusal(500), Reply())
-    message = Stream(attrs.evolve(asked(), idempotency_key="order-66"), Origin("x"))
+    message = Stream(attrs.evolve(asked(), idempotency_key="order-66"), CallContext("x"))
     async with requester(script) as (ref, _), ref.stream(message) as items:
         assert [item async for item in items]
     assert [sent.headers["idempotency-key"] for sent in script.sent] == ["order-66"] * 2

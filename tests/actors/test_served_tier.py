@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from fakes import Reply, Script, completion_json, requester
 
-from callsheet.actors import ChatMessage, Complete, Origin, Request
+from callsheet.actors import CallContext, ChatMessage, Complete, Request
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,6 @@ async def test_a_call_is_priced_by_the_tier_it_was_served_at(
     extra = {} if asked is None else {"service_tier": asked}
     async with requester(script) as (ref, _):
         request = Request(model="gpt-5", messages=[ChatMessage("user", "Hi")], extra=extra)
-        answer = await ref.ask(Complete(request, Origin("one")))
+        answer = await ref.ask(Complete(request, CallContext("one")))
     assert answer.tier == tier
     assert answer.cost_usd == (None if dollars is None else Decimal(dollars))

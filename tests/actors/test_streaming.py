@@ -12,12 +12,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     BadRequest,
+    CallContext,
     CallFailed,
     Complete,
     ConnectionFailed,
     Delta,
     Limits,
-    Origin,
     ProviderUnavailable,
     Response,
     RetryPolicy,
@@ -42,11 +42,11 @@ def events(*chunks, done=True):
 
 
 def call_for(prompt="Hi"):
-    return Complete(asked(prompt), Origin(prompt))
+    return Complete(asked(prompt), CallContext(prompt))
 
 
 async def streamed(ref, prompt="Hi"):
-    async with ref.stream(Stream(asked(prompt), Origin(prompt))) as items:
+    async with ref.stream(Stream(asked(prompt), CallContext(prompt))) as items:
         return [item async for item in items]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from callsheet.actors import VENDORS, Endpoint, Inexpressible, Request, vendor_at, vendor_named
+from callsheet.actors import VENDORS, Endpoint, Request, UnsupportedField, vendor_at, vendor_named
 from callsheet.actors.vendors.decoding import dumps
 
 NAMES = [
@@ -80,7 +80,7 @@ def test_usage_is_asked_for_only_where_that_is_known_to_work(name):
 @pytest.mark.parametrize("name", ["groq", "ollama", "openrouter", "anthropic"])
 def test_several_answers_are_refused_where_only_one_would_come(name):
     request = Request.of("Hi", model="m")
-    with pytest.raises(Inexpressible, match="cannot express n;"):
+    with pytest.raises(UnsupportedField, match="cannot express n;"):
         VENDORS[name].format_for("chat").encode(
             Request(model="m", messages=request.messages, n=2), stream=False
         )

@@ -5,12 +5,12 @@ from bulk_rows import row
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.engine.queue import Line
+from callsheet.bulk.engine.queue import RowQueue
 from callsheet.bulk.files.archive import Placed
 
 
 def line_of(count, ahead=4):
-    line = Line(ahead)
+    line = RowQueue(ahead)
     line.add(Placed(place, row(place + 1)) for place in range(count))
     keep(line)
     return line
@@ -153,7 +153,7 @@ STEPS = ["next", "sent", "rests", "end", "back", "take", "kept", "add"]
 @given(st.integers(1, 8), st.lists(st.sampled_from(STEPS), max_size=60), st.randoms())
 def test_no_more_answers_are_lost_than_were_under_way(ahead, steps, random):
     """Whenever the process dies, the disk knows of every row that was begun, and few were (L7)."""
-    line, asked, added = Line(ahead), [], 0
+    line, asked, added = RowQueue(ahead), [], 0
     on_disk, over_on_disk, taken, resting, most_resting = 0, 0, None, set(), 0
     for step in steps:
         if step == "add":

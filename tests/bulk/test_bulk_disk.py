@@ -9,7 +9,7 @@ from bulk_rows import ids_of, row, stage
 from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.files.disk_reserve import Reserve
 from callsheet.bulk.files.lines_file import LinesFile
-from callsheet.bulk.files.store import Store
+from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.settings import Paths
 
 
@@ -26,13 +26,13 @@ def fill(store):
 @pytest.fixture
 def stores(monkeypatch):
     opened = []
-    init = Store.__init__
+    init = RunStore.__init__
 
     def note(self, *args):
         init(self, *args)
         opened.append(self)
 
-    monkeypatch.setattr(Store, "__init__", note)
+    monkeypatch.setattr(RunStore, "__init__", note)
     return opened
 
 

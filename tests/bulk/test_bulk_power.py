@@ -6,7 +6,7 @@ import pytest
 from bulk_rows import bodies, ids_of, lines_of, row, stage
 from power_cut import cut_off
 
-from callsheet.bulk.files.store import Store
+from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import Paths
 
@@ -94,7 +94,7 @@ async def test_rows_without_an_answer_are_told_of_once_after_a_power_cut(
 
 @pytest.mark.parametrize(("fsync", "level"), [("full", 2), ("normal", 1), ("off", 0)])
 def test_the_store_is_synced_as_it_was_said(tmp_path, fsync, level):
-    store = Store(tmp_path / "store", fsync)
+    store = RunStore(tmp_path / "store", fsync)
     try:
         assert store._number("PRAGMA synchronous") == level
         assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)

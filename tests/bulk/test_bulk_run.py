@@ -14,7 +14,7 @@ from callsheet.actors.messages import Usage
 from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk import bulk
 from callsheet.bulk.errors import BulkRefused, BulkStopped
-from callsheet.bulk.files.store import Store
+from callsheet.bulk.files.store import RunStore
 from callsheet.bulk.row import BadRow
 from callsheet.bulk.settings import BulkSettings, Paths
 from callsheet.simulator.faults import Faults
@@ -228,7 +228,7 @@ async def test_a_run_that_is_cancelled_tells_what_may_be_billed(autojump_clock, 
 
 
 def kept(output):
-    store = Store(Paths(output).store)
+    store = RunStore(Paths(output).store)
     found = store._db.execute("SELECT key FROM answers").fetchall()
     store.close()
     return found

@@ -7,7 +7,7 @@ import pytest
 
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
-from callsheet.bulk.files.store import Account, Store, is_full
+from callsheet.bulk.files.store import RunSpend, RunStore, is_full
 
 
 @pytest.fixture
@@ -16,22 +16,22 @@ def path(tmp_path):
 
 
 def test_answers_are_found_by_their_keys(path):
-    store = Store(path)
-    store.keep([(b"a", b"one\n"), (b"b", b"two\n")], Account())
+    store = RunStore(path)
+    store.keep([(b"a", b"one\n"), (b"b", b"two\n")], RunSpend())
     assert store.find([b"b", b"c", b"a"]) == [b"two\n", None, b"one\n"]
     assert store.answers == 2
     store.close()
 
 
 def test_what_was_sent_and_has_not_ended_is_lost_with_the_process(path):
-    store = Store(path)
-    store.keep([], Account(cost_usd=Decimal("0.25"), sent=10, ended=7, lost=2))
+    store = RunStore(path)
+    store.keep([], RunSpend(cost_usd=Decimal("0.25"), sent=10, ended=7, lost=2))
     store.close()
-    again = Store(path)
-    assert again.account == Account(cost_usd=Decimal("0.25"), lost=5)
+    again = RunStore(path)
+    assert again.account == RunSpend(cost_usd=Decimal("0.25"), lost=5)
     assert again.opened == 2
     again.close()
-    third = Store(path)
+    third = RunStore(path)
     assert third.account.lost == 5
     third.close()
 
@@ -39,25 +39,25 @@ def test_what_was_sent_and_has_not_ended_is_lost_with_the_process(path):
 def test_no_two_openings_have_the_same_name(path):
     names = set()
     for place in (path, path, path.with_name("other.callsheet")):
-        store = Store(place)
+        store = RunStore(place)
         names.add(store.name)
         store.close()
     assert len(names) == 3
 
 
 def test_two_runs_refuse_each_other(path):
-    store = Store(path)
+    store = RunStore(path)
     with pytest.raises(BulkRefused, match="another run is writing"):
-        Store(path)
+        RunStore(path)
     with pytest.raises(BulkRefused, match="cannot be read"), open_known(path):
         pass
     store.close()
-    Store(path).close()
+    RunStore(path).close()
 
 
 @pytest.mark.parametrize("fsync", ["full", "normal", "off"])
 def test_how_far_an_answer_is_kept_can_be_set(path, fsync):
-    store = Store(path, fsync)
+    store = RunStore(path, fsync)
     (mode,) = store._db.execute("PRAGMA synchronous").fetchone()
     assert mode == {"off": 0, "normal": 1, "full": 2}[fsync]
     store.close()
@@ -68,43 +68,43 @@ def test_another_database_is_left_alone(path):
         other.execute("CREATE TABLE theirs (x)")
     other.close()
     with pytest.raises(BulkRefused, match="database of something else"):
-        Store(path)
+        RunStore(path)
 
 
 def test_what_is_no_database_is_left_alone(path):
     path.write_bytes(b"They are only words, but many of them. " * 100)
     with pytest.raises(BulkRefused, match="cannot be read"):
-        Store(path)
+        RunStore(path)
     assert path.read_bytes().startswith(b"They are")
 
 
 def test_a_later_version_is_left_alone(path):
-    Store(path).close()
+    RunStore(path).close()
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA user_version = 9")
     other.close()
     with pytest.raises(BulkRefused, match="version 9, not 1"):
-        Store(path)
+        RunStore(path)
 
 
 def test_ids_are_met_once_in_a_run(path):
-    store = Store(path)
+    store = RunStore(path)
     long = "x" * 1000
     assert store.meet([("a", 1), ("b", 2), ("a", 3), (long, 4)]) == [None, None, 1, None]
     assert store.meet([(long, 5), ("\udce9", 6)]) == [4, None]
     store.close()
-    again = Store(path)
+    again = RunStore(path)
     assert again.meet([("a", 1)]) == [None]
     again.close()
 
 
 def test_a_full_disk_is_told_from_other_troubles_and_changes_nothing(path):
-    store = Store(path)
-    store.keep([(b"a", b"one\n")], Account())
+    store = RunStore(path)
+    store.keep([(b"a", b"one\n")], RunSpend())
     pages = store._number("PRAGMA page_count")
     store._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(sqlite3.OperationalError) as caught:
-        store.keep([(b"b", b"x" * 100_000)], Account(sent=9))
+        store.keep([(b"b", b"x" * 100_000)], RunSpend(sent=9))
     assert is_full(caught.value)
     assert store.find([b"a", b"b"]) == [b"one\n", None]
     assert store.account.sent == 0
@@ -115,12 +115,12 @@ def test_a_look_changes_nothing(path):
     with open_known(path) as known:
         assert not known.has(b"a")
     assert not path.exists()
-    store = Store(path)
-    store.keep([(b"a", b"one\n")], Account(sent=3))
+    store = RunStore(path)
+    store.keep([(b"a", b"one\n")], RunSpend(sent=3))
     store.close()
     with open_known(path) as known:
         assert known.has(b"a")
         assert not known.has(b"b")
-    store = Store(path)
+    store = RunStore(path)
     assert (store.opened, store.account.lost) == (2, 3)
     store.close()

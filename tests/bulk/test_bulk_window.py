@@ -3,17 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.bulk.files.outcome import Ended
-from callsheet.bulk.files.reorder import Window
+from callsheet.bulk.files.outcome import RowOutcome
+from callsheet.bulk.files.reorder import ReorderWindow
 from callsheet.bulk.progress import RowEnded
 
 
 def ended(place):
-    return Ended(place, b"x" * (place % 7 + 1), RowEnded(at=0.0, number=place + 1, custom_id=""))
+    return RowOutcome(
+        place, b"x" * (place % 7 + 1), RowEnded(at=0.0, number=place + 1, custom_id="")
+    )
 
 
 def test_a_window_shows_what_is_in_it():
-    window = Window(10, 1000, ordered=True)
+    window = ReorderWindow(10, 1000, ordered=True)
     window.read(3)
     window.put(ended(2))
     assert repr(window) == "<Window 3 of 10 rows, 1 wait>"
@@ -21,7 +23,7 @@ def test_a_window_shows_what_is_in_it():
 
 @given(st.permutations(range(30)), st.booleans())
 def test_rows_leave_once_and_in_order_if_that_is_wanted(places, ordered):
-    window = Window(30, 10**6, ordered=ordered)
+    window = ReorderWindow(30, 10**6, ordered=ordered)
     window.read(30)
     left = []
     for place in places:
@@ -33,7 +35,7 @@ def test_rows_leave_once_and_in_order_if_that_is_wanted(places, ordered):
 
 @given(st.integers(1, 20), st.data())
 def test_no_more_rows_are_read_than_the_window_has(rows, data):
-    window, read, under_way = Window(rows, 10**6, ordered=True), 0, []
+    window, read, under_way = ReorderWindow(rows, 10**6, ordered=True), 0, []
     for _ in range(60):
         more = data.draw(st.integers(0, window.room))
         window.read(more)
@@ -48,7 +50,7 @@ def test_no_more_rows_are_read_than_the_window_has(rows, data):
 
 
 def test_many_bytes_that_wait_are_as_good_as_many_rows():
-    window = Window(1000, 10, ordered=True)
+    window = ReorderWindow(1000, 10, ordered=True)
     window.read(8)
     for place in range(1, 8):
         window.put(ended(place))

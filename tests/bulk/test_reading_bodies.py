@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from callsheet.actors import ChatMessage, Request
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
-from callsheet.bulk.reading.asking import Asker
+from callsheet.bulk.reading.asking import RequestBuilder
 from callsheet.bulk.reading.bodies import BodyReader
 from callsheet.bulk.reading.errors import BadRecord
 from callsheet.bulk.reading.jsonl import jsonl_rows
@@ -30,7 +30,7 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 def request_of(body, task="chat", **settings):
-    return BodyReader(Asker(ReadSettings(**settings))).request(task, body)
+    return BodyReader(RequestBuilder(ReadSettings(**settings))).request(task, body)
 
 
 def sent(body, task="chat"):
@@ -336,7 +336,7 @@ def test_what_is_declared_is_declared_of_each():
 
 @given(st.lists(chats, min_size=1, max_size=8))
 def test_requests_that_are_made_of_a_like_one_are_as_if_they_were_made_alone(requests):
-    reader = BodyReader(Asker(ReadSettings()))
+    reader = BodyReader(RequestBuilder(ReadSettings()))
     for request in [*requests, *requests]:
         body = {**FORMATS["chat"].encode(request, stream=False)}
         again = reader.request("chat", body)

@@ -18,7 +18,7 @@ from local_stage import (
 
 from callsheet.actors.messages import Request, Usage
 from callsheet.compare.comparison import Disagreement, check_answers
-from callsheet.compare.execution import Reply
+from callsheet.compare.execution import PlainReply
 from callsheet.compare.run import RunFailed, run_mode
 from callsheet.compare.ways import BatchProcessor
 from callsheet.compare.workloads import make_workload
@@ -181,7 +181,7 @@ async def test_the_story_s_timer_runs_from_the_last_batch(autojump_clock):
 
     async def ask(request):
         sent.append(round(trio.current_time() - start, 2))
-        return Reply("", Usage(), None)
+        return PlainReply("", Usage(), None)
 
     processor = BatchProcessor(ask)
     start = trio.current_time()

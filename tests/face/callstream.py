@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from callsheet.actors.calls import Origin
+from callsheet.actors.calls import CallContext
 from callsheet.actors.events import CallEvent
 from callsheet.actors.messages import Usage
 
@@ -11,7 +11,7 @@ def event(stage, at, call, *, post="p1", step=None, **more):
     """One event; the step of a post's call is named by the call's id unless given."""
     if post is not None and step is None:
         step = call.rpartition("/")[2].partition("[")[0]
-    origin = Origin(call, post=post, step=step)
+    origin = CallContext(call, post=post, step=step)
     return CallEvent(stage=stage, at=at, origin=origin, model="gpt-3.5-turbo", **more)
 
 

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from callsheet.actors import Usage
-from callsheet.actors.ledger.book import Book, Outcome
-from callsheet.actors.ledger.entries import Amount, Heading, Line
-from callsheet.actors.ledger.file import Store
+from callsheet.actors.ledger.book import Book, CallOutcome
+from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
+from callsheet.actors.ledger.file import LedgerFile
 from callsheet.cli import main
 from callsheet.costs.report import default_ledger, read_costs
 
@@ -20,7 +20,7 @@ NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
 
 def heading(call, *, model="gpt-5", post="Ships", day="2026-11-26"):
-    return Heading(call, post, "team", model, day, "live")
+    return CostLabel(call, post, "team", model, day, "live")
 
 
 def amount(usd):
@@ -31,13 +31,13 @@ def amount(usd):
 def ledger(tmp_path):
     """Three calls paid, one perhaps billed, one without a price, one under way."""
     path = tmp_path / "ledger.sqlite3"
-    store, book = Store(path, NOON), Book()
+    store, book = LedgerFile(path, NOON), Book()
     ends = {
-        "a": Outcome(amount("0.0105"), 0),
-        "b": Outcome(amount("1234.5"), 1),
-        "c": Outcome(None, 1),
-        "d": Outcome(amount(None), 0),
-        "refunded": Outcome(None, 0),
+        "a": CallOutcome(amount("0.0105"), 0),
+        "b": CallOutcome(amount("1234.5"), 1),
+        "c": CallOutcome(None, 1),
+        "d": CallOutcome(amount(None), 0),
+        "refunded": CallOutcome(None, 0),
         "e": None,
     }
     headings = {
@@ -47,7 +47,7 @@ def ledger(tmp_path):
     }
     done = []
     for key, outcome in ends.items():
-        line = Line(headings.get(key, heading(key)), amount("0.25"))
+        line = Payer(headings.get(key, heading(key)), amount("0.25"))
         done.append(book.reserve(key, [line], NOON))
         if outcome is not None:
             done.append(book.settle(key, outcome, NOON))
@@ -143,6 +143,6 @@ def test_the_usual_ledger_is_the_environments_or_the_users(ledger, monkeypatch):
 
 
 def test_an_empty_ledger_is_one(tmp_path):
-    Store(tmp_path / "ledger.sqlite3", NOON).close(NOON)
+    LedgerFile(tmp_path / "ledger.sqlite3", NOON).close(NOON)
     assert read_costs(tmp_path / "ledger.sqlite3").rows == ()
     assert run("--ledger", tmp_path / "ledger.sqlite3").exit_code == 0

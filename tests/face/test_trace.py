@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from callsheet.actors.events import Stage
 from callsheet.actors.messages import Usage
 from callsheet.trace import trace_format, write_trace
-from callsheet.trace.timeline import Timeline, Totals
+from callsheet.trace.timeline import CallTotals, Timeline
 
 STAGES = get_args(Stage)
 QUICK = settings(max_examples=50, deadline=None)  # a page is some work, and machines are busy
@@ -88,13 +88,13 @@ def test_what_is_said_of_a_failed_call_afterwards_changes_nothing(stage):
 
 def test_totals_add_up_and_an_unknown_price_makes_the_cost_unknown():
     events = post_events()
-    totals = Totals.of(folded(events).calls, 10.0)
+    totals = CallTotals.of(folded(events).calls, 10.0)
     assert (totals.calls, totals.ended, totals.http_requests, totals.retries) == (11, 11, 12, 1)
     assert (totals.input_tokens, totals.output_tokens) == (440, 198)
     assert totals.cost_usd == Decimal("0.00055")
     assert totals.sequential_s == pytest.approx(19.005)
     unpriced = folded([*events, *done("p1/x", 9.0, 9.5, cost=None)])
-    assert Totals.of(unpriced.calls, 10.0).cost_usd is None
+    assert CallTotals.of(unpriced.calls, 10.0).cost_usd is None
 
 
 def test_calls_of_one_step_are_numbered_and_others_are_not():

@@ -3,7 +3,7 @@ import trio
 from batch_client import batching, create_messages, lines_in
 from provider_client import VERSION, message_body
 
-from callsheet.simulator.stats import Billed
+from callsheet.simulator.stats import BilledTokens
 
 URL = "/v1/messages/batches"
 NONE = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
@@ -58,7 +58,7 @@ async def test_a_batch_is_answered_as_live_messages_are(autojump_clock):
             assert message["content"] == live["content"]
             assert message["usage"] == live["usage"] | {"service_tier": "batch"}
         stats = client.provider.stats
-    assert stats.billed["m"]["batch"] == stats.billed["m"]["default"] != Billed()
+    assert stats.billed["m"]["batch"] == stats.billed["m"]["default"] != BilledTokens()
     assert (stats.batches, stats.batch_lines, stats.requests) == (1, 10, 10)
 
 

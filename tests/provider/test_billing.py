@@ -4,7 +4,7 @@ import httpx
 import pytest
 from provider_client import connected
 
-from callsheet.simulator.stats import Billed
+from callsheet.simulator.stats import BilledTokens
 
 
 async def test_tokens_are_billed_by_model_and_tier(autojump_clock):
@@ -17,11 +17,11 @@ async def test_tokens_are_billed_by_model_and_tier(autojump_clock):
         await client.post("/v1/embeddings", json={"model": "e", "input": "four"})
         stats = client.provider.stats
         shown = (await client.get("/callsheet/stats")).json()
-    one = Billed(usages["auto"]["prompt_tokens"], usages["auto"]["completion_tokens"])
+    one = BilledTokens(usages["auto"]["prompt_tokens"], usages["auto"]["completion_tokens"])
     two = one.plus(one.input_tokens, one.output_tokens)
     assert stats.billed["m"] == {"default": two, "flex": one, "priority": two}
     assert stats.billed["claude"] == {"default": one}
-    assert stats.billed["e"] == {"default": Billed(1, 0)}
+    assert stats.billed["e"] == {"default": BilledTokens(1, 0)}
     assert stats.input_tokens == 6 * one.input_tokens + 1
     assert stats.output_tokens == 6 * one.output_tokens
     assert shown["billed"]["e"] == {"default": {"input_tokens": 1, "output_tokens": 0}}

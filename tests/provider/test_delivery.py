@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.simulator.call import Answer, Piece
+from callsheet.simulator.call import ModelAnswer, Piece
 from callsheet.simulator.delivery import delivered
 from callsheet.simulator.fault_injection import spoiled
 from callsheet.simulator.faults import FAULT_KINDS, REFUSALS, Fault, Faults
 
 PIECES = st.lists(st.builds(Piece, st.binary(min_size=1, max_size=200), st.integers(0, 9)))
 ANSWERS = st.builds(
-    Answer, PIECES.filter(len).map(tuple), st.integers(0, 99), end=st.binary(min_size=2)
+    ModelAnswer, PIECES.filter(len).map(tuple), st.integers(0, 99), end=st.binary(min_size=2)
 )
 LATENCIES = st.floats(0, 100)
 

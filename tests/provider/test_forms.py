@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.simulator.apierror import ApiError
+from callsheet.simulator.apierror import RequestRefused
 from callsheet.simulator.multipart import FormFile, read_form
 
 
@@ -30,6 +30,6 @@ def test_a_file_arrives_byte_by_byte(data, text):
     ],
 )
 def test_what_is_no_form_is_refused(content_type, body):
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(RequestRefused) as caught:
         read_form(content_type, body)
     assert caught.value.status == 400

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.simulator.durations import go_duration
-from callsheet.simulator.limits import Bucket, Limiter
+from callsheet.simulator.limits import AdmissionControl, MinuteBucket
 from callsheet.simulator.openai import OpenAI
 from callsheet.simulator.settings import ProviderSettings
 
@@ -16,7 +16,7 @@ OPENAI = OpenAI(ProviderSettings())
 
 
 def limiter_of(rpm, tpm, burst_s):
-    return Limiter({"requests": rpm, "tokens": tpm}, burst_s)
+    return AdmissionControl({"requests": rpm, "tokens": tpm}, burst_s)
 
 
 def take(limiter, tokens, now, *, key="key", model="m"):
@@ -56,14 +56,14 @@ def test_a_duration_is_truncated_to_a_millisecond(seconds):
 
 
 def test_headers_of_a_deficit_are_the_recorded_ones():
-    bucket = Bucket(30_000)
+    bucket = MinuteBucket(30_000)
     bucket.debit(1, 0.0)
     assert OPENAI.level_headers({"requests": bucket.level(0.0)}, 0.0) == {
         "x-ratelimit-limit-requests": "30000",
         "x-ratelimit-remaining-requests": "29999",
         "x-ratelimit-reset-requests": "2ms",
     }
-    tokens = Bucket(200_000)
+    tokens = MinuteBucket(200_000)
     tokens.debit(16.5, 0.0)
     headers = OPENAI.level_headers({"tokens": tokens.level(0.0)}, 0.0)
     assert headers["x-ratelimit-remaining-tokens"] == "199983"
@@ -77,7 +77,7 @@ def test_headers_of_a_deficit_are_the_recorded_ones():
     costs=st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1)), max_size=60),
 )
 def test_a_bucket_never_lets_more_through_than_its_burst_and_its_refill(limit, burst, costs):
-    bucket, now, taken = Bucket(limit, burst), 0.0, 0.0
+    bucket, now, taken = MinuteBucket(limit, burst), 0.0, 0.0
     largest = bucket.capacity
     for gap, share in costs:
         now += gap
@@ -92,7 +92,7 @@ def test_a_bucket_never_lets_more_through_than_its_burst_and_its_refill(limit, b
 @settings(deadline=None)
 @given(limit=LIMITS, share=st.floats(0, 1), now=INSTANTS, other=st.floats(0, 1))
 def test_who_waits_as_long_as_told_is_let_in_and_not_much_earlier(limit, share, now, other):
-    bucket = Bucket(limit)
+    bucket = MinuteBucket(limit)
     bucket.debit(other * limit, now)
     wait = bucket.wait(share * limit, now)
     assert bucket.wait(share * limit, now + wait) == 0
@@ -103,7 +103,7 @@ def test_who_waits_as_long_as_told_is_let_in_and_not_much_earlier(limit, share, 
 @settings(deadline=None)
 @given(limit=LIMITS, cost=st.floats(0, 1), now=INSTANTS)
 def test_a_bucket_is_full_again_after_its_reset(limit, cost, now):
-    bucket = Bucket(limit)
+    bucket = MinuteBucket(limit)
     bucket.debit(cost * limit, now)
     assert bucket.used(now + cost * 60 + 1e-3) == 0
 
@@ -178,7 +178,7 @@ def test_a_short_burst_refuses_what_the_minute_would_allow():
 
 
 def test_what_costs_nothing_yet_needs_a_bucket_that_is_not_empty():
-    limiter = Limiter({"output-tokens": 60}, 60)
+    limiter = AdmissionControl({"output-tokens": 60}, 60)
     account = limiter.admit("key", "m", {"output-tokens": 0}, 0.0).account
     account.charge({"output-tokens": 59}, 0.0)
     assert limiter.admit("key", "m", {"output-tokens": 0}, 0.0).refusal is None
@@ -193,7 +193,7 @@ def test_what_costs_nothing_yet_needs_a_bucket_that_is_not_empty():
     estimate=st.integers(0, 1000), totals=st.lists(st.integers(0, 1000), min_size=1), limit=LIMITS
 )
 def test_however_often_a_charge_is_corrected_the_last_word_counts(estimate, totals, limit):
-    limiter = Limiter({"tokens": limit}, 60)
+    limiter = AdmissionControl({"tokens": limit}, 60)
     admission = limiter.admit("key", "m", {"tokens": min(estimate, limit)}, 0.0)
     for total in totals:
         admission.account.charge({"tokens": total, "nothing": 5}, 0.0)

@@ -5,7 +5,7 @@ from batch_client import CHATS, after, batching, chat_line, content, create, jso
 from provider_client import chat_body
 
 from callsheet.simulator.faults import Faults
-from callsheet.simulator.stats import Billed
+from callsheet.simulator.stats import BilledTokens
 
 EPOCH = 1_767_225_600  # 2026 begins
 
@@ -66,7 +66,7 @@ async def test_a_batch_goes_through_its_life_and_answers_as_live_calls_do(autoju
         assert body["choices"][0]["message"]["content"] == texts[line["custom_id"]]
     assert len({line["id"] for line in output}) == 10
     usage = ended["usage"]
-    assert stats.billed["m"]["batch"] == Billed(usage["input_tokens"], usage["output_tokens"])
+    assert stats.billed["m"]["batch"] == BilledTokens(usage["input_tokens"], usage["output_tokens"])
     assert stats.billed["m"]["batch"] == stats.billed["m"]["default"]
     assert (stats.files, stats.batches, stats.batch_lines, stats.requests) == (1, 1, 10, 10)
     assert stats.control_requests == 6

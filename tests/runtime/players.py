@@ -26,13 +26,13 @@ from callsheet.runtime import (
     Actor,
     AskFailed,
     Overflow,
-    Rank,
+    Priority,
     Ref,
     ReplySlot,
     Restart,
     RestartPolicy,
-    Sink,
     Strategy,
+    StreamSink,
     defers,
     handles,
     streams,
@@ -73,7 +73,7 @@ class Place:
     mood: Mood = Mood()
     capacity: int = 2
     overflow: Overflow = "block"
-    rank: Rank | None = None
+    rank: Priority | None = None
     concurrency: int = 1
     max_held: int | None = None
     restart: Restart = "permanent"
@@ -231,7 +231,7 @@ class Player(Actor):
         return "watching"
 
     @streams(Reel)
-    async def reel(self, message: Reel, items: Sink[int]) -> None:
+    async def reel(self, message: Reel, items: StreamSink[int]) -> None:
         for number in range(message.items):
             await trio.sleep(message.seconds)
             await items.send(number)

@@ -18,8 +18,8 @@ from callsheet.runtime import (
     Message,
     Ref,
     ReplySlot,
-    Sink,
     StreamOf,
+    StreamSink,
     Verdict,
     defers,
     handles,
@@ -141,7 +141,7 @@ class Neighbour(Actor):
         return await self.town[head].ask(Over(tuple(rest)))
 
     @streams(Flow, raises=(Deadlock,))
-    async def flow(self, message: Flow, sink: Sink[str]) -> None:
+    async def flow(self, message: Flow, sink: StreamSink[str]) -> None:
         await sink.send("first")
         for name in message.way:
             await self.town[name].ask(Walk())

@@ -13,8 +13,8 @@ from callsheet.runtime import (
     AskTimedOut,
     Message,
     RestartPolicy,
-    Sink,
     StreamOf,
+    StreamSink,
     Verdict,
     handles,
     streams,
@@ -34,7 +34,7 @@ class Count(StreamOf[int]):
 
 class Abacus(Actor):
     @streams(Count)
-    async def count(self, message: Count, items: Sink[int]) -> None:
+    async def count(self, message: Count, items: StreamSink[int]) -> None:
         for number in range(message.to):
             await items.send(number)
 

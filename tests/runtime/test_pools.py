@@ -16,8 +16,8 @@ from callsheet.runtime import (
     MailboxFull,
     Message,
     Ref,
-    Sink,
     StreamOf,
+    StreamSink,
     UnhandledMessage,
     handles,
     open_runtime,
@@ -79,7 +79,7 @@ class Hand(Actor):
         return await message.ref.ask(Job())
 
     @streams(Count)
-    async def count(self, message: Count, sink: Sink[int]) -> None:
+    async def count(self, message: Count, sink: StreamSink[int]) -> None:
         for number in range(message.to):
             await sink.send(number)
 

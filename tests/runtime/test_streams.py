@@ -17,8 +17,8 @@ from callsheet.runtime import (
     Message,
     Ref,
     ReplySlot,
-    Sink,
     StreamOf,
+    StreamSink,
     UnhandledMessage,
     Verdict,
     defers,
@@ -52,7 +52,7 @@ class Counter(Actor):
         self.journal = journal
 
     @streams(Count, raises=(Declared,))
-    async def count(self, message: Count, sink: Sink[int]) -> None:
+    async def count(self, message: Count, sink: StreamSink[int]) -> None:
         try:
             for number in range(message.to):
                 await trio.sleep(message.every)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.http.response_parser import AnswerParser, ProtocolError
+from callsheet.actors.http.response_parser import ProtocolError, ResponseParser
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def parsed(pieces, *, method=b"GET", closed=False, most=10_000):
-    parser = AnswerParser(most)
+    parser = ResponseParser(most)
     parser.begin(method)
     body = b""
     for piece in pieces:

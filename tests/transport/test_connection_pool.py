@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from callsheet.actors.http.pool import NEW, Pool
+from callsheet.actors.http.pool import NEW, ConnectionPool
 
 PLACES, IDLE_S = 4, 10.0
 ORIGINS = [("http", "a", 80), ("https", "a", 443)]
@@ -22,7 +22,7 @@ class Conn:
 class Pooling(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.pool = Pool(PLACES, IDLE_S)
+        self.pool = ConnectionPool(PLACES, IDLE_S)
         self.now = 0.0
         self.names = itertools.count()
         self.opening = []  # origins whose connection is being opened

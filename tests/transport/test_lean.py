@@ -20,7 +20,7 @@ from network import (
 )
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors.http.head import Heading, encode
+from callsheet.actors.http.head import RequestHead, encode
 from callsheet.actors.http.transport import LeanTransport
 
 
@@ -435,7 +435,7 @@ HEADERS = {"host": "server", "authorization": "Bearer sk-secret", "accept": "*/*
 
 
 def test_a_heading_makes_what_a_request_would_be():
-    heading = Heading.of(httpx.Request("POST", "http://server/v1?a=b", headers=HEADERS))
+    heading = RequestHead.of(httpx.Request("POST", "http://server/v1?a=b", headers=HEADERS))
     for body in (b"", b"one", b"two" * 50_000):
         outgoing = heading.with_body(body, (b"idempotency-key", b"k"))
         headers = HEADERS | {"idempotency-key": "k", "content-length": str(len(body))}
@@ -449,7 +449,7 @@ def test_a_heading_makes_what_a_request_would_be():
 
 def test_a_heading_has_no_length_of_its_own():
     given = {**HEADERS, "content-length": "7"}
-    outgoing = Heading.of(httpx.Request("POST", URL, headers=given)).with_body(b"one")
+    outgoing = RequestHead.of(httpx.Request("POST", URL, headers=given)).with_body(b"one")
     assert outgoing.data.lower().count(b"content-length") == 1
 
 
@@ -466,4 +466,4 @@ def test_a_heading_has_no_length_of_its_own():
 )
 def test_a_heading_that_is_none(url, headers, more, kind):
     with pytest.raises(kind):
-        Heading.of(httpx.Request("POST", url, headers=headers)).with_body(b"", (b"key", more))
+        RequestHead.of(httpx.Request("POST", url, headers=headers)).with_body(b"", (b"key", more))

@@ -37,17 +37,17 @@ from callsheet.actors import (
     VENDORS,
     BreakerPolicy,
     BreakerStatistics,
+    CallContext,
     CallEvent,
     ChatMessage,
     Choice,
     Complete,
-    CountRequests,
     Delta,
+    GetRequestStatistics,
     HedgePolicy,
     LeanTransport,
-    Origin,
-    Pieces,
     RequestStatistics,
+    ResponseStream,
     Stream,
     Target,
     ThrottlePolicy,
@@ -58,7 +58,7 @@ from callsheet.actors import (
 )
 from callsheet.bulk import bulk
 from callsheet.bulk.engine.run import BulkRun
-from callsheet.bulk.errors import Ending
+from callsheet.bulk.errors import RunEnding
 from callsheet.bulk.files.outcome import Result
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.reading.opening import count_rows, open_rows
@@ -69,25 +69,25 @@ from callsheet.runtime import (
     Actor,
     ActorSnapshot,
     AskFailed,
+    AskStream,
     Coalesce,
     DeadLetter,
     Deadlock,
     Instrument,
-    Items,
     MailboxStatistics,
     Message,
+    MessageCounts,
+    Outcome,
     Ref,
     ReplySlot,
     RestartPolicy,
     Runtime,
     RuntimeSnapshot,
-    Settlement,
     ShutdownPlan,
     ShutdownReport,
-    Sink,
     StreamOf,
+    StreamSink,
     Supervisor,
-    Tally,
     Timer,
     Verdict,
     defers,
@@ -147,7 +147,7 @@ class Good(Actor):
         assert_type(slot.cancel(), bool)
         assert_type(slot.done, bool)
         assert_type(slot.deadline, float)
-        assert_type(slot.settlement, Settlement | None)
+        assert_type(slot.settlement, Outcome | None)
         assert_type(slot.value, str | None)
         assert_type(slot.verdict, Verdict)
         await slot.forward(self.ref, Name())
@@ -155,7 +155,7 @@ class Good(Actor):
         await slot.forward(self.ref, Add(1))  # type: ignore[arg-type]  # has another answer
 
     @streams(Tail, raises=(Declared,))
-    async def tail(self, message: Tail, sink: Sink[bytes]) -> None:
+    async def tail(self, message: Tail, sink: StreamSink[bytes]) -> None:
         await sink.send(b"line")
         await sink.send("line")  # type: ignore[arg-type]  # the items of a Tail are bytes
 
@@ -176,10 +176,10 @@ class Bad(Actor):
     async def no_slot(self, message: Name) -> None: ...
 
     @streams(Tail)  # type: ignore[arg-type]  # its sink takes other items
-    async def wrong_sink(self, message: Tail, sink: Sink[str]) -> None: ...
+    async def wrong_sink(self, message: Tail, sink: StreamSink[str]) -> None: ...
 
     @streams(Add)  # type: ignore[arg-type]  # is no stream
-    async def no_stream(self, message: Add, sink: Sink[int]) -> None: ...
+    async def no_stream(self, message: Add, sink: StreamSink[int]) -> None: ...
 
     @handles(int)  # type: ignore[arg-type]  # is no message
     async def no_message(self, message: Add) -> int:
@@ -218,9 +218,9 @@ async def sending(ref: Ref) -> None:
 
 async def streaming(ref: Ref) -> None:
     context = ref.stream(Tail(), buffer=3, timeout=5)
-    checked: AbstractAsyncContextManager[Items[bytes]] = context
+    checked: AbstractAsyncContextManager[AskStream[bytes]] = context
     async with checked as items:
-        assert_type(items, Items[bytes])
+        assert_type(items, AskStream[bytes])
         iterator: AsyncIterator[bytes] = aiter(items)
         assert_type(await anext(iterator), bytes)
         async for line in items:
@@ -247,7 +247,7 @@ async def living() -> None:
         assert_type(runtime.snapshot(), RuntimeSnapshot)
         assert_type(runtime.snapshot()["app/good"], ActorSnapshot)
         assert_type(runtime.snapshot()["app/good"].mailbox, MailboxStatistics)
-        assert_type(runtime.snapshot()["app/good"].tally, Tally)
+        assert_type(runtime.snapshot()["app/good"].tally, MessageCounts)
         assert_type(runtime.shutdown_plan(), ShutdownPlan)
 
         await runtime.spawn("bad", Good(1))  # type: ignore[arg-type]  # an actor, not its factory
@@ -293,11 +293,11 @@ async def calling(troupe: Troupe) -> None:
 
 
 async def watching(troupe: Troupe) -> None:
-    checked: AbstractAsyncContextManager[Pieces] = troupe.stream(
+    checked: AbstractAsyncContextManager[ResponseStream] = troupe.stream(
         Request.of("Say hello.", model="m"), timeout=5, buffer=8
     )
     async with checked as items:
-        assert_type(items, Pieces)
+        assert_type(items, ResponseStream)
         assert_type(await anext(items), Delta | Response)
         async for item in items:
             if isinstance(item, Delta):
@@ -310,10 +310,10 @@ async def watching(troupe: Troupe) -> None:
 
 async def asking_a_stage(stage: Ref, request: Request) -> None:
     """What every stage takes, so that one of your own fits between two of them."""
-    assert_type(await stage.ask(Complete(request, Origin("call-1"))), Response)
-    async with stage.stream(Stream(request, Origin("call-2"))) as items:
-        assert_type(items, Items[Delta | Response])
-    assert_type(await stage.ask(CountRequests()), RequestStatistics)
+    assert_type(await stage.ask(Complete(request, CallContext("call-1"))), Response)
+    async with stage.stream(Stream(request, CallContext("call-2"))) as items:
+        assert_type(items, AskStream[Delta | Response])
+    assert_type(await stage.ask(GetRequestStatistics()), RequestStatistics)
 
 
 # ---------------------------------------------------------------- settings
@@ -380,7 +380,7 @@ async def answering(source: Path, troupe: TroupeSettings) -> None:
             run.pause()
             await run.change_limits(Limits(rpm=10))
             assert_type(run.progress(), Progress)
-            assert_type(run.ending, Ending | None)
+            assert_type(run.ending, RunEnding | None)
     assert_type(count_rows(source), int | None)
     BulkSettings(fsync="sometimes")  # type: ignore[arg-type]  # there is no such policy
     BulkSettings(max_cost="5")

@@ -7,7 +7,7 @@ came of them before anybody is told (L7).
 
 from .bulk import bulk
 from .engine.run import BulkRun
-from .errors import BulkRefused, BulkStopped, Ending
+from .errors import BulkRefused, BulkStopped, RunEnding
 from .files.outcome import Result
 from .progress import Progress, RowEnded, RowObserver
 from .row import BadRow, Row
@@ -19,12 +19,12 @@ __all__ = [
     "BulkRun",
     "BulkSettings",
     "BulkStopped",
-    "Ending",
     "Paths",
     "Progress",
     "Result",
     "Row",
     "RowEnded",
     "RowObserver",
+    "RunEnding",
     "bulk",
 ]

@@ -8,8 +8,8 @@ __all__ = [
     "MAKE_ROOM",
     "BulkRefused",
     "BulkStopped",
-    "Ending",
     "EndingKind",
+    "RunEnding",
 ]
 
 
@@ -22,7 +22,7 @@ written; or the input cannot be read."""
 
 
 @attrs.frozen
-class Ending:
+class RunEnding:
     """Why no more rows are asked for.
 
     Args:
@@ -62,6 +62,6 @@ class BulkStopped(Exception):
         ending: why.
     """
 
-    def __init__(self, ending: Ending) -> None:
+    def __init__(self, ending: RunEnding) -> None:
         super().__init__(str(ending))
         self.ending = ending

@@ -8,9 +8,9 @@ from decimal import Decimal
 import attrs
 
 from ..actors import Limits, PriceBook, Request, TokenEstimator, Usage, sharing_key
-from .files.known import Known
+from .files.known import KnownKeys
 from .row import BadRow, Row
-from .settings import Route
+from .settings import RunRoute
 
 __all__ = ["Forecast", "ModelForecast", "forecast"]
 
@@ -71,7 +71,7 @@ class Forecast:
         """Models whose price is not known."""
         return sorted(name for name, model in self.models.items() if model.live_usd is None)
 
-    def usd(self, route: Route) -> Decimal | None:
+    def usd(self, route: RunRoute) -> Decimal | None:
         """What would be asked for costs, in USD; None if a price is not known.
 
         Args:
@@ -95,7 +95,7 @@ class Forecast:
         return max(least, default=None)
 
 
-def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: Known) -> Forecast:
+def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) -> Forecast:
     """See what a run would take. It blocks, and takes no more memory for more rows.
 
     Args:

@@ -8,12 +8,12 @@ from typing import Literal
 import attrs
 from attrs.validators import and_, ge, gt, in_, instance_of, lt, optional
 
-__all__ = ["BulkSettings", "Fsync", "Paths", "Route"]
+__all__ = ["BulkSettings", "Fsync", "Paths", "RunRoute"]
 
 Fsync = Literal["full", "normal", "off"]
 """When an answer counts as kept: on the disk, with the system, or with SQLite."""
 
-Route = Literal["auto", "live", "batch", "pack"]
+RunRoute = Literal["auto", "live", "batch", "pack"]
 """How rows are sent: what their deadline allows, at once, by the Batch API, or many in a call."""
 
 
@@ -58,7 +58,7 @@ class BulkSettings:
     window_rows: int = attrs.field(default=10_000, validator=[instance_of(int), ge(1)])
     window_bytes: int = attrs.field(default=32 * 1024**2, validator=[instance_of(int), ge(1)])
     fsync: Fsync = attrs.field(default="full", validator=in_(("full", "normal", "off")))
-    route: Route = attrs.field(default="auto", validator=in_(("auto", "live", "batch", "pack")))
+    route: RunRoute = attrs.field(default="auto", validator=in_(("auto", "live", "batch", "pack")))
     max_cost: Decimal | None = attrs.field(default=None, converter=_dollars, validator=_is_money)
     deadline_s: float | None = attrs.field(default=None, validator=optional(and_(gt(0), lt(inf))))
     keep: bool = attrs.field(default=True, validator=instance_of(bool))

@@ -15,7 +15,7 @@ import structlog
 
 from ..actors import VENDORS, PriceBook, PriceError, default_prices, redact_secrets
 from ..costs.report import LEDGER_VARIABLE, default_ledger
-from ..endpoints import Choice, choose_endpoint
+from ..endpoints import EndpointChoice, choose_endpoint
 
 __all__ = [
     "chosen_endpoint",
@@ -78,7 +78,7 @@ ledger_option = click.option(
 )
 
 
-def chosen_endpoint(base_url: str | None, provider: str | None) -> Choice:
+def chosen_endpoint(base_url: str | None, provider: str | None) -> EndpointChoice:
     """The provider.
 
     Raises:
@@ -90,7 +90,7 @@ def chosen_endpoint(base_url: str | None, provider: str | None) -> Choice:
         raise click.UsageError(str(error)) from None
 
 
-def usual_model(choice: Choice) -> str | None:
+def usual_model(choice: EndpointChoice) -> str | None:
     """What to ask a provider for that may not know the built-in recipe's model.
 
     Raises:
@@ -118,7 +118,7 @@ def chosen_prices(file: str | None) -> PriceBook:
         raise click.UsageError(str(error)) from None
 
 
-def chosen_ledger(path: Path | None, choice: Choice) -> Path | None:
+def chosen_ledger(path: Path | None, choice: EndpointChoice) -> Path | None:
     """Where the books are kept; nowhere for the built-in provider, unless somebody says where."""
     if path is None and (choice.endpoint is not None or LEDGER_VARIABLE in os.environ):
         return default_ledger()

@@ -13,7 +13,7 @@ from .comparison import (
     compare,
     open_provider,
 )
-from .lower_bound import Rehearsal, RehearsedItem, rehearse
+from .lower_bound import ItemLowerBound, LowerBound, rehearse
 from .run import ModeResult, RunFailed, nearest_rank, run_mode
 from .ways import MODES, Mode
 from .workloads import WORKLOADS, Workload, WorkloadName, make_workload
@@ -23,11 +23,11 @@ __all__ = [
     "WORKLOADS",
     "Comparison",
     "Disagreement",
+    "ItemLowerBound",
+    "LowerBound",
     "Mode",
     "ModeResult",
     "ProviderNotStarted",
-    "Rehearsal",
-    "RehearsedItem",
     "RunFailed",
     "Watch",
     "Workload",

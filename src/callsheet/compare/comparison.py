@@ -15,7 +15,7 @@ import trio
 
 from ..actors import Json
 from ..simulator.settings import ProviderSettings
-from .lower_bound import Rehearsal, rehearse
+from .lower_bound import LowerBound, rehearse
 from .run import ModeResult, run_mode
 from .ways import MODES, Mode
 from .workloads import Workload
@@ -132,7 +132,7 @@ class Comparison:
 
     workload: Workload
     time_scale: float
-    rehearsal: Rehearsal
+    rehearsal: LowerBound
     modes: Mapping[Mode, ModeResult]
 
     @property
@@ -203,7 +203,7 @@ async def _run(
     return await run_mode(mode, workload, base_url, time_scale=time_scale, item_done=item_done)
 
 
-def check_answers(mode: Mode, result: ModeResult, rehearsal: Rehearsal) -> None:
+def check_answers(mode: Mode, result: ModeResult, rehearsal: LowerBound) -> None:
     """See that a way came to the same answers as the rehearsal.
 
     Raises:

@@ -9,30 +9,30 @@ import trio
 from attrs.validators import gt
 
 from ..actors import LeanTransport, Request
-from .execution import Item, Outcome, Reply, path_of, read_reply, write_body
+from .execution import Item, ItemOutcome, PlainReply, path_of, read_reply, write_body
 from .workloads import Workload
 
 __all__ = [
     "CALL_TIMEOUT",
-    "Ask",
+    "Environment",
     "Perform",
-    "Venue",
+    "SendRequest",
     "Way",
     "open_ask",
 ]
 
 
-Ask = Callable[[Request], Awaitable[Reply]]
+SendRequest = Callable[[Request], Awaitable[PlainReply]]
 """Makes one call."""
 
-Perform = Callable[[Item], Awaitable[Outcome]]
+Perform = Callable[[Item], Awaitable[ItemOutcome]]
 """Does one item, from its first call to its last."""
 
 CALL_TIMEOUT = httpx.Timeout(120.0)  # seconds of silence; ten times the slowest answer there is
 
 
 @attrs.frozen(kw_only=True)
-class Venue:
+class Environment:
     """Where a way runs.
 
     Args:
@@ -47,12 +47,12 @@ class Venue:
     transport: httpx.AsyncBaseTransport | None = None
 
 
-Way = Callable[[Venue, Workload], AbstractAsyncContextManager[Perform]]
+Way = Callable[[Environment, Workload], AbstractAsyncContextManager[Perform]]
 """A way of running a workload: whatever it needs is open, and it can do items, side by side."""
 
 
 @asynccontextmanager
-async def open_ask(venue: Venue, in_flight: int) -> AsyncGenerator[Ask]:
+async def open_ask(venue: Environment, in_flight: int) -> AsyncGenerator[SendRequest]:
     """Plain asynchronous HTTP with connections that are kept open.
 
     Args:
@@ -66,7 +66,7 @@ async def open_ask(venue: Venue, in_flight: int) -> AsyncGenerator[Ask]:
     ) as client:
         places = trio.Semaphore(in_flight)
 
-        async def ask(request: Request) -> Reply:
+        async def ask(request: Request) -> PlainReply:
             async with places:
                 body = write_body(request)
                 return read_reply(await client.post(path_of(request), json=body), request)

@@ -16,14 +16,14 @@ import httpx
 
 from ..actors import (
     ApiError,
-    Call,
     Json,
     OpenAIChat,
     OpenAIEmbeddings,
-    Plan,
+    PostGraph,
     Recipe,
     Request,
-    Result,
+    StepCall,
+    StepResult,
     Usage,
     WireFormat,
     default_prices,
@@ -32,13 +32,13 @@ from ..actors import (
 
 __all__ = [
     "BadAnswer",
+    "Execution",
     "Item",
-    "Outcome",
-    "Performance",
-    "Reply",
-    "Results",
+    "ItemOutcome",
+    "PlainReply",
     "Script",
     "Solo",
+    "StepResults",
     "begin",
     "gist",
     "path_of",
@@ -50,24 +50,24 @@ __all__ = [
 Item = str | Request
 """A topic to write a post about, or one request to make."""
 
-Results = Mapping[str, Result | None]
+StepResults = Mapping[str, StepResult | None]
 """What an item has come to, by step; the only step of a request is "answer"."""
 
 
 class Script(Protocol):
-    """What an item still has to ask; `Plan` is one."""
+    """What an item still has to ask; `PostGraph` is one."""
 
     @property
-    def calls(self) -> Sequence[Call]:
+    def calls(self) -> Sequence[StepCall]:
         """Every call made possible so far, each after those it needs."""
         ...
 
     @property
-    def results(self) -> Results:
+    def results(self) -> StepResults:
         """What the answers have come to so far."""
         ...
 
-    def ready(self) -> list[Call]:
+    def ready(self) -> list[StepCall]:
         """The calls that may start now. Each is handed out once."""
         ...
 
@@ -82,21 +82,23 @@ class Solo:
 
     request: Request
     _handed_out: bool = attrs.field(default=False, init=False)
-    _results: dict[str, Result | None] = attrs.field(factory=dict[str, Result | None], init=False)
+    _results: dict[str, StepResult | None] = attrs.field(
+        factory=dict[str, StepResult | None], init=False
+    )
 
     @property
-    def calls(self) -> tuple[Call]:
+    def calls(self) -> tuple[StepCall]:
         """The one call."""
         request = self.request
         prompt = request.messages[-1].content if request.messages else request.inputs[0]
-        return (Call("answer", "answer", None, prompt, request, ()),)
+        return (StepCall("answer", "answer", None, prompt, request, ()),)
 
     @property
-    def results(self) -> Results:
+    def results(self) -> StepResults:
         """The answer, once it is there."""
         return self._results
 
-    def ready(self) -> list[Call]:
+    def ready(self) -> list[StepCall]:
         """The one call, the first time."""
         if self._handed_out:
             return []
@@ -111,7 +113,7 @@ class Solo:
 
 def begin(item: Item, recipe: Recipe) -> Script:
     """A fresh script of an item; a topic's calls are those of the recipe."""
-    return Plan(recipe, item) if isinstance(item, str) else Solo(item)
+    return PostGraph(recipe, item) if isinstance(item, str) else Solo(item)
 
 
 _CHAT, _EMBEDDINGS = OpenAIChat(), OpenAIEmbeddings()
@@ -145,7 +147,7 @@ class BadAnswer(Exception):
 
 
 @attrs.frozen
-class Reply:
+class PlainReply:
     """The answer to one call of the three ways that Callsheet is compared with.
 
     Args:
@@ -159,7 +161,7 @@ class Reply:
     cost_usd: Decimal | None
 
 
-def read_reply(response: httpx.Response, request: Request) -> Reply:
+def read_reply(response: httpx.Response, request: Request) -> PlainReply:
     """What an HTTP response says.
 
     Raises:
@@ -175,11 +177,11 @@ def read_reply(response: httpx.Response, request: Request) -> Reply:
         raise BadAnswer(f"the provider answered with an error: {answer.message}")
     usage = answer.usage or Usage()
     text = gist(answer.choices[0].text if answer.choices else "", answer.embeddings)
-    return Reply(text, usage, default_prices().cost(answer.model or "", usage))
+    return PlainReply(text, usage, default_prices().cost(answer.model or "", usage))
 
 
 @attrs.frozen
-class Outcome:
+class ItemOutcome:
     """What an item came to.
 
     Args:
@@ -188,12 +190,12 @@ class Outcome:
         cost_usd: USD; None when a model's price is not known.
     """
 
-    results: Results = attrs.field(repr=False)
+    results: StepResults = attrs.field(repr=False)
     usage: Usage
     cost_usd: Decimal | None
 
 
-class Performance:
+class Execution:
     """An item that is being done.
 
     Args:
@@ -206,11 +208,11 @@ class Performance:
         self._usage = Usage()
         self._cost_usd: Decimal | None = Decimal(0)
 
-    def ready(self) -> list[Call]:
+    def ready(self) -> list[StepCall]:
         """The calls that may start now. Each is handed out once."""
         return self.script.ready()
 
-    def note(self, call: Call, reply: Reply) -> None:
+    def note(self, call: StepCall, reply: PlainReply) -> None:
         """A call was answered.
 
         Raises:
@@ -222,6 +224,6 @@ class Performance:
         if not self.script.succeed(call.id, reply.text):
             raise BadAnswer(f"call {call.id}: its step cannot use the answer {reply.text!r:.60}")
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ItemOutcome:
         """What it has come to; it is whole once `ready` has nothing left."""
-        return Outcome(dict(self.script.results), self._usage, self._cost_usd)
+        return ItemOutcome(dict(self.script.results), self._usage, self._cost_usd)

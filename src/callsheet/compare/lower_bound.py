@@ -8,24 +8,24 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from ..actors import Call, Recipe, critical_path, sharing_key
+from ..actors import Recipe, StepCall, critical_path, sharing_key
 from ..simulator.app import Provider
 from ..simulator.inprocess import ProviderTransport
 from ..simulator.latency import prompt_latency
 from ..simulator.settings import ProviderSettings
-from .environment import Ask, Venue, open_ask
-from .execution import Item, Performance, Results, write_body
+from .environment import Environment, SendRequest, open_ask
+from .execution import Execution, Item, StepResults, write_body
 from .workloads import Workload
 
 __all__ = [
-    "Rehearsal",
-    "RehearsedItem",
+    "ItemLowerBound",
+    "LowerBound",
     "rehearse",
 ]
 
 
 @attrs.frozen
-class RehearsedItem:
+class ItemLowerBound:
     """What one item comes to.
 
     Args:
@@ -34,8 +34,8 @@ class RehearsedItem:
         latencies_s: seconds that the provider takes for each, by the call's id.
     """
 
-    results: Results = attrs.field(repr=False)
-    calls: tuple[Call, ...] = attrs.field(repr=False)
+    results: StepResults = attrs.field(repr=False)
+    calls: tuple[StepCall, ...] = attrs.field(repr=False)
     latencies_s: Mapping[str, float]
 
     @property
@@ -50,7 +50,7 @@ class RehearsedItem:
 
 
 @attrs.frozen
-class Rehearsal:
+class LowerBound:
     """What a workload comes to.
 
     Args:
@@ -59,7 +59,7 @@ class Rehearsal:
             the answer of; identical calls that may share one are there once.
     """
 
-    items: tuple[RehearsedItem, ...]
+    items: tuple[ItemLowerBound, ...]
     distinct_s: tuple[float, ...] = attrs.field(repr=False)
 
     @property
@@ -68,12 +68,12 @@ class Rehearsal:
         return sum(len(item.calls) for item in self.items)
 
     @property
-    def slowest(self) -> RehearsedItem:
+    def slowest(self) -> ItemLowerBound:
         """The item with the longest critical path; no way can do the workload faster."""
         return max(self.items, key=lambda item: item.critical_path[0])
 
 
-async def rehearse(workload: Workload, settings: ProviderSettings) -> Rehearsal:
+async def rehearse(workload: Workload, settings: ProviderSettings) -> LowerBound:
     """Run a workload against a provider that answers at once, and reckon its times.
 
     Args:
@@ -82,32 +82,32 @@ async def rehearse(workload: Workload, settings: ProviderSettings) -> Rehearsal:
     """
     provider = Provider(attrs.evolve(settings, time_scale=0.0))
     async with ProviderTransport(provider) as transport:
-        venue = Venue(base_url="http://provider/v1", transport=transport)
+        venue = Environment(base_url="http://provider/v1", transport=transport)
         async with open_ask(venue, in_flight=1) as ask:
             items = [
                 await _rehearse(item, workload.recipe, ask, settings) for item in workload.items
             ]
-    return Rehearsal(tuple(items), tuple(_distinct(items)))
+    return LowerBound(tuple(items), tuple(_distinct(items)))
 
 
 async def _rehearse(
-    item: Item, recipe: Recipe, ask: Ask, settings: ProviderSettings
-) -> RehearsedItem:
-    performance = Performance(item, recipe)
+    item: Item, recipe: Recipe, ask: SendRequest, settings: ProviderSettings
+) -> ItemLowerBound:
+    performance = Execution(item, recipe)
     while calls := performance.ready():
         for call in calls:
             performance.note(call, await ask(call.request))
     made = tuple(performance.script.calls)
     latencies = {call.id: _latency(settings, call) for call in made}
-    return RehearsedItem(performance.script.results, made, latencies)
+    return ItemLowerBound(performance.script.results, made, latencies)
 
 
-def _latency(settings: ProviderSettings, call: Call) -> float:
+def _latency(settings: ProviderSettings, call: StepCall) -> float:
     body = write_body(call.request)
     return prompt_latency(settings, body["messages" if call.request.messages else "input"])
 
 
-def _distinct(items: Iterable[RehearsedItem]) -> Iterator[float]:
+def _distinct(items: Iterable[ItemLowerBound]) -> Iterator[float]:
     """The latency of each call, of those that may share an answer only one (L6)."""
     seen: set[str] = set()
     for item in items:

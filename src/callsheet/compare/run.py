@@ -13,8 +13,8 @@ import trio
 
 from ..actors import CallFailed, Json, StepFailed, Usage
 from ..runtime import AskFailed
-from .environment import Venue
-from .execution import BadAnswer, Item, Outcome, Results
+from .environment import Environment
+from .execution import BadAnswer, Item, ItemOutcome, StepResults
 from .ways import WAYS, Mode
 from .workloads import Workload
 
@@ -67,7 +67,7 @@ class ModeResult:
 
     wall_s: float
     seconds: tuple[float, ...] = attrs.field(repr=False)
-    results: tuple[Results, ...] = attrs.field(repr=False)
+    results: tuple[StepResults, ...] = attrs.field(repr=False)
     http_requests: int
     usage: Usage
     cost_usd: Decimal | None
@@ -128,7 +128,7 @@ async def run_mode(
         RunFailed: an item could not be done.
         ValueError: `time_scale` is not above 0.
     """
-    venue = Venue(base_url=base_url, time_scale=time_scale, transport=transport)
+    venue = Environment(base_url=base_url, time_scale=time_scale, transport=transport)
     try:
         await _control(venue, "POST", "/callsheet/reset")
         outcomes, seconds, wall_s = await _perform_all(mode, venue, workload, item_done)
@@ -148,10 +148,10 @@ async def run_mode(
 
 
 async def _perform_all(
-    mode: Mode, venue: Venue, workload: Workload, item_done: Callable[[], None]
-) -> tuple[list[Outcome], tuple[float, ...], float]:
+    mode: Mode, venue: Environment, workload: Workload, item_done: Callable[[], None]
+) -> tuple[list[ItemOutcome], tuple[float, ...], float]:
     """Do every item at once: their outcomes, the seconds each took, the seconds all took."""
-    done: dict[int, tuple[Outcome, float]] = {}  # {place of the item: outcome, seconds}
+    done: dict[int, tuple[ItemOutcome, float]] = {}  # {place of the item: outcome, seconds}
     failures: list[Exception] = []
 
     async with WAYS[mode](venue, workload) as perform:
@@ -177,7 +177,7 @@ async def _perform_all(
     return [outcome for outcome, _ in ordered], tuple(seconds for _, seconds in ordered), wall_s
 
 
-async def _control(venue: Venue, method: str, path: str) -> dict[str, int]:
+async def _control(venue: Environment, method: str, path: str) -> dict[str, int]:
     """Read the provider's counts, or start them anew."""
     async with httpx.AsyncClient(transport=venue.transport, trust_env=False) as client:
         root = venue.base_url.removesuffix("/v1")

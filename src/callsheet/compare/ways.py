@@ -21,23 +21,23 @@ import httpx
 import trio
 
 from ..actors import (
-    Call,
     Endpoint,
     Limits,
     Recipe,
     Request,
+    StepCall,
     Troupe,
     TroupeSettings,
     Usage,
     open_troupe,
 )
-from .environment import CALL_TIMEOUT, Ask, Perform, Venue, Way, open_ask
+from .environment import CALL_TIMEOUT, Environment, Perform, SendRequest, Way, open_ask
 from .execution import (
     BadAnswer,
+    Execution,
     Item,
-    Outcome,
-    Performance,
-    Reply,
+    ItemOutcome,
+    PlainReply,
     gist,
     path_of,
     read_reply,
@@ -62,7 +62,7 @@ __all__ = [
 
 
 @asynccontextmanager
-async def callsheet(venue: Venue, workload: Workload) -> AsyncGenerator[Perform]:
+async def callsheet(venue: Environment, workload: Workload) -> AsyncGenerator[Perform]:
     """Topics are composed, requests are completed; the provider sets no limit."""
     settings = TroupeSettings(
         endpoint=Endpoint(venue.base_url),
@@ -73,27 +73,27 @@ async def callsheet(venue: Venue, workload: Workload) -> AsyncGenerator[Perform]
     )
     async with open_troupe(settings, seed="compare") as troupe:
 
-        async def perform(item: Item) -> Outcome:
+        async def perform(item: Item) -> ItemOutcome:
             return await _perform_with_troupe(troupe, item)
 
         yield perform
 
 
-async def _perform_with_troupe(troupe: Troupe, item: Item) -> Outcome:
+async def _perform_with_troupe(troupe: Troupe, item: Item) -> ItemOutcome:
     if isinstance(item, str):
         post = await troupe.compose(item)
         usage = Usage(post.stats.input_tokens, post.stats.output_tokens)
-        return Outcome(post.results, usage, post.stats.cost_usd)
+        return ItemOutcome(post.results, usage, post.stats.cost_usd)
     completion = await troupe.complete(item)
     answer = gist(completion.text, completion.embeddings)
-    return Outcome({"answer": answer}, completion.usage, completion.cost_usd)
+    return ItemOutcome({"answer": answer}, completion.usage, completion.cost_usd)
 
 
-async def perform_in_waves(item: Item, recipe: Recipe, ask: Ask) -> Outcome:
+async def perform_in_waves(item: Item, recipe: Recipe, ask: SendRequest) -> ItemOutcome:
     """Make all calls that can be made now, wait for all of them, and again."""
-    performance = Performance(item, recipe)
+    performance = Execution(item, recipe)
 
-    async def make(call: Call) -> None:
+    async def make(call: StepCall) -> None:
         performance.note(call, await ask(call.request))
 
     while wave := performance.ready():
@@ -109,12 +109,12 @@ LOOK_S = 0.01
 
 
 @attrs.define(eq=False)
-class _Waiting:
+class _QueuedRequest:
     """A request in the queue, and in the end its answer or its error."""
 
     request: Request
     answered: trio.Event = attrs.field(factory=trio.Event, init=False)
-    reply: Reply | None = attrs.field(default=None, init=False)
+    reply: PlainReply | None = attrs.field(default=None, init=False)
     error: Exception | None = attrs.field(default=None, init=False)
 
 
@@ -134,14 +134,14 @@ class BatchProcessor:
         look_s: seconds between two looks at the queue.
     """
 
-    _ask: Ask
+    _ask: SendRequest
     _window_s: float = WINDOW_S
     _look_s: float = LOOK_S
-    _queue: deque[_Waiting] = attrs.field(factory=deque[_Waiting], init=False)
+    _queue: deque[_QueuedRequest] = attrs.field(factory=deque[_QueuedRequest], init=False)
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: Request) -> PlainReply:
         """Queue a request, and wait for its answer."""
-        waiting = _Waiting(request)
+        waiting = _QueuedRequest(request)
         self._queue.append(waiting)
         await waiting.answered.wait()
         if waiting.reply is None:
@@ -168,7 +168,7 @@ class BatchProcessor:
         for waiting in batch:
             waiting.answered.set()
 
-    async def _send(self, waiting: _Waiting) -> None:
+    async def _send(self, waiting: _QueuedRequest) -> None:
         try:
             waiting.reply = await self._ask(waiting.request)
         except (httpx.HTTPError, BadAnswer) as error:
@@ -176,13 +176,13 @@ class BatchProcessor:
 
 
 @asynccontextmanager
-async def fixed_window(venue: Venue, workload: Workload) -> AsyncGenerator[Perform]:
+async def fixed_window(venue: Environment, workload: Workload) -> AsyncGenerator[Perform]:
     """All items through one processor, each in waves; window and look are at the venue's pace."""
     async with open_ask(venue, workload.in_flight) as ask, trio.open_nursery() as nursery:
         processor = BatchProcessor(ask, WINDOW_S * venue.time_scale, LOOK_S * venue.time_scale)
         nursery.start_soon(processor.run)
 
-        async def perform(item: Item) -> Outcome:
+        async def perform(item: Item) -> ItemOutcome:
             return await perform_in_waves(item, workload.recipe, processor.ask)
 
         yield perform
@@ -190,11 +190,11 @@ async def fixed_window(venue: Venue, workload: Workload) -> AsyncGenerator[Perfo
 
 
 @asynccontextmanager
-async def sequential(venue: Venue, workload: Workload) -> AsyncGenerator[Perform]:
+async def sequential(venue: Environment, workload: Workload) -> AsyncGenerator[Perform]:
     """Each item in a thread, its calls one after another, each after those it needs.
 
     All threads share one client, which keeps a connection open for each of them. Threads need
-    sockets and real time: `Venue.transport` does not reach them.
+    sockets and real time: `Environment.transport` does not reach them.
     """
     threads = trio.CapacityLimiter(workload.threads)
     limits = httpx.Limits(
@@ -204,7 +204,7 @@ async def sequential(venue: Venue, workload: Workload) -> AsyncGenerator[Perform
         base_url=venue.base_url, timeout=CALL_TIMEOUT, limits=limits, trust_env=False
     ) as client:
 
-        async def perform(item: Item) -> Outcome:
+        async def perform(item: Item) -> ItemOutcome:
             # A thread that nobody waits for any more ends with the client, at its next call.
             return await trio.to_thread.run_sync(
                 _perform, client, item, workload.recipe, limiter=threads, abandon_on_cancel=True
@@ -213,8 +213,8 @@ async def sequential(venue: Venue, workload: Workload) -> AsyncGenerator[Perform
         yield perform
 
 
-def _perform(client: httpx.Client, item: Item, recipe: Recipe) -> Outcome:
-    performance = Performance(item, recipe)
+def _perform(client: httpx.Client, item: Item, recipe: Recipe) -> ItemOutcome:
+    performance = Execution(item, recipe)
     while calls := performance.ready():
         for call in calls:
             request = call.request
@@ -224,11 +224,11 @@ def _perform(client: httpx.Client, item: Item, recipe: Recipe) -> Outcome:
 
 
 @asynccontextmanager
-async def staged(venue: Venue, workload: Workload) -> AsyncGenerator[Perform]:
+async def staged(venue: Environment, workload: Workload) -> AsyncGenerator[Perform]:
     """Each item in waves; items do not wait for each other's."""
     async with open_ask(venue, workload.in_flight) as ask:
 
-        async def perform(item: Item) -> Outcome:
+        async def perform(item: Item) -> ItemOutcome:
             return await perform_in_waves(item, workload.recipe, ask)
 
         yield perform

@@ -23,7 +23,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..actors import NOTHING, Amount, LedgerUnusable, Totals, connect, recover, sums
+from ..actors import NOTHING, Amount, CostTotals, LedgerUnusable, connect, recover, sums
 from ..wording import dollars, printable
 
 __all__ = [
@@ -60,7 +60,7 @@ class CostRow:
     """
 
     name: str
-    totals: Totals
+    totals: CostTotals
 
     @property
     def calls(self) -> int:
@@ -98,7 +98,7 @@ class CostReport:
         totals = [row.totals for row in self.rows]
         return CostRow(
             "total",
-            Totals(
+            CostTotals(
                 sum((one.spent for one in totals), NOTHING),
                 sum((one.reserved for one in totals), NOTHING),
                 sum((one.maybe_billed for one in totals), NOTHING),
@@ -128,13 +128,13 @@ def read_costs(
     """
     if not ledger.exists():
         raise NoLedger(f"there is no ledger at {ledger}; it is there when calls have been counted")
-    rows: dict[str, Totals] = {}
+    rows: dict[str, CostTotals] = {}
     try:
         recover(ledger, clock())
         connection = connect(ledger, create=False)
         try:
             for name, account, amount in sums(connection, by, since, until or "9999"):
-                rows[name] = rows.get(name, Totals()).plus(account, amount)
+                rows[name] = rows.get(name, CostTotals()).plus(account, amount)
         finally:
             connection.close()
     except LedgerUnusable as error:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ..trace.timeline import CallRecord, Timeline, Totals
+from ..trace.timeline import CallRecord, CallTotals, Timeline
 from ..wording import dollars, printable, seconds
 
 __all__ = [
@@ -72,7 +72,7 @@ def board(
 
 
 @attrs.frozen
-class _Row:
+class _TreeRow:
     """A call; or a step that nobody has asked for yet."""
 
     name: str
@@ -89,9 +89,9 @@ class _Row:
 
 
 @attrs.frozen
-class _Post:
+class _PostTree:
     title: str
-    rows: tuple[_Row, ...]
+    rows: tuple[_TreeRow, ...]
 
     @property
     def known(self) -> int:
@@ -103,7 +103,7 @@ class _Post:
         return sum(row.ended for row in self.rows)
 
     @property
-    def running(self) -> tuple[_Row, ...]:
+    def running(self) -> tuple[_TreeRow, ...]:
         return tuple(row for row in self.rows if row.running)
 
     @property
@@ -126,14 +126,16 @@ class _Post:
         return end - min((call.asked_at for call in calls), default=end)
 
 
-def _posts(timeline: Timeline, posts: Mapping[str, str], steps: Sequence[str]) -> Iterator[_Post]:
+def _posts(
+    timeline: Timeline, posts: Mapping[str, str], steps: Sequence[str]
+) -> Iterator[_PostTree]:
     """The posts that were announced, in that order, and then any others that turned up."""
     for post in dict.fromkeys([*posts, *timeline.posts]):
         title = "calls" if post is None else posts.get(post, post)
-        yield _Post(printable(title), tuple(_rows(timeline.of_post(post), steps)))
+        yield _PostTree(printable(title), tuple(_rows(timeline.of_post(post), steps)))
 
 
-def _rows(calls: Sequence[CallRecord], steps: Sequence[str]) -> Iterator[_Row]:
+def _rows(calls: Sequence[CallRecord], steps: Sequence[str]) -> Iterator[_TreeRow]:
     """The steps in their order, each with its calls, and then calls of no known step."""
     by_step: dict[str | None, list[CallRecord]] = {step: [] for step in steps}
     for call in calls:
@@ -142,12 +144,12 @@ def _rows(calls: Sequence[CallRecord], steps: Sequence[str]) -> Iterator[_Row]:
     stopped = failed and all(call.finished_at is not None for call in calls)
     for step, made in by_step.items():
         for call in made:
-            yield _Row(printable(call.label), call.state, call)
+            yield _TreeRow(printable(call.label), call.state, call)
         if not made and step is not None:
-            yield _Row(printable(step), "skipped" if stopped else "waiting")
+            yield _TreeRow(printable(step), "skipped" if stopped else "waiting")
 
 
-def _tree(post: _Post, rows: Sequence[_Row], now: float, width: int) -> Tree:
+def _tree(post: _PostTree, rows: Sequence[_TreeRow], now: float, width: int) -> Tree:
     tail = f"  {post.ended}/{post.known}  {seconds(post.seconds(now))}"
     header = _line((_clip(post.title, width - len(tail)), "bold"), (tail, "dim"))
     names = min(_NAME_WIDTH, max((cell_len(row.name) for row in post.rows), default=0))
@@ -157,7 +159,7 @@ def _tree(post: _Post, rows: Sequence[_Row], now: float, width: int) -> Tree:
     return tree
 
 
-def _row(row: _Row, names: int, now: float) -> Text:
+def _row(row: _TreeRow, names: int, now: float) -> Text:
     call, style = row.call, _STYLES[row.state]
     name = (set_cell_size(row.name, names), "dim" if call is None else "")
     state = (f"  {row.state:{_STATE_WIDTH}}", style)
@@ -171,7 +173,7 @@ def _row(row: _Row, names: int, now: float) -> Text:
     return _line(name, state, took, (tokens, "dim"))
 
 
-def _brief(post: _Post, now: float, width: int) -> Text:
+def _brief(post: _PostTree, now: float, width: int) -> Text:
     """A post in one line, with the names of the calls that run."""
     title = set_cell_size(_clip(post.title, width // 2), width // 2)
     figures = f"  {post.ended:>3}/{post.known:<3}{seconds(post.seconds(now)):>{_TIME_WIDTH}}  "
@@ -179,7 +181,7 @@ def _brief(post: _Post, now: float, width: int) -> Text:
     return _line((title, "bold"), (figures, "dim"), (names, _STYLES["in flight"]))
 
 
-def _sums(posts: Sequence[_Post], *, unseen: int) -> Text:
+def _sums(posts: Sequence[_PostTree], *, unseen: int) -> Text:
     """How many posts the tree does not show."""
     failed = sum(post.failed for post in posts)
     done = sum(post.over for post in posts) - failed
@@ -190,10 +192,10 @@ def _sums(posts: Sequence[_Post], *, unseen: int) -> Text:
     return _line((", ".join(parts), "dim"))
 
 
-def _bar(timeline: Timeline, posts: Sequence[_Post], now: float, width: int) -> RenderableType:
+def _bar(timeline: Timeline, posts: Sequence[_PostTree], now: float, width: int) -> RenderableType:
     ended = sum(post.ended for post in posts)
     known = sum(post.known for post in posts)
-    cost = dollars(Totals.of(timeline.calls, now).cost_usd)
+    cost = dollars(CallTotals.of(timeline.calls, now).cost_usd)
     elapsed = now - timeline.started_at if timeline.calls else 0.0
     words = f"{ended}/{known} calls  {'cost ' if cost == 'unknown' else ''}{cost}  "
     text = _line((words + seconds(elapsed), ""))

@@ -14,13 +14,13 @@ from .inprocess import ProviderTransport
 from .latency import chat_latency, prompt_latency
 from .server import CannotListen, serve
 from .settings import HEADERS_ON_429, ProviderSettings
-from .stats import Billed, ProviderStats
+from .stats import BilledTokens, ProviderStats
 
 __all__ = [
     "FAULT_KINDS",
     "HEADERS_ON_429",
     "BatchSettings",
-    "Billed",
+    "BilledTokens",
     "CannotListen",
     "Fault",
     "Faults",

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 import attrs
 
-from .apierror import ApiError
-from .call import Call
+from .apierror import RequestRefused
+from .call import ModelCall
 from .durations import rfc3339
-from .exchange import Exchange
+from .exchange import AsgiExchange
 from .jsontext import Json, compact
-from .limits import Level, Refusal
+from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
 from .sse import event
 from .vendor import bearer_in, retry_headers
@@ -58,19 +58,19 @@ class Anthropic:
             "output-tokens": settings.otpm,
         }
 
-    def key_in(self, exchange: Exchange) -> str | None:
+    def key_in(self, exchange: AsgiExchange) -> str | None:
         """That of `x-api-key`, or else a bearer's."""
         return exchange.headers.get("x-api-key", "").strip() or bearer_in(exchange)
 
-    def check(self, exchange: Exchange) -> None:
-        """Raise `ApiError` for a request without a version, or too large."""
+    def check(self, exchange: AsgiExchange) -> None:
+        """Raise `RequestRefused` for a request without a version, or too large."""
         most = MOST_BODY_BYTES
         if exchange.path.startswith("/v1/messages/batches"):
             most = self._settings.batches.most_request_bytes
         if len(exchange.body) > most:
-            raise ApiError(413, "Request exceeds the maximum size")
+            raise RequestRefused(413, "Request exceeds the maximum size")
         if "anthropic-version" not in exchange.headers:
-            raise ApiError(400, "anthropic-version: header is required")
+            raise RequestRefused(400, "anthropic-version: header is required")
 
     def id_headers(self, request_id: str) -> dict[str, str]:
         """The request's id."""
@@ -106,7 +106,7 @@ class Anthropic:
             found[f"{prefix}-reset"] = rfc3339(date + reset_s)
         return found
 
-    def costs(self, call: Call) -> Mapping[str, float]:
+    def costs(self, call: ModelCall) -> Mapping[str, float]:
         """One request and the tokens it seems to send; what it may be answered with is no cost.
 
         But while the output already produced is above its limit, nothing more is let in.
@@ -117,50 +117,54 @@ class Anthropic:
         """The input as it was found, and the output as far as it was produced."""
         return {"input-tokens": input_tokens, "output-tokens": output_tokens}
 
-    def bad_key(self, key: str | None) -> ApiError:
+    def bad_key(self, key: str | None) -> RequestRefused:
         """401: no key, or a wrong one."""
-        return ApiError(401, "x-api-key header is required" if key is None else "invalid x-api-key")
+        return RequestRefused(
+            401, "x-api-key header is required" if key is None else "invalid x-api-key"
+        )
 
-    def no_such_model(self, model: str) -> ApiError:
+    def no_such_model(self, model: str) -> RequestRefused:
         """404: there is no model of this name."""
-        return ApiError(404, f"model: {model}")
+        return RequestRefused(404, f"model: {model}")
 
-    def rate_limited(self, refusal: Refusal, model: str) -> ApiError:
+    def rate_limited(self, refusal: LimitRefusal, model: str) -> RequestRefused:
         """429, whose text does not say how long to wait."""
         what = refusal.what.replace("-", " ")
-        return ApiError(
+        return RequestRefused(
             429,
             f"This request would exceed the rate limit of {refusal.limit} {what} per minute for "
             f"{model}. Reduce the prompt or the number of requests, or try again later.",
             headers=retry_headers(self._settings, refusal.wait_s),
         )
 
-    def refused(self, kind: str, retry_after: int | None) -> ApiError:
+    def refused(self, kind: str, retry_after: int | None) -> RequestRefused:
         """401, 429, 500, 503 or 529, or 429 for a spent budget."""
         headers = {} if retry_after is None else {"retry-after": str(retry_after)}
         match kind:
             case "401":
-                return ApiError(401, "invalid x-api-key")
+                return RequestRefused(401, "invalid x-api-key")
             case "429":
                 if retry_after is not None:
                     headers |= retry_headers(self._settings, retry_after)
                     headers["retry-after"] = str(retry_after)
-                return ApiError(429, "Traffic ramped up too fast. Slow down.", headers=headers)
+                return RequestRefused(
+                    429, "Traffic ramped up too fast. Slow down.", headers=headers
+                )
             case "quota":
-                return ApiError(
+                return RequestRefused(
                     429,
                     "The spend limit of this organization is reached.",
                     code=_SPENT,
                     headers=retry_headers(self._settings, math.inf),
                 )
             case "529":
-                return ApiError(529, "Overloaded", headers=headers)
+                return RequestRefused(529, "Overloaded", headers=headers)
             case "503":
-                return ApiError(503, "Service unavailable", headers=headers)
+                return RequestRefused(503, "Service unavailable", headers=headers)
             case _:
-                return ApiError(500, "Internal server error", headers=headers)
+                return RequestRefused(500, "Internal server error", headers=headers)
 
-    def error_body(self, error: ApiError, request_id: str) -> bytes:
+    def error_body(self, error: RequestRefused, request_id: str) -> bytes:
         """The error, and which request it was."""
         return compact({**_error(error), "request_id": request_id})
 
@@ -169,7 +173,7 @@ class Anthropic:
         return event(_error(self.refused("529", None)), named=True)
 
 
-def _error(error: ApiError) -> dict[str, Json]:
+def _error(error: RequestRefused) -> dict[str, Json]:
     found: dict[str, Json] = {
         "type": _TYPES.get(error.status, "api_error"),
         "message": _message(error),
@@ -179,7 +183,7 @@ def _error(error: ApiError) -> dict[str, Json]:
     return {"type": "error", "error": found}
 
 
-def _message(error: ApiError) -> str:
+def _message(error: RequestRefused) -> str:
     """The text, which begins with the place of the fault: "messages.0.role: ..."."""
     if error.param is None:
         return error.message

@@ -3,12 +3,12 @@
 import attrs
 
 __all__ = [
-    "ApiError",
+    "RequestRefused",
 ]
 
 
 @attrs.frozen(eq=False)
-class ApiError(Exception):
+class RequestRefused(Exception):
     """A request is refused: the answer's status, and what its body says.
 
     Args:
@@ -28,12 +28,12 @@ class ApiError(Exception):
     headers: dict[str, str] = attrs.field(factory=dict[str, str])
 
     @classmethod
-    def no_such_url(cls, method: str, path: str) -> "ApiError":
+    def no_such_url(cls, method: str, path: str) -> "RequestRefused":
         """404: nothing is there."""
         return cls(404, f"Invalid URL ({method} {path})")
 
     @classmethod
-    def no_such_method(cls, method: str, allowed: str) -> "ApiError":
+    def no_such_method(cls, method: str, allowed: str) -> "RequestRefused":
         """405: something is there, but not for this method."""
         return cls(
             405,
@@ -43,7 +43,7 @@ class ApiError(Exception):
         )
 
     @classmethod
-    def context_exceeded(cls, most: int, prompt: int, answer: int, param: str) -> "ApiError":
+    def context_exceeded(cls, most: int, prompt: int, answer: int, param: str) -> "RequestRefused":
         """400: prompt and answer are longer than the model's context."""
         return cls(
             400,
@@ -55,7 +55,7 @@ class ApiError(Exception):
         )
 
     @classmethod
-    def unsupported(cls, param: str, given: str, known: tuple[str, ...]) -> "ApiError":
+    def unsupported(cls, param: str, given: str, known: tuple[str, ...]) -> "RequestRefused":
         """400: a member has a value that is none of those it may have."""
         listed = ", ".join(f"'{name}'" for name in known)
         return cls(

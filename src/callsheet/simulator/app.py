@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from .apierror import ApiError
-from .batch_api.routes import Batching
+from .apierror import RequestRefused
+from .batch_api.routes import BatchEndpoints
 from .chat import ChatCall
 from .completions import CompletionsCall
 from .control import ControlService
 from .delivery import JSON_BODY
 from .embeddings import EmbeddingsCall
-from .exchange import ClientGone, Exchange, Receive, Scope, Send
+from .exchange import AsgiExchange, AsgiScope, ClientGone, Receive, Send
 from .jsontext import Json, compact
 from .messages import MessagesCall
-from .middleware import Reception
+from .middleware import FaultMiddleware
 from .service import ModelService, Parse
 from .settings import ProviderSettings
 from .stats import ProviderStats
@@ -53,9 +53,9 @@ class Provider:
         calendar: Callable[[], float] | None = None,
     ) -> None:
         self.settings = ProviderSettings() if settings is None else settings
-        self._reception = Reception(self.settings, calendar)
+        self._reception = FaultMiddleware(self.settings, calendar)
         self._service = ModelService(self.settings, self._reception)
-        self._batching = Batching(
+        self._batching = BatchEndpoints(
             self.settings,
             self._reception,
             self._service.openai.vendor,
@@ -79,7 +79,7 @@ class Provider:
         self._reception.tally.renew()
         self._service.refill()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI has it."""
         match scope["type"]:
             case "http":
@@ -89,9 +89,9 @@ class Provider:
             case _:
                 await send({"type": "websocket.close"})
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         try:
-            exchange = await Exchange.read(scope, receive, send)
+            exchange = await AsgiExchange.read(scope, receive, send)
         except ClientGone:
             return
         service, path = self._service, exchange.path
@@ -108,7 +108,7 @@ class Provider:
             return
         try:
             found = self._look_up(exchange)
-        except ApiError as error:
+        except RequestRefused as error:
             is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
             counter = service.anthropic if is_anthropic else service.openai
             arrival = self._reception.take(exchange, counter.vendor)
@@ -122,7 +122,7 @@ class Provider:
             for _ in self._batching.catch_up(trio.current_time()):
                 pass
 
-    def _look_up(self, exchange: Exchange) -> Mapping[str, Json]:
+    def _look_up(self, exchange: AsgiExchange) -> Mapping[str, Json]:
         """Answer what is not a call to a model."""
         vendor = self._service.openai.vendor
         match exchange.method, exchange.path:
@@ -143,11 +143,11 @@ class Provider:
                 self._reception.check_model(name, vendor)
                 return _model(name)
             case method, path if path in (*_OPENAI, _MESSAGES, "/callsheet/reset"):
-                raise ApiError.no_such_method(method, "POST")
+                raise RequestRefused.no_such_method(method, "POST")
             case method, ("/health" | "/callsheet/stats" | "/v1/models"):
-                raise ApiError.no_such_method(method, "GET")
+                raise RequestRefused.no_such_method(method, "GET")
             case method, path:
-                raise ApiError.no_such_url(method, path)
+                raise RequestRefused.no_such_url(method, path)
 
 
 def _model(name: str) -> dict[str, Json]:

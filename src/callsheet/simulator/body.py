@@ -7,17 +7,17 @@ from typing import cast
 
 import attrs
 
-from .apierror import ApiError
+from .apierror import RequestRefused
 from .jsontext import Json, canonical
 from .tokens import Texts
 
 __all__ = [
-    "Body",
+    "RequestBody",
 ]
 
 
-def _bad(name: str, expected: str, value: Json) -> ApiError:
-    return ApiError(
+def _bad(name: str, expected: str, value: Json) -> RequestRefused:
+    return RequestRefused(
         400,
         f"Invalid type for '{name}': expected {expected}, but got {json.dumps(value)[:60]} "
         "instead.",
@@ -26,9 +26,9 @@ def _bad(name: str, expected: str, value: Json) -> ApiError:
     )
 
 
-def _beyond(kind: str, name: str, value: float, low: float, high: float) -> ApiError:
+def _beyond(kind: str, name: str, value: float, low: float, high: float) -> RequestRefused:
     side, code = ("minimum", "below") if value < low else ("maximum", "above")
-    return ApiError(
+    return RequestRefused(
         400,
         f"Invalid '{name}': {kind} {code} {side} value. Expected a value "
         f"{'>=' if value < low else '<='} {low if value < low else high}, but got {value} instead.",
@@ -37,8 +37,8 @@ def _beyond(kind: str, name: str, value: float, low: float, high: float) -> ApiE
     )
 
 
-def _empty(name: str) -> ApiError:
-    return ApiError(
+def _empty(name: str) -> RequestRefused:
+    return RequestRefused(
         400,
         f"Invalid '{name}': empty array. Expected an array with minimum length 1, but got an empty "
         "array instead.",
@@ -47,8 +47,8 @@ def _empty(name: str) -> ApiError:
     )
 
 
-def _too_long(name: str, most: int, length: int) -> ApiError:
-    return ApiError(
+def _too_long(name: str, most: int, length: int) -> RequestRefused:
+    return RequestRefused(
         400,
         f"Invalid '{name}': array too long. Expected an array with maximum length {most}, but got "
         f"an array with length {length} instead.",
@@ -58,10 +58,10 @@ def _too_long(name: str, most: int, length: int) -> ApiError:
 
 
 @attrs.frozen
-class Body:
+class RequestBody:
     """The object a client sent. A member that is null counts as not given.
 
-    Every method raises `ApiError` (400) when the member is not what it should be.
+    Every method raises `RequestRefused` (400) when the member is not what it should be.
 
     Args:
         members: the object's.
@@ -72,28 +72,28 @@ class Body:
     at: str = ""
 
     @classmethod
-    def parse(cls, data: bytes) -> "Body":
+    def parse(cls, data: bytes) -> "RequestBody":
         """Read a body's bytes."""
         try:
             value = cast("Json", json.loads(data))
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise ApiError(400, "We could not parse the JSON body of your request.")
+            raise RequestRefused(400, "We could not parse the JSON body of your request.")
         return cls(value)
 
     def model(self) -> str:
         """The model's name, which every call has."""
         model = self.members.get("model")
         if not isinstance(model, str) or not model:
-            raise ApiError(400, "you must provide a model parameter", param="model")
+            raise RequestRefused(400, "you must provide a model parameter", param="model")
         return model
 
     def required(self, name: str) -> Json:
         """A member that has to be there."""
         value = self.members.get(name)
         if value is None:
-            raise ApiError(
+            raise RequestRefused(
                 400,
                 f"Missing required parameter: '{self.at}{name}'.",
                 param=self.at + name,
@@ -132,14 +132,14 @@ class Body:
             raise _bad(self.at + name, "a boolean", value)
         return value
 
-    def object(self, name: str) -> "Body":
+    def object(self, name: str) -> "RequestBody":
         """An object; an empty one when it is not given."""
         value = self.members.get(name)
         if value is None:
-            return Body({})
+            return RequestBody({})
         if not isinstance(value, dict):
             raise _bad(self.at + name, "an object", value)
-        return Body(value, f"{self.at}{name}.")
+        return RequestBody(value, f"{self.at}{name}.")
 
     def text(self, name: str) -> str | None:
         """A string, or None when it is not given."""
@@ -152,7 +152,7 @@ class Body:
         """One of some words, or None when it is not given."""
         value = self.text(name)
         if value is not None and value not in known:
-            raise ApiError.unsupported(self.at + name, value, known)
+            raise RequestRefused.unsupported(self.at + name, value, known)
         return value
 
     def items(self, name: str, most: int) -> list[Json]:

@@ -5,9 +5,9 @@ from typing import Protocol
 import attrs
 
 __all__ = [
-    "Answer",
-    "Call",
     "Edition",
+    "ModelAnswer",
+    "ModelCall",
     "Piece",
 ]
 
@@ -47,7 +47,7 @@ class Piece:
 
 
 @attrs.frozen
-class Answer:
+class ModelAnswer:
     """What a call is answered with.
 
     Args:
@@ -71,7 +71,7 @@ class Answer:
         return b"".join(piece.data for piece in self.pieces) + self.end
 
 
-class Call(Protocol):
+class ModelCall(Protocol):
     """One request to a model, parsed and found in order."""
 
     @property
@@ -104,6 +104,6 @@ class Call(Protocol):
         """Whether the answer is a stream."""
         ...
 
-    def answer(self, edition: Edition) -> Answer:
+    def answer(self, edition: Edition) -> ModelAnswer:
         """Work out the answer."""
         ...

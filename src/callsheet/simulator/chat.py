@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import attrs
 
-from .apierror import ApiError
-from .body import Body
-from .call import Answer, Edition
-from .choices import MOST_TOKENS, Shape, Wanted
+from .apierror import RequestRefused
+from .body import RequestBody
+from .call import Edition, ModelAnswer
+from .choices import MOST_TOKENS, AnswerShape, Wanted
 from .conversation import Conversation, read_turn
 from .jsontext import Json, canonical
 from .settings import ProviderSettings
@@ -47,7 +47,7 @@ class ChatCall:
     tier: str
 
     @classmethod
-    def parse(cls, body: Body, settings: ProviderSettings) -> "ChatCall":
+    def parse(cls, body: RequestBody, settings: ProviderSettings) -> "ChatCall":
         """Read a request.
 
         Raises:
@@ -69,7 +69,7 @@ class ChatCall:
         )
         tokens = call.conversation.tokens
         if tokens + (limit or 0) > settings.context_tokens:
-            raise ApiError.context_exceeded(
+            raise RequestRefused.context_exceeded(
                 settings.context_tokens, tokens, limit or 0, param="messages"
             )
         return call
@@ -94,7 +94,7 @@ class ChatCall:
         """Tokens all choices together may have; None when the request does not say."""
         return None if self.max_tokens is None else self.max_tokens * self.wanted.n
 
-    def answer(self, edition: Edition) -> Answer:
+    def answer(self, edition: Edition) -> ModelAnswer:
         """Write every choice."""
         talk = self.conversation
         choices = [
@@ -113,14 +113,14 @@ class ChatCall:
         return self.wanted.answer(_SHAPE, edition, choices, talk.tokens, more)
 
 
-def _schema(response_format: Body) -> Mapping[str, Json] | None:
+def _schema(response_format: RequestBody) -> Mapping[str, Json] | None:
     match response_format.choice("type", _FORMATS):
         case "json_object":
             return {"type": "object", "properties": {"answer": {"type": "string"}}}
         case "json_schema":
             wanted = response_format.object("json_schema")
             if not _SCHEMA_NAME.fullmatch(wanted.text("name") or ""):
-                raise ApiError(
+                raise RequestRefused(
                     400,
                     "Invalid 'response_format.json_schema.name': expected 1 to 64 characters of "
                     "a-z, A-Z, 0-9, _ and -.",
@@ -160,7 +160,7 @@ def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
     }
 
 
-_SHAPE = Shape(
+_SHAPE = AnswerShape(
     prefix="chatcmpl",
     whole="chat.completion",
     chunk="chat.completion.chunk",

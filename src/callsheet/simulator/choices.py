@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from .body import Body
-from .call import Answer, Edition, Piece
+from .body import RequestBody
+from .call import Edition, ModelAnswer, Piece
 from .jsontext import Json, compact
 from .sse import DONE, event, pieces_of
 from .tokens import count_tokens
@@ -13,7 +13,7 @@ from .writing import Written
 
 __all__ = [
     "MOST_TOKENS",
-    "Shape",
+    "AnswerShape",
     "Wanted",
 ]
 
@@ -26,7 +26,7 @@ _FINISH = {"end": "stop", "stop": "stop", "limit": "length"}
 
 
 @attrs.frozen(kw_only=True)
-class Shape:
+class AnswerShape:
     """How one endpoint's answers look.
 
     Args:
@@ -69,7 +69,7 @@ class Wanted:
     stops: tuple[str, ...]
 
     @classmethod
-    def parse(cls, body: Body) -> "Wanted":
+    def parse(cls, body: RequestBody) -> "Wanted":
         """Read and check the members that both endpoints have.
 
         Raises:
@@ -90,12 +90,12 @@ class Wanted:
 
     def answer(
         self,
-        shape: Shape,
+        shape: AnswerShape,
         edition: Edition,
         choices: list[Written],
         input_tokens: int,
         more: Mapping[str, Json] | None = None,
-    ) -> Answer:
+    ) -> ModelAnswer:
         """Put what was written into the endpoint's shape.
 
         Args:
@@ -123,16 +123,16 @@ class Wanted:
         tail: dict[str, Json] = {"usage": usage} if edition.with_usage else {}
         body = compact({**head, "choices": found, **tail})
         tokens = sum(written.tokens for written in choices)
-        return Answer((Piece(body, tokens),), input_tokens)
+        return ModelAnswer((Piece(body, tokens),), input_tokens)
 
     def _stream(
         self,
-        shape: Shape,
+        shape: AnswerShape,
         edition: Edition,
         choices: list[Written],
         input_tokens: int,
         frame: tuple[dict[str, Json], dict[str, Json] | None],
-    ) -> Answer:
+    ) -> ModelAnswer:
         """The choices side by side: each piece of the stream has a piece of every choice."""
         head, usage = frame
         tail: dict[str, Json] = {} if usage is None else {"usage": None}
@@ -162,4 +162,4 @@ class Wanted:
         end = b"".join(closings)
         if usage is not None:
             end += event({**head, "choices": [], "usage": usage})
-        return Answer(tuple(pieces), input_tokens, end + DONE)
+        return ModelAnswer(tuple(pieces), input_tokens, end + DONE)

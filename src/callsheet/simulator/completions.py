@@ -2,10 +2,10 @@
 
 import attrs
 
-from .apierror import ApiError
-from .body import Body
-from .call import Answer, Edition
-from .choices import MOST_TOKENS, Shape, Wanted
+from .apierror import RequestRefused
+from .body import RequestBody
+from .call import Edition, ModelAnswer
+from .choices import MOST_TOKENS, AnswerShape, Wanted
 from .jsontext import Json
 from .settings import ProviderSettings
 from .tokens import Texts
@@ -31,7 +31,7 @@ class CompletionsCall:
     by_prompt: bool
 
     @classmethod
-    def parse(cls, body: Body, settings: ProviderSettings) -> "CompletionsCall":
+    def parse(cls, body: RequestBody, settings: ProviderSettings) -> "CompletionsCall":
         """Read a request. One prompt that is too long fails all of them.
 
         Raises:
@@ -40,14 +40,14 @@ class CompletionsCall:
         prompts = body.texts_or_tokens("prompt")
         limit = body.integer("max_tokens", 1, MOST_TOKENS) or DEFAULT_MAX_TOKENS
         if prompts.longest + limit > settings.context_tokens:
-            raise ApiError.context_exceeded(
+            raise RequestRefused.context_exceeded(
                 settings.context_tokens, prompts.longest, limit, param="prompt"
             )
         wanted = Wanted.parse(body)
         body.integer("logprobs", 0, MOST_LOGPROBS)
         best_of = body.integer("best_of", 0, MOST_BEST_OF)
         if best_of is not None and best_of < wanted.n:
-            raise ApiError(
+            raise RequestRefused(
                 400, f"'best_of' must be at least 'n', which is {wanted.n}.", param="best_of"
             )
         return cls(
@@ -87,7 +87,7 @@ class CompletionsCall:
         """Tokens all choices of all prompts together may have."""
         return self.max_tokens * self.wanted.n * len(self.prompts.items)
 
-    def answer(self, edition: Edition) -> Answer:
+    def answer(self, edition: Edition) -> ModelAnswer:
         """Complete every prompt n times; choice j of prompt i has the index i * n + j.
 
         Or, with the provider's `choice_order` turned round, j * P + i for P prompts.
@@ -124,7 +124,7 @@ def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
     }
 
 
-_SHAPE = Shape(
+_SHAPE = AnswerShape(
     prefix="cmpl",
     whole="text_completion",
     chunk="text_completion",

@@ -3,16 +3,16 @@
 import attrs
 import trio
 
-from .apierror import ApiError
-from .batch_api.context import Reply, Route, Visit
-from .batch_api.routes import Batching
-from .call import Answer, Piece
+from .apierror import RequestRefused
+from .batch_api.context import BatchRequestContext, HttpRoute, JsonReply
+from .batch_api.routes import BatchEndpoints
+from .call import ModelAnswer, Piece
 from .chance import random_of
 from .delivery import Delivery, delivered
-from .exchange import ClientGone, Exchange
+from .exchange import AsgiExchange, ClientGone
 from .fault_injection import spoiled
 from .faults import REFUSALS, Fault
-from .middleware import Arrival, Reception
+from .middleware import Arrival, FaultMiddleware
 from .settings import ProviderSettings
 
 __all__ = [
@@ -30,14 +30,14 @@ class ControlService:
     """
 
     def __init__(
-        self, settings: ProviderSettings, reception: Reception, batching: Batching
+        self, settings: ProviderSettings, reception: FaultMiddleware, batching: BatchEndpoints
     ) -> None:
         self._settings = settings
         self._reception = reception
         self._batching = batching
         self._fault_chance = random_of("control faults", settings.seed)
 
-    async def serve(self, exchange: Exchange, route: Route) -> None:
+    async def serve(self, exchange: AsgiExchange, route: HttpRoute) -> None:
         """Answer one call, whatever becomes of it."""
         reception = self._reception
         reception.tally.control_requests += 1
@@ -48,10 +48,10 @@ class ControlService:
         try:
             fault = self._let_in(exchange, route)
             reply = self._work(exchange, route, arrival, fault)
-        except ApiError as error:
+        except RequestRefused as error:
             await reception.refuse(exchange, route.vendor, error, arrival)
             return
-        answer = Answer((Piece(reply.body),), 0)
+        answer = ModelAnswer((Piece(reply.body),), 0)
         plan = delivered(answer, stream=False, latency_s=0.0, first=0.0)
         plan = attrs.evolve(plan, headers=dict(reply.headers))
         if fault is not None:
@@ -70,7 +70,7 @@ class ControlService:
         except ClientGone:
             return
 
-    def _let_in(self, exchange: Exchange, route: Route) -> Fault | None:
+    def _let_in(self, exchange: AsgiExchange, route: HttpRoute) -> Fault | None:
         """The fault that a call is to have, if it may come in at all.
 
         Raises:
@@ -82,8 +82,8 @@ class ControlService:
         return self._reception.fault(exchange, self._fault_chance)
 
     def _work(
-        self, exchange: Exchange, route: Route, arrival: Arrival, fault: Fault | None
-    ) -> Reply:
+        self, exchange: AsgiExchange, route: HttpRoute, arrival: Arrival, fault: Fault | None
+    ) -> JsonReply:
         """Do what is asked, unless a fault comes before it.
 
         Raises:
@@ -96,14 +96,14 @@ class ControlService:
                 if not fault.after:
                     raise refusal
             elif fault.kind == "reset":
-                return Reply(b"{}")
-        reply = route.handler(exchange.method)(Visit(exchange, arrival.at))
+                return JsonReply(b"{}")
+        reply = route.handler(exchange.method)(BatchRequestContext(exchange, arrival.at))
         if refusal is not None:
             raise refusal
         return reply
 
 
-async def _hand_over(exchange: Exchange, plan: Delivery, headers: dict[str, str]) -> None:
+async def _hand_over(exchange: AsgiExchange, plan: Delivery, headers: dict[str, str]) -> None:
     last = len(plan.steps) - 1
     for i, step in enumerate(plan.steps):
         await exchange.wait_until(exchange.arrived + step.at)

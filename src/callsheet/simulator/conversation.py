@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import attrs
 
-from .apierror import ApiError
+from .apierror import RequestRefused
 from .jsontext import Json
 from .tokens import IMAGE_TOKENS, MESSAGE_TOKENS, PRIMING_TOKENS, count_tokens
 
 __all__ = [
     "Conversation",
-    "Turn",
+    "ConversationTurn",
     "read_turn",
     "text_of",
 ]
@@ -20,7 +20,7 @@ _IMAGES = ("image_url", "image")
 
 
 @attrs.frozen
-class Turn:
+class ConversationTurn:
     """What one side says once.
 
     Args:
@@ -38,7 +38,7 @@ class Turn:
 class Conversation:
     """Turns in their order, and what they cost."""
 
-    turns: tuple[Turn, ...] = attrs.field(repr=False)
+    turns: tuple[ConversationTurn, ...] = attrs.field(repr=False)
 
     @property
     def tokens(self) -> int:
@@ -67,7 +67,7 @@ class Conversation:
         return next(said, self.turns[-1].text)
 
 
-def read_turn(where: str, message: Json) -> Turn:
+def read_turn(where: str, message: Json) -> ConversationTurn:
     """Read one member of `messages`.
 
     Args:
@@ -78,14 +78,16 @@ def read_turn(where: str, message: Json) -> Turn:
         ApiError: 400, it has no role, or no content that can be read.
     """
     if not isinstance(message, Mapping) or not isinstance(role := message.get("role"), str):
-        raise ApiError(400, f"Missing required parameter: '{where}.role'.", param=f"{where}.role")
+        raise RequestRefused(
+            400, f"Missing required parameter: '{where}.role'.", param=f"{where}.role"
+        )
     content = message.get("content")
     if content is None and role == "assistant":  # it called tools instead
-        return Turn(role, "")
+        return ConversationTurn(role, "")
     return text_of(f"{where}.content", role, content)
 
 
-def text_of(where: str, role: str, content: Json) -> Turn:
+def text_of(where: str, role: str, content: Json) -> ConversationTurn:
     """Read a text, or a list of blocks of text and images.
 
     Raises:
@@ -93,14 +95,14 @@ def text_of(where: str, role: str, content: Json) -> Turn:
     """
     match content:
         case str() as text:
-            return Turn(role, text)
+            return ConversationTurn(role, text)
         case list() as parts:
             blocks = [part for part in parts if isinstance(part, dict)]
             texts = [str(block["text"]) for block in blocks if "text" in block]
             images = sum(block.get("type") in _IMAGES for block in blocks)
-            return Turn(role, "\n".join(texts), images)
+            return ConversationTurn(role, "\n".join(texts), images)
         case _:
-            raise ApiError(
+            raise RequestRefused(
                 400,
                 f"Invalid type for '{where}': expected one of a string or array of objects.",
                 param=where,

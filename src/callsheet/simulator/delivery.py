@@ -7,24 +7,24 @@ from typing import Literal
 
 import attrs
 
-from .call import Answer
+from .call import ModelAnswer
 
 __all__ = [
     "JSON_BODY",
     "Delivery",
-    "Ending",
-    "Step",
+    "DeliveryEnding",
+    "DeliveryStep",
     "delivered",
 ]
 
 
 JSON_BODY = {"content-type": "application/json"}
-Ending = Literal["whole", "broken", "reset"]
+DeliveryEnding = Literal["whole", "broken", "reset"]
 _EVENT_BODY = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
 
 @attrs.frozen
-class Step:
+class DeliveryStep:
     """Some bytes of a body.
 
     Args:
@@ -53,13 +53,13 @@ class Delivery:
         ends_at: when a body that does not end as it should does, in seconds after the request.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[DeliveryStep, ...]
     headers: dict[str, str]
     stream: bool
     input_tokens: int = 0
     unsent_tokens: int = 0
     promised: int | None = None
-    ending: Ending = "whole"
+    ending: DeliveryEnding = "whole"
     ends_at: float = 0.0
 
     @property
@@ -72,7 +72,7 @@ class Delivery:
         return {**self.headers, "content-length": str(promised)}
 
 
-def delivered(answer: Answer, *, stream: bool, latency_s: float, first: float) -> Delivery:
+def delivered(answer: ModelAnswer, *, stream: bool, latency_s: float, first: float) -> Delivery:
     """The plan of an answer that nothing goes wrong with.
 
     A stream's pieces come evenly from its first one on, and the last of them with the end when the
@@ -85,18 +85,18 @@ def delivered(answer: Answer, *, stream: bool, latency_s: float, first: float) -
         first: the share of that after which a stream's first piece comes.
     """
     if not stream:
-        step = Step(latency_s, answer.body, answer.output_tokens)
+        step = DeliveryStep(latency_s, answer.body, answer.output_tokens)
         return Delivery(
             steps=(step,), headers=JSON_BODY, stream=False, input_tokens=answer.input_tokens
         )
     start = first * latency_s
     gap = (latency_s - start) / max(1, len(answer.pieces) - 1)
     steps = [
-        Step(start + i * gap, piece.data, piece.output_tokens)
+        DeliveryStep(start + i * gap, piece.data, piece.output_tokens)
         for i, piece in enumerate(answer.pieces)
     ]
-    last = steps.pop() if len(steps) > 1 else Step(latency_s, b"")
-    steps.append(Step(latency_s, last.data + answer.end, last.output_tokens))
+    last = steps.pop() if len(steps) > 1 else DeliveryStep(latency_s, b"")
+    steps.append(DeliveryStep(latency_s, last.data + answer.end, last.output_tokens))
     return Delivery(
         steps=tuple(steps), headers=_EVENT_BODY, stream=True, input_tokens=answer.input_tokens
     )

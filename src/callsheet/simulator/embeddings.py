@@ -12,9 +12,9 @@ from hashlib import shake_128
 
 import attrs
 
-from .apierror import ApiError
-from .body import Body
-from .call import Answer, Edition, Piece
+from .apierror import RequestRefused
+from .body import RequestBody
+from .call import Edition, ModelAnswer, Piece
 from .jsontext import Json, compact
 from .settings import ProviderSettings
 from .tokens import Texts
@@ -40,7 +40,7 @@ class EmbeddingsCall:
     as_base64: bool
 
     @classmethod
-    def parse(cls, body: Body, _: ProviderSettings) -> "EmbeddingsCall":
+    def parse(cls, body: RequestBody, _: ProviderSettings) -> "EmbeddingsCall":
         """Read a request.
 
         Raises:
@@ -83,7 +83,7 @@ class EmbeddingsCall:
         """Never."""
         return False
 
-    def answer(self, edition: Edition) -> Answer:
+    def answer(self, edition: Edition) -> ModelAnswer:
         """Embed every input, in order."""
         write = _Base64Writer if self.as_base64 else _FloatWriter
         vectors = write(self.dimensions)
@@ -98,14 +98,16 @@ class EmbeddingsCall:
             tail["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         # By hand, because a JSON encoder takes seconds over three million numbers.
         body = b'{"object":"list","data":[%b],%b' % (data, compact(tail)[1:])
-        return Answer((Piece(body),), tokens)
+        return ModelAnswer((Piece(body),), tokens)
 
 
 def _check_sizes(inputs: Texts) -> None:
     if "" in inputs.items:
-        raise ApiError(400, "Invalid 'input': input cannot be an empty string.", param="input")
+        raise RequestRefused(
+            400, "Invalid 'input': input cannot be an empty string.", param="input"
+        )
     if inputs.longest > MOST_TOKENS_PER_INPUT:
-        raise ApiError(
+        raise RequestRefused(
             400,
             f"This model's maximum context length is {MOST_TOKENS_PER_INPUT} tokens, however "
             f"you requested {inputs.longest} tokens. Please reduce your prompt.",
@@ -113,7 +115,7 @@ def _check_sizes(inputs: Texts) -> None:
             code="context_length_exceeded",
         )
     if inputs.tokens > MOST_TOKENS:
-        raise ApiError(
+        raise RequestRefused(
             400,
             f"Requested {inputs.tokens} tokens, max {MOST_TOKENS} tokens per request.",
             type="max_tokens_per_request",

@@ -9,19 +9,19 @@ import trio
 
 __all__ = [
     "RESET",
+    "AsgiEvent",
+    "AsgiExchange",
+    "AsgiScope",
     "ClientGone",
-    "Event",
-    "Exchange",
     "Receive",
-    "Scope",
     "Send",
 ]
 
 
-Scope = Mapping[str, object]
-Event = Mapping[str, object]
-Receive = Callable[[], Awaitable[Event]]
-Send = Callable[[Event], Awaitable[None]]
+AsgiScope = Mapping[str, object]
+AsgiEvent = Mapping[str, object]
+Receive = Callable[[], Awaitable[AsgiEvent]]
+Send = Callable[[AsgiEvent], Awaitable[None]]
 
 RESET = "callsheet.reset"
 """The ASGI extension by which a server lets the app drop its connection: a function."""
@@ -32,7 +32,7 @@ class ClientGone(Exception):
 
 
 @attrs.frozen(eq=False)
-class Exchange:
+class AsgiExchange:
     """A request that has arrived in full, and the way back.
 
     Args:
@@ -50,12 +50,12 @@ class Exchange:
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)
     arrived: float
-    _scope: Scope = attrs.field(alias="scope", repr=False)
+    _scope: AsgiScope = attrs.field(alias="scope", repr=False)
     _receive: Receive = attrs.field(alias="receive", repr=False)
     _send: Send = attrs.field(alias="send", repr=False)
 
     @classmethod
-    async def read(cls, scope: Scope, receive: Receive, send: Send) -> "Exchange":
+    async def read(cls, scope: AsgiScope, receive: Receive, send: Send) -> "AsgiExchange":
         """Take in the request.
 
         Raises:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from .delivery import Delivery, Ending, Step
+from .delivery import Delivery, DeliveryEnding, DeliveryStep
 from .faults import Fault, Faults
 
 __all__ = [
@@ -46,14 +46,14 @@ class _Case:
     error_event: bytes
 
     @property
-    def whole(self) -> Step:
+    def whole(self) -> DeliveryStep:
         """The whole body at the time of its end."""
         steps = self.plan.steps
         tokens = sum(step.output_tokens for step in steps)
-        return Step(steps[-1].at, b"".join(step.data for step in steps), tokens)
+        return DeliveryStep(steps[-1].at, b"".join(step.data for step in steps), tokens)
 
     @property
-    def half(self) -> tuple[Step, ...]:
+    def half(self) -> tuple[DeliveryStep, ...]:
         """The first half of a stream's steps, or the one step with half of its bytes."""
         steps = self.plan.steps
         if self.plan.stream:
@@ -61,7 +61,7 @@ class _Case:
         return (_first_half(steps[0]),)
 
 
-def _first_half(step: Step) -> Step:
+def _first_half(step: DeliveryStep) -> DeliveryStep:
     return attrs.evolve(step, data=step.data[: len(step.data) // 2])
 
 
@@ -83,7 +83,7 @@ def _truncate(case: _Case) -> Delivery:
         bit = _first_half(plan.steps[len(steps)])
         steps = (*steps, attrs.evolve(bit, output_tokens=0))
     promised = len(case.whole.data)
-    ending: Ending = "broken" if case.fault.kind == "truncate" else "reset"
+    ending: DeliveryEnding = "broken" if case.fault.kind == "truncate" else "reset"
     return attrs.evolve(plan, steps=steps, promised=promised, ending=ending)
 
 
@@ -93,9 +93,11 @@ def _cut(case: _Case) -> Delivery:
 
 def _error_event(case: _Case) -> Delivery:
     if case.plan.stream:
-        steps = (*case.half, Step(case.half[-1].at, case.error_event))
+        steps = (*case.half, DeliveryStep(case.half[-1].at, case.error_event))
         return attrs.evolve(case.plan, steps=steps)
-    return attrs.evolve(case.plan, steps=(Step(case.whole.at, case.error_body),), input_tokens=0)
+    return attrs.evolve(
+        case.plan, steps=(DeliveryStep(case.whole.at, case.error_body),), input_tokens=0
+    )
 
 
 def _malformed(case: _Case) -> Delivery:
@@ -108,7 +110,7 @@ def _malformed(case: _Case) -> Delivery:
 def _slow(case: _Case) -> Delivery:
     start, body = case.whole.at, case.whole.data
     steps = [
-        Step(start + i * case.faults.slow_gap_s, body[place : place + _SLOW_PIECE])
+        DeliveryStep(start + i * case.faults.slow_gap_s, body[place : place + _SLOW_PIECE])
         for i, place in enumerate(range(0, len(body), _SLOW_PIECE))
     ]
     steps[0] = attrs.evolve(steps[0], output_tokens=case.whole.output_tokens)

@@ -10,7 +10,7 @@ import httpx
 import trio
 
 from .app import Provider
-from .exchange import RESET, Event, Scope
+from .exchange import RESET, AsgiEvent, AsgiScope
 
 __all__ = [
     "ProviderTransport",
@@ -71,7 +71,7 @@ class ProviderTransport(httpx.AsyncBaseTransport):
         if self._nursery is None:
             raise RuntimeError("enter the transport first: async with ProviderTransport(...)")
         body = await request.aread()
-        exchange = _Exchange(request, body)
+        exchange = _InProcessExchange(request, body)
         self._nursery.start_soon(exchange.run, self._provider)
         try:
             return await exchange.response()
@@ -80,7 +80,7 @@ class ProviderTransport(httpx.AsyncBaseTransport):
             raise
 
 
-class _Exchange:
+class _InProcessExchange:
     """One request on its way through the app, seen from both ends."""
 
     def __init__(self, request: httpx.Request, body: bytes) -> None:
@@ -103,7 +103,7 @@ class _Exchange:
     async def run(self, provider: Provider) -> None:
         """Run the app for this request."""
         url = self._request.url
-        scope: Scope = {
+        scope: AsgiScope = {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
@@ -122,14 +122,14 @@ class _Exchange:
             await provider(scope, self._receive, self._send)
         self._started.set()
 
-    async def _receive(self) -> Event:
+    async def _receive(self) -> AsgiEvent:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         await self._hung_up.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, event: Event) -> None:
+    async def _send(self, event: AsgiEvent) -> None:
         if event["type"] == "http.response.start":
             self._status = cast("int", event["status"])
             self._headers = cast("list[tuple[bytes, bytes]]", event["headers"])
@@ -191,7 +191,7 @@ class _Exchange:
 class _BodyStream(httpx.AsyncByteStream):
     """The body of one answer."""
 
-    def __init__(self, exchange: _Exchange) -> None:
+    def __init__(self, exchange: _InProcessExchange) -> None:
         self._exchange = exchange
 
     # Not a generator: one that is left early would only be cleaned up by the garbage collector.

@@ -3,20 +3,20 @@
 import attrs
 import trio
 
-from .call import Call
+from .call import ModelCall
 from .delivery import Delivery
-from .exchange import ClientGone, Exchange
-from .limits import Account
-from .stats import Tally
-from .vendor import Vendor
+from .exchange import AsgiExchange, ClientGone
+from .limits import QuotaCharge
+from .stats import RunningStats
+from .vendor import SimulatedVendor
 
 __all__ = [
-    "Job",
+    "DeliveryJob",
 ]
 
 
 @attrs.define(eq=False)
-class Job:
+class DeliveryJob:
     """Carries out the plan of a delivery.
 
     Args:
@@ -29,13 +29,13 @@ class Job:
         tally: counts it all.
     """
 
-    exchange: Exchange
-    call: Call
+    exchange: AsgiExchange
+    call: ModelCall
     delivery: Delivery
     headers: dict[str, str]
-    vendor: Vendor
-    account: Account
-    tally: Tally
+    vendor: SimulatedVendor
+    account: QuotaCharge
+    tally: RunningStats
     _output_tokens: int = attrs.field(default=0, init=False)
     _billed_input: bool = attrs.field(default=False, init=False)
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 import attrs
 
 __all__ = [
-    "Account",
     "Admission",
-    "Bucket",
+    "AdmissionControl",
     "Level",
-    "Limiter",
-    "Refusal",
+    "LimitRefusal",
+    "MinuteBucket",
+    "QuotaCharge",
 ]
 
 
@@ -49,7 +49,7 @@ class Level:
 
 
 @attrs.define
-class Bucket:
+class MinuteBucket:
     """One limit of so many a minute.
 
     Args:
@@ -94,7 +94,7 @@ class Bucket:
 
 
 @attrs.frozen
-class Refusal:
+class LimitRefusal:
     """Why a request was not admitted.
 
     Args:
@@ -113,10 +113,10 @@ class Refusal:
 
 
 @attrs.define
-class Account:
+class QuotaCharge:
     """What one admitted request has been charged so far, and may be charged yet."""
 
-    _buckets: Mapping[str, Bucket]
+    _buckets: Mapping[str, MinuteBucket]
     _charged: dict[str, float]
 
     def charge(self, totals: Mapping[str, float], now: float) -> None:
@@ -139,21 +139,21 @@ class Admission:
     """
 
     levels: Mapping[str, Level]
-    account: Account
-    refusal: Refusal | None = None
+    account: QuotaCharge
+    refusal: LimitRefusal | None = None
 
 
-def _refusal(what: str, bucket: Bucket, cost: float, now: float) -> Refusal | None:
+def _refusal(what: str, bucket: MinuteBucket, cost: float, now: float) -> LimitRefusal | None:
     used = min(math.ceil(bucket.used(now) - 1e-6), bucket.limit)
     requested = math.ceil(cost)
     if cost > bucket.limit:
-        return Refusal(what, bucket.limit, used, requested, math.inf)
+        return LimitRefusal(what, bucket.limit, used, requested, math.inf)
     # What costs nothing yet needs a bucket that is not empty.
     wait = bucket.wait(max(1, cost), now)
-    return Refusal(what, bucket.limit, used, requested, wait) if wait else None
+    return LimitRefusal(what, bucket.limit, used, requested, wait) if wait else None
 
 
-class Limiter:
+class AdmissionControl:
     """Admits requests by key and model: checks every limit, then takes from every one.
 
     Args:
@@ -165,7 +165,7 @@ class Limiter:
     def __init__(self, limits: Mapping[str, int | None], burst_s: float) -> None:
         self._limits = {name: limit for name, limit in limits.items() if limit is not None}
         self._burst_s = burst_s
-        self._sets: dict[tuple[str, str], dict[str, Bucket]] = {}
+        self._sets: dict[tuple[str, str], dict[str, MinuteBucket]] = {}
         self._prune_at = MOST_IDLE_SETS
 
     def admit(self, key: str, model: str, costs: Mapping[str, float], now: float) -> Admission:
@@ -192,14 +192,14 @@ class Limiter:
                 buckets[name].debit(cost, now)
         levels = {name: bucket.level(now) for name, bucket in buckets.items()}
         refusal = max(refusals.values(), key=lambda found: found.wait_s, default=None)
-        account = Account(buckets, dict(costs)) if refusal is None else Account({}, {})
+        account = QuotaCharge(buckets, dict(costs)) if refusal is None else QuotaCharge({}, {})
         return Admission(levels, account, refusal)
 
     def refill(self) -> None:
         """Make every bucket full."""
         self._sets.clear()
 
-    def _buckets(self, key: str, model: str, now: float) -> dict[str, Bucket]:
+    def _buckets(self, key: str, model: str, now: float) -> dict[str, MinuteBucket]:
         found = self._sets.get((key, model))
         if found is None:
             if len(self._sets) >= self._prune_at:
@@ -211,6 +211,6 @@ class Limiter:
                 }
                 self._prune_at = max(MOST_IDLE_SETS, 2 * len(self._sets))
             found = self._sets[key, model] = {
-                name: Bucket(limit, self._burst_s) for name, limit in self._limits.items()
+                name: MinuteBucket(limit, self._burst_s) for name, limit in self._limits.items()
             }
         return found

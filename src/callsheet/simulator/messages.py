@@ -5,10 +5,10 @@ from typing import cast
 
 import attrs
 
-from .apierror import ApiError
-from .body import Body
-from .call import Answer, Edition, Piece
-from .conversation import Conversation, Turn, read_turn, text_of
+from .apierror import RequestRefused
+from .body import RequestBody
+from .call import Edition, ModelAnswer, Piece
+from .conversation import Conversation, ConversationTurn, read_turn, text_of
 from .jsontext import Json, canonical, compact
 from .settings import ProviderSettings
 from .sse import event, pieces_of
@@ -48,7 +48,7 @@ class MessagesCall:
     schema: Mapping[str, Json] | None
 
     @classmethod
-    def parse(cls, body: Body, settings: ProviderSettings) -> "MessagesCall":
+    def parse(cls, body: RequestBody, settings: ProviderSettings) -> "MessagesCall":
         """Read a request.
 
         Raises:
@@ -56,7 +56,7 @@ class MessagesCall:
         """
         for name in body.members:
             if name not in _MEMBERS:
-                raise ApiError(400, "Extra inputs are not permitted", param=name)
+                raise RequestRefused(400, "Extra inputs are not permitted", param=name)
         body.required("max_tokens")
         max_tokens = body.integer("max_tokens", 1, MOST_TOKENS) or 1
         stream = body.flag("stream")
@@ -69,7 +69,7 @@ class MessagesCall:
         conversation = Conversation(turns)
         room = settings.context_tokens - conversation.tokens
         if room < 0:
-            raise ApiError(
+            raise RequestRefused(
                 400,
                 f"prompt is too long: {conversation.tokens} tokens > {settings.context_tokens} "
                 "maximum",
@@ -100,7 +100,7 @@ class MessagesCall:
         """What the request says; no limit looks at it."""
         return self.max_tokens
 
-    def answer(self, edition: Edition) -> Answer:
+    def answer(self, edition: Edition) -> ModelAnswer:
         """Write the one answer."""
         written = write(
             self.conversation.system,
@@ -114,9 +114,9 @@ class MessagesCall:
             return self._stream(edition, written)
         found = self._message(edition, [{"type": "text", "text": written.text}], written.tokens)
         body = compact({**found, **self._end(written)})
-        return Answer((Piece(body, written.tokens),), self.conversation.tokens)
+        return ModelAnswer((Piece(body, written.tokens),), self.conversation.tokens)
 
-    def _stream(self, edition: Edition, written: Written) -> Answer:
+    def _stream(self, edition: Edition, written: Written) -> ModelAnswer:
         # The usage so far: one token, with which the first event comes.
         message = self._message(edition, [], min(1, written.tokens))
         message |= {"stop_reason": None, "stop_sequence": None}
@@ -145,7 +145,7 @@ class MessagesCall:
             + _event("message_delta", delta=self._end(written), **usage)
             + _event("message_stop")
         )
-        return Answer(tuple(pieces), self.conversation.tokens, end)
+        return ModelAnswer(tuple(pieces), self.conversation.tokens, end)
 
     def _message(
         self, edition: Edition, content: list[Json], output_tokens: int
@@ -188,25 +188,25 @@ def _event(kind: str, **members: Json) -> bytes:
     return event({"type": kind, **members}, named=True)
 
 
-def _system(body: Body) -> tuple[Turn, ...]:
+def _system(body: RequestBody) -> tuple[ConversationTurn, ...]:
     system = body.members.get("system")
     return () if system is None else (text_of("system", "system", system),)
 
 
-def _turns(messages: list[Json]) -> tuple[Turn, ...]:
+def _turns(messages: list[Json]) -> tuple[ConversationTurn, ...]:
     turns = tuple(read_turn(f"messages[{i}]", message) for i, message in enumerate(messages))
     for i, turn in enumerate(turns):
         if turn.role not in _ROLES:
-            raise ApiError.unsupported(f"messages[{i}].role", turn.role, _ROLES)
+            raise RequestRefused.unsupported(f"messages[{i}].role", turn.role, _ROLES)
     return turns
 
 
-def _prompt_key(turns: tuple[Turn, ...]) -> str:
+def _prompt_key(turns: tuple[ConversationTurn, ...]) -> str:
     """The prompt as OpenAI's chat would have it, so that both take the same time for it."""
     return canonical([{"role": turn.role, "content": turn.text} for turn in turns])
 
 
-def _schema(wanted: Body) -> Mapping[str, Json] | None:
+def _schema(wanted: RequestBody) -> Mapping[str, Json] | None:
     if wanted.choice("type", ("json_schema",)) is None:
         return None
     return wanted.object("schema").members

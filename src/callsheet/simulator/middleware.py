@@ -7,19 +7,19 @@ from email.utils import formatdate
 import attrs
 import trio
 
-from .apierror import ApiError
+from .apierror import RequestRefused
 from .chance import hex_of
 from .delivery import JSON_BODY
-from .exchange import Exchange
+from .exchange import AsgiExchange
 from .faults import Fault
 from .settings import ProviderSettings
-from .stats import Tally
-from .vendor import Vendor
+from .stats import RunningStats
+from .vendor import SimulatedVendor
 
 __all__ = [
     "Arrival",
+    "FaultMiddleware",
     "Instant",
-    "Reception",
 ]
 
 
@@ -62,7 +62,7 @@ class Arrival:
     headers: Mapping[str, str]
 
 
-class Reception:
+class FaultMiddleware:
     """Takes requests in.
 
     Args:
@@ -77,9 +77,9 @@ class Reception:
         self._calendar = self._own_calendar if calendar is None else calendar
         self._number = 0
         self._first_arrived: float | None = None
-        self.tally = Tally()
+        self.tally = RunningStats()
 
-    def take(self, exchange: Exchange, vendor: Vendor) -> Arrival:
+    def take(self, exchange: AsgiExchange, vendor: SimulatedVendor) -> Arrival:
         """Give a request its number and its date."""
         self._number += 1
         if self._first_arrived is None:
@@ -93,7 +93,7 @@ class Reception:
         """The id of the latest request."""
         return f"req_{hex_of('request', self._settings.seed, self._number)}"
 
-    def check_key(self, exchange: Exchange, vendor: Vendor) -> str:
+    def check_key(self, exchange: AsgiExchange, vendor: SimulatedVendor) -> str:
         """The key a request brings, or nothing where none is needed.
 
         Raises:
@@ -104,12 +104,12 @@ class Reception:
             raise vendor.bad_key(given)
         return given or ""
 
-    def check_model(self, name: str, vendor: Vendor) -> None:
-        """Raise `ApiError` 404 when there is no such model."""
+    def check_model(self, name: str, vendor: SimulatedVendor) -> None:
+        """Raise `RequestRefused` 404 when there is no such model."""
         if self._settings.models and name not in self._settings.models:
             raise vendor.no_such_model(name)
 
-    def fault(self, exchange: Exchange, chance: random.Random) -> Fault | None:
+    def fault(self, exchange: AsgiExchange, chance: random.Random) -> Fault | None:
         """The fault that a request asks for by its header, or else one that is drawn.
 
         Raises:
@@ -122,10 +122,14 @@ class Reception:
         try:
             return Fault.parse(asked)
         except ValueError as error:
-            raise ApiError(400, f"{_FAULT_HEADER}: {error}") from None
+            raise RequestRefused(400, f"{_FAULT_HEADER}: {error}") from None
 
     async def refuse(
-        self, exchange: Exchange, vendor: Vendor, error: ApiError, arrival: Arrival
+        self,
+        exchange: AsgiExchange,
+        vendor: SimulatedVendor,
+        error: RequestRefused,
+        arrival: Arrival,
     ) -> None:
         """Answer with an error."""
         body = vendor.error_body(error, arrival.request_id)

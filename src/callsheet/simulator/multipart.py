@@ -6,7 +6,7 @@ from typing import cast
 
 import attrs
 
-from .apierror import ApiError
+from .apierror import RequestRefused
 
 __all__ = [
     "FormFile",
@@ -36,7 +36,7 @@ def read_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str,
     head = f"content-type: {content_type}\r\n\r\n".encode("latin-1")
     message = BytesParser(policy=HTTP).parsebytes(head + body)
     if message.get_content_type() != "multipart/form-data" or not message.is_multipart():
-        raise ApiError(400, "Expected a body of multipart/form-data.")
+        raise RequestRefused(400, "Expected a body of multipart/form-data.")
     texts: dict[str, str] = {}
     files: dict[str, FormFile] = {}
     for part in message.iter_parts():

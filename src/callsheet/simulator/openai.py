@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 import attrs
 
-from .apierror import ApiError
-from .call import Call
+from .apierror import RequestRefused
+from .call import ModelCall
 from .durations import go_duration
-from .exchange import Exchange
+from .exchange import AsgiExchange
 from .jsontext import Json, compact
-from .limits import Level, Refusal
+from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
 from .sse import event
 from .vendor import bearer_in, retry_headers
@@ -40,11 +40,11 @@ class OpenAI:
         """Requests, and tokens of both sides."""
         return {"requests": self._settings.rpm, "tokens": self._settings.tpm}
 
-    def key_in(self, exchange: Exchange) -> str | None:
+    def key_in(self, exchange: AsgiExchange) -> str | None:
         """A bearer's."""
         return bearer_in(exchange)
 
-    def check(self, exchange: Exchange) -> None:
+    def check(self, exchange: AsgiExchange) -> None:
         """Nothing more is needed."""
 
     def id_headers(self, request_id: str) -> dict[str, str]:
@@ -68,7 +68,7 @@ class OpenAI:
             found[f"x-ratelimit-reset-{name}"] = go_duration(level.reset_s)
         return found
 
-    def costs(self, call: Call) -> Mapping[str, float]:
+    def costs(self, call: ModelCall) -> Mapping[str, float]:
         """One request, and the tokens it sends or may be answered with."""
         charge = self._settings.charge(call.estimated_tokens, call.most_output_tokens)
         return {"requests": 1, "tokens": charge}
@@ -79,26 +79,26 @@ class OpenAI:
             return {}
         return {"tokens": input_tokens + output_tokens}
 
-    def bad_key(self, key: str | None) -> ApiError:
+    def bad_key(self, key: str | None) -> RequestRefused:
         """401: no key, or a wrong one, of which only the ends are shown (L8)."""
         if key is None:
-            return ApiError(
+            return RequestRefused(
                 401,
                 "You didn't provide an API key. You need to provide your API key in an "
                 "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
             )
         shown = f"{key[:3]}{'*' * 8}{key[-4:]}" if len(key) >= SHOWN_KEY_LENGTH else "*" * 8
-        return ApiError(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
+        return RequestRefused(401, f"Incorrect API key provided: {shown}.", code="invalid_api_key")
 
-    def no_such_model(self, model: str) -> ApiError:
+    def no_such_model(self, model: str) -> RequestRefused:
         """404: there is no model of this name."""
-        return ApiError(
+        return RequestRefused(
             404,
             f"The model `{model}` does not exist or you do not have access to it.",
             code="model_not_found",
         )
 
-    def rate_limited(self, refusal: Refusal, model: str) -> ApiError:
+    def rate_limited(self, refusal: LimitRefusal, model: str) -> RequestRefused:
         """429, with the wait in its text."""
         where = f"for {model} in organization {ORGANIZATION} on {_MARKS[refusal.what]}"
         if math.isinf(refusal.wait_s):
@@ -114,7 +114,7 @@ class OpenAI:
                 f"Rate limit reached {where}: Limit {refusal.limit}, Used {refusal.used}, "
                 f"Requested {refusal.requested}. Please try again in {wait}."
             )
-        return ApiError(
+        return RequestRefused(
             429,
             message,
             type=refusal.what,
@@ -122,17 +122,17 @@ class OpenAI:
             headers=retry_headers(self._settings, refusal.wait_s),
         )
 
-    def refused(self, kind: str, retry_after: int | None) -> ApiError:
+    def refused(self, kind: str, retry_after: int | None) -> RequestRefused:
         """401, 429, 500, 503 or 529, or 429 for want of credit."""
         headers = {} if retry_after is None else {"retry-after": str(retry_after)}
         match kind:
             case "401":
-                return ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
+                return RequestRefused(401, "Incorrect API key provided.", code="invalid_api_key")
             case "429":
                 if retry_after is not None:
                     headers |= retry_headers(self._settings, retry_after)
                     headers["retry-after"] = str(retry_after)
-                return ApiError(
+                return RequestRefused(
                     429,
                     "Rate limit reached: traffic ramped up too fast. Please slow down.",
                     type="rate_limit_error",
@@ -140,7 +140,7 @@ class OpenAI:
                     headers=headers,
                 )
             case "quota":
-                return ApiError(
+                return RequestRefused(
                     429,
                     "You exceeded your current quota, please check your plan and billing details.",
                     type="insufficient_quota",
@@ -148,7 +148,7 @@ class OpenAI:
                     headers=retry_headers(self._settings, math.inf),
                 )
             case "503" | "529":
-                return ApiError(
+                return RequestRefused(
                     int(kind),
                     "The server is overloaded. Please try again later.",
                     type="service_unavailable_error",
@@ -156,14 +156,14 @@ class OpenAI:
                     headers=headers,
                 )
             case _:
-                return ApiError(
+                return RequestRefused(
                     500,
                     "The server had an error while processing your request. Sorry about that!",
                     type="server_error",
                     headers=headers,
                 )
 
-    def error_body(self, error: ApiError, request_id: str) -> bytes:  # noqa: ARG002 - only in a header
+    def error_body(self, error: RequestRefused, request_id: str) -> bytes:  # noqa: ARG002 - only in a header
         """The error's four members."""
         return compact(_error(error))
 
@@ -172,14 +172,14 @@ class OpenAI:
         return event(_error(self.refused("500", None)))
 
 
-def no_capacity() -> ApiError:
+def no_capacity() -> RequestRefused:
     """429: nothing is free to work on a flex call, which costs nothing."""
-    return ApiError(
+    return RequestRefused(
         429, "Resource Unavailable", type="rate_limit_error", code="resource_unavailable"
     )
 
 
-def _error(error: ApiError) -> dict[str, Json]:
+def _error(error: RequestRefused) -> dict[str, Json]:
     return {
         "error": {
             "message": error.message,

@@ -12,7 +12,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from .app import Provider
-from .exchange import RESET, Receive, Scope, Send
+from .exchange import RESET, AsgiScope, Receive, Send
 
 __all__ = [
     "CannotListen",
@@ -122,7 +122,9 @@ class _ConnectedApp:
     _provider: Provider
     _stream: trio.SocketStream
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, *_threads: object) -> None:
+    async def __call__(
+        self, scope: AsgiScope, receive: Receive, send: Send, *_threads: object
+    ) -> None:
         extensions = {RESET: self._drop}
         await self._provider({**scope, "extensions": extensions}, receive, send)
 

@@ -1,44 +1,44 @@
-"""What a call to a model goes through: key, faults, limits, answer, and then a `Job`."""
+"""What a call to a model goes through: key, faults, limits, answer, and then a `DeliveryJob`."""
 
 from collections.abc import Callable
 
 import attrs
 
 from .anthropic import Anthropic
-from .apierror import ApiError
-from .body import Body
-from .call import Call, Edition
+from .apierror import RequestRefused
+from .body import RequestBody
+from .call import Edition, ModelCall
 from .chance import hex_of, random_of
 from .delivery import JSON_BODY, delivered
-from .exchange import Exchange
+from .exchange import AsgiExchange
 from .fault_injection import spoiled
 from .faults import REFUSALS, Fault
-from .job import Job
+from .job import DeliveryJob
 from .latency import latency_of
-from .limits import Admission, Limiter
-from .middleware import Arrival, Reception
+from .limits import Admission, AdmissionControl
+from .middleware import Arrival, FaultMiddleware
 from .openai import OpenAI, no_capacity
 from .settings import ProviderSettings
-from .vendor import Vendor
+from .vendor import SimulatedVendor
 
 __all__ = [
-    "Counter",
     "ModelService",
     "Parse",
+    "VendorEndpoints",
 ]
 
 
-Parse = Callable[[Body, ProviderSettings], Call]
+Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 
 TOO_MANY_REQUESTS = 429
 
 
 @attrs.frozen(eq=False)
-class Counter:
+class VendorEndpoints:
     """Where the calls to one vendor's endpoints come in, with that vendor's limits."""
 
-    vendor: Vendor
-    limiter: Limiter
+    vendor: SimulatedVendor
+    limiter: AdmissionControl
 
 
 class ModelService:
@@ -49,7 +49,7 @@ class ModelService:
         reception: where they come in.
     """
 
-    def __init__(self, settings: ProviderSettings, reception: Reception) -> None:
+    def __init__(self, settings: ProviderSettings, reception: FaultMiddleware) -> None:
         self._settings = settings
         self._reception = reception
         self.openai = self._counter(OpenAI(settings))
@@ -62,7 +62,7 @@ class ModelService:
         self.openai.limiter.refill()
         self.anthropic.limiter.refill()
 
-    async def serve(self, exchange: Exchange, counter: Counter, parse: Parse) -> None:
+    async def serve(self, exchange: AsgiExchange, counter: VendorEndpoints, parse: Parse) -> None:
         """Answer one call, whatever becomes of it."""
         tally = self._reception.tally
         tally.begin()
@@ -70,25 +70,25 @@ class ModelService:
         headers = dict(arrival.headers)
         try:
             job = self._job(exchange, counter, parse, headers=headers, arrival=arrival)
-        except ApiError as error:
+        except RequestRefused as error:
             tally.answer(error.status)
             body = counter.vendor.error_body(error, arrival.request_id)
             await exchange.answer(error.status, body, headers | JSON_BODY | error.headers)
         else:
             await job.run()
 
-    def _counter(self, vendor: Vendor) -> Counter:
-        return Counter(vendor, Limiter(vendor.limits(), self._settings.burst_s))
+    def _counter(self, vendor: SimulatedVendor) -> VendorEndpoints:
+        return VendorEndpoints(vendor, AdmissionControl(vendor.limits(), self._settings.burst_s))
 
     def _job(
         self,
-        exchange: Exchange,
-        counter: Counter,
+        exchange: AsgiExchange,
+        counter: VendorEndpoints,
         parse: Parse,
         *,
         headers: dict[str, str],
         arrival: Arrival,
-    ) -> Job:
+    ) -> DeliveryJob:
         """The work to do. Headers that a refusal has too are added as they are known.
 
         Raises:
@@ -125,29 +125,31 @@ class ModelService:
                 error_event=vendor.error_event(),
             )
         headers |= vendor.level_headers(admission.levels, date) | vendor.work_headers(latency)
-        return Job(exchange, call, plan, headers, vendor, admission.account, reception.tally)
+        return DeliveryJob(
+            exchange, call, plan, headers, vendor, admission.account, reception.tally
+        )
 
     def _admitted(
         self,
-        exchange: Exchange,
-        counter: Counter,
+        exchange: AsgiExchange,
+        counter: VendorEndpoints,
         parse: Parse,
         *,
         key: str,
         date: float,
         fault: Fault | None,
-    ) -> tuple[Call, Admission]:
+    ) -> tuple[ModelCall, Admission]:
         """The call, found in order and within the limits.
 
         A call that is not in order counts as a request too, where its model is known.
         """
         vendor, limiter = counter.vendor, counter.limiter
-        body = Body.parse(exchange.body)
+        body = RequestBody.parse(exchange.body)
         model = body.model()
         self._reception.check_model(model, vendor)
         try:
             call = parse(body, self._settings)
-        except ApiError as error:
+        except RequestRefused as error:
             admission = limiter.admit(key, model, {"requests": 1}, exchange.arrived)
             raise self._with_levels(error, vendor, admission, date) from None
         admission = limiter.admit(key, model, vendor.costs(call), exchange.arrived)
@@ -162,8 +164,8 @@ class ModelService:
         raise self._with_levels(refused, vendor, admission, date)
 
     def _with_levels(
-        self, error: ApiError, vendor: Vendor, admission: Admission, date: float
-    ) -> ApiError:
+        self, error: RequestRefused, vendor: SimulatedVendor, admission: Admission, date: float
+    ) -> RequestRefused:
         """The refusal with the limits' headers, where it has them."""
         if error.status == TOO_MANY_REQUESTS and "limits" not in self._settings.headers_on_429:
             return error

@@ -7,14 +7,14 @@ import attrs
 from .jsontext import Json
 
 __all__ = [
-    "Billed",
+    "BilledTokens",
     "ProviderStats",
-    "Tally",
+    "RunningStats",
 ]
 
 
 @attrs.frozen
-class Billed:
+class BilledTokens:
     """Tokens that cost.
 
     Args:
@@ -25,9 +25,9 @@ class Billed:
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def plus(self, input_tokens: int, output_tokens: int) -> "Billed":
+    def plus(self, input_tokens: int, output_tokens: int) -> "BilledTokens":
         """These and some more."""
-        return Billed(self.input_tokens + input_tokens, self.output_tokens + output_tokens)
+        return BilledTokens(self.input_tokens + input_tokens, self.output_tokens + output_tokens)
 
 
 @attrs.frozen(kw_only=True)
@@ -74,8 +74,8 @@ class ProviderStats:
     rejected: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    billed: Mapping[str, Mapping[str, Billed]] = attrs.field(
-        factory=dict[str, Mapping[str, Billed]]
+    billed: Mapping[str, Mapping[str, BilledTokens]] = attrs.field(
+        factory=dict[str, Mapping[str, BilledTokens]]
     )
     unheard_tokens: int = 0
     in_flight: int = 0
@@ -95,7 +95,7 @@ class ProviderStats:
 
 
 @attrs.define
-class Tally:
+class RunningStats:
     """The counts as they grow."""
 
     requests: int = 0
@@ -104,7 +104,9 @@ class Tally:
     cancelled: int = 0
     unheard: int = 0
     broken: int = 0
-    billed: dict[str, dict[str, Billed]] = attrs.field(factory=dict[str, dict[str, Billed]])
+    billed: dict[str, dict[str, BilledTokens]] = attrs.field(
+        factory=dict[str, dict[str, BilledTokens]]
+    )
     unheard_tokens: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
@@ -157,14 +159,14 @@ class Tally:
     def bill(self, model: str, tier: str, input_tokens: int, output_tokens: int) -> None:
         """Tokens were read or produced, and cost."""
         tiers = self.billed.setdefault(model, {})
-        tiers[tier] = tiers.get(tier, Billed()).plus(input_tokens, output_tokens)
+        tiers[tier] = tiers.get(tier, BilledTokens()).plus(input_tokens, output_tokens)
 
     def renew(self) -> None:
         """Count anew.
 
         What is in flight stays counted as a request, so that the sum still holds (R9).
         """
-        fresh = Tally(
+        fresh = RunningStats(
             requests=self.in_flight,
             in_flight=self.in_flight,
             max_in_flight=self.in_flight,
@@ -172,7 +174,7 @@ class Tally:
             max_working=self.working,
         )
         # In place: the jobs that are running count here.
-        for field in attrs.fields(Tally):
+        for field in attrs.fields(RunningStats):
             setattr(self, field.name, getattr(fresh, field.name))
 
     def freeze(self) -> ProviderStats:

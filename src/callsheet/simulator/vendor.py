@@ -4,32 +4,32 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
-from .apierror import ApiError
-from .call import Call
-from .exchange import Exchange
-from .limits import Level, Refusal
+from .apierror import RequestRefused
+from .call import ModelCall
+from .exchange import AsgiExchange
+from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
 
 __all__ = [
-    "Vendor",
+    "SimulatedVendor",
     "bearer_in",
     "retry_headers",
 ]
 
 
-class Vendor(Protocol):
+class SimulatedVendor(Protocol):
     """One vendor's ways, as the provider plays them."""
 
     def limits(self) -> Mapping[str, int | None]:
         """Its limits a minute, by name."""
         ...
 
-    def key_in(self, exchange: Exchange) -> str | None:
+    def key_in(self, exchange: AsgiExchange) -> str | None:
         """The key that a request brings."""
         ...
 
-    def check(self, exchange: Exchange) -> None:
-        """Raise `ApiError` when the request lacks what every request to this vendor needs."""
+    def check(self, exchange: AsgiExchange) -> None:
+        """Raise `RequestRefused` when the request lacks what every request to this vendor needs."""
         ...
 
     def id_headers(self, request_id: str) -> dict[str, str]:
@@ -53,7 +53,7 @@ class Vendor(Protocol):
         """
         ...
 
-    def costs(self, call: Call) -> Mapping[str, float]:
+    def costs(self, call: ModelCall) -> Mapping[str, float]:
         """What a call is charged at admission, by name of the limit."""
         ...
 
@@ -67,23 +67,23 @@ class Vendor(Protocol):
         """
         ...
 
-    def bad_key(self, key: str | None) -> ApiError:
+    def bad_key(self, key: str | None) -> RequestRefused:
         """401: no key, or a wrong one."""
         ...
 
-    def no_such_model(self, model: str) -> ApiError:
+    def no_such_model(self, model: str) -> RequestRefused:
         """404: there is no model of this name."""
         ...
 
-    def rate_limited(self, refusal: Refusal, model: str) -> ApiError:
+    def rate_limited(self, refusal: LimitRefusal, model: str) -> RequestRefused:
         """429: too fast, or larger than the limit can ever hold."""
         ...
 
-    def refused(self, kind: str, retry_after: int | None) -> ApiError:
+    def refused(self, kind: str, retry_after: int | None) -> RequestRefused:
         """The refusal that a fault asks for: one of `REFUSALS`."""
         ...
 
-    def error_body(self, error: ApiError, request_id: str) -> bytes:
+    def error_body(self, error: RequestRefused, request_id: str) -> bytes:
         """A refusal's JSON."""
         ...
 
@@ -92,7 +92,7 @@ class Vendor(Protocol):
         ...
 
 
-def bearer_in(exchange: Exchange) -> str | None:
+def bearer_in(exchange: AsgiExchange) -> str | None:
     """The key in an Authorization header."""
     scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" and key.strip() else None

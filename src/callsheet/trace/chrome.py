@@ -12,7 +12,7 @@ import attrs
 
 from .._version import __version__
 from ..actors import Json
-from .timeline import CallRecord, Timeline, Totals
+from .timeline import CallRecord, CallTotals, Timeline
 
 __all__ = [
     "chrome_trace",
@@ -145,7 +145,7 @@ def _args(call: CallRecord) -> dict[str, Json]:
 
 
 def _about(timeline: Timeline) -> dict[str, Json]:
-    totals = Totals.of(timeline.calls, timeline.ended_at)
+    totals = CallTotals.of(timeline.calls, timeline.ended_at)
     return {
         "made_by": f"callsheet {__version__}",
         "calls": totals.calls,

@@ -13,7 +13,7 @@ import attrs
 from .._version import __version__
 from ..templates import page_template
 from ..wording import dollars, printable, seconds
-from .timeline import CallRecord, Phase, Timeline, Totals
+from .timeline import CallPhase, CallRecord, CallTotals, Timeline
 
 __all__ = [
     "trace_page",
@@ -38,7 +38,7 @@ def trace_page(
         critical: the ids of the calls along each post's critical path, by post id.
     """
     posts = [
-        _Post.of(
+        _PostChart.of(
             title="Calls" if post is None else printable(titles.get(post, post)),
             calls=calls,
             critical=critical.get(post or "", ()),
@@ -98,7 +98,7 @@ class _Bar:
     title: str
 
     @classmethod
-    def of(cls, call: CallRecord, phase: Phase, attempt: int, scale: _Scale) -> "_Bar":
+    def of(cls, call: CallRecord, phase: CallPhase, attempt: int, scale: _Scale) -> "_Bar":
         end = scale.end if phase.end is None else phase.end
         kind: str
         match phase.state:
@@ -122,7 +122,7 @@ class _Bar:
 
 
 @attrs.frozen
-class _Row:
+class _ChartRow:
     """One call: a line of the chart, and a line of the table."""
 
     label: str
@@ -141,7 +141,7 @@ class _Row:
     title: str
 
     @classmethod
-    def of(cls, call: CallRecord, scale: _Scale, *, critical: bool) -> "_Row":
+    def of(cls, call: CallRecord, scale: _Scale, *, critical: bool) -> "_ChartRow":
         attempts = 0
         bars: list[_Bar] = []
         for phase in call.phases:
@@ -182,12 +182,12 @@ class _Link:
 
 
 @attrs.frozen
-class _Post:
+class _PostChart:
     title: str
-    rows: tuple[_Row, ...]
+    rows: tuple[_ChartRow, ...]
     links: tuple[_Link, ...]
     ticks: list[tuple[float, str]]
-    totals: Totals
+    totals: CallTotals
     wall: str
     cost: str
     critical_s: float | None
@@ -197,14 +197,14 @@ class _Post:
     @classmethod
     def of(
         cls, title: str, calls: tuple[CallRecord, ...], critical: Iterable[str], timeline: Timeline
-    ) -> "_Post":
+    ) -> "_PostChart":
         run = _Scale(timeline.started_at, timeline.started_at, timeline.ended_at)
         ends = [run.end if call.finished_at is None else call.finished_at for call in calls]
         start = min(call.asked_at for call in calls)
         scale = _Scale.of(run.zero, start, max(ends))
         path = frozenset(critical)
-        rows = tuple(_Row.of(call, scale, critical=call.call in path) for call in calls)
-        totals = Totals.of(calls, run.end)
+        rows = tuple(_ChartRow.of(call, scale, critical=call.call in path) for call in calls)
+        totals = CallTotals.of(calls, run.end)
         return cls(
             title=title,
             rows=rows,
@@ -219,7 +219,7 @@ class _Post:
         )
 
 
-def _links(rows: tuple[_Row, ...]) -> Iterator[_Link]:
+def _links(rows: tuple[_ChartRow, ...]) -> Iterator[_Link]:
     path = sorted((at for at, row in enumerate(rows) if row.critical), key=lambda at: rows[at].ends)
     for above, below in pairwise(path):
         yield _Link(rows[above].ends, min(above, below), abs(below - above))
@@ -232,8 +232,8 @@ class _Figure:
     note: str = ""
 
 
-def _figures(timeline: Timeline, posts: list[_Post]) -> Iterator[_Figure]:
-    totals = Totals.of(timeline.calls, timeline.ended_at)
+def _figures(timeline: Timeline, posts: list[_PostChart]) -> Iterator[_Figure]:
+    totals = CallTotals.of(timeline.calls, timeline.ended_at)
     wall = timeline.ended_at - timeline.started_at
     yield _Figure("Wall time", seconds(wall))
     faster = f"{totals.sequential_s / wall:.1f} times as long" if wall > 0 else ""

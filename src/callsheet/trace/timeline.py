@@ -13,17 +13,17 @@ import attrs
 from ..actors import CallEvent, Stage, Usage
 
 __all__ = [
+    "CallPhase",
     "CallRecord",
-    "Phase",
+    "CallState",
+    "CallTotals",
     "PhaseState",
-    "State",
     "Timeline",
-    "Totals",
 ]
 
 
 PhaseState = Literal["waiting", "queued", "in flight", "retrying"]
-State = PhaseState | Literal["done", "shared", "failed", "cancelled"]
+CallState = PhaseState | Literal["done", "shared", "failed", "cancelled"]
 
 # {stage: the phase that begins with it}; "waiting" is the way between two actors
 _BEGINS: dict[Stage, PhaseState] = {
@@ -33,7 +33,7 @@ _BEGINS: dict[Stage, PhaseState] = {
     "sent": "in flight",
     "retrying": "retrying",
 }
-_ENDS: dict[Stage, State] = {
+_ENDS: dict[Stage, CallState] = {
     "answered": "done",
     "shared": "shared",
     "failed": "failed",
@@ -45,7 +45,7 @@ _NUMBER = re.compile(r"\[(\d+)\]$")
 
 
 @attrs.frozen
-class Phase:
+class CallPhase:
     """A stretch of a call's life.
 
     Args:
@@ -88,8 +88,8 @@ class CallRecord:
     post: str | None
     step: str | None
     model: str
-    phases: tuple[Phase, ...]
-    state: State = "waiting"
+    phases: tuple[CallPhase, ...]
+    state: CallState = "waiting"
     finished_at: float | None = None
     usage: Usage | None = None
     cost_usd: Decimal | None = None
@@ -104,7 +104,7 @@ class CallRecord:
             post=origin.post,
             step=origin.step,
             model=event.model,
-            phases=(Phase("waiting", event.at),),
+            phases=(CallPhase("waiting", event.at),),
         )
         return fresh if event.stage == "asked" else fresh.after(event)
 
@@ -126,7 +126,7 @@ class CallRecord:
         return name if self.number is None else f"{name} {self.number}"
 
     @property
-    def attempts(self) -> tuple[Phase, ...]:
+    def attempts(self) -> tuple[CallPhase, ...]:
         """Its HTTP requests."""
         return tuple(phase for phase in self.phases if phase.state == "in flight")
 
@@ -152,7 +152,7 @@ class CallRecord:
         phases = self._closed(event)
         begun = _BEGINS.get(event.stage)
         if begun is not None:
-            phase = Phase(begun, event.at, attempt=event.attempt, error=event.error)
+            phase = CallPhase(begun, event.at, attempt=event.attempt, error=event.error)
             return attrs.evolve(
                 self,
                 phases=(*phases, phase),
@@ -171,7 +171,7 @@ class CallRecord:
             error=event.error,
         )
 
-    def _closed(self, event: CallEvent) -> tuple[Phase, ...]:
+    def _closed(self, event: CallEvent) -> tuple[CallPhase, ...]:
         """The phases, the last of which ends with the event."""
         *before, last = self.phases
         error = event.error if last.state == "in flight" else last.error
@@ -179,7 +179,7 @@ class CallRecord:
 
 
 @attrs.frozen(kw_only=True)
-class Totals:
+class CallTotals:
     """What a number of calls took together.
 
     Args:
@@ -205,7 +205,7 @@ class Totals:
     sequential_s: float
 
     @classmethod
-    def of(cls, calls: Iterable[CallRecord], now: float) -> "Totals":
+    def of(cls, calls: Iterable[CallRecord], now: float) -> "CallTotals":
         """Add up some calls as they stand at a time on Trio's clock."""
         calls = tuple(calls)
         usages = [call.usage for call in calls if call.usage is not None]

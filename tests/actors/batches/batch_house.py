@@ -9,10 +9,10 @@ from batch_provider import MODEL, URL, BatchProvider, answer_text
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
+    CallContext,
     CallFailed,
     Complete,
     Endpoint,
-    Origin,
     Price,
     PriceBook,
     Request,
@@ -20,7 +20,7 @@ from callsheet.actors import (
     Stream,
     Usage,
 )
-from callsheet.actors.batch_api.actor import BatchApiActor, CountBatches
+from callsheet.actors.batch_api.actor import BatchApiActor, GetBatchApiStatistics
 from callsheet.actors.batch_api.journal import open_journal
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime, streams
@@ -64,7 +64,7 @@ class Live(Actor):
 class House:
     def __init__(self, runtime, ref, provider, live):
         self.runtime, self.ref, self.provider, self.live = runtime, ref, provider, live
-        self.count = partial(ref.ask, CountBatches())
+        self.count = partial(ref.ask, GetBatchApiStatistics())
 
     @property
     def sent_live(self):
@@ -73,7 +73,7 @@ class House:
     async def ask(self, prompt, *, timeout=86_400.0, **more):
         more.setdefault("deadline", 86_400.0)
         request = Request.of(prompt, model=MODEL, **more)
-        return await self.ref.ask(Complete(request, Origin(prompt)), timeout=timeout)
+        return await self.ref.ask(Complete(request, CallContext(prompt)), timeout=timeout)
 
     async def ask_all(self, *prompts, **more):
         """Each answer, or error, by prompt."""

@@ -13,16 +13,16 @@ from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import (
     BadRequest,
+    CallContext,
     Complete,
     Endpoint,
-    Origin,
     QuotaExhausted,
     Request,
     Stream,
     Usage,
 )
 from callsheet.actors.batch_api.actor import BatchApiActor
-from callsheet.actors.batch_api.journal import Journal, Store, at_once
+from callsheet.actors.batch_api.journal import Journal, JournalFile, at_once
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import ActorCrashed, open_runtime
 
@@ -80,7 +80,7 @@ async def test_a_full_batch_goes_at_once_and_large_ones_are_split(autojump_clock
 
 async def test_a_stream_and_what_cannot_be_in_a_batch_go_live_at_once(autojump_clock):
     async with house(max_bytes=600) as here:
-        async with here.ref.stream(Stream(Request.of("s", model=MODEL), Origin("s"))) as items:
+        async with here.ref.stream(Stream(Request.of("s", model=MODEL), CallContext("s"))) as items:
             assert [item async for item in items] == ["piece"]
         await here.ask("x" * 1000)
         assert (len(here.live), here.provider.calls) == (2, [])
@@ -352,7 +352,7 @@ async def test_with_a_journal_a_batch_is_kept_for_a_while_for_who_comes_back(
     autojump_clock, tmp_path
 ):
     def journal(_, account, keep_s):
-        return Journal(lambda: Store(tmp_path / "j", account, keep_s, lambda: 0.0), at_once)
+        return Journal(lambda: JournalFile(tmp_path / "j", account, keep_s, lambda: 0.0), at_once)
 
     async with house(BatchProvider(batch_s=300.0), journal=journal, abandon_s=30.0) as here:
         await leaving(50, here.ask, "a")
@@ -370,7 +370,7 @@ async def test_texts_to_embed_are_counted_and_come_back_as_vectors(autojump_cloc
     provider._said = lambda _: said
     async with house(provider) as here:
         request = Request.embedding("a", model=MODEL, deadline=86_400.0)
-        found = await here.ref.ask(Complete(request, Origin("a")))
+        found = await here.ref.ask(Complete(request, CallContext("a")))
     assert (found.embeddings, found.usage) == (((0.5, 1.0),), Usage(3, 0))
     assert json.loads(next(iter(provider.files.values())))["url"] == "/v1/embeddings"
 
@@ -378,7 +378,7 @@ async def test_texts_to_embed_are_counted_and_come_back_as_vectors(autojump_cloc
 async def test_more_time_keeps_one_in_the_batch(autojump_clock):
     async with house(BatchProvider(batch_s=2000.0)) as here:
         request = Request.of("a", model=MODEL)
-        slot = await here.ref.submit(Complete(request, Origin("a")), deadline=500.0)
+        slot = await here.ref.submit(Complete(request, CallContext("a")), deadline=500.0)
         slot.postpone(5000.0)
         assert (await slot.wait()).route == "batch"
         assert here.sent_live == []
@@ -443,7 +443,7 @@ async def test_a_crash_is_told_and_what_was_sent_goes_on(autojump_clock, tmp_pat
             raise RuntimeError("a bug")
 
     def journal(path, account, keep_s):
-        return Journal(lambda: Store(tmp_path / "j", account, keep_s, lambda: 0.0), at_once)
+        return Journal(lambda: JournalFile(tmp_path / "j", account, keep_s, lambda: 0.0), at_once)
 
     live = []
     async with open_runtime() as runtime:

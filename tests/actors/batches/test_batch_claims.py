@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import Origin
+from callsheet.actors import CallContext
 from callsheet.actors.batch_api.results import Claims
 
 CALLS = st.sampled_from("abcdef")
@@ -12,8 +12,8 @@ GIVEN = st.lists(st.sets(CALLS, min_size=1), max_size=8)
 
 def origin(calls):
     if len(calls) == 1:
-        return Origin(*calls)
-    return Origin("together", shared_by=tuple(Origin(call) for call in sorted(calls)))
+        return CallContext(*calls)
+    return CallContext("together", shared_by=tuple(CallContext(call) for call in sorted(calls)))
 
 
 @given(GIVEN, st.lists(st.sets(CALLS), max_size=8))

@@ -23,9 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from callsheet.actors import Complete, Endpoint, Origin, Request
-from callsheet.actors.batch_api.actor import BatchApiActor, CountBatches
-from callsheet.actors.batch_api.journal import Journal, Store
+from callsheet.actors import CallContext, Complete, Endpoint, Request
+from callsheet.actors.batch_api.actor import BatchApiActor, GetBatchApiStatistics
+from callsheet.actors.batch_api.journal import Journal, JournalFile
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime
 
@@ -56,7 +56,7 @@ class Death:
         self.stores = []
 
     def open(self, path, account, keep_s):
-        self.stores.append(Store(path, account, keep_s, lambda: 0.0))
+        self.stores.append(JournalFile(path, account, keep_s, lambda: 0.0))
         self.stores[-1]._db.execute("pragma synchronous = off")  # the machine itself does not die
         return self.stores[-1]
 
@@ -108,14 +108,14 @@ async def lifetime(provider, path, death, prompts=PROMPTS, *, seed="always the s
 
             async def ask(prompt):
                 request = Request.of(prompt, model=MODEL, deadline=86_400.0)
-                answer = await ref.ask(Complete(request, Origin(prompt)))
+                answer = await ref.ask(Complete(request, CallContext(prompt)))
                 found.append((prompt, answer.text))
 
             async with trio.open_nursery() as nursery:
                 for prompt in prompts:
                     nursery.start_soon(ask, prompt)
                     await trio.sleep(0.01)
-            counts = await ref.ask(CountBatches())
+            counts = await ref.ask(GetBatchApiStatistics())
             assert (counts.live, counts.failed, counts.submitted) == (0, 0, 0)
             # Who was told by one who died before he could note it, is not told again.
             assert counts.unclaimed <= len(PROMPTS) - len(prompts)
@@ -197,7 +197,7 @@ async def test_nobody_asks_again_and_it_is_kept_for_who_will(kind, autojump_cloc
             ),
         )
         await trio.sleep(1000)
-        counts = await ref.ask(CountBatches())
+        counts = await ref.ask(GetBatchApiStatistics())
         assert (counts.unclaimed, counts.batches) == (1, {})
     assert await lifetime(provider, path, Death(None), ["a"]) == [("a", "about a")]
     assert (provider.count("create"), provider.count("cancel")) == (1, 0)

@@ -16,7 +16,7 @@ from callsheet.actors.identity import content_key
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.batch_anthropic import ANTHROPIC_BATCHES, DIALECTS
 from callsheet.actors.vendors.batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
-from callsheet.actors.vendors.format import Answer, Malformed
+from callsheet.actors.vendors.format import DecodedResponse, Malformed
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 
 OPENAI = {
@@ -201,7 +201,7 @@ def refused(status, message="Sorry.", **more):
 
 def test_an_answer_is_an_answer():
     found = judged(openai_line({"status_code": 200, "body": ANSWER}))
-    assert isinstance(found, Answer)
+    assert isinstance(found, DecodedResponse)
     assert found.choices[0].text == "Hello"
     said = {"type": "message", "content": [{"type": "text", "text": "Hello"}]}
     line = {"custom_id": "a", "result": {"type": "succeeded", "message": said}}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import BadRequest, QuotaExhausted
-from callsheet.actors.batch_api.job import Aftermath, Job, aftermath
+from callsheet.actors.batch_api.job import BatchJob, OrphanHandling, aftermath
 from callsheet.actors.vendors.batch_dialect import BatchView, LineError
 
 IDS = ("b-0", "b-1", "b-2")
@@ -15,7 +15,7 @@ OUTPUTS = ("/files/out/content", "/files/err/content")
 
 
 def job(**more):
-    return Job("b", IDS, window_s=1000.0, settle_s=10.0, **more)
+    return BatchJob("b", IDS, window_s=1000.0, settle_s=10.0, **more)
 
 
 def running(now=0.0):
@@ -71,7 +71,7 @@ def test_a_create_without_an_answer_is_looked_for_before_it_is_sent_again():
 
 
 def test_what_a_journal_tells_of_is_not_made_again():
-    one = Job.found(
+    one = BatchJob.found(
         "b",
         IDS,
         size=3,
@@ -88,7 +88,7 @@ def test_what_a_journal_tells_of_is_not_made_again():
 
 
 def test_one_without_a_mark_was_never_made():
-    one = Job.found(
+    one = BatchJob.found(
         "b",
         IDS,
         size=3,
@@ -264,11 +264,11 @@ ALL = frozenset(IDS)
 @pytest.mark.parametrize(
     ("ending", "expected"),
     [
-        ("none", Aftermath(again=ALL)),
-        ("unrun", Aftermath(live=ALL)),
-        ("results", Aftermath(live=ALL, maybe_billed=True)),
-        ("lost", Aftermath(live=ALL, maybe_billed=True)),
-        ("refused", Aftermath(live=ALL)),
+        ("none", OrphanHandling(again=ALL)),
+        ("unrun", OrphanHandling(live=ALL)),
+        ("results", OrphanHandling(live=ALL, maybe_billed=True)),
+        ("lost", OrphanHandling(live=ALL, maybe_billed=True)),
+        ("refused", OrphanHandling(live=ALL)),
     ],
 )
 def test_what_has_no_result_is_asked_for_in_the_way_that_fits(ending, expected):
@@ -276,8 +276,8 @@ def test_what_has_no_result_is_asked_for_in_the_way_that_fits(ending, expected):
 
 
 def test_what_concerns_the_account_fails_everybody():
-    assert left("refused", QuotaExhausted("no")) == Aftermath(fails=ALL)
-    assert left("refused", BadRequest("no")) == Aftermath(live=ALL)
+    assert left("refused", QuotaExhausted("no")) == OrphanHandling(fails=ALL)
+    assert left("refused", BadRequest("no")) == OrphanHandling(live=ALL)
 
 
 @pytest.mark.parametrize(
@@ -288,12 +288,12 @@ def test_what_concerns_the_account_fails_everybody():
     ],
 )
 def test_an_overflow_waits(error, told):
-    expected = Aftermath(again=ALL, is_overflow=True, told_limit=told)
+    expected = OrphanHandling(again=ALL, is_overflow=True, told_limit=told)
     assert left("refused", None, error) == expected
     assert left("refused", BadRequest(f"{error.code} {error.message}")) == expected
 
 
 def test_those_that_are_named_are_not_sent_again():
     some = (LineError("bad", "no", 1), LineError("bad", "no", 77), LineError("bad", "no"))
-    assert left("refused", None, *some) == Aftermath(live={"b-1"}, again=ALL - {"b-1"})
-    assert left("refused", None, *some[1:]) == Aftermath(live=ALL)
+    assert left("refused", None, *some) == OrphanHandling(live={"b-1"}, again=ALL - {"b-1"})
+    assert left("refused", None, *some[1:]) == OrphanHandling(live=ALL)

@@ -6,10 +6,16 @@ from functools import partial
 import pytest
 import trio
 
-from callsheet.actors.batch_api.journal import Journal, JournalInUse, Store, lines_in, open_journal
-from callsheet.actors.batch_api.plan import Pool
+from callsheet.actors.batch_api.journal import (
+    Journal,
+    JournalFile,
+    JournalInUse,
+    lines_in,
+    open_journal,
+)
+from callsheet.actors.batch_api.plan import BatchGroup
 
-POOL = Pool("/chat/completions", "m")
+POOL = BatchGroup("/chat/completions", "m")
 LINES = (("b-0", "k0"), ("b-1", "k1"), ("b-2", "k1"))
 KEEP_S = 100.0
 
@@ -25,7 +31,7 @@ def closed():
 
 
 def store(path, *, now=0.0, account="me"):
-    OPEN.append(Store(path, account, KEEP_S, lambda: now))
+    OPEN.append(JournalFile(path, account, KEEP_S, lambda: now))
     return OPEN[-1]
 
 
@@ -134,19 +140,19 @@ async def test_writes_wait_for_the_disk_in_a_thread_one_after_another(tmp_path):
             nursery.start_soon(
                 journal.do, lambda one, n=number, some=lines: one.intend(str(n), POOL, 1, some)
             )
-    known, _ = await journal.do(Store.load)
+    known, _ = await journal.do(JournalFile.load)
     assert len(known) == 20
     await journal.close()
     await journal.close()
     with pytest.raises(RuntimeError, match="not open"):
-        await journal.do(Store.load)
+        await journal.do(JournalFile.load)
 
 
 async def test_memory_needs_no_thread(autojump_clock):
     journal = open_journal(None, "me", KEEP_S)
     assert isinstance(journal, Journal)
     await journal.open()
-    await journal.do(partial(Store.intend, batch="b", pool=POOL, tokens=1, lines=LINES))
-    assert len((await journal.do(Store.load))[0]) == 1
+    await journal.do(partial(JournalFile.intend, batch="b", pool=POOL, tokens=1, lines=LINES))
+    assert len((await journal.do(JournalFile.load))[0]) == 1
     assert not journal.is_durable
     await journal.close()

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from callsheet.actors import ChatMessage, Choice, Usage
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.format import (
-    Answer,
     ApiError,
     BrokeOff,
-    Inexpressible,
+    DecodedResponse,
     Malformed,
     StreamFailed,
+    UnsupportedField,
 )
 from callsheet.actors.vendors.sse import SseParser
 
@@ -80,12 +80,12 @@ def test_a_limit_is_sent_even_if_none_is_set_because_anthropic_wants_one():
 
 def test_a_temperature_that_anthropic_does_not_know_is_refused():
     assert FORM.encode(chat(temperature=1), stream=False)["temperature"] == 1
-    with pytest.raises(Inexpressible, match="temperature above 1"):
+    with pytest.raises(UnsupportedField, match="temperature above 1"):
         FORM.encode(chat(temperature=1.5), stream=False)
 
 
 def test_the_input_counts_what_was_cached_too():
-    assert FORM.decode(body("Hel", "lo"), chat()) == Answer(
+    assert FORM.decode(body("Hel", "lo"), chat()) == DecodedResponse(
         choices=(Choice("Hello", "stop"),),
         model="claude-sonnet-5",
         usage=Usage(129, 3, 100, 20),
@@ -179,7 +179,7 @@ STREAM = [
     },
     {"type": "message_stop"},
 ]
-WHOLE = Answer(
+WHOLE = DecodedResponse(
     choices=(Choice("Zoë 日😀", "length"),), model="claude-sonnet-5", usage=Usage(109, 15, 100)
 )
 

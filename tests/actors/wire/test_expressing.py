@@ -8,7 +8,7 @@ from callsheet.actors import ChatMessage, Request
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.catalog import VENDORS
 from callsheet.actors.vendors.decoding import dumps
-from callsheet.actors.vendors.format import Inexpressible
+from callsheet.actors.vendors.format import UnsupportedField
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
@@ -57,7 +57,7 @@ def test_a_field_is_in_the_body_or_it_is_refused_by_name(task, form, field):
     if field in form.expresses:
         assert mark in dumps(form.encode(request, stream=False)).decode()
         return
-    with pytest.raises(Inexpressible, match=f"cannot express {field};") as caught:
+    with pytest.raises(UnsupportedField, match=f"cannot express {field};") as caught:
         form.encode(request, stream=False)
     assert form.name in str(caught.value)
     assert (caught.value.field, caught.value.format) == (field, form.name)
@@ -68,7 +68,7 @@ def test_a_format_takes_no_request_of_another_task(task, form):
     for other in FORMATS.keys() - {task}:
         if {task, other} == {"completion", "embedding"}:
             continue  # both are inputs; the vendor chooses the format by the task
-        with pytest.raises(Inexpressible, match=r"messages|inputs"):
+        with pytest.raises(UnsupportedField, match=r"messages|inputs"):
             form.encode(plain(other), stream=False)
 
 
@@ -87,9 +87,9 @@ def test_what_the_task_asks_for_is_in_the_body_and_what_is_local_is_not(task, fo
 def test_a_stream_is_asked_for_where_there_are_streams(task, form):
     request = plain(task)
     if not form.streams:
-        with pytest.raises(Inexpressible, match="stream"):
+        with pytest.raises(UnsupportedField, match="stream"):
             form.encode(request, stream=True)
-        with pytest.raises(Inexpressible, match="stream"):
+        with pytest.raises(UnsupportedField, match="stream"):
             form.stream_decoder(request)
         return
     asked = form.encode(request, stream=True).get("stream") or "stream" in form.path(
@@ -107,7 +107,7 @@ SYSTEM = ChatMessage("system", "Be brief.")
 @pytest.mark.parametrize("form", CHATS[1:], ids=lambda form: form.name)
 @pytest.mark.parametrize("messages", [[SYSTEM], [*HI, SYSTEM], [SYSTEM, *HI, SYSTEM]])
 def test_system_turns_that_cannot_stand_apart_are_refused(form, messages):
-    with pytest.raises(Inexpressible, match=r"messages .*system"):
+    with pytest.raises(UnsupportedField, match=r"messages .*system"):
         form.encode(chat(messages=messages), stream=False)
 
 
@@ -118,7 +118,7 @@ def test_a_vendor_says_which_tasks_it_takes(name):
         if task in vendor.formats:
             assert vendor.format_for(task).encode(plain(task), stream=False)
             continue
-        with pytest.raises(Inexpressible, match=f"{vendor.title} cannot express task='{task}'"):
+        with pytest.raises(UnsupportedField, match=f"{vendor.title} cannot express task='{task}'"):
             vendor.format_for(task)
 
 
@@ -127,7 +127,7 @@ def test_a_turn_of_more_than_a_text_is_sent_as_it_is_or_refused():
     shown = chat(messages=[ChatMessage("user", "", extra=picture)])
     for form in (OpenAIChat(), AnthropicMessages()):
         assert form.encode(shown, stream=False)["messages"] == [{"role": "user", **picture}]
-    with pytest.raises(Inexpressible, match="extra of a turn"):
+    with pytest.raises(UnsupportedField, match="extra of a turn"):
         GeminiContent().encode(shown, stream=False)
 
 
@@ -141,5 +141,5 @@ def test_a_turn_of_more_than_a_text_is_sent_as_it_is_or_refused():
 )
 def test_a_turn_that_a_format_does_not_have_is_refused(form, turn, named):
     turns = [turn, *HI] if turn.role == "system" else [*HI, turn]
-    with pytest.raises(Inexpressible, match=named):
+    with pytest.raises(UnsupportedField, match=named):
         form.encode(chat(messages=turns), stream=False)

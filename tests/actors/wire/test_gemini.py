@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import ChatMessage, Choice, Usage
-from callsheet.actors.vendors.format import Answer, BrokeOff, Inexpressible, Malformed, StreamFailed
+from callsheet.actors.vendors.format import (
+    BrokeOff,
+    DecodedResponse,
+    Malformed,
+    StreamFailed,
+    UnsupportedField,
+)
 from callsheet.actors.vendors.gemini import GeminiContent
 
 FORM = GeminiContent()
@@ -83,14 +89,14 @@ def test_the_model_stands_in_the_path(model, stream, path):
 
 
 def test_how_many_answers_is_said_once():
-    with pytest.raises(Inexpressible, match="candidateCount"):
+    with pytest.raises(UnsupportedField, match="candidateCount"):
         FORM.encode(chat(extra={"generationConfig": {"candidateCount": 2}}), stream=False)
 
 
 def test_thoughts_are_counted_and_are_no_part_of_the_text():
     parts = [{"text": "Hmm", "thought": True}, {"text": "Hel"}, {"inlineData": {}}, {"text": "lo"}]
     answer = FORM.decode(body({"content": {"parts": parts}, "finishReason": "STOP"}), chat())
-    assert answer == Answer(
+    assert answer == DecodedResponse(
         choices=(Choice("Hello", "stop"),), model="gemini-3.5-flash", usage=COUNTED
     )
 
@@ -179,7 +185,9 @@ STREAM = [
     body(candidate("日😀"), usageMetadata={"promptTokenCount": 12, "candidatesTokenCount": 2}),
     body(candidate("", "STOP")),
 ]
-WHOLE = Answer(choices=(Choice("Zoë 日😀", "stop"),), model="gemini-3.5-flash", usage=COUNTED)
+WHOLE = DecodedResponse(
+    choices=(Choice("Zoë 日😀", "stop"),), model="gemini-3.5-flash", usage=COUNTED
+)
 
 
 def test_a_stream_as_gemini_sends_it():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Request
 from callsheet.actors.vendors.anthropic import AnthropicMessages
-from callsheet.actors.vendors.format import Answer, ApiError, Malformed, StreamFailed
+from callsheet.actors.vendors.format import ApiError, DecodedResponse, Malformed, StreamFailed
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
@@ -92,7 +92,7 @@ def test_a_body_of_nonsense(form, request_, body):
         found = form.decode(body, request_)
     except Malformed:
         return
-    assert isinstance(found, Answer | ApiError)
+    assert isinstance(found, DecodedResponse | ApiError)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from callsheet.actors import Choice, Request, Usage
 from callsheet.actors.vendors.decoding import loads
 from callsheet.actors.vendors.format import (
-    Answer,
     ApiError,
     BrokeOff,
-    Inexpressible,
+    DecodedResponse,
     Malformed,
     StreamFailed,
+    UnsupportedField,
 )
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.sse import SseParser
@@ -65,7 +65,7 @@ def test_an_answer_as_it_should_be():
         "prompt_tokens_details": {"cached_tokens": 1024, "cache_write_tokens": 128},
         "completion_tokens_details": {"reasoning_tokens": 3},
     }
-    assert decode(body) == Answer(
+    assert decode(body) == DecodedResponse(
         choices=(Choice("Hi", "stop"),),
         model="gpt-4o-2024-08-06",
         usage=Usage(1500, 5, 1024, 128, 3),
@@ -74,7 +74,7 @@ def test_an_answer_as_it_should_be():
 
 
 def test_everything_but_the_first_choice_may_be_missing():
-    assert decode({"choices": [{"message": {}}]}) == Answer(choices=(Choice(""),))
+    assert decode({"choices": [{"message": {}}]}) == DecodedResponse(choices=(Choice(""),))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_error_in_any_of_its_shapes(body, error):
 def test_an_error_that_comes_with_200_is_an_error():
     body = {"error": {"message": "Upstream failed", "code": 502}}
     assert decode(body) == ApiError("Upstream failed", "", "502")
-    assert isinstance(decode(chat_body("Hello") | {"error": None}), Answer)
+    assert isinstance(decode(chat_body("Hello") | {"error": None}), DecodedResponse)
 
 
 MEMBERS = [
@@ -184,7 +184,7 @@ def test_whatever_json_comes_it_is_an_answer_an_error_or_malformed(body):
         found = decode(body)
     except Malformed:
         return
-    assert isinstance(found, Answer | ApiError)
+    assert isinstance(found, DecodedResponse | ApiError)
 
 
 @given(st.builds(dict, usage=st.dictionaries(st.just("prompt_tokens"), json_values)))
@@ -284,13 +284,13 @@ def test_extra_members_of_an_object_join_those_that_are_there():
 
 @pytest.mark.parametrize("name", ["n", "stream"])
 def test_extra_members_that_decide_how_the_answer_is_read_are_refused(name):
-    with pytest.raises(Inexpressible, match=name):
+    with pytest.raises(UnsupportedField, match=name):
         encode(chat(extra={name: 2}))
 
 
 def test_what_a_server_does_not_know_is_refused_by_name():
     form = OpenAIChat(unknown=frozenset({"n"}))
-    with pytest.raises(Inexpressible, match="as this server speaks it, cannot express n;"):
+    with pytest.raises(UnsupportedField, match="as this server speaks it, cannot express n;"):
         form.encode(chat(n=2), stream=False)
     assert form.encode(chat(), stream=False)
 
@@ -316,7 +316,9 @@ def test_a_stream_as_openai_sends_it():
     )
     deltas, answer = read(data)
     assert [delta.text for delta in deltas] == ["Hel", "lo"]
-    assert answer == Answer(choices=(Choice("Hello", "stop"),), model="gpt-5.6", usage=Usage(12, 1))
+    assert answer == DecodedResponse(
+        choices=(Choice("Hello", "stop"),), model="gpt-5.6", usage=Usage(12, 1)
+    )
 
 
 STREAMS = {

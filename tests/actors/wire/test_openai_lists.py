@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from callsheet.actors import Choice, Request, Usage
 from callsheet.actors.vendors.decoding import dumps
 from callsheet.actors.vendors.format import (
-    Answer,
     ApiError,
     BrokeOff,
-    Inexpressible,
+    DecodedResponse,
     Malformed,
     StreamFailed,
+    UnsupportedField,
 )
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
-from callsheet.actors.vendors.sse import Event
+from callsheet.actors.vendors.sse import ServerSentEvent
 
 COMPLETIONS, EMBEDDINGS = OpenAICompletions(), OpenAIEmbeddings()
 
@@ -55,7 +55,7 @@ def test_one_prompt_is_sent_as_a_text_and_several_as_a_list():
 
 def test_a_server_of_one_prompt_is_not_sent_two():
     form = OpenAICompletions(several_prompts=False)
-    with pytest.raises(Inexpressible, match="more than one of inputs"):
+    with pytest.raises(UnsupportedField, match="more than one of inputs"):
         form.encode(completion("a", "b"), stream=False)
     assert form.encode(completion("a"), stream=False)["prompt"] == "a"
 
@@ -125,7 +125,7 @@ def test_a_stream_of_several_prompts_is_told_apart():
     )
     deltas, answer = read_stream(COMPLETIONS, completion("x", "y"), [data])
     assert texts_of(deltas, 2) == ["aA", "bB"]
-    assert answer == Answer(
+    assert answer == DecodedResponse(
         choices=(Choice("aA", "stop"), Choice("bB", "length")), model="m-1", usage=Usage(2, 4)
     )
 
@@ -148,7 +148,7 @@ def vectors_body(*items, **more):
 
 def test_vectors_come_in_the_order_of_the_texts():
     body = vectors_body((1, [0.5, 1]), (0, [-0.25, 2.0]))
-    assert EMBEDDINGS.decode(body, embedding("a", "b")) == Answer(
+    assert EMBEDDINGS.decode(body, embedding("a", "b")) == DecodedResponse(
         embeddings=((-0.25, 2.0), (0.5, 1.0)), model="e-1", usage=Usage(8, 0)
     )
 
@@ -205,7 +205,7 @@ def test_texts_and_dimensions_are_sent():
         "dimensions": 3,
     }
     assert EMBEDDINGS.path(embedding("a"), stream=False) == "/embeddings"
-    with pytest.raises(Inexpressible, match="input"):
+    with pytest.raises(UnsupportedField, match="input"):
         EMBEDDINGS.encode(embedding("a", extra={"input": "b"}), stream=False)
 
 
@@ -236,8 +236,8 @@ def test_usage_of_one_choice_that_stands_for_all_is_corrected():
     decoder = OpenAICompletions().stream_decoder(request)
     for place, text in enumerate(texts):
         choice = {"index": place, "text": text, "finish_reason": "stop"}
-        decoder.feed(Event(dumps({"choices": [choice]})))
-    decoder.feed(Event(dumps({"choices": [], "usage": tokens(20, 19)})))
+        decoder.feed(ServerSentEvent(dumps({"choices": [choice]})))
+    decoder.feed(ServerSentEvent(dumps({"choices": [], "usage": tokens(20, 19)})))
     assert decoder.end().usage == one.usage
 
 

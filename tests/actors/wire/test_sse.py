@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.vendors.sse import Event, EventTooLarge, SseParser
+from callsheet.actors.vendors.sse import EventTooLarge, ServerSentEvent, SseParser
 
 
 def parse(*pieces, **settings):
@@ -15,26 +15,29 @@ def parse(*pieces, **settings):
 @pytest.mark.parametrize(
     ("stream", "events"),
     [
-        (b"data: a\n\ndata: b\n\n", [Event(b"a"), Event(b"b")]),
-        (b"data:a\n\ndata:  b\n\n", [Event(b"a"), Event(b" b")]),
-        (b"event: ping\ndata: {}\n\ndata: x\n\n", [Event(b"{}", "ping"), Event(b"x")]),
-        (b"data: {}\nevent: ping\n\n", [Event(b"{}", "ping")]),
-        (b"data: a\ndata: b\n\n", [Event(b"a\nb")]),
-        (b"data\n\ndata:\ndata:\n\n", [Event(b""), Event(b"\n")]),
-        (b"data: a\r\n\r\ndata: b\r\r", [Event(b"a"), Event(b"b")]),
-        (b"data: a\r\ndata: b\r\n\r\n", [Event(b"a\nb")]),
-        (b"event: x\r\ndata: b\r\n\r\n", [Event(b"b", "x")]),
-        (b"data: a\r\n\rdata: b\n\r\n", [Event(b"a"), Event(b"b")]),
-        (b": a comment\n\n:\n\ndata: a\n\n", [Event(b"a")]),
-        (b"id: 1\nretry: 5\nnonsense\nother: x\ndata: a\n\n", [Event(b"a")]),
-        (b"event: ping\n\ndata: a\n\n", [Event(b"a")]),
-        (b"\xef\xbb\xbfdata: a\n\n", [Event(b"a")]),
-        (b"data: \xef\xbb\xbf\n\n", [Event(b"\xef\xbb\xbf")]),
-        (b"\n\n\ndata: a\n\n\n\n", [Event(b"a")]),
-        (b"data: a\n", [Event(b"a")]),  # ended without an empty line
-        (b"data: a", [Event(b"a")]),
-        ("event: é\ndata: 日😀\n\n".encode(), [Event("日😀".encode(), "é")]),
-        (b"event: \xff\ndata: \xff\n\n", [Event(b"\xff", "\ufffd")]),
+        (b"data: a\n\ndata: b\n\n", [ServerSentEvent(b"a"), ServerSentEvent(b"b")]),
+        (b"data:a\n\ndata:  b\n\n", [ServerSentEvent(b"a"), ServerSentEvent(b" b")]),
+        (
+            b"event: ping\ndata: {}\n\ndata: x\n\n",
+            [ServerSentEvent(b"{}", "ping"), ServerSentEvent(b"x")],
+        ),
+        (b"data: {}\nevent: ping\n\n", [ServerSentEvent(b"{}", "ping")]),
+        (b"data: a\ndata: b\n\n", [ServerSentEvent(b"a\nb")]),
+        (b"data\n\ndata:\ndata:\n\n", [ServerSentEvent(b""), ServerSentEvent(b"\n")]),
+        (b"data: a\r\n\r\ndata: b\r\r", [ServerSentEvent(b"a"), ServerSentEvent(b"b")]),
+        (b"data: a\r\ndata: b\r\n\r\n", [ServerSentEvent(b"a\nb")]),
+        (b"event: x\r\ndata: b\r\n\r\n", [ServerSentEvent(b"b", "x")]),
+        (b"data: a\r\n\rdata: b\n\r\n", [ServerSentEvent(b"a"), ServerSentEvent(b"b")]),
+        (b": a comment\n\n:\n\ndata: a\n\n", [ServerSentEvent(b"a")]),
+        (b"id: 1\nretry: 5\nnonsense\nother: x\ndata: a\n\n", [ServerSentEvent(b"a")]),
+        (b"event: ping\n\ndata: a\n\n", [ServerSentEvent(b"a")]),
+        (b"\xef\xbb\xbfdata: a\n\n", [ServerSentEvent(b"a")]),
+        (b"data: \xef\xbb\xbf\n\n", [ServerSentEvent(b"\xef\xbb\xbf")]),
+        (b"\n\n\ndata: a\n\n\n\n", [ServerSentEvent(b"a")]),
+        (b"data: a\n", [ServerSentEvent(b"a")]),  # ended without an empty line
+        (b"data: a", [ServerSentEvent(b"a")]),
+        ("event: é\ndata: 日😀\n\n".encode(), [ServerSentEvent("日😀".encode(), "é")]),
+        (b"event: \xff\ndata: \xff\n\n", [ServerSentEvent(b"\xff", "\ufffd")]),
         (b"DATA: a\n\n", []),
         (b"event: ping", []),
         (b"", []),
@@ -77,7 +80,7 @@ def by_the_standard(stream):
         value = value[1:] if value.startswith(b" ") else value
         if not line:
             if data is not None:
-                events.append(Event(data, name.decode(errors="replace")))
+                events.append(ServerSentEvent(data, name.decode(errors="replace")))
             data, name = None, b""
         elif field == b"data":
             data = value if data is None else data + b"\n" + value
@@ -89,9 +92,9 @@ def by_the_standard(stream):
 def test_events_come_as_soon_as_they_are_whole():
     parser = SseParser()
     assert parser.feed(b"data: a\n") == []
-    assert parser.feed(b"\ndata: b") == [Event(b"a")]
-    assert parser.feed(b"\r\r") == [Event(b"b")]
-    assert parser.feed(b"\ndata: c\n\n") == [Event(b"c")]
+    assert parser.feed(b"\ndata: b") == [ServerSentEvent(b"a")]
+    assert parser.feed(b"\r\r") == [ServerSentEvent(b"b")]
+    assert parser.feed(b"\ndata: c\n\n") == [ServerSentEvent(b"c")]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ..files.lines import BAD_ROW
 from ..progress import RowEnded
 
 __all__ = [
-    "Tally",
+    "RunCounts",
 ]
 
 
@@ -19,7 +19,7 @@ _SLOWEST = 5
 
 
 @final
-class Tally:
+class RunCounts:
     """Of one run.
 
     Attributes:

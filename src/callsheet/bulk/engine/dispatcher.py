@@ -25,17 +25,17 @@ from ...actors import (
     Troupe,
 )
 from ...runtime import AskFailed, AskTimedOut
-from ..errors import Ending
+from ..errors import RunEnding
 from ..files.archive import Placed
 from ..files.lines import answer_line, failure_line
-from ..files.outcome import Ended
+from ..files.outcome import RowOutcome
 from ..progress import RowEnded
 from ..row import Row
 from .reader import READ_AT_ONCE
 from .state import LATE, RunState
 
 __all__ = [
-    "Asker",
+    "Dispatcher",
 ]
 
 
@@ -55,7 +55,7 @@ _FEW_ROUNDS = 2  # of one that may be
 
 
 @final
-class Asker:
+class Dispatcher:
     """Begins a row when another one is on disk.
 
     Args:
@@ -187,7 +187,7 @@ class Asker:
         self._state.cost_usd += answer.cost_usd or 0
         self._state.lost += answer.maybe_billed
         line = answer_line(row, answer, int(self._wall_clock()))
-        self._over(placed, Ended(placed.place, line, told, row.key))
+        self._over(placed, RowOutcome(placed.place, line, told, row.key))
 
     def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:
         """A row has no answer; or there will be none for any, or for now."""
@@ -231,7 +231,7 @@ class Asker:
             error=type(error).__name__,
             message=str(error),
         )
-        self._over(placed, Ended(placed.place, failure_line(row, error), told))
+        self._over(placed, RowOutcome(placed.place, failure_line(row, error), told))
 
     def _paid_in_vain(self, custom_id: str, error: Exception) -> int:
         """How many attempts of a row that has no answer may have been charged for (L3)."""
@@ -259,24 +259,24 @@ class Asker:
         is_first = self._state.answered_at == -inf
         return is_first and isinstance(error, ConnectionFailed) and error.billed == "no"
 
-    def _over(self, placed: Placed, ended: Ended) -> None:
+    def _over(self, placed: Placed, ended: RowOutcome) -> None:
         self._state.line.ended(placed)
         self._state.ended.append(ended)
         self._state.unkept += len(ended.line)
         self._state.to_keep.ring()
 
 
-def _unanswered(why: str) -> Ending:
-    return Ending("unanswered", why, "then the same command goes on from there")
+def _unanswered(why: str) -> RunEnding:
+    return RunEnding("unanswered", why, "then the same command goes on from there")
 
 
-def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> Ending:
+def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:
     if most is None or error.left_usd is None:  # another budget than the run's own
-        return Ending("unpaid", str(error), "the same command goes on from there")
+        return RunEnding("unpaid", str(error), "the same command goes on from there")
     if error.needs_usd is None:
         reason = f"no price is known for {model}, so nobody knows what ${most} would do"
-        return Ending("unpaid", reason, "give the price (--prices), or no --max-cost")
-    return Ending(
+        return RunEnding("unpaid", reason, "give the price (--prices), or no --max-cost")
+    return RunEnding(
         "unpaid",
         f"the next call might cost ${error.needs_usd}, and ${error.left_usd} of ${most} are left",
         "allow for more (--max-cost); the same command goes on from there",

@@ -9,12 +9,12 @@ from ..files.archive import Placed
 from .size import size_of
 
 __all__ = [
-    "Line",
+    "RowQueue",
 ]
 
 
 @final
-class Line:
+class RowQueue:
     """The rows that are to be asked for, and those that are.
 
     A row that is asked for is first unsent, and then sent; it rests while it waits for its next

@@ -6,7 +6,7 @@ from typing import final
 
 import trio
 
-from ..errors import Ending
+from ..errors import RunEnding
 from ..reading.errors import InputChanged
 from ..row import BadRow, Row
 from .state import RunState
@@ -15,7 +15,7 @@ from .threads import InThread
 
 __all__ = [
     "READ_AT_ONCE",
-    "Intake",
+    "Reader",
 ]
 
 
@@ -23,7 +23,7 @@ READ_AT_ONCE = 512  # rows
 
 
 @final
-class Intake:
+class Reader:
     """Reads as long as there is room for more.
 
     Args:
@@ -70,8 +70,8 @@ class Intake:
         state.to_ask.ring()
 
 
-def _unread(error: Exception) -> Ending:
+def _unread(error: Exception) -> RunEnding:
     if isinstance(error, InputChanged):
         remedy = "the same command reads it again, and asks for what is new"
-        return Ending("input", str(error), remedy)
-    return Ending("input", f"the input cannot be read: {error}", "mend it")
+        return RunEnding("input", str(error), remedy)
+    return RunEnding("input", f"the input cannot be read: {error}", "mend it")

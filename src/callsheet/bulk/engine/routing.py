@@ -20,11 +20,11 @@ from ...actors import (
     lines_in,
 )
 from ..errors import BulkRefused
-from ..files.store import Account
+from ..files.store import RunSpend
 from ..settings import BulkSettings
 
 __all__ = [
-    "Plan",
+    "RunPlan",
     "plan_run",
 ]
 
@@ -36,7 +36,7 @@ Prepare = Callable[[Request, float | None], Request]
 
 
 @attrs.frozen
-class Plan:
+class RunPlan:
     """How a run is made.
 
     Args:
@@ -53,8 +53,8 @@ class Plan:
 
 
 def plan_run(
-    troupe: TroupeSettings, settings: BulkSettings, account: Account, journal: Path, lane: str
-) -> Plan:
+    troupe: TroupeSettings, settings: BulkSettings, account: RunSpend, journal: Path, lane: str
+) -> RunPlan:
     """How a run is made with these settings.
 
     Args:
@@ -73,10 +73,10 @@ def plan_run(
     has_batches = troupe.batches is not None or troupe.endpoint.vendor.batches is not None
     if settings.route == "live":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
-        return Plan(troupe, _as_it_is, _a_call_each, is_recovered=False)
+        return RunPlan(troupe, _as_it_is, _a_call_each, is_recovered=False)
     if settings.route == "pack":
         troupe = attrs.evolve(troupe, batches=None, routing=Routing(flex=False, batch=False))
-        return Plan(troupe, _packed, partial(_some_packs, window), is_recovered=False)
+        return RunPlan(troupe, _packed, partial(_some_packs, window), is_recovered=False)
     if settings.route == "batch" and not has_batches:
         raise BulkRefused(
             f"{troupe.endpoint.vendor.title} has no Batch API that is known here",
@@ -85,13 +85,13 @@ def plan_run(
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     if settings.route == "auto" and not (has_batches and can_wait):
         prepare = _as_it_is if settings.deadline_s is None else _in_time
-        return Plan(troupe, prepare, _a_call_each, is_recovered=False)
+        return RunPlan(troupe, prepare, _a_call_each, is_recovered=False)
     batches = troupe.batches or BatchApiPolicy(journal=journal)
     troupe = attrs.evolve(troupe, batches=attrs.evolve(batches, is_held=True))
     if settings.route == "batch":
         troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
     # All that may be read is asked for: each batch is as large as the window allows.
-    return Plan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
+    return RunPlan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
 
 
 def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Path) -> None:
@@ -140,7 +140,7 @@ def _in_time(request: Request, left_s: float | None) -> Request:
 
 
 def _with_budget(
-    troupe: TroupeSettings, settings: BulkSettings, account: Account, lane: str
+    troupe: TroupeSettings, settings: BulkSettings, account: RunSpend, lane: str
 ) -> TroupeSettings:
     """Nothing is sent that might cost more than is left."""
     if settings.max_cost is None:

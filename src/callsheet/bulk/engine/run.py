@@ -6,17 +6,17 @@ from typing import final
 import trio
 
 from ...actors import CallEvent, LimiterSnapshot, Limits, Request, Troupe
-from ..errors import BulkStopped, Ending
+from ..errors import BulkStopped, RunEnding
 from ..files.archive import Archive
 from ..files.outcome import Result
 from ..progress import Progress, RowObserver
 from ..row import BadRow, Row
 from ..settings import BulkSettings
-from .dispatcher import Asker
-from .reader import Intake
+from .dispatcher import Dispatcher
+from .reader import Reader
 from .state import DRAINED, LATE, RunState
 from .threads import InThread
-from .writer import Keeper
+from .writer import Writer
 
 __all__ = [
     "BulkRun",
@@ -70,9 +70,9 @@ class BulkRun:
             is_recovered=is_recovered,
             observers=observers,
         )
-        self._intake = Intake(self._state, rows, in_thread)
-        self._asker = Asker(self._state, prepare, archive.lane, wall_clock)
-        self._keeper = Keeper(self._state, in_thread)
+        self._intake = Reader(self._state, rows, in_thread)
+        self._asker = Dispatcher(self._state, prepare, archive.lane, wall_clock)
+        self._keeper = Writer(self._state, in_thread)
         self._ahead = ahead
         self._most_in_flight = most_in_flight
         self._limits: LimiterSnapshot | None = None
@@ -85,7 +85,7 @@ class BulkRun:
         return f"<BulkRun {self._state.line!r}>"
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> RunEnding | None:
         """Why it has ended before its input, or will; None if it has not."""
         return self._state.ending
 

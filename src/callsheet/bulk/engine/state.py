@@ -10,25 +10,25 @@ from typing import final
 
 import trio
 
-from ..errors import MAKE_ROOM, Ending
+from ..errors import MAKE_ROOM, RunEnding
 from ..files.archive import Archive
-from ..files.outcome import Ended
+from ..files.outcome import RowOutcome
 from ..progress import RowObserver
 from ..settings import BulkSettings
-from .counts import Tally
-from .queue import Line
+from .counts import RunCounts
+from .queue import RowQueue
 
 __all__ = [
     "DRAINED",
     "LATE",
-    "Bell",
     "RunState",
+    "WakeEvent",
     "no_room",
 ]
 
 
 @final
-class Bell:
+class WakeEvent:
     """Rung any number of times, it wakes whoever waits, or comes to wait, once."""
 
     def __init__(self) -> None:
@@ -46,8 +46,10 @@ class Bell:
 
 Acknowledge = Callable[[Iterable[str]], Awaitable[None]]
 
-DRAINED = Ending("drained", "the run was stopped", "the same command goes on from there")
-LATE = Ending("late", "the deadline of the run has passed", "the same command goes on from there")
+DRAINED = RunEnding("drained", "the run was stopped", "the same command goes on from there")
+LATE = RunEnding(
+    "late", "the deadline of the run has passed", "the same command goes on from there"
+)
 
 
 @final
@@ -57,7 +59,7 @@ class RunState:
     Args:
         archive: where answers are kept; open.
         settings: of the run.
-        ahead: rows that may be under way, see `Line`.
+        ahead: rows that may be under way, see `RowQueue`.
         in_flight: calls that may be.
         is_recovered: what was sent is not lost when the process dies: the Batch API's journal.
         observers: are told of each row that has ended.
@@ -106,21 +108,21 @@ class RunState:
         self.goes_live = settings.deadline_s is not None  # when that is near, at the latest
         self.acknowledge: Acknowledge | None = None
         self.kept: list[str] = []
-        self.line = Line(ahead)
-        self.tally = Tally()
-        self.ended: list[Ended] = []
+        self.line = RowQueue(ahead)
+        self.tally = RunCounts()
+        self.ended: list[RowOutcome] = []
         self.unkept = 0
-        self.results: deque[Ended] = deque()
+        self.results: deque[RowOutcome] = deque()
         self._results_bytes = 0
         self.scopes: dict[str, trio.CancelScope] = {}
         self.reading: trio.CancelScope | None = None
         self.turn = trio.CapacityLimiter(1)
-        self.to_read, self.to_ask, self.to_keep = Bell(), Bell(), Bell()
-        self.to_tell, self.to_look, self.to_acknowledge = Bell(), Bell(), Bell()
+        self.to_read, self.to_ask, self.to_keep = WakeEvent(), WakeEvent(), WakeEvent()
+        self.to_tell, self.to_look, self.to_acknowledge = WakeEvent(), WakeEvent(), WakeEvent()
         self.lost = archive.account.lost
         self.cost_usd = archive.account.cost_usd
         self.is_read = self.is_over = self.is_heedless = self.takes_back = False
-        self.ending: Ending | None = None
+        self.ending: RunEnding | None = None
         self.requests = 0
         self.answered_at, self.trouble = -inf, ""
         self.started_at = trio.current_time()
@@ -150,7 +152,7 @@ class RunState:
         room = self.archive.window.room
         return room if self.is_heedless else min(room, settings.window_rows - len(self.results))
 
-    def take_result(self) -> Ended:
+    def take_result(self) -> RowOutcome:
         """The next one that was not iterated over."""
         ended = self.results.popleft()
         self._results_bytes -= len(ended.line)
@@ -164,7 +166,7 @@ class RunState:
         self._results_bytes = 0
         self.to_read.ring()
 
-    def end(self, ending: Ending, *, takes_back: bool = True) -> None:
+    def end(self, ending: RunEnding, *, takes_back: bool = True) -> None:
         """Begin nothing more.
 
         Args:
@@ -198,7 +200,7 @@ class RunState:
             if (scope := self.scopes.get(custom_id)) is not None:
                 scope.cancel()
 
-    def tell(self, ended: Sequence[Ended], left: Sequence[Ended]) -> None:
+    def tell(self, ended: Sequence[RowOutcome], left: Sequence[RowOutcome]) -> None:
         """Tell of rows that are on disk.
 
         Args:
@@ -217,6 +219,6 @@ class RunState:
             self.to_read.ring()
 
 
-def no_room(trouble: str, remedy: str = MAKE_ROOM) -> Ending:
+def no_room(trouble: str, remedy: str = MAKE_ROOM) -> RunEnding:
     """What is written has no room."""
-    return Ending("disk", trouble, f"{remedy}; the same command goes on from there")
+    return RunEnding("disk", trouble, f"{remedy}; the same command goes on from there")

@@ -8,12 +8,12 @@ import trio
 
 from ...runtime import AskFailed
 from ..files.archive import NoRoom
-from ..files.store import Account
+from ..files.store import RunSpend
 from .state import RunState, no_room
 from .threads import InThread
 
 __all__ = [
-    "Keeper",
+    "Writer",
 ]
 
 
@@ -21,7 +21,7 @@ _ACKNOWLEDGE_S = 5.0  # at the end; what is not said by then is kept elsewhere f
 
 
 @final
-class Keeper:
+class Writer:
     """Writes answers, and what may be begun next.
 
     Args:
@@ -46,7 +46,7 @@ class Keeper:
         state, line = self._state, self._state.line
         ended, state.ended = state.ended, []
         note = line.over if state.is_over else line.take_note()
-        account = Account(
+        account = RunSpend(
             cost_usd=state.cost_usd,
             sent=line.over + state.at_risk(note) if state.is_recovered else note,
             ended=line.over,

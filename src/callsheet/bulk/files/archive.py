@@ -16,18 +16,18 @@ from ..row import BadRow, Row
 from ..settings import BulkSettings, Paths
 from .disk_reserve import Reserve
 from .lines import BAD_ROW, bad_line, with_id
-from .lines_file import LinesFile, Meddled
-from .outcome import Ended
-from .output import OrderedOutput, Output, UnorderedOutput
-from .reorder import Window
-from .store import Account, Store, is_full
+from .lines_file import ChangedByOthers, LinesFile
+from .outcome import RowOutcome
+from .output import OrderedOutput, OutputFile, UnorderedOutput
+from .reorder import ReorderWindow
+from .store import RunSpend, RunStore, is_full
 
 __all__ = [
     "Admitted",
     "Archive",
-    "Kept",
     "NoRoom",
     "Placed",
+    "WrittenRows",
 ]
 
 
@@ -72,13 +72,13 @@ class Admitted:
     """
 
     to_ask: Sequence[Placed]
-    ended: Sequence[Ended]
-    left: Sequence[Ended]
+    ended: Sequence[RowOutcome]
+    left: Sequence[RowOutcome]
     trouble: str
 
 
 @attrs.frozen
-class Kept:
+class WrittenRows:
     """What was written.
 
     Args:
@@ -86,7 +86,7 @@ class Kept:
         trouble: why nothing more should be begun; "" if there is no trouble.
     """
 
-    left: Sequence[Ended]
+    left: Sequence[RowOutcome]
     trouble: str
 
 
@@ -109,7 +109,9 @@ class Archive:
         self._reserve = Reserve(self.paths.reserve, _RESERVE_BYTES)
         self._places = 0
         self._trouble = ""
-        self.window = Window(settings.window_rows, settings.window_bytes, ordered=settings.ordered)
+        self.window = ReorderWindow(
+            settings.window_rows, settings.window_bytes, ordered=settings.ordered
+        )
 
     def open(self) -> None:
         """Take the files, and see what is in them.
@@ -128,13 +130,13 @@ class Archive:
             )
         with contextlib.ExitStack() as undo:
             try:
-                self._store = Store(paths.store, self._settings.fsync)
+                self._store = RunStore(paths.store, self._settings.fsync)
                 if is_new:
                     undo.callback(paths.store.unlink, missing_ok=True)
                 undo.callback(self._store.close)
                 self._check_provider()
                 kind = OrderedOutput if self._settings.ordered else UnorderedOutput
-                self._output: Output = kind(paths.output)
+                self._output: OutputFile = kind(paths.output)
                 undo.callback(self._output.close)
                 paths.errors.unlink(missing_ok=True)
                 self._errors: LinesFile | None = None
@@ -167,7 +169,7 @@ class Archive:
         doubles = iter(self._store.meet([(row.custom_id, row.number) for row in good]))
         lines = iter(self._store.find(row.key for row in good))
         to_ask: list[Placed] = []
-        ended: list[Ended] = []
+        ended: list[RowOutcome] = []
         for place, row in enumerate(rows, first):
             if isinstance(row, BadRow):
                 ended.append(_bad(place, row, at))
@@ -177,12 +179,12 @@ class Archive:
                 ended.append(_bad(place, _twice(row, before), at))
             elif line is not None:
                 told = RowEnded(at=at, number=row.number, custom_id=row.custom_id, is_reused=True)
-                ended.append(Ended(place, with_id(line, row), told))
+                ended.append(RowOutcome(place, with_id(line, row), told))
             else:
                 to_ask.append(Placed(place, row))
         return Admitted(to_ask, ended, *self._pass(ended))
 
-    def keep(self, ended: Sequence[Ended], account: Account) -> Kept:
+    def keep(self, ended: Sequence[RowOutcome], account: RunSpend) -> WrittenRows:
         """Keep what has ended, all of it before any of it is written to OUTPUT.
 
         Raises:
@@ -202,7 +204,7 @@ class Archive:
                 raise NoRoom(str(again)) from None
         self.account = account
         left, behind = self._pass(ended)
-        return Kept(left, trouble or behind)
+        return WrittenRows(left, trouble or behind)
 
     def finish(self) -> None:
         """Every row has its answer or its error: nothing follows in any of the files.
@@ -213,7 +215,7 @@ class Archive:
         try:
             self._output.finish()
         except (OSError, sqlite3.Error) as error:
-            is_ours = not isinstance(error, Meddled)
+            is_ours = not isinstance(error, ChangedByOthers)
             remedy = MAKE_ROOM if is_ours else "leave it alone while it is written"
             reason = f"{self.paths.output} cannot be written: {_reason(error)}"
             raise NoRoom(reason, remedy) from None
@@ -244,7 +246,7 @@ class Archive:
 
     # ----------------------------------------------------------------
 
-    def _pass(self, ended: Sequence[Ended]) -> tuple[Sequence[Ended], str]:
+    def _pass(self, ended: Sequence[RowOutcome]) -> tuple[Sequence[RowOutcome], str]:
         """Through the window, and those whose turn it is into OUTPUT; and what went wrong there."""
         if not ended:
             return (), self._trouble
@@ -259,7 +261,7 @@ class Archive:
                 self._trouble = f"{self.paths.output} cannot be written: {_reason(error)}"
         return left, self._trouble
 
-    def _write(self, left: Sequence[Ended], errors: Sequence[bytes]) -> None:
+    def _write(self, left: Sequence[RowOutcome], errors: Sequence[bytes]) -> None:
         if errors:
             if self._errors is None:
                 self._errors = LinesFile(self.paths.errors)
@@ -306,7 +308,7 @@ def _twice(row: Row, before: int) -> BadRow:
     return BadRow(number=row.number, reason=reason, custom_id=row.custom_id)
 
 
-def _bad(place: int, bad: BadRow, at: float) -> Ended:
+def _bad(place: int, bad: BadRow, at: float) -> RowOutcome:
     told = RowEnded(
         at=at,
         number=bad.number,
@@ -314,4 +316,4 @@ def _bad(place: int, bad: BadRow, at: float) -> Ended:
         error=BAD_ROW,
         message=bad.reason,
     )
-    return Ended(place, bad_line(bad), told)
+    return RowOutcome(place, bad_line(bad), told)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import cast
 
 from ...actors import (
-    Answer,
     ApiError,
     Choice,
+    DecodedResponse,
     Json,
     Malformed,
     Response,
@@ -75,14 +75,14 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
     }
 
 
-def read_body(body: dict[str, Json]) -> Answer:
+def read_body(body: dict[str, Json]) -> DecodedResponse:
     """The answer in a body of OpenAI's, whichever of them it is.
 
     Raises:
         Malformed: it is none.
     """
     vectors, choices = body.get("data"), body.get("choices")
-    found: Answer | ApiError
+    found: DecodedResponse | ApiError
     if isinstance(vectors, list):
         found = read_embeddings(body, len(vectors))
     elif isinstance(choices, list):

@@ -10,13 +10,13 @@ from typing import final
 from ..errors import BulkRefused
 
 __all__ = [
-    "Known",
+    "KnownKeys",
     "open_known",
 ]
 
 
 @final
-class Known:
+class KnownKeys:
     """Which keys have an answer.
 
     Args:
@@ -43,7 +43,7 @@ class Known:
 
 
 @contextmanager
-def open_known(path: Path) -> Generator[Known]:
+def open_known(path: Path) -> Generator[KnownKeys]:
     """Open a store for a look.
 
     Args:
@@ -53,7 +53,7 @@ def open_known(path: Path) -> Generator[Known]:
         BulkRefused: a run has it, or it cannot be read.
     """
     if not path.exists():
-        yield Known(None)
+        yield KnownKeys(None)
         return
     connection = sqlite3.connect(path, timeout=0.5, isolation_level=None)
     try:
@@ -65,6 +65,6 @@ def open_known(path: Path) -> Generator[Known]:
             f"{path} cannot be read: {error}", "wait until the run that has it has ended"
         ) from None
     try:
-        yield Known(connection)
+        yield KnownKeys(connection)
     finally:
         connection.close()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import final
 
 __all__ = [
+    "ChangedByOthers",
     "LinesFile",
-    "Meddled",
 ]
 
 
@@ -19,7 +19,7 @@ if sys.platform != "win32":  # there, the store's own lock has to do
 _PIECE = 64 * 1024
 
 
-class Meddled(OSError):
+class ChangedByOthers(OSError):
     """Somebody else has moved, removed or changed a file meanwhile."""
 
 
@@ -94,7 +94,7 @@ class LinesFile:
         os.fsync(self._file)
         _sync_folder(self.path.parent)
         if not self._is_there() or os.fstat(self._file).st_size != self.size:
-            raise Meddled("somebody else has moved, removed or changed it meanwhile")
+            raise ChangedByOthers("somebody else has moved, removed or changed it meanwhile")
 
     def close(self) -> None:
         """Let go of it."""

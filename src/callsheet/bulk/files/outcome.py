@@ -9,13 +9,13 @@ from ..progress import RowEnded
 from .lines import read_answer
 
 __all__ = [
-    "Ended",
     "Result",
+    "RowOutcome",
 ]
 
 
 @attrs.frozen
-class Ended:
+class RowOutcome:
     """A row that has ended, on its way to the disk.
 
     Args:

@@ -12,7 +12,7 @@ from .lines_file import LinesFile
 
 __all__ = [
     "OrderedOutput",
-    "Output",
+    "OutputFile",
     "UnorderedOutput",
     "matching",
 ]
@@ -26,7 +26,7 @@ _GIVE = "UPDATE old SET is_wanted = 0 WHERE line = ? AND is_wanted"
 _IS_OLD = "SELECT 1 FROM old WHERE line = ?"
 
 
-class Output(Protocol):
+class OutputFile(Protocol):
     """A file that is brought from what it is to what it should be.
 
     Whoever reads it meanwhile may find it short, but never half a line. All of it blocks, and may
@@ -58,7 +58,7 @@ def matching(old: bytes, lines: Sequence[bytes]) -> tuple[int, int]:
 
 @final
 class OrderedOutput:
-    """Lines in the order in which they are written (see `Output`).
+    """Lines in the order in which they are written (see `OutputFile`).
 
     As long as what should be there is there, nothing is written. At the first difference the file
     is cut, and goes on with what should follow.
@@ -72,7 +72,7 @@ class OrderedOutput:
         self._right = 0  # bytes, from the beginning, that are as they should be
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """See `Output`."""
+        """See `OutputFile`."""
         if self._right < self._file.size and lines:
             count, same = matching(self._file.read(self._right, sum(map(len, lines))), lines)
             self._right += same
@@ -84,19 +84,19 @@ class OrderedOutput:
             self._right = self._file.size
 
     def finish(self) -> None:
-        """See `Output`."""
+        """See `OutputFile`."""
         if self._right < self._file.size:
             self._file.cut(self._right)
         self._file.sync()
 
     def close(self) -> None:
-        """See `Output`."""
+        """See `OutputFile`."""
         self._file.close()
 
 
 @final
 class UnorderedOutput:
-    """Lines in any order, each once (see `Output`).
+    """Lines in any order, each once (see `OutputFile`).
 
     What is there from earlier runs stays where it is. Digests of it are kept in a temporary file,
     so that its size does not matter. What should not be there goes at the end, by a new file that
@@ -122,20 +122,20 @@ class UnorderedOutput:
         self._old.execute("COMMIT")
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """See `Output`."""
+        """See `OutputFile`."""
         if self._old is not None:
             lines = [line for line in lines if not self._take(self._old, line)]
         if lines:
             self._file.append(b"".join(lines))
 
     def finish(self) -> None:
-        """See `Output`."""
+        """See `OutputFile`."""
         if self._old is not None and self._old.execute(_SURPLUS).fetchone():
             self._drop(self._old)
         self._file.sync()
 
     def close(self) -> None:
-        """See `Output`."""
+        """See `OutputFile`."""
         self._file.close()
         if self._old is not None:
             self._old.close()

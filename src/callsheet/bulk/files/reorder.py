@@ -2,15 +2,15 @@
 
 from typing import final
 
-from .outcome import Ended
+from .outcome import RowOutcome
 
 __all__ = [
-    "Window",
+    "ReorderWindow",
 ]
 
 
 @final
-class Window:
+class ReorderWindow:
     """Rows that were read and are not written.
 
     Args:
@@ -23,7 +23,7 @@ class Window:
         self.rows = rows
         self._size = size
         self._ordered = ordered
-        self._waiting: dict[int, Ended] = {}  # {place: a row that waits for an earlier one}
+        self._waiting: dict[int, RowOutcome] = {}  # {place: a row that waits for an earlier one}
         self._bytes = 0
         self._read = 0
         self._left = 0  # rows; if ordered, the place of the next one to leave
@@ -47,14 +47,14 @@ class Window:
         """So many were read."""
         self._read += rows
 
-    def put(self, ended: Ended) -> None:
+    def put(self, ended: RowOutcome) -> None:
         """A row has ended, whose place is less than what was read."""
         self._waiting[ended.place] = ended
         self._bytes += len(ended.line)
 
-    def take(self) -> list[Ended]:
+    def take(self) -> list[RowOutcome]:
         """Those whose turn it is."""
-        found: list[Ended] = []
+        found: list[RowOutcome] = []
         if not self._ordered:
             found = list(self._waiting.values())
             self._waiting.clear()
@@ -67,7 +67,7 @@ class Window:
             self._left += 1
         return found
 
-    def give_up(self) -> list[Ended]:
+    def give_up(self) -> list[RowOutcome]:
         """All that still wait, in their order; those they wait for will not end."""
         found = [self._waiting[place] for place in sorted(self._waiting)]
         self._waiting.clear()

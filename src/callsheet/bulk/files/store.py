@@ -21,8 +21,8 @@ from ..errors import BulkRefused
 from ..settings import Fsync
 
 __all__ = [
-    "Account",
-    "Store",
+    "RunSpend",
+    "RunStore",
     "is_full",
 ]
 
@@ -50,7 +50,7 @@ _NOTE = "UPDATE account SET cost_usd = ?, sent = ?, ended = ?, lost = ?"
 
 
 @attrs.frozen(kw_only=True)
-class Account:
+class RunSpend:
     """What was sent and spent.
 
     Args:
@@ -67,7 +67,7 @@ class Account:
 
 
 @final
-class Store:
+class RunStore:
     """The file beside OUTPUT. One process at a time has it.
 
     All of it blocks; call it from a thread, one at a time.
@@ -155,10 +155,10 @@ class Store:
         self._db.execute("UPDATE account SET provider = ?", (name,))
 
     @property
-    def account(self) -> Account:
+    def account(self) -> RunSpend:
         """What was sent and spent."""
         row = self._db.execute("SELECT cost_usd, sent, ended, lost FROM account").fetchone()
-        return Account(cost_usd=Decimal(row[0]), sent=row[1], ended=row[2], lost=row[3])
+        return RunSpend(cost_usd=Decimal(row[0]), sent=row[1], ended=row[2], lost=row[3])
 
     def meet(self, ids: Sequence[tuple[str, int]]) -> list[int | None]:
         """For each custom id and row: the row that had that id already, if any."""
@@ -185,7 +185,7 @@ class Store:
         rows = [self._db.execute(select, (key,)).fetchone() for key in keys]
         return [None if row is None else row[0] for row in rows]
 
-    def keep(self, answers: Iterable[tuple[bytes, bytes]], account: Account) -> None:
+    def keep(self, answers: Iterable[tuple[bytes, bytes]], account: RunSpend) -> None:
         """Keep keys and lines, and what was sent and spent: all of it, or nothing.
 
         Raises:

@@ -8,7 +8,7 @@ from ...actors import ChatMessage, Request, Task
 from .errors import BadRecord
 from .settings import ReadSettings
 
-__all__ = ["Asker"]
+__all__ = ["RequestBuilder"]
 
 _ALIKE = tuple(field.name for field in attrs.fields(Request) if field.name != "messages")
 _Alike = tuple[tuple[str, object], ...]
@@ -16,7 +16,7 @@ _Alike = tuple[tuple[str, object], ...]
 _LIKES = 256  # more of them are begun anew: rows that differ in a seed, say
 
 
-class Asker:
+class RequestBuilder:
     """Makes requests with the defaults of an input.
 
     Rows are mostly like each other in all but their turns. What they have in common is validated

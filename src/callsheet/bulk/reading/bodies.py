@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ...actors import Json, Request, Task
-from .asking import Asker
+from .asking import RequestBuilder
 from .errors import BadRecord
 from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema, take_system
 
@@ -54,7 +54,7 @@ class BodyReader:
         asker: makes the requests.
     """
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: RequestBuilder) -> None:
         self._asker = asker
 
     def request(self, task: Task, body: Mapping[str, Json]) -> Request:

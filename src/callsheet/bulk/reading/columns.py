@@ -6,7 +6,7 @@ from jinja2 import Environment, UndefinedError, nodes
 from jinja2.defaults import DEFAULT_NAMESPACE
 
 from ...actors import ChatMessage, Request, TemplateError, names_used, render
-from .asking import Asker
+from .asking import RequestBuilder
 from .errors import BadRecord, InputError
 from .members import kind
 from .settings import ReadSettings
@@ -28,7 +28,7 @@ class ColumnReader:
         settings: of the input.
     """
 
-    def __init__(self, asker: Asker, settings: ReadSettings) -> None:
+    def __init__(self, asker: RequestBuilder, settings: ReadSettings) -> None:
         self._asker = asker
         self._template = settings.template
         self._system = settings.system

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from .errors import InputError
-from .lines import Flaw, lines, not_utf8, shown
+from .lines import BadLine, lines, not_utf8, shown
 
 __all__ = ["CsvTable"]
 
@@ -32,7 +32,7 @@ class CsvTable:
 
     def _header(self, name: str) -> list[str]:
         columns = self._next()
-        if isinstance(columns, Flaw):
+        if isinstance(columns, BadLine):
             raise InputError(f"the first line of {name} names no columns: {columns.reason}")
         named = [column.strip() for column in columns or ()]
         if not all(named):
@@ -42,20 +42,20 @@ class CsvTable:
                 raise InputError(f'{name} has two columns "{column}"; rename one of them')
         return named
 
-    def records(self) -> Iterator[tuple[int, dict[str, object] | Flaw]]:
+    def records(self) -> Iterator[tuple[int, dict[str, object] | BadLine]]:
         """The number of each record, from 1, and its columns. Empty lines are nothing."""
         number = 0
         while (fields := self._next()) is not None:
             number += 1
-            if isinstance(fields, Flaw):
+            if isinstance(fields, BadLine):
                 yield number, fields
             elif len(fields) != len(self.columns):
                 reason = f"it has {len(fields)} fields, and there are {len(self.columns)} columns"
-                yield number, Flaw(f"{reason}; {self._place()}", self._texts.begun)
+                yield number, BadLine(f"{reason}; {self._place()}", self._texts.begun)
             else:
                 yield number, dict(zip(self.columns, fields, strict=True))
 
-    def _next(self) -> list[str] | Flaw | None:
+    def _next(self) -> list[str] | BadLine | None:
         """The fields of the next record, or what is wrong with it; None after the last one."""
         fields: list[str] | None = []
         while fields is not None and self._is_blank(fields):
@@ -64,9 +64,9 @@ class CsvTable:
                 fields = next(self._reader, None)
             except csv.Error as error:
                 reason = self._texts.wrong or f"it is not CSV: {error}; {self._place()}"
-                return Flaw(reason, self._texts.begun)
+                return BadLine(reason, self._texts.begun)
             if self._texts.wrong is not None:
-                return Flaw(self._texts.wrong, self._texts.begun)
+                return BadLine(self._texts.wrong, self._texts.begun)
         return fields
 
     def _is_blank(self, fields: list[str]) -> bool:
@@ -96,7 +96,7 @@ class _Texts:
 
     def __next__(self) -> str:
         number, line = next(self._lines)
-        if isinstance(line, Flaw):
+        if isinstance(line, BadLine):
             self.wrong = self.wrong or f"{line.reason} (line {number})"
             self.begun = self.begun or line.text
             return '"\n' if line.has_odd_quotes else " \n"  # and with it, what is quoted stays so

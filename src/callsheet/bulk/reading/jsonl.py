@@ -10,7 +10,7 @@ from ..row import BadRow, Row
 from .bodies import task_of, task_of_url, url_of
 from .errors import BadRecord
 from .identity import USUAL_IDS
-from .lines import Flaw, lines, not_utf8, shown
+from .lines import BadLine, lines, not_utf8, shown
 from .members import kind
 from .rows import RowReader
 from .settings import ReadSettings
@@ -24,7 +24,7 @@ def jsonl_rows(
     """The rows of JSON Lines. Empty lines count as lines, and are nothing."""
     is_of_columns = settings.is_of_columns
     for number, line in lines(stream, settings.max_line_bytes):
-        if isinstance(line, Flaw):
+        if isinstance(line, BadLine):
             yield reader.bad(number, line.reason, line.text)
             continue
         if not line or line.isspace():

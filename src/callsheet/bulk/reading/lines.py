@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import attrs
 
-__all__ = ["BROKEN", "Flaw", "lines", "not_utf8", "shown"]
+__all__ = ["BROKEN", "BadLine", "lines", "not_utf8", "shown"]
 
 BROKEN = (OSError, EOFError, zlib.error)
 """What a file raises that is cut off or damaged; `gzip.BadGzipFile` is an OSError."""
@@ -17,7 +17,7 @@ _SHOWN = 200
 
 
 @attrs.frozen
-class Flaw:
+class BadLine:
     """A line that cannot be had.
 
     Args:
@@ -31,7 +31,7 @@ class Flaw:
     has_odd_quotes: bool = False
 
 
-def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Flaw]]:
+def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | BadLine]]:
     """The number of each line, from 1, and the line with its end.
 
     A line that is too long is passed over in pieces. Where the stream breaks off is a flaw, too,
@@ -49,10 +49,10 @@ def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | Flaw]
                 yield number, line
     except BROKEN as error:
         reason = f"the input cannot be read on from here: {error}; mend it and run again"
-        yield number + 1, Flaw(reason)
+        yield number + 1, BadLine(reason)
 
 
-def _passed_over(stream: BinaryIO, begun: bytes, max_bytes: int) -> Flaw:
+def _passed_over(stream: BinaryIO, begun: bytes, max_bytes: int) -> BadLine:
     text, size, quotes = shown(begun), len(begun), begun.count(b'"')
     del begun  # it is as long as a line may be
     while piece := stream.readline(_PIECE_BYTES):
@@ -61,7 +61,7 @@ def _passed_over(stream: BinaryIO, begun: bytes, max_bytes: int) -> Flaw:
         if piece[-1:] == b"\n":
             break
     reason = f"the line has {size:,} bytes; max_line_bytes allows {max_bytes:,}"
-    return Flaw(reason, text, bool(quotes % 2))
+    return BadLine(reason, text, bool(quotes % 2))
 
 
 def not_utf8(line: bytes) -> str | None:

@@ -9,7 +9,7 @@ from ..row import BadRow, Row
 from .csv_table import CsvTable
 from .errors import InputError
 from .jsonl import jsonl_rows
-from .lines import Flaw, lines
+from .lines import BadLine, lines
 from .parquet_table import open_parquet, parquet_columns, parquet_records, parquet_size
 from .rows import RowReader, table_rows
 from .settings import Form, ReadSettings
@@ -87,7 +87,7 @@ def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int 
         if form == "csv":
             return _count_records(opened, settings)
         found = lines(opened.stream, settings.max_line_bytes)
-        return sum(isinstance(line, Flaw) or bool(line.strip()) for _, line in found)
+        return sum(isinstance(line, BadLine) or bool(line.strip()) for _, line in found)
 
 
 def _is_pipe(path: Path) -> bool:
@@ -102,9 +102,9 @@ def _count_records(opened: Source, settings: ReadSettings) -> int:
     """A record ends with a line up to whose end the quotes are even."""
     records, is_quoted = 0, False
     for _, line in lines(opened.stream, settings.max_line_bytes):
-        odd = line.has_odd_quotes if isinstance(line, Flaw) else bool(line.count(b'"') % 2)
+        odd = line.has_odd_quotes if isinstance(line, BadLine) else bool(line.count(b'"') % 2)
         is_quoted ^= odd
-        if not is_quoted and (odd or isinstance(line, Flaw) or line.strip(_BLANK)):
+        if not is_quoted and (odd or isinstance(line, BadLine) or line.strip(_BLANK)):
             records += 1
     return max(0, records - 1)
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 from .errors import InputError
 from .identity import USUAL_IDS
-from .lines import Flaw
+from .lines import BadLine
 
 __all__ = ["open_parquet", "parquet_columns", "parquet_records", "parquet_size"]
 
@@ -21,7 +21,7 @@ _BUFFER_BYTES = 1024 * 1024  # of each column, rather than all of it in a row gr
 _POOL = "ARROW_DEFAULT_MEMORY_POOL"
 
 ParquetFile = Any  # pyarrow says nothing of its types
-Batch = Any
+RecordBatch = Any
 
 
 def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
@@ -75,7 +75,7 @@ class Check(Protocol):
 
 def parquet_records(
     file: ParquetFile, needed: frozenset[str] | None, check: Check
-) -> Iterator[tuple[int, dict[str, object] | Flaw]]:
+) -> Iterator[tuple[int, dict[str, object] | BadLine]]:
     """The number of each record, from 1, and those of its columns that are needed.
 
     Args:
@@ -103,10 +103,10 @@ def parquet_records(
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         check(is_end=False)  # then that is why
         reason = str(error).partition("\n")[0]
-        yield number + 1, Flaw(f"the input cannot be read on from here: {reason}")
+        yield number + 1, BadLine(f"the input cannot be read on from here: {reason}")
 
 
-def _records(batch: Batch) -> Iterator[dict[str, object] | Flaw]:
+def _records(batch: RecordBatch) -> Iterator[dict[str, object] | BadLine]:
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:  # found among the others by looking at each of them
@@ -114,4 +114,4 @@ def _records(batch: Batch) -> Iterator[dict[str, object] | Flaw]:
             try:
                 yield from batch.slice(at, 1).to_pylist()
             except UnicodeDecodeError as error:
-                yield Flaw(f"a text of it is not UTF-8: {error.reason}")
+                yield BadLine(f"a text of it is not UTF-8: {error.reason}")

@@ -5,12 +5,12 @@ from contextlib import suppress
 
 from ...actors import Request
 from ..row import BadRow, Row
-from .asking import Asker
+from .asking import RequestBuilder
 from .bodies import BodyReader, url_of
 from .columns import ColumnReader
 from .errors import BadRecord
 from .identity import Identities, given_id
-from .lines import Flaw, shown
+from .lines import BadLine, shown
 from .settings import ReadSettings
 
 __all__ = ["RowReader", "table_rows"]
@@ -24,7 +24,7 @@ class RowReader:
     """
 
     def __init__(self, settings: ReadSettings) -> None:
-        asker = Asker(settings)
+        asker = RequestBuilder(settings)
         self.bodies = BodyReader(asker)
         self.columns = ColumnReader(asker, settings)
         self.identities = Identities()
@@ -50,12 +50,12 @@ class RowReader:
 
 
 def table_rows(
-    records: Iterator[tuple[int, dict[str, object] | Flaw]], reader: RowReader
+    records: Iterator[tuple[int, dict[str, object] | BadLine]], reader: RowReader
 ) -> Iterator[Row | BadRow]:
     """The rows of a table."""
     url = url_of("chat")
     for number, record in records:
-        if isinstance(record, Flaw):
+        if isinstance(record, BadLine):
             yield reader.bad(number, record.reason, record.text)
             continue
         try:

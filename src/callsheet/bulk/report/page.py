@@ -76,7 +76,7 @@ def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
 
 
 @attrs.frozen
-class _Figure:
+class _ReportFigure:
     name: str
     value: str
     note: str = ""
@@ -96,25 +96,25 @@ def _shown(plot: Plot) -> _Shown:
     return _Shown(plot.title, legend, picture, plot.is_wide)
 
 
-def _figures(series: Series, progress: Progress) -> Iterator[_Figure]:
+def _figures(series: Series, progress: Progress) -> Iterator[_ReportFigure]:
     of = "" if progress.total is None else f"of {progress.total:,}, "
-    yield _Figure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
+    yield _ReportFigure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
     reused = f"and {progress.reused:,} from before" if progress.reused else ""
-    yield _Figure("Answered", f"{series.answered:,}", reused)
+    yield _ReportFigure("Answered", f"{series.answered:,}", reused)
     bad = f"and {bad_lines(progress)}" if progress.bad else ""
-    yield _Figure("Failed", f"{progress.failed:,}", bad)
+    yield _ReportFigure("Failed", f"{progress.failed:,}", bad)
     passed = progress.now - progress.started_at
-    yield _Figure("Time", duration(passed), f"{rate(mean_rate(progress))} rows/s")
+    yield _ReportFigure("Time", duration(passed), f"{rate(mean_rate(progress))} rows/s")
     median, high = (series.latency.percentile(p) for p in (50, 99))
     if median is not None and high is not None:
-        yield _Figure("Median latency", seconds(median), f"p99 {seconds(high)}")
+        yield _ReportFigure("Median latency", seconds(median), f"p99 {seconds(high)}")
     again = max(0, series.attempts - series.answered - series.failed)
     requests = max(series.attempts, progress.requests)
-    yield _Figure("Requests", f"{requests:,}", f"{again:,} sent again" if again else "")
+    yield _ReportFigure("Requests", f"{requests:,}", f"{again:,} sent again" if again else "")
     usage = progress.usage
     tokens = f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"
-    yield _Figure("Tokens", f"{usage.total_tokens:,}", tokens)
-    yield _Figure("Cost", dollars(progress.cost_usd), _cost_note(progress))
+    yield _ReportFigure("Tokens", f"{usage.total_tokens:,}", tokens)
+    yield _ReportFigure("Cost", dollars(progress.cost_usd), _cost_note(progress))
 
 
 def _cost_note(progress: Progress) -> str:

@@ -6,12 +6,11 @@ from .history import History
 from .limit_use import LimitUse, limit_uses
 from .outlook import Outlook, outlook
 from .series import Series, SlowRow
-from .strip import Bucket, Strip
+from .strip import Strip, TimeBucket
 from .watch import ProgressObserver, open_watch
 
 __all__ = [
     "RELATIVE_ERROR",
-    "Bucket",
     "EventLog",
     "Histogram",
     "History",
@@ -21,6 +20,7 @@ __all__ = [
     "Series",
     "SlowRow",
     "Strip",
+    "TimeBucket",
     "limit_uses",
     "open_watch",
     "outlook",

@@ -14,10 +14,10 @@ from .log_line import log_line
 from .outlook import outlook
 from .panel import panel, standing
 
-__all__ = ["Face", "LiveFace", "PlainFace"]
+__all__ = ["LiveView", "PlainView", "ProgressView"]
 
 
-class Face(Protocol):
+class ProgressView(Protocol):
     """Shows a run for as long as it is entered."""
 
     def __enter__(self) -> object: ...
@@ -34,7 +34,7 @@ class Face(Protocol):
         ...
 
 
-class LiveFace:
+class LiveView:
     """Draws a run in place, and leaves the last drawing where it is.
 
     Args:
@@ -77,7 +77,7 @@ class LiveFace:
         self._console.control(*(Control(code) for _ in range(more) for code in erase_and_up))
 
 
-class PlainFace:
+class PlainView:
     """Prints a line every so often, whenever the run is paused or resumed, and at the end.
 
     Args:

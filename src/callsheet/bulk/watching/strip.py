@@ -10,14 +10,14 @@ from decimal import Decimal
 
 import attrs
 
-__all__ = ["MOST_BUCKETS", "Bucket", "Strip"]
+__all__ = ["MOST_BUCKETS", "Strip", "TimeBucket"]
 
 MOST_BUCKETS = 600
 _FINEST_S = 0.1
 
 
 @attrs.define
-class Bucket:
+class TimeBucket:
     """What happened in a stretch of time.
 
     Args:
@@ -47,7 +47,7 @@ class Bucket:
         """Rows that have ended because somebody was asked."""
         return self.answered + self.failed
 
-    def take_in(self, later: "Bucket") -> None:
+    def take_in(self, later: "TimeBucket") -> None:
         """Become one with what happened next."""
         self.answered += later.answered
         self.failed += later.failed
@@ -75,7 +75,7 @@ class Strip:
     def __init__(self, start: float) -> None:
         self.width_s = _FINEST_S
         self._start = start
-        self._buckets: list[Bucket] = []
+        self._buckets: list[TimeBucket] = []
         self._latest = 0.0  # seconds from the start to the latest moment that was asked for
 
     def __repr__(self) -> str:
@@ -84,10 +84,10 @@ class Strip:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def __iter__(self) -> Iterator[Bucket]:
+    def __iter__(self) -> Iterator[TimeBucket]:
         return iter(self._buckets)
 
-    def at(self, time: float) -> Bucket:
+    def at(self, time: float) -> TimeBucket:
         """The bucket of a moment, in seconds; what was before the start belongs to the first."""
         passed = max(0.0, time - self._start)
         while passed >= self.width_s * MOST_BUCKETS:
@@ -96,7 +96,7 @@ class Strip:
         self._latest = max(self._latest, passed)
         index = int(passed / self.width_s)
         while len(self._buckets) <= index:
-            self._buckets.append(Bucket())
+            self._buckets.append(TimeBucket())
         return self._buckets[index]
 
     def rates(self, counts: Sequence[float]) -> list[float]:
@@ -122,11 +122,11 @@ class Strip:
         return strip
 
 
-def merged(buckets: list[Bucket], times: int) -> list[Bucket]:
+def merged(buckets: list[TimeBucket], times: int) -> list[TimeBucket]:
     """Make one bucket of each so many neighbours."""
-    found: list[Bucket] = []
+    found: list[TimeBucket] = []
     for first in range(0, len(buckets), times):
-        whole = Bucket()
+        whole = TimeBucket()
         for bucket in buckets[first : first + times]:
             whole.take_in(bucket)
         found.append(whole)

@@ -8,7 +8,7 @@ from trio_util import periodic
 
 from ...runtime import open_collapsing_nursery
 from ..progress import Progress
-from .faces import Face, LiveFace, PlainFace
+from .faces import LiveView, PlainView, ProgressView
 from .history import History
 
 __all__ = ["ProgressObserver", "open_watch"]
@@ -60,9 +60,9 @@ async def open_watch(
             look(is_over=True)
 
 
-def _face(console: Console | None, log_every_s: float) -> Face | None:
+def _face(console: Console | None, log_every_s: float) -> ProgressView | None:
     if console is None:
         return None
     if console.is_terminal and not console.is_dumb_terminal:
-        return LiveFace(console)
-    return PlainFace(console, log_every_s)
+        return LiveView(console)
+    return PlainView(console, log_every_s)

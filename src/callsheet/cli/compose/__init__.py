@@ -11,7 +11,7 @@ from rich.console import Console
 from trio_util import TaskStats
 
 from ...actors import Limits, Recipe, RecipeError, default_recipe, load_recipe
-from ...endpoints import Choice
+from ...endpoints import EndpointChoice
 from ...trace import trace_format
 from ..options import (
     chosen_endpoint,
@@ -23,7 +23,7 @@ from ..options import (
     set_up_logging,
     usual_model,
 )
-from .job import Composition, Job, compose_all, report
+from .job import Composition, TopicJob, compose_all, report
 from .output import open_output
 
 __all__ = [
@@ -115,18 +115,18 @@ def compose(
     sys.exit(report(run))
 
 
-def _jobs(topics: tuple[str, ...]) -> tuple[Job, ...]:
+def _jobs(topics: tuple[str, ...]) -> tuple[TopicJob, ...]:
     """An id for each topic: the topic itself, numbered where it is there twice."""
-    jobs: list[Job] = []
+    jobs: list[TopicJob] = []
     for topic in topics:
         # What is not UTF-8 comes from a shell as letters that nothing can be written with.
         topic = topic.strip().encode(errors="replace").decode()  # noqa: PLW2901
         again = sum(job.topic == topic for job in jobs)
-        jobs.append(Job(topic, f"{topic} ({again + 1})" if again else topic))
+        jobs.append(TopicJob(topic, f"{topic} ({again + 1})" if again else topic))
     return tuple(jobs)
 
 
-def _recipe(file: str | None, model: str | None, choice: Choice) -> Recipe:
+def _recipe(file: str | None, model: str | None, choice: EndpointChoice) -> Recipe:
     try:
         recipe = default_recipe() if file is None else load_recipe(file)
     except RecipeError as error:

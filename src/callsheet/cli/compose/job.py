@@ -31,16 +31,16 @@ from ...actors import (
     open_troupe,
 )
 from ...display import open_display
-from ...endpoints import Choice, open_endpoint
+from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import AskFailed, AskTimedOut, RestartIntensityExceeded
 from ...trace import write_trace
-from ...trace.timeline import Timeline, Totals
+from ...trace.timeline import CallTotals, Timeline
 from ...wording import dollars, printable, seconds
-from .output import Output
+from .output import PostOutput
 
 __all__ = [
     "Composition",
-    "Job",
+    "TopicJob",
     "compose_all",
     "report",
     "write_post",
@@ -52,7 +52,7 @@ _BREAKER = BreakerPolicy(max_pause_s=5.0)
 
 
 @attrs.frozen
-class Job:
+class TopicJob:
     """One topic, and the id that its calls carry."""
 
     topic: str
@@ -85,13 +85,13 @@ class Composition:
         refused: why nothing was begun.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[TopicJob, ...]
     recipe: Recipe
     prices: PriceBook
     limits: Limits
     deadline_s: float
-    choice: Choice
-    output: Output
+    choice: EndpointChoice
+    output: PostOutput
     as_json: bool
     ledger: Path | None
     trace: Path | None
@@ -166,7 +166,7 @@ def _all_of(observers: list[Observer]) -> Observer:
     return observe
 
 
-async def _compose_one(run: Composition, troupe: Troupe, job: Job) -> None:
+async def _compose_one(run: Composition, troupe: Troupe, job: TopicJob) -> None:
     try:
         run.ended[job.post] = await troupe.compose(job.topic, timeout=run.deadline_s, post=job.post)
     except StepFailed as error:
@@ -189,7 +189,7 @@ def _write_ended(run: Composition) -> None:
         run.written += 1
 
 
-def write_post(run: Composition, job: Job) -> None:
+def write_post(run: Composition, job: TopicJob) -> None:
     """Write a post that has ended; one that failed is an object with an error, or nothing."""
     ended = run.ended[job.post]
     if run.as_json:
@@ -262,7 +262,7 @@ def _wrote_trace(run: Composition, posts: dict[str, Post]) -> bool:
 
 def _summary(run: Composition, posts: dict[str, Post]) -> list[str]:
     """What the calls took, those of posts that failed included: they are paid for as well."""
-    totals = Totals.of(run.timeline.calls, run.timeline.ended_at)
+    totals = CallTotals.of(run.timeline.calls, run.timeline.ended_at)
     if not totals.output_tokens:
         return []
     retries = f" ({_count(totals.retries, 'retry', 'retries')})" if totals.retries else ""

@@ -9,7 +9,7 @@ from typing import Protocol, TextIO
 import click
 
 __all__ = [
-    "Output",
+    "PostOutput",
     "open_output",
 ]
 
@@ -17,7 +17,7 @@ __all__ = [
 _NAME_CHARS = 60
 
 
-class Output(Protocol):
+class PostOutput(Protocol):
     """Takes results one by one, in the order of the topics."""
 
     @property
@@ -85,7 +85,7 @@ class _Folder:
         """Nothing is open."""
 
 
-def open_output(path: str | None, *, suffix: str, separator: str) -> Output:
+def open_output(path: str | None, *, suffix: str, separator: str) -> PostOutput:
     """Open it before anything is spent on what goes into it.
 
     Args:

@@ -19,8 +19,8 @@ from ...bulk.limits_table import read_limits
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, open_rows
 from ...bulk.reading.settings import Form
-from ...bulk.settings import BulkSettings, Fsync, Paths, Route
-from ...endpoints import Choice
+from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
+from ...endpoints import EndpointChoice
 from ..options import (
     chosen_endpoint,
     chosen_ledger,
@@ -164,7 +164,7 @@ def run(
     limits_file: Path | None,
     max_cost: Decimal | None,
     deadline: float | None,
-    route: Route,
+    route: RunRoute,
     unordered: bool,
     window: int,
     fsync: Fsync,
@@ -272,7 +272,7 @@ def run(
     sys.exit(status)
 
 
-def _usual(choice: Choice) -> str | None:
+def _usual(choice: EndpointChoice) -> str | None:
     try:
         return usual_model(choice)
     except click.UsageError:

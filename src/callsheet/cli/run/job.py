@@ -15,14 +15,14 @@ from rich.text import Text
 from ...actors import Endpoint, LedgerUnusable, Limits, TroupeSettings, log_call
 from ...bulk import bulk
 from ...bulk.engine.run import BulkRun
-from ...bulk.errors import BulkRefused, BulkStopped, Ending
+from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
 from ...bulk.progress import Progress
 from ...bulk.row import BadRow, Row
 from ...bulk.settings import BulkSettings
 from ...bulk.watching.event_log import EventLog
 from ...bulk.watching.series import Series
 from ...bulk.watching.watch import open_watch
-from ...endpoints import Choice, open_endpoint
+from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
 
 __all__ = [
@@ -68,7 +68,7 @@ class BulkJob:
     source: str
     rows: Iterator[Row | BadRow]
     output: Path
-    choice: Choice
+    choice: EndpointChoice
     settings: BulkSettings
     troupe: Callable[[Endpoint], TroupeSettings]
     reread: Callable[[], Limits]
@@ -80,7 +80,7 @@ class BulkJob:
     series: Series = attrs.field(factory=lambda: Series(0.0))
     run: BulkRun | None = None
     progress: Progress | None = None
-    ending: Ending | None = None
+    ending: RunEnding | None = None
     is_complete: bool = False
     interrupted: bool = False
     crash: str | None = None

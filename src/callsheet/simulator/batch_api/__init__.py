@@ -1,11 +1,11 @@
 """Batches: OpenAI's, with the files that they come and go in, and Anthropic's."""
 
-from .context import Reply, Route, Visit
-from .routes import Batching
+from .context import BatchRequestContext, HttpRoute, JsonReply
+from .routes import BatchEndpoints
 
 __all__ = [
-    "Batching",
-    "Reply",
-    "Route",
-    "Visit",
+    "BatchEndpoints",
+    "BatchRequestContext",
+    "HttpRoute",
+    "JsonReply",
 ]

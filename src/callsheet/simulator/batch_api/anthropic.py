@@ -6,20 +6,20 @@ from functools import partial
 
 import attrs
 
-from ..apierror import ApiError
-from ..body import Body
-from ..call import Call
+from ..apierror import RequestRefused
+from ..body import RequestBody
+from ..call import ModelCall
 from ..durations import rfc3339
 from ..jsontext import Json, compact
 from ..messages import MessagesCall
-from ..middleware import Reception
+from ..middleware import FaultMiddleware
 from ..settings import ProviderSettings
-from ..vendor import Vendor
-from .context import Reply, Visit
-from .engine import Phases, Workshop
+from ..vendor import SimulatedVendor
+from .context import BatchRequestContext, JsonReply
+from .engine import BatchEngine, Phases
 from .lifecycle import Moment
 from .paging import page_of
-from .work import Batch, Line, Outcome
+from .work import LineOutcome, SimulatedBatch, SimulatedLine
 
 __all__ = [
     "MessageBatches",
@@ -38,7 +38,7 @@ _LINES = {"content-type": "application/x-jsonl"}
 class _Job:
     """A batch, and where the client said that this server is."""
 
-    batch: Batch
+    batch: SimulatedBatch
     host: str
 
 
@@ -51,40 +51,42 @@ class MessageBatches:
         reception: knows the models, and counts.
     """
 
-    def __init__(self, settings: ProviderSettings, vendor: Vendor, reception: Reception) -> None:
+    def __init__(
+        self, settings: ProviderSettings, vendor: SimulatedVendor, reception: FaultMiddleware
+    ) -> None:
         self._settings = settings
-        self._workshop = Workshop(
+        self._workshop = BatchEngine(
             settings, vendor, reception.tally, prefix="msgbatch_", phases=Phases()
         )
         self._check_model = partial(reception.check_model, vendor=vendor)
         self._jobs: dict[str, _Job] = {}
 
-    def create(self, visit: Visit) -> Reply:
+    def create(self, visit: BatchRequestContext) -> JsonReply:
         """POST /v1/messages/batches."""
         body = visit.body()
         asked = body.items("requests", self._settings.batches.most_requests)
-        lines: dict[str, Line] = {}
+        lines: dict[str, SimulatedLine] = {}
         for i, item in enumerate(asked):
             line = self._line(f"requests[{i}]", item)
             if line.custom_id in lines:
-                raise ApiError(
+                raise RequestRefused(
                     400, f"custom_id '{line.custom_id}' is not unique.", param=f"requests[{i}]"
                 )
             lines[line.custom_id] = line
         batch = self._workshop.create(lines.values(), visit.at)
         job = _Job(batch, visit.exchange.headers.get("host", ""))
         self._jobs[batch.id] = job
-        return Reply.of(_shown(job, batch.look(visit.at.clock)))
+        return JsonReply.of(_shown(job, batch.look(visit.at.clock)))
 
-    def show(self, batch_id: str, visit: Visit) -> Reply:
+    def show(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/messages/batches/{id}."""
         job = self._find(batch_id)
         moment = job.batch.look(visit.at.clock)
         if moment.has_ended:
-            return Reply.of(_shown(job, moment))
-        return Reply.of(_shown(job, moment), retry_after=str(POLL_S))
+            return JsonReply.of(_shown(job, moment))
+        return JsonReply.of(_shown(job, moment), retry_after=str(POLL_S))
 
-    def listed(self, visit: Visit) -> Reply:
+    def listed(self, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/messages/batches, newest first."""
         marks = {
             side: self._find(mark)
@@ -93,39 +95,39 @@ class MessageBatches:
         }
         jobs = reversed(self._jobs.values())
         page = page_of(jobs, visit.limit(MOST_LISTED, LISTED), **marks)
-        return Reply.of(
+        return JsonReply.of(
             page.as_json(
                 lambda job: job.batch.id, lambda job: _shown(job, job.batch.look(visit.at.clock))
             )
         )
 
-    def cancel(self, batch_id: str, visit: Visit) -> Reply:
+    def cancel(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
         """POST /v1/messages/batches/{id}/cancel."""
         job = self._find(batch_id)
         if job.batch.look(visit.at.clock).has_ended:
-            raise ApiError(400, f"Batch {batch_id} cannot be canceled because it has ended.")
+            raise RequestRefused(400, f"Batch {batch_id} cannot be canceled because it has ended.")
         job.batch.cancel(visit.at.clock)
-        return Reply.of(_shown(job, job.batch.look(visit.at.clock)))
+        return JsonReply.of(_shown(job, job.batch.look(visit.at.clock)))
 
-    def results(self, batch_id: str, visit: Visit) -> Reply:
+    def results(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/messages/batches/{id}/results."""
         batch = self._find(batch_id).batch
         moment = batch.look(visit.at.clock)
         if not moment.has_ended:
-            raise ApiError(404, f"Message Batch {batch_id} has no available results.")
+            raise RequestRefused(404, f"Message Batch {batch_id} has no available results.")
         undone = "canceled" if moment.status == "cancelled" else "expired"
         lines = [_result(outcome) for outcome in batch.outcomes]
         for line in batch.undone:
             shown: dict[str, Json] = {"custom_id": line.custom_id, "result": {"type": undone}}
             lines.append(compact(shown) + b"\n")
-        return Reply(b"".join(lines), _LINES)
+        return JsonReply(b"".join(lines), _LINES)
 
-    def delete(self, batch_id: str, visit: Visit) -> Reply:
+    def delete(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
         """DELETE /v1/messages/batches/{id}."""
         if not self._find(batch_id).batch.look(visit.at.clock).has_ended:
-            raise ApiError(400, f"Batch {batch_id} has not ended: cancel it first.")
+            raise RequestRefused(400, f"Batch {batch_id} has not ended: cancel it first.")
         del self._jobs[batch_id]
-        return Reply.of({"id": batch_id, "type": "message_batch_deleted"})
+        return JsonReply.of({"id": batch_id, "type": "message_batch_deleted"})
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Do all lines that are due."""
@@ -134,32 +136,32 @@ class MessageBatches:
     def _find(self, batch_id: str) -> _Job:
         found = self._jobs.get(batch_id)
         if found is None:
-            raise ApiError(404, f"Message Batch {batch_id} not found.")
+            raise RequestRefused(404, f"Message Batch {batch_id} not found.")
         return found
 
-    def _line(self, where: str, item: Json) -> Line:
+    def _line(self, where: str, item: Json) -> SimulatedLine:
         """A request, which is refused with the batch only for what is around its `params`."""
-        body = Body({where: item}).object(where)
+        body = RequestBody({where: item}).object(where)
         body.required("params")
         params = body.object("params")
         body.required("custom_id")
         custom_id = body.text("custom_id") or ""
         if not _CUSTOM_ID.fullmatch(custom_id):
-            raise ApiError(
+            raise RequestRefused(
                 400,
                 f"String should match pattern '^{_CUSTOM_ID.pattern}$'",
                 param=f"{where}.custom_id",
             )
-        return Line(custom_id, self._call(Body(params.members)))
+        return SimulatedLine(custom_id, self._call(RequestBody(params.members)))
 
-    def _call(self, params: Body) -> Call | ApiError:
+    def _call(self, params: RequestBody) -> ModelCall | RequestRefused:
         try:
             self._check_model(params.model())
             call = MessagesCall.parse(params, self._settings)
-        except ApiError as error:
+        except RequestRefused as error:
             return error
         if call.stream:
-            return ApiError(400, "Streaming is not supported in batches.", param="stream")
+            return RequestRefused(400, "Streaming is not supported in batches.", param="stream")
         return call
 
 
@@ -198,7 +200,7 @@ def _shown(job: _Job, moment: Moment) -> dict[str, Json]:
     }
 
 
-def _result(outcome: Outcome) -> bytes:
+def _result(outcome: LineOutcome) -> bytes:
     head = compact({"custom_id": outcome.line.custom_id})[:-1]
     kind, name = (b"succeeded", b"message") if outcome.is_ok else (b"errored", b"error")
     # The body is JSON already.

@@ -4,24 +4,24 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from ..apierror import ApiError
-from ..body import Body
+from ..apierror import RequestRefused
+from ..body import RequestBody
 from ..delivery import JSON_BODY
-from ..exchange import Exchange
+from ..exchange import AsgiExchange
 from ..jsontext import Json, compact
 from ..middleware import Instant
-from ..vendor import Vendor
+from ..vendor import SimulatedVendor
 
 __all__ = [
-    "Handler",
-    "Reply",
-    "Route",
-    "Visit",
+    "BatchRequestContext",
+    "HttpRoute",
+    "JsonReply",
+    "RouteHandler",
 ]
 
 
 @attrs.frozen(eq=False)
-class Visit:
+class BatchRequestContext:
     """A call.
 
     Args:
@@ -29,12 +29,12 @@ class Visit:
         at: when it came.
     """
 
-    exchange: Exchange
+    exchange: AsgiExchange
     at: Instant
 
-    def body(self) -> Body:
+    def body(self) -> RequestBody:
         """Its JSON body."""
-        return Body.parse(self.exchange.body)
+        return RequestBody.parse(self.exchange.body)
 
     def limit(self, most: int, default: int) -> int:
         """How many items of a list it asks for.
@@ -46,11 +46,11 @@ class Visit:
         if asked is None:
             return default
         value: Json = int(asked) if asked.isdecimal() else asked
-        return Body({"limit": value}).integer("limit", 1, most) or default
+        return RequestBody({"limit": value}).integer("limit", 1, most) or default
 
 
 @attrs.frozen
-class Reply:
+class JsonReply:
     """A whole answer of status 200.
 
     Args:
@@ -62,22 +62,22 @@ class Reply:
     headers: Mapping[str, str] = JSON_BODY
 
     @classmethod
-    def of(cls, value: Mapping[str, Json], **headers: str) -> "Reply":
+    def of(cls, value: Mapping[str, Json], **headers: str) -> "JsonReply":
         """Answer with a JSON object; an underscore in a header's name is a dash."""
         more = {name.replace("_", "-"): text for name, text in headers.items()}
         return cls(compact(value), JSON_BODY | more)
 
     @classmethod
-    def list(cls, values: Sequence[Mapping[str, Json]]) -> "Reply":
+    def list(cls, values: Sequence[Mapping[str, Json]]) -> "JsonReply":
         """Answer with a bare JSON array."""
         return cls(b"[%b]" % b",".join(map(compact, values)))
 
 
-Handler = Callable[[Visit], Reply]
+RouteHandler = Callable[[BatchRequestContext], JsonReply]
 
 
 @attrs.frozen(eq=False)
-class Route:
+class HttpRoute:
     """What there is at one path.
 
     Args:
@@ -85,10 +85,10 @@ class Route:
         handlers: what each method does there.
     """
 
-    vendor: Vendor
-    handlers: Mapping[str, Handler]
+    vendor: SimulatedVendor
+    handlers: Mapping[str, RouteHandler]
 
-    def handler(self, method: str) -> Handler:
+    def handler(self, method: str) -> RouteHandler:
         """What a method does.
 
         Raises:
@@ -96,5 +96,5 @@ class Route:
         """
         found = self.handlers.get(method)
         if found is None:
-            raise ApiError.no_such_method(method, ", ".join(self.handlers))
+            raise RequestRefused.no_such_method(method, ", ".join(self.handlers))
         return found

@@ -7,14 +7,14 @@ import attrs
 from ..chance import fraction_of, hex_of, random_of
 from ..middleware import Instant
 from ..settings import ProviderSettings
-from ..stats import Tally
-from ..vendor import Vendor
+from ..stats import RunningStats
+from ..vendor import SimulatedVendor
 from .lifecycle import Lifecycle
-from .work import Batch, Line, Worker
+from .work import LineWorker, SimulatedBatch, SimulatedLine
 
 __all__ = [
+    "BatchEngine",
     "Phases",
-    "Workshop",
 ]
 
 
@@ -36,7 +36,7 @@ class Phases:
     finalizing: float = 0.0
 
 
-class Workshop:
+class BatchEngine:
     """Where one vendor's batches are worked on.
 
     Args:
@@ -50,8 +50,8 @@ class Workshop:
     def __init__(
         self,
         settings: ProviderSettings,
-        vendor: Vendor,
-        tally: Tally,
+        vendor: SimulatedVendor,
+        tally: RunningStats,
         *,
         prefix: str,
         phases: Phases,
@@ -60,11 +60,13 @@ class Workshop:
         self._tally = tally
         self._prefix = prefix
         self._phases = phases
-        self._worker = Worker(settings, vendor, tally)
+        self._worker = LineWorker(settings, vendor, tally)
         self._number = 0
-        self._under_way: dict[str, Batch] = {}
+        self._under_way: dict[str, SimulatedBatch] = {}
 
-    def create(self, lines: Iterable[Line], at: Instant, *, is_valid: bool = True) -> Batch:
+    def create(
+        self, lines: Iterable[SimulatedLine], at: Instant, *, is_valid: bool = True
+    ) -> SimulatedBatch:
         """Take a batch in.
 
         Args:
@@ -78,7 +80,7 @@ class Workshop:
         ordered = list(lines) if is_valid else []
         random_of("order", self._settings.seed, batch_id).shuffle(ordered)
         lifecycle = self._lifecycle(batch_id, len(ordered), at.clock, is_valid=is_valid)
-        batch = Batch(batch_id, at, ordered, lifecycle, self._worker)
+        batch = SimulatedBatch(batch_id, at, ordered, lifecycle, self._worker)
         self._under_way[batch_id] = batch
         return batch
 

@@ -2,14 +2,14 @@
 
 import attrs
 
-from ..apierror import ApiError
+from ..apierror import RequestRefused
 from ..chance import hex_of
 from ..jsontext import Json
 from ..middleware import Instant
 from ..multipart import read_form
 from ..settings import ProviderSettings
-from ..stats import Tally
-from .context import Reply, Visit
+from ..stats import RunningStats
+from .context import BatchRequestContext, JsonReply
 from .paging import page_of
 
 __all__ = [
@@ -71,7 +71,7 @@ class Files:
         tally: counts uploads.
     """
 
-    def __init__(self, settings: ProviderSettings, tally: Tally) -> None:
+    def __init__(self, settings: ProviderSettings, tally: RunningStats) -> None:
         self._settings = settings
         self._tally = tally
         self._files: dict[str, StoredFile] = {}
@@ -85,7 +85,7 @@ class Files:
         """
         found = self._files.get(file_id)
         if found is None or (found.expires is not None and found.expires <= at.date):
-            raise ApiError(404, f"No such File object: {file_id}", param="id")
+            raise RequestRefused(404, f"No such File object: {file_id}", param="id")
         return found
 
     def put(
@@ -114,13 +114,13 @@ class Files:
         self._files[file_id] = found
         return found
 
-    def upload(self, visit: Visit) -> Reply:
+    def upload(self, visit: BatchRequestContext) -> JsonReply:
         """POST /v1/files."""
         exchange = visit.exchange
         texts, files = read_form(exchange.headers.get("content-type", ""), exchange.body)
         for name, known in (("purpose", texts), ("file", files)):
             if name not in known:
-                raise ApiError(
+                raise RequestRefused(
                     400,
                     f"Missing required parameter: '{name}'.",
                     param=name,
@@ -128,14 +128,14 @@ class Files:
                 )
         purpose, file = texts["purpose"], files["file"]
         if purpose not in _PURPOSES:
-            raise ApiError.unsupported("purpose", purpose, _PURPOSES)
+            raise RequestRefused.unsupported("purpose", purpose, _PURPOSES)
         if len(file.data) > MOST_BYTES:
-            raise ApiError(413, f"File is too large: the maximum is {MOST_BYTES} bytes.")
+            raise RequestRefused(413, f"File is too large: the maximum is {MOST_BYTES} bytes.")
         life_s = BATCH_DAYS * DAY_S if purpose in ("batch", "batch-api") else None
         asked = texts.get("expires_after[seconds]")
         if asked is not None:
             if not asked.isdecimal() or not LEAST_LIFE_S <= int(asked) <= BATCH_DAYS * DAY_S:
-                raise ApiError(
+                raise RequestRefused(
                     400,
                     f"Invalid 'expires_after[seconds]': expected {LEAST_LIFE_S} to "
                     f"{BATCH_DAYS * DAY_S}, but got {asked[:20]} instead.",
@@ -152,17 +152,17 @@ class Files:
             life_s=life_s,
             purpose=purpose,
         )
-        return Reply.of(found.as_json())
+        return JsonReply.of(found.as_json())
 
-    def show(self, file_id: str, visit: Visit) -> Reply:
+    def show(self, file_id: str, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/files/{id}."""
-        return Reply.of(self.find(file_id, visit.at).as_json())
+        return JsonReply.of(self.find(file_id, visit.at).as_json())
 
-    def content(self, file_id: str, visit: Visit) -> Reply:
+    def content(self, file_id: str, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/files/{id}/content."""
-        return Reply(self.find(file_id, visit.at).data, _LINES)
+        return JsonReply(self.find(file_id, visit.at).data, _LINES)
 
-    def listed(self, visit: Visit) -> Reply:
+    def listed(self, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/files."""
         query = visit.exchange.query
         purpose, after = query.get("purpose"), query.get("after")
@@ -179,10 +179,10 @@ class Files:
             found.insert(0, mark)
         page = page_of(found, visit.limit(MOST_LISTED, MOST_LISTED), after=mark)
         shown = page.as_json(lambda file: file.id, lambda file: file.as_json())
-        return Reply.of({"object": "list", **shown})
+        return JsonReply.of({"object": "list", **shown})
 
-    def delete(self, file_id: str, visit: Visit) -> Reply:
+    def delete(self, file_id: str, visit: BatchRequestContext) -> JsonReply:
         """DELETE /v1/files/{id}."""
         self.find(file_id, visit.at)
         del self._files[file_id]
-        return Reply.of({"id": file_id, "object": "file", "deleted": True})
+        return JsonReply.of({"id": file_id, "object": "file", "deleted": True})

@@ -6,16 +6,16 @@ from typing import cast
 
 import attrs
 
-from ..apierror import ApiError
-from ..body import Body
-from ..call import Call
+from ..apierror import RequestRefused
+from ..body import RequestBody
+from ..call import ModelCall
 from ..jsontext import Json
 from ..settings import ProviderSettings
-from .work import Line
+from .work import SimulatedLine
 
 __all__ = [
-    "Flaw",
     "InputFile",
+    "ValidationProblem",
     "read_input",
 ]
 
@@ -23,11 +23,11 @@ __all__ = [
 # How many flaws are told of one file.
 MOST_FLAWS = 100
 
-Parse = Callable[[Body, ProviderSettings], Call]
+Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 
 
 @attrs.frozen
-class Flaw(Exception):
+class ValidationProblem(Exception):
     """Why a batch fails its validation.
 
     Args:
@@ -62,15 +62,15 @@ class InputFile:
         flaws: what is wrong; when there is anything, nothing is worked on.
     """
 
-    lines: tuple[Line, ...] = ()
+    lines: tuple[SimulatedLine, ...] = ()
     model: str | None = None
-    flaws: tuple[Flaw, ...] = ()
+    flaws: tuple[ValidationProblem, ...] = ()
 
     @property
     def tokens(self) -> int:
         """What is enqueued with it: the tokens of all prompts, as limiters estimate them."""
         calls = (line.call for line in self.lines)
-        return sum(call.estimated_tokens for call in calls if not isinstance(call, ApiError))
+        return sum(call.estimated_tokens for call in calls if not isinstance(call, RequestRefused))
 
 
 def read_input(
@@ -87,7 +87,7 @@ def read_input(
         endpoint: where its lines are to go.
         parse: reads a call to that endpoint.
         settings: the provider's.
-        check_model: raises `ApiError` when there is no such model.
+        check_model: raises `RequestRefused` when there is no such model.
     """
     batches = settings.batches
     if len(data) > batches.most_bytes:
@@ -98,12 +98,12 @@ def read_input(
     if len(rows) > batches.most_lines:
         return _flawed("too_many_tasks", f"The file has more than {batches.most_lines} lines.")
     reader = _Reader(endpoint, parse, settings, check_model)
-    lines: list[Line] = []
-    flaws: list[Flaw] = []
+    lines: list[SimulatedLine] = []
+    flaws: list[ValidationProblem] = []
     for number, row in rows:
         try:
             lines.append(reader.line(row))
-        except Flaw as flaw:
+        except ValidationProblem as flaw:
             flaws.append(attrs.evolve(flaw, line=number))
             if len(flaws) == MOST_FLAWS:
                 break
@@ -111,7 +111,7 @@ def read_input(
 
 
 def _flawed(code: str, message: str) -> InputFile:
-    return InputFile(flaws=(Flaw(code, message),))
+    return InputFile(flaws=(ValidationProblem(code, message),))
 
 
 @attrs.define
@@ -123,14 +123,14 @@ class _Reader:
     model: str | None = None
     _ids: set[str] = attrs.field(factory=set[str])
 
-    def line(self, row: bytes) -> Line:
-        """Read one line, or raise `Flaw`."""
+    def line(self, row: bytes) -> SimulatedLine:
+        """Read one line, or raise `ValidationProblem`."""
         members = _object(row)
         custom_id = members.get("custom_id")
         if not isinstance(custom_id, str) or not custom_id:
             raise _missing("custom_id")
         if custom_id in self._ids:
-            raise Flaw(
+            raise ValidationProblem(
                 "duplicate_custom_id",
                 f"The custom_id '{custom_id}' is that of another line too.",
                 param="custom_id",
@@ -142,9 +142,9 @@ class _Reader:
         if not isinstance(body, dict):
             raise _missing("body")
         self._meet_model(body.get("model"))
-        return Line(custom_id, self._call(body))
+        return SimulatedLine(custom_id, self._call(body))
 
-    def _misdirected(self, members: dict[str, Json]) -> Iterator[Flaw]:
+    def _misdirected(self, members: dict[str, Json]) -> Iterator[ValidationProblem]:
         """What is wrong with where it goes, which Together's lines need not say."""
         for name, wanted, code in (
             ("method", "POST", "invalid_method"),
@@ -156,7 +156,7 @@ class _Reader:
             if given is None:
                 yield _missing(name)
             elif given != wanted:
-                yield Flaw(code, f"The {name} must be '{wanted}'.", param=name)
+                yield ValidationProblem(code, f"The {name} must be '{wanted}'.", param=name)
 
     def _meet_model(self, model: Json) -> None:
         if not isinstance(model, str) or not model:
@@ -164,23 +164,23 @@ class _Reader:
         if self.model is None:
             self.model = model
         if model != self.model:
-            raise Flaw(
+            raise ValidationProblem(
                 "model_mismatch",
                 f"The model '{model}' is not that of the first line, '{self.model}'.",
                 param="body.model",
             )
         try:
             self._check_model(model)
-        except ApiError as error:
-            raise Flaw("model_not_found", error.message, param="body.model") from None
+        except RequestRefused as error:
+            raise ValidationProblem("model_not_found", error.message, param="body.model") from None
 
-    def _call(self, body: dict[str, Json]) -> Call | ApiError:
+    def _call(self, body: dict[str, Json]) -> ModelCall | RequestRefused:
         try:
-            call = self._parse(Body(body), self._settings)
-        except ApiError as error:
+            call = self._parse(RequestBody(body), self._settings)
+        except RequestRefused as error:
             return error
         if call.stream:
-            return ApiError(400, "Streaming is not supported in batches.", param="stream")
+            return RequestRefused(400, "Streaming is not supported in batches.", param="stream")
         return call
 
 
@@ -190,9 +190,11 @@ def _object(row: bytes) -> dict[str, Json]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Flaw("invalid_json_line", "This line is not parseable as valid JSON.")
+        raise ValidationProblem("invalid_json_line", "This line is not parseable as valid JSON.")
     return value
 
 
-def _missing(name: str) -> Flaw:
-    return Flaw("missing_required_parameter", f"Missing required parameter: '{name}'.", param=name)
+def _missing(name: str) -> ValidationProblem:
+    return ValidationProblem(
+        "missing_required_parameter", f"Missing required parameter: '{name}'.", param=name
+    )

@@ -3,21 +3,21 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ..apierror import ApiError
-from ..body import Body
+from ..apierror import RequestRefused
+from ..body import RequestBody
 from ..chat import ChatCall
 from ..completions import CompletionsCall
 from ..embeddings import EmbeddingsCall
 from ..jsontext import Json
-from ..middleware import Instant, Reception
+from ..middleware import FaultMiddleware, Instant
 from ..openai import ORGANIZATION
 from ..settings import ProviderSettings
-from ..vendor import Vendor
-from .context import Reply, Visit
+from ..vendor import SimulatedVendor
+from .context import BatchRequestContext, JsonReply
 from .dialects import openai_batch, together_batch
-from .engine import Phases, Workshop
+from .engine import BatchEngine, Phases
 from .files import DAY_S, Files
-from .inputfile import Flaw, InputFile, Parse, read_input
+from .inputfile import InputFile, Parse, ValidationProblem, read_input
 from .lifecycle import Moment
 from .order import Order, error_lines, output_lines
 from .paging import page_of
@@ -54,18 +54,22 @@ class OpenAIBatches:
     """
 
     def __init__(
-        self, settings: ProviderSettings, vendor: Vendor, reception: Reception, files: Files
+        self,
+        settings: ProviderSettings,
+        vendor: SimulatedVendor,
+        reception: FaultMiddleware,
+        files: Files,
     ) -> None:
         self._settings = settings
         self._files = files
-        self._workshop = Workshop(
+        self._workshop = BatchEngine(
             settings, vendor, reception.tally, prefix="batch_", phases=Phases(0.1, 0.1)
         )
         self._check_model = partial(reception.check_model, vendor=vendor)
         self._is_together = settings.batches.dialect == "together"
         self._orders: dict[str, Order] = {}
 
-    def create(self, visit: Visit) -> Reply:
+    def create(self, visit: BatchRequestContext) -> JsonReply:
         """POST /v1/batches."""
         body = visit.body()
         file_id = _required_text(body, "input_file_id")
@@ -94,33 +98,33 @@ class OpenAIBatches:
         )
         self._orders[batch.id] = order
         shown = self._shown(order, visit.at.clock)
-        return Reply.of({"job": shown} if self._is_together else shown)
+        return JsonReply.of({"job": shown} if self._is_together else shown)
 
-    def show(self, batch_id: str, visit: Visit) -> Reply:
+    def show(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/batches/{id}."""
-        return Reply.of(self._shown(self._find(batch_id), visit.at.clock))
+        return JsonReply.of(self._shown(self._find(batch_id), visit.at.clock))
 
-    def cancel(self, batch_id: str, visit: Visit) -> Reply:
+    def cancel(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
         """POST /v1/batches/{id}/cancel."""
         order = self._find(batch_id)
         moment = self._look(order, visit.at.clock)
         if moment.has_ended:
-            raise ApiError(409, f"Cannot cancel a batch with status '{moment.status}'.")
+            raise RequestRefused(409, f"Cannot cancel a batch with status '{moment.status}'.")
         order.batch.cancel(visit.at.clock)
-        return Reply.of(self._shown(order, visit.at.clock))
+        return JsonReply.of(self._shown(order, visit.at.clock))
 
-    def listed(self, visit: Visit) -> Reply:
+    def listed(self, visit: BatchRequestContext) -> JsonReply:
         """GET /v1/batches, newest first."""
         orders = reversed(self._orders.values())
         if self._is_together:
-            return Reply.list([self._shown(order, visit.at.clock) for order in orders])
+            return JsonReply.list([self._shown(order, visit.at.clock) for order in orders])
         after = visit.exchange.query.get("after")
         mark = None if after is None else self._find(after)
         page = page_of(orders, visit.limit(MOST_LISTED, LISTED), after=mark)
         shown = page.as_json(
             lambda order: order.batch.id, lambda order: self._shown(order, visit.at.clock)
         )
-        return Reply.of({"object": "list", **shown})
+        return JsonReply.of({"object": "list", **shown})
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Do all lines that are due, and file what has ended."""
@@ -132,7 +136,7 @@ class OpenAIBatches:
     def _find(self, batch_id: str) -> Order:
         found = self._orders.get(batch_id)
         if found is None:
-            raise ApiError(404, f"No batch found with id '{batch_id}'.")
+            raise RequestRefused(404, f"No batch found with id '{batch_id}'.")
         return found
 
     def _shown(self, order: Order, clock: float) -> dict[str, Json]:
@@ -173,8 +177,8 @@ class OpenAIBatches:
         """The lines to do, and the size of the file that they are in."""
         try:
             file = self._files.find(file_id, at)
-        except ApiError as error:
-            flaw = Flaw("invalid_input_file", error.message, param="input_file_id")
+        except RequestRefused as error:
+            flaw = ValidationProblem("invalid_input_file", error.message, param="input_file_id")
             return InputFile(flaws=(flaw,)), 0
         found = read_input(
             file.data, endpoint, _ENDPOINTS[endpoint], self._settings, self._check_model
@@ -204,16 +208,16 @@ class OpenAIBatches:
         )
         code = "token_limit_exceeded"
         if self._settings.batches.overflow == "create":
-            raise ApiError(429, message, type="rate_limit_error", code=code)
-        return InputFile(model=found.model, flaws=(Flaw(code, message),))
+            raise RequestRefused(429, message, type="rate_limit_error", code=code)
+        return InputFile(model=found.model, flaws=(ValidationProblem(code, message),))
 
 
-def _required_text(body: Body, name: str) -> str:
+def _required_text(body: RequestBody, name: str) -> str:
     body.required(name)
     return body.text(name) or ""
 
 
-def _metadata(body: Body) -> Mapping[str, Json] | None:
+def _metadata(body: RequestBody) -> Mapping[str, Json] | None:
     if body.members.get("metadata") is None:
         return None
     found = body.object("metadata").members
@@ -221,7 +225,7 @@ def _metadata(body: Body) -> Mapping[str, Json] | None:
         len(name) <= MOST_KEY and isinstance(value, str) and len(value) <= MOST_VALUE
         for name, value in found.items()
     ):
-        raise ApiError(
+        raise RequestRefused(
             400,
             f"Invalid 'metadata': expected at most {MOST_PAIRS} strings of at most {MOST_VALUE} "
             f"characters, with keys of at most {MOST_KEY}.",

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import attrs
 
 from ..jsontext import Json, compact
-from .inputfile import Flaw
+from .inputfile import ValidationProblem
 from .lifecycle import Moment
-from .work import Batch, Outcome
+from .work import LineOutcome, SimulatedBatch
 
 __all__ = [
     "Order",
@@ -45,14 +45,14 @@ class Order:
         is_filed: whether these were put where they are.
     """
 
-    batch: Batch
+    batch: SimulatedBatch
     input_file_id: str
     input_bytes: int
     endpoint: str
     model: str | None
     window: str
     metadata: Mapping[str, Json] | None
-    flaws: tuple[Flaw, ...]
+    flaws: tuple[ValidationProblem, ...]
     tokens: int
     output_life_s: int
     output_file_id: str | None = None
@@ -60,12 +60,12 @@ class Order:
     is_filed: bool = False
 
 
-def output_lines(batch: Batch) -> bytes:
+def output_lines(batch: SimulatedBatch) -> bytes:
     """The answers there are, in the order in which they were made."""
     return b"".join(_line(outcome) for outcome in batch.outcomes if outcome.is_ok)
 
 
-def error_lines(batch: Batch, moment: Moment) -> bytes:
+def error_lines(batch: SimulatedBatch, moment: Moment) -> bytes:
     """The failures, and the lines that were not done by the end."""
     failed = [_line(outcome) for outcome in batch.outcomes if not outcome.is_ok]
     if moment.status in _UNDONE:
@@ -81,7 +81,7 @@ def error_lines(batch: Batch, moment: Moment) -> bytes:
     return b"".join(failed)
 
 
-def _line(outcome: Outcome) -> bytes:
+def _line(outcome: LineOutcome) -> bytes:
     head: dict[str, Json] = {
         "id": f"batch_req_{outcome.hex[:24]}",
         "custom_id": outcome.line.custom_id,

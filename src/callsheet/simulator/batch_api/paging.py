@@ -9,7 +9,7 @@ import attrs
 from ..jsontext import Json
 
 __all__ = [
-    "Page",
+    "ListPage",
     "page_of",
 ]
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen
-class Page(Generic[T]):
+class ListPage(Generic[T]):
     """Some items of a list.
 
     Args:
@@ -42,7 +42,7 @@ class Page(Generic[T]):
 
 def page_of(
     items: Iterable[T], limit: int, *, after: T | None = None, before: T | None = None
-) -> Page[T]:
+) -> ListPage[T]:
     """Find a page.
 
     Args:
@@ -56,5 +56,5 @@ def page_of(
         found = found[found.index(after) + 1 :]
     elif before is not None:
         found = found[: found.index(before)]
-        return Page(found[-limit:], len(found) > limit)
-    return Page(list(islice(found, limit)), len(found) > limit)
+        return ListPage(found[-limit:], len(found) > limit)
+    return ListPage(list(islice(found, limit)), len(found) > limit)

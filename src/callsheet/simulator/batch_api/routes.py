@@ -3,20 +3,20 @@
 from collections.abc import Iterator
 from functools import partial
 
-from ..middleware import Reception
+from ..middleware import FaultMiddleware
 from ..settings import ProviderSettings
-from ..vendor import Vendor
+from ..vendor import SimulatedVendor
 from .anthropic import MessageBatches
-from .context import Handler, Route
+from .context import HttpRoute, RouteHandler
 from .files import Files
 from .openai import OpenAIBatches
 
 __all__ = [
-    "Batching",
+    "BatchEndpoints",
 ]
 
 
-class Batching:
+class BatchEndpoints:
     """The files and the batches of both vendors.
 
     Args:
@@ -27,7 +27,11 @@ class Batching:
     """
 
     def __init__(
-        self, settings: ProviderSettings, reception: Reception, openai: Vendor, anthropic: Vendor
+        self,
+        settings: ProviderSettings,
+        reception: FaultMiddleware,
+        openai: SimulatedVendor,
+        anthropic: SimulatedVendor,
     ) -> None:
         self._is_together = settings.batches.dialect == "together"
         self._openai = openai
@@ -36,10 +40,10 @@ class Batching:
         self._batches = OpenAIBatches(settings, openai, reception, self._files)
         self._messages = MessageBatches(settings, anthropic, reception)
 
-    def route(self, path: str) -> Route | None:
+    def route(self, path: str) -> HttpRoute | None:
         """What there is at a path, or None."""
         files, batches, messages = self._files, self._batches, self._messages
-        handlers: dict[str, Handler] = {}
+        handlers: dict[str, RouteHandler] = {}
         match path.split("/")[1:]:
             case "v1", "files":
                 handlers = {"GET": files.listed, "POST": files.upload}
@@ -72,7 +76,7 @@ class Batching:
             case _:
                 return None
         is_anthropic = path.startswith("/v1/messages/")
-        return Route(self._anthropic if is_anthropic else self._openai, handlers)
+        return HttpRoute(self._anthropic if is_anthropic else self._openai, handlers)
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Do all lines that are due by a moment, with a pause after each few of them."""

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 import attrs
 
-from ..apierror import ApiError
-from ..call import Call, Edition
+from ..apierror import RequestRefused
+from ..call import Edition, ModelCall
 from ..chance import fraction_of, hex_of
 from ..middleware import Instant
 from ..settings import ProviderSettings
-from ..stats import Tally
-from ..vendor import Vendor
+from ..stats import RunningStats
+from ..vendor import SimulatedVendor
 from .lifecycle import Lifecycle, Moment
 
 __all__ = [
-    "Batch",
-    "Line",
-    "Outcome",
-    "Worker",
+    "LineOutcome",
+    "LineWorker",
+    "SimulatedBatch",
+    "SimulatedLine",
 ]
 
 
@@ -26,7 +26,7 @@ UNANSWERED = 0
 
 
 @attrs.frozen
-class Line:
+class SimulatedLine:
     """One call of a batch.
 
     Args:
@@ -35,11 +35,11 @@ class Line:
     """
 
     custom_id: str
-    call: Call | ApiError = attrs.field(repr=False)
+    call: ModelCall | RequestRefused = attrs.field(repr=False)
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
+class LineOutcome:
     """What came of a line.
 
     Args:
@@ -51,7 +51,7 @@ class Outcome:
         output_tokens: billed for the answer.
     """
 
-    line: Line
+    line: SimulatedLine
     hex: str
     status: int
     body: bytes = attrs.field(default=b"", repr=False)
@@ -70,7 +70,7 @@ class Outcome:
 
 
 @attrs.frozen(eq=False)
-class Worker:
+class LineWorker:
     """Answers lines by the code that answers live calls, and bills them.
 
     Args:
@@ -80,10 +80,10 @@ class Worker:
     """
 
     settings: ProviderSettings
-    vendor: Vendor
-    tally: Tally
+    vendor: SimulatedVendor
+    tally: RunningStats
 
-    def work(self, batch_id: str, line: Line, created: float) -> Outcome:
+    def work(self, batch_id: str, line: SimulatedLine, created: float) -> LineOutcome:
         """Do one line.
 
         Args:
@@ -95,17 +95,17 @@ class Worker:
         hex_ = hex_of("line", seed, batch_id, line.custom_id)
         self.tally.batch_lines += 1
         call = line.call
-        if isinstance(call, ApiError):
+        if isinstance(call, RequestRefused):
             return self._error(line, hex_, call)
         kind = self._failure(fraction_of("failing", seed, batch_id, line.custom_id))
         if kind == "none":
-            return Outcome(line=line, hex=hex_, status=UNANSWERED)
+            return LineOutcome(line=line, hex=hex_, status=UNANSWERED)
         if kind is not None:
             return self._error(line, hex_, self.vendor.refused(kind, None))
         edition = Edition(seed=seed, hex=hex_, created=int(created), batch=True)
         answer = call.answer(edition)
         self.tally.bill(call.model, "batch", answer.input_tokens, answer.output_tokens)
-        return Outcome(
+        return LineOutcome(
             line=line,
             hex=hex_,
             status=OK,
@@ -120,13 +120,13 @@ class Worker:
             return "500" if draw < batches.failing / 2 else "429"
         return "none" if draw < batches.failing + batches.unanswered else None
 
-    def _error(self, line: Line, hex_: str, error: ApiError) -> Outcome:
+    def _error(self, line: SimulatedLine, hex_: str, error: RequestRefused) -> LineOutcome:
         body = self.vendor.error_body(error, f"req_{hex_}")
-        return Outcome(line=line, hex=hex_, status=error.status, body=body)
+        return LineOutcome(line=line, hex=hex_, status=error.status, body=body)
 
 
 @attrs.define(eq=False)
-class Batch:
+class SimulatedBatch:
     """A batch that was created.
 
     Args:
@@ -139,10 +139,10 @@ class Batch:
 
     id: str
     created: Instant
-    lines: Sequence[Line] = attrs.field(repr=False)
+    lines: Sequence[SimulatedLine] = attrs.field(repr=False)
     lifecycle: Lifecycle
-    worker: Worker = attrs.field(repr=False)
-    outcomes: list[Outcome] = attrs.field(factory=list[Outcome], init=False, repr=False)
+    worker: LineWorker = attrs.field(repr=False)
+    outcomes: list[LineOutcome] = attrs.field(factory=list[LineOutcome], init=False, repr=False)
 
     def look(self, clock: float) -> Moment:
         """What it is like at a moment, with all done that is due by then."""
@@ -171,6 +171,6 @@ class Batch:
         return sum(outcome.is_ok for outcome in self.outcomes)
 
     @property
-    def undone(self) -> Sequence[Line]:
+    def undone(self) -> Sequence[SimulatedLine]:
         """The lines that are not done."""
         return self.lines[len(self.outcomes) :]

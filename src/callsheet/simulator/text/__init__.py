@@ -7,7 +7,7 @@ import attrs
 
 from ..chance import random_of
 from ..jsontext import Json
-from .ask import Kind, read_ask
+from .ask import TextKind, read_ask
 from .packed import answer_items
 from .prose import write
 from .structured import value_for
@@ -18,7 +18,7 @@ __all__ = [
 
 
 # Names of properties that are themselves the name of a kind of text.
-_KINDS: Mapping[str, Kind] = {
+_KINDS: Mapping[str, TextKind] = {
     "headline": "headline", "title": "headline", "image_prompt": "image", "social_blurb": "social",
     "conclusion": "conclusion", "intro": "introduction", "introduction": "introduction",
     "section": "section", "meta_description": "meta",

@@ -9,20 +9,20 @@ from .sentiment import SENTIMENTS
 from .subject import main_phrase, subject_of
 
 __all__ = [
-    "Ask",
-    "Kind",
+    "PromptIntent",
+    "TextKind",
     "read_ask",
 ]
 
 
-Kind = Literal[
+TextKind = Literal[
     "headline", "keywords", "image", "social", "conclusion", "introduction", "outline", "section",
     "meta", "label", "general",
 ]  # fmt: skip
 
 _LABELLING = re.compile(r"\b(?:classif\w*|sentiment|categori[sz]e\w*|labels?)\b", re.IGNORECASE)
 # The noun that comes first in an instruction is what is asked for; later ones give its context.
-_NOUNS: dict[Kind, str] = {
+_NOUNS: dict[TextKind, str] = {
     "meta": r"meta[- ]description",
     "image": r"(?:describe|image|picture|illustration|cover)\b",
     "social": r"(?:social|tweet|blurb|teaser)\b",
@@ -84,7 +84,7 @@ MOST_ITEMS = 50
 
 
 @attrs.frozen(kw_only=True)
-class Ask:
+class PromptIntent:
     """What a prompt asks for.
 
     Args:
@@ -98,7 +98,7 @@ class Ask:
         review: what it classifies.
     """
 
-    kind: Kind
+    kind: TextKind
     subject: str
     title: str = ""
     part: int = 1
@@ -108,7 +108,7 @@ class Ask:
     review: str = ""
 
 
-def read_ask(system: str, user: str) -> Ask:
+def read_ask(system: str, user: str) -> PromptIntent:
     """Recognise what is asked for by the first words of the prompt.
 
     Later words may quote other answers, so that only the first paragraph is an instruction.
@@ -123,7 +123,7 @@ def read_ask(system: str, user: str) -> Ask:
         kind, instruction = _kind(system[:1000]), system[:1000]
     quotes = [one or other for one, other in _QUOTED.findall(head)]
     title = quotes.pop(0) if kind == "section" and quotes else ""
-    return Ask(
+    return PromptIntent(
         kind=kind or "general",
         subject=_subject(head, user, quotes, kind) if quotes or not title else subject_of(title),
         title=title,
@@ -137,7 +137,7 @@ def _blanked(text: str) -> str:
     return _QUOTED.sub(lambda found: " " * len(found[0]), text)
 
 
-def _kind(head: str) -> Kind | None:
+def _kind(head: str) -> TextKind | None:
     text = _blanked(head)
     found = _KIND.search(text)
     if found is None or not (_VERB.match(text) or _VERB.search(text[: found.start()])):
@@ -145,7 +145,7 @@ def _kind(head: str) -> Kind | None:
     return next(kind for kind in _NOUNS if kind == found.lastgroup)
 
 
-def _subject(head: str, user: str, quotes: list[str], kind: Kind | None) -> str:
+def _subject(head: str, user: str, quotes: list[str], kind: TextKind | None) -> str:
     if quotes:
         for quote in quotes:  # a topic says it better than a title
             before = head[: head.index(quote)].rstrip(' "“').lower()
@@ -175,11 +175,11 @@ def _part(user: str) -> int:
     return int(found[1]) if found else 1
 
 
-def _labelling(instruction: str, review: str) -> Ask:
+def _labelling(instruction: str, review: str) -> PromptIntent:
     named = [label for label in SENTIMENTS if re.search(rf"\b{label}\b", instruction.lower())]
     if not named and (found := _LABEL_LIST.search(instruction)):
         named = [w for w in re.findall(r"[\w-]+", found[1].lower()) if w not in ("or", "and")]
-    return Ask(
+    return PromptIntent(
         kind="label",
         subject="the review",
         labels=tuple(dict.fromkeys(named)) or SENTIMENTS,

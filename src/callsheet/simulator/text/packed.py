@@ -15,12 +15,12 @@ __all__ = [
 ]
 
 
-Answer = Callable[[str, dict[str, Json] | None], Json]
+WriteAnswer = Callable[[str, dict[str, Json] | None], Json]
 
 _ID = "id"
 
 
-def answer_items(schema: dict[str, Json], user: str, answer: Answer) -> dict[str, Json] | None:
+def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dict[str, Json] | None:
     """The answers to all items; None if the prompt, or the schema, is of another kind.
 
     Args:

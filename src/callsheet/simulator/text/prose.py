@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from ..chance import random_of
-from .ask import Ask, Kind
+from .ask import PromptIntent, TextKind
 from .lexicon import OUTLINE, SENTENCES, field_of
 from .sentiment import label_of
 from .subject import as_sentence, as_title
@@ -19,7 +19,7 @@ META_CHARACTERS = 155
 _COUNTS = ("three", "four", "six", "eight", "nine", "twelve")
 
 
-def write(ask: Ask, chance: random.Random) -> str:
+def write(ask: PromptIntent, chance: random.Random) -> str:
     """The text that was asked for.
 
     Args:
@@ -32,7 +32,7 @@ def write(ask: Ask, chance: random.Random) -> str:
 class _Writer:
     """Fills the gaps of sentences about one subject."""
 
-    def __init__(self, ask: Ask, chance: random.Random) -> None:
+    def __init__(self, ask: PromptIntent, chance: random.Random) -> None:
         self.ask = ask
         self.chance = chance
         field = field_of(ask.subject)
@@ -133,7 +133,7 @@ def _general(writer: _Writer) -> str:
     return " ".join(map(writer.fill, [first, *rest]))
 
 
-_FORMS: Mapping[Kind, Callable[[_Writer], str]] = {
+_FORMS: Mapping[TextKind, Callable[[_Writer], str]] = {
     "headline": lambda writer: writer.say("headlines"),
     "keywords": _keywords,
     "image": _image,
