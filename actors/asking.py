@@ -18,7 +18,7 @@ __all__ = ["ResponseStream", "ask_for", "stream_for"]
 
 
 async def ask_for(
-    to: Ref, request: Request, origin: CallContext, *, observer: Observer, timeout: float = inf
+    to: Ref, request: Request, context: CallContext, *, observer: Observer, timeout: float = inf
 ) -> Response:
     """Ask a stage for a response.
 
@@ -27,7 +27,7 @@ async def ask_for(
     Args:
         to: any stage that takes `Complete`.
         request: what to ask.
-        origin: whom it is for.
+        context: whom it is for.
         observer: is told of the beginning and of the end.
         timeout: seconds for all of it.
 
@@ -35,10 +35,10 @@ async def ask_for(
         CallFailed: there is no answer; the subclass says why.
         AskFailed: the runtime has a verdict instead, such as that time was up.
     """
-    teller = _Teller(request, origin, observer)
+    teller = _Teller(request, context, observer)
     teller.tell("asked")
     try:
-        answer = await to.ask(Complete(request, origin), timeout=_within(request, timeout))
+        answer = await to.ask(Complete(request, context), timeout=_within(request, timeout))
     except (CallFailed, AskFailed) as error:
         teller.tell("failed", error=error)
         raise
@@ -53,7 +53,7 @@ async def ask_for(
 async def stream_for(
     to: Ref,
     request: Request,
-    origin: CallContext,
+    context: CallContext,
     *,
     observer: Observer,
     timeout: float = inf,
@@ -66,17 +66,17 @@ async def stream_for(
     Args:
         to: any stage that takes `Stream`.
         request: what to ask.
-        origin: whom it is for.
+        context: whom it is for.
         observer: is told of the beginning and of the end.
         timeout: seconds for all of it.
         buffer: pieces that may wait.
     """
-    teller = _Teller(request, origin, observer)
+    teller = _Teller(request, context, observer)
     teller.tell("asked")
     pieces: ResponseStream | None = None
     failed: CallFailed | AskFailed | None = None
     try:
-        message = Stream(request, origin)
+        message = Stream(request, context)
         due = _within(request, timeout)
         async with to.stream(message, buffer=buffer, timeout=due) as items:
             pieces = ResponseStream(items)
@@ -129,7 +129,7 @@ class _Teller:
     """Tells of one call."""
 
     request: Request
-    origin: CallContext
+    context: CallContext
     observer: Observer
 
     def tell(
@@ -145,7 +145,7 @@ class _Teller:
             CallEvent(
                 stage=stage,
                 at=trio.current_time(),
-                origin=self.origin,
+                context=self.context,
                 model=self.request.model if answer is None else answer.model,
                 attempt=attempts if answer is None else answer.http_requests,
                 usage=None if answer is None else answer.usage,

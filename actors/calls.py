@@ -46,15 +46,15 @@ class Complete(Message[Response]):
 
     Args:
         request: what to ask the provider.
-        origin: whom it is for.
+        context: whom it is for.
         permit: set by the limiter; without one, attempts are not limited.
-        tab: set by the ledger; without one, attempts are not paid for from a budget.
+        account: set by the ledger; without one, attempts are not paid for from a budget.
     """
 
     request: Request
-    origin: CallContext
+    context: CallContext
     permit: "Permit | None" = None
-    tab: "CallAccount | None" = None
+    account: "CallAccount | None" = None
 
 
 @attrs.frozen
@@ -63,15 +63,15 @@ class Stream(StreamOf[Delta | Response]):
 
     Args:
         request: what to ask the provider.
-        origin: whom it is for.
+        context: whom it is for.
         permit: set by the limiter; without one, attempts are not limited.
-        tab: set by the ledger; without one, attempts are not paid for from a budget.
+        account: set by the ledger; without one, attempts are not paid for from a budget.
     """
 
     request: Request
-    origin: CallContext
+    context: CallContext
     permit: "Permit | None" = None
-    tab: "CallAccount | None" = None
+    account: "CallAccount | None" = None
 
 
 @final
@@ -103,7 +103,7 @@ class CallAccount:
         self._is_closed = False
 
     def __repr__(self) -> str:
-        return f"<Tab {self.key}: {self.taken} of {self._paid} attempts taken>"
+        return f"<CallAccount {self.key}: {self.taken} of {self._paid} attempts taken>"
 
     async def take(self) -> None:
         """An attempt is about to be sent. Waits, and checkpoints, only to reserve for it.
@@ -121,7 +121,7 @@ class CallAccount:
             raise CallFailed("nothing was sent: nobody waits for the answer any more")
         self.taken += 1
 
-    def spare(self) -> None:
+    def refund(self) -> None:
         """An attempt that was taken has surely cost nothing: the next one may have its place."""
         self.taken -= 1
 

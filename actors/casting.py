@@ -37,7 +37,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
     """
     limits, observer = settings.limits, settings.observer
     # As many may come at once as can be under way: to wait at the door costs more than in the room.
-    most = max(limits.in_flight, settings.most_in_flight or 0)
+    most = max(limits.in_flight, settings.max_in_flight or 0)
     at_once = max(64, most)
     requester = await runtime.spawn(
         f"{prefix}requester",
@@ -64,7 +64,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         f"{prefix}limiter",
         partial(RateLimiterActor, requester, limits, observer, settings.prices),
         capacity=at_once,
-        max_held=settings.waiting_calls,
+        max_deferred=settings.max_waiting_calls,
     )
     batches = None
     if settings.batches is not None:
@@ -83,13 +83,13 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             ),
             capacity=at_once,
             concurrency=8,
-            max_held=settings.waiting_for_batches,
+            max_deferred=settings.max_waiting_batches,
         )
     router = await runtime.spawn(
         f"{prefix}router",
         partial(RouterActor, limiter, _routes(settings, batches)),
         capacity=at_once,
-        max_held=settings.waiting_calls,
+        max_deferred=settings.max_waiting_calls,
     )
     ledger = None
     if settings.ledger is not None:
@@ -103,7 +103,7 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
                 other_models=tuple(it.model for it in settings.fallbacks if it.model),
             ),
             capacity=at_once,
-            max_held=settings.waiting_calls,
+            max_deferred=settings.max_waiting_calls,
         )
     batcher = await runtime.spawn(
         f"{prefix}batcher",
@@ -123,13 +123,13 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             partial(CacheActor, batcher, settings.endpoint.identity, settings.cache),
             capacity=at_once,
             concurrency=8,
-            max_held=settings.waiting_calls,
+            max_deferred=settings.max_waiting_calls,
         )
     composer = await runtime.spawn(
         f"{prefix}composer",
         partial(PostComposerActor, cache or batcher, settings.recipe, observer),
-        capacity=settings.posts_at_a_time,
-        concurrency=settings.posts_at_a_time,
+        capacity=settings.max_concurrent_posts,
+        concurrency=settings.max_concurrent_posts,
     )
     return Troupe(
         composer=composer,

@@ -45,7 +45,7 @@ class CallEvent:
     Args:
         stage: what happened.
         at: when, in seconds on Trio's clock.
-        origin: the call's ids.
+        context: the call's ids.
         model: the model asked for.
         attempt: which HTTP attempt it is about, from 1; 0 before the first.
         usage: tokens, on "answered" and "shared".
@@ -59,7 +59,7 @@ class CallEvent:
 
     stage: Stage
     at: float
-    origin: CallContext
+    context: CallContext
     model: str
     attempt: int = 0
     usage: Usage | None = None
@@ -91,9 +91,9 @@ def log_call(event: CallEvent) -> None:
     usage = event.usage
     _log.info(
         f"call_{event.stage}",
-        call=event.origin.call,
-        post=event.origin.post,
-        step=event.origin.step,
+        call=event.context.call,
+        post=event.context.post,
+        step=event.context.step,
         model=event.model,
         attempts=event.attempt,
         input_tokens=None if usage is None else usage.input_tokens,

@@ -127,7 +127,7 @@ class Request:
         seed: asks the provider for a repeatable answer, which it may or may not give.
         json_schema: a JSON schema that the answer, which is JSON then, must match.
         dimensions: of the vectors; None leaves it to the model.
-        extra: further members of the request's JSON body, sent as they are.
+        extra_body: further members of the request's JSON body, sent as they are.
         cacheable: declares that one answer may serve every identical request (L6).
         packable: declares that it may be asked together with others of the same instruction, in
             one call whose answer holds theirs; for a chat whose last turn is a short item.
@@ -160,7 +160,7 @@ class Request:
     seed: int | None = None
     json_schema: Mapping[str, Json] | None = None
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
-    extra: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
+    extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     cacheable: bool = False
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))

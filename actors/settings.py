@@ -42,11 +42,11 @@ class TroupeSettings:
         timeouts: how long one attempt may be silent.
         recipe: what a post is made of.
         prices: what models cost.
-        posts_at_a_time: posts written side by side; more of them wait.
-        waiting_calls: calls that wait at the limiter; more of them hold back who asks.
-        most_in_flight: calls that may ever be under way, however the limits are changed; None for
+        max_concurrent_posts: posts written side by side; more of them wait.
+        max_waiting_calls: calls that wait at the limiter; more of them hold back who asks.
+        max_in_flight: calls that may ever be under way, however the limits are changed; None for
             as many as `limits` says.
-        waiting_for_batches: requests that wait for a batch of the provider's; more of them hold
+        max_waiting_batches: requests that wait for a batch of the provider's; more of them hold
             back who asks.
         observer: is told of everything that happens to a call.
         streaming: ask for answers piece by piece even if only the whole is wanted, because a
@@ -83,12 +83,12 @@ class TroupeSettings:
     timeouts: Timeouts = attrs.field(factory=Timeouts)
     recipe: Recipe = attrs.field(factory=default_recipe)
     prices: PriceBook = attrs.field(factory=default_prices)
-    posts_at_a_time: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
-    waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
-    most_in_flight: int | None = attrs.field(
+    max_concurrent_posts: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
+    max_waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
+    max_in_flight: int | None = attrs.field(
         default=None, validator=optional([instance_of(int), ge(1)])
     )
-    waiting_for_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
+    max_waiting_batches: int = attrs.field(default=200_000, validator=[instance_of(int), ge(1)])
     observer: Observer = ignore
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None

@@ -10,7 +10,7 @@ import attrs
 
 from ..runtime import Ref
 from .asking import ResponseStream, ask_for, stream_for
-from .batch_api import KeptAnswers
+from .batch_api import AcknowledgeResponses
 from .batching import ExplainBatching
 from .cache import PeekCache
 from .call_plan import CallPlan, plan_call
@@ -135,7 +135,7 @@ class Troupe:
             buffer=buffer,
         )
 
-    async def kept(self, calls: Iterable[str]) -> None:
+    async def acknowledge(self, calls: Iterable[str]) -> None:
         """Say that answers are kept elsewhere, so that the Batch API's journal need not have them.
 
         See `BatchApiPolicy.is_held`. Without that, and of calls that were live, it says nothing.
@@ -144,7 +144,7 @@ class Troupe:
             calls: ids of calls that were answered.
         """
         if self.batches is not None:
-            await self.batches.ask(KeptAnswers(tuple(calls)))
+            await self.batches.ask(AcknowledgeResponses(tuple(calls)))
 
     async def request_statistics(self) -> RequestStatistics:
         """What the request actor is doing: circuit breakers, hedges, retries, connections."""
@@ -178,7 +178,7 @@ class Troupe:
     async def change_limits(self, limits: Limits) -> None:
         """Go by other limits from now on; calls that wait are planned anew.
 
-        More in flight than `TroupeSettings.most_in_flight` has no effect.
+        More in flight than `TroupeSettings.max_in_flight` has no effect.
         """
         await self.limiter.ask(ChangeLimits(limits))
 

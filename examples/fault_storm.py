@@ -317,7 +317,7 @@ def balance(snapshot: RuntimeSnapshot) -> list[str]:
     """R9: what came in is what has ended and what is pending, for each actor and for all."""
     total = Counter[str]()
     for actor in snapshot.actors:
-        total.update(attrs.asdict(actor.tally))
+        total.update(attrs.asdict(actor.counts))
         total["pending"] += actor.pending
     came = total["accepted"] + total["bypassed"]
     ways = ("handled", "failed", "cancelled", "expired", "dropped", "dead_lettered", "pending")

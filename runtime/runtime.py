@@ -124,24 +124,24 @@ def _line(node: Snapshot) -> str:
         parts.append(f"{node.mailbox.senders_waiting} senders wait for room")
     if node.held:
         parts.append(f"{node.held} held")
-    tally = node.tally
-    counts = {
-        "handled": tally.handled,
-        "failed": tally.failed,
-        "cancelled": tally.cancelled,
-        "expired": tally.expired,
-        "dropped": tally.dropped,
-        "lost": tally.dead_lettered,
+    counts = node.counts
+    shown = {
+        "handled": counts.handled,
+        "failed": counts.failed,
+        "cancelled": counts.cancelled,
+        "expired": counts.expired,
+        "dropped": counts.dropped,
+        "lost": counts.dead_lettered,
     }
-    parts += [f"{count} {word}" for word, count in counts.items() if count]
+    parts += [f"{count} {word}" for word, count in shown.items() if count]
     return f"{name}  {', '.join(parts)}"
 
 
 def _doing(node: ActorSnapshot) -> str:
-    if not node.doing:
+    if not node.in_progress:
         return "idle"
-    first = ", ".join(f"{one.message} for {one.seconds:.1f} s" for one in node.doing[:3])
-    more = len(node.doing) - 3
+    first = ", ".join(f"{one.message} for {one.seconds:.1f} s" for one in node.in_progress[:3])
+    more = len(node.in_progress) - 3
     return f"doing {first}{f' and {more} more' if more > 0 else ''}"
 
 

@@ -112,9 +112,9 @@ class ShutdownReport:
         cls, before: SupervisorSnapshot, after: SupervisorSnapshot, seconds: float
     ) -> "ShutdownReport":
         """Compare what was left of the tree with what it was when the shutdown began."""
-        tallies = {actor.path: actor.tally for actor, _ in _actors(before)}
+        tallies = {actor.path: actor.counts for actor, _ in _actors(before)}
         stops = [
-            _report(actor.path, tallies.get(actor.path, MessageCounts()), actor.tally)
+            _report(actor.path, tallies.get(actor.path, MessageCounts()), actor.counts)
             for actor, _ in _actors(after)
         ]
         return cls(seconds, tuple(stops))
@@ -130,7 +130,7 @@ def plan_shutdown(root: SupervisorSnapshot, deadline_s: float) -> ShutdownPlan:
                 action="drain" if within_s > 0 else "cancel",
                 within_s=within_s,
                 waiting=actor.mailbox.depth + actor.urgent,
-                in_hand=len(actor.doing),
+                in_hand=len(actor.in_progress),
                 held=actor.held,
             )
             for actor, within_s in _actors(root)

@@ -99,7 +99,15 @@ def test_every_field_of_a_request_and_who_can_express_it_is_documented():
         "completion": VENDORS["openai"].formats["completion"],
         "embedding": VENDORS["openai"].formats["embedding"],
     }
-    everywhere = {"model", "task", "extra", "cacheable", "packable", "deadline", "idempotency_key"}
+    everywhere = {
+        "model",
+        "task",
+        "extra_body",
+        "cacheable",
+        "packable",
+        "deadline",
+        "idempotency_key",
+    }
     for name in {field.name for field in attrs.fields(Request)} - everywhere:
         marks = ["x" if name in form.expresses else "" for form in formats.values()]
         row = re.sub(" +", " ", f"| `{name}` | {' | '.join(marks)} |")

@@ -30,10 +30,10 @@ from .policy import BatchApiPolicy
 from .results import BatchResults, Claims, LineResults
 
 __all__ = [
+    "AcknowledgeResponses",
     "BatchApiActor",
     "BatchApiStatistics",
     "GetBatchApiStatistics",
-    "KeptAnswers",
 ]
 
 
@@ -77,11 +77,11 @@ class GetBatchApiStatistics(Message[BatchApiStatistics]):
 
 
 @attrs.frozen
-class KeptAnswers(Message[None]):
-    """Tell a `BatchApiActor` that answers are kept elsewhere; see `BatchApiPolicy.is_held`.
+class AcknowledgeResponses(Message[None]):
+    """Tell a `BatchApiActor` that answers are kept elsewhere; see `BatchApiPolicy.is_acknowledged`.
 
     Args:
-        calls: ids of the calls that were answered, see `Origin`; others are passed over.
+        calls: ids of the calls that were answered, see `CallContext`; others are passed over.
     """
 
     calls: tuple[str, ...]
@@ -186,7 +186,7 @@ class BatchApiActor(Actor):
             prices=self._prices,
             book=self._book,
             counts=self._counts,
-            claims=Claims(are_held=self._policy.is_held),
+            claims=Claims(are_held=self._policy.is_acknowledged),
         )
         self._errands = BatchDriver(
             control=self._control,
@@ -272,11 +272,11 @@ class BatchApiActor(Actor):
             await self._go_live(asker)
         self._watch(None)
 
-    @handles(KeptAnswers, urgent=True)
-    async def kept(self, message: KeptAnswers) -> None:
+    @handles(AcknowledgeResponses, urgent=True)
+    async def acknowledge(self, message: AcknowledgeResponses) -> None:
         """Take out of the journal what is kept elsewhere."""
         if self._dialect is not None:
-            await self._answers.kept(message.calls)
+            await self._answers.acknowledge(message.calls)
 
     @handles(GetBatchApiStatistics, urgent=True)
     async def count(self, message: GetBatchApiStatistics) -> BatchApiStatistics:  # noqa: ARG002  # it only asks
@@ -339,7 +339,7 @@ class BatchApiActor(Actor):
         line = asker.line
         line.asker = None
         self._book.offer_line(line)
-        has_gone = slot.settlement in (Outcome.CANCELLED, Outcome.EXPIRED)
+        has_gone = slot.outcome in (Outcome.CANCELLED, Outcome.EXPIRED)
         self._let_go(line.task, asker, may_return=has_gone)
 
     def _let_go(self, task: BatchInFlight, asker: BatchWaiter, *, may_return: bool) -> None:
@@ -471,7 +471,7 @@ class BatchApiActor(Actor):
             if asker is None or asker.is_out:
                 continue
             if not after.maybe_billed:
-                asker.spare()
+                asker.refund()
             if custom_id in after.again:
                 await self._add(asker)
             elif custom_id in after.live:

@@ -104,7 +104,7 @@ def _give_up(call: ReplySlot[Response], _: object) -> None:
 
 
 def _pass_back(slot: ReplySlot[Response], maybe_billed: int, call: ReplySlot[Response]) -> None:
-    if call.settlement is Outcome.REPLIED and call.value is not None:
+    if call.outcome is Outcome.REPLIED and call.value is not None:
         billed = call.value.maybe_billed + maybe_billed
         slot.reply(attrs.evolve(call.value, maybe_billed=billed))
     elif call.error is not None:

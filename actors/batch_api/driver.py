@@ -156,7 +156,7 @@ class BatchDriver:
             if not _may_have_made(refusal):
                 job.unmade()
                 for asker in task.waiting:
-                    asker.spare()
+                    asker.refund()
                 raise
             _log.warning("batch_made_perhaps", batch=job.id, error=str(refusal.error))
             return
@@ -167,7 +167,7 @@ class BatchDriver:
             CallEvent(
                 stage="sent",
                 at=trio.current_time(),
-                origin=asker.message.origin,
+                context=asker.message.context,
                 model=asker.message.request.model,
                 attempt=1,
                 route="batch",

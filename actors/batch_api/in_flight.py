@@ -52,18 +52,18 @@ class BatchWaiter:
 
     async def pay(self) -> None:
         """Its line is about to be sent, and may be billed from now on (L3)."""
-        tab = self.message.tab
-        if tab is None or self.is_paid:
+        account = self.message.account
+        if account is None or self.is_paid:
             return
         with suppress(CallFailed):  # it has gone meanwhile
-            await tab.take()
+            await account.take()
             self.is_paid = True
 
-    def spare(self) -> None:
+    def refund(self) -> None:
         """Its line has surely cost nothing."""
-        if self.is_paid and self.message.tab is not None:
+        if self.is_paid and self.message.account is not None:
             self.is_paid = False
-            self.message.tab.spare()
+            self.message.account.refund()
 
     @property
     def live_at(self) -> float:

@@ -59,8 +59,8 @@ class BatchApiPolicy:
             in seconds. Whoever asks the same again within that time has it again. It is 0 without
             a journal.
         keep_s: how long an answer that nobody has fetched is kept in the journal, in seconds.
-        is_held: an answer stays in the journal until whoever asked says that it is kept elsewhere
-            (`Troupe.kept`), and not only until it was given. Without that, what a process has been
+        is_acknowledged: an answer stays in the journal until the caller acknowledges it
+            (`Troupe.acknowledge`), and not only until it was given. Without that, what a process has been
             given and has not written down when it dies is lost.
 
     Raises:
@@ -86,7 +86,7 @@ class BatchApiPolicy:
     settle_s: float = attrs.field(default=60.0, validator=[ge(0), lt(inf)])
     abandon_s: float = attrs.field(default=60.0, validator=[ge(0), lt(inf)])
     keep_s: float = attrs.field(default=30 * 86_400.0, validator=[gt(0), lt(inf)])
-    is_held: bool = attrs.field(default=False, validator=instance_of(bool))
+    is_acknowledged: bool = attrs.field(default=False, validator=instance_of(bool))
 
     def margin_s(self, left_s: float) -> float:
         """How long before its deadline a request is sent live that had so long, in seconds."""

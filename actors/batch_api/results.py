@@ -59,16 +59,16 @@ class Claims:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def give(self, custom_id: str, origin: CallContext) -> bool:
+    def give(self, custom_id: str, context: CallContext) -> bool:
         """An answer was given; whether it is done with.
 
         Args:
             custom_id: of its line.
-            origin: whom it is for.
+            context: whom it is for.
         """
         if not self._are_held:
             return True
-        calls = {one.call for one in origin.shared_by or (origin,)}
+        calls = {one.call for one in context.shared_by or (context,)}
         self._calls[custom_id] = calls
         for call in calls:
             self._lines[call].add(custom_id)
@@ -209,7 +209,7 @@ class BatchResults:
                 if asker.slot.reply(self._response(asker, result, found, 0.0, 0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
-                    if self._claims.give(custom_id, asker.message.origin):
+                    if self._claims.give(custom_id, asker.message.context):
                         await self._claim([custom_id])
                 else:
                     self._book.offer_answer(asker.key, custom_id)  # for the next who asks
@@ -249,7 +249,7 @@ class BatchResults:
                 dropped.append(line.custom_id)
                 unanswered.append((asker, found))
                 if not found.maybe_billed:
-                    asker.spare()  # a line that failed is free
+                    asker.refund()  # a line that failed is free
         if kept or dropped:
             await self._journal.do(partial(JournalFile.keep, answers=kept, unanswered=dropped))
         await self._report(task, answered)
@@ -295,13 +295,13 @@ class BatchResults:
             if asker.slot.reply(response):
                 self._counts["answered"] += 1
                 self._counts["found"] += task.job.is_found
-                if self._claims.give(line.custom_id, asker.message.origin):
+                if self._claims.give(line.custom_id, asker.message.context):
                     claimed.append(line.custom_id)
             else:
                 self._book.offer_answer(line.key, line.custom_id)
         await self._claim(claimed)
 
-    async def kept(self, calls: Iterable[str]) -> None:
+    async def acknowledge(self, calls: Iterable[str]) -> None:
         """Those calls have what they were answered on a disk of their own."""
         await self._claim(self._claims.keep(calls))
 

@@ -246,7 +246,7 @@ class BatcherActor(Actor):
         return None
 
     def _group_for(self, message: Complete) -> Group | None:
-        found = self._group_key(message.request, message.origin.lane)
+        found = self._group_key(message.request, message.context.lane)
         if found is None:
             return None
         key, strategy = found
@@ -285,7 +285,7 @@ class BatcherActor(Actor):
         answers: dict[int, Response] = {}
 
         def settled(place: int, slot: ReplySlot[Response]) -> None:
-            if slot.settlement is Outcome.REPLIED and slot.value is not None:
+            if slot.outcome is Outcome.REPLIED and slot.value is not None:
                 answers[place] = slot.value
                 if len(answers) == len(pieces):
                     ordered = [answers[at] for at in range(len(pieces))]
@@ -358,11 +358,11 @@ class BatcherActor(Actor):
 
     @staticmethod
     def _learn(window: BatchWindow, sent_at: float, slot: ReplySlot[Response]) -> None:
-        if slot.settlement is Outcome.REPLIED:
+        if slot.outcome is Outcome.REPLIED:
             window.served(trio.current_time() - sent_at)
 
     def _answered_alone(self, part: BatchMember, call: ReplySlot[Response]) -> None:
-        if call.settlement is Outcome.REPLIED and call.value is not None:
+        if call.outcome is Outcome.REPLIED and call.value is not None:
             self._answer(part, part.spent.on(call.value))
         else:
             self._fail(part, _error_of(call))
@@ -402,7 +402,7 @@ class BatcherActor(Actor):
         combined = Combined(group, parts, request)
         for part in parts:
             part.combined, part.check, part.packed, part.is_split = combined, None, None, False
-        message = Complete(request, combined.origin)
+        message = Complete(request, combined.context)
         call = await self._submit(message, combined.deadline, parts)
         if call is None:
             return
@@ -434,7 +434,7 @@ class BatcherActor(Actor):
         call, group = combined.call, combined.group
         if call is None:
             return
-        if call.settlement is Outcome.REPLIED and call.value is not None:
+        if call.outcome is Outcome.REPLIED and call.value is not None:
             missing = self._hand_out(combined, call.value)
         elif isinstance(call.error, _CONCERNS_ONE) and call.error.status != _NOT_FOUND:
             self._note_failure(combined, call.error)

@@ -141,7 +141,7 @@ class BatchMember:
     def own_answer(self) -> Response | None:
         """What the check was answered, if it was."""
         check = self.check
-        if check is None or check.settlement is not Outcome.REPLIED:
+        if check is None or check.outcome is not Outcome.REPLIED:
             return None
         return check.value
 
@@ -192,9 +192,9 @@ class Combined:
         return max((part.deadline for part in self.parts if part.seats), default=inf)
 
     @property
-    def origin(self) -> CallContext:
+    def context(self) -> CallContext:
         """Whom it is for: the first, and with him the others."""
-        first, *others = (seat.message.origin for part in self.parts for seat in part.seats[:1])
+        first, *others = (seat.message.context for part in self.parts for seat in part.seats[:1])
         return attrs.evolve(first, call=f"{first.call}+{len(others)}", shared_by=(first, *others))
 
 

@@ -81,7 +81,7 @@ class Packing:
             or request.task != "chat"
             or request.n > 1
             or request.stop  # of a text that is inside another one
-            or not _MORE_THAN_TEXT.isdisjoint(request.extra)
+            or not _MORE_THAN_TEXT.isdisjoint(request.extra_body)
             or len(turns) < 2  # noqa: PLR2004  # instruction and item
             or turns[0].role not in ("system", "developer")
             or turns[-1].role != "user"

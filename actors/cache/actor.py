@@ -53,25 +53,25 @@ class SingleFlight:
     """Knows which keys nobody need look up: their answer is on its way."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._single_flight: dict[str, Flight] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._single_flight)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._flights
+        return key in self._single_flight
 
     def __repr__(self) -> str:
-        members = sum(flight.members for flight in self._flights.values())
+        members = sum(flight.members for flight in self._single_flight.values())
         return f"<Flights {members} calls with {len(self)} keys>"
 
-    def board(self, key: str) -> Flight:
+    def join(self, key: str) -> Flight:
         """One more request goes on."""
-        flight = self._flights.setdefault(key, Flight(key))
+        flight = self._single_flight.setdefault(key, Flight(key))
         flight.members += 1
         return flight
 
-    def land(self, flight: Flight, *, is_answered: bool) -> bool:
+    def finish(self, flight: Flight, *, is_answered: bool) -> bool:
         """One of them has ended.
 
         Args:
@@ -84,7 +84,7 @@ class SingleFlight:
         """
         flight.members -= 1
         if not flight.members:
-            del self._flights[flight.key]
+            del self._single_flight[flight.key]
         is_first = is_answered and not flight.is_answered
         flight.is_answered |= is_answered
         return is_first
@@ -166,8 +166,8 @@ class CacheActor(Actor):
 
     Spawn it with a `concurrency` of 8: one worker may wait for the file to be read, one for it to
     be written, and some for room in the next stage; with 1, which is right for memory alone, all
-    is as correct, but nobody is answered meanwhile. Give it a `max_held`, as for the limiter: that
-    many requests may wait here for their lookup. Its `capacity` is that of any stage.
+    is as correct, but no request is answered meanwhile. `max_deferred` bounds how many requests
+    may wait here for their lookup, as it does for the limiter. Its `capacity` is that of any stage.
 
     Args:
         to: where the calls go next; the batcher.
@@ -201,11 +201,11 @@ class CacheActor(Actor):
         self._memory: MemoryCache[CachedResponse] = MemoryCache(
             policy.memory_bytes, policy.memory_entries, policy.ttl_s
         )
-        self._shelf = FailOpenStore(store)
+        self._store = FailOpenStore(store)
         self._asked: dict[str, list[_Asked]] = {}  # {key: who waits for its lookup}
         self._unread: list[str] = []  # keys of them that no lookup under way is for
         self._is_reading = False
-        self._flights = SingleFlight()
+        self._single_flight = SingleFlight()
         self._landed = trio.Event()  # nothing is under way
         self._unwritten: dict[str, CachedResponse] = {}
         self._used: dict[str, None] = {}  # keys whose use is to be written, the longest ago first
@@ -217,11 +217,11 @@ class CacheActor(Actor):
 
     async def started(self) -> None:
         """Open the file."""
-        await self._shelf.open()
+        await self._store.open()
 
     async def draining(self) -> None:
         """Wait for the answers of what has gone on, and write them: they were paid for."""
-        while self._flights and self._shelf.is_there:
+        while self._single_flight and self._store.is_there:
             self._landed = trio.Event()
             await self._landed.wait()
         await self._write()
@@ -232,7 +232,7 @@ class CacheActor(Actor):
         try:
             await self._write()
         finally:
-            await self._shelf.close()
+            await self._store.close()
 
     # ---------------------------------------------------------------- requests
 
@@ -247,7 +247,7 @@ class CacheActor(Actor):
         if kept is not None:
             self._memory_hits += 1
             self._hit(key, kept, slot)
-        elif key in self._flights or not self._shelf.is_there:
+        elif key in self._single_flight or not self._store.is_there:
             self._miss(key, slot)
             await slot.forward(self._to, message)
         elif key in self._asked:
@@ -273,7 +273,7 @@ class CacheActor(Actor):
         keys, self._unread = self._unread, []
         clearings, now = self._clearings, self._now()
         self._is_reading = True
-        found = await self._shelf.get_many(keys, now)
+        found = await self._store.get_many(keys, now)
         if clearings != self._clearings:
             found = {}  # it may be what has been cleared meanwhile
         self._is_reading = bool(self._unread)
@@ -297,7 +297,7 @@ class CacheActor(Actor):
     def _hit(self, key: str, kept: CachedResponse, slot: ReplySlot[Response]) -> None:
         self._saved_usd += kept.response.cost_usd or 0
         slot.reply(from_cache(kept.response))
-        if self._shelf.is_there:
+        if self._store.is_there:
             self._used.pop(key, None)
             self._used[key] = None
             if len(self._used) >= _MOST_USED:
@@ -305,25 +305,25 @@ class CacheActor(Actor):
 
     def _miss(self, key: str, slot: ReplySlot[Response]) -> None:
         self._misses += 1
-        flight = self._flights.board(key)
+        flight = self._single_flight.join(key)
         slot.on_settled(partial(self._landed_with, flight))
 
     # ---------------------------------------------------------------- answers
 
     def _landed_with(self, flight: Flight, slot: ReplySlot[Response]) -> None:
         """One of the calls that have gone on has its answer, or needs none any more."""
-        response = slot.value if slot.settlement is Outcome.REPLIED else None
+        response = slot.value if slot.outcome is Outcome.REPLIED else None
         if response is not None and not is_kept(response):
             response = None
-        is_first = self._flights.land(flight, is_answered=response is not None)
-        if not self._flights:
+        is_first = self._single_flight.finish(flight, is_answered=response is not None)
+        if not self._single_flight:
             self._landed.set()
         if response is None or not is_first:
             return
         self._stored += 1
         kept = CachedResponse(for_keeping(response), self._now())
         self._remember(flight.key, kept)
-        if self._shelf.is_there and not self._is_over:
+        if self._store.is_there and not self._is_over:
             self._unwritten[flight.key] = kept
             self._write_soon()
 
@@ -346,7 +346,7 @@ class CacheActor(Actor):
         while self._unwritten or self._used:
             kept, self._unwritten = self._unwritten, {}
             used, self._used = self._used, {}
-            await self._shelf.put_many(kept, used, self._now())
+            await self._store.put_many(kept, used, self._now())
         self._is_writing = False
 
     # ---------------------------------------------------------------- questions
@@ -355,7 +355,7 @@ class CacheActor(Actor):
     async def count(self, message: GetCacheStatistics) -> CacheStatistics:  # noqa: ARG002  # it only asks
         """Say what was done, and what there is."""
         return CacheStatistics(
-            disk=await self._shelf.count(),
+            disk=await self._store.count(),
             memory=Holding(len(self._memory), self._memory.bytes, self._memory.evicted),
             memory_hits=self._memory_hits,
             disk_hits=self._disk_hits,
@@ -372,7 +372,7 @@ class CacheActor(Actor):
             return False
         if self._memory.peek(key, now) is not None:
             return True
-        return key in await self._shelf.get_many((key,), now)
+        return key in await self._store.get_many((key,), now)
 
     @handles(ClearCache, urgent=True, uninterruptible=True)
     async def clear(self, message: ClearCache) -> None:  # noqa: ARG002  # it only says when
@@ -381,4 +381,4 @@ class CacheActor(Actor):
         self._memory.clear()
         self._unwritten.clear()
         self._used.clear()
-        await self._shelf.clear()
+        await self._store.clear()

@@ -120,8 +120,8 @@ class PostComposerActor(Actor):
         return Post.of(plan, _stats(plan, answers, trio.current_time() - start))
 
     async def _ask(self, call: StepCall, post: str, lane: str) -> Response:
-        origin = CallContext(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
-        return await ask_for(self._to, call.request, origin, observer=self._observer)
+        context = CallContext(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
+        return await ask_for(self._to, call.request, context, observer=self._observer)
 
 
 def _stats(plan: PostGraph, answers: dict[str, Response], wall_s: float) -> PostStats:

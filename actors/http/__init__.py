@@ -1,6 +1,6 @@
 """HTTP/1.1 over Trio: the transport, its connections, and the bodies of responses."""
 
-from .carrier import Configure, HttpCarrier, HttpResponse, transport_for, way_over
+from .carrier import Configure, HttpCarrier, HttpResponse, carrier_over, transport_for
 from .connection import may_have_run
 from .pool import PoolStatistics
 from .response_body import ResponseReader, TooLarge
@@ -15,10 +15,10 @@ __all__ = [
     "PoolStatistics",
     "ResponseReader",
     "TooLarge",
+    "carrier_over",
     "duration_s",
     "may_have_run",
     "retry_after_s",
     "should_retry",
     "transport_for",
-    "way_over",
 ]

@@ -23,9 +23,9 @@ __all__ = [
     "HttpResponse",
     "HttpxCarrier",
     "LeanCarrier",
+    "carrier_over",
     "proxy_for",
     "transport_for",
-    "way_over",
 ]
 
 
@@ -137,20 +137,22 @@ class LeanCarrier:
         self._transport = transport
         self._timeouts = timeouts
         self._headers = headers
-        self._heading: RequestHead | None = None
+        self._request_head: RequestHead | None = None
         self._is_for: tuple[httpx.URL, Mapping[str, str]] | None = None
 
     async def post(
         self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
     ) -> HttpResponse:
         """See `HttpCarrier`."""
-        heading = self._heading
-        if heading is None or self._is_for != (url, headers):
+        request_head = self._request_head
+        if request_head is None or self._is_for != (url, headers):
             given = {**self._headers, **headers}
-            self._heading = heading = RequestHead.of(httpx.Request("POST", url, headers=given))
+            self._request_head = request_head = RequestHead.of(
+                httpx.Request("POST", url, headers=given)
+            )
             self._is_for = (url, headers)
-        outgoing = heading.with_body(body, (b"idempotency-key", key.encode()))
-        head, stream = await self._transport.exchange(heading.origin, outgoing, self._timeouts)
+        outgoing = request_head.with_body(body, (b"idempotency-key", key.encode()))
+        head, stream = await self._transport.exchange(request_head.origin, outgoing, self._timeouts)
         return HttpResponse(head.status, head.headers, stream, stream.aclose)
 
     async def aclose(self) -> None:
@@ -207,7 +209,7 @@ Configure = Callable[[httpx.AsyncBaseTransport], httpx.AsyncClient]
 """Makes a client over a transport: with event hooks, authentication or headers of one's own."""
 
 
-def way_over(
+def carrier_over(
     transport: httpx.AsyncBaseTransport,
     timeouts: Mapping[str, float | None],
     configure: Configure | None = None,

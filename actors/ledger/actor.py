@@ -45,7 +45,7 @@ class _OpenCall:
 
     message: Complete | Stream
     slot: ReplySlot[Any]
-    tab: CallAccount
+    account: CallAccount
     lines: tuple[Payer, ...]
 
 
@@ -53,13 +53,13 @@ class LedgerActor(Actor):
     """Lets a call through when what it might cost is reserved, and refuses it when it cannot be.
 
     Reserved is the most that one attempt can cost. An attempt that follows one which may have been
-    billed is reserved for before it is sent (`CallAccount`). However a call ends, the runtime tells, and
-    its reservation ends with it: as what was charged, as what may have been billed, or as nothing.
+    billed is reserved for before it is sent (`CallAccount`). However a call ends, the runtime
+    tells, and its reservation ends with it: as what was charged, as what may have been billed, or as nothing.
 
     The books are outside, in `Accounts`: one incarnation may crash with calls under way, and the
     next one goes on with the same books. With a file, what is reserved is on disk before the call
-    goes, all that wait together in one transaction. Give it a `max_held` when it is spawned: that
-    many calls may wait here for the disk, or for room in the next stage.
+    goes, all that wait together in one transaction. Give it a `max_deferred` when it is spawned:
+    that many calls may wait here for the disk, or for room in the next stage.
 
     Args:
         to: where the calls go next.
@@ -133,8 +133,8 @@ class LedgerActor(Actor):
 
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         accounts = self._accounts
-        tab = CallAccount(accounts.new_key(), accounts.extend)
-        self._waiting.append(_OpenCall(message, slot, tab, self._lines(message)))
+        account = CallAccount(accounts.new_key(), accounts.extend)
+        self._waiting.append(_OpenCall(message, slot, account, self._lines(message)))
         if accounts.policy.path is None:
             await self._work()
         else:
@@ -148,7 +148,7 @@ class LedgerActor(Actor):
         usd = most_usd(self._prices, request, usage, self._other_models)
         day = datetime.fromtimestamp(accounts.clock(), UTC).date().isoformat()
         tier = asked_tier(request)
-        who = cost_labels(message.origin, request.model, day, tier if tier in _ROUTES else "live")
+        who = cost_labels(message.context, request.model, day, tier if tier in _ROUTES else "live")
         shares = Amount.of(usage, usd).split(len(who))
         return tuple(Payer(heading, share) for heading, share in zip(who, shares, strict=True))
 
@@ -168,7 +168,7 @@ class LedgerActor(Actor):
         while self._waiting or accounts.has_work:
             calls = [call for call in self._waiting if not call.slot.done]
             self._waiting = []
-            refusals = await accounts.reserve([(call.tab.key, call.lines) for call in calls])
+            refusals = await accounts.reserve([(call.account.key, call.lines) for call in calls])
             for call, refusal in zip(calls, refusals, strict=True):
                 if refusal is None:
                     # From here on the reservation ends when the call does, whatever becomes of us.
@@ -185,7 +185,7 @@ class LedgerActor(Actor):
                 self._to.when_room(self._room_ahead)
                 return
             call = self._ready.pop(0)
-            await call.slot.forward(self._to, attrs.evolve(call.message, tab=call.tab))
+            await call.slot.forward(self._to, attrs.evolve(call.message, account=call.account))
 
     def _room_ahead(self) -> None:
         if self._ready:
@@ -193,21 +193,21 @@ class LedgerActor(Actor):
 
     def _ended(self, call: _OpenCall, slot: ReplySlot[Any]) -> None:
         """A call that was reserved for has its answer, or needs none any more."""
-        tab = call.tab
-        tab.close()
-        self._accounts.settle(tab.key, self._outcome(call, slot))
+        account = call.account
+        account.close()
+        self._accounts.settle(account.key, self._outcome(call, slot))
 
     def _outcome(self, call: _OpenCall, slot: ReplySlot[Any]) -> CallOutcome:
-        tab, error = call.tab, slot.error
-        answer = tab.answer
-        if answer is None and slot.settlement is Outcome.REPLIED:
+        account, error = call.account, slot.error
+        answer = account.answer
+        if answer is None and slot.outcome is Outcome.REPLIED:
             answer = slot.value if isinstance(slot.value, Response) else None
         if answer is None:
             may = isinstance(error, CallFailed) and error.billed == "maybe"
-            return CallOutcome(None, max(tab.taken, int(may)))
+            return CallOutcome(None, max(account.taken, int(may)))
         if not answer.http_requests:  # it was shared with another call, which pays
-            return CallOutcome(None, tab.taken)
-        others = max(tab.taken - 1, answer.maybe_billed)
+            return CallOutcome(None, account.taken)
+        others = max(account.taken - 1, answer.maybe_billed)
         if not answer.usage.total_tokens:  # it does not say what it took, and surely took something
             return CallOutcome(None, others + 1)
         return CallOutcome(

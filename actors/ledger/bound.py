@@ -19,7 +19,7 @@ _TOKENS_PER_ATTACHMENT = 50_000
 
 def asked_tier(request: Request) -> str:
     """The service tier that a request asks for; "default" if it asks for none."""
-    tier = request.extra.get("service_tier")
+    tier = request.extra_body.get("service_tier")
     return tier_named(tier) if isinstance(tier, str) else "default"
 
 
@@ -42,13 +42,13 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
             tokens += len(dumps(turn.extra)) + turn.attachments * _TOKENS_PER_ATTACHMENT
     if request.json_schema is not None:
         tokens += len(dumps(request.json_schema))
-    if request.extra:  # tools, for example, are part of the prompt
-        tokens += len(dumps(request.extra))
+    if request.extra_body:  # tools, for example, are part of the prompt
+        tokens += len(dumps(request.extra_body))
     if request.task == "embedding":
         return Usage(tokens)
-    best_of = request.extra.get("best_of")
+    best_of = request.extra_body.get("best_of")
     answers = max(request.n, best_of if isinstance(best_of, int) else 1)
-    told = (request.max_tokens, *map(request.extra.get, _LIMITS))
+    told = (request.max_tokens, *map(request.extra_body.get, _LIMITS))
     each = max((most for most in told if isinstance(most, int)), default=most_output)
     return Usage(tokens, each * answers * max(1, len(request.inputs)))
 

@@ -236,9 +236,9 @@ class Transaction:
         return sum((entry.amount for entry in self.entries), NOTHING) == NOTHING
 
 
-def cost_labels(origin: CallContext, model: str, day: str, route: str) -> tuple[CostLabel, ...]:
+def cost_labels(context: CallContext, model: str, day: str, route: str) -> tuple[CostLabel, ...]:
     """Who pays for a call: whom it is for, or each of those that share it."""
-    payers: Iterable[CallContext] = origin.shared_by or (origin,)
+    payers: Iterable[CallContext] = context.shared_by or (context,)
     return tuple(
         CostLabel(payer.call, payer.post or "", payer.lane, model, day, route) for payer in payers
     )

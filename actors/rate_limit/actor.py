@@ -205,7 +205,7 @@ class RateLimiterActor(Actor):
     on. A renewal comes from a stage further on, for a call that has its place already, so it goes
     before those that wait.
 
-    Give it a `max_held` when it is spawned: that many calls wait here, and behind them those in
+    Give it a `max_deferred` when it is spawned: that many calls wait here, and behind them those in
     the mailbox, and behind those whoever asks.
 
     Args:
@@ -245,7 +245,7 @@ class RateLimiterActor(Actor):
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         request, now = message.request, trio.current_time()
         estimate = self._estimator.estimate(request)
-        ask = self._ask_for(request, estimate, message.origin.lane, slot.deadline)
+        ask = self._ask_for(request, estimate, message.context.lane, slot.deadline)
         call = _PendingCall(message, slot, estimate)
         try:
             if not self._has_to_wait:
@@ -268,7 +268,7 @@ class RateLimiterActor(Actor):
 
     def _left(self, slot: ReplySlot[Any]) -> None:
         """Somebody who waited has gone, perhaps before his turn: then the next may have his."""
-        is_over = slot.settlement in (Outcome.CANCELLED, Outcome.EXPIRED)
+        is_over = slot.outcome in (Outcome.CANCELLED, Outcome.EXPIRED)
         if is_over and self._limiter.waiting:
             self._wake_by(trio.current_time())
 
@@ -387,7 +387,7 @@ class RateLimiterActor(Actor):
         """A call that was let through has its answer, or needs none any more."""
         now, limiter = trio.current_time(), self._limiter
         limiter.release(flight.reservation, now, happened=flight.is_sent)
-        if slot.settlement is Outcome.REPLIED:
+        if slot.outcome is Outcome.REPLIED:
             if flight.usage is not None:
                 self._estimator.learn(flight.request, flight.estimate, flight.usage)
                 limiter.settle(flight.reservation, flight.usage, flight.usd, now)
@@ -412,7 +412,7 @@ class RateLimiterActor(Actor):
             CallEvent(
                 stage=stage,
                 at=trio.current_time(),
-                origin=message.origin,
+                context=message.context,
                 model=message.request.model,
             )
         )

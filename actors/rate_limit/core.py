@@ -299,7 +299,7 @@ class Limiter(Generic[W]):
         wake_at = self.next_at(now)
         return LimiterSnapshot(
             in_flight=self._in_flight,
-            most_in_flight=self._limits.in_flight,
+            max_in_flight=self._limits.in_flight,
             waiting=self.waiting,
             next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
             buckets=tuple(states),

@@ -86,7 +86,7 @@ class LimiterSnapshot:
 
     Args:
         in_flight: calls under way.
-        most_in_flight: as many as may be.
+        max_in_flight: as many as may be.
         waiting: calls that wait.
         next_wake_s: in how many seconds somebody can go; None if that takes somebody's end.
         buckets: every limit.
@@ -94,7 +94,7 @@ class LimiterSnapshot:
     """
 
     in_flight: int
-    most_in_flight: int
+    max_in_flight: int
     waiting: int
     next_wake_s: float | None
     buckets: tuple[BucketState, ...]

@@ -219,8 +219,8 @@ def _allowed_output(request: Request) -> int:
     """The most tokens that the answers may have, as the request says; 0 if it does not."""
     most = request.max_tokens
     if most is None:
-        said = request.extra.get("max_completion_tokens", request.extra.get("max_tokens"))
+        said = request.extra_body.get("max_completion_tokens", request.extra_body.get("max_tokens"))
         most = said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else 0
-    answers = request.extra.get("n")
+    answers = request.extra_body.get("n")
     several = answers if isinstance(answers, int) and answers > 1 else request.n
     return most * several * max(1, len(request.inputs))

@@ -10,7 +10,14 @@ from ...runtime import Actor, Message, StreamSink, handles, streams
 from ..calls import Complete, Stream
 from ..errors import CallFailed
 from ..events import Observer, ignore
-from ..http import Configure, HttpCarrier, LeanTransport, PoolStatistics, transport_for, way_over
+from ..http import (
+    Configure,
+    HttpCarrier,
+    LeanTransport,
+    PoolStatistics,
+    carrier_over,
+    transport_for,
+)
 from ..messages import Delta, Response
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .attempts import Attempts
@@ -119,7 +126,7 @@ class RequestActor(Actor):
             carrier = self._transport or transport_for(endpoint, self._connections)
             if isinstance(carrier, LeanTransport):
                 self._pools.append((endpoint.host, carrier))
-            way = way_over(carrier, self._timeouts.by_httpx_name, self._configure)
+            way = carrier_over(carrier, self._timeouts.by_httpx_name, self._configure)
             self._ways.append(way)
             exchanges[endpoint] = Exchange(endpoint, way)
             self._gates[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)

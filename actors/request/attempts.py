@@ -307,11 +307,11 @@ class Attempts:
 
     async def _attempt(self, line: TargetContext, prepared: Prepared, ticket: Ticket) -> Exchanged:
         """Send one request, and tell the breaker how it ended."""
-        gate, tab = line.gate, self._message.tab
+        gate, account = line.gate, self._message.account
         try:
             headers = line.exchange.headers()
-            if tab is not None:
-                await self._pay(tab)
+            if account is not None:
+                await self._pay(account)
         except BaseException:  # nothing was sent, which says nothing of the endpoint
             gate.abandon(ticket)
             raise
@@ -333,8 +333,8 @@ class Attempts:
         except AttemptFailed as refusal:
             has_ended = True
             self._maybe_billed += refusal.error.billed == "maybe"
-            if tab is not None and refusal.error.billed == "no":
-                tab.spare()
+            if account is not None and refusal.error.billed == "no":
+                account.refund()
             if is_outage(type(refusal.error)):
                 gate.fail(ticket)
             raise
@@ -347,14 +347,14 @@ class Attempts:
                 gate.abandon(ticket)
         return exchanged
 
-    async def _pay(self, tab: CallAccount) -> None:
+    async def _pay(self, account: CallAccount) -> None:
         """Have what one attempt may cost reserved (L3): at the latest now, and before it is sent.
 
         Raises:
             Refusal: no budget has so much left.
         """
         try:
-            await tab.take()
+            await account.take()
         except CallFailed as error:
             raise AttemptFailed(error, is_final=True) from None
 
@@ -407,7 +407,7 @@ class Attempts:
     @property
     def _keeps_state(self) -> bool:
         """Whether the provider keeps the answer, or works on it by itself."""
-        extra = self._message.request.extra
+        extra = self._message.request.extra_body
         return any(extra.get(name) for name in _KEEPS_STATE)
 
     @staticmethod
@@ -455,8 +455,8 @@ class Attempts:
             body=answer.body,
             request_id=exchanged.request_id,
         )
-        if self._message.tab is not None:
-            self._message.tab.answer = response
+        if self._message.account is not None:
+            self._message.account.answer = response
         return response
 
     def _tell(self, stage: Stage, error: CallFailed | None = None, delay: float = 0.0) -> None:
@@ -466,7 +466,7 @@ class Attempts:
             CallEvent(
                 stage=stage,
                 at=trio.current_time(),
-                origin=self._message.origin,
+                context=self._message.context,
                 model=self._message.request.model,
                 attempt=self._sent,
                 error=None if error is None else str(error),

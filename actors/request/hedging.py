@@ -101,8 +101,8 @@ class LatencyWindow:
         The inverse of the empirical distribution function (type 1 of R. J. Hyndman and Y. Fan,
         "Sample Quantiles in Statistical Packages", 1996). At least one must have been added.
         """
-        rank = math.ceil(share * len(self._sorted) - _ROUNDING)
-        return self._sorted[max(0, rank - 1)]
+        priority = math.ceil(share * len(self._sorted) - _ROUNDING)
+        return self._sorted[max(0, priority - 1)]
 
 
 K = TypeVar("K", bound=Hashable)

@@ -206,7 +206,7 @@ class RouterActor(Actor):
         self._calls.discard(call)
         if slot.done:
             return
-        if call.settlement is Outcome.REPLIED and call.value is not None:
+        if call.outcome is Outcome.REPLIED and call.value is not None:
             slot.reply(attrs.evolve(call.value, route=route.name))
         elif isinstance(call.error, _LIVE_MAY_DO_BETTER) and is_ours:
             self.send_at(trio.current_time(), _Again(message, slot))
@@ -214,7 +214,7 @@ class RouterActor(Actor):
             slot.fail(call.error or AskFailed(self._live.path, call.verdict, "gave the call up"))
 
     def _learn(self, request: Request, route: Route, sent_at: float, slot: ReplySlot[Any]) -> None:
-        if slot.settlement is Outcome.REPLIED and isinstance(slot.value, Response):
+        if slot.outcome is Outcome.REPLIED and isinstance(slot.value, Response):
             self._pace.learn(route.name, request.model, trio.current_time() - sent_at)
             self._estimator.learn(request, self._estimator.estimate(request), slot.value.usage)
 

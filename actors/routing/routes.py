@@ -190,7 +190,7 @@ class TierRoute:
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
         """It takes chats, unless they ask for a tier themselves."""
-        if request.task != "chat" or left_s < self.from_s or "service_tier" in request.extra:
+        if request.task != "chat" or left_s < self.from_s or "service_tier" in request.extra_body:
             return None
         return Quote(
             route=self.name,
@@ -202,7 +202,7 @@ class TierRoute:
 
     def adapt(self, request: Request) -> Request:
         """With the tier in its body."""
-        return attrs.evolve(request, extra={**request.extra, "service_tier": self.name})
+        return attrs.evolve(request, extra_body={**request.extra_body, "service_tier": self.name})
 
 
 @attrs.frozen
@@ -225,7 +225,7 @@ class BatchRoute:
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
         """It takes what can wait, unless it asks for a tier."""
-        if left_s < self.from_s or "service_tier" in request.extra:
+        if left_s < self.from_s or "service_tier" in request.extra_body:
             return None
         expected = self.from_s if expected_s is None else expected_s
         return Quote(

@@ -65,7 +65,7 @@ class AnthropicMessages:
         """The JSON body.
 
         Raises:
-            Inexpressible: Anthropic has no word for a field of the request.
+            UnsupportedField: Anthropic has no word for a field of the request.
         """
         refuse_unless_expressed(request, self.name, self.expresses)
         system, turns = system_and_turns(request, self.name)

@@ -70,7 +70,7 @@ class Vendor:
         """The format that it takes such requests in.
 
         Raises:
-            Inexpressible: it takes none.
+            UnsupportedField: it takes none.
         """
         try:
             return self.formats[task]

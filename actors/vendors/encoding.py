@@ -17,7 +17,7 @@ __all__ = [
 
 
 EVERYWHERE = frozenset(
-    {"model", "task", "extra", "cacheable", "packable", "deadline", "idempotency_key"}
+    {"model", "task", "extra_body", "cacheable", "packable", "deadline", "idempotency_key"}
 )
 """Fields that say what is asked of whom, or are never in a body; every format copes with them."""
 
@@ -43,7 +43,7 @@ def refuse_unless_expressed(
         unknown: those of them that the server does not know.
 
     Raises:
-        Inexpressible: names the field and the format.
+        UnsupportedField: names the field and the format.
     """
     for name, default in _DEFAULTS:
         if (name in expressed and name not in unknown) or getattr(request, name) == default:
@@ -65,13 +65,13 @@ def add_extra(
         reserved: members by which the answer is read, so that they have to be set elsewhere.
 
     Raises:
-        Inexpressible: `extra` has a reserved member.
+        UnsupportedField: `extra_body` has a reserved member.
     """
-    for name in request.extra:
+    for name in request.extra_body:
         if name in reserved:
             why = "it decides how the answer is read, so set it in the request's own field"
-            raise UnsupportedField(f"extra[{name!r}]", format_name, why)
-    return _merged(body, request.extra) if request.extra else body
+            raise UnsupportedField(f"extra_body[{name!r}]", format_name, why)
+    return _merged(body, request.extra_body) if request.extra_body else body
 
 
 def _merged(body: dict[str, Json], extra: Mapping[str, Json]) -> dict[str, Json]:
@@ -99,7 +99,7 @@ def system_and_turns(
     all that was said before it, too.
 
     Raises:
-        Inexpressible: there is a system turn later on, or nothing but system turns, or a turn that
+        UnsupportedField: there is a system turn later on, or nothing but system turns, or a turn that
             no such format has.
     """
     turns = request.messages

@@ -86,8 +86,8 @@ class GeminiContent:
             body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
         if config := _config(request):
             body["generationConfig"] = config
-        if "candidateCount" in object_of(request.extra, "generationConfig"):
-            raise UnsupportedField("extra's candidateCount", self.name, "set the request's n")
+        if "candidateCount" in object_of(request.extra_body, "generationConfig"):
+            raise UnsupportedField("extra_body's candidateCount", self.name, "set the request's n")
         return add_extra(body, request, self.name, _RESERVED)
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:

@@ -59,7 +59,7 @@ class _Provider(Actor):
 
     @handles(Complete)
     async def complete(self, message: Complete) -> Response:
-        self._calls.append(message.origin.call)
+        self._calls.append(message.context.call)
         if self._seconds:
             await trio.sleep(self._seconds)
         return Response(

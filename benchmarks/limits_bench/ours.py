@@ -32,9 +32,9 @@ async def _run(base_url: str, todo: Sequence[Chat], sent: Sent, limits: Limits) 
 
     def observe(event: CallEvent) -> None:
         if event.stage == "sent":
-            last[event.origin.call] = event.at
+            last[event.context.call] = event.at
         elif event.stage == "answered":
-            sent(last[event.origin.call])
+            sent(last[event.context.call])
 
     async def ask(chat: Chat) -> None:
         nonlocal given_up

@@ -52,9 +52,9 @@ class Spec:
     factory: Callable[[], Actor]
     capacity: int = attrs.field(default=64, validator=_is_count)
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
-    rank: Priority | None = None
+    priority: Priority | None = None
     concurrency: int = attrs.field(default=1, validator=_is_count)
-    max_held: int | None = attrs.field(default=None, validator=optional(_is_count))
+    max_deferred: int | None = attrs.field(default=None, validator=optional(_is_count))
     restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
     stop_s: float = attrs.field(default=inf, validator=ge(0))
     redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
@@ -78,13 +78,15 @@ class Cell:
         self.path = f"{parent}/{spec.name}"
         self.restart: Restart = spec.restart
         self.stop_s = spec.stop_s
-        self.max_held = maxsize if spec.max_held is None else spec.max_held  # an int is faster
+        self.max_deferred = (
+            maxsize if spec.max_deferred is None else spec.max_deferred
+        )  # an int is faster
         self.ref = Ref(self)
         self.deadlines = shared.deadlines
         self.now = shared.now
         self.instruments = shared.instruments
-        self.tally = MessageCounts()
-        self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.rank, self._drop)
+        self.counts = MessageCounts()
+        self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
         # Lists, since few wait there, and an empty deque takes 760 bytes.
         self.urgent: list[Envelope] = []  # goes before the mailbox
         self.again: list[tuple[Envelope, int]] = []  # to be redelivered, and how often it was
@@ -151,7 +153,7 @@ class Cell:
                 slot.hold(self)
         if handler.urgent:
             self.urgent.append((message, slot, now))
-            self.tally.bypassed += 1
+            self.counts.bypassed += 1
         else:
             if self._has_abandoned and len(self.mailbox) >= self.mailbox.capacity:
                 self._purge()
@@ -201,7 +203,7 @@ class Cell:
         if fate is Fate.REJECTED:
             raise MailboxFull(self.path, self.mailbox.capacity)
         if fate is Fate.DROPPED:
-            self.tally.bypassed += 1  # it never was in the mailbox
+            self.counts.bypassed += 1  # it never was in the mailbox
             self._drop(envelope)
             return True
         return False
@@ -210,12 +212,12 @@ class Cell:
         """Take out all that nobody waits for any more: it keeps no room from others."""
         self._has_abandoned = False
         for _, slot, _ in self.mailbox.purge():
-            self.tally.given_up(slot.settlement if slot else None)
+            self.counts.given_up(slot.outcome if slot else None)
 
     def _drop(self, envelope: Envelope) -> None:
         """A message was dropped by the mailbox's policy."""
         message, slot, _ = envelope
-        self.tally.dropped += 1
+        self.counts.dropped += 1
         if slot is not None:
             slot.fail(Dropped(self.path))
         self.tell_dead_letter(message, "dropped")
@@ -225,7 +227,7 @@ class Cell:
 
         If somebody wants its room, it goes at once.
         """
-        if slot.settlement is Outcome.CANCELLED or slot.settlement is Outcome.EXPIRED:
+        if slot.outcome is Outcome.CANCELLED or slot.outcome is Outcome.EXPIRED:
             self._has_abandoned = True
             if self.mailbox.has_senders_waiting:
                 self._purge()
@@ -337,9 +339,9 @@ class Cell:
         """Take messages again, after a `close`; refs that were given out are good again."""
         if not self.is_open:
             self.is_open = True
-            self.tally.accepted += self.mailbox.accepted
+            self.counts.accepted += self.mailbox.accepted
             spec = self.spec
-            self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.rank, self._drop)
+            self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
             self.states.value = State.STARTING
 
     def close(self) -> None:
@@ -354,10 +356,10 @@ class Cell:
         while (envelope := self.mailbox.take()) is not None:
             waiting.append(envelope)
         for message, slot, _ in waiting:
-            if slot is not None and slot.settlement is not None:
-                self.tally.given_up(slot.settlement)
+            if slot is not None and slot.outcome is not None:
+                self.counts.given_up(slot.outcome)
                 continue
-            self.tally.dead_lettered += 1
+            self.counts.dead_lettered += 1
             if slot is not None:
                 slot.fail(ActorStopped(self.path, slot.verdict))
             self.tell_dead_letter(message, "stopped")
@@ -388,11 +390,13 @@ class Cell:
             incarnation=self.incarnation,
             mailbox=mailbox,
             oldest_s=None if mailbox.oldest_at is None else now - mailbox.oldest_at,
-            doing=tuple(InProgress(type(one.message).__name__, now - one.since) for one in workers),
+            in_progress=tuple(
+                InProgress(type(one.message).__name__, now - one.since) for one in workers
+            ),
             held=0 if life is None else len(life.held),
             urgent=len(self.urgent) + len(self.again) + (0 if life is None else len(life.due)),
             stop_s=self.stop_s,
-            tally=attrs.evolve(self.tally, accepted=self.tally.accepted + mailbox.accepted),
+            counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
         )
 
     def tell_dead_letter(

@@ -87,7 +87,7 @@ class Timer:
         if self.is_due:
             self.is_due = False
             self._life.due.remove(self)
-            self._life.cell.tally.cancelled += 1
+            self._life.cell.counts.cancelled += 1
         if not self.done:
             self.done = True
             self._life.timers.pop(self, None)
@@ -107,7 +107,7 @@ class Timer:
         if not self.is_due:  # at most one of a timer waits, so a slow actor does not pile them up
             self.is_due = True
             life.due.append(self)
-            life.cell.tally.bypassed += 1
+            life.cell.counts.bypassed += 1
             life.wake()
 
 
@@ -131,7 +131,7 @@ class Incarnation:
         self.parked: list[trio.lowlevel.Task] = []
         self._is_flushed = False  # the `draining` hook has run
         self._is_over = False
-        self._max_held = cell.max_held
+        self._max_held = cell.max_deferred
 
     @property
     def path(self) -> str:
@@ -180,7 +180,7 @@ class Incarnation:
         """Nothing will be handled any more, whatever the hooks may have set."""
         for timer in list(self.timers):
             timer.cancel()
-        self.cell.tally.cancelled += len(self.due)
+        self.cell.counts.cancelled += len(self.due)
         self.due.clear()
 
     # ---------------------------------------------------------------- the life
@@ -220,7 +220,7 @@ class Incarnation:
             with trio.CancelScope() as worker.scope:
                 await self._stretch(worker, nursery)
             if worker.message is not None:  # it was interrupted
-                self.cell.tally.given_up(worker.slot.settlement if worker.slot else None)
+                self.cell.counts.given_up(worker.slot.outcome if worker.slot else None)
                 self._lay_down(worker)
 
     async def _stretch(  # noqa: PLR0912, PLR0915  # see below
@@ -233,7 +233,7 @@ class Incarnation:
         cell, actor, table = self.cell, self.actor, self.cell.table
         take, now = cell.mailbox.take, cell.now
         due, again, urgent, held = self.due, cell.again, cell.urgent, self.held
-        max_held, tally, instruments = self._max_held, cell.tally, cell.instruments
+        max_deferred, counts, instruments = self._max_held, cell.counts, cell.instruments
         task, parked = current_task(), self.parked
 
         def unpark(_: object) -> trio.lowlevel.Abort:
@@ -246,7 +246,7 @@ class Incarnation:
         timed = False  # the last one was a timer's
         while not self._is_over:
             # Timers go first, but a slow handler's own period must not starve the mailbox.
-            if due and not (timed and len(cell.mailbox) and len(held) < max_held):
+            if due and not (timed and len(cell.mailbox) and len(held) < max_deferred):
                 timed = True
                 timer = due.pop(0)
                 timer.is_due = False
@@ -255,7 +255,7 @@ class Incarnation:
                 (message, slot, _), worker.tries = again.pop(0)
             elif urgent:
                 message, slot, _ = urgent.pop(0)
-            elif len(held) < max_held and (envelope := take()) is not None:
+            elif len(held) < max_deferred and (envelope := take()) is not None:
                 message, slot, _ = envelope
                 timed = False
             else:
@@ -265,8 +265,8 @@ class Incarnation:
                 streak = 0
                 continue
             streak += 1
-            if slot is not None and slot.settlement is not None:
-                tally.given_up(slot.settlement)  # nobody waits for it: skipped (R4)
+            if slot is not None and slot.outcome is not None:
+                counts.given_up(slot.outcome)  # nobody waits for it: skipped (R4)
                 worker.tries = 0
             else:
                 if nursery:
@@ -292,12 +292,12 @@ class Incarnation:
                         slot.started = True
                         slot.holder = worker
                         value = await handler.call(actor, message)
-                        if slot.settlement is None:
+                        if slot.outcome is None:
                             slot.holder = None  # a worker need not be told of its own answer
                             slot.reply(value)
                         else:
-                            tally.late += 1
-                    tally.handled += 1
+                            counts.late += 1
+                    counts.handled += 1
                 except handler.raises as error:
                     self._answer_error(handler, slot, error)
                 if instruments:
@@ -343,13 +343,13 @@ class Incarnation:
         self, handler: Handler, slot: ReplySlot[Any] | None, error: Exception
     ) -> None:
         cell = self.cell
-        cell.tally.failed += 1
+        cell.counts.failed += 1
         if slot is None:
             _log.warning(
                 "error_without_asker", actor=cell.path, message=handler.kind.__name__, error=error
             )
         elif not slot.fail(error):
-            cell.tally.late += 1
+            cell.counts.late += 1
         for instrument in cell.instruments:
             instrument.message_failed(MessageFailed(cell.path, handler.kind.__name__, error))
 
@@ -408,11 +408,11 @@ class Incarnation:
                     slot.hold(cell)
                 continue
             if crashed:
-                cell.tally.failed += 1
-            elif slot is not None and slot.settlement is not None:
-                cell.tally.given_up(slot.settlement)
+                cell.counts.failed += 1
+            elif slot is not None and slot.outcome is not None:
+                cell.counts.given_up(slot.outcome)
             else:
-                cell.tally.dead_lettered += 1
+                cell.counts.dead_lettered += 1
                 cell.tell_dead_letter(message, "stopped")
             if slot is not None and slot.is_held_by(worker):
                 slots.append(slot)
@@ -429,7 +429,7 @@ class Incarnation:
     def _is_gone(self, slot: ReplySlot[Any] | None, worker: Worker) -> bool:
         """Whether a message has gone on to another actor, or nobody waits for it any more."""
         is_ours = slot is None or slot.is_held_by(worker) or slot.is_held_by(self)
-        return not is_ours or (slot is not None and slot.settlement is not None)
+        return not is_ours or (slot is not None and slot.outcome is not None)
 
 
 def _nowhere() -> StreamSink[object]:

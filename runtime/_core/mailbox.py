@@ -105,11 +105,11 @@ class ByPriority:
     """The smallest rank first; equals first in, first out.
 
     Args:
-        rank: of a message.
+        priority: of a message.
     """
 
-    def __init__(self, rank: Callable[[Message[object]], float]) -> None:
-        self._rank = rank
+    def __init__(self, priority: Callable[[Message[object]], float]) -> None:
+        self._rank = priority
         self._heap: list[tuple[float, int, Envelope]] = []  # (rank, order of arrival, message)
         self._order = itertools.count()
 
@@ -252,26 +252,26 @@ _EMPTY = Fifo()  # of every mailbox that no message has come to yet: a deque tak
 
 
 class Mailbox:
-    """At most `capacity` messages, in the order of their `rank`, or else as they came.
+    """At most `capacity` messages, in the order of their `priority`, or else as they came.
 
     Args:
         capacity: how many may wait.
         overflow: what happens to one more.
-        rank: the priorities; None if all are equal.
+        priority: the priorities; None if all are equal.
         dropped: is given every message that is dropped for a later one.
 
     Raises:
-        ValueError: `rank` and `Coalesce` do not go together.
+        ValueError: `priority` and `Coalesce` do not go together.
     """
 
     def __init__(
         self,
         capacity: int,
         overflow: Overflow = "block",
-        rank: Priority | None = None,
+        priority: Priority | None = None,
         dropped: Callable[[Envelope], None] = _forget,
     ) -> None:
-        if rank is not None and isinstance(overflow, Coalesce):
+        if priority is not None and isinstance(overflow, Coalesce):
             raise ValueError("rank does not go together with overflow=Coalesce(...)")
         self.capacity = capacity
         self.accepted = 0
@@ -282,8 +282,8 @@ class Mailbox:
         self._queue: Queue = _EMPTY
         self._items: deque[Envelope] | None = None  # the queue itself, if that is all it is
         self._by_key: ByKey | None = None
-        if rank is not None:
-            self._queue = ByPriority(rank)
+        if priority is not None:
+            self._queue = ByPriority(priority)
         elif isinstance(overflow, Coalesce):
             self._queue = self._by_key = ByKey(overflow.key)
         self._peak = 0
@@ -433,4 +433,4 @@ class Mailbox:
 
 def _is_open(envelope: Envelope) -> bool:
     slot = envelope[1]
-    return slot is None or slot.settlement is None
+    return slot is None or slot.outcome is None

@@ -131,12 +131,12 @@ class Ref:
             task = current_task()
             if worker is None or worker.task is not task:
                 # What `slot.wait` does, without a coroutine more for each ask.
-                if slot.settlement is None:
+                if slot.outcome is None:
                     slot.task = task
                     await wait_task_rescheduled(slot.abort)
                 else:
                     await trio.lowlevel.checkpoint()
-                return slot.outcome()
+                return slot.result()
             worker.waits_for = slot
             slot.asker = worker
             try:
@@ -245,7 +245,7 @@ class Ref:
         cause = current_slot.get()
         if cause is not None:
             slot.cause = cause
-            if cause.deadline < due and cause.settlement is None:
+            if cause.deadline < due and cause.outcome is None:
                 if cause.deadline <= around:
                     slot.deadline = cause.deadline
                     slot.watch(self._cell.deadlines, cause.deadline)

@@ -76,7 +76,7 @@ class ReplySlot(Generic[R]):
 
     Attributes:
         deadline: on Trio's clock; infinity if there is none (R4).
-        settlement: how it was filled, or None.
+        outcome: how it was filled, or None.
         value: the answer, once replied.
         error: why there is none, once failed or expired.
         started: whether work that cannot be undone has begun for it; see `start`.
@@ -101,7 +101,7 @@ class ReplySlot(Generic[R]):
         "error",
         "holder",
         "message",
-        "settlement",
+        "outcome",
         "sink",
         "started",
         "task",
@@ -111,7 +111,7 @@ class ReplySlot(Generic[R]):
     # Written out rather than generated: an ask pays for it.
     def __init__(self) -> None:
         self.deadline: float = inf
-        self.settlement: Outcome | None = None
+        self.outcome: Outcome | None = None
         self.value: R | None = None
         self.error: Exception | None = None
         self.started: bool = False
@@ -127,14 +127,14 @@ class ReplySlot(Generic[R]):
         self._deadlines: Deadlines | None = None
 
     def __repr__(self) -> str:
-        state = self.settlement.value if self.settlement else "open"
+        state = self.outcome.value if self.outcome else "open"
         where = f" at {self.holder.path}" if self.holder else ""
         return f"<ReplySlot {state}{where}>"
 
     @property
     def done(self) -> bool:
         """Whether it is filled: then nobody waits for the work any more."""
-        return self.settlement is not None
+        return self.outcome is not None
 
     @property
     def verdict(self) -> Verdict:
@@ -157,7 +157,7 @@ class ReplySlot(Generic[R]):
 
     def reply(self, value: R) -> bool:
         """Answer. Returns False if the slot was filled before."""
-        if self.settlement is not None:
+        if self.outcome is not None:
             return False
         self.value = value
         self._settle(_REPLIED)
@@ -165,7 +165,7 @@ class ReplySlot(Generic[R]):
 
     def fail(self, error: Exception) -> bool:
         """Answer with an error, which the asker's `ask` raises. False if it was filled before."""
-        if self.settlement is not None:
+        if self.outcome is not None:
             return False
         self.error = error
         self._settle(Outcome.FAILED)
@@ -173,7 +173,7 @@ class ReplySlot(Generic[R]):
 
     def cancel(self) -> bool:
         """Give up on the answer: queued work is skipped, running work is cancelled (R4)."""
-        if self.settlement is not None:
+        if self.outcome is not None:
             return False
         self._settle(Outcome.CANCELLED)
         return True
@@ -188,7 +188,7 @@ class ReplySlot(Generic[R]):
 
     def expire(self) -> None:
         """The deadline has passed: like `cancel`, and the asker gets `AskTimedOut`."""
-        if self.settlement is not None:
+        if self.outcome is not None:
             return
         if self.deadline > trio.current_time():  # it was postponed
             if self._deadlines is not None and self.deadline < inf:
@@ -205,7 +205,7 @@ class ReplySlot(Generic[R]):
         refuses or drops the message, the slot fails; forwarding a filled slot does nothing but
         checkpoint.
         """
-        if self.settlement is not None:
+        if self.outcome is not None:
             await trio.lowlevel.checkpoint()
             return
         try:
@@ -221,7 +221,7 @@ class ReplySlot(Generic[R]):
 
         The callback runs at once in whatever task fills the slot; it must not raise or wait.
         """
-        if self.settlement is not None:
+        if self.outcome is not None:
             callback(self)
         elif self._callbacks is None:
             self._callbacks = [callback]
@@ -230,16 +230,16 @@ class ReplySlot(Generic[R]):
 
     async def wait(self) -> R:
         """Sleep until it is filled; one task only. Cancelled, it gives up on the answer (R4)."""
-        if self.settlement is None:
+        if self.outcome is None:
             self.task = current_task()
             await wait_task_rescheduled(self.abort)
         else:
             await trio.lowlevel.checkpoint()
-        return self.outcome()
+        return self.result()
 
-    def outcome(self) -> R:
+    def result(self) -> R:
         """The runtime's: the answer of a slot that is filled, or else why there is none."""
-        if self.settlement is _REPLIED:
+        if self.outcome is _REPLIED:
             return self.value  # type: ignore[return-value]  # it is an R once it is replied
         if self.error is None:  # a holder called `cancel`, which is the asker's, rather than `fail`
             self.error = AskFailed("the actor", self.verdict, "gave the message up")
@@ -283,11 +283,11 @@ class ReplySlot(Generic[R]):
         self._deadlines = deadlines
         deadlines.add(when, self)
 
-    def _settle(self, settlement: Outcome) -> None:
-        self.settlement = settlement
+    def _settle(self, outcome: Outcome) -> None:
+        self.outcome = outcome
         if self._lane is not None:
             self._lane.pop(self, None)
-        elif self._deadlines is not None and settlement is not Outcome.EXPIRED:
+        elif self._deadlines is not None and outcome is not Outcome.EXPIRED:
             self._deadlines.settled()
         holder = self.holder
         if holder is not None:

@@ -71,9 +71,9 @@ class MessageCounts:
             + self.dead_lettered
         )
 
-    def given_up(self, settlement: Outcome | None) -> None:
+    def given_up(self, outcome: Outcome | None) -> None:
         """Count one that was skipped or interrupted because its slot was given up."""
-        if settlement is Outcome.EXPIRED:
+        if outcome is Outcome.EXPIRED:
             self.expired += 1
         else:
             self.cancelled += 1
@@ -102,11 +102,11 @@ class ActorSnapshot:
         incarnation: how often it has been started.
         mailbox: depth, capacity, waiting senders.
         oldest_s: for how many seconds the oldest message has waited; None if none waits.
-        doing: what its handlers have in hand.
+        in_progress: what its handlers have in hand.
         held: messages it has put off answering.
         urgent: messages that wait before the mailbox: urgent ones, timers, redelivered ones.
         stop_s: seconds it may take to end when it is stopped.
-        tally: how the messages it took in have ended so far (R9).
+        counts: how the messages it took in have ended so far (R9).
     """
 
     path: str
@@ -114,21 +114,21 @@ class ActorSnapshot:
     incarnation: int
     mailbox: MailboxStatistics
     oldest_s: float | None
-    doing: tuple[InProgress, ...]
+    in_progress: tuple[InProgress, ...]
     held: int
     urgent: int
     stop_s: float
-    tally: MessageCounts
+    counts: MessageCounts
 
     @property
     def pending(self) -> int:
         """Messages that were taken in and have not ended."""
-        return self.mailbox.depth + self.urgent + len(self.doing)
+        return self.mailbox.depth + self.urgent + len(self.in_progress)
 
     @property
     def is_conserved(self) -> bool:
         """Whether R9's sum holds: nothing that came in was lost or counted twice."""
-        return self.tally.accepted + self.tally.bypassed == self.tally.ended + self.pending
+        return self.counts.accepted + self.counts.bypassed == self.counts.ended + self.pending
 
 
 @attrs.frozen

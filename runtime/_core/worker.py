@@ -76,7 +76,7 @@ class Worker:
 
     def released(self, slot: ReplySlot[Any]) -> None:
         """The slot of the message in hand is filled: if it was given up, so is the work (R4)."""
-        if slot.settlement in _GIVEN_UP and not self.uninterruptible:
+        if slot.outcome in _GIVEN_UP and not self.uninterruptible:
             self.interrupted = True
             self.scope.cancel()
 

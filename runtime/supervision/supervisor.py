@@ -85,9 +85,9 @@ class Supervisor:
         *,
         capacity: int = 64,
         overflow: Overflow = "block",
-        rank: Priority | None = None,
+        priority: Priority | None = None,
         concurrency: int = 1,
-        max_held: int | None = None,
+        max_deferred: int | None = None,
         restart: Restart = "permanent",
         stop_s: float = inf,
         redeliver: int = 0,
@@ -99,10 +99,10 @@ class Supervisor:
             factory: makes one incarnation; use `functools.partial` for arguments.
             capacity: messages that may wait in the mailbox.
             overflow: what happens to one more (R5).
-            rank: priorities; of a message, the smaller, the sooner. None: first in, first out.
+            priority: priorities; of a message, the smaller, the sooner. None: first in, first out.
             concurrency: handlers that may run at a time.
-            max_held: messages that an actor with `defers` handlers may put off answering; while it
-                holds so many it takes no more from its mailbox. None for no bound.
+            max_deferred: messages that an actor with `defers` handlers may put off answering; at
+                that many it takes no more from its mailbox. None for no bound.
             restart: "permanent": restarted however it ends; "transient": only after a crash;
                 "temporary": never, and forgotten when it has ended.
             stop_s: seconds it may take to end when it is stopped; then it is cancelled. 0 cancels
@@ -121,9 +121,9 @@ class Supervisor:
             factory=factory,
             capacity=capacity,
             overflow=overflow,
-            rank=rank,
+            priority=priority,
             concurrency=concurrency,
-            max_held=max_held,
+            max_deferred=max_deferred,
             restart=restart,
             stop_s=stop_s,
             redeliver=redeliver,

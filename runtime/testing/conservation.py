@@ -103,12 +103,12 @@ class _Auditor(Instrument):
 
 
 def _imbalance(actor: ActorSnapshot) -> str:
-    tally = actor.tally
-    came = tally.accepted + tally.bypassed
-    counts = attrs.asdict(tally, filter=lambda _, count: bool(count))
-    told = ", ".join(f"{name} {count}" for name, count in counts.items())
+    counts = actor.counts
+    came = counts.accepted + counts.bypassed
+    found = attrs.asdict(counts, filter=lambda _, count: bool(count))
+    told = ", ".join(f"{name} {count}" for name, count in found.items())
     return (
-        f"{actor.path}: {came} messages came in, but {tally.ended} have ended and {actor.pending} "
+        f"{actor.path}: {came} messages came in, but {counts.ended} have ended and {actor.pending} "
         f"are pending ({told})"
     )
 

@@ -153,7 +153,7 @@ class Caller:
         snapshot = self.runtime.snapshot()
         check_conservation(snapshot)
         actor = snapshot[self.ref.path]
-        assert (actor.incarnation, actor.doing, actor.pending) == (1, (), 0)
+        assert (actor.incarnation, actor.in_progress, actor.pending) == (1, (), 0)
 
 
 @asynccontextmanager

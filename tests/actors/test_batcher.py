@@ -161,15 +161,15 @@ async def test_a_combined_call_names_all_whom_it_is_for(autojump_clock):
 
     class Watcher(Stage):
         async def attempt(self, message, turn):
-            origins.append(message.origin)
+            origins.append(message.context)
 
     async with open_runtime() as runtime:
         watcher = await runtime.spawn("watcher", partial(Watcher, Journal()))
         batcher = await chorus_to(runtime, None, stage=watcher)
         await outcomes(*asking(batcher, "a", "b", "c"))
-    (origin,) = origins
-    assert origin.call == "a+2"
-    assert [one.call for one in origin.shared_by] == ["a", "b", "c"]
+    (context,) = origins
+    assert context.call == "a+2"
+    assert [one.call for one in context.shared_by] == ["a", "b", "c"]
 
 
 async def test_what_is_gathered_is_sent_when_the_batcher_is_stopped(autojump_clock):
@@ -199,7 +199,7 @@ async def test_the_batcher_wakes_no_oftener_than_a_batch_needs(autojump_clock):
         batcher = await chorus_to(runtime, Journal(), Chorus(BatchLimits(max_size=100)))
         await outcomes(*asking(batcher, *map(str, range(50))))
         # Twice it is time, and once the call has ended.
-        assert runtime.snapshot()[batcher.path].tally.bypassed == 3
+        assert runtime.snapshot()[batcher.path].counts.bypassed == 3
 
 
 # ------------------------------------------------------------------ members are independent

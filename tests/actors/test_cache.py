@@ -224,7 +224,7 @@ async def test_a_stream_is_passed_on(autojump_clock):
     async with open_runtime() as runtime:
         cache = await cache_to(runtime, await runtime.spawn("stage", Streaming))
         asked = call(cacheable=True)
-        async with cache.stream(Stream(asked.request, asked.origin)) as items:
+        async with cache.stream(Stream(asked.request, asked.context)) as items:
             assert [item.text async for item in items] == ["about streamed"]
 
 
@@ -490,7 +490,7 @@ async def test_a_cleared_cache_knows_nothing_not_even_what_was_being_read_or_wri
 async def test_questions_do_not_queue_behind_calls(autojump_clock):
     async with open_runtime() as runtime:
         cache = await cache_to(
-            runtime, await stage_of(runtime, Journal()), store=FakeStore(read_s=60), max_held=1
+            runtime, await stage_of(runtime, Journal()), store=FakeStore(read_s=60), max_deferred=1
         )
         async with trio.open_nursery() as nursery:
             for function in again(cache, "a", "b", "c"):

@@ -126,7 +126,7 @@ CHANGES = {
     "seed": 1,
     "json_schema": {"type": "object"},
     "dimensions": 8,
-    "extra": {"user": "x"},
+    "extra_body": {"user": "x"},
     "packable": True,
 }
 

@@ -116,7 +116,7 @@ class Stages:
         check_conservation(snapshot)
         for actor in snapshot.actors:
             assert (actor.incarnation, actor.held, actor.pending) == (1, 0, 0), actor
-            assert actor.doing == ()
+            assert actor.in_progress == ()
         now = await self.requester.ask(GetRequestStatistics())
         ((_, pool),) = now.connections[:1]
         assert (pool.open - pool.idle, pool.waiting) == (0, 0)
@@ -152,7 +152,7 @@ async def stages(*lines, connections=1, limits=None, **settings):
             limiter = await spawn(
                 "limiter",
                 partial(RateLimiterActor, made.requester, limits or Limits(in_flight=1)),
-                max_held=10,
+                max_deferred=10,
             )
             made.batcher = await spawn(
                 "batcher",

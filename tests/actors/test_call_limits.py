@@ -466,7 +466,7 @@ def test_a_call_counts_for_the_larger_of_prompt_and_answer_or_for_both():
 def test_every_answer_that_a_call_may_have_counts():
     request = Request.of("x" * 400, model="m", max_tokens=500)
     assert counted(attrs.evolve(request, n=3)) == 1500
-    told = attrs.evolve(request, max_tokens=None, extra={"max_completion_tokens": 700, "n": 2})
+    told = attrs.evolve(request, max_tokens=None, extra_body={"max_completion_tokens": 700, "n": 2})
     assert counted(told) == 1400
     texts = Request(model="m", task="completion", inputs=["x" * 40, "y" * 40], max_tokens=100)
     assert counted(texts) == 200

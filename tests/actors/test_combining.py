@@ -82,8 +82,8 @@ def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
             messages=[ChatMessage("system", "x"), ChatMessage("assistant", "y")],
             packable=True,
         ),
-        item("a", extra={"tools": [{"type": "function"}]}),
-        item("a", extra={"logprobs": True}),
+        item("a", extra_body={"tools": [{"type": "function"}]}),
+        item("a", extra_body={"logprobs": True}),
         Request(
             model=MODEL,
             messages=[ChatMessage("system", "x"), ChatMessage("user", "y", extra={"name": "Ann"})],
@@ -102,7 +102,7 @@ def test_items_share_a_pack_only_if_all_but_the_item_is_the_same():
     others = [
         item("a", max_tokens=5),
         item("a", temperature=0.0),
-        item("a", extra={"top_k": 1}),
+        item("a", extra_body={"top_k": 1}),
         attrs.evolve(item("a"), model="other"),
         attrs.evolve(
             item("a"), messages=[ChatMessage("system", "Else."), ChatMessage("user", "a")]

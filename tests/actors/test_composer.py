@@ -267,7 +267,7 @@ async def test_a_post_that_is_given_up_takes_its_calls_with_it(autojump_clock):
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(journal.cancelled) == [("T/b()", 5), ("T/c(about T/a())", 5)]
         assert journal.in_hand == 0
-    ends = {event.origin.call: event.stage for event in events}
+    ends = {event.context.call: event.stage for event in events}
     assert ends == {"T/a": "answered", "T/b": "cancelled", "T/c": "cancelled"}
 
 
@@ -323,10 +323,10 @@ async def test_every_call_carries_the_id_of_its_post_and_ends_once(autojump_cloc
         composer = await composer_to(runtime, Journal(), steps, turns, observer=events.append)
         await composer.ask(Compose("T", post="post-7", lane="paying"))
         await composer.ask(Compose("T"))
-    whose = {(event.origin.post, event.origin.lane) for event in events}
+    whose = {(event.context.post, event.context.lane) for event in events}
     assert whose == {("post-7", "paying"), ("T", "")}
-    first = [event for event in events if event.origin.post == "post-7"]
-    found = [(event.at, event.origin.call, event.origin.step, event.stage) for event in first]
+    first = [event for event in events if event.context.post == "post-7"]
+    found = [(event.at, event.context.call, event.context.step, event.stage) for event in first]
     assert sorted(found) == [
         (0, "post-7/a", "a", "asked"),
         (0, "post-7/b", "b", "asked"),

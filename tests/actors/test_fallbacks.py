@@ -316,7 +316,9 @@ async def test_an_answer_that_the_provider_keeps_is_not_asked_for_elsewhere(auto
     async def hosts_after(line):
         hosts = Hosts(provider=Script(line), second=from_second())
         message = call()
-        message = attrs.evolve(message, request=attrs.evolve(message.request, extra={"store": 1}))
+        message = attrs.evolve(
+            message, request=attrs.evolve(message.request, extra_body={"store": 1})
+        )
         async with requester(hosts, fallbacks=[SECOND], retry=QUICK) as (ref, _):
             await outcomes(lambda: ref.ask(message))
         return hosts.requests

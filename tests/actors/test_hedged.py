@@ -179,7 +179,9 @@ async def test_nobody_is_who_sees_the_answer_being_written(autojump_clock):
 async def test_nobody_is_whose_answer_the_provider_keeps(autojump_clock):
     script = Script(*USUAL, Reply(after=100))
     message = call()
-    message = attrs.evolve(message, request=attrs.evolve(message.request, extra={"store": True}))
+    message = attrs.evolve(
+        message, request=attrs.evolve(message.request, extra_body={"store": True})
+    )
     async with requester(script, hedging=POLICY) as (ref, _):
         await warm(ref)
         assert (await ref.ask(message)).http_requests == 1

@@ -80,7 +80,7 @@ async def ledger_to(runtime, ref, accounts):
         "ledger",
         partial(LedgerActor, ref, accounts, PRICES, counter_for=lambda _: None),
         capacity=64,
-        max_held=1000,
+        max_deferred=1000,
     )
 
 
@@ -97,7 +97,7 @@ async def at_rest(runtime):
     await trio.testing.wait_all_tasks_blocked()
     for actor in runtime.snapshot().actors:
         assert actor.is_conserved
-        assert (actor.held, actor.pending, actor.doing) == (0, 0, ())
+        assert (actor.held, actor.pending, actor.in_progress) == (0, 0, ())
 
 
 def asked(prompt="x", **more):
@@ -222,7 +222,7 @@ async def test_a_copy_that_the_budget_holds_back_does_no_harm_to_the_first(autoj
 async def test_the_crash_of_a_later_stage_leaves_what_may_have_been_billed(autojump_clock):
     class Clumsy(Stage):
         async def attempt(self, message, turn):
-            await message.tab.take()
+            await message.account.take()
             await super().attempt(message, turn)
 
     async with open_runtime() as runtime:
@@ -360,7 +360,7 @@ async def test_a_crash_of_the_ledger_loses_no_reservation(autojump_clock, tmp_pa
         first = await runtime.spawn(
             "ledger",
             Faulty(partial(LedgerActor, ref, accounts, PRICES), crash_at_checkpoint=place),
-            max_held=100,
+            max_deferred=100,
         )
 
         async def ask(at):
@@ -485,10 +485,10 @@ async def test_a_tab_shows_itself_and_sends_nothing_for_a_call_that_has_ended():
     async def extend(_):
         raise AssertionError
 
-    tab = CallAccount("7", extend)
-    await tab.take()
-    assert repr(tab) == "<Tab 7: 1 of 1 attempts taken>"
-    tab.close()
+    account = CallAccount("7", extend)
+    await account.take()
+    assert repr(account) == "<CallAccount 7: 1 of 1 attempts taken>"
+    account.close()
     with pytest.raises(CallFailed, match="nobody waits"):
-        await tab.take()
-    assert tab.taken == 1
+        await account.take()
+    assert account.taken == 1

@@ -207,10 +207,10 @@ TestBooks.settings = settings(max_examples=30, stateful_step_count=25, deadline=
 # ------------------------------------------------------------------ budgets
 
 
-def line(dollars, *, unpriced=False, **heading):
-    heading = {"call": "c", "model": "m", "day": "2026-11-26"} | heading
+def line(dollars, *, unpriced=False, **request_head):
+    request_head = {"call": "c", "model": "m", "day": "2026-11-26"} | request_head
     amount = Amount.of(Usage(10, 10), None if unpriced else Decimal(dollars))
-    return Payer(CostLabel(**heading), amount)
+    return Payer(CostLabel(**request_head), amount)
 
 
 def allows(book, key, *lines):
@@ -334,10 +334,10 @@ def test_a_tokenizer_schemas_tools_and_several_prompts_are_counted():
     assert exact == Usage(100 + 32, 5)
     schema = most_usage(attrs.evolve(request, json_schema={"type": "object"}), None, most_output=1)
     assert schema.input_tokens == 500 + 32 + 17
-    tools = attrs.evolve(request, extra={"tools": ["hammer"], "best_of": 3})
+    tools = attrs.evolve(request, extra_body={"tools": ["hammer"], "best_of": 3})
     assert most_usage(tools, None, most_output=1).output_tokens == 15
     assert most_usage(tools, None, most_output=1).input_tokens > 532
-    longer = attrs.evolve(request, extra={"max_completion_tokens": 9})
+    longer = attrs.evolve(request, extra_body={"max_completion_tokens": 9})
     assert most_usage(longer, None, most_output=1).output_tokens == 9
     prompts = Request(model="m", task="completion", inputs=["a", "b"], max_tokens=7)
     assert most_usage(prompts, None, most_output=1).output_tokens == 14
@@ -358,9 +358,9 @@ def test_what_is_dearest_of_what_may_happen_is_reserved():
     assert most_usd(prices, request, million) == 2
     assert most_usd(prices, request, million, ["n"]) == 9
     assert most_usd(prices, request, million, ["unknown"]) is None
-    flex = Request(model="gpt-5", messages=request.messages, extra={"service_tier": "flex"})
+    flex = Request(model="gpt-5", messages=request.messages, extra_body={"service_tier": "flex"})
     assert most_usd(default_prices(), flex, million) == Decimal("1.25"), "it may be served as usual"
-    fast = attrs.evolve(flex, extra={"service_tier": "fast"})
+    fast = attrs.evolve(flex, extra_body={"service_tier": "fast"})
     assert most_usd(default_prices(), fast, million) == Decimal("2.5")
     assert most_usd(default_prices(), attrs.evolve(fast, model="gpt-4o"), million) is None
 

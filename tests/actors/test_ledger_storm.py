@@ -65,13 +65,15 @@ class Till:
             model=MODEL,
             max_tokens=random.randrange(20, 300),
         )
-        origin = CallContext(f"call-{number}", post=f"post-{number % 7}", lane=f"team-{number % 3}")
+        context = CallContext(
+            f"call-{number}", post=f"post-{number % 7}", lane=f"team-{number % 3}"
+        )
         answer = None
         try:
             if number % 3:
-                answer = await ref.ask(Complete(request, origin), timeout=patience)
+                answer = await ref.ask(Complete(request, context), timeout=patience)
             else:
-                async with ref.stream(Stream(request, origin), timeout=patience) as items:
+                async with ref.stream(Stream(request, context), timeout=patience) as items:
                     async for item in items:
                         answer = item
                         if leaves(number):
@@ -115,7 +117,7 @@ async def storm(*, faults, patience, leaves=in_the_middle, budgets=(), crashes=N
             "limiter", partial(RateLimiterActor, last, Limits(in_flight=50)), capacity=64
         )
         ref = await runtime.spawn(
-            "ledger", partial(LedgerActor, limiter, accounts), capacity=64, max_held=1000
+            "ledger", partial(LedgerActor, limiter, accounts), capacity=64, max_deferred=1000
         )
         async with trio.open_nursery() as nursery:
             for number in range(CALLS):

@@ -26,7 +26,7 @@ from callsheet.simulator.settings import ProviderSettings
 
 
 async def limiter_to(
-    runtime, journal, limits, by_prompt=None, *, usual=None, max_held=1000, observer=None
+    runtime, journal, limits, by_prompt=None, *, usual=None, max_deferred=1000, observer=None
 ):
     """A limiter in front of a stage with as many places as it lets through."""
     stage = await runtime.spawn(
@@ -37,7 +37,7 @@ async def limiter_to(
     )
     more = {} if observer is None else {"observer": observer}
     return await runtime.spawn(
-        "limiter", partial(RateLimiterActor, stage, limits, **more), max_held=max_held
+        "limiter", partial(RateLimiterActor, stage, limits, **more), max_deferred=max_deferred
     )
 
 
@@ -46,7 +46,7 @@ async def settled(runtime):
     await trio.testing.wait_all_tasks_blocked()
     for actor in runtime.snapshot().actors:
         assert actor.is_conserved
-        assert (actor.held, actor.pending, actor.doing) == (0, 0, ())
+        assert (actor.held, actor.pending, actor.in_progress) == (0, 0, ())
 
 
 # ------------------------------------------------------------------ against the built-in provider
@@ -159,11 +159,11 @@ async def test_it_wakes_for_permits_and_ends_not_to_look(autojump_clock):
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, Journal(), Limits(rpm=600, burst_s=1.0))
         await outcomes(*asking(limiter, *map(str, range(200))))
-        wakes = runtime.snapshot()[limiter.path].tally.bypassed
+        wakes = runtime.snapshot()[limiter.path].counts.bypassed
         assert trio.current_time() == pytest.approx(19.1 + 1)
         assert 191 <= wakes <= 2 * 200
         await trio.sleep(3600)
-        assert runtime.snapshot()[limiter.path].tally.bypassed == wakes, "idle, it sleeps"
+        assert runtime.snapshot()[limiter.path].counts.bypassed == wakes, "idle, it sleeps"
 
 
 async def test_it_holds_so_many_and_the_rest_waits_outside(autojump_clock):
@@ -174,7 +174,7 @@ async def test_it_holds_so_many_and_the_rest_waits_outside(autojump_clock):
             "limiter",
             partial(RateLimiterActor, stage, Limits(in_flight=2)),
             capacity=3,
-            max_held=4,
+            max_deferred=4,
         )
         async with trio.open_nursery() as nursery:
             for ask in asking(limiter, *map(str, range(20))):
@@ -398,7 +398,7 @@ async def test_a_renewal_gets_through_when_the_limiter_can_hold_no_more(autojump
             Journal(),
             Limits(in_flight=1),
             {"again": Turn(renewals=((1, False),))},
-            max_held=1,
+            max_deferred=1,
         )
         with trio.fail_after(1000):
             found = await outcomes(*asking(limiter, "again", *map(str, range(80))))
@@ -452,7 +452,7 @@ async def test_room_ahead_is_seen_although_no_call_ends_when_it_comes(autojump_c
 
 async def test_a_crash_of_the_limiter_costs_what_waits_in_it_and_no_more(autojump_clock):
     def observer(event):
-        if event.origin.call == "poison":
+        if event.context.call == "poison":
             raise KeyError("bug")
 
     journal = Journal()
@@ -491,7 +491,7 @@ async def test_events_say_when_a_call_waits_and_when_it_goes(autojump_clock):
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, Journal(), Limits(in_flight=1), observer=events.append)
         await outcomes(*asking(limiter, "a", "b"))
-    assert [(event.stage, event.origin.call, event.at) for event in events] == [
+    assert [(event.stage, event.context.call, event.at) for event in events] == [
         ("queued", "a", 0),
         ("admitted", "a", 0),
         ("queued", "b", 0),

@@ -321,7 +321,7 @@ def test_a_snapshot_has_it_all():
     limiter.push(Waiter(), asking(lane="bulk"), 0.0)
     limiter.report(reservation, [Report("tokens", 6000, 10, 60.0)], 0.0)
     now = limiter.snapshot(0.0)
-    assert (now.in_flight, now.most_in_flight, now.waiting) == (1, 5, 1)
+    assert (now.in_flight, now.max_in_flight, now.waiting) == (1, 5, 1)
     assert now.next_wake_s == pytest.approx(1.0)
     (scope,) = now.scopes
     assert (scope.name, scope.waiting, scope.in_flight) == ("m", {"bulk": 1}, 1)

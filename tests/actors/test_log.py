@@ -25,7 +25,7 @@ def event(stage, **more):
     return CallEvent(
         stage=stage,
         at=1.0,
-        origin=CallContext("Topic/intro", "Topic", "intro"),
+        context=CallContext("Topic/intro", "Topic", "intro"),
         model=MODEL,
         **more,
     )

@@ -283,7 +283,7 @@ async def test_when_the_budget_is_used_up_the_last_error_is_told(
     async with requester(script, retry=RetryPolicy(max_attempts=3)) as (ref, runtime):
         with pytest.raises(CallFailed, match=words) as caught:
             await ref.ask(call())
-        assert runtime.snapshot()[ref.path].tally.failed == 1
+        assert runtime.snapshot()[ref.path].counts.failed == 1
         assert runtime.snapshot()[ref.path].incarnation == 1
     error = caught.value
     assert type(error) is kind
@@ -464,7 +464,7 @@ async def test_cancelling_the_asker_closes_the_connection_at_once(autojump_clock
             await ref.ask(call())
         await trio.testing.wait_all_tasks_blocked()
         assert script.sent[0].ended_at == 7
-        assert runtime.snapshot()[ref.path].tally.cancelled == 1
+        assert runtime.snapshot()[ref.path].counts.cancelled == 1
         assert (await ref.ask(call("next"))).text == "Hello"
     assert script.times == [0, 7]
 
@@ -477,7 +477,7 @@ async def test_cancelling_the_asker_ends_a_pause_too(autojump_clock):
             await trio.sleep(7)
             nursery.cancel_scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
-        assert runtime.snapshot()[ref.path].doing == ()
+        assert runtime.snapshot()[ref.path].in_progress == ()
         await trio.sleep(1000)
     assert len(script.sent) == 1, "nothing is sent for somebody who has gone"
 
@@ -569,7 +569,7 @@ async def test_an_observer_that_raises_is_a_bug_and_the_actor_comes_back(autojum
     """R8: whoever asked is told so, and the next call works."""
 
     def observer(event):
-        if event.stage == stage and event.origin.call == "watched":
+        if event.stage == stage and event.context.call == "watched":
             raise ZeroDivisionError("bug")
 
     async with requester(Script(refusal(500), Reply()), observer=observer) as (ref, runtime):

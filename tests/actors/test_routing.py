@@ -48,7 +48,7 @@ class Tiers(Actor):
 
     @handles(Complete, raises=(CallFailed,))
     async def complete(self, message):
-        tier = message.request.extra.get("service_tier", "default")
+        tier = message.request.extra_body.get("service_tier", "default")
         self.sent.append(tier)
         try:
             await trio.sleep(self.seconds.get(tier, 1.0))

@@ -25,7 +25,7 @@ async def test_a_call_is_priced_by_the_tier_it_was_served_at(
     script = Script(Reply(body=completion_json(model="gpt-5", service_tier=said)))
     extra = {} if asked is None else {"service_tier": asked}
     async with requester(script) as (ref, _):
-        request = Request(model="gpt-5", messages=[ChatMessage("user", "Hi")], extra=extra)
+        request = Request(model="gpt-5", messages=[ChatMessage("user", "Hi")], extra_body=extra)
         answer = await ref.ask(Complete(request, CallContext("one")))
     assert answer.tier == tier
     assert answer.cost_usd == (None if dollars is None else Decimal(dollars))

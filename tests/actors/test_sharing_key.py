@@ -33,7 +33,9 @@ bodies = st.builds(
     max_tokens=st.none() | st.integers(1, 3),
     temperature=st.none() | st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.none() | st.integers(0, 2),
-    extra=st.dictionaries(st.sampled_from(["top_k", "min_p", "user"]), st.integers(0, 2) | texts),
+    extra_body=st.dictionaries(
+        st.sampled_from(["top_k", "min_p", "user"]), st.integers(0, 2) | texts
+    ),
     cacheable=st.just(value=True),
 )
 
@@ -65,7 +67,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "json_schema": {"type": "object"},
         "dimensions": 3,
         "packable": True,
-        "extra": {"top_p": 0.5},
+        "extra_body": {"top_p": 0.5},
     }
     of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
     unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()
@@ -89,7 +91,7 @@ def test_the_order_of_members_does_not_change_the_key_but_the_order_of_turns_doe
     turns = [ChatMessage("user", "a"), ChatMessage("user", "b")]
     found = {
         (order, way): sharing_key(
-            Request(model="m", messages=messages, extra=dict(extra), cacheable=True)
+            Request(model="m", messages=messages, extra_body=dict(extra), cacheable=True)
         )
         for order, messages in (("ab", turns), ("ba", turns[::-1]))
         for way, extra in enumerate(itertools.permutations([("x", 1), ("y", {"p": 1, "q": 2})]))

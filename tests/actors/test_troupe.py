@@ -59,7 +59,7 @@ class Poison:
     call: str = "poison"
 
     def __call__(self, event):
-        if (event.stage, event.origin.call) == (self.stage, self.call):
+        if (event.stage, event.context.call) == (self.stage, self.call):
             raise ZeroDivisionError("bug")
 
 
@@ -108,7 +108,7 @@ async def test_stages_can_be_left_out(autojump_clock):
         assert (await first.ask(call())).http_requests == 2
 
 
-@pytest.mark.parametrize("field", ["posts_at_a_time", "waiting_calls"])
+@pytest.mark.parametrize("field", ["max_concurrent_posts", "max_waiting_calls"])
 @pytest.mark.parametrize("value", [0, -1, 1.5])
 def test_settings_out_of_range_are_refused_by_name(field, value):
     with pytest.raises((ValueError, TypeError), match=field):
@@ -132,7 +132,7 @@ async def test_the_events_of_a_call_follow_it_through_every_stage(autojump_clock
         "sent",
         "answered",
     ]
-    assert {event.origin.call for event in events} == {"a"}
+    assert {event.context.call for event in events} == {"a"}
 
 
 async def test_a_refused_request_holds_back_the_others_as_long_as_the_provider_says(
@@ -174,7 +174,7 @@ async def test_a_provider_full_of_faults_costs_retries_and_loses_nothing(autojum
             await trio.testing.wait_all_tasks_blocked()
             for actor in runtime.snapshot().actors:
                 assert actor.is_conserved
-                assert (actor.incarnation, actor.held, actor.doing) == (1, 0, ())
+                assert (actor.incarnation, actor.held, actor.in_progress) == (1, 0, ())
     assert not [outcome for outcome in found if isinstance(outcome, Exception)]
     assert sum(answer.http_requests for answer in found) == provider.stats.requests
     assert provider.stats.max_in_flight <= 20

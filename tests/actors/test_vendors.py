@@ -32,8 +32,8 @@ def test_each_has_an_address_that_is_whole_or_a_way_to_be_given_one(vendor):
         assert vendor.url_variables
         return
     assert Endpoint(vendor.base_url).base_url == vendor.base_url
-    origin = vendor.base_url.removesuffix(vendor.version_path)
-    assert vendor.whole_url(f"{origin}/") == vendor.base_url
+    context = vendor.base_url.removesuffix(vendor.version_path)
+    assert vendor.whole_url(f"{context}/") == vendor.base_url
     assert vendor.whole_url("http://provider/other/") == "http://provider/other"
     assert vendor.needs_key is not Endpoint(vendor.base_url).is_loopback
 

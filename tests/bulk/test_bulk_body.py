@@ -111,7 +111,8 @@ async def test_what_is_read_back_has_the_body_too(tmp_path):
 async def test_vectors_stay_packed_if_they_were_asked_for_so(tmp_path):
     packed = "AAAAPwAAgD8="  # 0.5 and 1
     request = attrs.evolve(
-        Request.embedding("a", model="text-embedding-3-small"), extra={"encoding_format": "base64"}
+        Request.embedding("a", model="text-embedding-3-small"),
+        extra_body={"encoding_format": "base64"},
     )
     body = vectors(packed)
     output = tmp_path / "out.jsonl"

@@ -65,7 +65,7 @@ def test_a_piece_of_the_input_is_no_larger_than_it_should_be(monkeypatch):
 def test_all_that_may_be_large_is_counted():
     parts = [{"type": "image_url", "image_url": {"url": "x" * 500}}, 5, None]
     extra = {"messages": [{"role": "user", "content": parts}]}
-    one = Request(model="m", messages=(ChatMessage("user", "y" * 20),), extra=extra)
+    one = Request(model="m", messages=(ChatMessage("user", "y" * 20),), extra_body=extra)
     assert size_of(one) == 20 + 500 + len("image_url") + len("user")
     texts = Request(model="m", task="embedding", inputs=("abc", "de"))
     assert size_of(texts) == 5 + 2 * 3072 * 128, "vectors are larger than what they are of"

@@ -205,7 +205,7 @@ async def test_what_may_not_be_asked_again_is_not(autojump_clock, tmp_path):
     assert (ended[0].error, world.asked[1]) == ("ProviderUnavailable", 1)
     world = World(outage(0, math.inf, cut_off))
     kept = row(1)
-    kept = attrs.evolve(kept, request=attrs.evolve(kept.request, extra={"store": True}))
+    kept = attrs.evolve(kept, request=attrs.evolve(kept.request, extra_body={"store": True}))
     ended, _ = await world.run([kept], tmp_path / "kept.jsonl")
     assert (ended[0].error, world.asked[1]) == ("ConnectionFailed", 1)
 

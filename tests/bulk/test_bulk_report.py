@@ -62,7 +62,7 @@ def limiter(limit):
         for dimension, factor in (("requests", 1), ("tokens", 100))
     )
     return LimiterSnapshot(
-        in_flight=0, most_in_flight=9, waiting=0, next_wake_s=None, buckets=buckets, scopes=()
+        in_flight=0, max_in_flight=9, waiting=0, next_wake_s=None, buckets=buckets, scopes=()
     )
 
 

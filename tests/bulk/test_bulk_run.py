@@ -270,7 +270,7 @@ async def test_as_many_are_in_flight_as_the_limits_come_to_allow(
     autojump_clock, output, most, expected
 ):
     async with stage() as it:
-        troupe = {"limits": Limits(in_flight=5), "most_in_flight": most}
+        troupe = {"limits": Limits(in_flight=5), "max_in_flight": most}
         async with it.open(rows(200), output, troupe=troupe) as run:
             await trio.sleep(5)
             await run.change_limits(Limits(in_flight=40))

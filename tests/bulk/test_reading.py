@@ -220,7 +220,7 @@ def test_the_id_may_have_another_name(put):
     path = put([{"uid": "u", "id": 1, **BODY}, BODY])
     row, bad = read(path, fields={"id": "uid"})
     assert row.custom_id == "u"
-    assert row.request.extra == {"id": 1}
+    assert row.request.extra_body == {"id": 1}
     assert bad.reason == 'it has no "uid", which the id is read from'
 
 

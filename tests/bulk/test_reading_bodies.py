@@ -65,7 +65,7 @@ sampling = {
     "top_p": st.none() | st.floats(0, 1, exclude_min=True),
     "stop": st.lists(some, max_size=4),
     "seed": st.none() | st.integers(-(2**60), 2**60),
-    "extra": extras,
+    "extra_body": extras,
 }
 roles = st.sampled_from(["system", "developer", "user", "assistant"])
 chats = st.builds(
@@ -88,7 +88,7 @@ embeddings = st.builds(
     model=some,
     inputs=st.lists(some, min_size=1, max_size=4),
     dimensions=st.none() | whole,
-    extra=extras,
+    extra_body=extras,
 )
 requests = chats | completions | embeddings
 
@@ -307,14 +307,14 @@ def test_a_line_that_is_no_request_says_why(line, said):
 def test_what_a_line_asks_for_is_seen_from_what_it_has(line, task, url):
     row = only(line, model="m")
     assert (row.request.task, row.url) == (task, url)
-    assert row.request.extra == {}
+    assert row.request.extra_body == {}
 
 
 def test_the_id_of_a_body_is_no_member_of_it():
     for name in ("custom_id", "id"):
         row = only({name: "x", **CHAT})
         assert row.custom_id == "x"
-        assert row.request.extra == {}
+        assert row.request.extra_body == {}
 
 
 def test_what_is_set_for_all_is_for_rows_that_do_not_say():

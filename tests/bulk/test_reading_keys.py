@@ -59,7 +59,7 @@ EXAMPLES = [
             stop=["a", "b"],
             seed=-3,
             json_schema={"b": 1, "a": {"d": None, "c": [1.5, True]}},
-            extra={"z": 1, "y": "x"},
+            extra_body={"z": 1, "y": "x"},
         ),
         "b51a07bdd91cdfc7eacfd749859ee89b",
     ),

@@ -41,7 +41,7 @@ def bucket(dimension="requests", *, used=1.0, limit=6000.0, per_s=60.0, source="
 def limiter(*buckets, scopes=()):
     return LimiterSnapshot(
         in_flight=64,
-        most_in_flight=100,
+        max_in_flight=100,
         waiting=3,
         next_wake_s=None,
         buckets=buckets,

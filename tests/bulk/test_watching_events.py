@@ -32,7 +32,7 @@ def limiter(limit):
         source="learned",
     )
     return LimiterSnapshot(
-        in_flight=0, most_in_flight=9, waiting=0, next_wake_s=None, buckets=(bucket,), scopes=()
+        in_flight=0, max_in_flight=9, waiting=0, next_wake_s=None, buckets=(bucket,), scopes=()
     )
 
 

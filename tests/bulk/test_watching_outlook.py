@@ -29,7 +29,7 @@ def after(*snapshots):
 
 def limits(*buckets):
     return LimiterSnapshot(
-        in_flight=0, most_in_flight=9, waiting=0, next_wake_s=None, buckets=buckets, scopes=()
+        in_flight=0, max_in_flight=9, waiting=0, next_wake_s=None, buckets=buckets, scopes=()
     )
 
 

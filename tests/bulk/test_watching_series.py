@@ -132,7 +132,7 @@ def test_the_limit_of_a_time_is_that_of_all_or_of_each_model_together():
         ]
         return LimiterSnapshot(
             in_flight=0,
-            most_in_flight=1,
+            max_in_flight=1,
             waiting=0,
             next_wake_s=None,
             buckets=tuple(states),

@@ -11,8 +11,8 @@ def event(stage, at, call, *, post="p1", step=None, **more):
     """One event; the step of a post's call is named by the call's id unless given."""
     if post is not None and step is None:
         step = call.rpartition("/")[2].partition("[")[0]
-    origin = CallContext(call, post=post, step=step)
-    return CallEvent(stage=stage, at=at, origin=origin, model="gpt-3.5-turbo", **more)
+    context = CallContext(call, post=post, step=step)
+    return CallEvent(stage=stage, at=at, context=context, model="gpt-3.5-turbo", **more)
 
 
 def done(call, start, end, *, queued=0.0, post="p1", step=None, tokens=(40, 18), cost="0.00005"):

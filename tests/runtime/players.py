@@ -73,9 +73,9 @@ class Place:
     mood: Mood = Mood()
     capacity: int = 2
     overflow: Overflow = "block"
-    rank: Priority | None = None
+    priority: Priority | None = None
     concurrency: int = 1
-    max_held: int | None = None
+    max_deferred: int | None = None
     restart: Restart = "permanent"
     stop_s: float = 5.0
     redeliver: int = 0

@@ -116,7 +116,7 @@ async def test_a_timeout_is_told_and_cancels_the_work_but_not_the_actor(autojump
         assert caught.value.verdict is Verdict.MAY_HAVE_RUN
         assert await worker.ask(Work("next", 1)) == "next"
         assert trio.current_time() - start == 3, "the slow work was cancelled at once"
-        assert runtime.snapshot()["callsheet/worker"].tally.expired == 1
+        assert runtime.snapshot()["callsheet/worker"].counts.expired == 1
     assert journal == ["begin slow", "begin next", "end next", "stopped"]
 
 
@@ -142,7 +142,7 @@ async def test_cancelling_the_asker_cancels_the_handler_and_frees_the_actor(auto
         start = trio.current_time()
         await worker.ask(Work("next", 1))
         assert trio.current_time() - start == 1
-        assert runtime.snapshot()["callsheet/worker"].tally.cancelled == 1
+        assert runtime.snapshot()["callsheet/worker"].counts.cancelled == 1
 
 
 async def test_an_uninterruptible_handler_runs_to_its_end(autojump_clock):
@@ -152,7 +152,7 @@ async def test_an_uninterruptible_handler_runs_to_its_end(autojump_clock):
         with pytest.raises(AskTimedOut):
             await worker.ask(Steady("steady", 10), timeout=1)
         await worker.ask(Work("next", 1))
-        assert runtime.snapshot()["callsheet/worker"].tally.late == 1
+        assert runtime.snapshot()["callsheet/worker"].counts.late == 1
     assert "end steady" in journal
 
 

@@ -20,9 +20,11 @@ PATIENT = RestartPolicy(max_restarts=10_000, base_s=0.2, cap_s=1)
     seed=st.integers(0, 10_000),
     capacity=st.integers(1, 4),
     concurrency=st.integers(1, 3),
-    max_held=st.integers(1, 3) | st.none(),
+    max_deferred=st.integers(1, 3) | st.none(),
 )
-def test_every_ask_ends_and_every_message_is_counted_once(seed, capacity, concurrency, max_held):
+def test_every_ask_ends_and_every_message_is_counted_once(
+    seed, capacity, concurrency, max_deferred
+):
     random = Random(seed)
     ended: list[str] = []
 
@@ -57,7 +59,7 @@ def test_every_ask_ends_and_every_message_is_counted_once(seed, capacity, concur
             place = {"capacity": capacity, "concurrency": concurrency}
             worker = await runtime.spawn("worker", partial(Worker, []), **place)
             counter = await runtime.spawn("counter", Counter, **place)
-            keeper = await runtime.spawn("keeper", Keeper, **place, max_held=max_held)
+            keeper = await runtime.spawn("keeper", Keeper, **place, max_deferred=max_deferred)
             relay = await runtime.spawn("relay", partial(Relay, worker), **place)
             refs = (worker, counter, keeper, relay)
             with trio.fail_after(300):
@@ -84,7 +86,7 @@ async def test_the_sum_would_tell_a_message_that_was_lost(autojump_clock):
         counter = await runtime.spawn("counter", Counter)
         await counter.ask(Add(1))
         assert runtime.snapshot()[counter.path].is_conserved
-        counter._cell.tally.handled -= 1
+        counter._cell.counts.handled -= 1
         assert not runtime.snapshot()[counter.path].is_conserved
         with pytest.raises(KeyError):
             runtime.snapshot()["callsheet/nobody"]

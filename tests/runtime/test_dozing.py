@@ -160,8 +160,8 @@ async def test_what_was_told_to_one_that_dozes_is_done_before_a_drain_ends(autoj
         counter = await runtime.spawn("counter", Counter, stop_s=stop_s)
         counter.tell_nowait(Add(1))
         await runtime.root.stop_child("counter")
-        tally = runtime.snapshot()[counter.path].tally
-        assert (tally.handled, tally.dead_lettered) == ((1, 0) if stop_s else (0, 1))
+        counts = runtime.snapshot()[counter.path].counts
+        assert (counts.handled, counts.dead_lettered) == ((1, 0) if stop_s else (0, 1))
 
 
 async def test_one_that_dozes_is_restarted_with_its_group(autojump_clock):
@@ -195,7 +195,7 @@ async def test_a_message_to_one_that_dozes_in_a_cancelled_block_is_counted(autoj
             refs[0].tell_nowait(Add(1))
             await trio.sleep_forever()
     told, never_told = runtime.snapshot().actors
-    assert (told.tally.handled, told.tally.dead_lettered, told.pending) == (0, 1, 0)
+    assert (told.counts.handled, told.counts.dead_lettered, told.pending) == (0, 1, 0)
     assert told.is_conserved
     assert never_told.state is State.STOPPED
     for ref in refs:

@@ -101,8 +101,8 @@ async def test_stopping_a_child_between_two_lives_leaves_it_at_rest_for_good(
         assert after.state is State.STOPPED
         assert after.is_conserved
         assert after.incarnation == (2 if waiting and stop_s == inf else 1)
-        assert after.tally.handled == (waiting if stop_s == inf else 0), "a drain finishes them"
-        assert after.tally.dead_lettered == (0 if stop_s == inf else waiting)
+        assert after.counts.handled == (waiting if stop_s == inf else 0), "a drain finishes them"
+        assert after.counts.dead_lettered == (0 if stop_s == inf else waiting)
         assert crashes_in(log) == [(counter.path, "restart")]
 
 

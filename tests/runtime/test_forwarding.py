@@ -29,8 +29,8 @@ async def test_the_answer_of_the_third_hop_goes_to_the_first_asker(autojump_cloc
         _, relay = await three_hops(runtime, [])
         assert await relay.ask(Pass(Work("far"))) == "far"
         for number in range(3):
-            tally = runtime.snapshot()[f"callsheet/relay{number}"].tally
-            assert tally.handled == 1, "a relay sees the message once and the answer never"
+            counts = runtime.snapshot()[f"callsheet/relay{number}"].counts
+            assert counts.handled == 1, "a relay sees the message once and the answer never"
 
 
 async def test_relays_are_free_while_the_work_runs(autojump_clock):
@@ -40,7 +40,7 @@ async def test_relays_are_free_while_the_work_runs(autojump_clock):
             for name in "abc":
                 nursery.start_soon(relay.ask, Pass(Work(name, 10)))
             await trio.testing.wait_all_tasks_blocked()
-            assert len(runtime.snapshot()[worker.path].doing) == 1
+            assert len(runtime.snapshot()[worker.path].in_progress) == 1
             assert runtime.snapshot()[worker.path].mailbox.depth == 2
 
 
@@ -103,6 +103,6 @@ async def test_a_full_mailbox_ahead_holds_the_relay_back(autojump_clock):
             snapshot = runtime.snapshot()
             # One runs, one waits at the worker, one is in the relay's hands, two wait at the relay.
             assert snapshot[worker.path].mailbox.depth == 1
-            assert len(snapshot[relay.path].doing) == 1
+            assert len(snapshot[relay.path].in_progress) == 1
             assert snapshot[relay.path].mailbox.depth == 2
             assert snapshot[relay.path].mailbox.senders_waiting == 1

@@ -97,14 +97,14 @@ async def test_leaving_a_test_runtime_tells_of_a_message_that_was_lost(autojump_
         async with open_test_runtime() as runtime:
             counter = await runtime.spawn("counter", Counter)
             await counter.ask(Add(1))
-            counter._cell.tally.handled -= 1
+            counter._cell.counts.handled -= 1
 
 
 async def test_an_actor_that_was_removed_before_the_end_is_checked_too(autojump_clock):
     with pytest.raises(AssertionError, match="R9 does not hold: test/counter"):
         async with open_test_runtime() as runtime:
             counter = await runtime.spawn("counter", Counter)
-            counter._cell.tally.handled += 1
+            counter._cell.counts.handled += 1
             await runtime.stop(counter)
 
 
@@ -112,7 +112,7 @@ async def test_the_books_are_checked_however_the_block_is_left(autojump_clock):
     with pytest.raises(AssertionError) as caught:
         async with open_test_runtime() as runtime:
             counter = await runtime.spawn("counter", Counter)
-            counter._cell.tally.handled += 1
+            counter._cell.counts.handled += 1
             raise Declared
     assert isinstance(caught.value.__context__, Declared)
 
@@ -123,10 +123,10 @@ async def test_a_snapshot_in_the_middle_of_work_is_conserved(runtime, autojump_c
         worker.tell_nowait(Work(name))
     await trio.sleep(0.5)
     check_conservation(runtime.snapshot())
-    worker._cell.tally.accepted += 1
+    worker._cell.counts.accepted += 1
     with pytest.raises(AssertionError, match=r"test/worker: 4 messages .* 3 are pending"):
         check_conservation(runtime.snapshot())
-    worker._cell.tally.accepted -= 1
+    worker._cell.counts.accepted -= 1
 
 
 # ---------------------------------------------------------------- probes

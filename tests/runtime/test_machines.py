@@ -67,7 +67,7 @@ STORM = Script(
                 policy=ROUGH,
                 children=(
                     Place(concurrency=2, capacity=1, mood=Mood(starts_timer=True)),
-                    Place(mood=Mood(crash_at_checkpoint=3), restart="transient", max_held=1),
+                    Place(mood=Mood(crash_at_checkpoint=3), restart="transient", max_deferred=1),
                 ),
             ),
         ),

@@ -36,7 +36,7 @@ class Job(Message[str]):
 
     name: str
     seconds: float = 0.0
-    rank: float = 0.0
+    priority: float = 0.0
 
 
 @attrs.frozen
@@ -215,7 +215,7 @@ async def test_a_message_let_in_from_the_door_is_taken_by_another_idle_worker(au
                 nursery.start_soon(desk.ask, Job("b", 5))
                 nursery.start_soon(desk.ask, Job("c", 5))
                 await wait_all_tasks_blocked()
-                assert len(runtime.snapshot()[desk.path].doing) == 3, round_of
+                assert len(runtime.snapshot()[desk.path].in_progress) == 3, round_of
                 await trio.sleep(6)
 
 
@@ -236,7 +236,7 @@ async def test_reject_tells_asks_and_tells_at_once_and_counts_nothing_as_taken(a
                 await send(Job("sent"))
         assert trio.current_time() == start
         snapshot = runtime.snapshot()[desk.path]
-        assert snapshot.tally.accepted == 2
+        assert snapshot.counts.accepted == 2
         assert snapshot.is_conserved
 
 
@@ -254,7 +254,7 @@ async def test_drop_newest_resolves_the_ask_that_found_no_room(autojump_clock):
         assert trio.current_time() == start, "a drop is told at once"
         assert caught.value.verdict is Verdict.NOT_STARTED
         snapshot = runtime.snapshot()[desk.path]
-        assert snapshot.tally.dropped == 3
+        assert snapshot.counts.dropped == 3
         assert snapshot.is_conserved
     assert done == ["in hand", "queued"]
     assert letters.events == [DeadLetter(desk.path, "Job", "dropped")] * 3
@@ -272,7 +272,7 @@ async def test_drop_oldest_resolves_the_ask_that_waited_longest(autojump_clock):
                 await wait_all_tasks_blocked()
             assert isinstance(results["a"], Dropped), "and at once"
             snapshot = runtime.snapshot()[desk.path]
-            assert (snapshot.tally.dropped, snapshot.mailbox.depth) == (1, 2)
+            assert (snapshot.counts.dropped, snapshot.mailbox.depth) == (1, 2)
             assert snapshot.is_conserved
         assert (results["b"], results["c"]) == ("b", "c")
     assert done == ["in hand", "b", "c"]
@@ -341,9 +341,9 @@ async def test_an_unknown_policy_is_refused_by_its_name(overflow):
 async def test_ranks_decide_who_goes_first_and_equals_keep_their_order(autojump_clock):
     done: list[str] = []
     async with open_runtime() as runtime:
-        desk = await busy_desk(runtime, done, rank=lambda message: message.rank)
-        for name, rank in [("low", 9), ("a", 1), ("b", 1), ("top", -5), ("c", 1)]:
-            desk.tell_nowait(Job(name, rank=rank))
+        desk = await busy_desk(runtime, done, priority=lambda message: message.priority)
+        for name, priority in [("low", 9), ("a", 1), ("b", 1), ("top", -5), ("c", 1)]:
+            desk.tell_nowait(Job(name, priority=priority))
     assert done == ["in hand", "top", "a", "b", "c", "low"]
 
 
@@ -351,10 +351,14 @@ async def test_with_ranks_the_oldest_of_the_least_urgent_is_dropped(autojump_clo
     done: list[str] = []
     async with open_runtime() as runtime:
         desk = await busy_desk(
-            runtime, done, capacity=3, overflow="drop_oldest", rank=lambda message: message.rank
+            runtime,
+            done,
+            capacity=3,
+            overflow="drop_oldest",
+            priority=lambda message: message.priority,
         )
-        for name, rank in [("low 1", 9), ("top", 1), ("low 2", 9), ("new", 5)]:
-            desk.tell_nowait(Job(name, rank=rank))
+        for name, priority in [("low 1", 9), ("top", 1), ("low 2", 9), ("new", 5)]:
+            desk.tell_nowait(Job(name, priority=priority))
     assert done == ["in hand", "top", "new", "low 2"]
 
 
@@ -385,7 +389,7 @@ async def test_what_was_cancelled_while_it_queued_keeps_no_room_from_others(
         gone.cancel()
         desk.tell_nowait(Job("new"))
         snapshot = runtime.snapshot()[desk.path]
-        assert (snapshot.tally.cancelled, snapshot.mailbox.depth) == (1, 2)
+        assert (snapshot.counts.cancelled, snapshot.mailbox.depth) == (1, 2)
         assert snapshot.is_conserved
     assert done == ["in hand", "stays", "new"]
 
@@ -398,8 +402,8 @@ async def test_drop_oldest_takes_the_room_of_the_cancelled_before_it_drops_anybo
         gone = await desk.submit(Job("gone"))
         gone.cancel()
         desk.tell_nowait(Job("new"))
-        tally = runtime.snapshot()[desk.path].tally
-        assert (tally.cancelled, tally.dropped) == (1, 0)
+        counts = runtime.snapshot()[desk.path].counts
+        assert (counts.cancelled, counts.dropped) == (1, 0)
     assert done == ["in hand", "stays", "new"]
 
 
@@ -486,7 +490,7 @@ async def test_statistics_tell_depth_capacity_peak_senders_and_age(autojump_cloc
     ),
 )
 def test_whatever_the_policy_every_ask_ends_and_the_sum_holds(overflow, ranked, capacity, clients):
-    rank = (lambda message: message.rank) if ranked and isinstance(overflow, str) else None
+    priority = (lambda message: message.priority) if ranked and isinstance(overflow, str) else None
     ended: list[str] = []
 
     async def client(desk, one):
@@ -505,7 +509,7 @@ def test_whatever_the_policy_every_ask_ends_and_the_sum_holds(overflow, ranked, 
 
     async def main():
         async with open_runtime(seed="0") as runtime:
-            place = {"capacity": capacity, "overflow": overflow, "rank": rank}
+            place = {"capacity": capacity, "overflow": overflow, "priority": priority}
             desk = await runtime.spawn("desk", partial(Desk, []), **place)
             async with trio.open_nursery() as nursery:
                 for one in clients:

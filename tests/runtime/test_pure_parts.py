@@ -99,7 +99,7 @@ def test_a_mailbox_does_what_a_plain_list_would_do(capacity, overflow, ranked, s
 
 
 def test_priorities_and_coalescing_do_not_go_together():
-    with pytest.raises(ValueError, match="rank"):
+    with pytest.raises(ValueError, match="priority"):
         Mailbox(1, Coalesce(hash), lambda _: 0.0)
 
 

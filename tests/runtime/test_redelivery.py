@@ -107,7 +107,7 @@ async def test_an_ask_keeps_its_slot_until_it_is_done_at_last(autojump_clock, cr
         assert journal == ["a"] * (crashes + 1)
         snapshot = runtime.snapshot()[bench.path]
         assert snapshot.incarnation == crashes + 1
-        assert (snapshot.tally.handled, snapshot.tally.failed) == (1, 0)
+        assert (snapshot.counts.handled, snapshot.counts.failed) == (1, 0)
         assert snapshot.is_conserved
 
 
@@ -122,7 +122,7 @@ async def test_after_n_times_it_has_failed_and_the_asker_is_told(autojump_clock)
         await bench.ask(Job("c"))
         assert journal == ["a"] * 3 + ["b"] * 3 + ["c"]
         snapshot = runtime.snapshot()[bench.path]
-        assert snapshot.tally.failed == 2
+        assert snapshot.counts.failed == 2
         assert snapshot.is_conserved
 
 
@@ -165,7 +165,7 @@ async def test_who_gives_up_in_between_is_not_served_again(autojump_clock):
         assert caught.value.verdict is Verdict.MAY_HAVE_RUN
         assert await bench.ask(Job("b")) == "b"
         assert journal == ["a", "b"]
-        assert runtime.snapshot()[bench.path].tally.expired == 1
+        assert runtime.snapshot()[bench.path].counts.expired == 1
 
 
 async def test_tries_are_the_messages_own_and_not_left_to_the_next_one(autojump_clock):

@@ -100,14 +100,14 @@ async def test_the_text_shows_a_tree_in_several_states_a_line_each(autojump_cloc
             crashed.tell_nowait(Add(1))
             text = format_tree(runtime.snapshot())
             nursery.cancel_scope.cancel()
-        doing = ", ".join(["Work for 3.5 s"] * 3)
+        in_progress = ", ".join(["Work for 3.5 s"] * 3)
         assert text.splitlines() == [
             "app  running, one_for_one, 4 restarts left",
             "├── idle  running, idle",
             "├── branch  running, one_for_all, 5 restarts left",
             (
-                f"│   ├── busy  running, doing {doing} and 2 more, 2 of 2 waiting for up to 1.5 s, "
-                "1 senders wait for room"
+                f"│   ├── busy  running, doing {in_progress} and 2 more, "
+                "2 of 2 waiting for up to 1.5 s, 1 senders wait for room"
             ),
             "│   └── twig  running, rest_for_one, 0 restarts left",
             "│       └── keeper  running, idle, 1 held, 1 handled",
@@ -157,8 +157,8 @@ async def test_a_snapshot_stays_as_it_was(autojump_clock):
         counter = await runtime.spawn("counter", Counter)
         snapshot = runtime.snapshot()
         await counter.ask(Add(1))
-        assert snapshot[counter.path].tally.handled == 0
-        assert runtime.snapshot()[counter.path].tally.handled == 1
+        assert snapshot[counter.path].counts.handled == 0
+        assert runtime.snapshot()[counter.path].counts.handled == 1
 
 
 # ---------------------------------------------------------------- as events

@@ -15,7 +15,7 @@ from callsheet.runtime import RestartPolicy, open_runtime
         ({"name": "a/b"}, "name"),
         ({"capacity": 0}, "capacity"),
         ({"concurrency": -1}, "concurrency"),
-        ({"max_held": 0}, "max_held"),
+        ({"max_deferred": 0}, "max_deferred"),
         ({"restart": "always"}, "restart"),
         ({"stop_s": -1}, "stop_s"),
         ({"stop_s": nan}, "stop_s"),

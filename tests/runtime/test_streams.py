@@ -117,8 +117,8 @@ async def test_all_items_come_in_order_and_then_it_ends(autojump_clock, buffer):
             assert await taken(items) == (list(range(10)), None)
             with pytest.raises(StopAsyncIteration):
                 await anext(items)
-        tally = runtime.snapshot()[counter.path].tally
-        assert (tally.handled, tally.cancelled) == (1, 0)
+        counts = runtime.snapshot()[counter.path].counts
+        assert (counts.handled, counts.cancelled) == (1, 0)
 
 
 async def test_an_empty_stream_ends_at_once(autojump_clock):
@@ -177,7 +177,7 @@ async def test_leaving_the_block_early_cancels_the_handler_at_once(autojump_cloc
         assert await counter.ask(Ping()) == "pong"
         assert trio.current_time() == 3
         snapshot = runtime.snapshot()[counter.path]
-        assert (snapshot.tally.cancelled, snapshot.incarnation) == (1, 1)
+        assert (snapshot.counts.cancelled, snapshot.incarnation) == (1, 1)
         assert snapshot.is_conserved
     assert journal[-1] == "cancelled at 3"
 
@@ -282,7 +282,7 @@ async def test_a_deadline_in_the_middle_breaks_it_off_on_both_sides(autojump_clo
         assert isinstance(error, AskTimedOut)
         assert error.verdict is Verdict.MAY_HAVE_RUN
         assert trio.current_time() == 2.5
-        assert runtime.snapshot()[counter.path].tally.expired == 1
+        assert runtime.snapshot()[counter.path].counts.expired == 1
     assert journal[-1] == "cancelled at 2.5"
 
 

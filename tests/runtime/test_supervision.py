@@ -234,7 +234,7 @@ async def test_concurrency_runs_that_many_handlers_and_no_more(autojump_clock):
             for number in range(7):
                 nursery.start_soon(worker.ask, Work(str(number), 1))
             await trio.testing.wait_all_tasks_blocked()
-            assert len(runtime.snapshot()[worker.path].doing) == 3
+            assert len(runtime.snapshot()[worker.path].in_progress) == 3
         assert trio.current_time() - start == 3
 
 
@@ -253,7 +253,7 @@ async def test_two_handlers_that_crash_at_once_are_both_told(autojump_clock, log
         await trio.testing.wait_all_tasks_blocked()
         now.set()
         await trio.sleep(30)
-        assert runtime.snapshot()[pair.path].tally.failed == 2
+        assert runtime.snapshot()[pair.path].counts.failed == 2
     (crash,) = [event for event in log if event["event"] == "actor_crashed"]
     assert {type(error) for error in crash["error"].exceptions} == {KeyError, IndexError}
 
@@ -265,7 +265,9 @@ async def test_the_snapshot_tells_what_an_actor_is_doing_and_for_how_long(autoju
         worker.tell_nowait(Work("b", 10))
         await trio.sleep(4)
         snapshot = runtime.snapshot()[worker.path]
-        assert [(doing.message, doing.seconds) for doing in snapshot.doing] == [("Work", 4)]
+        assert [
+            (in_progress.message, in_progress.seconds) for in_progress in snapshot.in_progress
+        ] == [("Work", 4)]
         assert snapshot.oldest_s == 4
         assert snapshot.mailbox.depth == 1
 

@@ -152,7 +152,7 @@ async def test_nothing_comes_after_a_cancel_even_if_the_timer_went_off_before(
         await trio.sleep(5)
         assert ticks == []
         snapshot = runtime.snapshot()[clock.path]
-        assert snapshot.tally.cancelled == 1
+        assert snapshot.counts.cancelled == 1
         assert snapshot.is_conserved
 
 

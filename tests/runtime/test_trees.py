@@ -97,7 +97,7 @@ async def test_a_group_restart_keeps_mailboxes_and_refs_and_lets_work_in_hand_fi
                     await trio.testing.wait_all_tasks_blocked()
             await trio.sleep(0.5)
             refs[0]._cell.urgent.insert(0, (Fail(KeyError("bug")), None, 0.0))  # next in line
-            refs[0]._cell.tally.bypassed += 1
+            refs[0]._cell.counts.bypassed += 1
         assert sorted(answers) == [f"{name}{number}" for name in "abc" for number in range(3)]
         snapshot = runtime.snapshot()
         assert [snapshot[ref.path].incarnation for ref in refs] == [2, 2, 2]

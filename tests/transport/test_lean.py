@@ -435,16 +435,16 @@ HEADERS = {"host": "server", "authorization": "Bearer sk-secret", "accept": "*/*
 
 
 def test_a_heading_makes_what_a_request_would_be():
-    heading = RequestHead.of(httpx.Request("POST", "http://server/v1?a=b", headers=HEADERS))
+    request_head = RequestHead.of(httpx.Request("POST", "http://server/v1?a=b", headers=HEADERS))
     for body in (b"", b"one", b"two" * 50_000):
-        outgoing = heading.with_body(body, (b"idempotency-key", b"k"))
+        outgoing = request_head.with_body(body, (b"idempotency-key", b"k"))
         headers = HEADERS | {"idempotency-key": "k", "content-length": str(len(body))}
         stream = httpx.ByteStream(body)
         alike = encode(
             httpx.Request("POST", "http://server/v1?a=b", headers=headers, stream=stream)
         )
         assert outgoing == attrs.evolve(alike, length=len(body))
-    assert heading.origin == ("http", "server", 80)
+    assert request_head.origin == ("http", "server", 80)
 
 
 def test_a_heading_has_no_length_of_its_own():

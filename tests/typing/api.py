@@ -231,7 +231,7 @@ async def streaming(ref: Ref) -> None:
 # ---------------------------------------------------------------- the tree
 
 
-def rank(message: Message[object]) -> float:
+def priority(message: Message[object]) -> float:
     return 0.0 if isinstance(message, Reset) else 1.0
 
 
@@ -241,13 +241,13 @@ async def living() -> None:
         assert_type(await runtime.spawn("good", partial(Good, 1), redeliver=1), Ref)
         by_key = Coalesce(lambda message: type(message).__name__)
         await runtime.spawn("bounded", partial(Good, 1), overflow=by_key, capacity=1)
-        await runtime.spawn("ranked", partial(Good, 1), rank=rank)
+        await runtime.spawn("ranked", partial(Good, 1), priority=priority)
         assert_type(await runtime.supervise("below", strategy="one_for_all"), Supervisor)
         assert_type(await spawn_pool(runtime.root, "pool", partial(Good, 1), size=2), Ref)
         assert_type(runtime.snapshot(), RuntimeSnapshot)
         assert_type(runtime.snapshot()["app/good"], ActorSnapshot)
         assert_type(runtime.snapshot()["app/good"].mailbox, MailboxStatistics)
-        assert_type(runtime.snapshot()["app/good"].tally, MessageCounts)
+        assert_type(runtime.snapshot()["app/good"].counts, MessageCounts)
         assert_type(runtime.shutdown_plan(), ShutdownPlan)
 
         await runtime.spawn("bad", Good(1))  # type: ignore[arg-type]  # an actor, not its factory

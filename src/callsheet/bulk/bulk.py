@@ -71,7 +71,7 @@ async def bulk(
             prepare=plan.prepare,
             ahead=plan.ahead,
             in_flight=troupe.limits.in_flight,
-            most_in_flight=max(troupe.limits.in_flight, troupe.most_in_flight or 0),
+            max_in_flight=max(troupe.limits.in_flight, troupe.max_in_flight or 0),
             is_recovered=plan.is_recovered,
             observers=observers,
             in_thread=in_thread,

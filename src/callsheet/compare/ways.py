@@ -68,7 +68,7 @@ async def callsheet(venue: Environment, workload: Workload) -> AsyncGenerator[Pe
         endpoint=Endpoint(venue.base_url),
         limits=Limits(in_flight=workload.in_flight),
         recipe=workload.recipe,
-        posts_at_a_time=len(workload.items),
+        max_concurrent_posts=len(workload.items),
         transport=venue.transport,
     )
     async with open_troupe(settings, seed="compare") as troupe:

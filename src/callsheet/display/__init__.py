@@ -110,7 +110,7 @@ class PlainDisplay:
     def observe(self, event: CallEvent) -> None:
         """Take in one event; an `Observer`."""
         self._timeline.observe(event)
-        call = self._timeline.call(event.origin.call)
+        call = self._timeline.call(event.context.call)
         said = _words(event, call, self._least_pause_s)
         if event.stage == "retrying":
             self._least_pause_s = _WORTH_A_LINE_S

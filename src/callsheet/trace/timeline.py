@@ -98,11 +98,11 @@ class CallRecord:
     @classmethod
     def of(cls, event: CallEvent) -> "CallRecord":
         """The record of a call that is heard of for the first time."""
-        origin = event.origin
+        context = event.context
         fresh = cls(
-            call=origin.call,
-            post=origin.post,
-            step=origin.step,
+            call=context.call,
+            post=context.post,
+            step=context.step,
             model=event.model,
             phases=(CallPhase("waiting", event.at),),
         )
@@ -247,11 +247,11 @@ class Timeline:
         if not self._calls:
             self.started_at = self.ended_at = event.at
         self.ended_at = max(self.ended_at, event.at)
-        call = event.origin.call
+        call = event.context.call
         known = self._calls.get(call)
         if known is None:
             self._calls[call] = CallRecord.of(event)
-            self._posts.setdefault(event.origin.post, []).append(call)
+            self._posts.setdefault(event.context.post, []).append(call)
         else:
             self._calls[call] = known.after(event)
 

@@ -10,7 +10,7 @@ CALLS = st.sampled_from("abcdef")
 GIVEN = st.lists(st.sets(CALLS, min_size=1), max_size=8)
 
 
-def origin(calls):
+def context(calls):
     if len(calls) == 1:
         return CallContext(*calls)
     return CallContext("together", shared_by=tuple(CallContext(call) for call in sorted(calls)))
@@ -20,7 +20,7 @@ def origin(calls):
 def test_a_line_is_done_with_once_all_of_its_calls_have_kept_it(lines, rounds):
     claims = Claims(are_held=True)
     for number, calls in enumerate(lines):
-        assert not claims.give(f"line-{number}", origin(calls))
+        assert not claims.give(f"line-{number}", context(calls))
     kept, done = set(), []
     for calls in rounds:
         kept |= calls
@@ -32,6 +32,6 @@ def test_a_line_is_done_with_once_all_of_its_calls_have_kept_it(lines, rounds):
 
 def test_without_being_held_a_line_is_done_with_when_it_is_given():
     claims = Claims(are_held=False)
-    assert claims.give("line", origin({"a"}))
+    assert claims.give("line", context({"a"}))
     assert claims.keep(["a"]) == []
     assert len(claims) == 0

@@ -49,7 +49,7 @@ def test_a_chat_with_all_that_anthropic_knows():
         top_p=0.9,
         stop=["END"],
         json_schema={"type": "object"},
-        extra={"output_config": {"effort": "low"}, "top_k": 5},
+        extra_body={"output_config": {"effort": "low"}, "top_k": 5},
     )
     assert FORM.encode(request, stream=True) == {
         "model": "m",

@@ -33,7 +33,7 @@ MARKS = {
     "json_schema": ({"title": "Marked"}, "Marked"),
     "dimensions": (257, "257"),
 }
-ELSEWHERE = {"model", "messages", "inputs", "task", "extra"}
+ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body"}
 ELSEWHERE |= {"cacheable", "packable", "deadline", "idempotency_key"}
 
 
@@ -74,7 +74,7 @@ def test_a_format_takes_no_request_of_another_task(task, form):
 
 @pytest.mark.parametrize(("task", "form"), PAIRS, ids=[form.name for _, form in PAIRS])
 def test_what_the_task_asks_for_is_in_the_body_and_what_is_local_is_not(task, form):
-    request = plain(task, extra={"marked": 1}, cacheable=True, idempotency_key="key-1")
+    request = plain(task, extra_body={"marked": 1}, cacheable=True, idempotency_key="key-1")
     text = dumps(form.encode(request, stream=False)).decode()
     assert "Hi" in text
     assert '"marked":1' in text

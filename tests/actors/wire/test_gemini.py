@@ -52,7 +52,7 @@ def test_a_chat_with_all_that_gemini_knows():
         stop=["END"],
         seed=1,
         json_schema={"type": "object"},
-        extra={"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}},
+        extra_body={"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}},
     )
     assert FORM.encode(request, stream=True) == {
         "contents": [
@@ -90,7 +90,7 @@ def test_the_model_stands_in_the_path(model, stream, path):
 
 def test_how_many_answers_is_said_once():
     with pytest.raises(UnsupportedField, match="candidateCount"):
-        FORM.encode(chat(extra={"generationConfig": {"candidateCount": 2}}), stream=False)
+        FORM.encode(chat(extra_body={"generationConfig": {"candidateCount": 2}}), stream=False)
 
 
 def test_thoughts_are_counted_and_are_no_part_of_the_text():

@@ -52,7 +52,7 @@ def test_zero_is_a_value_not_an_absence():
 
 def test_extra_members_go_out_as_they_are_and_last():
     request = attrs.evolve(
-        Request.of("Hi", model="m", max_tokens=5), extra={"top_p": 0.5, "max_tokens": 7}
+        Request.of("Hi", model="m", max_tokens=5), extra_body={"top_p": 0.5, "max_tokens": 7}
     )
     assert encode(request)["top_p"] == 0.5
     assert encode(request)["max_tokens"] == 7
@@ -275,7 +275,7 @@ def test_usage_is_asked_for_only_in_streams_and_only_where_it_is_known():
 
 def test_extra_members_of_an_object_join_those_that_are_there():
     form = OpenAIChat(asks_for_usage=True)
-    request = chat(extra={"stream_options": {"continuous_usage_stats": True}})
+    request = chat(extra_body={"stream_options": {"continuous_usage_stats": True}})
     assert form.encode(request, stream=True)["stream_options"] == {
         "include_usage": True,
         "continuous_usage_stats": True,
@@ -285,7 +285,7 @@ def test_extra_members_of_an_object_join_those_that_are_there():
 @pytest.mark.parametrize("name", ["n", "stream"])
 def test_extra_members_that_decide_how_the_answer_is_read_are_refused(name):
     with pytest.raises(UnsupportedField, match=name):
-        encode(chat(extra={name: 2}))
+        encode(chat(extra_body={name: 2}))
 
 
 def test_what_a_server_does_not_know_is_refused_by_name():

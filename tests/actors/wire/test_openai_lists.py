@@ -206,7 +206,7 @@ def test_texts_and_dimensions_are_sent():
     }
     assert EMBEDDINGS.path(embedding("a"), stream=False) == "/embeddings"
     with pytest.raises(UnsupportedField, match="input"):
-        EMBEDDINGS.encode(embedding("a", extra={"input": "b"}), stream=False)
+        EMBEDDINGS.encode(embedding("a", extra_body={"input": "b"}), stream=False)
 
 
 # ------------------------------------------------------------------ usage of several prompts

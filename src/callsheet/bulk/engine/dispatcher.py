@@ -111,14 +111,14 @@ class Dispatcher:
                 if not self._state.goes_live:
                     self._state.goes_live = True
                     self._state.to_keep.ring()  # the disk knows it before there is an answer
-            for origin in event.origin.shared_by or (event.origin,):
-                line.sent(origin.call)
+            for context in event.context.shared_by or (event.context,):
+                line.sent(context.call)
         elif event.stage == "retrying":
             self._state.trouble = event.error or ""
             if event.is_unreachable:
                 self._see_whether_anybody_is_there(event)
-            for origin in event.origin.shared_by or (event.origin,):
-                self._retries(origin.call, event)
+            for context in event.context.shared_by or (event.context,):
+                self._retries(context.call, event)
 
     def _see_whether_anybody_is_there(self, event: CallEvent) -> None:
         """End the run if nobody ever was: the breaker would let it go on for hours.

@@ -87,7 +87,7 @@ def plan_run(
         prepare = _as_it_is if settings.deadline_s is None else _in_time
         return RunPlan(troupe, prepare, _a_call_each, is_recovered=False)
     batches = troupe.batches or BatchApiPolicy(journal=journal)
-    troupe = attrs.evolve(troupe, batches=attrs.evolve(batches, is_held=True))
+    troupe = attrs.evolve(troupe, batches=attrs.evolve(batches, is_acknowledged=True))
     if settings.route == "batch":
         troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
     # All that may be read is asked for: each batch is as large as the window allows.

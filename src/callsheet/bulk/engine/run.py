@@ -37,7 +37,7 @@ class BulkRun:
         prepare: makes of a request what is asked, with the seconds that are left for the run.
         ahead: rows that may be under way, by the calls that may be in flight.
         in_flight: calls that may be.
-        most_in_flight: calls that may ever be, whatever limits are set meanwhile.
+        max_in_flight: calls that may ever be, whatever limits are set meanwhile.
         is_recovered: what was sent is not lost when the process dies: the Batch API's journal.
         observers: are told of each row that has ended.
         in_thread: runs what waits for the disk.
@@ -56,7 +56,7 @@ class BulkRun:
         prepare: Callable[[Request, float | None], Request],
         ahead: Callable[[int], int],
         in_flight: int,
-        most_in_flight: int,
+        max_in_flight: int,
         is_recovered: bool,
         observers: Sequence[RowObserver],
         in_thread: InThread,
@@ -74,7 +74,7 @@ class BulkRun:
         self._asker = Dispatcher(self._state, prepare, archive.lane, wall_clock)
         self._keeper = Writer(self._state, in_thread)
         self._ahead = ahead
-        self._most_in_flight = most_in_flight
+        self._most_in_flight = max_in_flight
         self._limits: LimiterSnapshot | None = None
         self._troupe: Troupe | None = None
         self._has_ended = False
@@ -214,7 +214,7 @@ class BulkRun:
             troupe: whom to ask; its observer is to be told what this one is told by `observe`.
         """
         state, self._troupe = self._state, troupe
-        state.acknowledge = troupe.kept if state.is_recovered else None
+        state.acknowledge = troupe.acknowledge if state.is_recovered else None
         try:
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(self._keeper.run)

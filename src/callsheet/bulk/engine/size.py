@@ -16,7 +16,11 @@ _CHARS_PER_NUMBER = 128  # of memory: as a text when it comes, twice as a number
 def size_of(request: Request) -> int:
     """Characters of its texts: of the prompt, of what is sent as it is, and of vectors to come."""
     size = sum(len(turn.content) for turn in request.messages) + sum(map(len, request.inputs))
-    for given in (request.extra, request.json_schema, *(turn.extra for turn in request.messages)):
+    for given in (
+        request.extra_body,
+        request.json_schema,
+        *(turn.extra for turn in request.messages),
+    ):
         if given:
             size += _chars(given)
     if request.task == "embedding":

@@ -53,7 +53,7 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
     """
     task = row.request.task
     if task == "embedding":
-        write = _packed if row.request.extra.get("encoding_format") == "base64" else _listed
+        write = _packed if row.request.extra_body.get("encoding_format") == "base64" else _listed
         vectors: list[Json] = [
             {"object": "embedding", "index": at, "embedding": write(vector)}
             for at, vector in enumerate(response.embeddings)

@@ -57,7 +57,7 @@ class RequestBuilder:
         if task != "embedding" and self._defaults:
             fields = self._defaults | fields
         turns: tuple[ChatMessage, ...] = fields.get("messages", ())
-        if not turns or "extra" in fields or "json_schema" in fields:
+        if not turns or "extra_body" in fields or "json_schema" in fields:
             return self._made(task, fields)
         del fields["messages"]
         common = tuple(fields.items())

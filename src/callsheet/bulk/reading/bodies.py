@@ -78,5 +78,5 @@ class BodyReader:
         elif "inputs" not in fields:
             raise BadRecord(f'the body has no "{_NEEDED[task]}"')
         if extra:
-            fields["extra"] = extra
+            fields["extra_body"] = extra
         return self._asker.request(task, fields)

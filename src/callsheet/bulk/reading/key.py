@@ -53,8 +53,8 @@ def _asked(request: Request) -> dict[str, object]:
         asked["json_schema"] = request.json_schema
     if request.dimensions is not None:
         asked["dimensions"] = request.dimensions
-    if request.extra:
-        asked["extra"] = request.extra
+    if request.extra_body:
+        asked["extra_body"] = request.extra_body
     return asked
 
 

@@ -146,7 +146,7 @@ def _speed_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     limits = progress.limits
     if limits is None:
         return f"{words}; {progress.in_flight:,} asked for"
-    return f"{words}; {limits.in_flight:,} of {limits.most_in_flight:,} calls in flight"
+    return f"{words}; {limits.in_flight:,} of {limits.max_in_flight:,} calls in flight"
 
 
 def _limits(

@@ -154,8 +154,8 @@ async def _with_provider(run: Composition) -> None:
 
 
 def _note_trouble(run: Composition, event: CallEvent) -> None:
-    if event.stage == "retrying" and event.origin.post is not None and event.error is not None:
-        run.troubles[event.origin.post] = event.error
+    if event.stage == "retrying" and event.context.post is not None and event.error is not None:
+        run.troubles[event.context.post] = event.error
 
 
 def _all_of(observers: list[Observer]) -> Observer:

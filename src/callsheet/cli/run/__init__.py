@@ -246,7 +246,7 @@ def run(
                 troupe=lambda endpoint: TroupeSettings(
                     endpoint=endpoint,
                     limits=limits,
-                    most_in_flight=None if limits_file is None else _MOST_IN_FLIGHT,
+                    max_in_flight=None if limits_file is None else _MOST_IN_FLIGHT,
                     prices=prices,
                     # Duplicates are mostly not in flight at the same time.
                     cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,

@@ -118,7 +118,7 @@ def bad(**more):
         ([chat_line(1), chat_line(2, model="n")], "model_mismatch", 2),
         ([chat_line(1, model="o")], "model_not_found", 1),
         (map(chat_line, range(6)), "too_many_tasks", None),
-        ([chat_line(1, extra="x" * 2000)], "file_too_large", None),
+        ([chat_line(1, extra_body="x" * 2000)], "file_too_large", None),
         (b"\n\n", "empty_file", None),
     ],
 )
