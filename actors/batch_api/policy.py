@@ -60,8 +60,8 @@ class BatchApiPolicy:
             a journal.
         keep_s: how long an answer that nobody has fetched is kept in the journal, in seconds.
         is_acknowledged: an answer stays in the journal until the caller acknowledges it
-            (`Troupe.acknowledge`), and not only until it was given. Without that, what a process has been
-            given and has not written down when it dies is lost.
+            (`Troupe.acknowledge`), not only until it was delivered. Without it, a process that dies
+            between delivery and its own write loses the answer.
 
     Raises:
         ValueError, TypeError: a value is out of its range; the message names it.

@@ -54,7 +54,7 @@ class LedgerActor(Actor):
 
     Reserved is the most that one attempt can cost. An attempt that follows one which may have been
     billed is reserved for before it is sent (`CallAccount`). However a call ends, the runtime
-    tells, and its reservation ends with it: as what was charged, as what may have been billed, or as nothing.
+    tells, and its reservation ends with it: as charged, as maybe billed, or as nothing.
 
     The books are outside, in `Accounts`: one incarnation may crash with calls under way, and the
     next one goes on with the same books. With a file, what is reserved is on disk before the call

@@ -99,7 +99,7 @@ def system_and_turns(
     all that was said before it, too.
 
     Raises:
-        UnsupportedField: there is a system turn later on, or nothing but system turns, or a turn that
+        UnsupportedField: a system turn stands later on, there are only system turns, or a turn
             no such format has.
     """
     turns = request.messages

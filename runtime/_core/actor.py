@@ -127,8 +127,8 @@ def streams(
     """Make a method the handler of a message that is answered by a stream of items.
 
     The method gets the message and a `StreamSink`; ``await sink.send(item)`` waits while the
-    consumer has not caught up. When it returns, the stream has ended; when the consumer goes away, it is
-    cancelled.
+    consumer has not caught up. When it returns, the stream has ended; when the consumer goes
+    away, it is cancelled.
 
     Args:
         kind: the type of message.

@@ -180,12 +180,12 @@ async def test_two_stores_share_one_file(path):
 PROGRAM = """
 import sys
 from pathlib import Path
-from callsheet.actors.caching import Entry
-from callsheet.actors.caching.sqlite_file import SqliteFile
+from callsheet.actors.cache.file import SqliteFile
+from callsheet.actors.cache.store import CacheEntry
 file = SqliteFile(Path(sys.argv[1]), None, 2**30)
 file.open()
 for number in range(20):
-    file.put_many([Entry(f"{sys.argv[2]}{number}", b"value", 0.0)], [], 0.0)
+    file.put_many([CacheEntry(f"{sys.argv[2]}{number}", b"value", 0.0)], [], 0.0)
 file.close_reader()
 file.close_writer()
 """

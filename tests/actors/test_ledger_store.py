@@ -206,7 +206,7 @@ import sys
 import trio
 from decimal import Decimal
 from functools import partial
-from callsheet.actors import Complete, Origin, Request
+from callsheet.actors import Complete, CallContext, Request
 from callsheet.actors.ledger import Accounts, LedgerPolicy
 from callsheet.actors import LedgerActor
 from callsheet.runtime import Actor, defers, open_runtime
@@ -214,8 +214,8 @@ from callsheet.runtime import Actor, defers, open_runtime
 class Provider(Actor):
     @defers(Complete)
     async def complete(self, message, slot):
-        await message.tab.take()
-        print("sent", message.origin.call, flush=True)
+        await message.account.take()
+        print("sent", message.context.call, flush=True)
         await trio.sleep_forever()
 
 async def main():
@@ -226,7 +226,8 @@ async def main():
         async with trio.open_nursery() as nursery:
             for call in ("a", "b"):
                 request = Request.of("Hi", model="gpt-5", max_tokens=100)
-                nursery.start_soon(ledger.ask, Complete(request, Origin(call, "post", lane="x")))
+                to = CallContext(call, "post", lane="x")
+                nursery.start_soon(ledger.ask, Complete(request, to))
 
 trio.run(main)
 """

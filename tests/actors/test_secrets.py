@@ -38,7 +38,7 @@ from callsheet.actors import (
     Timeouts,
     log_call,
 )
-from callsheet.runtime import runtime as dump
+from callsheet.runtime import dump
 from callsheet.simulator.settings import ProviderSettings
 
 KEY = "sk-proj-" + "Secret0123456789" * 5

@@ -24,12 +24,10 @@ from callsheet.runtime import (
     RestartPolicy,
     StructlogInstrument,
     Verdict,
+    dump,
     format_tree,
     handles,
     open_runtime,
-)
-from callsheet.runtime import (
-    runtime as dump,
 )
 
 EAGER = RestartPolicy(base_s=0)

@@ -231,9 +231,7 @@ PROGRAM = """
 import sys
 from functools import partial
 import trio
-from callsheet.actors import Complete, Endpoint, Origin, Request
-from callsheet.actors.batch_api import BatchApiActor
-from callsheet.actors.batches import BatchApiPolicy
+from callsheet.actors import BatchApiActor, BatchApiPolicy, CallContext, Complete, Endpoint, Request
 from callsheet.runtime import Actor, open_runtime
 
 async def main(url, journal):
@@ -246,7 +244,7 @@ async def main(url, journal):
         )
         async def ask(prompt):
             request = Request.of(prompt, model="gpt-4o", deadline=86400)
-            print((await ref.ask(Complete(request, Origin(prompt)))).text, flush=True)
+            print((await ref.ask(Complete(request, CallContext(prompt)))).text, flush=True)
         async with trio.open_nursery() as nursery:
             for prompt in sys.argv[3:]:
                 nursery.start_soon(ask, prompt)
