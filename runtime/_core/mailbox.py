@@ -102,15 +102,15 @@ class Fifo:
 
 
 class ByPriority:
-    """The smallest rank first; equals first in, first out.
+    """The smallest priority first; equals first in, first out.
 
     Args:
         priority: of a message.
     """
 
     def __init__(self, priority: Callable[[Message[object]], float]) -> None:
-        self._rank = priority
-        self._heap: list[tuple[float, int, Envelope]] = []  # (rank, order of arrival, message)
+        self._priority = priority
+        self._heap: list[tuple[float, int, Envelope]] = []  # (priority, order of arrival, message)
         self._order = itertools.count()
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ class ByPriority:
 
     def push(self, envelope: Envelope) -> Envelope | None:
         """Among its equals, last in line."""
-        heapq.heappush(self._heap, (self._rank(envelope[0]), next(self._order), envelope))
+        heapq.heappush(self._heap, (self._priority(envelope[0]), next(self._order), envelope))
         return None
 
     def pop(self) -> Envelope:
@@ -272,7 +272,7 @@ class Mailbox:
         dropped: Callable[[Envelope], None] = _forget,
     ) -> None:
         if priority is not None and isinstance(overflow, Coalesce):
-            raise ValueError("rank does not go together with overflow=Coalesce(...)")
+            raise ValueError("priority does not go together with overflow=Coalesce(...)")
         self.capacity = capacity
         self.accepted = 0
         self.is_closed = False

@@ -90,15 +90,15 @@ def test_of_identical_calls_one_answer_is_kept_and_all_that_land_are_forgotten(s
     for key, is_answered, at in steps:
         if at < len(boarded):
             flight = boarded.pop(at)
-            if flights.land(flight, is_answered=is_answered):
+            if flights.finish(flight, is_answered=is_answered):
                 kept.append(flight)
         else:
-            boarded.append(flights.board(key))
+            boarded.append(flights.join(key))
         assert {flight.key for flight in boarded} == {key for key in "abcdef" if key in flights}
         assert sum(flight.members for flight in set(boarded)) == len(boarded)
     assert len(kept) == len(set(kept))
     for flight in boarded:
-        flights.land(flight, is_answered=False)
+        flights.finish(flight, is_answered=False)
     assert len(flights) == 0
 
 

@@ -207,10 +207,10 @@ TestBooks.settings = settings(max_examples=30, stateful_step_count=25, deadline=
 # ------------------------------------------------------------------ budgets
 
 
-def line(dollars, *, unpriced=False, **request_head):
-    request_head = {"call": "c", "model": "m", "day": "2026-11-26"} | request_head
+def line(dollars, *, unpriced=False, **heading):
+    heading = {"call": "c", "model": "m", "day": "2026-11-26"} | heading
     amount = Amount.of(Usage(10, 10), None if unpriced else Decimal(dollars))
-    return Payer(CostLabel(**request_head), amount)
+    return Payer(CostLabel(**heading), amount)
 
 
 def allows(book, key, *lines):

@@ -61,7 +61,7 @@ def write_version_1(path, run, transactions, *, ended_at=None):
             )
             for entry in done.entries:
                 usd, *counts = attrs.astuple(entry.amount)
-                row = (entry.account, *attrs.astuple(entry.request_head), str(usd), *counts)
+                row = (entry.account, *attrs.astuple(entry.heading), str(usd), *counts)
                 connection.execute(
                     f"INSERT INTO entries VALUES (NULL, {', '.join('?' * 15)})",
                     (cursor.lastrowid, *row),
@@ -92,7 +92,7 @@ def old(tmp_path):
     for by in (*COST_DIMENSIONS, "call"):
         found = said[by] = {}
         for entry in (entry for done in transactions for entry in done.entries):
-            name = getattr(entry.request_head, by)
+            name = getattr(entry.heading, by)
             found[name] = found.get(name, CostTotals()).plus(entry.account, entry.amount)
     del said["call"]["refunded"]
     return path, said

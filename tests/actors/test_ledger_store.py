@@ -25,8 +25,8 @@ NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
 
 def line(dollars="0.25", call="c", **more):
-    request_head = CostLabel(call, "p", "t", "m", "2026-11-26", "live")
-    return Payer(request_head, Amount.of(Usage(10, 5), Decimal(dollars), **more))
+    heading = CostLabel(call, "p", "t", "m", "2026-11-26", "live")
+    return Payer(heading, Amount.of(Usage(10, 5), Decimal(dollars), **more))
 
 
 def paid(dollars="0.1"):

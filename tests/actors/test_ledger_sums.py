@@ -27,7 +27,7 @@ def amount(dollars, tokens=10):
     return Amount.of(Usage(tokens, tokens // 2), None if dollars is None else Decimal(dollars))
 
 
-def request_head(call="c", post="", tenant="t", model="m", day="2026-11-26"):
+def heading(call="c", post="", tenant="t", model="m", day="2026-11-26"):
     return CostLabel(call, post, tenant, model, day, "live")
 
 
@@ -60,8 +60,8 @@ def expected(transactions, by, days=DAYS):
     found = {}
     for transaction in transactions:
         for entry in transaction.entries:
-            if entry.request_head.day in days:
-                name = getattr(entry.request_head, by)
+            if entry.heading.day in days:
+                name = getattr(entry.heading, by)
                 found[name] = found.get(name, CostTotals()).plus(entry.account, entry.amount)
     return {name: totals for name, totals in found.items() if totals != CostTotals()}
 
@@ -141,7 +141,7 @@ def book_calls(path, calls, *, since=0):
     store, book, done = LedgerFile(path, NOON), Book(), []
     for number in range(since, since + calls):
         key = str(number)
-        bound = Payer(request_head(f"call-{number}", f"post-{number}"), amount("0.25"))
+        bound = Payer(heading(f"call-{number}", f"post-{number}"), amount("0.25"))
         done.append(book.reserve(key, [bound], NOON))
         done.append(book.settle(key, CallOutcome(amount("0.1"), 0), NOON))
     write(store, Book(), *done)
@@ -159,7 +159,7 @@ def test_opening_a_ledger_takes_no_longer_for_the_calls_in_it(tmp_path, count_st
         found = store.begin()
         store.roll_back()
         took.append(count_steps() - before)
-        assert [(entry.account, entry.request_head.post) for entry in found] == [("spent", "")]
+        assert [(entry.account, entry.heading.post) for entry in found] == [("spent", "")]
         store.close(NOON)
     few, many = took
     assert many <= few * 1.1
@@ -171,7 +171,7 @@ async def test_posts_of_earlier_runs_are_told_apart_where_somebody_asks(tmp_path
     book_calls(path, 3)
     accounts = Accounts(LedgerPolicy(path=path), clock=lambda: NOON)
     await accounts.open(lambda: None)
-    bound = Payer(request_head(post="post-1"), amount("0.25"))
+    bound = Payer(heading(post="post-1"), amount("0.25"))
     assert await accounts.reserve([("1", [bound])]) == [None]
     accounts.settle("1", CallOutcome(amount("0.2"), 0))  # which is not written yet
     for _ in range(2):
@@ -190,7 +190,7 @@ async def test_a_budget_for_each_post_counts_what_earlier_runs_have_spent_on_it(
     accounts = Accounts(policy, clock=lambda: NOON)
     await accounts.open(lambda: None)
     posts = ("post-1", "post-new")
-    wanted = [(post, [Payer(request_head(post=post), amount("0.25"))]) for post in posts]
+    wanted = [(post, [Payer(heading(post=post), amount("0.25"))]) for post in posts]
     refused, allowed = await accounts.reserve(wanted)
     assert isinstance(refused, BudgetExceeded)
     assert (refused.left_usd, allowed) == (Decimal("0.2"), None)
@@ -207,7 +207,7 @@ def test_a_name_whose_writing_failed_is_written_with_the_next(tmp_path):
     """The numbers of names that were taken back are not remembered."""
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
-    reserved = book.reserve("1", [Payer(request_head(post="new"), amount("0.25"))], NOON)
+    reserved = book.reserve("1", [Payer(heading(post="new"), amount("0.25"))], NOON)
     store.begin()
     store._writer.write(store.run, [reserved])
     store.roll_back()
@@ -223,7 +223,7 @@ def test_a_ledger_of_many_posts_does_not_remember_all_their_numbers(tmp_path, mo
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
     for number in range(20):
-        bound = Payer(request_head(post=f"post-{number % 7}"), amount("0.25"))
+        bound = Payer(heading(post=f"post-{number % 7}"), amount("0.25"))
         write(store, Book(), book.reserve(str(number), [bound], NOON))
     assert len(store._writer._posts) < 7
     connection = connect(path, create=False)

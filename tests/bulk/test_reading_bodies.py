@@ -206,7 +206,7 @@ def test_a_turn_that_is_more_than_a_text_is_sent_as_it_is(said, text, attachment
 def test_the_system_text_of_anthropics_body_is_a_system_turn():
     read = request_of({**CHAT, "system": "Be brief."})
     assert read.messages[0] == ChatMessage("system", "Be brief.")
-    assert not read.extra
+    assert not read.extra_body
     blocks = {**CHAT, "system": [{"type": "text", "text": "x", "cache_control": {}}]}
     assert sent(blocks) == blocks
 

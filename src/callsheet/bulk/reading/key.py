@@ -54,7 +54,7 @@ def _asked(request: Request) -> dict[str, object]:
     if request.dimensions is not None:
         asked["dimensions"] = request.dimensions
     if request.extra_body:
-        asked["extra_body"] = request.extra_body
+        asked["extra"] = request.extra_body
     return asked
 
 
