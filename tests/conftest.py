@@ -20,3 +20,12 @@ def log():
     structlog.reset_defaults()  # a test of the command line may have set it up in its own way
     with structlog.testing.capture_logs() as events:
         yield events
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch, tmp_path_factory):
+    """No test depends on the environment it runs in, or writes into the user's ledger."""
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    ledger = tmp_path_factory.getbasetemp() / "ledger.db"
+    monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))

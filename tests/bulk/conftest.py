@@ -66,12 +66,3 @@ def start():
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-@pytest.fixture(autouse=True)
-def nothing_configured(monkeypatch, tmp_path_factory):
-    """No test depends on the environment it runs in, or writes into anybody's books."""
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    ledger = tmp_path_factory.getbasetemp() / "ledger.db"
-    monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))

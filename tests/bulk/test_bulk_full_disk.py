@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from bulk_rows import ids_of, write_input
-from conftest import provider_process
+from provider_process import provider_process
 
 pytestmark = [pytest.mark.sockets, pytest.mark.skipif(sys.platform != "linux", reason="mount")]
 

@@ -1,0 +1,13 @@
+"""The built-in provider as a process of its own, for tests through the command line."""
+
+from collections.abc import Iterator
+
+import pytest
+from provider_process import provider_process
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[str]:
+    """One that answers within some hundredths of a second."""
+    with provider_process("--time-scale", "0.02") as base_url:
+        yield base_url
