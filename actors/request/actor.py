@@ -1,4 +1,4 @@
-"""Makes the calls: HTTP, retries, deadlines, typed errors, usage and cost."""
+"""The last stage: sends calls to providers, with retries, fallbacks, deadlines and costs."""
 
 from collections.abc import Sequence
 
@@ -20,13 +20,15 @@ from ..http import (
 )
 from ..messages import Delta, Response
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
-from .attempts import Attempts
+from .attempt import AttemptLayer, SingleAttempt
 from .breaker import NEVER_OPENS, BreakerPolicy, BreakerStatistics, EndpointBreaker
+from .call import CallRunner
 from .context import RequestContext, TargetContext
 from .exchange import Exchange
 from .fallback import Fallback, Target
-from .hedging import HedgePolicy, Hedger, HedgeStatistics
-from .retry import RetryBudget, RetryPolicy, RetryThrottle, ThrottlePolicy, ThrottleStatistics
+from .hedging import HedgedAttempt, HedgePolicy, Hedger, HedgeStatistics
+from .retry import RetryPolicy, RetryThrottle, ThrottlePolicy, ThrottleStatistics
+from .target import RetryingTarget
 
 __all__ = [
     "GetRequestStatistics",
@@ -37,13 +39,13 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class RequestStatistics:
-    """What a `RequestActor` is doing.
+    """The state of a `RequestActor`.
 
     Args:
-        breakers: the circuit breaker of each endpoint, by host, in the order they are tried in.
-        hedges: second copies, by model and host; empty if none are ever sent.
-        throttle: what all calls together may spend on being sent again; None for no limit.
-        connections: of each endpoint that goes over the transport of ours, by host.
+        breakers: the host and the circuit breaker of each endpoint, in the order of the targets.
+        hedges: second copies, by model and host; empty without hedging.
+        throttle: the bound on the extra requests of all calls together; None for no bound.
+        connections: the host and the connections of each endpoint that `LeanTransport` serves.
     """
 
     breakers: tuple[tuple[str, BreakerStatistics], ...]
@@ -54,36 +56,41 @@ class RequestStatistics:
 
 @attrs.frozen
 class GetRequestStatistics(Message[RequestStatistics]):
-    """Ask a `RequestActor` what it is doing."""
+    """Ask a `RequestActor` for its `RequestStatistics`."""
 
 
 class RequestActor(Actor):
-    """Asks the provider, as often as the one retry budget allows (L2), and answers the asker.
+    """Sends calls to a provider, each within one retry budget (L2), and replies to the caller.
 
-    It runs up to its spawned ``concurrency`` of calls at a time. The runtime cancels a call whose
-    asker has gone or whose deadline has passed, which closes its connection (L1, R4): and because
-    answers are asked for piece by piece even if somebody wants only the whole, a provider that
-    sees its stream closed stops working, and charging.
+    It runs as many calls at a time as its spawned ``concurrency``. The runtime cancels a call whose
+    caller has gone or whose deadline has passed, which closes its connection (L1, R4). Responses
+    are streamed even for callers that want only the whole: a provider that sees its stream closed
+    stops working, and charging.
 
-    While an endpoint is out its calls wait here, and the stage with them (R10).
+    A call is three layers, each with a small interface to the one below: `CallRunner` (fallback
+    over targets), `RetryingTarget` (retries at one target) and `SingleAttempt` (one HTTP request),
+    the last one inside a `HedgedAttempt` where second copies are allowed.
+
+    While an endpoint is out, its calls wait here, and the stage with them (R10).
 
     Args:
-        endpoint: where the provider is.
-        fallbacks: where a call goes, in this order, that the endpoint cannot serve: its breaker is
-            open, the retries are used up, or a wait would last beyond the deadline.
-        retry: how often and how late to try again.
-        throttle: what all calls together may spend on that; None for no limit but each call's own.
+        endpoint: the preferred provider.
+        fallbacks: the targets that a call moves on to, in this order, when the one before cannot
+            serve it: its breaker is open, the retries are used up, or a wait would last beyond the
+            deadline.
+        retry: how often and how late a call is retried.
+        throttle: bounds the extra requests of all calls together; None for no bound beyond that of
+            each call.
         breaker: when calls are kept away from an endpoint; None for never.
         hedging: when a late call is sent a second time; None for never.
-        timeouts: how long one attempt may be silent.
-        prices: what models cost.
-        connections: how many may be open at a time, to each target; the `concurrency` it is
-            spawned with.
-        streaming: ask for answers piece by piece, where endpoint and format can do that.
-        transport: takes the place of the network, in tests.
-        client: makes an httpx client over the transport, for event hooks or authentication of
-            one's own; by default requests go straight over the transport.
-        observer: is told of every attempt.
+        timeouts: how long one attempt may be silent, in seconds.
+        prices: what models cost; by default the built-in price list.
+        connections: how many may be open at a time to each endpoint; at best the ``concurrency``.
+        streaming: whether responses are streamed where endpoint and format allow it.
+        transport: replaces the network, in tests.
+        client: makes an httpx client over the transport, for event hooks or for authentication; by
+            default requests go over the transport directly.
+        observer: receives an event for every attempt.
     """
 
     def __init__(
@@ -115,73 +122,91 @@ class RequestActor(Actor):
         self._transport = transport
         self._configure = client
         self._observer = observer
-        self._ways: list[HttpCarrier] = []
-        self._gates: dict[Endpoint, EndpointBreaker] = {}
+        self._carriers: list[HttpCarrier] = []
+        self._breakers: dict[Endpoint, EndpointBreaker] = {}
         self._pools: list[tuple[str, LeanTransport]] = []
 
     async def started(self) -> None:
-        """Open the ways to the targets; nothing is sent."""
-        exchanges: dict[Endpoint, Exchange] = {}
-        for endpoint in dict.fromkeys(target.endpoint for target in self._targets.targets):
-            carrier = self._transport or transport_for(endpoint, self._connections)
-            if isinstance(carrier, LeanTransport):
-                self._pools.append((endpoint.host, carrier))
-            way = carrier_over(carrier, self._timeouts.by_httpx_name, self._configure)
-            self._ways.append(way)
-            exchanges[endpoint] = Exchange(endpoint, way)
-            self._gates[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)
-        lines = {
-            target: TargetContext(target, exchanges[target.endpoint], self._gates[target.endpoint])
-            for target in self._targets.targets
+        """Set up transports and layers. Nothing is sent."""
+        exchanges = {
+            endpoint: self._open(endpoint)
+            for endpoint in dict.fromkeys(target.endpoint for target in self._targets.targets)
         }
-        self._shared = RequestContext(
-            lines=lines,
+        shared = RequestContext(
             fallback=self._targets,
             retry=self._retry,
-            hedger=self._hedger,
             prices=self._prices,
-            observer=self._observer,
             random=self.random,
+            throttle=self._throttle,
+            observer=self._observer,
             streams=self._streaming,
-            new_budget=lambda: RetryBudget(self._retry, trio.current_time(), self._throttle),
         )
+        self._runner = CallRunner(
+            shared,
+            {
+                target: self._layers(target, exchanges[target.endpoint], shared)
+                for target in self._targets.targets
+            },
+        )
+
+    def _open(self, endpoint: Endpoint) -> Exchange:
+        """Set up the transport and the circuit breaker of an endpoint."""
+        transport = self._transport or transport_for(endpoint, self._connections)
+        if isinstance(transport, LeanTransport):
+            self._pools.append((endpoint.host, transport))
+        carrier = carrier_over(transport, self._timeouts.by_httpx_name, self._configure)
+        self._carriers.append(carrier)
+        self._breakers[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)
+        return Exchange(endpoint, carrier)
+
+    def _layers(self, target: Target, exchange: Exchange, shared: RequestContext) -> RetryingTarget:
+        """Return retries over hedging, if any, over single attempts, for one target."""
+        breaker = self._breakers[target.endpoint]
+        attempt: AttemptLayer = SingleAttempt(exchange, breaker)
+        if self._hedger is not None:
+            reserve = self._targets.behind(target)
+            attempt = HedgedAttempt(
+                attempt, self._hedger, breaker, host=exchange.host, reserve=reserve
+            )
+        return RetryingTarget(TargetContext(target, exchange, breaker), shared, attempt)
 
     async def stopped(self) -> None:
         """Close the connections."""
-        for way in self._ways:
-            await way.aclose()
+        for carrier in self._carriers:
+            await carrier.aclose()
 
     @handles(Complete, raises=(CallFailed,))
     async def complete(self, message: Complete) -> Response:
         """Make one call.
 
         Raises:
-            CallFailed: there is no answer; the subclass says why.
+            CallFailed: there is no response; the subclass states why.
         """
-        return await Attempts(self._shared, message, deadline=self._due).run()
+        return await self._runner.run(message, deadline=self._due)
 
     @streams(Stream, raises=(CallFailed,))
     async def stream(self, message: Stream, sink: StreamSink[Delta | Response]) -> None:
-        """Make one call, and hand on each piece as it comes; the whole is the last item.
+        """Make one call, and send each piece as it arrives; the whole response is the last item.
 
-        Once a piece was handed on, the call is not tried again.
+        After the first piece the call is not retried.
 
         Raises:
-            CallFailed: there is no answer, or it broke off; the subclass says why.
+            CallFailed: there is no response, or it broke off; the subclass states why.
         """
-        attempts = Attempts(self._shared, message, deadline=self._due, deliver=sink.send)
-        await sink.send(await attempts.run())
+        await sink.send(await self._runner.run(message, deadline=self._due, deliver=sink.send))
 
     @handles(GetRequestStatistics, urgent=True)
-    async def count(self, message: GetRequestStatistics) -> RequestStatistics:  # noqa: ARG002  # it only asks
-        """Say what is going on."""
+    async def count(self, message: GetRequestStatistics) -> RequestStatistics:  # noqa: ARG002  # without fields
+        """Return the state of the actor."""
         now = trio.current_time()
         return RequestStatistics(
-            breakers=tuple((gate.name, gate.statistics()) for gate in self._gates.values()),
+            breakers=tuple(
+                (breaker.name, breaker.statistics()) for breaker in self._breakers.values()
+            ),
             hedges=() if self._hedger is None else self._hedger.statistics(),
             throttle=None if self._throttle is None else self._throttle.statistics(now),
             connections=tuple((host, pool.statistics()) for host, pool in self._pools),
         )
 
     def _due(self) -> float:
-        return self.deadline
+        return self.deadline  # of the message in the task that asks

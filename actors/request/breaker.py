@@ -356,7 +356,7 @@ class EndpointBreaker:
         """A ticket, if a call may go at once."""
         return self._breaker.try_begin(trio.current_time())
 
-    def opens_at(self) -> float:
+    def next_at(self) -> float:
         """When the next call may go, on Trio's clock; infinity if that depends on a probe."""
         return self._breaker.next_at(trio.current_time())
 
@@ -367,11 +367,11 @@ class EndpointBreaker:
             deadline: of the call, on Trio's clock; it may be moved meanwhile.
         """
         while (ticket := self.try_enter()) is None:
-            opens_at = self.opens_at()
+            next_at = self.next_at()
             limit = deadline()
-            if limit <= trio.current_time() or limit <= opens_at < inf:
+            if limit <= trio.current_time() or limit <= next_at < inf:
                 return None
-            with trio.move_on_at(min(opens_at, limit)):
+            with trio.move_on_at(min(next_at, limit)):
                 await self._waiting.park()  # a probe that ends wakes everybody
         return ticket
 
@@ -401,6 +401,6 @@ class EndpointBreaker:
         if state != self._state:
             self._state = state
             level = _log.info if state == "closed" else _log.warning
-            wait_s = self.opens_at() - trio.current_time()
+            wait_s = self.next_at() - trio.current_time()
             wait = None if wait_s == inf else round(wait_s, 3)  # a probe decides
             level("circuit_breaker", endpoint=self.name, state=state, wait_s=wait)

@@ -1,38 +1,129 @@
-"""What the calls of one actor share: the way to each target, and the rules."""
+"""What the layers of a call share: the data of one call, of one target, and of one actor."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from random import Random
 
 import attrs
+import trio
 
-from ..events import Observer
+from ..calls import Complete, Stream
+from ..errors import CallFailed, ConnectionFailed
+from ..events import CallEvent, Observer, Stage, ignore
+from ..messages import Delta
 from ..vendors import PriceBook
 from .breaker import EndpointBreaker
 from .exchange import Exchange
 from .fallback import Fallback, Target
-from .hedging import Hedger
-from .retry import RetryBudget, RetryPolicy
+from .retry import RetryBudget, RetryPolicy, RetryThrottle
 
 __all__ = [
+    "CallProgress",
     "RequestContext",
     "TargetContext",
 ]
 
 
-@attrs.define(eq=False)
-class TargetContext:
-    """The way to one target, which all calls share.
+_STORED_BY = ("store", "background")  # members of a body that make the provider keep the response
+
+
+@attrs.define(eq=False, kw_only=True)
+class CallProgress:
+    """The state of one call. Every layer reads it; each field below has one writer.
 
     Args:
-        target: where it leads.
-        exchange: makes the HTTP requests.
-        gate: where calls wait while the endpoint is out.
-        is_whole: the server has said that it does not stream.
+        message: the request, and whom it is for.
+        deadline: returns the deadline on Trio's clock, in seconds; it can move meanwhile (R4).
+        budget: pays for retries, hedges and fallbacks (L2).
+        idempotency_key: the same for every attempt.
+        observer: receives an event for every attempt.
+        deliver: receives each piece of the response; None if the caller wants only the whole.
+        sent: HTTP requests sent so far. The attempt layer counts them.
+        maybe_billed: attempts that may have been billed without a response (L3). The attempt layer
+            counts them.
+        has_delivered: whether the caller has received a piece, so that the call cannot be repeated.
+    """
+
+    message: Complete | Stream
+    deadline: Callable[[], float]
+    budget: RetryBudget
+    idempotency_key: str
+    observer: Observer = ignore
+    deliver: Callable[[Delta], Awaitable[None]] | None = None
+    sent: int = 0
+    maybe_billed: int = 0
+    has_delivered: bool = False
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline() - trio.current_time()
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the provider stores the response, or works on it in the background."""
+        extra_body = self.message.request.extra_body
+        return any(extra_body.get(name) for name in _STORED_BY)
+
+    def may_repeat(self, error: CallFailed) -> bool:
+        """Return whether another attempt can do no harm beyond its cost.
+
+        A delivered piece cannot be taken back. A response that the provider stores, or works on in
+        the background, would exist twice.
+
+        Args:
+            error: why the last attempt failed.
+        """
+        return not (self.has_delivered or (self.keeps_state and error.billed == "maybe"))
+
+    async def deliver_piece(self, delta: Delta) -> None:
+        """Pass a piece of the response to the caller; it must want pieces.
+
+        Args:
+            delta: the piece.
+        """
+        self.has_delivered = True
+        if self.deliver is not None:
+            await self.deliver(delta)
+
+    def report(self, stage: Stage, error: CallFailed | None = None, delay: float = 0.0) -> None:
+        """Report an event to the observer.
+
+        Args:
+            stage: what happened.
+            error: why the last attempt failed, if it did.
+            delay: seconds until the next attempt.
+        """
+        if self.observer is ignore:
+            return
+        self.observer(
+            CallEvent(
+                stage=stage,
+                at=trio.current_time(),
+                context=self.message.context,
+                model=self.message.request.model,
+                attempt=self.sent,
+                error=None if error is None else str(error),
+                delay=None if error is None else delay,
+                is_unreachable=isinstance(error, ConnectionFailed) and error.billed == "no",
+                is_billed=error is not None and error.billed == "maybe",
+            )
+        )
+
+
+@attrs.define(eq=False)
+class TargetContext:
+    """What all calls to one target share.
+
+    Args:
+        target: the endpoint and the model.
+        exchange: sends HTTP requests to the endpoint.
+        breaker: the circuit breaker of the endpoint, which other targets there share.
+        is_whole: whether the server has refused to stream, so that responses arrive whole.
     """
 
     target: Target
     exchange: Exchange
-    gate: EndpointBreaker
+    breaker: EndpointBreaker
     is_whole: bool = False
 
 
@@ -41,23 +132,33 @@ class RequestContext:
     """What all calls of one actor share.
 
     Args:
-        lines: the way to each target.
-        fallback: in which order they are tried.
-        retry: how often and how late.
-        hedger: when a second copy is sent; None for never.
+        fallback: the targets, in the order in which a call tries them.
+        retry: how often and how late a call is retried.
         prices: what models cost.
-        observer: is told of every attempt.
-        random: the source of all jitter, and of idempotency keys (R13).
-        streams: whether answers are asked for piece by piece, where that can be done.
-        new_budget: what one call may spend.
+        random: the source of all jitter and of idempotency keys (R13).
+        throttle: bounds the extra requests of all calls together; None for no bound.
+        observer: receives an event for every attempt.
+        streams: whether responses are streamed where endpoint and format allow it.
     """
 
-    lines: Mapping[Target, TargetContext]
     fallback: Fallback[Target]
     retry: RetryPolicy
-    hedger: Hedger[str] | None
     prices: PriceBook
-    observer: Observer
     random: Random
-    streams: bool
-    new_budget: Callable[[], RetryBudget]
+    throttle: RetryThrottle | None = None
+    observer: Observer = ignore
+    streams: bool = True
+
+    def next_target(self, current: Target, error: CallFailed, call: CallProgress) -> Target | None:
+        """Return the target that the call can move on to; None if it ends here. Spends nothing.
+
+        Args:
+            current: the target that failed.
+            error: what the call failed with there.
+            call: the call.
+        """
+        if not call.may_repeat(error):
+            return None
+        return self.fallback.after(
+            current, type(error), attempts_left=call.budget.left, left_s=call.left_s
+        )

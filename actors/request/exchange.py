@@ -1,4 +1,4 @@
-"""One HTTP request to a provider and its answer: whole, or piece by piece."""
+"""One HTTP request to a provider and its response, whole or streamed."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -33,9 +33,9 @@ __all__ = [
 ]
 
 
-_MAX_ANSWER_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
-_MOST_URLS = 100  # to remember
-_TAKE = Callable[[Delta], Awaitable[None]]
+_MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
+_MAX_URLS = 100  # remembered
+_Deliver = Callable[[Delta], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -43,11 +43,11 @@ class Prepared:
     """A request as it goes over the wire: byte for byte the same at each attempt.
 
     Args:
-        request: what is asked, of the target's own model.
+        request: the request, with the target's own model.
         form: the wire format.
-        url: where it goes.
+        url: where it is sent.
         body: the JSON text.
-        stream: whether the answer is asked for piece by piece.
+        stream: whether a streamed response is requested.
     """
 
     request: Request
@@ -57,52 +57,61 @@ class Prepared:
     stream: bool
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Exchanged:
-    """An answer, and how long it took.
+    """A response, the request that it is for, and how long it took.
 
     Args:
-        answer: what the provider said.
+        request: the request, with the target's own model.
+        host: the host of the endpoint that responded.
+        response: what the provider sent, decoded.
         seconds: from the first byte sent to the last one received.
-        first_byte_s: from the first byte sent to the first of the answer's body.
-        request_id: by which the provider knows it; empty if it does not say.
+        first_byte_s: seconds from the first byte sent to the first byte of the body; None if the
+            body is empty.
+        request_id: the provider's id of the HTTP request; empty if it sends none.
     """
 
-    answer: DecodedResponse
+    request: Request
+    host: str
+    response: DecodedResponse
     seconds: float
     first_byte_s: float | None
     request_id: str
 
 
 class Exchange:
-    """Asks one endpoint once, and says what came of it. It retries nothing.
+    """Send single HTTP requests to one endpoint. It retries nothing.
 
     Args:
-        endpoint: whom to ask.
-        way: takes the HTTP requests there.
+        endpoint: the endpoint.
+        carrier: transports the HTTP requests.
 
     Attributes:
         host: the endpoint's, for messages.
     """
 
-    def __init__(self, endpoint: Endpoint, way: HttpCarrier) -> None:
+    def __init__(self, endpoint: Endpoint, carrier: HttpCarrier) -> None:
         self.host = endpoint.host
         self._endpoint = endpoint
-        self._way = way
+        self._carrier = carrier
         self._failures = Failures(endpoint)
-        self._urls: dict[str, httpx.URL] = {}  # a URL takes longer to parse than to use
+        self._urls: dict[str, httpx.URL] = {}  # parsing a URL takes longer than using it
         self._headers = {
             "host": self.host,
             "content-type": "application/json",
-            "accept-encoding": "identity",  # nothing to unpack, piece by piece, for each call
+            "accept-encoding": "identity",  # decompressing each piece takes too long
         }
         self._latest: Mapping[str, str] = {}
 
     def prepare(self, request: Request, *, stream: bool) -> Prepared:
-        """Write a request.
+        """Encode a request.
+
+        Args:
+            request: the request.
+            stream: whether to request a streamed response, if the format can stream it.
 
         Raises:
-            BadRequest: the provider's format cannot say it.
+            BadRequest: the wire format cannot express it.
         """
         try:
             form = self._endpoint.format_for(request)
@@ -113,28 +122,28 @@ class Exchange:
             raise BadRequest(f"nothing was sent: {error}") from None
         url = self._urls.get(address)
         if url is None:
-            if len(self._urls) > _MOST_URLS:  # Gemini's have the model in them
+            if len(self._urls) > _MAX_URLS:  # those of Gemini contain the model
                 self._urls.clear()
             url = self._urls[address] = httpx.URL(address)
         return Prepared(request=request, form=form, url=url, body=body, stream=stream)
 
     def headers(self) -> Mapping[str, str]:
-        """The headers of one attempt, with the key of the moment.
+        """Return the headers of one attempt, with the key that is valid now.
 
         Raises:
-            Refusal: there is no key.
+            AttemptFailed: there is no key.
         """
         try:
             headers = self._headers | self._endpoint.auth_headers()
         except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
-            # Its type only: its text may have the key in it (L8).
-            text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
+            # Only its type: its text may contain the key (L8).
+            text = f"nothing was sent: api_key returned no key ({type(error).__name__})"
             raise AttemptFailed(AuthenticationFailed(text), is_final=True) from None
         if headers != self._latest:
             self._latest = headers
-        return self._latest  # mostly the same for thousands of calls at a time
+        return self._latest  # the same object for many calls, which the carrier recognises
 
-    async def ask(
+    async def send(
         self,
         prepared: Prepared,
         *,
@@ -142,24 +151,26 @@ class Exchange:
         idempotency_key: str,
         attempt: int,
         permit: Permit | None = None,
-        take: _TAKE | None = None,
+        deliver: _Deliver | None = None,
     ) -> Exchanged:
-        """Send a request and read the whole answer.
+        """Send a request and read the whole response.
 
         Args:
-            prepared: what to send.
-            headers: what `headers` gives.
+            prepared: the request.
+            headers: the result of `headers`.
             idempotency_key: the same for every attempt of one call.
-            attempt: which one it is, for error texts.
-            permit: is told what the answer says of limits.
-            take: is given each piece of a streamed answer, and may wait.
+            attempt: the number of this attempt, from 1, for errors.
+            permit: receives the limits that the response reports.
+            deliver: receives each piece of a streamed response, and may wait.
 
         Raises:
-            Refusal: there is no answer.
+            AttemptFailed: there is no response.
         """
         start = trio.current_time()
         try:
-            response = await self._way.post(prepared.url, headers, idempotency_key, prepared.body)
+            response = await self._carrier.post(
+                prepared.url, headers, idempotency_key, prepared.body
+            )
             try:
                 if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
@@ -167,9 +178,9 @@ class Exchange:
                     permit.hear(read_reports(response.limit_headers))
                 body = ResponseReader(response, start)
                 if prepared.stream and body.kind.startswith("text/event-stream"):
-                    answer = await self._read_events(body, prepared, attempt, take)
+                    decoded = await self._read_events(body, prepared, attempt, deliver)
                 else:
-                    answer = await self._read_whole(body, prepared, attempt)
+                    decoded = await self._read_whole(body, prepared, attempt)
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
@@ -177,11 +188,16 @@ class Exchange:
             raise refused from self._failures.as_cause(error)
         except httpx.RequestError as error:
             raise self._failures.no_response(error, attempt) from self._failures.as_cause(error)
-        if answer.model and answer.model != prepared.request.model:
-            answer = attrs.evolve(answer, model=self._failures.named(answer.model))
-        seconds = trio.current_time() - start
-        request_id = self._endpoint.scrub(response.request_id)
-        return Exchanged(answer, seconds, body.first_byte_s, request_id)
+        if decoded.model and decoded.model != prepared.request.model:
+            decoded = attrs.evolve(decoded, model=self._failures.named(decoded.model))
+        return Exchanged(
+            request=prepared.request,
+            host=self.host,
+            response=decoded,
+            seconds=trio.current_time() - start,
+            first_byte_s=body.first_byte_s,
+            request_id=self._endpoint.scrub(response.request_id),
+        )
 
     async def _refused(
         self, response: HttpResponse, prepared: Prepared, attempt: int
@@ -190,23 +206,23 @@ class Exchange:
         return await self._failures.refused(response, form, attempt, streamed=streamed)
 
     async def _read_events(
-        self, body: ResponseReader, prepared: Prepared, attempt: int, take: _TAKE | None
+        self, body: ResponseReader, prepared: Prepared, attempt: int, deliver: _Deliver | None
     ) -> DecodedResponse:
         parser, decoder = SseParser(), prepared.form.stream_decoder(prepared.request)
         try:
             async with body:
                 while not decoder.done:
-                    piece = await body.read(_MAX_ANSWER_BYTES)
+                    piece = await body.read(_MAX_RESPONSE_BYTES)
                     events = parser.feed(piece) if piece else parser.end()
                     for event in events:
                         deltas = decoder.feed(event)
-                        if take is not None:
+                        if deliver is not None:
                             for delta in deltas:
-                                await take(delta)
+                                await deliver(delta)
                     if not piece:
                         break
                 else:
-                    await body.skip()  # to its end, so that the connection can be used again
+                    await body.skip()  # only at its end can the connection be used again
             return decoder.end()
         except StreamFailed as failed:
             raise self._failures.failed_within(failed.error, attempt) from None
@@ -220,14 +236,14 @@ class Exchange:
     ) -> DecodedResponse:
         raw = b""
         try:
-            raw = await body.read_all(_MAX_ANSWER_BYTES)
-            answer = prepared.form.decode(loads(raw), prepared.request)
+            raw = await body.read_all(_MAX_RESPONSE_BYTES)
+            decoded = prepared.form.decode(loads(raw), prepared.request)
         except ValueError as error:
-            is_telling = isinstance(error, Malformed | TooLarge)
-            why = str(error) if is_telling else f"it is {body.describe(raw)}"
+            has_reason = isinstance(error, Malformed | TooLarge)
+            why = str(error) if has_reason else f"it is {body.describe(raw)}"
             raise self._failures.malformed(why, attempt) from None
-        if isinstance(answer, ApiError):  # OpenRouter reports generation errors so
-            raise self._failures.failed_within(answer, attempt)
-        if self._endpoint.is_quoted_in(raw):  # by a gateway that says what it was asked
-            return attrs.evolve(answer, body=without_key(self._endpoint, answer.body))
-        return answer
+        if isinstance(decoded, ApiError):  # OpenRouter reports generation errors so
+            raise self._failures.failed_within(decoded, attempt)
+        if self._endpoint.is_quoted_in(raw):  # by a gateway that returns the request's headers
+            return attrs.evolve(decoded, body=without_key(self._endpoint, decoded.body))
+        return decoded

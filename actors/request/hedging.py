@@ -11,18 +11,25 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar, final
 
 import attrs
 import trio
 from attrs.validators import ge, gt, instance_of, le, lt
 
-from ...runtime import open_collapsing_nursery
+from ...runtime import AskFailed, open_collapsing_nursery
+from ..errors import BudgetExceeded, LedgerUnavailable
+from .attempt import AttemptLayer
+from .breaker import EndpointBreaker, Ticket
+from .context import CallProgress
+from .exchange import Exchanged, Prepared
 from .failures import AttemptFailed
 
 __all__ = [
     "HedgePolicy",
     "HedgeStatistics",
+    "HedgedAttempt",
     "Hedger",
     "LatencyWindow",
     "race",
@@ -218,6 +225,99 @@ class Hedger(Generic[K]):
         if track is None:
             track = self._tracks[key] = _Track(LatencyWindow(self._policy.window))
         return track
+
+
+@final
+class HedgedAttempt:
+    """Make an attempt, and a second copy of it when the first one is late.
+
+    A streamed call is never hedged: the pieces of two copies cannot be mixed. Neither is a call
+    whose response the provider stores: it would be stored twice.
+
+    Args:
+        attempt: makes each copy.
+        hedger: decides when a second copy is sent, and how many are.
+        breaker: the endpoint's; the second copy needs a ticket of its own.
+        host: the endpoint's host. Latencies are observed by model and host.
+        reserve: HTTP requests that the call's budget keeps for later targets.
+    """
+
+    def __init__(
+        self,
+        attempt: AttemptLayer,
+        hedger: Hedger[str],
+        breaker: EndpointBreaker,
+        *,
+        host: str,
+        reserve: int,
+    ) -> None:
+        self._attempt = attempt
+        self._hedger = hedger
+        self._breaker = breaker
+        self._host = host
+        self._reserve = reserve
+
+    async def send(self, call: CallProgress, prepared: Prepared, ticket: Ticket) -> Exchanged:
+        """See `AttemptLayer`."""
+        if call.deliver is not None:
+            return await self._attempt.send(call, prepared, ticket)
+        key = f"{prepared.request.model} at {self._host}"
+        after_s = self._hedger.begin(key)
+        start = trio.current_time()
+        if after_s is None:
+            exchanged = await self._attempt.send(call, prepared, ticket)
+        else:
+            exchanged = await self._race(call, prepared, ticket, key, after_s)
+        self._hedger.observe(key, trio.current_time() - start)
+        return exchanged
+
+    async def _race(
+        self, call: CallProgress, prepared: Prepared, ticket: Ticket, key: str, after_s: float
+    ) -> Exchanged:
+        failures: list[AttemptFailed] = []  # of the first copy
+
+        async def send_first() -> Exchanged:
+            try:
+                return await self._attempt.send(call, prepared, ticket)
+            except AttemptFailed as failure:
+                failures.append(failure)
+                raise
+
+        def enter() -> Copy[Exchanged] | None:
+            second = self._breaker.try_enter()
+            return None if second is None else partial(self._attempt.send, call, prepared, second)
+
+        try:
+            return await race(
+                send_first,
+                after_s=after_s,
+                pay=partial(self._pay, call, key),
+                let_through=partial(_let_through, call),
+                enter=enter,
+            )
+        except AttemptFailed as failure:
+            if failures and isinstance(failure.error, BudgetExceeded | LedgerUnavailable):
+                raise failures[0] from failures[0].__cause__  # the second copy was never sent
+            raise
+
+    def _pay(self, call: CallProgress, key: str) -> bool:
+        """Pay for a second copy; return whether it may be sent."""
+        return (
+            not call.keeps_state
+            and call.budget.left > self._reserve  # before `take`, which cannot be undone
+            and self._hedger.take(key)
+            and call.budget.take("hedge", trio.current_time(), reserve=self._reserve)
+        )
+
+
+async def _let_through(call: CallProgress) -> bool:
+    """Wait for the limiter to permit a second copy; return whether it does."""
+    if call.message.permit is not None:
+        try:
+            await call.message.permit.renew(delay=0.0, throttled=None)
+        except AskFailed:
+            return False  # the first copy is still in flight
+    return True
 
 
 T = TypeVar("T")

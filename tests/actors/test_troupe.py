@@ -23,7 +23,7 @@ from callsheet.actors import (
     cast_troupe,
     open_troupe,
 )
-from callsheet.actors.request.attempts import Attempts
+from callsheet.actors.request.attempt import SingleAttempt
 from callsheet.runtime import ActorCrashed, AskTimedOut, open_runtime
 from callsheet.simulator.app import Provider
 from callsheet.simulator.faults import Faults
@@ -254,7 +254,7 @@ async def test_a_crash_of_one_stage_is_told_and_later_calls_work(autojump_clock,
     [
         (BatcherActor, "_send_alone"),
         (RateLimiterActor, "_send"),
-        (Attempts, "_attempt"),
+        (SingleAttempt, "send"),
     ],
 )
 async def test_a_bug_in_any_stage_costs_what_it_had_in_its_hands(

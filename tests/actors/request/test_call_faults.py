@@ -299,7 +299,7 @@ async def test_an_error_that_never_ends_is_an_error_all_the_same(autojump_clock)
 
 @pytest.fixture
 def bound(monkeypatch):
-    monkeypatch.setattr(exchange, "_MAX_ANSWER_BYTES", MEGABYTE)
+    monkeypatch.setattr(exchange, "_MAX_RESPONSE_BYTES", MEGABYTE)
 
 
 @pytest.mark.sockets

@@ -266,7 +266,7 @@ async def test_a_key_that_cannot_be_had_is_no_attempt_and_says_nothing_of_the_en
 
     script = Script()
     async with requester(script, api_key=locked) as (ref, _):
-        with pytest.raises(CallFailed, match="api_key gave no key") as caught:
+        with pytest.raises(CallFailed, match="api_key returned no key") as caught:
             await ref.ask(call())
         ((_, breaker),) = (await ref.ask(GetRequestStatistics())).breakers
     assert caught.value.attempts == 0

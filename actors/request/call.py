@@ -1,0 +1,168 @@
+"""One whole call: fallback over targets, delivery to the caller, and the response with its cost."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Protocol, final
+
+import trio
+
+from ..calls import Complete, Stream
+from ..ledger import asked_tier
+from ..messages import Delta, Response, Usage
+from ..vendors import tier_named
+from .breaker import Ticket
+from .context import CallProgress, RequestContext
+from .exchange import Exchanged
+from .failures import AttemptFailed
+from .fallback import Target
+from .retry import RetryBudget
+
+__all__ = [
+    "CallRunner",
+    "TargetLayer",
+]
+
+
+class TargetLayer(Protocol):
+    """Sends a call to one target, with as many attempts as that takes. `RetryingTarget` does."""
+
+    def try_enter(self) -> Ticket | None:
+        """Return a ticket of the target's circuit breaker; None while the breaker is open."""
+        ...
+
+    async def send(self, call: CallProgress, ticket: Ticket | None) -> Exchanged:
+        """Send the call to this target.
+
+        Args:
+            call: the call.
+            ticket: from `try_enter`; with None, wait for the breaker. The layer settles it.
+
+        Raises:
+            AttemptFailed: there is no response from this target.
+        """
+        ...
+
+
+@final
+class CallRunner:
+    """Make calls over the targets there are, each paid from a budget of its own (L2).
+
+    Args:
+        shared: what all calls of the actor share.
+        targets: sends a call to each target of `shared.fallback`.
+    """
+
+    def __init__(self, shared: RequestContext, targets: Mapping[Target, TargetLayer]) -> None:
+        self._shared = shared
+        self._targets = targets
+
+    async def run(
+        self,
+        message: Complete | Stream,
+        *,
+        deadline: Callable[[], float],
+        deliver: Callable[[Delta], Awaitable[None]] | None = None,
+    ) -> Response:
+        """Make one call.
+
+        Args:
+            message: the request, and whom it is for.
+            deadline: returns the deadline on Trio's clock, in seconds; it can move meanwhile (R4).
+            deliver: receives each piece of the response; None if the caller wants only the whole.
+
+        Raises:
+            CallFailed: there is no response; the subclass states why.
+        """
+        shared = self._shared
+        call = CallProgress(
+            message=message,
+            deadline=deadline,
+            budget=RetryBudget(shared.retry, trio.current_time(), shared.throttle),
+            idempotency_key=message.request.idempotency_key
+            or f"{shared.random.getrandbits(128):032x}",
+            observer=shared.observer,
+            deliver=deliver,
+        )
+        try:
+            exchanged = await self._over_targets(call)
+        except AttemptFailed as failure:
+            error, cause = failure.error, failure.__cause__
+            may_repeat = not failure.is_final and call.may_repeat(error)
+        else:
+            if deliver is not None and not call.has_delivered:  # the response was not streamed
+                for index, choice in enumerate(exchanged.response.choices):
+                    await call.deliver_piece(Delta(choice.text, index))
+            return self._response(call, exchanged)
+        error.attempts, error.maybe_billed = call.sent, call.maybe_billed
+        error.is_transient = may_repeat and error.billed == "no"
+        if call.maybe_billed:  # one attempt is enough (L3)
+            error.billed = "maybe"
+        raise error from cause  # outside the handler: its context may quote the key (L8)
+
+    async def _over_targets(self, call: CallProgress) -> Exchanged:
+        """Try one target after another.
+
+        Raises:
+            AttemptFailed: no target has a response. The error is that of the last one.
+        """
+        fallback = self._shared.fallback
+        target = fallback.first
+        while True:
+            layer = self._targets[target]
+            ticket = layer.try_enter()
+            if ticket is None:
+                following = fallback.after(target, "breaker_open", left_s=call.left_s)
+                if following is not None:
+                    target = following
+                    continue
+            try:
+                return await layer.send(call, ticket)
+            except AttemptFailed as failure:
+                following = self._shared.next_target(target, failure.error, call)
+                if following is None or not call.budget.take("fallback", trio.current_time()):
+                    raise
+                call.report("retrying", failure.error)
+                target = following
+
+    def _response(self, call: CallProgress, exchanged: Exchanged) -> Response:
+        """Put the response together; its cost settles the permit and the account."""
+        decoded, request = exchanged.response, exchanged.request
+        model = decoded.model or request.model
+        usage = Usage() if decoded.usage is None else decoded.usage
+        tier = tier_named(asked_tier(request) if decoded.tier is None else decoded.tier)
+        cost = None  # unknown without the tokens (L13)
+        if decoded.usage is not None:
+            cost = self._cost(model, request.model, usage, tier)
+        permit, account = call.message.permit, call.message.account
+        if permit is not None:
+            usd = None if cost is None else float(cost)
+            permit.settle(decoded.usage, usd, exchanged.first_byte_s)
+        first = decoded.choices[0] if decoded.choices else None
+        response = Response(
+            text="" if first is None else first.text,
+            model=model,
+            finish_reason=None if first is None else first.finish_reason,
+            usage=usage,
+            cost_usd=cost,
+            http_requests=call.sent,
+            seconds=exchanged.seconds,
+            choices=decoded.choices,
+            embeddings=decoded.embeddings,
+            first_byte_s=exchanged.first_byte_s,
+            maybe_billed=call.maybe_billed,
+            host=exchanged.host,
+            tier=tier,
+            body=decoded.body,
+            request_id=exchanged.request_id,
+        )
+        if account is not None:
+            account.answer = response
+        return response
+
+    def _cost(self, model: str, asked: str, usage: Usage, tier: str) -> Decimal | None:
+        """Return the cost in USD, by the model that responded or else by the model asked for."""
+        prices = self._shared.prices
+        cost = prices.cost(model, usage, tier)
+        if cost is None and prices.price(model) is None:
+            cost = prices.cost(asked, usage, tier)
+        return cost

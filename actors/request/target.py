@@ -1,0 +1,185 @@
+"""One target: retries in the call's budget, the pauses between them, and an open breaker."""
+
+from typing import final
+
+import attrs
+import trio
+
+from ...runtime import ActorCrashed, AskFailed, AskTimedOut
+from ..errors import CallFailed, ProviderUnavailable
+from ..messages import Request
+from .attempt import AttemptLayer
+from .breaker import Ticket
+from .context import CallProgress, RequestContext, TargetContext
+from .exchange import Exchanged, Prepared
+from .failures import AttemptFailed
+from .retry import RetryDecision
+
+__all__ = ["RetryingTarget"]
+
+
+@final
+class RetryingTarget:
+    """Make attempts at one target until one succeeds or another one is pointless.
+
+    Args:
+        target: what calls to this target share.
+        shared: what all calls of the actor share.
+        attempt: makes each attempt.
+    """
+
+    def __init__(
+        self, target: TargetContext, shared: RequestContext, attempt: AttemptLayer
+    ) -> None:
+        self._target = target
+        self._shared = shared
+        self._attempt = attempt
+        self._reserve = shared.fallback.behind(target.target)  # one request for each later target
+
+    def try_enter(self) -> Ticket | None:
+        """Return a ticket of the circuit breaker; None while the breaker is open."""
+        return self._target.breaker.try_enter()
+
+    async def send(self, call: CallProgress, ticket: Ticket | None) -> Exchanged:
+        """Send the call to this target.
+
+        Args:
+            call: the call.
+            ticket: a ticket from `try_enter`; with None, wait for the breaker to close.
+
+        Raises:
+            AttemptFailed: there is no response from here. The error is that of the last attempt.
+        """
+        target, request = self._target, call.message.request
+        if ticket is None:
+            ticket = await self._wait_to_enter(call)
+        if target.target.model is not None:
+            request = attrs.evolve(request, model=target.target.model)
+        try:
+            prepared = self._prepare(call, request)
+        except AttemptFailed:
+            target.breaker.abandon(ticket)
+            raise
+        while True:
+            try:
+                return await self._attempt.send(call, prepared, ticket)
+            except AttemptFailed as failure:
+                target.is_whole |= failure.wants_whole
+                if failure.wants_whole and call.budget.take("retry", trio.current_time()):
+                    prepared = self._prepare(call, request)
+                    call.report("retrying", failure.error)
+                    await _renew(call, failure, trio.current_time())
+                else:
+                    self._move_on_if_open(call, failure)
+                    await self._pause(call, failure)
+                    self._move_on_if_open(call, failure)  # it may have opened meanwhile
+                ticket = await self._wait_to_enter(call, failure.error)
+
+    def _prepare(self, call: CallProgress, request: Request) -> Prepared:
+        streams = call.deliver is not None or self._shared.streams
+        try:
+            return self._target.exchange.prepare(
+                request, stream=streams and not self._target.is_whole
+            )
+        except CallFailed as error:
+            raise AttemptFailed(error, is_final=True) from None
+
+    def _move_on_if_open(self, call: CallProgress, failure: AttemptFailed) -> None:
+        """Do not wait for an open breaker while another target can serve the call.
+
+        Raises:
+            AttemptFailed: `failure`, for the layer above to move on.
+        """
+        target = self._target
+        if target.breaker.next_at() <= trio.current_time():
+            return
+        if self._shared.next_target(target.target, failure.error, call) is not None:
+            raise failure
+
+    async def _wait_to_enter(self, call: CallProgress, error: CallFailed | None = None) -> Ticket:
+        """Wait for the circuit breaker to let the call through (R10).
+
+        Args:
+            call: the call.
+            error: why the last attempt failed, if there was one.
+
+        Raises:
+            AttemptFailed: the breaker stays open beyond the deadline.
+        """
+        ticket = await self._target.breaker.wait(call.deadline)
+        if ticket is not None:
+            return ticket
+        why = "its circuit breaker stays open beyond the deadline"
+        if error is not None:
+            raise AttemptFailed(error.but(why), is_final=True)
+        host = self._target.exchange.host
+        text = f"nothing was sent to {host}, because it keeps failing: {why}"
+        raise AttemptFailed(ProviderUnavailable(text), is_final=True)
+
+    async def _pause(self, call: CallProgress, failure: AttemptFailed) -> None:
+        """Return when the next attempt may be sent.
+
+        Raises:
+            AttemptFailed: there is no next attempt; its error is that of `failure`, with why.
+        """
+        if failure.is_final or not call.may_repeat(failure.error):
+            raise failure
+        now = trio.current_time()
+        decision = call.budget.retry(
+            now,
+            self._shared.random,
+            server_s=failure.server_s,
+            left_s=call.left_s,
+            reserve=self._reserve,
+        )
+        if decision.gives_up is not None:
+            permit = call.message.permit
+            if permit is not None and failure.throttled is not None and decision.pause_s > 0:
+                pause_s = min(decision.pause_s, self._shared.retry.max_server_s)
+                permit.park(delay=pause_s, throttled=failure.throttled)
+            raise _with_reason(failure, decision)
+        call.report("retrying", failure.error, decision.pause_s)
+        await _renew(call, failure, now + decision.pause_s)
+
+
+async def _renew(call: CallProgress, failure: AttemptFailed, until: float) -> None:
+    """Wait until the next attempt may be sent, and until the limiter permits it.
+
+    Args:
+        call: the call.
+        failure: how the last attempt failed.
+        until: the earliest instant of the next attempt, on Trio's clock.
+
+    Raises:
+        AttemptFailed: there is no next attempt; its error is that of `failure`, with why.
+    """
+    permit = call.message.permit
+    if permit is None:
+        await trio.sleep_until(until)
+        return
+    while True:
+        delay = max(0.0, until - trio.current_time())
+        try:
+            await permit.renew(delay=delay, throttled=failure.throttled)
+        except AskTimedOut:
+            if call.left_s <= 0:  # otherwise the deadline was postponed (R4)
+                error = failure.error.but("the deadline has passed")
+                raise AttemptFailed(error) from None
+        except ActorCrashed:
+            pass  # the limiter had not started it; its next incarnation takes it up
+        except AskFailed as stopped:
+            error = failure.error.but(f"there is no other attempt, because {stopped}")
+            raise AttemptFailed(error) from None
+        else:
+            return
+
+
+def _with_reason(failure: AttemptFailed, decision: RetryDecision) -> AttemptFailed:
+    """Add to the error why it is not retried, unless the error shows that itself."""
+    if decision.gives_up == "deadline":
+        reason = f"the deadline leaves no time for another attempt in {decision.pause_s:.1f} s"
+    elif decision.gives_up == "throttle":
+        reason = "the throttle allows no more retries now"
+    else:
+        return failure
+    return attrs.evolve(failure, error=failure.error.but(reason))
