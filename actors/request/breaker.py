@@ -1,16 +1,15 @@
-"""Keeps calls away from an endpoint that fails, and finds out when it is back. Pure (R14).
+"""A circuit breaker: keep calls away from an endpoint that fails, until it works again.
 
-A circuit breaker (M. Nygard, "Release It!", 2007). Closed, it lets every call through and looks
-at how they end. Too many failures open it: nobody goes for a pause. Then it is half open: one
-call goes as a probe, and its success closes the breaker, its failure opens it for a longer pause.
+M. Nygard, "Release It!", 2007. While the breaker is closed, every call goes through, and the
+breaker counts how the calls end. Too many failures open it, and no call goes through for a pause.
+After the pause it is half open: one call goes through as a probe. The probe's success closes the
+breaker; its failure opens the breaker again, for a longer pause.
 
-A refusal comes quicker than an answer, so the first results of many calls are their failures. As
-long as more calls are under way than have failed, it stays closed: they may show that all is well.
+Failures arrive sooner than responses, so the first results of many concurrent calls are failures.
+The breaker stays closed while more calls are in flight than have failed: those may succeed.
 
-An open breaker parks its callers, it fails nobody (R10): `next_at` is the instant to come back at,
-so nobody asks again and again (L4).
-
-Where calls wait while a circuit breaker is open (R10).
+`CircuitBreaker` is pure (R14). `EndpointBreaker` parks calls while a breaker is open (R10): it
+does not fail them, and it wakes them at the instant the next call may go, without polling (L4).
 """
 
 from collections import deque
@@ -42,16 +41,16 @@ __all__ = [
 BreakerState = Literal["closed", "open", "half_open"]
 
 OUTAGES = (ProviderUnavailable, ConnectionFailed)
-"""Failures of the endpoint. Any other answer, "too fast" and "wrong key" included, shows it up."""
+"""Failures of the endpoint. Any other response, even "wrong key", shows that it works."""
 
-_MOST_RESULTS = 1000  # in the window; more would not make the rate more telling
-_MOST_UNDECIDED = 200  # calls under way that failures are weighed against
+_MAX_RESULTS = 1000  # in the window; more would not make the rate more precise
+_MAX_UNDECIDED = 200  # calls in flight that failures are compared with
 _IN_A_ROW: int | None = 10
 _HALF: float | None = 0.5
 
 
 def is_outage(kind: type[CallFailed]) -> bool:
-    """Whether a call that ended with this error counts against the endpoint."""
+    """Return whether an error of this class counts as a failure of the endpoint."""
     return issubclass(kind, OUTAGES)
 
 
@@ -59,53 +58,57 @@ def is_outage(kind: type[CallFailed]) -> bool:
 class BreakerPolicy:
     """When a breaker opens, and for how long.
 
-    It opens by either rule only if as many calls have failed as are under way, or 200: in the
-    window, or since the last one that succeeded, however long they took.
+    Either rule opens it only if at least as many calls have failed as are in flight, or 200. The
+    failures counted for that are those in the window or those in a row, whichever are more.
 
     Args:
-        window_s: how far back results count, in seconds; the newest thousand at most.
-        min_calls: with fewer results in the window the failure rate says nothing.
-        failure_rate: opens when at least this share of the results in the window are failures;
-            None for never.
-        consecutive: opens after this many failures in a row, in the window, however few the
-            results; None for never.
-        pause_s: how long it is open the first time, in seconds; it doubles each time a probe
-            fails, and starts over when one succeeds.
+        window_s: the age up to which results count, in seconds; at most the newest thousand count.
+        min_calls: the results in the window below which the failure rate is ignored.
+        failure_rate: the share of failures in the window that opens the breaker; None for never.
+        consecutive: the failures in a row, in the window, that open the breaker, whatever the
+            failure rate; None for never.
+        pause_s: the length of the first pause, in seconds. It doubles after each probe that fails,
+            and starts over after one that succeeds.
         max_pause_s: the longest pause, in seconds.
-        jitter: what share of a pause is left to chance, so that the processes that share an
-            endpoint do not probe it together: a pause p lasts from (1 - jitter) p to p.
+        jitter: the random share of a pause, so that processes that share an endpoint do not probe
+            it at once: a pause p lasts from (1 - jitter) p to p.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
     """
 
     window_s: float = attrs.field(default=30.0, validator=[gt(0), lt(inf)])
-    min_calls: int = attrs.field(default=10, validator=[instance_of(int), ge(1), le(_MOST_RESULTS)])
+    min_calls: int = attrs.field(default=10, validator=[instance_of(int), ge(1), le(_MAX_RESULTS)])
     failure_rate: float | None = attrs.field(
         default=_HALF, validator=optional(and_(gt(0.0), le(1.0)))
     )
     consecutive: int | None = attrs.field(
-        default=_IN_A_ROW, validator=optional(and_(instance_of(int), ge(1), le(_MOST_RESULTS)))
+        default=_IN_A_ROW, validator=optional(and_(instance_of(int), ge(1), le(_MAX_RESULTS)))
     )
     pause_s: float = attrs.field(default=5.0, validator=[gt(0), lt(inf)])
     max_pause_s: float = attrs.field(default=120.0, validator=[gt(0), lt(inf)])
     jitter: float = attrs.field(default=0.5, validator=[ge(0), le(1)])
 
     def pause(self, failed_probes: int, random: Random) -> float:
-        """Seconds to stay open after so many failed probes since it was last closed."""
+        """Return how long to stay open, in seconds.
+
+        Args:
+            failed_probes: the probes that have failed since the breaker was last closed.
+            random: the source of the jitter (R13).
+        """
         whole = min(self.max_pause_s, self.pause_s * 2.0 ** min(failed_probes, 60))
         return whole * (1.0 - self.jitter * random.random())
 
 
 @attrs.define(eq=False)
 class Ticket:
-    """A call that was let through; its end is told to the breaker that let it.
+    """Admits one call. It is settled once, with the breaker that issued it.
 
     Args:
-        breaker: that one.
-        is_probe: whether everything depends on this one.
+        breaker: issued the ticket.
+        is_probe: whether the call decides if the breaker closes.
         epoch: how often the breaker had opened when the call began.
-        settled: whether its end was told.
+        settled: whether the breaker knows how the call ended.
     """
 
     breaker: "CircuitBreaker" = attrs.field(repr=False)
@@ -116,23 +119,24 @@ class Ticket:
 
 @attrs.frozen(kw_only=True)
 class BreakerStatistics:
-    """What a breaker is doing. begun = succeeded + failed + abandoned + under_way.
+    """The state of a breaker. begun = succeeded + failed + abandoned + under_way.
 
     Args:
         state: closed, open or half_open.
-        next_at: when the next call may go; infinity while a probe is under way.
-        results: those in the window.
-        failures: those of them that are failures.
+        next_at: when the next call may go, in seconds of the breaker's clock; infinity while a
+            probe is in flight.
+        results: calls in the window.
+        failures: failed calls in the window.
         in_a_row: failures since the last success, in the window.
-        opened: how often it has opened.
-        failed_probes: since it was last closed.
-        is_probing: whether a probe is under way.
+        opened: how often the breaker has opened.
+        failed_probes: probes that have failed since the breaker was last closed.
+        is_probing: whether a probe is in flight.
         begun: calls let through.
         refused: times that a call was not let through.
-        succeeded: calls that ended well.
+        succeeded: calls that showed that the endpoint works.
         failed: calls that counted as failures of the endpoint.
-        abandoned: calls that ended without telling anything about the endpoint.
-        under_way: calls that have not ended.
+        abandoned: calls that ended without a result for the endpoint.
+        under_way: calls in flight.
         late: calls that ended after the breaker had opened, and so changed nothing.
     """
 
@@ -154,18 +158,18 @@ class BreakerStatistics:
 
 
 class CircuitBreaker:
-    """Whether a call may go to one endpoint. All instants are of one clock that never goes back.
+    """Decide whether a call may go to one endpoint. Its clock never goes back.
 
-    Each call that is let through has a ticket, and ends with exactly one of `succeed`, `fail` and
-    `abandon`; what comes after the first is a no-op, so `abandon` may stand in a ``finally``.
-    Whoever is parked asks for `next_at` again after each end.
+    Each call that is let through has a ticket, which exactly one of `succeed`, `fail` and `abandon`
+    settles. Settling a ticket again is a no-op, so `abandon` may stand in a ``finally``. A call
+    that waits reads `next_at` again whenever a probe has ended.
 
-    A call that began before the breaker opened, and ends after that, changes nothing: it tells of
-    the endpoint as it was. It could neither end a pause early nor, when the breaker has closed
-    again, open it for the outage that is over.
+    A call that began before the breaker opened and ends afterwards changes nothing: its result is
+    older than the breaker's state. It can neither end a pause early nor reopen a breaker that has
+    closed since.
 
     Args:
-        policy: when it opens, and for how long.
+        policy: when the breaker opens, and for how long.
         random: the source of the jitter (R13).
     """
 
@@ -175,11 +179,11 @@ class CircuitBreaker:
         self._results: deque[tuple[float, bool]] = deque()  # (when, whether it failed)
         self._failures = 0  # in _results
         self._in_a_row = 0  # failures since the last success, perhaps older than _results
-        self._until: float | None = None  # when the pause is over; None while it is closed
+        self._until: float | None = None  # the end of the pause; None while closed
         self._probe: Ticket | None = None
-        self._opened = 0  # the epoch: a call that began in an earlier one is late
+        self._opened = 0  # the epoch; calls of an earlier one are late
         self._failed_probes = 0
-        self._undecided = 0  # calls of this epoch that have not ended
+        self._undecided = 0  # calls of this epoch in flight
         self._begun = self._refused = self._late = 0
         self._succeeded = self._failed = self._abandoned = 0
 
@@ -190,13 +194,13 @@ class CircuitBreaker:
         return f"<CircuitBreaker {state}, {self._failures} of {len(self._results)} failed>"
 
     def state(self, now: float) -> BreakerState:
-        """What it is at `now`."""
+        """Return the state at `now`."""
         if self._until is None:
             return "closed"
         return "half_open" if self._probe is not None or now >= self._until else "open"
 
     def try_begin(self, now: float) -> Ticket | None:
-        """Let a call through; None if it has to wait until `next_at`."""
+        """Return a ticket for one call; None if it has to wait until `next_at`."""
         if self.next_at(now) > now:
             self._refused += 1
             return None
@@ -208,16 +212,16 @@ class CircuitBreaker:
         return ticket
 
     def next_at(self, now: float) -> float:
-        """When the next call may go: `now`, the end of the pause, or infinity.
+        """Return when the next call may go: `now`, the end of the pause, or infinity.
 
-        Infinity means that it depends on the probe: ask again when that has ended.
+        Infinity means that a probe in flight decides: call again when it has ended.
         """
         if self._until is None:
             return now
         return max(now, self._until) if self._probe is None else inf
 
     def succeed(self, ticket: Ticket, now: float) -> None:
-        """A call has ended, and the endpoint works."""
+        """Settle the ticket of a call that shows that the endpoint works."""
         if not self._settles(ticket):
             return
         self._succeeded += 1
@@ -230,9 +234,9 @@ class CircuitBreaker:
             self._late += 1
 
     def fail(self, ticket: Ticket, now: float) -> None:
-        """A call has ended, and the endpoint is to blame (see `is_outage`).
+        """Settle the ticket of a call that the endpoint failed (see `is_outage`).
 
-        One whose asker went away, or had too little time, is abandoned.
+        A call that was cancelled, or ran out of time, is abandoned instead.
         """
         if not self._settles(ticket):
             return
@@ -243,21 +247,21 @@ class CircuitBreaker:
         elif ticket.epoch == self._opened:
             self._in_a_row += 1
             self._note(now, failed=True)
-            if self._is_too_much():
+            if self._must_open():
                 self._open(now)
         else:
             self._late += 1
 
     def abandon(self, ticket: Ticket) -> None:
-        """A call has ended, and nobody knows more than before: it was cancelled, or never sent.
+        """Settle the ticket of a call without a result: it was cancelled, or never sent.
 
-        After a probe the next call may be one.
+        If it was a probe, the next call may be one.
         """
         if self._settles(ticket):
             self._abandoned += 1
 
     def statistics(self, now: float) -> BreakerStatistics:
-        """What it is doing at `now`."""
+        """Return the state and the counts at `now`."""
         self._forget(now)
         ended = self._succeeded + self._failed + self._abandoned
         return BreakerStatistics(
@@ -279,9 +283,9 @@ class CircuitBreaker:
         )
 
     def _settles(self, ticket: Ticket) -> bool:
-        """Whether this is the first end of a call; it is no probe under way any more."""
+        """Settle a ticket; return False if it was settled before."""
         if ticket.breaker is not self:
-            raise ValueError("the ticket is another breaker's; tell the end to the one it is from")
+            raise ValueError("another breaker issued the ticket; settle it there")
         is_first = not ticket.settled
         ticket.settled = True
         self._undecided -= is_first and ticket.epoch == self._opened
@@ -289,9 +293,9 @@ class CircuitBreaker:
             self._probe = None
         return is_first
 
-    def _is_too_much(self) -> bool:
+    def _must_open(self) -> bool:
         policy, results = self._policy, len(self._results)
-        if max(self._failures, self._in_a_row) < min(self._undecided, _MOST_UNDECIDED):
+        if max(self._failures, self._in_a_row) < min(self._undecided, _MAX_UNDECIDED):
             return False
         if policy.consecutive is not None and min(self._in_a_row, results) >= policy.consecutive:
             return True
@@ -315,7 +319,7 @@ class CircuitBreaker:
 
     def _note(self, now: float, *, failed: bool) -> None:
         self._forget(now)
-        if len(self._results) == _MOST_RESULTS:
+        if len(self._results) == _MAX_RESULTS:
             self._forget_one()
         self._results.append((now, failed))
         self._failures += failed
@@ -329,16 +333,16 @@ class CircuitBreaker:
 
 
 NEVER_OPENS = BreakerPolicy(consecutive=None, failure_rate=None)
-"""Looks on, and lets every call through."""
+"""A breaker that counts, and lets every call through."""
 
 _log = structlog.stdlib.get_logger("callsheet.requests")
 
 
 class EndpointBreaker:
-    """A breaker whose callers can sleep until they may go. Nobody asks again and again (L4).
+    """The circuit breaker of one endpoint, on Trio's clock; calls can wait for it.
 
     Args:
-        name: of the endpoint, for the log.
+        name: the endpoint's, for the log.
         policy: when the breaker opens, and for how long.
         random: the source of its jitter (R13).
 
@@ -353,18 +357,18 @@ class EndpointBreaker:
         self._state: BreakerState = "closed"
 
     def try_enter(self) -> Ticket | None:
-        """A ticket, if a call may go at once."""
+        """Return a ticket; None if a call may not go now."""
         return self._breaker.try_begin(trio.current_time())
 
     def next_at(self) -> float:
-        """When the next call may go, on Trio's clock; infinity if that depends on a probe."""
+        """Return when the next call may go, on Trio's clock; infinity if a probe decides."""
         return self._breaker.next_at(trio.current_time())
 
     async def wait(self, deadline: Callable[[], float]) -> Ticket | None:
-        """A ticket, as soon as a call may go; None if that is not before the deadline.
+        """Wait until a call may go, and return its ticket; None if that is after the deadline.
 
         Args:
-            deadline: of the call, on Trio's clock; it may be moved meanwhile.
+            deadline: returns the call's deadline on Trio's clock; it can move meanwhile (R4).
         """
         while (ticket := self.try_enter()) is None:
             next_at = self.next_at()
@@ -372,26 +376,26 @@ class EndpointBreaker:
             if limit <= trio.current_time() or limit <= next_at < inf:
                 return None
             with trio.move_on_at(min(next_at, limit)):
-                await self._waiting.park()  # a probe that ends wakes everybody
+                await self._waiting.park()  # woken when a probe ends
         return ticket
 
     def succeed(self, ticket: Ticket) -> None:
-        """A call was answered."""
+        """Settle the ticket of a call that shows that the endpoint works."""
         self._breaker.succeed(ticket, trio.current_time())
         self._changed(ticket)
 
     def fail(self, ticket: Ticket) -> None:
-        """A call failed, and the endpoint is to blame."""
+        """Settle the ticket of a call that the endpoint failed."""
         self._breaker.fail(ticket, trio.current_time())
         self._changed(ticket)
 
     def abandon(self, ticket: Ticket) -> None:
-        """A call has ended and says nothing of the endpoint; harmless after either of the above."""
+        """Settle the ticket of a call without a result; a no-op if it is settled."""
         self._breaker.abandon(ticket)
         self._changed(ticket)
 
     def statistics(self) -> BreakerStatistics:
-        """What the breaker is doing."""
+        """Return the state and the counts of the breaker."""
         return self._breaker.statistics(trio.current_time())
 
     def _changed(self, ticket: Ticket) -> None:

@@ -1,4 +1,4 @@
-"""What an HTTP status and the error that came with it mean for the caller. Pure (R14)."""
+"""Classify an HTTP status and the error in its body as a `CallFailed`. Pure (R14)."""
 
 import re
 from http import HTTPStatus
@@ -21,7 +21,7 @@ __all__ = [
 
 
 TRANSIENT = (RateLimited, ProviderUnavailable)
-"""What may be gone by the next attempt; everything else would only be refused again."""
+"""Errors that may have passed by the next attempt; any other error would only occur again."""
 
 _BY_STATUS: dict[int, tuple[type[CallFailed], str]] = {
     401: (AuthenticationFailed, "; check the key"),
@@ -33,11 +33,11 @@ _BY_STATUS: dict[int, tuple[type[CallFailed], str]] = {
     413: (BadRequest, "; the request is too large"),
     425: (ProviderUnavailable, ""),
     429: (RateLimited, ""),
-    498: (RateLimited, ""),  # Groq's flex tier has no capacity just now
+    498: (RateLimited, ""),  # Groq's flex tier has no capacity now
 }
 
 # Waiting does not help. OpenAI sends these with 429, as type or as code, or with 400 (the last
-# two); Anthropic the billing error with 402 and the spend limit in the details of a 429.
+# two). Anthropic sends the billing error with 402, and the spend limit in the details of a 429.
 _NO_CREDIT = {
     "insufficient_quota",
     "credit_balance_exhausted",
@@ -49,20 +49,21 @@ _NO_CREDIT = {
     "billing_not_active",
     "billing_hard_limit_reached",
 }
-# Anthropic sends these with 400 and no type of their own: no credit, one's own spend limit.
+# Anthropic sends these with 400 and without a specific type: no credit, and the spend limit that
+# the user has set.
 _NO_CREDIT_TEXT = re.compile(
     r"credit balance is too low|reached your specified api usage limits", re.IGNORECASE
 )
 _SPEND_LIMIT = '"enforced_spend_limit_reached"'
 
-# Gemini's quotaId has PerMinute or PerDay in it, and a retryDelay of seconds comes with both.
-# Days in words are left alone: OpenAI and Groq refill a day's limit continuously, and say when.
+# Gemini's quotaId contains PerMinute or PerDay, and both have a retryDelay of seconds.
+# The word "day" alone is no sign: OpenAI and Groq refill a daily limit continuously, and send when.
 _DAY = re.compile(r"PerDay|free-models-per-day")
 
 _FILTERED = {"content_filter", "content_policy_violation"}  # Azure with 400, OpenRouter with 403
 _MODERATED = re.compile(r'"flagged_input"|"reasons"')  # members of OpenRouter's details
 
-# What an error in a 200 body or in the middle of a stream would have had as its status.
+# The status that an error in a 200 body, or within a stream, would have had on its own.
 _STATUS_OF = {
     "authentication_error": 401,
     "invalid_api_key": 401,
@@ -86,49 +87,49 @@ _STATUS_OF = {
 }
 
 
-def classify(status: int, said: ApiError) -> tuple[type[CallFailed], str]:
-    """The error that a refused call is, and what to do about it.
+def classify(status: int, error: ApiError) -> tuple[type[CallFailed], str]:
+    """Return the class of a refused call's error, and a remedy.
 
     Args:
-        status: the HTTP status; 200 for an error in the body of an answer or of a stream.
-        said: the error in the body.
+        status: the HTTP status; 200 for an error in the body of a response or within a stream.
+        error: the error in the body.
 
     Returns:
-        The class, and a remedy to append to the message, empty or starting with "; ".
+        The class, and the remedy to append to the message: empty, or starting with "; ".
     """
     if status == HTTPStatus.OK:
-        status = _status_of(said)
-    return _special(status, said) or _by_status(status)
+        status = _status_of(error)
+    return _special(status, error) or _by_status(status)
 
 
 def is_retried(kind: type[CallFailed], *, should_retry: bool | None) -> bool:
-    """Whether another attempt at the same target is worth anything.
+    """Return whether another attempt at the same target may succeed.
 
     Args:
-        kind: the error.
-        should_retry: what the provider itself said in ``x-should-retry``; None if nothing. It is
-            obeyed against the status, but no header makes up for a quota that is used up.
+        kind: the class of the error.
+        should_retry: the provider's ``x-should-retry`` header; None without one. It overrides the
+            status, but not an exhausted quota.
     """
     if issubclass(kind, QuotaExhausted):
         return False
     return issubclass(kind, TRANSIENT) if should_retry is None else should_retry
 
 
-def _special(status: int, said: ApiError) -> tuple[type[CallFailed], str] | None:
-    """What the status alone would tell wrongly, or not well."""
-    no_credit = _NO_CREDIT & {said.type, said.code} or _SPEND_LIMIT in said.details
-    if no_credit or _NO_CREDIT_TEXT.search(said.message):
+def _special(status: int, error: ApiError) -> tuple[type[CallFailed], str] | None:
+    """Return the class and remedy of errors that the status alone would misclassify."""
+    no_credit = _NO_CREDIT & {error.type, error.code} or _SPEND_LIMIT in error.details
+    if no_credit or _NO_CREDIT_TEXT.search(error.message):
         remedy = "; the account needs credit or a higher spend limit, waiting does not help"
         return QuotaExhausted, remedy
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        if _DAY.search(said.details) or _DAY.search(said.message):
-            return QuotaExhausted, "; the quota of the day is used up"
-        if said.message.startswith("Request too large"):
+        if _DAY.search(error.details) or _DAY.search(error.message):
+            return QuotaExhausted, "; the daily quota is used up"
+        if error.message.startswith("Request too large"):
             return BadRequest, ""
-    if status == HTTPStatus.BAD_REQUEST and "API_KEY_INVALID" in (said.details + said.message):
+    if status == HTTPStatus.BAD_REQUEST and "API_KEY_INVALID" in (error.details + error.message):
         return AuthenticationFailed, "; check the key"  # Gemini
     if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN) and (
-        said.code in _FILTERED or _MODERATED.search(said.details)
+        error.code in _FILTERED or _MODERATED.search(error.details)
     ):
         return BadRequest, "; a content filter refused the prompt"
     return None
@@ -142,11 +143,11 @@ def _by_status(status: int) -> tuple[type[CallFailed], str]:
     return BadRequest, ""
 
 
-def _status_of(said: ApiError) -> int:
-    """The status that an error without one of its own says; 502 if it does not say."""
-    if re.fullmatch(r"[45]\d\d", said.code, re.ASCII):  # OpenRouter, vLLM, Google
-        return int(said.code)
-    for word in (said.code, said.type, said.status):  # the most precise first
+def _status_of(error: ApiError) -> int:
+    """Return the status that an error in a 200 body implies; 502 if it implies none."""
+    if re.fullmatch(r"[45]\d\d", error.code, re.ASCII):  # OpenRouter, vLLM, Google
+        return int(error.code)
+    for word in (error.code, error.type, error.status):  # the most precise first
         if word in _STATUS_OF:
             return _STATUS_OF[word]
     return int(HTTPStatus.BAD_GATEWAY)

@@ -1,4 +1,4 @@
-"""Why an attempt gave no answer, in words that one can act on."""
+"""Failed attempts: errors that state the cause and the remedy, without the key."""
 
 import os
 import re
@@ -34,23 +34,23 @@ __all__ = [
 ]
 
 
-_MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
+_MESSAGE_CHARS = 300  # of a provider's error text
 _MAX_ERROR_BYTES = 64 * 1024
-_ERROR_S = 5.0  # for a body that says what went wrong
-_MOST_NAMES = 100  # to remember
+_ERROR_S = 5.0  # to read the body of an error
+_MAX_NAMES = 100  # remembered
 _TOO_MANY = re.compile(r"concurren|in[- ]flight|simultaneous|parallel|too many (active|open)")
 
 
 @attrs.frozen
 class AttemptFailed(Exception):
-    """One attempt failed.
+    """One attempt failed. It never leaves this package.
 
     Args:
-        error: what the caller gets if it was the last attempt.
+        error: what the caller gets if this was the last attempt.
         is_final: whether another attempt at the same target could only fail the same way.
-        server_s: how long the provider asks one to wait, in seconds.
-        throttled: the provider refused because of its limits, which concerns everybody.
-        wants_whole: the server does not know how to stream; it may answer in one piece.
+        server_s: the pause that the provider asks for, in seconds; None if it asks for none.
+        throttled: the provider refused because of its limits, which affects other calls too.
+        wants_whole: the server cannot stream, but may send the response whole.
     """
 
     error: CallFailed
@@ -61,10 +61,12 @@ class AttemptFailed(Exception):
 
 
 class Failures:
-    """Says what an attempt at one endpoint failed with, so that nobody can quote its key (L8).
+    """Make an `AttemptFailed` of each way in which an attempt at one endpoint can fail.
+
+    No text contains the endpoint's key (L8).
 
     Args:
-        endpoint: whom the attempts ask.
+        endpoint: the endpoint.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -73,77 +75,97 @@ class Failures:
         self._names: dict[str, str] = {}  # of models
 
     def malformed(self, why: str, attempt: int) -> AttemptFailed:
-        """A 200 that is no answer."""
-        text = f"{self._host} answered 200, but not with a completion: {self._quote(why)}"
+        """The provider sent 200, but the body is not a response.
+
+        Args:
+            why: what is wrong with the body.
+            attempt: the number of the attempt.
+        """
+        text = f"{self._host} returned 200, but not a completion: {self._quote(why)}"
         return AttemptFailed(MalformedAnswer(text, attempts=attempt, billed="maybe"))
 
     def broke_off(self, error: BrokeOff, attempt: int) -> AttemptFailed:
-        """A stream that ended before its answer did."""
-        text = f"{self._host} broke off in the middle of the answer: {error}"
+        """A stream ended before its response was whole.
+
+        Args:
+            error: what is missing.
+            attempt: the number of the attempt.
+        """
+        text = f"{self._host} broke off in the middle of the response: {error}"
         return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed="maybe"))
 
-    def failed_within(self, said: ApiError, attempt: int) -> AttemptFailed:
-        """An error that came with status 200: in the body, or in the middle of a stream."""
-        kind, remedy = classify(HTTPStatus.OK, said)
-        words = self._quote(said.message or said.type or said.code) or "no reason given"
-        text = f"{self._host} answered with an error: {words}{remedy}"
+    def failed_within(self, error: ApiError, attempt: int) -> AttemptFailed:
+        """The provider sent 200, and an error in the body or within a stream.
+
+        Args:
+            error: the provider's error.
+            attempt: the number of the attempt.
+        """
+        kind, remedy = classify(HTTPStatus.OK, error)
+        words = self._quote(error.message or error.type or error.code) or "no reason given"
+        text = f"{self._host} returned 200 with an error: {words}{remedy}"
         return AttemptFailed(
             kind(text, attempts=attempt, billed="maybe"),
             is_final=not is_retried(kind, should_retry=None),
-            server_s=retry_after_s({}, said.message, said.details),
-            throttled=_throttled(kind, said, {}),
+            server_s=retry_after_s({}, error.message, error.details),
+            throttled=_throttled(kind, error, {}),
         )
 
     async def refused(
         self, response: HttpResponse, form: WireFormat, attempt: int, *, streamed: bool
     ) -> AttemptFailed:
-        """Any other status than 200.
+        """The provider sent another status than 200.
 
         Args:
-            response: its body is read, for a while and as far as it may tell something.
-            form: reads that.
-            attempt: which one it was.
-            streamed: a stream was asked for.
+            response: the HTTP response. Its body is read, within a bound of time and of bytes.
+            form: decodes the body.
+            attempt: the number of the attempt.
+            streamed: whether a streamed response was requested.
         """
         status, host, headers = response.status, self._host, response.headers
-        said, instead = ApiError(), "no reason given"
-        body, raw, told = ResponseReader(response, 0.0), b"", None
+        error, instead = ApiError(), "no reason given"
+        body, raw, parsed = ResponseReader(response, 0.0), b"", None
         try:
-            with trio.fail_after(_ERROR_S):  # what it says is not worth waiting for
+            with trio.fail_after(_ERROR_S):  # the status alone is enough to go on
                 raw = await body.read_all(_MAX_ERROR_BYTES)
-            told = loads(raw)
-            said = form.decode_error(told)
+            parsed = loads(raw)
+            error = form.decode_error(parsed)
         except ValueError:
             instead = f"no reason given, only {self._quote(body.describe(raw))}"
         except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
-            instead = "no reason given, for it broke off"
+            instead = "no reason given, because the connection broke off"
         if httpx.codes.is_redirect(status) and "location" in headers:
             instead = f"it redirects to {self._quote(headers['location'])}"
-        kind, remedy = classify(status, said)
+        kind, remedy = classify(status, error)
         retried = is_retried(kind, should_retry=should_retry(headers))
         if issubclass(kind, AuthenticationFailed):
             remedy += self._where_the_key_is
         wants_whole = (
             streamed
             and issubclass(kind, BadRequest)
-            and re.search(r"\bstream(ing|_options)?\b", said.message) is not None
+            and re.search(r"\bstream(ing|_options)?\b", error.message) is not None
         )
         return AttemptFailed(
             kind(
-                f"{host} answered {status}: {self._quote(said.message) or instead}{remedy}",
+                f"{host} returned {status}: {self._quote(error.message) or instead}{remedy}",
                 attempts=attempt,
                 status=status,
-                body=without_key(self._endpoint, told),
+                body=without_key(self._endpoint, parsed),
                 request_id=self._endpoint.scrub(response.request_id),
             ),
             is_final=not retried,
-            server_s=retry_after_s(headers, said.message, said.details) if retried else None,
-            throttled=_throttled(kind, said, response.limit_headers),
+            server_s=retry_after_s(headers, error.message, error.details) if retried else None,
+            throttled=_throttled(kind, error, response.limit_headers),
             wants_whole=wants_whole,
         )
 
     def no_response(self, error: httpx.RequestError, attempt: int) -> AttemptFailed:
-        """No answer, or not the whole of one."""
+        """The network failed before the response was whole.
+
+        Args:
+            error: what httpx or the transport raised.
+            attempt: the number of the attempt.
+        """
         host, name = self._host, type(error).__name__
         words = self._quote(str(error)) or name
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
@@ -155,22 +177,30 @@ class Failures:
         if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
             text = f"cannot reach {host}: {words}"
             return AttemptFailed(ConnectionFailed(text, attempts=attempt), is_final=True)
-        # The provider may work, and charge, for what was sent whole (L3).
-        text = f"{host} broke off without a whole answer ({words})"
+        # The provider may work on a request that was sent whole, and charge for it (L3).
+        text = f"{host} broke off before the response was whole ({words})"
         billed: Billed = "maybe" if may_have_run(error) else "no"
         return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed=billed))
 
     def named(self, model: str) -> str:
-        """A model's name as it may be logged; most are the same again and again."""
+        """Return a model's name as it may be logged, without the key.
+
+        Args:
+            model: the name that the provider sent.
+        """
         name = self._names.get(model)
         if name is None:
-            if len(self._names) > _MOST_NAMES:
+            if len(self._names) > _MAX_NAMES:
                 self._names.clear()
             name = self._names[model] = self._quote(model)
         return name
 
     def as_cause(self, error: BaseException) -> BaseException | None:
-        """The error, unless it or anything below it quotes the key (L8)."""
+        """Return the error as a cause to raise from; None if its chain quotes the key (L8).
+
+        Args:
+            error: the error that caused the failure.
+        """
         below = [error]
         for one in below:
             if self._endpoint.scrub(str(one)) != str(one):
@@ -182,7 +212,7 @@ class Failures:
         return error
 
     def _quote(self, words: str) -> str:
-        """What a provider said, on one line, not too long, and without the key (L8)."""
+        """Return a provider's words on one line, shortened, and without the key (L8)."""
         line = self._endpoint.scrub(" ".join(words.split()))
         return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
 
@@ -192,13 +222,18 @@ class Failures:
         return f" ({variables[0]})" if variables else ""
 
 
-def without_key(endpoint: Endpoint, told: Json | Mapping[str, Json]) -> Mapping[str, Json] | None:
-    """What a provider said, as anybody may see it (L8); None if it is no object."""
+def without_key(endpoint: Endpoint, body: Json | Mapping[str, Json]) -> Mapping[str, Json] | None:
+    """Return a body without the endpoint's key (L8); None if it is no JSON object.
+
+    Args:
+        endpoint: whose key to remove.
+        body: the decoded JSON that a provider sent.
+    """
     try:
-        found = _scrubbed(endpoint, dict(told) if isinstance(told, Mapping) else told)
-    except RecursionError:  # nested too deep to be meant
+        scrubbed = _scrubbed(endpoint, dict(body) if isinstance(body, Mapping) else body)
+    except RecursionError:  # nested too deep for a real response
         return None
-    return found if isinstance(found, dict) else None
+    return scrubbed if isinstance(scrubbed, dict) else None
 
 
 def _scrubbed(endpoint: Endpoint, value: Json) -> Json:
@@ -212,21 +247,21 @@ def _scrubbed(endpoint: Endpoint, value: Json) -> Json:
 
 
 def _throttled(
-    kind: type[CallFailed], said: ApiError, headers: Mapping[str, str]
+    kind: type[CallFailed], error: ApiError, headers: Mapping[str, str]
 ) -> Throttled | None:
-    """What a refusal says of limits, if it is about them."""
+    """Return what a refusal reports of limits; None if limits are not its reason."""
     if not issubclass(kind, RateLimited):
         return None
-    words = f"{said.type} {said.code} {said.message}".lower()
+    words = f"{error.type} {error.code} {error.message}".lower()
     why: Refused = "too_many" if _TOO_MANY.search(words) else "too_fast"
-    told = read_refusal(said.message)
-    if told is None:  # the headers have all limits; the fullest is in the way
-        told = max(read_reports(headers), key=lambda one: one.used / one.limit, default=None)
-    return Throttled(why, told)
+    report = read_refusal(error.message)
+    if report is None:  # the headers report every limit; the fullest one is the reason
+        report = max(read_reports(headers), key=lambda one: one.used / one.limit, default=None)
+    return Throttled(why, report)
 
 
 def _root(error: BaseException) -> BaseException:
-    """What is at the bottom of what Trio and httpx wrapped around it."""
+    """Return the innermost error of those that Trio and httpx wrapped around each other."""
     below = error.__cause__ or error.__context__
     if isinstance(below, BaseExceptionGroup):
         below = cast("BaseExceptionGroup[BaseException]", below).exceptions[0]

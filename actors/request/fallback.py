@@ -1,7 +1,4 @@
-"""Where a call goes when its target cannot serve it. Pure (R14).
-
-One of the places where a call can be made.
-"""
+"""Targets, and the one that a call moves on to when its target cannot serve it. Pure (R14)."""
 
 from collections.abc import Hashable
 from math import inf
@@ -30,7 +27,7 @@ __all__ = [
 
 
 TargetOutcome = type[CallFailed] | Literal["breaker_open"]
-"""Why a target does not serve a call: the error it ended with, or that nobody may go there."""
+"""Why a target does not serve a call: the error there, or an open circuit breaker."""
 
 FALLS_BACK = (
     ProviderUnavailable,
@@ -40,53 +37,57 @@ FALLS_BACK = (
     AuthenticationFailed,  # another target has another key
     QuotaExhausted,  # and another account
 )
-"""What is the target's fault. What is the request's own, such as `BadRequest`, would only be
-refused once more, or be answered by a target that looks less closely."""
+"""Errors that the target causes. An error that the request causes, such as `BadRequest`, would
+only occur again, or be missed by a target that validates less."""
 
 T = TypeVar("T", bound=Hashable)
 
 
 @attrs.frozen
 class Fallback(Generic[T]):
-    """The targets that can serve a call, the preferred one first. A call only ever moves on.
+    """The targets that can serve a call, in order. A call never moves back.
 
     Args:
-        targets: such as pairs of endpoint and model.
+        targets: the preferred one first.
 
     Raises:
-        ValueError: there are none, or one of them is there twice.
+        ValueError: there are none, or one of them occurs twice.
     """
 
     targets: tuple[T, ...] = attrs.field(converter=tuple)
 
     def __attrs_post_init__(self) -> None:
         if not self.targets:
-            raise ValueError("targets is empty; a call needs one at least")
+            raise ValueError("targets is empty; a call needs at least one")
         if len(set(self.targets)) < len(self.targets):
-            raise ValueError("targets has one twice; each is tried once, in order")
+            raise ValueError("targets contains a target twice; each is tried once, in order")
 
     @property
     def first(self) -> T:
-        """Where a call begins."""
+        """The target that a call tries first."""
         return self.targets[0]
 
     def behind(self, current: T) -> int:
-        """How many targets are left behind this one: what a retry budget keeps in reserve."""
+        """Return how many targets follow this one: a retry budget reserves a request for each.
+
+        Args:
+            current: the target.
+        """
         return len(self.targets) - 1 - self._index(current)
 
     def after(
         self, current: T, outcome: TargetOutcome, *, attempts_left: int = 1, left_s: float = inf
     ) -> T | None:
-        """The next target; None if the call ends here, with the outcome it has.
+        """Return the target that the call moves on to; None if it ends at this one.
 
-        A wait that the deadline leaves no time for is an outcome like any other, as its error:
-        at the next target there is nothing to wait for. Nothing was sent to a target whose breaker
-        is open, so to move on from there takes nothing from the budget.
+        A call also moves on when the deadline leaves no time for a pause: the next target may need
+        no pause. Nothing is sent to a target whose breaker is open, so moving on from there needs
+        no request of the budget.
 
         Args:
-            current: where the call was, or would have gone.
-            outcome: what became of it, when the retries there are used up (L2).
-            attempts_left: HTTP requests that the call's budget has left, for one to the next.
+            current: the target that does not serve the call.
+            outcome: why not, after the last retry there (L2).
+            attempts_left: HTTP requests that the call's budget has left.
             left_s: seconds until the deadline.
 
         Raises:
@@ -108,14 +109,15 @@ class Fallback(Generic[T]):
 
 @attrs.frozen
 class Target:
-    """An endpoint, and the model to ask there.
+    """An endpoint, and the model to use there.
 
     Args:
-        endpoint: where.
-        model: the model there; None for the one that the request names.
+        endpoint: where requests are sent.
+        model: replaces the model that the request names; None to keep it.
 
     Raises:
-        TypeError, ValueError: it is no endpoint, or the name is empty.
+        TypeError: the endpoint is not an `Endpoint`.
+        ValueError: the model's name is empty.
     """
 
     endpoint: Endpoint = attrs.field(validator=instance_of(Endpoint))

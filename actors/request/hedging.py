@@ -1,10 +1,10 @@
-"""When a call that takes long is sent a second time, the first answer to win. Pure (R14).
+"""Hedged requests: send a second copy of a late one, and take the first response of the two.
 
-A hedged request (J. Dean and L. A. Barroso, "The Tail at Scale", CACM 56(2), 2013): the second
-copy goes when the first has taken longer than most calls do, so it costs few extra requests and
-cuts the tail. It does cost them: the copy that loses is cancelled, and may have been billed (L3).
+J. Dean and L. A. Barroso, "The Tail at Scale", CACM 56(2), 2013. The second copy is sent when the
+first has taken longer than most calls do, so that a few extra requests shorten the slowest calls.
+The copy that loses is cancelled, and may have been billed (L3).
 
-Two copies of one request, of which the first answer wins.
+`Hedger` decides when a copy is sent, and is pure (R14); `HedgedAttempt` sends it.
 """
 
 import math
@@ -45,11 +45,11 @@ class HedgePolicy:
 
     Args:
         quantile: a call is hedged when it has taken longer than this share of the latest calls.
-        max_share: hedges per call at most, at any moment and for each key.
-        min_calls: latencies to know before any hedge.
+        max_share: hedges per call at most, at any moment, for each model and host.
+        min_calls: latencies to observe before the first hedge.
         window: how many of the latest latencies count.
-        burst: hedges that may be saved up. An outage makes every call slow: this many at most are
-            then sent twice at once, however many calls went well before.
+        burst: hedges that can be saved up. An outage makes every call slow: no more than this many
+            are then hedged at once, whatever the number of calls before.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -70,15 +70,15 @@ class HedgePolicy:
 
 
 class LatencyWindow:
-    """Any quantile of the latest observations, exactly.
+    """Exact quantiles of the latest observations.
 
-    They are kept twice, in order of arrival and in order of size: an observation costs two
-    binary searches and the moving of half a list of floats, microseconds at 500. The P2 algorithm
-    (R. Jain and I. Chlamtac, CACM 28(10), 1985) needs five numbers instead, but it never forgets,
-    and how long a model takes changes with the hour; nor can it answer before it has settled.
+    The window keeps them in order of arrival and in order of size. An observation takes two binary
+    searches and moves half a list of floats: microseconds with 500. The P2 algorithm (R. Jain and
+    I. Chlamtac, CACM 28(10), 1985) keeps five numbers instead, but it never forgets, and the
+    latency of a model changes by the hour; it also needs time to settle.
 
     Args:
-        size: how many count.
+        size: how many observations count.
     """
 
     def __init__(self, size: int) -> None:
@@ -90,7 +90,10 @@ class LatencyWindow:
         return len(self._sorted)
 
     def add(self, seconds: float) -> None:
-        """One more observation; the oldest leaves when there are too many.
+        """Add an observation; a full window drops its oldest one.
+
+        Args:
+            seconds: the latency.
 
         Raises:
             ValueError: it is negative, infinite or no number.
@@ -103,13 +106,16 @@ class LatencyWindow:
         insort(self._sorted, seconds)
 
     def quantile(self, share: float) -> float:
-        """The smallest observation that at least this share of them do not exceed.
+        """Return the smallest observation that at least a share of them do not exceed, in seconds.
 
         The inverse of the empirical distribution function (type 1 of R. J. Hyndman and Y. Fan,
-        "Sample Quantiles in Statistical Packages", 1996). At least one must have been added.
+        "Sample Quantiles in Statistical Packages", 1996). The window must not be empty.
+
+        Args:
+            share: from 0 to 1.
         """
-        priority = math.ceil(share * len(self._sorted) - _ROUNDING)
-        return self._sorted[max(0, priority - 1)]
+        rank = math.ceil(share * len(self._sorted) - _ROUNDING)
+        return self._sorted[max(0, rank - 1)]
 
 
 K = TypeVar("K", bound=Hashable)
@@ -117,15 +123,15 @@ K = TypeVar("K", bound=Hashable)
 
 @attrs.frozen(kw_only=True)
 class HedgeStatistics(Generic[K]):
-    """What was hedged of one key.
+    """The hedges of one key.
 
     Args:
-        key: which.
-        calls: how many have begun.
-        hedges: how many second copies were sent.
-        refused: how many were not, because of the share.
+        key: the model and host, or what else has one latency.
+        calls: calls that have begun.
+        hedges: second copies that were paid for.
+        refused: second copies that the share did not allow.
         observed: latencies in the window.
-        after_s: seconds from its start after which a call is hedged now; None for not yet.
+        after_s: seconds after which a call is hedged now; None while too few are observed.
     """
 
     key: K
@@ -138,7 +144,7 @@ class HedgeStatistics(Generic[K]):
 
 @attrs.define
 class _Track:
-    """What is known of one key."""
+    """The latencies and the hedges of one key."""
 
     latencies: LatencyWindow
     calls: int = 0
@@ -148,13 +154,13 @@ class _Track:
 
 
 class Hedger(Generic[K]):
-    """Says when to send a second copy of a call, and keeps the number of copies in its share.
+    """Decide when to send a second copy of a call, within the share of hedges.
 
-    For each call: `begin` it, and if nothing has come after so many seconds, `take` a hedge and
-    send it. In the end `observe` the first copy. Nothing is random here.
+    For each call: `begin` it; if it has no response after the seconds returned, `take` a hedge and
+    send the second copy; at the end, `observe` the first copy. Nothing here is random.
 
     Args:
-        policy: when, and how many.
+        policy: when to hedge, and how many calls at most.
     """
 
     def __init__(self, policy: HedgePolicy) -> None:
@@ -167,10 +173,10 @@ class Hedger(Generic[K]):
         return f"<Hedger {hedges} of {calls} calls>"
 
     def begin(self, key: K) -> float | None:
-        """A call begins; how many seconds from its start to hedge it, None for not at all.
+        """Count a call; return after how many seconds to hedge it, None for never.
 
         Args:
-            key: what takes the same time, such as a model; there should be few.
+            key: what has one latency, such as a model at a host. Keys are never forgotten.
         """
         track = self._track(key)
         track.calls += 1
@@ -178,7 +184,11 @@ class Hedger(Generic[K]):
         return self._after_s(track)
 
     def take(self, key: K) -> bool:
-        """Whether a second copy may be sent now; if so, it is counted."""
+        """Take a hedge from the share; return whether a second copy may be sent.
+
+        Args:
+            key: as in `begin`.
+        """
         track = self._track(key)
         # The sum may be rounded; the product decides, so that the share is never exceeded.
         fits = track.hedges + 1 <= self._policy.max_share * track.calls
@@ -190,11 +200,15 @@ class Hedger(Generic[K]):
         return True
 
     def observe(self, key: K, seconds: float) -> None:
-        """How long a first copy took, from its start.
+        """Add the latency of a first copy.
 
-        If the second copy won, tell how long the first one had run by then. It would have taken
-        longer, but it ranks above the quantile either way, and leaving it out would make the
-        quantile sink, hedge by hedge. A call that failed tells nothing.
+        If the second copy won, add the time that the first one had run by then. It would have taken
+        longer, but it ranks above the quantile either way; without it, each hedge would lower the
+        quantile. Failed calls are not added.
+
+        Args:
+            key: as in `begin`.
+            seconds: from the start of the first copy.
 
         Raises:
             ValueError: `seconds` is negative, infinite or no number.
@@ -202,7 +216,7 @@ class Hedger(Generic[K]):
         self._track(key).latencies.add(seconds)
 
     def statistics(self) -> tuple[HedgeStatistics[K], ...]:
-        """What was hedged, for each key in order of appearance."""
+        """Return the hedges of each key, in order of appearance."""
         return tuple(
             HedgeStatistics(
                 key=key,
@@ -332,37 +346,38 @@ async def race(
     let_through: Callable[[], Awaitable[bool]],
     enter: Callable[[], Copy[T] | None],
 ) -> T:
-    """The first answer of two copies; the other one is cancelled, which closes its connection.
+    """Return the first response of two copies, and cancel the other copy.
 
     Args:
-        first: makes the one.
-        after_s: seconds after which it is late.
-        pay: asked then whether there may be a second one; if so, it is paid for.
-        let_through: waits until it may be sent; False for never.
-        enter: what makes it, if it is to be sent still; whatever that took, the copy gives back.
+        first: sends the first copy.
+        after_s: seconds after which the first copy is late.
+        pay: pays for a second copy when the first is late; returns whether it may be sent.
+        let_through: waits until the second copy may be sent; returns False for never.
+        enter: returns what sends the second copy, or None to send none. What it acquires, the copy
+            releases.
 
     Raises:
-        Refusal: neither has an answer; why the first one has none that came to its end.
+        AttemptFailed: neither copy has a response; the failure of the copy that ended first.
     """
     over = trio.Event()
     found: list[T] = []
-    refusals: list[AttemptFailed] = []
+    failures: list[AttemptFailed] = []
     running = 1
 
     async def run(copy: Copy[T]) -> None:
         nonlocal running
         try:
             found.append(await copy())
-        except AttemptFailed as refusal:
-            refusals.append(refusal)
+        except AttemptFailed as failure:
+            failures.append(failure)
         running -= 1
         if found or not running:
             over.set()
 
     async def follow() -> None:
         nonlocal running
-        if not await let_through() or not running:  # over: nobody would give back what it took
-            return
+        if not await let_through() or not running:
+            return  # without a copy, nothing would release what `enter` acquires
         copy = enter()
         if copy is not None:
             running += 1
@@ -378,4 +393,4 @@ async def race(
         nursery.cancel_scope.cancel()
     if found:
         return found[0]
-    raise refusals[0]
+    raise failures[0]

@@ -1,9 +1,8 @@
-"""What a call, and all calls together, may spend on being sent more than once (L2). Pure (R14).
+"""How often and how late a call is retried, and one budget for all its requests. Pure (R14).
 
-A retry, a hedge and a fallback all send a request that nobody would have sent had the first one
-been answered. One budget pays for all of them, so no two of these can multiply.
-
-How often and how late a call is tried again, and what a provider says about it. Pure (R14).
+A retry, a hedge and a fallback each send an extra request for a call that one request did not
+serve. One budget pays for all three (L2), so that they cannot multiply each other. A throttle
+bounds the extra requests of all calls together.
 """
 
 from math import inf
@@ -28,14 +27,14 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """The one retry budget of the whole way of a call (L2): no other stage retries.
+    """How often and how late a call is retried (L2): no other stage retries.
 
     Args:
         max_attempts: HTTP requests for one call at most, the first included.
-        base_s: the longest pause before the second attempt, in seconds; it doubles each time.
-        cap_s: the longest pause of one's own accord, in seconds.
+        base_s: the longest back-off before the second attempt, in seconds; it doubles each time.
+        cap_s: the longest back-off, in seconds.
         max_server_s: the longest pause that a provider may ask for, in seconds; if it asks for
-            more, the call fails now instead of then.
+            more, the call fails at once.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -47,11 +46,11 @@ class RetryPolicy:
     max_server_s: float = attrs.field(default=120.0, validator=ge(0))
 
     def pause(self, attempts: int, server_s: float | None, random: Random) -> float | None:
-        """Seconds to wait after so many attempts, the last of which failed; None to give up.
+        """Return how long to wait before the next attempt, in seconds; None to give up.
 
         Args:
-            attempts: HTTP requests made so far, at least 1.
-            server_s: what the provider asked for, in seconds; None if it said nothing.
+            attempts: HTTP requests sent so far, at least 1; the last one failed.
+            server_s: the pause that the provider asks for, in seconds; None if it asks for none.
             random: the source of the jitter (R13).
         """
         if attempts >= self.max_attempts or self.is_too_long(server_s):
@@ -59,18 +58,18 @@ class RetryPolicy:
         return self.backoff(attempts, server_s, random)
 
     def backoff(self, failures: int, server_s: float | None, random: Random) -> float:
-        """Seconds to wait after so many failures in a row, if there is another attempt.
+        """Return the pause after some failures in a row, in seconds.
 
         Exponential back-off with full jitter: uniform between 0 and min(cap, base x 2^(k-1))
-        after failure k (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). What the
-        provider asks for is a minimum; the jitter of the first pause is added to it, so that
-        those who were refused together do not come back together. To ask for 0 seconds, or for a
-        date that has passed, is to ask for nothing: the back-off holds, or a provider that always
-        says so would be asked again and again without one.
+        after failure k (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). The pause that
+        the provider asks for is a minimum. The jitter of the first pause is added to it, so that
+        calls refused together do not return together. A pause of 0 seconds, or a date in the past,
+        counts as none: otherwise a provider that always sends one would get retries without any
+        back-off.
 
         Args:
-            failures: at least 1.
-            server_s: what the provider asked for, in seconds; None if it said nothing.
+            failures: failures in a row, at least 1.
+            server_s: the pause that the provider asks for, in seconds; None if it asks for none.
             random: the source of the jitter (R13).
         """
         if not server_s:
@@ -78,30 +77,34 @@ class RetryPolicy:
         return server_s + random.uniform(0.0, self.base_s)
 
     def is_too_long(self, server_s: float | None) -> bool:
-        """Whether the provider asks for a longer pause than it may."""
+        """Return whether the provider asks for a longer pause than it may.
+
+        Args:
+            server_s: the pause, in seconds; None if it asks for none.
+        """
         return server_s is not None and (server_s > self.max_server_s or server_s == inf)
 
 
 Extra = Literal["retry", "hedge", "fallback"]
-"""Why a request is sent that is not the first of its call."""
+"""Why a call sends more than its first request."""
 
 GiveUp = Literal[
-    "attempts",  # they are used up, or kept for the targets behind
+    "attempts",  # the rest is reserved for later targets, if there is a rest
     "server",  # the provider asks for a longer pause than it may
-    "deadline",  # the pause would last until the deadline, or beyond it (L1)
-    "throttle",  # all calls together try again too often
+    "deadline",  # the pause would last until the deadline or longer (L1)
+    "throttle",  # all calls together retry too often
 ]
 """Why there is no retry."""
 
 
 @attrs.frozen(kw_only=True)
 class ThrottlePolicy:
-    """How many requests may be sent beyond the first of each call, over all calls.
+    """How many extra requests all calls together may send.
 
     Args:
-        share: extra requests that a call pays for; 0.2 allows 20 % more.
-        min_per_s: extra requests a second that are allowed however few calls there are.
-        burst: extra requests that may be saved up, and are there at the start.
+        share: extra requests for each call; 0.2 allows 20 % more.
+        min_per_s: extra requests per second that are allowed whatever the number of calls.
+        burst: extra requests that can be saved up; all of them are available at the start.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -114,13 +117,13 @@ class ThrottlePolicy:
 
 @attrs.frozen(kw_only=True)
 class ThrottleStatistics:
-    """What a throttle has seen.
+    """The state of a throttle.
 
     Args:
-        calls: how many have begun.
-        taken: extra requests it allowed.
-        refused: extra requests it did not allow.
-        level: how many it would allow now.
+        calls: calls that have begun.
+        taken: extra requests that were allowed.
+        refused: extra requests that were not allowed.
+        level: extra requests that are available now.
     """
 
     calls: int
@@ -130,17 +133,17 @@ class ThrottleStatistics:
 
 
 class RetryThrottle:
-    """Keeps retries from becoming the load that the provider fails under.
+    """Keep retries from overloading a provider that fails already.
 
-    A token bucket that each call pays `share` into and each extra request takes 1 from, with a
-    trickle for callers that are seldom there: Finagle's retry budget (K. Oliver, "Retry Budgets",
-    2016; 20 % and 10 a second are its defaults), to the same end as gRPC's retry throttling
-    (proposal A6). Theirs forget what was saved up after a while; here the depth bounds it. In t
-    seconds with n calls it allows at most burst + share x n + min_per_s x t.
+    A token bucket: each call adds `share`, each extra request takes 1, and `min_per_s` refills it
+    for programs that make few calls. This is Finagle's retry budget (K. Oliver, "Retry Budgets",
+    2016; 20 % and 10 per second are its defaults); gRPC's retry throttling (proposal A6) has the
+    same purpose. In both, savings expire; here `burst` bounds them. In t seconds with n calls the
+    throttle allows at most burst + share x n + min_per_s x t extra requests.
 
     Args:
-        policy: how many.
-        now: the present, in seconds of any clock that does not go back.
+        policy: how many extra requests are allowed.
+        now: the present, in seconds of any clock that never goes back.
     """
 
     def __init__(self, policy: ThrottlePolicy, now: float) -> None:
@@ -153,12 +156,12 @@ class RetryThrottle:
         return f"<RetryThrottle {self._level:.1f} left, {self._taken} taken>"
 
     def deposit(self, now: float) -> None:
-        """A call has begun."""
+        """Count a call that begins."""
         self._calls += 1
         self._fill(now, self._policy.share)
 
     def take(self, now: float) -> bool:
-        """Whether one more request may be sent; if so, it is paid for."""
+        """Pay for one extra request; return whether it may be sent."""
         self._fill(now, 0.0)
         if self._level < 1.0:
             self._refused += 1
@@ -168,7 +171,7 @@ class RetryThrottle:
         return True
 
     def statistics(self, now: float) -> ThrottleStatistics:
-        """What it has seen, and what is left."""
+        """Return the counts and what is left."""
         self._fill(now, 0.0)
         return ThrottleStatistics(
             calls=self._calls, taken=self._taken, refused=self._refused, level=self._level
@@ -182,12 +185,12 @@ class RetryThrottle:
 
 @attrs.frozen
 class RetryDecision:
-    """Whether a call is tried again.
+    """Whether a call is retried.
 
     Args:
-        pause_s: seconds until then; if there is no retry, how long the wait would have been, or
-            how long the provider asks for, perhaps for ever: others may have to heed it.
-        gives_up: why it is not tried again; None if it is.
+        pause_s: seconds until the retry. Without a retry: the pause that there would have been, or
+            that the provider asks for, which may be infinite; other calls may have to keep it.
+        gives_up: why the call is not retried; None if it is.
     """
 
     pause_s: float
@@ -199,12 +202,12 @@ class BudgetStatistics:
     """What one call has spent.
 
     Args:
-        attempts: HTTP requests made or on their way: 1 + retries + hedges + fallbacks.
-        left: how many more there may be.
-        retries: sent again to the same target after a pause.
-        hedges: sent as a second copy while the first was under way.
-        fallbacks: sent to another target.
-        waited_s: all its pauses, in seconds.
+        attempts: HTTP requests sent or paid for: 1 + retries + hedges + fallbacks.
+        left: HTTP requests that may follow.
+        retries: requests sent to the same target after a pause.
+        hedges: second copies sent while the first was in flight.
+        fallbacks: requests sent to another target.
+        waited_s: the sum of all pauses, in seconds.
     """
 
     attempts: int
@@ -216,14 +219,14 @@ class BudgetStatistics:
 
 
 class RetryBudget:
-    """What one call may spend on being sent more than once, whoever wants to send it (L2).
+    """The HTTP requests that one call may send: retries, hedges and fallbacks alike (L2).
 
-    It begins with the call's first request, which is always free to go.
+    The first request of the call is always allowed, and counted from the start.
 
     Args:
-        policy: how many requests and how long the pauses.
+        policy: how many requests, and how long the pauses.
         now: the present, in seconds on the throttle's clock.
-        throttle: shared by all calls; None for no limit but the call's own.
+        throttle: bounds the extra requests of all calls together; None for no such bound.
     """
 
     def __init__(
@@ -232,7 +235,7 @@ class RetryBudget:
         self._policy = policy
         self._throttle = throttle
         self._spent: dict[Extra, int] = {"retry": 0, "hedge": 0, "fallback": 0}
-        self._in_a_row = 0  # retries of the present target: what the back-off doubles with
+        self._in_a_row = 0  # retries at the present target; they set the back-off
         self._waited_s = 0.0
         if throttle is not None:
             throttle.deposit(now)
@@ -242,27 +245,27 @@ class RetryBudget:
 
     @property
     def attempts(self) -> int:
-        """HTTP requests made or on their way."""
+        """HTTP requests sent or paid for."""
         return 1 + sum(self._spent.values())
 
     @property
     def left(self) -> int:
-        """How many more there may be."""
+        """HTTP requests that may follow."""
         return self._policy.max_attempts - self.attempts
 
     def take(self, extra: Extra, now: float, *, reserve: int = 0) -> bool:
-        """Whether one more request may be sent at once; if so, it is paid for.
+        """Pay for one extra request; return whether it may be sent.
 
         Args:
-            extra: why.
-            now: the present.
-            reserve: how many requests are kept for later, such as one for each target behind.
+            extra: why it is sent.
+            now: the present, in seconds on the throttle's clock.
+            reserve: requests to keep for later, such as one for each later target.
         """
         if self.left <= reserve or not (self._throttle is None or self._throttle.take(now)):
             return False
         self._spent[extra] += 1
         if extra == "fallback":
-            self._in_a_row = 0  # the next target has refused nothing yet
+            self._in_a_row = 0  # at the next target the back-off starts over
         return True
 
     def retry(
@@ -274,14 +277,14 @@ class RetryBudget:
         left_s: float = inf,
         reserve: int = 0,
     ) -> RetryDecision:
-        """Whether a call that failed, and may be tried again, is; if so, it is paid for.
+        """Decide whether a failed call is retried, and pay for the retry.
 
         Args:
-            now: the present.
+            now: the present, in seconds on the throttle's clock.
             random: the source of the jitter (R13).
-            server_s: what the provider asked for, in seconds; None if it said nothing.
+            server_s: the pause that the provider asks for, in seconds; None if it asks for none.
             left_s: seconds until the deadline.
-            reserve: how many requests are kept for later, such as one for each target behind.
+            reserve: requests to keep for later, such as one for each later target.
         """
         if self._policy.is_too_long(server_s):
             return RetryDecision(server_s or 0.0, "server")
@@ -297,7 +300,7 @@ class RetryBudget:
         return RetryDecision(pause)
 
     def statistics(self) -> BudgetStatistics:
-        """What it has spent, and what is left."""
+        """Return what the call has spent, and what is left."""
         return BudgetStatistics(
             attempts=self.attempts,
             left=self.left,

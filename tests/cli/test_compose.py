@@ -196,7 +196,7 @@ def test_a_provider_that_answers_html_is_named():
     with provider_process("--faults", "malformed=1", "--time-scale", "0.02") as base_url:
         result = compose("Tea", "--base-url", base_url, "--deadline", "20")
     assert result.exit_code == 1
-    assert "not with a completion" in result.stderr
+    assert "not a completion" in result.stderr
 
 
 def test_a_deadline_that_is_too_short_is_named_and_nothing_is_printed(provider):

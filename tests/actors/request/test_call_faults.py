@@ -337,7 +337,7 @@ async def test_what_never_ends_is_given_up_at_its_bound(bound, line):
 )
 async def test_of_an_error_no_more_is_read_than_an_error_needs(autojump_clock, line):
     async with calling_in_memory(line, line, POLITE) as (at, streams):
-        with pytest.raises(ProviderUnavailable, match="answered 500"):
+        with pytest.raises(ProviderUnavailable, match="returned 500"):
             await at.ref.ask(call())
         assert [stream.received <= 3 * 65536 for stream in streams] == [True, True]
         assert (await at.ref.ask(call("next"))).text == "Hello"

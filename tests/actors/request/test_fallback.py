@@ -96,7 +96,7 @@ def test_a_target_is_an_endpoint_and_a_model():
 def test_targets_that_make_no_plan_are_refused():
     with pytest.raises(ValueError, match="targets is empty"):
         Fallback([])
-    with pytest.raises(ValueError, match="targets has one twice"):
+    with pytest.raises(ValueError, match="targets contains a target twice"):
         Fallback(["a", "b", "a"])
     with pytest.raises(ValueError, match="'c' is not one of the 2 targets"):
         Fallback(["a", "b"]).after("c", RateLimited)

@@ -269,7 +269,7 @@ async def test_what_is_the_requests_own_fault_goes_nowhere_else(autojump_clock, 
 async def test_the_last_target_says_what_went_wrong(autojump_clock):
     hosts = Hosts(provider=Script(refusal(500)), second=Script(refusal(401, "No such key.")))
     async with requester(hosts, fallbacks=[SECOND], retry=QUICK) as (ref, _):
-        with pytest.raises(AuthenticationFailed, match="second answered 401") as caught:
+        with pytest.raises(AuthenticationFailed, match="second returned 401") as caught:
             await ref.ask(call())
     assert caught.value.attempts == sum(hosts.requests) == 5
 

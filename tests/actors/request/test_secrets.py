@@ -161,7 +161,7 @@ async def test_what_a_hook_of_the_users_client_says(autojump_clock):
     settings = {"client": client, "endpoint": endpoint}
     line = says(whole(SAID, status="401 No"))
     async with calling_in_memory(line, **settings) as (at, _):
-        with pytest.raises(AuthenticationFailed, match="answered 401") as caught:
+        with pytest.raises(AuthenticationFailed, match="returned 401") as caught:
             await at.ref.ask(call())
         assert KEY.encode() in at.server.requests[0][0]
     assert [text for text in everything_in(caught.value) if PART in text] == []
