@@ -3,7 +3,7 @@
 from .carrier import Configure, HttpCarrier, HttpResponse, carrier_over, transport_for
 from .connection import may_have_run
 from .pool import PoolStatistics
-from .response_body import ResponseReader, TooLarge
+from .response_reader import ResponseReader, TooLarge
 from .retry_after import duration_s, retry_after_s, should_retry
 from .transport import LeanTransport
 

@@ -1,4 +1,4 @@
-"""The body of an answer, read as it is wanted."""
+"""The body of a response, received as it is read."""
 
 from typing import final
 
@@ -14,20 +14,20 @@ __all__ = [
 
 @final
 class ResponseBody(httpx.AsyncByteStream):
-    """The bytes of a body as they come, still compressed if the server did that.
+    """The bytes of a body as they arrive, still compressed if the server compressed them.
 
-    Nothing is received before it is asked for, so that a slow reader slows the server down. The
-    connection goes back when the end has come, and is closed by anything else: an error, a
+    Nothing is received before it is read, so that a slow reader slows the server down. At the end
+    of the body the connection returns to the pool. Anything else closes it: an error, a
     cancellation, `aclose`.
 
     Args:
-        first: what came together with the head.
-        connections: where the connection goes.
-        connection: has the rest; None if there is none.
-        read_s: seconds for which the server may be silent; None for any time.
-        max_bytes: of the whole body; None for no bound.
-        between_s: as `read_s`, after the first piece: a model may think before it speaks. It is
-            the time-out "between" of a request, which httpx does not know, and else `read_s`.
+        first: the part of the body that arrived together with the head.
+        connections: takes the connection back.
+        connection: receives the rest; None if there is none.
+        read_s: the longest silence before the first piece, in seconds; None for no bound.
+        max_bytes: the bound on the whole body, in bytes; None for none.
+        between_s: the longest silence after the first piece, in seconds; None for no bound. It is
+            the time-out "between" of a request, which httpx does not have.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class ResponseBody(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece; never an empty one.
+        """Return the next piece, which is never empty.
 
         Raises:
-            httpx.TransportError: the body breaks off, or is longer than it may be.
-            httpx.StreamClosed: it broke off before, or was closed before its end.
+            httpx.TransportError: the body breaks off, or exceeds the bound.
+            httpx.StreamClosed: the body has broken off, or was closed before its end.
         """
         if self._first:
             piece, self._first = self._first, b""
@@ -85,18 +85,18 @@ class ResponseBody(httpx.AsyncByteStream):
 
     @property
     def is_all(self) -> bool:
-        """Whether its end has come, and been received."""
+        """Whether the whole body has been read."""
         return self._connection is None and not self._is_cut and not self._first
 
     async def read(self) -> bytes:
-        """All that is left, in one piece."""
+        """Return the rest of the body."""
         if self._connection is None and not self._is_cut:
             piece, self._first = self._first, b""
             return piece
         return b"".join([piece async for piece in self])
 
     async def aclose(self) -> None:
-        """Nobody wants the rest. It does not wait, and may be called again."""
+        """Close the connection unless the body was read to its end. Does not wait; idempotent."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._is_cut = True
@@ -105,10 +105,14 @@ class ResponseBody(httpx.AsyncByteStream):
 
 
 def check_length(received: int, max_bytes: int | None) -> None:
-    """Refuse a body that is longer than it may be.
+    """Check the length of a body.
+
+    Args:
+        received: the bytes received so far.
+        max_bytes: the bound, in bytes; None for none.
 
     Raises:
-        httpx.RemoteProtocolError: it is.
+        httpx.RemoteProtocolError: the body is longer than the bound.
     """
     if max_bytes is not None and received > max_bytes:
         raise httpx.RemoteProtocolError(f"the body is longer than the {max_bytes} bytes allowed")

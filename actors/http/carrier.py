@@ -1,7 +1,4 @@
-"""How a POST request reaches an endpoint: straight over the transport of ours, or through httpx.
-
-How httpx reaches an endpoint: the client, and the transport that fits.
-"""
+"""Carry POST requests to an endpoint: over `LeanTransport` directly, or through httpx."""
 
 import urllib.parse
 import urllib.request
@@ -35,13 +32,13 @@ Seconds = Mapping[str, float | None]
 @final
 @attrs.frozen
 class HttpResponse:
-    """An answer whose head is there.
+    """A response whose head has arrived.
 
     Args:
-        status: its number.
-        raw_headers: names and values, as they came.
-        body: its pieces, as they come; still packed if the server packed them.
-        aclose: gives the connection up, unless the body was read to its end.
+        status: the HTTP status.
+        raw_headers: names and values, as they arrived.
+        body: the pieces, as they arrive; still compressed if the server compressed them.
+        aclose: closes the connection, unless the body was read to its end.
     """
 
     status: int
@@ -51,15 +48,19 @@ class HttpResponse:
 
     @classmethod
     def of(cls, response: httpx.Response) -> "HttpResponse":
-        """An answer of httpx's."""
+        """Wrap a response of httpx.
+
+        Args:
+            response: one whose body has not been read.
+        """
         stream = cast("httpx.AsyncByteStream", response.stream)
         return cls(response.status_code, response.headers.raw, aiter(stream), response.aclose)
 
     def header(self, name: bytes) -> str:
-        """The value of a header; "" if there is none.
+        """Return the value of a header; "" if there is none.
 
         Args:
-            name: in lower case.
+            name: the header's name in lower case.
         """
         for given, value in self.raw_headers:
             if len(given) == len(name) and given.lower() == name:
@@ -68,12 +69,12 @@ class HttpResponse:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """All of them, by name in any case."""
+        """All headers, by name in any case."""
         return httpx.Headers(self.raw_headers)
 
     @property
     def limit_headers(self) -> Mapping[str, str]:
-        """Those that tell of the provider's limits, by lower-case name; and the date."""
+        """The headers that report the provider's limits, by lower-case name, and the date."""
         found = {
             name.lower().decode("latin-1"): value.decode("latin-1")
             for name, value in self.raw_headers
@@ -85,32 +86,34 @@ class HttpResponse:
 
     @property
     def request_id(self) -> str:
-        """By which the provider knows the request; empty if it does not say."""
-        return self.header(b"x-request-id") or self.header(b"request-id")  # the latter Anthropic's
+        """The provider's id of the request; empty if it sends none."""
+        return self.header(b"x-request-id") or self.header(
+            b"request-id"
+        )  # the latter is Anthropic's
 
     @property
     def is_all(self) -> bool:
-        """Whether the end of the body has been received, as far as one knows."""
+        """Whether the whole body is known to have been read."""
         return isinstance(self.body, ResponseBody) and self.body.is_all
 
 
 class HttpCarrier(Protocol):
-    """Takes requests to an endpoint."""
+    """Carries requests to an endpoint."""
 
     async def post(
         self, url: httpx.URL, headers: Mapping[str, str], key: str, body: bytes
     ) -> HttpResponse:
-        """Send a request, and wait for the head of its answer.
+        """Send a request, and wait for the head of its response.
 
         Args:
-            url: where it goes.
-            headers: by name; mostly the same again and again.
+            url: where the request is sent.
+            headers: the values by name; a carrier may cache what it makes of the same mapping.
             key: the idempotency key.
             body: the JSON text.
 
         Raises:
-            httpx.RequestError: there is no answer.
-            httpx.HTTPStatusError: somebody else than this project has looked at its status.
+            httpx.RequestError: there is no response.
+            httpx.HTTPStatusError: a hook of the user's client rejected the status.
         """
         ...
 
@@ -121,14 +124,14 @@ class HttpCarrier(Protocol):
 
 @final
 class LeanCarrier:
-    """Straight over the transport of ours, without httpx's requests and responses.
+    """Carry requests over a `LeanTransport`, without httpx's requests and responses.
 
-    Nobody's cookies, redirects or hooks need looking after, and that makes a tenth of the work.
+    Without cookies, redirects and hooks a request takes a tenth of the CPU time.
 
     Args:
-        transport: carries the requests.
-        timeouts: in seconds, as httpx names them.
-        headers: those that every request has.
+        transport: sends the requests.
+        timeouts: in seconds, by httpx's names.
+        headers: headers of every request.
     """
 
     def __init__(
@@ -162,13 +165,13 @@ class LeanCarrier:
 
 @final
 class HttpxCarrier:
-    """Through httpx: a client of the user's, or a transport that is not ours.
+    """Carry requests through httpx: over the user's client, or over any transport.
 
     Args:
-        send: sends a request, and returns when the head of the answer is there.
+        send: sends a request, and returns when the head of the response has arrived.
         close: closes every connection.
-        timeouts: in seconds, as httpx names them.
-        headers: those that every request has.
+        timeouts: in seconds, by httpx's names.
+        headers: headers of every request.
     """
 
     def __init__(
@@ -206,7 +209,7 @@ class HttpxCarrier:
 
 
 Configure = Callable[[httpx.AsyncBaseTransport], httpx.AsyncClient]
-"""Makes a client over a transport: with event hooks, authentication or headers of one's own."""
+"""Makes an httpx client over a transport, with event hooks, authentication or headers."""
 
 
 def carrier_over(
@@ -214,18 +217,18 @@ def carrier_over(
     timeouts: Mapping[str, float | None],
     configure: Configure | None = None,
 ) -> HttpCarrier:
-    """Through the user's client, or straight over the transport.
+    """Return what carries requests over a transport: through a client, or directly.
 
     Args:
-        transport: carries the requests.
-        timeouts: in seconds, as httpx names them.
-        configure: makes the client.
+        transport: sends the requests.
+        timeouts: in seconds, by httpx's names.
+        configure: makes the client; None to send over the transport directly.
     """
     if configure is not None:
         client = configure(transport)
 
         async def send(request: httpx.Request) -> httpx.Response:
-            # A redirect is an error: wherever it leads, the key does not go there (L8).
+            # A redirect is an error: the key is not sent to another address (L8).
             return await client.send(request, stream=True, follow_redirects=False)
 
         return HttpxCarrier(send, client.aclose, timeouts, client.headers)
@@ -236,12 +239,12 @@ def carrier_over(
 
 
 def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransport:
-    """How to reach an endpoint.
+    """Return a transport to an endpoint.
 
-    Plain HTTP/1.1 goes over `LeanTransport`; HTTP/2, proxies and Unix sockets over httpx's own.
+    Plain HTTP/1.1 uses `LeanTransport`; HTTP/2, proxies and Unix sockets use httpx's transport.
 
     Args:
-        endpoint: whom.
+        endpoint: the endpoint.
         connections: how many may be open at a time.
     """
     proxy = endpoint.proxy
@@ -262,7 +265,11 @@ def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransp
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment has for a URL (HTTPS_PROXY and its like); None for none."""
+    """Return the proxy that the environment sets for a URL, as in HTTPS_PROXY; None for none.
+
+    Args:
+        url: the endpoint's base URL.
+    """
     parts = urllib.parse.urlsplit(url)
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return None

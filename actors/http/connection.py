@@ -1,6 +1,6 @@
-"""One connection: a request goes out over a stream, an answer comes in.
+"""One connection: send a request over a stream, and receive its response.
 
-What a failed request says about money: whether the server may have worked on it.
+`may_have_run` returns whether the server may have worked on a request that failed.
 """
 
 from collections.abc import AsyncIterator
@@ -29,23 +29,24 @@ _BEFORE_SENDING = (
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,  # what was sent of it, if anything, was no whole request
+    httpx.LocalProtocolError,  # what was sent of it was no whole request
 )
 
 
 class StaleConnection(httpx.RemoteProtocolError):
-    """A kept connection was closed by the server before one byte of an answer came.
+    """The server closed a reused connection before the first byte of a response.
 
-    Mostly the server had closed it for being idle while the request was on its way, and never saw
-    the request (RFC 9112, section 9.3.1). But it may also have died over the request. Nobody can
-    know, and so nothing is sent again here; how long it took tells the two apart in practice.
+    In most cases the server closed the idle connection while the request was in transit, and never
+    saw the request (RFC 9112, section 9.3.1). But it may also have crashed while it worked on the
+    request. The two cannot be told apart for certain, so the request is not sent again here;
+    `seconds` tells them apart in practice.
 
     Attributes:
         reused: always True: the connection had carried a request before.
-        whole: whether the whole request had been handed to the operating system. If not, the
+        whole: whether the whole request had been passed to the operating system. If not, the
             server cannot have acted upon it.
-        seconds: from the start of sending to the end. An idle connection's end shows within a
-            round trip; a server that dies over a request has worked on it first.
+        seconds: from the start of sending to the end of the connection. The end of an idle
+            connection shows within a round trip; a server that crashes takes longer.
     """
 
     reused = True
@@ -64,31 +65,35 @@ class StaleConnection(httpx.RemoteProtocolError):
 
 
 def may_have_run(error: httpx.RequestError) -> bool:
-    """Whether the server may have acted upon a request that failed so, and charge for it (L3).
+    """Return whether the server may have acted upon a failed request, and charge for it (L3).
 
     False is certain: no connection was made, or no whole request was sent over it.
 
     Args:
-        error: what sending the request, or reading its answer, raised.
+        error: raised when the request was sent, or its response received.
     """
     if isinstance(error, StaleConnection):
         return error.whole
     return not isinstance(error, _BEFORE_SENDING)
 
 
-_CHUNK = 64 * 1024  # received, and of a long body sent, at a time
-_INSTANT_S = 0.001  # for what has come already to be received
+_CHUNK = 64 * 1024  # bytes received, or sent of a long body, at a time
+_INSTANT_S = 0.001  # enough to receive what has arrived already
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 async def close_now(stream: trio.abc.AsyncResource) -> None:
-    """Close without waiting, whether the task is being cancelled or not."""
+    """Close a stream without waiting, even while the task is being cancelled.
+
+    Args:
+        stream: the stream.
+    """
     if isinstance(stream, QuickStream):
         stream.close()
         return
     with trio.CancelScope(shield=True) as scope:
         scope.cancel()
-        with suppress(*_BROKEN):  # then it is closed
+        with suppress(*_BROKEN):  # then it is closed already
             await stream.aclose()
 
 
@@ -96,17 +101,17 @@ async def close_now(stream: trio.abc.AsyncResource) -> None:
 class Connection:
     """A stream that carries one exchange after another.
 
-    After an exception, a cancellation included, the connection is good for nothing but `aclose`.
+    After an exception or a cancellation only `aclose` may be called.
 
     Args:
-        stream: to the server.
-        origin: the server.
-        max_header_bytes: of the head of an answer.
+        stream: the stream to the server.
+        origin: scheme, host and port of the server.
+        max_header_bytes: the bound on the head of a response, in bytes.
     """
 
     __slots__ = (
-        "_answered",
         "_broken",
+        "_has_response",
         "_is_sent",
         "_keeps_alive",
         "_parser",
@@ -122,17 +127,17 @@ class Connection:
         self._stream = stream
         self._parser = ResponseParser(max_header_bytes)
         self._requests = 0  # begun
-        self._since = 0.0  # when the last one was
-        self._keeps_alive = True  # as far as that one is concerned
-        self._is_sent = False  # no more of it will be sent,
-        self._whole = False  # because it all was,
-        self._broken: Exception | None = None  # or because of this
-        self._answered = False  # something has come back
+        self._since = 0.0  # when the last one began
+        self._keeps_alive = True  # unless the last request closes the connection
+        self._is_sent = False  # nothing more of the request will be sent,
+        self._whole = False  # because all of it was sent,
+        self._broken: Exception | None = None  # or because of this error
+        self._has_response = False  # some bytes of a response have arrived
 
     async def is_alive(self) -> bool:
-        """Whether nothing has come since the last answer: neither data nor the end.
+        """Return whether the connection can be used: no data and no end since the last response.
 
-        A socket is looked at without waiting. Any other stream is read from for an instant.
+        A socket is checked without waiting. Any other stream is read for an instant.
         """
         if isinstance(self._stream, QuickStream):
             return self._stream.is_quiet()
@@ -145,20 +150,20 @@ class Connection:
     async def exchange(
         self, outgoing: Outgoing, *, write: float | None, read: float | None
     ) -> Head:
-        """Send a request, and wait for the head of its answer.
+        """Send a request, and wait for the head of its response.
 
         Args:
             outgoing: the request.
-            write: seconds for each piece that is sent; None for as long as it takes.
-            read: seconds that the server may be silent after that.
+            write: the longest time for each piece to be sent, in seconds; None for no bound.
+            read: the longest silence of the server after that, in seconds; None for no bound.
 
         Raises:
-            httpx.TransportError: there is no answer.
+            httpx.TransportError: there is no response.
         """
         self._requests += 1
         self._since = trio.current_time()
         self._keeps_alive = outgoing.keeps_alive
-        self._is_sent = self._whole = self._answered = False
+        self._is_sent = self._whole = self._has_response = False
         self._parser.begin(outgoing.method)
         if outgoing.pieces is not None or len(outgoing.data) > _CHUNK:
             return await self._exchange_long(outgoing, write, read)
@@ -170,17 +175,17 @@ class Connection:
         raise self._timeout()
 
     def available(self) -> tuple[bytes, bool]:
-        """What has been received of the answer's body, and whether that is the end of it."""
+        """Return what has arrived of the response's body, and whether the body ends with it."""
         return self._parser.take(), self._parser.is_complete
 
     async def more(self, read: float | None) -> tuple[bytes, bool]:
-        """Wait for more of the answer's body, and return it as `available` does.
+        """Wait for more of the response's body, and return it as `available` does.
 
         Args:
-            read: seconds that the server may be silent.
+            read: the longest silence of the server, in seconds; None for no bound.
 
         Raises:
-            httpx.TransportError: the answer breaks off.
+            httpx.TransportError: the response breaks off.
         """
         piece, is_all = b"", False
         while not (piece or is_all):
@@ -193,17 +198,17 @@ class Connection:
 
     @property
     def is_reusable(self) -> bool:
-        """Whether there can be another exchange."""
+        """Whether another exchange is possible."""
         return self._whole and self._keeps_alive and self._parser.keeps_alive
 
     async def aclose(self) -> None:
-        """Close it, without waiting and whether the task is being cancelled or not."""
+        """Close the connection without waiting, even while the task is being cancelled."""
         await close_now(self._stream)
 
     async def _exchange_long(
         self, outgoing: Outgoing, write: float | None, read: float | None
     ) -> Head:
-        """The same for a body that takes its time: the server may answer before it has it all."""
+        """Exchange a long body: the server may respond before it has received all of it."""
         head: Head | None = None
         failures: list[Exception] = []
         async with trio.open_nursery() as nursery:
@@ -211,7 +216,7 @@ class Connection:
             nursery.start_soon(self._send, outgoing, scope, write, read, failures)
             try:
                 head = await self._head(scope, read)
-            except Exception as error:  # noqa: BLE001  # it goes on below, outside the nursery
+            except Exception as error:  # noqa: BLE001  # raised below, outside the nursery
                 failures.append(error)
             scope.cancel()
         if head is not None:
@@ -226,12 +231,12 @@ class Connection:
         read: float | None,
         failures: list[Exception],
     ) -> None:
-        """Send a long body. The scope's deadline is moved on with each piece."""
+        """Send a long body; each piece moves the scope's deadline."""
         try:
             whole = await self._write_long(outgoing.take(), scope, write)
             if whole and outgoing.pieces is not None:
                 whole = await self._write_pieces(outgoing, outgoing.pieces, scope, write)
-        except Exception as error:  # noqa: BLE001  # it goes on outside the nursery
+        except Exception as error:  # noqa: BLE001  # raised outside the nursery
             failures.append(error)
             scope.cancel()
             return
@@ -261,11 +266,11 @@ class Connection:
                 scope.deadline = _at(write)
                 if not await self._write(view[start : start + _CHUNK]):
                     return False
-        scope.deadline = inf  # whoever makes the next piece may take his time
+        scope.deadline = inf  # the next piece may take any time to be made
         return True
 
     async def _write(self, data: bytes | memoryview) -> bool:
-        """Send; False if nobody takes it: there may be an answer that says why."""
+        """Send some bytes; return False if the server has closed, maybe after a response."""
         try:
             await self._stream.send_all(data)
         except _BROKEN as error:
@@ -283,40 +288,40 @@ class Connection:
         return parser.head
 
     async def _receive(self) -> None:
-        """Wait for more of the answer."""
+        """Wait for more of the response."""
         try:
             data = await self._stream.receive_some(_CHUNK)
         except _BROKEN as error:
             raise self._lost(error) from self._broken or error
         try:
             if data:
-                self._answered = True
+                self._has_response = True
                 self._parser.feed(data)
-            elif self._answered:
+            elif self._has_response:
                 self._parser.end()
             else:
                 raise self._lost(None) from self._broken
         except ProtocolError as error:
-            raise httpx.RemoteProtocolError(f"{self._name} broke HTTP: {error}") from None
+            raise httpx.RemoteProtocolError(f"{self._name} violated HTTP: {error}") from None
 
     def _lost(self, error: Exception | None) -> httpx.TransportError:
-        """The connection has ended, with an error or without one."""
-        if self._requests > 1 and not self._answered:
+        """Return the error of a connection that has ended, with an error or without one."""
+        if self._requests > 1 and not self._has_response:
             return StaleConnection(
-                f"{self._name} closed a kept connection instead of answering",
+                f"{self._name} closed a reused connection without a response",
                 whole=self._whole,
                 seconds=trio.current_time() - self._since,
             )
         if self._broken is not None:
-            return httpx.WriteError(f"{self._name} did not take the whole request")
+            return httpx.WriteError(f"{self._name} did not accept the whole request")
         if error is not None:
             return httpx.ReadError(f"the connection to {self._name} broke: {error}")
-        return httpx.RemoteProtocolError(f"{self._name} closed the connection without an answer")
+        return httpx.RemoteProtocolError(f"{self._name} closed the connection without a response")
 
     def _timeout(self) -> httpx.TimeoutException:
         if self._is_sent:
-            return httpx.ReadTimeout(f"{self._name} sent nothing for too long")
-        return httpx.WriteTimeout(f"{self._name} took nothing for too long")
+            return httpx.ReadTimeout(f"{self._name} sent nothing within the read timeout")
+        return httpx.WriteTimeout(f"{self._name} accepted nothing within the write timeout")
 
     @property
     def _name(self) -> str:
@@ -328,7 +333,7 @@ def _at(seconds: float | None) -> float:
 
 
 async def _end(iterator: AsyncIterator[bytes]) -> None:
-    """End an iterator that was not read to its end: Trio reports generators left suspended."""
+    """Close an iterator that was not exhausted: Trio reports generators left suspended."""
     close = getattr(iterator, "aclose", None)
     if close is not None:
         await close()

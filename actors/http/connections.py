@@ -1,7 +1,4 @@
-"""Carries out what the pool decides: opens, closes, waits and wakes.
-
-Opens connections: TCP, and TLS over it where the URL says https.
-"""
+"""Open, close, wait for and reuse connections, as `ConnectionPool` decides."""
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,13 +28,12 @@ _BUFFER_BYTES = 64 * 1024
 
 @final
 class Connector:
-    """Opens streams to origins.
+    """Open streams to origins: TCP, and TLS over it where the scheme is https.
 
     Args:
         open_stream: connects to a host and port.
-        verify: who vouches for servers: the authorities that come with certifi (or that
-            SSL_CERT_FILE or SSL_CERT_DIR in the environment has), those of the system, or a
-            context's.
+        verify: the certificate authorities to trust: those of "certifi" (or of SSL_CERT_FILE and
+            SSL_CERT_DIR in the environment), those of the "system", or those of a context.
 
     Raises:
         ValueError: `verify` is none of these.
@@ -52,15 +48,15 @@ class Connector:
         self._buffer = bytearray(_BUFFER_BYTES)
 
     async def connect(self, origin: Origin, seconds: float | None) -> trio.abc.Stream:
-        """Open a stream, which carries HTTP/1.1.
+        """Open a stream that carries HTTP/1.1.
 
         Args:
             origin: scheme, host and port.
-            seconds: for all of it; None for as long as it takes.
+            seconds: the bound on connection and TLS handshake; None for none.
 
         Raises:
-            httpx.ConnectError: there is nobody, or somebody else.
-            httpx.ConnectTimeout: it took too long.
+            httpx.ConnectError: no connection, or no trusted server.
+            httpx.ConnectTimeout: it took longer than `seconds`.
         """
         scheme, host, port = origin
         deadline = inf if seconds is None else trio.current_time() + seconds
@@ -71,7 +67,7 @@ class Connector:
                     stream = SocketStream(stream, self._buffer)
                 return await self._secure(stream, host) if scheme == "https" else stream
             except (OSError, ValueError, trio.BrokenResourceError) as error:
-                # ValueError: what the name of the host has in it cannot be looked up.
+                # ValueError: the name of the host contains what cannot be looked up.
                 raise httpx.ConnectError(
                     f"cannot connect to {host}:{port}: {_reason(error)}"
                 ) from error
@@ -95,7 +91,7 @@ class Connector:
         return secure
 
     def _context(self) -> ssl.SSLContext:
-        """Made once, and only if there is TLS: it takes 20 ms to read the authorities."""
+        """Return the TLS context, made when it is first needed: that takes 20 ms."""
         if not isinstance(self._verify, ssl.SSLContext):
             is_system = self._verify == "system"
             context = ssl.create_default_context() if is_system else httpx.create_ssl_context()
@@ -107,15 +103,15 @@ class Connector:
 def _check_protocol(chosen: str | None, host: str) -> None:
     if chosen not in (None, _ALPN):
         raise httpx.ConnectError(
-            f"{host} speaks {chosen}, which the TLS context offers; let it offer {_ALPN} only"
+            f"{host} selected {chosen}, which the TLS context offers; let it offer {_ALPN} only"
         )
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, below what Trio has wrapped around it."""
+    """Return the reason of an error that Trio has wrapped."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"{cause.verify_message}; if its authority is to be trusted, say so with `verify`"
+        return f"{cause.verify_message}; to trust its authority, pass it as `verify`"
     if isinstance(cause, ExceptionGroup):  # one for each address that was tried
         return str(cast("ExceptionGroup[Exception]", cause).exceptions[0])
     return str(cause or error) or "the connection broke"
@@ -123,7 +119,7 @@ def _reason(error: Exception) -> str:
 
 @final
 class _ConnectionWaiter:
-    """A request that waits for a place."""
+    """A request that waits for a connection."""
 
     __slots__ = ("lease", "task")
 
@@ -134,13 +130,13 @@ class _ConnectionWaiter:
 
 @final
 class Connections:
-    """The open connections. Whoever acquires one gives it back or drops it, once.
+    """The open connections. Each one acquired is given back or dropped, once.
 
     Args:
-        connector: opens them.
-        max_connections: at a time, over all origins.
-        max_idle_s: seconds for which one is kept idle.
-        max_header_bytes: of the head of an answer.
+        connector: opens connections.
+        max_connections: how many may be open at a time, over all origins.
+        max_idle_s: how long an idle connection is kept, in seconds.
+        max_header_bytes: the bound on the head of a response, in bytes.
     """
 
     def __init__(
@@ -159,20 +155,20 @@ class Connections:
         self._in_use: set[Connection] = set()
 
     def statistics(self) -> PoolStatistics:
-        """What is open now."""
+        """Return how many connections there are, and how many requests wait for one."""
         return self._pool.statistics()
 
     async def acquire(self, origin: Origin, timeouts: Mapping[str, float | None]) -> Connection:
-        """A connection to an origin, on which nothing has come since its last answer.
+        """Return a connection to an origin: an idle one that is alive, or a new one.
 
         Args:
             origin: scheme, host and port.
-            timeouts: seconds to wait for a place ("pool") and to "connect".
+            timeouts: the bounds, in seconds, on the wait for a place ("pool") and on "connect".
 
         Raises:
-            httpx.PoolTimeout: there was no place for too long.
+            httpx.PoolTimeout: no place became free in time.
             httpx.ConnectError: no connection could be opened, or the transport is closed.
-            httpx.ConnectTimeout: not fast enough.
+            httpx.ConnectTimeout: the connection was not opened in time.
         """
         pool = self._pool
         while True:
@@ -195,7 +191,11 @@ class Connections:
             await self.drop(lease)
 
     async def give_back(self, connection: Connection) -> None:
-        """The exchange on a connection has come to its end."""
+        """Return a connection whose exchange has ended; it is kept if it can be reused.
+
+        Args:
+            connection: an acquired one.
+        """
         if not connection.is_reusable:
             await self.drop(connection)
             return
@@ -205,17 +205,21 @@ class Connections:
             await self._close_doomed()
 
     async def drop(self, connection: Connection) -> None:
-        """Close a connection."""
+        """Close a connection.
+
+        Args:
+            connection: an acquired one.
+        """
         self._in_use.remove(connection)
         self._pool.doomed.append(connection)
         self._wake(self._pool.free())
         await self._close_doomed()
 
     async def aclose(self) -> None:
-        """Close every connection. Requests that are under way fail."""
+        """Close every connection. Requests in flight fail."""
         for waiter in self._pool.close():
             trio.lowlevel.reschedule(waiter.task)
-        self._pool.doomed.extend(self._in_use)  # whoever uses one has it dropped, in his turn
+        self._pool.doomed.extend(self._in_use)  # the request on it fails, and drops it again
         await self._close_doomed()
 
     async def _wait(self, origin: Origin, seconds: float | None) -> Connection | New:
@@ -256,7 +260,7 @@ class Connections:
         return connection
 
     async def _close_doomed(self) -> None:
-        """Close what has lost its place; it waits for nothing, and is not cancelled."""
+        """Close the connections that have lost their place, without waiting."""
         doomed = self._pool.doomed
         while doomed:
             await doomed.pop().aclose()

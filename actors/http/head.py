@@ -1,7 +1,7 @@
-"""A request as bytes: its head, and how its body is framed.
+"""Encode a request: its head, and the framing of its body.
 
-h11 could write these, too, but checks every header by itself for each request. Here names are
-checked once and remembered, and all values at a time.
+h11 could encode requests too, but checks each header of each request on its own. Here the names are
+checked once and cached, and all values of a request are checked at once.
 """
 
 import re
@@ -22,23 +22,25 @@ __all__ = [
 
 
 _PORTS = {"http": 80, "https": 443}
-_NO_VALUE = "the value of a header has a line break or the like in it"
+_NO_VALUE = "the value of a header contains a line break or another control character"
 
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _TARGET = re.compile(rb"[\x21-\x7e]+")
-_NOT_IN_A_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # a line break would begin a header
+_NOT_IN_A_VALUE = re.compile(
+    rb"[\x00-\x08\x0a-\x1f\x7f]"
+)  # a line break would start another header
 
 
 @final
 @attrs.define
 class Outgoing:
-    """A request on its way out.
+    """A request that is ready to be sent.
 
     Args:
         method: such as ``b"POST"``.
-        data: the head; and the body if it is in memory.
-        pieces: the body if it comes piece by piece.
-        length: how long it says the body is; None sends it in chunks.
+        data: the head, and the body if it is in memory.
+        pieces: the body if it is streamed; otherwise None.
+        length: the body's Content-Length in bytes; None to send it in chunks.
         keeps_alive: whether the connection may be used again.
     """
 
@@ -49,12 +51,15 @@ class Outgoing:
     keeps_alive: bool
 
     def take(self) -> bytes:
-        """The data, once: while one waits for an answer, they need not be in memory twice."""
+        """Return the data and drop them: they need not stay in memory until the response."""
         data, self.data = self.data, b""
         return data
 
     def frame(self, piece: bytes) -> bytes:
-        """A piece of the body as it is sent.
+        """Return a piece of the body as it is sent.
+
+        Args:
+            piece: some bytes of the body.
 
         Raises:
             httpx.LocalProtocolError: the body is longer than its Content-Length.
@@ -67,7 +72,7 @@ class Outgoing:
         return piece
 
     def end(self) -> bytes:
-        """What is sent after the last piece.
+        """Return the bytes to send after the last piece.
 
         Raises:
             httpx.LocalProtocolError: the body is shorter than its Content-Length.
@@ -82,12 +87,12 @@ class Outgoing:
 @final
 @attrs.frozen
 class RequestHead:
-    """What many requests begin with: all of their head but for the last headers.
+    """The start that many requests have in common: their head without the last headers.
 
     Args:
-        origin: where they go.
+        origin: where the requests are sent.
         method: such as ``b"POST"``.
-        start: the request line and the headers.
+        start: the request line and the common headers.
         keeps_alive: whether the connection may be used again.
     """
 
@@ -98,28 +103,31 @@ class RequestHead:
 
     @classmethod
     def of(cls, request: httpx.Request) -> "RequestHead":
-        """The heading of requests like this one, which has no body.
+        """Return the head of requests like this one.
+
+        Args:
+            request: a request without a body.
 
         Raises:
-            httpx.TransportError: it is no HTTP request; the message has no header's value (L8).
+            httpx.TransportError: it is no valid HTTP request; no header's value is quoted (L8).
         """
         origin = origin_of(request.url)
         raw = [one for one in request.headers.raw if one[0].lower() != b"content-length"]
         length, keeps_alive = _framing(raw)
         if length is None:
-            raise httpx.LocalProtocolError("a body that is in memory is not sent in chunks")
+            raise httpx.LocalProtocolError("a body in memory is not sent in chunks")
         method, start = _start(request, raw)
         return cls(origin, method, start, keeps_alive)
 
     def with_body(self, body: bytes, *headers: tuple[bytes, bytes]) -> Outgoing:
-        """One of the requests.
+        """Return one of the requests.
 
         Args:
-            body: all of it.
-            headers: further ones.
+            body: the whole body.
+            headers: names and values of further headers.
 
         Raises:
-            httpx.LocalProtocolError: a header has a value that it cannot have.
+            httpx.LocalProtocolError: the value of a header is not valid.
         """
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         if _NOT_IN_A_VALUE.search(b"".join([value for _, value in headers])):
@@ -129,10 +137,10 @@ class RequestHead:
 
 
 def origin_of(url: httpx.URL) -> Origin:
-    """Scheme, host and port.
+    """Return scheme, host and port of a URL.
 
     Raises:
-        httpx.UnsupportedProtocol: one cannot speak HTTP with it.
+        httpx.UnsupportedProtocol: the URL is not one of HTTP.
     """
     scheme = url.scheme
     port = _PORTS.get(scheme)
@@ -145,10 +153,10 @@ def origin_of(url: httpx.URL) -> Origin:
 
 
 def encode(request: httpx.Request) -> Outgoing:
-    """The bytes of a request.
+    """Encode a request of httpx.
 
     Raises:
-        httpx.LocalProtocolError: it is no HTTP request; the message has no header's value (L8).
+        httpx.LocalProtocolError: it is no valid HTTP request; no header's value is quoted (L8).
     """
     raw = request.headers.raw
     length, keeps_alive = _framing(raw)
@@ -165,20 +173,22 @@ def encode(request: httpx.Request) -> Outgoing:
 
 
 def _start(request: httpx.Request, raw: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-    """The method; the request line and the headers."""
+    """Return the method, and the request line with the headers."""
     if _NOT_IN_A_VALUE.search(b"".join([value for _, value in raw])):
         raise httpx.LocalProtocolError(_NO_VALUE)
     method, target = request.method.encode(errors="replace"), request.url.raw_path
     if not _TOKEN.fullmatch(method) or method == b"CONNECT":
-        raise httpx.LocalProtocolError(f"{request.method!r} is not a method that can be sent here")
+        raise httpx.LocalProtocolError(f"the method {request.method!r} is not supported")
     if not _TARGET.fullmatch(target):
-        raise httpx.LocalProtocolError("the URL's path or query has characters that must be quoted")
+        raise httpx.LocalProtocolError(
+            "the URL's path or query contains characters that must be quoted"
+        )
     lines = b"".join([b"%b: %b\r\n" % header for header in raw])
     return method, b"%b %b HTTP/1.1\r\n%b" % (method, target, lines)
 
 
 def _framing(raw: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
-    """How long the body is (None: it is sent in chunks), and whether the connection stays open."""
+    """Return the body's length (None: it is sent in chunks), and whether the connection stays."""
     hosts, length, is_chunked, keeps_alive = 0, None, False, True
     for name, value in raw:
         lower = _lower(name)
@@ -204,11 +214,11 @@ def _framing(raw: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
 @lru_cache(maxsize=1024)
 def _lower(name: bytes) -> bytes:
     if not _TOKEN.fullmatch(name):
-        raise httpx.LocalProtocolError(f"no header can have the name {name[:100]!r}")
+        raise httpx.LocalProtocolError(f"{name[:100]!r} is not a valid name of a header")
     return name.lower()
 
 
 def _length(value: bytes) -> int:
-    if not (value.isdigit() and len(value) < 20):  # noqa: PLR2004  # what 64 bits can count
+    if not (value.isdigit() and len(value) < 20):  # noqa: PLR2004  # fits in 64 bits
         raise httpx.LocalProtocolError("Content-Length is not a number")
     return int(value)

@@ -1,8 +1,8 @@
-"""Which connection a request gets: the decisions, without any I/O (R14).
+"""Decide which connection a request gets. Pure (R14).
 
-A pool has a number of places. A connection occupies one from before it is opened until it is
-closed. Every step costs the same however many connections there are; closing what has expired
-costs one step for each connection, once.
+A pool has a fixed number of places. A connection occupies a place from before it is opened until it
+is closed. The cost of a step does not depend on the number of connections; closing expired
+connections costs one step for each.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ __all__ = [
 
 
 C = TypeVar("C")  # a connection
-W = TypeVar("W")  # somebody who waits
+W = TypeVar("W")  # a waiting request
 Origin = tuple[str, str, int]  # scheme, host, port
 
 
@@ -29,22 +29,22 @@ class _New(Enum):
 
 
 NEW: Final = _New.NEW
-"""Instead of a connection: there is a place, open one."""
+"""In place of a connection: open a new one."""
 
 New = Literal[_New.NEW]
 
 
 @attrs.frozen
 class PoolStatistics:
-    """What a pool holds at a moment.
+    """The state of a pool.
 
     Args:
-        max_connections: its places.
-        open: the places that are taken: connections that are being opened, in use, or idle.
+        max_connections: the number of places.
+        open: connections that are being opened, in use, or idle.
         idle: connections that wait for a request.
-        waiting: requests that wait for a place.
-        opened: connections opened, or begun to be, since the start.
-        reused: requests that got a connection which was there, since the start.
+        waiting: requests that wait for a connection.
+        opened: connections opened since the start, those being opened included.
+        reused: requests since the start that got an open connection.
     """
 
     max_connections: int
@@ -63,11 +63,11 @@ class PoolStatistics:
 @final
 @attrs.frozen
 class ConnectionGrant(Generic[C, W]):
-    """Somebody need wait no longer.
+    """Ends the wait of a request.
 
     Args:
-        waiter: who.
-        lease: the connection he gets, or NEW.
+        waiter: the request.
+        lease: its connection, or NEW.
     """
 
     waiter: W
@@ -76,19 +76,19 @@ class ConnectionGrant(Generic[C, W]):
 
 @final
 class ConnectionPool(Generic[C, W]):
-    """The places, the idle connections and the queue.
+    """The places, the idle connections, and the queue of waiting requests.
 
-    Who waits is served first come, first served, whatever the origin. Somebody waits only if no
-    connection is idle. Of an origin's idle connections the one that was used last is taken, so
-    that those which are not needed expire; to make place for another origin, the one that was
-    idle longest is closed.
+    Requests are served in order of arrival, whatever their origin, and wait only while no
+    connection is idle. Of the idle connections to an origin, the one used last is taken, so that
+    superfluous ones expire. To make room for another origin, the connection that has been idle
+    longest is closed.
 
     Args:
-        max_connections: places, over all origins.
-        max_idle_s: seconds after which an idle connection is not used any more.
+        max_connections: the number of places, over all origins.
+        max_idle_s: the age at which an idle connection expires, in seconds.
 
     Attributes:
-        doomed: connections that have lost their place. Whoever took a step closes and clears them.
+        doomed: connections that have lost their place. The caller of a step closes them.
     """
 
     def __init__(self, max_connections: int, max_idle_s: float) -> None:
@@ -97,19 +97,19 @@ class ConnectionPool(Generic[C, W]):
         self._open = 0
         self._opened = 0
         self._reused = 0
-        self._idle: OrderedDict[C, tuple[Origin, float]] = OrderedDict()  # since when; oldest first
-        self._stacks: dict[Origin, OrderedDict[C, None]] = {}  # the same; none is empty
+        self._idle: OrderedDict[C, tuple[Origin, float]] = OrderedDict()  # idle since; oldest first
+        self._stacks: dict[Origin, OrderedDict[C, None]] = {}  # by origin; none is empty
         self._queue: OrderedDict[W, Origin] = OrderedDict()
         self._is_closed = False
         self.doomed: list[C] = []
 
     @property
     def is_closed(self) -> bool:
-        """Whether it takes no requests any more."""
+        """Whether the pool is closed, and takes no more requests."""
         return self._is_closed
 
     def statistics(self) -> PoolStatistics:
-        """What it holds now."""
+        """Return the state of the pool."""
         return PoolStatistics(
             max_connections=self._max_connections,
             open=self._open,
@@ -120,7 +120,12 @@ class ConnectionPool(Generic[C, W]):
         )
 
     def take(self, origin: Origin, now: float) -> C | New | None:
-        """A connection to use, or NEW, or None if there is neither: then `wait`."""
+        """Return an idle connection, or NEW to open one, or None to `wait`.
+
+        Args:
+            origin: scheme, host and port.
+            now: the present, in seconds of a clock that never goes back.
+        """
         self._expire(now)
         stack = self._stacks.get(origin)
         if stack is not None:
@@ -139,15 +144,30 @@ class ConnectionPool(Generic[C, W]):
         return NEW
 
     def wait(self, waiter: W, origin: Origin) -> None:
-        """Stand in the queue, until a step returns a grant or one withdraws."""
+        """Join the queue, until a step returns a grant for the request, or it withdraws.
+
+        Args:
+            waiter: the request.
+            origin: scheme, host and port.
+        """
         self._queue[waiter] = origin
 
     def withdraw(self, waiter: W) -> None:
-        """Leave the queue without having been served."""
+        """Leave the queue without a connection.
+
+        Args:
+            waiter: the request.
+        """
         del self._queue[waiter]
 
     def put_back(self, connection: C, origin: Origin, now: float) -> ConnectionGrant[C, W] | None:
-        """A connection can carry another request."""
+        """Put back a connection that can carry another request; return whose wait that ends.
+
+        Args:
+            connection: the connection.
+            origin: its scheme, host and port.
+            now: the present, in seconds of a clock that never goes back.
+        """
         if self._is_closed:
             self.doomed.append(connection)
             return self.free()
@@ -168,7 +188,7 @@ class ConnectionPool(Generic[C, W]):
         return None
 
     def free(self) -> ConnectionGrant[C, W] | None:
-        """A connection was closed, or not opened after all."""
+        """Free the place of a closed or failed connection; return whose wait that ends."""
         if self._queue:
             waiter, _ = self._queue.popitem(last=False)
             self._opened += 1
@@ -177,7 +197,7 @@ class ConnectionPool(Generic[C, W]):
         return None
 
     def close(self) -> list[W]:
-        """Take no more requests, and keep no connection; returns who waited in vain."""
+        """Close the pool; return the requests that were waiting."""
         self._is_closed = True
         while self._idle:
             self._close_oldest()

@@ -1,7 +1,7 @@
-"""Answers out of the bytes that a server sends, in any pieces (llhttp, through httptools).
+"""Parse responses from the bytes that a server sends, with llhttp (through httptools). Pure (R14).
 
-Pure (R14). h11 takes 25 times as long over an answer that comes in chunks, which is more than all
-the actors together take over a call; llhttp is what Node.js reads HTTP with.
+h11 takes 25 times as long for a response in chunks, which is more than all the actors together take
+for a call. llhttp is the parser of Node.js.
 """
 
 from typing import final
@@ -16,28 +16,28 @@ __all__ = [
 ]
 
 
-_MAX_INFORMATIONAL = 100  # answers like "102 Processing" before the one that counts
+_MAX_INFORMATIONAL = 100  # responses like "102 Processing" before the final one
 _SWITCHING = 101
-_OK = 200  # from here on an answer is not informational
-_VERSIONS = ("1.1", "1.0")  # llhttp reads others, too
+_OK = 200  # below this a response is informational
+_VERSIONS = ("1.1", "1.0")  # llhttp also accepts others
 _TRANSFER_ENCODING = b"transfer-encoding"
 _FRAMING = (_TRANSFER_ENCODING, b"content-length")
 
 
 class ProtocolError(ValueError):
-    """The bytes are no answer in HTTP/1.1, or not all of one; its text quotes none of them."""
+    """The bytes are no whole response in HTTP/1.1; the text quotes none of them."""
 
 
 @final
 @attrs.frozen
 class Head:
-    """What an answer begins with.
+    """The head of a response.
 
     Args:
-        status: its number.
-        reason: the words after it.
-        version: of HTTP: "1.1" or "1.0".
-        headers: names and values, as they came.
+        status: the HTTP status.
+        reason: the reason phrase.
+        version: the version of HTTP, "1.1" or "1.0".
+        headers: names and values, as they arrived.
     """
 
     status: int
@@ -47,78 +47,85 @@ class Head:
 
     @property
     def is_framed(self) -> bool:
-        """Whether it says how long the body is; one that does not is as long as the connection."""
+        """Whether it states where the body ends; otherwise the body ends with the connection."""
         return any(name.lower() in _FRAMING for name, _ in self.headers)
 
 
 @final
 class ResponseParser:
-    """Reads the answers on one connection, one after another.
+    """Parse the responses on one connection, one after another.
 
     Args:
-        max_header_bytes: of the head of an answer, and of the trailers behind its body.
+        max_header_bytes: the bound on the head of a response, and on the trailers, in bytes.
 
     Attributes:
-        head: of the answer; None until it is whole. Informational answers are passed over.
-        is_complete: whether the answer's end has come.
-        keeps_alive: whether another answer may follow: the server says so, and has not sent it
-            already.
+        head: the head of the response; None until it is whole. Informational responses are skipped.
+        is_complete: whether the response has ended.
+        keeps_alive: whether another response may follow: the server keeps the connection open, and
+            has sent nothing beyond this response.
     """
 
     def __init__(self, max_header_bytes: int) -> None:
         self._max = max_header_bytes
         self._parser = self._new_parser()
-        self._is_used_up = False  # it waits for the body of an answer that has none
+        self._is_used_up = False  # it waits for a body that a response to HEAD does not have
         self._pieces: list[bytes] = []
         self.begin(b"")
 
     def begin(self, method: bytes) -> None:
-        """Get ready for the answer to a request; the one before is complete."""
+        """Prepare for the response to a request; the previous one must be complete.
+
+        Args:
+            method: the request's method; a response to ``b"HEAD"`` has no body.
+        """
         if self._is_used_up:
             self._parser = self._new_parser()
             self._is_used_up = False
         self._is_head = method == b"HEAD"
         self._informational = 0
-        self._unread = 0  # bytes that came and have not become a part of an answer
+        self._unread = 0  # bytes received that are not yet part of a head or body
         self.head: Head | None = None
         self.is_complete = False
         self.keeps_alive = False
 
     def feed(self, data: bytes | bytearray) -> None:
-        """What has come.
+        """Parse some bytes.
+
+        Args:
+            data: what the server has sent.
 
         Raises:
-            ProtocolError: it is no answer.
+            ProtocolError: they are no response.
         """
         self._unread += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            raise ProtocolError("it wants to switch to another protocol") from None
+            raise ProtocolError("the server switches to another protocol") from None
         except httptools.HttpParserError as error:
-            if self.is_complete:  # whatever this is, nobody has asked for it
+            if self.is_complete:  # bytes beyond the response
                 self.keeps_alive = False
                 return
-            if isinstance(error.__context__, ProtocolError):  # ours, out of one of those below
+            if isinstance(error.__context__, ProtocolError):  # raised by a callback below
                 raise error.__context__ from None
             raise ProtocolError(str(error)) from None
         if self._unread > self._max and not self.is_complete:
             raise self._too_long
 
     def end(self) -> None:
-        """The server has closed.
+        """Note that the server has closed the connection.
 
         Raises:
-            ProtocolError: in the middle of an answer.
+            ProtocolError: the response has not ended.
         """
         if self.is_complete:
             return
         if self.head is None or self.head.is_framed:
-            raise ProtocolError("it closed the connection in the middle of an answer")
+            raise ProtocolError("the connection was closed in the middle of a response")
         self.is_complete = True
 
     def take(self) -> bytes:
-        """What has come of the body since the last time."""
+        """Return what has arrived of the body since the last call."""
         pieces = self._pieces
         if len(pieces) == 1:
             return pieces.pop()
@@ -126,21 +133,21 @@ class ResponseParser:
         pieces.clear()
         return body
 
-    # ---------------------------------------------------------------- what llhttp calls
+    # ---------------------------------------------------------------- callbacks of llhttp
 
     def on_message_begin(self) -> None:
-        """An answer begins."""
-        self.keeps_alive = False  # if one has ended, this one was not asked for
+        """A response begins."""
+        self.keeps_alive = False  # after a complete response, this one was not requested
         self._reason = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._header_bytes = 0
 
     def on_status(self, reason: bytes) -> None:
-        """A piece of what stands behind the status."""
+        """A piece of the reason phrase."""
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer."""
+        """A header or a trailer."""
         if self.head is not None:
             return
         self._header_bytes += len(name) + len(value)
@@ -151,15 +158,15 @@ class ResponseParser:
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head, or the trailers, are whole."""
         self._unread = 0
         status, version = self._parser.get_status_code(), self._parser.get_http_version()
         if self.head is not None:
             return
         if version not in _VERSIONS:
-            raise ProtocolError(f"it speaks HTTP/{version}")
+            raise ProtocolError(f"the version is HTTP/{version}")
         if status < _OK:
-            self._pass_over(status)
+            self._skip_informational(status)
             return
         self.head = Head(status, self._reason, version, self._headers)
         if self._is_head:
@@ -175,7 +182,7 @@ class ResponseParser:
             self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """An answer has ended."""
+        """A response has ended."""
         if self.head is not None and not self.is_complete:
             self.is_complete = True
             self.keeps_alive = self._parser.should_keep_alive()
@@ -184,22 +191,24 @@ class ResponseParser:
 
     def _new_parser(self) -> httptools.HttpResponseParser:
         parser = httptools.HttpResponseParser(self)
-        # Some servers end lines without a carriage return, as RFC 9112, section 2.2 lets them.
+        # Some servers end lines without a carriage return; RFC 9112, section 2.2 allows it.
         parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         return parser
 
-    def _pass_over(self, status: int) -> None:
+    def _skip_informational(self, status: int) -> None:
         if status == _SWITCHING:
-            raise ProtocolError("it wants to switch to another protocol")
+            raise ProtocolError("the server switches to another protocol")
         self._informational += 1
         if self._informational > _MAX_INFORMATIONAL:
-            raise ProtocolError(f"it sent {self._informational} informational answers and no other")
+            raise ProtocolError(
+                f"{self._informational} informational responses came without a final one"
+            )
 
     @staticmethod
     def _check_transfer_encoding(value: bytes) -> None:
         if value.strip().lower() != b"chunked":
-            raise ProtocolError("it transfers the body in another encoding than chunked")
+            raise ProtocolError("the transfer encoding is not chunked")
 
     @property
     def _too_long(self) -> ProtocolError:
-        return ProtocolError(f"its headers are too long: more than {self._max} bytes")
+        return ProtocolError(f"the headers are too long: more than {self._max} bytes")

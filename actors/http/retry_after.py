@@ -1,4 +1,4 @@
-"""What a response says about when to retry: headers, durations, and words. Pure (R14)."""
+"""Read when to retry from a response: headers, durations and error texts. Pure (R14)."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ __all__ = [
 ]
 
 
-# Python writes small floats as 5e-05; "inf" is what a wait for a limit of nothing comes to.
+# Python writes small floats as 5e-05; "inf" is the wait for a limit of zero.
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|\+?inf(?:inity)?)", re.ASCII | re.IGNORECASE)
 
 # Go writes 1h2m3.5s, 308ms, 5\N{MICRO SIGN}s; people write 20 seconds.
@@ -37,15 +37,15 @@ _RETRY_DELAY = re.compile(r"""retryDelay[\\"']{0,4}\s*:\s*[\\"']{0,4}(\d+(?:\.\d
 
 
 def retry_after_s(headers: Mapping[str, str], message: str = "", details: str = "") -> float | None:
-    """How many seconds a provider asks one to wait; None if it does not say, or talks nonsense.
+    """Return the pause that a provider asks for, in seconds; None if it asks for none.
 
-    Read in this order: ``retry-after-ms``, ``retry-after`` in seconds, as a duration or as an HTTP
-    date (taken relative to the answer's own ``date``, so that no clock of ours is asked), a
-    ``retryDelay`` in the error's details, the error's text. What is negative or no number is
-    passed over; a date that has passed is 0; what no float can hold is infinite.
+    The sources, in this order: ``retry-after-ms``; ``retry-after`` in seconds, as a duration, or as
+    an HTTP date (relative to the response's own ``date``, so that the local clock does not matter);
+    a ``retryDelay`` in the error's details; the error's text. A negative value, or one that is no
+    number, is ignored. A date in the past is 0. A value beyond the range of floats is infinite.
 
     Args:
-        headers: of the answer, by lower-case name.
+        headers: the response's headers, by lower-case name.
         message: the error's text, such as "Please try again in 1.78s".
         details: the JSON text of the error's details, such as Gemini's.
     """
@@ -68,10 +68,10 @@ def retry_after_s(headers: Mapping[str, str], message: str = "", details: str = 
 
 
 def should_retry(headers: Mapping[str, str]) -> bool | None:
-    """What ``x-should-retry`` says: another attempt may help, or will not; None if nothing.
+    """Return the value of ``x-should-retry``; None if it is missing or invalid.
 
     Args:
-        headers: of the answer, by lower-case name.
+        headers: the response's headers, by lower-case name.
     """
     return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
 
@@ -82,7 +82,14 @@ def _number(text: str) -> float | None:
 
 
 def duration_s(text: str) -> float | None:
-    """The seconds of a duration such as "1h2m3.5s", "308ms" or "20 seconds"; None if it is none."""
+    """Return the seconds of a duration such as "1h2m3.5s", "308ms" or "20 seconds".
+
+    Args:
+        text: the duration.
+
+    Returns:
+        The seconds; None if the text is no duration.
+    """
     text = text.lower()
     if not _DURATION.fullmatch(text):
         return None

@@ -1,8 +1,8 @@
-"""Sockets as streams at the cost of their system calls, and TLS on them.
+"""Streams over sockets, plain and with TLS, that cost little more than their system calls.
 
-Trio's own streams yield to other tasks at each step, whether it had to wait or not, and its TLS
-keeps two buffers for every connection. Here a send that need not wait costs the call alone, and
-OpenSSL reads and writes the socket by itself.
+Trio's streams yield to other tasks at each step, even when they need not wait, and its TLS keeps
+two buffers for each connection. Here a send that need not wait costs one system call, and OpenSSL
+reads and writes the socket directly.
 """
 
 import socket
@@ -28,9 +28,9 @@ class QuickStream(trio.abc.Stream):
     """A stream over a socket. Unlike Trio's, `send_all` is no checkpoint if it need not wait.
 
     Args:
-        sock: the socket, which does not block.
-        buffer: what is received at a time fits in. All streams of one thread may share it, and
-            then memory for what may come need not be found, and given back, for each receive.
+        sock: a non-blocking socket.
+        buffer: receives data. All streams of a thread may share it, which saves the allocation of
+            memory at each receive.
     """
 
     def __init__(self, sock: socket.socket, buffer: bytearray) -> None:
@@ -39,35 +39,35 @@ class QuickStream(trio.abc.Stream):
 
     @abstractmethod
     def is_quiet(self) -> bool:
-        """Whether nothing lies here to be received: neither data nor the end. It does not wait."""
+        """Return whether there is nothing to receive, neither data nor the end. Does not wait."""
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until some of it would be taken."""
+        """Wait until the socket accepts some data."""
         await trio.lowlevel.wait_writable(self._socket)
 
     def close(self) -> None:
-        """Close it. Whoever waits for it gets `trio.ClosedResourceError`."""
+        """Close the socket. Tasks that wait for it get `trio.ClosedResourceError`."""
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
 
     async def aclose(self) -> None:
-        """Close it, without waiting."""
+        """Close the socket, without waiting."""
         self.close()
         await trio.lowlevel.checkpoint()
 
     def _check_open(self) -> None:
-        if self._socket.fileno() < 0:  # which Trio does not wait for
+        if self._socket.fileno() < 0:  # Trio cannot wait for a closed socket
             raise self._lost()
 
     def _receive(self, max_bytes: int | None) -> bytes:
-        """What is there."""
+        """Receive what has arrived."""
         most = min(max_bytes or len(self._buffer), len(self._buffer))
         size = self._socket.recv_into(self._buffer, most)
         return bytes(memoryview(self._buffer)[:size])
 
     def _lost(self) -> trio.BrokenResourceError | trio.ClosedResourceError:
-        """What a stream raises for an error of its socket."""
+        """Return the error to raise for an error of the socket."""
         if self._socket.fileno() < 0:
             return trio.ClosedResourceError("this stream was closed here")
         return trio.BrokenResourceError("the connection was lost")
@@ -75,28 +75,31 @@ class QuickStream(trio.abc.Stream):
 
 @final
 class SocketStream(QuickStream):
-    """A connected TCP socket.
+    """A stream over a connected TCP socket.
 
     Args:
-        stream: whose socket it takes over.
-        buffer: as of any `QuickStream`.
+        stream: the stream whose socket to take over.
+        buffer: see `QuickStream`.
     """
 
     def __init__(self, stream: trio.SocketStream, buffer: bytearray) -> None:
         sock = socket.socket(fileno=stream.socket.detach())
-        sock.settimeout(0)  # it does not block
+        sock.settimeout(0)  # non-blocking
         super().__init__(sock, buffer)
 
     def hand_over(self) -> tuple[socket.socket, bytearray]:
-        """Socket and buffer, for a stream over this one, which closes it from now on."""
+        """Return socket and buffer for another stream, which closes the socket from now on."""
         return self._socket, self._buffer
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it.
+        """Send all of the data.
+
+        Args:
+            data: the bytes to send.
 
         Raises:
-            trio.BrokenResourceError: nobody takes it.
-            trio.ClosedResourceError: it was closed here.
+            trio.BrokenResourceError: the connection was lost.
+            trio.ClosedResourceError: the stream was closed here.
         """
         left = memoryview(data)
         try:
@@ -109,11 +112,14 @@ class SocketStream(QuickStream):
             raise self._lost() from error
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has come, when something has; nothing at the end.
+        """Wait for data and return them; nothing at the end.
+
+        Args:
+            max_bytes: how many to return at most; None for as many as the buffer holds.
 
         Raises:
             trio.BrokenResourceError: the connection was lost.
-            trio.ClosedResourceError: it was closed here.
+            trio.ClosedResourceError: the stream was closed here.
         """
         try:
             while True:
@@ -122,7 +128,7 @@ class SocketStream(QuickStream):
                 try:
                     return self._receive(max_bytes)
                 except BlockingIOError:
-                    pass  # the system was wrong
+                    pass  # a spurious wake-up
         except OSError as error:
             raise self._lost() from error
 
@@ -139,42 +145,43 @@ class SocketStream(QuickStream):
 
 @final
 class TlsStream(QuickStream):
-    """TLS over a connected TCP socket, which it takes over; `handshake` comes first.
+    """A stream with TLS over a connected TCP socket. Call `handshake` first.
 
-    As servers of HTTP do, it ends without a word, and takes such an end for one: bodies tell their
-    own.
+    It neither sends nor expects a closing alert, as is usual with HTTP: the framing of a body shows
+    where the body ends.
 
     Args:
-        below: the socket.
-        context: says who may be trusted.
-        host: whose certificate it must be.
+        below: the stream whose socket to take over.
+        context: the trusted authorities and other settings.
+        host: the name that the server's certificate must have.
 
     Raises:
-        ValueError: the host is no name that a certificate could have.
+        ValueError: a certificate cannot have the name.
     """
 
     def __init__(self, below: SocketStream, context: ssl.SSLContext, host: str) -> None:
         sock, buffer = below.hand_over()
         self._tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
         super().__init__(self._tls, buffer)
-        self._sending = 0  # tasks that are
+        self._sending = 0  # how many tasks are sending
 
     async def handshake(self) -> str | None:
-        """Agree upon keys; returns the protocol that the server has chosen (ALPN), if any.
+        """Do the TLS handshake; return the protocol that the server has selected (ALPN), if any.
 
         Raises:
-            trio.BrokenResourceError: there is no trust, or no TLS at the other end.
-            trio.ClosedResourceError: it was closed here.
+            trio.BrokenResourceError: the server is not trusted, or has no TLS.
+            trio.ClosedResourceError: the stream was closed here.
         """
         await self._step(self._tls.do_handshake)
-        if (
-            not self.is_quiet()
-        ):  # asked at once, for OpenSSL gives 16 KiB back when nothing is there
-            raise trio.BrokenResourceError("the server ended it, or spoke before it was asked")
+        # A read with nothing to receive makes OpenSSL free 16 KiB.
+        if not self.is_quiet():
+            raise trio.BrokenResourceError(
+                "the server closed the connection or sent data too early"
+            )
         return self._tls.selected_alpn_protocol()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it; raises as a `SocketStream` does."""
+        """Send all of the data; see `SocketStream.send_all`."""
         left = memoryview(data)
         self._sending += 1
         try:
@@ -184,7 +191,7 @@ class TlsStream(QuickStream):
             self._sending -= 1
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has come, when something has; raises as a `SocketStream` does."""
+        """Wait for data and return them; see `SocketStream.receive_some`."""
         try:
             if self._tls.pending():
                 await trio.lowlevel.checkpoint()
@@ -196,7 +203,7 @@ class TlsStream(QuickStream):
         return await self._step(partial(self._receive_or_shed, max_bytes))
 
     def is_quiet(self) -> bool:
-        """See `QuickStream`; what lies here is read, and lost."""
+        """See `QuickStream`. Data that have arrived are read and lost."""
         try:
             self._socket.recv(1)
         except ssl.SSLWantReadError:
@@ -209,13 +216,13 @@ class TlsStream(QuickStream):
         try:
             return self._receive(max_bytes)
         except ssl.SSLWantReadError:
-            # A session ticket came, and OpenSSL keeps 16 KiB for such until something is sent.
+            # A session ticket arrived, for which OpenSSL keeps 16 KiB until something is sent.
             if not self._sending:
                 self._tls.send(b"")
             raise
 
     async def _step(self, step: Callable[[], T]) -> T:
-        """Do what OpenSSL may have to wait for: to send, it may first have to receive."""
+        """Run a step of OpenSSL, and wait as it demands: to send, it may first have to receive."""
         try:
             while True:
                 try:

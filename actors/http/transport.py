@@ -1,4 +1,4 @@
-"""The transport: what httpx calls."""
+"""The transport: send requests over pooled HTTP/1.1 connections."""
 
 from collections.abc import Mapping
 from typing import cast, final
@@ -22,31 +22,31 @@ _UNLIMITED: Mapping[str, float | None] = {}
 
 @final
 class LeanTransport(httpx.AsyncBaseTransport):
-    """HTTP/1.1 for very many requests at a time, at a constant and small cost each.
+    """An httpx transport for HTTP/1.1 with very many concurrent requests, each at constant cost.
 
         async with httpx.AsyncClient(transport=LeanTransport(max_connections=1000)) as client:
             response = await client.get("https://example.com/")
 
     It has no HTTP/2, no proxies and no Unix sockets; httpx's own transport has them. Timeouts are
-    the request's, as httpx sets them, and errors are httpx's own. `may_have_run` says of one
-    whether the server may have acted upon the request. Nothing is ever sent twice. A response
-    that is neither read to its end nor closed keeps its connection.
+    those of the request, as httpx sets them, and errors are httpx's. `may_have_run` returns whether
+    the server may have acted upon a request that failed. No request is sent twice. A response that
+    is neither read to its end nor closed keeps its connection.
 
     Args:
-        max_connections: may be open at a time, over all origins; more requests wait, first come,
-            first served.
-        max_idle_s: seconds for which a connection is kept for another request. The default is a
-            little less than the five seconds after which common servers close theirs: who closes
-            first cannot be surprised by the other.
-        verify: who vouches for servers: the authorities of "certifi" (or SSL_CERT_FILE and
-            SSL_CERT_DIR of the environment), of the "system", or those of a context.
-        max_header_bytes: of the head of an answer.
-        max_body_bytes: of the body of an answer as it is received, before it is decompressed; None
-            for no bound.
+        max_connections: how many may be open at a time, over all origins. More requests wait, and
+            are served in order of arrival.
+        max_idle_s: how long an idle connection is kept, in seconds. The default is a little less
+            than the five seconds after which common servers close an idle connection, so that
+            the client closes it first.
+        verify: the certificate authorities to trust: those of "certifi" (or of SSL_CERT_FILE and
+            SSL_CERT_DIR in the environment), those of the "system", or those of a context.
+        max_header_bytes: the bound on the head of a response, in bytes.
+        max_body_bytes: the bound on the body of a response before decompression, in bytes; None for
+            no bound.
         open_stream: connects to a host and port; by default over TCP.
 
     Raises:
-        ValueError: an argument makes no sense; it is named.
+        ValueError: an argument is out of its range; the message names it.
     """
 
     def __init__(
@@ -77,16 +77,17 @@ class LeanTransport(httpx.AsyncBaseTransport):
         return f"<LeanTransport {now.open} open, {now.idle} idle, {now.waiting} waiting>"
 
     def statistics(self) -> PoolStatistics:
-        """How many connections there are, and how many requests wait for one."""
+        """Return how many connections there are, and how many requests wait for one."""
         return self._connections.statistics()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and wait for the head of its answer.
+        """Send a request, and wait for the head of its response, whose body is a `ResponseBody`.
 
-        The body of the answer is a `ResponseBody`.
+        Args:
+            request: the request.
 
         Raises:
-            httpx.TransportError: there is no answer; the subclass says why.
+            httpx.TransportError: there is no response; the subclass states why.
         """
         timeouts = request.extensions.get("timeout") or _UNLIMITED
         timeouts = cast("Mapping[str, float | None]", timeouts)
@@ -104,15 +105,15 @@ class LeanTransport(httpx.AsyncBaseTransport):
     async def exchange(
         self, origin: Origin, outgoing: Outgoing, timeouts: Mapping[str, float | None]
     ) -> tuple[Head, ResponseBody]:
-        """The same without httpx's request and response.
+        """Send a request, and wait for the head of its response, without httpx's classes.
 
         Args:
-            origin: where the request goes.
+            origin: scheme, host and port.
             outgoing: the request.
-            timeouts: in seconds, by httpx's names; and "between", of the body's pieces.
+            timeouts: in seconds, by httpx's names, and "between" two pieces of the body.
 
         Raises:
-            httpx.TransportError: there is no answer; the subclass says why.
+            httpx.TransportError: there is no response; the subclass states why.
         """
         read_s = timeouts.get("read")
         between_s = timeouts.get("between", read_s)
@@ -132,7 +133,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
         return head, body
 
     async def aclose(self) -> None:
-        """Close every connection. Requests that are under way fail."""
+        """Close every connection. Requests in flight fail."""
         await self._connections.aclose()
 
 

@@ -177,7 +177,7 @@ class Exchange:
                 if permit is not None and permit.listens():
                     permit.hear(read_reports(response.limit_headers))
                 body = ResponseReader(response, start)
-                if prepared.stream and body.kind.startswith("text/event-stream"):
+                if prepared.stream and body.media_type.startswith("text/event-stream"):
                     decoded = await self._read_events(body, prepared, attempt, deliver)
                 else:
                     decoded = await self._read_whole(body, prepared, attempt)
