@@ -26,9 +26,7 @@ _NO_VALUE = "the value of a header contains a line break or another control char
 
 _TOKEN = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _TARGET = re.compile(rb"[\x21-\x7e]+")
-_NOT_IN_A_VALUE = re.compile(
-    rb"[\x00-\x08\x0a-\x1f\x7f]"
-)  # a line break would start another header
+_NOT_IN_A_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # a line break starts a header
 
 
 @final
@@ -68,7 +66,7 @@ class Outgoing:
             return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
         self.length -= len(piece)
         if self.length < 0:
-            raise httpx.LocalProtocolError("the body is longer than its Content-Length says")
+            raise httpx.LocalProtocolError("the body is longer than its Content-Length")
         return piece
 
     def end(self) -> bytes:
@@ -80,7 +78,7 @@ class Outgoing:
         if self.length is None:
             return b"0\r\n\r\n"
         if self.length:
-            raise httpx.LocalProtocolError("the body is shorter than its Content-Length says")
+            raise httpx.LocalProtocolError("the body is shorter than its Content-Length")
         return b""
 
 

@@ -79,6 +79,18 @@ def _eof():
     raise EOFError
 
 
+def answering(said, seen=None):
+    """A server that answers everything with the same bytes."""
+
+    async def serve(peer):
+        while (came := await peer.request()) is not None:
+            if seen is not None:
+                seen.append(came)
+            await peer.send(*([said] if isinstance(said, bytes) else said))
+
+    return serve
+
+
 async def polite(peer, said=OK, after=0.0):
     """Answer everything."""
     while await peer.request() is not None:

@@ -1,16 +1,15 @@
-"""What the transport does when everybody behaves; in memory, in virtual time."""
+"""The transport: which connection a request gets, and what closing it does; in memory."""
 
 import gzip
 
-import attrs
 import httpx
 import pytest
 import trio
 from network import (
     OK,
     URL,
-    Pieces,
     answer,
+    answering,
     call,
     counts,
     in_memory,
@@ -20,27 +19,14 @@ from network import (
 )
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors.http.head import RequestHead, encode
 from callsheet.actors.http.transport import LeanTransport
-
-
-def server(said, seen=None):
-    """A server that answers everything with the same bytes."""
-
-    async def serve(peer):
-        while (came := await peer.request()) is not None:
-            if seen is not None:
-                seen.append(came)
-            await peer.send(*([said] if isinstance(said, bytes) else said))
-
-    return serve
 
 
 async def test_httpx_can_use_it(autojump_clock):
     body = gzip.compress(b'{"answer": 42}')
     said = answer(body, headers=[b"Content-Encoding: gzip", b"X-Two: 1", b"X-Two: 2"])
     seen = []
-    async with in_memory(server(said, seen)) as (transport, _):
+    async with in_memory(answering(said, seen)) as (transport, _):
         client = httpx.AsyncClient(transport=transport)
         response = await client.post(f"{URL}path?q=1", json={"question": 1})
         assert response.json() == {"answer": 42}
@@ -170,139 +156,6 @@ async def test_a_response_that_is_not_read_keeps_its_connection_until_it_is_clos
         assert (await call(transport))[1] == b"ok"
 
 
-@pytest.mark.parametrize(
-    ("said", "body"),
-    [
-        ([b"HTTP/1.1 204 No Content\r\n\r\n"], b""),
-        ([b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"], b""),
-        (
-            [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", OK],
-            b"ok",
-        ),
-        ([b"HTTP/1.1 102 Processing\r\n\r\n" + OK], b"ok"),
-        (
-            [
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nHel",
-                b"lo\r\n1\r\n!\r\n",
-                b"0\r\nX-Trailer: 1\r\n\r\n",
-            ],
-            b"Hello!",
-        ),
-        ([b"HTTP/1.1 200 \r\ncontent-length:2\r\n\r\nok"], b"ok"),
-        ([b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"], b"ok"),
-        (
-            [b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"],
-            b"<html>",
-        ),
-        ([bytes([byte]) for byte in OK], b"ok"),
-    ],
-)
-async def test_answers_after_which_the_connection_is_kept(autojump_clock, said, body):
-    async with in_memory(server(said)) as (transport, network):
-        for _ in range(3):
-            assert (await call(transport))[1] == body
-            assert counts(transport) == (1, 1, 0)
-        assert len(network.dialled) == 1
-
-
-@pytest.mark.parametrize(
-    ("said", "body"),
-    [
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", b"ok"),
-        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", b"ok"),
-        (OK + b"and more", b"ok"),
-    ],
-)
-async def test_answers_after_which_the_connection_is_closed(autojump_clock, said, body):
-    async with in_memory(server(said)) as (transport, network):
-        for _ in range(2):
-            assert (await call(transport))[1] == body
-            assert counts(transport) == (0, 0, 0)
-        assert len(network.dialled) == 2
-        assert network.open == 0
-
-
-async def test_a_body_without_a_length_ends_with_the_connection(autojump_clock):
-    async def serve(peer):
-        await peer.request()
-        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nHel", b"lo", gap=1)
-
-    async with in_memory(serve) as (transport, _):
-        assert (await call(transport))[1] == b"Hello"
-        assert counts(transport) == (0, 0, 0)
-
-
-async def test_head_has_no_body_whatever_it_says(autojump_clock):
-    async with in_memory(server(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")) as (
-        transport,
-        _,
-    ):
-        for _ in range(2):
-            response, body = await call(transport, "HEAD")
-            assert (response.headers["content-length"], body) == ("50", b"")
-            assert counts(transport) == (1, 1, 0)
-
-
-async def test_a_request_may_ask_for_the_connection_to_be_closed(autojump_clock):
-    async with in_memory(polite) as (transport, network):
-        await call(transport, headers={"Connection": "close"})
-        assert counts(transport) == (0, 0, 0)
-        assert network.open == 0
-
-
-@pytest.mark.parametrize("size", [0, 10, 65_536, 300_000])
-async def test_bodies_in_memory_and_in_pieces_arrive_whole(autojump_clock, size):
-    body = bytes(n % 251 for n in range(size))
-    third = size // 3
-    pieces = [body[:third], b"", body[third : 2 * third], body[2 * third :]]
-    seen = []
-    async with in_memory(server(OK, seen)) as (transport, _):
-        await call(transport, "POST", content=body)
-        length = {"Content-Length": str(size)}
-        await call(transport, "POST", stream=Pieces(*pieces), headers={"Host": "server"} | length)
-        assert [came for _, came in seen] == [body, body]
-        await call(transport, "POST", content=Pieces(*pieces))
-        assert dechunk(seen[2][1]) == body
-        assert counts(transport) == (1, 1, 0)
-
-
-def dechunk(data):
-    body = b""
-    while True:
-        size, _, data = data.partition(b"\r\n")
-        size = int(size, 16)
-        if not size:
-            return body
-        body, data = body + data[:size], data[size + 2 :]
-
-
-async def test_an_answer_may_come_before_the_whole_request_was_sent(autojump_clock):
-    async def refuses(peer):
-        await peer._until(b"\r\n\r\n")
-        await peer.send(answer(b"too large", status=b"413 Content Too Large"))
-        await peer.gone()
-
-    body = Pieces(*[b"x" * 10] * 100, gap=1)
-    async with in_memory(refuses) as (transport, network):
-        response, said = await call(transport, "POST", content=body)
-        assert (response.status_code, said) == (413, b"too large")
-        assert trio.current_time() < 3
-        assert counts(transport) == (0, 0, 0)
-        assert network.open == 0
-        assert body.is_ended
-
-
-async def test_an_answer_may_come_from_a_server_that_closes_before_it_has_read_the_request(
-    autojump_clock,
-):
-    async def refuses(peer):
-        await peer.send(answer(b"busy", status=b"503 Service Unavailable"))
-
-    async with in_memory(refuses) as (transport, _):
-        response, said = await call(transport, "POST", content=Pieces(*[b"x"] * 9, gap=1))
-        assert (response.status_code, said) == (503, b"busy")
-
-
 async def test_closing_the_transport_fails_what_is_under_way_and_what_waits(autojump_clock):
     failed = []
 
@@ -356,7 +209,7 @@ async def test_closing_the_transport_while_a_connection_is_opened(autojump_clock
         return stream
 
     seen = []
-    async with in_memory(server(OK, seen)) as (transport, network):
+    async with in_memory(answering(OK, seen)) as (transport, network):
         transport._connections._connector._open_stream = slowly
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fails, transport)
@@ -379,91 +232,3 @@ async def test_closing_the_transport_while_a_connection_is_opened(autojump_clock
 def test_settings_that_make_no_sense_are_refused_by_name(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         LeanTransport(**bad)
-
-
-@pytest.mark.parametrize(
-    ("more", "error"),
-    [
-        ({"url": "ftp://me:secret@server/"}, httpx.UnsupportedProtocol),
-        ({"url": "http:///path"}, httpx.UnsupportedProtocol),
-        ({"headers": [("X", "secret\r\nHost: other")]}, httpx.LocalProtocolError),
-        ({"headers": [("X", b"a\x00b")]}, httpx.LocalProtocolError),
-        ({"headers": [("X: Y", "1")]}, httpx.LocalProtocolError),
-        ({"headers": [("Host", "a"), ("Host", "b")]}, httpx.LocalProtocolError),
-        ({"headers": [("Content-Length", "1")]}, httpx.LocalProtocolError),
-        ({"headers": [("Content-Length", "+0")]}, httpx.LocalProtocolError),
-        ({"headers": [("Transfer-Encoding", "gzip")]}, httpx.LocalProtocolError),
-        (
-            {"headers": [("Transfer-Encoding", "chunked"), ("Content-Length", "0")]},
-            httpx.LocalProtocolError,
-        ),
-        ({"method": "GET /\r\n"}, httpx.LocalProtocolError),
-        ({"method": "CONNECT"}, httpx.LocalProtocolError),
-        ({"method": "POST", "stream": Pieces(b"x")}, httpx.LocalProtocolError),
-    ],
-)
-async def test_a_request_that_cannot_be_sent_is_refused_before_anything_is(
-    autojump_clock, more, error
-):
-    async with in_memory(polite) as (transport, network):
-        with pytest.raises(error) as info:
-            await call(transport, **more)
-        assert "secret" not in str(info.value)
-        assert network.dialled == []
-
-
-@pytest.mark.parametrize("pieces", [[b"123"], [b"123", b"456", b"7"]])
-async def test_a_body_that_is_not_as_long_as_it_says_breaks_the_connection(autojump_clock, pieces):
-    headers = {"Host": "server", "Content-Length": "5"}
-    body = Pieces(*pieces)
-    async with in_memory(polite) as (transport, network):
-        with pytest.raises(httpx.LocalProtocolError, match="Content-Length"):
-            await call(transport, "POST", stream=body, headers=headers)
-        assert body.is_ended
-        assert counts(transport) == (0, 0, 0)
-        assert network.open == 0
-
-
-async def test_an_error_in_the_callers_body_comes_out_as_it_is(autojump_clock):
-    async with in_memory(polite) as (transport, _):
-        with pytest.raises(ZeroDivisionError):
-            await call(transport, "POST", content=Pieces(b"1", ZeroDivisionError()))
-        assert counts(transport) == (0, 0, 0)
-
-
-HEADERS = {"host": "server", "authorization": "Bearer sk-secret", "accept": "*/*"}
-
-
-def test_a_heading_makes_what_a_request_would_be():
-    request_head = RequestHead.of(httpx.Request("POST", "http://server/v1?a=b", headers=HEADERS))
-    for body in (b"", b"one", b"two" * 50_000):
-        outgoing = request_head.with_body(body, (b"idempotency-key", b"k"))
-        headers = HEADERS | {"idempotency-key": "k", "content-length": str(len(body))}
-        stream = httpx.ByteStream(body)
-        alike = encode(
-            httpx.Request("POST", "http://server/v1?a=b", headers=headers, stream=stream)
-        )
-        assert outgoing == attrs.evolve(alike, length=len(body))
-    assert request_head.origin == ("http", "server", 80)
-
-
-def test_a_heading_has_no_length_of_its_own():
-    given = {**HEADERS, "content-length": "7"}
-    outgoing = RequestHead.of(httpx.Request("POST", URL, headers=given)).with_body(b"one")
-    assert outgoing.data.lower().count(b"content-length") == 1
-
-
-@pytest.mark.parametrize(
-    ("url", "headers", "more", "kind"),
-    [
-        ("http://server/", {}, b"a\r\nb: c", httpx.LocalProtocolError),
-        ("http://server/", {"x": "a\nb"}, b"", httpx.LocalProtocolError),
-        ("http://server/", {"a b": "c"}, b"", httpx.LocalProtocolError),
-        ("http://server/", {"transfer-encoding": "chunked"}, b"", httpx.LocalProtocolError),
-        ("ftp://server/", {}, b"", httpx.UnsupportedProtocol),
-        ("http:///", {}, b"", httpx.UnsupportedProtocol),
-    ],
-)
-def test_a_heading_that_is_none(url, headers, more, kind):
-    with pytest.raises(kind):
-        RequestHead.of(httpx.Request("POST", url, headers=headers)).with_body(b"", (b"key", more))

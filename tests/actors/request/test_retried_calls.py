@@ -1,0 +1,279 @@
+"""Calls that are tried again: which failures, when, and what the caller learns at the end."""
+
+import gc
+import itertools
+
+import attrs
+import httpx
+import pytest
+import trio
+from fakes import (
+    REFUSED,
+    RESET,
+    TRUNCATED,
+    URL,
+    LoosePermit,
+    Reply,
+    Script,
+    asking,
+    broken,
+    call,
+    completion_json,
+    outcomes,
+    refusal,
+    requester,
+)
+
+from callsheet.actors import (
+    AuthenticationFailed,
+    BadRequest,
+    CallFailed,
+    ConnectionFailed,
+    MalformedAnswer,
+    ProviderUnavailable,
+    QuotaExhausted,
+    RateLimited,
+    RetryPolicy,
+    Throttled,
+)
+
+KEY = "sk-secret-0123456789"
+TOO_LARGE = "Request too large for gpt-4o in organization org on tokens per min (TPM)"
+
+
+# ------------------------------------------------------------------ what is tried again
+
+
+TRANSIENT = {
+    "429": refusal(429, "Rate limit reached.", kind="tokens", code="rate_limit_exceeded"),
+    "500": refusal(500),
+    "502 in HTML": Reply(502, "<html>Bad gateway</html>", {"content-type": "text/html"}),
+    "503": refusal(503, "Overloaded."),
+    "408": refusal(408),
+    "409": refusal(409),
+    "refused": broken(REFUSED, after=0.0),
+    "connect timeout": broken(httpx.ConnectTimeout("timed out")),
+    "reset": broken(RESET),
+    "truncated": Reply(then=TRUNCATED, pieces=2),
+    "HTML": Reply(body="<!DOCTYPE html><html></html>", headers={"content-type": "text/html"}),
+    "half of the JSON": Reply(body=b'{"choices": [{"mess'),
+    "not UTF-8": Reply(body=b'{"choices": "\xff\xfe"}'),
+    "nothing": Reply(body=b""),
+    "an error": Reply(body={"error": {"message": "Upstream failed.", "code": 502}}),
+    "an error that is text": Reply(body={"error": "Upstream failed."}),
+    "no choices": Reply(body=completion_json(choices=[])),
+    "choices null": Reply(body=completion_json() | {"choices": None}),
+    "a list": Reply(body=[completion_json()]),
+}
+
+
+@pytest.mark.parametrize("line", TRANSIENT.values(), ids=TRANSIENT)
+async def test_what_may_be_gone_is_tried_again_with_the_same_bytes(autojump_clock, line):
+    script = Script(line, line, Reply())
+    async with requester(script) as (ref, _):
+        answer = await ref.ask(call("Übrigens", max_tokens=7))
+    assert (answer.text, answer.http_requests) == ("Hello", 3)
+    assert len({sent.body for sent in script.sent}) == 1
+    assert len({tuple(sent.headers.raw) for sent in script.sent}) == 1
+    assert answer.seconds == 1.0, "of the attempt that answered"
+    assert script.open == 0
+
+
+async def test_a_body_that_is_not_compressed_as_it_says_leaves_nothing_suspended(autojump_clock):
+    """Trio reports an async generator of httpx's that is left for the garbage collector."""
+    script = Script(Reply(headers={"content-encoding": "gzip"}), Reply())
+    async with requester(script) as (ref, _):
+        answer = await ref.ask(call())
+        assert answer.http_requests == 2
+        gc.collect()
+
+
+FINAL = {
+    "400": (refusal(400, "Bad."), BadRequest),
+    "401": (refusal(401, "Incorrect API key."), AuthenticationFailed),
+    "403": (refusal(403, "Not here."), AuthenticationFailed),
+    "404": (refusal(404, "No such model."), BadRequest),
+    "422": (refusal(422), BadRequest),
+    "no credit": (
+        refusal(429, "No credit.", kind="insufficient_quota", headers={"retry-after": "1"}),
+        QuotaExhausted,
+    ),
+    "no credit, by code": (
+        refusal(429, "No credit.", kind="x", code="insufficient_quota"),
+        QuotaExhausted,
+    ),
+    "too large": (
+        refusal(429, TOO_LARGE, kind="tokens", code="rate_limit_exceeded"),
+        BadRequest,
+    ),
+    "redirect": (Reply(302, b"", {"location": "http://elsewhere/v1"}), BadRequest),
+    "unsupported": (broken(httpx.UnsupportedProtocol("no such protocol")), ConnectionFailed),
+}
+
+
+@pytest.mark.parametrize(("line", "kind"), FINAL.values(), ids=FINAL)
+async def test_what_would_only_be_refused_again_is_one_request(autojump_clock, line, kind):
+    script = Script(line)
+    async with requester(script) as (ref, runtime):
+        with pytest.raises(CallFailed) as caught:
+            await ref.ask(call())
+        assert runtime.snapshot()[ref.path].incarnation == 1
+    assert type(caught.value) is kind
+    assert caught.value.attempts == len(script.sent) == 1
+    assert caught.value.billed == "no"
+
+
+async def test_a_redirect_is_reported_with_where_it_leads(autojump_clock):
+    """It is not followed: the key is not for whoever is there."""
+    script = Script(Reply(301, b"", {"location": "https://provider/v1/chat/completions"}))
+    async with requester(script, api_key=KEY) as (ref, _):
+        with pytest.raises(BadRequest, match="301") as caught:
+            await ref.ask(call())
+    assert [sent.url for sent in script.sent] == [f"{URL}/chat/completions"]
+    assert "https://provider/v1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "billed", "words"),
+    [
+        (refusal(429, "Slow down."), RateLimited, "no", "Slow down."),
+        (refusal(503, "Overloaded."), ProviderUnavailable, "no", "Overloaded."),
+        (broken(REFUSED), ConnectionFailed, "no", "cannot connect to provider"),
+        (broken(RESET), ConnectionFailed, "maybe", "broke off"),
+        (Reply(then=TRUNCATED), ConnectionFailed, "maybe", "broke off"),
+        (Reply(body="<html>"), MalformedAnswer, "maybe", "HTML"),
+        (Reply(body=b""), MalformedAnswer, "maybe", "empty body"),
+        (Reply(body=b'{"choi'), MalformedAnswer, "maybe", "not whole JSON"),
+        (Reply(body={"choices": []}), MalformedAnswer, "maybe", 'no "choices"'),
+        (Reply(body={"error": "Ouch."}), ProviderUnavailable, "maybe", "Ouch."),
+    ],
+)
+async def test_when_the_budget_is_used_up_the_last_error_is_told(
+    autojump_clock, line, kind, billed, words
+):
+    script = Script(line)
+    async with requester(script, retry=RetryPolicy(max_attempts=3)) as (ref, runtime):
+        with pytest.raises(CallFailed, match=words) as caught:
+            await ref.ask(call())
+        assert runtime.snapshot()[ref.path].counts.failed == 1
+        assert runtime.snapshot()[ref.path].incarnation == 1
+    error = caught.value
+    assert type(error) is kind
+    assert (error.attempts, error.billed) == (3, billed)
+    assert error.status == (None if line.status == 200 else line.status)
+    assert len(script.sent) == 3
+    assert "provider" in str(error), "it says who"
+
+
+@pytest.mark.parametrize("last", [refusal(401), refusal(500), broken(REFUSED)])
+async def test_a_call_of_which_any_attempt_may_have_been_billed_may_have_been_billed(
+    autojump_clock, last
+):
+    """L3: that a later attempt was refused does not give the money of the first one back."""
+    script = Script(broken(RESET), last)
+    async with requester(script, retry=RetryPolicy(max_attempts=2)) as (ref, _):
+        with pytest.raises(CallFailed) as caught:
+            await ref.ask(call())
+    assert caught.value.billed == "maybe"
+
+
+async def test_an_error_that_says_nothing_is_not_said_to_be_broken_json(autojump_clock):
+    script = Script(Reply(400, {"detail": "Not found"}, {"content-type": "application/json"}))
+    async with requester(script) as (ref, _):
+        with pytest.raises(BadRequest) as caught:
+            await ref.ask(call())
+    assert "not whole JSON" not in str(caught.value)
+
+
+async def test_a_long_error_is_cut_and_put_on_one_line(autojump_clock):
+    script = Script(refusal(400, "line\n" * 10_000))
+    async with requester(script) as (ref, _):
+        with pytest.raises(BadRequest) as caught:
+            await ref.ask(call())
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------ when it is tried again
+
+
+async def test_pauses_grow_with_full_jitter_and_are_the_same_every_time(autojump_clock):
+    async def gaps(seed):
+        script = Script(refusal(500, after=0.0))
+        policy = RetryPolicy(max_attempts=6, base_s=1.0, cap_s=4.0)
+        async with requester(script, retry=policy, seed=seed) as (ref, _):
+            await outcomes(*asking(ref, "Hi"))
+        return [after - before for before, after in itertools.pairwise(script.times)]
+
+    found = await gaps("one")
+    for gap, longest in zip(found, (1, 2, 4, 4, 4), strict=True):
+        assert 0 <= gap <= longest
+    assert await gaps("one") == pytest.approx(found), "R13"
+    assert await gaps("two") != pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("headers", "message", "least"),
+    [
+        ({"retry-after": "20"}, "", 20),
+        ({"retry-after-ms": "2500", "retry-after": "20"}, "", 2.5),
+        ({}, "Please try again in 7.5s.", 7.5),
+        (
+            {
+                "retry-after": "Thu, 01 Jan 2026 00:00:40 GMT",
+                "date": "Thu, 01 Jan 2026 00:00:00 GMT",
+            },
+            "",
+            40,
+        ),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_what_the_provider_asks_for_is_a_minimum(
+    autojump_clock, status, headers, message, least
+):
+    script = Script(refusal(status, message, headers=headers, after=0.0), Reply())
+    async with requester(script) as (ref, _):
+        await ref.ask(call())
+    assert least <= script.times[1] <= least + 0.5
+
+
+async def test_a_provider_that_asks_for_too_much_fails_the_call_now(autojump_clock):
+    script = Script(refusal(429, "Tomorrow.", headers={"retry-after": "411480"}))
+    async with requester(script) as (ref, _):
+        with pytest.raises(RateLimited, match="Tomorrow"):
+            await ref.ask(call())
+    assert trio.current_time() == 1.0
+    assert len(script.sent) == 1
+
+
+async def test_a_pause_longer_than_the_deadline_fails_now_and_says_so(autojump_clock):
+    """L1: fail at once with the reason, rather than then without one."""
+    script = Script(refusal(429, "Slow down.", headers={"retry-after": "60"}))
+    async with requester(script) as (ref, _):
+        with pytest.raises(
+            RateLimited, match=r"Slow down\.; the deadline leaves no time"
+        ) as caught:
+            await ref.ask(call(), timeout=30)
+        assert trio.current_time() == 1.0
+    assert caught.value.attempts == 1
+    assert caught.value.status == 429
+
+
+async def test_the_pause_is_handed_to_the_permit_if_there_is_one(autojump_clock):
+    class Permit(LoosePermit):
+        async def renew(self, *, delay, throttled):
+            self.asked.append((delay, throttled))
+            await trio.sleep(100)
+
+    permit = Permit()
+    script = Script(
+        refusal(429, headers={"retry-after": "9"}), refusal(503), broken(RESET), Reply()
+    )
+    async with requester(script) as (ref, _):
+        await ref.ask(attrs.evolve(call(), permit=permit))
+    assert [throttled for _, throttled in permit.asked] == [Throttled("too_fast"), None, None]
+    assert permit.uses == 4
+    assert [usage.total_tokens for usage, *_ in permit.settled] == [15]
+    assert permit.asked[0][0] >= 9
+    assert script.times == [0, 101, 202, 303], "the permit decides when, nobody sleeps twice"
