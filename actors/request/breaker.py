@@ -50,7 +50,11 @@ _HALF: float | None = 0.5
 
 
 def is_outage(kind: type[CallFailed]) -> bool:
-    """Return whether an error of this class counts as a failure of the endpoint."""
+    """Return whether an error counts as a failure of the endpoint.
+
+    Args:
+        kind: the class of the error.
+    """
     return issubclass(kind, OUTAGES)
 
 

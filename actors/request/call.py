@@ -45,7 +45,7 @@ class TargetLayer(Protocol):
 
 @final
 class CallRunner:
-    """Make calls over the targets there are, each paid from a budget of its own (L2).
+    """Make calls: each tries one target after another within its own retry budget (L2).
 
     Args:
         shared: what all calls of the actor share.

@@ -28,7 +28,7 @@ _STORED_BY = ("store", "background")  # members of a body that make the provider
 
 @attrs.define(eq=False, kw_only=True)
 class CallProgress:
-    """The state of one call. Every layer reads it; each field below has one writer.
+    """The state of one call, which its layers share. Each count has one writer.
 
     Args:
         message: the request, and whom it is for.
@@ -40,7 +40,7 @@ class CallProgress:
         sent: HTTP requests sent so far. The attempt layer counts them.
         maybe_billed: attempts that may have been billed without a response (L3). The attempt layer
             counts them.
-        has_delivered: whether the caller has received a piece, so that the call cannot be repeated.
+        has_delivered: whether the caller has received a piece; then the call cannot be repeated.
     """
 
     message: Complete | Stream

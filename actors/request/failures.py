@@ -43,7 +43,7 @@ _TOO_MANY = re.compile(r"concurren|in[- ]flight|simultaneous|parallel|too many (
 
 @attrs.frozen
 class AttemptFailed(Exception):
-    """One attempt failed. It never leaves this package.
+    """One attempt failed. `CallRunner` raises its error when no other attempt follows.
 
     Args:
         error: what the caller gets if this was the last attempt.
@@ -61,7 +61,7 @@ class AttemptFailed(Exception):
 
 
 class Failures:
-    """Make an `AttemptFailed` of each way in which an attempt at one endpoint can fail.
+    """Turn each way in which an attempt at one endpoint can fail into an `AttemptFailed`.
 
     No text contains the endpoint's key (L8).
 
@@ -75,7 +75,7 @@ class Failures:
         self._names: dict[str, str] = {}  # of models
 
     def malformed(self, why: str, attempt: int) -> AttemptFailed:
-        """The provider sent 200, but the body is not a response.
+        """Return the failure of an attempt that got a 200 without a response.
 
         Args:
             why: what is wrong with the body.
@@ -85,7 +85,7 @@ class Failures:
         return AttemptFailed(MalformedAnswer(text, attempts=attempt, billed="maybe"))
 
     def broke_off(self, error: BrokeOff, attempt: int) -> AttemptFailed:
-        """A stream ended before its response was whole.
+        """Return the failure of a stream that ended before its response was whole.
 
         Args:
             error: what is missing.
@@ -95,7 +95,7 @@ class Failures:
         return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed="maybe"))
 
     def failed_within(self, error: ApiError, attempt: int) -> AttemptFailed:
-        """The provider sent 200, and an error in the body or within a stream.
+        """Return the failure of an attempt that got a 200 with an error, whole or in a stream.
 
         Args:
             error: the provider's error.
@@ -114,7 +114,7 @@ class Failures:
     async def refused(
         self, response: HttpResponse, form: WireFormat, attempt: int, *, streamed: bool
     ) -> AttemptFailed:
-        """The provider sent another status than 200.
+        """Return the failure of an attempt that got another status than 200.
 
         Args:
             response: the HTTP response. Its body is read, within a bound of time and of bytes.
@@ -160,7 +160,7 @@ class Failures:
         )
 
     def no_response(self, error: httpx.RequestError, attempt: int) -> AttemptFailed:
-        """The network failed before the response was whole.
+        """Return the failure of an attempt that the network ended.
 
         Args:
             error: what httpx or the transport raised.

@@ -20,7 +20,7 @@ __all__ = ["RetryingTarget"]
 
 @final
 class RetryingTarget:
-    """Make attempts at one target until one succeeds or another one is pointless.
+    """Make attempts at one target until one succeeds or no further one is allowed.
 
     Args:
         target: what calls to this target share.
@@ -120,7 +120,7 @@ class RetryingTarget:
         """Return when the next attempt may be sent.
 
         Raises:
-            AttemptFailed: there is no next attempt; its error is that of `failure`, with why.
+            AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
         """
         if failure.is_final or not call.may_repeat(failure.error):
             raise failure
@@ -151,7 +151,7 @@ async def _renew(call: CallProgress, failure: AttemptFailed, until: float) -> No
         until: the earliest instant of the next attempt, on Trio's clock.
 
     Raises:
-        AttemptFailed: there is no next attempt; its error is that of `failure`, with why.
+        AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
     """
     permit = call.message.permit
     if permit is None:
