@@ -85,7 +85,7 @@ class RequestActor(Actor):
         hedging: when a late call is sent a second time; None for never.
         timeouts: how long one attempt may be silent, in seconds.
         prices: what models cost; by default the built-in price list.
-        connections: how many may be open at a time to each endpoint; the actor's ``concurrency``.
+        connections: how many may be open at a time to each endpoint; usually the ``concurrency``.
         streaming: whether responses are streamed where endpoint and format allow it.
         transport: replaces the network, in tests.
         client: makes an httpx client over the transport, for event hooks or for authentication; by
