@@ -1,4 +1,4 @@
-"""What an asker, a spawner or the user of a runtime may have to catch."""
+"""Errors that callers, supervisors' users and users of a runtime may catch."""
 
 import enum
 
@@ -21,20 +21,25 @@ __all__ = [
 
 
 class Verdict(enum.Enum):
-    """What the runtime knows of work whose answer never came (R3)."""
+    """What the runtime knows about the work of an ask that got no reply from its actor (R3)."""
 
     NOT_STARTED = "not started"
-    """No handler has begun it: asking again cannot do it twice."""
+    """No handler has started the work, so asking again cannot do it twice."""
 
     MAY_HAVE_RUN = "may have run"
-    """A handler had begun it: it may have had its effect, wholly or in part."""
+    """A handler had started the work, so it may have had all or part of its effect."""
 
 
 class AskFailed(Exception):
-    """The runtime's own answer to an ask, where the actor gave none.
+    """The runtime ended an ask for which the actor gave no reply; base of such errors (R3).
+
+    Args:
+        actor: path of the actor that had the message last.
+        verdict: whether the work may have run.
+        reason: what happened, as the end of a sentence that begins with `actor`.
 
     Attributes:
-        actor: the path of the actor that had the message last.
+        actor: path of the actor that had the message last.
         verdict: whether the work may have run.
     """
 
@@ -45,13 +50,19 @@ class AskFailed(Exception):
 
 
 _PHRASE = {
-    Verdict.NOT_STARTED: "was not started: safe to ask again",
+    Verdict.NOT_STARTED: "was not started, so it is safe to ask again",
     Verdict.MAY_HAVE_RUN: "may have run",
 }
 
 
 class ActorCrashed(AskFailed):
-    """The actor crashed with the message in its hands; the crash is the `__cause__`."""
+    """The actor crashed while it handled the message; the crash is the `__cause__`.
+
+    Args:
+        actor: path of the actor.
+        verdict: whether the work may have run.
+        error: the exception that the actor raised.
+    """
 
     def __init__(self, actor: str, verdict: Verdict, error: BaseException) -> None:
         super().__init__(actor, verdict, f"crashed with {type(error).__name__}: {error}")
@@ -59,71 +70,96 @@ class ActorCrashed(AskFailed):
 
 
 class ActorStopped(AskFailed):
-    """The actor was stopped, or had been already."""
+    """The actor is stopped, or was stopped before it replied.
+
+    Args:
+        actor: path of the actor.
+        verdict: whether the work may have run.
+    """
 
     def __init__(self, actor: str, verdict: Verdict = Verdict.NOT_STARTED) -> None:
         super().__init__(actor, verdict, "is stopped")
 
 
 class AskTimedOut(AskFailed):
-    """The deadline of the ask passed; work that ran for it was cancelled (R4)."""
+    """The deadline of the ask passed; work that ran for it was cancelled (R4).
+
+    Args:
+        actor: path of the actor that had the message last.
+        verdict: whether the work may have run.
+    """
 
     def __init__(self, actor: str, verdict: Verdict) -> None:
-        super().__init__(actor, verdict, "did not answer in time")
+        super().__init__(actor, verdict, "did not reply in time")
 
 
 class MailboxFull(AskFailed):
-    """The mailbox has no room and the sender would not wait (R5)."""
+    """The mailbox is full, and the message was not to wait for room (R5).
+
+    Args:
+        actor: path of the actor.
+        capacity: capacity of its mailbox, in messages.
+
+    Attributes:
+        capacity: capacity of the mailbox, in messages.
+    """
 
     def __init__(self, actor: str, capacity: int) -> None:
-        super().__init__(actor, Verdict.NOT_STARTED, f"has a full mailbox of {capacity} messages")
+        super().__init__(actor, Verdict.NOT_STARTED, f"has a full mailbox ({capacity} messages)")
         self.capacity = capacity
 
 
 class Dropped(AskFailed):
-    """The message was dropped for want of room, by the mailbox's policy (R5)."""
+    """The mailbox was full, and its overflow policy dropped the message (R5).
+
+    Args:
+        actor: path of the actor.
+    """
 
     def __init__(self, actor: str) -> None:
-        super().__init__(actor, Verdict.NOT_STARTED, "dropped the message for want of room")
+        super().__init__(
+            actor, Verdict.NOT_STARTED, "dropped the message because its mailbox was full"
+        )
 
 
 class Deadlock(AskFailed):
-    """Everybody in a circle would wait for the next one, for ever.
+    """Actors wait for each other in a cycle, so none of them could ever continue.
+
+    Args:
+        cycle: paths of the actors in waiting order; the first one is repeated at the end.
 
     Attributes:
-        circle: the paths of the actors, the first one again at the end.
+        cycle: paths of the actors in waiting order; the first one is repeated at the end.
     """
 
-    def __init__(self, circle: tuple[str, ...]) -> None:
-        super().__init__(
-            circle[0], Verdict.NOT_STARTED, f"would wait for itself: {' -> '.join(circle)}"
-        )
-        self.circle = circle
+    def __init__(self, cycle: tuple[str, ...]) -> None:
+        super().__init__(cycle[0], Verdict.NOT_STARTED, f"would deadlock: {' -> '.join(cycle)}")
+        self.cycle = cycle
 
 
 class UnhandledMessage(TypeError):
-    """The actor has no handler for this type of message. Raised at the sender, before queueing."""
+    """The actor has no handler for this type of message; raised at the sender, before queueing."""
 
 
 class AlreadyRunning(ValueError):
-    """A child of this name is there, and runs."""
+    """The supervisor has a running child with this name."""
 
 
 class AlreadyPresent(ValueError):
-    """A child of this name is there, and rests; it can be started again, or removed."""
+    """The supervisor has a stopped child with this name; restart it, or remove it first."""
 
 
 class ChildRestarting(ValueError):
-    """The child is between two lives."""
+    """The child is being restarted."""
 
 
 class ChildNotFound(LookupError):
-    """There is no child of this name."""
+    """The supervisor has no child with this name."""
 
 
 class RestartIntensityExceeded(Exception):
-    """An actor crashed more often than its supervisor restarts it (R7).
+    """Children of a supervisor crashed more often than its restart policy allows (R7).
 
-    The last crash is its `__cause__`; its notes tell the chain of failures, the first cause first.
-    From the root it comes out of `open_runtime`.
+    The last crash is the `__cause__`. The notes are the chain of failures, the first cause first.
+    The root supervisor's error is raised out of `open_runtime`.
     """

@@ -1,8 +1,7 @@
-"""Where a tree of actors lives: a nursery that its user can see (R1).
+"""Open a tree of actors in a nursery, stop it, and show it.
 
-Signals, where the app asks for them: SIGINT and SIGTERM stop, SIGUSR1 shows the tree.
-
-The tree as text, for a person who wonders what everybody is doing (R12).
+Everything in the tree runs in one nursery that ends with the block (R1). SIGINT and SIGTERM can
+stop it, and SIGUSR1 can print it. The printed tree shows what each actor does at the moment (R12).
 """
 
 import secrets
@@ -31,7 +30,7 @@ from ._core import (
 )
 from .errors import RestartIntensityExceeded
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
-from .supervision import RestartPolicy, Supervisor
+from .supervision import RestartPolicy, Supervisor, SupervisorNode
 
 __all__ = [
     "Runtime",
@@ -50,15 +49,15 @@ async def watch_signals(
     """Act on signals until cancelled.
 
     Args:
-        stop: what SIGINT and SIGTERM cancel, one at each signal; the last one, together with all
-            before it, is what stops at once. Empty: they are left alone.
-        show: what SIGUSR1 calls; None: it is left alone.
-        task_status: is told when signals are acted on.
+        stop: cancel scopes. Each SIGINT or SIGTERM cancels the next one. If empty, neither signal
+            is handled here.
+        show: called at each SIGUSR1; None: the signal is not handled here.
+        task_status: reports when the signals are handled.
     """
     wanted = [signal.SIGINT, signal.SIGTERM] if stop else []
     if show is not None and sys.platform != "win32":
         wanted.append(signal.SIGUSR1)
-    if not wanted:  # there is no SIGUSR1 on Windows
+    if not wanted:  # Windows has no SIGUSR1
         task_status.started()
         return
     left = list(stop)
@@ -76,7 +75,7 @@ _open: trio.lowlevel.RunVar[list["Runtime"]] = trio.lowlevel.RunVar("callsheet_r
 
 
 def open_runtimes() -> list["Runtime"]:
-    """Those of this Trio run, in the order in which they were opened."""
+    """Return the open runtimes of this Trio run, in the order in which they were opened."""
     try:
         return _open.get()
     except LookupError:
@@ -86,44 +85,48 @@ def open_runtimes() -> list["Runtime"]:
 
 
 def format_tree(snapshot: RuntimeSnapshot) -> str:
-    """The tree with what each actor is doing, a line each."""
-    return "\n".join([_line(snapshot.root), *_below(snapshot.root, "")])
+    """Return the tree as text, one line per actor or supervisor, with what each is doing.
+
+    Args:
+        snapshot: the tree, from `Runtime.snapshot`.
+    """
+    return "\n".join([_format_node(snapshot.root), *_format_children(snapshot.root, "")])
 
 
 def dump(runtime: "Runtime | None" = None, file: TextIO | None = None) -> None:
-    """Print a runtime's tree, or those of all that are open in this Trio run, to stderr.
+    """Print the tree of one runtime, or of all open runtimes of this Trio run.
 
     Args:
-        runtime: which; by default all.
-        file: where to instead.
+        runtime: the runtime to print; None prints all that are open.
+        file: the text stream to print to; by default stderr.
     """
-    for one in open_runtimes() if runtime is None else (runtime,):
-        print(format_tree(one.snapshot()), file=file or sys.stderr, flush=True)
+    for each in open_runtimes() if runtime is None else (runtime,):
+        print(format_tree(each.snapshot()), file=file or sys.stderr, flush=True)
 
 
-def _below(node: SupervisorSnapshot, indent: str) -> Iterator[str]:
+def _format_children(node: SupervisorSnapshot, indent: str) -> Iterator[str]:
     for position, child in enumerate(node.children, 1):
         is_last = position == len(node.children)
-        yield f"{indent}{'└── ' if is_last else '├── '}{_line(child)}"
+        yield f"{indent}{'└── ' if is_last else '├── '}{_format_node(child)}"
         if isinstance(child, SupervisorSnapshot):
-            yield from _below(child, indent + ("    " if is_last else "│   "))
+            yield from _format_children(child, indent + ("    " if is_last else "│   "))
 
 
-def _line(node: Snapshot) -> str:
+def _format_node(node: Snapshot) -> str:
     name = node.path.rpartition("/")[2]
     if isinstance(node, SupervisorSnapshot):
         return f"{name}  {node.state.value}, {node.strategy}, {node.restarts_left} restarts left"
     parts = [node.state.value]
     if node.incarnation > 1:
         parts.append(f"incarnation {node.incarnation}")
-    parts.append(_doing(node))
+    parts.append(_format_in_progress(node))
     if node.mailbox.depth:
         oldest = "" if node.oldest_s is None else f" for up to {node.oldest_s:.1f} s"
         parts.append(f"{node.mailbox.depth} of {node.mailbox.capacity} waiting{oldest}")
     if node.mailbox.senders_waiting:
-        parts.append(f"{node.mailbox.senders_waiting} senders wait for room")
-    if node.held:
-        parts.append(f"{node.held} held")
+        parts.append(f"{node.mailbox.senders_waiting} senders waiting for room")
+    if node.deferred:
+        parts.append(f"{node.deferred} deferred")
     counts = node.counts
     shown = {
         "handled": counts.handled,
@@ -137,23 +140,26 @@ def _line(node: Snapshot) -> str:
     return f"{name}  {', '.join(parts)}"
 
 
-def _doing(node: ActorSnapshot) -> str:
+def _format_in_progress(node: ActorSnapshot) -> str:
     if not node.in_progress:
         return "idle"
     first = ", ".join(f"{one.message} for {one.seconds:.1f} s" for one in node.in_progress[:3])
     more = len(node.in_progress) - 3
-    return f"doing {first}{f' and {more} more' if more > 0 else ''}"
+    return f"handling {first}{f' and {more} more' if more > 0 else ''}"
 
 
 @final
 class Runtime:
-    """The handle of a running tree; `open_runtime` makes it.
+    """The handle of an open runtime; made by `open_runtime`.
 
     Attributes:
-        name: the first part of every path.
-        root: the supervisor that everything is below; `spawn` and `supervise` are its.
-        drain_s: seconds for the drain at the end.
-        shutdown_report: what became of everything, once the block was left by its end.
+        name: the runtime's name, which is the first part of every path.
+        root: the supervisor above all others.
+        spawn: starts an actor as a child of the root; see `Supervisor.spawn`.
+        supervise: starts a supervisor as a child of the root; see `Supervisor.supervise`.
+        drain_s: seconds that the drain at the end of the block may take.
+        shutdown_report: what happened to the messages at the shutdown; None until the block has
+            ended without an exception.
     """
 
     def __init__(self, root: Supervisor, drain_s: float) -> None:
@@ -168,21 +174,24 @@ class Runtime:
         return f"<Runtime {self.name}, {len(self.snapshot().actors)} actors>"
 
     async def stop(self, ref: Ref) -> None:
-        """Stop an actor: no more intake, what is in its mailbox is done, what it holds is filled.
+        """Drain an actor within its `stop_s` and remove it; its name can be used again.
 
-        It has its `stop_s` for that. Its place is given up, and its name is free. Harmless if it
-        is stopped.
+        The actor takes no more messages, handles those in its mailbox, and sends the replies that
+        it has deferred. If it is stopped already, this does nothing.
+
+        Args:
+            ref: the actor to stop.
         """
         cell = ref._cell  # noqa: SLF001  # the runtime's own
-        await cell.keeper.stop_and_forget(cell)
+        await cell.stopper.stop_and_forget(cell)
 
     def snapshot(self) -> RuntimeSnapshot:
-        """The whole tree at this moment, in one step (R12)."""
+        """Return the whole tree at this moment, in one step (R12)."""
         now = trio.current_time()
-        return RuntimeSnapshot(at=now, root=self.root.snapshot(now))
+        return RuntimeSnapshot(at=now, root=self.root._node.snapshot(now))  # noqa: SLF001  # the runtime's own
 
     def shutdown_plan(self) -> ShutdownPlan:
-        """What leaving the block would do now, to be printed beforehand (R11)."""
+        """Return what the end of the block would do now (R11); print it to see it beforehand."""
         return plan_shutdown(self.snapshot().root, self.drain_s)
 
 
@@ -198,33 +207,34 @@ async def open_runtime(
     stop_on_signals: bool = False,
     dump_on_signal: bool = False,
 ) -> AsyncGenerator[Runtime]:
-    """Open a place for actors; nothing in it outlives the block (R1).
+    """Open a runtime for actors; nothing in it outlives the block (R1).
 
-    Leaving the block drains the actors, the last started first, all within `drain_s`; then it
-    cancels what is left. Leaving it by an exception or a cancellation cancels them at once.
+    When the block ends, the actors are drained within `drain_s`, the last started first, and then
+    cancelled. When the block raises or is cancelled, the actors are cancelled at once.
 
     Args:
         name: the first part of every actor's path.
-        strategy: whom the root restarts with a child that has crashed.
-        restarts: how often; by default five times in 30 seconds.
-        drain_s: seconds for the drain at the end.
-        seed: what all randomness in here is drawn from (R13); by default a fresh one.
-        instruments: are told of everything that happens.
-        stop_on_signals: SIGINT and SIGTERM cancel the block and drain; a second one stops at once.
-        dump_on_signal: SIGUSR1 prints the tree to stderr; see `dump`.
+        strategy: which children the root restarts together with one that has crashed.
+        restarts: how often the root restarts its children; by default five times in 30 seconds.
+        drain_s: seconds that the drain at the end of the block may take.
+        seed: seed of all randomness in the runtime (R13); by default a random one.
+        instruments: objects that are called at every event; see `Instrument`.
+        stop_on_signals: whether the first SIGINT or SIGTERM cancels the block and drains the
+            actors, and the second one cancels them at once.
+        dump_on_signal: whether SIGUSR1 prints the tree to stderr; see `dump`.
 
     Raises:
-        ValueError: an argument makes no sense; the message names it.
-        RestartIntensityExceeded: children of the root crashed more often than `restarts` allows.
-            What the block itself raised because of that, or meanwhile, is told in its notes.
+        ValueError: an argument is out of its range; the message names it.
+        RestartIntensityExceeded: children of the root crashed more often than `restarts` allows. If
+            the block raised an exception too, a note names it.
     """
     if not drain_s >= 0:
         raise ValueError(f"drain_s must be at least 0 seconds, not {drain_s}")
     shared = TreeContext(
         secrets.token_hex(8) if seed is None else seed, tuple(map(Guarded, instruments))
     )
-    root = Supervisor(name, "", shared, strategy=strategy, restarts=restarts)
-    runtime = Runtime(root, drain_s)
+    root = SupervisorNode(name, "", shared, strategy=strategy, restarts=restarts)
+    runtime = Runtime(Supervisor(root), drain_s)
     failures: list[RestartIntensityExceeded] = []  # at most one
     open_runtimes().append(runtime)
     try:
@@ -235,8 +245,8 @@ async def open_runtime(
             show = partial(dump, runtime) if dump_on_signal else None
             if stop or show:
                 await nursery.start(watch_signals, stop, show)
-            await nursery.start(_live, root, nursery.cancel_scope, failures)
-            # A scope that nothing can cancel would be one more to look through at each ask.
+            await nursery.start(_run_root, root, nursery.cancel_scope, failures)
+            # Without signals, no scope: each ask would look through it for a deadline.
             with body if stop else nullcontext():
                 yield runtime
             await _shut_down(runtime, root, drain)
@@ -245,36 +255,36 @@ async def open_runtime(
         if not failures or not (isinstance(error, Exception) or is_cancellation(error)):
             raise
         if isinstance(error, Exception):
-            failures[0].add_note(f"the block raised, too: {type(error).__name__}: {error}")
+            failures[0].add_note(f"the block also raised {type(error).__name__}: {error}")
     finally:
         open_runtimes().remove(runtime)
     if failures:
         raise failures[0]
 
 
-async def _shut_down(runtime: Runtime, root: Supervisor, drain: trio.CancelScope) -> None:
+async def _shut_down(runtime: Runtime, root: SupervisorNode, drain: trio.CancelScope) -> None:
     before = runtime.snapshot()
     drain.deadline = before.at + runtime.drain_s
     with drain:
         root.drain()
         await root.states.wait_for(State.STOPPED)
-    root.end_now()
+    root.children.cancel_all()
     with trio.CancelScope(shield=True):
         await root.states.wait_for(State.STOPPED)
     after = runtime.snapshot()
     runtime.shutdown_report = ShutdownReport.of(before.root, after.root, after.at - before.at)
 
 
-async def _live(
-    root: Supervisor,
+async def _run_root(
+    root: SupervisorNode,
     cancel_scope: trio.CancelScope,
     failures: list[RestartIntensityExceeded],
     task_status: trio.TaskStatus[None],
 ) -> None:
     try:
-        await root.incarnate(task_status.started)
+        await root.run(task_status.started)
     except RestartIntensityExceeded as error:
-        failures.append(error)  # it comes out by itself, whatever the block raises because of it
+        failures.append(error)  # raised at the end, whatever the block raises because of it
         cancel_scope.cancel()
     finally:
         root.close()

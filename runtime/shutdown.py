@@ -1,4 +1,4 @@
-"""Shutdown is a plan (R11): it can be read beforehand, and afterwards it says what became of it."""
+"""Plan and report a shutdown (R11)."""
 
 from collections.abc import Iterator
 from math import inf
@@ -13,62 +13,62 @@ __all__ = ["PlannedStop", "ShutdownPlan", "ShutdownReport", "StopReport", "plan_
 
 @attrs.frozen
 class PlannedStop:
-    """What will be done about one actor.
+    """What a shutdown would do with one actor.
 
     Args:
-        path: the actor's.
-        action: stop its intake and let it finish what there is; or cancel it at once.
-        within_s: seconds that takes at most; infinity if only the deadline of all ends it.
-        waiting: messages it has to do first.
-        in_hand: messages that its handlers have now.
-        held: messages it has put off answering.
+        path: path of the actor.
+        action: "drain": close the mailbox and handle the messages in it. "cancel": cancel at once.
+        within_s: seconds that the actor may take; infinity if only the plan's deadline limits it.
+        waiting: number of messages that wait for the actor.
+        in_progress: number of messages that its handlers work on.
+        deferred: number of messages whose reply it has deferred.
     """
 
     path: str
     action: Literal["drain", "cancel"]
     within_s: float
     waiting: int
-    in_hand: int
-    held: int
+    in_progress: int
+    deferred: int
 
     def __str__(self) -> str:
         if self.action == "cancel":
-            return f"cancel {self.path}: {self.in_hand} in hand, {self.waiting} waiting are lost"
+            lost = f"{self.in_progress} in progress and {self.waiting} waiting"
+            return f"cancel {self.path}: {lost} will be lost"
         within = "" if self.within_s == inf else f" within {self.within_s:g} s"
         return (
-            f"drain {self.path}{within}: {self.in_hand} in hand, {self.waiting} waiting, "
-            f"{self.held} held"
+            f"drain {self.path}{within}: {self.in_progress} in progress, {self.waiting} waiting, "
+            f"{self.deferred} deferred"
         )
 
 
 @attrs.frozen
 class ShutdownPlan:
-    """What leaving the block would do.
+    """What the end of the runtime's block would do.
 
     Args:
-        deadline_s: seconds for all of it; then whatever is left is cancelled.
-        stops: in the order in which they would be made.
+        deadline_s: seconds for the whole shutdown; what is left then is cancelled.
+        stops: the actors, in the order in which they would be stopped.
     """
 
     deadline_s: float
     stops: tuple[PlannedStop, ...]
 
     def __str__(self) -> str:
-        lines = [f"shutdown, {self.deadline_s:g} s for all:"]
+        lines = [f"shutdown, {self.deadline_s:g} s in total:"]
         lines += [f"{number:3}. {stop}" for number, stop in enumerate(self.stops, 1)]
         return "\n".join(lines)
 
 
 @attrs.frozen
 class StopReport:
-    """What became of the work of one actor during the shutdown.
+    """What happened to the messages of one actor during the shutdown.
 
     Args:
-        path: the actor's.
-        drained: messages that were handled, or failed by a declared error.
-        expired: messages whose deadline passed, or whose asker went away.
-        lost: messages that were cut off or never begun.
-        is_clean: nothing was lost.
+        path: path of the actor.
+        drained: number of messages that were handled, or failed with a declared error.
+        expired: number of messages whose deadline passed or whose caller was cancelled.
+        lost: number of messages that were interrupted or never started.
     """
 
     path: str
@@ -78,7 +78,7 @@ class StopReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost."""
+        """Whether no message was lost."""
         return self.lost == 0
 
     def __str__(self) -> str:
@@ -87,11 +87,11 @@ class StopReport:
 
 @attrs.frozen
 class ShutdownReport:
-    """What became of everything.
+    """What happened to all messages during the shutdown.
 
     Args:
-        seconds: how long it took.
-        stops: in the order in which they were made.
+        seconds: duration of the shutdown, in seconds.
+        stops: the actors, in the order in which they were stopped.
     """
 
     seconds: float
@@ -99,7 +99,7 @@ class ShutdownReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost."""
+        """Whether no message was lost."""
         return all(stop.is_clean for stop in self.stops)
 
     def __str__(self) -> str:
@@ -111,17 +111,28 @@ class ShutdownReport:
     def of(
         cls, before: SupervisorSnapshot, after: SupervisorSnapshot, seconds: float
     ) -> "ShutdownReport":
-        """Compare what was left of the tree with what it was when the shutdown began."""
-        tallies = {actor.path: actor.counts for actor, _ in _actors(before)}
+        """Compute the report from the tree before and after the shutdown.
+
+        Args:
+            before: the root when the shutdown began.
+            after: the root when it had ended.
+            seconds: duration of the shutdown, in seconds.
+        """
+        counts_before = {actor.path: actor.counts for actor, _ in _actors(before)}
         stops = [
-            _report(actor.path, tallies.get(actor.path, MessageCounts()), actor.counts)
+            _report(actor.path, counts_before.get(actor.path, MessageCounts()), actor.counts)
             for actor, _ in _actors(after)
         ]
         return cls(seconds, tuple(stops))
 
 
 def plan_shutdown(root: SupervisorSnapshot, deadline_s: float) -> ShutdownPlan:
-    """What would be done, the last started first; below a supervisor, its children first."""
+    """Return the plan: the last started actor first, and a supervisor's children together.
+
+    Args:
+        root: the root of the tree.
+        deadline_s: seconds for the whole shutdown.
+    """
     return ShutdownPlan(
         deadline_s,
         tuple(
@@ -130,8 +141,8 @@ def plan_shutdown(root: SupervisorSnapshot, deadline_s: float) -> ShutdownPlan:
                 action="drain" if within_s > 0 else "cancel",
                 within_s=within_s,
                 waiting=actor.mailbox.depth + actor.urgent,
-                in_hand=len(actor.in_progress),
-                held=actor.held,
+                in_progress=len(actor.in_progress),
+                deferred=actor.deferred,
             )
             for actor, within_s in _actors(root)
             if actor.state is not State.STOPPED
@@ -140,7 +151,7 @@ def plan_shutdown(root: SupervisorSnapshot, deadline_s: float) -> ShutdownPlan:
 
 
 def _actors(node: Snapshot, limit_s: float = inf) -> Iterator[tuple[ActorSnapshot, float]]:
-    """Those at and below a node, the last started first, each with the seconds it has at most."""
+    """Yield the actors below a node, the last started first, with their time limits in seconds."""
     limit_s = min(limit_s, node.stop_s)
     if isinstance(node, ActorSnapshot):
         yield node, limit_s

@@ -1,4 +1,7 @@
-"""The parts of one actor that know each other: place, incarnation, mailbox, reply, ref."""
+"""The parts of an actor, which know each other: cell, incarnation, mailbox, reply slot and ref.
+
+No module outside this package imports its submodules.
+"""
 
 from .actor import Actor, Handler, defers, handles, streams
 from .cell import Cell, Spec
@@ -9,12 +12,13 @@ from .instruments import (
     DeadLetter,
     Guarded,
     Instrument,
+    LostMessage,
     MessageFailed,
     MessageHandled,
     StructlogInstrument,
 )
 from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
-from .node import Node, States, TreeContext, Waker
+from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
 from .ref import Ref
 from .reply import Message, Outcome, ReplySlot
 from .snapshot import (
@@ -24,22 +28,13 @@ from .snapshot import (
     RuntimeSnapshot,
     Snapshot,
     State,
-    SupervisorSnapshot,
-)
-from .states import (
-    RESTARTS,
-    STRATEGIES,
-    LostMessage,
-    Restart,
     Strategy,
-    is_restarted,
-    restart_group,
+    SupervisorSnapshot,
 )
 from .stream import AskStream, StreamOf, StreamSink
 
 __all__ = [
     "RESTARTS",
-    "STRATEGIES",
     "Actor",
     "ActorCrash",
     "ActorEvent",
@@ -81,8 +76,6 @@ __all__ = [
     "defers",
     "handles",
     "is_cancellation",
-    "is_restarted",
     "open_collapsing_nursery",
-    "restart_group",
     "streams",
 ]

@@ -1,4 +1,4 @@
-"""What a user writes: a class whose methods handle messages, one at a time."""
+"""The base class of actors, and the decorators that make methods their handlers."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from math import inf
@@ -35,16 +35,17 @@ _MARK = "__callsheet_handler__"
 
 @attrs.frozen
 class Handler:
-    """How an actor takes one type of message.
+    """How an actor handles one type of message.
 
     Args:
         kind: the type of message.
-        call: the method, of an actor, a message and, if it defers, a slot.
-        raises: the errors that are answers; any other one crashes the actor (R8).
-        defers: the method gets the reply slot instead of returning the answer.
-        streams: the method gets a sink that the items of its answer go into.
-        uninterruptible: it runs to its end even if nobody waits for the answer any more.
-        urgent: messages of this type go before and past the mailbox.
+        call: the method; called with the actor, the message and, if `takes_slot`, a slot or a sink.
+        raises: declared errors, which are replies; any other exception crashes the actor (R8).
+        defers: the method gets the reply slot and does not return the reply.
+        streams: the method gets a sink for the items of the reply.
+        uninterruptible: the method is not cancelled when the caller gives up.
+        urgent: messages of this type bypass the mailbox and are handled before those in it.
+        takes_slot: `defers` or `streams`, in one field because it is read for each message.
     """
 
     kind: type[Message[object]]
@@ -54,7 +55,7 @@ class Handler:
     streams: bool = False
     uninterruptible: bool = False
     urgent: bool = False
-    takes_slot: bool = False  # either of defers and streams, asked for each message
+    takes_slot: bool = False
 
 
 def handles(
@@ -64,15 +65,21 @@ def handles(
     uninterruptible: bool = False,
     urgent: bool = False,
 ) -> Callable[[Callable[[A, M], Awaitable[R]]], Callable[[A, M], Awaitable[R]]]:
-    """Make a method the handler of one type of message; what it returns is the answer.
+    """Make a method the handler of one type of message; its return value is the reply.
 
     Args:
-        kind: the type of message; subclasses come here too unless they have their own handler.
-        raises: declared errors. They are answers: the asker's `ask` raises them and the actor
-            goes on. Anything else that is raised is a bug and crashes the actor (R8).
-        uninterruptible: let it finish even if the asker is cancelled or its deadline passes.
-        urgent: messages of this type do not queue behind the others, nor for room in the mailbox;
-            for what the work in hand depends on, whose number something else bounds.
+        kind: the type of message. Messages of a subclass are handled by the same method unless the
+            subclass has a handler of its own.
+        raises: declared errors. They are replies: the caller's `ask` raises them, and the actor
+            continues. Any other exception is a bug and crashes the actor (R8).
+        uninterruptible: let the handler finish even if the caller is cancelled or its deadline
+            passes.
+        urgent: handle these messages before those in the mailbox, and accept them even if it is
+            full. Use it for messages that the work in progress depends on, and whose number is
+            bounded by something else.
+
+    Raises:
+        TypeError: at the definition of the class, if it has two handlers for one type.
     """
 
     def mark(method: Callable[[A, M], Awaitable[R]]) -> Callable[[A, M], Awaitable[R]]:
@@ -91,12 +98,12 @@ def defers(
     [Callable[[A, M, ReplySlot[R]], Awaitable[None]]],
     Callable[[A, M, ReplySlot[R]], Awaitable[None]],
 ]:
-    """Make a method the handler of a message that is answered later, or by another actor.
+    """Make a method the handler of a message whose reply comes later, or from another actor.
 
-    The method gets the message and its `ReplySlot`; returning does not answer. It is never
-    interrupted by the asker's cancellation, so it cannot lose a slot half-way: it learns of it by
-    ``slot.done`` or ``slot.on_settled``. A slot that is neither filled nor forwarded keeps its
-    asker waiting until the deadline, or until this actor stops or crashes, which fills it.
+    The method gets the message and its `ReplySlot`; its return does not send a reply. It is not
+    interrupted when the caller gives up, so it cannot lose a slot halfway; ``slot.done`` and
+    ``slot.on_settled`` report that. If the slot is neither filled nor forwarded, the caller waits
+    until its deadline, or until this actor stops or crashes.
 
     Args:
         kind: the type of message.
@@ -124,11 +131,11 @@ def streams(
     [Callable[[A, M, StreamSink[T]], Awaitable[None]]],
     Callable[[A, M, StreamSink[T]], Awaitable[None]],
 ]:
-    """Make a method the handler of a message that is answered by a stream of items.
+    """Make a method the handler of a message whose reply is a stream of items.
 
     The method gets the message and a `StreamSink`; ``await sink.send(item)`` waits while the
-    consumer has not caught up. When it returns, the stream has ended; when the consumer goes
-    away, it is cancelled.
+    consumer is behind. The stream ends when the method returns. The method is cancelled when the
+    consumer leaves.
 
     Args:
         kind: the type of message.
@@ -145,7 +152,7 @@ def streams(
 
 
 class Actor:
-    """Base of every actor: state that only its own handlers touch.
+    """Base class of actors: objects whose state is used by their own handlers only.
 
         class Greeter(Actor):
             def __init__(self, greeting: str) -> None:
@@ -155,9 +162,12 @@ class Actor:
             async def greet(self, message: Greet) -> str:
                 return f"{self.greeting}, {message.name}!"
 
-    An object of the class is one incarnation: after a crash a new one is made by the same factory,
-    and it finds the same mailbox (R2). Handlers run one after another, or up to ``concurrency`` at
-    a time if the actor was spawned so.
+    Each object of the class is one incarnation. After a crash the factory makes a new object, which
+    continues with the same mailbox (R2). Handlers run one after another, or up to ``concurrency``
+    at the same time if the actor was spawned with that setting.
+
+    Attributes:
+        handlers: the class's handlers by type of message, those of its base classes included.
     """
 
     handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
@@ -179,7 +189,7 @@ class Actor:
 
     @property
     def ref(self) -> "Ref":
-        """The reference others send to; it stays valid over restarts."""
+        """The ref to this actor; it stays valid over restarts (R2)."""
         return self._cell.ref
 
     @property
@@ -189,68 +199,102 @@ class Actor:
 
     @property
     def deadline(self) -> float:
-        """By when the message in hand must be answered, on Trio's clock; infinity if never (R4)."""
+        """When the reply to the current message is due, on Trio's clock; infinity if never (R4)."""
         slot = current_slot.get()
         return inf if slot is None else slot.deadline
 
     async def started(self) -> None:
-        """Runs once before the first message. What it raises is a failed start."""
+        """Run before the first message; an exception is a failed start.
+
+        Override it if needed.
+        """
 
     async def draining(self) -> None:
-        """Runs when a drain has emptied the mailbox: send off what is being gathered.
+        """Run when a drain has emptied the mailbox: send what is still collected.
 
-        Afterwards messages and timers are still handled until every slot held here is filled.
+        Override it if needed. Messages and timers are still handled afterwards, until all slots
+        that this actor holds are filled.
         """
 
     async def stopped(self) -> None:
-        """Runs when the incarnation ends, however it ends; shielded, for a few seconds at most."""
+        """Run when the incarnation ends, for any reason; shielded, for 5 seconds at most.
+
+        Override it if needed.
+        """
 
     def send_after(self, seconds: float, message: Message[object]) -> "Timer":
-        """Have `message` handled by this incarnation in `seconds` seconds.
+        """Have this incarnation handle a message after a delay.
 
-        It does not go through the mailbox, so it cannot block on a full one, and it is gone with
-        the incarnation.
+        The message bypasses the mailbox, so it never waits for room. It is discarded when the
+        incarnation ends.
+
+        Args:
+            seconds: delay in seconds.
+            message: a message that this actor handles.
+
+        Raises:
+            UnhandledMessage: this actor has no handler for the message.
         """
-        return self._life.send_at(trio.current_time() + seconds, message, None)
+        return self._current.send_at(trio.current_time() + seconds, message, None)
 
     def send_at(self, when: float, message: Message[object]) -> "Timer":
-        """The same at an instant of Trio's clock; in the past means as soon as possible."""
-        return self._life.send_at(when, message, None)
+        """Have this incarnation handle a message at a given time, as `send_after` does.
+
+        Args:
+            when: a time on Trio's clock, in seconds; a time in the past means as soon as possible.
+            message: a message that this actor handles.
+
+        Raises:
+            UnhandledMessage: this actor has no handler for the message.
+        """
+        return self._current.send_at(when, message, None)
 
     def send_every(self, seconds: float, message: Message[object]) -> "Timer":
-        """The same again and again, the first time in `seconds` seconds.
+        """Have this incarnation handle a message periodically, as `send_after` does.
 
-        At most one of them waits at a time, so they do not pile up in front of a slow actor.
+        At most one message of the timer waits at a time, so they do not pile up at a slow actor.
+
+        Args:
+            seconds: the period, and the delay before the first time, in seconds.
+            message: a message that this actor handles.
 
         Raises:
             ValueError: `seconds` is not above 0.
+            UnhandledMessage: this actor has no handler for the message.
         """
         if not seconds > 0:
             raise ValueError(f"seconds must be above 0, not {seconds}")
-        return self._life.send_at(trio.current_time() + seconds, message, seconds)
+        return self._current.send_at(trio.current_time() + seconds, message, seconds)
 
     def watch(self, ref: "Ref", message: Message[object]) -> None:
-        """Have `message` handled when the actor at `ref` has ended for good, or rests.
+        """Have this incarnation handle a message when another actor has stopped.
 
-        A restart is not an end. If it has ended already, the message comes at once.
+        A restart is not a stop. If the other actor has stopped already, the message is handled at
+        once.
+
+        Args:
+            ref: the actor to watch.
+            message: a message that this actor handles.
 
         Raises:
-            UnhandledMessage: this actor has no handler for it.
+            UnhandledMessage: this actor has no handler for the message.
         """
-        life = self._life
-        self._cell.handler_of(message)  # raised here, not where the other one ends
-        ref._cell.on_ended(lambda: life.send_now(message))  # noqa: SLF001  # the runtime's own
+        current = self._current
+        self._cell.handler_of(message)  # an error is raised here, not when the other actor stops
+        ref._cell.on_ended(lambda: current.send_now(message))  # noqa: SLF001  # the runtime's own
 
     def stop(self) -> None:
-        """End this incarnation after the message in hand, as if by a decision of its own.
+        """End this incarnation after the messages in progress.
 
-        A permanent actor is started again; a transient or temporary one is not (R7).
+        A permanent actor is then restarted; a transient or temporary one is not (R7).
         """
-        self._life.halt()
+        self._current.halt()
 
     @property
-    def _life(self) -> "Incarnation":
-        life = self._cell.life or self._cell.rouse()
-        if life is None:
-            raise RuntimeError(f"{self._cell.path} does not live; only its own hooks may do this")
-        return life
+    def _current(self) -> "Incarnation":
+        current = self._cell.current or self._cell.wake()
+        if current is None:
+            raise RuntimeError(
+                f"{self._cell.path} is not running; only its hooks and handlers may call this"
+            )
+        return current

@@ -1,4 +1,4 @@
-"""An actor's place in the tree: the mailbox and all that outlives one incarnation (R2)."""
+"""An actor's place in the tree: the mailbox and all else that outlives an incarnation (R2)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
@@ -14,13 +14,12 @@ from trio.lowlevel import reschedule
 from ..errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
 from .actor import Actor, Handler
 from .incarnation import Incarnation
-from .instruments import ActorEvent, DeadLetter
-from .mailbox import POLICIES, TAKEN, Coalesce, Envelope, Fate, Mailbox, Overflow, Priority
-from .node import States, Stopper, TreeContext, Waker
+from .instruments import ActorEvent, DeadLetter, LostMessage
+from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Envelope, Mailbox, Overflow, Priority
+from .node import RESTARTS, Restart, States, Stopper, TreeContext, Waker
 from .ref import Ref
 from .reply import Message, Outcome, ReplySlot, current_slot
 from .snapshot import ActorSnapshot, InProgress, MessageCounts, State
-from .states import RESTARTS, LostMessage, Restart
 from .worker import Worker
 
 __all__ = [
@@ -42,7 +41,7 @@ def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class Spec:
-    """How to make and keep one actor; `Supervisor.spawn` has the meaning of each.
+    """The settings of one actor; `Supervisor.spawn` documents each.
 
     Raises:
         ValueError: a value is out of its range; the message names the field.
@@ -62,57 +61,59 @@ class Spec:
 
 @final
 class Cell:
-    """The place. A supervisor calls `incarnate` again and again; refs send to it at any time.
+    """An actor's place in the tree; a `Node` for its supervisor, and the target of all refs.
 
     Args:
-        spec: how to make and keep the actor.
-        parent: the path of its supervisor.
-        shared: what the whole tree shares.
-        keeper: who stops it.
+        spec: the actor's settings.
+        parent: path of the supervisor.
+        shared: what all nodes of the tree share.
+        stopper: stops the actor when `Runtime.stop` is called.
     """
 
-    def __init__(self, spec: Spec, parent: str, shared: TreeContext, keeper: Stopper) -> None:
+    def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         self.spec = spec
-        self.keeper = keeper
+        self.stopper = stopper
         self.name = spec.name
         self.path = f"{parent}/{spec.name}"
         self.restart: Restart = spec.restart
         self.stop_s = spec.stop_s
         self.max_deferred = (
             maxsize if spec.max_deferred is None else spec.max_deferred
-        )  # an int is faster
+        )  # comparing with an int is fast
         self.ref = Ref(self)
         self.deadlines = shared.deadlines
         self.now = shared.now
         self.instruments = shared.instruments
         self.counts = MessageCounts()
         self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
-        # Lists, since few wait there, and an empty deque takes 760 bytes.
-        self.urgent: list[Envelope] = []  # goes before the mailbox
-        self.again: list[tuple[Envelope, int]] = []  # to be redelivered, and how often it was
+        # Lists: they stay short, and an empty deque takes 760 bytes.
+        self.urgent: list[Envelope] = []  # handled before the mailbox
+        self.redeliveries: list[tuple[Envelope, int]] = []  # with earlier deliveries
         self.states = States()
         self.incarnation = 0
-        self.life: Incarnation | None = None
-        self._actor: Actor | None = None  # made, but without a task yet
-        self._rouser: Waker | None = None  # while it dozes
+        self.current: Incarnation | None = None
+        self._actor: Actor | None = None  # made, but not running in a task
+        self._waker: Waker | None = None  # set while it is idle
         self.lost: tuple[LostMessage, ...] = ()
         self._shared = shared
-        self.is_open = True  # it takes messages
-        self._has_abandoned = False  # something may wait in the mailbox that nobody waits for
-        self._ended: list[Callable[[], None]] | None = None  # told when the place is given up
-        self.table: Mapping[type[Message[object]], Handler] = {}  # the actor's, till it grows
-        self._random: Random | None = None  # made when first asked for: its state takes 2.5 KiB
+        self.is_open = True  # accepts messages
+        self._has_abandoned = False  # abandoned messages may be queued
+        self._ended: list[Callable[[], None]] | None = None  # callbacks
+        self.table: Mapping[
+            type[Message[object]], Handler
+        ] = {}  # the class's, extended by `handler_of`
+        self._random: Random | None = None  # made at its first use: it takes 2.5 KiB
 
     # ---------------------------------------------------------------- sending
 
     @property
     def state(self) -> State:
-        """What it is in now."""
+        """The current state."""
         return self.states.value
 
     @property
     def random(self) -> Random:
-        """The incarnation's random source (R13)."""
+        """The current incarnation's random source (R13)."""
         if self._random is None:
             seed = f"{self._shared.seed}/{self.path}/{self.incarnation}"
             self._random = Random(seed)  # noqa: S311  # not a secret
@@ -120,28 +121,28 @@ class Cell:
 
     @property
     def load(self) -> int:
-        """Messages that wait or are in hand."""
-        busy = 0 if self.life is None else self.life.busy
-        return len(self.mailbox) + len(self.urgent) + len(self.again) + busy
+        """The number of messages that wait or are in progress."""
+        busy = 0 if self.current is None else self.current.busy
+        return len(self.mailbox) + len(self.urgent) + len(self.redeliveries) + busy
 
     @property
     def blockers(self) -> Sequence[Worker]:
-        """The workers any of whom has to go on before something is taken from here (`waiting`)."""
-        life = self.life
-        return () if life is None or life.is_idle else life.workers
+        """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
+        current = self.current
+        return () if current is None or current.is_idle else current.workers
 
     def try_put(self, message: Message[object], slot: ReplySlot[Any] | None, now: float) -> bool:
-        """Take a message in if there is room; False if its sender may wait for room.
+        """Accept a message if there is room; return False if the sender may wait for room.
 
         Args:
-            message: what is sent.
-            slot: where the answer goes, if anybody asks.
-            now: the present, on Trio's clock.
+            message: the message.
+            slot: the slot for the reply; None for a `tell`.
+            now: the current time on Trio's clock.
 
         Raises:
-            ActorStopped: it takes no messages any more.
-            MailboxFull: there is no room, and senders do not wait (R5).
-            UnhandledMessage: there is no handler for it.
+            ActorStopped: the actor accepts no messages any more.
+            MailboxFull: the mailbox is full, and senders do not wait (R5).
+            UnhandledMessage: the actor has no handler for the message.
         """
         if not self.is_open:
             raise ActorStopped(self.path)
@@ -157,22 +158,22 @@ class Cell:
         else:
             if self._has_abandoned and len(self.mailbox) >= self.mailbox.capacity:
                 self._purge()
-            fate = self.mailbox.offer((message, slot, now))
-            if fate is not TAKEN and not self._is_settled_by(fate, (message, slot, now)):
+            admission = self.mailbox.offer((message, slot, now))
+            if admission is not ACCEPTED and not self._is_resolved(admission, (message, slot, now)):
                 return False
-        life = self.life
-        if life is not None:
-            if life.parked:
-                reschedule(life.parked.pop())
-        elif self._rouser is not None:
-            self.rouse()
+        current = self.current
+        if current is not None:
+            if current.parked:
+                reschedule(current.parked.pop())
+        elif self._waker is not None:
+            self.wake()
         return True
 
     async def put(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
-        """Wait for room, of which there was none a moment ago.
+        """Wait for room, after `try_put` has returned False, and put the message into the mailbox.
 
         Raises:
-            ActorStopped: it takes no messages any more.
+            ActorStopped: the actor accepts no messages any more.
         """
         try:
             await self.mailbox.put((message, slot, 0.0))
@@ -180,10 +181,10 @@ class Cell:
             raise ActorStopped(self.path) from None
 
     def handler_of(self, message: Message[object]) -> Handler:
-        """Who handles it.
+        """Return the handler for a message.
 
         Raises:
-            UnhandledMessage: nobody.
+            UnhandledMessage: the actor has none.
         """
         kind = type(message)
         table = self.table
@@ -198,34 +199,34 @@ class Cell:
             self.table = {**table, kind: handler}
         return handler
 
-    def _is_settled_by(self, fate: Fate, envelope: Envelope) -> bool:
-        """Deal with a message that found no room; whether that was all about it."""
-        if fate is Fate.REJECTED:
+    def _is_resolved(self, admission: Admission, envelope: Envelope) -> bool:
+        """Resolve a message that was not accepted; return False if its sender may wait."""
+        if admission is Admission.REJECTED:
             raise MailboxFull(self.path, self.mailbox.capacity)
-        if fate is Fate.DROPPED:
-            self.counts.bypassed += 1  # it never was in the mailbox
+        if admission is Admission.DROPPED:
+            self.counts.bypassed += 1  # it was never in the mailbox
             self._drop(envelope)
             return True
         return False
 
     def _purge(self) -> None:
-        """Take out all that nobody waits for any more: it keeps no room from others."""
+        """Remove the messages whose caller has given up, to make room for others."""
         self._has_abandoned = False
         for _, slot, _ in self.mailbox.purge():
-            self.counts.given_up(slot.outcome if slot else None)
+            self.counts.count_abandoned(slot.outcome if slot else None)
 
     def _drop(self, envelope: Envelope) -> None:
-        """A message was dropped by the mailbox's policy."""
+        """Resolve a message that the mailbox's policy has dropped."""
         message, slot, _ = envelope
         self.counts.dropped += 1
         if slot is not None:
             slot.fail(Dropped(self.path))
-        self.tell_dead_letter(message, "dropped")
+        self.report_dead_letter(message, "dropped")
 
     def released(self, slot: ReplySlot[Any]) -> None:
-        """A slot that waited here is filled, or has gone on; its message is skipped later.
+        """Note that the slot of a queued message is filled or has moved on; see `ReplySlot.hold`.
 
-        If somebody wants its room, it goes at once.
+        The message is skipped later. If a sender waits for room, it is removed at once.
         """
         if slot.outcome is Outcome.CANCELLED or slot.outcome is Outcome.EXPIRED:
             self._has_abandoned = True
@@ -234,71 +235,72 @@ class Cell:
 
     # ---------------------------------------------------------------- one incarnation
 
-    def doze(self, rouser: Waker) -> bool:
-        """Make an actor and begin its life, but without a task until there is something to do.
+    def start_idle(self, waker: Waker) -> bool:
+        """Make an actor and start its incarnation, without a task until the first message.
 
-        Only one that has no hooks may doze, since they run in its task, and only while nothing
-        waits for it.
+        The incarnation starts only if the actor has no hooks, which need a task, and if no message
+        waits.
 
         Args:
-            rouser: told of the first message: `incarnate` is to be run in a task.
+            waker: called at the first message, to run `run` in a task.
 
         Returns:
-            Whether it has begun; if not, `incarnate` begins it, with the actor that was made.
+            Whether the incarnation has started. If not, `run` starts it, with the actor that was
+            made.
 
         Raises:
-            Exception: the factory's.
+            Exception: the factory raised.
         """
         actor = self._actor = self._make()
         if not self.is_open or self._has_work or _has_hooks(actor):
             return False
-        self._rouser = rouser
-        self._tell_started()
+        self._waker = waker
+        self._report_started()
         return True
 
-    def rouse(self) -> Incarnation | None:
-        """Let one that dozes have its task; its life, or None if it does not live."""
-        if self._rouser is not None and self._actor is not None:
-            self.life = Incarnation(self, self._actor)
-            rouser, self._rouser, self._actor = self._rouser, None, None
-            rouser.rouse()
-        return self.life
+    def wake(self) -> Incarnation | None:
+        """Request a task for an idle actor; return the current incarnation, if there is one."""
+        if self._waker is not None and self._actor is not None:
+            self.current = Incarnation(self, self._actor)
+            waker, self._waker, self._actor = self._waker, None, None
+            waker.wake()
+        return self.current
 
-    def end_doze(self) -> bool:
+    def stop_idle(self) -> bool:
         """See `Node`."""
-        if self._rouser is None:  # but an actor may be made, whose task has yet to run
+        if self._waker is None:  # an actor may be made whose task has not run yet
             return False
-        self._rouser = self._actor = None
+        self._waker = self._actor = None
         return True
 
-    async def incarnate(self, started: Callable[[], None]) -> None:
-        """Run an actor to its end: a drain, a halt or a crash.
+    async def run(self, started: Callable[[], None]) -> None:
+        """Run one incarnation until it drains, halts or crashes.
 
         Args:
-            started: called when the actor has started and takes messages; not after a doze.
+            started: called when the actor has started and handles messages; not after `start_idle`.
 
         Raises:
-            Exception: what it crashed with, or could not start for. Askers have been told.
+            Exception: the actor crashed or could not start. Its asks have failed by then.
         """
-        current_slot.set(None)  # whoever spawned it lends it no deadline
-        life = self.life
+        current_slot.set(None)  # the spawning task's deadline does not apply
+        current = self.current
         try:
-            if life is None:
+            if current is None:
                 actor, self._actor = self._actor or self._make(), None
-                life = self.life = Incarnation(self, actor)
+                current = self.current = Incarnation(self, actor)
                 await actor.started()
-                self._tell_started()
+                self._report_started()
                 started()
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
-            await life.run()
+            await current.run()
         finally:
-            if life is not None:
-                life.end_timers()
-            self.life = None
+            if current is not None:
+                current.end_timers()
+            self.current = None
 
     def _make(self) -> Actor:
-        """One more incarnation, which does not live yet."""
+        """Make the object of the next incarnation, without starting it."""
         self.incarnation += 1
         self._random = None
         actor = self.spec.factory()
@@ -306,37 +308,37 @@ class Cell:
         self.table = actor.handlers
         return actor
 
-    def _tell_started(self) -> None:
+    def _report_started(self) -> None:
         self.states.value = State.RUNNING if self.is_open else State.DRAINING
         for instrument in self.instruments:
             instrument.actor_started(ActorEvent(self.path, self.incarnation))
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing more can come, and nothing waits."""
+        """Whether no message can arrive any more, and none waits."""
         return not (self.is_open or self._has_work)
 
     @property
     def _has_work(self) -> bool:
-        return bool(self.urgent or self.again or len(self.mailbox))
+        return bool(self.urgent or self.redeliveries or len(self.mailbox))
 
     def drain(self) -> None:
-        """Take no more messages; the incarnation ends when all that came in is done."""
+        """Accept no more messages, and end the incarnation when all accepted ones are handled."""
         if self.is_open:
             self.is_open = False
             self.mailbox.close()
             if self.state is State.RUNNING:
                 self.states.value = State.DRAINING
-            if self.life is not None:
-                self.life.wake()
+            if self.current is not None:
+                self.current.wake_worker()
 
     def halt(self) -> None:
-        """End the incarnation after the messages in hand; what waits, waits for the next one."""
-        if self.life is not None:
-            self.life.halt()
+        """End the incarnation after the messages in progress; queued ones wait for the next."""
+        if self.current is not None:
+            self.current.halt()
 
     def open(self) -> None:
-        """Take messages again, after a `close`; refs that were given out are good again."""
+        """Accept messages again after `close`; existing refs become valid again."""
         if not self.is_open:
             self.is_open = True
             self.counts.accepted += self.mailbox.accepted
@@ -345,24 +347,24 @@ class Cell:
             self.states.value = State.STARTING
 
     def close(self) -> None:
-        """The place is given up, or rests: whoever still waits is told so (R3)."""
+        """Stop accepting messages, fail those that wait (R3), and report the actor as stopped."""
         if self.state is State.STOPPED:
             return
         self.is_open = False
         self.mailbox.close()
-        waiting = [envelope for envelope, _ in self.again] + list(self.urgent)
-        self.again.clear()
+        waiting = [envelope for envelope, _ in self.redeliveries] + list(self.urgent)
+        self.redeliveries.clear()
         self.urgent.clear()
         while (envelope := self.mailbox.take()) is not None:
             waiting.append(envelope)
         for message, slot, _ in waiting:
             if slot is not None and slot.outcome is not None:
-                self.counts.given_up(slot.outcome)
+                self.counts.count_abandoned(slot.outcome)
                 continue
             self.counts.dead_lettered += 1
             if slot is not None:
                 slot.fail(ActorStopped(self.path, slot.verdict))
-            self.tell_dead_letter(message, "stopped")
+            self.report_dead_letter(message, "stopped")
         self.states.value = State.STOPPED
         for instrument in self.instruments:
             instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
@@ -371,7 +373,7 @@ class Cell:
             callback()
 
     def on_ended(self, callback: Callable[[], None]) -> None:
-        """Call back when the place is given up or rests; at once if it is."""
+        """Call back when the actor is stopped; at once if it is stopped already."""
         if self.state is State.STOPPED:
             callback()
         elif self._ended is None:
@@ -380,10 +382,12 @@ class Cell:
             self._ended.append(callback)
 
     def snapshot(self, now: float) -> ActorSnapshot:
-        """What it looks like at this moment (R12)."""
+        """Return the actor's state at this moment (R12)."""
         mailbox = self.mailbox.statistics()
-        life = self.life
-        workers = [] if life is None else [one for one in life.workers if one.message is not None]
+        current = self.current
+        workers = (
+            [] if current is None else [one for one in current.workers if one.message is not None]
+        )
         return ActorSnapshot(
             path=self.path,
             state=self.state,
@@ -391,24 +395,28 @@ class Cell:
             mailbox=mailbox,
             oldest_s=None if mailbox.oldest_at is None else now - mailbox.oldest_at,
             in_progress=tuple(
-                InProgress(type(one.message).__name__, now - one.since) for one in workers
+                InProgress(type(worker.message).__name__, now - worker.started_at)
+                for worker in workers
+                if worker.message is not None
             ),
-            held=0 if life is None else len(life.held),
-            urgent=len(self.urgent) + len(self.again) + (0 if life is None else len(life.due)),
+            deferred=0 if current is None else len(current.deferred),
+            urgent=len(self.urgent)
+            + len(self.redeliveries)
+            + (0 if current is None else len(current.due)),
             stop_s=self.stop_s,
             counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
         )
 
-    def tell_dead_letter(
+    def report_dead_letter(
         self, message: Message[object], reason: Literal["stopped", "dropped"]
     ) -> None:
-        """A message will never be handled, or not to its end."""
+        """Report to the instruments that a message will not be handled to its end."""
         for instrument in self.instruments:
             instrument.dead_letter(DeadLetter(self.path, type(message).__name__, reason))
 
 
 def _has_hooks(actor: Actor) -> bool:
-    """Whether something is to run in its task though no message has come."""
+    """Whether the actor overrides a hook, which must run in its task even if no message comes."""
     own = type(actor)
     return (
         own.started is not Actor.started

@@ -1,10 +1,10 @@
-"""The deadlines of a whole runtime, and the one task that waits for the nearest.
+"""The deadlines of a whole runtime, and one task that waits for the next (L4: no polling).
 
-A cancel scope for each ask would cost more than the ask itself. Nearly all asks of a program are
-made with one of a few time-outs, and those made with the same one expire in the order in which they
-were made: they stand in a lane, which is a dict, so that adding one and taking it out again are one
-step each and leave nothing behind. Deadlines at arbitrary instants stand in a heap; one that is
-settled early is merely marked there, and the heap is cleaned when half of it is marked.
+A cancel scope for each ask would cost more than the ask itself. Most asks of a program use one of a
+few timeouts, and asks with the same timeout expire in the order in which they were made. They share
+a lane: a dict, in which adding and removing one take one step each and leave nothing behind.
+Deadlines at arbitrary times are in a heap. One that is settled early is only counted there; the
+heap is cleaned when half of it is settled.
 """
 
 import heapq
@@ -21,37 +21,37 @@ __all__ = [
 ]
 
 
-_TOO_FEW_TO_CLEAN = 256
-_MOST_LANES = 64  # a program with more time-outs than that computes them; those go to the heap
+_MIN_CLEANED = 256
+_MAX_LANES = 64  # a program with more timeouts computes them; those go to the heap
 
 
 class Due(Protocol):
-    """Something that happens at an instant unless it was settled before."""
+    """Something that happens at a given time unless it is settled before."""
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to happen."""
+        """Whether it is settled."""
         ...
 
     def expire(self) -> None:
-        """The instant has come."""
+        """Act on the deadline."""
         ...
 
 
 DeadlineLane = dict[Due, float]
-"""When what is due, in the order of the instants; whoever is settled takes itself out."""
+"""The times at which items expire, in ascending order; a settled item removes itself."""
 
 
 class Deadlines:
-    """When what is due; `run` makes it happen."""
+    """Items and the times at which they expire; `run` expires them."""
 
     def __init__(self) -> None:
-        self._lanes: dict[float, DeadlineLane] = {}  # {time-out in seconds: its lane}
+        self._lanes: dict[float, DeadlineLane] = {}  # {timeout in seconds: lane}
         self._heap: list[tuple[float, int, Due]] = []
-        self._order = itertools.count()  # equal instants happen in the order they were added
-        self._settled = 0  # marked ones in the heap
+        self._order = itertools.count()  # equal times expire in the order in which they were added
+        self._settled = 0  # settled items in the heap
         self._scope = trio.CancelScope()
-        self._next = inf  # its deadline, which costs more to read
+        self._next = inf  # the deadline of the scope, which is slow to read
 
     def __len__(self) -> int:
         return len(self._heap) + sum(len(lane) for lane in self._lanes.values())
@@ -60,12 +60,12 @@ class Deadlines:
         """Let `due` expire at `when`, which is `timeout` seconds from now.
 
         Returns:
-            The lane that it must take itself out of when it is settled; or None, and then
-            `settled` is to be called.
+            The lane from which `due` must remove itself when it is settled; or None, and then
+            `settled` must be called.
         """
         lane = self._lanes.get(timeout)
         if lane is None:
-            if len(self._lanes) >= _MOST_LANES:
+            if len(self._lanes) >= _MAX_LANES:
                 self.add(when, due)
                 return None
             lane = self._lanes[timeout] = {}
@@ -75,24 +75,24 @@ class Deadlines:
         return lane
 
     def add(self, when: float, due: Due) -> None:
-        """Let `due` expire at `when`, in seconds on Trio's clock."""
+        """Let `due` expire at `when`, a time on Trio's clock in seconds."""
         heapq.heappush(self._heap, (when, next(self._order), due))
         if when < self._next:
             self._next = self._scope.deadline = when
 
     def settled(self) -> None:
-        """One that `add` was called for is done before its time."""
+        """Count an item, added by `add`, that was settled before its time."""
         self._settled += 1
-        if self._settled * 2 > len(self._heap) > _TOO_FEW_TO_CLEAN:
+        if self._settled * 2 > len(self._heap) > _MIN_CLEANED:
             self._heap = [entry for entry in self._heap if not entry[2].done]
             heapq.heapify(self._heap)
             self._settled = 0
 
     def expire(self, now: float) -> float:
-        """Let everything expire that is due at `now`; returns the next instant, or infinity."""
+        """Expire all items that are due at `now`; return the time of the next one, or infinity."""
         next_at = inf
         for lane in list(self._lanes.values()):
-            # In one pass: to look for the first one again after each would look through all gaps.
+            # In one pass: a dict is slow to find its first item after many removals.
             expired: list[Due] = []
             for due, when in lane.items():
                 if when > now:
@@ -100,7 +100,7 @@ class Deadlines:
                     break
                 expired.append(due)
             for due in expired:
-                if lane.pop(due, None) is not None:  # one that expires may have settled others
+                if lane.pop(due, None) is not None:  # an expired item may settle others
                     due.expire()
         while self._heap and self._heap[0][0] <= now:
             due = heapq.heappop(self._heap)[2]
@@ -111,7 +111,7 @@ class Deadlines:
         return min(next_at, self._heap[0][0]) if self._heap else next_at
 
     async def run(self) -> None:
-        """Wait for the nearest instant, for ever (L4: one timer, no polling)."""
+        """Expire each item at its time, until cancelled."""
         while True:
             self._next = self.expire(trio.current_time())
             with trio.CancelScope(deadline=self._next) as self._scope:

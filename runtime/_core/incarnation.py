@@ -1,7 +1,4 @@
-"""One life of an actor: its object, its workers, its timers and the slots it holds.
-
-A nursery whose one error comes out as itself.
-"""
+"""One incarnation of an actor: its object, workers, timers and deferred replies (R15)."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,9 +11,8 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 
 from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor, Handler
-from .instruments import MessageFailed, MessageHandled
+from .instruments import LostMessage, MessageFailed, MessageHandled
 from .reply import Message, ReplySlot, current_slot
-from .states import LostMessage
 from .stream import StreamSink
 from .worker import Worker, current_worker
 
@@ -33,17 +29,16 @@ __all__ = [
 
 @asynccontextmanager
 async def open_collapsing_nursery() -> AsyncGenerator[trio.Nursery]:
-    """A nursery that is nobody's concern but its owner's.
+    """Open a nursery that raises a single error without an exception group around it.
 
-    If one task of it, or the block, fails, the error comes out without a group around it; which
-    task it was is no concern of the user's. Several errors come out as a group, without
-    the cancellations among them.
+    If exactly one task, or the block, fails, its error is raised as it is. Several errors are
+    raised as a group, without the cancellations among them.
     """
     try:
         async with trio.open_nursery() as nursery:
             yield nursery
     except BaseExceptionGroup as group:
-        # What was cancelled because of a failure, or at the same moment, is not one.
+        # Tasks that were cancelled because of a failure, or at that moment, did not fail.
         failures = group.split(trio.Cancelled)[1] or group
         error, *others = failures.exceptions
         if others:
@@ -52,7 +47,7 @@ async def open_collapsing_nursery() -> AsyncGenerator[trio.Nursery]:
 
 
 def is_cancellation(error: BaseException) -> bool:
-    """Whether it is nothing but one, or a group of them."""
+    """Whether an error is a cancellation, or a group of nothing else."""
     if not isinstance(error, BaseExceptionGroup):
         return isinstance(error, trio.Cancelled)
     group = cast("BaseExceptionGroup[BaseException]", error)
@@ -60,64 +55,66 @@ def is_cancellation(error: BaseException) -> bool:
 
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
-_CHECKPOINT_EVERY = 64  # messages; an actor whose handlers never wait must not starve the others
+_CHECKPOINT_EVERY = 64  # messages; so that handlers that never wait do not starve other tasks
 _STOPPED_HOOK_S = 5.0
 
 
 @final
 @attrs.define(eq=False)
 class Timer:
-    """A message that an actor will handle at an instant; see `Actor.send_at`.
+    """A message that an actor will handle at a given time; made by `Actor.send_at`.
 
     Attributes:
-        message: what it will handle.
-        period_s: seconds from one time to the next; None if it goes off once.
-        done: it will not go off again.
+        message: the message.
+        when: the next time, in seconds on Trio's clock.
+        period_s: seconds between one time and the next; None for a timer that fires once.
+        done: whether the timer will not fire again.
+        is_due: whether it has fired and its message still waits.
     """
 
     message: Message[object]
-    _life: "Incarnation"
+    _incarnation: "Incarnation"
     when: float
     period_s: float | None = None
     done: bool = False
-    is_due: bool = False  # it has gone off, and its message was not handled yet
+    is_due: bool = False
 
     def cancel(self) -> None:
-        """Never mind, not even if it has gone off and waits; harmless if it was handled."""
+        """Cancel the timer, even if it has fired and its message still waits; else do nothing."""
         if self.is_due:
             self.is_due = False
-            self._life.due.remove(self)
-            self._life.cell.counts.cancelled += 1
+            self._incarnation.due.remove(self)
+            self._incarnation.cell.counts.cancelled += 1
         if not self.done:
             self.done = True
-            self._life.timers.pop(self, None)
-            self._life.cell.deadlines.settled()
+            self._incarnation.timers.pop(self, None)
+            self._incarnation.cell.deadlines.settled()
 
     def expire(self) -> None:
-        """The runtime's: the instant has come."""
-        life = self._life
+        """Fire the timer; called by the runtime."""
+        owner = self._incarnation
         if self.period_s is None:
             self.done = True
-            life.timers.pop(self, None)
+            owner.timers.pop(self, None)
         else:
-            # The next multiple that is still to come: whoever is late is not made later.
+            # The next multiple in the future: a late timer keeps its beat.
             now = trio.current_time()
             self.when += self.period_s * max(1, -(-(now - self.when) // self.period_s))
-            life.cell.deadlines.add(self.when, self)
-        if not self.is_due:  # at most one of a timer waits, so a slow actor does not pile them up
+            owner.cell.deadlines.add(self.when, self)
+        if not self.is_due:  # at most one message per timer waits
             self.is_due = True
-            life.due.append(self)
-            life.cell.counts.bypassed += 1
-            life.wake()
+            owner.due.append(self)
+            owner.cell.counts.bypassed += 1
+            owner.wake_worker()
 
 
 @final
 class Incarnation:
-    """A life from the `started` hook to a drain, a halt or a crash.
+    """An actor's run from the `started` hook until it drains, halts or crashes.
 
     Args:
-        cell: the place, which outlives it.
-        actor: the object.
+        cell: the actor's place, which outlives the incarnation.
+        actor: the actor object.
     """
 
     def __init__(self, cell: "Cell", actor: Actor) -> None:
@@ -126,33 +123,33 @@ class Incarnation:
         self.workers: list[Worker] = []
         self.timers: dict[Timer, None] = {}
         self.due: list[Timer] = []
-        self.held: dict[ReplySlot[Any], None] = {}  # deferred here and not yet filled
-        self.busy = 0  # workers with a message in hand
+        self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
+        self.busy = 0  # workers with a message in progress
         self.parked: list[trio.lowlevel.Task] = []
-        self._is_flushed = False  # the `draining` hook has run
+        self._is_flushed = False  # whether the `draining` hook has run
         self._is_over = False
-        self._max_held = cell.max_deferred
+        self._max_deferred = cell.max_deferred
 
     @property
     def path(self) -> str:
-        """The actor's."""
+        """The actor's path."""
         return self.cell.path
 
     # ---------------------------------------------------------------- from outside
 
-    def wake(self) -> None:
-        """Let one idle worker look again at what there is to do."""
+    def wake_worker(self) -> None:
+        """Let one idle worker check again for work."""
         if self.parked:
             trio.lowlevel.reschedule(self.parked.pop())
 
     def halt(self) -> None:
-        """End after the messages in hand, whatever waits."""
+        """End after the messages in progress, even if others wait."""
         self._is_over = True
         while self.parked:
-            self.wake()
+            self.wake_worker()
 
     def send_at(self, when: float, message: Message[object], period_s: float | None) -> Timer:
-        """See `Actor.send_at` and `Actor.send_every`."""
+        """Set a timer; see `Actor.send_at` and `Actor.send_every`."""
         self.cell.handler_of(message)
         timer = Timer(message, self, when, period_s)
         self.timers[timer] = None
@@ -160,36 +157,36 @@ class Incarnation:
         return timer
 
     def send_now(self, message: Message[object]) -> None:
-        """Have a message handled before those in the mailbox; nothing if this life is over."""
-        if self.cell.life is self:
+        """Have a message handled before those in the mailbox, unless the incarnation has ended."""
+        if self.cell.current is self:
             self.send_at(trio.current_time(), message, None)
 
     @property
     def blockers(self) -> tuple[Worker, ...]:
-        """Nobody in particular: what is held may be answered by anything; see `waiting`."""
+        """Empty: a deferred message may be replied to by any task (see `find_cycle`)."""
         return ()
 
     def released(self, slot: ReplySlot[Any]) -> None:
-        """A slot that was held here is filled, or has gone on."""
-        if self.held.pop(slot, self) is None and (
-            not self.held or len(self.held) == self._max_held - 1
+        """Note that a deferred slot is filled or has moved on; see `ReplySlot.hold`."""
+        if self.deferred.pop(slot, self) is None and (
+            not self.deferred or len(self.deferred) == self._max_deferred - 1
         ):
-            self.wake()  # a drain waits for the one, the intake for the other
+            self.wake_worker()  # a drain waits for none, the mailbox for one fewer than the limit
 
     def end_timers(self) -> None:
-        """Nothing will be handled any more, whatever the hooks may have set."""
+        """Cancel all timers, those that hooks have set at the end included."""
         for timer in list(self.timers):
             timer.cancel()
         self.cell.counts.cancelled += len(self.due)
         self.due.clear()
 
-    # ---------------------------------------------------------------- the life
+    # ---------------------------------------------------------------- the run
 
     async def run(self) -> None:
-        """Handle messages until a drain or a halt is over.
+        """Handle messages until a drain or a halt has ended.
 
         Raises:
-            Exception: the actor crashed. Askers have been told.
+            Exception: the actor crashed. Its asks have failed by then.
         """
         try:
             if self.cell.spec.concurrency == 1:
@@ -198,10 +195,10 @@ class Incarnation:
                 async with open_collapsing_nursery() as nursery:
                     nursery.start_soon(self._work, self._new_worker(), nursery)
         except BaseException as error:
-            self._abandon(error)
+            self._fail_pending(error)
             raise
         else:
-            for slot in list(self.held):  # a halt does not wait for them
+            for slot in list(self.deferred):  # a halt does not wait for deferred replies
                 slot.fail(ActorStopped(self.path, slot.verdict))
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOPPED_HOOK_S):
@@ -218,22 +215,28 @@ class Incarnation:
         while not self._is_over:
             worker.interrupted = False
             with trio.CancelScope() as worker.scope:
-                await self._stretch(worker, nursery)
-            if worker.message is not None:  # it was interrupted
-                self.cell.counts.given_up(worker.slot.outcome if worker.slot else None)
-                self._lay_down(worker)
+                await self._handle_messages(worker, nursery)
+            if worker.message is not None:  # its handler was interrupted
+                self.cell.counts.count_abandoned(worker.slot.outcome if worker.slot else None)
+                self._clear(worker)
 
-    async def _stretch(  # noqa: PLR0912, PLR0915  # see below
+    async def _handle_messages(  # noqa: PLR0912, PLR0915  # see below
         self, worker: Worker, nursery: trio.Nursery | None
     ) -> None:
-        """Handle messages until one was interrupted, or this life is over.
+        """Handle messages until one is interrupted, or the incarnation ends.
 
-        It is long because every message goes through it: a call less is a tenth of a message.
+        It is one long function because every message passes through it: each further call would
+        cost about a tenth of the time of a message.
         """
         cell, actor, table = self.cell, self.actor, self.cell.table
         take, now = cell.mailbox.take, cell.now
-        due, again, urgent, held = self.due, cell.again, cell.urgent, self.held
-        max_deferred, counts, instruments = self._max_held, cell.counts, cell.instruments
+        due, redeliveries, urgent, deferred = (
+            self.due,
+            cell.redeliveries,
+            cell.urgent,
+            self.deferred,
+        )
+        max_deferred, counts, instruments = self._max_deferred, cell.counts, cell.instruments
         task, parked = current_task(), self.parked
 
         def unpark(_: object) -> trio.lowlevel.Abort:
@@ -243,19 +246,19 @@ class Incarnation:
         current_slot.set(None)
         last: ReplySlot[Any] | None = None
         streak = 0
-        timed = False  # the last one was a timer's
+        timed = False  # whether the last message was a timer's
         while not self._is_over:
-            # Timers go first, but a slow handler's own period must not starve the mailbox.
-            if due and not (timed and len(cell.mailbox) and len(held) < max_deferred):
+            # Timers go first, but a timer faster than its handler must not starve the mailbox.
+            if due and not (timed and len(cell.mailbox) and len(deferred) < max_deferred):
                 timed = True
                 timer = due.pop(0)
                 timer.is_due = False
                 message, slot = timer.message, None
-            elif again:
-                (message, slot, _), worker.tries = again.pop(0)
+            elif redeliveries:
+                (message, slot, _), worker.tries = redeliveries.pop(0)
             elif urgent:
                 message, slot, _ = urgent.pop(0)
-            elif len(held) < max_deferred and (envelope := take()) is not None:
+            elif len(deferred) < max_deferred and (envelope := take()) is not None:
                 message, slot, _ = envelope
                 timed = False
             else:
@@ -266,26 +269,26 @@ class Incarnation:
                 continue
             streak += 1
             if slot is not None and slot.outcome is not None:
-                counts.given_up(slot.outcome)  # nobody waits for it: skipped (R4)
+                counts.count_abandoned(slot.outcome)  # the caller has given up: skip it (R4)
                 worker.tries = 0
             else:
                 if nursery:
-                    self._let_others_work(nursery)
+                    self._share_work(nursery)
                 handler = table.get(type(message))
                 if handler is None:
                     handler = cell.handler_of(message)
                     table = cell.table
                 worker.message = message
                 worker.slot = slot
-                worker.since = now()
+                worker.started_at = now()
                 self.busy += 1
-                if slot is not last:  # as for one told after another
+                if slot is not last:  # equal only if both are None
                     current_slot.set(slot)
                     worker.uninterruptible = handler.uninterruptible
                     last = slot
                 try:
                     if handler.takes_slot:
-                        await self._hand_over(handler, message, slot, worker)
+                        await self._call_with_slot(handler, message, slot, worker)
                     elif slot is None:
                         await handler.call(actor, message)
                     else:
@@ -293,15 +296,15 @@ class Incarnation:
                         slot.holder = worker
                         value = await handler.call(actor, message)
                         if slot.outcome is None:
-                            slot.holder = None  # a worker need not be told of its own answer
+                            slot.holder = None  # the worker needs no notice of its own reply
                             slot.reply(value)
                         else:
                             counts.late += 1
                     counts.handled += 1
                 except handler.raises as error:
-                    self._answer_error(handler, slot, error)
+                    self._reply_error(handler, slot, error)
                 if instruments:
-                    self._tell_handled(worker, message)
+                    self._report_handled(worker, message)
                 worker.message = worker.slot = None
                 worker.tries = 0
                 self.busy -= 1
@@ -311,56 +314,54 @@ class Incarnation:
                 streak = 0
                 await trio.lowlevel.checkpoint()
 
-    def _let_others_work(self, nursery: trio.Nursery) -> None:
-        """A worker is about to handle a message: see to it that another one takes the next."""
+    def _share_work(self, nursery: trio.Nursery) -> None:
+        """Have another worker take the next message, since this one is about to run a handler."""
         if self.parked:
-            if len(self.cell.mailbox):  # a sender who waited was let in, which wakes nobody
-                self.wake()
+            if len(self.cell.mailbox):  # admitting a waiting sender wakes no worker
+                self.wake_worker()
         elif len(self.workers) < self.cell.spec.concurrency:
             nursery.start_soon(self._work, self._new_worker(), nursery)
 
-    async def _hand_over(
+    async def _call_with_slot(
         self,
         handler: Handler,
         message: Message[object],
         slot: ReplySlot[Any] | None,
         worker: Worker,
     ) -> None:
-        """Run a handler that gets the slot: one that defers, or one that streams."""
+        """Run a handler that gets the slot or a sink: one that defers, or one that streams."""
         if slot is None:
             slot = worker.slot = ReplySlot()
         if handler.streams:
             slot.started = True
             slot.hold(worker)
-            await handler.call(self.actor, message, slot.sink or _nowhere())
+            await handler.call(self.actor, message, slot.sink or _discarding_sink())
             slot.reply(None)
         else:
-            self.held[slot] = None
+            self.deferred[slot] = None
             slot.hold(self)
             await handler.call(self.actor, message, slot)
 
-    def _answer_error(
-        self, handler: Handler, slot: ReplySlot[Any] | None, error: Exception
-    ) -> None:
+    def _reply_error(self, handler: Handler, slot: ReplySlot[Any] | None, error: Exception) -> None:
         cell = self.cell
         cell.counts.failed += 1
         if slot is None:
             _log.warning(
-                "error_without_asker", actor=cell.path, message=handler.kind.__name__, error=error
+                "error_without_caller", actor=cell.path, message=handler.kind.__name__, error=error
             )
         elif not slot.fail(error):
             cell.counts.late += 1
         for instrument in cell.instruments:
             instrument.message_failed(MessageFailed(cell.path, handler.kind.__name__, error))
 
-    def _tell_handled(self, worker: Worker, message: Message[object]) -> None:
+    def _report_handled(self, worker: Worker, message: Message[object]) -> None:
         event = MessageHandled(
-            self.path, type(message).__name__, trio.current_time() - worker.since
+            self.path, type(message).__name__, trio.current_time() - worker.started_at
         )
         for instrument in self.cell.instruments:
             instrument.message_handled(event)
 
-    def _lay_down(self, worker: Worker) -> None:
+    def _clear(self, worker: Worker) -> None:
         worker.message = None
         worker.slot = None
         worker.waits_for = None
@@ -368,7 +369,7 @@ class Incarnation:
         self.busy -= 1
 
     async def _flush(self) -> bool:
-        """Nothing more can come. Returns False if a worker has to wait for what is held."""
+        """Run the `draining` hook, then end; return False while replies are deferred."""
         if not self._is_flushed:
             self._is_flushed = True
             self.busy += 1
@@ -377,18 +378,18 @@ class Incarnation:
             finally:
                 self.busy -= 1
             return True
-        if self.held:
+        if self.deferred:
             return False
         self.halt()
         return True
 
     @property
     def is_idle(self) -> bool:
-        """Whether some worker could take a message at once."""
+        """Whether a worker could take a message at once."""
         return bool(self.parked) or len(self.workers) < self.cell.spec.concurrency
 
-    def _abandon(self, error: BaseException) -> None:
-        """It died: what it had in its hands is not done again, unless asked for (R8)."""
+    def _fail_pending(self, error: BaseException) -> None:
+        """Fail or redeliver all messages of an incarnation that crashed or was cancelled (R8)."""
         cell = self.cell
         crashed = isinstance(error, Exception)
         slots: list[ReplySlot[Any]] = []
@@ -397,29 +398,29 @@ class Incarnation:
             message, slot, tries = worker.message, worker.slot, worker.tries
             if message is None:
                 continue
-            self._lay_down(worker)  # it is counted below, while the `stopped` hook is yet to run
+            self._clear(worker)  # counted below, before the `stopped` hook runs
             here = f"{type(message).__name__} at {cell.path}"
             chain = () if slot is None else slot.chain()
             chain = chain if chain[-1:] == (here,) else (*chain, here)
             lost.append(LostMessage(chain, Verdict.MAY_HAVE_RUN))
             if crashed and tries < cell.spec.redeliver and not self._is_gone(slot, worker):
-                cell.again.append(((message, slot, trio.current_time()), tries + 1))
+                cell.redeliveries.append(((message, slot, trio.current_time()), tries + 1))
                 if slot is not None:
                     slot.hold(cell)
                 continue
             if crashed:
                 cell.counts.failed += 1
             elif slot is not None and slot.outcome is not None:
-                cell.counts.given_up(slot.outcome)
+                cell.counts.count_abandoned(slot.outcome)
             else:
                 cell.counts.dead_lettered += 1
-                cell.tell_dead_letter(message, "stopped")
+                cell.report_dead_letter(message, "stopped")
             if slot is not None and slot.is_held_by(worker):
                 slots.append(slot)
             for instrument in cell.instruments if crashed else ():
                 instrument.message_failed(MessageFailed(cell.path, type(message).__name__, error))
         cell.lost = tuple(lost)
-        for slot in (*slots, *self.held):
+        for slot in (*slots, *self.deferred):
             slot.fail(
                 ActorCrashed(cell.path, slot.verdict, error)
                 if crashed
@@ -427,13 +428,13 @@ class Incarnation:
             )
 
     def _is_gone(self, slot: ReplySlot[Any] | None, worker: Worker) -> bool:
-        """Whether a message has gone on to another actor, or nobody waits for it any more."""
-        is_ours = slot is None or slot.is_held_by(worker) or slot.is_held_by(self)
-        return not is_ours or (slot is not None and slot.outcome is not None)
+        """Whether a message was forwarded to another actor, or its caller has given up."""
+        is_here = slot is None or slot.is_held_by(worker) or slot.is_held_by(self)
+        return not is_here or (slot is not None and slot.outcome is not None)
 
 
-def _nowhere() -> StreamSink[object]:
-    """Where the items of a stream go that was told or asked for rather than streamed."""
-    channel, nobody = trio.open_memory_channel[object](0)
-    nobody.close()
+def _discarding_sink() -> StreamSink[object]:
+    """Return a sink that discards its items, for a stream message sent by `tell` or `ask`."""
+    channel, receiver = trio.open_memory_channel[object](0)
+    receiver.close()
     return StreamSink(channel)

@@ -1,6 +1,6 @@
-"""Seeing what happens as it happens: objects with hooks, given frozen events.
+"""Instruments: objects whose hooks the runtime calls with frozen events.
 
-With none installed an actor pays one test of an empty tuple for each message.
+Without any, an actor pays one test of an empty tuple for each message.
 """
 
 import traceback
@@ -9,7 +9,7 @@ from typing import Literal, final
 import attrs
 import structlog
 
-from .states import LostMessage
+from ..errors import Verdict
 
 __all__ = [
     "ActorCrash",
@@ -17,6 +17,7 @@ __all__ = [
     "DeadLetter",
     "Guarded",
     "Instrument",
+    "LostMessage",
     "MessageFailed",
     "MessageHandled",
     "StructlogInstrument",
@@ -28,11 +29,11 @@ _log = structlog.stdlib.get_logger("callsheet.runtime")
 
 @attrs.frozen
 class ActorEvent:
-    """Something that happened to an actor.
+    """An event of an actor's or supervisor's life cycle.
 
     Args:
-        actor: its path.
-        incarnation: which life of it, from 1.
+        actor: path of the actor or supervisor.
+        incarnation: number of the incarnation, from 1; 0 before the first has started.
     """
 
     actor: str
@@ -41,12 +42,12 @@ class ActorEvent:
 
 @attrs.frozen
 class MessageHandled:
-    """A handler has come to its end.
+    """A handler has returned or raised a declared error.
 
     Args:
-        actor: its path.
-        message: the name of the message's type.
-        seconds: how long the handler took.
+        actor: path of the actor.
+        message: name of the message's type.
+        seconds: duration of the handler, in seconds.
     """
 
     actor: str
@@ -56,12 +57,12 @@ class MessageHandled:
 
 @attrs.frozen
 class MessageFailed:
-    """A handler has raised: a declared error, or a crash.
+    """A handler has raised a declared error, or has crashed.
 
     Args:
-        actor: its path.
-        message: the name of the message's type.
-        error: what it raised.
+        actor: path of the actor.
+        message: name of the message's type.
+        error: the exception that the handler raised.
     """
 
     actor: str
@@ -71,12 +72,12 @@ class MessageFailed:
 
 @attrs.frozen
 class DeadLetter:
-    """A message that nobody will handle, or that was cut off in a handler's hands by a stop.
+    """A message that no handler will handle, or whose handler was interrupted by a stop.
 
     Args:
-        actor: the path of the actor it was sent to.
-        message: the name of the message's type.
-        reason: "stopped": the actor is; "dropped": there was no room for it (R5).
+        actor: path of the actor to which the message was sent.
+        message: name of the message's type.
+        reason: "stopped": the actor is stopped. "dropped": the mailbox was full (R5).
     """
 
     actor: str
@@ -85,22 +86,37 @@ class DeadLetter:
 
 
 @attrs.frozen
-class ActorCrash:
-    """An actor, or a supervisor, has ended by an error.
+class LostMessage:
+    """A message that was in progress when its actor crashed.
 
     Args:
-        actor: its path.
-        incarnation: which life of it, from 1.
-        lived_s: for how many seconds it had lived.
-        lost: the messages it had in hand, with what led to them.
-        error: the cause.
-        decision: what its supervisor does.
-        restart_in_s: seconds until it is started again; None if it is not.
+        chain: the messages that led to it, the first cause first and the lost message last; each as
+            "type at path".
+        verdict: whether the work may have run.
+    """
+
+    chain: tuple[str, ...]
+    verdict: Verdict
+
+
+@attrs.frozen
+class ActorCrash:
+    """An incarnation of an actor or supervisor has ended with an exception.
+
+    Args:
+        actor: path of the actor or supervisor.
+        incarnation: number of the incarnation, from 1.
+        uptime_s: seconds that the incarnation ran.
+        lost: the messages that were in progress.
+        error: the exception.
+        decision: what the supervisor does: restart the child, leave it stopped, or stop all its
+            children and raise an error itself.
+        restart_in_s: seconds until the restart; None if there is no restart, or if it is immediate.
     """
 
     actor: str
     incarnation: int
-    lived_s: float
+    uptime_s: float
     lost: tuple[LostMessage, ...]
     error: BaseException
     decision: Literal["restart", "leave", "fail upward"]
@@ -108,38 +124,41 @@ class ActorCrash:
 
 
 class Instrument:
-    """Base of what listens; each hook does nothing unless overridden. It must not wait.
+    """Base class of instruments; each hook does nothing unless overridden.
 
-    One that raises is told of in the log, and not called again.
+    The hooks run in the runtime's own tasks, so they must not block. If a hook raises, the
+    instrument is logged as `instrument_failed` and not called again.
     """
 
     def actor_spawned(self, event: ActorEvent) -> None:
-        """A place was made; its first incarnation is being started."""
+        """An actor or supervisor was added; its first incarnation is about to start."""
 
     def actor_started(self, event: ActorEvent) -> None:
-        """An incarnation has started and takes messages."""
+        """An incarnation has started and handles messages."""
 
     def actor_crashed(self, event: ActorCrash) -> None:
-        """An incarnation has ended by an error."""
+        """An incarnation has ended with an exception."""
 
     def actor_stopped(self, event: ActorEvent) -> None:
-        """The place is given up, or rests until it is started again."""
+        """The actor or supervisor is stopped, for good or until it is started again."""
 
     def message_handled(self, event: MessageHandled) -> None:
-        """A handler has come to its end."""
+        """A handler has returned or raised a declared error."""
 
     def message_failed(self, event: MessageFailed) -> None:
-        """A handler has raised."""
+        """A handler has raised a declared error, or has crashed."""
 
     def dead_letter(self, event: DeadLetter) -> None:
-        """A message will never be handled."""
+        """A message will not be handled to its end."""
 
 
 class StructlogInstrument(Instrument):
-    """One structlog event for each thing that happens, but for messages that were handled.
+    """Logs one structlog event at each hook except `message_handled`.
+
+    Crashes are not logged here, since the runtime always logs them itself.
 
     Args:
-        log: where to; by default the logger "callsheet.runtime".
+        log: the logger; by default the structlog logger "callsheet.runtime".
     """
 
     def __init__(self, log: structlog.stdlib.BoundLogger | None = None) -> None:
@@ -168,12 +187,12 @@ class StructlogInstrument(Instrument):
 
 @final
 class Guarded(Instrument):
-    """Another instrument until it raises; then it is as if that had been removed, as in Trio.
+    """Calls another instrument until it raises, and never again after that, as Trio does.
 
-    Who only looks on must not make an actor or a supervisor crash.
+    An instrument must not be able to crash an actor or a supervisor (R17).
 
     Args:
-        instrument: the other one.
+        instrument: the other instrument.
     """
 
     def __init__(self, instrument: Instrument) -> None:
@@ -181,38 +200,38 @@ class Guarded(Instrument):
 
     def actor_spawned(self, event: ActorEvent) -> None:
         """See `Instrument`."""
-        self._tell("actor_spawned", event)
+        self._call("actor_spawned", event)
 
     def actor_started(self, event: ActorEvent) -> None:
         """See `Instrument`."""
-        self._tell("actor_started", event)
+        self._call("actor_started", event)
 
     def actor_crashed(self, event: ActorCrash) -> None:
         """See `Instrument`."""
-        self._tell("actor_crashed", event)
+        self._call("actor_crashed", event)
 
     def actor_stopped(self, event: ActorEvent) -> None:
         """See `Instrument`."""
-        self._tell("actor_stopped", event)
+        self._call("actor_stopped", event)
 
     def message_handled(self, event: MessageHandled) -> None:
         """See `Instrument`."""
-        self._tell("message_handled", event)
+        self._call("message_handled", event)
 
     def message_failed(self, event: MessageFailed) -> None:
         """See `Instrument`."""
-        self._tell("message_failed", event)
+        self._call("message_failed", event)
 
     def dead_letter(self, event: DeadLetter) -> None:
         """See `Instrument`."""
-        self._tell("dead_letter", event)
+        self._call("dead_letter", event)
 
-    def _tell(self, hook: str, event: object) -> None:
+    def _call(self, hook: str, event: object) -> None:
         if self._instrument is None:
             return
         try:
             getattr(self._instrument, hook)(event)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is the instrument's own
+        except Exception as error:  # noqa: BLE001  # any error of an instrument is contained (R17)
             _log.error(  # as text, without the locals of the frames (L8)
                 "instrument_failed",
                 instrument=repr(self._instrument),

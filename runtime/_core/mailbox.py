@@ -1,11 +1,10 @@
-"""A bounded mailbox (R5): a pure queue, a policy for when it is full, and a door to wait at.
+"""A bounded mailbox: a queue, and a policy for messages that find it full (R5).
 
-Queue and policy are a state machine without await (R14). Senders who wait for room wait at a Trio
-memory channel without a buffer, which keeps their order and takes a cancelled one out; whoever
-takes a message lets the next one in. All of it belongs to the actor's place, not to one incarnation
-(R2), and only the sending end is ever closed: closing the receiving end would lose who waits there.
-
-In which order messages that wait are taken. Pure (R14).
+Queue and policy are a state machine without await (R14). Senders that wait for room wait at an
+unbuffered Trio memory channel, which keeps their order and removes a cancelled one; taking a
+message admits the next sender. A mailbox belongs to the actor's place, not to an incarnation (R2),
+and only its sending end is ever closed: closing the receiving end would lose the messages of the
+senders that wait.
 """
 
 import enum
@@ -21,11 +20,11 @@ import trio
 from .reply import Message, ReplySlot
 
 __all__ = [
+    "Admission",
     "ByKey",
     "ByPriority",
     "Coalesce",
     "Envelope",
-    "Fate",
     "Fifo",
     "Mailbox",
     "MailboxStatistics",
@@ -35,40 +34,40 @@ __all__ = [
 ]
 
 
-# A tuple rather than a class: one is made for every message. The float is when it came in.
+# A tuple, not a class: one is made for every message. The float is the time of arrival.
 Envelope = tuple[Message[object], ReplySlot[Any] | None, float]
 
 
 class Queue(Protocol):
-    """Messages in the order in which they will be taken."""
+    """Messages in the order in which they are taken."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of messages."""
         ...
 
     def __iter__(self) -> Iterator[Envelope]:
-        """All of them, in no particular order."""
+        """Iterate over the messages, in no particular order."""
         ...
 
     def push(self, envelope: Envelope) -> Envelope | None:
-        """One more; the one whose place it takes, if it takes one."""
+        """Add a message; return the message that it replaces, if any."""
         ...
 
     def pop(self) -> Envelope:
-        """The next one; there is one."""
+        """Remove and return the next message of a queue that is not empty."""
         ...
 
     def pop_oldest(self) -> Envelope:
-        """The one that is dropped for another one; there is one."""
+        """Remove and return the message to drop for a newer one; the queue is not empty."""
         ...
 
-    def keep(self, is_kept: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all others, and return them."""
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
         ...
 
 
 class Fifo:
-    """First in, first out."""
+    """A queue that is first in, first out."""
 
     def __init__(self) -> None:
         self.items: deque[Envelope] = deque()
@@ -80,32 +79,32 @@ class Fifo:
         return iter(self.items)
 
     def push(self, envelope: Envelope) -> Envelope | None:
-        """Last in line."""
+        """Add a message at the end."""
         self.items.append(envelope)
         return None
 
     def pop(self) -> Envelope:
-        """The first in line."""
+        """Remove and return the first message."""
         return self.items.popleft()
 
     def pop_oldest(self) -> Envelope:
-        """The first in line."""
+        """Remove and return the first message."""
         return self.items.popleft()
 
-    def keep(self, is_kept: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all others, and return them."""
-        gone = [envelope for envelope in self.items if not is_kept(envelope)]
-        kept = [envelope for envelope in self.items if is_kept(envelope)]
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
+        gone = [envelope for envelope in self.items if not is_retained(envelope)]
+        kept = [envelope for envelope in self.items if is_retained(envelope)]
         self.items.clear()
         self.items.extend(kept)
         return gone
 
 
 class ByPriority:
-    """The smallest priority first; equals first in, first out.
+    """A queue that takes the smallest priority first; equal ones are first in, first out.
 
     Args:
-        priority: of a message.
+        priority: returns the priority of a message.
     """
 
     def __init__(self, priority: Callable[[Message[object]], float]) -> None:
@@ -120,35 +119,35 @@ class ByPriority:
         return (entry[2] for entry in self._heap)
 
     def push(self, envelope: Envelope) -> Envelope | None:
-        """Among its equals, last in line."""
+        """Add a message after all others of its priority."""
         heapq.heappush(self._heap, (self._priority(envelope[0]), next(self._order), envelope))
         return None
 
     def pop(self) -> Envelope:
-        """The most urgent one."""
+        """Remove and return the first message with the smallest priority."""
         return heapq.heappop(self._heap)[2]
 
     def pop_oldest(self) -> Envelope:
-        """The oldest of the least urgent."""
+        """Remove and return the first message with the largest priority."""
         last = max(entry[0] for entry in self._heap)
         entry = min(entry for entry in self._heap if entry[0] == last)
         self._heap.remove(entry)
         heapq.heapify(self._heap)
         return entry[2]
 
-    def keep(self, is_kept: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all others, and return them."""
-        gone = [entry[2] for entry in self._heap if not is_kept(entry[2])]
-        self._heap = [entry for entry in self._heap if is_kept(entry[2])]
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
+        gone = [entry[2] for entry in self._heap if not is_retained(entry[2])]
+        self._heap = [entry for entry in self._heap if is_retained(entry[2])]
         heapq.heapify(self._heap)
         return gone
 
 
 class ByKey:
-    """First in, first out, with one message of each key: a later one takes the earlier's place.
+    """A queue with one message per key; a newer message takes the place of the older one.
 
     Args:
-        key: of a message.
+        key: returns the key of a message.
     """
 
     def __init__(self, key: Callable[[Message[object]], Hashable]) -> None:
@@ -162,80 +161,84 @@ class ByKey:
         return iter(self._items.values())
 
     def push(self, envelope: Envelope) -> Envelope | None:
-        """In the place of the one of its key, which comes back; else last in line."""
+        """Replace the message with the same key and return it, or add a message at the end."""
         key = self._key(envelope[0])
         earlier = self._items.get(key)
         self._items[key] = envelope
         return earlier
 
-    def has_place_for(self, message: Message[object]) -> bool:
-        """Whether there is one of its key already."""
+    def has_key_of(self, message: Message[object]) -> bool:
+        """Whether a message with the same key is in the queue."""
         return self._key(message) in self._items
 
     def pop(self) -> Envelope:
-        """The first in line."""
+        """Remove and return the first message."""
         return self._items.pop(next(iter(self._items)))
 
     def pop_oldest(self) -> Envelope:
-        """The first in line."""
+        """Remove and return the first message."""
         return self.pop()
 
-    def keep(self, is_kept: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all others, and return them."""
-        gone = [envelope for envelope in self._items.values() if not is_kept(envelope)]
-        self._items = {key: item for key, item in self._items.items() if is_kept(item)}
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
+        gone = [envelope for envelope in self._items.values() if not is_retained(envelope)]
+        self._items = {key: item for key, item in self._items.items() if is_retained(item)}
         return gone
 
 
 @attrs.frozen
 class Coalesce:
-    """Keep only the latest message of each key; for one more key than there is room, block.
+    """An overflow policy that keeps only the latest message of each key, in the place of the first.
+
+    A message with a new key waits for room, as with "block".
 
     Args:
-        key: what messages must have in common for a later one to take the place of an earlier.
+        key: returns the key of a message; messages with equal keys replace each other.
     """
 
     key: Callable[[Message[object]], Hashable]
 
 
 Overflow = Literal["block", "reject", "drop_newest", "drop_oldest"] | Coalesce
-"""What happens to a message for which there is no room: its sender waits; its sender is told
-`MailboxFull`; it is dropped; the oldest one is dropped for it; or, room or not, it takes the place
-of the one of its key. Every drop resolves its ask and is counted (R5)."""
+"""What happens to a message that finds the mailbox full (R5). "block": its sender waits for room.
+"reject": its sender gets `MailboxFull`. "drop_newest": the message is dropped. "drop_oldest": the
+oldest queued message is dropped. `Coalesce`: whether or not there is room, the message replaces the
+one with the same key. Every drop resolves its ask and is counted."""
 
 POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
 
 Priority = Callable[[Message[object]], float]
-"""The smaller, the sooner a message is taken; equals are taken first in, first out."""
+"""Returns the priority of a message; the smallest is taken first, equal ones in their order."""
 
 
-_Door = tuple[trio.MemorySendChannel[Envelope], trio.MemoryReceiveChannel[Envelope]]
+_Channel = tuple[trio.MemorySendChannel[Envelope], trio.MemoryReceiveChannel[Envelope]]
 
 
-def _forget(envelope: Envelope) -> None:
-    """Nobody counts what is dropped."""
+def _ignore(envelope: Envelope) -> None:
+    """Default for `Mailbox.dropped`."""
 
 
-class Fate(enum.Enum):
-    """What becomes of a message that is offered."""
+class Admission(enum.Enum):
+    """What a mailbox does with a message that is offered."""
 
-    TAKEN = "taken"
-    FULL = "full"  # its sender may wait at the door
+    ACCEPTED = "accepted"
+    FULL = "full"  # the sender may wait for room
     REJECTED = "rejected"
     DROPPED = "dropped"
 
 
 @attrs.frozen
 class MailboxStatistics:
-    """A mailbox at one moment, much as Trio's own channels tell of themselves.
+    """The state of a mailbox at one moment, named as in Trio's channel statistics.
 
     Args:
-        depth: messages that wait, those nobody waits for any more included.
-        capacity: how many may wait.
-        senders_waiting: tasks that wait for room.
-        accepted: messages taken in since the mailbox was made.
-        peak: the most messages that ever waited at a time.
-        oldest_at: when the oldest one that waits came in, on Trio's clock; None if none waits.
+        depth: number of messages that wait, those whose caller has given up included.
+        capacity: how many messages may wait.
+        senders_waiting: number of tasks that wait for room.
+        accepted: number of messages accepted since the mailbox was made.
+        peak: the largest depth so far.
+        oldest_at: when the oldest waiting message was accepted, in seconds on Trio's clock; None if
+            no message waits.
     """
 
     depth: int
@@ -246,22 +249,22 @@ class MailboxStatistics:
     oldest_at: float | None
 
 
-TAKEN = Fate.TAKEN
+ACCEPTED = Admission.ACCEPTED
 
-_EMPTY = Fifo()  # of every mailbox that no message has come to yet: a deque takes 760 bytes
+_EMPTY = Fifo()  # of all mailboxes before their first message: a deque takes 760 bytes
 
 
 class Mailbox:
-    """At most `capacity` messages, in the order of their `priority`, or else as they came.
+    """At most `capacity` messages, by priority or first in, first out.
 
     Args:
-        capacity: how many may wait.
-        overflow: what happens to one more.
-        priority: the priorities; None if all are equal.
-        dropped: is given every message that is dropped for a later one.
+        capacity: how many messages may wait.
+        overflow: what happens to a message that finds the mailbox full.
+        priority: returns the priority of a message; None: first in, first out.
+        dropped: called with every message that is dropped for a newer one.
 
     Raises:
-        ValueError: `priority` and `Coalesce` do not go together.
+        ValueError: both `priority` and a `Coalesce` were given.
     """
 
     def __init__(
@@ -269,27 +272,27 @@ class Mailbox:
         capacity: int,
         overflow: Overflow = "block",
         priority: Priority | None = None,
-        dropped: Callable[[Envelope], None] = _forget,
+        dropped: Callable[[Envelope], None] = _ignore,
     ) -> None:
         if priority is not None and isinstance(overflow, Coalesce):
             raise ValueError("priority does not go together with overflow=Coalesce(...)")
         self.capacity = capacity
         self.accepted = 0
         self.is_closed = False
-        self._room = capacity  # 0 once it is closed
+        self._room = capacity  # 0 when closed
         self._overflow = overflow
         self._dropped = dropped
         self._queue: Queue = _EMPTY
-        self._items: deque[Envelope] | None = None  # the queue itself, if that is all it is
+        self._items: deque[Envelope] | None = None  # the queue's own deque, if it is a `Fifo`
         self._by_key: ByKey | None = None
         if priority is not None:
             self._queue = ByPriority(priority)
         elif isinstance(overflow, Coalesce):
             self._queue = self._by_key = ByKey(overflow.key)
         self._peak = 0
-        self._door: _Door | None = None  # hung when the first sender has to wait
+        self._channel: _Channel | None = None  # made when a sender first has to wait
         self._senders_waiting = 0
-        self._wants_room: list[Callable[[], None]] | None = None
+        self._room_callbacks: list[Callable[[], None]] | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -299,43 +302,43 @@ class Mailbox:
 
     @property
     def has_senders_waiting(self) -> bool:
-        """Whether somebody waits for room."""
+        """Whether a sender waits for room."""
         return self._senders_waiting > 0
 
-    def offer(self, envelope: Envelope) -> Fate:
-        """Take a message in if the policy has it so; what becomes of it.
+    def offer(self, envelope: Envelope) -> Admission:
+        """Accept a message if the policy allows it, and return what was done with it.
 
         Raises:
-            trio.ClosedResourceError: it is closed.
+            trio.ClosedResourceError: the mailbox is closed.
         """
         items = self._items
-        if items is not None and (depth := len(items)) < self._room:  # the usual way, made short
+        if items is not None and (depth := len(items)) < self._room:  # the most frequent case
             items.append(envelope)
             self.accepted += 1
             if depth >= self._peak:
                 self._peak = depth + 1
-            return TAKEN
+            return ACCEPTED
         if self.is_closed:
             raise trio.ClosedResourceError
-        has_place = self._by_key is not None and self._by_key.has_place_for(envelope[0])
+        has_place = self._by_key is not None and self._by_key.has_key_of(envelope[0])
         if has_place or len(self._queue) < self.capacity:
             self._push(envelope)
-            return TAKEN
+            return ACCEPTED
         match self._overflow:
             case "reject":
-                return Fate.REJECTED
+                return Admission.REJECTED
             case "drop_newest":
-                return Fate.DROPPED
+                return Admission.DROPPED
             case "drop_oldest":
                 oldest = self._queue.pop_oldest()
                 self._push(envelope)
                 self._dropped(oldest)
-                return TAKEN
+                return ACCEPTED
             case _:
-                return Fate.FULL
+                return Admission.FULL
 
     def take(self) -> Envelope | None:
-        """The next message, or None if it is empty; a sender who waits gets the room."""
+        """Remove and return the next message, if there is one; admit a waiting sender."""
         items = self._items
         if items is not None:
             if not items:
@@ -346,64 +349,64 @@ class Mailbox:
         else:
             return None
         if self._senders_waiting:
-            self._let_in()
-        if self._wants_room:
-            self._tell_room()
+            self._admit_senders()
+        if self._room_callbacks:
+            self._notify_room()
         return envelope
 
     def purge(self) -> list[Envelope]:
-        """Take out all that nobody waits for any more, so that it takes no room from others."""
-        gone = self._queue.keep(_is_open)
-        self._let_in()
-        self._tell_room()
+        """Remove and return the messages whose caller has given up; admit senders that wait."""
+        gone = self._queue.retain(_is_open)
+        self._admit_senders()
+        self._notify_room()
         return gone
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """See `Ref.when_room`."""
-        if self._wants_room is None:
-            self._wants_room = [callback]
-        elif callback not in self._wants_room:
-            self._wants_room.append(callback)
+        if self._room_callbacks is None:
+            self._room_callbacks = [callback]
+        elif callback not in self._room_callbacks:
+            self._room_callbacks.append(callback)
 
-    def _tell_room(self) -> None:
-        callbacks, self._wants_room = self._wants_room, None
+    def _notify_room(self) -> None:
+        callbacks, self._room_callbacks = self._room_callbacks, None
         for callback in callbacks or ():
             callback()
 
     async def put(self, envelope: Envelope) -> None:
-        """Wait at the door, since there is no room. Cancelled, nothing was taken in.
+        """Wait for room; if cancelled, the message was not accepted.
 
         Raises:
-            trio.ClosedResourceError: it is, or was meanwhile, closed.
+            trio.ClosedResourceError: the mailbox is closed, or was closed meanwhile.
         """
-        # Counted are only those who are at the door: `send` would let others run before it raised.
+        # Checked first: only senders at the channel are counted, and a cancelled `send` yields.
         await trio.lowlevel.checkpoint_if_cancelled()
         self._senders_waiting += 1
         try:
-            if self._door is None:
-                self._door = trio.open_memory_channel[Envelope](0)
+            if self._channel is None:
+                self._channel = trio.open_memory_channel[Envelope](0)
                 if self.is_closed:
-                    self._door[0].close()
-            await self._door[0].send(envelope)
+                    self._channel[0].close()
+            await self._channel[0].send(envelope)
         except BaseException:
             self._senders_waiting -= 1
             raise
 
     def close(self) -> None:
-        """Refuse from now on, and tell the senders that wait; what is inside can still be taken."""
+        """Accept no more messages and fail waiting senders; messages inside can still be taken."""
         self.is_closed = True
         self._room = 0
-        if self._door is not None:
-            self._door[0].close()
+        if self._channel is not None:
+            self._channel[0].close()
 
     def statistics(self) -> MailboxStatistics:
-        """What it holds now."""
+        """Return the state at this moment."""
         return MailboxStatistics(
             depth=len(self._queue),
             capacity=self.capacity,
             senders_waiting=0
-            if self._door is None
-            else self._door[0].statistics().tasks_waiting_send,
+            if self._channel is None
+            else self._channel[0].statistics().tasks_waiting_send,
             accepted=self.accepted,
             peak=self._peak,
             oldest_at=min((arrived for _, _, arrived in self._queue), default=None),
@@ -420,13 +423,13 @@ class Mailbox:
         if earlier is not None:
             self._dropped(earlier)
 
-    def _let_in(self) -> None:
-        # More than one, if one takes the place of an earlier one of its key.
-        while self._senders_waiting and self._door and len(self._queue) < self.capacity:
+    def _admit_senders(self) -> None:
+        # More than one if a message replaces an earlier one with its key.
+        while self._senders_waiting and self._channel and len(self._queue) < self.capacity:
             try:
-                message, slot, _ = self._door[1].receive_nowait()
+                message, slot, _ = self._channel[1].receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
-                return  # whoever was cancelled, or told of the close, has not run yet to say so
+                return  # a cancelled or closed sender has not run yet
             self._senders_waiting -= 1
             self._push((message, slot, trio.current_time()))
 

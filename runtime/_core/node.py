@@ -1,24 +1,20 @@
-"""What a supervisor keeps: a place in the tree that lives again and again.
-
-The state a place in the tree is in, and waiting for it to be in another.
-
-What all places of one tree share.
-"""
+"""The nodes of the tree as their supervisor sees them, their state, and what all nodes share."""
 
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import Literal, Protocol, final
 
 import attrs
 import trio
 from trio_util import AsyncValue
 
 from .deadlines import Deadlines
-from .instruments import Instrument
+from .instruments import Instrument, LostMessage
 from .snapshot import Snapshot, State
-from .states import LostMessage, Restart
 
 __all__ = [
+    "RESTARTS",
     "Node",
+    "Restart",
     "States",
     "Stopper",
     "TreeContext",
@@ -26,11 +22,18 @@ __all__ = [
 ]
 
 
+Restart = Literal["permanent", "transient", "temporary"]
+"""When a child is restarted: always ("permanent"), only after a crash ("transient"), or never
+("temporary")."""
+
+RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "temporary")
+
+
 @final
 class States:
-    """One state after another.
+    """The current state of a node, and waiting for a state.
 
-    An `AsyncValue`, which takes 1.5 KiB, is made when somebody waits; hardly any place is waited
+    The `AsyncValue` takes 1.5 KiB and is made when a task first waits; hardly any node is waited
     for.
     """
 
@@ -42,7 +45,7 @@ class States:
 
     @property
     def value(self) -> State:
-        """The present one."""
+        """The current state."""
         return self._value
 
     @value.setter
@@ -52,39 +55,39 @@ class States:
             self._watched.value = state
 
     async def wait_for(self, state: State) -> None:
-        """Return when it is `state`, or was meanwhile; a checkpoint always."""
+        """Wait until the state is `state`, or was in the meantime; always a checkpoint."""
         if self._watched is None:
             self._watched = AsyncValue(self._value)
         await self._watched.wait_value(state)
 
 
 class Waker(Protocol):
-    """Whoever gives a life its task, when it needs one."""
+    """Starts a task for an idle node."""
 
-    def rouse(self) -> None:
-        """Start to run `Node.incarnate`."""
+    def wake(self) -> None:
+        """Start a task that runs `Node.run`."""
         ...
 
 
 class Stopper(Protocol):
-    """Whoever stops an actor when `Runtime.stop` is asked for it."""
+    """Stops an actor for `Runtime.stop`."""
 
     async def stop_and_forget(self, node: "Node") -> None:
-        """Drain it and give up its place; harmless if that was done."""
+        """Drain a node and remove it from the tree; do nothing if that was done already."""
         ...
 
 
 class Node(Protocol):
-    """An actor's place, or a supervisor's.
+    """An actor's or a supervisor's place in the tree; it outlives its incarnations.
 
     Attributes:
         name: unique among its siblings.
-        path: where it stands in the tree.
-        restart: when it is started again.
-        stop_s: seconds it may take to end.
-        incarnation: how often it has lived.
-        states: what it is in.
-        lost: what was in hand when it last crashed.
+        path: the names from the root down to this node, joined with "/".
+        restart: when its supervisor restarts it.
+        stop_s: seconds that it may take to stop.
+        incarnation: number of incarnations so far.
+        states: the current state.
+        lost: messages that were in progress at the last crash.
     """
 
     name: str
@@ -97,51 +100,59 @@ class Node(Protocol):
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing more can come, and nothing waits."""
+        """Whether no message can arrive any more, and none waits."""
         ...
 
-    def doze(self, rouser: Waker) -> bool:
-        """Begin a life without a task, if it needs none yet; `rouser` is told when it does."""
+    def start_idle(self, waker: Waker) -> bool:
+        """Start an incarnation without a task, if it needs none yet; return whether it started.
+
+        Args:
+            waker: called when a task is needed.
+        """
         ...
 
-    def end_doze(self) -> bool:
-        """End a life that has no task yet; whether there was one."""
+    def stop_idle(self) -> bool:
+        """End an incarnation that has no task; return whether there was one."""
         ...
 
-    async def incarnate(self, started: Callable[[], None]) -> None:
-        """Live once, or on from a doze; raises what it crashed with."""
+    async def run(self, started: Callable[[], None]) -> None:
+        """Run one incarnation, or continue an idle one; raise the exception that ended it, if any.
+
+        Args:
+            started: called when the incarnation has started.
+        """
         ...
 
     def open(self) -> None:
-        """It will live again."""
+        """Prepare for another incarnation after `close`."""
         ...
 
     def drain(self) -> None:
-        """Take no more work, finish what there is, and end."""
+        """Accept no more messages, handle those that wait, and end."""
         ...
 
     def halt(self) -> None:
-        """End after what is in hand; what waits, waits for the next life."""
+        """End after the messages in progress; the others wait for the next incarnation."""
         ...
 
     def close(self) -> None:
-        """It will not live again, for now or for ever; whoever waits is told (R3)."""
+        """Stop, for good or until `open`; fail the asks that wait (R3)."""
         ...
 
     def snapshot(self, now: float) -> Snapshot:
-        """What it looks like."""
+        """Return the node's state at this moment."""
         ...
 
 
 @attrs.frozen
 class TreeContext:
-    """What all places of one tree share.
+    """What all nodes of one tree share.
 
     Args:
-        seed: all randomness is drawn from it (R13).
-        instruments: what is told of everything that happens.
-        deadlines: all there are.
-        now: Trio's clock, without the way through Trio to it.
+        seed: seed of all randomness (R13).
+        instruments: the instruments of the runtime.
+        deadlines: the deadlines of all asks and timers.
+        now: returns the current time on Trio's clock, without looking the clock up each time.
     """
 
     seed: str

@@ -1,4 +1,4 @@
-"""A reference to an actor's place: how to send to it, whatever incarnation is there."""
+"""Refs: how to send messages to an actor's place, whichever incarnation runs there (R2)."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from ..errors import Deadlock, MailboxFull
 from .reply import Message, ReplySlot, current_slot
 from .snapshot import State
 from .stream import AskStream, StreamOf, StreamSink
-from .worker import Worker, check_circle, current_worker, find_circle, waiting_worker
+from .worker import Worker, check_deadlock, current_worker, find_cycle, waiting_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @final
 class Ref:
-    """Stays valid as long as its runtime; compares equal to another one of the same place."""
+    """A reference to an actor, valid as long as its runtime; refs to the same actor are equal."""
 
     __slots__ = ("_cell",)
 
@@ -38,25 +38,26 @@ class Ref:
 
     @property
     def path(self) -> str:
-        """Where in the tree the actor stands, such as ``blog/limiter``."""
+        """The names from the root down to the actor, such as ``blog/limiter``."""
         return self._cell.path
 
     @property
     def load(self) -> int:
-        """Messages that wait there or are in hand."""
+        """The number of messages that wait at the actor or are in progress."""
         return self._cell.load
 
     @property
     def has_room(self) -> bool:
-        """Whether a message would be taken in at once."""
+        """Whether the mailbox has room for another message."""
         mailbox = self._cell.mailbox
         return len(mailbox) < mailbox.capacity
 
     def when_room(self, callback: Callable[[], None]) -> None:
-        """Call back, once, when the next message is taken out of the mailbox.
+        """Call back once, when the next message is taken out of the mailbox.
 
-        The callback runs at once in the actor's own task; it must not raise or wait. Asked for
-        twice before that, it is called once.
+        Args:
+            callback: called in the actor's own task; it must not raise or block. If it is passed
+                again before the call, it is still called once.
         """
         self._cell.mailbox.when_room(callback)
 
@@ -71,50 +72,60 @@ class Ref:
         return hash(self._cell)
 
     def tell_nowait(self, message: Message[object]) -> None:
-        """Send and do not wait, neither for room nor for an answer.
+        """Send a message without waiting for room or for a reply.
+
+        Args:
+            message: the message to send.
 
         Raises:
-            MailboxFull: there is no room.
-            ActorStopped: the actor takes no messages any more.
-            UnhandledMessage: it has no handler for this type.
+            MailboxFull: the mailbox is full.
+            ActorStopped: the actor accepts no messages any more.
+            UnhandledMessage: the actor has no handler for this type of message.
         """
         if not self._cell.try_put(message, None, self._cell.now()):
             raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
 
     async def tell(self, message: Message[object]) -> None:
-        """Send; wait for room, but not for an answer.
+        """Send a message; wait for room, but not for a reply.
 
-        A checkpoint always. A message that is told has no deadline: nobody waits for it.
+        Always a checkpoint. The message has no deadline, since no caller waits for a
+        reply.
+
+        Args:
+            message: the message to send.
 
         Raises:
-            MailboxFull: there is no room, and the mailbox is one that rejects (R5).
-            ActorStopped: the actor takes no messages any more.
-            Deadlock: the actor waits, in the end, for whoever tells.
-            UnhandledMessage: it has no handler for this type.
+            MailboxFull: the mailbox is full, and its policy is "reject" (R5).
+            ActorStopped: the actor accepts no messages any more.
+            Deadlock: the actor itself waits, directly or indirectly, for the sender.
+            UnhandledMessage: the actor has no handler for this type of message.
         """
         await self.deliver(message, None)
 
     async def ask(self, message: Message[R], *, timeout: float = inf) -> R:
-        """Send and wait for the answer.
+        """Send a message and wait for the reply.
 
-        The answer is due within `timeout`, by the deadline of the message that the caller is
-        itself handling, and by the deadline of the cancel scopes around it, whichever is first
-        (R4). When it is due, or the caller is cancelled, work that waits is skipped and work
-        that runs is cancelled.
+        The reply is due after `timeout`, at the deadline of the message that the caller itself
+        handles, or at the deadline of the enclosing cancel scopes, whichever is first (R4). At that
+        time, or when the caller is cancelled, a queued message is skipped and a running handler is
+        cancelled.
 
         Args:
-            message: what to ask; its type argument is the type of the answer.
-            timeout: seconds, waiting for room in the mailbox included.
+            message: the message to send; its type argument is the type of the reply.
+            timeout: seconds until the reply is due, the wait for room in the mailbox included.
+
+        Returns:
+            The reply.
 
         Raises:
-            AskTimedOut: the answer did not come in time. A cancel scope of the caller's own that
-                expires raises its own error instead.
-            ActorCrashed: the actor crashed with the message in its hands.
-            ActorStopped: the actor is stopped, or was before it got to the message.
-            MailboxFull: there is no room, and the mailbox is one that rejects (R5).
+            AskTimedOut: the reply did not arrive in time. If a cancel scope of the caller expires,
+                that scope cancels the ask instead.
+            ActorCrashed: the actor crashed while it handled the message.
+            ActorStopped: the actor is stopped, or was stopped before it replied.
+            MailboxFull: the mailbox is full, and its policy is "reject" (R5).
             Dropped: the mailbox dropped the message (R5).
-            Deadlock: the actor waits, in the end, for whoever asks.
-            UnhandledMessage: it has no handler for this type.
+            Deadlock: the actor itself waits, directly or indirectly, for the caller.
+            UnhandledMessage: the actor has no handler for this type of message.
             Exception: any error that the handler declares (R8).
         """
         cell = self._cell
@@ -126,11 +137,11 @@ class Ref:
                 with trio.CancelScope(deadline=due) as wait:
                     await self._wait_for_room(message, slot)
                 if wait.cancelled_caught:
-                    slot.expire()  # at the very end of the runtime nobody else would do it
+                    slot.expire()  # the deadline task may have ended with the runtime
             worker = current_worker.get()
             task = current_task()
             if worker is None or worker.task is not task:
-                # What `slot.wait` does, without a coroutine more for each ask.
+                # As `slot.wait`, without a further coroutine for each ask.
                 if slot.outcome is None:
                     slot.task = task
                     await wait_task_rescheduled(slot.abort)
@@ -138,9 +149,9 @@ class Ref:
                     await trio.lowlevel.checkpoint()
                 return slot.result()
             worker.waits_for = slot
-            slot.asker = worker
+            slot.caller = worker
             try:
-                check_circle(worker)
+                check_deadlock(worker)
                 return await slot.wait()
             finally:
                 worker.waits_for = None
@@ -149,21 +160,28 @@ class Ref:
             raise
 
     async def submit(self, message: Message[R], *, deadline: float = inf) -> ReplySlot[R]:
-        """Send, wait for room only, and get the slot that the answer will go into.
+        """Send a message, wait for room only, and return the slot for the reply.
 
-        This is an ask without a task that waits: ``slot.on_settled`` tells of the answer and
+        This is an ask without a waiting task: ``slot.on_settled`` reports the reply, and
         ``slot.cancel`` gives up on it.
 
         Args:
-            message: what to ask.
-            deadline: on Trio's clock; waiting for room in the mailbox ends then, too.
+            message: the message to send; its type argument is the type of the reply.
+            deadline: when the reply is due, in seconds on Trio's clock. The wait for room ends
+                then, too.
+
+        Returns:
+            The slot; it is filled already if the deadline passed while the message waited for room.
 
         Raises:
-            MailboxFull, ActorStopped, Deadlock, UnhandledMessage: as for `tell`.
+            MailboxFull: the mailbox is full, and its policy is "reject" (R5).
+            ActorStopped: the actor accepts no messages any more.
+            Deadlock: the actor itself waits, directly or indirectly, for the sender.
+            UnhandledMessage: the actor has no handler for this type of message.
         """
         slot: ReplySlot[R] = ReplySlot()
         slot.deadline = deadline
-        slot.message, slot.asked, slot.cause = message, self._cell, current_slot.get()
+        slot.message, slot.receiver, slot.cause = message, self._cell, current_slot.get()
         if deadline == inf:
             await self.deliver(message, slot)
             return slot
@@ -171,27 +189,30 @@ class Ref:
         with trio.CancelScope(deadline=deadline) as wait:
             await self.deliver(message, slot)
         if wait.cancelled_caught:
-            slot.expire()  # at the very end of the runtime nobody else would do it
+            slot.expire()  # the deadline task may have ended with the runtime
         return slot
 
     @asynccontextmanager
     async def stream(
         self, message: StreamOf[T], *, buffer: int = 16, timeout: float = inf
     ) -> AsyncGenerator[AskStream[T]]:
-        """Ask for a stream of items; leaving the block cancels what is left of it.
+        """Ask for a stream of items; leaving the block cancels the rest of it.
 
             async with ref.stream(Tail("log")) as lines:
                 async for line in lines:
                     ...
 
         Args:
-            message: what to ask.
-            buffer: items that may wait for the consumer; then the handler waits.
-            timeout: seconds for all of it.
+            message: the message to send; its type argument is the type of the items.
+            buffer: number of items that may wait for the consumer; beyond that the handler waits.
+            timeout: seconds for the whole stream, the wait for room in the mailbox included.
 
         Raises:
-            MailboxFull, ActorStopped, Deadlock, UnhandledMessage: as for `tell`. What else an
-                ask may raise, iterating raises.
+            MailboxFull: the mailbox is full, and its policy is "reject" (R5).
+            ActorStopped: the actor accepts no messages any more.
+            Deadlock: the actor itself waits, directly or indirectly, for the caller.
+            UnhandledMessage: the actor has no handler for this type of message.
+            Exception: the iteration raises the other errors of `ask`.
         """
         sending, receiving = trio.open_memory_channel[T](buffer)
         slot: ReplySlot[None] = ReplySlot()
@@ -202,21 +223,21 @@ class Ref:
             with trio.CancelScope(deadline=due) as wait:
                 await self.deliver(message, slot)
             if wait.cancelled_caught:
-                slot.expire()  # at the very end of the runtime nobody else would do it
+                slot.expire()  # the deadline task may have ended with the runtime
             yield AskStream(receiving, slot)
         finally:
             slot.cancel()
             receiving.close()
 
     async def wait_stopped(self) -> None:
-        """Wait until the actor has ended for good, or rests."""
+        """Wait until the actor is stopped, for good or until it is started again."""
         await self._cell.states.wait_for(State.STOPPED)
 
     async def deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
-        """The runtime's: send a message with the slot it has; always a checkpoint."""
+        """Send a message with its slot; for the runtime itself. Always a checkpoint."""
         has_room = self._cell.try_put(message, slot, trio.current_time())
-        if slot is not None and slot.asker is not None:
-            _break_circle(slot, slot.asker)
+        if slot is not None and slot.caller is not None:
+            _fail_if_cycle(slot, slot.caller)
         if has_room or (slot is not None and slot.done):
             await trio.lowlevel.checkpoint()
         else:
@@ -229,7 +250,7 @@ class Ref:
             return
         worker.waits_for = self._cell
         try:
-            check_circle(worker)
+            check_deadlock(worker)
             await self._cell.put(message, slot)
         finally:
             worker.waits_for = None
@@ -237,10 +258,10 @@ class Ref:
     def _prepare(
         self, message: Message[object], slot: ReplySlot[R], timeout: float, now: float
     ) -> float:
-        """Give a slot its deadline and its cause; returns when the runtime lets it expire."""
+        """Set a slot's deadline and cause; return the time at which the wait for room ends."""
         due = now + timeout
         slot.message = message
-        slot.asked = self._cell
+        slot.receiver = self._cell
         around = current_effective_deadline()
         cause = current_slot.get()
         if cause is not None:
@@ -253,16 +274,16 @@ class Ref:
                     slot.deadline = around
                 return slot.deadline
         if due > around:
-            slot.deadline = around  # it is cancelled then by Trio itself
+            slot.deadline = around  # Trio itself cancels the ask then
         elif due < inf:
             slot.deadline = due
             slot.watch_after(self._cell.deadlines, timeout, due)
         return due
 
 
-def _break_circle(slot: ReplySlot[Any], asker: Worker) -> None:
-    """A message has been forwarded: to where its asker, by waiting, keeps it from being done?"""
-    if asker.waits_for is slot or isinstance(asker.waits_for, AskStream):
-        circle = find_circle(asker)
-        if circle is not None:
-            slot.fail(Deadlock(circle))
+def _fail_if_cycle(slot: ReplySlot[Any], caller: Worker) -> None:
+    """Fail a forwarded message that can never be handled because its caller waits for it."""
+    if caller.waits_for is slot or isinstance(caller.waits_for, AskStream):
+        cycle = find_cycle(caller)
+        if cycle is not None:
+            slot.fail(Deadlock(cycle))

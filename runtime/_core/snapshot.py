@@ -2,12 +2,12 @@
 
 import enum
 from collections.abc import Iterator
+from typing import Literal
 
 import attrs
 
 from .mailbox import MailboxStatistics
 from .reply import Outcome
-from .states import Strategy
 
 __all__ = [
     "ActorSnapshot",
@@ -16,12 +16,18 @@ __all__ = [
     "RuntimeSnapshot",
     "Snapshot",
     "State",
+    "Strategy",
     "SupervisorSnapshot",
 ]
 
 
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+"""Which children a supervisor restarts after a crash: the one that crashed ("one_for_one"), all of
+them ("one_for_all"), or the one that crashed and those started after it ("rest_for_one")."""
+
+
 class State(enum.Enum):
-    """What a place in the tree is in."""
+    """The state of an actor or supervisor."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -32,21 +38,21 @@ class State(enum.Enum):
 
 @attrs.define
 class MessageCounts:
-    """How the messages of one actor have ended (R9).
+    """How many messages of one actor ended in which way (R9).
 
-    Those that were accepted and those that bypassed the mailbox are the sum of the others, but for
-    `late`, and of what is pending.
+    `accepted` + `bypassed` is the sum of all others except `late`, and of the pending messages.
 
     Attributes:
-        accepted: taken into the mailbox.
-        bypassed: never in the mailbox: urgent ones, those of timers, those dropped at the door.
-        handled: the handler came to its end.
-        failed: it raised a declared error, or crashed.
-        cancelled: the asker was cancelled, or the life whose timer it was is over.
+        accepted: accepted by the mailbox.
+        bypassed: never in the mailbox: urgent messages, those of timers, and those of
+            `drop_newest`.
+        handled: the handler returned.
+        failed: the handler raised a declared error, or crashed.
+        cancelled: the caller was cancelled, or the incarnation of the timer ended.
         expired: the deadline passed.
-        dropped: for want of room (R5).
-        dead_lettered: cut off or left over when the actor was stopped.
-        late: answers that nobody waited for any more; these were handled, too.
+        dropped: dropped because the mailbox was full (R5).
+        dead_lettered: interrupted or still queued when the actor was stopped.
+        late: replies to callers that had given up; these messages are counted as handled, too.
     """
 
     accepted: int = 0
@@ -61,7 +67,7 @@ class MessageCounts:
 
     @property
     def ended(self) -> int:
-        """Messages that have come to an end."""
+        """The number of messages that have ended."""
         return (
             self.handled
             + self.failed
@@ -71,8 +77,12 @@ class MessageCounts:
             + self.dead_lettered
         )
 
-    def given_up(self, outcome: Outcome | None) -> None:
-        """Count one that was skipped or interrupted because its slot was given up."""
+    def count_abandoned(self, outcome: Outcome | None) -> None:
+        """Count a message that was skipped or interrupted because its caller gave up.
+
+        Args:
+            outcome: the outcome of its slot.
+        """
         if outcome is Outcome.EXPIRED:
             self.expired += 1
         else:
@@ -81,11 +91,11 @@ class MessageCounts:
 
 @attrs.frozen
 class InProgress:
-    """A message in a handler's hands.
+    """A message that a handler works on.
 
     Args:
-        message: the name of its type.
-        seconds: for how long.
+        message: name of the message's type.
+        seconds: seconds since the handler started.
     """
 
     message: str
@@ -97,16 +107,17 @@ class ActorSnapshot:
     """One actor at one moment.
 
     Args:
-        path: where it stands in the tree.
-        state: what its place is in.
-        incarnation: how often it has been started.
-        mailbox: depth, capacity, waiting senders.
-        oldest_s: for how many seconds the oldest message has waited; None if none waits.
-        in_progress: what its handlers have in hand.
-        held: messages it has put off answering.
-        urgent: messages that wait before the mailbox: urgent ones, timers, redelivered ones.
-        stop_s: seconds it may take to end when it is stopped.
-        counts: how the messages it took in have ended so far (R9).
+        path: the names from the root down to the actor, joined with "/".
+        state: the actor's state.
+        incarnation: number of incarnations so far.
+        mailbox: depth, capacity and waiting senders of the mailbox.
+        oldest_s: seconds that the oldest message has waited; None if no message waits.
+        in_progress: the messages that its handlers work on.
+        deferred: number of messages whose reply the actor has deferred.
+        urgent: number of messages that wait outside the mailbox: urgent ones, timers and
+            redelivered ones.
+        stop_s: seconds that the actor may take to stop.
+        counts: how its messages have ended so far (R9).
     """
 
     path: str
@@ -115,34 +126,34 @@ class ActorSnapshot:
     mailbox: MailboxStatistics
     oldest_s: float | None
     in_progress: tuple[InProgress, ...]
-    held: int
+    deferred: int
     urgent: int
     stop_s: float
     counts: MessageCounts
 
     @property
     def pending(self) -> int:
-        """Messages that were taken in and have not ended."""
+        """The number of messages that were accepted and have not ended."""
         return self.mailbox.depth + self.urgent + len(self.in_progress)
 
     @property
     def is_conserved(self) -> bool:
-        """Whether R9's sum holds: nothing that came in was lost or counted twice."""
+        """Whether R9's sum holds: no message was lost or counted twice."""
         return self.counts.accepted + self.counts.bypassed == self.counts.ended + self.pending
 
 
 @attrs.frozen
 class SupervisorSnapshot:
-    """One supervisor at one moment, with all below it.
+    """One supervisor at one moment, with everything below it.
 
     Args:
-        path: where it stands in the tree.
-        state: what its place is in.
-        incarnation: how often it has been started.
-        strategy: whom it restarts with a child that has crashed.
-        restarts_left: crashes it would still answer with a restart.
-        stop_s: seconds that all below it may take to end when it is stopped.
-        children: in start order.
+        path: the names from the root down to the supervisor, joined with "/".
+        state: the supervisor's state.
+        incarnation: number of incarnations so far.
+        strategy: which children it restarts together.
+        restarts_left: how many more crashes lead to a restart at this moment.
+        stop_s: seconds that everything below it may take to stop.
+        children: the children, in start order.
     """
 
     path: str
@@ -162,15 +173,15 @@ class RuntimeSnapshot:
     """A runtime at one moment.
 
     Args:
-        at: when, in seconds on Trio's clock.
-        root: the supervisor that everything is below.
+        at: the time of the snapshot, in seconds on Trio's clock.
+        root: the supervisor above all others.
     """
 
     at: float
     root: SupervisorSnapshot
 
     def __iter__(self) -> Iterator[Snapshot]:
-        """Every node, each before those below it."""
+        """Iterate over all nodes, each before those below it."""
         nodes: list[Snapshot] = [self.root]
         while nodes:
             node = nodes.pop(0)
@@ -179,10 +190,13 @@ class RuntimeSnapshot:
                 nodes[:0] = node.children
 
     def __getitem__(self, path: str) -> ActorSnapshot:
-        """The actor at `path`.
+        """Return the actor at `path`.
+
+        Args:
+            path: the names from the root down to the actor, joined with "/".
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no actor at this path.
         """
         for actor in self.actors:
             if actor.path == path:
@@ -191,10 +205,10 @@ class RuntimeSnapshot:
 
     @property
     def actors(self) -> tuple[ActorSnapshot, ...]:
-        """Every actor, in start order."""
+        """All actors, in start order."""
         return tuple(node for node in self if isinstance(node, ActorSnapshot))
 
     @property
     def restarts_left(self) -> int:
-        """Crashes that the root would still answer with a restart."""
+        """How many more crashes of its children the root answers with a restart at this moment."""
         return self.root.restarts_left

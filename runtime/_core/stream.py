@@ -1,4 +1,4 @@
-"""An answer that is a stream of items: bounded, with backpressure, cancelled from both sides."""
+"""Replies that are streams of items: bounded, with backpressure, and cancelled from either side."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Generic, TypeVar, final
@@ -6,7 +6,7 @@ from typing import Generic, TypeVar, final
 import trio
 
 from .reply import Message, ReplySlot
-from .worker import Worker, check_circle, waiting_worker
+from .worker import Worker, check_deadlock, waiting_worker
 
 __all__ = [
     "AskStream",
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class StreamOf(Message[None], Generic[T]):
-    """Base of messages that are answered by a stream of items of type T; see `Ref.stream`.
+    """Base class of messages whose reply is a stream of items of type T; see `Ref.stream`.
 
-    As an ask it would be answered by None when the stream has ended.
+    Asked rather than streamed, it discards the items and replies None at the end of the stream.
     """
 
     __slots__ = ()
@@ -29,7 +29,11 @@ class StreamOf(Message[None], Generic[T]):
 
 @final
 class StreamSink(Generic[T]):
-    """Where a handler puts the items of its answer."""
+    """Where a handler made with `streams` sends the items of its reply.
+
+    Args:
+        channel: the sending end of the stream.
+    """
 
     __slots__ = ("_channel",)
 
@@ -37,9 +41,12 @@ class StreamSink(Generic[T]):
         self._channel = channel
 
     async def send(self, item: T) -> None:
-        """Send one item; waits while the consumer has not caught up, which is the backpressure.
+        """Send one item; wait while the consumer is behind, which is the backpressure.
 
-        After the consumer has gone it does nothing but checkpoint: the handler is being cancelled.
+        If the consumer has left, this is only a checkpoint: the handler is about to be cancelled.
+
+        Args:
+            item: the item.
         """
         try:
             await self._channel.send(item)
@@ -49,7 +56,12 @@ class StreamSink(Generic[T]):
 
 @final
 class AskStream(Generic[T]):
-    """The consumer's side: iterate over it, once."""
+    """The consumer's side of a stream; iterate over it once.
+
+    Args:
+        channel: the receiving end of the stream.
+        slot: the slot of the stream's message.
+    """
 
     __slots__ = ("_channel", "_slot")
 
@@ -59,7 +71,7 @@ class AskStream(Generic[T]):
 
     @property
     def blockers(self) -> Sequence[Worker]:
-        """The runtime's: the workers any of whom has to go on before there is an item."""
+        """The workers of which one must continue first; for the runtime itself."""
         return self._slot.blockers
 
     @property
@@ -71,11 +83,12 @@ class AskStream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        """The next item.
+        """Return the next item.
 
         Raises:
-            AskFailed: the stream broke off: the deadline, a crash, a stop.
-            Deadlock: its handler waits, in the end, for whoever iterates.
+            StopAsyncIteration: the stream has ended.
+            AskFailed: the stream was broken by its deadline, a crash or a stop.
+            Deadlock: the handler itself waits, directly or indirectly, for the consumer.
             Exception: an error that the handler declares.
         """
         worker = waiting_worker()
@@ -83,9 +96,9 @@ class AskStream(Generic[T]):
             if worker is None or self._has_item:
                 return await self._channel.receive()
             worker.waits_for = self
-            self._slot.asker = worker
+            self._slot.caller = worker
             try:
-                check_circle(worker)
+                check_deadlock(worker)
                 return await self._channel.receive()
             finally:
                 worker.waits_for = None

@@ -1,15 +1,13 @@
-"""A task that runs handlers one after another, and the message in its hands.
+"""Workers, the tasks that run an actor's handlers, and the detection of deadlocks between them.
 
-Who waits for whom: a circle of actors that wait for each other is found when it closes.
+A worker may wait for a reply, for an item of a stream, or for room in a mailbox. It can continue if
+one of the workers that it waits for can: the worker that handles its message or, while the message
+is queued, any worker of that actor. Nothing is concluded from a message whose reply is deferred, or
+whose actor has no incarnation at the moment: any task may resolve it. So a cycle that is found is a
+deadlock, but a deadlock may be missed: asks that a handler makes in tasks of its own are not
+followed.
 
-A worker waits for an answer or an item of it, or for room in a mailbox. It can go on if
-whoever it waits for can: the worker that has its message in hand; or, while the message queues, any
-worker of the actor it queues at. A message that is held, or has gone to an actor that does not live
-just now, may be answered by anything: nothing is concluded from it. So what is found is a deadlock,
-and what is not found may be one: asks that a handler makes from tasks of its own are not followed.
-
-A circle closes when somebody begins to wait, or when a message is forwarded to whom its asker keeps
-from going on.
+The search runs when a worker begins to wait, and when a message is forwarded.
 """
 
 from collections.abc import Sequence
@@ -28,34 +26,36 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Worker",
-    "check_circle",
+    "check_deadlock",
     "current_worker",
-    "find_circle",
+    "find_cycle",
     "waiting_worker",
 ]
 
 
-_GIVEN_UP = (Outcome.CANCELLED, Outcome.EXPIRED)
+_ABANDONED = (Outcome.CANCELLED, Outcome.EXPIRED)
 
 
 @final
 @attrs.define(eq=False)
 class Worker:
-    """One cancel scope serves it for a stretch of messages.
+    """A task that runs handlers one after another, and its message in progress.
 
-    It is renewed only after it was used, because a scope for each message would cost more than most
-    messages do.
+    One cancel scope serves many messages. It is renewed only after it was cancelled, since a scope
+    for each message would cost more than most messages do.
 
     Attributes:
-        path: the actor's.
-        task: the task that it is.
-        message: what it handles now; None if it is idle.
-        slot: where the answer goes, if anybody asked.
-        since: since when, on Trio's clock.
+        path: path of the actor.
+        task: the worker's task; None until it runs.
+        scope: the cancel scope around the handlers.
+        message: the message that it handles; None if it is idle.
+        slot: the slot for the reply; None for a `tell`.
+        started_at: when the handler started, in seconds on Trio's clock.
         tries: how often the message was delivered before.
-        uninterruptible: its handler runs to its end even if nobody waits any more.
-        interrupted: its scope was used.
-        waits_for: what it waits for: an answer, room in a mailbox, an item (see `waiting`).
+        uninterruptible: the handler is not cancelled when the caller gives up.
+        interrupted: whether the scope was cancelled.
+        waits_for: the reply, mailbox or stream that the handler waits for; None if it does not
+            wait.
     """
 
     path: str
@@ -63,7 +63,7 @@ class Worker:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     message: Message[object] | None = None
     slot: ReplySlot[Any] | None = None
-    since: float = 0.0
+    started_at: float = 0.0
     tries: int = 0
     uninterruptible: bool = False
     interrupted: bool = False
@@ -71,12 +71,12 @@ class Worker:
 
     @property
     def blockers(self) -> "tuple[Worker, ...]":
-        """Who has to go on before a message in its hands is done; see `waiting`."""
+        """The worker itself: it must continue before its message is done (see `find_cycle`)."""
         return (self,)
 
     def released(self, slot: ReplySlot[Any]) -> None:
-        """The slot of the message in hand is filled: if it was given up, so is the work (R4)."""
-        if slot.outcome in _GIVEN_UP and not self.uninterruptible:
+        """Note that the slot is filled, and cancel the handler if the caller has given up (R4)."""
+        if slot.outcome in _ABANDONED and not self.uninterruptible:
             self.interrupted = True
             self.scope.cancel()
 
@@ -86,38 +86,39 @@ current_worker: ContextVar[Worker | None] = ContextVar("current_worker", default
 
 
 def waiting_worker() -> Worker | None:
-    """The worker that the current task is; None outside of actors and in tasks of a handler's."""
+    """Return the current task's worker; None outside actors and in tasks that a handler started."""
     worker = current_worker.get()
     if worker is None or worker.task is not trio.lowlevel.current_task():
         return None
     return worker
 
 
-def check_circle(worker: Worker) -> None:
-    """See whether what a worker waits for can ever come.
+def check_deadlock(worker: Worker) -> None:
+    """Raise an error if the reply, room or item that a worker waits for can never come.
 
     Args:
-        worker: its `waits_for` is set.
+        worker: a worker whose `waits_for` is set.
 
     Raises:
-        Deadlock: everybody it waits for waits, in the end, for it.
+        Deadlock: all workers that it waits for wait, directly or indirectly, for it.
     """
-    circle = find_circle(worker)
-    if circle is not None:
-        raise Deadlock(circle)
+    cycle = find_cycle(worker)
+    if cycle is not None:
+        raise Deadlock(cycle)
 
 
-def find_circle(worker: Worker) -> tuple[str, ...] | None:
-    """The paths of actors that wait for each other in a circle; None if the worker can go on.
+def find_cycle(worker: Worker) -> tuple[str, ...] | None:
+    """Return the paths of actors that wait in a cycle; None if the worker can continue.
 
-    A worker can go on if any of those it waits for can. So it is a deadlock if none of those it
-    waits for, directly or by others, works; each is looked at once.
+    A worker can continue if one of those that it waits for can. So there is a deadlock if all
+    workers that it waits for, directly or indirectly, wait themselves. Each worker is examined
+    once.
     """
     waited_for_by: dict[Worker, Worker | None] = {worker: None}
-    ahead = [worker]
-    last: Worker | None = None  # it waits for `worker`
-    while ahead:
-        one = ahead.pop()
+    pending = [worker]
+    last: Worker | None = None  # waits for `worker`
+    while pending:
+        one = pending.pop()
         blockers = _blockers(one, has_slept=one is not worker)
         if not blockers:
             return None
@@ -126,27 +127,28 @@ def find_circle(worker: Worker) -> tuple[str, ...] | None:
                 last = last or one
             elif blocker not in waited_for_by:
                 waited_for_by[blocker] = one
-                ahead.append(blocker)
-    way: list[Worker] = []
+                pending.append(blocker)
+    cycle: list[Worker] = []
     if last is not None:
         while last is not None:
-            way.append(last)
+            cycle.append(last)
             last = waited_for_by[last]
-        way.reverse()
-    else:  # it waits for others that are in a circle without it
+        cycle.reverse()
+    else:  # it waits for a cycle that does not include it
         one = worker
-        while one not in way:
-            way.append(one)
+        while one not in cycle:
+            cycle.append(one)
             one = _blockers(one, has_slept=False)[0]
-        del way[: way.index(one)]
-    return tuple(one.path for one in (*way, way[0]))
+        del cycle[: cycle.index(one)]
+    return tuple(one.path for one in (*cycle, cycle[0]))
 
 
 def _blockers(worker: Worker, *, has_slept: bool) -> Sequence[Worker]:
-    """Those a worker waits for, any of whom would do; none if it works, or others would do, too.
+    """Return the workers of which one must continue first; empty if the worker itself can.
 
-    Who waited for room, or an item, and got it still says that it waits until it runs. But Trio
-    forgets at once what the task sleeps for (both times a channel), so there one can see it.
+    A worker that waited for room or for an item, and got it, has `waits_for` set until it runs.
+    Trio clears the task's sleep data at once (a channel in both cases), which shows that it no
+    longer waits.
     """
     waits_for = worker.waits_for
     if waits_for is None:

@@ -1,11 +1,12 @@
-"""Supervisors: what starts actors, restarts them after a crash, and stops them (R7)."""
+"""Supervision: start actors, restart them after a crash, and stop them (R7)."""
 
 from .pool import spawn_pool
 from .restarts import RestartPolicy
-from .supervisor import Supervisor
+from .supervisor import Supervisor, SupervisorNode
 
 __all__ = [
     "RestartPolicy",
     "Supervisor",
+    "SupervisorNode",
     "spawn_pool",
 ]

@@ -1,7 +1,7 @@
-"""The lives of a supervisor's children: starting, stopping, and what to do about crashes (R7).
+"""Start, stop and restart the children of one supervisor (R7).
 
-Who is restarted with whom is decided by `strategy`, whether at all by the restart window, when by
-the back-off; all three are pure. Here is what that takes in tasks.
+Three pure parts decide: the strategy, which children are restarted together; the restart window,
+whether they are restarted; the back-off, when. This module carries the decisions out in tasks.
 """
 
 from collections import deque
@@ -14,19 +14,11 @@ from typing import Literal, final
 import structlog
 import trio
 
-from .._core import (
-    Node,
-    State,
-    Strategy,
-    TreeContext,
-    is_cancellation,
-    is_restarted,
-    open_collapsing_nursery,
-    restart_group,
-)
+from .._core import Node, State, Strategy, TreeContext, is_cancellation, open_collapsing_nursery
 from ..errors import ChildNotFound, RestartIntensityExceeded
-from .child import Child, Decision, tell_crash
-from .restarts import Backoff, RestartPolicy, RestartWindow
+from .child import Child
+from .crashes import Decision, escalation_error, report_crash
+from .restarts import Backoff, RestartPolicy, RestartWindow, is_restarted, restart_group
 
 __all__ = [
     "Children",
@@ -34,7 +26,7 @@ __all__ = [
 
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
-_PATIENCE_S = 5.0  # for a cancelled child before it is complained of; for a halt without limit
+_GRACE_S = 5.0  # until `stop_ignored` is logged for a cancelled child; limit of an unlimited halt
 
 
 @final
@@ -42,10 +34,10 @@ class Children:
     """All children of one supervisor.
 
     Args:
-        path: the supervisor's.
-        shared: what the whole tree shares.
-        strategy: whom to restart with one that has crashed.
-        policy: how often.
+        path: path of the supervisor.
+        shared: what all nodes of the tree share.
+        strategy: which children are restarted together with one that has crashed.
+        policy: how often they are restarted.
     """
 
     def __init__(
@@ -58,36 +50,36 @@ class Children:
         self._policy = policy
         self._window = RestartWindow(policy)
         self._exits: deque[tuple[Child, Exception | None]] = deque()
-        self._news = trio.Event()  # an exit
+        self._exit_event = trio.Event()  # set at an exit
         self._nursery: trio.Nursery | None = None
         self._end: Literal["drain", "halt"] | None = None
-        self._over = trio.Event()  # told to end, or gives up
+        self._over = trio.Event()  # set when `run` must end
         self._drain = trio.CancelScope()
-        self._gives_up: RestartIntensityExceeded | None = None
-        self._begin = self._rouse  # bound once for all children
+        self._failure: RestartIntensityExceeded | None = None
+        self._start_task = self._wake  # bound once for all children
 
     @property
     def are_drained(self) -> bool:
-        """Whether nothing more can come to any of them, and nothing waits."""
+        """Whether no child accepts messages, and no message waits at one."""
         return all(child.node.is_drained for child in self.by_name.values())
 
     def restarts_left(self, now: float) -> int:
-        """Crashes that would still be answered with a restart."""
+        """Return how many more crashes at `now` lead to a restart."""
         return self._window.left(now)
 
-    # ---------------------------------------------------------------- the supervisor's life
+    # ---------------------------------------------------------------- the supervisor's run
 
-    async def live(self, started: Callable[[], None]) -> None:
-        """Start those there are, keep them alive until told to end, stop them in reverse.
+    async def run(self, started: Callable[[], None]) -> None:
+        """Start the children, restart them after crashes until `end`, and stop them in reverse.
 
         Args:
-            started: called when all have started.
+            started: called when all children have started.
 
         Raises:
-            RestartIntensityExceeded: they crashed too often.
-            Exception: one could not start.
+            RestartIntensityExceeded: the children crashed too often.
+            Exception: a child could not start.
         """
-        self._forgive()
+        self._reset()
         try:
             async with open_collapsing_nursery() as nursery:
                 self._nursery = nursery
@@ -97,32 +89,32 @@ class Children:
                     nursery.start_soon(self._watch)
                     await self._over.wait()
                     with trio.CancelScope() as self._drain:
-                        await self.stop_all(drain=not self._is_hasty)
+                        await self.stop_all(drain=not self._skips_drain)
                     if self._drain.cancel_called:
                         await self.stop_all(drain=False)
                     nursery.cancel_scope.cancel()
                 finally:
                     for child in self.by_name.values():
-                        self._end_doze(child)
-                    self._nursery = None  # while it closes, it refuses new tasks in its own way
+                        self._stop_idle(child)
+                    # A closing nursery refuses new tasks with an error of its own.
+                    self._nursery = None
         except BaseException as error:
-            # Giving up is told even if the supervisor is cancelled while it stops the others.
-            if self._gives_up is None or not is_cancellation(error):
+            # The failure is raised even if the supervisor is cancelled while it stops.
+            if self._failure is None or not is_cancellation(error):
                 raise
         finally:
-            self._bury()
+            self._settle_all()
             self._end = None
             self._over = trio.Event()
-        if self._gives_up is not None:
-            raise self._gives_up
+        if self._failure is not None:
+            raise self._failure
 
-    def _forgive(self) -> None:
-        """A new life of the supervisor starts counting anew."""
+    def _reset(self) -> None:
         self._window = RestartWindow(self._policy)
-        self._gives_up = None
+        self._failure = None
 
     def open(self) -> None:
-        """All will live again, but for the temporary ones."""
+        """Open all children for another run, except the temporary ones."""
         self._end = None
         self._over = trio.Event()
         for child in self.by_name.values():
@@ -130,164 +122,168 @@ class Children:
                 child.is_closing = False
                 child.node.open()
 
-    def end_now(self) -> None:
-        """Cancel every child."""
+    def cancel_all(self) -> None:
+        """Cancel all children at once."""
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
 
     def end(self, how: Literal["drain", "halt"]) -> None:
-        """Let `live` come to its end."""
+        """End `run` by draining or halting all children."""
         self._end = how
         self._over.set()
 
     @property
-    def _is_hasty(self) -> bool:
-        """Whether it ends without a drain."""
-        return self._end == "halt" or self._gives_up is not None
+    def _skips_drain(self) -> bool:
+        return self._end == "halt" or self._failure is not None
 
-    def _bury(self) -> None:
-        """Nobody lives any more, and the temporary ones never will."""
-        self._tell_exits(
-            self.by_name.values(), "leave" if self._gives_up is None else "fail upward"
+    def _settle_all(self) -> None:
+        """Set the final state of every child: no task runs any more."""
+        self._report_exits(
+            self.by_name.values(), "leave" if self._failure is None else "fail upward"
         )
         self._exits.clear()
         for child in self.by_name.values():
             child.settle()
             if child.node.restart == "temporary":
                 child.node.close()
-            elif not child.is_resting:
+            elif not child.stays_stopped:
                 child.node.states.value = State.RESTARTING
 
     # ---------------------------------------------------------------- one child
 
     def new(self, node: Node) -> Child:
-        """The last child, not started yet."""
-        child = self.by_name[node.name] = Child(node, self._begin)
+        """Add a node as the last child, without starting it."""
+        child = self.by_name[node.name] = Child(node, self._start_task)
         return child
 
     def forget(self, child: Child) -> None:
-        """It is none any more."""
+        """Close a child and remove it."""
         child.node.close()
         if self.by_name.get(child.node.name) is child:
             del self.by_name[child.node.name]
 
     async def start(self, child: Child) -> None:
-        """Begin a life; returns when it has begun.
+        """Start an incarnation of a child; return when it has started.
 
         Raises:
-            Exception: it could not.
+            Exception: the child could not start, or was stopped meanwhile.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         nursery = self._nursery
         if nursery is None:
-            raise ChildNotFound(f"{self._path} does not run, and neither do its children")
-        # From here on it lives: whoever stops it, or starts its group, before the task first runs
-        # must find that out.
+            raise ChildNotFound(f"{self._path} does not run, so its children cannot be started")
+        # Set before the task first runs: a stop or a group restart in between must find it.
         scope = child.scope = trio.CancelScope()
         child.is_stopping = False
         child.node.lost = ()
         child.context = copy_context()
         try:
-            if child.node.doze(child):
-                self._has_begun(child)
+            if child.node.start_idle(child):
+                self._note_start(child)
             else:
-                await nursery.start(self._live, child, scope)
+                await nursery.start(self._run_child, child, scope)
         except BaseException:
-            if child.scope is scope:  # there is no such task
-                child.end_life()
+            if child.scope is scope:  # the task was not started
+                child.mark_ended()
             raise
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _has_begun(self, child: Child) -> None:
-        child.began = trio.current_time()
-        if not child.is_stopping:  # else its group was to be restarted while it started
+    def _note_start(self, child: Child) -> None:
+        child.started_at = trio.current_time()
+        if not child.is_stopping:  # else a group restart has stopped it while it started
             child.settle()
 
-    async def _live(
+    async def _run_child(
         self,
         child: Child,
         scope: trio.CancelScope,
         *,
         task_status: trio.TaskStatus[None] | None = None,
     ) -> None:
-        """Live in the current task: from the start or, if nobody waits for that, from a doze."""
+        """Run an incarnation; `task_status` is None if it was started idle."""
         has_started = task_status is None
 
         def started() -> None:
             nonlocal has_started
             has_started = True
-            self._has_begun(child)
+            self._note_start(child)
             if task_status is not None:
                 task_status.started()
 
         crash: Exception | None = None
         try:
             with scope:
-                await child.node.incarnate(started)
+                await child.node.run(started)
         except Exception as error:
             if not has_started:
                 raise
             crash = error
         finally:
-            child.end_life()
+            child.mark_ended()
         if not has_started:
             raise ChildNotFound(f"{child.node.path} was stopped before it had started")
         self._note_end(child, crash)
 
-    def _end_doze(self, child: Child) -> bool:
-        """End a life that has no task yet; whether there was one."""
-        if not child.node.end_doze():
+    def _stop_idle(self, child: Child) -> bool:
+        """End an incarnation that has no task; return whether there was one."""
+        if not child.node.stop_idle():
             return False
-        child.end_life()
+        child.mark_ended()
         return True
 
-    def _rouse(self, child: Child) -> None:
-        # In the context it was started in, not in that of whoever happens to send to it first.
+    def _wake(self, child: Child) -> None:
+        # With the context variables of the start, not with those of the first sender.
         if self._nursery is not None and child.scope is not None and child.context is not None:
-            begin = partial(self._live, child, child.scope)
-            child.context.run(self._nursery.start_soon, begin)
+            run = partial(self._run_child, child, child.scope)
+            child.context.run(self._nursery.start_soon, run)
 
     def _note_end(self, child: Child, crash: Exception | None) -> None:
         if child.is_closing and not child.is_restarting:
             if crash is not None:
-                self._tell_crash(child, crash, "leave", None)
+                self._report_crash(child, crash, "leave")
             child.node.close()
             if child.node.restart == "temporary" and self._end is None:
                 self.forget(child)
         elif not child.is_stopping:
             self._exits.append((child, crash))
-            self._news.set()
+            self._exit_event.set()
         elif crash is not None:
             decision: Decision = "restart" if child.is_restarting else "leave"
-            self._tell_crash(child, crash, decision, None)
+            self._report_crash(child, crash, decision)
 
     async def stop(self, child: Child, *, drain: bool) -> None:
-        """End a child's life; returns when it has ended, however long that takes.
+        """Stop a child; return when its incarnation has ended, however long that takes.
 
-        It has its `stop_s` to end by itself; then it is cancelled. Unlimited is limited if it is
-        not a drain: its siblings are to be restarted, and it may wait for one of them. One that
-        ignores even the cancellation is complained of and waited for: nothing outlives the block
-        (R1).
+        After `stop_s` seconds the incarnation is cancelled. Without a drain, an unlimited `stop_s`
+        counts as 5 seconds: the siblings are to be restarted, and the child may wait for one of
+        them. A child that ignores the cancellation is logged as `stop_ignored` and waited for,
+        since nothing outlives the block (R1).
+
+        Args:
+            child: any child, running or not.
+            drain: handle all queued messages first, and stay stopped; otherwise only finish the
+                messages in progress.
         """
         stop_s = child.node.stop_s
-        limit = trio.current_time() + (stop_s if drain or stop_s < inf else _PATIENCE_S)
+        limit = trio.current_time() + (stop_s if drain or stop_s < inf else _GRACE_S)
         if drain:
             child.is_closing = True
             if child.is_restarting:
                 if child.scope is None or child.is_stopping:
-                    child.node.drain()  # what waits for its next life is done in that
+                    child.node.drain()  # the next incarnation handles the queued messages
                     if not child.node.is_drained:
                         with trio.move_on_at(limit):
                             await child.settled.wait()
-                # Else its group was to be restarted, and it still lives: it ends with this life.
+                # Else its group was to be restarted, but it still runs: this incarnation drains.
                 child.settle()
         scope = child.scope
         if scope is None:
             return
         child.is_stopping = True
-        if self._end_doze(child):
+        if self._stop_idle(child):
             self._note_end(child, None)
-            await trio.lowlevel.cancel_shielded_checkpoint()  # many may doze, and all be stopped
+            # A checkpoint, since a loop may stop many idle children.
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return
         ended = child.ended
         if stop_s > 0:
@@ -298,17 +294,17 @@ class Children:
             with trio.move_on_at(limit):
                 await ended.wait()
         scope.cancel()
-        with trio.move_on_after(_PATIENCE_S):
+        with trio.move_on_after(_GRACE_S):
             await ended.wait()
         if not ended.is_set():
-            _log.error("stop_ignored", actor=child.node.path, waited_s=_PATIENCE_S)
+            _log.error("stop_ignored", actor=child.node.path, waited_s=_GRACE_S)
             await ended.wait()
 
     async def stop_all(self, *, drain: bool) -> None:
-        """Stop every child, the last started first, so that work flows on to those it needs."""
+        """Stop all children, the last started first: a child can use those started before it."""
         stopped: set[str] = set()
         while left := [name for name in reversed(self.by_name) if name not in stopped]:
-            for name in left:  # and then those that were started meanwhile
+            for name in left:  # the next round has those that were started meanwhile
                 stopped.add(name)
                 child = self.by_name.get(name)
                 if child is None:
@@ -325,7 +321,7 @@ class Children:
                 self.forget(child)
         try:
             for child in list(self.by_name.values()):
-                if not child.is_resting:
+                if not child.stays_stopped:
                     await self.start(child)
         except BaseException:
             await self.stop_all(drain=False)
@@ -334,24 +330,24 @@ class Children:
     # ---------------------------------------------------------------- crashes
 
     async def _watch(self) -> None:
-        """Answer exits, in a drain too, until there were too many."""
-        while not self._is_hasty:
+        """Handle exits, in a drain too, until the intensity is exceeded."""
+        while not self._skips_drain:
             if not self._exits:
-                self._news = trio.Event()
-                await self._news.wait()
+                self._exit_event = trio.Event()
+                await self._exit_event.wait()
                 continue
             child, crash = self._exits.popleft()
             is_ours = self.by_name.get(child.node.name) is child
-            if is_ours and child.scope is None and not (child.is_restarting or child.is_resting):
-                await self._answer(child, crash)
-            elif crash is not None:  # it was stopped, or started, before this came to be answered
-                self._tell_crash(child, crash, "leave", None)
+            if is_ours and child.scope is None and not (child.is_restarting or child.stays_stopped):
+                await self._handle_exit(child, crash)
+            elif crash is not None:  # it was stopped or started before its exit was handled
+                self._report_crash(child, crash, "leave")
 
-    async def _answer(self, child: Child, crash: Exception | None) -> None:
+    async def _handle_exit(self, child: Child, crash: Exception | None) -> None:
         node = child.node
         if not is_restarted(node.restart, crashed=crash is not None):
             if crash is not None:
-                self._tell_crash(child, crash, "leave", None)
+                self._report_crash(child, crash, "leave")
             node.close()
             if node.restart == "temporary" and self._end is None:
                 self.forget(child)
@@ -359,122 +355,96 @@ class Children:
         pause = self._pause(child, crash)
         if pause is None:
             return
-        group = [self.by_name[name] for name in self._names_with(node.name)]
-        group = [one for one in group if not one.is_resting]
+        group = [self.by_name[name] for name in self._group_names(node.name)]
+        group = [one for one in group if not one.stays_stopped]
         for one in group:
-            one.leave_life()
-        # Groups may overlap, so they wait for each other: a child must not be started by two.
+            one.mark_restarting()
+        # Groups may overlap, so they are restarted one after another: two restarts must not start
+        # the same child.
         if self.strategy == "one_for_one" and self._nursery is not None:
             self._nursery.start_soon(self._restart, group, pause)
         else:
-            self._tell_exits(group, "restart")  # two that fail at once are both told
+            self._report_exits(group, "restart")  # children that crashed at the same time
             await self._restart(group, pause)
 
-    def _names_with(self, name: str) -> tuple[str, ...]:
+    def _group_names(self, failed: str) -> tuple[str, ...]:
         if self.strategy == "one_for_one":  # in time independent of the number of children
-            return (name,)
-        return restart_group(self.strategy, tuple(self.by_name), name)
+            return (failed,)
+        return restart_group(self.strategy, tuple(self.by_name), failed)
 
     async def _restart(self, group: Sequence[Child], pause: float | None) -> None:
-        """Stop what runs of a group, in reverse, and start it in order, however often it takes."""
+        """Stop a group in reverse and start it in order, until it runs or the supervisor fails."""
         while pause is not None:
             for child in reversed(group):
                 await self._stop_to_restart(child)
             await trio.sleep(pause)
             pause = await self._start_in_order(group)
-        # Each that started is settled, and may even have ended and be between two lives again.
-        if self._gives_up is not None:
+        # A child that started is settled. It may have ended since, and be restarting again.
+        if self._failure is not None:
             for child in group:
                 child.settle()
 
     async def _stop_to_restart(self, child: Child) -> None:
         if child.scope is not None and not child.is_closing:
-            child.leave_life()
+            child.mark_restarting()
             await self.stop(child, drain=False)
         if child.scope is not None:
-            return  # it was told to drain, and still does; it rests when that is done
+            return  # it still drains, and stays stopped afterwards
         if child.node.restart == "temporary":
             self.forget(child)
         elif child.is_restarting:
             child.node.states.value = State.RESTARTING
 
     async def _start_in_order(self, group: Sequence[Child]) -> float | None:
-        """Start a group; None if that is done, else the pause until it is tried again."""
+        """Start a group; return the pause in seconds before the next attempt, or None if done."""
         for child in group:
             if self.by_name.get(child.node.name) is not child or not child.is_restarting:
                 continue  # it was temporary, or was stopped meanwhile
             try:
                 await self.start(child)
-            except Exception as error:  # noqa: BLE001  # whatever it is, it is a failed start
-                if child.is_restarting:  # else it was stopped, not failed
-                    child.began = trio.current_time()
+            except Exception as error:  # noqa: BLE001  # any exception is a failed start
+                if child.is_restarting:  # else it was stopped, which is no failure
+                    child.started_at = trio.current_time()
                     return self._pause(child, error)
         return None
 
     def _pause(self, child: Child, crash: Exception | None) -> float | None:
-        """Seconds until the restart; None if there is none, because it would be one too many.
+        """Return the seconds until the restart, or None if it would exceed the intensity.
 
-        One that ends itself is counted too, as in Erlang/OTP: it may do so without end.
+        A permanent child that ends by itself is counted too, as in Erlang/OTP: otherwise it could
+        end and be restarted for ever.
         """
         now = trio.current_time()
         if child.backoff is None:
             seed = f"{self._shared.seed}/{child.node.path}/backoff"
             child.backoff = Backoff(self._policy, seed)
-        pause = child.backoff.after(now - child.began)
+        pause = child.backoff.after(now - child.started_at)
         is_allowed = self._window.allows(now)
         if crash is not None:
             decision: Decision = "restart" if is_allowed else "fail upward"
-            self._tell_crash(child, crash, decision, pause if is_allowed else None)
+            self._report_crash(child, crash, decision, pause if is_allowed else None)
         if is_allowed:
             return pause
-        self._gives_up = self._resignation(child, crash)
+        also = [(other.node.path, error) for other, error in self._exits if error is not None]
+        self._failure = escalation_error(self._path, self._policy, child.node.path, crash, also)
+        self._report_exits(self.by_name.values(), "fail upward")
         self._over.set()
         self._drain.cancel()
-        self._news.set()
+        self._exit_event.set()
         return None
 
-    def _resignation(self, child: Child, crash: Exception | None) -> RestartIntensityExceeded:
-        """The error that is raised upward; its notes tell the chain, the first cause first."""
-        policy = self._policy
-        what = "ended" if crash is None else f"crashed with {type(crash).__name__}: {crash}"
-        error = RestartIntensityExceeded(
-            f"{child.node.path} {what}; {self._path} allows {policy.max_restarts} restarts in "
-            f"{policy.period_s:g} s"
-        )
-        error.__cause__ = crash
-        for note in getattr(crash, "__notes__", ()):
-            error.add_note(note)
-        error.add_note(
-            f"{child.node.path} ended by itself"
-            if crash is None
-            else f"{child.node.path} crashed: {type(crash).__name__}: {crash}"
-        )
-        for other, also in self._exits:  # two that fail at once are both told
-            if also is not None:
-                error.add_note(f"{other.node.path} crashed, too: {type(also).__name__}: {also}")
-        self._tell_exits(self.by_name.values(), "fail upward")
-        error.add_note(f"{self._path} gave up")
-        return error
-
-    def _tell_exits(self, children: Iterable[Child], decision: Decision) -> None:
-        """Tell of the crashes of these that nobody will come to answer."""
+    def _report_exits(self, children: Iterable[Child], decision: Decision) -> None:
+        """Report those crashes of some children that `_watch` will not handle any more."""
         if not self._exits:
             return
-        concerned = set(children)
-        left = [one for one in self._exits if one[0] not in concerned]
+        reported = set(children)
+        left = [exit_ for exit_ in self._exits if exit_[0] not in reported]
         for child, crash in self._exits:
-            if child in concerned and crash is not None:
-                self._tell_crash(child, crash, decision, None)
+            if child in reported and crash is not None:
+                self._report_crash(child, crash, decision)
         self._exits = deque(left)
 
-    def _tell_crash(
-        self, child: Child, crash: Exception, decision: Decision, pause: float | None
+    def _report_crash(
+        self, child: Child, crash: Exception, decision: Decision, pause: float | None = None
     ) -> None:
-        tell_crash(
-            child.node,
-            crash,
-            lived_s=trio.current_time() - child.began,
-            decision=decision,
-            restart_in_s=pause,
-            instruments=self._shared.instruments,
-        )
+        report_crash(child, crash, decision, pause, self._shared.instruments)

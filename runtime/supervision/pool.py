@@ -1,4 +1,4 @@
-"""Several actors of one kind behind one ref."""
+"""Pools: several actors of one kind behind one ref."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,10 +18,10 @@ __all__ = [
 
 
 class _Router(Actor):
-    """Hands every message to the worker with the least to do; equals take turns.
+    """Forwards every message to the least loaded worker; equally loaded workers alternate.
 
     Args:
-        workers: whom to hand them to.
+        workers: the workers of the pool.
     """
 
     def __init__(self, workers: list[Ref]) -> None:
@@ -29,41 +29,41 @@ class _Router(Actor):
 
     @defers(Message)
     async def route(self, message: Message[object], slot: ReplySlot[object]) -> None:
-        """Hand one on."""
-        worker = min(self._workers, key=_reluctance)
-        # It goes to the end of the line, so that those with equally little to do take turns.
+        """Forward one message."""
+        worker = min(self._workers, key=_rank)
+        # At the end of the list, it is the last of those with an equal load.
         self._workers.remove(worker)
         self._workers.append(worker)
         await slot.forward(worker, message)
 
 
-def _reluctance(worker: Ref) -> tuple[bool, int]:
-    """The less, the sooner it gets a message; one between two lives only if all are."""
+def _rank(worker: Ref) -> tuple[bool, int]:
+    """Order workers: running ones first, then by load."""
     cell = worker._cell  # noqa: SLF001  # the runtime's own
     return (cell.state is not State.RUNNING, cell.load)
 
 
 @attrs.frozen
 class _PoolStopper:
-    """Stops router and workers together.
+    """Stops the router and the workers of a pool together.
 
     Args:
-        supervisor: of all of them.
-        name: of the pool, among its children.
+        supervisor: the supervisor above the pool.
+        name: the pool's name.
     """
 
     supervisor: Supervisor
     name: str
 
-    async def stop_and_forget(self, node: Node | None = None) -> None:  # noqa: ARG002  # not alone
-        """See `Keeper`."""
+    async def stop_and_forget(self, node: Node | None = None) -> None:  # noqa: ARG002  # the whole pool stops
+        """See `Stopper`."""
         with suppress(ChildNotFound):
             await self.supervisor.stop_child(self.name)
             self.supervisor.remove_child(self.name)
 
 
 def _router_for(worker: Ref) -> type[_Router]:
-    """A router for what `worker` handles, so that senders are told at once of all else."""
+    """Return a router for the messages that `worker` handles; others fail at their sender."""
     cell = worker._cell  # noqa: SLF001  # the runtime's own
     (route,) = _Router.handlers.values()
     table = {
@@ -85,29 +85,35 @@ async def spawn_pool(
     restarts: RestartPolicy | None = None,
     redeliver: int = 0,
 ) -> Ref:
-    """Start several actors of one kind, each with a state of its own, behind one ref.
+    """Start several actors of one kind, each with its own state, behind one ref.
 
-    A message goes to the worker with the least to do. One that crashes costs what it had in hand;
-    the others go on. `Runtime.stop` of the ref stops all of it.
+    The pool sends each message to the least loaded worker. A worker that crashes loses the message
+    in progress; the other workers continue. `Runtime.stop` of the ref stops the whole pool.
 
     Args:
-        supervisor: what they are started under, as a supervisor of their own called `name`.
-        name: unique among the children of `supervisor`.
+        supervisor: the supervisor to start the pool under. The pool is a supervisor of its own.
+        name: the pool's name, unique among the children of `supervisor`, without "/".
         factory: makes one incarnation of a worker.
-        size: how many workers.
-        capacity: messages that may wait for a worker.
-        overflow: what happens to one more (R5).
-        worker_capacity: messages that may wait at each worker.
+        size: number of workers.
+        capacity: how many messages may wait for a worker.
+        overflow: what happens to a message beyond that (R5).
+        worker_capacity: how many messages may wait in each worker's own mailbox.
         restarts: how often workers are restarted; by default five times in 30 seconds.
-        redeliver: how often a message that was in hand at a crash is delivered again (R8).
+        redeliver: how often a message that was in progress at a crash is delivered again (R8).
+
+    Returns:
+        A ref to the pool.
 
     Raises:
-        AlreadyRunning, AlreadyPresent, ValueError, Exception: as for `Supervisor.spawn`.
+        AlreadyRunning: there is a child with this name.
+        AlreadyPresent: there is a stopped child with this name.
+        ValueError: an argument is out of its range; the message names it.
+        Exception: the factory or the `started` hook raised; then no child is added.
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
     pool = await supervisor.supervise(name, restarts=restarts)
-    keeper = _PoolStopper(supervisor, name)
+    stopper = _PoolStopper(supervisor, name)
     try:
         workers = [
             await pool.spawn(
@@ -119,7 +125,7 @@ async def spawn_pool(
         ref = await pool.spawn("router", router, capacity=capacity, overflow=overflow)
     except BaseException:
         with trio.CancelScope(shield=True):
-            await keeper.stop_and_forget()
+            await stopper.stop_and_forget()
         raise
-    ref._cell.keeper = keeper  # noqa: SLF001  # as above
+    ref._cell.stopper = stopper  # noqa: SLF001  # the runtime's own
     return ref

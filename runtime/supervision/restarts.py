@@ -1,32 +1,72 @@
-"""When a crashed actor is started again, and when no more (R7). Pure: no clock, no await (R14)."""
+"""Decide whether, with which siblings and when a child is restarted (R7).
+
+The strategies and the kinds of children are those of Erlang/OTP's supervisor. Everything here is
+pure: no clock and no await (R14).
+"""
 
 from collections import deque
+from collections.abc import Sequence
 from random import Random
 
 import attrs
 from attrs.validators import ge, gt
 
+from .._core import Restart, Strategy
+
 __all__ = [
+    "STRATEGIES",
     "Backoff",
     "RestartPolicy",
     "RestartWindow",
+    "is_restarted",
+    "restart_group",
 ]
+
+
+STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
+
+
+def is_restarted(restart: Restart, *, crashed: bool) -> bool:
+    """Return whether a child that has ended is started again.
+
+    Args:
+        restart: the child's restart setting.
+        crashed: whether the child raised an exception; False if it ended by itself.
+    """
+    return restart == "permanent" or (restart == "transient" and crashed)
+
+
+def restart_group(strategy: Strategy, order: Sequence[str], failed: str) -> tuple[str, ...]:
+    """Return the children to stop in reverse order and then to start again in this order.
+
+    Args:
+        strategy: the supervisor's strategy.
+        order: the names of all children, in start order.
+        failed: the name of the child that has ended; it must be in `order`.
+    """
+    if strategy == "one_for_one":
+        return (failed,)
+    if strategy == "one_for_all":
+        return tuple(order)
+    return tuple(order[order.index(failed) :])
 
 
 @attrs.frozen(kw_only=True)
 class RestartPolicy:
-    """How patient a supervisor is.
+    """How often a supervisor restarts its children, and how long it waits before each restart.
 
     Args:
-        max_restarts: restart intensity: more crashes than this within `period_s` fail upward.
+        max_restarts: the restart intensity. When more children than this have crashed within
+            `period_s`, the supervisor stops all of them and fails upward.
         period_s: length of the sliding window, in seconds.
-        base_s: the longest pause before the first restart, in seconds; it doubles from crash to
-            crash.
-        cap_s: the longest pause of all, in seconds.
-        healthy_s: an incarnation that lived this long starts the doubling over, in seconds.
+        base_s: upper bound of the pause before the first restart, in seconds. The bound doubles
+            with each crash in a row.
+        cap_s: upper bound of every pause, in seconds.
+        healthy_s: an incarnation that ran for at least this many seconds resets the bound to
+            `base_s`.
 
     Raises:
-        ValueError: a value makes no sense; the message names it.
+        ValueError: a value is out of its range; the message names the argument.
     """
 
     max_restarts: int = attrs.field(default=5, validator=ge(0))
@@ -37,37 +77,37 @@ class RestartPolicy:
 
 
 class RestartWindow:
-    """The crashes of a supervisor's children within the sliding window."""
+    """Count the crashes of a supervisor's children in the sliding window."""
 
     def __init__(self, policy: RestartPolicy) -> None:
         self._policy = policy
         self._crashes: deque[float] = deque()
 
     def allows(self, now: float) -> bool:
-        """Note a crash at `now`; whether it may be answered with a restart."""
-        self._forget(now)
+        """Record a crash at `now`; return whether a restart is allowed."""
+        self._expire(now)
         self._crashes.append(now)
         return len(self._crashes) <= self._policy.max_restarts
 
     def left(self, now: float) -> int:
-        """How many crashes may follow at `now` before one fails upward."""
-        self._forget(now)
+        """Return how many more crashes at `now` are allowed before the supervisor fails upward."""
+        self._expire(now)
         return max(0, self._policy.max_restarts - len(self._crashes))
 
-    def _forget(self, now: float) -> None:
+    def _expire(self, now: float) -> None:
         while self._crashes and self._crashes[0] <= now - self._policy.period_s:
             self._crashes.popleft()
 
 
 class Backoff:
-    """The pauses before the restarts of one child: exponential, with full jitter.
+    """Compute the pauses before the restarts of one child: exponential, with full jitter.
 
-    The pause before restart k, from 0, is uniform between 0 and min(cap, base x 2^k): "full
-    jitter" in the comparison of M. Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
+    The pause before restart k, counted from 0, is uniform between 0 and min(cap, base x 2^k):
+    "full jitter" in M. Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
 
     Args:
-        policy: how long.
-        seed: what the jitter is drawn from (R13).
+        policy: the bounds of the pauses.
+        seed: seed of the jitter (R13).
     """
 
     def __init__(self, policy: RestartPolicy, seed: str) -> None:
@@ -75,11 +115,11 @@ class Backoff:
         self._random = Random(seed)  # noqa: S311  # not a secret
         self._crashes = 0
 
-    def after(self, lived_s: float) -> float:
-        """Seconds to wait now that an incarnation that lived `lived_s` has crashed."""
-        if lived_s >= self._policy.healthy_s:
+    def after(self, uptime_s: float) -> float:
+        """Return the pause in seconds after the crash of an incarnation that ran `uptime_s`."""
+        if uptime_s >= self._policy.healthy_s:
             self._crashes = 0
-        # 2.0 ** 1024 overflows; long before, the cap has taken over.
+        # 2.0 ** 1024 overflows; the cap applies long before.
         longest = min(self._policy.cap_s, self._policy.base_s * 2.0 ** min(self._crashes, 60))
         self._crashes += 1
         return self._random.uniform(0.0, longest)

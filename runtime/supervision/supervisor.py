@@ -1,9 +1,9 @@
-"""A node of the tree that keeps its children alive: actors, and supervisors of their own (R7).
+"""Supervisors: the nodes of the tree that keep their children running (R7).
 
-A child that crashes costs what it had in its hands, nothing else: its mailbox and every ref outlive
-it (R2). Crashes beyond the restart intensity make the supervisor stop its children, the last
-started first, and raise: to the supervisor above, for which that is the crash of a child, or out
-of `open_runtime`.
+The children of a supervisor are actors and further supervisors. A child that crashes loses the
+messages in progress and nothing else: its mailbox and all refs to it stay (R2). Beyond its restart
+intensity a supervisor stops its children, the last started first, and raises an error. The
+supervisor above handles that as the crash of a child; the root raises it out of `open_runtime`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from typing import final
 
 from .._core import (
     RESTARTS,
-    STRATEGIES,
     Actor,
     ActorEvent,
     Cell,
@@ -33,18 +32,206 @@ from .._core import (
 from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
 from .child import Child
 from .children import Children
-from .restarts import RestartPolicy
+from .restarts import STRATEGIES, RestartPolicy
 
 __all__ = [
     "Supervisor",
+    "SupervisorNode",
 ]
 
 
 @final
 class Supervisor:
-    """Starts its children in order, restarts them, and stops them in reverse order.
+    """Adds, stops and restarts the children of one supervisor.
 
-    `Runtime.supervise` and `Supervisor.supervise` make one.
+    `Runtime.root` is one; `Runtime.supervise` and `Supervisor.supervise` make others.
+    """
+
+    def __init__(self, node: "SupervisorNode") -> None:
+        self._node = node
+
+    @property
+    def name(self) -> str:
+        """The supervisor's name, unique among its siblings."""
+        return self._node.name
+
+    @property
+    def path(self) -> str:
+        """The names from the root down to this supervisor, such as ``blog/workers``."""
+        return self._node.path
+
+    def __repr__(self) -> str:
+        node = self._node
+        return (
+            f"<Supervisor {node.path} {node.states.value.value}, "
+            f"{len(node.children.by_name)} children>"
+        )
+
+    async def spawn(
+        self,
+        name: str,
+        factory: Callable[[], Actor],
+        *,
+        capacity: int = 64,
+        overflow: Overflow = "block",
+        priority: Priority | None = None,
+        concurrency: int = 1,
+        max_deferred: int | None = None,
+        restart: Restart = "permanent",
+        stop_s: float = inf,
+        redeliver: int = 0,
+    ) -> Ref:
+        """Start an actor as the last child; return when it has started.
+
+        Args:
+            name: the actor's name, unique among the children, without "/".
+            factory: makes one incarnation; use `functools.partial` to pass arguments.
+            capacity: how many messages may wait in the mailbox.
+            overflow: what happens to a message that finds the mailbox full (R5).
+            priority: returns the priority of a message; messages with a smaller value are handled
+                first. None: first in, first out.
+            concurrency: how many handlers may run at the same time.
+            max_deferred: how many messages the actor's `defers` handlers may hold without a reply;
+                at that number the actor takes no more messages from its mailbox. None: no limit.
+            restart: "permanent": restart the actor whenever it ends. "transient": only after a
+                crash. "temporary": never; the actor is removed when it has ended.
+            stop_s: seconds that the actor may take to stop before it is cancelled. 0 cancels it at
+                once. Infinity waits without a limit, or for 5 seconds if the stop is part of a
+                group restart, since the actor may wait for the sibling that crashed.
+            redeliver: how often a message that was in progress at a crash is delivered again (R8).
+
+        Returns:
+            A ref to the actor; it stays valid over restarts (R2).
+
+        Raises:
+            AlreadyRunning: there is a child with this name.
+            AlreadyPresent: there is a stopped child with this name; `restart_child` starts it.
+            ValueError: an argument is out of its range; the message names it.
+            Exception: the factory or the `started` hook raised; then no child is added.
+        """
+        spec = Spec(
+            name=name,
+            factory=factory,
+            capacity=capacity,
+            overflow=overflow,
+            priority=priority,
+            concurrency=concurrency,
+            max_deferred=max_deferred,
+            restart=restart,
+            stop_s=stop_s,
+            redeliver=redeliver,
+        )
+        node = self._node
+        cell = Cell(spec, node.path, node.shared, node)
+        await node.add(cell)
+        return cell.ref
+
+    async def supervise(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = "one_for_one",
+        restarts: RestartPolicy | None = None,
+        restart: Restart = "permanent",
+        stop_s: float = inf,
+    ) -> "Supervisor":
+        """Start a supervisor as the last child.
+
+        Args:
+            name: the supervisor's name, unique among the children, without "/".
+            strategy: which of its children it restarts after a crash: the one that crashed
+                ("one_for_one"), all of them ("one_for_all"), or the one that crashed and those
+                started after it ("rest_for_one").
+            restarts: how often it restarts children; by default five times in 30 seconds.
+            restart: when this supervisor restarts the new one, as for `spawn`.
+            stop_s: seconds that all its children together may take to stop, as for `spawn`.
+
+        Raises:
+            AlreadyRunning: there is a child with this name.
+            AlreadyPresent: there is a stopped child with this name.
+            ValueError: an argument is out of its range; the message names it.
+        """
+        node = self._node
+        child = SupervisorNode(
+            name,
+            node.path,
+            node.shared,
+            strategy=strategy,
+            restarts=restarts,
+            restart=restart,
+            stop_s=stop_s,
+        )
+        await node.add(child)
+        return Supervisor(child)
+
+    async def stop_child(self, name: str) -> None:
+        """Drain a child within its `stop_s`; it stays stopped until `restart_child`.
+
+        Args:
+            name: the child's name.
+
+        Raises:
+            ChildNotFound: there is no child with this name.
+        """
+        children = self._node.children
+        child = self._node.find(name)
+        await children.stop(child, drain=True)
+        if not child.is_closing:
+            return  # it was started again at the moment in which it ended
+        child.node.close()
+        if child.node.restart == "temporary":
+            children.forget(child)
+
+    async def restart_child(self, name: str) -> None:
+        """Start a stopped child; the refs to it are valid again.
+
+        Args:
+            name: the child's name.
+
+        Raises:
+            ChildNotFound: there is no child with this name.
+            AlreadyRunning: the child runs.
+            ChildRestarting: the child is being restarted.
+            Exception: the child could not start; it stays stopped.
+        """
+        child = self._node.find_stopped(name)
+        child.is_closing = False
+        child.node.open()
+        try:
+            await self._node.children.start(child)
+        except BaseException:
+            child.node.close()
+            raise
+
+    def remove_child(self, name: str) -> None:
+        """Remove a stopped child.
+
+        Args:
+            name: the child's name.
+
+        Raises:
+            ChildNotFound: there is no child with this name.
+            AlreadyRunning: the child runs.
+            ChildRestarting: the child is being restarted.
+        """
+        self._node.children.forget(self._node.find_stopped(name))
+
+
+@final
+class SupervisorNode:
+    """A supervisor's place in the tree; a `Node` for the supervisor above.
+
+    Args:
+        name: unique among its siblings.
+        parent: path of the supervisor above; empty for the root.
+        shared: what all nodes of the tree share.
+        strategy: which children are restarted together.
+        restarts: how often they are restarted; None: the defaults of `RestartPolicy`.
+        restart: when this supervisor is restarted.
+        stop_s: seconds that all children together may take to stop.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
     """
 
     def __init__(
@@ -66,214 +253,73 @@ class Supervisor:
         self.incarnation = 0
         self.states = States()
         self.lost: tuple[LostMessage, ...] = ()
-        self._shared = shared
-        self._children = Children(self.path, shared, strategy, restarts or RestartPolicy())
+        self.shared = shared
+        self.children = Children(self.path, shared, strategy, restarts or RestartPolicy())
         self._is_draining = False
 
-    def __repr__(self) -> str:
-        return (
-            f"<Supervisor {self.path} {self.states.value.value}, "
-            f"{len(self._children.by_name)} children>"
-        )
+    # ---------------------------------------------------------------- as a `Node`
 
-    # ---------------------------------------------------------------- for its user
-
-    async def spawn(
-        self,
-        name: str,
-        factory: Callable[[], Actor],
-        *,
-        capacity: int = 64,
-        overflow: Overflow = "block",
-        priority: Priority | None = None,
-        concurrency: int = 1,
-        max_deferred: int | None = None,
-        restart: Restart = "permanent",
-        stop_s: float = inf,
-        redeliver: int = 0,
-    ) -> Ref:
-        """Start an actor as the last child; returns when it has started.
-
-        Args:
-            name: unique among the children; no "/".
-            factory: makes one incarnation; use `functools.partial` for arguments.
-            capacity: messages that may wait in the mailbox.
-            overflow: what happens to one more (R5).
-            priority: priorities; of a message, the smaller, the sooner. None: first in, first out.
-            concurrency: handlers that may run at a time.
-            max_deferred: messages that an actor with `defers` handlers may put off answering; at
-                that many it takes no more from its mailbox. None for no bound.
-            restart: "permanent": restarted however it ends; "transient": only after a crash;
-                "temporary": never, and forgotten when it has ended.
-            stop_s: seconds it may take to end when it is stopped; then it is cancelled. 0 cancels
-                at once; infinity waits, but for 5 seconds only if it is stopped because a sibling
-                crashed, which may be the one it waits for.
-            redeliver: how often a message that was in hand at a crash is delivered again (R8).
-
-        Raises:
-            AlreadyRunning: there is a child of this name.
-            AlreadyPresent: there is, and it rests; `restart_child` starts it.
-            ValueError: an argument is out of its range; the message names it.
-            Exception: whatever the factory or the `started` hook raised; nothing is left then.
-        """
-        spec = Spec(
-            name=name,
-            factory=factory,
-            capacity=capacity,
-            overflow=overflow,
-            priority=priority,
-            concurrency=concurrency,
-            max_deferred=max_deferred,
-            restart=restart,
-            stop_s=stop_s,
-            redeliver=redeliver,
-        )
-        cell = Cell(spec, self.path, self._shared, self)
-        await self._add(cell)
-        return cell.ref
-
-    async def supervise(
-        self,
-        name: str,
-        *,
-        strategy: Strategy = "one_for_one",
-        restarts: RestartPolicy | None = None,
-        restart: Restart = "permanent",
-        stop_s: float = inf,
-    ) -> "Supervisor":
-        """Start a supervisor as the last child.
-
-        Args:
-            name: unique among the children; no "/".
-            strategy: whom it restarts with a child that has crashed: that one ("one_for_one"), all
-                ("one_for_all"), or it and those started after it ("rest_for_one").
-            restarts: how often; by default five times in 30 seconds.
-            restart: as for `spawn`.
-            stop_s: as for `spawn`, for all its children together.
-
-        Raises:
-            AlreadyRunning: there is a child of this name.
-            AlreadyPresent: there is, and it rests.
-            ValueError: an argument makes no sense; the message names it.
-        """
-        child = Supervisor(
-            name,
-            self.path,
-            self._shared,
-            strategy=strategy,
-            restarts=restarts,
-            restart=restart,
-            stop_s=stop_s,
-        )
-        await self._add(child)
-        return child
-
-    async def stop_child(self, name: str) -> None:
-        """Drain a child, within its `stop_s`, and let it rest until `restart_child`.
-
-        Raises:
-            ChildNotFound: there is none of this name.
-        """
-        child = self._find(name)
-        await self._children.stop(child, drain=True)
-        if not child.is_closing:
-            return  # it was started again in the moment in which it ended
-        child.node.close()
-        if child.node.restart == "temporary":
-            self._children.forget(child)
-
-    async def restart_child(self, name: str) -> None:
-        """Start a child that rests; the refs to it are good again.
-
-        Raises:
-            ChildNotFound: there is none of this name.
-            AlreadyRunning: it runs.
-            ChildRestarting: it is between two lives.
-            Exception: it could not start; it rests on.
-        """
-        child = self._resting(name)
-        child.is_closing = False
-        child.node.open()
-        try:
-            await self._children.start(child)
-        except BaseException:
-            child.node.close()
-            raise
-
-    def remove_child(self, name: str) -> None:
-        """Forget a child that rests.
-
-        Raises:
-            ChildNotFound: there is none of this name.
-            AlreadyRunning: it runs.
-            ChildRestarting: it is between two lives.
-        """
-        self._children.forget(self._resting(name))
-
-    # ---------------------------------------------------------------- as a node
-
-    def doze(self, rouser: Waker) -> bool:  # noqa: ARG002  # it has children to watch
-        """See `Node`."""
+    def start_idle(self, waker: Waker) -> bool:  # noqa: ARG002  # it needs a task for its children
+        """Return False: a supervisor always needs a task."""
         return False
 
-    def end_doze(self) -> bool:
-        """See `Node`."""
+    def stop_idle(self) -> bool:
+        """Return False: a supervisor is never idle."""
         return False
 
-    async def incarnate(self, started: Callable[[], None]) -> None:
-        """Keep the children alive until told to end.
+    async def run(self, started: Callable[[], None]) -> None:
+        """Start the children and restart them after crashes until `drain` or `halt`.
+
+        Args:
+            started: called when all children have started.
 
         Raises:
-            RestartIntensityExceeded: they crashed too often.
-            Exception: one of them could not start.
+            RestartIntensityExceeded: the children crashed too often.
+            Exception: a child could not start.
         """
         self.incarnation += 1
 
         def all_started() -> None:
             self.states.value = State.DRAINING if self._is_draining else State.RUNNING
-            for instrument in self._shared.instruments:
+            for instrument in self.shared.instruments:
                 instrument.actor_started(ActorEvent(self.path, self.incarnation))
             started()
 
-        await self._children.live(all_started)
+        await self.children.run(all_started)
 
     def open(self) -> None:
         """See `Node`."""
         self._is_draining = False
         self.states.value = State.STARTING
-        self._children.open()
+        self.children.open()
 
     def drain(self) -> None:
         """See `Node`."""
         self._is_draining = True
         self.states.value = State.DRAINING
-        self._children.end("drain")
+        self.children.end("drain")
 
     def halt(self) -> None:
         """See `Node`."""
-        self._children.end("halt")
+        self.children.end("halt")
 
     @property
     def is_drained(self) -> bool:
         """See `Node`."""
-        return self._children.are_drained
-
-    def end_now(self) -> None:
-        """Cancel all below it."""
-        self._children.end_now()
+        return self.children.are_drained
 
     def close(self) -> None:
         """See `Node`."""
-        for child in reversed(self._children.by_name.values()):
+        for child in reversed(self.children.by_name.values()):
             child.node.close()
         if self.states.value is not State.STOPPED:
             self.states.value = State.STOPPED
-            for instrument in self._shared.instruments:
+            for instrument in self.shared.instruments:
                 instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
 
     def snapshot(self, now: float) -> SupervisorSnapshot:
         """See `Node`."""
-        children = self._children
+        children = self.children
         return SupervisorSnapshot(
             path=self.path,
             state=self.states.value,
@@ -286,50 +332,69 @@ class Supervisor:
 
     # ---------------------------------------------------------------- children
 
-    async def _add(self, node: Node) -> None:
-        present = self._children.by_name.get(node.name)
+    async def add(self, node: Node) -> None:
+        """Start a node as the last child.
+
+        Raises:
+            AlreadyRunning: there is a child with this name.
+            AlreadyPresent: there is a stopped child with this name.
+            Exception: the node could not start; then no child is added.
+        """
+        present = self.children.by_name.get(node.name)
         if present is not None:
             if present.node.states.value is State.STOPPED:
                 raise AlreadyPresent(
-                    f"{self.path} has a child {node.name!r}, which is stopped; restart_child "
-                    "starts it again"
+                    f"{self.path} has a stopped child {node.name!r}; restart_child starts it again"
                 )
-            raise AlreadyRunning(f"{self.path} has a child {node.name!r}, which runs")
-        child = self._children.new(node)
-        for instrument in self._shared.instruments:
+            raise AlreadyRunning(f"{self.path} has a running child {node.name!r}")
+        child = self.children.new(node)
+        for instrument in self.shared.instruments:
             instrument.actor_spawned(ActorEvent(node.path, 0))
         try:
-            await self._children.start(child)
+            await self.children.start(child)
         except BaseException:
-            self._children.forget(child)
+            self.children.forget(child)
             raise
 
-    def _find(self, name: str) -> Child:
-        child = self._children.by_name.get(name)
+    def find(self, name: str) -> Child:
+        """Return a child.
+
+        Raises:
+            ChildNotFound: there is no child with this name.
+        """
+        child = self.children.by_name.get(name)
         if child is None:
-            known = ", ".join(self._children.by_name) or "nobody"
-            raise ChildNotFound(f"{self.path} has no child {name!r}; it has {known}")
+            known = ", ".join(self.children.by_name) or "none"
+            raise ChildNotFound(f"{self.path} has no child {name!r}; its children: {known}")
         return child
 
-    def _resting(self, name: str) -> Child:
-        child = self._find(name)
+    def find_stopped(self, name: str) -> Child:
+        """Return a child that is stopped.
+
+        Raises:
+            ChildNotFound: there is no child with this name.
+            AlreadyRunning: the child runs.
+            ChildRestarting: the child is being restarted.
+        """
+        child = self.find(name)
         if child.is_restarting:
-            raise ChildRestarting(f"{child.node.path} is between two lives; wait, or stop it")
+            raise ChildRestarting(
+                f"{child.node.path} is restarting; wait for it, or call stop_child first"
+            )
         if child.scope is not None or child.node.states.value is not State.STOPPED:
-            raise AlreadyRunning(f"{child.node.path} runs; stop_child stops it")
+            raise AlreadyRunning(f"{child.node.path} is running; stop_child stops it")
         return child
 
     async def stop_and_forget(self, node: Node) -> None:
-        """See `Keeper`."""
-        child = self._children.by_name.get(node.name)
-        if child is not None and child.node is node:  # another one may have its name by now
-            await self._children.stop(child, drain=True)
-            if child.is_closing:  # else it was started again in the moment in which it ended
-                self._children.forget(child)
+        """See `Stopper`."""
+        child = self.children.by_name.get(node.name)
+        if child is not None and child.node is node:  # a new child may have its name
+            await self.children.stop(child, drain=True)
+            if child.is_closing:  # else it was started again at the moment in which it ended
+                self.children.forget(child)
 
 
 def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:
-    """Refuse settings that make no sense, by the field's name."""
     if not name or "/" in name:
         raise ValueError(f"name must be a text without '/' that is not empty, not {name!r}")
     if strategy not in STRATEGIES:

@@ -1,4 +1,4 @@
-"""A test kit for actors: virtual time, orders that can be replayed, probes, faults, a balance.
+"""A test kit for actors: virtual time, repeatable orders, probes, faults, and a check of R9.
 
     async def scenario() -> None:
         async with open_test_runtime() as runtime:
@@ -10,8 +10,8 @@
 
     run_virtual(scenario, seed=7)
 
-The kit needs no test framework. With pytest-trio, a test that takes this fixture has R9 checked at
-its end (and is in virtual time if it takes ``autojump_clock``, too):
+The kit needs no test framework. With pytest-trio, R9 is checked at the end of each test that uses
+this fixture; with ``autojump_clock`` as well, the test runs in virtual time:
 
     @pytest.fixture
     async def runtime():

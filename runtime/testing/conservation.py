@@ -1,4 +1,4 @@
-"""R9 as a check: what came into an actor has ended or is pending, each message once."""
+"""Check R9: each message that an actor accepted has ended once or is pending."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ import trio
 
 from .._core import ActorEvent, ActorSnapshot, Cell, Instrument, RuntimeSnapshot, Strategy
 from ..runtime import Runtime, open_runtime
-from ..supervision import RestartPolicy, Supervisor
+from ..supervision import RestartPolicy, SupervisorNode
 
 __all__ = ["check_conservation", "open_test_runtime"]
 
@@ -17,10 +17,14 @@ __all__ = ["check_conservation", "open_test_runtime"]
 def check_conservation(snapshot: RuntimeSnapshot) -> None:
     """Check R9 for every actor of a snapshot; it holds at any moment.
 
+    Args:
+        snapshot: the tree, from `Runtime.snapshot`.
+
     Raises:
-        AssertionError: a message was lost, or counted twice; it has the actors and their counts.
+        AssertionError: a message was lost or counted twice; the text has the actors and their
+            counts.
     """
-    _refuse([_imbalance(actor) for actor in snapshot.actors if not actor.is_conserved])
+    _raise_if_any([_imbalance(actor) for actor in snapshot.actors if not actor.is_conserved])
 
 
 @asynccontextmanager
@@ -33,21 +37,21 @@ async def open_test_runtime(
     seed: str = "test",
     instruments: Sequence[Instrument] = (),
 ) -> AsyncGenerator[Runtime]:
-    """A runtime with a fixed seed, whose books are checked when the block is left, in any way.
+    """Open a runtime with a fixed seed, and check R9 when the block ends in any way.
 
-    Every actor that ever stopped in it is checked, those that were removed meanwhile included.
+    The check covers every actor that stopped in the block, those that were removed included.
 
     Args:
-        name: as for `open_runtime`, like all the others.
-        strategy: whom the root restarts with a child that has crashed.
-        restarts: how often.
-        drain_s: seconds for the drain at the end.
-        seed: what all randomness in the runtime is drawn from (R13).
-        instruments: are told of everything that happens.
+        name: the first part of every actor's path.
+        strategy: which children the root restarts together with one that has crashed.
+        restarts: how often the root restarts its children; by default five times in 30 seconds.
+        drain_s: seconds that the drain at the end of the block may take.
+        seed: seed of all randomness in the runtime (R13).
+        instruments: objects that are called at every event.
 
     Raises:
-        AssertionError: R9's sum did not hold for an actor when it stopped, or something that it
-            took in was still pending.
+        AssertionError: R9's sum did not hold for an actor when it stopped, or a message that it
+            accepted was still pending.
         Exception: as `open_runtime`.
     """
     auditor = _Auditor()
@@ -60,24 +64,24 @@ async def open_test_runtime(
             seed=seed,
             instruments=(auditor, *instruments),
         ) as runtime:
-            auditor.root = runtime.root
+            auditor.root = runtime.root._node  # noqa: SLF001  # the runtime's own
             yield runtime
     finally:
-        _refuse(auditor.findings)
-    check_conservation(runtime.snapshot())  # nothing was counted after they had stopped
+        _raise_if_any(auditor.findings)
+    check_conservation(runtime.snapshot())  # nothing may be counted after the actors have stopped
 
 
 @final
 @attrs.define
 class _Auditor(Instrument):
-    """Looks at each actor at the moment it has stopped; afterwards it may be forgotten.
+    """Checks each actor at the moment it stops, since it may be removed afterwards.
 
     Args:
-        root: of the tree.
-        findings: what was wrong. An instrument must not raise.
+        root: root of the tree.
+        findings: what was wrong; collected, since an instrument must not raise.
     """
 
-    root: Supervisor | None = None
+    root: SupervisorNode | None = None
     findings: list[str] = attrs.Factory(list[str])
 
     def actor_stopped(self, event: ActorEvent) -> None:
@@ -92,27 +96,27 @@ class _Auditor(Instrument):
             self.findings.append(f"{actor.path} stopped with {actor.pending} messages pending")
 
     def _find(self, path: str) -> object:
-        """By name from supervisor to supervisor: a snapshot for each stop would be quadratic."""
+        """Find a node by its path; a snapshot for each stop would take quadratic time."""
         node: object = self.root
         for name in path.split("/")[1:]:
-            if not isinstance(node, Supervisor):
+            if not isinstance(node, SupervisorNode):
                 return None
-            child = node._children.by_name.get(name)  # noqa: SLF001  # the runtime's own
-            node = child and child.node  # one below a supervisor that was removed never ran
+            child = node.children.by_name.get(name)
+            node = child and child.node  # a node below a removed supervisor never ran
         return node
 
 
 def _imbalance(actor: ActorSnapshot) -> str:
     counts = actor.counts
-    came = counts.accepted + counts.bypassed
+    accepted = counts.accepted + counts.bypassed
     found = attrs.asdict(counts, filter=lambda _, count: bool(count))
-    told = ", ".join(f"{name} {count}" for name, count in found.items())
+    listed = ", ".join(f"{name} {count}" for name, count in found.items())
     return (
-        f"{actor.path}: {came} messages came in, but {counts.ended} have ended and {actor.pending} "
-        f"are pending ({told})"
+        f"{actor.path}: {accepted} messages were accepted, but {counts.ended} have ended "
+        f"and {actor.pending} are pending ({listed})"
     )
 
 
-def _refuse(findings: Sequence[str]) -> None:
+def _raise_if_any(findings: Sequence[str]) -> None:
     if findings:
         raise AssertionError("R9 does not hold: " + "; ".join(findings))

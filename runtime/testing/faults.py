@@ -1,4 +1,4 @@
-"""Faults on purpose: an actor that crashes at a chosen message, or at a chosen checkpoint."""
+"""Inject faults: an actor that crashes at a chosen message or a chosen checkpoint."""
 
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
@@ -14,30 +14,31 @@ __all__ = ["Faulty", "InjectedFault"]
 
 
 class InjectedFault(Exception):
-    """The bug that a `Faulty` actor has, unless told otherwise."""
+    """The exception of a `Faulty` actor, unless another one is set."""
 
 
 @final
 @attrs.define
 class Faulty:
-    """A factory whose actors crash where they are told to; `spawn` takes it as it is.
+    """A factory of actors that crash at a chosen place; pass it to `spawn` as the factory.
 
         await runtime.spawn("worker", Faulty(Worker, crash_on_message=3))
 
-    Counting from 1 upwards until `crashes` stays 0 tries every place there is.
+    A loop that counts the place up from 1 until `crashes` stays 0 tries every place there is.
 
     Args:
         factory: makes the actors.
-        crash_on_message: crash instead of handling the nth message of an incarnation, from 1.
-        crash_at_checkpoint: crash at the nth checkpoint of an incarnation's handlers, from 1, all
-            of them counted together. The handler is cut off there as by a cancellation, which
-            leaves whatever it waits for in order, and then crashes; in a shielded scope, or if it
-            takes no notice, it crashes as soon as it comes out.
-        error: makes what it crashes with. One that the handler declares is an answer instead (R8).
-        each_incarnation: crash again after each restart, rather than once.
+        crash_on_message: crash at the nth message of an incarnation, from 1, instead of handling
+            it.
+        crash_at_checkpoint: crash at the nth checkpoint of an incarnation's handlers, from 1,
+            counted over all handlers together. The handler is cancelled there, which cleans up what
+            it waits for, and then crashes. In a shielded scope, or if it ignores the cancellation,
+            it crashes as soon as it returns.
+        error: makes the exception. An error that the handler declares is a reply instead (R8).
+        each_incarnation: crash again after each restart, rather than only once.
 
     Attributes:
-        crashes: how often it has crashed on purpose.
+        crashes: number of injected crashes so far.
 
     Raises:
         ValueError: not exactly one place is given, or it is below 1.
@@ -56,39 +57,41 @@ class Faulty:
 
     def __attrs_post_init__(self) -> None:
         if (self.crash_on_message is None) == (self.crash_at_checkpoint is None):
-            raise ValueError("give one of crash_on_message and crash_at_checkpoint")
+            raise ValueError(
+                "exactly one of crash_on_message and crash_at_checkpoint must be given"
+            )
 
     def __call__(self) -> Actor:
-        """One incarnation, with the fault in it."""
+        """Make one incarnation with the fault in it."""
         actor = self.factory()
-        fuse = _Fuse(self)
-        # In its own dictionary: the class, which others share, stays as it is.
+        counter = _FaultCounter(self)
+        # In the object's own dictionary: the class may be shared with other actors.
         vars(actor)["handlers"] = {
-            kind: attrs.evolve(handler, call=partial(fuse.call, handler))
+            kind: attrs.evolve(handler, call=partial(counter.call, handler))
             for kind, handler in actor.handlers.items()
         }
         return actor
 
 
 @attrs.define
-class _Fuse:
-    """What counts in one incarnation."""
+class _FaultCounter:
+    """Counts the messages and checkpoints of one incarnation."""
 
     faulty: Faulty
     messages: int = 0
     checkpoints: int = 0
 
     async def call(self, handler: Handler, actor: Actor, *args: object) -> object:
-        """Run a handler, or as much of it as is to be."""
+        """Run a handler until the fault is due."""
         self.messages += 1
         if self._is_due(self.messages, self.faulty.crash_on_message):
             self._crash()
-        answer: object = None
+        reply: object = None
         with trio.CancelScope() as scope:
-            answer = await _Steps(handler.call(actor, *args), partial(self._checkpoint, scope))
+            reply = await _Steps(handler.call(actor, *args), partial(self._checkpoint, scope))
         if scope.cancel_called:
             raise self.faulty.error()
-        return answer
+        return reply
 
     def _checkpoint(self, scope: trio.CancelScope) -> None:
         self.checkpoints += 1
@@ -106,21 +109,21 @@ class _Fuse:
 
 @attrs.define
 class _Steps(Awaitable[object]):
-    """An awaitable that tells of each time it is about to give control to Trio."""
+    """An awaitable that calls back each time before it yields to Trio."""
 
     work: Awaitable[object]
-    tell: Callable[[], None]
+    on_step: Callable[[], None]
 
     def __await__(self) -> Generator[Any, Any, object]:
         steps = self.work.__await__()
-        go_on: Callable[[], object] = partial(next, steps)
+        advance: Callable[[], object] = partial(next, steps)
         while True:
             try:
-                trap = go_on()
+                trap = advance()
             except StopIteration as stop:
                 return stop.value
-            self.tell()
+            self.on_step()
             try:
-                go_on = partial(steps.send, (yield trap))
-            except BaseException as error:  # noqa: BLE001  # it goes where it was meant to go
-                go_on = partial(steps.throw, error)
+                advance = partial(steps.send, (yield trap))
+            except BaseException as error:  # noqa: BLE001  # passed on to `work`
+                advance = partial(steps.throw, error)

@@ -1,4 +1,4 @@
-"""An actor that stands in for another: it records what it is sent, and answers as it is told."""
+"""A probe: a stand-in for an actor that records messages and replies by a script."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, final, overload
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @final
 class Probe:
-    """Records every message that its actor gets, over all incarnations, and answers by a script.
+    """Records every message that its actor gets, over all incarnations, and replies by a script.
 
         probe = Probe()
         probe.answer(Price, 10, 12, OSError("closed"))
@@ -29,13 +29,13 @@ class Probe:
 
     def __init__(self) -> None:
         self.received: list[Message[Any]] = []
-        self._unclaimed: list[Message[Any]] = []  # received, and not returned by `wait_for` yet
+        self._unclaimed: list[Message[Any]] = []  # not returned by `wait_for` yet
         self._scripts: dict[type[Message[Any]], list[Any]] = {}
-        self._news = trio.Event()  # a message has come
-        self._lives: list[_ProbeActor] = []  # the incarnations that are alive
+        self._arrived = trio.Event()  # set at the next message
+        self._incarnations: list[_ProbeActor] = []
 
     def actor(self) -> Actor:
-        """One incarnation; the factory for `spawn`."""
+        """Make one incarnation; pass this method to `spawn` as the factory."""
         return _ProbeActor(self)
 
     @overload
@@ -51,35 +51,35 @@ class Probe:
     ) -> None: ...
 
     def answer(self, kind: type[Message[Any]], *script: Any) -> None:
-        """Say how messages of a kind, and of its subclasses, are answered from now on.
+        """Set the replies to a type of message and its subclasses from now on.
 
-        An ask for which nothing has been said waits until something is, or for its deadline.
+        An ask of a type without a script waits until one is set, or until its deadline.
 
         Args:
             kind: the type of message.
-            *script: one answer after another; the last one again and again. A value is the answer
-                (a stream's is an iterable of its items); an exception is raised by the ask, as
-                one that a handler declares; a function of the message returns the answer, and if
-                it raises, the probe crashes.
+            *script: one reply after another; the last one is repeated. A value is the reply (for a
+                stream, an iterable of its items). An exception is raised by the ask, like a
+                declared error. A function gets the message and returns the reply; if it raises, the
+                probe crashes.
 
         Raises:
-            ValueError: there is no answer.
+            ValueError: the script is empty.
         """
         if not script:
-            raise ValueError("script must have at least one answer")
+            raise ValueError("script must have at least one reply")
         self._scripts[kind] = list(script)
-        for life in self._lives:
-            life.scripted()
+        for incarnation in self._incarnations:
+            incarnation.script_changed()
 
     async def wait_for(self, kind: type[M], *, timeout: float = 5.0) -> M:
-        """The next message of a kind; each is returned once.
+        """Return the next message of a type; each message is returned once.
 
         Args:
             kind: the type of message; subclasses count.
-            timeout: seconds to wait for one that has not come yet.
+            timeout: seconds to wait for a message that has not arrived yet.
 
         Raises:
-            AssertionError: none came; it has what did.
+            AssertionError: no such message arrived; the text lists those that did.
         """
         with trio.move_on_after(timeout):
             while True:
@@ -87,18 +87,18 @@ class Probe:
                     if isinstance(message, kind):
                         self._unclaimed.remove(message)
                         return message
-                await self._news.wait()
-        came = ", ".join(type(message).__name__ for message in self._unclaimed) or "nothing"
-        raise AssertionError(f"no {kind.__name__} came within {timeout:g} s; {came} did")
+                await self._arrived.wait()
+        arrived = ", ".join(type(message).__name__ for message in self._unclaimed) or "nothing"
+        raise AssertionError(f"no {kind.__name__} arrived within {timeout:g} s; arrived: {arrived}")
 
     def _record(self, message: Message[Any]) -> None:
         self.received.append(message)
         self._unclaimed.append(message)
-        self._news.set()
-        self._news = trio.Event()
+        self._arrived.set()
+        self._arrived = trio.Event()
 
     def _script_for(self, message: Message[Any]) -> list[Any] | None:
-        """What is left of the answers to its kind."""
+        """Return the remaining script for a message's type; None if there is none."""
         scripts = self._scripts
         return next((scripts[kind] for kind in type(message).__mro__ if kind in scripts), None)
 
@@ -117,49 +117,49 @@ class _ProbeActor(Actor):
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
-        self._unanswered: list[_Retry] = []
+        self._waiting: list[_Retry] = []
 
     async def started(self) -> None:
-        """It lives."""
-        self._probe._lives.append(self)  # noqa: SLF001  # one idea, two classes
+        """Register with the probe."""
+        self._probe._incarnations.append(self)  # noqa: SLF001  # the two classes are one unit
 
     async def stopped(self) -> None:
-        """It lives no more."""
-        self._probe._lives.remove(self)  # noqa: SLF001  # one idea, two classes
+        """Unregister from the probe."""
+        self._probe._incarnations.remove(self)  # noqa: SLF001  # the two classes are one unit
 
     @defers(Message)
     async def receive(self, message: Message[Any], slot: ReplySlot[Any]) -> None:
-        """Take anything."""
-        self._probe._record(message)  # noqa: SLF001  # one idea, two classes
-        await self._answer(_Retry(message, slot))
+        """Record any message and reply to it."""
+        self._probe._record(message)  # noqa: SLF001  # the two classes are one unit
+        await self._reply(_Retry(message, slot))
 
     @handles(_Retry)
     async def retry(self, message: _Retry) -> None:
-        """Now there may be an answer."""
-        await self._answer(message)
+        """Reply to an ask that waited for a script."""
+        await self._reply(message)
 
-    def scripted(self) -> None:
-        """There are new answers."""
-        waiting, self._unanswered = self._unanswered, []
-        for retry in waiting:
+    def script_changed(self) -> None:
+        """Retry the asks that wait, since a script was set."""
+        retries, self._waiting = self._waiting, []
+        for retry in retries:
             self.send_after(0, retry)
 
-    async def _answer(self, retry: _Retry) -> None:
+    async def _reply(self, retry: _Retry) -> None:
         message, slot = retry.message, retry.slot
-        script = self._probe._script_for(message)  # noqa: SLF001  # one idea, two classes
+        script = self._probe._script_for(message)  # noqa: SLF001  # the two classes are one unit
         if script is None:
-            if slot.asked is None:
-                slot.reply(None)  # it was told: nobody waits
+            if slot.receiver is None:
+                slot.reply(None)  # sent by `tell`: no caller waits
             else:
-                self._unanswered.append(retry)
+                self._waiting.append(retry)
             return
-        said = script.pop(0) if len(script) > 1 else script[0]
-        answer: Any = said(message) if callable(said) else said
-        if isinstance(answer, Exception):
-            slot.fail(answer)
+        entry = script.pop(0) if len(script) > 1 else script[0]
+        reply: Any = entry(message) if callable(entry) else entry
+        if isinstance(reply, Exception):
+            slot.fail(reply)
         elif slot.sink is None:
-            slot.reply(answer)
+            slot.reply(reply)
         else:
-            for item in answer:
+            for item in reply:
                 await slot.sink.send(item)
             slot.reply(None)

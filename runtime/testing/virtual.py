@@ -1,4 +1,4 @@
-"""A Trio run in virtual time, in an order that a seed repeats (R13)."""
+"""Run Trio in virtual time, in an order of tasks that a seed repeats (R13)."""
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -20,21 +20,24 @@ def run_virtual(
     seed: int | str = 0,
     instruments: Sequence[trio.abc.Instrument] = (),
 ) -> T:
-    """Run an async function to its end, as `trio.run` does, in virtual time and a seeded order.
+    """Run an async function like `trio.run`, in virtual time and in a seeded order of tasks.
 
-    The clock jumps on whenever every task waits, so an hour costs nothing. Where several tasks
-    could run, the seed decides: the same seed gives the same order again, another one a different
-    order that Trio allows, too. (Trio orders what expires at the very same instant by where it
-    lies in memory; only that is not repeated.)
+    The clock jumps forward whenever all tasks wait, so an hour takes no time. Where several tasks
+    could run, the seed decides: the same seed repeats the order, and another seed gives another
+    order that Trio allows. (Deadlines at the very same instant are ordered by memory address in
+    Trio; that order is not repeated.)
 
     Args:
-        async_fn: what to run.
+        async_fn: the async function to run.
         *args: its arguments.
-        seed: of the order.
-        instruments: Trio's own, as for `trio.run`.
+        seed: seed of the order of tasks.
+        instruments: Trio instruments, as for `trio.run`.
+
+    Returns:
+        The result of `async_fn`.
 
     Raises:
-        Exception: whatever `async_fn` raises.
+        Exception: as `async_fn`.
     """
     clock = trio.testing.MockClock(autojump_threshold=0)
     with _seeded_order(seed):
@@ -43,8 +46,8 @@ def run_virtual(
 
 @contextmanager
 def _seeded_order(seed: int | str) -> Generator[None]:
-    # Private, because Trio promises no order to anyone; its own tests, Hypothesis and pytest-trio
-    # set the same two, and nothing public does.
+    # Private, since Trio promises no order. Its own tests, Hypothesis and pytest-trio set the same
+    # two variables; there is no public way.
     was_allowed = scheduler._ALLOW_DETERMINISTIC_SCHEDULING  # noqa: SLF001  # see above
     state = scheduler._r.getstate()  # noqa: SLF001  # see above
     _allow(is_allowed=True)
@@ -57,4 +60,4 @@ def _seeded_order(seed: int | str) -> Generator[None]:
 
 
 def _allow(*, is_allowed: bool) -> None:
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = is_allowed  # type: ignore[misc]  # noqa: SLF001  # Final, but for tests
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = is_allowed  # type: ignore[misc]  # noqa: SLF001  # Final, but made for tests

@@ -86,7 +86,7 @@ class House:
         snapshot = self.runtime.snapshot()
         check_conservation(snapshot)
         for actor in snapshot.actors:
-            assert (actor.incarnation, actor.held, actor.pending) == (1, 0, 0), actor
+            assert (actor.incarnation, actor.deferred, actor.pending) == (1, 0, 0), actor
             assert actor.in_progress == (), actor
         for _, breaker in (await self.troupe.request_statistics()).breakers:
             assert breaker.under_way == 0

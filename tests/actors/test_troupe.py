@@ -174,7 +174,7 @@ async def test_a_provider_full_of_faults_costs_retries_and_loses_nothing(autojum
             await trio.testing.wait_all_tasks_blocked()
             for actor in runtime.snapshot().actors:
                 assert actor.is_conserved
-                assert (actor.incarnation, actor.held, actor.in_progress) == (1, 0, ())
+                assert (actor.incarnation, actor.deferred, actor.in_progress) == (1, 0, ())
     assert not [outcome for outcome in found if isinstance(outcome, Exception)]
     assert sum(answer.http_requests for answer in found) == provider.stats.requests
     assert provider.stats.max_in_flight <= 20

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from players import Mood, Place, Troupe
 
 from callsheet.runtime import Coalesce, RestartPolicy
-from callsheet.runtime._core.states import RESTARTS, STRATEGIES
+from callsheet.runtime._core import RESTARTS
+from callsheet.runtime.supervision.restarts import STRATEGIES
 
 __all__ = ["Manage", "Pause", "Script", "Send", "Step", "scripts"]
 

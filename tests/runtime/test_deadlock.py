@@ -196,10 +196,10 @@ async def test_asks_in_a_circle_end_with_an_error_that_names_it(autojump_clock, 
         with trio.fail_after(LIMIT_S), pytest.raises(Deadlock) as caught:
             await town["a"].ask(Walk((*names[1:], "a")))
         error = caught.value
-        assert error.circle[0] == error.circle[-1]
-        assert turned(error.circle) == circle_of(names)
+        assert error.cycle[0] == error.cycle[-1]
+        assert turned(error.cycle) == circle_of(names)
         assert error.verdict is Verdict.NOT_STARTED
-        assert " -> ".join(error.circle) in str(error)
+        assert " -> ".join(error.cycle) in str(error)
         for name in names:
             assert await town[name].ask(Nap()) == "rested"
             snapshot = runtime.snapshot()[town[name].path]
@@ -235,7 +235,7 @@ async def test_two_that_ask_each_other_at_once_end_as_well(autojump_clock):
     errors = [result for result in results.values() if isinstance(result, Deadlock)]
     assert len(errors) == 1, "one of them gives way, so the other gets its answer"
     assert "there" in results.values()
-    assert set(errors[0].circle) == set(circle_of("ab"))
+    assert set(errors[0].cycle) == set(circle_of("ab"))
 
 
 async def test_blocking_tells_at_full_mailboxes_close_a_circle_too(autojump_clock):
@@ -261,7 +261,7 @@ async def test_blocking_tells_at_full_mailboxes_close_a_circle_too(autojump_cloc
                 nursery.start_soon(town["a"].tell, Nap())
                 nursery.start_soon(town["b"].tell, Nap())
         assert len(results) == 1
-        assert set(results[0].circle) == set(circle_of("ab"))
+        assert set(results[0].cycle) == set(circle_of("ab"))
         for ref in town.values():
             assert await ref.ask(Nap()) == "rested"
 
@@ -278,7 +278,7 @@ async def test_a_tell_to_ones_own_full_mailbox_is_a_circle_of_one(autojump_clock
             async def push():
                 with trio.fail_after(LIMIT_S), pytest.raises(Deadlock) as caught:
                     await town["a"].ask(Push("a", Nap()))
-                assert caught.value.circle == circle_of("aa")
+                assert caught.value.cycle == circle_of("aa")
 
             nursery.start_soon(push)
             await wait_all_tasks_blocked()
@@ -313,7 +313,7 @@ async def test_a_forward_that_comes_back_to_the_asker_closes_a_circle(autojump_c
         for way in (("b", "a"), ("b", "c", "a")):
             with trio.fail_after(LIMIT_S), pytest.raises(Deadlock) as caught:
                 await town["a"].ask(AskOver(way))
-            assert caught.value.circle == circle_of("aa")
+            assert caught.value.cycle == circle_of("aa")
         assert await town["a"].ask(AskOver(("b", "c"))) == "rested"
 
 
@@ -343,10 +343,10 @@ async def test_streams_wait_in_circles_like_asks(autojump_clock):
         with trio.fail_after(LIMIT_S):
             with pytest.raises(Deadlock) as caught:
                 await town["a"].ask(Follow("a"))
-            assert caught.value.circle == circle_of("aa")
+            assert caught.value.cycle == circle_of("aa")
             with pytest.raises(Deadlock) as caught:
                 await town["a"].ask(Follow("b", ("a",)))
-            assert turned(caught.value.circle) == circle_of("ab")
+            assert turned(caught.value.cycle) == circle_of("ab")
         assert await town["a"].ask(Follow("b")) == "first last"
 
 
@@ -586,7 +586,7 @@ def test_walks_that_meet_never_hang_and_raise_no_alarm_without_a_reason(walks):
     asks = {(one, other) for walk in walks for one, other in pairwise(walk)}
     for result in results.values():
         if isinstance(result, Deadlock):
-            ring = [path.removeprefix("callsheet/") for path in result.circle]
+            ring = [path.removeprefix("callsheet/") for path in result.cycle]
             assert set(pairwise(ring)) <= asks
         else:
             assert result == "there"

@@ -50,9 +50,9 @@ async def test_a_stopped_child_rests_with_its_name_until_it_is_restarted_or_remo
         await root.stop_child("counter")
         root.remove_child("counter")
         for act in (root.restart_child, root.stop_child):
-            with pytest.raises(ChildNotFound, match="nobody"):
+            with pytest.raises(ChildNotFound, match="its children: none"):
                 await act("counter")
-        with pytest.raises(ChildNotFound, match="nobody"):
+        with pytest.raises(ChildNotFound, match="its children: none"):
             root.remove_child("counter")
         other = await runtime.spawn("counter", Counter)
         assert other != counter

@@ -85,8 +85,8 @@ async def test_a_child_whose_first_start_meets_a_restart_of_its_group_lives(auto
             await trio.sleep(0.5)
             first.tell_nowait(Fail(ValueError("bug")))
         await trio.sleep(10)
-        last = runtime.root._children.by_name["last"].node
-        assert last.life is not None, f"it is {last.state}, but does not live"
+        last = runtime.root._node.children.by_name["last"].node
+        assert last.current is not None, f"it is {last.state}, but does not live"
     assert most_at_a_time(journal) == 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callsheet.runtime import Coalesce, Message, ReplySlot, RestartPolicy
 from callsheet.runtime._core.deadlines import Deadlines
-from callsheet.runtime._core.mailbox import Fate, Mailbox
+from callsheet.runtime._core.mailbox import Admission, Mailbox
 from callsheet.runtime.supervision.restarts import Backoff, RestartWindow
 
 
@@ -66,23 +66,23 @@ def test_a_mailbox_does_what_a_plain_list_would_do(capacity, overflow, ranked, s
             if isinstance(overflow, Coalesce) and same:
                 model[model.index(same[0])] = (value, order)
                 dropped_by_model.append(value)
-                expected = Fate.TAKEN
+                expected = Admission.ACCEPTED
             elif len(model) < capacity:
                 model.append((value, order))
-                expected = Fate.TAKEN
+                expected = Admission.ACCEPTED
             elif overflow == "drop_oldest":
                 worst = max(entry[0] for entry in model)
                 oldest = next(e for e in model if not ranked or e[0] == worst)
                 model.remove(oldest)
                 dropped_by_model.append(oldest[0])
                 model.append((value, order))
-                expected = Fate.TAKEN
+                expected = Admission.ACCEPTED
             else:
-                expected = {"reject": Fate.REJECTED, "drop_newest": Fate.DROPPED}.get(
-                    overflow if isinstance(overflow, str) else "", Fate.FULL
+                expected = {"reject": Admission.REJECTED, "drop_newest": Admission.DROPPED}.get(
+                    overflow if isinstance(overflow, str) else "", Admission.FULL
                 )
             assert fate is expected
-            accepted += fate is Fate.TAKEN
+            accepted += fate is Admission.ACCEPTED
         statistics = mailbox.statistics()
         assert statistics.depth == len(mailbox) == len(model)
         assert statistics.accepted == accepted

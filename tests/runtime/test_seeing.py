@@ -104,11 +104,11 @@ async def test_the_text_shows_a_tree_in_several_states_a_line_each(autojump_cloc
             "├── idle  running, idle",
             "├── branch  running, one_for_all, 5 restarts left",
             (
-                f"│   ├── busy  running, doing {in_progress} and 2 more, "
-                "2 of 2 waiting for up to 1.5 s, 1 senders wait for room"
+                f"│   ├── busy  running, handling {in_progress} and 2 more, "
+                "2 of 2 waiting for up to 1.5 s, 1 senders waiting for room"
             ),
             "│   └── twig  running, rest_for_one, 0 restarts left",
-            "│       └── keeper  running, idle, 1 held, 1 handled",
+            "│       └── keeper  running, idle, 1 deferred, 1 handled",
             "├── crashed  restarting, idle, 1 of 64 waiting for up to 0.0 s, 1 failed",
             "└── stopped  stopped, idle",
         ]
@@ -183,7 +183,7 @@ async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_cloc
         assert crashed[0] == "actor_crashed"
         crash = crashed[1]
         assert isinstance(crash, ActorCrash)
-        assert (crash.actor, crash.incarnation, crash.lived_s) == ("app/worker", 1, 3)
+        assert (crash.actor, crash.incarnation, crash.uptime_s) == ("app/worker", 1, 3)
         assert (crash.error, crash.decision, crash.restart_in_s) == (bug, "restart", 0)
         assert [(lost.chain, lost.verdict) for lost in crash.lost] == [
             (("Fail at app/worker",), Verdict.MAY_HAVE_RUN)
@@ -192,7 +192,7 @@ async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_cloc
         worker.tell_nowait(Work("b", 5))
         await trio.testing.wait_all_tasks_blocked()
         worker.tell_nowait(Work("c", 5))
-        runtime.root._children.by_name["worker"].node.stop_s = 0
+        runtime.root._node.children.by_name["worker"].node.stop_s = 0
         await runtime.stop(worker)
         kinds = [name for name, _ in recorder.seen]
         assert kinds[-2:] == ["dead_letter", "actor_stopped"]
@@ -309,13 +309,13 @@ async def test_a_crash_is_one_event_with_the_chain_of_messages_across_asks(autoj
         await trio.sleep(1)
     first, second = [event for event in log if event["event"] == "actor_crashed"]
     assert first["actor"] == "app/counter"
-    assert first["in_hand"] == ["Delegate at app/boss -> Fail at app/counter"]
+    assert first["in_progress"] == ["Delegate at app/boss -> Fail at app/counter"]
     assert first["verdict"] == ["may have run"]
     assert (first["decision"], first["restart_in_s"]) == ("restart", 0)
     assert (first["incarnation"], first["log_level"]) == (1, "error")
     assert isinstance(first["error"], KeyError)
     assert second["actor"] == "app/boss"
-    assert second["in_hand"] == ["Delegate at app/boss"]
+    assert second["in_progress"] == ["Delegate at app/boss"]
     assert isinstance(second["error"], ActorCrashed)
     assert len(log) == 2
 
@@ -333,7 +333,7 @@ async def test_the_chain_goes_through_those_that_handed_the_message_on(autojump_
             await relay.ask(Pass(Work("a")))
         await trio.sleep(1)
     (crash,) = [event for event in log if event["event"] == "actor_crashed"]
-    assert crash["in_hand"] == ["Pass at app/relay -> Work at app/worker"]
+    assert crash["in_progress"] == ["Pass at app/relay -> Work at app/worker"]
 
 
 async def test_a_failed_start_does_not_claim_what_was_lost_before(autojump_clock, log):
@@ -348,7 +348,7 @@ async def test_a_failed_start_does_not_claim_what_was_lost_before(autojump_clock
         moody = await runtime.spawn("moody", Moody)
         moody.tell_nowait(Fail(KeyError("bug")))
         assert await moody.ask(Add(1)) == 1
-    assert [(event["in_hand"], event["lived_s"]) for event in log] == [
+    assert [(event["in_progress"], event["uptime_s"]) for event in log] == [
         (["Fail at app/moody"], 0),
         ([], 0),
     ]

@@ -33,7 +33,7 @@ def counts(report) -> dict[str, tuple[int, int, int]]:
 
 async def test_the_plan_tells_order_action_and_counts_before_anything_happens(autojump_clock):
     async with open_runtime("app", drain_s=60) as runtime:
-        assert str(runtime.shutdown_plan()) == "shutdown, 60 s for all:"
+        assert str(runtime.shutdown_plan()) == "shutdown, 60 s in total:"
         await runtime.spawn("first", Counter)
         branch = await runtime.supervise("branch")
         keeper = await branch.spawn("keeper", Keeper, stop_s=5)
@@ -47,11 +47,11 @@ async def test_the_plan_tells_order_action_and_counts_before_anything_happens(au
         await trio.testing.wait_all_tasks_blocked()
         plan = runtime.shutdown_plan()
         assert str(plan).splitlines() == [
-            "shutdown, 60 s for all:",
-            "  1. drain app/busy: 2 in hand, 3 waiting, 0 held",
-            "  2. cancel app/branch/worker: 1 in hand, 2 waiting are lost",
-            "  3. drain app/branch/keeper within 5 s: 0 in hand, 0 waiting, 1 held",
-            "  4. drain app/first: 0 in hand, 0 waiting, 0 held",
+            "shutdown, 60 s in total:",
+            "  1. drain app/busy: 2 in progress, 3 waiting, 0 deferred",
+            "  2. cancel app/branch/worker: 1 in progress and 2 waiting will be lost",
+            "  3. drain app/branch/keeper within 5 s: 0 in progress, 0 waiting, 1 deferred",
+            "  4. drain app/first: 0 in progress, 0 waiting, 0 deferred",
         ]
         assert runtime.shutdown_plan() == plan, "making it changes nothing"
         assert runtime.shutdown_report is None

@@ -127,9 +127,9 @@ async def test_sigusr1_prints_the_tree_as_often_as_it_comes_and_disturbs_nothing
     lines = printed.err.splitlines()
     assert lines == [
         "app  running, one_for_one, 5 restarts left",
-        "└── worker  running, doing Work for 3.0 s",
+        "└── worker  running, handling Work for 3.0 s",
         "app  running, one_for_one, 5 restarts left",
-        "└── worker  running, doing Work for 7.0 s",
+        "└── worker  running, handling Work for 7.0 s",
     ]
 
 

@@ -173,7 +173,7 @@ async def test_a_timer_that_is_set_from_outside_a_life_is_refused(autojump_clock
         clock = await a_clock(runtime, [])
         await clock.ask(Do(kept.append))
         await runtime.stop(clock)
-        with pytest.raises(RuntimeError, match="does not live"):
+        with pytest.raises(RuntimeError, match="is not running"):
             kept[0].send_after(1, Tick())
 
 

@@ -147,7 +147,7 @@ class Good(Actor):
         assert_type(slot.cancel(), bool)
         assert_type(slot.done, bool)
         assert_type(slot.deadline, float)
-        assert_type(slot.settlement, Outcome | None)
+        assert_type(slot.outcome, Outcome | None)
         assert_type(slot.value, str | None)
         assert_type(slot.verdict, Verdict)
         await slot.forward(self.ref, Name())
@@ -266,7 +266,7 @@ class Listener(Instrument):
 def failing(error: AskFailed, deadlock: Deadlock) -> None:
     assert_type(error.verdict, Verdict)
     assert_type(error.actor, str)
-    assert_type(deadlock.circle, tuple[str, ...])
+    assert_type(deadlock.cycle, tuple[str, ...])
 
 
 # ---------------------------------------------------------------- calls

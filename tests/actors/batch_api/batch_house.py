@@ -117,7 +117,7 @@ async def house(provider=None, *, live_error=None, endpoint=None, journal=open_j
         await wait_all_tasks_blocked()
         snapshot = runtime.snapshot()
         check_conservation(snapshot)
-        assert all(actor.held == 0 for actor in snapshot.actors)
+        assert all(actor.deferred == 0 for actor in snapshot.actors)
 
 
 async def leaving(seconds, function, *args):

@@ -249,7 +249,7 @@ async def test_a_key_that_is_refused_may_be_changed_while_a_batch_runs(autojump_
 async def test_those_who_have_their_answer_are_not_watched_any_more(autojump_clock):
     async with house(BatchProvider(batch_s=1.0), gather_s=0.1, poll_s=1.0) as here:
         await here.ask_all(*(f"p{number}" for number in range(1500)))
-        actor = here.ref._cell.life.actor
+        actor = here.ref._cell.current.actor
         assert len(actor._net._near) == 1500
         await here.ask("a")
         assert len(actor._net._near) == 1

@@ -227,7 +227,7 @@ async def test_a_member_that_is_cancelled_before_it_is_sent_is_not_paid_for(
                 await batcher.ask(call("gone", cacheable=cacheable, deadline=1000.0))
 
         await outcomes(impatient, *asking(batcher, "stays", deadline=1000.0))
-        assert runtime.snapshot()[batcher.path].held == 0
+        assert runtime.snapshot()[batcher.path].deferred == 0
     assert [prompt for prompt, _ in journal.began] == ["stays"]
 
 

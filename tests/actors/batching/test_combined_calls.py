@@ -140,7 +140,7 @@ async def test_a_request_in_pieces_fails_and_ends_as_a_whole(autojump_clock):
         (error,) = await outcomes(*asking(batcher, "a b c"))
         assert isinstance(error, ProviderUnavailable)
         assert [prompt for prompt, _ in journal.cancelled] == ["a|b"]
-        assert runtime.snapshot()[batcher.path].held == 0
+        assert runtime.snapshot()[batcher.path].deferred == 0
 
 
 # ------------------------------------------------------------------ checks
@@ -257,6 +257,6 @@ async def test_whoever_leaves_at_whatever_instant_everybody_else_gets_his_own(au
         await trio.sleep(200)
         snapshot = runtime.snapshot()
         assert all(actor.is_conserved for actor in snapshot.actors)
-        assert [actor.held for actor in snapshot.actors] == [0, 0]
+        assert [actor.deferred for actor in snapshot.actors] == [0, 0]
         assert snapshot[batcher.path].incarnation == 1
     assert journal.in_hand == 0, "nobody works for those who have gone"

@@ -228,7 +228,7 @@ async def test_those_who_leave_while_there_is_no_room_ahead_leave_nothing_behind
         assert [prompt for prompt, _ in journal.began] == ["a", "b"]
         answer = await batcher.ask(call("gone", cacheable=True))
         assert answer.http_requests == 1
-        assert runtime.snapshot()[batcher.path].held == 0
+        assert runtime.snapshot()[batcher.path].deferred == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -267,7 +267,7 @@ async def test_whatever_is_cancelled_everybody_else_is_answered_and_nothing_is_l
         assert not [error for error in found if isinstance(error, Exception)]
         snapshot = runtime.snapshot()
         assert all(actor.is_conserved for actor in snapshot.actors)
-        assert [actor.held for actor in snapshot.actors] == [0, 0]
+        assert [actor.deferred for actor in snapshot.actors] == [0, 0]
         assert snapshot[batcher.path].incarnation == 1
     paid = sum(answer.http_requests for answer in found if answer)
     assert paid <= len(journal.ended)

@@ -304,7 +304,7 @@ async def test_an_asker_who_leaves_during_the_lookup_harms_nobody(autojump_clock
         assert isinstance(gone, AskTimedOut)
         assert isinstance(stays, AskTimedOut)
         assert other.text == "about Hi"
-        assert runtime.snapshot()[cache.path].held == 0
+        assert runtime.snapshot()[cache.path].deferred == 0
         check_conservation(runtime.snapshot())
     assert paid(journal) == ["Hi"]
 

@@ -46,7 +46,7 @@ async def settled(runtime):
     await trio.testing.wait_all_tasks_blocked()
     for actor in runtime.snapshot().actors:
         assert actor.is_conserved
-        assert (actor.held, actor.pending, actor.in_progress) == (0, 0, ())
+        assert (actor.deferred, actor.pending, actor.in_progress) == (0, 0, ())
 
 
 # ------------------------------------------------------------------ against the built-in provider
@@ -181,7 +181,7 @@ async def test_it_holds_so_many_and_the_rest_waits_outside(autojump_clock):
                 nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
             snapshot = runtime.snapshot()[limiter.path]
-            assert snapshot.held == 4
+            assert snapshot.deferred == 4
             assert (snapshot.mailbox.depth, snapshot.mailbox.senders_waiting) == (3, 11)
         await settled(runtime)
     assert trio.current_time() == 10

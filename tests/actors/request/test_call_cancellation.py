@@ -115,7 +115,7 @@ class Stages:
         snapshot = self.runtime.snapshot()
         check_conservation(snapshot)
         for actor in snapshot.actors:
-            assert (actor.incarnation, actor.held, actor.pending) == (1, 0, 0), actor
+            assert (actor.incarnation, actor.deferred, actor.pending) == (1, 0, 0), actor
             assert actor.in_progress == ()
         now = await self.requester.ask(GetRequestStatistics())
         ((_, pool),) = now.connections[:1]

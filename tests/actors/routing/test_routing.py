@@ -159,7 +159,7 @@ async def test_under_the_cheaper_way_is_a_net(autojump_clock, error):
     async with open_runtime() as runtime:
         router = await router_to(runtime, sent, FLEX, errors={"flex": error})
         answer = await asking(router, deadline=3600.0)
-        assert runtime.snapshot()[router.path].held == 0
+        assert runtime.snapshot()[router.path].deferred == 0
     assert sent == ["flex", "default"]
     assert (answer.route, answer.text) == ("live", "about default")
 

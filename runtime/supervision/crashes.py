@@ -1,0 +1,106 @@
+"""Report the crash of a child to the log and the instruments, and to the supervisor above."""
+
+import traceback
+from collections.abc import Iterable
+from typing import Literal
+
+import structlog
+import trio
+
+from .._core import ActorCrash, Instrument
+from ..errors import RestartIntensityExceeded
+from .child import Child
+from .restarts import RestartPolicy
+
+__all__ = [
+    "Decision",
+    "escalation_error",
+    "report_crash",
+]
+
+
+_log = structlog.stdlib.get_logger("callsheet.runtime")
+
+Decision = Literal["restart", "leave", "fail upward"]
+"""What the supervisor does about a crash: restart the child, leave it stopped, or escalate."""
+
+
+def report_crash(
+    child: Child,
+    crash: Exception,
+    decision: Decision,
+    restart_in_s: float | None,
+    instruments: Iterable[Instrument],
+) -> None:
+    """Report a crash to the instruments, and as one `actor_crashed` event to the log.
+
+    Args:
+        child: the child that crashed.
+        crash: the exception.
+        decision: what the supervisor does about it.
+        restart_in_s: seconds until the restart; None if there is no restart, or if it is immediate.
+        instruments: the instruments to call.
+    """
+    node = child.node
+    uptime_s = trio.current_time() - child.started_at
+    event = ActorCrash(
+        actor=node.path,
+        incarnation=node.incarnation,
+        uptime_s=uptime_s,
+        lost=node.lost,
+        error=crash,
+        decision=decision,
+        restart_in_s=restart_in_s,
+    )
+    for instrument in instruments:
+        instrument.actor_crashed(event)
+    _log.error(
+        "actor_crashed",
+        actor=node.path,
+        incarnation=node.incarnation,
+        uptime_s=round(uptime_s, 3),
+        in_progress=[" -> ".join(lost.chain) for lost in node.lost],
+        verdict=[lost.verdict.value for lost in node.lost],
+        decision=decision,
+        restart_in_s=None if restart_in_s is None else round(restart_in_s, 3),
+        error=crash,
+        # As text: renderers that print the locals of each frame would print secrets (L8).
+        exception="".join(traceback.format_exception(crash)),
+    )
+
+
+def escalation_error(
+    supervisor: str,
+    policy: RestartPolicy,
+    child: str,
+    crash: Exception | None,
+    also_crashed: Iterable[tuple[str, Exception]],
+) -> RestartIntensityExceeded:
+    """Return the error that a supervisor raises beyond its restart intensity.
+
+    Its notes are the chain of failures, the first cause first.
+
+    Args:
+        supervisor: path of the supervisor.
+        policy: the supervisor's policy.
+        child: path of the child whose end exceeded the intensity.
+        crash: the child's exception; None if the child ended by itself.
+        also_crashed: path and exception of other children that crashed at the same time.
+    """
+    what = "ended" if crash is None else f"crashed with {type(crash).__name__}: {crash}"
+    error = RestartIntensityExceeded(
+        f"{child} {what}; {supervisor} allows {policy.max_restarts} restarts in "
+        f"{policy.period_s:g} s"
+    )
+    error.__cause__ = crash
+    for note in getattr(crash, "__notes__", ()):
+        error.add_note(note)
+    error.add_note(
+        f"{child} ended by itself"
+        if crash is None
+        else f"{child} crashed: {type(crash).__name__}: {crash}"
+    )
+    for path, other in also_crashed:
+        error.add_note(f"{path} also crashed: {type(other).__name__}: {other}")
+    error.add_note(f"{supervisor} gave up")
+    return error
