@@ -77,9 +77,8 @@ class Cell:
         self.path = f"{parent}/{spec.name}"
         self.restart: Restart = spec.restart
         self.stop_s = spec.stop_s
-        self.max_deferred = (
-            maxsize if spec.max_deferred is None else spec.max_deferred
-        )  # comparing with an int is fast
+        # An int even without a limit: it is compared for each message.
+        self.max_deferred = maxsize if spec.max_deferred is None else spec.max_deferred
         self.ref = Ref(self)
         self.deadlines = shared.deadlines
         self.now = shared.now
@@ -88,7 +87,7 @@ class Cell:
         self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
         # Lists: they stay short, and an empty deque takes 760 bytes.
         self.urgent: list[Envelope] = []  # handled before the mailbox
-        self.redeliveries: list[tuple[Envelope, int]] = []  # with earlier deliveries
+        self.redeliveries: list[tuple[Envelope, int]] = []  # (message, earlier deliveries)
         self.states = States()
         self.incarnation = 0
         self.current: Incarnation | None = None
@@ -98,10 +97,9 @@ class Cell:
         self._shared = shared
         self.is_open = True  # accepts messages
         self._has_abandoned = False  # abandoned messages may be queued
-        self._ended: list[Callable[[], None]] | None = None  # callbacks
-        self.table: Mapping[
-            type[Message[object]], Handler
-        ] = {}  # the class's, extended by `handler_of`
+        self._ended: list[Callable[[], None]] | None = None  # called when the actor is stopped
+        # The class's handlers, extended by `handler_of`.
+        self.table: Mapping[type[Message[object]], Handler] = {}
         self._random: Random | None = None  # made at its first use: it takes 2.5 KiB
 
     # ---------------------------------------------------------------- sending

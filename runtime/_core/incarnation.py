@@ -168,10 +168,11 @@ class Incarnation:
 
     def released(self, slot: ReplySlot[Any]) -> None:
         """Note that a deferred slot is filled or has moved on; see `ReplySlot.hold`."""
+        # A drain waits until nothing is deferred, a full table until it is below its limit.
         if self.deferred.pop(slot, self) is None and (
             not self.deferred or len(self.deferred) == self._max_deferred - 1
         ):
-            self.wake_worker()  # a drain waits for none, the mailbox for one fewer than the limit
+            self.wake_worker()
 
     def end_timers(self) -> None:
         """Cancel all timers, those that hooks have set at the end included."""
@@ -230,12 +231,8 @@ class Incarnation:
         """
         cell, actor, table = self.cell, self.actor, self.cell.table
         take, now = cell.mailbox.take, cell.now
-        due, redeliveries, urgent, deferred = (
-            self.due,
-            cell.redeliveries,
-            cell.urgent,
-            self.deferred,
-        )
+        due, deferred = self.due, self.deferred
+        redeliveries, urgent = cell.redeliveries, cell.urgent
         max_deferred, counts, instruments = self._max_deferred, cell.counts, cell.instruments
         task, parked = current_task(), self.parked
 

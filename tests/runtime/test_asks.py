@@ -5,7 +5,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from troupe import (
+from sample_actors import (
     Add,
     Counter,
     Declared,
@@ -66,7 +66,7 @@ async def test_tells_are_handled_in_the_order_they_were_sent(autojump_clock):
     ]
 
 
-async def test_a_declared_error_is_an_answer_and_the_actor_goes_on(autojump_clock):
+async def test_a_declared_error_is_a_reply_and_the_actor_continues(autojump_clock):
     async with open_runtime() as runtime:
         counter = await runtime.spawn("counter", Counter)
         await counter.ask(Add(1))
@@ -76,7 +76,7 @@ async def test_a_declared_error_is_an_answer_and_the_actor_goes_on(autojump_cloc
         assert runtime.snapshot()["callsheet/counter"].incarnation == 1
 
 
-async def test_any_other_error_crashes_the_actor_and_the_asker_learns_the_verdict(autojump_clock):
+async def test_any_other_error_crashes_the_actor_and_the_caller_gets_the_verdict(autojump_clock):
     async with open_runtime() as runtime:
         counter = await runtime.spawn("counter", Counter)
         await counter.ask(Add(1))
@@ -87,7 +87,7 @@ async def test_any_other_error_crashes_the_actor_and_the_asker_learns_the_verdic
         assert await counter.ask(Add(1)) == 1, "a new incarnation, by the same ref"
 
 
-async def test_what_queued_behind_a_crash_is_done_by_the_next_incarnation(autojump_clock):
+async def test_messages_queued_at_a_crash_are_handled_by_the_next_incarnation(autojump_clock):
     async with open_runtime() as runtime:
         counter = await runtime.spawn("counter", Counter)
         counter.tell_nowait(Add(10))
@@ -105,7 +105,7 @@ async def test_a_message_of_an_unknown_type_is_refused_at_the_sender(autojump_cl
             counter.tell_nowait(Unknown())
 
 
-async def test_a_timeout_is_told_and_cancels_the_work_but_not_the_actor(autojump_clock):
+async def test_a_timeout_cancels_the_handler_but_not_the_actor(autojump_clock):
     journal: list[str] = []
     async with open_runtime() as runtime:
         worker = await runtime.spawn("worker", partial(Worker, journal))
@@ -132,7 +132,7 @@ async def test_work_that_expires_in_the_queue_is_skipped_and_known_not_to_have_r
     assert "begin second" not in journal
 
 
-async def test_cancelling_the_asker_cancels_the_handler_and_frees_the_actor(autojump_clock):
+async def test_cancelling_the_caller_cancels_the_handler_and_frees_the_actor(autojump_clock):
     journal: list[str] = []
     async with open_runtime() as runtime:
         worker = await runtime.spawn("worker", partial(Worker, journal))
@@ -156,7 +156,9 @@ async def test_an_uninterruptible_handler_runs_to_its_end(autojump_clock):
     assert "end steady" in journal
 
 
-async def test_a_cancelled_handler_that_finishes_anyway_harms_nobody_behind_it(autojump_clock):
+async def test_a_cancelled_handler_that_finishes_anyway_does_not_affect_others(
+    autojump_clock,
+):
     """The scope that was cancelled for one message must not cancel the next one."""
 
     class Mule(Worker):
@@ -203,8 +205,8 @@ async def test_asking_a_stopped_actor_fails_at_once_and_is_safe_to_repeat(autoju
         assert caught.value.verdict is Verdict.NOT_STARTED
 
 
-async def test_an_asker_outside_the_block_is_told_when_the_runtime_ends(autojump_clock):
-    """R3: nobody hangs, not even a task that kept a ref for too long."""
+async def test_a_caller_outside_the_block_gets_an_error_when_the_runtime_ends(autojump_clock):
+    """R3: no task hangs, not even one outside the block that kept a ref."""
     verdicts: list[Verdict] = []
 
     async def outsider(ref):
@@ -250,7 +252,7 @@ async def test_a_deadline_counts_the_wait_for_room_in_the_mailbox(autojump_clock
         assert caught.value.verdict is Verdict.NOT_STARTED
 
 
-async def test_a_kept_slot_is_answered_later_and_a_late_answer_is_a_no_op(autojump_clock):
+async def test_a_deferred_slot_is_filled_later_and_a_late_reply_does_nothing(autojump_clock):
     async with open_runtime() as runtime:
         keeper = await runtime.spawn("keeper", Keeper)
         with pytest.raises(AskTimedOut) as caught:

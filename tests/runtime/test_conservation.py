@@ -7,8 +7,20 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_actors import (
+    Add,
+    Counter,
+    Declared,
+    Fail,
+    Keep,
+    Keeper,
+    Pass,
+    Relay,
+    Release,
+    Work,
+    Worker,
+)
 from trio.testing import MockClock
-from troupe import Add, Counter, Declared, Fail, Keep, Keeper, Pass, Relay, Release, Work, Worker
 
 from callsheet.runtime import AskFailed, MailboxFull, RestartPolicy, open_runtime
 
@@ -81,7 +93,7 @@ def test_every_ask_ends_and_every_message_is_counted_once(
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def test_the_sum_would_tell_a_message_that_was_lost(autojump_clock):
+async def test_the_sum_detects_a_lost_message(autojump_clock):
     async with open_runtime() as runtime:
         counter = await runtime.spawn("counter", Counter)
         await counter.ask(Add(1))

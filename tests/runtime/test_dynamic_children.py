@@ -6,8 +6,8 @@ from math import inf
 import attrs
 import pytest
 import trio
-from company import EAGER, NEVER, Player, crashes_in, spawn_all
-from troupe import Add, Counter, Fail, Work
+from recording_actors import NO_PAUSE, NO_RESTARTS, Recorder, crashes_in, spawn_all
+from sample_actors import Add, Counter, Fail, Work
 
 from callsheet.runtime import (
     Actor,
@@ -24,7 +24,7 @@ from callsheet.runtime import (
 )
 
 
-async def test_a_stopped_child_rests_with_its_name_until_it_is_restarted_or_removed(
+async def test_a_stopped_child_keeps_its_name_until_it_is_restarted_or_removed(
     autojump_clock,
 ):
     async with open_runtime() as runtime:
@@ -60,7 +60,7 @@ async def test_a_stopped_child_rests_with_its_name_until_it_is_restarted_or_remo
             counter.tell_nowait(Add(1))
 
 
-async def test_a_child_between_two_lives_is_neither_restarted_nor_removed_but_can_be_stopped(
+async def test_a_restarting_child_can_be_stopped_but_not_restarted_or_removed(
     autojump_clock,
 ):
     slow = RestartPolicy(base_s=100, cap_s=100)
@@ -85,9 +85,7 @@ async def test_a_child_between_two_lives_is_neither_restarted_nor_removed_but_ca
 
 @pytest.mark.parametrize("stop_s", [0, 1, inf])
 @pytest.mark.parametrize("waiting", [0, 2])
-async def test_stopping_a_child_between_two_lives_leaves_it_at_rest_for_good(
-    autojump_clock, log, stop_s, waiting
-):
+async def test_stopping_a_restarting_child_leaves_it_stopped(autojump_clock, log, stop_s, waiting):
     slow = RestartPolicy(base_s=100, cap_s=100)
     async with open_runtime(restarts=slow, seed="s") as runtime:
         counter = await runtime.spawn("counter", Counter, stop_s=stop_s)
@@ -106,44 +104,46 @@ async def test_stopping_a_child_between_two_lives_leaves_it_at_rest_for_good(
         assert crashes_in(log) == [(counter.path, "restart")]
 
 
-async def test_a_child_that_crashes_while_it_is_stopped_rests_and_is_told(autojump_clock, log):
-    async with open_runtime(restarts=EAGER) as runtime:
-        player = await runtime.spawn("player", partial(Player, "p", []))
-        player.tell_nowait(Work("a", 1))
-        player.tell_nowait(Fail(KeyError("bug")))
-        player.tell_nowait(Add(1))
-        await runtime.root.stop_child("player")
+async def test_a_child_that_crashes_during_its_stop_is_reported_and_stays_stopped(
+    autojump_clock, log
+):
+    async with open_runtime(restarts=NO_PAUSE) as runtime:
+        recorder = await runtime.spawn("recorder", partial(Recorder, "p", []))
+        recorder.tell_nowait(Work("a", 1))
+        recorder.tell_nowait(Fail(KeyError("bug")))
+        recorder.tell_nowait(Add(1))
+        await runtime.root.stop_child("recorder")
         await trio.sleep(100)
-        after = runtime.snapshot()[player.path]
+        after = runtime.snapshot()[recorder.path]
         assert after.state is State.STOPPED
         assert after.is_conserved
         assert runtime.snapshot().restarts_left == 5
-        assert crashes_in(log) == [(player.path, "leave")]
+        assert crashes_in(log) == [(recorder.path, "leave")]
 
 
-async def test_a_child_whose_stop_was_not_waited_for_still_comes_to_rest(autojump_clock):
+async def test_a_child_whose_stop_call_was_cancelled_still_stops(autojump_clock):
     async with open_runtime() as runtime:
-        player = await runtime.spawn("player", partial(Player, "p", []))
-        player.tell_nowait(Work("a", 10))
+        recorder = await runtime.spawn("recorder", partial(Recorder, "p", []))
+        recorder.tell_nowait(Work("a", 10))
         with trio.move_on_after(1):
-            await runtime.root.stop_child("player")
+            await runtime.root.stop_child("recorder")
         with trio.fail_after(60):
-            await player.wait_stopped()
-        await runtime.root.restart_child("player")
-        assert await player.ask(Add(1)) == 1
+            await recorder.wait_stopped()
+        await runtime.root.restart_child("recorder")
+        assert await recorder.ask(Add(1)) == 1
 
 
-async def test_a_start_that_fails_leaves_a_resting_child_at_rest(autojump_clock):
-    moods = [None, OSError("no port"), None]
+async def test_a_start_that_fails_leaves_a_stopped_child_stopped(autojump_clock):
+    start_errors = [None, OSError("no port"), None]
     async with open_runtime() as runtime:
-        player = await runtime.spawn("player", partial(Player, "p", [], moods))
-        await runtime.root.stop_child("player")
+        recorder = await runtime.spawn("recorder", partial(Recorder, "p", [], start_errors))
+        await runtime.root.stop_child("recorder")
         with pytest.raises(OSError, match="no port"):
-            await runtime.root.restart_child("player")
-        assert runtime.snapshot()[player.path].state is State.STOPPED
+            await runtime.root.restart_child("recorder")
+        assert runtime.snapshot()[recorder.path].state is State.STOPPED
         assert runtime.snapshot().restarts_left == 5, "it is the caller's failure"
-        await runtime.root.restart_child("player")
-        assert await player.ask(Add(1)) == 1
+        await runtime.root.restart_child("recorder")
+        assert await recorder.ask(Add(1)) == 1
 
 
 async def test_stopping_an_actor_twice_does_not_stop_its_successor_of_the_same_name(
@@ -193,7 +193,7 @@ async def test_a_child_can_be_spawned_by_the_handler_of_another(autojump_clock):
             await manager.ask(Hire("x"))
 
 
-async def test_a_watcher_hears_of_the_end_but_not_of_a_restart(autojump_clock):
+async def test_a_watcher_is_notified_of_a_stop_but_not_of_a_restart(autojump_clock):
     @attrs.frozen
     class Gone(Message[None]):
         name: str
@@ -209,8 +209,8 @@ async def test_a_watcher_hears_of_the_end_but_not_of_a_restart(autojump_clock):
         async def gone(self, message: Gone) -> None:
             heard.append(message.name)
 
-    async with open_runtime("app", restarts=EAGER) as runtime:
-        branch = await runtime.supervise("branch", restarts=NEVER)
+    async with open_runtime("app", restarts=NO_PAUSE) as runtime:
+        branch = await runtime.supervise("branch", restarts=NO_RESTARTS)
         refs = [await branch.spawn(name, Counter) for name in "ab"]
         refs += [await branch.spawn("t", Counter, restart="temporary")]
         await runtime.spawn("watcher", Watcher)

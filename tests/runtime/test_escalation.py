@@ -5,8 +5,16 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from company import EAGER, NEVER, Crashes, End, Player, crashes_in, spawn_all
-from troupe import Add, Counter, Declared, Fail, Work
+from recording_actors import (
+    NO_PAUSE,
+    NO_RESTARTS,
+    CrashRecorder,
+    End,
+    Recorder,
+    crashes_in,
+    spawn_all,
+)
+from sample_actors import Add, Counter, Declared, Fail, Work
 
 from callsheet.runtime import (
     Actor,
@@ -24,7 +32,7 @@ from callsheet.runtime import (
 
 async def test_each_supervisor_counts_its_own_crashes_in_a_sliding_window(autojump_clock):
     policy = RestartPolicy(max_restarts=1, period_s=10, base_s=0)
-    async with open_runtime(restarts=NEVER) as runtime:
+    async with open_runtime(restarts=NO_RESTARTS) as runtime:
         branches = [await runtime.supervise(name, restarts=policy) for name in "xy"]
         refs = [await branch.spawn("a", Counter) for branch in branches]
         for ref in refs:
@@ -40,9 +48,9 @@ async def test_each_supervisor_counts_its_own_crashes_in_a_sliding_window(autoju
         assert [child.restarts_left for child in runtime.snapshot().root.children] == [0, 1]
 
 
-async def test_the_back_off_doubles_and_starts_over_after_a_healthy_life(autojump_clock):
+async def test_the_back_off_doubles_and_resets_after_a_healthy_incarnation(autojump_clock):
     policy = RestartPolicy(max_restarts=99, period_s=1, base_s=1, cap_s=50, healthy_s=100)
-    crashes = Crashes()
+    crashes = CrashRecorder()
     async with open_runtime(restarts=policy, seed="x", instruments=[crashes]) as runtime:
         counter = await runtime.spawn("counter", Counter)
         for _ in range(12):
@@ -61,10 +69,10 @@ async def test_the_back_off_doubles_and_starts_over_after_a_healthy_life(autojum
         assert crash.uptime_s >= 100
 
 
-async def test_a_permanent_actor_that_only_ever_ends_itself_does_not_spin(autojump_clock):
+async def test_a_permanent_actor_that_always_stops_itself_does_not_spin(autojump_clock):
     """Erlang/OTP counts every restart, whatever it answers."""
 
-    class Quitter(Player):
+    class Quitter(Recorder):
         async def started(self) -> None:
             self.journal.append("+")
             if len(self.journal) > 1:
@@ -72,7 +80,7 @@ async def test_a_permanent_actor_that_only_ever_ends_itself_does_not_spin(autoju
 
     journal: list[str] = []
     with trio.fail_after(10), pytest.raises(RestartIntensityExceeded, match="ended"):
-        async with open_runtime(restarts=EAGER) as runtime:
+        async with open_runtime(restarts=NO_PAUSE) as runtime:
             quitter = await runtime.spawn("quitter", partial(Quitter, "q", journal))
             quitter.tell_nowait(End())
             while journal.count("+") < 50:  # it spins without time passing
@@ -82,7 +90,7 @@ async def test_a_permanent_actor_that_only_ever_ends_itself_does_not_spin(autoju
 
 
 async def test_a_declared_error_spends_no_restart(autojump_clock):
-    async with open_runtime(restarts=NEVER) as runtime:
+    async with open_runtime(restarts=NO_RESTARTS) as runtime:
         counter = await runtime.spawn("counter", Counter)
         with pytest.raises(Declared):
             await counter.ask(Fail(Declared()))
@@ -96,9 +104,9 @@ async def test_the_parent_restarts_a_supervisor_with_all_its_children_and_refs_s
     autojump_clock, log
 ):
     journal: list[str] = []
-    async with open_runtime(restarts=EAGER) as runtime:
+    async with open_runtime(restarts=NO_PAUSE) as runtime:
         (before,) = await spawn_all(runtime, "z", journal)
-        branch = await runtime.supervise("branch", restarts=NEVER)
+        branch = await runtime.supervise("branch", restarts=NO_RESTARTS)
         twig = await branch.supervise("twig")
         a, b = await spawn_all(branch, "ab", journal)
         (c,) = await spawn_all(twig, "c", journal)
@@ -112,10 +120,10 @@ async def test_the_parent_restarts_a_supervisor_with_all_its_children_and_refs_s
         assert crashes_in(log) == [(b.path, "fail upward"), (branch.path, "restart")]
 
 
-async def test_no_actor_below_a_supervisor_that_pauses_claims_to_run(autojump_clock):
+async def test_no_actor_below_a_pausing_supervisor_is_shown_as_running(autojump_clock):
     slow = RestartPolicy(base_s=100, cap_s=100)
     async with open_runtime(restarts=slow, seed="s") as runtime:
-        branch = await runtime.supervise("branch", restarts=NEVER)
+        branch = await runtime.supervise("branch", restarts=NO_RESTARTS)
         twig = await branch.supervise("twig")
         a, b = await spawn_all(branch, "ab", [])
         (c,) = await spawn_all(twig, "c", [])
@@ -129,13 +137,13 @@ async def test_no_actor_below_a_supervisor_that_pauses_claims_to_run(autojump_cl
         assert await c.ask(Add(1)) == 2, "the mailbox was open all the time (R2)"
 
 
-async def test_what_comes_out_is_one_exception_whose_notes_tell_the_chain_in_order(
+async def test_the_escalation_is_one_exception_whose_notes_list_the_chain_in_order(
     autojump_clock, log
 ):
     with pytest.raises(RestartIntensityExceeded) as caught:
-        async with open_runtime("app", restarts=NEVER) as runtime:
-            branch = await runtime.supervise("branch", restarts=NEVER)
-            twig = await branch.supervise("twig", restarts=NEVER)
+        async with open_runtime("app", restarts=NO_RESTARTS) as runtime:
+            branch = await runtime.supervise("branch", restarts=NO_RESTARTS)
+            twig = await branch.supervise("twig", restarts=NO_RESTARTS)
             leaf = await twig.spawn("leaf", Counter)
             leaf.tell_nowait(Fail(KeyError("bug")))
             await trio.sleep_forever()
@@ -163,10 +171,10 @@ async def test_what_comes_out_is_one_exception_whose_notes_tell_the_chain_in_ord
 
 
 @pytest.mark.parametrize("others", [0, 3])
-async def test_the_failure_comes_out_alone_though_the_block_fails_of_it_too(autojump_clock, others):
+async def test_the_failure_is_raised_alone_even_if_the_block_fails_too(autojump_clock, others):
     """The usual way: the block asks, the actor crashes, and the ask raises out of the block."""
     with pytest.raises(RestartIntensityExceeded) as caught:
-        async with open_runtime("app", restarts=NEVER) as runtime:
+        async with open_runtime("app", restarts=NO_RESTARTS) as runtime:
             for number in range(others):
                 await runtime.spawn(f"other-{number}", Counter)
             counter = await runtime.spawn("counter", Counter)
@@ -176,12 +184,12 @@ async def test_the_failure_comes_out_alone_though_the_block_fails_of_it_too(auto
     assert any("ActorCrashed" in note for note in notes[1:]), "and tells of the block's own"
 
 
-async def test_the_failure_comes_out_though_the_block_is_cancelled_before_all_have_stopped(
+async def test_the_failure_is_raised_even_if_the_block_is_cancelled_before_all_have_stopped(
     autojump_clock,
 ):
     with trio.move_on_after(1) as scope, pytest.raises(RestartIntensityExceeded):
-        async with open_runtime("app", restarts=NEVER) as runtime:
-            other = await runtime.spawn("other", partial(Player, "p", []))
+        async with open_runtime("app", restarts=NO_RESTARTS) as runtime:
+            other = await runtime.spawn("other", partial(Recorder, "p", []))
             counter = await runtime.spawn("counter", Counter)
             other.tell_nowait(Work("a", 3))
             counter.tell_nowait(Fail(KeyError("bug")))
@@ -191,7 +199,7 @@ async def test_the_failure_comes_out_though_the_block_is_cancelled_before_all_ha
 
 async def test_two_failures_at_once_are_both_in_the_log_and_in_the_notes(autojump_clock, log):
     with pytest.raises(RestartIntensityExceeded) as caught:
-        async with open_runtime("app", restarts=NEVER) as runtime:
+        async with open_runtime("app", restarts=NO_RESTARTS) as runtime:
             one, two = [await runtime.spawn(name, Counter) for name in ("one", "two")]
             one.tell_nowait(Fail(KeyError("first bug")))
             two.tell_nowait(Fail(OSError("second bug")))
@@ -206,7 +214,7 @@ async def test_two_failures_at_once_are_both_in_the_log_and_in_the_notes(autojum
 async def test_two_failures_at_once_are_both_in_the_log_when_both_are_restarted(
     autojump_clock, log, strategy
 ):
-    async with open_runtime("app", strategy=strategy, restarts=EAGER) as runtime:
+    async with open_runtime("app", strategy=strategy, restarts=NO_PAUSE) as runtime:
         refs = [await runtime.spawn(name, Counter) for name in ("one", "two")]
         for ref in refs:
             ref.tell_nowait(Fail(KeyError(ref.path)))
@@ -215,16 +223,16 @@ async def test_two_failures_at_once_are_both_in_the_log_when_both_are_restarted(
     assert sorted(crashes_in(log)) == [("app/one", "restart"), ("app/two", "restart")]
 
 
-async def test_one_that_crashes_while_its_group_is_stopped_is_told_and_restarted(
+async def test_a_child_that_crashes_while_its_group_is_stopped_is_reported_and_restarted(
     autojump_clock, log
 ):
-    class Sore(Player):
+    class Sore(Recorder):
         async def stopped(self) -> None:
             self.journal.append("-")
             if len(self.journal) == 2:
                 raise OSError("sore")
 
-    async with open_runtime("app", strategy="one_for_all", restarts=EAGER) as runtime:
+    async with open_runtime("app", strategy="one_for_all", restarts=NO_PAUSE) as runtime:
         counter = await runtime.spawn("counter", Counter)
         sore = await runtime.spawn("sore", partial(Sore, "s", []))
         await trio.sleep(1)
@@ -248,13 +256,13 @@ async def test_a_group_restart_is_not_blocked_by_work_that_waits_for_the_one_tha
     class Boss(Actor):
         @handles(Delegate, raises=(ActorStopped,))
         async def delegate(self, message: Delegate) -> str:
-            return await player.ask(Work("a", 0))
+            return await recorder.ask(Work("a", 0))
 
-    async with open_runtime("app", strategy="one_for_all", restarts=EAGER) as runtime:
-        player = await runtime.spawn("player", partial(Player, "p", []))
+    async with open_runtime("app", strategy="one_for_all", restarts=NO_PAUSE) as runtime:
+        recorder = await runtime.spawn("recorder", partial(Recorder, "p", []))
         boss = await runtime.spawn("boss", Boss)
-        player.tell_nowait(Work("long", 1))
-        player.tell_nowait(Fail(KeyError("bug")))
+        recorder.tell_nowait(Work("long", 1))
+        recorder.tell_nowait(Fail(KeyError("bug")))
         boss.tell_nowait(Delegate())
         await trio.sleep(1000)
         states = [actor.state for actor in runtime.snapshot().actors]

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import trio
-from troupe import Pass, Relay, Work, Worker
+from sample_actors import Pass, Relay, Work, Worker
 
 from callsheet.runtime import (
     ActorCrashed,
@@ -24,7 +24,7 @@ async def three_hops(runtime, journal):
     return worker, ref
 
 
-async def test_the_answer_of_the_third_hop_goes_to_the_first_asker(autojump_clock):
+async def test_the_reply_of_the_third_hop_goes_to_the_first_caller(autojump_clock):
     async with open_runtime() as runtime:
         _, relay = await three_hops(runtime, [])
         assert await relay.ask(Pass(Work("far"))) == "far"
@@ -44,7 +44,7 @@ async def test_relays_are_free_while_the_work_runs(autojump_clock):
             assert runtime.snapshot()[worker.path].mailbox.depth == 2
 
 
-async def test_cancelling_the_asker_cancels_the_work_three_hops_away(autojump_clock):
+async def test_cancelling_the_caller_cancels_the_work_three_hops_away(autojump_clock):
     journal: list[str] = []
     async with open_runtime() as runtime:
         worker, relay = await three_hops(runtime, journal)
@@ -65,7 +65,7 @@ async def test_a_deadline_holds_across_hops(autojump_clock):
         assert trio.current_time() - start == 3
 
 
-async def test_a_crash_at_the_last_hop_is_told_to_the_first_asker(autojump_clock):
+async def test_a_crash_at_the_last_hop_fails_the_ask_of_the_first_caller(autojump_clock):
     class Fragile(Worker):
         @handles(Work)
         async def work(self, message: Work) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from troupe import Add, Counter, Declared, Fail, Keep, Keeper, Pass, Relay, Work, Worker
+from sample_actors import Add, Counter, Declared, Fail, Keep, Keeper, Pass, Relay, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -92,7 +92,7 @@ def test_a_virtual_run_leaves_trio_as_it_was():
 # ---------------------------------------------------------------- conservation
 
 
-async def test_leaving_a_test_runtime_tells_of_a_message_that_was_lost(autojump_clock):
+async def test_leaving_a_test_runtime_reports_a_lost_message(autojump_clock):
     lost = r"test/counter: 1 messages were accepted, but 0 have ended"
     with pytest.raises(AssertionError, match=lost):
         async with open_test_runtime() as runtime:
@@ -109,7 +109,7 @@ async def test_an_actor_that_was_removed_before_the_end_is_checked_too(autojump_
             await runtime.stop(counter)
 
 
-async def test_the_books_are_checked_however_the_block_is_left(autojump_clock):
+async def test_the_counts_are_checked_however_the_block_is_left(autojump_clock):
     with pytest.raises(AssertionError) as caught:
         async with open_test_runtime() as runtime:
             counter = await runtime.spawn("counter", Counter)
@@ -133,7 +133,7 @@ async def test_a_snapshot_in_the_middle_of_work_is_conserved(runtime, autojump_c
 # ---------------------------------------------------------------- probes
 
 
-async def test_a_probe_records_and_answers_by_its_script_the_last_line_again_and_again(
+async def test_a_probe_records_and_replies_by_its_script_and_repeats_the_last_entry(
     runtime, autojump_clock
 ):
     probe = Probe()
@@ -146,7 +146,7 @@ async def test_a_probe_records_and_answers_by_its_script_the_last_line_again_and
     assert probe.received == [Add(1), Add(2), Add(3), Add(4)]
 
 
-async def test_an_answer_holds_for_subclasses_and_the_closer_one_wins(runtime, autojump_clock):
+async def test_a_script_applies_to_subclasses_and_the_closest_class_wins(runtime, autojump_clock):
     probe = Probe()
     ref = await runtime.spawn("probe", probe.actor)
     probe.answer(Message, "anything")
@@ -155,7 +155,7 @@ async def test_an_answer_holds_for_subclasses_and_the_closer_one_wins(runtime, a
     assert await ref.ask(Keep()) == "anything"
 
 
-async def test_an_ask_without_an_answer_waits_for_one_or_for_its_deadline(runtime, autojump_clock):
+async def test_an_ask_without_a_script_waits_for_one_or_for_its_deadline(runtime, autojump_clock):
     probe = Probe()
     ref = await runtime.spawn("probe", probe.actor)
     with pytest.raises(AskTimedOut):
@@ -174,18 +174,16 @@ async def test_an_ask_without_an_answer_waits_for_one_or_for_its_deadline(runtim
     assert answers == [7]
 
 
-async def test_a_probe_that_is_told_without_a_script_does_not_hold_up_the_end(
-    runtime, autojump_clock
-):
+async def test_a_tell_to_a_probe_without_a_script_does_not_delay_the_end(runtime, autojump_clock):
     probe = Probe()
     ref = await runtime.spawn("probe", probe.actor)
     await ref.tell(Add(1))
     await runtime.stop(ref)
     assert probe.received == [Add(1)]
-    probe.answer(Add, 1)  # harmless: it lives no more
+    probe.answer(Add, 1)  # harmless: its incarnation has ended
 
 
-async def test_waiting_for_a_message_returns_each_once_and_fails_after_its_time(
+async def test_waiting_for_a_message_returns_each_once_and_fails_after_the_timeout(
     runtime, autojump_clock
 ):
     probe = Probe()
@@ -198,7 +196,7 @@ async def test_waiting_for_a_message_returns_each_once_and_fails_after_its_time(
     assert trio.current_time() == 3
 
 
-async def test_a_function_that_raises_crashes_the_probe_which_goes_on_recording(
+async def test_a_function_that_raises_crashes_the_probe_which_continues_recording(
     runtime, autojump_clock
 ):
     def bug(message):
@@ -221,7 +219,7 @@ async def test_a_probe_answers_a_stream_with_items(runtime, autojump_clock):
         assert [item async for item in items] == [0, 1, 2]
 
 
-async def test_a_probe_at_the_end_of_a_way_sees_what_was_passed_on(runtime, autojump_clock):
+async def test_a_probe_at_the_end_of_a_route_gets_forwarded_messages(runtime, autojump_clock):
     probe = Probe()
     probe.answer(Work, "done")
     worker = await runtime.spawn("worker", probe.actor)
@@ -230,7 +228,7 @@ async def test_a_probe_at_the_end_of_a_way_sees_what_was_passed_on(runtime, auto
     assert await probe.wait_for(Work) == Work("a")
 
 
-def test_a_script_without_answers_is_refused():
+def test_an_empty_script_is_rejected():
     with pytest.raises(ValueError, match="script"):
         Probe().answer(Add)
 
@@ -249,7 +247,7 @@ async def test_a_faulty_actor_crashes_once_at_its_message(runtime, autojump_cloc
     assert faulty.crashes == 1
 
 
-async def test_a_faulty_actor_can_crash_in_each_incarnation_with_an_error_of_ones_own(
+async def test_a_faulty_actor_can_crash_in_each_incarnation_with_a_chosen_error(
     runtime, autojump_clock
 ):
     faulty = Faulty(Counter, crash_on_message=1, each_incarnation=True, error=OSError)
@@ -316,7 +314,7 @@ async def test_a_fault_that_is_not_reached_changes_nothing(runtime, autojump_clo
     assert faulty.crashes == 0
 
 
-async def test_a_fault_that_the_handler_declares_is_an_answer(runtime, autojump_clock):
+async def test_a_fault_that_the_handler_declares_is_a_reply(runtime, autojump_clock):
     ref = await runtime.spawn("counter", Faulty(Counter, crash_on_message=1, error=Declared))
     with pytest.raises(Declared):
         await ref.ask(Fail(KeyError("never raised")))

@@ -1,11 +1,11 @@
-"""R7: a restart that overlaps with another start of the same child: it lives once, and lives on."""
+"""R7: a child runs once when its restart overlaps with another start of it."""
 
 from functools import partial
 
 import attrs
 import pytest
 import trio
-from troupe import Add, Counter, Fail
+from sample_actors import Add, Counter, Fail
 
 from callsheet.runtime import Actor, Message, RestartPolicy, State, handles
 from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
@@ -63,7 +63,7 @@ def most_at_a_time(journal: list[str]) -> int:
     return most
 
 
-async def test_a_child_that_restarts_alone_and_in_a_group_at_once_lives_once(autojump_clock):
+async def test_a_child_that_restarts_alone_and_in_a_group_runs_once(autojump_clock):
     journal: list[str] = []
     async with open_test_runtime(strategy="rest_for_one", restarts=PROMPT) as runtime:
         first = await runtime.spawn("first", Counter)
@@ -76,7 +76,7 @@ async def test_a_child_that_restarts_alone_and_in_a_group_at_once_lives_once(aut
     assert most_at_a_time(journal) == 1
 
 
-async def test_a_child_whose_first_start_meets_a_restart_of_its_group_lives(autojump_clock):
+async def test_a_child_whose_first_start_meets_a_restart_of_its_group_runs(autojump_clock):
     journal: list[str] = []
     async with open_test_runtime(strategy="rest_for_one", restarts=PROMPT) as runtime:
         first = await runtime.spawn("first", Counter)
@@ -90,7 +90,7 @@ async def test_a_child_whose_first_start_meets_a_restart_of_its_group_lives(auto
     assert most_at_a_time(journal) == 1
 
 
-async def test_two_orders_to_start_a_child_start_it_once(autojump_clock):
+async def test_two_calls_to_restart_a_child_start_it_once(autojump_clock):
     journal: list[str] = []
     refused: list[Exception] = []
     async with open_test_runtime() as runtime:
@@ -110,7 +110,7 @@ async def test_two_orders_to_start_a_child_start_it_once(autojump_clock):
     assert len(refused) == 1
 
 
-async def test_a_child_that_drains_while_its_group_waits_to_restart_is_not_started_beside_itself(
+async def test_a_child_that_drains_while_its_group_waits_to_restart_is_not_started_twice(
     autojump_clock,
 ):
     journal: list[str] = []
@@ -131,7 +131,7 @@ async def test_a_child_that_drains_while_its_group_waits_to_restart_is_not_start
 
 @pytest.mark.parametrize("checkpoints", range(8))
 @pytest.mark.parametrize("seed", range(4))
-def test_a_child_that_is_spawned_just_when_its_group_restarts_lives_once(checkpoints, seed):
+def test_a_child_that_is_spawned_when_its_group_restarts_runs_once(checkpoints, seed):
     journal: list[str] = []
 
     async def main():
@@ -157,7 +157,7 @@ async def test_a_temporary_child_that_drains_outlives_the_restart_of_its_group(a
         await trio.sleep(0.5)
         failing.tell_nowait(Fail(ValueError("bug")))
         await trio.sleep(0.5)  # its group is being stopped, the last one first
-        with trio.move_on_after(0.5):  # whoever stops it does not wait for that
+        with trio.move_on_after(0.5):  # the caller of the stop does not wait for that
             await runtime.root.stop_child("draining")
         assert await failing.ask(Add(1)) == 1
         snapshot = runtime.snapshot()

@@ -40,7 +40,7 @@ class Crash(Message[int]):
 
 @attrs.frozen
 class Ask(Message[int]):
-    """The worker asks somebody for a job to be done."""
+    """The worker asks another actor to do a job."""
 
     ref: Ref
 
@@ -104,13 +104,13 @@ async def test_a_pool_works_on_as_many_messages_at_a_time_as_it_has_workers(auto
         assert sorted(done) == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
-async def test_equals_take_turns(autojump_clock):
+async def test_equally_loaded_workers_alternate(autojump_clock):
     async with open_runtime() as runtime:
         pool = await a_pool(runtime, 3)
         assert [await pool.ask(Job()) for _ in range(7)] == [1, 2, 3, 1, 2, 3, 1]
 
 
-async def test_a_message_goes_to_the_worker_with_the_least_to_do(autojump_clock):
+async def test_a_message_goes_to_the_least_loaded_worker(autojump_clock):
     async with open_runtime() as runtime:
         pool = await a_pool(runtime, 2)
         pool.tell_nowait(Job(9))
@@ -144,7 +144,7 @@ async def test_a_crash_of_one_worker_costs_its_message_and_no_other(autojump_clo
         assert runtime.snapshot()[pool.path].incarnation == 1
 
 
-async def test_nothing_is_given_to_a_worker_between_two_lives_while_others_are_free(
+async def test_a_restarting_worker_gets_no_message_while_others_are_free(
     autojump_clock,
 ):
     async with open_runtime(seed="4") as runtime:
@@ -203,7 +203,7 @@ async def test_streams_go_through_a_pool(autojump_clock):
             assert [item async for item in items] == [0, 1, 2, 3, 4]
 
 
-async def test_what_the_workers_do_not_handle_is_refused_at_the_sender(autojump_clock):
+async def test_a_message_that_the_workers_do_not_handle_fails_at_the_sender(autojump_clock):
     async with open_runtime() as runtime:
         pool = await a_pool(runtime, 2)
         with pytest.raises(UnhandledMessage, match="it handles Ask, Count, Crash, Job"):
@@ -248,13 +248,13 @@ async def test_a_pool_that_cannot_start_leaves_nothing_behind(autojump_clock):
 
 
 @pytest.mark.parametrize("size", [0, -1])
-async def test_a_pool_of_nobody_is_refused(size):
+async def test_a_pool_without_workers_is_rejected(size):
     async with open_runtime() as runtime:
         with pytest.raises(ValueError, match="size"):
             await a_pool(runtime, size)
 
 
-async def test_a_worker_that_asks_its_own_pool_of_one_is_told_of_the_deadlock(autojump_clock):
+async def test_a_worker_that_asks_its_own_pool_of_one_gets_a_deadlock(autojump_clock):
     async with open_runtime() as runtime:
         pool = await a_pool(runtime, 1)
         with trio.fail_after(100), pytest.raises(Deadlock):

@@ -103,7 +103,7 @@ def test_priorities_and_coalescing_do_not_go_together():
         Mailbox(1, Coalesce(hash), lambda _: 0.0)
 
 
-async def test_senders_that_wait_are_counted_in_cancelled_out_and_told_of_the_close():
+async def test_waiting_senders_are_counted_and_leave_when_cancelled_or_closed():
     mailbox = Mailbox(1)
     mailbox.offer(envelope(0))
     closed: list[int] = []
@@ -132,7 +132,7 @@ async def test_senders_that_wait_are_counted_in_cancelled_out_and_told_of_the_cl
 
 
 @pytest.mark.parametrize("overflow", ["block", Coalesce(lambda message: message.value)])
-async def test_a_purge_frees_the_room_of_those_nobody_waits_for(overflow):
+async def test_a_purge_frees_the_room_of_abandoned_messages(overflow):
     mailbox = Mailbox(2, overflow)
     slot = ReplySlot()
     mailbox.offer((Number(0), slot, 0.0))
@@ -162,18 +162,20 @@ def test_the_restart_window_allows_what_counting_by_hand_allows(crashes, limit, 
 
 
 @given(
-    lives=st.lists(st.floats(0, 100), max_size=80),
+    uptimes=st.lists(st.floats(0, 100), max_size=80),
     base=st.floats(0, 5),
     cap=st.floats(0, 60),
     seed=st.integers(),
 )
-def test_backoff_stays_under_its_cap_and_starts_over_after_a_healthy_life(lives, base, cap, seed):
+def test_backoff_stays_under_its_cap_and_resets_after_a_healthy_incarnation(
+    uptimes, base, cap, seed
+):
     policy = RestartPolicy(base_s=base, cap_s=cap, healthy_s=30)
     backoff = Backoff(policy, str(seed))
     crashes = 0
-    for life in lives:
-        crashes = 0 if life >= policy.healthy_s else crashes
-        assert 0 <= backoff.after(life) <= min(cap, base * 2.0**crashes)
+    for uptime_s in uptimes:
+        crashes = 0 if uptime_s >= policy.healthy_s else crashes
+        assert 0 <= backoff.after(uptime_s) <= min(cap, base * 2.0**crashes)
         crashes += 1
 
 

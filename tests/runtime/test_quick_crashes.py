@@ -1,11 +1,11 @@
-"""R7: crashes that follow each other faster than a supervisor's tasks come to run."""
+"""R7: crashes that follow each other faster than the supervisor's tasks run."""
 
-from troupe import Add, Counter, Fail
+from sample_actors import Add, Counter, Fail
 
 from callsheet.runtime import RestartPolicy, open_runtime
 
 
-async def test_an_actor_that_crashes_as_soon_as_it_is_back_is_restarted_again(autojump_clock):
+async def test_an_actor_that_crashes_right_after_a_restart_is_restarted_again(autojump_clock):
     prompt = RestartPolicy(max_restarts=20, base_s=0.0)
     async with open_runtime("app", restarts=prompt) as runtime:
         counter = await runtime.spawn("counter", Counter)

@@ -28,7 +28,7 @@ PATIENT = RestartPolicy(max_restarts=10_000, base_s=0.2, cap_s=1)
 
 @attrs.frozen
 class Job(Message[str]):
-    """Crashes the actor the first few times."""
+    """CrashRecorder the actor the first few times."""
 
     name: str
     crashes: int = 0
@@ -87,7 +87,7 @@ async def a_bench(runtime, journal, *, to=None, **place):
     return await runtime.spawn("bench", partial(Bench, journal, to), **place)
 
 
-async def test_by_default_a_message_is_never_done_again(autojump_clock):
+async def test_by_default_a_message_is_never_redelivered(autojump_clock):
     journal: list[str] = []
     async with open_runtime(restarts=PATIENT) as runtime:
         bench = await a_bench(runtime, journal)
@@ -99,7 +99,7 @@ async def test_by_default_a_message_is_never_done_again(autojump_clock):
 
 
 @pytest.mark.parametrize("crashes", [1, 2, 3])
-async def test_an_ask_keeps_its_slot_until_it_is_done_at_last(autojump_clock, crashes):
+async def test_an_ask_keeps_its_slot_over_redeliveries(autojump_clock, crashes):
     journal: list[str] = []
     async with open_runtime(restarts=PATIENT) as runtime:
         bench = await a_bench(runtime, journal, redeliver=3)
@@ -111,7 +111,7 @@ async def test_an_ask_keeps_its_slot_until_it_is_done_at_last(autojump_clock, cr
         assert snapshot.is_conserved
 
 
-async def test_after_n_times_it_has_failed_and_the_asker_is_told(autojump_clock):
+async def test_after_n_redeliveries_the_ask_fails(autojump_clock):
     journal: list[str] = []
     async with open_runtime(restarts=PATIENT) as runtime:
         bench = await a_bench(runtime, journal, redeliver=2)
@@ -126,7 +126,7 @@ async def test_after_n_times_it_has_failed_and_the_asker_is_told(autojump_clock)
         assert snapshot.is_conserved
 
 
-async def test_it_comes_before_all_that_waited_behind_it(autojump_clock):
+async def test_a_redelivered_message_is_handled_before_queued_ones(autojump_clock):
     journal: list[str] = []
     async with open_runtime(restarts=PATIENT) as runtime:
         bench = await a_bench(runtime, journal, redeliver=1)
@@ -138,7 +138,7 @@ async def test_it_comes_before_all_that_waited_behind_it(autojump_clock):
     assert journal == ["a", "a", "alert", "b", "c"]
 
 
-async def test_what_several_workers_had_in_hand_is_all_done_again(autojump_clock):
+async def test_the_messages_of_several_workers_are_all_redelivered(autojump_clock):
     journal: list[str] = []
     async with open_runtime(restarts=PATIENT) as runtime:
         bench = await a_bench(runtime, journal, redeliver=1, concurrency=3)
@@ -155,7 +155,7 @@ async def test_what_several_workers_had_in_hand_is_all_done_again(autojump_clock
         assert runtime.snapshot()[bench.path].is_conserved
 
 
-async def test_who_gives_up_in_between_is_not_served_again(autojump_clock):
+async def test_a_message_whose_caller_gave_up_is_not_redelivered(autojump_clock):
     journal: list[str] = []
     slow = RestartPolicy(max_restarts=99, base_s=1000, cap_s=1000)
     async with open_runtime(restarts=slow, seed="1") as runtime:
@@ -168,7 +168,7 @@ async def test_who_gives_up_in_between_is_not_served_again(autojump_clock):
         assert runtime.snapshot()[bench.path].counts.expired == 1
 
 
-async def test_tries_are_the_messages_own_and_not_left_to_the_next_one(autojump_clock):
+async def test_each_message_has_its_own_count_of_redeliveries(autojump_clock):
     """The one that was delivered again is given up: skipped, or cancelled in hand."""
     for seconds in (0.0, 50.0):
         journal: list[str] = []
@@ -179,7 +179,7 @@ async def test_tries_are_the_messages_own_and_not_left_to_the_next_one(autojump_
             assert await bench.ask(Job("next", crashes=1)) == "next", seconds
 
 
-async def test_a_deferred_message_still_held_is_done_again_and_a_forwarded_one_is_not(
+async def test_a_deferred_message_is_redelivered_and_a_forwarded_one_is_not(
     autojump_clock,
 ):
     journal: list[str] = []
@@ -196,7 +196,7 @@ async def test_a_deferred_message_still_held_is_done_again_and_a_forwarded_one_i
         assert runtime.snapshot()[bench.path].is_conserved
 
 
-async def test_what_waits_to_be_done_again_is_told_when_the_actor_is_given_up(autojump_clock):
+async def test_a_message_that_waits_for_redelivery_fails_when_the_actor_stops(autojump_clock):
     slow = RestartPolicy(max_restarts=99, base_s=1000, cap_s=1000)
     async with trio.open_nursery() as nursery:
         async with open_runtime(restarts=slow, seed="1", drain_s=0) as runtime:
@@ -214,7 +214,7 @@ async def test_what_waits_to_be_done_again_is_told_when_the_actor_is_given_up(au
 
 
 @pytest.mark.parametrize("redeliver", [-1, 1.5])
-async def test_a_number_that_makes_no_sense_is_refused(redeliver):
+async def test_an_invalid_number_of_redeliveries_is_rejected(redeliver):
     async with open_runtime() as runtime:
         with pytest.raises((ValueError, TypeError), match="redeliver"):
             await a_bench(runtime, [], redeliver=redeliver)
@@ -226,7 +226,7 @@ async def test_a_number_that_makes_no_sense_is_refused(redeliver):
     concurrency=st.integers(1, 3),
     jobs=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=8),
 )
-def test_no_message_is_begun_more_than_once_and_n_times_again(redeliver, concurrency, jobs):
+def test_no_message_is_delivered_more_than_n_plus_one_times(redeliver, concurrency, jobs):
     journal: list[str] = []
     ended: list[str] = []
 

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import structlog
 import trio
-from troupe import Add, Counter, Declared, Fail, Keep, Keeper, Pass, Relay, Work, Worker
+from sample_actors import Add, Counter, Declared, Fail, Keep, Keeper, Pass, Relay, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -30,8 +30,8 @@ from callsheet.runtime import (
     open_runtime,
 )
 
-EAGER = RestartPolicy(base_s=0)
-NEVER = RestartPolicy(max_restarts=0)
+NO_PAUSE = RestartPolicy(base_s=0)
+NO_RESTARTS = RestartPolicy(max_restarts=0)
 SLOW = RestartPolicy(base_s=100, cap_s=100)
 
 
@@ -78,7 +78,7 @@ async def test_the_text_shows_a_tree_in_several_states_a_line_each(autojump_cloc
         await runtime.spawn("idle", Counter)
         branch = await runtime.supervise("branch", strategy="one_for_all")
         busy = await branch.spawn("busy", partial(Worker, []), concurrency=5, capacity=2)
-        twig = await branch.supervise("twig", strategy="rest_for_one", restarts=NEVER)
+        twig = await branch.supervise("twig", strategy="rest_for_one", restarts=NO_RESTARTS)
         keeper = await twig.spawn("keeper", Keeper)
         crashed = await runtime.spawn("crashed", Counter)
         await runtime.spawn("stopped", Counter)
@@ -164,7 +164,7 @@ async def test_a_snapshot_stays_as_it_was(autojump_clock):
 
 async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_clock):
     recorder = Recorder()
-    async with open_runtime("app", restarts=EAGER, instruments=[recorder]) as runtime:
+    async with open_runtime("app", restarts=NO_PAUSE, instruments=[recorder]) as runtime:
         recorder.take()
         worker = await runtime.spawn("worker", partial(Worker, []), capacity=1, overflow="reject")
         assert recorder.take() == [
@@ -204,10 +204,10 @@ async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_cloc
     assert recorder.take() == [("actor_stopped", ActorEvent("app", 1))]
 
 
-async def test_supervisors_are_told_of_like_actors(autojump_clock):
+async def test_supervisors_are_reported_like_actors(autojump_clock):
     recorder = Recorder()
-    async with open_runtime("app", restarts=EAGER, instruments=[recorder]) as runtime:
-        branch = await runtime.supervise("branch", restarts=NEVER)
+    async with open_runtime("app", restarts=NO_PAUSE, instruments=[recorder]) as runtime:
+        branch = await runtime.supervise("branch", restarts=NO_RESTARTS)
         counter = await branch.spawn("counter", Counter)
         recorder.take()
         counter.tell_nowait(Fail(KeyError("bug")))
@@ -228,7 +228,7 @@ async def test_supervisors_are_told_of_like_actors(autojump_clock):
         ]
 
 
-async def test_a_declared_error_is_told_as_a_failure_and_no_crash(autojump_clock):
+async def test_a_declared_error_is_reported_as_a_failure_not_a_crash(autojump_clock):
     recorder = Recorder()
     async with open_runtime("app", instruments=[recorder]) as runtime:
         counter = await runtime.spawn("counter", Counter)
@@ -256,7 +256,7 @@ async def test_a_message_that_is_dropped_is_a_dead_letter(autojump_clock):
         assert recorder.take() == [("dead_letter", DeadLetter("app/worker", "Work", "dropped"))]
 
 
-async def test_all_instruments_are_told(autojump_clock):
+async def test_all_instruments_are_called(autojump_clock):
     recorders = [Recorder(), Recorder()]
     async with open_runtime("app", instruments=recorders) as runtime:
         counter = await runtime.spawn("counter", Counter)
@@ -266,7 +266,7 @@ async def test_all_instruments_are_told(autojump_clock):
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-async def test_an_instrument_that_raises_is_told_of_once_and_disturbs_nobody(
+async def test_an_instrument_that_raises_is_logged_once_and_affects_no_actor(
     autojump_clock, log, hook
 ):
     """As in Trio: it goes on as if the instrument had been removed."""
@@ -279,7 +279,7 @@ async def test_an_instrument_that_raises_is_told_of_once_and_disturbs_nobody(
     instrument, recorder = Instrument(), Recorder()
     setattr(instrument, hook, broken)
     async with open_runtime(
-        "app", restarts=EAGER, instruments=[instrument, recorder], drain_s=2
+        "app", restarts=NO_PAUSE, instruments=[instrument, recorder], drain_s=2
     ) as runtime:
         worker = await runtime.spawn("worker", partial(Worker, []))
         for _ in range(2):
@@ -301,7 +301,7 @@ async def test_an_instrument_that_raises_is_told_of_once_and_disturbs_nobody(
 
 
 async def test_a_crash_is_one_event_with_the_chain_of_messages_across_asks(autojump_clock, log):
-    async with open_runtime("app", restarts=EAGER) as runtime:
+    async with open_runtime("app", restarts=NO_PAUSE) as runtime:
         counter = await runtime.spawn("counter", Counter)
         boss = await runtime.spawn("boss", partial(Boss, counter))
         with pytest.raises(ActorCrashed):
@@ -320,13 +320,13 @@ async def test_a_crash_is_one_event_with_the_chain_of_messages_across_asks(autoj
     assert len(log) == 2
 
 
-async def test_the_chain_goes_through_those_that_handed_the_message_on(autojump_clock, log):
+async def test_the_chain_includes_actors_that_forwarded_the_message(autojump_clock, log):
     class Fragile(Worker):
         @handles(Work)
         async def work(self, message: Work) -> str:
             raise KeyError("bug")
 
-    async with open_runtime("app", restarts=EAGER) as runtime:
+    async with open_runtime("app", restarts=NO_PAUSE) as runtime:
         worker = await runtime.spawn("worker", partial(Fragile, []))
         relay = await runtime.spawn("relay", partial(Relay, worker))
         with pytest.raises(ActorCrashed):
@@ -336,15 +336,15 @@ async def test_the_chain_goes_through_those_that_handed_the_message_on(autojump_
     assert crash["in_progress"] == ["Pass at app/relay -> Work at app/worker"]
 
 
-async def test_a_failed_start_does_not_claim_what_was_lost_before(autojump_clock, log):
+async def test_a_failed_start_does_not_report_messages_lost_before(autojump_clock, log):
     class Moody(Counter):
         async def started(self) -> None:
-            lives.append(1)
-            if len(lives) == 2:
+            incarnations.append(1)
+            if len(incarnations) == 2:
                 raise OSError("no port")
 
-    lives: list[int] = []
-    async with open_runtime("app", restarts=EAGER) as runtime:
+    incarnations: list[int] = []
+    async with open_runtime("app", restarts=NO_PAUSE) as runtime:
         moody = await runtime.spawn("moody", Moody)
         moody.tell_nowait(Fail(KeyError("bug")))
         assert await moody.ask(Add(1)) == 1
@@ -374,7 +374,7 @@ async def test_no_log_shows_the_locals_of_a_frame_whatever_renders_it(autojump_c
         )
         try:
             async with open_runtime(
-                "app", restarts=EAGER, instruments=[StructlogInstrument()]
+                "app", restarts=NO_PAUSE, instruments=[StructlogInstrument()]
             ) as r:
                 careless = await r.spawn("careless", Careless)
                 with pytest.raises(ActorCrashed):
@@ -388,7 +388,7 @@ async def test_no_log_shows_the_locals_of_a_frame_whatever_renders_it(autojump_c
     assert "s3cr3t3cr3t" not in text
 
 
-async def test_the_structlog_instrument_tells_of_all_but_handled_messages(autojump_clock, log):
+async def test_the_structlog_instrument_logs_all_events_but_handled_messages(autojump_clock, log):
     async with open_runtime("app", instruments=[StructlogInstrument()]) as runtime:
         log.clear()
         counter = await runtime.spawn("counter", Counter)

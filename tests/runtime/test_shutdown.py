@@ -6,7 +6,7 @@ from math import inf
 import attrs
 import pytest
 import trio
-from troupe import Add, Counter, Fail, Keep, Keeper, Work, Worker
+from sample_actors import Add, Counter, Fail, Keep, Keeper, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -31,7 +31,7 @@ def counts(report) -> dict[str, tuple[int, int, int]]:
 # ---------------------------------------------------------------- beforehand
 
 
-async def test_the_plan_tells_order_action_and_counts_before_anything_happens(autojump_clock):
+async def test_the_plan_has_order_action_and_counts_before_anything_happens(autojump_clock):
     async with open_runtime("app", drain_s=60) as runtime:
         assert str(runtime.shutdown_plan()) == "shutdown, 60 s in total:"
         await runtime.spawn("first", Counter)
@@ -104,7 +104,7 @@ async def test_the_report_counts_what_was_drained_and_says_how_long_it_took(auto
     ]
 
 
-async def test_the_report_tells_what_the_deadline_cut_off(autojump_clock):
+async def test_the_report_counts_what_the_deadline_interrupted(autojump_clock):
     verdicts: list[Verdict] = []
 
     async def asker(ref, name: str) -> None:
@@ -129,7 +129,7 @@ async def test_the_report_tells_what_the_deadline_cut_off(autojump_clock):
     assert all(actor.is_conserved for actor in runtime.snapshot().actors)
 
 
-async def test_what_expires_or_is_given_up_during_the_drain_is_not_lost(autojump_clock):
+async def test_messages_that_expire_or_are_cancelled_during_the_drain_are_not_lost(autojump_clock):
     async def asker(ref) -> None:
         with pytest.raises(AskTimedOut):
             await ref.ask(Work("too late", 1), timeout=2)
@@ -168,7 +168,7 @@ async def test_there_is_no_report_when_the_block_was_left_by_an_error(autojump_c
 # ---------------------------------------------------------------- the drain
 
 
-async def test_work_flows_on_to_those_started_first_while_it_drains(autojump_clock):
+async def test_actors_started_first_still_serve_the_others_during_the_drain(autojump_clock):
     """Children of nested supervisors too: the composer first, the requests last."""
     order: list[str] = []
 
@@ -204,7 +204,7 @@ async def test_work_flows_on_to_those_started_first_while_it_drains(autojump_clo
     assert runtime.shutdown_report.is_clean
 
 
-async def test_one_that_crashes_during_the_drain_is_restarted_for_those_that_still_need_it(
+async def test_an_actor_that_crashes_during_the_drain_is_restarted_for_the_others(
     autojump_clock, log
 ):
     @attrs.frozen
@@ -228,7 +228,7 @@ async def test_one_that_crashes_during_the_drain_is_restarted_for_those_that_sti
     assert [(one["actor"], one["decision"]) for one in crashes] == [("app/counter", "restart")]
 
 
-async def test_a_crash_in_the_same_instant_as_the_end_of_the_block_is_told(autojump_clock, log):
+async def test_a_crash_at_the_same_time_as_the_end_of_the_block_is_reported(autojump_clock, log):
     async with open_runtime("app") as runtime:
         counter = await runtime.spawn("counter", Counter)
         counter.tell_nowait(Fail(KeyError("bug")))
@@ -236,7 +236,7 @@ async def test_a_crash_in_the_same_instant_as_the_end_of_the_block_is_told(autoj
 
 
 @pytest.mark.parametrize("drain_s", [5, 1000])
-async def test_what_waits_for_a_next_life_is_done_in_it_if_there_is_time(autojump_clock, drain_s):
+async def test_messages_that_wait_for_a_restart_are_handled_in_time(autojump_clock, drain_s):
     async with open_runtime("app", restarts=SLOW, drain_s=drain_s, seed="s") as runtime:
         counter = await runtime.spawn("counter", Counter)
         counter.tell_nowait(Fail(KeyError("bug")))
@@ -247,7 +247,7 @@ async def test_what_waits_for_a_next_life_is_done_in_it_if_there_is_time(autojum
     assert counts(runtime.shutdown_report) == {"app/counter": (1, 0, 0) if done else (0, 0, 1)}
 
 
-async def test_one_between_two_lives_for_whom_nothing_waits_holds_nobody_up(autojump_clock):
+async def test_a_restarting_actor_without_messages_does_not_delay_the_drain(autojump_clock):
     async with open_runtime("app", restarts=SLOW, drain_s=1000, seed="s") as runtime:
         counter = await runtime.spawn("counter", Counter)
         counter.tell_nowait(Fail(KeyError("bug")))
@@ -256,7 +256,7 @@ async def test_one_between_two_lives_for_whom_nothing_waits_holds_nobody_up(auto
     assert runtime.shutdown_report.is_clean
 
 
-async def test_what_waits_below_a_supervisor_between_two_lives_is_drained(autojump_clock):
+async def test_messages_below_a_restarting_supervisor_are_drained(autojump_clock):
     never = RestartPolicy(max_restarts=0)
     async with open_runtime("app", restarts=SLOW, drain_s=1000, seed="s") as runtime:
         branch = await runtime.supervise("branch", restarts=never)
@@ -271,7 +271,7 @@ async def test_what_waits_below_a_supervisor_between_two_lives_is_drained(autoju
     }
 
 
-async def test_a_branch_that_was_stopped_between_two_lives_lives_on_when_restarted(autojump_clock):
+async def test_a_branch_that_was_stopped_while_restarting_continues_when_restarted(autojump_clock):
     never = RestartPolicy(max_restarts=0)
     async with open_runtime("app", restarts=SLOW, seed="s") as runtime:
         branch = await runtime.supervise("branch", restarts=never, stop_s=1)
@@ -305,7 +305,7 @@ async def test_an_actor_that_is_spawned_during_the_drain_is_drained_too(autojump
 # ---------------------------------------------------------------- the end
 
 
-async def test_who_waits_for_the_end_of_an_actor_is_told_at_its_end_and_not_at_a_restart(
+async def test_wait_stopped_returns_at_the_end_of_an_actor_and_not_at_a_restart(
     autojump_clock,
 ):
     ends: dict[str, float] = {}

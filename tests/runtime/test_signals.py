@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import trio
-from troupe import Work, Worker
+from sample_actors import Work, Worker
 
 from callsheet.runtime import open_runtime
 
@@ -89,7 +89,7 @@ async def test_a_third_one_does_no_harm(autojump_clock):
     assert journal == ["stopped"]
 
 
-async def test_the_handlers_are_put_back_and_are_left_alone_unless_asked_for(autojump_clock):
+async def test_signal_handlers_are_restored_and_not_changed_by_default(autojump_clock):
     numbers = [*STOPPING, signal.SIGUSR1]
     before = [signal.getsignal(number) for number in numbers]
     async with open_runtime():
@@ -111,9 +111,7 @@ async def test_the_handlers_are_put_back_and_are_left_alone_unless_asked_for(aut
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-async def test_sigusr1_prints_the_tree_as_often_as_it_comes_and_disturbs_nothing(
-    autojump_clock, capsys
-):
+async def test_sigusr1_prints_the_tree_each_time_and_changes_nothing(autojump_clock, capsys):
     async with open_runtime("app", dump_on_signal=True) as runtime:
         worker = await runtime.spawn("worker", lambda: Worker([]))
         worker.tell_nowait(Work("a", 50))
@@ -133,7 +131,7 @@ async def test_sigusr1_prints_the_tree_as_often_as_it_comes_and_disturbs_nothing
     ]
 
 
-async def test_an_interrupt_that_was_not_asked_for_is_a_keyboard_interrupt():
+async def test_an_interrupt_is_a_keyboard_interrupt_by_default():
     program = """
 import signal, trio
 from callsheet.runtime import open_runtime

@@ -3,7 +3,7 @@
 from math import nan
 
 import pytest
-from troupe import Counter
+from sample_actors import Counter
 
 from callsheet.runtime import RestartPolicy, open_runtime
 
@@ -22,7 +22,7 @@ from callsheet.runtime import RestartPolicy, open_runtime
         ({"redeliver": -1}, "redeliver"),
     ],
 )
-async def test_an_actor_s_settings_that_make_no_sense_are_refused_by_name(settings, field):
+async def test_invalid_settings_of_an_actor_are_rejected_by_name(settings, field):
     async with open_runtime() as runtime:
         with pytest.raises(ValueError, match=field):
             await runtime.spawn(**{"name": "x", "factory": Counter, **settings})
@@ -40,7 +40,7 @@ async def test_an_actor_s_settings_that_make_no_sense_are_refused_by_name(settin
         ({"stop_s": nan}, "stop_s"),
     ],
 )
-async def test_a_supervisor_s_settings_that_make_no_sense_are_refused_by_name(settings, field):
+async def test_invalid_settings_of_a_supervisor_are_rejected_by_name(settings, field):
     async with open_runtime() as runtime:
         with pytest.raises(ValueError, match=field):
             await runtime.supervise(**{"name": "x", **settings})
@@ -56,7 +56,7 @@ async def test_a_supervisor_s_settings_that_make_no_sense_are_refused_by_name(se
         ({"drain_s": nan}, "drain_s"),
     ],
 )
-async def test_a_runtime_s_settings_that_make_no_sense_are_refused_by_name(settings, field):
+async def test_invalid_settings_of_a_runtime_are_rejected_by_name(settings, field):
     with pytest.raises(ValueError, match=field):
         async with open_runtime(**settings):
             raise AssertionError("it should not open")
@@ -73,6 +73,6 @@ async def test_a_runtime_s_settings_that_make_no_sense_are_refused_by_name(setti
         ("healthy_s", -1),
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused_by_name(field, value):
+def test_an_invalid_policy_is_rejected_by_name(field, value):
     with pytest.raises(ValueError, match=field):
         RestartPolicy(**{field: value})

@@ -5,8 +5,8 @@ from math import inf
 
 import pytest
 import trio
-from company import EAGER, Player
-from troupe import Add, Counter, Fail, Work
+from recording_actors import NO_PAUSE, Recorder
+from sample_actors import Add, Counter, Fail, Work
 
 from callsheet.runtime import (
     handles,
@@ -21,14 +21,14 @@ async def test_a_child_has_its_stop_time_and_is_cancelled_then(
 ):
     done: list[str] = []
 
-    class Slow(Player):
+    class Slow(Recorder):
         @handles(Work)
         async def work(self, message: Work) -> str:
             await trio.sleep(message.seconds)
             done.append(message.name)
             return message.name
 
-    async with open_runtime(strategy="one_for_all", restarts=EAGER) as runtime:
+    async with open_runtime(strategy="one_for_all", restarts=NO_PAUSE) as runtime:
         counter = await runtime.spawn("counter", Counter)
         slow = await runtime.spawn("slow", partial(Slow, "s", []), stop_s=stop_s)
         slow.tell_nowait(Work("a", 9))
@@ -50,7 +50,7 @@ async def test_a_child_has_its_stop_time_and_is_cancelled_then(
 async def test_a_supervisor_has_its_stop_time_for_all_below_it(autojump_clock):
     done: list[str] = []
 
-    class Slow(Player):
+    class Slow(Recorder):
         @handles(Work)
         async def work(self, message: Work) -> str:
             await trio.sleep(message.seconds)
@@ -70,8 +70,8 @@ async def test_a_supervisor_has_its_stop_time_for_all_below_it(autojump_clock):
         assert 12 <= len(done) <= 15, "it is cut as a whole"
 
 
-async def test_a_stop_that_is_ignored_is_complained_of_and_waited_for(autojump_clock, log):
-    class Stubborn(Player):
+async def test_an_ignored_stop_is_logged_and_waited_for(autojump_clock, log):
+    class Stubborn(Recorder):
         @handles(Work)
         async def work(self, message: Work) -> str:
             with trio.CancelScope(shield=True):
@@ -89,8 +89,8 @@ async def test_a_stop_that_is_ignored_is_complained_of_and_waited_for(autojump_c
     assert [(one["actor"], one["log_level"]) for one in complaints] == [(stubborn.path, "error")]
 
 
-async def test_a_stop_that_is_only_slow_to_obey_is_not_complained_of(autojump_clock, log):
-    class Sluggish(Player):
+async def test_a_slow_stop_is_not_logged(autojump_clock, log):
+    class Sluggish(Recorder):
         async def stopped(self) -> None:
             await trio.sleep(3)
 

@@ -5,8 +5,8 @@ from functools import partial
 import attrs
 import pytest
 import trio
+from sample_actors import Declared
 from trio.testing import wait_all_tasks_blocked
-from troupe import Declared
 
 from callsheet.runtime import (
     Actor,
@@ -141,11 +141,13 @@ async def test_the_handler_waits_exactly_when_the_buffer_is_full(autojump_clock,
             assert len(journal) == buffer + 1
 
 
-async def test_what_is_buffered_at_the_end_is_still_there_while_the_actor_goes_on(autojump_clock):
+async def test_buffered_items_can_be_read_after_the_handler_has_ended(autojump_clock):
     async with open_runtime() as runtime:
         counter = await counting(runtime)
         async with counter.stream(Count(3), buffer=3) as items:
-            assert await counter.ask(Ping()) == "pong", "the handler is done; nobody has read"
+            assert await counter.ask(Ping()) == "pong", (
+                "the handler is done before any item is read"
+            )
             assert await taken(items) == ([0, 1, 2], None)
 
 
@@ -182,7 +184,7 @@ async def test_leaving_the_block_early_cancels_the_handler_at_once(autojump_cloc
     assert journal[-1] == "cancelled at 3"
 
 
-async def test_a_handler_that_waits_for_a_consumer_who_leaves_is_cancelled(autojump_clock):
+async def test_a_handler_that_waits_for_a_consumer_is_cancelled_when_it_leaves(autojump_clock):
     journal: list[str] = []
     async with open_runtime() as runtime:
         counter = await counting(runtime, journal)
@@ -206,7 +208,7 @@ async def test_a_consumer_that_is_cancelled_cancels_the_handler(autojump_clock):
     assert journal[-1] == "cancelled at 2.5"
 
 
-async def test_an_error_in_the_block_comes_out_as_itself_and_cancels_the_handler(autojump_clock):
+async def test_an_error_in_the_block_is_raised_as_it_is_and_cancels_the_handler(autojump_clock):
     journal: list[str] = []
     async with open_runtime() as runtime:
         counter = await counting(runtime, journal)
@@ -263,7 +265,7 @@ async def test_a_stream_that_is_redelivered_sends_its_first_items_again(autojump
         assert isinstance(error, ActorCrashed), "it crashed the second time as well"
 
 
-async def test_a_stream_given_up_by_its_holder_does_not_look_complete(autojump_clock):
+async def test_a_stream_cancelled_by_its_holder_does_not_look_complete(autojump_clock):
     async with open_runtime() as runtime:
         quitter = await runtime.spawn("quitter", Quitter)
         async with quitter.stream(Count(3)) as items:
@@ -321,7 +323,7 @@ async def test_a_stream_goes_through_hops_and_is_cancelled_through_them(autojump
         assert error.actor == counter.path
 
 
-async def test_asking_for_a_stream_message_waits_for_its_end_and_throws_the_items_away(
+async def test_asking_a_stream_message_waits_for_its_end_and_discards_the_items(
     autojump_clock,
 ):
     journal: list[str] = []
@@ -346,7 +348,7 @@ async def test_telling_a_stream_message_runs_the_handler(autojump_clock):
 # ---------------------------------------------------------------- the actor stops
 
 
-async def test_a_stream_to_a_stopped_actor_is_refused_on_entry(autojump_clock):
+async def test_a_stream_to_a_stopped_actor_fails_on_entry(autojump_clock):
     async with open_runtime() as runtime:
         counter = await counting(runtime)
         await runtime.stop(counter)
@@ -356,7 +358,7 @@ async def test_a_stream_to_a_stopped_actor_is_refused_on_entry(autojump_clock):
         assert caught.value.verdict is Verdict.NOT_STARTED
 
 
-async def test_a_stream_nobody_handles_is_refused_on_entry(autojump_clock):
+async def test_a_stream_without_a_handler_fails_on_entry(autojump_clock):
     async with open_runtime() as runtime:
         counter = await counting(runtime)
         with pytest.raises(UnhandledMessage):
@@ -364,7 +366,7 @@ async def test_a_stream_nobody_handles_is_refused_on_entry(autojump_clock):
                 pytest.fail("there is nothing to iterate over")
 
 
-async def test_a_drain_lets_the_stream_in_hand_come_to_its_end(autojump_clock):
+async def test_a_drain_lets_the_current_stream_finish(autojump_clock):
     async with open_runtime() as runtime:
         counter = await counting(runtime)
         async with counter.stream(Count(3, every=1), buffer=0) as items, trio.open_nursery() as n:
@@ -388,7 +390,7 @@ async def test_a_stop_with_too_few_seconds_breaks_it_off(autojump_clock):
     assert journal[-1] == "cancelled at 1.5"
 
 
-async def test_a_consumer_that_outlives_the_runtime_is_told(autojump_clock):
+async def test_a_consumer_that_outlives_the_runtime_gets_an_error(autojump_clock):
     ends: list[object] = []
 
     async def outsider(ref):

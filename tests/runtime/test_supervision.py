@@ -5,7 +5,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from troupe import Add, Counter, Fail, Keep, Keeper, Release, Work, Worker
+from sample_actors import Add, Counter, Fail, Keep, Keeper, Release, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -19,7 +19,7 @@ from callsheet.runtime import (
 )
 
 
-async def test_crashes_within_the_intensity_restart_and_one_more_comes_out(autojump_clock, log):
+async def test_crashes_within_the_intensity_restart_and_one_more_is_raised(autojump_clock, log):
     with pytest.raises(RestartIntensityExceeded, match="callsheet/counter crashed") as caught:
         async with open_runtime(restarts=RestartPolicy(max_restarts=2, period_s=60)) as runtime:
             counter = await runtime.spawn("counter", Counter)
@@ -33,7 +33,7 @@ async def test_crashes_within_the_intensity_restart_and_one_more_comes_out(autoj
     assert [event["decision"] for event in crashes] == ["restart", "restart", "fail upward"]
 
 
-async def test_crashes_far_apart_never_come_out(autojump_clock):
+async def test_crashes_far_apart_are_never_raised(autojump_clock):
     async with open_runtime(restarts=RestartPolicy(max_restarts=1, period_s=10)) as runtime:
         counter = await runtime.spawn("counter", Counter)
         for _ in range(5):
@@ -51,7 +51,7 @@ async def test_the_pause_before_a_restart_keeps_the_mailbox_open(autojump_clock)
         assert await counter.ask(Add(1)) == 1
 
 
-async def test_one_actor_restarts_without_the_others_noticing(autojump_clock):
+async def test_one_actor_restarts_without_affecting_the_others(autojump_clock):
     async with open_runtime() as runtime:
         first = await runtime.spawn("first", Counter)
         second = await runtime.spawn("second", Counter)
@@ -64,14 +64,14 @@ async def test_one_actor_restarts_without_the_others_noticing(autojump_clock):
 class Moody(Counter):
     """Fails to start as often as it is told to."""
 
-    def __init__(self, moods: list[Exception | None]) -> None:
+    def __init__(self, start_errors: list[Exception | None]) -> None:
         super().__init__()
-        self.moods = moods
+        self.start_errors = start_errors
 
     async def started(self) -> None:
-        mood = self.moods.pop(0)
-        if mood is not None:
-            raise mood
+        start_error = self.start_errors.pop(0)
+        if start_error is not None:
+            raise start_error
 
 
 async def test_a_first_start_that_fails_is_raised_by_spawn_and_leaves_nothing(autojump_clock):
@@ -85,8 +85,8 @@ async def test_a_first_start_that_fails_is_raised_by_spawn_and_leaves_nothing(au
 
 async def test_a_restart_that_fails_to_start_counts_and_is_tried_again(autojump_clock):
     async with open_runtime(restarts=RestartPolicy(max_restarts=3)) as runtime:
-        moods: list[Exception | None] = [None, OSError("not yet"), None]
-        moody = await runtime.spawn("moody", partial(Moody, moods))
+        start_errors: list[Exception | None] = [None, OSError("not yet"), None]
+        moody = await runtime.spawn("moody", partial(Moody, start_errors))
         moody.tell_nowait(Fail(KeyError("bug")))
         assert await moody.ask(Add(1)) == 1
         assert runtime.snapshot().restarts_left == 1
@@ -106,7 +106,7 @@ async def test_a_name_is_taken_once_and_free_again_after_a_stop(autojump_clock):
     ("settings", "field"),
     [({"capacity": 0}, "capacity"), ({"concurrency": 0}, "concurrency")],
 )
-async def test_settings_that_make_no_sense_are_refused_by_name(settings, field):
+async def test_invalid_settings_are_rejected_by_name(settings, field):
     async with open_runtime() as runtime:
         with pytest.raises(ValueError, match=field):
             await runtime.spawn("counter", Counter, **settings)
@@ -137,7 +137,7 @@ async def test_a_drain_that_takes_too_long_is_cut_off(autojump_clock):
     assert journal == ["begin a", "stopped"]
 
 
-async def test_an_error_in_the_block_cancels_the_actors_at_once_and_comes_out_as_it_is(
+async def test_an_error_in_the_block_cancels_the_actors_at_once_and_is_raised_as_it_is(
     autojump_clock,
 ):
     journal: list[str] = []
@@ -164,7 +164,7 @@ async def test_cancelling_the_block_cancels_the_actors_and_leaves_nothing_runnin
     assert trio.lowlevel.current_statistics().tasks_living == tasks_before
 
 
-async def test_a_drain_waits_for_what_is_held_and_flushes_first(autojump_clock):
+async def test_a_drain_runs_the_draining_hook_and_waits_for_deferred_replies(autojump_clock):
     class Flushing(Keeper):
         async def draining(self) -> None:
             self.send_after(2, Release("flushed"))
@@ -207,7 +207,7 @@ class Clock(Actor):
         raise message.error
 
 
-async def test_timers_go_off_in_time_order_and_a_cancelled_one_does_not(autojump_clock):
+async def test_timers_fire_in_time_order_and_a_cancelled_one_does_not(autojump_clock):
     ticks: list[tuple[int, float]] = []
     start = trio.current_time()
     async with open_runtime() as runtime:
@@ -238,7 +238,7 @@ async def test_concurrency_runs_that_many_handlers_and_no_more(autojump_clock):
         assert trio.current_time() - start == 3
 
 
-async def test_two_handlers_that_crash_at_once_are_both_told(autojump_clock, log):
+async def test_two_handlers_that_crash_at_once_are_both_reported(autojump_clock, log):
     class Pair(Worker):
         @handles(Fail)
         async def fail(self, message: Fail) -> int:
@@ -258,7 +258,7 @@ async def test_two_handlers_that_crash_at_once_are_both_told(autojump_clock, log
     assert {type(error) for error in crash["error"].exceptions} == {KeyError, IndexError}
 
 
-async def test_the_snapshot_tells_what_an_actor_is_doing_and_for_how_long(autojump_clock):
+async def test_the_snapshot_has_the_messages_in_progress_and_their_seconds(autojump_clock):
     async with open_runtime() as runtime:
         worker = await runtime.spawn("worker", partial(Worker, []))
         worker.tell_nowait(Work("a", 10))

@@ -78,7 +78,7 @@ async def set_timer(ref: Ref, what: Callable[[Clock], Timer]) -> Timer:
 # ---------------------------------------------------------------- once
 
 
-async def test_once_means_once_and_at_the_instant(autojump_clock):
+async def test_a_timer_fires_once_at_its_time(autojump_clock):
     ticks: list[tuple[float, str]] = []
     async with open_runtime() as runtime:
         clock = await a_clock(runtime, ticks)
@@ -91,7 +91,7 @@ async def test_once_means_once_and_at_the_instant(autojump_clock):
 
 
 @pytest.mark.parametrize("seconds", [0, -5])
-async def test_no_time_or_less_means_as_soon_as_possible_but_not_within_the_handler(
+async def test_a_time_in_the_past_means_as_soon_as_possible_but_after_the_handler(
     autojump_clock, seconds
 ):
     ticks: list[tuple[float, str]] = []
@@ -104,7 +104,7 @@ async def test_no_time_or_less_means_as_soon_as_possible_but_not_within_the_hand
         assert ticks == [(7, ""), (7, "")]
 
 
-async def test_a_timer_passes_a_full_mailbox_and_goes_first(autojump_clock):
+async def test_a_timer_bypasses_a_full_mailbox_and_is_handled_first(autojump_clock):
     ticks: list[tuple[float, str]] = []
     async with open_runtime(drain_s=100) as runtime:
         clock = await a_clock(runtime, ticks, capacity=1)
@@ -120,7 +120,7 @@ async def test_a_timer_passes_a_full_mailbox_and_goes_first(autojump_clock):
         assert ticks == [(5, "")]
 
 
-async def test_a_cancelled_timer_never_goes_off_and_cancelling_twice_is_harmless(autojump_clock):
+async def test_a_cancelled_timer_never_fires_and_cancelling_twice_is_harmless(autojump_clock):
     ticks: list[tuple[float, str]] = []
     async with open_runtime() as runtime:
         clock = await a_clock(runtime, ticks)
@@ -135,9 +135,7 @@ async def test_a_cancelled_timer_never_goes_off_and_cancelling_twice_is_harmless
 
 
 @pytest.mark.parametrize("periodic", [False, True])
-async def test_nothing_comes_after_a_cancel_even_if_the_timer_went_off_before(
-    autojump_clock, periodic
-):
+async def test_a_cancelled_timer_is_not_handled_even_if_it_has_fired(autojump_clock, periodic):
     """It went off while a handler was busy, and is cancelled before its turn."""
     ticks: list[tuple[float, str]] = []
     async with open_runtime() as runtime:
@@ -156,7 +154,7 @@ async def test_nothing_comes_after_a_cancel_even_if_the_timer_went_off_before(
         assert snapshot.is_conserved
 
 
-async def test_what_nobody_handles_is_refused_where_the_timer_is_set(autojump_clock):
+async def test_a_timer_for_an_unhandled_message_fails_where_it_is_set(autojump_clock):
     async with open_runtime() as runtime:
         clock = await a_clock(runtime, [])
         for what in (
@@ -167,7 +165,7 @@ async def test_what_nobody_handles_is_refused_where_the_timer_is_set(autojump_cl
                 await clock.ask(Do(what))
 
 
-async def test_a_timer_that_is_set_from_outside_a_life_is_refused(autojump_clock):
+async def test_a_timer_that_is_set_without_an_incarnation_is_rejected(autojump_clock):
     kept: list[Clock] = []
     async with open_runtime() as runtime:
         clock = await a_clock(runtime, [])
@@ -190,7 +188,7 @@ async def test_a_periodic_timer_keeps_its_beat(autojump_clock):
     assert [at for at, _ in ticks] == [2.5, 4.5, 6.5, 8.5, 10.5]
 
 
-async def test_a_handler_slower_than_the_period_piles_nothing_up_and_does_not_drift(
+async def test_a_handler_slower_than_the_period_has_no_backlog_and_does_not_drift(
     autojump_clock,
 ):
     ticks: list[tuple[float, str]] = []
@@ -228,7 +226,7 @@ async def test_a_periodic_timer_of_a_slow_handler_does_not_starve_the_mailbox(au
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-async def test_a_period_that_is_none_is_refused(autojump_clock, seconds):
+async def test_a_period_of_zero_or_less_is_rejected(autojump_clock, seconds):
     async with open_runtime() as runtime:
         clock = await a_clock(runtime, [])
         with pytest.raises(ValueError, match="seconds"):
@@ -312,7 +310,7 @@ async def test_many_timers_that_are_cancelled_leave_nothing_behind(autojump_cloc
 # ---------------------------------------------------------------- watching
 
 
-async def test_a_watcher_is_told_of_the_end_but_not_of_a_restart(autojump_clock):
+async def test_a_watcher_gets_its_message_at_the_end_but_not_at_a_restart(autojump_clock):
     class Frail(Clock):
         @handles(Job)
         async def job(self, message: Job) -> str:
@@ -334,7 +332,7 @@ async def test_a_watcher_is_told_of_the_end_but_not_of_a_restart(autojump_clock)
         assert ticks[1:] == [(10, "long gone")], "it had ended already"
 
 
-async def test_a_watch_of_an_unhandled_message_is_refused_where_it_is_set(autojump_clock):
+async def test_a_watch_with_an_unhandled_message_fails_where_it_is_set(autojump_clock):
     async with open_runtime() as runtime:
         other = await runtime.spawn("other", partial(Clock, []))
         clock = await a_clock(runtime, [])
@@ -343,7 +341,7 @@ async def test_a_watch_of_an_unhandled_message_is_refused_where_it_is_set(autoju
         await runtime.stop(other)
 
 
-async def test_a_watcher_that_ended_before_is_not_missed(autojump_clock):
+async def test_a_watcher_that_has_ended_is_not_called(autojump_clock):
     ticks: list[tuple[float, str]] = []
     async with open_runtime() as runtime:
         other = await runtime.spawn("other", partial(Clock, []))

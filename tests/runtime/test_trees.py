@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import trio
-from company import EAGER, NEVER, End, Player, crashes_in, spawn_all
-from troupe import Add, Fail, Work
+from recording_actors import NO_PAUSE, NO_RESTARTS, End, Recorder, crashes_in, spawn_all
+from sample_actors import Add, Fail, Work
 
 from callsheet.runtime import (
     ActorStopped,
@@ -44,7 +44,7 @@ async def test_each_strategy_stops_in_reverse_and_starts_in_order(
 ):
     journal: list[str] = []
     async with open_runtime() as runtime:
-        branch = await runtime.supervise("branch", strategy=strategy, restarts=EAGER)
+        branch = await runtime.supervise("branch", strategy=strategy, restarts=NO_PAUSE)
         refs = await spawn_all(branch, "abc", journal)
         journal.clear()
         refs[1].tell_nowait(Fail(KeyError("bug")))
@@ -59,7 +59,7 @@ async def test_the_root_takes_a_strategy_too_and_restarts_whole_branches_with_it
     autojump_clock, strategy
 ):
     journal: list[str] = []
-    async with open_runtime(strategy=strategy, restarts=EAGER) as runtime:
+    async with open_runtime(strategy=strategy, restarts=NO_PAUSE) as runtime:
         await spawn_all(runtime, "a", journal)
         (b,) = await spawn_all(runtime, "b", journal)
         branch = await runtime.supervise("branch")
@@ -78,7 +78,7 @@ async def test_the_root_takes_a_strategy_too_and_restarts_whole_branches_with_it
 
 
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
-async def test_a_group_restart_keeps_mailboxes_and_refs_and_lets_work_in_hand_finish(
+async def test_a_group_restart_keeps_mailboxes_and_refs_and_finishes_messages_in_progress(
     autojump_clock, strategy
 ):
     answers: dict[str, str] = {}
@@ -88,7 +88,7 @@ async def test_a_group_restart_keeps_mailboxes_and_refs_and_lets_work_in_hand_fi
 
     journal: list[str] = []
     async with open_runtime() as runtime:
-        branch = await runtime.supervise("branch", strategy=strategy, restarts=EAGER)
+        branch = await runtime.supervise("branch", strategy=strategy, restarts=NO_PAUSE)
         refs = await spawn_all(branch, "abc", journal)
         async with trio.open_nursery() as nursery:
             for ref in refs:
@@ -105,15 +105,15 @@ async def test_a_group_restart_keeps_mailboxes_and_refs_and_lets_work_in_hand_fi
         assert [await ref.ask(Add(1)) for ref in refs] == [1, 1, 1]
 
 
-async def test_a_start_that_fails_half_way_stops_what_it_started_and_tries_again(
+async def test_a_start_that_fails_halfway_stops_what_it_started_and_is_tried_again(
     autojump_clock, log
 ):
     journal: list[str] = []
-    moods = [None, OSError("no port"), OSError("no port yet"), None]
+    start_errors = [None, OSError("no port"), OSError("no port yet"), None]
     async with open_runtime() as runtime:
-        branch = await runtime.supervise("branch", strategy="one_for_all", restarts=EAGER)
+        branch = await runtime.supervise("branch", strategy="one_for_all", restarts=NO_PAUSE)
         (a,) = await spawn_all(branch, "a", journal)
-        await branch.spawn("b", partial(Player, "b", journal, moods))
+        await branch.spawn("b", partial(Recorder, "b", journal, start_errors))
         await spawn_all(branch, "c", journal)
         journal.clear()
         a.tell_nowait(Fail(KeyError("bug")))
@@ -129,11 +129,11 @@ async def test_a_start_that_fails_half_way_stops_what_it_started_and_tries_again
 
 async def test_a_group_that_never_starts_again_exceeds_the_intensity(autojump_clock):
     journal: list[str] = []
-    moods = [None, *(OSError("no port") for _ in range(9))]
+    start_errors = [None, *(OSError("no port") for _ in range(9))]
     with pytest.raises(RestartIntensityExceeded) as caught:
-        async with open_runtime(strategy="one_for_all", restarts=EAGER) as runtime:
+        async with open_runtime(strategy="one_for_all", restarts=NO_PAUSE) as runtime:
             (a,) = await spawn_all(runtime, "a", journal)
-            await runtime.spawn("b", partial(Player, "b", journal, moods))
+            await runtime.spawn("b", partial(Recorder, "b", journal, start_errors))
             a.tell_nowait(Fail(KeyError("bug")))
             await trio.sleep_forever()
     assert isinstance(caught.value.__cause__, OSError)
@@ -148,9 +148,9 @@ async def test_a_group_that_never_starts_again_exceeds_the_intensity(autojump_cl
 @pytest.mark.parametrize(
     ("restart", "crash", "outcome"),
     [
-        ("permanent", True, "lives"),
-        ("permanent", False, "lives"),
-        ("transient", True, "lives"),
+        ("permanent", True, "restarts"),
+        ("permanent", False, "restarts"),
+        ("transient", True, "restarts"),
         ("transient", False, "rests"),
         ("temporary", True, "forgotten"),
         ("temporary", False, "forgotten"),
@@ -161,47 +161,49 @@ async def test_kinds_of_children_and_how_they_end(  # noqa: PLR0917  # pytest na
     autojump_clock, log, strategy, restart, crash, outcome
 ):
     journal: list[str] = []
-    async with open_runtime(strategy=strategy, restarts=EAGER) as runtime:
+    async with open_runtime(strategy=strategy, restarts=NO_PAUSE) as runtime:
         (ref,) = await spawn_all(runtime, "a", journal, restart=restart)
         ref.tell_nowait(Fail(KeyError("bug")) if crash else End())
         await trio.sleep(1)
         states = {actor.path: actor.state for actor in runtime.snapshot().actors}
-        if outcome == "lives":
+        if outcome == "restarts":
             assert states == {ref.path: State.RUNNING}
             assert await ref.ask(Add(1)) == 1
         else:
             with pytest.raises(ActorStopped):
                 ref.tell_nowait(Add(1))
             assert states == ({ref.path: State.STOPPED} if outcome == "rests" else {})
-    expected = "restart" if outcome == "lives" else "leave"
+    expected = "restart" if outcome == "restarts" else "leave"
     assert crashes_in(log) == ([(ref.path, expected)] if crash else [])
 
 
-async def test_what_waits_when_an_actor_ends_itself_waits_for_its_next_life(autojump_clock):
-    async with open_runtime() as runtime:
-        player = await runtime.spawn("player", partial(Player, "p", []))
-        player.tell_nowait(End())
-        player.tell_nowait(Add(3))
-        assert await player.ask(Add(4)) == 7
-        assert runtime.snapshot()[player.path].incarnation == 2
-
-
-async def test_what_waits_when_a_transient_actor_ends_itself_is_told_it_was_not_started(
+async def test_messages_queued_when_an_actor_stops_itself_wait_for_the_next_one(
     autojump_clock,
 ):
     async with open_runtime() as runtime:
-        player = await runtime.spawn("player", partial(Player, "p", []), restart="transient")
-        player.tell_nowait(End())
+        recorder = await runtime.spawn("recorder", partial(Recorder, "p", []))
+        recorder.tell_nowait(End())
+        recorder.tell_nowait(Add(3))
+        assert await recorder.ask(Add(4)) == 7
+        assert runtime.snapshot()[recorder.path].incarnation == 2
+
+
+async def test_messages_queued_when_a_transient_actor_stops_itself_fail_as_not_started(
+    autojump_clock,
+):
+    async with open_runtime() as runtime:
+        recorder = await runtime.spawn("recorder", partial(Recorder, "p", []), restart="transient")
+        recorder.tell_nowait(End())
         with pytest.raises(ActorStopped, match="was not started"):
-            await player.ask(Add(4))
-        assert runtime.snapshot()[player.path].is_conserved
+            await recorder.ask(Add(4))
+        assert runtime.snapshot()[recorder.path].is_conserved
 
 
 @pytest.mark.parametrize("how", ["stop_child", "ends itself"])
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
-async def test_a_group_restart_lets_those_rest_that_rest(autojump_clock, log, strategy, how):
+async def test_a_group_restart_leaves_stopped_children_stopped(autojump_clock, log, strategy, how):
     journal: list[str] = []
-    async with open_runtime(strategy=strategy, restarts=EAGER) as runtime:
+    async with open_runtime(strategy=strategy, restarts=NO_PAUSE) as runtime:
         (a,) = await spawn_all(runtime, "a", journal)
         (b,) = await spawn_all(
             runtime, "b", journal, restart="transient" if how == "ends itself" else "permanent"
@@ -222,9 +224,9 @@ async def test_a_group_restart_lets_those_rest_that_rest(autojump_clock, log, st
         assert await b.ask(Add(1)) == 1
 
 
-async def test_a_group_restart_forgets_temporary_children(autojump_clock):
+async def test_a_group_restart_removes_temporary_children(autojump_clock):
     journal: list[str] = []
-    async with open_runtime(strategy="one_for_all", restarts=EAGER) as runtime:
+    async with open_runtime(strategy="one_for_all", restarts=NO_PAUSE) as runtime:
         (a,) = await spawn_all(runtime, "a", journal)
         (b,) = await spawn_all(runtime, "b", journal, restart="temporary")
         a.tell_nowait(Fail(KeyError("bug")))
@@ -234,12 +236,12 @@ async def test_a_group_restart_forgets_temporary_children(autojump_clock):
             b.tell_nowait(Add(1))
 
 
-async def test_a_restarted_supervisor_lets_those_rest_that_rest_and_forgets_the_temporary(
+async def test_a_restarted_supervisor_leaves_stopped_children_stopped_and_removes_temporary_ones(
     autojump_clock,
 ):
     journal: list[str] = []
-    async with open_runtime(restarts=EAGER) as runtime:
-        branch = await runtime.supervise("branch", restarts=NEVER)
+    async with open_runtime(restarts=NO_PAUSE) as runtime:
+        branch = await runtime.supervise("branch", restarts=NO_RESTARTS)
         (a,) = await spawn_all(branch, "a", journal)
         (b,) = await spawn_all(branch, "b", journal)
         (c,) = await spawn_all(branch, "c", journal, restart="temporary")

@@ -1,4 +1,4 @@
-"""Where the machines play a script, and what must hold while they do and afterwards."""
+"""Run a stress script against a runtime, and check what must hold during and after it."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -7,9 +7,9 @@ from typing import final
 
 import attrs
 import trio
-from cues import Reel
-from players import Bug, Declared, Place, Player, Troupe
-from scripts import Manage, Pause, Script, Send
+from stress_actors import ActorSpec, Crashed, Declared, StressActor, SupervisorSpec
+from stress_messages import SendItems
+from stress_scripts import Manage, Pause, Script, Send
 
 from callsheet.runtime import (
     AlreadyPresent,
@@ -29,90 +29,97 @@ from callsheet.runtime.testing.conservation import check_conservation, open_test
 from callsheet.runtime.testing.faults import InjectedFault
 from callsheet.runtime.testing.virtual import run_virtual
 
-__all__ = ["PATIENCE_S", "play"]
+__all__ = ["LIMIT_S", "run_script"]
 
-ANSWERS = (AskFailed, Declared)
-REFUSALS = (AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting, Bug, InjectedFault)
-PATIENCE_S = 600.0  # of virtual time, several times what a script can take; later is a hang
-AFTER_S = 15.0  # what clients may do on their own after the block: consume what was streamed
+ASK_ERRORS = (AskFailed, Declared)
+MANAGEMENT_ERRORS = (
+    AlreadyPresent,
+    AlreadyRunning,
+    ChildNotFound,
+    ChildRestarting,
+    Crashed,
+    InjectedFault,
+)
+LIMIT_S = 600.0  # virtual; several times what a script can take, so a longer run hangs
+AFTER_S = 15.0  # virtual; clients may consume the rest of a stream after the block
 
 
-class Boom(Exception):
-    """What the block is left by."""
+class BlockError(Exception):
+    """The exception with which a script ends the runtime's block."""
 
 
 @final
-class Watcher(trio.abc.Instrument):
-    """Looks at the books at each of Trio's steps, and ends the script at one of them."""
+class ConservationCheck(trio.abc.Instrument):
+    """Checks R9 at each step of Trio's scheduler, and ends the script at a chosen step."""
 
     def __init__(self, cut_at: int | None) -> None:
         self.steps = 0
         self.cut_at = cut_at
         self.cut = trio.CancelScope()
-        self.look: Callable[[], RuntimeSnapshot] | None = None
+        self.snapshot: Callable[[], RuntimeSnapshot] | None = None
         self.finding: AssertionError | None = None
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self.look is None:
+        if self.snapshot is None:
             return
         self.steps += 1
         if self.steps == self.cut_at:
             self.cut.cancel()
         if self.finding is None:
             try:
-                check_conservation(self.look())
+                check_conservation(self.snapshot())
             except AssertionError as error:
                 self.finding = error
 
 
-def play(script: Script) -> Counter[str]:
-    """Play it in virtual time; what was done, and how it ended, by name.
+def run_script(script: Script) -> Counter[str]:
+    """Run a script in virtual time; return how often each outcome occurred, by name.
 
     Raises:
-        AssertionError: something does not hold.
-        Exception: something came out that must not.
+        AssertionError: an invariant does not hold.
+        Exception: the runtime raised an exception that it must not raise.
     """
-    watcher = Watcher(script.cut_at)
-    stage = Stage(script, watcher)
-    run_virtual(stage.run, seed=script.seed, instruments=[watcher])
-    if watcher.finding is not None:
-        raise watcher.finding
-    stage.counts["scheduler steps"] = watcher.steps
-    return stage.counts
+    check = ConservationCheck(script.cut_at)
+    runner = ScriptRunner(script, check)
+    run_virtual(runner.run, seed=script.seed, instruments=[check])
+    if check.finding is not None:
+        raise check.finding
+    runner.counts["scheduler steps"] = check.steps
+    return runner.counts
 
 
 @final
 @attrs.define
-class Stage:
-    """One performance."""
+class ScriptRunner:
+    """One run of a script."""
 
     script: Script
-    watcher: Watcher
-    cast: list[Ref] = attrs.field(factory=list)
-    places: list[tuple[Supervisor, str, Place | None]] = attrs.field(factory=list)
+    check: ConservationCheck
+    refs: list[Ref] = attrs.field(factory=list)
+    children: list[tuple[Supervisor, str, ActorSpec | None]] = attrs.field(factory=list)
     counts: Counter[str] = attrs.field(factory=Counter)
 
     async def run(self) -> None:
         trio.lowlevel.spawn_system_task(self._watchdog)
         before = trio.lowlevel.current_statistics().tasks_living
-        with trio.fail_after(PATIENCE_S):
+        with trio.fail_after(LIMIT_S):
             async with trio.open_nursery() as clients:
                 try:
-                    await self._tree_lives(clients)
-                except* (Boom, RestartIntensityExceeded) as group:
+                    await self._run_tree(clients)
+                except* (BlockError, RestartIntensityExceeded) as group:
                     self.counts.update(_leaves(group))
-                self.watcher.look = None
+                self.check.snapshot = None
                 left_at = trio.current_time()
         waited_s = trio.current_time() - left_at
-        assert waited_s <= AFTER_S, f"an asker waited {waited_s} s after the end"
+        assert waited_s <= AFTER_S, f"a caller waited {waited_s} s after the end"
         after = trio.lowlevel.current_statistics().tasks_living
         assert after == before, "a task outlives the block"
 
     async def _watchdog(self) -> None:
-        await trio.sleep(2 * PATIENCE_S)
-        raise AssertionError("something hangs that cannot even be cancelled")
+        await trio.sleep(2 * LIMIT_S)
+        raise AssertionError("a task hangs and ignores its cancellation")
 
-    async def _tree_lives(self, clients: trio.Nursery) -> None:
+    async def _run_tree(self, clients: trio.Nursery) -> None:
         script, tree = self.script, self.script.tree
         with trio.CancelScope() as around:
             async with open_test_runtime(
@@ -121,26 +128,26 @@ class Stage:
                 drain_s=script.drain_s,
                 seed=str(script.seed),
             ) as runtime:
-                self.watcher.look = runtime.snapshot
-                with self.watcher.cut:
+                self.check.snapshot = runtime.snapshot
+                with self.check.cut:
                     await self._build(runtime.root, tree)
                     for step in script.steps:
                         await self._begin(step, runtime, clients)
                 str(runtime.shutdown_plan())
                 format_tree(runtime.snapshot())
                 if script.ending == "error":
-                    raise Boom
+                    raise BlockError
                 if script.ending == "cancel":
                     around.cancel()
                     await trio.lowlevel.checkpoint()
             str(runtime.shutdown_report)
 
-    async def _build(self, supervisor: Supervisor, tree: Troupe) -> None:
+    async def _build(self, supervisor: Supervisor, tree: SupervisorSpec) -> None:
         for number, child in enumerate(tree.children):
             name = f"{type(child).__name__}-{number}".lower()
-            if isinstance(child, Place):
+            if isinstance(child, ActorSpec):
                 await self._spawn(supervisor, name, child)
-                self.places.append((supervisor, name, child))
+                self.children.append((supervisor, name, child))
                 continue
             try:
                 below = await supervisor.supervise(
@@ -150,19 +157,19 @@ class Stage:
                     restart=child.restart,
                     stop_s=child.stop_s,
                 )
-            except REFUSALS:
+            except MANAGEMENT_ERRORS:
                 continue
-            self.places.append((supervisor, name, None))
+            self.children.append((supervisor, name, None))
             await self._build(below, child)
 
-    async def _spawn(self, supervisor: Supervisor, name: str, place: Place) -> None:
-        factory = Player.factory(self.cast, place.mood)
+    async def _spawn(self, supervisor: Supervisor, name: str, spec: ActorSpec) -> None:
+        factory = StressActor.factory(self.refs, spec.behaviour)
         try:
-            ref = await supervisor.spawn(name, factory, **place.settings())
-        except REFUSALS as error:
+            ref = await supervisor.spawn(name, factory, **spec.settings())
+        except MANAGEMENT_ERRORS as error:
             self.counts[type(error).__name__] += 1
         else:
-            self.cast.append(ref)
+            self.refs.append(ref)
 
     # ---------------------------------------------------------------- steps
 
@@ -174,28 +181,28 @@ class Stage:
                 await trio.lowlevel.checkpoint()
             return
         if isinstance(step, Send):
-            if not self.cast:
+            if not self.refs:
                 return
-            do = partial(self._send, step, self.cast[step.to % len(self.cast)])
+            do = partial(self._send, step, self.refs[step.to % len(self.refs)])
         else:
             do = partial(self._manage, step, runtime)
-        clients.start_soon(self._client, do, step.patience, clients)
+        clients.start_soon(self._client, do, step.cancel_after, clients)
 
-    async def _client(self, do: Callable[[], Awaitable[str]], patience, clients) -> None:
-        seconds = float("inf") if patience.seconds is None else patience.seconds
+    async def _client(self, do: Callable[[], Awaitable[str]], cancel_after, clients) -> None:
+        seconds = float("inf") if cancel_after.seconds is None else cancel_after.seconds
         with trio.move_on_after(seconds) as scope:
-            if patience.checkpoints is not None:
-                clients.start_soon(_cancel_after, scope, patience.checkpoints)
+            if cancel_after.checkpoints is not None:
+                clients.start_soon(_cancel_after, scope, cancel_after.checkpoints)
             try:
                 outcome = await do()
-            except (*ANSWERS, *REFUSALS) as error:
+            except (*ASK_ERRORS, *MANAGEMENT_ERRORS) as error:
                 outcome = type(error).__name__
             self.counts[outcome] += 1
         if scope.cancelled_caught:
-            self.counts["gave up"] += 1
+            self.counts["cancelled"] += 1
 
     async def _send(self, step: Send, ref: Ref) -> str:
-        match step.how:
+        match step.method:
             case "ask":
                 await ref.ask(step.message, timeout=step.timeout)
             case "tell":
@@ -206,7 +213,7 @@ class Stage:
                 slot = await ref.submit(step.message, deadline=trio.current_time() + step.timeout)
                 await slot.wait()
             case "stream":
-                assert isinstance(step.message, Reel)
+                assert isinstance(step.message, SendItems)
                 got = []
                 async with ref.stream(step.message, buffer=2, timeout=step.timeout) as items:
                     async for item in items:
@@ -215,11 +222,11 @@ class Stage:
                 # A message that is redelivered after a crash streams all its items once more.
                 whole = list(range(step.message.items))
                 assert got[len(got) - len(whole) :] == whole, "a stream that ended is whole"
-        return f"{step.how} done"
+        return f"{step.method} done"
 
     async def _manage(self, step: Manage, runtime: Runtime) -> str:
-        supervisor, name, place = self.places[step.whom % len(self.places)]
-        match step.order:
+        supervisor, name, spec = self.children[step.target % len(self.children)]
+        match step.operation:
             case "stop":
                 await supervisor.stop_child(name)
             case "restart":
@@ -227,20 +234,20 @@ class Stage:
             case "remove":
                 supervisor.remove_child(name)
             case "respawn":
-                await self._spawn(supervisor, name, place or step.place)
+                await self._spawn(supervisor, name, spec or step.spec)
             case "stop_ref":
-                if self.cast:
-                    await runtime.stop(self.cast[step.whom % len(self.cast)])
+                if self.refs:
+                    await runtime.stop(self.refs[step.target % len(self.refs)])
             case "spawn":
-                extra = f"extra-{len(self.places)}"
-                self.places.append((supervisor, extra, step.place))
-                await self._spawn(supervisor, extra, step.place)
+                extra = f"extra-{len(self.children)}"
+                self.children.append((supervisor, extra, step.spec))
+                await self._spawn(supervisor, extra, step.spec)
             case "pool":
-                factory = Player.factory(self.cast, step.place.mood)
-                extra = f"pool-{len(self.places)}"
-                self.places.append((supervisor, extra, None))
-                self.cast.append(await spawn_pool(supervisor, extra, factory, size=2, capacity=2))
-        return f"{step.order} done"
+                factory = StressActor.factory(self.refs, step.spec.behaviour)
+                extra = f"pool-{len(self.children)}"
+                self.children.append((supervisor, extra, None))
+                self.refs.append(await spawn_pool(supervisor, extra, factory, size=2, capacity=2))
+        return f"{step.operation} done"
 
 
 async def _cancel_after(scope: trio.CancelScope, checkpoints: int) -> None:

@@ -1,10 +1,10 @@
-"""Actors that note how they begin and end, and what tells of their crashes."""
+"""Actors that record their starts and ends, and an instrument that records crashes."""
 
 from functools import partial
 
 import attrs
 import trio
-from troupe import Counter, Work
+from sample_actors import Counter, Work
 
 from callsheet.runtime import (
     ActorCrash,
@@ -14,31 +14,37 @@ from callsheet.runtime import (
     handles,
 )
 
-EAGER = RestartPolicy(max_restarts=5, period_s=30, base_s=0)
-NEVER = RestartPolicy(max_restarts=0)
+NO_PAUSE = RestartPolicy(max_restarts=5, period_s=30, base_s=0)
+NO_RESTARTS = RestartPolicy(max_restarts=0)
 
 
 @attrs.frozen
 class End(Message[None]):
-    """Ends the actor by its own decision."""
+    """Makes the actor stop itself."""
 
 
-class Player(Counter):
-    """Notes its starts (+) and ends (-) in a journal; may fail to start as often as it is told."""
+class Recorder(Counter):
+    """Appends its starts (+), failed starts (!) and ends (-) to a list.
+
+    Args:
+        name: the name in the list.
+        journal: the list.
+        start_errors: the error of each start; None for a start that succeeds.
+    """
 
     def __init__(
-        self, name: str, journal: list[str], moods: list[Exception | None] | None = None
+        self, name: str, journal: list[str], start_errors: list[Exception | None] | None = None
     ) -> None:
         super().__init__()
         self.name = name
         self.journal = journal
-        self.moods = moods
+        self.start_errors = start_errors
 
     async def started(self) -> None:
-        mood = self.moods.pop(0) if self.moods else None
-        if mood is not None:
+        start_error = self.start_errors.pop(0) if self.start_errors else None
+        if start_error is not None:
             self.journal.append(f"!{self.name}")
-            raise mood
+            raise start_error
         self.journal.append(f"+{self.name}")
 
     async def stopped(self) -> None:
@@ -54,8 +60,8 @@ class Player(Counter):
         self.stop()
 
 
-class Crashes(Instrument):
-    """Keeps every crash."""
+class CrashRecorder(Instrument):
+    """Records every crash."""
 
     def __init__(self) -> None:
         self.seen: list[ActorCrash] = []
@@ -70,5 +76,5 @@ def crashes_in(log) -> list[tuple[str, str]]:
 
 async def spawn_all(supervisor, names: str, journal: list[str], **settings):
     return [
-        await supervisor.spawn(name, partial(Player, name, journal), **settings) for name in names
+        await supervisor.spawn(name, partial(Recorder, name, journal), **settings) for name in names
     ]

@@ -1,4 +1,4 @@
-"""A few actors that tests speak to."""
+"""Messages and actors that several test modules use."""
 
 import attrs
 import trio
@@ -18,7 +18,7 @@ class Fail(Message[int]):
 
 @attrs.frozen
 class Work(Message[str]):
-    """Takes `seconds` and answers with `name`."""
+    """Takes some seconds; the reply is its name."""
 
     name: str
     seconds: float = 1.0
@@ -26,19 +26,19 @@ class Work(Message[str]):
 
 @attrs.frozen
 class Steady(Work):
-    """The same, but cannot be interrupted."""
+    """As `Work`, with a handler that is not cancelled when the caller gives up."""
 
 
 @attrs.frozen
 class Pass(Message[str]):
-    """Goes on to the next actor, to end as `Work`."""
+    """Is forwarded from actor to actor, and ends as `Work`."""
 
     work: Work
 
 
 @attrs.frozen
 class Keep(Message[str]):
-    """Is kept until a `Release`."""
+    """Gets no reply until a `Release`."""
 
 
 @attrs.frozen
@@ -52,11 +52,11 @@ class Unknown(Message[None]):
 
 
 class Declared(Exception):
-    """An error that the handlers declare."""
+    """The error that handlers declare."""
 
 
 class Counter(Actor):
-    """Counts; crashes on anything that is not declared."""
+    """Adds numbers; crashes on errors that are not declared."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -72,7 +72,7 @@ class Counter(Actor):
 
 
 class Worker(Actor):
-    """Notes what it began and what it finished in the journal it is given."""
+    """Appends to a list when it begins and ends a piece of work, and when it has stopped."""
 
     def __init__(self, journal: list[str]) -> None:
         self.journal = journal
@@ -97,7 +97,7 @@ class Worker(Actor):
 
 
 class Relay(Actor):
-    """Hands everything on, and never sees the answers."""
+    """Forwards all messages, and never sees the replies."""
 
     def __init__(self, to: Ref) -> None:
         self.to = to
@@ -111,7 +111,7 @@ class Relay(Actor):
 
 
 class Keeper(Actor):
-    """Keeps what it is asked until it is told the answer."""
+    """Holds slots until it gets the reply to send."""
 
     def __init__(self) -> None:
         self.slots: list[ReplySlot[str]] = []

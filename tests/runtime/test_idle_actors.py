@@ -1,4 +1,4 @@
-"""R1, R2, R9: an actor without hooks needs no task before its first message, and nobody notices."""
+"""R1, R2, R9: an actor without hooks needs no task before its first message."""
 
 from contextlib import suppress
 from contextvars import ContextVar
@@ -7,7 +7,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from troupe import Add, Counter, Fail
+from sample_actors import Add, Counter, Fail
 
 from callsheet.runtime import (
     Actor,
@@ -50,7 +50,7 @@ def tasks() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
-async def test_a_task_comes_with_the_first_message(autojump_clock):
+async def test_the_task_starts_with_the_first_message(autojump_clock):
     async with open_test_runtime() as runtime:
         before = tasks()
         counters = [await runtime.spawn(str(number), Counter) for number in range(10)]
@@ -61,7 +61,7 @@ async def test_a_task_comes_with_the_first_message(autojump_clock):
         assert tasks() == before + 1
 
 
-async def test_an_actor_with_a_hook_has_its_task_at_once_and_its_hook_runs(autojump_clock):
+async def test_an_actor_with_a_hook_has_a_task_at_once_and_its_hook_runs(autojump_clock):
     drained: list[Actor] = []
     async with open_test_runtime() as runtime:
         before = tasks()
@@ -70,7 +70,7 @@ async def test_an_actor_with_a_hook_has_its_task_at_once_and_its_hook_runs(autoj
     assert len(drained) == 1
 
 
-async def test_the_task_lives_in_the_context_of_the_spawn_not_of_the_first_sender(autojump_clock):
+async def test_the_task_has_the_context_of_the_spawn_not_of_the_first_sender(autojump_clock):
     async with open_test_runtime() as runtime:
         REQUEST_ID.set("the spawner's")
         actor = await runtime.spawn("contextual", Contextual)
@@ -92,7 +92,7 @@ class Tasks(trio.abc.Instrument):
         self.scheduled += 1
 
 
-async def test_stopping_one_that_dozes_needs_no_task_and_frees_its_name(autojump_clock):
+async def test_stopping_an_idle_actor_needs_no_task_and_frees_its_name(autojump_clock):
     async with open_test_runtime() as runtime:
         counter = await runtime.spawn("counter", Counter)
         seen = Tasks()
@@ -106,7 +106,7 @@ async def test_stopping_one_that_dozes_needs_no_task_and_frees_its_name(autojump
         await runtime.spawn("counter", Counter)
 
 
-async def test_a_hook_that_a_class_was_given_later_runs(autojump_clock, monkeypatch):
+async def test_a_hook_added_to_the_class_later_runs(autojump_clock, monkeypatch):
     started: list[Actor] = []
 
     async def note(self: Actor) -> None:
@@ -119,7 +119,7 @@ async def test_a_hook_that_a_class_was_given_later_runs(autojump_clock, monkeypa
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_one_that_is_stopped_before_its_task_has_run_is_made_once(seed):
+def test_an_actor_that_is_stopped_before_its_task_has_run_is_made_once(seed):
     made: list[Actor] = []
 
     def make() -> Actor:
@@ -144,7 +144,7 @@ def test_one_that_is_stopped_before_its_task_has_run_is_made_once(seed):
     assert len(made) == 1
 
 
-async def test_one_that_dozes_rests_and_is_started_again_by_name(autojump_clock):
+async def test_an_idle_actor_is_stopped_and_restarted_by_name(autojump_clock):
     async with open_test_runtime() as runtime:
         counter = await runtime.spawn("counter", Counter)
         await runtime.root.stop_child("counter")
@@ -155,7 +155,7 @@ async def test_one_that_dozes_rests_and_is_started_again_by_name(autojump_clock)
 
 
 @pytest.mark.parametrize("stop_s", [0, 1, float("inf")])
-async def test_what_was_told_to_one_that_dozes_is_done_before_a_drain_ends(autojump_clock, stop_s):
+async def test_a_message_to_an_idle_actor_is_handled_before_a_drain_ends(autojump_clock, stop_s):
     async with open_test_runtime() as runtime:
         counter = await runtime.spawn("counter", Counter, stop_s=stop_s)
         counter.tell_nowait(Add(1))
@@ -164,7 +164,7 @@ async def test_what_was_told_to_one_that_dozes_is_done_before_a_drain_ends(autoj
         assert (counts.handled, counts.dead_lettered) == ((1, 0) if stop_s else (0, 1))
 
 
-async def test_one_that_dozes_is_restarted_with_its_group(autojump_clock):
+async def test_an_idle_actor_is_restarted_with_its_group(autojump_clock):
     policy = RestartPolicy(base_s=0)
     async with open_test_runtime(strategy="one_for_all", restarts=policy) as runtime:
         dozing = await runtime.spawn("dozing", Counter)
@@ -177,7 +177,7 @@ async def test_one_that_dozes_is_restarted_with_its_group(autojump_clock):
         assert await failing.ask(Add(4)) == 4
 
 
-async def test_what_waits_at_a_crash_wakes_the_next_incarnation(autojump_clock):
+async def test_messages_queued_at_a_crash_wake_the_next_incarnation(autojump_clock):
     async with open_test_runtime(restarts=RestartPolicy(base_s=0)) as runtime:
         counter = await runtime.spawn("counter", Counter)
         counter.tell_nowait(Fail(KeyError("bug")))
@@ -185,7 +185,7 @@ async def test_what_waits_at_a_crash_wakes_the_next_incarnation(autojump_clock):
         assert await counter.ask(Add(1)) == 6
 
 
-async def test_a_message_to_one_that_dozes_in_a_cancelled_block_is_counted(autojump_clock):
+async def test_a_message_to_an_idle_actor_in_a_cancelled_block_is_counted(autojump_clock):
     refs: list[Ref] = []
     with trio.CancelScope() as scope:
         async with open_runtime() as runtime:

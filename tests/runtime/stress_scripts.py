@@ -1,27 +1,27 @@
-"""What the machines do to a tree: random scripts of sends, orders, pauses and an end."""
+"""Random scripts of the stress tests: a tree, sends, management calls, pauses and an end."""
 
 from typing import Literal
 
 import attrs
-from cues import (
+from hypothesis import strategies as st
+from stress_actors import ActorSpec, Behaviour, SupervisorSpec
+from stress_messages import (
     AskOn,
     Crash,
-    Cue,
     Forward,
-    Keep,
-    Later,
-    Quit,
-    Reel,
-    Refuse,
+    Hold,
+    RaiseDeclared,
     Release,
+    SendItems,
+    SetTimer,
     Shielded,
-    Steady,
+    StopItself,
     TellOn,
+    Uninterruptible,
     Urgent,
+    Wait,
     Watch,
 )
-from hypothesis import strategies as st
-from players import Mood, Place, Troupe
 
 from callsheet.runtime import Coalesce, RestartPolicy
 from callsheet.runtime._core import RESTARTS
@@ -31,8 +31,8 @@ __all__ = ["Manage", "Pause", "Script", "Send", "Step", "scripts"]
 
 
 @attrs.frozen
-class Patience:
-    """When a client gives up: after seconds, or after checkpoints; or never."""
+class CancelAfter:
+    """When a client cancels its call: after seconds, after checkpoints, or never."""
 
     seconds: float | None = None
     checkpoints: int | None = None
@@ -42,26 +42,26 @@ class Patience:
 class Send:
     """A client sends one message."""
 
-    how: Literal["ask", "tell", "tell_nowait", "submit", "stream"]
+    method: Literal["ask", "tell", "tell_nowait", "submit", "stream"]
     to: int
-    message: Cue | Reel
+    message: Wait | SendItems
     timeout: float
-    patience: Patience
+    cancel_after: CancelAfter
 
 
 @attrs.frozen
 class Manage:
-    """A client gives an order about one child."""
+    """A client stops, starts, removes or adds a child."""
 
-    order: Literal["stop", "restart", "remove", "respawn", "stop_ref", "spawn", "pool"]
-    whom: int
-    place: Place
-    patience: Patience
+    operation: Literal["stop", "restart", "remove", "respawn", "stop_ref", "spawn", "pool"]
+    target: int
+    spec: ActorSpec
+    cancel_after: CancelAfter
 
 
 @attrs.frozen
 class Pause:
-    """Nothing new for a while: of virtual time, or of checkpoints."""
+    """The script waits: for some virtual time, or for some checkpoints."""
 
     seconds: float = 0.0
     checkpoints: int = 0
@@ -72,12 +72,12 @@ Step = Send | Manage | Pause
 
 @attrs.frozen
 class Script:
-    """A tree, what is done to it, how it ends, and in which order tasks run."""
+    """A tree, the steps to run against it, how the block ends, and a seed."""
 
-    tree: Troupe
+    tree: SupervisorSpec
     steps: tuple[Step, ...]
     ending: Literal["end", "error", "cancel"]
-    cut_at: int | None  # the ending comes at this step of Trio's, if not after all others
+    cut_at: int | None  # end at this step of Trio's scheduler, if not earlier
     drain_s: float
     seed: int
 
@@ -93,33 +93,38 @@ def by_length(message: object) -> float:
 brief = st.sampled_from([0.0, 0.0, 0.1, 1.0])
 long = st.sampled_from([0.0, 0.5, 2.0, 8.0])
 numbers = st.integers(0, 7)
-ways = st.lists(numbers, max_size=3).map(tuple)
+routes = st.lists(numbers, max_size=3).map(tuple)
 
-plain_cues = st.one_of(
-    [st.builds(kind, seconds=long) for kind in (Cue, Steady, Shielded, Urgent, Refuse)]
+plain_messages = st.one_of(
+    [
+        st.builds(kind, seconds=long)
+        for kind in (Wait, Uninterruptible, Shielded, Urgent, RaiseDeclared)
+    ]
 )
-cues = st.one_of(
-    plain_cues,
-    plain_cues,
+messages = st.one_of(
+    plain_messages,
+    plain_messages,
     st.builds(Crash, seconds=brief),
-    st.builds(Quit, seconds=brief),
-    st.builds(AskOn, seconds=long, way=ways, timeout=st.sampled_from([0.5, 5.0, 1e9])),
-    st.builds(TellOn, seconds=brief, way=ways),
-    st.builds(Forward, seconds=brief, way=ways, crashes=st.booleans()),
-    st.builds(Keep),
+    st.builds(StopItself, seconds=brief),
+    st.builds(AskOn, seconds=long, route=routes, timeout=st.sampled_from([0.5, 5.0, 1e9])),
+    st.builds(TellOn, seconds=brief, route=routes),
+    st.builds(Forward, seconds=brief, route=routes, crashes=st.booleans()),
+    st.builds(Hold),
     st.builds(Release, seconds=brief),
-    st.builds(Later, cue=plain_cues | st.builds(Crash), after=long, again=st.booleans()),
-    st.builds(Watch, seconds=brief, whom=numbers),
+    st.builds(
+        SetTimer, message=plain_messages | st.builds(Crash), after=long, periodic=st.booleans()
+    ),
+    st.builds(Watch, seconds=brief, target=numbers),
 )
-reels = st.builds(Reel, items=st.integers(0, 4), seconds=brief, crashes=st.booleans())
-patience = st.one_of(
-    st.just(Patience()),
-    st.builds(Patience, seconds=st.sampled_from([0.0, 0.3, 3.0, 20.0])),
-    st.builds(Patience, checkpoints=st.integers(0, 12)),
+item_messages = st.builds(SendItems, items=st.integers(0, 4), seconds=brief, crashes=st.booleans())
+cancel_after = st.one_of(
+    st.just(CancelAfter()),
+    st.builds(CancelAfter, seconds=st.sampled_from([0.0, 0.3, 3.0, 20.0])),
+    st.builds(CancelAfter, checkpoints=st.integers(0, 12)),
 )
-calm = st.just(Mood())
-moods = calm | st.builds(
-    Mood,
+no_behaviour = st.just(Behaviour())
+behaviours = no_behaviour | st.builds(
+    Behaviour,
     failing_starts=st.frozensets(st.integers(1, 4), max_size=2),
     started_s=brief,
     starts_timer=st.booleans(),
@@ -131,9 +136,9 @@ moods = calm | st.builds(
     crash_on_message=st.none() | st.integers(1, 4),
     crash_at_checkpoint=st.none() | st.integers(1, 8),
 )
-places = st.builds(
-    Place,
-    mood=moods,
+actor_specs = st.builds(
+    ActorSpec,
+    behaviour=behaviours,
     capacity=st.integers(1, 3),
     overflow=st.sampled_from(["block", "reject", "drop_newest", "drop_oldest"]),
     priority=st.sampled_from([None, None, by_length]),
@@ -142,7 +147,7 @@ places = st.builds(
     restart=st.sampled_from(RESTARTS),
     stop_s=st.sampled_from([5.0, float("inf"), 0.5, 0.0]),
     redeliver=st.integers(0, 2),
-) | st.builds(Place, mood=moods, overflow=st.just(Coalesce(by_kind)))
+) | st.builds(ActorSpec, behaviour=behaviours, overflow=st.just(Coalesce(by_kind)))
 policies = st.builds(
     RestartPolicy,
     max_restarts=st.sampled_from([50, 50, 3, 1, 0]),
@@ -153,10 +158,10 @@ policies = st.builds(
 )
 
 
-def troupes(depth: int) -> st.SearchStrategy[Troupe]:
-    child = places | troupes(depth - 1) if depth else places
+def supervisor_specs(depth: int) -> st.SearchStrategy[SupervisorSpec]:
+    child = actor_specs | supervisor_specs(depth - 1) if depth else actor_specs
     return st.builds(
-        Troupe,
+        SupervisorSpec,
         children=st.lists(child, min_size=1, max_size=3).map(tuple),
         strategy=st.sampled_from(STRATEGIES),
         policy=policies,
@@ -165,27 +170,27 @@ def troupes(depth: int) -> st.SearchStrategy[Troupe]:
     )
 
 
-hows = st.sampled_from(["ask", "ask", "ask", "ask", "tell", "tell_nowait", "submit"])
+methods = st.sampled_from(["ask", "ask", "ask", "ask", "tell", "tell_nowait", "submit"])
 timeouts = st.sampled_from([3.0, 30.0, float("inf"), 0.5, 0.0])
-sends = st.builds(Send, hows, numbers, cues, timeouts, patience) | st.builds(
-    Send, st.just("stream"), numbers, reels, timeouts, patience
+sends = st.builds(Send, methods, numbers, messages, timeouts, cancel_after) | st.builds(
+    Send, st.just("stream"), numbers, item_messages, timeouts, cancel_after
 )
-orders = st.builds(
+operations = st.builds(
     Manage,
     st.sampled_from(["stop", "restart", "remove", "respawn", "stop_ref", "spawn", "pool"]),
     numbers,
-    places,
-    patience,
+    actor_specs,
+    cancel_after,
 )
 pauses = st.builds(Pause, seconds=brief) | st.builds(Pause, checkpoints=st.integers(0, 6))
 
 
 def scripts(min_steps: int, max_steps: int) -> st.SearchStrategy[Script]:
-    """Scripts of so many steps."""
-    step = st.one_of(pauses, pauses, *[sends] * 7, orders)  # what shrinks becomes a pause of 0
+    """Generate scripts with a number of steps in the given range."""
+    step = st.one_of(pauses, pauses, *[sends] * 7, operations)  # examples shrink to pauses of 0
     return st.builds(
         Script,
-        tree=troupes(2),
+        tree=supervisor_specs(2),
         steps=st.lists(step, min_size=min_steps, max_size=max_steps).map(tuple),
         ending=st.sampled_from(["end", "error", "cancel"]),
         cut_at=st.none() | st.none() | st.integers(1, 400),
