@@ -1,10 +1,10 @@
-"""What the runtime costs: asks, tells, idle actors and restarts.
+"""Measure the cost of the runtime: asks, tells, idle actors and restarts.
 
     python benchmarks/runtime.py [--rounds 5] [--quick] [--only asks] [--json] [--check]
 
-Beside it, in the same run and taking turns with it, are raw Trio channels, an ask as it is usually
-written, and Pykka and TriOTP where they are installed. Figures are medians, ratios those of turns
-that followed each other, in brackets the least and the greatest.
+Raw Trio channels, an ask as it is usually written, and Pykka and TriOTP where they are installed
+are measured in the same run, in alternating rounds. Figures are medians. Ratios compare
+measurements of the same round; the brackets have the smallest and the largest ratio.
 """
 
 import json
@@ -17,45 +17,45 @@ from bench_kit.figures import Figure
 from bench_kit.report import figures_table, print_tables
 from runtime_bench.asks import figures_of_asks
 from runtime_bench.idle import figures_of_idle
-from runtime_bench.neighbours import Neighbour, find_neighbours
+from runtime_bench.libraries import Library, find_libraries
 from runtime_bench.restarts import figures_of_restarts
 from runtime_bench.tells import figures_of_tells
 
 _QUICK = 0.1  # of the operations
 
-Subject = Callable[[int, float, Sequence[Neighbour]], "Report"]
+Subject = Callable[[int, float, Sequence[Library]], "Report"]
 
 
 @attrs.frozen
 class Report:
-    """What came of one subject.
+    """The results of one subject.
 
     Args:
         figures: the lines of the table.
-        notes: what is to be said below it.
+        notes: notes below the table.
     """
 
     figures: Sequence[Figure]
     notes: Sequence[str] = ()
 
 
-def tells(rounds: int, scale: float, neighbours: Sequence[Neighbour]) -> Report:
-    """Say, too, which readings of the target are reached."""
-    figures = figures_of_tells(rounds, scale, neighbours)
+def tells(rounds: int, scale: float, libraries: Sequence[Library]) -> Report:
+    """Measure tells, and note whether each reading of the target is reached."""
+    figures = figures_of_tells(rounds, scale, libraries)
     verdicts = [
         f"{figure.name.rpartition(', ')[2]}: {'reached' if figure.is_reached else 'MISSED'}"
         for figure in figures
         if figure.is_reached is not None
     ]
-    return Report(figures, [f"The target for a tell, read for {'; for the '.join(verdicts)}."])
+    return Report(figures, [f"Target for a tell: {'; '.join(verdicts)}."])
 
 
-def idle(rounds: int, scale: float, _: Sequence[Neighbour]) -> Report:
-    """Say, too, what bounds them."""
+def idle(rounds: int, scale: float, _: Sequence[Library]) -> Report:
+    """Measure idle actors, and note which lines of code allocate their memory."""
     figures, traced = figures_of_idle(rounds, scale)
     notes: list[str] = []
     for kind, cost in traced.items():
-        notes.append(f"Each of the {kind} allocates {cost.each_bytes:,.0f} bytes, most of them at:")
+        notes.append(f"Each of the {kind} allocates {cost.each_bytes:,.0f} bytes, most of it at:")
         notes += [f"{size:8,.0f}  {where}" for where, size in cost.places]
     return Report(figures, notes)
 
@@ -69,26 +69,29 @@ SUBJECTS: Mapping[str, Subject] = {
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Turns each.")
-@click.option("--quick", is_flag=True, help="A tenth of the operations; too rough for crowds.")
-@click.option("--json", "as_json", is_flag=True, help="Print all values instead of the table.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Rounds.")
+@click.option("--quick", is_flag=True, help="A tenth of the operations; inexact for many callers.")
+@click.option("--json", "as_json", is_flag=True, help="Print all values as JSON.")
 @click.option(
-    "--only", type=click.Choice(list(SUBJECTS)), multiple=True, help="Leave out the others."
+    "--only",
+    type=click.Choice(list(SUBJECTS)),
+    multiple=True,
+    help="Only this subject.",
 )
 @click.option("--check", is_flag=True, help="Exit with 1 if a target is missed.")
 def main(*, rounds: int, quick: bool, as_json: bool, only: Sequence[str], check: bool) -> None:
-    """Measure the runtime beside what else there is."""
-    neighbours, notes_on_them = find_neighbours()
+    """Measure the runtime and the alternatives to it."""
+    libraries, library_notes = find_libraries()
     figures: list[Figure] = []
     figures_are = (
-        f"Medians of {rounds} rounds, of CPU time. Mailboxes hold as many messages as there are "
-        "askers, where nothing else is said."
+        f"Medians of {rounds} rounds, of CPU time. The capacity of a mailbox is the number of "
+        "callers, unless stated otherwise."
     )
-    notes = [figures_are, *notes_on_them]
+    notes = [figures_are, *library_notes]
     for name, subject in SUBJECTS.items():
         if not only or name in only:
             click.echo(f"measuring {name} ...", err=True)
-            report = subject(rounds, _QUICK if quick else 1.0, neighbours)
+            report = subject(rounds, _QUICK if quick else 1.0, libraries)
             figures += report.figures
             notes += report.notes
     if as_json:

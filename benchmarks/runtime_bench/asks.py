@@ -1,4 +1,4 @@
-"""What an ask costs, with more and more askers at a time."""
+"""Measure the cost of an ask with different numbers of concurrent callers."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,18 +9,18 @@ import trio
 from bench_kit.figures import Figure
 from bench_kit.sampling import alternate
 from callsheet.runtime import Actor, handles, open_runtime
-from runtime_bench.crowd import Asker, time_crowd
+from runtime_bench.callers import Caller, time_callers
 from runtime_bench.echo import ECHO, Echo, check
-from runtime_bench.neighbours import Neighbour
+from runtime_bench.libraries import Library
 
 __all__ = ["figures_of_asks"]
 
 _TIMEOUT_S = 10.0
-_TARGETS = {1: 1.0, 100: 0.45, 1_000: 0.40}  # askers at a time: ours / raw channels
+_TARGETS = {1: 1.0, 100: 0.45, 1_000: 0.40}  # callers at a time: ours / raw channels
 _FEW, _MANY, _MANY_TO_FEW = 100, 10_000, 1.3
-_ASKS_OF_ONE, _ASKS_OF_A_CROWD, _ASKS_OF_MANY = 5_000, 20_000, 100_000
+_ASKS_OF_ONE, _ASKS_OF_SEVERAL, _ASKS_OF_MANY = 5_000, 20_000, 100_000
 _DEFAULT_CAPACITY = 64
-_AT_A_TIME = 64  # messages an actor handles before it lets others run
+_AT_A_TIME = 64  # messages an actor handles between checkpoints
 
 
 class Echoer(Actor):
@@ -28,12 +28,12 @@ class Echoer(Actor):
 
     @handles(Echo)
     async def echo(self, message: Echo) -> int:
-        """The answer is the number."""
+        """Reply with the number."""
         return message.number
 
 
-async def full_ask(askers: int, asks: int, capacity: int) -> float:
-    """Seconds for an ask of a supervised actor, cancellable and with a deadline."""
+async def full_ask(callers: int, asks: int, capacity: int) -> float:
+    """Return the seconds per ask of a supervised actor, with cancellation and a deadline."""
     async with open_runtime("bench", seed="bench") as runtime:
         ref = await runtime.spawn("echoer", Echoer, capacity=capacity)
 
@@ -43,18 +43,18 @@ async def full_ask(askers: int, asks: int, capacity: int) -> float:
                 answer = await ref.ask(ECHO, timeout=_TIMEOUT_S)
             check(answer)
 
-        return await time_crowd(lambda: ask, askers, asks)
+        return await time_callers(lambda: ask, callers, asks)
 
 
-async def raw_channels(askers: int, asks: int) -> float:
-    """Seconds for a round trip over two Trio channels with a buffer of 1, and nothing else."""
+async def raw_channels(callers: int, asks: int) -> float:
+    """Return the seconds per round trip over two Trio channels with a buffer of 1."""
     requests, incoming = trio.open_memory_channel[tuple[Echo, trio.MemorySendChannel[int]]](1)
 
     async def serve() -> None:
         async for message, reply in incoming:
             await reply.send(message.number)
 
-    def make_asker() -> Asker:
+    def make_caller() -> Caller:
         reply, replies = trio.open_memory_channel[int](1)
 
         async def ask(times: int) -> None:
@@ -68,13 +68,13 @@ async def raw_channels(askers: int, asks: int) -> float:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
-        seconds = await time_crowd(make_asker, askers, asks)
+        seconds = await time_callers(make_caller, callers, asks)
         nursery.cancel_scope.cancel()
     return seconds
 
 
-async def usual_ask(askers: int, asks: int) -> float:
-    """Seconds for what is usually written: a channel for each ask, and `fail_after` around it."""
+async def usual_ask(callers: int, asks: int) -> float:
+    """Return the seconds per ask as it is usually written: a channel per ask, and `fail_after`."""
     requests, incoming = trio.open_memory_channel[tuple[Echo, trio.MemorySendChannel[int]]](1)
 
     async def serve() -> None:
@@ -92,16 +92,16 @@ async def usual_ask(askers: int, asks: int) -> float:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
-        seconds = await time_crowd(lambda: ask, askers, asks)
+        seconds = await time_callers(lambda: ask, callers, asks)
         nursery.cancel_scope.cancel()
     return seconds
 
 
-async def bare_wake(askers: int, asks: int) -> float:
-    """Seconds for the least that an ask can be: a task sleeps, another one finds it and wakes it.
+async def bare_wake(callers: int, asks: int) -> float:
+    """Return the seconds per sleep and wake-up of a task, the least that any ask costs.
 
-    There is no deadline in it, no bound, no supervision: only how Trio puts tasks to sleep. What
-    more askers cost here, no runtime on Trio can save.
+    There are no deadlines, bounds or supervision in it, only Trio's own scheduling. Its growth with
+    the number of callers is a cost that no runtime on Trio can avoid.
     """
     asleep: deque[trio.lowlevel.Task] = deque()
     idle: list[trio.lowlevel.Task] = []
@@ -127,37 +127,37 @@ async def bare_wake(askers: int, asks: int) -> float:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
-        seconds = await time_crowd(lambda: ask, askers, asks)
+        seconds = await time_callers(lambda: ask, callers, asks)
         nursery.cancel_scope.cancel()
     return seconds
 
 
-def figures_of_asks(rounds: int, scale: float, neighbours: Sequence[Neighbour]) -> list[Figure]:
-    """An ask with few askers and with many, and how it grows with them."""
+def figures_of_asks(rounds: int, scale: float, libraries: Sequence[Library]) -> list[Figure]:
+    """Return the figures for one caller, for many, and for the growth between them."""
     figures: list[Figure] = []
-    for askers, target in _TARGETS.items():
-        asks = int((_ASKS_OF_ONE if askers == 1 else _ASKS_OF_A_CROWD) * scale)
-        figures += _beside_others(rounds, askers, max(askers, asks), target, neighbours)
+    for callers, target in _TARGETS.items():
+        asks = int((_ASKS_OF_ONE if callers == 1 else _ASKS_OF_SEVERAL) * scale)
+        figures += _beside_others(rounds, callers, max(callers, asks), target, libraries)
     figures += _many_to_few(rounds, max(_MANY, int(_ASKS_OF_MANY * scale)))
     return figures
 
 
 def _beside_others(
-    rounds: int, askers: int, asks: int, target: float, neighbours: Sequence[Neighbour]
+    rounds: int, callers: int, asks: int, target: float, libraries: Sequence[Library]
 ) -> list[Figure]:
-    """The bound of the mailbox is the number of askers; of a second one, the default."""
-    capacity = max(askers, _DEFAULT_CAPACITY)
+    """The mailbox's capacity is the number of callers; a second measurement uses the default."""
+    capacity = max(callers, _DEFAULT_CAPACITY)
     contenders: dict[str, Callable[[], float]] = {
-        "ours": lambda: trio.run(full_ask, askers, asks, capacity),
-        "raw channels": lambda: trio.run(raw_channels, askers, asks),
-        "usual ask": lambda: trio.run(usual_ask, askers, asks),
-        **{one.name: partial(one.ask, askers, asks) for one in neighbours},
+        "ours": lambda: trio.run(full_ask, callers, asks, capacity),
+        "raw channels": lambda: trio.run(raw_channels, callers, asks),
+        "usual ask": lambda: trio.run(usual_ask, callers, asks),
+        **{one.name: partial(one.ask, callers, asks) for one in libraries},
     }
     if capacity > _DEFAULT_CAPACITY:
-        contenders["small"] = lambda: trio.run(full_ask, askers, asks, _DEFAULT_CAPACITY)
+        contenders["small"] = lambda: trio.run(full_ask, callers, asks, _DEFAULT_CAPACITY)
     samples = _in_us(alternate(contenders, rounds))
     ours, raw, small = samples.pop("ours"), samples.pop("raw channels"), samples.pop("small", None)
-    name = f"ask, {askers:,} in flight"
+    name = f"ask, {callers:,} in flight"
     figures = [Figure(name, "us", ours, "raw channels", raw, at_most=target)]
     if small is not None:
         name_of_small = f"{name}, mailbox of {_DEFAULT_CAPACITY}"

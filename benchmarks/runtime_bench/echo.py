@@ -1,4 +1,4 @@
-"""What all contenders do: one message there, its number back. It is made once and sent again."""
+"""The work of all contenders: a message, sent repeatedly, whose reply is its number."""
 
 import attrs
 
@@ -9,7 +9,7 @@ __all__ = ["ECHO", "Echo", "check"]
 
 @attrs.frozen
 class Echo(Message[int]):
-    """Answered with its number."""
+    """The reply is the number."""
 
     number: int
 
@@ -18,10 +18,10 @@ ECHO = Echo(7)
 
 
 def check(answer: object) -> None:
-    """See whether somebody measures something else.
+    """Check a reply, so that no contender is measured at other work.
 
     Raises:
-        ValueError: the answer is not the number of `ECHO`.
+        ValueError: the reply is not the number of `ECHO`.
     """
     if answer != ECHO.number:
         raise ValueError(f"the answer must be {ECHO.number}, not {answer!r}")

@@ -1,9 +1,9 @@
-"""What actors cost that only wait: time to start, and memory.
+"""Measure actors that only wait: time to start and to stop, and memory.
 
     python -m runtime_bench.idle actors 100000 --trace
 
-prints one JSON object. It runs in a process of its own, so that neither its memory nor the tracing
-of it disturbs other figures, nor they it.
+prints one JSON object. The measurement runs in its own process, so that its memory and its tracing
+do not affect other figures.
 """
 
 import json
@@ -35,13 +35,14 @@ _PLACES = 14  # lines of code that are named for what they allocate
 
 @attrs.frozen
 class IdleCost:
-    """What so many of a kind cost, each.
+    """The cost of actors or tasks that only wait.
 
     Args:
         start_s: CPU seconds for all of them to start.
         stop_s: CPU seconds for all of them to stop.
-        each_bytes: memory of each; as the system sees it, or as Python does if it was traced.
-        places: (where in the code, bytes of each), the largest first, if it was traced.
+        each_bytes: bytes of memory for each: as Python allocates it if traced, else resident
+            memory.
+        places: line of code and bytes allocated there for each, the largest first, if traced.
     """
 
     start_s: float
@@ -56,15 +57,15 @@ class Nothing(Message[None]):
 
 
 class Idler(Actor):
-    """An actor without any state, and without hooks, so that it has no task at first."""
+    """An actor without state and hooks, which has no task before its first message."""
 
     @handles(Nothing)
     async def nothing(self, message: Nothing) -> None:
-        """There is nothing to do."""
+        """Do nothing."""
 
 
 def figures_of_idle(rounds: int, scale: float) -> tuple[list[Figure], dict[Kind, IdleCost]]:
-    """The figures; and, traced once because that repeats itself, what allocates the memory."""
+    """Return the figures, and what allocates the memory, traced once."""
     count, few = int(_COUNT * scale), int(_TRACED * scale)
     samples = alternate(
         {
@@ -130,7 +131,7 @@ def _measure(kind: Kind, count: int, *options: str) -> IdleCost:
     """Measure in a process of its own.
 
     Raises:
-        subprocess.CalledProcessError: it failed; what it had to say is on stderr.
+        subprocess.CalledProcessError: the process failed; its errors are on stderr.
     """
     output = run_module("runtime_bench.idle", kind, str(count), *options)
     cost = json.loads(output)
@@ -139,7 +140,7 @@ def _measure(kind: Kind, count: int, *options: str) -> IdleCost:
 
 
 def _own_bytes() -> int:
-    """What the object of an actor without state takes by itself, its attributes included."""
+    """Return the bytes of an actor object without state, its attributes included."""
     idler = Idler()
     return sys.getsizeof(idler) + sys.getsizeof(vars(idler))
 
@@ -153,7 +154,7 @@ async def actors(count: int, measured: Callable[[], None]) -> None:
 
 
 async def woken(count: int, measured: Callable[[], None]) -> None:
-    """Start actors, and let each handle a message, which takes a task."""
+    """Start actors, and let each handle a message, which starts its task."""
     async with open_runtime("bench", seed="bench", drain_s=600.0) as runtime:
         for number in range(count):
             ref = await runtime.spawn(str(number), Idler)
@@ -176,7 +177,7 @@ async def tasks(count: int, measured: Callable[[], None]) -> None:
 
 
 def _places(count: int) -> tuple[tuple[str, float], ...]:
-    """Where was allocated what is traced and lives."""
+    """Return the lines of code that allocated the traced memory that is still in use."""
     places: list[tuple[str, float]] = []
     for statistic in tracemalloc.take_snapshot().statistics("lineno")[:_PLACES]:
         frame = statistic.traceback[0]
@@ -190,7 +191,7 @@ def _places(count: int) -> tuple[tuple[str, float], ...]:
 @click.argument("count", type=int)
 @click.option("--trace", is_flag=True, help="What Python allocates, and where; slow.")
 def main(kind: Kind, count: int, *, trace: bool) -> None:
-    """Measure in this process, and print it."""
+    """Measure in this process, and print the result as JSON."""
     start_some = {"actors": actors, "woken": woken, "tasks": tasks}[kind]
     trio.run(start_some, _WARM_UP, lambda: None)
     started: list[IdleCost] = []

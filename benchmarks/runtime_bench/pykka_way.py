@@ -1,4 +1,4 @@
-"""Pykka: actors in threads, futures for answers."""
+"""Measure Pykka: actors in threads, and futures for replies."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pykka
 
 from bench_kit.sampling import cpu_s, settle
 from runtime_bench.echo import ECHO, Echo, check
-from runtime_bench.neighbours import TellCost
+from runtime_bench.libraries import TellCost
 
 __all__ = ["ask", "tell"]
 
@@ -17,17 +17,17 @@ _WARM_UP = 1_000
 
 @attrs.frozen
 class Busy:
-    """Keep the actor busy until `release`, having told so by `began`."""
+    """Sets `began`, then keeps the actor busy until `release`."""
 
     began: threading.Event
     release: threading.Event
 
 
 class PykkaEchoer(pykka.ThreadingActor):
-    """Answers, hears, or is kept busy."""
+    """Replies to `Echo`, or is kept busy by `Busy`."""
 
     def on_receive(self, message: object) -> object:
-        """One message."""
+        """Handle one message."""
         match message:
             case Echo(number):
                 return number
@@ -38,29 +38,29 @@ class PykkaEchoer(pykka.ThreadingActor):
                 raise TypeError(f"no handler for {message!r}")
 
 
-def ask(askers: int, asks: int) -> float:
-    """Seconds for an ask with so many in flight, as futures of one thread."""
+def ask(callers: int, asks: int) -> float:
+    """Return the seconds per ask, with concurrent asks as futures of one thread."""
     ref = PykkaEchoer.start()
     try:
-        _ask(ref, askers, max(askers, _WARM_UP))
+        _ask(ref, callers, max(callers, _WARM_UP))
         settle()
         start = cpu_s()
-        _ask(ref, askers, asks)
-        return (cpu_s() - start) / (asks // askers * askers)
+        _ask(ref, callers, asks)
+        return (cpu_s() - start) / (asks // callers * callers)
     finally:
         ref.stop()
 
 
-def _ask(ref: pykka.ActorRef[PykkaEchoer], askers: int, asks: int) -> None:
+def _ask(ref: pykka.ActorRef[PykkaEchoer], callers: int, asks: int) -> None:
     answers: list[object] = []
-    for _ in range(asks // askers):
-        futures = [ref.ask(ECHO, block=False) for _ in range(askers)]
+    for _ in range(asks // callers):
+        futures = [ref.ask(ECHO, block=False) for _ in range(callers)]
         answers = [future.get(timeout=_TIMEOUT_S) for future in futures]
     check(answers[-1])
 
 
 def tell(messages: int) -> TellCost:
-    """Seconds for each message told while the actor is busy, and for handling it."""
+    """Return the seconds per message, to send it to a busy actor and to handle it."""
     ref = PykkaEchoer.start()
     try:
         for count in (messages // 10, messages):  # the first is the warm-up

@@ -1,4 +1,4 @@
-"""How long a supervisor takes to restart one of many children."""
+"""Measure how long a supervisor takes to restart one of many children."""
 
 import attrs
 import structlog
@@ -22,13 +22,13 @@ __all__ = ["figures_of_restarts"]
 _FEW = 10
 _COUNTS = (1_000, 10_000)
 _CRASHES = 100  # of each tree in each round
-_AT_MOST = 1.3  # independent of the number, but for the noise
+_AT_MOST = 1.3  # no dependence on the number, plus noise
 _TIMEOUT_S = 10.0
 
 
 @attrs.frozen
 class Crash(Message[None]):
-    """Raise what is not declared."""
+    """Makes the actor crash."""
 
 
 class Fragile(Actor):
@@ -36,7 +36,7 @@ class Fragile(Actor):
 
     @handles(Echo)
     async def echo(self, message: Echo) -> int:
-        """The sign that it lives again."""
+        """Reply, which shows that the actor runs again."""
         return message.number
 
     @handles(Crash)
@@ -46,31 +46,31 @@ class Fragile(Actor):
 
 
 async def crash_in_turn(children: list[Ref], crashes: int) -> float:
-    """Seconds from a crash to the next answer, on average over children from first to last."""
+    """Return the mean seconds from a crash to the next reply, over children in all positions."""
     spread = children[:: max(1, len(children) // _FEW)]
     seconds = 0.0
     for number in range(crashes):
         child = spread[number % len(spread)]
         start = cpu_s()
         child.tell_nowait(Crash())
-        await child.ask(ECHO, timeout=_TIMEOUT_S)  # it queues behind the crash, and outlives it
+        await child.ask(ECHO, timeout=_TIMEOUT_S)  # handled after the restart
         seconds += cpu_s() - start
     return seconds / crashes
 
 
-async def family(runtime: Runtime, count: int) -> list[Ref]:
-    """A supervisor with so many children."""
+async def spawn_family(runtime: Runtime, count: int) -> list[Ref]:
+    """Start a supervisor with a number of children."""
     policy = RestartPolicy(max_restarts=1_000_000, base_s=0.0)
     parent = await runtime.supervise(f"of {count}", restarts=policy)
     return [await parent.spawn(f"child {number}", Fragile) for number in range(count)]
 
 
 async def restart(rounds: int, scale: float) -> dict[int, list[float]]:
-    """Seconds for each restart, by the number of children; all trees share one heap."""
+    """Return the seconds per restart by number of children; all trees are in one process."""
     crashes = max(_FEW, int(_CRASHES * scale))
     samples: dict[int, list[float]] = {_FEW: [], **{count: [] for count in _COUNTS}}
     async with open_runtime("bench", seed="bench", drain_s=60.0) as runtime:
-        families = {count: await family(runtime, count) for count in samples}
+        families = {count: await spawn_family(runtime, count) for count in samples}
         for children in families.values():
             await crash_in_turn(children, _FEW)  # the warm-up
         for _ in range(rounds):
@@ -81,8 +81,8 @@ async def restart(rounds: int, scale: float) -> dict[int, list[float]]:
 
 
 def figures_of_restarts(rounds: int, scale: float) -> list[Figure]:
-    """From the crash to the next answer."""
-    with structlog.testing.capture_logs():  # a crash is logged; that is not printed here
+    """Return the time from a crash to the next reply."""
+    with structlog.testing.capture_logs():  # keeps the log of the crashes off the output
         samples = trio.run(restart, rounds, scale)
     in_us = {count: [seconds * 1e6 for seconds in values] for count, values in samples.items()}
     few = in_us.pop(_FEW)

@@ -1,4 +1,4 @@
-"""What a tell to a busy actor costs: sending ahead while it is busy, and handling it all then."""
+"""Measure tells to a busy actor: the time to send them, and the time to handle them later."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from bench_kit.figures import Figure
 from bench_kit.sampling import alternate, cpu_s, settle
 from callsheet.runtime import Actor, Message, handles, open_runtime
 from runtime_bench.echo import ECHO, Echo
-from runtime_bench.neighbours import Neighbour, TellCost
+from runtime_bench.libraries import Library, TellCost
 
 __all__ = ["figures_of_tells"]
 
@@ -20,7 +20,7 @@ _AT_MOST_US = 1.2
 
 @attrs.frozen
 class Busy(Message[None]):
-    """Keep the actor busy until `release`, having told so by `began`."""
+    """Sets `began`, then keeps the actor busy until `release`."""
 
     began: trio.Event
     release: trio.Event
@@ -28,17 +28,17 @@ class Busy(Message[None]):
 
 @attrs.frozen
 class Last(Message[None]):
-    """The end of the drain."""
+    """The last message, whose handler ends the measurement."""
 
     handled: trio.Event
 
 
 class Listener(Actor):
-    """The actor that is told."""
+    """The actor that receives the messages."""
 
     @handles(Echo)
-    async def hear(self, message: Echo) -> int:  # noqa: ARG002  # to hear it is all
-        """Nobody waits for an answer."""
+    async def hear(self, message: Echo) -> int:  # noqa: ARG002  # only received
+        """Do nothing; no caller waits for a reply."""
         return 0
 
     @handles(Busy)
@@ -49,12 +49,12 @@ class Listener(Actor):
 
     @handles(Last)
     async def finish(self, message: Last) -> None:
-        """All before it are handled."""
+        """Record that all messages before this one are handled."""
         message.handled.set()
 
 
 async def tell(messages: int) -> TellCost:
-    """Seconds for each message, of a supervised actor with a bounded mailbox."""
+    """Return the seconds per message of a supervised actor with a bounded mailbox."""
     async with open_runtime("bench", seed="bench") as runtime:
         ref = await runtime.spawn("listener", Listener, capacity=messages + 1)
         for count in (messages // 10, messages):  # the first is the warm-up
@@ -74,7 +74,7 @@ async def tell(messages: int) -> TellCost:
 
 
 async def raw_channel(messages: int) -> TellCost:
-    """The same over a Trio channel with room for all, and nothing else."""
+    """Return the seconds per message of a Trio channel with room for all messages."""
     sending, receiving = trio.open_memory_channel[Echo](messages)
 
     async def drain(count: int) -> None:
@@ -92,15 +92,15 @@ async def raw_channel(messages: int) -> TellCost:
     return TellCost((sent - start) / messages, (end - sent) / messages)
 
 
-def figures_of_tells(rounds: int, scale: float, neighbours: Sequence[Neighbour]) -> list[Figure]:
-    """Sending, handling, and the sum; the target can be read for either of the last two."""
+def figures_of_tells(rounds: int, scale: float, libraries: Sequence[Library]) -> list[Figure]:
+    """Return figures for sending, draining and their sum; the target applies to the last two."""
     messages = int(_MESSAGES * scale)
     contenders: dict[str, Callable[[], TellCost]] = {
         "ours": lambda: trio.run(tell, messages),
         "raw channel": lambda: trio.run(raw_channel, messages),
     }
-    for neighbour in neighbours:
-        contenders[neighbour.name] = partial(neighbour.tell, messages)
+    for library in libraries:
+        contenders[library.name] = partial(library.tell, messages)
     samples = alternate(contenders, rounds)
     ours = samples.pop("ours")
     raw = samples.pop("raw channel")

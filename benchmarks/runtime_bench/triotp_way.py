@@ -1,7 +1,6 @@
-"""TriOTP: a gen_server, started in a node, called and cast to.
+"""Measure TriOTP: a gen_server in a node, with calls and casts.
 
-It has no types and cannot be had as a dependency of anything that needs a current Trio, so it is
-imported by name.
+It has no type hints, and its requirements conflict with a current Trio, so it is imported by name.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,9 +12,9 @@ import trio
 import trio.testing
 
 from bench_kit.sampling import cpu_s, settle
-from runtime_bench.crowd import time_crowd
+from runtime_bench.callers import time_callers
 from runtime_bench.echo import ECHO, Echo, check
-from runtime_bench.neighbours import TellCost
+from runtime_bench.libraries import TellCost
 
 __all__ = ["call", "cast"]
 
@@ -29,7 +28,7 @@ _application, _gen_server, _node = (
 
 
 async def _init(_: object) -> None:
-    """The server has no state."""
+    """Return no state."""
 
 
 async def _handle_call(message: Echo, _: object, state: None) -> tuple[object, None]:
@@ -41,7 +40,7 @@ async def _handle_cast(_: object, state: None) -> tuple[object, None]:
 
 
 class _Server(ModuleType):
-    """What TriOTP takes for a server: a module with these functions."""
+    """A TriOTP server: a module with these functions."""
 
     init = staticmethod(_init)
     handle_call = staticmethod(_handle_call)
@@ -49,7 +48,7 @@ class _Server(ModuleType):
 
 
 def _in_node(measure: Callable[[], Awaitable[T]]) -> T:
-    """Run what measures beside a server, in a node of its own."""
+    """Run a measurement beside a server in its own node."""
     results: list[T] = []
     application = ModuleType("bench")
 
@@ -65,8 +64,8 @@ def _in_node(measure: Callable[[], Awaitable[T]]) -> T:
     return results[0]
 
 
-def call(askers: int, asks: int) -> float:
-    """Seconds for a call with a timeout, of so many tasks at a time."""
+def call(callers: int, asks: int) -> float:
+    """Return the seconds per call with a timeout, with concurrent callers."""
 
     async def ask(times: int) -> None:
         answer: object = None
@@ -74,11 +73,11 @@ def call(askers: int, asks: int) -> float:
             answer = await _gen_server.call("server", ECHO, timeout=_TIMEOUT_S)
         check(answer)
 
-    return _in_node(lambda: time_crowd(lambda: ask, askers, asks))
+    return _in_node(lambda: time_callers(lambda: ask, callers, asks))
 
 
 def cast(messages: int) -> TellCost:
-    """Seconds for each message cast; there is no sending ahead."""
+    """Return the seconds per cast message; the sender cannot run ahead of the handler."""
 
     async def measure() -> TellCost:
         for count in (messages // 10, messages):  # the first is the warm-up
