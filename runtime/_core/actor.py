@@ -71,7 +71,8 @@ def handles(
         kind: the type of message. Messages of a subclass are handled by the same method unless the
             subclass has a handler of its own.
         raises: declared errors. They are replies: the caller's `ask` raises them, and the actor
-            continues. Any other exception is a bug and crashes the actor (R8).
+            continues. Declare the errors of an outage, so that it spends no restarts (R10). Any
+            other exception is a bug and crashes the actor (R8).
         uninterruptible: let the handler finish even if the caller is cancelled or its deadline
             passes.
         urgent: handle these messages before those in the mailbox, and accept them even if it is

@@ -321,7 +321,10 @@ class Cell:
         return bool(self.urgent or self.redeliveries or len(self.mailbox))
 
     def drain(self) -> None:
-        """Accept no more messages, and end the incarnation when all accepted ones are handled."""
+        """Accept no more messages, and end the incarnation when all accepted ones are handled.
+
+        Like `halt`, this is a call and not a message, so it never waits in the mailbox (R6).
+        """
         if self.is_open:
             self.is_open = False
             self.mailbox.close()

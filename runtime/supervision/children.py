@@ -1,7 +1,8 @@
 """Start, stop and restart the children of one supervisor (R7).
 
 Three pure parts decide: the strategy, which children are restarted together; the restart window,
-whether they are restarted; the back-off, when. This module carries the decisions out in tasks.
+whether they are restarted; the back-off, when. This module carries the decisions out in tasks. A
+stop keeps to its time limit, spends no restart, and every lost message is reported (R16).
 """
 
 from collections import deque
@@ -355,7 +356,8 @@ class Children:
         pause = self._pause(child, crash)
         if pause is None:
             return
-        group = [self.by_name[name] for name in self._group_names(node.name)]
+        names = restart_group(self.strategy, self.by_name, node.name)
+        group = [self.by_name[name] for name in names]
         group = [one for one in group if not one.stays_stopped]
         for one in group:
             one.mark_restarting()
@@ -366,11 +368,6 @@ class Children:
         else:
             self._report_exits(group, "restart")  # children that crashed at the same time
             await self._restart(group, pause)
-
-    def _group_names(self, failed: str) -> tuple[str, ...]:
-        if self.strategy == "one_for_one":  # in time independent of the number of children
-            return (failed,)
-        return restart_group(self.strategy, tuple(self.by_name), failed)
 
     async def _restart(self, group: Sequence[Child], pause: float | None) -> None:
         """Stop a group in reverse and start it in order, until it runs or the supervisor fails."""

@@ -5,7 +5,7 @@ pure: no clock and no await (R14).
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from random import Random
 
 import attrs
@@ -36,7 +36,7 @@ def is_restarted(restart: Restart, *, crashed: bool) -> bool:
     return restart == "permanent" or (restart == "transient" and crashed)
 
 
-def restart_group(strategy: Strategy, order: Sequence[str], failed: str) -> tuple[str, ...]:
+def restart_group(strategy: Strategy, order: Iterable[str], failed: str) -> tuple[str, ...]:
     """Return the children to stop in reverse order and then to start again in this order.
 
     Args:
@@ -46,9 +46,8 @@ def restart_group(strategy: Strategy, order: Sequence[str], failed: str) -> tupl
     """
     if strategy == "one_for_one":
         return (failed,)
-    if strategy == "one_for_all":
-        return tuple(order)
-    return tuple(order[order.index(failed) :])
+    names = tuple(order)
+    return names if strategy == "one_for_all" else names[names.index(failed) :]
 
 
 @attrs.frozen(kw_only=True)
