@@ -183,7 +183,7 @@ class Runtime:
             ref: the actor to stop.
         """
         cell = ref._cell  # noqa: SLF001  # the runtime's own
-        await cell.stopper.stop_and_forget(cell)
+        await cell.stopper.stop_and_remove(cell)
 
     def snapshot(self) -> RuntimeSnapshot:
         """Return the whole tree at this moment, in one step (R12)."""

@@ -62,7 +62,7 @@ class Queue(Protocol):
         ...
 
     def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all other messages and return them."""
+        """Keep the messages for which `is_retained` is true; remove and return the others."""
         ...
 
 
@@ -92,7 +92,7 @@ class Fifo:
         return self.items.popleft()
 
     def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all other messages and return them."""
+        """Keep the messages for which `is_retained` is true; remove and return the others."""
         gone = [envelope for envelope in self.items if not is_retained(envelope)]
         kept = [envelope for envelope in self.items if is_retained(envelope)]
         self.items.clear()
@@ -136,7 +136,7 @@ class ByPriority:
         return entry[2]
 
     def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all other messages and return them."""
+        """Keep the messages for which `is_retained` is true; remove and return the others."""
         gone = [entry[2] for entry in self._heap if not is_retained(entry[2])]
         self._heap = [entry for entry in self._heap if is_retained(entry[2])]
         heapq.heapify(self._heap)
@@ -180,7 +180,7 @@ class ByKey:
         return self.pop()
 
     def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Remove all other messages and return them."""
+        """Keep the messages for which `is_retained` is true; remove and return the others."""
         gone = [envelope for envelope in self._items.values() if not is_retained(envelope)]
         self._items = {key: item for key, item in self._items.items() if is_retained(item)}
         return gone

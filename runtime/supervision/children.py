@@ -152,12 +152,12 @@ class Children:
 
     # ---------------------------------------------------------------- one child
 
-    def new(self, node: Node) -> Child:
+    def add(self, node: Node) -> Child:
         """Add a node as the last child, without starting it."""
         child = self.by_name[node.name] = Child(node, self._start_task)
         return child
 
-    def forget(self, child: Child) -> None:
+    def remove(self, child: Child) -> None:
         """Close a child and remove it."""
         child.node.close()
         if self.by_name.get(child.node.name) is child:
@@ -244,7 +244,7 @@ class Children:
                 self._report_crash(child, crash, "leave")
             child.node.close()
             if child.node.restart == "temporary" and self._end is None:
-                self.forget(child)
+                self.remove(child)
         elif not child.is_stopping:
             self._exits.append((child, crash))
             self._exit_event.set()
@@ -319,7 +319,7 @@ class Children:
     async def _start_all(self) -> None:
         for child in list(self.by_name.values()):
             if child.node.restart == "temporary":
-                self.forget(child)
+                self.remove(child)
         try:
             for child in list(self.by_name.values()):
                 if not child.stays_stopped:
@@ -351,7 +351,7 @@ class Children:
                 self._report_crash(child, crash, "leave")
             node.close()
             if node.restart == "temporary" and self._end is None:
-                self.forget(child)
+                self.remove(child)
             return
         pause = self._pause(child, crash)
         if pause is None:
@@ -388,7 +388,7 @@ class Children:
         if child.scope is not None:
             return  # it still drains, and stays stopped afterwards
         if child.node.restart == "temporary":
-            self.forget(child)
+            self.remove(child)
         elif child.is_restarting:
             child.node.states.value = State.RESTARTING
 

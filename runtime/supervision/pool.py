@@ -55,7 +55,7 @@ class _PoolStopper:
     supervisor: Supervisor
     name: str
 
-    async def stop_and_forget(self, node: Node | None = None) -> None:  # noqa: ARG002  # the whole pool stops
+    async def stop_and_remove(self, node: Node | None = None) -> None:  # noqa: ARG002  # the whole pool stops
         """See `Stopper`."""
         with suppress(ChildNotFound):
             await self.supervisor.stop_child(self.name)
@@ -125,7 +125,7 @@ async def spawn_pool(
         ref = await pool.spawn("router", router, capacity=capacity, overflow=overflow)
     except BaseException:
         with trio.CancelScope(shield=True):
-            await stopper.stop_and_forget()
+            await stopper.stop_and_remove()
         raise
     ref._cell.stopper = stopper  # noqa: SLF001  # the runtime's own
     return ref

@@ -180,7 +180,7 @@ class Supervisor:
             return  # it was started again at the moment in which it ended
         child.node.close()
         if child.node.restart == "temporary":
-            children.forget(child)
+            children.remove(child)
 
     async def restart_child(self, name: str) -> None:
         """Start a stopped child; the refs to it are valid again.
@@ -214,7 +214,7 @@ class Supervisor:
             AlreadyRunning: the child runs.
             ChildRestarting: the child is being restarted.
         """
-        self._node.children.forget(self._node.find_stopped(name))
+        self._node.children.remove(self._node.find_stopped(name))
 
 
 @final
@@ -347,13 +347,13 @@ class SupervisorNode:
                     f"{self.path} has a stopped child {node.name!r}; restart_child starts it again"
                 )
             raise AlreadyRunning(f"{self.path} has a running child {node.name!r}")
-        child = self.children.new(node)
+        child = self.children.add(node)
         for instrument in self.shared.instruments:
             instrument.actor_spawned(ActorEvent(node.path, 0))
         try:
             await self.children.start(child)
         except BaseException:
-            self.children.forget(child)
+            self.children.remove(child)
             raise
 
     def find(self, name: str) -> Child:
@@ -385,13 +385,13 @@ class SupervisorNode:
             raise AlreadyRunning(f"{child.node.path} is running; stop_child stops it")
         return child
 
-    async def stop_and_forget(self, node: Node) -> None:
+    async def stop_and_remove(self, node: Node) -> None:
         """See `Stopper`."""
         child = self.children.by_name.get(node.name)
         if child is not None and child.node is node:  # a new child may have its name
             await self.children.stop(child, drain=True)
             if child.is_closing:  # else it was started again at the moment in which it ended
-                self.children.forget(child)
+                self.children.remove(child)
 
 
 def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:

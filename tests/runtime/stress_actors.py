@@ -37,7 +37,7 @@ from callsheet.runtime import (
     handles,
     streams,
 )
-from callsheet.runtime.testing.faults import Faulty
+from callsheet.runtime.testing import Faulty
 
 __all__ = ["ActorSpec", "Behaviour", "Crashed", "Declared", "StressActor", "SupervisorSpec"]
 

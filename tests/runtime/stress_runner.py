@@ -25,9 +25,12 @@ from callsheet.runtime import (
     format_tree,
     spawn_pool,
 )
-from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
-from callsheet.runtime.testing.faults import InjectedFault
-from callsheet.runtime.testing.virtual import run_virtual
+from callsheet.runtime.testing import (
+    InjectedFault,
+    check_conservation,
+    open_test_runtime,
+    run_virtual,
+)
 
 __all__ = ["LIMIT_S", "run_script"]
 

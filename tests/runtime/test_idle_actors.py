@@ -20,8 +20,7 @@ from callsheet.runtime import (
     handles,
     open_runtime,
 )
-from callsheet.runtime.testing.conservation import open_test_runtime
-from callsheet.runtime.testing.virtual import run_virtual
+from callsheet.runtime.testing import open_test_runtime, run_virtual
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id")
 

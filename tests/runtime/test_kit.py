@@ -19,10 +19,14 @@ from callsheet.runtime import (
     handles,
     streams,
 )
-from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
-from callsheet.runtime.testing.faults import Faulty, InjectedFault
-from callsheet.runtime.testing.probe import Probe
-from callsheet.runtime.testing.virtual import run_virtual
+from callsheet.runtime.testing import (
+    Faulty,
+    InjectedFault,
+    Probe,
+    check_conservation,
+    open_test_runtime,
+    run_virtual,
+)
 
 PROMPT = RestartPolicy(max_restarts=1000, base_s=0.0)
 

@@ -8,8 +8,7 @@ import trio
 from sample_actors import Add, Counter, Fail
 
 from callsheet.runtime import Actor, Message, RestartPolicy, State, handles
-from callsheet.runtime.testing.conservation import check_conservation, open_test_runtime
-from callsheet.runtime.testing.virtual import run_virtual
+from callsheet.runtime.testing import check_conservation, open_test_runtime, run_virtual
 
 PROMPT = RestartPolicy(max_restarts=100, base_s=0.0)
 
