@@ -76,7 +76,7 @@ def by_name(message):
 
 
 async def busy_desk(runtime, done, *, seconds=5.0, **settings):
-    """A desk that has a job in hand for some seconds, and an empty mailbox."""
+    """Spawn a desk that handles a job for some seconds and has an empty mailbox."""
     desk = await runtime.spawn("desk", partial(Desk, done), **settings)
     desk.tell_nowait(Job("in progress", seconds))
     await wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""R3, R4, R8: every ask resolves once; deadlines and cancellation travel; errors are told apart."""
+"""R3, R4, R8: an ask resolves once; deadlines and cancellation travel; errors keep their types."""
 
 from functools import partial
 

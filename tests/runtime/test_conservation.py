@@ -1,4 +1,4 @@
-"""R3 and R9 under random traffic: no asker hangs, and nothing is lost or counted twice."""
+"""R3 and R9 under random traffic: no caller hangs, and no message is lost or counted twice."""
 
 from functools import partial
 from random import Random

@@ -52,7 +52,7 @@ async def test_asks_in_a_cycle_end_with_an_error_that_names_it(autojump_clock, n
         for name in names:
             assert await refs[name].ask(Sleep()) == "slept"
             snapshot = runtime.snapshot()[refs[name].path]
-            assert snapshot.incarnation == 1, "they live on"
+            assert snapshot.incarnation == 1, "the actors keep running"
             assert snapshot.is_conserved
 
 
@@ -261,7 +261,7 @@ async def test_a_reply_given_meanwhile_breaks_the_cycle(autojump_clock):
 
 
 async def test_a_sender_whose_message_was_just_accepted_is_not_in_a_cycle(autojump_clock):
-    """b lets the tell of a in and, in the same step, asks a, which has not run yet to see that."""
+    """b accepts the tell of a and, in the same step, asks a, whose task has not run since."""
     for seed in range(8):
         async with open_runtime(seed=str(seed)) as runtime:
             refs = await spawn_actors(runtime, "ab", capacity=1)

@@ -181,7 +181,7 @@ async def test_the_failure_is_raised_alone_even_if_the_block_fails_too(autojump_
             await counter.ask(Fail(KeyError("bug")))
     notes = caught.value.__notes__
     assert notes[0].startswith("app/counter crashed: KeyError")
-    assert any("ActorCrashed" in note for note in notes[1:]), "and tells of the block's own"
+    assert any("ActorCrashed" in note for note in notes[1:]), "a note names the block's own error"
 
 
 async def test_the_failure_is_raised_even_if_the_block_is_cancelled_before_all_have_stopped(
@@ -247,7 +247,7 @@ async def test_a_child_that_crashes_while_its_group_is_stopped_is_reported_and_r
 async def test_a_group_restart_is_not_blocked_by_work_that_waits_for_the_one_that_crashed(
     autojump_clock,
 ):
-    """The ask queues at the crashed actor, which starts again only when the asker has stopped."""
+    """The ask queues at the crashed actor, which restarts only when the caller has stopped."""
 
     @attrs.frozen
     class Delegate(Message[str]):

@@ -1,4 +1,4 @@
-"""A message walks forward with slot, deadline and cancel link; the answer comes straight back."""
+"""R4: a forwarded message keeps its deadline and cancellation; the reply skips the relays."""
 
 from functools import partial
 

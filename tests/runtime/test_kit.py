@@ -1,4 +1,4 @@
-"""R9, R13: the public test kit: replayed orders, probes, faults, and books that are checked."""
+"""R9, R13: the test kit: repeatable orders, probes, faults, and the check of the counts."""
 
 from functools import partial
 

@@ -68,7 +68,7 @@ async def test_no_sender_overtakes_one_that_waits_for_room(autojump_clock):
         desk.tell_nowait(Job("queued", 5))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(desk.tell, Job("waits"))
-            await trio.sleep(4)  # "queued" is in hand now, and "waits" has its place
+            await trio.sleep(4)  # "queued" is in progress now, and "waits" is queued
             with pytest.raises(MailboxFull):
                 desk.tell_nowait(Job("pushes in"))
     assert done == ["in progress", "queued", "waits"]
@@ -92,7 +92,7 @@ async def test_a_sender_cancelled_when_a_message_is_taken_does_no_harm(autojump_
 
 
 async def test_a_message_taken_before_a_cancelled_sender_has_run_is_not_lost():
-    """The same race on the mailbox itself, where its order can be told."""
+    """The same race on the mailbox itself, in a fixed order."""
     mailbox = Mailbox(1)
     mailbox.offer((Job("in"), None, 0.0))
     async with trio.open_nursery() as nursery:
@@ -133,7 +133,7 @@ async def test_waiting_senders_get_an_error_when_the_actor_stops(autojump_clock)
 
 
 async def test_the_message_of_a_waiting_sender_is_taken_by_another_idle_worker(autojump_clock):
-    """It is not left in the mailbox until the one who let it in is done."""
+    """It does not wait for the worker that admitted it."""
     async with open_runtime(drain_s=100) as runtime:
         desk = await runtime.spawn("desk", partial(Desk, []), capacity=1, concurrency=3)
         async with trio.open_nursery() as nursery:
@@ -178,7 +178,7 @@ async def test_drop_newest_resolves_the_ask_that_found_no_room(autojump_clock):
             await desk.ask(Job("asked"))
         await desk.tell(Job("told"))
         desk.tell_nowait(Job("told, too"))
-        assert trio.current_time() == start, "a drop is told at once"
+        assert trio.current_time() == start, "a drop fails the ask at once"
         assert caught.value.verdict is Verdict.NOT_STARTED
         snapshot = runtime.snapshot()[desk.path]
         assert snapshot.counts.dropped == 3

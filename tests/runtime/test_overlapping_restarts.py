@@ -38,7 +38,7 @@ class Nap(Message[None]):
 
 
 class Sleeper(Actor):
-    """Sleeps when told to; notes when it begins and when it ends."""
+    """Sleeps on request; records when it starts and when it ends."""
 
     def __init__(self, journal: list[str]) -> None:
         self.journal = journal
@@ -85,7 +85,7 @@ async def test_a_child_whose_first_start_meets_a_restart_of_its_group_runs(autoj
             first.tell_nowait(Fail(ValueError("bug")))
         await trio.sleep(10)
         last = runtime.root._node.children.by_name["last"].node
-        assert last.current is not None, f"it is {last.state}, but does not live"
+        assert last.current is not None, f"it is {last.state}, but has no incarnation"
     assert most_at_a_time(journal) == 1
 
 

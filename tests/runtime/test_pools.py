@@ -1,4 +1,4 @@
-"""A pool: several actors of one kind behind one ref."""
+"""Pools: several actors of one kind behind one ref."""
 
 from functools import partial
 
@@ -160,7 +160,7 @@ async def test_a_restarting_worker_gets_no_message_while_others_are_free(
 
 
 async def test_a_pool_is_bounded(autojump_clock):
-    """Two in hand, two at the workers, one in the router's hands, three in its mailbox."""
+    """Two in progress, two at the workers, one at the router, three in its mailbox."""
     async with open_runtime(drain_s=100) as runtime:
         pool = await a_pool(runtime, 2, capacity=3)
         taken = 0

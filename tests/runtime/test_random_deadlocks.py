@@ -95,7 +95,7 @@ def test_a_route_deadlocks_exactly_if_it_returns_to_an_actor(route):
 @example(routes=[("a", "b"), ("b", "a")])
 @example(routes=[("a", "b"), ("b", "c"), ("c", "a")])
 def test_routes_that_meet_never_hang_and_deadlock_only_in_a_cycle(routes):
-    """No order of steps may hang; an alarm needs a cycle in who ever asks whom."""
+    """No order of steps may hang; a deadlock needs a cycle in the graph of asks."""
     results = run_routes(routes)
     asks = {(one, other) for route in routes for one, other in pairwise(route)}
     for result in results.values():

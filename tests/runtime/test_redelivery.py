@@ -1,4 +1,4 @@
-"""R8: the message that crashed an actor is not done again, unless that is asked for."""
+"""R8: a message that crashed an actor is redelivered only if the actor was spawned so."""
 
 from functools import partial
 
@@ -169,7 +169,7 @@ async def test_a_message_whose_caller_gave_up_is_not_redelivered(autojump_clock)
 
 
 async def test_each_message_has_its_own_count_of_redeliveries(autojump_clock):
-    """The one that was delivered again is given up: skipped, or cancelled in hand."""
+    """The redelivered message is abandoned while it is queued or in progress."""
     for seconds in (0.0, 50.0):
         journal: list[str] = []
         async with open_runtime(restarts=PATIENT, seed="1") as runtime:
@@ -192,7 +192,7 @@ async def test_a_deferred_message_is_redelivered_and_a_forwarded_one_is_not(
         assert await bench.ask(Hand("gone", 1, is_forwarded_first=True)) == "gone"
         await bench.tell(Hand("told", 1, is_forwarded_first=True))
         await trio.sleep(5)
-        assert far == ["held", "gone", "told"], "nothing is done twice that was handed on"
+        assert far == ["held", "gone", "told"], "no forwarded message is handled twice"
         assert runtime.snapshot()[bench.path].is_conserved
 
 

@@ -1,4 +1,4 @@
-"""R12: the tree as text, as values, and as events; what a crash tells, and what it does not."""
+"""R12: the tree as text, as values and as events, and the report of a crash."""
 
 import io
 from functools import partial

@@ -1,4 +1,4 @@
-"""R1, R11: shutdown is a plan that can be printed beforehand, and afterwards tells what became."""
+"""R1, R11: a shutdown can be printed as a plan beforehand, and as a report afterwards."""
 
 from functools import partial
 from math import inf

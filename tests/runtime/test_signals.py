@@ -1,4 +1,4 @@
-"""R11: SIGINT and SIGTERM drain, and a second one stops at once, where the app asks for it."""
+"""R11: SIGINT and SIGTERM drain, and a second one stops at once, if the app enables it."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""R7: settings that make no sense are refused by the name of the field."""
+"""R7: invalid settings are rejected with the name of the field."""
 
 from math import nan
 

@@ -1,4 +1,4 @@
-"""R7, R14: who is restarted with whom, as a pure function, against plain descriptions of it."""
+"""R7, R14: which children restart together, as a pure function, against its definitions."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""An ask whose answer is a bounded stream: backpressure, and cancellation both ways."""
+"""Streams: bounded replies with backpressure, and cancellation from both sides."""
 
 from functools import partial
 
@@ -80,7 +80,7 @@ class Relay(Actor):
 
 
 class Quitter(Actor):
-    """Gives up on what it was asked, which is the asker's right, not its."""
+    """Cancels the slot it holds, which only the caller should do."""
 
     @defers(Count)
     async def count(self, message: Count, slot: ReplySlot[None]) -> None:

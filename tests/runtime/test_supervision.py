@@ -42,6 +42,16 @@ async def test_crashes_far_apart_are_never_raised(autojump_clock):
         assert runtime.snapshot()["callsheet/counter"].incarnation == 6
 
 
+async def test_an_actor_that_crashes_right_after_a_restart_is_restarted_again(autojump_clock):
+    prompt = RestartPolicy(max_restarts=20, base_s=0.0)
+    async with open_runtime("app", restarts=prompt) as runtime:
+        counter = await runtime.spawn("counter", Counter)
+        for _ in range(20):  # each incarnation finds the next one in its mailbox
+            counter.tell_nowait(Fail(ValueError("bug")))
+        assert await counter.ask(Add(1), timeout=60) == 1
+        assert runtime.snapshot()["app/counter"].incarnation == 21
+
+
 async def test_the_pause_before_a_restart_keeps_the_mailbox_open(autojump_clock):
     async with open_runtime(restarts=RestartPolicy(base_s=10, cap_s=10), seed="s") as runtime:
         counter = await runtime.spawn("counter", Counter)
@@ -62,7 +72,7 @@ async def test_one_actor_restarts_without_affecting_the_others(autojump_clock):
 
 
 class Moody(Counter):
-    """Fails to start as often as it is told to."""
+    """Fails to start a given number of times."""
 
     def __init__(self, start_errors: list[Exception | None]) -> None:
         super().__init__()

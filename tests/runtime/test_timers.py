@@ -1,4 +1,4 @@
-"""Timers: once, periodic, gone with the incarnation; and the watch for another actor's end."""
+"""Timers, once and periodic, which end with the incarnation; and watching another actor."""
 
 from collections.abc import Callable
 from functools import partial
@@ -199,7 +199,7 @@ async def test_a_handler_slower_than_the_period_has_no_backlog_and_does_not_drif
         assert runtime.snapshot()[clock.path].urgent <= 1
         timer.cancel()
         await trio.sleep(20)
-    # One may wait while one is in hand, but never two.
+    # One may wait while one is in progress, but never two.
     assert [at for at, _ in ticks] == [2, 7, 12, 17]
 
 

@@ -151,7 +151,7 @@ async def test_a_group_that_never_starts_again_exceeds_the_intensity(autojump_cl
         ("permanent", True, "restarts"),
         ("permanent", False, "restarts"),
         ("transient", True, "restarts"),
-        ("transient", False, "rests"),
+        ("transient", False, "stops"),
         ("temporary", True, "forgotten"),
         ("temporary", False, "forgotten"),
     ],
@@ -172,7 +172,7 @@ async def test_kinds_of_children_and_how_they_end(  # noqa: PLR0917  # pytest na
         else:
             with pytest.raises(ActorStopped):
                 ref.tell_nowait(Add(1))
-            assert states == ({ref.path: State.STOPPED} if outcome == "rests" else {})
+            assert states == ({ref.path: State.STOPPED} if outcome == "stops" else {})
     expected = "restart" if outcome == "restarts" else "leave"
     assert crashes_in(log) == ([(ref.path, expected)] if crash else [])
 

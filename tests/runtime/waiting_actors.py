@@ -18,12 +18,12 @@ from callsheet.runtime import (
     streams,
 )
 
-LIMIT_S = 1000.0  # nothing here takes as long: what does, hangs
+LIMIT_S = 1000.0  # nothing here takes as long unless it hangs
 
 
 @attrs.frozen
 class AskAlong(Message[str]):
-    """Goes along the route, each actor asking the next; the last one takes some seconds."""
+    """Makes each actor on the route ask the next one; the last one sleeps."""
 
     route: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -32,12 +32,12 @@ class AskAlong(Message[str]):
 
 @attrs.frozen
 class AskAlongUndeclared(AskAlong):
-    """The same without declaring `Deadlock`: it is a bug then, which crashes."""
+    """As `AskAlong`, with a handler that does not declare `Deadlock`."""
 
 
 @attrs.frozen
 class Push(Message[None]):
-    """Is told to the next one; there it takes some seconds."""
+    """Makes the actor tell a message to another one."""
 
     to: str
     then: Message[object]
@@ -50,14 +50,14 @@ class Sleep(Message[str]):
 
 @attrs.frozen
 class ForwardAlong(Message[str]):
-    """Is forwarded along the route, to be a `Sleep` at the end of it."""
+    """Is forwarded along the route, and ends as a `Sleep`."""
 
     route: tuple[str, ...]
 
 
 @attrs.frozen
 class AskForward(Message[str]):
-    """Asks the first of the route to forward along the rest of it."""
+    """Makes the actor ask the first one on the route to forward along the rest."""
 
     route: tuple[str, ...]
 
@@ -69,7 +69,7 @@ class SendItems(StreamOf[str]):
 
 @attrs.frozen
 class ReadItems(Message[str]):
-    """Reads a stream of the next one, which first asks its own next one."""
+    """Makes the actor read a stream of another one, which asks along the route meanwhile."""
 
     to: str
     route: tuple[str, ...] = ()
@@ -88,13 +88,13 @@ class AskAnswerThenAsk(Message[str]):
 
 @attrs.frozen
 class SideAsk(Message[str]):
-    """Asks from a task of the handler's own."""
+    """Makes the handler ask from a task that it starts."""
 
     to: str
 
 
 class WaitingActor(Actor):
-    """Knows all others by name."""
+    """Has refs to all others by name."""
 
     def __init__(self, refs: dict[str, Ref]) -> None:
         self.refs = refs
