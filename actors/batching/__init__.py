@@ -3,8 +3,8 @@
 from .actor import BatcherActor
 from .former import Batching
 from .lists import ListStrategy
-from .members import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .packing import AgreementStatistics, Packing
+from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
 
 __all__ = [

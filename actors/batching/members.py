@@ -1,44 +1,36 @@
-"""What the batcher keeps of a request: who waits for it, and what it has taken so far.
+"""The members of batches: requests, the callers that wait for them, and the calls they share."""
 
-What one asks a batcher, and what it says of itself.
-"""
-
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from math import inf
 
 import attrs
 
-from ...runtime import Message, Outcome, ReplySlot, Timer
-from ..call_plan import SharedCall
+from ...runtime import AskFailed, Outcome, ReplySlot, Timer
 from ..calls import CallContext, Complete
 from ..messages import Request, Response, Usage
-from ..vendors import BatchWeight
-from .former import BatchFormer, BatchWindow, Reason
-from .packing import Agreement, AgreementStatistics
+from .former import BatchFormer, BatchWindow
+from .packing import Agreement
 from .strategy import BatchStrategy
 
 __all__ = [
     "BatchMember",
-    "BatchRecord",
-    "BatchingStatistics",
     "Combined",
-    "ExplainBatching",
-    "GetBatchingStatistics",
     "Group",
-    "GroupKey",
     "Spent",
     "Waiter",
+    "error_of",
 ]
-
-
-GroupKey = tuple[int, Hashable, str, bool]
-"""Which strategy, what its members have in common, their lane, and whether they can wait."""
 
 
 @attrs.frozen(eq=False)
 class Waiter:
-    """One who asked, and what for."""
+    """A caller that waits for a response.
+
+    Args:
+        message: the message of the caller.
+        slot: receives the response.
+    """
 
     message: Complete
     slot: ReplySlot[Response]
@@ -46,13 +38,13 @@ class Waiter:
 
 @attrs.frozen
 class Spent:
-    """What was spent on a part before the call that answered it.
+    """What earlier calls for a member took, before the call that answered it.
 
     Args:
         usage: tokens.
-        cost_usd: USD; None when a price is not known.
-        http_requests: how many.
-        maybe_billed: as in `Response`.
+        cost_usd: cost in USD; None if a price is not known.
+        http_requests: number of HTTP requests.
+        maybe_billed: number of requests without a response that the provider may have billed.
     """
 
     usage: Usage = attrs.field(factory=Usage)
@@ -61,7 +53,7 @@ class Spent:
     maybe_billed: int = 0
 
     def plus(self, response: Response) -> "Spent":
-        """The same and what a response has taken."""
+        """Return the sum of this and what a response took."""
         cost = None
         if self.cost_usd is not None and response.cost_usd is not None:
             cost = self.cost_usd + response.cost_usd
@@ -73,7 +65,7 @@ class Spent:
         )
 
     def on(self, response: Response) -> Response:
-        """A response that says what all of it took."""
+        """Return `response` with this added to its usage, cost and counts."""
         whole = self.plus(response)
         return attrs.evolve(
             response,
@@ -86,60 +78,61 @@ class Spent:
 
 @attrs.define(eq=False)
 class BatchMember:
-    """A request that is asked for once, and everybody who waits for its answer.
+    """One request, and all callers that wait for its response.
 
     Args:
-        request: what is asked.
-        key: what identical requests have in common (L6); None if it is shared with nobody.
-        seats: who waits.
-        call: the call of its own, if it goes alone.
-        combined: the call that it has with others.
-        check: the call of its own that tells whether `combined` answers the same.
-        packed: what `combined` has answered; None as long as that is not known, and for nothing.
-        is_split: what `combined` has answered is known.
-        spent: what was spent on it so far.
-        group: with whom it is gathered, if it is.
+        request: the request.
+        key: the key of identical requests (L6); None if this one must not be shared.
+        waiters: the callers that wait for it.
+        call: its own call, if it is sent alone.
+        combined: the call that it shares with other members.
+        check: its own call, sent to compare its response with that of `combined`.
+        combined_response: its share of the response of `combined`; None until then, and if the
+            response has none for it.
+        is_split: `combined` has ended, so that `combined_response` is final.
+        spent: what earlier calls for it took.
+        group: the group in which it waits for others.
     """
 
     request: Request
     key: str | None
-    seats: list[Waiter]
+    waiters: list[Waiter]
     call: ReplySlot[Response] | None = None
     combined: "Combined | None" = None
     check: ReplySlot[Response] | None = None
-    packed: Response | None = None
+    combined_response: Response | None = None
     is_split: bool = False
     spent: Spent = attrs.field(factory=Spent)
     group: "Group | None" = None
 
     @property
     def deadline(self) -> float:
-        """The latest of those who wait, on Trio's clock."""
-        return max(seat.slot.deadline for seat in self.seats)
+        """The latest deadline of its waiters, on Trio's clock."""
+        return max(waiter.slot.deadline for waiter in self.waiters)
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing was sent for it yet, and one waits for it who shares it with nobody."""
-        return self.key is None and self.combined is None and len(self.seats) == 1
+        """Whether it has a single waiter, cannot get another one, and was never sent."""
+        return self.key is None and self.combined is None and len(self.waiters) == 1
 
-    def let_go(self) -> None:
-        """It has its end.
+    def release(self) -> None:
+        """Drop its calls, once it has ended.
 
-        A part and its call refer to each other, and an answer may be large: in such a circle it
-        would wait for the garbage collector, which goes by numbers and not by sizes.
+        A member and its call refer to each other. Without this the cycle, with a response that may
+        be large, stays in memory until the garbage collector runs.
         """
-        self.call = self.check = self.combined = self.packed = None
+        self.call = self.check = self.combined = self.combined_response = None
 
-    def may_join(self, seat: Waiter) -> bool:
-        """Whether somebody who asks the same is answered in time by this."""
-        if not self.seats:
+    def may_join(self, waiter: Waiter) -> bool:
+        """Return whether the response of this member comes before the waiter's deadline."""
+        if not self.waiters:
             return False
         if self.request.deadline is None:
             return True
-        return seat.message.request.deadline is not None and seat.slot.deadline >= self.deadline
+        return waiter.message.request.deadline is not None and waiter.slot.deadline >= self.deadline
 
-    def own_answer(self) -> Response | None:
-        """What the check was answered, if it was."""
+    def check_response(self) -> Response | None:
+        """Return the response of the check, if it has one."""
         check = self.check
         if check is None or check.outcome is not Outcome.REPLIED:
             return None
@@ -151,104 +144,55 @@ class Group:
     """Requests that may share a call.
 
     Args:
-        strategy: how.
-        former: gathers them.
-        window: how long it waits.
-        trust: whether it should.
-        timer: when the batcher will look at it.
+        strategy: combines its members into one call.
+        former: collects the members of the next batch.
+        window: how long the former waits for more members.
+        agreement: whether combined calls give the same responses as single calls.
+        timer: the next time at which the batcher checks whether a batch is due.
     """
 
     strategy: BatchStrategy
     former: BatchFormer[BatchMember]
     window: BatchWindow
-    trust: Agreement
+    agreement: Agreement
     timer: Timer | None = None
 
 
 @attrs.define(eq=False)
 class Combined:
-    """One call for several parts.
+    """One call for several members.
 
     Args:
-        group: whose they are.
-        parts: in the order of the call; those whose askers have gone stay in their places.
-        request: what is asked for all of them.
-        call: the call, once it is made.
+        group: the group of the members.
+        members: in the order of the call. A member without waiters keeps its position.
+        request: the combined request.
+        call: the call, once it is submitted.
     """
 
     group: Group
-    parts: Sequence[BatchMember]
+    members: Sequence[BatchMember]
     request: Request
     call: ReplySlot[Response] | None = None
 
     @property
-    def has_askers(self) -> bool:
-        """Whether anybody waits for any of it."""
-        return any(part.seats for part in self.parts)
+    def has_waiters(self) -> bool:
+        """Whether any member still has a waiter."""
+        return any(member.waiters for member in self.members)
 
     @property
     def deadline(self) -> float:
-        """The latest of those who wait, on Trio's clock; infinity if nobody does."""
-        return max((part.deadline for part in self.parts if part.seats), default=inf)
+        """The latest deadline of all waiters, on Trio's clock; infinity without waiters."""
+        return max((member.deadline for member in self.members if member.waiters), default=inf)
 
     @property
     def context(self) -> CallContext:
-        """Whom it is for: the first, and with him the others."""
-        first, *others = (seat.message.context for part in self.parts for seat in part.seats[:1])
+        """The context of the call: that of the first member, which names all others."""
+        first, *others = (
+            waiter.message.context for member in self.members for waiter in member.waiters[:1]
+        )
         return attrs.evolve(first, call=f"{first.call}+{len(others)}", shared_by=(first, *others))
 
 
-@attrs.frozen
-class BatchRecord:
-    """A batch that went.
-
-    Args:
-        strategy: by which its members share a call.
-        weight: what they come to.
-        reason: why it went.
-        waited_s: how long its first member had waited, in seconds.
-    """
-
-    strategy: str
-    weight: BatchWeight
-    reason: Reason
-    waited_s: float
-
-
-@attrs.frozen(kw_only=True)
-class BatchingStatistics:
-    """What a `BatcherActor` has done.
-
-    Args:
-        batches: how many went, by reason.
-        latest: the latest of them, at most a hundred.
-        combined: calls that were made for several members.
-        waiting: members that are being gathered.
-        joined: requests that were answered by an identical one's call.
-        trust: how far answers of combined calls can be trusted, by strategy.
-    """
-
-    batches: Mapping[Reason, int]
-    latest: tuple[BatchRecord, ...]
-    combined: int
-    waiting: int
-    joined: int
-    trust: Mapping[str, tuple[AgreementStatistics, ...]]
-
-
-@attrs.frozen
-class GetBatchingStatistics(Message[BatchingStatistics]):
-    """Ask a `BatcherActor` what it has done."""
-
-
-@attrs.frozen
-class ExplainBatching(Message[SharedCall]):
-    """Ask with whom a request would share a call if it came now. Nothing is sent.
-
-    Args:
-        request: the request.
-        lane: in which it would wait.
-    """
-
-    request: Request
-    lane: str = ""
+def error_of(call: ReplySlot[Response]) -> Exception:
+    """Return why a call has no response; a cancelled call has no error of its own."""
+    return call.error or AskFailed("the next stage", call.verdict, "gave the call up")

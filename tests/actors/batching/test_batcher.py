@@ -25,7 +25,7 @@ from callsheet.actors import (
     Complete,
     Request,
 )
-from callsheet.actors.batching.members import GetBatchingStatistics
+from callsheet.actors.batching.statistics import GetBatchingStatistics
 from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import ActorStopped, open_runtime
 

@@ -13,7 +13,7 @@ from callsheet.actors import (
     ProviderUnavailable,
     Usage,
 )
-from callsheet.actors.batching.members import GetBatchingStatistics
+from callsheet.actors.batching.statistics import GetBatchingStatistics
 from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import open_runtime
 
@@ -61,12 +61,12 @@ async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock, me
         strategy = Chorus(BatchLimits(max_size=members))
         batcher = await chorus_to(runtime, journal, strategy, stage=stage)
         found = await outcomes(*asking(batcher, *names, "bad"))
-        (trust,) = (await batcher.ask(GetBatchingStatistics())).trust["chorus"]
+        (agreement,) = (await batcher.ask(GetBatchingStatistics())).agreement["chorus"]
     assert [getattr(one, "text", type(one)) for one in found] == [
         *(f"about {name}" for name in names),
         BadRequest,
     ]
-    assert trust.is_trusted
+    assert agreement.is_trusted
     assert len(journal.began) == 1 + 2 * (members.bit_length() - 1), "by halves, and not one by one"
 
 
@@ -159,9 +159,9 @@ async def test_some_members_are_asked_alone_as_well_and_that_answer_counts(autoj
         stage = await runtime.spawn("moody", partial(Moody, journal), concurrency=50)
         batcher = await chorus_to(runtime, journal, Chorus(check_share=1.0), stage=stage)
         answers = await outcomes(*asking(batcher, "a", "b", "c"))
-        (trust,) = (await batcher.ask(GetBatchingStatistics())).trust["chorus"]
+        (agreement,) = (await batcher.ask(GetBatchingStatistics())).agreement["chorus"]
     assert [answer.text for answer in answers] == ["about a", "about b", "about c"]
-    assert (trust.checks, trust.agreed, trust.is_trusted) == (3, 2, True)
+    assert (agreement.checks, agreement.agreed, agreement.is_trusted) == (3, 2, True)
     assert sum(answer.http_requests for answer in answers) == len(journal.ended) == 4
 
 

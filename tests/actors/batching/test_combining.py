@@ -273,31 +273,31 @@ def test_the_dollars_of_all_members_are_those_of_the_call(cost, weights):
     assert split_cost(None, weights) == [None] * len(weights)
 
 
-# ------------------------------------------------------------------ trust
+# ------------------------------------------------------------------ agreement
 
 
 @given(st.lists(st.booleans(), max_size=80), st.floats(0.1, 1.0))
 def test_trust_ends_when_the_latest_checks_agree_too_rarely_and_does_not_come_back(checks, least):
-    trust = Agreement(least)
+    agreement = Agreement(least)
     expected = True
     for number, agrees in enumerate(checks, 1):
-        trust.check(agrees=agrees)
+        agreement.check(agrees=agrees)
         latest = checks[max(0, number - 50) : number]
         if len(latest) >= 5 and sum(latest) / len(latest) < least:
             expected = False
-        assert trust.is_trusted == expected
-    statistics = trust.statistics()
+        assert agreement.is_trusted == expected
+    statistics = agreement.statistics()
     assert (statistics.checks, statistics.agreed) == (len(checks), sum(checks))
 
 
 def test_a_few_missing_answers_are_no_reason_and_many_are():
-    trust = Agreement(0.9)
-    trust.count(0, 10)
-    assert trust.is_trusted, "ten say little"
-    trust.count(100, 0)
-    assert trust.is_trusted
-    trust.count(0, 50)
-    assert not trust.is_trusted
+    agreement = Agreement(0.9)
+    agreement.count(0, 10)
+    assert agreement.is_trusted, "ten say little"
+    agreement.count(100, 0)
+    assert agreement.is_trusted
+    agreement.count(0, 50)
+    assert not agreement.is_trusted
 
 
 @pytest.mark.parametrize(
