@@ -1,7 +1,4 @@
-"""What one call took, spread over those it was made for. Pure (R14).
-
-Splitting what one call took among those it was made for, exactly. Pure (R14).
-"""
+"""Divides usage and cost of one call among its members, so that the sums are exact. Pure (R14)."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -22,14 +19,18 @@ __all__ = [
 ]
 
 
-_SMALLEST = Decimal("1e-12")  # USD; whatever is left over is the first one's
+_SMALLEST = Decimal("1e-12")  # USD; the first member gets the remainder
 
 
 def split_count(whole: int, weights: Sequence[int]) -> list[int]:
-    """Whole numbers in proportion to the weights, whose sum is `whole`.
+    """Divide a whole number in proportion to weights.
 
-    By the largest remainder (Hamilton's method): each gets its share rounded down, and what is
-    left goes to those that lost most by rounding.
+    Uses the largest remainder (Hamilton's method): each gets its share rounded down, and the
+    rest goes to those that lost most by rounding.
+
+    Args:
+        whole: the sum of the result.
+        weights: one a share; equal shares if all are 0.
     """
     if not any(weights):
         weights = [1] * len(weights)
@@ -43,12 +44,12 @@ def split_count(whole: int, weights: Sequence[int]) -> list[int]:
 
 
 def split_usage(usage: Usage, inputs: Sequence[int], outputs: Sequence[int]) -> list[Usage]:
-    """The tokens of each.
+    """Divide the tokens of a call among its members.
 
     Args:
-        usage: of the call.
-        inputs: how much each has sent.
-        outputs: how much each was answered.
+        usage: tokens of the call.
+        inputs: characters of each member's prompt.
+        outputs: size of each member's response: characters, or vectors of an embedding.
     """
     by_field = {
         name: split_count(getattr(usage, name), outputs if name in _OUTPUTS else inputs)
@@ -64,7 +65,7 @@ _OUTPUTS = ("output_tokens", "reasoning_tokens")
 
 
 def split_cost(cost: Decimal | None, weights: Sequence[int]) -> list[Decimal | None]:
-    """USD in proportion to the weights; the sum is exact. Unknown stays unknown."""
+    """Divide a cost in USD in proportion to weights; every share of None is None."""
     if cost is None:
         return [None] * len(weights)
     units = int(cost / _SMALLEST)
@@ -74,7 +75,7 @@ def split_cost(cost: Decimal | None, weights: Sequence[int]) -> list[Decimal | N
 
 
 def free_of_charge(response: Response) -> Response:
-    """The answer for one who joined: whoever was first bears what it took."""
+    """Return the response for a caller that joined a call: the first caller bears the cost."""
     return attrs.evolve(
         response,
         usage=Usage(),
@@ -86,13 +87,15 @@ def free_of_charge(response: Response) -> Response:
     )
 
 
-def join_pieces(strategy: BatchStrategy, request: Request, answers: Sequence[Response]) -> Response:
-    """The answer of a request that was sent in pieces, and what all of them took."""
+def join_pieces(
+    strategy: BatchStrategy, request: Request, responses: Sequence[Response]
+) -> Response:
+    """Return the response of a request that was sent in pieces, with the cost of all pieces."""
     spent = Spent()
-    for answer in answers:
-        spent = spent.plus(answer)
+    for response in responses:
+        spent = spent.plus(response)
     joined = attrs.evolve(
-        strategy.join(request, answers),
+        strategy.join(request, responses),
         usage=Usage(),
         cost_usd=Decimal(0),
         http_requests=0,
@@ -103,17 +106,26 @@ def join_pieces(strategy: BatchStrategy, request: Request, answers: Sequence[Res
 
 def share_out(
     strategy: BatchStrategy,
-    parts: Sequence[BatchMember],
-    answers: Sequence[Response | None],
+    members: Sequence[BatchMember],
+    responses: Sequence[Response | None],
     response: Response,
 ) -> list[Response]:
-    """What each part bears of a call: tokens by what it has sent and was answered."""
-    sent = [sum(map(len, strategy.texts(part.request))) for part in parts]
-    got = [0 if answer is None else _length(answer) for answer in answers]
-    usages = split_usage(response.usage, sent, got)
+    """Return copies of a combined response, each with one member's share of usage and cost.
+
+    Input tokens are divided by the size of the prompts, output tokens by that of the responses.
+
+    Args:
+        strategy: combined the call.
+        members: the members of the call.
+        responses: the response of each member; None for a member without one.
+        response: the response of the call.
+    """
+    sent = [sum(map(len, strategy.texts(member.request))) for member in members]
+    received = [0 if own is None else _length(own) for own in responses]
+    usages = split_usage(response.usage, sent, received)
     costs = split_cost(response.cost_usd, [usage.total_tokens for usage in usages])
-    requests = split_count(response.http_requests, [1] + [0] * (len(parts) - 1))
-    maybes = split_count(response.maybe_billed, [1] + [0] * (len(parts) - 1))
+    requests = split_count(response.http_requests, [1] + [0] * (len(members) - 1))
+    maybes = split_count(response.maybe_billed, [1] + [0] * (len(members) - 1))
     name = strategy.name
     route = name if response.route == "live" else f"{name}+{response.route}"
     return [
@@ -129,5 +141,5 @@ def share_out(
     ]
 
 
-def _length(answer: Response) -> int:
-    return sum(len(choice.text) for choice in answer.choices) + len(answer.embeddings)
+def _length(response: Response) -> int:
+    return sum(len(choice.text) for choice in response.choices) + len(response.embeddings)

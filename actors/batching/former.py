@@ -1,6 +1,7 @@
-"""When a batch goes: by weight, by time, or because nobody else seems to come. Pure (R14).
+"""Collects the members of a batch, and decides when the batch is sent. Pure (R14).
 
-How long waiting for one more pays, learned from who came and how long calls take. Pure (R14).
+A batch is sent when it is full, when its first member has waited long enough, or when no further
+member is expected. How long waiting pays is learned from the arrivals and the duration of calls.
 """
 
 from collections.abc import Sequence
@@ -23,37 +24,38 @@ __all__ = [
 
 
 LEAST_S = 0.0002
-"""Seconds that are always waited: what is asked for at the same moment comes in within them."""
+"""Seconds that a batch always waits: requests made at the same moment arrive within this time."""
 
-_GAIN = 0.5  # of one observation: a single silence says that a burst is over
-_PATIENCE = 3.0  # gaps; of arrivals at random, 95 % come within three mean gaps (1 - exp(-3))
-_SHARE = 0.1  # of the time that a call takes anyway, a wait adds at most so much
-_REMEMBERED = 2.0  # waits
+_GAIN = 0.5  # weight of one observation: a single long gap means that a burst is over
+_PATIENCE = 3.0  # mean gaps; 95 % of random arrivals come within three of them (1 - exp(-3))
+_SHARE = 0.1  # the longest wait, as a share of the duration of a call
+_REMEMBERED = 2.0  # the longest gap that counts, in longest waits
 
 
 @final
 class BatchWindow:
-    """Says how long a batch is kept open for others.
+    """Decides how long a batch waits for further members.
 
-    While others come quickly, the next one is worth waiting for, up to a tenth of the time that
-    the call takes anyway. When nobody would come in that time, nobody is waited for.
+    While members arrive quickly, a batch waits for the next one, up to a tenth of the duration of
+    a call. If no member is expected in that time, the batch does not wait.
 
     Args:
-        max_wait_s: the longest that anybody may wait, in seconds.
+        max_wait_s: the longest wait of a member, in seconds.
     """
 
     def __init__(self, max_wait_s: float) -> None:
         self._max_wait_s = max_wait_s
-        self._last: float | None = None  # when somebody came
+        self._last: float | None = None  # time of the latest arrival
         self._gap_s = inf
         self._service_s: float | None = None
 
     def arrived(self, now: float, longest_s: float) -> None:
-        """Somebody came.
+        """Record the arrival of a member.
 
         Args:
-            now: when, in seconds of a clock that does not go back.
-            longest_s: how long he may wait. A longer silence says no more than that nobody comes.
+            now: the current time, in seconds of a monotonic clock.
+            longest_s: how long the member may wait, in seconds. The length of a gap beyond twice
+                that does not matter.
         """
         if self._last is not None:
             gap_s = min(now - self._last, _REMEMBERED * max(longest_s, LEAST_S))
@@ -62,24 +64,24 @@ class BatchWindow:
         self._last = now
 
     def served(self, seconds: float) -> None:
-        """A call took so long."""
+        """Record the duration of a call, in seconds."""
         known = self._service_s
         self._service_s = seconds if known is None else known + _GAIN * (seconds - known)
 
     @property
     def longest_s(self) -> float:
-        """How long the first of a batch waits at most, in seconds."""
+        """The longest wait of the first member of a batch, in seconds."""
         if self._service_s is None:
             return self._max_wait_s
         return min(self._max_wait_s, _SHARE * self._service_s)
 
     def linger_s(self, longest_s: float) -> float:
-        """How long after somebody came the next one is waited for, in seconds.
+        """Return how long a batch waits after an arrival for the next one, in seconds.
 
         Args:
-            longest_s: how long the first may wait.
+            longest_s: how long the first member may wait, in seconds.
         """
-        # Whoever may wait longer than others loses nothing by it, even if nobody comes.
+        # A member with more patience than `max_wait_s` loses nothing by waiting that long.
         least_s = min(longest_s, LEAST_S if longest_s <= self._max_wait_s else self._max_wait_s)
         if self._gap_s >= longest_s:
             return least_s
@@ -88,41 +90,43 @@ class BatchWindow:
 
 T = TypeVar("T")
 
-_CROWDED = 10.0  # times as long as for those who may come, one waits for those who are at the door
+_CROWDED = 10.0  # longest waits; how long a batch waits for messages already in the mailbox
 
 Reason = Full | Literal["time", "quiet", "drain"]
-"""Why a batch went: it was full, its first member had waited as long as it may, nobody else
-seemed to come, or nothing more will come."""
+"""Why a batch was sent: it was full ("size", "tokens", "bytes"), its first member had waited long
+enough ("time"), no further member was expected ("quiet"), or the batcher drains ("drain")."""
 
 
 @attrs.frozen(kw_only=True)
 class Batching(BatchLimits):
-    """When to send what is gathered for one call.
+    """When a batch is sent.
 
-    Only what can share a call waits for others; everything else goes at once.
+    Only requests that can share a call wait for others; every other request is sent at once.
 
     Args:
-        max_size: members of a batch at most; None for what the provider takes.
-        max_tokens: tokens of their prompts at most; None for what the provider takes.
-        max_bytes: bytes of their prompts at most; None for what the provider takes.
-        max_wait_s: the longest that a request without a deadline waits for others to come, in
-            seconds. How long it pays is found out, and nobody is waited for when nobody comes. 0
-            gathers what is asked for at the same moment. While others stand at the door, because
-            they come faster than they are taken in, it is ten times as long.
-        patient_share: the share of its time that a request with a deadline may wait for others.
+        max_size: the most members of a batch; None for the provider's limit.
+        max_tokens: the most prompt tokens of a batch; None for the provider's limit.
+        max_bytes: the most prompt bytes of a batch; None for the provider's limit.
+        max_wait_s: the longest time that a request without a deadline waits for others, in
+            seconds. The actual wait is learned from the arrivals, and is near 0 when no other
+            request is expected. 0 combines only requests that are made at the same moment. While
+            requests arrive faster than the batcher reads them, the limit is ten times as long.
+        patient_share: how long a request with a deadline may wait for others, as a share of its
+            deadline: 0.01 is one hundredth. It may always wait `max_wait_s`.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError: a value is out of its range; the message names it.
+        TypeError: a value has the wrong type; the message names it.
     """
 
     max_wait_s: float = attrs.field(default=0.1, validator=ge(0))
     patient_share: float = attrs.field(default=0.01, validator=ge(0))
 
     def patience_s(self, deadline: float | None) -> float | None:
-        """How long a request may wait for others, in seconds; None for as long as it pays.
+        """Return how long a request may wait for others, in seconds; None for as long as it pays.
 
         Args:
-            deadline: the request's.
+            deadline: deadline of the request, in seconds; None if it has none.
         """
         if deadline is None:
             return None
@@ -131,13 +135,13 @@ class Batching(BatchLimits):
 
 @attrs.frozen
 class Batch(Generic[T]):
-    """What goes together.
+    """Members that are sent together.
 
     Args:
-        members: in the order they came, at least one.
-        reason: why it goes.
-        waited_s: how long its first member has waited.
-        weight: what it comes to.
+        members: in the order of their arrival, at least one.
+        reason: why the batch is sent now.
+        waited_s: how long its first member has waited, in seconds.
+        weight: total weight of the members.
     """
 
     members: tuple[T, ...]
@@ -155,14 +159,14 @@ class _Waiting(Generic[T]):
 
 
 class BatchFormer(Generic[T]):
-    """Gathers members one by one and says when they make a batch.
+    """Collects members one by one, and decides when they are sent as a batch.
 
-    The clock of a batch starts with its first member, not with the batch before it, so a lone
-    request is never sent late, or early, by chance.
+    The wait of a batch starts with its first member, not with the batch before it, so that the
+    wait of a single request does not depend on earlier ones.
 
     Args:
-        bounds: what a batch may come to; hard, but for a single member that is heavier.
-        window: how long waiting pays.
+        bounds: limits of a batch. Only a single member that exceeds them is sent anyway.
+        window: how long a batch waits for further members.
     """
 
     def __init__(self, bounds: BatchLimits, window: BatchWindow) -> None:
@@ -170,18 +174,18 @@ class BatchFormer(Generic[T]):
         self._window = window
         self._waiting: dict[int, _Waiting[T]] = {}  # {id of the member: ...}, in order
         self._weight = BatchWeight()
-        self._expires = inf  # when the first has waited long enough
-        self._crowded_until = inf  # the same, while others stand at the door
-        self._quiet = inf  # when nobody else seems to come
-        self._heard_nobody = False
-        self._look_at = -inf  # not before that
+        self._expires = inf  # when the first member has waited long enough
+        self._crowded_until = inf  # the same, while the mailbox has messages
+        self._quiet = inf  # from when on no further member is expected
+        self._mailbox_was_empty = False
+        self._look_at = -inf  # earliest time of the next check
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def due_at(self) -> float:
-        """When to ask for the next batch, if it does not fill before; infinity if it is empty."""
+        """When `take` may return a batch that does not fill before; infinity without members."""
         return max(self._look_at, min(self._expires, self._quiet)) if self._waiting else inf
 
     def add(
@@ -191,13 +195,13 @@ class BatchFormer(Generic[T]):
         weight: BatchWeight = BatchWeight(1),  # noqa: B008  # it is immutable
         patience_s: float | None = None,
     ) -> None:
-        """One more came.
+        """Add a member.
 
         Args:
-            member: who.
-            now: when, in seconds of any clock that does not go back.
-            weight: what it comes to; by default one of something without tokens.
-            patience_s: how long it may wait; None for as long as it pays.
+            member: the member.
+            now: the current time, in seconds of a monotonic clock.
+            weight: its weight; by default one member without tokens.
+            patience_s: how long it may wait, in seconds; None for as long as it pays.
         """
         window = self._window
         longest_s = window.longest_s if patience_s is None else patience_s
@@ -208,10 +212,10 @@ class BatchFormer(Generic[T]):
         self._weight = self._weight.plus(weight)
         self._expires = min(self._expires, now + longest_s)
         self._quiet = now + window.linger_s(longest_s)
-        self._heard_nobody = False
+        self._mailbox_was_empty = False
 
     def discard(self, member: T) -> None:
-        """One has left; the others are not concerned (L5)."""
+        """Remove a member; the others are not affected (L5)."""
         left = self._waiting.get(id(member))
         if left is not None:
             self._remove((left,))
@@ -219,12 +223,12 @@ class BatchFormer(Generic[T]):
     def take(
         self, now: float, *, draining: bool = False, has_mail: bool = False
     ) -> Batch[T] | None:
-        """The batch that goes at `now`, or None if none does yet.
+        """Return the batch that is due, with its members removed; None if no batch is due.
 
         Args:
-            now: in seconds of the same clock.
-            draining: nothing more will come.
-            has_mail: somebody has come who was not looked at yet.
+            now: the current time, in seconds of the same clock.
+            draining: no further member will arrive.
+            has_mail: the mailbox has messages that may be further members.
         """
         if not self._waiting:
             return None
@@ -248,15 +252,15 @@ class BatchFormer(Generic[T]):
             return "drain"
         if now < self._quiet:
             return None
-        if self._heard_nobody and not has_mail:
+        if self._mailbox_was_empty and not has_mail:
             return "quiet"
-        # A busy process may hear late of who has come: so it listens once more.
-        self._heard_nobody = not has_mail
+        # A busy process may receive a message late: so the mailbox must be empty twice.
+        self._mailbox_was_empty = not has_mail
         self._quiet = now + LEAST_S
         return None
 
     def _fill(self) -> tuple[list[_Waiting[T]], BatchWeight]:
-        """Whoever fits, the first to come first; nobody is passed over for ever."""
+        """Choose members that fit, in the order of arrival; the first is always chosen."""
         waiting = iter(self._waiting.values())
         taken = [next(waiting)]
         weight = taken[0].weight

@@ -1,11 +1,9 @@
-"""Packing: many small items under one instruction, asked in one structured call.
+"""Packing: many small items under one instruction, in one call with structured output. Pure (R14).
 
-An instruction that is sent with every item is paid for with every item. Packed, it is paid for
-once. A model may answer otherwise when it sees many items at a time, so a request has to allow it
-(`Request.packable`), some items are asked alone as well, and where too few of the answers agree
-packing ends.
-
-Whether answers out of a combined call are what the members would have got alone. Pure (R14).
+An instruction that is sent with every item is billed with every item. Packing sends it once. A
+model may respond differently when it sees many items at a time. So a request must allow packing
+(`Request.packable`), some items are sent alone as well, and packing ends for an instruction if too
+few of the two responses agree.
 """
 
 import json
@@ -32,32 +30,35 @@ The user sends a JSON array of items, each with an id and a text. Follow the ins
 each item by itself, as if it were the only one. Answer with one object for each id: the id, and \
 the answer to that item."""
 
-_TOKENS_AROUND = 16  # of an item's answer: braces, names, id
-_TOKENS_ALL = 16  # around all of them
+_TOKENS_PER_ITEM = 16  # around the response to one item: braces, names, id
+_TOKENS_PER_PACK = 16  # around all items
 
 _MORE_THAN_TEXT = frozenset(
     {"tools", "functions", "logprobs", "modalities", "audio", "web_search_options"}
 )
-"""Members of a body whose answer is more than its text, of which a pack has only that."""
+"""Members of a body that request more than text. A pack returns text only."""
 
 
 @attrs.frozen(kw_only=True)
 class Packing:
-    """Sends many small items as one call (see `Strategy`).
+    """Sends many small items as one call (see `BatchStrategy`).
 
-    It takes chats that are declared `packable`, begin with a system turn and end with a user turn:
-    the item. Whatever is before that is the instruction, and must be the same.
+    It combines chats that are declared `packable`, begin with a system message and end with a user
+    message, the item. All messages before the item are the instruction, and must be identical.
 
     Args:
-        max_items: items in a call at most. Models grow careless with many.
-        max_tokens: tokens of all items of a call at most.
-        max_item_tokens: tokens of one item; a longer one is sent alone, because it saves little.
-        check_share: the share of items that are asked alone as well, whose own answer then counts.
-        least_agreement: the share of checked items whose two answers must be the same, but for
-            case and white space; below it, this instruction is packed no more.
+        max_items: the most items of a call. Models make more errors with many.
+        max_tokens: the most tokens of all items of a call.
+        max_item_tokens: the most tokens of one item. A longer one is sent alone, because packing
+            it would save little.
+        check_share: the share of items, 0 to 1, that are sent alone as well. The caller gets the
+            response of the single call.
+        least_agreement: the share of checked items, above 0 to 1, whose two responses must be the
+            same, except for case and white space. Below it the instruction is not packed any more.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError: a value is out of its range; the message names it.
+        TypeError: a value has the wrong type; the message names it.
     """
 
     max_items: int = attrs.field(default=50, validator=[instance_of(int), ge(1)])
@@ -70,40 +71,40 @@ class Packing:
 
     @property
     def bounds(self) -> BatchLimits:
-        """What one call may come to."""
+        """The limits of one call."""
         return BatchLimits(max_size=self.max_items, max_tokens=self.max_tokens)
 
     def key(self, request: Request) -> Hashable | None:
-        """Everything but the item; None for what cannot be said in a pack."""
-        turns = request.messages
+        """Return all of the request except the item; None for a request that a pack cannot hold."""
+        messages = request.messages
         if (
             not request.packable
             or request.task != "chat"
             or request.n > 1
-            or request.stop  # of a text that is inside another one
+            or request.stop  # it would end the whole pack
             or not _MORE_THAN_TEXT.isdisjoint(request.extra_body)
-            or len(turns) < 2  # noqa: PLR2004  # instruction and item
-            or turns[0].role not in ("system", "developer")
-            or turns[-1].role != "user"
-            or len(turns[-1].content) > 4 * self.max_item_tokens
-            or any(turn.extra for turn in turns)
+            or len(messages) < 2  # noqa: PLR2004  # instruction and item
+            or messages[0].role not in ("system", "developer")
+            or messages[-1].role != "user"
+            or len(messages[-1].content) > 4 * self.max_item_tokens
+            or any(message.extra for message in messages)
         ):
             return None
         common = common_key(request, "messages")
         if common is None:
             return None
-        return common, tuple((turn.role, turn.content) for turn in turns[:-1])
+        return common, tuple((message.role, message.content) for message in messages[:-1])
 
-    def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:  # noqa: ARG002  # see Strategy
-        """An item is whole."""
+    def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:  # noqa: ARG002  # see BatchStrategy
+        """Return the request itself: an item is never split."""
         return (request,)
 
     def texts(self, request: Request) -> Sequence[str]:
-        """The item."""
+        """Return the item."""
         return (request.messages[-1].content,)
 
     def combine(self, requests: Sequence[Request]) -> Request:
-        """Instruction, note and items, numbered from 1; the answer is an object for each."""
+        """Return one request: instruction, note, and the items with ids from 1."""
         first = requests[0]
         system, *more = first.messages[:-1]
         items: list[Json] = [
@@ -112,7 +113,7 @@ class Packing:
         ]
         most = first.max_tokens
         if most is not None:
-            most = _TOKENS_ALL + len(requests) * (most + _TOKENS_AROUND)
+            most = _TOKENS_PER_PACK + len(requests) * (most + _TOKENS_PER_ITEM)
         text = json.dumps(items, ensure_ascii=False, separators=(",", ":"))
         return attrs.evolve(
             first,
@@ -127,7 +128,7 @@ class Packing:
         )
 
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
-        """The answer under each item's number; None where there is none or more than one (L5)."""
+        """Return the response to each item; None for an id that is missing or repeated (L5)."""
         answers = _read(response.text)
         found: list[Response | None] = []
         for number, request in enumerate(requests, 1):
@@ -136,13 +137,17 @@ class Packing:
             found.append(None if text is None else _alone(response, text))
         return found
 
-    def join(self, request: Request, answers: Sequence[Response]) -> Response:  # noqa: ARG002  # see Strategy
-        """The one there is."""
-        return answers[0]
+    def join(self, request: Request, responses: Sequence[Response]) -> Response:  # noqa: ARG002  # see BatchStrategy
+        """Return the only response: an item is never split."""
+        return responses[0]
 
 
 def _schema(answer: object) -> dict[str, Json]:
-    """The shape of all answers; the answer to one item is of the item's own shape, or a text."""
+    """Return the JSON schema of a pack's response.
+
+    Args:
+        answer: schema of the response to one item; None for a text.
+    """
     own = {"type": "string"} if answer is None else answer
     entry: dict[str, Json] = {
         "type": "object",
@@ -159,7 +164,7 @@ def _schema(answer: object) -> dict[str, Json]:
 
 
 def _read(text: str) -> dict[int, list[Json]]:
-    """{number: what was answered under it}; nothing of what is not in order."""
+    """Return {id: answers with that id}, without entries that do not match the schema."""
     try:
         whole = cast("Json", json.loads(text))
     except (ValueError, RecursionError):
@@ -173,7 +178,7 @@ def _read(text: str) -> dict[int, list[Json]]:
 
 
 def _text(answer: Json, request: Request) -> str | None:
-    """An answer as it would have come alone; None if it is of the wrong type."""
+    """Return an answer as the text of a single call; None if it has the wrong type."""
     if request.json_schema is not None:
         return json.dumps(answer, ensure_ascii=False) if answer is not None else None
     return answer if isinstance(answer, str) and answer.strip() else None
@@ -184,20 +189,20 @@ def _alone(response: Response, text: str) -> Response:
     return attrs.evolve(response, text=text, finish_reason="stop", choices=(choice,), body=None)
 
 
-_LEAST_CHECKS = 5  # fewer say nothing
-_REMEMBERED = 50  # checks; a share of the latest ones, so that a change shows
+_LEAST_CHECKS = 5  # fewer are not significant
+_REMEMBERED = 50  # only the latest checks count, so that a change of the model shows
 
 
 @attrs.frozen
 class AgreementStatistics:
-    """What checks have found for members with one key.
+    """Results of the checks of one group's combined calls.
 
     Args:
-        checks: members that were asked both ways.
-        agreed: those whose two answers were the same.
-        answered: members whose combined call had an answer for them.
-        missed: members whose combined call had none.
-        is_trusted: they are still sent together.
+        checks: number of members that were sent both combined and alone.
+        agreed: number of checks with two equal responses.
+        answered: number of members that had a response in their combined call.
+        missed: number of members that had none.
+        is_trusted: whether the group still sends combined calls.
     """
 
     checks: int
@@ -209,10 +214,13 @@ class AgreementStatistics:
 
 @final
 class Agreement:
-    """Counts checks, and ends the trust when too few agree, or too many answers are missing.
+    """Counts checks; trust ends when too few agree, or too many members have no response.
 
     Args:
-        least: the share that must agree, and of members that must be answered.
+        least: the least share, 0 to 1, of checks that agree and of members with a response.
+
+    Attributes:
+        is_trusted: whether combined calls may still be sent; once False, it stays False.
     """
 
     def __init__(self, least: float) -> None:
@@ -222,7 +230,7 @@ class Agreement:
         self.is_trusted = True
 
     def check(self, *, agrees: bool) -> None:
-        """A member was asked both ways."""
+        """Record whether a member's two responses agree."""
         self._checks += 1
         self._agreed += agrees
         self._latest = [*self._latest[1 - _REMEMBERED :], agrees]
@@ -231,7 +239,7 @@ class Agreement:
             self.is_trusted = self.is_trusted and share >= self._least
 
     def count(self, answered: int, missed: int) -> None:
-        """A combined call had answers for some of its members."""
+        """Record how many members of a combined call had a response, and how many had none."""
         self._answered += answered
         self._missed += missed
         total = self._answered + self._missed
@@ -239,14 +247,14 @@ class Agreement:
             self.is_trusted = False
 
     def statistics(self) -> AgreementStatistics:
-        """What was found."""
+        """Return the counters."""
         return AgreementStatistics(
             self._checks, self._agreed, self._answered, self._missed, self.is_trusted
         )
 
 
 def answers_agree(one: Response, other: Response) -> bool:
-    """Whether two answers are the same, but for case and white space, or as JSON."""
+    """Return whether two responses are equal as JSON, or as text without case and white space."""
     return _plain(one.text) == _plain(other.text)
 
 

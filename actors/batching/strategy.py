@@ -1,4 +1,4 @@
-"""A way in which several requests become one call, and its answer theirs again."""
+"""What a batch strategy is: it combines requests into one call, and splits the response."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
@@ -20,65 +20,87 @@ _IN_COMMON = tuple(field.name for field in attrs.fields(Request) if field.name n
 
 
 class BatchStrategy(Protocol):
-    """One way of sending several requests as one. Pure (R14): it writes and reads, no more.
+    """One way to send several requests as one call. Pure (R14).
 
-    The batcher tries its strategies one after the other; the first with a key for a request
-    gathers it. What the answer lacks is asked for again by halves, and what is left alone is sent
-    as it is, so that a strategy is free to find fault with an answer.
+    The batcher tries its strategies in order and uses the first that returns a key for a request.
+    It sends members without a response again in two halves, and a single member unchanged. So a
+    strategy may reject a response that it cannot split with certainty.
     """
 
     @property
     def name(self) -> str:
-        """For logs, and `Response.route`."""
+        """The name in logs and in `Response.route`."""
         ...
 
     @property
     def bounds(self) -> BatchLimits:
-        """What one call may come to."""
+        """The limits of one call."""
         ...
 
     @property
     def check_share(self) -> float:
-        """The share of members that are asked alone as well, to compare; 0 for none."""
+        """The share of members, 0 to 1, that are sent alone as well, to compare the responses."""
         ...
 
     @property
     def least_agreement(self) -> float:
-        """The share of answers that must stand such a check; below it, members are sent alone."""
+        """The share of checks, 0 to 1, that must agree; below it, members are sent alone."""
         ...
 
     def key(self, request: Request) -> Hashable | None:
-        """What requests must have in common to share a call; None if this one cannot."""
+        """Return a key that requests in one call have in common; None for one that must be alone.
+
+        Args:
+            request: the request.
+        """
         ...
 
     def pieces(self, request: Request, weigh: Callable[[str], BatchWeight]) -> Sequence[Request]:
-        """The request itself, or parts of it that fit into one call each.
+        """Return the request itself, or several requests that each fit into one call.
 
         Args:
-            request: one that has a key.
-            weigh: what one text comes to.
+            request: a request that has a key.
+            weigh: returns the weight of a text.
         """
         ...
 
     def texts(self, request: Request) -> Sequence[str]:
-        """What of it weighs in a call: its members."""
+        """Return the texts of a request that count towards the limits of a call.
+
+        Args:
+            request: a request that has a key.
+        """
         ...
 
     def combine(self, requests: Sequence[Request]) -> Request:
-        """One request for all of these, which have the same key."""
+        """Return one request for several.
+
+        Args:
+            requests: at least one; all have the same key.
+        """
         ...
 
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
-        """The answer of each of them; None for one that has none, or no clear one (L5)."""
+        """Return the response of each request; None if it is missing or ambiguous (L5).
+
+        Args:
+            requests: the requests that were combined, in the same order.
+            response: the response to the combined request.
+        """
         ...
 
-    def join(self, request: Request, answers: Sequence[Response]) -> Response:
-        """The answer of a request that was sent in pieces, in their order."""
+    def join(self, request: Request, responses: Sequence[Response]) -> Response:
+        """Return the response of a request that was sent in pieces.
+
+        Args:
+            request: the whole request.
+            responses: the responses of its pieces, in order.
+        """
         ...
 
 
 def common_key(request: Request, *own: str) -> Hashable | None:
-    """All fields of a request but its own ones; None if it has a name of its own at the provider.
+    """Return a key of all fields of a request except its own; None with an idempotency key.
 
     Args:
         request: the request.
