@@ -1,6 +1,5 @@
-"""Lets calls through as fast as the provider's limits allow, and no faster."""
+"""The rate limiter: admits calls as fast as the limits allow."""
 
-import contextlib
 from functools import partial
 from math import inf
 from typing import Any
@@ -10,7 +9,6 @@ import trio
 
 from ...runtime import (
     Actor,
-    ActorStopped,
     Message,
     Outcome,
     Ref,
@@ -23,12 +21,13 @@ from ..calls import Complete, Stream
 from ..errors import DeadlineTooShort, RequestTooLarge
 from ..events import CallEvent, Observer, Stage, ignore
 from ..messages import Request, Response, Usage
-from ..permit import Report, Throttled
+from ..permit import Throttled
 from ..vendors import PriceBook
 from .core import Grant, Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, TooLate
+from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .scope import PermitRequest, Reservation
 
 __all__ = [
@@ -40,16 +39,13 @@ __all__ = [
 ]
 
 
-_HEARS_EVERY_S = 0.05  # what two answers tell of limits is nearly the same
-
-
 @attrs.frozen
 class LimiterStatistics:
-    """What a `RateLimiterActor` knows.
+    """The state of a `RateLimiterActor`.
 
     Args:
-        limiter: every limit, who waits, and when somebody goes next.
-        estimators: how well the tokens of each model's calls are known beforehand.
+        limiter: every limit, the calls that wait, and when the next one can be admitted.
+        estimators: how accurate the token estimates are, by model.
     """
 
     limiter: LimiterSnapshot
@@ -58,16 +54,16 @@ class LimiterStatistics:
 
 @attrs.frozen
 class GetLimiterStatistics(Message[LimiterStatistics]):
-    """Ask a `RateLimiterActor` what it knows."""
+    """Ask a `RateLimiterActor` for its state."""
 
 
 @attrs.frozen
 class Explain(Message[Explanation]):
-    """Ask what a call would wait for if it came now. Nothing is sent.
+    """Ask how long a call would wait, and for what, if it arrived now. Nothing is sent.
 
     Args:
-        request: the call.
-        lane: in which it would wait.
+        request: the request of the call.
+        lane: the lane that it would wait in.
     """
 
     request: Request
@@ -76,103 +72,24 @@ class Explain(Message[Explanation]):
 
 @attrs.frozen
 class ChangeLimits(Message[None]):
-    """Other limits from now on, for those that wait as well.
+    """Replace the limits; they apply to calls that wait already, too.
 
     Args:
-        limits: all of them. More calls under way than the request stage was spawned for wait there.
+        limits: the new limits. If they allow more calls in flight than the request stage was
+            spawned for, the others wait in its mailbox.
     """
 
     limits: Limits
 
 
-@attrs.define(eq=False)
-class _InFlight:
-    """A call that was let through, and its latest attempt."""
-
-    request: Request
-    estimate: Estimate
-    reservation: Reservation
-    is_sent: bool = False
-    usage: Usage | None = None
-    usd: float | None = None
-    first_byte_s: float | None = None
-
-
-@attrs.frozen
-class _Renew(Message[None]):
-    """A call that is under way asks to be sent once more."""
-
-    flight: _InFlight
-    delay: float
-    throttled: Throttled | None
-
-
-@attrs.frozen
-class _Park(Message[None]):
-    """The provider refused a call that gives up."""
-
-    flight: _InFlight
-    delay: float
-    throttled: Throttled
-
-
-@attrs.frozen
-class _Hear(Message[None]):
-    """An answer tells of the provider's limits."""
-
-    flight: _InFlight
-    reports: tuple[Report, ...]
-
-
 @attrs.frozen
 class _Wake(Message[None]):
-    """Somebody may go now."""
-
-
-@attrs.define(eq=False)
-class _HeaderFilter:
-    """What the permits of one limiter share: when it wants to hear of the provider's limits."""
-
-    open_at: float
-
-
-@attrs.frozen
-class _Permit:
-    """See `permit.Permit`. It asks the limiter that gave it, whichever incarnation is there."""
-
-    _limiter: Ref
-    _flight: _InFlight
-    _ear: _HeaderFilter
-
-    async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
-        await self._limiter.ask(_Renew(self._flight, delay, throttled))
-
-    def park(self, *, delay: float, throttled: Throttled) -> None:
-        self._tell(_Park(self._flight, delay, throttled))
-
-    def use(self) -> None:
-        self._flight.is_sent = True
-
-    def listens(self) -> bool:
-        return trio.current_time() >= self._ear.open_at
-
-    def hear(self, reports: tuple[Report, ...]) -> None:
-        self._ear.open_at = trio.current_time() + _HEARS_EVERY_S
-        if reports:
-            self._tell(_Hear(self._flight, reports))
-
-    def settle(self, usage: Usage | None, usd: float | None, first_byte_s: float | None) -> None:
-        flight = self._flight  # looked at when the call has ended, which is told anyway
-        flight.usage, flight.usd, flight.first_byte_s = usage, usd, first_byte_s
-
-    def _tell(self, message: Message[None]) -> None:
-        with contextlib.suppress(ActorStopped):
-            self._limiter.tell_nowait(message)
+    """A call may be admitted now."""
 
 
 @attrs.frozen(eq=False)
 class _PendingCall:
-    """A call that waits for its turn."""
+    """A call that waits for admission."""
 
     message: Complete | Stream
     slot: ReplySlot[Any]
@@ -185,10 +102,10 @@ class _PendingCall:
 
 @attrs.frozen(eq=False)
 class _Renewal:
-    """A call under way that waits to be sent once more."""
+    """A call in flight that waits for one more attempt."""
 
     slot: ReplySlot[None]
-    flight: _InFlight
+    call: InFlightCall
 
     @property
     def done(self) -> bool:
@@ -196,23 +113,22 @@ class _Renewal:
 
 
 class RateLimiterActor(Actor):
-    """Callers wait rather than fail; nobody is asked again and again whether it is time yet (L4).
+    """Lets calls wait until the limits allow them; it never polls (L4).
 
-    A call passes when every limit allows it: those that are set, those that the provider tells of,
-    and the calls in flight. Its tokens and its cost are estimated and reserved, and corrected when
-    they are known (L3). It keeps its place in flight until its answer is there, however it ends,
-    because the runtime tells of every end: no permit is lost to a cancellation or a crash further
-    on. A renewal comes from a stage further on, for a call that has its place already, so it goes
-    before those that wait.
+    A call is admitted when every limit allows it: those in `Limits`, those that the provider
+    reports, and the number of calls in flight. Its tokens and cost are estimated and reserved, and
+    corrected when they are known (L3). It counts as in flight until its reply slot is settled, so
+    that a cancellation or a crash in a later stage cannot lose a permit. A call in flight that
+    retries is admitted again before calls that wait.
 
-    Give it a `max_deferred` when it is spawned: that many calls wait here, and behind them those in
-    the mailbox, and behind those whoever asks.
+    Spawn it with a `max_deferred`: so many calls wait here, the next ones in the mailbox, and
+    after them the callers.
 
     Args:
-        to: where the calls go next.
-        limits: what is allowed.
-        observer: is told of calls that wait and of those let through.
-        prices: what models cost, for limits of USD.
+        to: the next stage.
+        limits: the limits; by default `Limits()`.
+        observer: receives an event for each call that is queued, and one when it is admitted.
+        prices: prices of models, for limits in USD.
     """
 
     def __init__(
@@ -228,51 +144,51 @@ class RateLimiterActor(Actor):
         self._estimator = TokenEstimator()
         self._observer = observer
         self._prices = prices
-        self._ear = _HeaderFilter(-inf if self._limits.learn else inf)
+        self._filter = HeaderFilter(-inf if self._limits.learn else inf)
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
     @defers(Complete)
     async def admit(self, message: Complete, slot: ReplySlot[Response]) -> None:
-        """Let a call through when its turn has come."""
+        """Forward a call when the limits allow it."""
         await self._admit(message, slot)
 
     @defers(Stream)
     async def admit_stream(self, message: Stream, slot: ReplySlot[None]) -> None:
-        """The same for a call that is answered piece by piece."""
+        """Forward a streamed call when the limits allow it."""
         await self._admit(message, slot)
 
     async def _admit(self, message: Complete | Stream, slot: ReplySlot[Any]) -> None:
         request, now = message.request, trio.current_time()
         estimate = self._estimator.estimate(request)
-        ask = self._ask_for(request, estimate, message.context.lane, slot.deadline)
+        wanted = self._permit_request(request, estimate, message.context.lane, slot.deadline)
         call = _PendingCall(message, slot, estimate)
         try:
-            if not self._has_to_wait:
-                reservation = self._limiter.try_go(ask, now)
+            if not self._is_blocked:
+                reservation = self._limiter.try_admit(wanted, now)
                 if reservation is not None:
-                    self._tell("queued", message)
+                    self._observe("queued", message)
                     await self._send(call, reservation)
                     return
-            is_new = self._limiter.push(call, ask, now)
+            is_new = self._limiter.push(call, wanted, now)
         except Impossible as error:
             slot.fail(RequestTooLarge(str(error)))
             return
         except TooLate as error:
             slot.fail(DeadlineTooShort(f"nothing was sent: {error}"))
             return
-        self._tell("queued", message)
-        slot.on_settled(self._left)
+        self._observe("queued", message)
+        slot.on_settled(self._wait_settled)
         if is_new:
-            await self._let_through()
+            await self._advance()
 
-    def _left(self, slot: ReplySlot[Any]) -> None:
-        """Somebody who waited has gone, perhaps before his turn: then the next may have his."""
-        is_over = slot.outcome in (Outcome.CANCELLED, Outcome.EXPIRED)
-        if is_over and self._limiter.waiting:
+    def _wait_settled(self, slot: ReplySlot[Any]) -> None:
+        """Check for the next call when one that may have waited was cancelled or expired."""
+        is_given_up = slot.outcome in (Outcome.CANCELLED, Outcome.EXPIRED)
+        if is_given_up and self._limiter.waiting:
             self._wake_by(trio.current_time())
 
-    def _ask_for(
+    def _permit_request(
         self, request: Request, estimate: Estimate, lane: str, deadline: float
     ) -> PermitRequest:
         usd = 0.0
@@ -282,116 +198,117 @@ class RateLimiterActor(Actor):
         cost = self._limits.cost(request, estimate, usd)
         return PermitRequest(request.model, cost, lane, deadline)
 
-    @defers(_Renew, urgent=True)
-    async def renew(self, message: _Renew, slot: ReplySlot[None]) -> None:
-        """Let a call that is under way be sent once more, when its time has come."""
-        now, flight = trio.current_time(), message.flight
-        cost = flight.reservation.cost
+    @defers(RenewPermit, urgent=True)
+    async def renew(self, message: RenewPermit, slot: ReplySlot[None]) -> None:
+        """Reply when a call in flight may send one more attempt."""
+        now, call = trio.current_time(), message.call
+        cost = call.reservation.cost
         if message.throttled is not None:
-            self._refused(flight, message.throttled, message.delay)
-        again = attrs.evolve(flight.reservation, cost=cost)
-        self._limiter.push_renewal(_Renewal(slot, flight), again, now + message.delay)
-        await self._let_through()
+            self._throttled(call, message.throttled, message.delay)
+        again = attrs.evolve(call.reservation, cost=cost)
+        self._limiter.push_renewal(_Renewal(slot, call), again, now + message.delay)
+        await self._advance()
 
-    @handles(_Park, urgent=True)
-    async def park(self, message: _Park) -> None:
-        """Let nobody through for a while."""
-        self._refused(message.flight, message.throttled, message.delay)
+    @handles(ParkCalls, urgent=True)
+    async def park(self, message: ParkCalls) -> None:
+        """Admit no call for a while, after the provider refused one."""
+        self._throttled(message.call, message.throttled, message.delay)
 
-    @handles(_Hear, urgent=True)
-    async def hear(self, message: _Hear) -> None:
-        """Take up what the provider tells."""
+    @handles(ReportLimits, urgent=True)
+    async def report(self, message: ReportLimits) -> None:
+        """Apply the limits that the provider reports."""
         now = trio.current_time()
-        self._limiter.report(message.flight.reservation, message.reports, now)
+        self._limiter.report(message.call.reservation, message.reports, now)
         if self._limiter.waiting:
-            await self._let_through()
+            await self._advance()
 
     @handles(_Wake)
-    async def wake(self, message: _Wake) -> None:  # noqa: ARG002  # it only says when
-        """Let through whose turn has come meanwhile."""
+    async def wake(self, message: _Wake) -> None:  # noqa: ARG002  # it has no fields
+        """Admit the calls that the limits allow by now."""
         self._timer = None
-        await self._let_through()
+        await self._advance()
 
     @handles(GetLimiterStatistics, urgent=True)
-    async def count(self, message: GetLimiterStatistics) -> LimiterStatistics:  # noqa: ARG002  # it only asks
-        """Say what is known."""
+    async def statistics(self, message: GetLimiterStatistics) -> LimiterStatistics:  # noqa: ARG002  # it has no fields
+        """Return the state of all limits and estimators."""
         snapshot = self._limiter.snapshot(trio.current_time())
         return LimiterStatistics(snapshot, dict(self._estimator.statistics()))
 
     @handles(Explain, urgent=True)
     async def explain(self, message: Explain) -> Explanation:
-        """Say what a call would wait for."""
+        """Return how long a call would wait, and for what."""
         estimate = self._estimator.estimate(message.request)
-        ask = self._ask_for(message.request, estimate, message.lane, inf)
-        return self._limiter.explain(ask, trio.current_time())
+        wanted = self._permit_request(message.request, estimate, message.lane, inf)
+        return self._limiter.explain(wanted, trio.current_time())
 
     @handles(ChangeLimits, urgent=True)
     async def change(self, message: ChangeLimits) -> None:
-        """Go by other limits."""
+        """Replace the limits."""
         self._limits = message.limits
-        self._ear.open_at = -inf if message.limits.learn else inf
+        self._filter.open_at = -inf if message.limits.learn else inf
         for waiting, error in self._limiter.change(message.limits, trio.current_time()):
             waiting.slot.fail(RequestTooLarge(str(error)))
-        await self._let_through()
+        await self._advance()
 
     # ----------------------------------------------------------------
 
-    async def _let_through(self) -> None:
+    async def _advance(self) -> None:
+        """Admit calls until a limit or the next stage blocks, and set the timer for the next."""
         while True:
-            has_to_wait = self._has_to_wait
-            found = self._limiter.advance(trio.current_time(), only_renewals=has_to_wait)
+            is_blocked = self._is_blocked
+            found = self._limiter.advance(trio.current_time(), only_renewals=is_blocked)
             if not isinstance(found, Grant):
                 break
             waiting = found.waiting
             if isinstance(waiting, _Renewal):
-                waiting.flight.reservation = found.reservation
-                waiting.flight.is_sent = False
+                waiting.call.reservation = found.reservation
+                waiting.call.is_sent = False
                 waiting.slot.reply(None)
             else:
                 await self._send(waiting, found.reservation)
-        if has_to_wait:
-            self._to.when_room(self._room_ahead)
+        if is_blocked:
+            self._to.when_room(self._has_room_now)
         self._wake_by(found)
 
-    def _room_ahead(self) -> None:
+    def _has_room_now(self) -> None:
         if self._limiter.waiting:
             self._wake_by(trio.current_time())
 
     @property
-    def _has_to_wait(self) -> bool:
-        """Whether the next stage has no room, and calls from here are there.
+    def _is_blocked(self) -> bool:
+        """Whether the next stage has no room for a call while it has calls from this actor.
 
-        They may need this actor to renew a permit, so it must not stand at that door; it is told
-        when there is room.
+        Such a call may need this actor to renew its permit. So this actor must not block on the
+        full mailbox; `_has_room_now` is called when there is room.
         """
         return self._limiter.in_flight > 0 and not self._to.has_room
 
-    async def _send(self, call: _PendingCall, reservation: Reservation) -> None:
-        message = call.message
-        flight = _InFlight(message.request, call.estimate, reservation)
-        call.slot.on_settled(partial(self._ended, flight))
-        self._tell("admitted", message)
-        permit = _Permit(self.ref, flight, self._ear)
-        await call.slot.forward(self._to, attrs.evolve(message, permit=permit))
+    async def _send(self, pending: _PendingCall, reservation: Reservation) -> None:
+        message = pending.message
+        call = InFlightCall(message.request, pending.estimate, reservation)
+        pending.slot.on_settled(partial(self._call_settled, call))
+        self._observe("admitted", message)
+        permit = CallPermit(self.ref, call, self._filter)
+        await pending.slot.forward(self._to, attrs.evolve(message, permit=permit))
 
-    def _refused(self, flight: _InFlight, throttled: Throttled, delay: float) -> None:
+    def _throttled(self, call: InFlightCall, throttled: Throttled, delay: float) -> None:
         self._limiter.refused(
-            flight.reservation,
+            call.reservation,
             throttled.why,
             throttled.told,
             pause_s=delay,
             now=trio.current_time(),
         )
 
-    def _ended(self, flight: _InFlight, slot: ReplySlot[Any]) -> None:
-        """A call that was let through has its answer, or needs none any more."""
+    def _call_settled(self, call: InFlightCall, slot: ReplySlot[Any]) -> None:
+        """Release the place of a call in flight whose reply slot is settled."""
         now, limiter = trio.current_time(), self._limiter
-        limiter.release(flight.reservation, now, happened=flight.is_sent)
+        limiter.release(call.reservation, now, happened=call.is_sent)
         if slot.outcome is Outcome.REPLIED:
-            if flight.usage is not None:
-                self._estimator.learn(flight.request, flight.estimate, flight.usage)
-                limiter.settle(flight.reservation, flight.usage, flight.usd, now)
-            limiter.answered(flight.reservation, flight.first_byte_s or 0.0, now)
+            if call.usage is not None:
+                self._estimator.learn(call.request, call.estimate, call.usage)
+                limiter.settle(call.reservation, call.usage, call.usd, now)
+            limiter.succeeded(call.reservation, call.first_byte_s or 0.0, now)
         if limiter.waiting:
             self._wake_by(now)
 
@@ -405,7 +322,7 @@ class RateLimiterActor(Actor):
             self._wake_at = when
             self._timer = self.send_at(when, _Wake())
 
-    def _tell(self, stage: Stage, message: Complete | Stream) -> None:
+    def _observe(self, stage: Stage, message: Complete | Stream) -> None:
         if self._observer is ignore:
             return
         self._observer(

@@ -1,15 +1,15 @@
-"""One rate, as one number: the instant at which all of it is there again. Pure (R14).
+"""A token bucket whose state is one number, and the limits in `Limits` as buckets. Pure (R14).
 
-The generic cell rate algorithm (ITU-T I.371, Annex A, "virtual scheduling"), for costs of any size:
-with rate r per second and depth d, the instant of being full, F, is all the state. At time t
+This is the generic cell rate algorithm (ITU-T I.371, Annex A, "virtual scheduling") for costs of
+any size: with rate r per second and depth d, the state is F, the time at which the bucket is full.
+At time t
 
     used(t) = max(0, (F - t) r)      what is missing from a full bucket
-    a cost c may go at F - (d - min(c, d)) / r, and then F becomes max(F, t) + c / r
+    cost c is allowed at F - (d - min(c, d)) / r, and then F becomes max(F, t) + c / r
 
-which is a token bucket of depth d that refills continuously, as the providers' own do. A cost above
-the depth goes when the bucket is full and leaves it in debt, so that the average rate is kept.
-
-A limit that somebody has set, and its bucket. Pure (R14).
+This equals a token bucket of depth d that refills continuously, as those of the providers do. A
+cost above the depth is allowed when the bucket is full, and leaves it in debt, so that the average
+rate is kept.
 """
 
 from collections import deque
@@ -26,21 +26,21 @@ __all__ = [
 ]
 
 
-_EPSILON = 1e-9  # of a second: sums of floats must not make a wake-up come an instant too early
+_EPSILON = 1e-9  # seconds; rounding must not make a timer fire too early
 
 
 @final
 class Bucket:
-    """A rate and a depth. Nobody polls it: it says when it will hold enough (L4).
+    """A token bucket. `ready_at` returns when it holds enough, so that it need not be polled (L4).
 
     Args:
         rate: how much it refills a second; more than 0.
-        depth: how much may go at once; more than 0.
-        now: when it is full for the first time, in seconds.
+        depth: how much it holds; more than 0.
+        now: the current time, in seconds. The bucket is full.
 
     Attributes:
-        rate: the same.
-        depth: the same.
+        rate: how much it refills a second.
+        depth: how much it holds.
     """
 
     __slots__ = ("_full_at", "_lows", "_was_full_at", "depth", "rate")
@@ -49,22 +49,22 @@ class Bucket:
         self.rate = rate
         self.depth = depth
         self._full_at = now
-        self._was_full_at = now  # and was last, as far as anybody looked
-        # (when, used before a debit): the lows since then that a late refund looks at, rising
+        self._was_full_at = now  # the last time at which a debit found it full
+        # (time, used before a debit): minima since then, rising, which bound a late refund
         self._lows: deque[tuple[float, float]] = deque()
 
     def used(self, now: float) -> float:
-        """What is missing from a full bucket."""
+        """Return what is missing from a full bucket."""
         return max(0.0, (self._full_at - now) * self.rate)
 
     def ready_at(self, amount: float, now: float) -> float:
-        """When `amount` may go; `now` if it may already."""
+        """Return when `amount` is allowed; `now` if it is allowed already."""
         depth = self.depth
         at = self._full_at - (depth - amount) / self.rate if amount < depth else self._full_at
         return at if at > now + _EPSILON else now
 
     def take(self, amount: float, now: float) -> None:
-        """Debit it, whether it is there or not."""
+        """Debit an amount, even if the bucket does not hold it."""
         full_at, rate = self._full_at, self.rate
         if full_at <= now:
             full_at = self._was_full_at = now
@@ -78,10 +78,10 @@ class Bucket:
         self._full_at = full_at + amount / rate
 
     def give_back(self, amount: float, since: float, now: float) -> None:
-        """Undo a debit that was made at `since`, as far as it still matters.
+        """Refund an amount that was debited at `since`.
 
-        Had it not been made, less would have been missing ever since, but never less than nothing:
-        what would have run over when the bucket was at its fullest cannot be given back.
+        The refund is at most the least that was missing at any time since then: without the debit
+        the bucket would have been full at that time, and the rest would have been lost.
         """
         used = self.used(now)
         if self._was_full_at > since:
@@ -94,23 +94,28 @@ class Bucket:
             self._full_at = now + (used - given) / self.rate
 
     def set(self, rate: float, depth: float, now: float) -> None:
-        """Change it; what is missing stays missing."""
+        """Change rate and depth; what is missing stays missing."""
         used = self.used(now)
         self.rate, self.depth = rate, depth
         self._full_at = now + used / rate
 
     def set_used(self, used: float, now: float) -> None:
-        """Somebody knows better what is missing."""
+        """Set what is missing from a full bucket."""
         self._lows.clear()
         self._full_at = now + used / self.rate
 
 
-_LEAST_DEPTH_S = 1e-3  # seconds' worth, of what is not counted in whole numbers
+_LEAST_DEPTH_S = 1e-3  # seconds; least depth of a bucket of USD
 
 
 @final
 class Limit:
-    """A limit of the user's, and its bucket."""
+    """A limit that the user has set, and its bucket.
+
+    Args:
+        rate: the limit, with a burst.
+        now: the current time, in seconds.
+    """
 
     __slots__ = ("bucket", "index", "rate")
 
@@ -120,16 +125,16 @@ class Limit:
         self.bucket = Bucket(*self._shape(), now)
 
     def change(self, rate: Rate, now: float) -> None:
-        """Another rate from now on."""
+        """Replace the rate; what is missing stays missing."""
         self.rate = rate
         self.bucket.set(*self._shape(), now)
 
     def state(self, scope: str, now: float) -> BucketState:
-        """How it stands.
+        """Return the state of the limit.
 
         Args:
-            scope: the model, or group of models, that it is for; "" for all.
-            now: the present.
+            scope: the model, or group of models, that it applies to; "" for all.
+            now: the current time.
         """
         return BucketState(
             scope=scope,
@@ -147,13 +152,13 @@ class Limit:
         worth = per_s * (rate.burst_s or 0.0)
         if rate.dimension == "usd":
             return per_s, max(worth, per_s * _LEAST_DEPTH_S)
-        # The provider's own bucket may be just as deep. One less keeps a margin of one interval
-        # against calls that reach it closer together than they were sent.
+        # The provider's bucket may have the same depth. One less leaves a margin of one interval
+        # for calls that arrive there closer together than they were sent.
         return per_s, max(1.0, worth - 1.0)
 
 
 def changed(limits: list[Limit], rates: tuple[Rate, ...], now: float) -> list[Limit]:
-    """Limits at other rates; what is missing of a dimension in a time stays missing."""
+    """Return limits at new rates; one of the same dimension and period keeps its usage."""
     known = {(limit.rate.dimension, limit.rate.per_s): limit for limit in limits}
     found: list[Limit] = []
     for rate in rates:
@@ -167,10 +172,10 @@ def changed(limits: list[Limit], rates: tuple[Rate, ...], now: float) -> list[Li
 
 
 def check_possible(rate: Rate, cost: Cost) -> None:
-    """See whether a call could ever go.
+    """Check that a call does not exceed a whole limit.
 
     Raises:
-        Impossible: it takes more than all of the limit.
+        Impossible: it takes more than the whole limit.
     """
     amount = cost[rate.index]
     if amount <= rate.amount:
@@ -178,6 +183,6 @@ def check_possible(rate: Rate, cost: Cost) -> None:
     what = rate.dimension.replace("_", " ").replace("usd", "USD")
     option = " (--tpm)" if rate.dimension == "tokens" else ""
     raise Impossible(
-        f"the call counts for about {amount:g} {what}, more than the limit of {rate}; shorten the "
+        f"the call needs about {amount:g} {what}, more than the limit of {rate}; shorten the "
         f"prompt, lower max_tokens or raise the limit{option}"
     )

@@ -1,10 +1,10 @@
-"""Who goes next, and when. Pure (R14).
+"""Decides which call is admitted next, and when. Pure (R14).
 
-Calls wait in lanes, for each model or group of models apart, so that nobody waits for a limit that
-does not concern him. Whoever is at the head goes when every limit allows it: those that all models
-share, those of his own group, those that the provider told of, those that were found by trying,
-and the number under way. All are debited together, and what turns out to have been too much or too
-little is corrected when it is known (L3).
+Calls wait in lanes, separately for each model or group of models, so that no call waits for a limit
+that does not apply to it. The first call of a lane is admitted when every limit allows it: limits
+of all models, limits of its group, limits that the provider reports, limits found by trying, and
+the number of calls in flight. All limits are debited together, and corrected when the usage of the
+call is known (L3).
 """
 
 import copy
@@ -22,7 +22,7 @@ from .bucket import Limit, changed
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
 from .limits import Cost, Impossible, Limits
-from .scope import LimitScope, Note, PermitRequest, QueuedCall, Reservation
+from .scope import LimitScope, PermitRequest, QueuedCall, Reservation, SimulatedWaiter
 
 __all__ = [
     "Grant",
@@ -34,17 +34,17 @@ __all__ = [
 
 W = TypeVar("W", bound=Waiting)
 _, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
-_MOST_SCOPES = 256  # models to remember
+_MAX_SCOPES = 256  # beyond it, models without calls are forgotten
 
 
 @final
 @attrs.frozen
 class Grant(Generic[W]):
-    """Somebody may go.
+    """One admitted call.
 
     Args:
-        waiting: who.
-        reservation: what he has taken.
+        waiting: what was pushed for it.
+        reservation: what it has taken of the limits.
     """
 
     waiting: W
@@ -53,11 +53,11 @@ class Grant(Generic[W]):
 
 @final
 class Limiter(Generic[W]):
-    """Lets through whoever may go. It never waits itself: it says when to come back (L4).
+    """Admits calls within limits. It never waits: it returns when to call it again (L4).
 
     Args:
-        limits: what is allowed.
-        now: the present, in seconds of any clock that does not go back.
+        limits: the limits.
+        now: the current time, in seconds of a monotonic clock.
     """
 
     def __init__(self, limits: Limits, now: float) -> None:
@@ -67,59 +67,59 @@ class Limiter(Generic[W]):
         self._of_model: dict[str, LimitScope] = {}
         self._in_flight = 0
         self._order = itertools.count()
-        self._mean_s = 0.0  # that a call is under way
-        self._ended = 0
+        self._mean_s = 0.0  # mean duration of a call in flight
+        self._ended = 0  # number of calls that were sent and have ended
 
     def __repr__(self) -> str:
         return f"<Limiter {self._in_flight} in flight, {self.waiting} waiting>"
 
     @property
     def limits(self) -> Limits:
-        """What is allowed."""
+        """The current limits."""
         return self._limits
 
     @property
     def in_flight(self) -> int:
-        """Calls that were let through and have not ended."""
+        """Number of calls that were admitted and have not ended."""
         return self._in_flight
 
     @property
     def waiting(self) -> int:
-        """Calls that wait, those nobody waits for any more included."""
+        """Number of calls and renewals that wait; those given up may still be counted."""
         return sum(len(scope.queue) + len(scope.renewals) for scope in self._scopes.values())
 
-    # ---------------------------------------------------------------- who waits
+    # ---------------------------------------------------------------- calls that wait
 
-    def push(self, waiting: W, ask: PermitRequest, now: float) -> bool:
-        """One more waits; whether `advance` may now do, or say, anything else than before.
-
-        Raises:
-            Impossible: it could never go.
-            TooLate: it could not go before its deadline, even if all other lanes were empty.
-        """
-        scope = self._scope(ask.model, now)
-        scope.check_possible(ask.cost)
-        if ask.deadline < inf:
-            scope.check_in_time(ask, now)
-        size = scope.size(ask.cost)
-        return scope.queue.push(QueuedCall(waiting, ask), ask.lane, size, now, ask.cost)
-
-    def try_go(self, ask: PermitRequest, now: float) -> Reservation | None:
-        """Let somebody through at once who need not wait; None if he has to `push`.
+    def push(self, waiting: W, request: PermitRequest, now: float) -> bool:
+        """Add a call to its lane; return whether the result of `advance` may differ now.
 
         Raises:
-            Impossible: it could never go.
+            Impossible: the call exceeds a limit, so that it could never be admitted.
+            TooLate: it could not be admitted before its deadline, even with empty other lanes.
         """
-        scope = self._scope(ask.model, now)
-        scope.check_possible(ask.cost)
-        if self._in_flight >= self._limits.in_flight or not scope.is_ready(ask.cost, now):
+        scope = self._scope(request.model, now)
+        scope.check_possible(request.cost)
+        if request.deadline < inf:
+            scope.check_in_time(request, now)
+        size = scope.size(request.cost)
+        return scope.queue.push(QueuedCall(waiting, request), request.lane, size, now, request.cost)
+
+    def try_admit(self, request: PermitRequest, now: float) -> Reservation | None:
+        """Admit a call that need not wait; None if it must be pushed.
+
+        Raises:
+            Impossible: the call exceeds a limit, so that it could never be admitted.
+        """
+        scope = self._scope(request.model, now)
+        scope.check_possible(request.cost)
+        if self._in_flight >= self._limits.in_flight or not scope.is_ready(request.cost, now):
             return None
         if self._shared and len(self._scopes) > 1 and any(map(_has_queue, self._scopes.values())):
-            return None  # somebody came before who may wait for what all share
-        return self._let_go(scope, ask.cost, now)
+            return None  # an earlier call of another model may wait for a shared limit
+        return self._admit(scope, request.cost, now)
 
     def push_renewal(self, waiting: W, reservation: Reservation, not_before: float) -> None:
-        """A call that is under way wants to be sent once more; it keeps its place in flight."""
+        """Add a call in flight that waits for one more attempt; it stays in flight."""
         scope = self._scope_of(reservation, not_before)
         entry = (
             not_before,
@@ -129,49 +129,49 @@ class Limiter(Generic[W]):
         heapq.heappush(scope.renewals, entry)
 
     def advance(self, now: float, *, only_renewals: bool = False) -> Grant[W] | float:
-        """Let somebody through who may go now; or say when somebody may.
+        """Admit the next call, if the limits allow one now.
 
         Args:
-            now: the present.
-            only_renewals: those that have no place yet are left waiting.
+            now: the current time.
+            only_renewals: admit only renewals, and no call that is not in flight yet.
 
         Returns:
-            who goes, all debited; else the instant to come back at, infinity if it takes a release
-            or a push.
+            The admitted call, with all limits debited. Otherwise the time at which to call this
+            again; infinity if only a release or a push can change the result.
         """
         ready, at = self._look(now, only_renewals=only_renewals)
         if ready is None:
             return at
         scope, entry, came = ready
-        cost = entry.ask.cost
+        cost = entry.request.cost
         if came == -inf:
             heapq.heappop(scope.renewals)
             reservation = self._take(scope, cost, now)
             reservation.is_first = False
         else:
             scope.queue.pop()
-            reservation = self._let_go(scope, cost, now)
+            reservation = self._admit(scope, cost, now)
         return Grant(cast("W", entry.waiting), reservation)
 
     def pop(self, now: float, *, only_renewals: bool = False) -> Grant[W] | None:
-        """Whoever may go now; None if nobody may. The same as `advance`."""
+        """Admit the next call like `advance`; None if no call is allowed now."""
         found = self.advance(now, only_renewals=only_renewals)
         return found if isinstance(found, Grant) else None
 
     def next_at(self, now: float, *, only_renewals: bool = False) -> float:
-        """What `advance` would say; the present if it would let somebody through."""
+        """Return the time that `advance` would return; `now` if it would admit a call."""
         ready, at = self._look(now, only_renewals=only_renewals)
         return at if ready is None else now
 
-    # ---------------------------------------------------------------- what became of it
+    # ---------------------------------------------------------------- calls in flight
 
     def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
-        """A call that was let through has ended.
+        """Record the end of an admitted call.
 
         Args:
             reservation: what it has taken.
-            now: the present.
-            happened: it was sent; else all of it is given back (L3).
+            now: the current time.
+            happened: whether it was sent. If not, its reservation is refunded (L3).
         """
         self._in_flight -= 1
         reservation.scope.in_flight -= 1
@@ -184,13 +184,13 @@ class Limiter(Generic[W]):
             reservation.scope.correct(index, -amount, reservation.since, now)
 
     def settle(self, reservation: Reservation, usage: Usage, usd: float | None, now: float) -> None:
-        """What a call has really taken.
+        """Correct a reservation by the actual usage.
 
         Args:
-            reservation: what was thought.
+            reservation: what the call has taken by estimate.
             usage: the tokens that the provider reports.
-            usd: what it cost; None if that is not known.
-            now: the present.
+            usd: its cost in USD; None if it is not known.
+            now: the current time.
         """
         scope = reservation.scope
         if not (scope.every or scope.learned):
@@ -206,24 +206,24 @@ class Limiter(Generic[W]):
             corrected[index] = amount
         reservation.cost = Cost(*corrected)
 
-    def answered(self, reservation: Reservation, seconds: float, now: float) -> None:
-        """A call was not refused.
+    def succeeded(self, reservation: Reservation, seconds: float, now: float) -> None:
+        """Record a call that the provider did not refuse.
 
         Args:
             reservation: what it has taken.
-            seconds: until its answer began.
-            now: the present.
+            seconds: seconds until its response began.
+            now: the current time.
         """
         scope = self._scope_of(reservation, now)
-        scope.finder.answered(seconds, scope.in_flight)
+        scope.finder.succeeded(seconds, scope.in_flight)
 
     def report(self, reservation: Reservation, reports: Iterable[Report], now: float) -> None:
-        """An answer tells of the provider's limits.
+        """Apply the limits that the headers of a response report.
 
         Args:
-            reservation: of the call that it is an answer to.
-            reports: what it tells.
-            now: the present.
+            reservation: what the call of the response has taken.
+            reports: one report a limit.
+            now: the current time.
         """
         if not self._limits.learn:
             return
@@ -240,17 +240,17 @@ class Limiter(Generic[W]):
         pause_s: float,
         now: float,
     ) -> None:
-        """The provider refused a call: everybody waits, and then goes more slowly.
+        """Record a call that the provider refused: all calls pause, and are slower afterwards.
 
         Args:
             reservation: what it has taken.
-            why: calls came too fast, or too many are under way.
+            why: "too_fast" for too many calls a second, "too_many" for too many in flight.
             report: the limit that the refusal names, if it names one.
-            pause_s: seconds for which nobody should ask.
-            now: the present.
+            pause_s: seconds for which no call is admitted.
+            now: the current time.
         """
         scope, since = self._scope_of(reservation, now), reservation.since
-        for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a request that is refused takes no more
+        for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a refused call takes one request only
             reservation.scope.correct(index, -reservation.cost[index], since, now)
         reservation.cost = Cost(reservation.cost.requests)
         scope.parked_until = max(scope.parked_until, now + pause_s)
@@ -264,10 +264,10 @@ class Limiter(Generic[W]):
         scope.finder.refused(why, since, scope.in_flight, now)
 
     def change(self, limits: Limits, now: float) -> list[tuple[W, Impossible]]:
-        """Other limits from now on; what was taken stays taken, and who waits keeps his place.
+        """Replace the limits. What was taken stays taken, and calls that wait keep their order.
 
         Returns:
-            those that wait and could never go now, taken out, each with the reason.
+            The calls that exceed a new limit, removed from their lanes, each with the reason.
         """
         self._limits = limits
         self._shared = changed(self._shared, limits.all_rates, now)
@@ -279,20 +279,21 @@ class Limiter(Generic[W]):
         waiting.sort(key=lambda place: place.came)  # other models may share limits now
         impossible: list[tuple[W, Impossible]] = []
         for place in waiting:
-            entry, ask = place.waiting, place.waiting.ask
-            scope = self._scope(ask.model, now)
+            request = place.waiting.request
+            scope = self._scope(request.model, now)
             try:
-                scope.check_possible(ask.cost)
+                scope.check_possible(request.cost)
             except Impossible as error:
-                impossible.append((cast("W", entry.waiting), error))
+                impossible.append((cast("W", place.waiting.waiting), error))
             else:
-                scope.queue.push(entry, ask.lane, scope.size(ask.cost), place.came, ask.cost)
+                size = scope.size(request.cost)
+                scope.queue.push(place.waiting, request.lane, size, place.came, request.cost)
         return impossible
 
-    # ---------------------------------------------------------------- seeing in
+    # ---------------------------------------------------------------- reports
 
     def snapshot(self, now: float) -> LimiterSnapshot:
-        """All that is to be known."""
+        """Return the state of all limits, lanes and calls in flight."""
         states: list[BucketState] = [limit.state("", now) for limit in self._shared]
         for scope in self._scopes.values():
             states += scope.bucket_states(now)
@@ -306,19 +307,19 @@ class Limiter(Generic[W]):
             scopes=tuple(scope.state(now) for scope in self._scopes.values()),
         )
 
-    def explain(self, ask: PermitRequest, now: float) -> Explanation:
-        """What a call would wait for if it came now, and for how long.
+    def explain(self, request: PermitRequest, now: float) -> Explanation:
+        """Return how long a call would wait if it arrived now, and for what.
 
-        Those that wait are let through on paper, each as soon as it may; who is under way is taken
-        to end after as long as calls mostly take.
+        Simulates a copy: each call that waits is admitted as soon as the limits allow it, and each
+        call in flight ends after the mean duration of a call.
         """
         try:
-            self._scope(ask.model, now).check_possible(ask.cost)
+            self._scope(request.model, now).check_possible(request.cost)
         except Impossible as error:
-            return Explanation(inf, str(error), 0, ask.cost)
-        return self.copy(now).rehearse(ask, now)
+            return Explanation(inf, str(error), 0, request.cost)
+        return self.copy(now).simulate(request, now)
 
-    # ---------------------------------------------------------------- the parts
+    # ---------------------------------------------------------------- scopes
 
     def _scope(self, model: str, now: float) -> LimitScope:
         scope = self._of_model.get(model)
@@ -327,7 +328,7 @@ class Limiter(Generic[W]):
         name, own = self._limits.group_of(model)
         scope = self._scopes.get(name)
         if scope is None:
-            if len(self._scopes) >= _MOST_SCOPES:
+            if len(self._scopes) >= _MAX_SCOPES:
                 idle = [one.name for one in self._scopes.values() if one.is_idle]
                 for gone in idle:
                     del self._scopes[gone]
@@ -337,25 +338,25 @@ class Limiter(Generic[W]):
         return scope
 
     def _scope_of(self, reservation: Reservation, now: float) -> LimitScope:
-        """Its scope here: it may have been let through by a limiter that this one has replaced."""
+        """Return the scope of a reservation, which may come from a limiter before a restart."""
         scope = self._scopes.get(reservation.scope.name)
         return self._scope(reservation.scope.name, now) if scope is None else scope
 
     def _look(
         self, now: float, *, only_renewals: bool
     ) -> tuple[tuple[LimitScope, QueuedCall, float] | None, float]:
-        """Who may go now; else when somebody may."""
+        """Return the call to admit now, and `now`; or None, and when the next can be admitted."""
         at = inf
         for head in self._heads(now, only_renewals=only_renewals):
             scope, entry, _ = head
-            cost = entry.ask.cost
+            cost = entry.request.cost
             shared_at = self._shared_ready_at(cost, now)
             ready_at = scope.ready_at(cost, shared_at)
             if ready_at <= now:
                 return head, now
             at = min(at, ready_at)
             if shared_at > now:
-                break  # it is the first that waits for what all share
+                break  # later calls must not overtake the first one at a shared limit
         for scope in self._scopes.values():
             if scope.renewals and scope.renewals[0][0] > now:
                 at = min(at, max(scope.renewals[0][0], scope.parked_until))
@@ -364,7 +365,7 @@ class Limiter(Generic[W]):
     def _heads(
         self, now: float, *, only_renewals: bool
     ) -> Sequence[tuple[LimitScope, QueuedCall, float]]:
-        """Who is first at each scope, those that came first before the others."""
+        """Return the first call of each scope, in the order of arrival."""
         is_full = only_renewals or self._in_flight >= self._limits.in_flight
         found: list[tuple[LimitScope, QueuedCall, float]] = []
         for scope in self._scopes.values():
@@ -382,7 +383,7 @@ class Limiter(Generic[W]):
             at = max(at, ready)
         return at
 
-    def _let_go(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
+    def _admit(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
         self._in_flight += 1
         scope.in_flight += 1
         return self._take(scope, cost, now)
@@ -390,22 +391,22 @@ class Limiter(Generic[W]):
     def _take(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
         return Reservation(scope, cost, now, scope.take(cost, now))
 
-    # ---------------------------------------------------------------- on paper
+    # ---------------------------------------------------------------- simulation
 
     def copy(self, now: float) -> "Limiter[Waiting]":
-        """One that can be driven without harm to this one."""
-        paper: Limiter[Waiting] = Limiter(self._limits, now)
-        paper._shared = [copy.deepcopy(limit) for limit in self._shared]
-        paper._scopes = {name: scope.copy(paper._shared) for name, scope in self._scopes.items()}
-        paper._in_flight, paper._mean_s = self._in_flight, self._mean_s
-        paper._ended = self._ended
-        return paper
+        """Return an independent copy, to simulate with."""
+        other: Limiter[Waiting] = Limiter(self._limits, now)
+        other._shared = [copy.deepcopy(limit) for limit in self._shared]
+        other._scopes = {name: scope.copy(other._shared) for name, scope in self._scopes.items()}
+        other._in_flight, other._mean_s = self._in_flight, self._mean_s
+        other._ended = self._ended
+        return other
 
-    def rehearse(self: "Limiter[Waiting]", ask: PermitRequest, now: float) -> Explanation:
-        """Of a copy: let everybody through as soon as he may, until it is this one's turn."""
-        start, before, because = now, 0, "nothing is in its way"
-        mine = Note()
-        self.push(mine, attrs.evolve(ask, deadline=inf), now)
+    def simulate(self: "Limiter[Waiting]", request: PermitRequest, now: float) -> Explanation:
+        """Admit calls, until the given one is admitted. Changes the state: call it on a copy."""
+        start, before, because = now, 0, "no limit"
+        mine = SimulatedWaiter()
+        self.push(mine, attrs.evolve(request, deadline=inf), now)
         ends: list[tuple[float, int, Reservation]] = []
         for scope in self._scopes.values():
             place = Reservation(scope, Cost(), now, ())
@@ -414,28 +415,28 @@ class Limiter(Generic[W]):
         while True:
             while isinstance(found := self.advance(now), Grant):
                 if found.waiting is mine:
-                    return Explanation(now - start, because, before, ask.cost)
+                    return Explanation(now - start, because, before, request.cost)
                 before += 1
                 if found.reservation.is_first:
                     end = now + self._mean_s
                     heapq.heappush(ends, (end, next(self._order), found.reservation))
-            because, at = self._obstacle(ask, now), found
+            because, at = self._obstacle(request, now), found
             if ends and ends[0][0] <= at:
                 end, _, place = heapq.heappop(ends)
                 now = max(now, end)
                 self.release(place, now)
             elif at == inf:
-                return Explanation(inf, because, before, ask.cost)
+                return Explanation(inf, because, before, request.cost)
             else:
                 now = at
 
-    def _obstacle(self, ask: PermitRequest, now: float) -> str:
-        """What keeps the first of its model from going."""
-        scope = self._scope(ask.model, now)
+    def _obstacle(self, request: PermitRequest, now: float) -> str:
+        """Return which limit delays the next call of a model."""
+        scope = self._scope(request.model, now)
         most = min(self._limits.in_flight, scope.most, scope.finder.in_flight)
         if self._in_flight >= self._limits.in_flight or scope.in_flight >= most:
-            return f"{most:g} calls are under way, which is all that may be"
-        return scope.obstacle(ask.cost, now)
+            return f"the limit of calls in flight ({most:g})"
+        return scope.obstacle(request.cost, now)
 
 
 def _has_queue(scope: LimitScope) -> bool:

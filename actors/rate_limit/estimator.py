@@ -1,6 +1,6 @@
-"""How many tokens a call will count for, learned from what came back. Pure (R14).
+"""Estimates the tokens of a call, from the usage of earlier calls. Pure (R14).
 
-Counts tokens exactly, where that can be done without asking anybody.
+Prompts are counted exactly where a tokenizer is installed.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,27 +23,27 @@ __all__ = [
 
 
 TokenCounter = Callable[[str], int]
-"""The number of tokens of a text."""
+"""Returns the number of tokens of a text."""
 
 
 def offline_counter(model: str) -> TokenCounter | None:
-    """What counts a model's tokens: tiktoken, if it is installed and has the data on this machine.
+    """Return tiktoken's counter for a model; None if it is not installed or lacks the data.
 
-    Nothing is ever fetched: while the data is looked for, tiktoken cannot open a URL.
+    Nothing is downloaded: while tiktoken looks for its data, it cannot open a URL.
 
     Args:
-        model: as the provider names it.
+        model: the provider's name of the model.
     """
     if find_spec("tiktoken") is None:
         return None
-    # Any: it may be absent, also when types are checked.
+    # Any: it may not be installed when types are checked.
     tiktoken: Any = import_module("tiktoken")
     load: Any = import_module("tiktoken.load")
     fetch = load.read_file
     load.read_file = _refuse
     try:
         encoding = tiktoken.encoding_for_model(model)
-    except Exception:  # noqa: BLE001  # an unknown model, no data, or another tiktoken: do without
+    except Exception:  # noqa: BLE001  # unknown model, no data, or an incompatible version
         return None
     finally:
         load.read_file = fetch
@@ -58,23 +58,24 @@ def _refuse(path: str) -> bytes:
     raise OSError(f"{path!r:.200} is not on this machine")
 
 
-_CHARS_PER_TOKEN = 4.0  # as providers reckon, until a model has shown what it does
-_TOKENS_PER_TURN = 4  # what role and separators of a turn come to
-_TOKENS_OF_REPLY = 3  # what it begins with, which is counted with the prompt
-_TOKENS_PER_ATTACHMENT = 765  # what OpenAI debits for an image, whatever its size
-_FIRST_OUTPUT = 256.0  # tokens, of a call that sets no bound, until answers have come
-_GAIN = 0.1  # of one observation, once there are ten
-_MOST_COUNTERS = 256  # models to remember
-_LEAST_CHARS = 16  # of a prompt that says anything of the ratio
+_CHARS_PER_TOKEN = 4.0  # the providers' rule of thumb, until a model has reported usage
+_TOKENS_PER_MESSAGE = 4  # role and separators of a message
+_TOKENS_OF_REPLY = 3  # the beginning of the reply, which is counted with the prompt
+_TOKENS_PER_ATTACHMENT = 765  # what OpenAI debits for an image of any size
+_FIRST_OUTPUT = 256.0  # tokens of a response without `max_tokens`, until usage was reported
+_GAIN = 0.1  # weight of one observation, after the first ten
+_MAX_COUNTERS = 256  # models with a counter; beyond it all are forgotten
+_LEAST_CHARS = 16  # shorter prompts are not used to learn the characters per token
 
 
 @attrs.frozen
 class Estimate:
-    """What a call will probably come to.
+    """The estimated tokens of a call.
 
     Args:
-        input_tokens: of the prompt.
-        output_tokens: of the answer, as such answers usually are; at most what the call allows.
+        input_tokens: tokens of the prompt.
+        output_tokens: tokens of the response, from the usual length of the model's responses; at
+            most what the request allows.
     """
 
     input_tokens: int
@@ -83,15 +84,15 @@ class Estimate:
 
 @attrs.frozen
 class EstimatorStatistics:
-    """How well one model is known.
+    """How accurate the estimates for one model are.
 
     Args:
-        calls: that have told their usage.
-        chars_per_token: of prompts.
-        output_tokens: of the usual answer.
-        input_bias: mean of (estimated - used) / used for prompts; above 0 is too many.
-        input_error: mean of the same without its sign.
-        output_error: of answers, mean of abs(estimated - used) / used.
+        calls: number of calls that reported their usage.
+        chars_per_token: mean characters per token of prompts.
+        output_tokens: mean tokens of a response.
+        input_bias: mean of (estimated - used) / used for prompts; above 0 is too high.
+        input_error: mean of abs(estimated - used) / used for prompts.
+        output_error: mean of abs(estimated - used) / used for responses.
     """
 
     calls: int
@@ -107,32 +108,34 @@ class _Model:
     calls: int = 0
     chars_per_token: float = _CHARS_PER_TOKEN
     output: float = _FIRST_OUTPUT
-    deviation: float = 0.0  # of answers from the usual length, mean of absolute values
+    deviation: float = 0.0  # mean absolute deviation from `output`
     input_bias: float = 0.0
     input_error: float = 0.0
     output_error: float = 0.0
 
-    def learn(self, size: tuple[int, int], thought: tuple[int, int], said: tuple[int, int]) -> None:
-        """What one answer came to.
+    def learn(
+        self, size: tuple[int, int], estimated: tuple[int, int], reported: tuple[int, int]
+    ) -> None:
+        """Learn from the usage of one response.
 
         Args:
-            size: characters of the prompt, and the tokens it has besides.
-            thought: input and output tokens, as estimated.
-            said: the same, as reported.
+            size: characters of the prompt's texts, and its other tokens.
+            estimated: input and output tokens that were estimated.
+            reported: input and output tokens that the provider reported.
         """
         self.calls += 1
         gain = max(_GAIN, 1.0 / self.calls)  # the mean of the first ten, then a moving one
-        (chars, besides), (input_tokens, output_tokens) = size, said
+        (chars, besides), (input_tokens, output_tokens) = size, reported
         content = input_tokens - besides
         if chars >= _LEAST_CHARS and content > 0:
             ratio = min(16.0, max(0.25, chars / content))
             self.chars_per_token += gain * (ratio - self.chars_per_token)
         if input_tokens:
-            off = (thought[0] - input_tokens) / input_tokens
+            off = (estimated[0] - input_tokens) / input_tokens
             self.input_bias += gain * (off - self.input_bias)
             self.input_error += gain * (abs(off) - self.input_error)
         if output_tokens:
-            off = abs(thought[1] - output_tokens) / output_tokens
+            off = abs(estimated[1] - output_tokens) / output_tokens
             self.output_error += gain * (off - self.output_error)
             self.deviation += gain * (abs(output_tokens - self.output) - self.deviation)
             self.output += gain * (output_tokens - self.output)
@@ -140,13 +143,13 @@ class _Model:
 
 @final
 class TokenEstimator:
-    """Knows for each model how many characters make a token, and how long its answers are.
+    """Estimates tokens by each model's characters per token and usual length of responses.
+
+    The estimate of a response is the mean length plus one mean deviation, so that most responses
+    are shorter. (TCP estimates its retransmission time-out the same way: RFC 6298, section 2.)
 
     Args:
-        counter_for: gives what counts a model's tokens exactly, or None where nothing does.
-
-    The estimate of an answer is the usual length and one mean deviation more, so that most stay
-    below it. (TCP estimates its time-outs alike: RFC 6298, section 2.)
+        counter_for: returns the exact counter of a model, or None if there is none.
     """
 
     def __init__(self, counter_for: Callable[[str], TokenCounter | None] = offline_counter) -> None:
@@ -155,7 +158,11 @@ class TokenEstimator:
         self._counters: dict[str, TokenCounter | None] = {}
 
     def estimate(self, request: Request) -> Estimate:
-        """What a call will probably come to."""
+        """Estimate the tokens of a call.
+
+        Args:
+            request: the request of the call.
+        """
         model = self._models.get(request.model)
         ratio = _CHARS_PER_TOKEN if model is None else model.chars_per_token
         chars, besides = _size(request)
@@ -165,14 +172,19 @@ class TokenEstimator:
         if request.task == "embedding":
             return Estimate(prompt, 0)
         usual = _FIRST_OUTPUT if model is None else model.output + model.deviation
-        answers = request.n * max(1, len(request.inputs))
+        choices = request.n * max(1, len(request.inputs))
         most = request.max_tokens
         if most is not None and (model is None or model.calls == 0 or usual > most):
             usual = most
-        return Estimate(prompt, int(usual) * answers)
+        return Estimate(prompt, int(usual) * choices)
 
     def tokens(self, model: str, text: str) -> int:
-        """What a text by itself comes to, without what its turn adds."""
+        """Estimate the tokens of a text, without those that a message adds.
+
+        Args:
+            model: the provider's name of the model.
+            text: the text.
+        """
         counter = self._counter(model)
         if counter is not None:
             return counter(text)
@@ -181,26 +193,32 @@ class TokenEstimator:
         return -int(-len(text) // ratio)
 
     def learn(self, request: Request, estimate: Estimate, usage: Usage) -> None:
-        """What such a call came to."""
+        """Learn from the usage of a call.
+
+        Args:
+            request: the request of the call.
+            estimate: the tokens that were estimated.
+            usage: the tokens that the provider reported.
+        """
         model = self._models.get(request.model)
         if model is None:
             model = self._models[request.model] = _Model()
-        answers = request.n * max(1, len(request.inputs))
-        thought = (estimate.input_tokens, estimate.output_tokens // answers)
-        said = (usage.input_tokens, usage.output_tokens // answers)
-        model.learn(_size(request), thought, said)
+        choices = request.n * max(1, len(request.inputs))
+        estimated = (estimate.input_tokens, estimate.output_tokens // choices)
+        reported = (usage.input_tokens, usage.output_tokens // choices)
+        model.learn(_size(request), estimated, reported)
 
     def _counter(self, model: str) -> TokenCounter | None:
         try:
             return self._counters[model]
         except KeyError:
-            if len(self._counters) >= _MOST_COUNTERS:
+            if len(self._counters) >= _MAX_COUNTERS:
                 self._counters.clear()
             counter = self._counters[model] = self._counter_for(model)
             return counter
 
     def statistics(self) -> Mapping[str, EstimatorStatistics]:
-        """How well each model is known."""
+        """Return the accuracy of the estimates, by model."""
         return {
             name: EstimatorStatistics(
                 model.calls,
@@ -215,23 +233,22 @@ class TokenEstimator:
 
 
 def _count(request: Request, counter: TokenCounter) -> int:
-    """The tokens of what is said."""
-    return sum(counter(turn.content) for turn in request.messages) + sum(
-        map(counter, request.inputs)
-    )
+    """Return the exact number of tokens of the prompt's texts."""
+    messages = sum(counter(message.content) for message in request.messages)
+    return messages + sum(map(counter, request.inputs))
 
 
 def _size(request: Request) -> tuple[int, int]:
-    """Characters of the prompt, and the tokens of what is around and between its texts."""
-    turns = request.messages
-    if not turns:
+    """Return the characters of the prompt's texts, and an estimate of its other tokens."""
+    messages = request.messages
+    if not messages:
         return sum(map(len, request.inputs)), 0
-    besides = sum(map(tokens_besides, turns)) + _TOKENS_OF_REPLY
-    return sum(len(turn.content) for turn in turns), besides
+    besides = sum(map(tokens_besides, messages)) + _TOKENS_OF_REPLY
+    return sum(len(message.content) for message in messages), besides
 
 
-def tokens_besides(turn: ChatMessage) -> int:
-    """The tokens of a turn that are not of its text, about."""
-    if turn.extra is None:  # as nearly always
-        return _TOKENS_PER_TURN
-    return _TOKENS_PER_TURN + turn.attachments * _TOKENS_PER_ATTACHMENT
+def tokens_besides(message: ChatMessage) -> int:
+    """Estimate the tokens of a message that do not belong to its text."""
+    if message.extra is None:  # the usual case
+        return _TOKENS_PER_MESSAGE
+    return _TOKENS_PER_MESSAGE + message.attachments * _TOKENS_PER_ATTACHMENT

@@ -1,4 +1,4 @@
-"""What a limiter says of itself."""
+"""The state of a limiter, as it reports it, and the explanation of a call's wait."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -19,13 +19,13 @@ __all__ = [
 
 @attrs.frozen
 class Explanation:
-    """What a call would wait for.
+    """How long a call would wait, and for what.
 
     Args:
-        wait_s: for how long, in seconds, if nobody came meanwhile; infinity for ever.
-        because: what would be in its way last.
-        before: how many would go before it.
-        cost: what it would take.
+        wait_s: the wait in seconds, if no further call arrives; infinity if it never ends.
+        because: what it would wait for last, in words: "the limit of 60 requests a minute".
+        before: number of calls that would be admitted before it.
+        cost: what it would take of each dimension: requests, tokens, USD.
     """
 
     wait_s: float
@@ -36,17 +36,17 @@ class Explanation:
 
 @attrs.frozen(kw_only=True)
 class BucketState:
-    """One limit.
+    """The state of one limit. Amounts are requests, tokens or USD, by its dimension.
 
     Args:
-        scope: the model, or group of models, that it is for; "" for all.
-        dimension: of what.
-        limit: how much in `per_s` seconds.
-        per_s: the time.
-        used: how much is missing.
-        depth: how much may be missing before calls wait.
-        source: "set" by the user, or "learned" from the provider's answers.
-        others_per_s: how much a second others seem to take of it.
+        scope: the model, or group of models, that it applies to; "" for all.
+        dimension: what it limits.
+        limit: the amount in `per_s` seconds.
+        per_s: the period, in seconds.
+        used: the amount that is missing from a full bucket.
+        depth: the amount that may be missing before calls wait.
+        source: "set" by the user, or "learned" from the provider's responses.
+        others_per_s: the amount that other clients use a second, by estimate.
     """
 
     scope: str
@@ -61,14 +61,14 @@ class BucketState:
 
 @attrs.frozen(kw_only=True)
 class ScopeState:
-    """A model, or a group of models.
+    """The state of a model, or a group of models.
 
     Args:
-        name: the model's, or the group's pattern.
-        in_flight: calls under way.
-        waiting: calls that wait, by lane.
-        renewals: calls under way that wait to be sent once more.
-        parked_s: seconds for which nobody goes, because the provider said so.
+        name: the model, or the pattern of the group.
+        in_flight: number of calls in flight.
+        waiting: number of calls that wait, by lane.
+        renewals: number of calls in flight that wait for one more attempt.
+        parked_s: seconds for which no call is admitted, after a refusal by the provider.
         found: limits that were found by trying.
     """
 
@@ -82,15 +82,15 @@ class ScopeState:
 
 @attrs.frozen(kw_only=True)
 class LimiterSnapshot:
-    """All that a limiter knows.
+    """The state of a limiter.
 
     Args:
-        in_flight: calls under way.
-        max_in_flight: as many as may be.
-        waiting: calls that wait.
-        next_wake_s: in how many seconds somebody can go; None if that takes somebody's end.
+        in_flight: number of calls in flight.
+        max_in_flight: the most calls in flight at a time.
+        waiting: number of calls that wait.
+        next_wake_s: seconds until the next call can be admitted; None if a call must end first.
         buckets: every limit.
-        scopes: every model that was asked for.
+        scopes: every model, or group of models, that had a call.
     """
 
     in_flight: int

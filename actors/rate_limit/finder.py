@@ -1,8 +1,8 @@
-"""Finds limits that nobody tells of: additive increase, multiplicative decrease. Pure (R14).
+"""Finds limits that the provider does not report, by trying. Pure (R14).
 
-Two things can be too much, and each has a limit of its own: calls a second ("too fast") and calls
-under way ("too many"). Source of the rule: Chiu and Jain, "Analysis of the increase and decrease
-algorithms for congestion avoidance", 1989.
+It uses additive increase and multiplicative decrease, separately for the calls a second ("too
+fast") and the calls in flight ("too many"). Source of the rule: Chiu and Jain, "Analysis of the
+increase and decrease algorithms for congestion avoidance", 1989.
 """
 
 from collections import deque
@@ -20,31 +20,32 @@ __all__ = [
 
 
 _DECREASE = 0.7
-_FIRST_DECREASE = 0.9  # of what the provider is known to have borne
-_INCREASE = 0.02  # of the rate after a decrease, a second; at least
-_REGAIN_S = 30.0  # after which a rate that was given up is tried again
+_FIRST_DECREASE = 0.9  # of the rate that the provider accepted before the first refusal
+_INCREASE = 0.02  # least increase a second, as a share of the rate after a decrease
+_REGAIN_S = 30.0  # seconds until the rate before a decrease is tried again
 _LEAST_RATE = 1 / 60  # calls a second
-_SPAN_S = 1.0  # over which what it bears is counted
+_SPAN_S = 1.0  # seconds over which calls are counted
 _START_RATE = 2.0
 _DOUBLING_S = 1.0
 _START_IN_FLIGHT = 4.0
-_SLOW = 2.0  # times the usual time, with as many calls under way as may be
-_OF_ONE = 0.1  # what one answer counts for in the mean of the last ones
-_LEAST_ANSWERS = 10  # for a mean to say anything
-_STALE_S = 60.0
-_LEAST_REFUSED, _LEAST_SHARE = 3, 0.3  # of the calls of a span: fewer are an accident
+_SLOW = 2.0  # times the usual latency: so slow, the provider is overloaded
+_GAIN = 0.1  # weight of one response in the mean of the latest ones
+_LEAST_RESPONSES = 10  # a mean of fewer is not significant
+_STALE_S = 60.0  # seconds without a call, after which a rate is forgotten
+_LEAST_REFUSED, _LEAST_SHARE = 3, 0.3  # refusals in a span, and their share: fewer are chance
 _REMEMBERED = 1_000  # calls
 
 
 @attrs.frozen
 class FinderStatistics:
-    """What was found.
+    """The limits that were found.
 
     Args:
-        rate: calls a second; infinity while none was found to be too many.
-        in_flight: calls under way; infinity while none was found to be too many.
-        too_fast: how often the provider said so.
-        too_many: how often the provider said so, or grew slow.
+        rate: calls a second; infinity without a limit.
+        in_flight: calls in flight; infinity without a limit.
+        too_fast: number of refusals because of too many calls a second.
+        too_many: number of refusals because of too many calls in flight, or of times at which
+            the provider became slow.
     """
 
     rate: float
@@ -55,40 +56,40 @@ class FinderStatistics:
 
 @final
 class Finder:
-    """The limits of one model that were found by trying.
+    """The limits of one model that are found by trying.
 
-    When calls were refused as too fast, it is decided when the pause after that is over: then it
-    is known how many of those that went together were refused, and so how many the provider bears.
+    After refusals as "too fast", the new rate is decided at the end of the pause: only then it is
+    known how many of the calls in the same span were refused, and how many were accepted.
 
     Args:
-        now: the present.
-        starts_slowly: begin with few calls and double them, rather than with as many as there are.
+        now: the current time, in seconds.
+        starts_slowly: begin with few calls and double them, rather than without a limit.
 
     Attributes:
-        rate: calls a second; infinity while there is no need to go more slowly.
-        in_flight: calls under way, likewise.
-        is_undecided: calls were refused, and what follows from that is not decided.
+        rate: calls a second; infinity without a limit.
+        in_flight: calls in flight; infinity without a limit.
+        is_undecided: calls were refused, and the new rate is not decided yet.
     """
 
     def __init__(self, now: float, *, starts_slowly: bool = False) -> None:
         self.rate = _START_RATE if starts_slowly else inf
         self.in_flight = _START_IN_FLIGHT if starts_slowly else inf
         self.is_undecided = False
-        self._widens = starts_slowly  # by one for each answer: twice as many each time around
+        self._widens = starts_slowly  # by one a response: this doubles it in each round trip
         self._doubles = starts_slowly
         self._at = now
-        self._step = 0.0  # calls a second, a second
-        self._sent: deque[float] = deque(maxlen=_REMEMBERED)  # when calls went
-        self._refused: list[float] = []  # when those went that were refused; not decided upon
-        self._decided_at = -inf  # calls that went before say nothing of the rate since
+        self._step = 0.0  # increase a second, in calls a second
+        self._sent: deque[float] = deque(maxlen=_REMEMBERED)  # times at which calls were sent
+        self._refused: list[float] = []  # times at which refused calls were sent, until `decide`
+        self._decided_at = -inf  # calls sent before that do not count for the rate since
         self._too_fast = 0
         self._too_many = 0
-        self._answers = 0  # since the number in flight was last lowered
-        self._mean_s = 0.0  # until an answer begins, of the last ones
-        self._usual_s = inf  # the least that this was
+        self._responses = 0  # since `in_flight` was last lowered
+        self._mean_s = 0.0  # mean seconds until a response began, of the latest ones
+        self._usual_s = inf  # the least value of that mean
 
     def stop_seeking(self) -> None:
-        """The provider has told its limits: there is no need to begin slowly."""
+        """End the slow start, because the provider reports its limits."""
         if self._doubles:
             self.rate = inf
             self._doubles = False
@@ -97,45 +98,52 @@ class Finder:
             self._widens = False
 
     def send(self, now: float) -> None:
-        """A call goes."""
+        """Record that a call is sent."""
         self._sent.append(now)
         passed, self._at = now - self._at, now
         if self.rate == inf or passed <= 0:
             return
         if passed > _STALE_S and not self._doubles:
-            self.rate = inf  # what was found is long past
+            self.rate = inf  # it is out of date
             return
         if self._doubles:
             self.rate *= 2.0 ** min(passed / _DOUBLING_S, 1.0)
         else:
-            self.rate += self._step * min(passed, _SPAN_S)  # while nobody goes, nothing is shown
+            self.rate += self._step * min(passed, _SPAN_S)  # an idle time is no evidence
 
-    def answered(self, seconds: float, under_way: int) -> None:
-        """A call was not refused.
+    def succeeded(self, seconds: float, in_flight: int) -> None:
+        """Record a call that was not refused.
 
         Args:
-            seconds: until its answer began.
-            under_way: calls, at its end.
+            seconds: seconds until its response began.
+            in_flight: number of calls in flight at its end.
         """
-        self._answers += 1
-        self._mean_s += max(_OF_ONE, 1.0 / self._answers) * (seconds - self._mean_s)
-        if self._answers >= _LEAST_ANSWERS:
+        self._responses += 1
+        self._mean_s += max(_GAIN, 1.0 / self._responses) * (seconds - self._mean_s)
+        if self._responses >= _LEAST_RESPONSES:
             self._usual_s = min(self._usual_s, self._mean_s)
-        if self.in_flight == inf or under_way + 1 < self.in_flight:
-            return  # it was not this that held anybody back
-        if self._answers >= _LEAST_ANSWERS and self._mean_s > _SLOW * self._usual_s:
+        if self.in_flight == inf or in_flight + 1 < self.in_flight:
+            return  # this limit did not delay any call
+        if self._responses >= _LEAST_RESPONSES and self._mean_s > _SLOW * self._usual_s:
             self._too_many += 1
             self._narrow(self.in_flight)
         else:
             self.in_flight += 1.0 if self._widens else 1.0 / self.in_flight
 
-    def refused(self, why: Refused, sent_at: float, under_way: int, now: float) -> None:
-        """A call that went at `sent_at` was refused."""
+    def refused(self, why: Refused, sent_at: float, in_flight: int, now: float) -> None:
+        """Record a call that was refused.
+
+        Args:
+            why: the reason.
+            sent_at: when it was sent.
+            in_flight: number of calls in flight.
+            now: the current time.
+        """
         if why == "too_many":
             self._too_many += 1
             if sent_at >= self._decided_at:
                 self._decided_at = now
-                self._narrow(min(self.in_flight, under_way))
+                self._narrow(min(self.in_flight, in_flight))
             return
         self._too_fast += 1
         if sent_at >= self._decided_at:
@@ -143,7 +151,7 @@ class Finder:
             self.is_undecided = True
 
     def decide(self, now: float) -> None:
-        """The pause is over."""
+        """Decide the new rate, at the end of the pause after a refusal."""
         self.is_undecided = False
         refused, self._refused = self._refused, []
         last = max(refused)
@@ -165,8 +173,8 @@ class Finder:
     def _narrow(self, most: float) -> None:
         self.in_flight = max(1.0, _DECREASE * most)
         self._widens = False
-        self._answers = 0
+        self._responses = 0
 
     def statistics(self) -> FinderStatistics:
-        """What was found."""
+        """Return the limits that were found."""
         return FinderStatistics(self.rate, self.in_flight, self._too_fast, self._too_many)

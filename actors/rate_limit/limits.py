@@ -1,4 +1,4 @@
-"""What one may use: so much of what, in which time."""
+"""The limits of calls: rates of requests, tokens and USD, calls in flight, lanes."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -23,14 +23,22 @@ __all__ = [
 
 
 ENFORCED_IN_PARTS_S = 60.0
-"""Limits of as many seconds or less may be enforced over shorter spans than they say."""
+"""Seconds; providers may enforce a limit with a period up to this over shorter spans."""
 
 _CHARS_PER_TOKEN = 4
 _SPANS = {1.0: "a second", 60.0: "a minute", 3600.0: "an hour", 86400.0: "a day"}
 
 
 class Cost(NamedTuple):
-    """What one call takes of each dimension, in their order."""
+    """What one call takes of each dimension, in the order of `DIMENSIONS`.
+
+    Args:
+        requests: number of requests.
+        input_tokens: tokens of the prompt.
+        output_tokens: tokens of the response.
+        tokens: tokens that the provider counts for prompt and response together.
+        usd: cost in USD.
+    """
 
     requests: float = 1.0
     input_tokens: float = 0.0
@@ -40,15 +48,15 @@ class Cost(NamedTuple):
 
 
 class Impossible(ValueError):
-    """The call takes more than all of a limit; the text names the dimension."""
+    """A call takes more than a whole limit; the text names the limit."""
 
 
 class TooLate(ValueError):
-    """The limits leave no room for the call before its deadline; the text says what is in the way.
+    """A call cannot be admitted before its deadline.
 
     Args:
-        message: the same.
-        wait_s: the least seconds that it would wait.
+        message: the text, which names the limit.
+        wait_s: how long the call would wait at least, in seconds.
     """
 
     def __init__(self, message: str, wait_s: float) -> None:
@@ -61,14 +69,16 @@ _MINUTE_S = 60.0
 
 @attrs.frozen
 class Rate:
-    """So much in so many seconds, refilled continuously.
+    """One limit: an amount in a period, refilled continuously.
 
     Args:
-        dimension: of what.
-        amount: how much; USD for "usd".
-        per_s: in how many seconds; 60 is a minute.
-        burst_s: how many seconds' worth may go at once; None for that of the `Limits`, or for all
-            of it if it is for more than a minute: what is for a day may be used in the morning.
+        dimension: what it limits: "requests", "input_tokens", "output_tokens", "tokens" (of prompt
+            and response together) or "usd".
+        amount: requests, tokens or USD in a period; above 0.
+        per_s: the period, in seconds; 60 is a minute.
+        burst_s: how much may be used at once, in seconds of the rate. None takes `Limits.burst_s`
+            for a period of up to a minute, and the whole amount for a longer one: the limit of a
+            day may be used up in the morning.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -81,7 +91,7 @@ class Rate:
 
     @property
     def index(self) -> int:
-        """Where a `Cost` has it."""
+        """The index of the dimension in `Cost`."""
         return DIMENSIONS.index(self.dimension)
 
     def __str__(self) -> str:
@@ -90,7 +100,7 @@ class Rate:
 
 
 def _requests(rpm: float) -> Rate:
-    """Less than one a minute is one in more than a minute: half a request cannot be sent."""
+    """Return a limit of requests; below one a minute it is one in a longer period."""
     if rpm >= 1:
         return Rate("requests", rpm)
     return Rate("requests", 1.0, _MINUTE_S / rpm, burst_s=0.0)
@@ -105,30 +115,32 @@ def _only_rates(_: object, __: object, limits: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """What the provider allows, or what one wants to use of it.
+    """The limits that the provider sets, or the part of them that may be used.
 
-    All of it counts at once: a call goes when every limit that concerns it allows it, and then all
-    are debited together.
+    All limits apply together: a call is admitted when every limit that applies to it allows it,
+    and then all of them are debited.
 
     Args:
         rpm: requests a minute; None for no limit.
         tpm: tokens a minute; None for no limit.
-        in_flight: requests under way at a time.
-        rates: further limits, of any dimension and time.
-        models: further limits of a model, or of all models whose names fit a pattern ("gpt-4o*")
-            together; the first that fits counts.
-        burst_s: how many seconds' worth of a limit may go at once. Providers may enforce 60 a
-            minute as 1 a second, so a minute's worth at once can be refused.
-        token_charge: what the provider counts as "tokens": at admission the "max" of prompt and
-            `max_tokens` (OpenAI's documented rule) or their "sum", or in the end what was "used".
-        learn: take up the limits that the provider's answers tell.
-        find: begin slowly and go faster until the provider refuses, where no limit is known;
-            without it calls go as fast as they come until the first refusal.
-        lanes: weight and priority of lanes, by name; those that are not named have weight 1.
-        ageing_s: seconds that one step of priority is worth.
+        in_flight: the most calls in flight at a time.
+        rates: further limits, of any dimension and period.
+        models: additional limits of one model, or of all models together whose names match a
+            pattern such as "gpt-4o*". The first pattern that matches applies.
+        burst_s: how much of a limit may be used at once, in seconds of its rate. Providers may
+            enforce 60 requests a minute as 1 a second, so that 60 at once would be refused.
+        token_charge: what the provider counts as "tokens": when the call is admitted, the "max" of
+            prompt and `max_tokens` (OpenAI's documented rule) or their "sum"; or, when it has
+            ended, the tokens that were "used".
+        learn: apply the limits that the provider's responses report.
+        find: where no limit is known, begin slowly and speed up until the provider refuses a call.
+            Without it, calls are sent without delay until the first refusal.
+        lanes: weight and priority of lanes, by name. Other lanes have weight 1 and priority 0.
+        ageing_s: head start of one step of priority, in seconds.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError: a value is out of its range; the message names it.
+        TypeError: a value has the wrong type; the message names it.
     """
 
     rpm: float | None = attrs.field(default=None, validator=optional(gt(0)))
@@ -154,13 +166,13 @@ class Limits:
 
     @property
     def all_rates(self) -> tuple[Rate, ...]:
-        """`rpm`, `tpm` and `rates`, each with a burst."""
-        usual: list[Rate] = []
+        """`rpm`, `tpm` and `rates` as rates, each with a burst."""
+        found: list[Rate] = []
         if self.rpm is not None:
-            usual.append(_requests(self.rpm))
+            found.append(_requests(self.rpm))
         if self.tpm is not None:
-            usual.append(Rate("tokens", self.tpm))
-        return tuple(map(self._with_burst, (*usual, *self.rates)))
+            found.append(Rate("tokens", self.tpm))
+        return tuple(map(self._with_burst, (*found, *self.rates)))
 
     def _with_burst(self, rate: Rate) -> Rate:
         if rate.burst_s is not None:
@@ -170,57 +182,69 @@ class Limits:
 
     @property
     def counts_usd(self) -> bool:
-        """Whether any limit is one of USD."""
+        """Whether any limit is in USD."""
         every = (self, *self.models.values())
         return any(rate.dimension == "usd" for limits in every for rate in limits.rates)
 
     def group_of(self, model: str) -> tuple[str, "Limits | None"]:
-        """The name of the limits that a model has for itself, or with others, and these limits."""
+        """Return the first pattern in `models` that matches a model, and its limits.
+
+        Args:
+            model: the provider's name of the model.
+
+        Returns:
+            The pattern and its limits; the model itself and None if none matches.
+        """
         for pattern, limits in self.models.items():
             if fnmatchcase(model, pattern):
                 return pattern, limits
         return model, None
 
     def lane(self, name: str) -> Lane:
-        """The settings of a lane."""
-        return self.lanes.get(name) or _USUAL
-
-    def cost(self, request: Request, estimate: Estimate, usd: float = 0.0) -> Cost:
-        """What a call takes, as far as one can say beforehand.
+        """Return weight and priority of a lane.
 
         Args:
-            request: the call.
-            estimate: its tokens.
-            usd: what it will cost.
+            name: name of the lane.
+        """
+        return self.lanes.get(name) or _USUAL_LANE
+
+    def cost(self, request: Request, estimate: Estimate, usd: float = 0.0) -> Cost:
+        """Return what a call takes of each dimension, by estimate.
+
+        Args:
+            request: the request of the call.
+            estimate: its estimated tokens.
+            usd: its estimated cost in USD.
         """
         limit = _allowed_output(request)
         if self.token_charge == "used":  # noqa: S105  # no password
             tokens = estimate.input_tokens + estimate.output_tokens
         else:
-            # The provider's own rule has nothing of what was learned: four characters a token.
+            # The provider's rule does not use learned values: four characters a token.
             prompt = max(_counted_prompt(request), 0)
             tokens = prompt + limit if self.token_charge == "sum" else max(prompt, limit)  # noqa: S105
         return Cost(1.0, estimate.input_tokens, estimate.output_tokens, tokens, usd)
 
 
-_USUAL = Lane()
+_USUAL_LANE = Lane()
 
 
 def _counted_prompt(request: Request) -> int:
-    """A prompt's tokens as providers reckon before they have counted them."""
-    turns = sum(
-        -(-len(turn.content) // _CHARS_PER_TOKEN) + tokens_besides(turn)
-        for turn in request.messages
+    """Return the tokens of a prompt by the rule that providers apply at admission."""
+    messages = sum(
+        -(-len(message.content) // _CHARS_PER_TOKEN) + tokens_besides(message)
+        for message in request.messages
     )
-    return turns + sum(-(-len(text) // _CHARS_PER_TOKEN) for text in request.inputs)
+    return messages + sum(-(-len(text) // _CHARS_PER_TOKEN) for text in request.inputs)
 
 
 def _allowed_output(request: Request) -> int:
-    """The most tokens that the answers may have, as the request says; 0 if it does not."""
+    """Return the most output tokens that a request allows; 0 if it sets no limit."""
     most = request.max_tokens
+    extra = request.extra_body
     if most is None:
-        said = request.extra_body.get("max_completion_tokens", request.extra_body.get("max_tokens"))
-        most = said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else 0
-    answers = request.extra_body.get("n")
-    several = answers if isinstance(answers, int) and answers > 1 else request.n
-    return most * several * max(1, len(request.inputs))
+        value = extra.get("max_completion_tokens", extra.get("max_tokens"))
+        most = value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    n = extra.get("n")
+    choices = n if isinstance(n, int) and n > 1 else request.n
+    return most * choices * max(1, len(request.inputs))

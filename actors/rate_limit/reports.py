@@ -1,8 +1,8 @@
-"""What providers tell of their limits, in headers and in the text of a refusal. Pure (R14).
+"""Reads the limits that providers report in headers and in the text of a refusal. Pure (R14).
 
-Sources: OpenAI's, Anthropic's, Groq's and Cerebras's documentation of their headers; OpenAI's
-refusals say "Limit L, Used U, Requested R. Please try again in X", where X = (U + R - L) P / L for
-a period of P, whatever the label says.
+Sources: docs/providers.md, limits and headers of OpenAI, Anthropic and others (Groq, Cerebras).
+OpenAI's refusals contain "Limit L, Used U, Requested R. Please try again in X". For a bucket with a
+period of P, X = (U + R - L) P / L, so that P follows from X even if the text names another period.
 """
 
 import re
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-_PERIODS = (60.0, 86_400.0, 1.0, 3_600.0)  # the likeliest first
+_PERIODS = (60.0, 86_400.0, 1.0, 3_600.0)  # the most likely first
 _OPENAI: tuple[tuple[str, Dimension, float | None], ...] = (
     ("requests", "requests", None),
     ("tokens", "tokens", None),
@@ -44,10 +44,10 @@ _MILLISECOND = 0.001
 
 
 def read_reports(headers: Mapping[str, str]) -> tuple[Report, ...]:
-    """What an answer's headers tell of limits; nothing where they make no sense.
+    """Read the limits in the headers of a response; headers that make no sense are ignored.
 
     Args:
-        headers: by lower-case name.
+        headers: {name in lower case: value}.
     """
     found: list[Report] = []
     for name, dimension, period_s in _OPENAI:
@@ -61,7 +61,8 @@ def read_reports(headers: Mapping[str, str]) -> tuple[Report, ...]:
             reset = _number(text)
         is_coarse = reset is not None and reset == int(reset) and not text.endswith("ms")
         grain = 1.0 if is_coarse else _MILLISECOND
-        if remaining is not None and 0 <= remaining <= limit and limit > 0:  # Azure has others
+        # Azure sends values that do not meet this.
+        if remaining is not None and 0 <= remaining <= limit and limit > 0:
             used = limit - remaining
             period = _period(limit, used, reset, grain) if period_s is None else period_s
             found.append(Report(dimension, limit, used, period, reset))
@@ -78,33 +79,33 @@ def read_reports(headers: Mapping[str, str]) -> tuple[Report, ...]:
 
 
 def read_refusal(message: str) -> Report | None:
-    """The limit that a refusal names; None if it names none.
+    """Read the limit that a refusal names; None if it names none.
 
     Args:
-        message: the error's text.
+        message: the text of the error.
     """
-    said = _REFUSAL.search(message)
-    if said is None:
+    found = _REFUSAL.search(message)
+    if found is None:
         return None
-    limit, used = float(said["limit"]), float(said["used"])
-    over = used + float(said["requested"]) - limit
+    limit, used = float(found["limit"]), float(found["used"])
+    over = used + float(found["requested"]) - limit
     words = _WAIT.search(message)
     wait = None if words is None else duration_s(words[1])
     period = 60.0
     if wait and over > 0 and limit > 0:
         period = min(_PERIODS, key=lambda one: abs(one - wait * limit / over))
-    dimension: Dimension = "requests" if said["what"].lower() == "requests" else "tokens"
+    dimension: Dimension = "requests" if found["what"].lower() == "requests" else "tokens"
     return Report(dimension, limit, min(used, limit), period) if limit > 0 else None
 
 
 def _period(limit: float, used: float, reset: float | None, grain: float) -> float:
-    """In which time a limit refills: with a bucket, reset = used * period / limit, both rounded."""
+    """Return the period of a limit: for a bucket, reset = used * period / limit, both rounded."""
     if reset is None:
         return 60.0
     for period in _PERIODS:
         if (used - 1) * period / limit - grain <= reset <= (used + 1) * period / limit + grain:
             return period
-    # It is no bucket: all of it is there again at the end of a window.
+    # It is not a bucket but a window, at whose end the whole limit is available again.
     return next((period for period in (60.0, 3_600.0) if reset <= period), 86_400.0)
 
 
@@ -117,7 +118,10 @@ def _number(text: str | None) -> float | None:
 
 
 def _until(instant: str, date: str) -> float | None:
-    """Seconds from an answer's date to an instant (RFC 3339), so that no clock of ours is asked."""
+    """Return the seconds from the date of a response to an instant (RFC 3339).
+
+    Both times are the provider's, so that the local clock does not matter.
+    """
     try:
         seconds = (datetime.fromisoformat(instant) - parsedate_to_datetime(date)).total_seconds()
     except (ValueError, TypeError, OverflowError):

@@ -1,4 +1,4 @@
-"""What the calls of one model, or group of models, share: limits, lanes, and what was found out."""
+"""What the calls of one model, or group of models, share: limits, lanes, learned limits."""
 
 import copy
 import heapq
@@ -19,22 +19,22 @@ from .limits import Cost, Limits, TooLate
 
 __all__ = [
     "LimitScope",
-    "Note",
     "PermitRequest",
     "QueuedCall",
     "Reservation",
+    "SimulatedWaiter",
 ]
 
 
 @attrs.frozen
 class PermitRequest:
-    """What a call needs to go.
+    """A request for a permit.
 
     Args:
-        model: of which model.
-        cost: what it takes.
-        lane: in which it waits.
-        deadline: after which it is of no use.
+        model: the model of the call.
+        cost: what the call takes of each dimension, by estimate.
+        lane: the lane that it waits in.
+        deadline: time after which it must not be admitted, in seconds of the limiter's clock.
     """
 
     model: str
@@ -46,14 +46,14 @@ class PermitRequest:
 @final
 @attrs.define(eq=False)
 class Reservation:
-    """What a call that was let through has taken; for the limiter alone.
+    """What an admitted call has taken of the limits. Only the limiter reads it.
 
     Args:
-        scope: whose limits.
-        cost: how much of each dimension, corrections included.
-        since: when.
-        mark: what its scope had taken when it went, this included.
-        is_first: it is not of a renewal.
+        scope: the scope of the call.
+        cost: how much it has taken of each dimension, corrections included.
+        since: when it was admitted.
+        mark: the totals of its scope at that time, this call included.
+        is_first: whether it belongs to the first attempt, and not to a renewal.
     """
 
     scope: "LimitScope"
@@ -65,7 +65,15 @@ class Reservation:
 
 @final
 class LimitScope:
-    """A model, or several that share limits."""
+    """A model, or several models that share limits.
+
+    Args:
+        name: the model, or the pattern of the group.
+        limits: limits of all models.
+        own: limits of this scope; None if it has none.
+        shared: the buckets of `limits`.
+        now: the current time.
+    """
 
     def __init__(
         self, name: str, limits: Limits, own: Limits | None, shared: list[Limit], now: float
@@ -73,26 +81,26 @@ class LimitScope:
         self.name = name
         self.most = inf if own is None else own.in_flight
         self.limits = [] if own is None else [Limit(rate, now) for rate in own.all_rates]
-        self.every = [*shared, *self.limits]  # those that all models share, and its own
-        self.learned: dict[int, Learned] = {}
+        self.every = [*shared, *self.limits]
+        self.learned: dict[int, Learned] = {}  # {index of the dimension: ...}
         self.finder = Finder(now, starts_slowly=limits.find)
-        self.pace: Bucket | None = None  # of what the finder has found
+        self.pace: Bucket | None = None  # a bucket at the rate of the finder
         self._burst_s = limits.burst_s
         self._learns = limits.learn
         self.taken: Sequence[float] = (0.0,) * len(DIMENSIONS)
         self.set_pace(now)
         self.queue: FairQueue[QueuedCall] = FairQueue(limits.lane, limits.ageing_s)
-        self.renewals: list[tuple[float, int, QueuedCall]] = []  # a heap: (not before, order, who)
+        self.renewals: list[tuple[float, int, QueuedCall]] = []  # a heap: (not before, order, call)
         self.in_flight = 0
         self.parked_until = -inf
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody waits or is under way."""
+        """Whether no call waits or is in flight."""
         return not (self.in_flight or len(self.queue) or self.renewals)
 
     def set_pace(self, now: float) -> None:
-        """Go as fast as was found that one may."""
+        """Set the pace to the rate of the finder, unless the provider reports its limits."""
         rate = self.finder.rate
         if rate == inf or self.learned:
             self.pace = None
@@ -104,14 +112,14 @@ class LimitScope:
             self.pace.set(rate, depth, now)
 
     def resume(self, now: float) -> None:
-        """The pause after a refusal is over: go on, and not all of those that wait at once."""
+        """End the pause after a refusal; the pace starts empty, so that calls come one by one."""
         self.finder.decide(now)
         self.set_pace(now)
         if self.pace is not None:
             self.pace.set_used(self.pace.depth, now)
 
     def change(self, limits: Limits, own: Limits | None, shared: list[Limit], now: float) -> None:
-        """Other limits from now on; the arguments are those of a new one."""
+        """Replace the limits; the arguments are those of `LimitScope`."""
         self.most = inf if own is None else own.in_flight
         rates = () if own is None else own.all_rates
         self.limits = changed(self.limits, rates, now)
@@ -123,7 +131,11 @@ class LimitScope:
         self.queue.use(limits.lane, limits.ageing_s)
 
     def copy(self, shared: list[Limit]) -> "LimitScope":
-        """One that can be driven without harm to this one."""
+        """Return an independent copy, to simulate with.
+
+        Args:
+            shared: copies of the buckets that all models share.
+        """
         other = copy.copy(self)
         other.limits = copy.deepcopy(self.limits)
         other.every = [*shared, *other.limits]
@@ -135,7 +147,7 @@ class LimitScope:
         return other
 
     def head(self, now: float, *, only_renewals: bool) -> "tuple[QueuedCall, float] | None":
-        """Who goes first, and when it came; a renewal came before everybody."""
+        """Return the first call, and when it arrived; -infinity for a renewal. None without one."""
         if self.finder.is_undecided and self.parked_until <= now:
             self.resume(now)
         renewals = self.renewals
@@ -148,7 +160,7 @@ class LimitScope:
         return self.queue.head()
 
     def is_ready(self, cost: Cost, now: float) -> bool:
-        """Whether nothing at all is in the way of a call that nobody waits before."""
+        """Return whether a call can be admitted at once: no call waits and all limits allow it."""
         finder = self.finder
         if (
             self.renewals
@@ -165,7 +177,7 @@ class LimitScope:
         return not (self.learned or self.pace is not None) or self.ready_at(cost, now) <= now
 
     def ready_at(self, cost: Cost, now: float) -> float:
-        """When its own limits allow that."""
+        """Return when the limits of this scope allow a call; at least `now`."""
         at = max(now, self.parked_until)
         for limit in self.limits:
             ready = limit.bucket.ready_at(cost[limit.index], now)
@@ -179,7 +191,7 @@ class LimitScope:
         return at
 
     def take(self, cost: Cost, now: float) -> Sequence[float]:
-        """Debit every limit; what was taken by now, all in all."""
+        """Debit every limit; return the totals of the scope, which are empty without learning."""
         for limit in self.every:
             limit.bucket.take(cost[limit.index], now)
         self.finder.send(now)
@@ -201,10 +213,10 @@ class LimitScope:
         *,
         resumes_at: float | None = None,
     ) -> None:
-        """Take up what a report says; see `Learned.report`."""
+        """Apply a report of the provider; see `Learned.report`."""
         index = DIMENSIONS.index(report.dimension)
         mark, since = reservation.mark, 0.0
-        if mark and reservation.scope is self:  # else a limiter that was replaced let it through
+        if mark and reservation.scope is self:  # else it was admitted before a restart
             since = self.taken[index] - mark[index]
         learned = self.learned.get(index)
         if learned is None:
@@ -215,7 +227,14 @@ class LimitScope:
             learned.report(report, since, reservation.since, now, resumes_at=resumes_at)
 
     def correct(self, index: int, more: float, since: float, now: float) -> None:
-        """A call that went at `since` has taken more of a dimension than was thought, or less."""
+        """Correct what a call took of one dimension.
+
+        Args:
+            index: index of the dimension in `Cost`.
+            more: how much more than reserved; negative for less.
+            since: when the call was admitted.
+            now: the current time.
+        """
         found: list[Bucket | Learned] = [
             limit.bucket for limit in self.every if limit.index == index
         ]
@@ -230,10 +249,10 @@ class LimitScope:
     # ---------------------------------------------------------------- one call
 
     def check_possible(self, cost: Cost) -> None:
-        """See whether a call could ever go.
+        """Check that a call does not exceed a whole limit.
 
         Raises:
-            Impossible: it could not.
+            Impossible: it exceeds one, so that it could never be admitted.
         """
         for limit in self.every:
             if cost[limit.index] > limit.rate.amount:
@@ -242,28 +261,31 @@ class LimitScope:
             if cost[index] > learned.limit:
                 check_possible(learned.as_rate, cost)
 
-    def check_in_time(self, ask: PermitRequest, now: float) -> None:
-        """See whether it could go in time if only those were there that are before it in its lane.
+    def check_in_time(self, request: PermitRequest, now: float) -> None:
+        """Check that a call can meet its deadline if only calls of its own lane are before it.
 
         Raises:
-            TooLate: it could not.
+            TooLate: it cannot.
         """
-        ahead = self.queue.ahead(ask.lane)
+        ahead = self.queue.ahead(request.lane)
         for limit in self.every:
             bucket, index = limit.bucket, limit.index
-            amount = ask.cost[index] + (ahead[index] if ahead else 0.0)
+            amount = request.cost[index] + (ahead[index] if ahead else 0.0)
             missing = bucket.used(now) + amount - bucket.depth
-            # One that is larger than the bucket may leave it in debt.
-            wait_s = (missing - max(0.0, ask.cost[index] - bucket.depth)) / bucket.rate
-            if now + wait_s > ask.deadline:
+            # A call that is larger than the bucket may leave it in debt.
+            wait_s = (missing - max(0.0, request.cost[index] - bucket.depth)) / bucket.rate
+            if now + wait_s > request.deadline:
                 raise TooLate(
-                    f"it would wait at least {wait_s:.1f} s for its turn within {limit.rate}, and "
-                    f"its deadline is in {max(0.0, ask.deadline - now):.1f} s",
+                    f"the call would wait at least {wait_s:.1f} s for the limit of {limit.rate}, "
+                    f"and its deadline is in {max(0.0, request.deadline - now):.1f} s",
                     wait_s,
                 )
 
     def size(self, cost: Cost) -> float:
-        """The greatest share that a call takes of any limit, in seconds of it; 1 without limits."""
+        """Return the size of a call for fair queueing: the most seconds that it takes of a limit.
+
+        It is 1 without limits.
+        """
         size = 0.0
         for limit in self.every:
             size = max(size, cost[limit.index] / limit.bucket.rate)
@@ -271,13 +293,13 @@ class LimitScope:
             size = max(size, cost[index] / learned.rate)
         return size or 1.0
 
-    # ---------------------------------------------------------------- seeing in
+    # ---------------------------------------------------------------- reports
 
     def obstacle(self, cost: Cost, now: float) -> str:
-        """Which limit keeps a call from going for longest."""
+        """Return which limit delays a call for longest."""
         if self.parked_until > now:
-            return "the provider said that calls come too fast"
-        worst, name = now, "others wait for what all models share"
+            return "the pause after the provider refused calls as too fast"
+        worst, name = now, "calls of other models that wait for a shared limit"
         for limit in self.every:
             at = limit.bucket.ready_at(cost[limit.index], now)
             if at > worst:
@@ -287,11 +309,11 @@ class LimitScope:
             if at > worst:
                 worst, name = at, f"the provider's limit of {learned.as_rate}"
         if self.pace is not None and self.pace.ready_at(1.0, now) > worst:
-            name = f"the {self.finder.rate:.3g} calls a second that the provider was found to bear"
+            name = f"a learned limit of {self.finder.rate:.3g} calls a second"
         return name
 
     def state(self, now: float) -> ScopeState:
-        """How it stands."""
+        """Return the state of the scope."""
         return ScopeState(
             name=self.name,
             in_flight=self.in_flight,
@@ -302,7 +324,7 @@ class LimitScope:
         )
 
     def bucket_states(self, now: float) -> list[BucketState]:
-        """How its own limits stand."""
+        """Return the state of its own and learned limits."""
         return [
             *(limit.state(self.name, now) for limit in self.limits),
             *(learned.state(self.name, now) for learned in self.learned.values()),
@@ -312,19 +334,24 @@ class LimitScope:
 @final
 @attrs.define(eq=False)
 class QueuedCall:
-    """Somebody who waits, and for what."""
+    """A call or renewal that waits.
+
+    Args:
+        waiting: what the caller of the limiter has pushed.
+        request: what it needs.
+    """
 
     waiting: Waiting
-    ask: PermitRequest
+    request: PermitRequest
 
     @property
     def done(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether it was given up."""
         return self.waiting.done
 
 
 @final
-class Note:
-    """Stands for somebody, on paper."""
+class SimulatedWaiter:
+    """The call whose wait is simulated."""
 
     done = False

@@ -181,7 +181,7 @@ class _Day:
     def _come(self, call: _Call) -> None:
         self._expect_next()
         ask = PermitRequest(_MODEL, Cost(tokens=call.tokens), call.lane)
-        reservation = self._limiter.try_go(ask, self._now)
+        reservation = self._limiter.try_admit(ask, self._now)
         if reservation is None:
             if self._limiter.push(call, ask, self._now):
                 self._let_through()

@@ -26,7 +26,7 @@ def cost_of_free_us() -> float:
     start = cpu_s()
     for _ in range(_MANY):
         now += 1e-3
-        reservation = limiter.try_go(ask, now)
+        reservation = limiter.try_admit(ask, now)
         if reservation is None:
             raise RuntimeError("nothing should be in the way")
         limiter.release(reservation, now)

@@ -149,7 +149,7 @@ def test_lanes_that_nobody_uses_any_more_are_forgotten():
     for number in range(5_000):
         queue.push(Waiter(f"tenant{number}", 0), f"tenant{number}", 1.0, 0.0)
         queue.pop()
-    assert len(queue._lines) <= 1_100
+    assert len(queue._queues) <= 1_100
 
 
 @pytest.mark.parametrize(("field", "value"), [("weight", 0), ("weight", -1), ("priority", 0.5)])

@@ -101,7 +101,7 @@ class Client:
         if world.tells:
             limiter.report(waiter.reservation, [report], world.now)
         limiter.release(waiter.reservation, world.now)
-        limiter.answered(waiter.reservation, world.answer_s, world.now)
+        limiter.succeeded(waiter.reservation, world.answer_s, world.now)
         self.go()
 
     def refuse(self, waiter, wait, report):
@@ -223,10 +223,10 @@ def test_too_many_lowers_the_number_in_flight_and_not_the_rate():
     finder.refused("too_many", 0.0, 40, 0.2)
     assert (finder.rate, finder.in_flight, finder.is_undecided) == (inf, 28.0, False)
     for _ in range(100):
-        finder.answered(1.0, 5)
+        finder.succeeded(1.0, 5)
     assert finder.in_flight == 28.0, "it held nobody back"
     for _ in range(60):
-        finder.answered(1.0, int(finder.in_flight))
+        finder.succeeded(1.0, int(finder.in_flight))
     assert 29 < finder.in_flight < 31
 
 
@@ -237,7 +237,7 @@ def test_as_many_are_under_way_as_a_provider_works_on_at_a_time(places):
     for _ in range(5_000):
         under_way = int(finder.in_flight)
         seconds = random.uniform(0.5, 1.5) * max(1.0, under_way / places)
-        finder.answered(seconds, under_way)
+        finder.succeeded(seconds, under_way)
         found.append(under_way)
     late = found[len(found) // 2 :]
     assert 0.5 * places <= sum(late) / len(late) <= 3.0 * places

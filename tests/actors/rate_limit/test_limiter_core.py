@@ -66,17 +66,17 @@ def test_a_burst_of_its_own():
 def test_what_is_for_a_day_may_be_used_in_the_morning():
     limiter = limiter_of(rates=[Rate("usd", 24.0, 86_400), Rate("requests", 240, 86_400)])
     for _ in range(23):
-        assert limiter.try_go(asking(usd=1.0), 0.0) is not None
+        assert limiter.try_admit(asking(usd=1.0), 0.0) is not None
     limiter.push(Waiter(), asking(usd=2.0), 0.0)
     assert limiter.next_at(0.0) == pytest.approx(3_600)
 
 
 def test_a_day_that_is_told_may_be_used_in_the_morning():
     limiter = limiter_of(in_flight=1000)
-    reservation = limiter.try_go(asking(), 0.0)
+    reservation = limiter.try_admit(asking(), 0.0)
     limiter.report(reservation, [Report("requests", 200, 1, 86_400.0)], 0.0)
     for _ in range(190):
-        assert limiter.try_go(asking(), 0.0) is not None
+        assert limiter.try_admit(asking(), 0.0) is not None
 
 
 def test_what_is_larger_than_a_limit_is_refused_by_its_name():
@@ -84,18 +84,18 @@ def test_what_is_larger_than_a_limit_is_refused_by_its_name():
     with pytest.raises(Impossible, match=r"1.5 USD, more than the limit of 1 USD a day"):
         limiter.push(Waiter(), asking(usd=1.5), 0.0)
     with pytest.raises(Impossible, match="USD"):
-        limiter.try_go(asking(usd=1.5), 0.0)
+        limiter.try_admit(asking(usd=1.5), 0.0)
 
 
 def test_who_goes_at_once_pays_like_who_waits():
     limiter = limiter_of(rpm=60, burst_s=3.0)  # two at once
-    assert limiter.try_go(asking(), 0.0) is not None
-    assert limiter.try_go(asking(), 0.0) is not None
-    assert limiter.try_go(asking(), 0.0) is None
+    assert limiter.try_admit(asking(), 0.0) is not None
+    assert limiter.try_admit(asking(), 0.0) is not None
+    assert limiter.try_admit(asking(), 0.0) is None
     assert limiter.in_flight == 2
     waiter = Waiter()
     limiter.push(waiter, asking(), 0.0)
-    assert limiter.try_go(asking(), 5.0) is None, "somebody was there before"
+    assert limiter.try_admit(asking(), 5.0) is None, "somebody was there before"
     assert limiter.pop(1.0).waiting is waiter
 
 
@@ -111,7 +111,7 @@ def test_a_model_waits_for_its_own_limits_and_holds_nobody_else():
 
 def test_what_all_models_share_goes_to_whoever_came_first():
     limiter = limiter_of(tpm=600, burst_s=0.0)
-    limiter.try_go(asking("a", tokens=1), 0.0)
+    limiter.try_admit(asking("a", tokens=1), 0.0)
     for came, (model, tokens) in enumerate([("b", 300), ("a", 1), ("a", 1)]):
         limiter.push(Waiter(model), asking(model, tokens=tokens), came * 1e-3)
     now = limiter.next_at(0.01)
@@ -132,15 +132,15 @@ def test_a_group_has_a_number_in_flight_of_its_own():
 
 def test_a_call_that_took_less_gives_the_rest_back():
     limiter = limiter_of(rates=[Rate("output_tokens", 600, burst_s=10.0)])  # 99 at once
-    reservation = limiter.try_go(asking(output_tokens=99), 0.0)
-    assert limiter.try_go(asking(output_tokens=50), 0.0) is None
+    reservation = limiter.try_admit(asking(output_tokens=99), 0.0)
+    assert limiter.try_admit(asking(output_tokens=50), 0.0) is None
     limiter.settle(reservation, Usage(10, 9), None, 0.0)
-    assert limiter.try_go(asking(output_tokens=50), 0.0) is not None
+    assert limiter.try_admit(asking(output_tokens=50), 0.0) is not None
 
 
 def test_a_call_that_took_more_is_a_debt():
     limiter = limiter_of(rates=[Rate("output_tokens", 600, burst_s=10.0)])
-    limiter.settle(limiter.try_go(asking(output_tokens=9), 0.0), Usage(10, 299), None, 0.0)
+    limiter.settle(limiter.try_admit(asking(output_tokens=9), 0.0), Usage(10, 299), None, 0.0)
     limiter.push(Waiter(), asking(output_tokens=9), 0.0)
     assert limiter.next_at(0.0) == pytest.approx(20.9, abs=0.1)
 
@@ -148,19 +148,19 @@ def test_a_call_that_took_more_is_a_debt():
 @pytest.mark.parametrize(("charge", "ready"), [("max", False), ("sum", False), ("used", True)])
 def test_tokens_are_corrected_only_where_the_provider_counts_what_was_used(charge, ready):
     limiter = limiter_of(tpm=600, burst_s=10.0, token_charge=charge)
-    limiter.settle(limiter.try_go(asking(tokens=99), 0.0), Usage(5, 4), None, 0.0)
-    assert (limiter.try_go(asking(tokens=50), 0.0) is not None) is ready
+    limiter.settle(limiter.try_admit(asking(tokens=99), 0.0), Usage(5, 4), None, 0.0)
+    assert (limiter.try_admit(asking(tokens=50), 0.0) is not None) is ready
 
 
 def test_what_it_cost_is_what_counts():
     limiter = limiter_of(rates=[Rate("usd", 6.0, burst_s=10.0)])  # one at once
-    limiter.settle(limiter.try_go(asking(usd=1.0), 0.0), Usage(1, 1), 0.25, 0.0)
-    assert limiter.try_go(asking(usd=0.7), 0.0) is not None
+    limiter.settle(limiter.try_admit(asking(usd=1.0), 0.0), Usage(1, 1), 0.25, 0.0)
+    assert limiter.try_admit(asking(usd=0.7), 0.0) is not None
 
 
 def test_a_request_that_was_refused_takes_a_request_and_no_tokens():
     limiter = limiter_of(rpm=60, tpm=6000, burst_s=3.0)
-    reservation = limiter.try_go(asking(tokens=299), 0.0)
+    reservation = limiter.try_admit(asking(tokens=299), 0.0)
     limiter.refused(reservation, "too_fast", None, pause_s=0.0, now=0.0)
     used = {state.dimension: state.used for state in limiter.snapshot(0.0).buckets}
     assert used == {"requests": 1.0, "tokens": 0.0}
@@ -218,7 +218,7 @@ def test_other_limits_count_for_those_that_wait():
 def test_who_could_never_go_now_is_taken_out():
     limiter = limiter_of(tpm=1000, burst_s=0.0)
     small, large, last = Waiter("small"), Waiter("large"), Waiter("last")
-    limiter.try_go(asking(tokens=10), 0.0)
+    limiter.try_admit(asking(tokens=10), 0.0)
     for waiter, tokens in ((small, 10), (large, 900), (last, 10)):
         limiter.push(waiter, asking(tokens=tokens), 0.0)
     ((gone, why),) = limiter.change(Limits(tpm=500, burst_s=0.0), 0.0)
@@ -229,7 +229,7 @@ def test_who_could_never_go_now_is_taken_out():
 
 def test_models_that_get_limits_together_wait_together_from_then_on():
     limiter = limiter_of(rpm=1, burst_s=0.0)
-    limiter.try_go(asking("a"), 0.0)
+    limiter.try_admit(asking("a"), 0.0)
     for number, model in enumerate("abab"):
         limiter.push(Waiter(str(number)), asking(model), number / 10)
     both = Limits(rpm=60, burst_s=0.0)
@@ -247,10 +247,10 @@ def test_models_that_get_limits_together_wait_together_from_then_on():
 
 def test_learning_can_be_taken_up_while_calls_wait():
     limiter = limiter_of(learn=False)
-    limiter.release(limiter.try_go(asking(), 0.0), 0.0)
+    limiter.release(limiter.try_admit(asking(), 0.0), 0.0)
     limiter.change(Limits(), 0.0)
-    reservation = limiter.try_go(asking(), 0.0)
-    limiter.try_go(asking(), 0.0)
+    reservation = limiter.try_admit(asking(), 0.0)
+    limiter.try_admit(asking(), 0.0)
     limiter.report(reservation, [Report("requests", 600, 1, 60.0)], 0.0)
     (state,) = limiter.snapshot(0.0).buckets
     assert state.used == 2.0, "the one that the report is for, and one since"
@@ -259,9 +259,9 @@ def test_learning_can_be_taken_up_while_calls_wait():
 def test_what_a_replaced_limiter_has_let_through_is_not_counted_twice():
     """After a crash permits of the one before come to the next (R2)."""
     before, after = limiter_of(), limiter_of(rpm=60, burst_s=10.0)
-    reservation = before.try_go(asking(tokens=50), 0.0)
+    reservation = before.try_admit(asking(tokens=50), 0.0)
     for _ in range(5):
-        after.try_go(asking(), 0.0)
+        after.try_admit(asking(), 0.0)
     after.report(reservation, [Report("tokens", 6000, 50, 60.0)], 0.0)
     after.refused(reservation, "too_fast", None, pause_s=1.0, now=0.0)
     after.push_renewal(Waiter(), reservation, 1.0)
@@ -272,7 +272,7 @@ def test_what_a_replaced_limiter_has_let_through_is_not_counted_twice():
 
 def test_fewer_in_flight_than_there_are():
     limiter = limiter_of(in_flight=3)
-    under_way = [limiter.try_go(asking(), 0.0) for _ in range(3)]
+    under_way = [limiter.try_admit(asking(), 0.0) for _ in range(3)]
     limiter.change(Limits(in_flight=1), 0.0)
     limiter.push(Waiter(), asking(), 0.0)
     for reservation in under_way[:2]:
@@ -302,10 +302,10 @@ def test_it_says_what_a_call_would_wait_for_and_changes_nothing():
 
 def test_it_says_what_is_in_the_way():
     limiter = limiter_of(in_flight=1)
-    limiter.try_go(asking(), 0.0)
-    assert "1 calls are under way" in limiter.explain(asking(), 0.0).because
+    limiter.try_admit(asking(), 0.0)
+    assert "calls in flight (1)" in limiter.explain(asking(), 0.0).because
     parked = limiter_of()
-    reservation = parked.try_go(asking(), 0.0)
+    reservation = parked.try_admit(asking(), 0.0)
     parked.refused(reservation, "too_fast", None, pause_s=7.0, now=0.0)
     told = parked.explain(asking(), 0.0)
     assert (told.wait_s, "too fast" in told.because) == (7.0, True)
@@ -317,7 +317,7 @@ def test_it_says_what_is_in_the_way():
 
 def test_a_snapshot_has_it_all():
     limiter = limiter_of(rpm=60, burst_s=0.0, in_flight=5)
-    reservation = limiter.try_go(asking(), 0.0)
+    reservation = limiter.try_admit(asking(), 0.0)
     limiter.push(Waiter(), asking(lane="bulk"), 0.0)
     limiter.report(reservation, [Report("tokens", 6000, 10, 60.0)], 0.0)
     now = limiter.snapshot(0.0)
@@ -332,7 +332,7 @@ def test_a_snapshot_has_it_all():
 def test_a_model_that_is_not_used_any_more_is_forgotten():
     limiter = limiter_of()
     for number in range(2_000):
-        limiter.release(limiter.try_go(asking(f"model-{number}"), 0.0), 0.0)
+        limiter.release(limiter.try_admit(asking(f"model-{number}"), 0.0), 0.0)
     assert len(limiter.snapshot(0.0).scopes) <= 256
 
 

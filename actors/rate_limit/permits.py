@@ -1,0 +1,141 @@
+"""The permits that the rate limiter issues, and the messages that they send to it."""
+
+import contextlib
+
+import attrs
+import trio
+
+from ...runtime import ActorStopped, Message, Ref
+from ..messages import Request, Usage
+from ..permit import Report, Throttled
+from .estimator import Estimate
+from .scope import Reservation
+
+__all__ = [
+    "CallPermit",
+    "HeaderFilter",
+    "InFlightCall",
+    "ParkCalls",
+    "RenewPermit",
+    "ReportLimits",
+]
+
+
+_REPORT_EVERY_S = 0.05  # the headers of two responses in a row report nearly the same limits
+
+
+@attrs.define(eq=False)
+class InFlightCall:
+    """An admitted call, and what is known of its latest attempt.
+
+    Args:
+        request: the request.
+        estimate: its estimated tokens.
+        reservation: what it has taken of the limits.
+        is_sent: whether its latest attempt was sent.
+        usage: tokens that the provider reported; None if it reported none.
+        usd: its cost in USD; None if it is not known.
+        first_byte_s: seconds until the response began; None without a response.
+    """
+
+    request: Request
+    estimate: Estimate
+    reservation: Reservation
+    is_sent: bool = False
+    usage: Usage | None = None
+    usd: float | None = None
+    first_byte_s: float | None = None
+
+
+@attrs.frozen
+class RenewPermit(Message[None]):
+    """A call in flight waits for one more attempt.
+
+    Args:
+        call: the call.
+        delay: seconds before which the attempt must not be sent.
+        throttled: the refusal of the last attempt; None if the limits did not cause the retry.
+    """
+
+    call: InFlightCall
+    delay: float
+    throttled: Throttled | None
+
+
+@attrs.frozen
+class ParkCalls(Message[None]):
+    """The provider refused a call that is not retried.
+
+    Args:
+        call: the call.
+        delay: seconds for which no call is admitted.
+        throttled: the refusal.
+    """
+
+    call: InFlightCall
+    delay: float
+    throttled: Throttled
+
+
+@attrs.frozen
+class ReportLimits(Message[None]):
+    """The headers of a response report the provider's limits.
+
+    Args:
+        call: the call of the response.
+        reports: one report a limit.
+    """
+
+    call: InFlightCall
+    reports: tuple[Report, ...]
+
+
+@attrs.define(eq=False)
+class HeaderFilter:
+    """When the limiter reads the next headers; all permits of one limiter share it.
+
+    Args:
+        open_at: the earliest time, on Trio's clock; infinity if the limiter learns no limits.
+    """
+
+    open_at: float
+
+
+@attrs.frozen
+class CallPermit:
+    """A `Permit` that sends messages to the limiter; it stays valid when the limiter restarts."""
+
+    _limiter: Ref
+    _call: InFlightCall
+    _filter: HeaderFilter
+
+    async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
+        """See `Permit`."""
+        await self._limiter.ask(RenewPermit(self._call, delay, throttled))
+
+    def park(self, *, delay: float, throttled: Throttled) -> None:
+        """See `Permit`."""
+        self._send(ParkCalls(self._call, delay, throttled))
+
+    def use(self) -> None:
+        """See `Permit`."""
+        self._call.is_sent = True
+
+    def listens(self) -> bool:
+        """See `Permit`."""
+        return trio.current_time() >= self._filter.open_at
+
+    def hear(self, reports: tuple[Report, ...]) -> None:
+        """See `Permit`."""
+        self._filter.open_at = trio.current_time() + _REPORT_EVERY_S
+        if reports:
+            self._send(ReportLimits(self._call, reports))
+
+    def settle(self, usage: Usage | None, usd: float | None, first_byte_s: float | None) -> None:
+        """See `Permit`."""
+        call = self._call  # the limiter reads it when the reply slot of the call is settled
+        call.usage, call.usd, call.first_byte_s = usage, usd, first_byte_s
+
+    def _send(self, message: Message[None]) -> None:
+        with contextlib.suppress(ActorStopped):
+            self._limiter.tell_nowait(message)
