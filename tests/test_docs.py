@@ -109,7 +109,7 @@ def test_every_field_of_a_request_and_who_can_express_it_is_documented():
         "idempotency_key",
     }
     for name in {field.name for field in attrs.fields(Request)} - everywhere:
-        marks = ["x" if name in form.expresses else "" for form in formats.values()]
+        marks = ["x" if name in form.supports else "" for form in formats.values()]
         row = re.sub(" +", " ", f"| `{name}` | {' | '.join(marks)} |")
         assert row in text, f"docs/requests.md should have this row:\n{row}"
 

@@ -1,8 +1,7 @@
 """The providers: endpoints, wire formats, Batch API dialects and prices."""
 
-from .batch_anthropic import dialect_named
 from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
-from .catalog import VENDORS, Vendor, vendor_at, vendor_named
+from .catalog import VENDORS, Vendor, dialect_named, vendor_at, vendor_named
 from .decoding import dumps, loads
 from .endpoint import Endpoint, Timeouts
 from .format import (

@@ -1,4 +1,4 @@
-"""Anthropic's messages."""
+"""Anthropic's messages format."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -7,8 +7,8 @@ import attrs
 from attrs.validators import gt
 
 from ..messages import Choice, Delta, Json, Request, Usage
-from .decoding import Collector, count_of, object_of, read_error, read_event, text_of
-from .encoding import add_extra, refuse_unless_expressed, system_and_turns
+from .decoding import EVENT, Collector, count_of, object_of, read_error, read_object, text_of
+from .encoding import add_extra, check_supported, split_system
 from .format import (
     ApiError,
     DecodedResponse,
@@ -26,7 +26,7 @@ __all__ = [
 
 _RESERVED = frozenset({"stream", "messages"})
 
-# Anthropic's reasons for the end of an answer, in OpenAI's words.
+# {Anthropic's stop reason: OpenAI's finish reason}
 _REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -41,38 +41,38 @@ _REASONS = {
 class AnthropicMessages:
     """`POST /messages`.
 
-    System turns at the beginning of a chat go where Anthropic wants them.
+    System messages at the beginning of a chat are sent as the member ``system``.
 
     Args:
-        default_max_tokens: the limit of an answer where the request sets none, because Anthropic
-            takes no request without one. Every model takes this one. An answer that reaches it has
+        default_max_tokens: the most tokens of a response if the request sets no limit, because
+            Anthropic requires one. Every model accepts this value. A response that reaches it has
             the finish reason "length".
     """
 
     name = "Anthropic's messages format"
     streams = True
-    expresses: ClassVar[frozenset[str]] = frozenset(
+    supports: ClassVar[frozenset[str]] = frozenset(
         {"messages", "max_tokens", "temperature", "top_p", "stop", "json_schema"}
     )
 
     default_max_tokens: int = attrs.field(default=4096, validator=gt(0))
 
-    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
-        """What to append to the base URL."""
+    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
+        """Return what to append to the base URL."""
         return "/messages"
 
     def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
-        """The JSON body.
+        """Return the JSON body of a request.
 
         Raises:
-            UnsupportedField: Anthropic has no word for a field of the request.
+            UnsupportedField: Anthropic does not support a field of the request.
         """
-        refuse_unless_expressed(request, self.name, self.expresses)
-        system, turns = system_and_turns(request, self.name)
+        check_supported(request, self.name, self.supports)
+        system, messages = split_system(request, self.name)
         body: dict[str, Json] = {
             "model": request.model,
             "max_tokens": request.max_tokens or self.default_max_tokens,
-            "messages": [turn.body for turn in turns],
+            "messages": [message.body for message in messages],
         }
         if system:
             body["system"] = "\n\n".join(system)
@@ -91,19 +91,19 @@ class AnthropicMessages:
             body["stream"] = True
         return add_extra(body, request, self.name, _RESERVED)
 
-    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:  # noqa: ARG002  # always one
-        """The answer in a body, or the error in it.
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:  # noqa: ARG002  # always one choice
+        """Read a response body, or the error in it.
 
         Raises:
             Malformed: it is neither.
         """
         if not isinstance(body, dict):
-            raise Malformed("the answer is JSON, but not an object")
+            raise Malformed("the response is JSON, but not an object")
         if body.get("error") or body.get("type") == "error":
             return read_error(body)
         content = body.get("content")
         if not isinstance(content, list):
-            raise Malformed('the answer has no "content"')
+            raise Malformed('the response has no "content"')
         text = "".join(_block_text(block) for block in content)
         usage = object_of(body, "usage")
         return DecodedResponse(
@@ -115,56 +115,56 @@ class AnthropicMessages:
         )
 
     def decode_error(self, body: Json) -> ApiError:
-        """The error in a body."""
+        """Return the error in a body."""
         return read_error(body)
 
-    def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # always one
-        """Reads one streamed answer."""
+    def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # always one choice
+        """Return a decoder for one streamed response."""
         return _AnthropicDecoder()
 
 
 class _AnthropicDecoder:
-    """Reads a stream of Anthropic's events. Thoughts and tools are not part of the text."""
+    """Decodes a stream of Anthropic's events. Thinking and tool calls are not part of the text."""
 
     def __init__(self) -> None:
-        self._answer = Collector(1)
+        self._choices = Collector(1)
         self._model: str | None = None
         self._counts: dict[str, Json] = {}
         self.done = False
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens reported so far."""
+        """The tokens that were reported so far."""
         return _usage(self._counts)
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
-        """What one event adds to the answer."""
+        """Return the deltas of one event."""
         if self.done or not event.data or event.data.isspace():
             return ()
-        said = read_event(event.data)
-        kind = said.get("type") or event.name
-        if kind == "content_block_delta":  # nearly all there are
-            return self._add(_delta_text(said.get("delta")))
+        members = read_object(event.data, EVENT)
+        kind = members.get("type") or event.name
+        if kind == "content_block_delta":  # nearly all events
+            return self._add(_delta_text(members.get("delta")))
         if kind == "content_block_start":
-            return self._add(_block_text(said.get("content_block")))
+            return self._add(_block_text(members.get("content_block")))
         if kind == "message_start":
-            message = object_of(said, "message")
+            message = object_of(members, "message")
             self._model = text_of(message, "model") or None
             self._count(message)
         elif kind == "message_delta":
-            self._count(said)  # cumulative
-            if reason := _reason(object_of(said, "delta")):
-                self._answer.finish(0, reason)
+            self._count(members)  # cumulative
+            if reason := _reason(object_of(members, "delta")):
+                self._choices.finish(0, reason)
         elif kind == "message_stop":
             self.done = True
-        elif kind == "error" or said.get("error"):
-            raise StreamFailed(read_error(said))
-        return ()  # pings, and what will be added to the format one day
+        elif kind == "error" or members.get("error"):
+            raise StreamFailed(read_error(members))
+        return ()  # pings, and events that Anthropic may add later
 
     def end(self) -> DecodedResponse:
-        """The whole, once the body has ended."""
+        """Return the whole response, once the body has ended."""
         return DecodedResponse(
-            choices=self._answer.choices(),
+            choices=self._choices.choices(),
             model=self._model,
             usage=self.usage,
             tier=text_of(self._counts, "service_tier") or None,
@@ -173,7 +173,7 @@ class _AnthropicDecoder:
     def _add(self, text: str) -> Sequence[Delta]:
         if not text:
             return ()
-        self._answer.add(0, text)
+        self._choices.add(0, text)
         return (Delta(text),)
 
     def _count(self, members: dict[str, Json]) -> None:
@@ -199,11 +199,11 @@ def _reason(members: dict[str, Json]) -> str:
 
 
 def _usage(usage: dict[str, Json]) -> Usage | None:
-    """Unlike OpenAI, Anthropic does not count cached tokens among those of the input."""
-    fresh, answer = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
-    if fresh is None and answer is None:
+    """Read the usage. Unlike OpenAI, Anthropic does not count cached tokens as input tokens."""
+    fresh, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
+    if fresh is None and output is None:
         return None
     read = count_of(usage, "cache_read_input_tokens") or 0
     written = count_of(usage, "cache_creation_input_tokens") or 0
     thought = count_of(object_of(usage, "output_tokens_details"), "thinking_tokens") or 0
-    return Usage((fresh or 0) + read + written, answer or 0, read, written, thought)
+    return Usage((fresh or 0) + read + written, output or 0, read, written, thought)

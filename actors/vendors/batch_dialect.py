@@ -1,7 +1,7 @@
-"""What each Batch API says, as data: calls to make, and what their answers mean. Pure (R14).
+"""What a Batch API dialect is: it writes the control calls, and reads their responses. Pure (R14).
 
-A dialect knows nothing of addresses, keys and HTTP, like a wire format; see
-`callsheet.actors.vendors` for who speaks which.
+Like a wire format, a dialect knows nothing of addresses, keys and HTTP; `Vendor` names the dialect
+of each vendor.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,12 +27,12 @@ class ControlCall:
     """One HTTP request of the Batch API.
 
     Args:
-        method: of HTTP.
+        method: the HTTP method.
         path: what to append to the base URL.
-        query: its parameters.
-        body: a JSON text; None for none.
-        form: the fields of a form, which `upload` goes with.
-        upload: the content of a file to upload; None for none.
+        query: parameters of the URL.
+        body: the JSON text to send; None for no body.
+        form: fields of the form that `upload` is sent with.
+        upload: content of a file to upload; None for no upload.
     """
 
     method: Literal["GET", "POST"]
@@ -45,12 +45,12 @@ class ControlCall:
 
 @attrs.frozen
 class LineError:
-    """Why a batch was refused before any line of it ran.
+    """Why a batch was refused before any of its lines ran.
 
     Args:
-        code: such as ``token_limit_exceeded``.
-        message: for people.
-        position: of the line that it is about, from 0; None if about none.
+        code: the provider's code, such as ``token_limit_exceeded``.
+        message: the text for people.
+        position: index of the line at fault, from 0; None if no line is named.
     """
 
     code: str
@@ -60,20 +60,21 @@ class LineError:
 
 @attrs.frozen(kw_only=True)
 class BatchView:
-    """What a provider says of one batch.
+    """The state of one batch, as the provider reports it.
 
     Args:
-        id: the provider's name of it.
-        status: in the provider's words, in small letters.
-        is_over: nothing more will happen to it.
-        is_refused: it is over, and no line of it has run.
-        is_complete: it is over, and every line has run.
-        outputs: paths where results are, once it is over.
+        id: the provider's id of the batch.
+        status: the provider's status, in lower case.
+        is_over: the batch has ended.
+        is_refused: it has ended, and none of its lines ran.
+        is_complete: it has ended, and all of its lines ran.
+        outputs: paths of the results, once it has ended.
         errors: why it was refused.
-        mark: what it was made from; "" if the provider does not say.
-        tag: what we have called it; "" if the provider does not say.
-        size: lines in it; 0 if that is not known yet.
-        wait_s: how long the provider asks one to wait before asking again, in seconds.
+        mark: id of the file it was created from; "" if the provider does not report it.
+        tag: Callsheet's name of the batch; "" if the provider does not report it.
+        size: number of lines; 0 if it is not known yet.
+        wait_s: seconds to wait before the next poll, by the provider's request; None for no
+            request.
     """
 
     id: str
@@ -91,11 +92,11 @@ class BatchView:
 
 @attrs.frozen
 class BatchPage:
-    """A part of the list of batches, the newest first.
+    """One page of the list of batches, newest first.
 
     Args:
         views: the batches.
-        following: the call that gives the next part; None if this was the last.
+        following: the call for the next page; None after the last page.
     """
 
     views: tuple[BatchView, ...]
@@ -104,14 +105,14 @@ class BatchPage:
 
 @attrs.frozen
 class LineResult:
-    """What came of one line.
+    """The result of one line.
 
     Args:
-        custom_id: of the line.
-        status: of HTTP, as if it had been a call of its own; 0 if it never was one.
-        body: the answer's body; None if there is none.
-        said: why there is no answer, where `body` does not say.
-        request_id: by which the provider knows it; empty if it does not say.
+        custom_id: id of the line.
+        status: HTTP status of the line's call; 0 if it was never called.
+        body: body of the response; None if there is none.
+        said: the error, if it is not in `body`.
+        request_id: the provider's id of the call; "" if it is not reported.
     """
 
     custom_id: str
@@ -122,119 +123,134 @@ class LineResult:
 
 
 class BatchDialect(Protocol):
-    """How one kind of Batch API is spoken to.
+    """The calls and responses of one kind of Batch API.
 
-    A batch is made in two steps. `prepare` makes nothing that costs anything, and gives the mark
-    that tells the batch from every other one afterwards; `create` makes it. Whoever has kept the
-    mark can find out whether a `create` without an answer has made one.
+    A batch is created in two steps. `prepare` costs nothing, and returns a mark that identifies the
+    batch later; `create` creates it. With the mark it can be found out later whether a `create`
+    without a response has created a batch.
     """
 
     @property
     def name(self) -> str:
-        """By which one chooses it."""
+        """The name in settings."""
         ...
 
     @property
     def max_requests(self) -> int:
-        """Lines in one batch at most."""
+        """The most lines of one batch."""
         ...
 
     @property
     def max_bytes(self) -> int:
-        """Of one batch at most."""
+        """The most bytes of one batch."""
         ...
 
     @property
     def max_inputs(self) -> int:
-        """Texts to embed in one batch at most."""
+        """The most texts to embed in one batch."""
         ...
 
     @property
     def is_certain(self) -> bool:
-        """Whether the list says whose a batch is. If not, only its results do."""
+        """Whether the list identifies a batch. If not, only its results do."""
         ...
 
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:
-        """One line of a batch.
+        """Return one line of a batch.
 
         Args:
-            custom_id: what its result will be known by: at most 64 of letters, digits, _ and -.
-            path: where it would go as a call of its own, after the base URL.
-            body: its JSON text, without a stream.
+            custom_id: id of its result: at most 64 letters, digits, _ and -.
+            path: what a single call would append to the base URL.
+            body: the JSON text of the request, without a stream.
         """
         ...
 
     def join(self, lines: Iterable[bytes]) -> bytes:
-        """The content of a batch."""
+        """Return the content of a batch with these lines."""
         ...
 
     def prepare(self, content: bytes) -> ControlCall:
-        """The first step."""
+        """Return the call of the first step.
+
+        Args:
+            content: content of the batch.
+        """
         ...
 
     def read_mark(self, body: Json) -> str:
-        """The mark in the answer to it.
+        """Read the mark in the response to the first step.
 
         Raises:
-            Malformed: there is none.
+            Malformed: it has none.
         """
         ...
 
     def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:
-        """The second step.
+        """Return the call of the second step.
 
         Args:
-            mark: of the first step.
-            tag: our name for the batch.
-            path: of its lines.
-            content: of the batch.
+            mark: the mark of the first step.
+            tag: Callsheet's name of the batch.
+            path: path of its lines.
+            content: content of the batch.
         """
         ...
 
     def poll(self, batch_id: str) -> ControlCall:
-        """Ask how it stands."""
+        """Return the call for the state of a batch."""
         ...
 
     def cancel(self, batch_id: str) -> ControlCall:
-        """Have it end now."""
+        """Return the call that cancels a batch."""
         ...
 
     def list(self) -> ControlCall:
-        """Ask for all there are, the newest first."""
+        """Return the call for the list of all batches, newest first."""
         ...
 
     def fetch(self, output: str) -> ControlCall:
-        """Ask for results, one JSON text a line, in any order."""
+        """Return the call for results: one JSON text a line, in any order.
+
+        Args:
+            output: one of `BatchView.outputs`.
+        """
         ...
 
     def read_batch(self, body: Json) -> BatchView:
-        """How a batch stands.
+        """Read the state of a batch.
 
         Raises:
-            Malformed: the body is of no batch.
+            Malformed: the body does not describe a batch.
         """
         ...
 
     def read_page(self, body: Json) -> BatchPage:
-        """A part of the list.
+        """Read a page of the list.
 
         Raises:
-            Malformed: the body is none.
+            Malformed: the body is not a list of batches.
         """
         ...
 
     def read_line(self, raw: bytes) -> LineResult:
-        """What came of one line.
+        """Read the result of one line.
 
         Raises:
-            Malformed: it is no result of a line.
+            Malformed: it is not the result of a line.
         """
         ...
 
     def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:
-        """Whether a listed batch is, or where the list does not say, could be, the one made so."""
+        """Return whether a listed batch is, or could be, the one that `create` was called for.
+
+        Args:
+            view: the listed batch.
+            mark: the mark that `create` was called with.
+            tag: the tag that `create` was called with.
+            size: number of lines.
+        """
         ...
 
     def is_older(self, view: BatchView, *, mark: str) -> bool:
-        """Whether a listed batch, and all after it, were there before `prepare`."""
+        """Return whether a listed batch, and all after it, existed before `prepare`."""
         ...

@@ -1,4 +1,4 @@
-"""OpenAI's Batch API, and those that are like it: a file of lines, and a batch made from it."""
+"""OpenAI's Batch API and similar ones: a batch is created from an uploaded file of lines."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import attrs
 
 from ..messages import Json
 from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
-from .decoding import count_of, dumps, loads, object_of, read_error, text_of
+from .decoding import count_of, dumps, object_of, read_error, read_object, text_of
 from .format import Malformed
 
 __all__ = [
@@ -16,8 +16,8 @@ __all__ = [
 ]
 
 
-_PAGE = "100"  # the most there can be
-_TAG = "callsheet"  # the member of the metadata that has our name for the batch
+_PAGE = "100"  # the most batches of one page
+_TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
 _OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 
 
@@ -25,18 +25,18 @@ _OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})
 class OpenAIBatchDialect:
     """`POST /files`, `POST /batches`.
 
-    A batch is known again by the file it was made from, which nothing else is made from.
+    A batch is identified by its file, from which no other batch is created.
 
     Args:
-        name: by which one chooses it.
-        purpose: what the file is said to be for.
-        upload_path: where the file goes.
-        lines_have_url: whether each line says where it goes.
-        has_metadata: whether a batch can be given a name of ours.
-        window: how long the provider may take.
-        max_requests: lines in one batch at most.
-        max_bytes: of one batch at most.
-        max_inputs: texts to embed in one batch at most.
+        name: the name in settings.
+        purpose: the purpose that is sent with the file.
+        upload_path: path of the upload.
+        lines_have_url: whether each line contains its URL.
+        has_metadata: whether a batch can have a tag.
+        window: the completion window, in the provider's notation.
+        max_requests: the most lines of one batch.
+        max_bytes: the most bytes of one batch.
+        max_inputs: the most texts to embed in one batch.
     """
 
     name: str = "openai"
@@ -57,7 +57,7 @@ class OpenAIBatchDialect:
     def line(self, custom_id: str, path: str, body: bytes) -> bytes:
         """See `BatchDialect`."""
         named: dict[str, Json] = {"custom_id": custom_id}
-        if self.lines_have_url:  # of the path alone, whatever the base URL is
+        if self.lines_have_url:  # the path only, for any base URL
             named |= {"method": "POST", "url": f"/v1{path}"}
         head = dumps(named)
         return head[:-1] + b',"body":' + body + b"}"
@@ -77,10 +77,10 @@ class OpenAIBatchDialect:
         """See `BatchDialect`: the id of the file."""
         mark = text_of(body, "id") if isinstance(body, dict) else ""
         if not mark:
-            raise Malformed("the answer to an upload has no id of a file")
+            raise Malformed("the response to an upload has no file id")
         return mark
 
-    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:  # noqa: ARG002  # it is in the file
+    def create(self, *, mark: str, tag: str, path: str, content: bytes) -> ControlCall:  # noqa: ARG002  # it is in the uploaded file
         """See `BatchDialect`."""
         body: dict[str, Json] = {
             "input_file_id": mark,
@@ -110,11 +110,11 @@ class OpenAIBatchDialect:
     def read_batch(self, body: Json) -> BatchView:
         """See `BatchDialect`."""
         if not isinstance(body, dict):
-            raise Malformed("the answer is of no batch")
+            raise Malformed("the response does not describe a batch")
         body = object_of(body, "job") or body  # Together's
         batch_id = text_of(body, "id")
         if not batch_id:
-            raise Malformed("the answer is of no batch: it has no id")
+            raise Malformed("the response does not describe a batch: it has no id")
         status = text_of(body, "status").lower()
         is_over = status in _OVER
         files = (text_of(body, "output_file_id"), text_of(body, "error_file_id"))
@@ -135,7 +135,7 @@ class OpenAIBatchDialect:
         """See `BatchDialect`."""
         batches = body.get("data") if isinstance(body, dict) else body
         if not isinstance(batches, list):
-            raise Malformed("the answer is no list of batches")
+            raise Malformed("the response is not a list of batches")
         views = tuple(self.read_batch(batch) for batch in batches)
         has_more = isinstance(body, dict) and body.get("has_more") is True
         if not has_more or not views:
@@ -145,7 +145,7 @@ class OpenAIBatchDialect:
 
     def read_line(self, raw: bytes) -> LineResult:
         """See `BatchDialect`."""
-        line = loads_object(raw)
+        line = read_object(raw, "a line")
         custom_id = text_of(line, "custom_id")
         response = line.get("response")
         if isinstance(response, dict):
@@ -157,28 +157,13 @@ class OpenAIBatchDialect:
             )
         return LineResult(custom_id, 0, None, read_error(line))
 
-    def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # the file tells
+    def may_be(self, view: BatchView, *, mark: str, tag: str, size: int) -> bool:  # noqa: ARG002  # the file identifies it
         """See `BatchDialect`."""
         return view.mark == mark if view.mark else bool(view.tag) and view.tag == tag
 
-    def is_older(self, view: BatchView, *, mark: str) -> bool:  # noqa: ARG002  # it does not tell
+    def is_older(self, view: BatchView, *, mark: str) -> bool:  # noqa: ARG002  # the list does not show it
         """See `BatchDialect`."""
         return False
-
-
-def loads_object(raw: bytes) -> dict[str, Json]:
-    """The JSON object that a line is.
-
-    Raises:
-        Malformed: it is none.
-    """
-    try:
-        line = loads(raw)
-    except ValueError as error:
-        raise Malformed(f"a line is not whole JSON ({error})") from None
-    if not isinstance(line, dict):
-        raise Malformed("a line is JSON, but not an object")
-    return line
 
 
 def _errors(body: dict[str, Json]) -> tuple[LineError, ...]:
@@ -189,13 +174,13 @@ def _errors(body: dict[str, Json]) -> tuple[LineError, ...]:
         if isinstance(error, dict)
     ]
     if not found and isinstance(body.get("error"), str | dict):  # Together's
-        said = read_error(body)
-        found.append(LineError(said.code or said.type, said.message))
+        error = read_error(body)
+        found.append(LineError(error.code or error.type, error.message))
     return tuple(found)
 
 
 def _position(error: dict[str, Json]) -> int | None:
-    """Lines of the file are counted from 1."""
+    """Return the index of the line at fault; the provider counts lines from 1."""
     number = count_of(error, "line")
     return number - 1 if number else None
 
@@ -204,8 +189,8 @@ OPENAI_BATCHES = OpenAIBatchDialect()
 TOGETHER_BATCHES = OpenAIBatchDialect(
     name="together",
     purpose="batch-api",
-    upload_path="/files/upload",  # where a form goes; `/files` wants the file to be put elsewhere
+    upload_path="/files/upload",  # accepts a form; `/files` redirects to another address
     lines_have_url=False,
     has_metadata=False,
-    max_bytes=100 * 1000 * 1000,  # whether its MB are of 1,000 or 1,024 is not known
+    max_bytes=100 * 1000 * 1000,  # it is not known whether 1 MB is 1000 or 1024 kB
 )

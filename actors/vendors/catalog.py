@@ -1,8 +1,8 @@
-"""Whom one can ask: where each vendor's API is, how its key is sent and which formats it speaks.
+"""The known vendors: address, key header, wire formats and Batch API of each.
 
-What differs between the servers that call themselves OpenAI-compatible is a setting here. One that
-is not listed is "compatible", or a `Vendor` of your own; ``attrs.evolve`` makes it out of one of
-these.
+Differences between OpenAI-compatible servers are settings of a `Vendor`. Use "compatible" for a
+server that is not listed, or create a `Vendor`, for example with ``attrs.evolve`` from a listed
+one. Sources: docs/providers.md.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,10 @@ from .openai_chat import OpenAIChat
 from .openai_lists import OpenAICompletions, OpenAIEmbeddings
 
 __all__ = [
+    "DIALECTS",
     "VENDORS",
     "Vendor",
+    "dialect_named",
     "vendor_at",
     "vendor_named",
 ]
@@ -31,24 +33,25 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Vendor:
-    """Who offers an API, and how one talks to it.
+    """A vendor of an API, and how its API is called.
 
     Args:
-        name: by which one chooses it, such as "openai".
-        title: for people, such as "OpenAI".
-        base_url: where it is; None if everybody has an address of their own.
-        key_variables: environment variables that may have the key; the first that is set counts.
-        url_variables: environment variables that may have another base URL.
-        needs_key: whether `base_url` answers only those who have a key.
-        key_header: the header that the key is sent in.
-        key_prefix: what stands before the key in it.
+        name: the name in settings, such as "openai".
+        title: the name in texts, such as "OpenAI".
+        formats: wire formats, by the task of a request.
+        base_url: address of the API up to and including the version; None if each customer has
+            another address.
+        key_variables: environment variables for the API key; the first that is set is used.
+        url_variables: environment variables for another base URL.
+        needs_key: whether the API at `base_url` requires a key.
+        key_header: the header that contains the key, in lower case.
+        key_prefix: the text before the key in that header.
         headers: further headers of every request.
-        version_path: what a URL without a path lacks to be a base URL.
-        formats: what it speaks, by the task of a request.
-        tiers: the service tiers of its chats that a request may ask for besides the usual one.
-        model: of its chat models, the one for those who name none: small, and not announced to be
-            shut down; None where everybody has models of their own.
-        batches: how its Batch API is spoken to; None if it has none, or none that is known here.
+        version_path: the path that is appended to a URL without a path.
+        tiers: service tiers that a chat may request, besides the usual one.
+        model: the default chat model: small, and without an announced shutdown; None if each
+            customer has other models.
+        batches: the Batch API; None if the vendor has none, or an unsupported one.
     """
 
     name: str
@@ -67,24 +70,31 @@ class Vendor:
     batches: BatchDialect | None = attrs.field(default=None, repr=False)
 
     def format_for(self, task: Task) -> WireFormat:
-        """The format that it takes such requests in.
+        """Return the wire format for a task.
+
+        Args:
+            task: the task of a request.
 
         Raises:
-            UnsupportedField: it takes none.
+            UnsupportedField: the vendor does not support the task.
         """
         try:
             return self.formats[task]
         except KeyError:
-            why = f"it takes {' and '.join(self.formats)}"
+            why = f"it supports {' and '.join(self.formats)}"
             raise UnsupportedField(f"task={task!r}", self.title, why) from None
 
     def whole_url(self, url: str) -> str:
-        """`url` with the path of the API's version, if it has no path at all."""
+        """Return `url` as a base URL: with `version_path` appended if it has no path.
+
+        Args:
+            url: the URL of a server, with or without a path.
+        """
         bare = url.strip().rstrip("/")
         return bare + self.version_path if urlsplit(bare).path == "" else bare
 
 
-def _speaks_openai(
+def _openai_formats(
     chat: OpenAIChat,
     completions: OpenAICompletions | None = None,
     embeddings: OpenAIEmbeddings | None = None,
@@ -97,7 +107,7 @@ def _speaks_openai(
     return MappingProxyType(formats)
 
 
-# OpenAI's newer models refuse max_tokens, and its older ones take the new name, too.
+# OpenAI's newer models refuse max_tokens; its older ones accept both names.
 _OPENAI_CHAT = OpenAIChat(limit_name="max_completion_tokens", asks_for_usage=True)
 _COMPLETIONS = OpenAICompletions(asks_for_usage=True)
 _EMBEDDINGS = OpenAIEmbeddings()
@@ -111,7 +121,7 @@ _ALL = (
         key_variables=("OPENAI_API_KEY",),
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
-        formats=_speaks_openai(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
         tiers=frozenset({"flex", "priority"}),
         model="gpt-5.4-nano",
         batches=OPENAI_BATCHES,
@@ -124,7 +134,7 @@ _ALL = (
         key_header="api-key",
         key_prefix="",
         version_path="/openai/v1",
-        formats=_speaks_openai(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
     ),
     Vendor(
         name="anthropic",
@@ -159,8 +169,8 @@ _ALL = (
         key_variables=("TOGETHER_API_KEY",),
         url_variables=("TOGETHER_BASE_URL",),
         version_path="/v1",
-        # Whether it knows stream_options is not known; it reports usage without.
-        formats=_speaks_openai(OpenAIChat(), OpenAICompletions(), _EMBEDDINGS),
+        # It reports usage without stream_options, which it may not support.
+        formats=_openai_formats(OpenAIChat(), OpenAICompletions(), _EMBEDDINGS),
         batches=TOGETHER_BATCHES,
     ),
     Vendor(
@@ -170,7 +180,7 @@ _ALL = (
         key_variables=("GROQ_API_KEY",),
         url_variables=("GROQ_BASE_URL",),
         version_path="/openai/v1",
-        formats=_speaks_openai(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
+        formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
         tiers=frozenset({"flex"}),
         model="llama-3.1-8b-instant",
     ),
@@ -180,7 +190,7 @@ _ALL = (
         base_url="https://openrouter.ai/api/v1",
         key_variables=("OPENROUTER_API_KEY",),
         version_path="/api/v1",
-        formats=_speaks_openai(
+        formats=_openai_formats(
             OpenAIChat(asks_for_usage=True, unknown=_NO_N),
             OpenAICompletions(asks_for_usage=True, several_prompts=False, unknown=_NO_N),
             _EMBEDDINGS,
@@ -193,7 +203,7 @@ _ALL = (
         key_variables=("CEREBRAS_API_KEY",),
         url_variables=("CEREBRAS_BASE_URL",),
         version_path="/v1",
-        formats=_speaks_openai(_OPENAI_CHAT, _COMPLETIONS),
+        formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS),
         model="gpt-oss-120b",
     ),
     Vendor(
@@ -203,7 +213,7 @@ _ALL = (
         key_variables=("VLLM_API_KEY",),
         needs_key=False,
         version_path="/v1",
-        formats=_speaks_openai(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
     ),
     Vendor(
         name="llamacpp",
@@ -212,7 +222,7 @@ _ALL = (
         key_variables=("LLAMA_API_KEY",),
         needs_key=False,
         version_path="/v1",
-        formats=_speaks_openai(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
     ),
     Vendor(
         name="ollama",
@@ -221,7 +231,7 @@ _ALL = (
         key_variables=("OLLAMA_API_KEY",),
         needs_key=False,
         version_path="/v1",
-        formats=_speaks_openai(
+        formats=_openai_formats(
             OpenAIChat(asks_for_usage=True, unknown=_NO_N),
             OpenAICompletions(asks_for_usage=True, several_prompts=False, unknown=_NO_N),
             _EMBEDDINGS,
@@ -233,39 +243,40 @@ _ALL = (
         key_variables=("OPENAI_API_KEY",),
         url_variables=("OPENAI_BASE_URL",),
         needs_key=False,
-        # The oldest words. Nearly all know how to report usage in a stream, and without it the
-        # cost would not be known; one that refuses to is asked for the answer in one piece.
-        formats=_speaks_openai(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
+        # The oldest member names. Nearly all servers can report usage in a stream, and without it
+        # the cost is not known. From a server that refuses, the whole response is requested.
+        formats=_openai_formats(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
     ),
 )
 
 VENDORS: Mapping[str, Vendor] = MappingProxyType({vendor.name: vendor for vendor in _ALL})
-"""Those that Callsheet knows, by name."""
+"""The known vendors, by name."""
 
 
 def vendor_named(name: str) -> Vendor:
-    """The vendor of that name.
+    """Return the vendor of that name.
+
+    Args:
+        name: name of the vendor, such as "openai".
 
     Raises:
-        ValueError: there is none; lists those there are.
+        ValueError: the name is unknown; the message lists the known ones.
     """
     try:
         return VENDORS[name]
     except KeyError:
-        raise ValueError(
-            f"there is no provider {name!r:.60}; known are {', '.join(VENDORS)}"
-        ) from None
+        raise ValueError(f"unknown provider {name!r:.60}; known are {', '.join(VENDORS)}") from None
 
 
 def vendor_at(base_url: str) -> Vendor:
-    """Whose address that is; "compatible" for one that is nobody's, or on this machine.
+    """Return the vendor of an address; "compatible" for an unknown or local address.
 
     Args:
-        base_url: up to and with the version.
+        base_url: address of an API, up to and including the version.
     """
     try:
         host = urlsplit(base_url).hostname or ""
-    except ValueError:  # no URL at all, which whoever uses it will say
+    except ValueError:  # not a URL; the code that uses it raises the error
         host = ""
     if host.endswith((".openai.azure.com", ".services.ai.azure.com")):
         return VENDORS["azure"]
@@ -273,3 +284,22 @@ def vendor_at(base_url: str) -> Vendor:
         if vendor.needs_key and vendor.base_url == base_url:
             return vendor
     return VENDORS["compatible"]
+
+
+_DIALECTS: tuple[BatchDialect, ...] = (OPENAI_BATCHES, TOGETHER_BATCHES, ANTHROPIC_BATCHES)
+
+DIALECTS: Mapping[str, BatchDialect] = MappingProxyType({one.name: one for one in _DIALECTS})
+"""The supported Batch APIs, by name."""
+
+
+def dialect_named(name: str) -> BatchDialect:
+    """Return the Batch API of that name.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+    """
+    try:
+        return DIALECTS[name]
+    except KeyError:
+        known = ", ".join(DIALECTS)
+        raise ValueError(f"unknown Batch API {name!r:.60}; known are {known}") from None

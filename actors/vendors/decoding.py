@@ -1,8 +1,7 @@
-"""Members of JSON objects that strangers wrote: each may be missing, or something else.
+"""What all wire formats share when they decode: JSON, members, errors, choices in order (L5).
 
-JSON to and from bytes, fast where it is as it should be and forgiving where it is not.
-
-Answers as they are put together: each in its place, none twice, none missing (L5).
+Any member of a provider's JSON may be missing or have another type. The functions here return a
+default then, or raise `Malformed`.
 """
 
 import json
@@ -16,6 +15,7 @@ from ..messages import Choice, Json
 from .format import ApiError, BrokeOff, Malformed
 
 __all__ = [
+    "EVENT",
     "Collector",
     "checked_index",
     "count_of",
@@ -24,60 +24,69 @@ __all__ = [
     "loads",
     "object_of",
     "read_error",
-    "read_event",
+    "read_object",
     "text_of",
 ]
 
 
-def loads(text: bytes) -> Json:
-    """The value that a JSON text says.
+EVENT = "an event of the stream"  # for `read_object`
 
-    What is not whole Unicode (half a surrogate pair, broken UTF-8) is read as "?" or U+FFFD, and
-    numbers beyond all bounds as infinity. Whole numbers beyond 64 bits lose their last digits.
+
+def loads(text: bytes) -> Json:
+    """Parse a JSON text.
+
+    Invalid Unicode (half a surrogate pair, invalid UTF-8) becomes "?" or U+FFFD, numbers that are
+    too large become infinity, and integers beyond 64 bits lose their last digits.
+
+    Args:
+        text: the JSON text in UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: it is not JSON, or too deep.
+        ValueError: it is not JSON, or is nested too deeply.
     """
     try:
         return cast("Json", orjson.loads(text))
     except orjson.JSONDecodeError:
         pass
-    try:  # the standard library takes what orjson is too strict for
+    try:  # the standard library accepts what orjson is too strict for
         return _whole(cast("Json", json.loads(text.decode("utf-8-sig", errors="replace"))))
     except RecursionError:
-        raise ValueError("the JSON is nested too deep") from None
+        raise ValueError("the JSON is nested too deeply") from None
 
 
 def dumps(value: Mapping[str, Json]) -> bytes:
-    """The JSON text of an object, in UTF-8.
+    """Return the JSON text of an object, in UTF-8.
 
-    Text that is not whole Unicode, such as what a shell makes of a file name, is written with "?".
+    Invalid Unicode, such as a file name in another encoding, is written with "?".
+
+    Args:
+        value: the object.
 
     Raises:
-        ValueError: it has NaN or infinity in it, which JSON cannot say, or is too deep.
-        TypeError: it has something in it that is no JSON value.
+        ValueError: it contains NaN or infinity, which JSON has not, or is nested too deeply.
+        TypeError: it contains a value that JSON has not.
     """
     try:
         text = orjson.dumps(value, default=_plain)
-    except TypeError:  # a lone surrogate, an integer beyond 64 bits; or really no JSON
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits, or not a JSON value
         text = b"null"
-    if b"null" not in text:  # which orjson also writes for NaN
-        return bytes(memoryview(text))  # a copy: orjson's keeps 4 KiB, however short it is
+    if b"null" not in text:  # orjson also writes it for NaN
+        return bytes(memoryview(text))  # a copy: orjson's object keeps 4 KiB for any length
     try:
         exact = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     except RecursionError:
-        raise ValueError("the value is nested too deep for JSON") from None
+        raise ValueError("the value is nested too deeply for JSON") from None
     return exact.encode(errors="replace")
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, Json]", value))
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def _whole(value: Json) -> Json:
-    """The same with "?" for every half of a surrogate pair."""
+    """Return the value with "?" for every half of a surrogate pair."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, list):
@@ -88,22 +97,22 @@ def _whole(value: Json) -> Json:
 
 
 def object_of(members: Mapping[str, Json], name: str) -> dict[str, Json]:
-    """A member that is an object; an empty one for anything else."""
+    """Return a member that is an object; an empty object for any other value."""
     value = members.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def text_of(members: Mapping[str, Json], name: str) -> str:
-    """A member that is a text or a whole number, as a text; "" for anything else."""
+    """Return a member that is a text or an integer, as a text; "" for any other value."""
     value = members.get(name)
     if isinstance(value, str):
         return value
-    # Error codes come as numbers, too (vLLM, llama.cpp, OpenRouter).
+    # vLLM, llama.cpp and OpenRouter send error codes as numbers.
     return str(value) if isinstance(value, int) and abs(value) < 1 << 64 else ""
 
 
 def count_of(members: Mapping[str, Json], name: str) -> int | None:
-    """A number of tokens; None for what is none, such as 1e999, which JSON can say."""
+    """Return a member that is a number of tokens; None for any other value, such as 1e999."""
     value = members.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -111,8 +120,8 @@ def count_of(members: Mapping[str, Json], name: str) -> int | None:
 
 
 def read_error(body: Json) -> ApiError:
-    """The error in a body in any of its shapes: an object, a text, or nothing known."""
-    if isinstance(body, list) and body:  # Gemini puts its error into a list of one
+    """Read the error in a body: an object, a text, or an empty error for any other shape."""
+    if isinstance(body, list) and body:  # Gemini sends its error in a list
         body = body[0]
     error: Json = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(error, str):
@@ -129,19 +138,23 @@ def read_error(body: Json) -> ApiError:
     )
 
 
-def read_event(data: bytes) -> dict[str, Json]:
-    """The object in an event of a stream.
+def read_object(data: bytes, what: str) -> dict[str, Json]:
+    """Read a JSON object.
+
+    Args:
+        data: the JSON text.
+        what: what it is, for the error: "a line".
 
     Raises:
-        Malformed: it is none.
+        Malformed: it is not a JSON object.
     """
     try:
-        said = loads(data)
+        value = loads(data)
     except ValueError as error:
-        raise Malformed(f"an event of the stream is not whole JSON ({error})") from None
-    if not isinstance(said, dict):
-        raise Malformed("an event of the stream is JSON, but not an object")
-    return said
+        raise Malformed(f"{what} is not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise Malformed(f"{what} is JSON, but not an object")
+    return value
 
 
 def _json_text(value: Json) -> str:
@@ -155,44 +168,44 @@ T = TypeVar("T")
 
 
 def in_order(numbered: Iterable[tuple[Json, T]], expected: int) -> tuple[T, ...]:
-    """Items in the order of their numbers.
+    """Sort items by their indices.
 
     Args:
-        numbered: each item after its number; None stands for its position.
-        expected: how many there must be.
+        numbered: pairs of index and item; the index None stands for the position.
+        expected: number of items that there must be.
 
     Raises:
-        Malformed: a number is missing, there twice or not one of theirs.
+        Malformed: an index is missing, repeated or out of range.
     """
     found: dict[int, T] = {}
     for position, (number, item) in enumerate(numbered):
         place = checked_index(position if number is None else number, expected)
         if place in found:
-            raise Malformed(f"the answer has two of index {place}")
+            raise Malformed(f"the response has index {place} twice")
         found[place] = item
     if len(found) != expected:
-        raise Malformed(f"{expected} answers were asked for, and {len(found)} came")
+        raise Malformed(f"the response has {len(found)} items instead of {expected}")
     return tuple(found[place] for place in range(expected))
 
 
 def checked_index(number: Json, expected: int) -> int:
-    """A number that is the index of one of the answers.
+    """Return `number` if it is an index below `expected`.
 
     Raises:
         Malformed: it is not.
     """
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < expected:
         raise Malformed(
-            f"the answer has an index {number!r:.40}, and {expected} answers were asked for"
+            f"the response has the index {number!r:.40}, but {expected} items were requested"
         )
     return number
 
 
 class Collector:
-    """The answers of one stream, piece by piece.
+    """Collects the choices of one stream.
 
     Args:
-        expected: how many there will be.
+        expected: number of choices.
     """
 
     def __init__(self, expected: int) -> None:
@@ -200,38 +213,38 @@ class Collector:
         self._reasons: list[str | None] = [None] * expected
 
     def place(self, number: Json) -> int:
-        """Which answer an index in an event means; None stands for the first.
+        """Return the position of the choice with that index; None stands for the first.
 
         Raises:
-            Malformed: none of them.
+            Malformed: there is no such choice.
         """
         # The usual case costs one comparison: this is done for every token.
         return 0 if number == 0 or number is None else checked_index(number, len(self._pieces))
 
     def add(self, place: int, text: str) -> None:
-        """An answer goes on."""
+        """Append a text to a choice."""
         self._pieces[place].append(text)
 
     def finish(self, place: int, reason: str) -> None:
-        """An answer has ended; what ended it first, counts."""
+        """Set the finish reason of a choice; the first one counts."""
         self._reasons[place] = self._reasons[place] or reason
 
     @property
     def is_finished(self) -> bool:
-        """Whether every answer has ended."""
+        """Whether every choice has a finish reason."""
         return None not in self._reasons
 
     def choices(self) -> tuple[Choice, ...]:
-        """The answers, whole.
+        """Return the complete choices.
 
         Raises:
-            BrokeOff: one of them has not ended.
+            BrokeOff: a choice has no finish reason.
         """
         missing = self._reasons.count(None)
         if missing:
             raise BrokeOff(
-                f"the stream ended before the answer was finished ({missing} of "
-                f"{len(self._reasons)} without a finish reason)"
+                f"the stream ended before the response was complete ({missing} of "
+                f"{len(self._reasons)} choices have no finish reason)"
             )
         return tuple(
             Choice("".join(pieces), reason)

@@ -1,4 +1,4 @@
-"""What is the same in writing a request in any wire format."""
+"""What all wire formats share when they encode a request."""
 
 from collections.abc import Mapping
 
@@ -10,16 +10,16 @@ from .format import UnsupportedField
 __all__ = [
     "EVERYWHERE",
     "add_extra",
-    "expected_answers",
-    "refuse_unless_expressed",
-    "system_and_turns",
+    "check_supported",
+    "expected_choices",
+    "split_system",
 ]
 
 
 EVERYWHERE = frozenset(
     {"model", "task", "extra_body", "cacheable", "packable", "deadline", "idempotency_key"}
 )
-"""Fields that say what is asked of whom, or are never in a body; every format copes with them."""
+"""Fields that every format handles itself, or that are never in a body."""
 
 _DEFAULTS: tuple[tuple[str, object], ...] = tuple(
     (field.name, () if field.name in ("messages", "inputs", "stop") else field.default)
@@ -28,48 +28,49 @@ _DEFAULTS: tuple[tuple[str, object], ...] = tuple(
 )
 
 
-def refuse_unless_expressed(
+def check_supported(
     request: Request,
     format_name: str,
-    expressed: frozenset[str],
+    supported: frozenset[str],
     unknown: frozenset[str] = frozenset(),
 ) -> None:
-    """Refuse a request that sets a field which the format, or the server, has no word for.
+    """Check that the format and the server support every field that a request sets.
 
     Args:
         request: the request.
-        format_name: the format's name, for the error.
-        expressed: the fields it has a word for.
-        unknown: those of them that the server does not know.
+        format_name: name of the format, for the error.
+        supported: the fields that the format supports.
+        unknown: those of them that the server does not support.
 
     Raises:
-        UnsupportedField: names the field and the format.
+        UnsupportedField: one of them does not support a field; names both.
     """
     for name, default in _DEFAULTS:
-        if (name in expressed and name not in unknown) or getattr(request, name) == default:
+        if (name in supported and name not in unknown) or getattr(request, name) == default:
             continue
         if name in unknown:
-            format_name += ", as this server speaks it,"
+            format_name += " on this server"
         raise UnsupportedField(name, format_name)
 
 
 def add_extra(
     body: dict[str, Json], request: Request, format_name: str, reserved: frozenset[str]
 ) -> dict[str, Json]:
-    """`body` with the request's extra members, which win; objects are merged member by member.
+    """Return `body` with the members of `extra_body`, which win; objects are merged recursively.
 
     Args:
-        body: what the fields of the request say.
+        body: the body by the fields of the request; it is changed.
         request: the request.
-        format_name: the format's name, for the error.
-        reserved: members by which the answer is read, so that they have to be set elsewhere.
+        format_name: name of the format, for the error.
+        reserved: members that must be set by the request's own fields, because they decide how
+            the response is decoded.
 
     Raises:
         UnsupportedField: `extra_body` has a reserved member.
     """
     for name in request.extra_body:
         if name in reserved:
-            why = "it decides how the answer is read, so set it in the request's own field"
+            why = "it decides how the response is decoded: set it by the request's own field"
             raise UnsupportedField(f"extra_body[{name!r}]", format_name, why)
     return _merged(body, request.extra_body) if request.extra_body else body
 
@@ -85,37 +86,39 @@ def _merged(body: dict[str, Json], extra: Mapping[str, Json]) -> dict[str, Json]
     return body
 
 
-def expected_answers(request: Request) -> int:
-    """How many answers a request asks for."""
+def expected_choices(request: Request) -> int:
+    """Return how many choices a request asks for."""
     return request.n * max(1, len(request.inputs))
 
 
-def system_and_turns(
+def split_system(
     request: Request, format_name: str
 ) -> tuple[tuple[str, ...], tuple[ChatMessage, ...]]:
-    """The texts of the system turns a chat begins with, and the turns after them.
+    """Split a chat into the texts of its leading system messages, and the messages after them.
 
-    For formats where they stand apart. A later one cannot be moved there: it would come to mean
-    all that was said before it, too.
+    This is for formats that send system messages separately. A later system message cannot be
+    moved there, because it would then apply to the messages before it, too.
 
     Raises:
-        UnsupportedField: a system turn stands later on, there are only system turns, or a turn
-            no such format has.
+        UnsupportedField: there is a later system message, there are only system messages, or a
+            message has a role or members that such a format does not support.
     """
-    turns = request.messages
-    first = next((at for at, turn in enumerate(turns) if not _is_system(turn)), len(turns))
-    if first == len(turns):
-        raise UnsupportedField("messages of system turns alone", format_name, "add a user turn")
-    if any(_is_system(turn) for turn in turns[first:]):
-        field = "messages with a system turn after the first user turn"
+    messages = request.messages
+    first = next(
+        (at for at, message in enumerate(messages) if not _is_system(message)), len(messages)
+    )
+    if first == len(messages):
+        raise UnsupportedField("a chat of system messages only", format_name, "add a user message")
+    if any(_is_system(message) for message in messages[first:]):
+        field = "a system message after the first user message"
         raise UnsupportedField(field, format_name, "move it to the beginning")
-    if any(turn.extra for turn in turns[:first]):
-        raise UnsupportedField("extra of a system turn", format_name)
-    for turn in turns[first:]:
-        if turn.role not in ("user", "assistant"):
-            raise UnsupportedField(f"a turn of the role {turn.role!r}", format_name)
-    return tuple(turn.content for turn in turns[:first]), turns[first:]
+    if any(message.extra for message in messages[:first]):
+        raise UnsupportedField("extra in a system message", format_name)
+    for message in messages[first:]:
+        if message.role not in ("user", "assistant"):
+            raise UnsupportedField(f"a message with the role {message.role!r}", format_name)
+    return tuple(message.content for message in messages[:first]), messages[first:]
 
 
-def _is_system(turn: ChatMessage) -> bool:
-    return turn.role in ("system", "developer")
+def _is_system(message: ChatMessage) -> bool:
+    return message.role in ("system", "developer")

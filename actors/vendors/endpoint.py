@@ -1,4 +1,4 @@
-"""Where a provider is, the key it is opened with, and how it is reached."""
+"""An endpoint: address, API key and connection settings of one provider."""
 
 import ipaddress
 import re
@@ -22,12 +22,12 @@ __all__ = [
 
 
 Key = str | Callable[[], str]
-"""An API key, or what returns the one of the moment."""
+"""An API key, or a function that returns the current one."""
 
-_KEYS_REMEMBERED = 1000  # to scrub; more than are ever in flight
+_KEYS_REMEMBERED = 1000  # for `scrub`; more than can be in flight
 
-_TELLING = 12  # characters of a key: fewer are often its vendor's, or chance
-_UNMISTAKABLE = 16  # characters of a key, which no text has by chance
+_PREFIX_LENGTH = 12  # characters of a key; shorter prefixes are common to keys, or chance
+_CERTAIN_LENGTH = 16  # characters of a key that no text contains by chance
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
@@ -56,7 +56,7 @@ def _proxy_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
 
 
 def _shown(value: str | None) -> str:
-    """A URL in quotes without the password that may be in it (L8)."""
+    """Return a URL in quotes, without user name and password (L8)."""
     return repr(value and re.sub(r"//[^/@]*@", "//***@", value))
 
 
@@ -67,14 +67,14 @@ def _names_shown(values: Mapping[str, str]) -> str:
 def _header_text(name: str, value: str) -> None:
     if not (value.isascii() and value.isprintable() and value.strip() == value):
         raise ValueError(
-            f"{name} has characters that no header can carry (line breaks, blanks at its ends or "
-            "letters outside ASCII); copy it again"
+            f"{name} has characters that are not allowed in a header (line breaks, spaces at its "
+            "ends, or letters outside ASCII); copy it again"
         )
 
 
 def _checked_key(value: str) -> str:
     if not value:
-        raise ValueError("api_key is empty; give None for no key")
+        raise ValueError("api_key is empty; use None for no key")
     _header_text("api_key", value)
     return value
 
@@ -91,7 +91,7 @@ def _headers(
 ) -> None:
     for name, value in values.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{field.name} has a name that no header can have: {name!r:.60}")
+            raise ValueError(f"{field.name} has an invalid header name: {name!r:.60}")
         _header_text(f"{field.name}[{name!r}]", value)
 
 
@@ -109,26 +109,28 @@ def _vendor(value: str | Vendor) -> Vendor:
 
 @attrs.frozen
 class Endpoint:
-    """An API that answers requests.
+    """The address of an API, with its key and connection settings.
 
-    No key, password or header value is in its repr, and `scrub` takes them out of what others
-    write (L8).
+    Its repr contains no key, password or header value, and `scrub` removes them from other texts
+    (L8).
 
     Args:
-        base_url: up to and with the version, such as ``https://api.openai.com/v1``.
-        api_key: sent in the header that the vendor wants it in; None sends none. A function is
-            asked anew at every attempt, so that a key that was changed is picked up by a retry.
-        vendor: whose API it is, a `Vendor` or the name of one in `VENDORS`. By default, whose
-            address it is; "compatible" for an address that is nobody's.
-        headers: further headers of every request; they win over the vendor's.
+        base_url: address up to and including the version, such as ``https://api.openai.com/v1``.
+        api_key: the key, sent in the vendor's header; None sends no key. A function is called for
+            every attempt, so that a retry uses a changed key.
+        vendor: a `Vendor`, or the name of one in `VENDORS`. By default the vendor of the address;
+            "compatible" for an unknown address.
+        headers: further headers of every request; they replace the vendor's.
         query: further parameters of every URL, such as Azure's ``api-version``.
-        ssl_context: how the connection is secured; by default as httpx does it.
-        proxy: a proxy's URL; None takes the environment's (HTTPS_PROXY and so on), "" takes none.
-        uds: the path of a Unix socket to connect to, instead of the host in `base_url`.
-        http2: use HTTP/2 if the server speaks it.
+        ssl_context: TLS settings; None uses httpx's default.
+        proxy: URL of a proxy; None uses the environment's (HTTPS_PROXY and so on), "" uses none.
+        uds: path of a Unix socket to connect to, instead of the host in `base_url`.
+        http2: use HTTP/2 if the server supports it.
 
     Raises:
-        ValueError: `base_url` is no HTTP URL, `api_key` could not be sent in a header, and so on.
+        ValueError: a value is invalid, such as a `base_url` that is not an HTTP URL, or an
+            `api_key` that cannot be sent in a header; the message names it.
+        TypeError: a value has the wrong type; the message names it.
     """
 
     base_url: str = attrs.field(converter=_strip_slash, validator=_http_url, repr=_shown)
@@ -168,34 +170,40 @@ class Endpoint:
 
     def __attrs_post_init__(self) -> None:
         if self.uds is not None and self.proxy:
-            raise ValueError("uds and proxy exclude each other; a proxy opens no Unix socket")
+            raise ValueError("uds and proxy exclude each other; a proxy cannot use a Unix socket")
 
     @classmethod
     def of(cls, vendor: str | Vendor, api_key: Key | None = None) -> "Endpoint":
-        """A vendor's own address.
+        """Return the endpoint at a vendor's own address.
+
+        Args:
+            vendor: a `Vendor`, or the name of one in `VENDORS`.
+            api_key: the key, or a function that returns it; None sends no key.
 
         Raises:
-            ValueError: no such vendor, or it has no address that is the same for all.
+            ValueError: the name is unknown, or each customer of the vendor has another address.
         """
         vendor = _vendor(vendor)
         if vendor.base_url is None:
-            raise ValueError(f"{vendor.title} has no address that is the same for all; give one")
+            raise ValueError(
+                f"{vendor.title} has a different address for each customer; set base_url"
+            )
         return cls(vendor.base_url, api_key, vendor)
 
     @property
     def host(self) -> str:
-        """Host and port, for messages."""
+        """Host and port, for texts."""
         return httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
 
     @property
     def identity(self) -> str:
-        """What tells it from others and has no secret in it: for caches and journals (L6, L8)."""
+        """A key of the endpoint for caches and journals, without secrets (L6, L8)."""
         url = httpx.URL(self.base_url)
         return f"{url.scheme}://{self.host}{url.path}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine, where no proxy is needed."""
+        """Whether it is on this machine, so that no proxy is used."""
         if self.uds is not None:
             return True
         host = httpx.URL(self.base_url).host
@@ -205,18 +213,25 @@ class Endpoint:
             return host == "localhost"
 
     def format_for(self, request: Request) -> WireFormat:
-        """The format that such a request is sent in.
+        """Return the wire format for a request.
+
+        Args:
+            request: the request.
 
         Raises:
-            Inexpressible: the vendor takes no requests of this task.
+            UnsupportedField: the vendor does not support the request's task.
         """
         return self.vendor.format_for(request.task)
 
     def url(self, request: Request, *, stream: bool = False) -> str:
-        """Where to send a request.
+        """Return the URL for a request.
+
+        Args:
+            request: the request.
+            stream: whether the response is streamed.
 
         Raises:
-            Inexpressible: the vendor takes no requests of this task.
+            UnsupportedField: the vendor does not support the request's task.
         """
         url = self.base_url + self.format_for(request).path(request, stream=stream)
         if not self.query:
@@ -224,10 +239,10 @@ class Endpoint:
         return f"{url}{'&' if '?' in url else '?'}{httpx.QueryParams(dict(self.query))}"
 
     def auth_headers(self) -> dict[str, str]:
-        """The headers of one attempt: the key as it is now, the vendor's and further ones.
+        """Return the headers of one attempt: the current key, the vendor's and further ones.
 
         Raises:
-            ValueError: the function that was given as `api_key` returned what is no key.
+            ValueError: the function `api_key` returned an invalid key.
         """
         headers = dict(self.vendor.headers)
         if self.api_key is not None:
@@ -237,25 +252,31 @@ class Endpoint:
         return headers | dict(self.headers)
 
     def is_quoted_in(self, raw: bytes) -> bool:
-        """Whether a provider's answer quotes a key, or the beginning of one.
+        """Return whether a response contains a key, or the beginning of one.
 
-        A short one is not looked for: it might be a word that an answer is about.
+        Short keys are not searched for, because a response may contain the same text by chance.
+
+        Args:
+            raw: the body of the response.
         """
         return any(
-            secret[:_UNMISTAKABLE].encode() in raw
+            secret[:_CERTAIN_LENGTH].encode() in raw
             for secret in self._secrets()
-            if len(secret) >= _UNMISTAKABLE
+            if len(secret) >= _CERTAIN_LENGTH
         )
 
     def scrub(self, text: str) -> str:
-        """`text` without any key that was sent, should a provider have quoted it (L8).
+        """Return a text with "***" for every key that was sent (L8).
 
-        Nor has it the beginning of one, which is left where a text was cut off.
+        The beginning of a key is replaced, too, because a text may have been cut off.
+
+        Args:
+            text: a text that may quote a key, such as a provider's error.
         """
         for secret in self._secrets():
             text = text.replace(secret, "***")
-            while len(secret) > _TELLING and (at := text.find(secret[:_TELLING])) >= 0:
-                size = _TELLING
+            while len(secret) > _PREFIX_LENGTH and (at := text.find(secret[:_PREFIX_LENGTH])) >= 0:
+                size = _PREFIX_LENGTH
                 while size < len(secret) and text.startswith(secret[: size + 1], at):
                     size += 1
                 text = f"{text[:at]}***{text[at + size :]}"
@@ -263,14 +284,14 @@ class Endpoint:
 
     def _remember(self, key: str) -> None:
         handed_out = self._handed_out
-        if handed_out.pop(key, "new") is not None:  # the latest is the last
+        if handed_out.pop(key, "new") is not None:  # the most recently used is the last
             self._known.clear()
         handed_out[key] = None
         if len(handed_out) > _KEYS_REMEMBERED:
             del handed_out[next(iter(handed_out))]
 
     def _secrets(self) -> list[str]:
-        """The longest first: one may be a part of another."""
+        """Return all secrets, the longest first, because one may contain another."""
         if "secrets" not in self._known:
             self._known["secrets"] = self._all_secrets()
         return self._known["secrets"]
@@ -292,14 +313,14 @@ class Endpoint:
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """How long one attempt may be silent; the total is the caller's deadline (L1).
+    """The longest times without progress in one attempt; the deadline limits the total (L1).
 
     Args:
-        connect_s: until the connection is there, in seconds.
-        first_byte_s: from the whole request to the first byte of the answer, in seconds. A model
-            may think this long before it says anything.
-        between_bytes_s: between two pieces of the answer, in seconds.
-        write_s: between two pieces of the request, in seconds.
+        connect_s: seconds until the connection is established.
+        first_byte_s: seconds from the end of the request to the first byte of the response. A
+            model may reason for this long before it responds.
+        between_bytes_s: seconds between two chunks of the response.
+        write_s: seconds between two chunks of the request.
 
     Raises:
         ValueError: a value is not above 0; the message names it.
@@ -312,7 +333,7 @@ class Timeouts:
 
     @property
     def by_httpx_name(self) -> dict[str, float | None]:
-        """As the extension of a request that httpx and `LeanTransport` know."""
+        """The timeouts as the request extension of httpx and `LeanTransport`."""
         return {
             "connect": self.connect_s,
             "read": self.first_byte_s,

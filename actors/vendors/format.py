@@ -1,9 +1,7 @@
-"""What each wire format does: writes a `Request`, reads a body or a stream. Pure (R14).
+"""What a wire format is: it encodes a `Request`, and decodes a body or a stream. Pure (R14).
 
-A format knows nothing of addresses, keys and HTTP; see `callsheet.actors.vendors` for who speaks
-which.
-
-How much a request weighs in a batch, and how much a batch may weigh. Pure (R14).
+A format knows nothing of addresses, keys and HTTP; `Vendor` lists the formats of each vendor. The
+limits of a call that a format can combine from several requests are here, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,15 +30,15 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class DecodedResponse:
-    """What a provider answered.
+    """The decoded response of a provider.
 
     Args:
-        choices: every answer, in the order of `Response.choices`; empty for embeddings.
+        choices: all choices, in the order of `Response.choices`; empty for embeddings.
         embeddings: the vector of each text, in the order of the texts; empty for other tasks.
-        model: the model that answered; None if the provider does not say.
-        usage: the tokens it took; None if the provider does not say.
-        tier: the service tier that served it; None if the provider does not say.
-        body: all that the provider said, as it came; None where it came piece by piece.
+        model: the model that the provider reports; None if it reports none.
+        usage: the tokens that the provider reports; None if it reports none.
+        tier: the service tier that the provider reports; None if it reports none.
+        body: the whole body as received; None for a stream.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -53,15 +51,15 @@ class DecodedResponse:
 
 @attrs.frozen
 class ApiError:
-    """What a provider says went wrong; all of it may be missing.
+    """The error in a provider's response; a member that the provider does not send is empty.
 
     Args:
-        message: for people.
+        message: the text for people.
         type: the kind of error, such as ``rate_limit_error``.
-        code: more precisely which, such as ``insufficient_quota``; or the HTTP status in digits.
-        status: Google's name of it, such as ``RESOURCE_EXHAUSTED``.
-        details: the JSON text of what else came with it (Google's and Anthropic's ``details``,
-            OpenRouter's ``metadata``). It may quote the prompt, so it is in no repr (L8).
+        code: a more precise code, such as ``insufficient_quota``, or the HTTP status in digits.
+        status: Google's name of the error, such as ``RESOURCE_EXHAUSTED``.
+        details: the JSON text of further members (Google's and Anthropic's ``details``,
+            OpenRouter's ``metadata``). It may quote the prompt, so the repr leaves it out (L8).
     """
 
     message: str = ""
@@ -72,32 +70,37 @@ class ApiError:
 
 
 class UnsupportedField(ValueError):
-    """A request has what the provider's wire format cannot say; nothing was sent.
+    """A wire format does not support a field of a request. Nothing was sent.
+
+    Args:
+        field: the field of the `Request`.
+        format: the name of the format, vendor or server.
+        why: the remedy or reason, for the text.
 
     Attributes:
-        field: which field of the `Request`.
-        format: the name of the format.
+        field: the field of the `Request`.
+        format: the name of the format, vendor or server.
     """
 
-    def __init__(self, field: str, format: str, why: str = "leave it out") -> None:  # noqa: A002  # the word for it
-        super().__init__(f"{format} cannot express {field}; {why}")
+    def __init__(self, field: str, format: str, why: str = "leave it out") -> None:  # noqa: A002  # the field's word
+        super().__init__(f"{format} does not support {field}; {why}")
         self.field = field
         self.format = format
 
 
 class Malformed(ValueError):
-    """A body or an event is not an answer of this format; the text says what it is instead."""
+    """A body or an event does not match the wire format; the text names the difference."""
 
 
 class BrokeOff(Malformed):
-    """A stream has ended before each of its answers was finished."""
+    """A stream ended before all of its choices were complete."""
 
 
 class StreamFailed(Exception):
-    """A stream has an error in it, after it began with status 200.
+    """A stream that began with status 200 contains an error.
 
     Attributes:
-        error: what the provider says.
+        error: the error that the provider sent.
     """
 
     def __init__(self, error: ApiError) -> None:
@@ -106,95 +109,115 @@ class StreamFailed(Exception):
 
 
 class StreamDecoder(Protocol):
-    """Makes the pieces, and at last the whole, of one streamed answer."""
+    """Decodes one streamed response, event by event."""
 
     @property
     def done(self) -> bool:
-        """Whether the provider said that this was all. Some never do; their body just ends."""
+        """Whether the provider marked the end. Some providers never do; the body just ends."""
         ...
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens reported so far: what is known of a stream that nobody reads to its end."""
+        """The tokens reported so far, also for a stream that is not read to its end."""
         ...
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
-        """What one event adds to the answers.
+        """Return the deltas of one event.
 
         Raises:
             StreamFailed: the event is an error.
-            Malformed: it is nothing that belongs into such a stream.
+            Malformed: the event does not match the format.
         """
         ...
 
     def end(self) -> DecodedResponse:
-        """The whole, once the body has ended.
+        """Return the whole response, once the body has ended.
 
         Raises:
-            BrokeOff: some answer has no finish reason: it is not whole.
+            BrokeOff: a choice has no finish reason, so that it is incomplete.
         """
         ...
 
 
 class WireFormat(Protocol):
-    """How one kind of request is written and its answer read."""
+    """Encodes one kind of request, and decodes its responses."""
 
     @property
     def name(self) -> str:
-        """For messages, as in "Anthropic's messages cannot express seed"."""
+        """The name in error messages, such as "Anthropic's messages format"."""
         ...
 
     @property
     def streams(self) -> bool:
-        """Whether answers can be had piece by piece."""
+        """Whether responses can be streamed."""
         ...
 
     def path(self, request: Request, *, stream: bool) -> str:
-        """What to append to the base URL, a query included where the format needs one."""
+        """Return what to append to the base URL, with a query if the format needs one.
+
+        Args:
+            request: the request.
+            stream: whether the response is streamed.
+        """
         ...
 
     def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
-        """The JSON body.
+        """Return the JSON body of a request.
+
+        Args:
+            request: the request.
+            stream: whether the response is streamed.
 
         Raises:
-            Inexpressible: the format has no word for a field of the request; names both.
+            UnsupportedField: the format does not support a field of the request; names both.
         """
         ...
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
-        """The answer in a body that came with status 200, or the error some send instead.
+        """Decode a body with status 200: the response, or the error that some servers send.
+
+        Args:
+            body: the whole body.
+            request: the request that it responds to.
 
         Raises:
-            Malformed: it is neither, or has not exactly the answers that were asked for (L5).
+            Malformed: it is neither, or does not have exactly the requested choices (L5).
         """
         ...
 
     def decode_error(self, body: Json) -> ApiError:
-        """The error in a body that came with another status, whatever its shape."""
+        """Decode a body with another status, in any shape.
+
+        Args:
+            body: the whole body.
+        """
         ...
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
-        """Reads one streamed answer.
+        """Return a decoder for one streamed response.
+
+        Args:
+            request: the request that it responds to.
 
         Raises:
-            Inexpressible: the format has no streams.
+            UnsupportedField: the format has no streams.
         """
         ...
 
 
 Full = Literal["size", "tokens", "bytes"]
-"""By what a batch is full."""
+"""The limit that a batch has reached."""
 
 _at_least_one = optional([instance_of(int), ge(1)])
 
 
 class BatchWeight(NamedTuple):
-    """What one member, or several together, come to.
+    """The weight of one member of a batch, or the sum of several.
 
     Args:
-        size: members of a batch, which for a list of texts are the texts.
-        tokens: of the prompt, estimated.
-        bytes: of the prompt, as UTF-8.
+        size: number of members; for a list of texts, the number of texts.
+        tokens: estimated tokens of the prompts.
+        bytes: bytes of the prompts in UTF-8.
     """
 
     size: int = 0
@@ -202,13 +225,13 @@ class BatchWeight(NamedTuple):
     bytes: int = 0
 
     def plus(self, other: "BatchWeight") -> "BatchWeight":
-        """Both together."""
+        """Return the sum of both."""
         return BatchWeight(
             self.size + other.size, self.tokens + other.tokens, self.bytes + other.bytes
         )
 
     def minus(self, other: "BatchWeight") -> "BatchWeight":
-        """What is left without the other."""
+        """Return the difference of both."""
         return BatchWeight(
             self.size - other.size, self.tokens - other.tokens, self.bytes - other.bytes
         )
@@ -216,15 +239,16 @@ class BatchWeight(NamedTuple):
 
 @attrs.frozen
 class BatchLimits:
-    """What a batch may come to at most; a single member that is heavier goes alone.
+    """The limits of a batch; a single member that exceeds them is sent alone.
 
     Args:
-        max_size: members; None for no bound.
-        max_tokens: tokens of the prompts; None for no bound.
-        max_bytes: bytes of the prompts; None for no bound.
+        max_size: the most members; None for no limit.
+        max_tokens: the most tokens of the prompts; None for no limit.
+        max_bytes: the most bytes of the prompts in UTF-8; None for no limit.
 
     Raises:
-        ValueError, TypeError: a bound is not a whole number above 0; names it.
+        ValueError: a limit is below 1; the message names it.
+        TypeError: a limit is not an integer; the message names it.
     """
 
     max_size: int | None = attrs.field(default=None, validator=_at_least_one)
@@ -232,7 +256,7 @@ class BatchLimits:
     max_bytes: int | None = attrs.field(default=None, validator=_at_least_one)
 
     def within(self, other: "BatchLimits") -> "BatchLimits":
-        """The tighter of both in each respect."""
+        """Return the lower limit of both, for each limit."""
         return BatchLimits(
             _least(self.max_size, other.max_size),
             _least(self.max_tokens, other.max_tokens),
@@ -240,11 +264,11 @@ class BatchLimits:
         )
 
     def has_room(self, weight: BatchWeight) -> bool:
-        """Whether one batch may come to that."""
+        """Return whether a batch may have that weight."""
         return self._exceeded(weight, 1) is None
 
     def full(self, weight: BatchWeight) -> Full | None:
-        """By what a batch of that weight is full, or more than full; None if it is not."""
+        """Return the limit that a batch of that weight has reached; None if it has reached none."""
         return self._exceeded(weight, 0)
 
     def _exceeded(self, weight: BatchWeight, more: int) -> Full | None:

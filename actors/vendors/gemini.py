@@ -1,4 +1,4 @@
-"""Google's Gemini: generateContent."""
+"""Google's Gemini format: generateContent."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -7,8 +7,17 @@ from urllib.parse import quote
 import attrs
 
 from ..messages import Choice, Delta, Json, Request, Usage
-from .decoding import Collector, count_of, in_order, object_of, read_error, read_event, text_of
-from .encoding import add_extra, expected_answers, refuse_unless_expressed, system_and_turns
+from .decoding import (
+    EVENT,
+    Collector,
+    count_of,
+    in_order,
+    object_of,
+    read_error,
+    read_object,
+    text_of,
+)
+from .encoding import add_extra, check_supported, expected_choices, split_system
 from .format import (
     ApiError,
     DecodedResponse,
@@ -26,7 +35,7 @@ __all__ = [
 
 _RESERVED = frozenset({"contents"})
 
-# Gemini's reasons for the end of an answer, in OpenAI's words; others are put in small letters.
+# {Gemini's finish reason: OpenAI's}; other reasons are put in lower case.
 _REASONS = {
     "": "",
     "FINISH_REASON_UNSPECIFIED": "",
@@ -48,38 +57,38 @@ _UNBLOCKED = ("", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED")
 class GeminiContent:
     """`POST /models/MODEL:generateContent`, or ``:streamGenerateContent``.
 
-    A prompt that Gemini blocks is an empty answer with the finish reason "content_filter".
+    A prompt that Gemini blocks becomes an empty response with the finish reason "content_filter".
     """
 
     name = "Gemini's generateContent format"
     streams = True
-    expresses: ClassVar[frozenset[str]] = frozenset(
+    supports: ClassVar[frozenset[str]] = frozenset(
         {"messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed", "json_schema"}
     )
 
     def path(self, request: Request, *, stream: bool) -> str:
-        """What to append to the base URL; the model stands in it, not in the body."""
+        """Return what to append to the base URL; it contains the model, which the body does not."""
         model = request.model if "/" in request.model else f"models/{request.model}"
         verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return f"/{quote(model)}:{verb}"
 
-    def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:  # noqa: ARG002  # the path tells
-        """The JSON body.
+    def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:  # noqa: ARG002  # it changes the path only
+        """Return the JSON body of a request.
 
         Raises:
-            Inexpressible: Gemini has no word for a field of the request.
+            UnsupportedField: Gemini does not support a field of the request.
         """
-        refuse_unless_expressed(request, self.name, self.expresses)
-        system, turns = system_and_turns(request, self.name)
-        if any(turn.extra for turn in turns):
-            raise UnsupportedField("extra of a turn", self.name)
+        check_supported(request, self.name, self.supports)
+        system, messages = split_system(request, self.name)
+        if any(message.extra for message in messages):
+            raise UnsupportedField("extra in a message", self.name)
         body: dict[str, Json] = {
             "contents": [
                 {
-                    "role": "model" if turn.role == "assistant" else "user",
-                    "parts": [{"text": turn.content}],
+                    "role": "model" if message.role == "assistant" else "user",
+                    "parts": [{"text": message.content}],
                 }
-                for turn in turns
+                for message in messages
             ]
         }
         if system:
@@ -91,22 +100,22 @@ class GeminiContent:
         return add_extra(body, request, self.name, _RESERVED)
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
-        """The answers in a body, or the error in it.
+        """Read a response body, or the error in it.
 
         Raises:
-            Malformed: it is neither, or has not exactly `request.n` answers.
+            Malformed: it is neither, or does not have exactly `request.n` choices.
         """
         if isinstance(body, list) and len(body) == 1:
             body = body[0]
         if not isinstance(body, dict):
-            raise Malformed("the answer is JSON, but not an object")
+            raise Malformed("the response is JSON, but not an object")
         if body.get("error"):
             return read_error(body)
-        expected = expected_answers(request)
+        expected = expected_choices(request)
         candidates = body.get("candidates")
         if not isinstance(candidates, list):
             if not _is_blocked(body):
-                raise Malformed('the answer has no "candidates"')
+                raise Malformed('the response has no "candidates"')
             choices = (Choice("", "content_filter"),) * expected
         else:
             choices = in_order(map(_candidate, candidates), expected)
@@ -118,29 +127,29 @@ class GeminiContent:
         )
 
     def decode_error(self, body: Json) -> ApiError:
-        """The error in a body."""
+        """Return the error in a body."""
         return read_error(body)
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
-        """Reads one streamed answer."""
-        return _GeminiDecoder(expected_answers(request))
+        """Return a decoder for one streamed response."""
+        return _GeminiDecoder(expected_choices(request))
 
 
 class _GeminiDecoder:
-    """Reads a stream of partial answers. None of them says that it is the last."""
+    """Decodes a stream of partial responses. None of them is marked as the last."""
 
     def __init__(self, expected: int) -> None:
         self._expected = expected
-        self._answers = Collector(expected)
+        self._choices = Collector(expected)
         self._model: str | None = None
         self.usage: Usage | None = None
         self.done = False
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
-        """What one event adds to the answers."""
+        """Return the deltas of one event."""
         if not event.data or event.data.isspace():
             return ()
-        part = read_event(event.data)
+        part = read_object(event.data, EVENT)
         if part.get("error"):
             raise StreamFailed(read_error(part))
         self.usage = _usage(object_of(part, "usageMetadata")) or self.usage
@@ -149,22 +158,22 @@ class _GeminiDecoder:
         if not isinstance(candidates, list):
             if _is_blocked(part):
                 for place in range(self._expected):
-                    self._answers.finish(place, "content_filter")
+                    self._choices.finish(place, "content_filter")
             return ()
         return [delta for each in candidates if (delta := self._add(each)) is not None]
 
     def end(self) -> DecodedResponse:
-        """The whole, once the body has ended."""
-        return DecodedResponse(choices=self._answers.choices(), model=self._model, usage=self.usage)
+        """Return the whole response, once the body has ended."""
+        return DecodedResponse(choices=self._choices.choices(), model=self._model, usage=self.usage)
 
     def _add(self, candidate: Json) -> Delta | None:
         index, choice = _candidate(candidate)
-        place = self._answers.place(index)
+        place = self._choices.place(index)
         if choice.finish_reason:
-            self._answers.finish(place, choice.finish_reason)
+            self._choices.finish(place, choice.finish_reason)
         if not choice.text:
             return None
-        self._answers.add(place, choice.text)
+        self._choices.add(place, choice.text)
         return Delta(choice.text, place)
 
 
@@ -189,7 +198,7 @@ def _config(request: Request) -> dict[str, Json]:
 
 
 def _candidate(candidate: Json) -> tuple[Json, Choice]:
-    """The index and the answer, or a part of it, of one candidate. Thoughts are no answer."""
+    """Read index and choice of a candidate, or of a part of one. Thoughts are left out."""
     if not isinstance(candidate, dict):
         raise Malformed("a candidate is not an object")
     parts = object_of(candidate, "content").get("parts")
@@ -208,14 +217,14 @@ def _is_blocked(body: dict[str, Json]) -> bool:
 
 
 def _usage(usage: dict[str, Json]) -> Usage | None:
-    """Google counts thoughts beside the answer, and cached tokens among those of the prompt."""
-    prompt, answer = count_of(usage, "promptTokenCount"), count_of(usage, "candidatesTokenCount")
-    if prompt is None and answer is None:
+    """Read the usage. Google counts thoughts separately, and cached tokens as prompt tokens."""
+    prompt, output = count_of(usage, "promptTokenCount"), count_of(usage, "candidatesTokenCount")
+    if prompt is None and output is None:
         return None
     thoughts = count_of(usage, "thoughtsTokenCount") or 0
     return Usage(
         (prompt or 0) + (count_of(usage, "toolUsePromptTokenCount") or 0),
-        (answer or 0) + thoughts,
+        (output or 0) + thoughts,
         count_of(usage, "cachedContentTokenCount") or 0,
         reasoning_tokens=thoughts,
     )

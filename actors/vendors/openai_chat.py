@@ -1,9 +1,7 @@
-"""OpenAI's chat completions, as OpenAI and the many compatible servers speak them.
+"""OpenAI's chat format, and what it shares with OpenAI's completions: usage, choices, chunks.
 
-Tolerant in what it reads, because the servers differ: every member but the list of answers may be
-missing, and members it does not know are ignored.
-
-What OpenAI's formats have in common: usage, the list of answers, streams of chunks.
+Compatible servers differ, so decoding is tolerant: every member except the list of choices may be
+missing, and unknown members are ignored.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +10,17 @@ from typing import ClassVar, Literal
 import attrs
 
 from ..messages import Choice, Delta, Json, Request, Usage
-from .decoding import Collector, count_of, in_order, object_of, read_error, read_event, text_of
-from .encoding import add_extra, expected_answers, refuse_unless_expressed
+from .decoding import (
+    EVENT,
+    Collector,
+    count_of,
+    in_order,
+    object_of,
+    read_error,
+    read_object,
+    text_of,
+)
+from .encoding import add_extra, check_supported, expected_choices
 from .format import ApiError, DecodedResponse, Malformed, StreamDecoder, StreamFailed
 from .sse import ServerSentEvent
 
@@ -27,47 +34,47 @@ __all__ = [
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """The tokens that OpenAI's `usage` reports; None if it reports none."""
+    """Read the tokens in OpenAI's `usage`; None if it has none."""
     if not isinstance(usage, dict):
         return None
-    prompt, answer = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
-    if prompt is None and answer is None:
+    prompt, output = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
+    if prompt is None and output is None:
         return None
     of_prompt = object_of(usage, "prompt_tokens_details")
-    of_answer = object_of(usage, "completion_tokens_details")
+    of_output = object_of(usage, "completion_tokens_details")
     return Usage(
         prompt or 0,
-        answer or 0,
+        output or 0,
         count_of(of_prompt, "cached_tokens") or 0,
         count_of(of_prompt, "cache_write_tokens") or 0,
-        count_of(of_answer, "reasoning_tokens") or 0,
+        count_of(of_output, "reasoning_tokens") or 0,
     )
 
 
 def read_choices(
     body: Json, read: Callable[[dict[str, Json]], Choice], expected: int
 ) -> DecodedResponse | ApiError:
-    """The answers in a body, or the error that some servers send with status 200.
+    """Read a response body, or the error that some servers send with status 200.
 
     Args:
         body: the whole body.
-        read: reads one of its choices.
-        expected: how many there must be.
+        read: reads one choice.
+        expected: number of choices that there must be.
 
     Raises:
-        Malformed: it is neither, or has not exactly those answers.
+        Malformed: it is neither, or does not have exactly `expected` choices.
     """
     if not isinstance(body, dict):
-        raise Malformed("the answer is JSON, but not an object")
-    if body.get("error") or body.get("object") == "error":  # the latter is old vLLM's
+        raise Malformed("the response is JSON, but not an object")
+    if body.get("error") or body.get("object") == "error":  # the latter by old versions of vLLM
         return read_error(body)
     choices = body.get("choices")
     if not isinstance(choices, list) or not choices:
-        raise Malformed('the answer has no "choices"')
+        raise Malformed('the response has no "choices"')
     numbered: list[tuple[Json, Choice]] = []
     for choice in choices:
         if not isinstance(choice, dict):
-            raise Malformed('the answer has no "choices" that are objects')
+            raise Malformed('the response has no "choices" that are objects')
         numbered.append((choice.get("index"), read(choice)))
     return DecodedResponse(
         choices=in_order(numbered, expected),
@@ -79,15 +86,15 @@ def read_choices(
 
 
 class ChunkDecoder:
-    """Reads a stream of OpenAI's chunks, of chats and of completions.
+    """Decodes a stream of OpenAI's chunks, of chats or completions.
 
-    Tolerant, because the compatible servers differ: usage may come in every chunk, in the last or
-    in none, and a stream may end with or without ``[DONE]``.
+    Compatible servers differ, so it is tolerant: usage may be in every chunk, in the last or in
+    none, and a stream may end with or without ``[DONE]``.
 
     Args:
-        expected: how many answers there will be.
-        read: the text that one choice of a chunk adds, and whether it refuses rather than answers.
-        correct: what becomes of the whole, if anything.
+        expected: number of choices.
+        read: returns the text of one choice in a chunk, and whether it belongs to a refusal.
+        correct: corrects the whole response; None leaves it unchanged.
     """
 
     def __init__(
@@ -96,7 +103,7 @@ class ChunkDecoder:
         read: Callable[[dict[str, Json]], tuple[str, bool]],
         correct: Callable[[DecodedResponse], DecodedResponse] | None = None,
     ) -> None:
-        self._answers = Collector(expected)
+        self._choices = Collector(expected)
         self._read = read
         self._correct = correct
         self._refused: set[int] = set()
@@ -106,11 +113,11 @@ class ChunkDecoder:
         self.done = False
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
-        """What one event adds to the answers.
+        """Return the deltas of one event.
 
         Raises:
             StreamFailed: the event is an error.
-            Malformed: it is no chunk.
+            Malformed: the event is not a chunk.
         """
         data = event.data
         if self.done or not data or data.isspace():
@@ -118,7 +125,7 @@ class ChunkDecoder:
         if data.startswith(b"[DONE]"):
             self.done = True
             return ()
-        chunk = read_event(data)
+        chunk = read_object(data, EVENT)
         if chunk.get("error") or event.name == "error" or chunk.get("object") == "error":
             raise StreamFailed(read_error(chunk))
         if usage := chunk.get("usage"):
@@ -127,40 +134,40 @@ class ChunkDecoder:
             self.usage = read_usage(object_of(chunk, "x_groq").get("usage")) or self.usage
         if self._model is None:
             self._model = text_of(chunk, "model") or None
-        if "service_tier" in chunk:  # in each, or only in the last, which knows best
+        if "service_tier" in chunk:  # in each chunk, or only in the last; the last one counts
             self._tier = text_of(chunk, "service_tier") or self._tier
         choices = chunk.get("choices")
         if not isinstance(choices, list):
-            return ()  # not of the answer: some servers send keep-alives of their own
+            return ()  # some servers send keep-alive events
         return [delta for choice in choices if (delta := self._add(choice)) is not None]
 
     def _add(self, choice: Json) -> Delta | None:
         if not isinstance(choice, dict):
             raise Malformed("a choice in the stream is not an object")
-        place = self._answers.place(choice.get("index"))
+        place = self._choices.place(choice.get("index"))
         text, refuses = self._read(choice)
         if text:
-            self._answers.add(place, text)
+            self._choices.add(place, text)
         if refuses:
             self._refused.add(place)
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
-            self._answers.finish(place, "content_filter" if place in self._refused else reason)
+            self._choices.finish(place, "content_filter" if place in self._refused else reason)
         return Delta(text, place) if text else None
 
     def end(self) -> DecodedResponse:
-        """The whole, once the body has ended.
+        """Return the whole response, once the body has ended.
 
         Raises:
-            BrokeOff: some answer has no finish reason.
+            BrokeOff: a choice has no finish reason.
         """
-        answer = DecodedResponse(
-            choices=self._answers.choices(),
+        response = DecodedResponse(
+            choices=self._choices.choices(),
             model=self._model,
             usage=self.usage,
             tier=self._tier,
         )
-        return answer if self._correct is None else self._correct(answer)
+        return response if self._correct is None else self._correct(response)
 
 
 _RESERVED = frozenset({"n", "stream", "messages"})
@@ -171,16 +178,16 @@ class OpenAIChat:
     """`POST /chat/completions`.
 
     Args:
-        limit_name: the member that `Request.max_tokens` is sent as. OpenAI's newer models take
-            only ``max_completion_tokens``; compatible servers may know only ``max_tokens``.
-        asks_for_usage: asks for usage in streams (``stream_options``), which a server that does
-            not know it may refuse. Without it, the cost of a stream may not be known.
-        unknown: fields of `Request` that the server has no word for, such as "n" of Ollama.
+        limit_name: the member that `Request.max_tokens` is sent as. OpenAI's newer models accept
+            only ``max_completion_tokens``; compatible servers may accept only ``max_tokens``.
+        asks_for_usage: request usage in streams (``stream_options``). A server that does not
+            support it may refuse the call. Without it, the cost of a stream may not be known.
+        unknown: fields of `Request` that the server does not support, such as "n" for Ollama.
     """
 
     name = "OpenAI's chat format"
     streams = True
-    expresses: ClassVar[frozenset[str]] = frozenset(
+    supports: ClassVar[frozenset[str]] = frozenset(
         {"messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed", "json_schema"}
     )
 
@@ -188,20 +195,20 @@ class OpenAIChat:
     asks_for_usage: bool = False
     unknown: frozenset[str] = frozenset()
 
-    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
-        """What to append to the base URL."""
+    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
+        """Return what to append to the base URL."""
         return "/chat/completions"
 
     def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
-        """The JSON body.
+        """Return the JSON body of a request.
 
         Raises:
-            Inexpressible: the server has no word for a field of the request.
+            UnsupportedField: the server does not support a field of the request.
         """
-        refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
+        check_supported(request, self.name, self.supports, self.unknown)
         body: dict[str, Json] = {
             "model": request.model,
-            "messages": [turn.body for turn in request.messages],
+            "messages": [message.body for message in request.messages],
         }
         if request.max_tokens is not None:
             body[self.limit_name] = request.max_tokens
@@ -229,31 +236,31 @@ class OpenAIChat:
         return add_extra(body, request, self.name, _RESERVED)
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
-        """The answers in a body, or the error that some servers send with status 200.
+        """Read a response body, or the error that some servers send with status 200.
 
         Raises:
-            Malformed: it is neither, or has not exactly `request.n` answers.
+            Malformed: it is neither, or does not have exactly `request.n` choices.
         """
-        return read_chat(body, expected_answers(request))
+        return read_chat(body, expected_choices(request))
 
     def decode_error(self, body: Json) -> ApiError:
-        """The error in a body, in any of its shapes."""
+        """Return the error in a body, in any of its shapes."""
         return read_error(body)
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
-        """Reads one streamed answer."""
-        return ChunkDecoder(expected_answers(request), _delta)
+        """Return a decoder for one streamed response."""
+        return ChunkDecoder(expected_choices(request), _delta)
 
 
 def read_chat(body: Json, expected: int) -> DecodedResponse | ApiError:
-    """The answers in a body, or the error that some servers send with status 200.
+    """Read a response body, or the error that some servers send with status 200.
 
     Args:
         body: the whole body.
-        expected: how many answers there must be.
+        expected: number of choices that there must be.
 
     Raises:
-        Malformed: it is neither, or has not exactly those answers.
+        Malformed: it is neither, or does not have exactly `expected` choices.
     """
     return read_choices(body, _choice, expected)
 
@@ -273,7 +280,7 @@ def _delta(choice: dict[str, Json]) -> tuple[str, bool]:
 
 
 def _content(message: dict[str, Json]) -> tuple[str, bool]:
-    """The text of a message or of a piece of one, and whether it is a refusal to answer."""
+    """Return the text of a message or delta, and whether it is a refusal."""
     content = message.get("content")
     if isinstance(content, str) and content:
         return content, False

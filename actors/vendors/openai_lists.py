@@ -1,7 +1,4 @@
-"""OpenAI's older completions: texts that go on from prompts, several prompts in one call.
-
-OpenAI's embeddings: a vector for each text.
-"""
+"""OpenAI's formats that take lists: completions of several prompts, embeddings of several texts."""
 
 import base64
 import math
@@ -12,7 +9,7 @@ import attrs
 
 from ..messages import Choice, Json, Request
 from .decoding import in_order, read_error, text_of
-from .encoding import add_extra, expected_answers, refuse_unless_expressed
+from .encoding import add_extra, check_supported, expected_choices
 from .format import (
     ApiError,
     BatchLimits,
@@ -31,51 +28,51 @@ __all__ = [
 ]
 
 
-_COMPLETION_FIELDS = BatchLimits(max_size=100)
+_COMPLETION_LIMITS = BatchLimits(max_size=100)
 _COMPLETION_RESERVED = frozenset({"n", "stream", "prompt"})
-_USUAL_CHARS, _MOST_CHARS = 4, 7  # of a token, on the average of a longer text
-_TELLING_CHARS = 200  # of a longer text
+_USUAL_CHARS, _MAX_CHARS = 4, 7  # characters per token, on the average of a longer text
+_LEAST_CHARS = 200  # length of a longer text
 
 
 @attrs.frozen(kw_only=True)
 class OpenAICompletions:
-    """`POST /completions`. Answer j to prompt i of n each has the index ``i * n + j``.
+    """`POST /completions`. Choice j of prompt i, of n choices each, has the index ``i * n + j``.
 
     Args:
-        asks_for_usage: asks for usage in streams (``stream_options``), which a server that does
-            not know it may refuse. Without it, the cost of a stream may not be known.
-        several_prompts: the server takes a list of prompts; Ollama takes one prompt only.
-        unknown: fields of `Request` that the server has no word for, such as "n" of Ollama.
-        takes: what one call may come to. No server says how many prompts are wise.
+        asks_for_usage: request usage in streams (``stream_options``). A server that does not
+            support it may refuse the call. Without it, the cost of a stream may not be known.
+        several_prompts: whether the server accepts a list of prompts; Ollama accepts one prompt.
+        unknown: fields of `Request` that the server does not support, such as "n" for Ollama.
+        takes: limits of one call. No server documents how many prompts it accepts.
     """
 
     name = "OpenAI's completions format"
     streams = True
-    expresses: ClassVar[frozenset[str]] = frozenset(
+    supports: ClassVar[frozenset[str]] = frozenset(
         {"inputs", "max_tokens", "n", "temperature", "top_p", "stop", "seed"}
     )
 
     asks_for_usage: bool = False
     several_prompts: bool = True
     unknown: frozenset[str] = frozenset()
-    takes: BatchLimits = _COMPLETION_FIELDS
+    takes: BatchLimits = _COMPLETION_LIMITS
 
-    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
-        """What to append to the base URL."""
+    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
+        """Return what to append to the base URL."""
         return "/completions"
 
     def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
-        """The JSON body.
+        """Return the JSON body of a request.
 
         Raises:
-            Inexpressible: the server has no word for a field of the request.
+            UnsupportedField: the server does not support a field of the request.
         """
-        refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
+        check_supported(request, self.name, self.supports, self.unknown)
         if len(request.inputs) > 1 and not self.several_prompts:
             raise UnsupportedField("more than one of inputs", self.name, "make a call for each")
         body: dict[str, Json] = {
             "model": request.model,
-            # Every server knows a text; some know no list.
+            # Every server accepts a text; some accept no list.
             "prompt": request.inputs[0] if len(request.inputs) == 1 else list(request.inputs),
         }
         if request.max_tokens is not None:
@@ -97,51 +94,60 @@ class OpenAICompletions:
         return add_extra(body, request, self.name, _COMPLETION_RESERVED)
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
-        """The answers in a body, or the error that some servers send with status 200.
+        """Read a response body, or the error that some servers send with status 200.
 
         Raises:
-            Malformed: it is neither, or has not exactly `request.n` answers to each prompt.
+            Malformed: it is neither, or does not have exactly `request.n` choices for each prompt.
         """
-        answer = read_completion(body, expected_answers(request))
-        return answer if isinstance(answer, ApiError) else _believed(answer, request)
+        response = read_completion(body, expected_choices(request))
+        return response if isinstance(response, ApiError) else _corrected(response, request)
 
     def decode_error(self, body: Json) -> ApiError:
-        """The error in a body, in any of its shapes."""
+        """Return the error in a body, in any of its shapes."""
         return read_error(body)
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
-        """Reads one streamed answer."""
+        """Return a decoder for one streamed response."""
         return ChunkDecoder(
-            expected_answers(request), _delta, lambda answer: _believed(answer, request)
+            expected_choices(request), _delta, lambda response: _corrected(response, request)
         )
 
 
 def read_completion(body: Json, expected: int) -> DecodedResponse | ApiError:
-    """The answers in a body, with the usage that it says; see `read_chat`."""
+    """Read a response body with the usage that it reports; see `read_chat`.
+
+    Args:
+        body: the whole body.
+        expected: number of choices that there must be.
+
+    Raises:
+        Malformed: it is neither a response nor an error, or does not have exactly `expected`
+            choices.
+    """
     return read_choices(body, _choice, expected)
 
 
-def _believed(answer: DecodedResponse, request: Request) -> DecodedResponse:
-    """The answer, its usage corrected where it is that of one prompt or choice of several.
+def _corrected(response: DecodedResponse, request: Request) -> DecodedResponse:
+    """Correct the usage of a response with several choices, if it is that of one choice only.
 
-    Some servers report no more than that. No text has so many characters a token as would follow
-    then; what is missing is estimated, at four of them.
+    Some servers report the usage of one prompt or choice. This shows in more characters per token
+    than any text has; then the tokens are estimated at four characters each.
     """
-    if answer.usage is None or expected_answers(request) == 1:
-        return answer
+    if response.usage is None or expected_choices(request) == 1:
+        return response
     sent = sum(map(len, request.inputs))
-    said = sum(len(choice.text) for choice in answer.choices)
+    received = sum(len(choice.text) for choice in response.choices)
     usage = attrs.evolve(
-        answer.usage,
-        input_tokens=_believed_count(answer.usage.input_tokens, sent),
-        output_tokens=_believed_count(answer.usage.output_tokens, said),
+        response.usage,
+        input_tokens=_corrected_count(response.usage.input_tokens, sent),
+        output_tokens=_corrected_count(response.usage.output_tokens, received),
     )
-    return attrs.evolve(answer, usage=usage)
+    return attrs.evolve(response, usage=usage)
 
 
-def _believed_count(tokens: int, chars: int) -> int:
+def _corrected_count(tokens: int, chars: int) -> int:
     usual = -(-chars // _USUAL_CHARS)
-    is_credible = chars < _TELLING_CHARS or chars <= tokens * _MOST_CHARS
+    is_credible = chars < _LEAST_CHARS or chars <= tokens * _MAX_CHARS
     return tokens if is_credible else max(tokens, usual)
 
 
@@ -159,7 +165,7 @@ def _delta(choice: dict[str, Json]) -> tuple[str, bool]:
 
 Vector = tuple[float, ...]
 
-_EMBEDDING_FIELDS = BatchLimits(max_size=2048, max_tokens=300_000)
+_EMBEDDING_LIMITS = BatchLimits(max_size=2048, max_tokens=300_000)
 _EMBEDDING_RESERVED = frozenset({"input", "stream"})
 _FLOAT_BYTES = 4
 
@@ -168,81 +174,82 @@ _FLOAT_BYTES = 4
 class OpenAIEmbeddings:
     """`POST /embeddings`.
 
-    Vectors come as numbers. With ``extra={"encoding_format": "base64"}`` they come in a quarter of
-    the bytes from a server that knows it, and are read all the same.
+    Vectors are sent as numbers. With ``extra_body={"encoding_format": "base64"}`` a server that
+    supports it sends them in a quarter of the bytes; they are decoded the same way.
 
     Args:
-        unknown: fields of `Request` that the server has no word for.
-        takes: what one call may come to.
+        unknown: fields of `Request` that the server does not support.
+        takes: limits of one call: texts, tokens and bytes.
     """
 
     name = "OpenAI's embeddings format"
     streams = False
-    expresses: ClassVar[frozenset[str]] = frozenset({"inputs", "dimensions"})
+    supports: ClassVar[frozenset[str]] = frozenset({"inputs", "dimensions"})
 
     unknown: frozenset[str] = frozenset()
-    takes: BatchLimits = _EMBEDDING_FIELDS
+    takes: BatchLimits = _EMBEDDING_LIMITS
 
-    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all
-        """What to append to the base URL."""
+    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
+        """Return what to append to the base URL."""
         return "/embeddings"
 
     def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
-        """The JSON body.
+        """Return the JSON body of a request.
 
         Raises:
-            Inexpressible: the server has no word for a field of the request; or for a stream.
+            UnsupportedField: the server does not support a field of the request, or a stream was
+                requested.
         """
         if stream:
-            raise UnsupportedField("a stream", self.name, "ask for the whole answer")
-        refuse_unless_expressed(request, self.name, self.expresses, self.unknown)
+            raise UnsupportedField("a stream", self.name, "request the whole response")
+        check_supported(request, self.name, self.supports, self.unknown)
         body: dict[str, Json] = {"model": request.model, "input": list(request.inputs)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
         return add_extra(body, request, self.name, _EMBEDDING_RESERVED)
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:
-        """The vectors in a body, or the error that some servers send with status 200.
+        """Read the vectors in a body, or the error that some servers send with status 200.
 
         Raises:
-            Malformed: it is neither, or has not exactly one vector for each text.
+            Malformed: it is neither, or does not have exactly one vector for each text.
         """
         return read_embeddings(body, len(request.inputs))
 
     def decode_error(self, body: Json) -> ApiError:
-        """The error in a body, in any of its shapes."""
+        """Return the error in a body, in any of its shapes."""
         return read_error(body)
 
-    def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # of no request
-        """There is none.
+    def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # there is none
+        """Raise an error: embeddings have no streams.
 
         Raises:
-            Inexpressible: always.
+            UnsupportedField: always.
         """
-        raise UnsupportedField("a stream", self.name, "ask for the whole answer")
+        raise UnsupportedField("a stream", self.name, "request the whole response")
 
 
 def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
-    """The vectors in a body, or the error that some servers send with status 200.
+    """Read the vectors in a body, or the error that some servers send with status 200.
 
     Args:
         body: the whole body.
-        expected: how many vectors there must be.
+        expected: number of vectors that there must be.
 
     Raises:
-        Malformed: it is neither, or has not exactly those vectors.
+        Malformed: it is neither, or does not have exactly `expected` vectors.
     """
     if not isinstance(body, dict):
-        raise Malformed("the answer is JSON, but not an object")
+        raise Malformed("the response is JSON, but not an object")
     if body.get("error") or body.get("object") == "error":
         return read_error(body)
     data = body.get("data")
     if not isinstance(data, list):
-        raise Malformed('the answer has no "data"')
+        raise Malformed('the response has no "data"')
     numbered: list[tuple[Json, Vector]] = []
     for item in data:
         if not isinstance(item, dict):
-            raise Malformed('the answer has no "data" that are objects')
+            raise Malformed('the response has no "data" that are objects')
         numbered.append((item.get("index"), _vector(item.get("embedding"))))
     return DecodedResponse(
         embeddings=in_order(numbered, expected),
@@ -253,20 +260,20 @@ def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
 
 
 def _vector(value: Json) -> Vector:
-    """A vector of numbers, or of little-endian 32-bit floats in base 64."""
+    """Read a vector: a list of numbers, or little-endian 32-bit floats in base64."""
     if isinstance(value, list) and value and set(map(type, value)) <= {int, float}:
         try:
             vector = tuple(map(float, cast("list[float]", value)))
-        except OverflowError:  # a whole number beyond all bounds
+        except OverflowError:  # an integer that is too large
             vector = (math.inf,)
     elif isinstance(value, str) and value:
         try:
             raw = base64.b64decode(value, validate=True)
             vector = struct.unpack(f"<{len(raw) // _FLOAT_BYTES}f", raw)
         except (ValueError, struct.error):
-            raise Malformed('an "embedding" is a text that is no base64 of floats') from None
+            raise Malformed('an "embedding" is a text, but not base64 of floats') from None
     else:
-        raise Malformed('an "embedding" is no list of numbers')
+        raise Malformed('an "embedding" is not a list of numbers')
     if not all(map(math.isfinite, vector)):
-        raise Malformed('an "embedding" has a number in it that is not finite')
+        raise Malformed('an "embedding" has a number that is not finite')
     return vector

@@ -1,7 +1,6 @@
-"""What calls cost: published prices in a dated file, and exact arithmetic on them.
+"""What calls cost: published prices in a dated file, and exact arithmetic.
 
-A model that is not listed has no price, which is not the same as costing nothing: its cost is
-None, and whoever reports it says so.
+A model without a price has the cost None, which is not 0: reports show it as unknown (L13).
 """
 
 import functools
@@ -30,25 +29,27 @@ __all__ = [
 
 
 class PriceError(ValueError):
-    """A price file that cannot be used; its text names file, model and field."""
+    """A price file is invalid; the text names file, model and field."""
 
 
 def _usd(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:
     if not isinstance(value, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
         raise TypeError(f"{field.name} must be a Decimal, not {value!r}")
     if not value.is_finite() or value < 0:
-        raise ValueError(f"{field.name} must be a price of at least 0, not {value}")
+        raise ValueError(f"{field.name} must be at least 0 and finite, not {value}")
 
 
 @attrs.frozen
 class TierPrice:
-    """What a model costs at one service tier, in USD per million tokens.
+    """The prices of a model at one service tier, in USD per million tokens.
 
     Args:
-        input: for tokens of the prompt.
-        output: for tokens of the answer.
-        cached: for tokens of the prompt that the provider had cached; None if it gives no price.
-        cache_write: for tokens of the prompt that it wrote to its cache; None if it gives none.
+        input: price of prompt tokens, in USD per million tokens.
+        output: price of response tokens, in USD per million tokens.
+        cached: price of prompt tokens that the provider read from its cache, in USD per million
+            tokens; None if it publishes none.
+        cache_write: price of prompt tokens that the provider wrote to its cache, in USD per million
+            tokens; None if it publishes none.
 
     Raises:
         TypeError: a price is not a Decimal.
@@ -61,7 +62,11 @@ class TierPrice:
     cache_write: Decimal | None = attrs.field(default=None, validator=optional(_usd))
 
     def times(self, factor: Decimal) -> "TierPrice":
-        """The same, each price so many times as high; what is not known stays so."""
+        """Return the prices multiplied by a factor; None stays None.
+
+        Args:
+            factor: the factor, such as 0.5 for half the price.
+        """
         return TierPrice(
             _EXACT.multiply(self.input, factor),
             _EXACT.multiply(self.output, factor),
@@ -70,10 +75,13 @@ class TierPrice:
         )
 
     def cost(self, usage: Usage) -> Decimal:
-        """What so many tokens cost in USD, to the last digit.
+        """Return the exact cost of tokens, in USD.
 
-        Tokens read from a cache, or written to it, cost as much as others where no other price is
-        given: that is never too little for those that are read.
+        Tokens that were read from a cache or written to it cost as much as other prompt tokens if
+        they have no price of their own. For tokens that were read this is never too low.
+
+        Args:
+            usage: the tokens.
         """
         cached = min(usage.cached_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
@@ -85,20 +93,20 @@ class TierPrice:
             price = self.input if self.cache_write is None else self.cache_write
             per_million = _EXACT.fma(price, written, per_million)
         per_million = _EXACT.fma(self.output, usage.output_tokens, per_million)
-        return _EXACT.scaleb(per_million, -6)  # exact, where a division might round
+        return _EXACT.scaleb(per_million, -6)  # exact; a division could round
 
 
 _EXACT = Context(prec=1000, traps=[Inexact])
 
-# What providers call the tier of a call that asks for none: Anthropic "standard", Groq "on_demand".
+# Names of the tier of a call that requests none: Anthropic's "standard", Groq's "on_demand".
 _USUAL = frozenset({"", "auto", "default", "standard", "on_demand"})
 
 
 def tier_named(name: str) -> str:
-    """A service tier by the one name that prices go by.
+    """Return the name of a service tier in price files.
 
-    "default" is what is meant by "auto", "standard" and no name at all; "fast" is what OpenAI calls
-    "priority" since July 2026.
+    "auto", "standard" and no name mean "default"; "fast" is OpenAI's name of "priority" since July
+    2026.
     """
     if name in _USUAL:
         return "default"
@@ -111,16 +119,20 @@ def _tiers(tiers: Mapping[str, TierPrice]) -> Mapping[str, TierPrice]:
 
 @attrs.frozen
 class Price:
-    """What a model costs, in USD per million tokens.
+    """The prices of a model, in USD per million tokens.
 
     Args:
-        input: for tokens of the prompt.
-        output: for tokens of the answer.
-        cached: for tokens of the prompt that the provider had cached; None if it gives no price.
-        batch_input: as `input`, by the provider's Batch API; None if it gives no price.
-        batch_output: as `output`, by the provider's Batch API; None if it gives no price.
-        note: what a reader should know about the price.
-        cache_write: for tokens of the prompt that it wrote to its cache; None if it gives none.
+        input: price of prompt tokens, in USD per million tokens.
+        output: price of response tokens, in USD per million tokens.
+        cached: price of prompt tokens that the provider read from its cache, in USD per million
+            tokens; None if it publishes none.
+        batch_input: price of prompt tokens by the provider's Batch API, in USD per million tokens;
+            None if it publishes none.
+        batch_output: price of response tokens by the provider's Batch API, in USD per million
+            tokens; None if it publishes none.
+        note: a remark on the price, for people.
+        cache_write: price of prompt tokens that the provider wrote to its cache, in USD per million
+            tokens; None if it publishes none.
         tiers: the prices at other service tiers, by name: "flex", "priority", "batch".
 
     Raises:
@@ -144,7 +156,11 @@ class Price:
     )
 
     def at(self, tier: str = "default") -> TierPrice | None:
-        """The price at a service tier; None if it is not known, which no other tier's tells."""
+        """Return the prices at a service tier; None if they are not known.
+
+        Args:
+            tier: name of the service tier; see `tier_named`.
+        """
         tier = tier_named(tier)
         if tier == "default":
             return TierPrice(self.input, self.output, self.cached, self.cache_write)
@@ -155,8 +171,8 @@ class Price:
         return self.tiers.get(tier)
 
 
-# Names of a model's own vendor, which gateways put before it. Somebody else who hosts it ("groq",
-# "openrouter") has prices of their own, so that those prefixes belong to the name.
+# Names of a model's own vendor, which gateways put before the model. Another host ("groq",
+# "openrouter") has prices of its own, so that its prefix belongs to the name.
 _VENDORS = frozenset({"openai", "anthropic", "google", "gemini", "models"})
 
 _MONTH, _DAY = r"(0[1-9]|1[0-2])", r"(0[1-9]|[12]\d|3[01])"
@@ -173,12 +189,12 @@ def _count(models: Mapping[str, Price]) -> str:
 
 @attrs.frozen
 class PriceBook:
-    """The prices of models by name.
+    """The prices of models, by name.
 
     Args:
-        models: the price of each model.
-        as_of: the date of the prices.
-        source: where they come from.
+        models: the prices of each model, by the provider's name of the model.
+        as_of: the date of the prices, as a text.
+        source: the source of the prices, as a text.
     """
 
     models: Mapping[str, Price] = attrs.field(
@@ -191,20 +207,19 @@ class PriceBook:
 
     @classmethod
     def load(cls, path: str | PathLike[str], base: "PriceBook | None" = None) -> "PriceBook":
-        """Read a file of prices.
+        """Read a price file.
 
-        It is a JSON object: `models` maps each name to an object with `input` and `output`, and
-        perhaps `cached`, `cache_write`, `batch_input`, `batch_output` (USD per million tokens),
-        `tiers` and `note`; `as_of` and `source` are texts and may be left out. `tiers` maps
-        "flex", "priority" or "batch" to an object of prices, or to a number that multiplies all
-        prices of the model.
+        It is a JSON object. `models` maps each name to an object with `input` and `output`, and
+        optionally `cached`, `cache_write`, `batch_input`, `batch_output` (USD per million tokens),
+        `tiers` and `note`. `as_of` and `source` are optional texts. `tiers` maps "flex", "priority"
+        or "batch" to an object of prices, or to a factor for all prices of the model.
 
         Args:
-            path: the file.
-            base: a book whose prices hold where the file has none.
+            path: path of the file.
+            base: prices of models that the file does not contain; None for no others.
 
         Raises:
-            PriceError: the file cannot be read, or says something else; names file, model, field.
+            PriceError: the file cannot be read or is invalid; names file, model and field.
         """
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
@@ -222,27 +237,30 @@ class PriceBook:
         except OSError as error:
             raise PriceError(f"{path}: cannot be read: {error.strerror}") from None
         except RecursionError:
-            raise PriceError(f"{path}: is nested too deeply to be a list of prices") from None
-        except ValueError as error:  # from the two functions given to the parser
+            raise PriceError(f"{path}: is nested too deeply for a price file") from None
+        except ValueError as error:  # raised by the functions that the parser calls
             raise PriceError(f"{path}: {error}") from None
         return _book(document, str(path), base)
 
     def price(self, model: str) -> Price | None:
-        """The price of a model, None if it is not known.
+        """Return the prices of a model; None if they are not known.
 
-        The name is looked up as it is; then without its own vendor's ("openai/gpt-4o"); then, if
-        it ends in a date ("gpt-4o-2024-08-06", "gpt-3.5-turbo-0125", "claude-opus-4-5-20251101"),
-        without that. No other name counts as alike: gpt-4o-mini is not gpt-4o.
+        The name is looked up unchanged, then without the name of its own vendor ("openai/gpt-4o"),
+        then without a date at its end ("gpt-4o-2024-08-06", "gpt-3.5-turbo-0125",
+        "claude-opus-4-5-20251101"). No other names are equivalent: gpt-4o-mini is not gpt-4o.
+
+        Args:
+            model: the provider's name of the model.
         """
         return next((self.models[name] for name in _names(model) if name in self.models), None)
 
     def cost(self, model: str, usage: Usage, tier: str = "default") -> Decimal | None:
-        """What a call cost in USD, None if the model's price at that tier is not known.
+        """Return the cost of a call in USD; None if the price at that tier is not known.
 
         Args:
-            model: as the provider names it.
-            usage: the tokens that it reports.
-            tier: the service tier that it says; see `tier_named`.
+            model: the provider's name of the model.
+            usage: the tokens that the provider reports.
+            tier: the service tier that the provider reports; see `tier_named`.
         """
         price = self.price(model)
         at_tier = None if price is None else price.at(tier)
@@ -251,12 +269,12 @@ class PriceBook:
 
 @functools.cache
 def default_prices() -> PriceBook:
-    """The published prices that Callsheet brings along; `as_of` says of when."""
+    """Return the published prices that Callsheet contains; `as_of` is their date."""
     return PriceBook.load(Path(__file__).parent / "prices.json")
 
 
 def _names(model: str) -> Iterator[str]:
-    """The names under which a model may be listed, the most exact first."""
+    """Yield the names by which a model may be listed, the most exact first."""
     plain = "/".join(part for part in model.split("/") if part not in _VENDORS)
     for name in dict.fromkeys((model, plain)):
         yield name
@@ -266,7 +284,7 @@ def _names(model: str) -> Iterator[str]:
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no price")
+    raise ValueError(f"{constant} is not a price")
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -274,7 +292,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'"{twice}" is there twice; remove one')
+        raise ValueError(f'"{twice}" is repeated; remove one')
     return members
 
 
@@ -312,37 +330,36 @@ def _price(row: object, place: str) -> Price:
     if note is not None and not isinstance(note, str):
         raise PriceError(f"{place}, field note: must be a text")
     _check_prices(fields, place, attrs.fields_dict(Price))
-    # Checked above, field by field.
-    price = Price(**fields, note=note)  # type: ignore[arg-type]
+    price = Price(**fields, note=note)  # type: ignore[arg-type]  # checked above, field by field
     if not isinstance(tiers, dict):
         raise PriceError(f"{place}, field tiers: must be an object of prices by tier")
     usual = TierPrice(price.input, price.output, price.cached, price.cache_write)
     found = {
-        name: _tier(told, usual, f"{place}, tier {name}")
-        for name, told in cast("dict[str, object]", tiers).items()
+        name: _tier(row, usual, f"{place}, tier {name}")
+        for name, row in cast("dict[str, object]", tiers).items()
     }
     return attrs.evolve(price, tiers=found) if found else price
 
 
-def _tier(told: object, usual: TierPrice, place: str) -> TierPrice:
-    """A tier's prices: its own, or a number of times the usual ones."""
-    if isinstance(told, dict):
-        fields = cast("dict[str, object]", told)
+def _tier(value: object, usual: TierPrice, place: str) -> TierPrice:
+    """Read the prices of a tier: an object of prices, or a factor for the usual ones."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value)
         _check_prices(fields, place, attrs.fields_dict(TierPrice))
         return TierPrice(**fields)  # type: ignore[arg-type]  # checked above, field by field
-    if not isinstance(told, Decimal) or not told.is_finite() or told < 0:
-        raise PriceError(f"{place}: must be an object of prices, or how many times the usual ones")
-    return usual.times(told)
+    if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
+        raise PriceError(f"{place}: must be an object of prices, or a factor for the usual ones")
+    return usual.times(value)
 
 
 def _check_prices(fields: Mapping[str, object], place: str, known: Mapping[str, object]) -> None:
     for key, value in fields.items():
         if key not in known:
-            raise PriceError(f"{place}, field {key}: is unknown; fields are {', '.join(known)}")
+            raise PriceError(f"{place}, field {key}: is unknown; the fields are {', '.join(known)}")
         if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
             raise PriceError(
                 f"{place}, field {key}: must be USD per million tokens, at least 0, not {value}"
             )
     for key in ("input", "output"):
         if key not in fields:
-            raise PriceError(f"{place}, field {key}: is missing; write 0 if it costs nothing")
+            raise PriceError(f"{place}, field {key}: is missing; write 0 for no cost")

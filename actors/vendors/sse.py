@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes that come in any pieces. Pure (R14).
+"""Parses server-sent events from chunks of bytes of any size. Pure (R14).
 
 Source of the grammar: the HTML standard, "Server-sent events", parsing an event stream.
 """
@@ -15,7 +15,7 @@ __all__ = [
 
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""More than any provider sends in one event; without a bound, a line without end fills memory."""
+"""More than any provider sends in one event. Without a limit, an endless line fills memory."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -24,8 +24,8 @@ class ServerSentEvent(NamedTuple):
     """One event of a stream.
 
     Args:
-        data: its data lines, joined by line feeds; UTF-8, if the sender is right.
-        name: its type; "" where the stream gives none.
+        data: its data lines, joined by line feeds; UTF-8, unless the sender is wrong.
+        name: its type; "" if the stream names none.
     """
 
     data: bytes
@@ -33,31 +33,31 @@ class ServerSentEvent(NamedTuple):
 
 
 class EventTooLarge(ValueError):
-    """An event is larger than the bound: this is no stream of an answer."""
+    """An event is larger than the limit."""
 
 
 class SseParser:
-    """Takes a stream's bytes in any pieces, and gives the same events however it was cut.
+    """Parses the bytes of a stream; the events do not depend on how the bytes are divided.
 
     Args:
-        max_event_bytes: the most that one event may have.
+        max_event_bytes: the most bytes of one event.
     """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max = max_event_bytes
-        self._tail: list[bytes] = []  # pieces of the line that is not whole yet
+        self._tail: list[bytes] = []  # chunks of the incomplete line
         self._tail_size = 0
-        self._data: list[bytes] = []  # data lines of the event that is not whole yet
+        self._data: list[bytes] = []  # data lines of the incomplete event
         self._data_size = 0
         self._name = ""
         self._is_start = True
-        self._skips_lf = False  # the last byte was a CR, which a LF may follow
+        self._skips_lf = False  # the last byte was a CR, and a LF may follow
 
     def feed(self, piece: bytes) -> list[ServerSentEvent]:
-        """The events that are whole now.
+        """Add a chunk of bytes; return the events that it completes.
 
         Raises:
-            EventTooLarge: one is larger than the bound.
+            EventTooLarge: an event is larger than the limit.
         """
         if self._is_start:
             piece = self._without_bom(piece)
@@ -82,7 +82,7 @@ class SseParser:
         return events
 
     def end(self) -> list[ServerSentEvent]:
-        """What is left when the body has ended: an event that lacks its empty line, if any."""
+        """Return the last event if the body ended without the empty line after it."""
         self._is_start = False
         lines = [b"".join(self._tail)] if self._tail else []
         self._tail, self._tail_size = [], 0
@@ -100,7 +100,7 @@ class SseParser:
                 self._name = ""
             elif len(line) > most:
                 self._check(len(line))
-            elif line.startswith(b"data: ") and not data:  # nearly all there are
+            elif line.startswith(b"data: ") and not data:  # nearly all lines
                 data.append(line[6:])
             else:
                 self._read_field(line)
@@ -113,7 +113,7 @@ class SseParser:
             self._add(value)
         elif field == b"event":
             self._name = value.decode(errors="replace")
-        # Others (id, retry, comments, which are fields without a name) say nothing of the answer.
+        # Other fields (id, retry, and comments, which have no name) do not matter here.
 
     def _add(self, line: bytes) -> None:
         data = self._data
@@ -130,7 +130,7 @@ class SseParser:
             raise EventTooLarge(f"an event of the stream has more than {self._max} bytes")
 
     def _without_bom(self, piece: bytes) -> bytes:
-        """The first bytes without a byte order mark, or nothing while they may become one."""
+        """Remove a byte order mark; return no bytes while the first ones may be part of one."""
         start = b"".join(self._tail) + piece
         self._tail, self._tail_size = [], 0
         if len(start) < len(_BOM) and _BOM.startswith(start):

@@ -213,7 +213,7 @@ def test_the_address_of_a_vendor():
         "https://api.anthropic.com/v1",
         "anthropic",
     )
-    with pytest.raises(ValueError, match="Azure OpenAI has no address"):
+    with pytest.raises(ValueError, match="Azure OpenAI has a different address"):
         Endpoint.of("azure")
 
 
@@ -247,7 +247,7 @@ def test_where_a_request_is_sent(vendor, request_, stream, url):
 
 def test_a_task_that_the_vendor_does_not_take_is_refused():
     with pytest.raises(
-        UnsupportedField, match="Anthropic cannot express task='embedding'; it takes"
+        UnsupportedField, match="Anthropic does not support task='embedding'; it supports"
     ):
         Endpoint.of("anthropic").url(EMBEDDING)
 

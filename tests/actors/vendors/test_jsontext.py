@@ -65,7 +65,7 @@ def test_what_json_cannot_say_is_refused_and_not_sent_as_null(number):
 
 
 def test_what_is_no_value_at_all_is_refused():
-    with pytest.raises(TypeError, match="object is no JSON value"):
+    with pytest.raises(TypeError, match="object is not a JSON value"):
         dumps({"a": object()})
     deep = []
     for _ in range(100_000):

@@ -150,8 +150,8 @@ def test_a_file_gives_tiers_as_prices_or_as_so_many_times_the_usual(tmp_path):
     ("tiers", "what"),
     [
         ("1", "field tiers: must be an object"),
-        ('{"flex": "half"}', "tier flex: must be an object of prices, or how many times"),
-        ('{"flex": -1}', "tier flex: must be an object of prices, or how many times"),
+        ('{"flex": "half"}', "tier flex: must be an object of prices, or a factor"),
+        ('{"flex": -1}', "tier flex: must be an object of prices, or a factor"),
         ('{"flex": {"input": 1}}', "tier flex, field output: is missing"),
         ('{"flex": {"input": 1, "output": 1, "note": 1}}', "tier flex, field note: is unknown"),
     ],
@@ -206,5 +206,5 @@ def test_answers_of_anthropic_say_their_tier_in_whole_and_in_streams():
 def test_prices_of_tiers_are_checked():
     with pytest.raises(TypeError, match="cache_write must be a Decimal"):
         Price(Decimal(1), Decimal(1), cache_write=1.5)
-    with pytest.raises(ValueError, match="output must be a price"):
+    with pytest.raises(ValueError, match="output must be at least 0"):
         TierPrice(Decimal(1), Decimal(-1))

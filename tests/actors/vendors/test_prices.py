@@ -166,10 +166,10 @@ def test_a_users_file_adds_to_the_published_prices_and_goes_before_them(tmp_path
         ('{"models": {"a": {"input": -1, "output": 1}}}', "model a, field input: must be USD"),
         ('{"models": {"a": {"input": true, "output": 1}}}', "model a, field input: must be USD"),
         ('{"models": {"a": {"input": 1, "output": "1"}}}', "model a, field output: must be USD"),
-        ('{"models": {"a": {"input": 1, "output": NaN}}}', "NaN is no price"),
+        ('{"models": {"a": {"input": 1, "output": NaN}}}', "NaN is not a price"),
         ('{"models": {"a": {"input": 1, "output": 1, "note": 1}}}', "field note: must be a text"),
         ('{"models": {"a": {"input": 1, "output": 1, "in": 1}}}', "model a, field in: is unknown"),
-        ('{"models": {"a": {"input": 1, "input": 2}}}', '"input" is there twice'),
+        ('{"models": {"a": {"input": 1, "input": 2}}}', '"input" is repeated'),
         ("[" * 200_000, "nested too deeply"),
     ],
 )
@@ -196,9 +196,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
 def test_a_price_is_a_decimal_of_at_least_nothing():
     with pytest.raises(TypeError, match="input must be a Decimal"):
         Price(0.1, Decimal(1))
-    with pytest.raises(ValueError, match="output must be a price"):
+    with pytest.raises(ValueError, match="output must be at least 0"):
         Price(Decimal(1), Decimal(-1))
-    with pytest.raises(ValueError, match="cached must be a price"):
+    with pytest.raises(ValueError, match="cached must be at least 0"):
         Price(Decimal(1), Decimal(1), Decimal("NaN"))
 
 
