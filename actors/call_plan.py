@@ -37,7 +37,7 @@ class CallPlan:
         cost_usd: what it would cost, in USD; None when the price is not known.
         expected_s: in how many seconds the answer would probably be there, its turn included.
         latest_s: in how many seconds it would be there at the latest; infinity if nobody says.
-        offers: what each way would take that was looked at, without those who share the call.
+        quotes: what each way would take that was looked at, without those who share the call.
         sharing: with whom it would share the call.
         limits: what it would wait for, if it were sent live.
         usage: the tokens that it would probably take alone.
@@ -47,7 +47,7 @@ class CallPlan:
     cost_usd: Decimal | None
     expected_s: float
     latest_s: float
-    offers: tuple[Quote, ...]
+    quotes: tuple[Quote, ...]
     sharing: SharedCall
     limits: Explanation
     usage: Usage
@@ -86,7 +86,7 @@ def plan_call(
         cost_usd=cost,
         expected_s=expected_s,
         latest_s=latest_s,
-        offers=choice.offers,
+        quotes=choice.quotes,
         sharing=sharing,
         limits=limits,
         usage=choice.usage,

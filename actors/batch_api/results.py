@@ -116,7 +116,7 @@ def judge(
         request: what was asked.
         endpoint: who answered; its key is in no error (L8).
     """
-    said = result.said
+    said = result.error
     if result.status == 0:
         why = said or ApiError()
         words = _quoted(why.message or why.code or "no reason given", endpoint)
@@ -235,7 +235,7 @@ class BatchResults:
                 continue
             asker = line.asker
             if asker is None:
-                if result.status == HTTPStatus.OK and result.said is None:
+                if result.status == HTTPStatus.OK and result.error is None:
                     kept.append((line.custom_id, raw))
                     self._book.offer_answer(line.key, line.custom_id)
                 else:

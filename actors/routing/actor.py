@@ -1,7 +1,4 @@
-"""Sends each request by the cheapest route that is in time.
-
-How long calls take on each route, as they did lately. Pure (R14).
-"""
+"""The router: sends each request by the cheapest route that meets its deadline."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -36,27 +33,28 @@ __all__ = [
 ]
 
 
-_GAIN = 0.2
-_MOST = 500  # models on routes, to remember
+_GAIN = 0.2  # weight of one call in the means
+_MAX_KNOWN = 500  # pairs of route and model; beyond it, the oldest is forgotten
 
 
 @final
 class Pace:
-    """A moving mean of seconds and one of deviations, for each route and model.
+    """The duration of calls, by route and model. Pure (R14).
 
-    What is expected is the mean and two mean deviations more, so that most come before it. (TCP
-    sets its time-outs alike, with four: RFC 6298, section 2.)
+    It keeps a moving mean of the duration and one of its absolute deviation. The expected duration
+    is the mean plus two mean deviations, so that most calls are faster. (TCP sets its
+    retransmission time-out the same way, with four: RFC 6298, section 2.)
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], tuple[float, float]] = {}  # mean, deviation
 
     def learn(self, route: str, model: str, seconds: float) -> None:
-        """A call took so long."""
+        """Record the duration of a call, in seconds."""
         key = route, model
         known = self._known.pop(key, None)
         if known is None:
-            if len(self._known) >= _MOST:
+            if len(self._known) >= _MAX_KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[key] = seconds, seconds / 2
             return
@@ -65,32 +63,33 @@ class Pace:
         self._known[key] = mean + _GAIN * (seconds - mean), deviation
 
     def expected_s(self, route: str, model: str) -> float | None:
-        """In how many seconds most calls end; None if there was none."""
+        """Return the seconds in which most calls end; None before the first call."""
         known = self._known.get((route, model))
         return None if known is None else known[0] + 2 * known[1]
 
 
-_LIVE_MAY_DO_BETTER = (RateLimited, ProviderUnavailable, ConnectionFailed, QuotaExhausted)
+_RETRY_LIVE = (RateLimited, ProviderUnavailable, ConnectionFailed, QuotaExhausted)
+"""Errors of another route after which the request is sent live."""
 
 
 @attrs.frozen(kw_only=True)
 class RouteChoice:
-    """Which way a request would go.
+    """The route that a request would take.
 
     Args:
-        chosen: the offer that would be taken.
-        offers: all there are.
-        usage: the tokens that they reckon with.
+        chosen: the quote of that route.
+        quotes: the quotes of all routes that accept the request.
+        usage: the estimated tokens that the quotes are based on.
     """
 
     chosen: Quote
-    offers: tuple[Quote, ...]
+    quotes: tuple[Quote, ...]
     usage: Usage
 
 
 @attrs.frozen
 class ExplainRoute(Message[RouteChoice]):
-    """Ask which way a request would go if it came now. Nothing is sent.
+    """Ask which route a request would take if it arrived now. Nothing is sent.
 
     Args:
         request: the request.
@@ -100,22 +99,22 @@ class ExplainRoute(Message[RouteChoice]):
 
 
 @attrs.frozen
-class _Again(Message[None]):
-    """A way has failed; the live one is left."""
+class _SendLive(Message[None]):
+    """Another route has failed; the request is sent live."""
 
     message: Complete
     slot: ReplySlot[Response]
 
 
 class RouterActor(Actor):
-    """Looks for the cheapest way to an answer in the time that a request has (`Request.deadline`).
+    """Sends each request by the cheapest route that meets its deadline (`Request.deadline`).
 
-    A request without a deadline goes live. Under each other way is a net: what fails there for the
-    way's sake is sent live, if there is time.
+    A request without a deadline is sent live. A request that fails on another route, for a reason
+    that lies in the route, is sent live if there is time.
 
     Args:
-        live: takes requests live.
-        routes: the ways there are; the first is the live one.
+        live: the next stage for live requests.
+        routes: all routes; the first is the live one.
     """
 
     def __init__(self, live: Ref, routes: Sequence[Route]) -> None:
@@ -128,7 +127,7 @@ class RouterActor(Actor):
 
     @defers(Complete)
     async def route(self, message: Complete, slot: ReplySlot[Response]) -> None:
-        """Send a request on its way."""
+        """Send a request by the cheapest route that meets its deadline."""
         request = message.request
         if request.deadline is None:
             await slot.forward(self._live, message)
@@ -141,23 +140,23 @@ class RouterActor(Actor):
             await self._send(route, message, slot)
 
     @defers(Stream)
-    async def pass_on(self, message: Stream, slot: ReplySlot[None]) -> None:
-        """Whoever wants to see an answer being written does not want to wait for it."""
+    async def forward_stream(self, message: Stream, slot: ReplySlot[None]) -> None:
+        """Send a streamed call live: its caller reads the response while it is written."""
         await slot.forward(self._live, message)
 
     @handles(ExplainRoute, urgent=True)
     async def explain(self, message: ExplainRoute) -> RouteChoice:
-        """Say which way a request would go."""
+        """Return the route that a request would take."""
         deadline = message.request.deadline
         return self._choose(message.request, inf if deadline is None else deadline)
 
-    @handles(_Again)
-    async def again(self, message: _Again) -> None:
-        """Send live what has failed another way."""
+    @handles(_SendLive)
+    async def send_live(self, message: _SendLive) -> None:
+        """Send a request live that has failed on another route."""
         await self._send_live(message.message, message.slot)
 
     async def stopped(self) -> None:
-        """Pay for nothing that nobody will be told."""
+        """Cancel all calls: their responses could not be delivered."""
         calls, self._calls = self._calls, set()
         for call in calls:
             call.cancel()
@@ -169,11 +168,11 @@ class RouterActor(Actor):
         usage = Usage(estimate.input_tokens, estimate.output_tokens)
         can_wait = request.deadline is not None
         found = [
-            route.offer(request, usage, left_s, self._pace.expected_s(route.name, request.model))
+            route.quote(request, usage, left_s, self._pace.expected_s(route.name, request.model))
             for route in (self._routes.values() if can_wait else (self._first,))
         ]
-        offers = tuple(offer for offer in found if offer is not None)
-        return RouteChoice(chosen=choose(offers, left_s), offers=offers, usage=usage)
+        quotes = tuple(quote for quote in found if quote is not None)
+        return RouteChoice(chosen=choose(quotes, left_s), quotes=quotes, usage=usage)
 
     async def _send_live(self, message: Complete, slot: ReplySlot[Response]) -> None:
         slot.on_settled(partial(self._learn, message.request, self._first, trio.current_time()))
@@ -181,7 +180,7 @@ class RouterActor(Actor):
 
     async def _send(self, route: Route, message: Complete, slot: ReplySlot[Response]) -> None:
         adapted = attrs.evolve(message, request=route.adapt(message.request))
-        if route.to is not None:  # which has a net of its own, and says which way it was
+        if route.to is not None:  # it sends the request live itself, and sets `Response.route`
             slot.on_settled(partial(self._learn, message.request, route, trio.current_time()))
             await slot.forward(route.to, adapted)
             return
@@ -193,9 +192,9 @@ class RouterActor(Actor):
         self._calls.add(call)
         slot.on_settled(partial(_cancel, call))
         call.on_settled(partial(self._learn, message.request, route, trio.current_time()))
-        call.on_settled(partial(self._has_ended, route, message, slot))
+        call.on_settled(partial(self._call_settled, route, message, slot))
 
-    def _has_ended(
+    def _call_settled(
         self,
         route: Route,
         message: Complete,
@@ -208,8 +207,8 @@ class RouterActor(Actor):
             return
         if call.outcome is Outcome.REPLIED and call.value is not None:
             slot.reply(attrs.evolve(call.value, route=route.name))
-        elif isinstance(call.error, _LIVE_MAY_DO_BETTER) and is_ours:
-            self.send_at(trio.current_time(), _Again(message, slot))
+        elif isinstance(call.error, _RETRY_LIVE) and is_ours:
+            self.send_at(trio.current_time(), _SendLive(message, slot))
         else:
             slot.fail(call.error or AskFailed(self._live.path, call.verdict, "gave the call up"))
 

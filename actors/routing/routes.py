@@ -1,7 +1,4 @@
-"""The routes that a request can take to a provider: at once, in the slow lane, in the fast one.
-
-What a route offers for a request, and which offer is taken. Pure (R14).
-"""
+"""The routes to a provider, the quote of each for a request, and the choice. Pure (R14)."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -28,15 +25,15 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class Quote:
-    """What one route would take.
+    """Estimated cost and duration of a call by one route.
 
     Args:
-        route: its name.
-        cost_usd: what the call will probably cost, in USD; None when the price is not known.
-        factor: how many times the usual price it costs.
-        expected_s: in how many seconds the answer will probably be there.
-        latest_s: in how many seconds it is there at the latest; infinity if nobody says.
-        is_apart: it takes nothing of the limits that live calls have.
+        route: name of the route.
+        cost_usd: estimated cost of the call in USD; None if the price is not known.
+        factor: the route's price as a factor of the usual price; 0.5 is half.
+        expected_s: estimated seconds until the response.
+        latest_s: the most seconds until the response; infinity without a guarantee.
+        is_apart: whether the call does not count towards the limits of live calls.
     """
 
     route: str
@@ -51,44 +48,46 @@ class Quote:
         return self.cost_usd is None, cost, not self.is_apart, self.expected_s
 
 
-def choose(offers: Sequence[Quote], left_s: float) -> Quote:
-    """The cheapest of those that come in time.
+def choose(quotes: Sequence[Quote], left_s: float) -> Quote:
+    """Return the cheapest quote that meets the deadline.
 
-    Of equally cheap ones, what leaves the limits to live calls; then the quickest.
-
-    A price that is not known is never taken for a low one: only where no price is known, the
-    documented factors decide. If none comes in time, the quickest is taken.
+    Of equal costs, one that does not use the limits of live calls is preferred, then the fastest.
+    An unknown price is never treated as low: the documented factors decide only if no price is
+    known. If no quote meets the deadline, the fastest is returned.
 
     Args:
-        offers: at least one.
-        left_s: seconds until the answer is wanted.
+        quotes: at least one.
+        left_s: seconds until the deadline.
 
     Raises:
-        ValueError: there is no offer.
+        ValueError: there is no quote.
     """
-    if not offers:
+    if not quotes:
         raise ValueError("there is no route for the request")
-    in_time = [offer for offer in offers if offer.expected_s <= left_s]
+    in_time = [quote for quote in quotes if quote.expected_s <= left_s]
     if in_time:
         return min(in_time, key=Quote._rank)  # noqa: SLF001  # of this module
-    return min(offers, key=lambda offer: offer.expected_s)
+    return min(quotes, key=lambda quote: quote.expected_s)
 
 
 @attrs.frozen(kw_only=True)
 class Routing:
-    """When a request that can wait is sent by a cheaper route.
+    """When a request with a deadline is sent by another route.
 
     Args:
-        flex: use the provider's flex tier, where there is one.
-        flex_from_s: from so many seconds on; flex calls are slow, and refused when it is busy.
-        batch: use the provider's Batch API, where there is one.
-        batch_from_s: from so many seconds on. Batches are promised within 24 hours and are often
-            there within one; what is not there in time is sent live.
-        priority: use the provider's priority tier, at a higher price, for what would come too late
-            otherwise.
+        flex: use the provider's flex tier, if it has one.
+        flex_from_s: the shortest deadline for the flex tier, in seconds. Flex calls are slow, and
+            the provider refuses them when it is busy.
+        batch: use the provider's Batch API, if it has one.
+        batch_from_s: the shortest deadline for the Batch API, in seconds. Providers guarantee a
+            batch within 24 hours, and often complete it within one. A request without a result in
+            time is sent live.
+        priority: use the provider's priority tier, at a higher price, for a request that would miss
+            its deadline otherwise.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError: a value is out of its range; the message names it.
+        TypeError: a value has the wrong type; the message names it.
     """
 
     flex: bool = attrs.field(default=True, validator=instance_of(bool))
@@ -99,42 +98,47 @@ class Routing:
 
 
 class Route(Protocol):
-    """One way to an answer."""
+    """One way to send a request."""
 
     @property
     def name(self) -> str:
-        """For `Response.route` and explanations."""
+        """The name in `Response.route` and in explanations."""
         ...
 
     @property
     def to(self) -> Ref | None:
-        """Who takes the request on this route; None for the stage that takes it live."""
+        """The next stage on this route; None for the stage for live requests."""
         ...
 
-    def offer(
+    def quote(
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
-        """What it would take; None if it does not take such a request, or not in that time.
+        """Return the quote for a request; None if this route does not accept it in that time.
 
         Args:
-            request: what is asked.
-            usage: the tokens that it will probably take.
-            left_s: seconds until the answer is wanted.
-            expected_s: seconds in which most calls of the model on this route ended, if any did.
+            request: the request.
+            usage: its estimated tokens.
+            left_s: seconds until its deadline.
+            expected_s: seconds in which most calls of the model on this route ended; None before
+                the first call.
         """
         ...
 
     def adapt(self, request: Request) -> Request:
-        """The request as it is sent on this route."""
+        """Return the request as it is sent on this route.
+
+        Args:
+            request: the request.
+        """
         ...
 
 
 @attrs.frozen
 class LiveRoute:
-    """At once, at the usual price (see `Route`).
+    """The usual endpoint, at the usual price (see `Route`).
 
     Args:
-        prices: what models cost.
+        prices: prices of models.
     """
 
     prices: PriceBook
@@ -142,14 +146,14 @@ class LiveRoute:
     name = "live"
     to = None
 
-    def offer(
+    def quote(
         self,
         request: Request,
         usage: Usage,
         left_s: float,  # noqa: ARG002  # see Route
         expected_s: float | None,
     ) -> Quote | None:
-        """It takes everything."""
+        """See `Route`; it accepts every request."""
         return Quote(
             route=self.name,
             cost_usd=self.prices.cost(request.model, usage),
@@ -159,11 +163,11 @@ class LiveRoute:
         )
 
     def adapt(self, request: Request) -> Request:
-        """As it is."""
+        """Return the request unchanged."""
         return request
 
 
-_LIVE_S = 5.0  # until one was seen
+_LIVE_S = 5.0  # seconds; expected before the first call
 
 
 @attrs.frozen
@@ -171,11 +175,11 @@ class TierRoute:
     """Another service tier of the same endpoint (see `Route`).
 
     Args:
-        name: of route and tier.
-        prices: what models cost.
-        factor: how many times the usual price it costs, by the provider's word.
-        from_s: how many seconds there must be.
-        usual_s: how long it takes, until one was seen.
+        name: name of the route and of the tier.
+        prices: prices of models.
+        factor: documented price of the tier, as a factor of the usual price.
+        from_s: the shortest deadline for this route, in seconds.
+        usual_s: expected seconds before the first call.
     """
 
     name: str
@@ -186,10 +190,10 @@ class TierRoute:
 
     to = None
 
-    def offer(
+    def quote(
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
-        """It takes chats, unless they ask for a tier themselves."""
+        """See `Route`; it accepts chats that do not request a tier themselves."""
         if request.task != "chat" or left_s < self.from_s or "service_tier" in request.extra_body:
             return None
         return Quote(
@@ -201,7 +205,7 @@ class TierRoute:
         )
 
     def adapt(self, request: Request) -> Request:
-        """With the tier in its body."""
+        """Return the request with the tier in its body."""
         return attrs.evolve(request, extra_body={**request.extra_body, "service_tier": self.name})
 
 
@@ -210,9 +214,9 @@ class BatchRoute:
     """The provider's Batch API (see `Route`).
 
     Args:
-        to: the actor that speaks it. It sends live what is not there in time.
-        prices: what models cost.
-        from_s: how many seconds there must be.
+        to: the Batch API actor. It sends requests live that have no result in time.
+        prices: prices of models.
+        from_s: the shortest deadline for this route, in seconds.
     """
 
     to: Ref
@@ -221,10 +225,10 @@ class BatchRoute:
 
     name = "batch"
 
-    def offer(
+    def quote(
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
-        """It takes what can wait, unless it asks for a tier."""
+        """See `Route`; it accepts requests that can wait and do not request a tier."""
         if left_s < self.from_s or "service_tier" in request.extra_body:
             return None
         expected = self.from_s if expected_s is None else expected_s
@@ -238,7 +242,7 @@ class BatchRoute:
         )
 
     def adapt(self, request: Request) -> Request:
-        """As it is."""
+        """Return the request unchanged."""
         return request
 
 

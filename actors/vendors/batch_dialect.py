@@ -111,14 +111,14 @@ class LineResult:
         custom_id: id of the line.
         status: HTTP status of the line's call; 0 if it was never called.
         body: body of the response; None if there is none.
-        said: the error, if it is not in `body`.
+        error: the error, if it is not in `body`; None without one.
         request_id: the provider's id of the call; "" if it is not reported.
     """
 
     custom_id: str
     status: int
     body: Json = attrs.field(default=None, repr=False)
-    said: ApiError | None = None
+    error: ApiError | None = None
     request_id: str = ""
 
 

@@ -244,7 +244,7 @@ class Collector:
         if missing:
             raise BrokeOff(
                 f"the stream ended before the response was complete ({missing} of "
-                f"{len(self._reasons)} choices have no finish reason)"
+                f"{len(self._reasons)} choices without a finish reason)"
             )
         return tuple(
             Choice("".join(pieces), reason)

@@ -247,8 +247,8 @@ async def test_a_plan_says_way_price_and_time_and_sends_nothing(autojump_clock):
     assert (now.route, later.route) == ("live", "flex")
     assert now.cost_usd == PRICES.cost(NANO, now.usage) > 0
     assert later.cost_usd == now.cost_usd / 2
-    assert [offer.route for offer in later.offers] == ["live", "flex"]
-    assert [offer.route for offer in now.offers] == ["live"]
+    assert [offer.route for offer in later.quotes] == ["live", "flex"]
+    assert [offer.route for offer in now.quotes] == ["live"]
     assert str(now).startswith("live, for 0.0000")
 
 

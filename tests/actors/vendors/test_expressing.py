@@ -118,7 +118,9 @@ def test_a_vendor_says_which_tasks_it_takes(name):
         if task in vendor.formats:
             assert vendor.format_for(task).encode(plain(task), stream=False)
             continue
-        with pytest.raises(UnsupportedField, match=f"{vendor.title} does not support task='{task}'"):
+        with pytest.raises(
+            UnsupportedField, match=f"{vendor.title} does not support task='{task}'"
+        ):
             vendor.format_for(task)
 
 
