@@ -1,4 +1,4 @@
-"""Writes a post: walks the growing graph of its recipe, each call as early as it can be made."""
+"""The composer: writes a post by the steps of a recipe, and starts each call as early as it can."""
 
 from decimal import Decimal
 
@@ -29,12 +29,12 @@ def _strip(topic: str) -> str:
 
 @attrs.frozen
 class Compose(Message[Post]):
-    """Ask for a post.
+    """Ask a `PostComposerActor` to write a post.
 
     Args:
-        topic: what it is about.
-        post: its id, which all its calls carry (L9); the topic if it is empty.
-        lane: in which its calls wait for their turn; see `Limits.lanes`.
+        topic: the topic of the post; white space at its ends is removed.
+        post: id of the post, which all its calls carry (L9); "" uses the topic.
+        lane: the lane in which its calls wait; see `Limits.lanes`.
 
     Raises:
         ValueError: the topic is empty.
@@ -46,13 +46,20 @@ class Compose(Message[Post]):
 
 
 class StepFailed(Exception):
-    """A post cannot be written, because a step it requires has failed.
+    """A post failed, because a required step failed. The error of the call is its `__cause__`.
+
+    Args:
+        topic: the topic of the post.
+        step: name of the step in the recipe.
+        call: id of the call; one of several calls of a step has an index, such as ``sections[2]``.
+        error: the error of the call.
+        spent: the responses of the calls that succeeded, by id of the call.
 
     Attributes:
-        topic: what the post was to be about.
-        step: the step, by its name in the recipe.
-        call: the call, which for a step of several is one of them, such as ``sections[2]``.
-        spent: what the calls that were answered took, by id.
+        topic: the topic of the post.
+        step: name of the step in the recipe.
+        call: id of the call that failed.
+        spent: the responses of the calls that succeeded, by id of the call.
     """
 
     def __init__(
@@ -68,15 +75,15 @@ class StepFailed(Exception):
 
 
 class PostComposerActor(Actor):
-    """Makes the calls of a recipe, each the moment what it needs is there, never in waves.
+    """Writes posts: it starts each call of a recipe as soon as the results that it needs exist.
 
-    It writes up to its spawned ``concurrency`` of posts side by side. A step that is optional may
-    fail; one that is required cancels what is still under way for its post, and for no other.
+    It writes as many posts concurrently as the ``concurrency`` that it is spawned with. An optional
+    step may fail. When a required step fails, the other calls of that post are cancelled.
 
     Args:
-        to: where the calls go first.
-        recipe: the steps and their prompts.
-        observer: is told of the beginning and the end of every call.
+        to: the first stage of the calls.
+        recipe: the steps and their prompts; by default `default_recipe()`.
+        observer: receives an event when a call starts, and one when it ends.
     """
 
     def __init__(self, to: Ref, recipe: Recipe | None = None, observer: Observer = ignore) -> None:
@@ -89,57 +96,56 @@ class PostComposerActor(Actor):
         """Write one post.
 
         Raises:
-            StepFailed: a required step has failed.
+            StepFailed: a required step failed.
         """
         start = trio.current_time()
         post = message.post or message.topic
-        plan = PostGraph(self._recipe, message.topic)
-        answers: dict[str, Response] = {}
+        graph = PostGraph(self._recipe, message.topic)
+        responses: dict[str, Response] = {}
 
-        async def make(call: StepCall) -> None:
+        async def run(call: StepCall) -> None:
             try:
-                answers[call.id] = answer = await self._ask(call, post, message.lane)
+                responses[call.id] = response = await self._ask(call, post, message.lane)
             except (CallFailed, AskFailed) as error:
-                goes_on = plan.fail(call.id, error)
+                can_continue = graph.fail(call.id, error)
             else:
-                goes_on = plan.succeed(call.id, answer.text)
-            if goes_on:
-                make_ready()
+                can_continue = graph.succeed(call.id, response.text)
+            if can_continue:
+                start_ready()
             else:
                 nursery.cancel_scope.cancel()
 
-        def make_ready() -> None:
-            for call in plan.ready():
-                nursery.start_soon(make, call)
+        def start_ready() -> None:
+            for call in graph.ready():
+                nursery.start_soon(run, call)
 
         async with open_collapsing_nursery() as nursery:
-            make_ready()
-        if plan.failure is not None:
-            failure = plan.failure
-            raise StepFailed(message.topic, failure.step, failure.call, failure.error, answers)
-        return Post.of(plan, _stats(plan, answers, trio.current_time() - start))
+            start_ready()
+        if graph.failure is not None:
+            failure = graph.failure
+            raise StepFailed(message.topic, failure.step, failure.call, failure.error, responses)
+        return Post.of(graph, _stats(graph, responses, trio.current_time() - start))
 
     async def _ask(self, call: StepCall, post: str, lane: str) -> Response:
         context = CallContext(f"{post}/{call.id}", post=post, step=call.step, lane=lane)
         return await ask_for(self._to, call.request, context, observer=self._observer)
 
 
-def _stats(plan: PostGraph, answers: dict[str, Response], wall_s: float) -> PostStats:
-    usage = sum((answer.usage for answer in answers.values()), Usage())
-    costs = [answer.cost_usd for answer in answers.values()]
-    critical_path_s, critical_path = plan.critical_path(
-        {call: answer.seconds for call, answer in answers.items()}
+def _stats(graph: PostGraph, responses: dict[str, Response], wall_s: float) -> PostStats:
+    usage = sum((response.usage for response in responses.values()), Usage())
+    costs = [response.cost_usd for response in responses.values()]
+    critical_path_s, critical_path = graph.critical_path(
+        {call: response.seconds for call, response in responses.items()}
     )
-    http_requests = sum(answer.http_requests for answer in answers.values())
     return PostStats(
-        calls=len(plan.calls),
-        http_requests=http_requests,
+        calls=len(graph.calls),
+        http_requests=sum(response.http_requests for response in responses.values()),
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cost_usd=None if None in costs else sum(filter(None, costs), Decimal(0)),
         wall_s=wall_s,
-        sequential_s=sum(answer.seconds for answer in answers.values()),
+        sequential_s=sum(response.seconds for response in responses.values()),
         critical_path_s=critical_path_s,
-        retries=sum(max(0, answer.http_requests - 1) for answer in answers.values()),
+        retries=sum(max(0, response.http_requests - 1) for response in responses.values()),
         critical_path=critical_path,
     )

@@ -1,4 +1,4 @@
-"""A finished post: what was written, what it took, and the two ways it is handed out."""
+"""A finished post and its statistics, as JSON and as Markdown."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -20,19 +20,20 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class PostStats:
-    """What a post took.
+    """Calls, tokens, cost and durations of a post.
 
     Args:
-        calls: calls that its steps made.
-        http_requests: HTTP requests sent for them; fewer where calls shared one, more by retries.
-        input_tokens: tokens of the prompts, as reported.
-        output_tokens: tokens of the answers, as reported.
-        cost_usd: USD; None when the price of a model is not known.
-        wall_s: seconds from the first call's start to the last one's end.
-        sequential_s: seconds that the calls would have taken one by one.
+        calls: number of calls of its steps.
+        http_requests: number of HTTP requests for these calls: fewer than calls if some shared a
+            request, more if some were retried.
+        input_tokens: tokens of the prompts, as the provider reports them.
+        output_tokens: tokens of the responses, as the provider reports them.
+        cost_usd: cost in USD; None if the price of a model is not known.
+        wall_s: seconds from the start of the first call to the end of the last one.
+        sequential_s: seconds that the calls would have taken one after another.
         critical_path_s: seconds of the longest chain of calls that had to wait for each other.
-        retries: HTTP requests that were sent again.
-        critical_path: the ids of the calls along that chain.
+        retries: number of HTTP requests that were sent again.
+        critical_path: ids of the calls of that chain, from the first to the last.
     """
 
     calls: int = attrs.field(validator=ge(0))
@@ -47,7 +48,7 @@ class PostStats:
     critical_path: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """The figures, without the names of the calls along the critical path."""
+        """Return the figures as a JSON object, without the ids of the critical path."""
         return {
             "calls": self.calls,
             "http_requests": self.http_requests,
@@ -67,14 +68,15 @@ def _read_only(members: Mapping[str, StepResult | None]) -> Mapping[str, StepRes
 
 @attrs.frozen
 class Post:
-    """A post that is done.
+    """A finished post.
 
     Args:
-        topic: what it is about.
-        results: each step's result, in the recipe's order; None for an optional step that failed.
-        markdown: the whole of it, to be read.
-        stats: what it took.
-        titles: for each step with `for_each`, the item that each text of its result is about.
+        topic: the topic of the post.
+        results: the result of each step, by name, in the order of the recipe; None for an optional
+            step that failed.
+        markdown: the whole post as Markdown.
+        stats: its calls, tokens, cost and durations.
+        titles: for each step with `for_each`, the item of each text in its result.
     """
 
     topic: str
@@ -84,18 +86,22 @@ class Post:
     titles: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
 
     @classmethod
-    def of(cls, plan: PostGraph, stats: PostStats) -> "Post":
-        """The post that a plan has come to.
+    def of(cls, graph: PostGraph, stats: PostStats) -> "Post":
+        """Return the post of a graph.
+
+        Args:
+            graph: a graph that is done.
+            stats: calls, tokens, cost and durations of the post.
 
         Raises:
-            ValueError: the plan is not done.
+            ValueError: the graph is not done.
         """
-        if not plan.done:
-            raise ValueError("the post is not done")
-        return cls(plan.topic, plan.results, _markdown(plan), stats, plan.items)
+        if not graph.done:
+            raise ValueError("the post is not finished")
+        return cls(graph.topic, graph.results, _markdown(graph), stats, graph.items)
 
     def to_json(self) -> dict[str, Json]:
-        """The post for a program: its topic, each step's result by name, the Markdown, the stats.
+        """Return the post as a JSON object: topic, result of each step by name, Markdown, stats.
 
         The result of a step with `for_each` is a list of objects with `title` and `text`.
         """
@@ -118,30 +124,30 @@ def _json(result: StepResult | None, titles: tuple[str, ...] | None) -> Json:
     return [{"title": title, "text": text} for title, text in zip(titles, result, strict=True)]
 
 
-def _markdown(plan: PostGraph) -> str:
-    """The post by its recipe's template, or else plain."""
-    template = plan.recipe.markdown
+def _markdown(graph: PostGraph) -> str:
+    """Return the post by the template of its recipe; by `_plain` without one."""
+    template = graph.recipe.markdown
     if template is None:
-        return _plain(plan)
-    values: dict[str, object] = {"topic": plan.topic}
-    values |= {name: _json(result, plan.items.get(name)) for name, result in plan.results.items()}
+        return _plain(graph)
+    values: dict[str, object] = {"topic": graph.topic}
+    values |= {name: _json(result, graph.items.get(name)) for name, result in graph.results.items()}
     try:
         return render(template, values) + "\n"
-    except TemplateError as error:  # the texts are paid for: they are not lost for their wrapping
-        return f"<!-- recipe {plan.recipe.name}, field markdown: {error} -->\n\n{_plain(plan)}"
+    except TemplateError as error:  # the texts are paid for, and must not be lost
+        return f"<!-- recipe {graph.recipe.name}, field markdown: {error} -->\n\n{_plain(graph)}"
 
 
-def _plain(plan: PostGraph) -> str:
-    """Every result there is under a heading of its own."""
-    blocks = [f"# {plan.topic}"]
-    for name, result in plan.results.items():
+def _plain(graph: PostGraph) -> str:
+    """Return a post with each result under a heading."""
+    blocks = [f"# {graph.topic}"]
+    for name, result in graph.results.items():
         if not result:
             continue
         blocks.append(f"## {name.replace('_', ' ').strip().capitalize()}")
         if isinstance(result, str):
             blocks.append(result)
-        elif name in plan.items:
-            for title, text in zip(plan.items[name], result, strict=True):
+        elif name in graph.items:
+            for title, text in zip(graph.items[name], result, strict=True):
                 blocks += [f"### {title}", text]
         else:
             blocks.append("\n".join(f"- {item}" for item in result))

@@ -1,12 +1,8 @@
-"""A recipe: the calls that make a post, as data.
+"""A recipe: the steps that make a post, with their prompts and needs, and its validation.
 
-A recipe names its steps, what each asks the model, and what it needs first. Whatever can be wrong
-with it is found when it is made, so that a post never fails halfway for a misspelt name.
-
-A step that needs an optional one starts when that one has ended, well or not. If it failed, its
-result is `none`, and the template says what to do then: `{% if subtitle %}...{% endif %}`.
-
-What each field of a recipe and its steps may hold, and the error that says it does not.
+A recipe is validated completely when it is created, so that no post fails halfway because of a
+misspelt name. A step that needs an optional step starts when that step has ended. If the optional
+step failed, its result is `none`, which a template can test: `{% if subtitle %}...{% endif %}`.
 """
 
 import functools
@@ -44,13 +40,20 @@ __all__ = [
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used. Its text says where the fault is and what to do about it.
+    """A recipe is invalid. The text names the place, the problem and the remedy.
+
+    Args:
+        problem: the problem and the remedy, without the place.
+        recipe: file of the recipe, or its name if it was not read from a file.
+        step: name of the step at fault, or "#3" for the third step if it has no name; None if the
+            problem is not in a step.
+        field: the field at fault; None if the problem is not in one field.
 
     Attributes:
-        problem: what is wrong, without the place.
-        recipe: the recipe's file or, if it was not read from one, its name.
-        step: the name of the step at fault, or "#3" for the third if it has none.
-        field: the field at fault.
+        problem: the problem and the remedy, without the place.
+        recipe: file or name of the recipe.
+        step: name or number of the step at fault, or None.
+        field: the field at fault, or None.
     """
 
     def __init__(
@@ -69,20 +72,20 @@ class RecipeError(ValueError):
 
 
 class RecipeFault(Protocol):
-    """`RecipeError` with the place filled in, as far as it is known."""
+    """Creates a `RecipeError` for a place in a recipe."""
 
     def __call__(self, problem: str, *, field: str) -> RecipeError: ...  # noqa: D102 - see above
 
 
-# What a template finds besides results, the post's own members, and Jinja's name for a template.
+# Other variables of a template, members of a post's JSON, and Jinja's name for the template.
 _RESERVED = frozenset({"topic", "item", "index", "markdown", "stats", "self"})
 
 
 def is_name(value: object) -> bool:
-    """Whether a step can have this name: a template must be able to look it up."""
+    """Return whether a step can have this name, which must be a free variable of a template."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         return False
-    try:  # Jinja's own words ("true", "range", "not") can never be looked up
+    try:  # Jinja's own names ("true", "range", "not") are not variables
         return value not in _RESERVED and value in names_used(f"{{{{ {value} }}}}")
     except TemplateError:
         return False
@@ -129,16 +132,16 @@ RECIPE_FIELDS: _Rules = {
     "model": (_is_text, "the name of a model"),
     "max_tokens": (_is_count, "a whole number, at least 1"),
     "temperature": (_none_or(_is_temperature), "a number from 0 to 2"),
-    "system": (_none_or(_is_text), "a text that is not empty"),
-    "markdown": (_none_or(_is_text), "a template that is not empty"),
+    "system": (_none_or(_is_text), "a non-empty text"),
+    "markdown": (_none_or(_is_text), "a non-empty template"),
 }
 STEP_FIELDS: _Rules = {
     "name": (
         is_name,
-        'a name of letters, digits and "_", and none of Jinja\'s own words nor of '
+        'a name of letters, digits and "_" that is not a name of Jinja and not one of '
         + ", ".join(sorted(_RESERVED)),
     ),
-    "prompt": (_is_text, "a template that is not empty"),
+    "prompt": (_is_text, "a non-empty template"),
     "needs": (_are_texts, "a list of names of steps"),
     "optional": (_is_flag, "true or false"),
     "for_each": (_none_or(_is_text), "the name of a step"),
@@ -150,10 +153,10 @@ STEP_FIELDS: _Rules = {
 
 
 def check_fields(part: object, rules: _Rules, fault: RecipeFault) -> None:
-    """Hold every field of a recipe or a step against its rule.
+    """Check every field of a recipe or a step.
 
     Raises:
-        RecipeError: for the first field that breaks it.
+        RecipeError: a field is invalid; names the first one.
     """
     for field, (test, wanted) in rules.items():
         value: object = getattr(part, field)
@@ -164,10 +167,17 @@ def check_fields(part: object, rules: _Rules, fault: RecipeFault) -> None:
 def check_template(
     source: str, known: set[str], fault: RecipeFault, *, field: str, remedy: str
 ) -> None:
-    """Refuse a template that does not parse, or that uses a name it will not find.
+    """Check that a template can be parsed, and that all its variables are known.
+
+    Args:
+        source: the template.
+        known: the known variables.
+        fault: creates the error.
+        field: the field of the template, for the error.
+        remedy: added to the text about an unknown variable.
 
     Raises:
-        RecipeError: either is so.
+        RecipeError: the template cannot be parsed, or has an unknown variable.
     """
     try:
         unknown = sorted(names_used(source) - known)
@@ -175,14 +185,14 @@ def check_template(
         raise fault(str(error), field=field) from None
     if unknown:
         raise fault(
-            f'"{unknown[0]}" is not known here{meant(unknown[0], known)}; known are '
+            f'"{unknown[0]}" is unknown here{meant(unknown[0], known)}; known are '
             f"{', '.join(sorted(known))}{remedy}",
             field=field,
         )
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """A question about the known name that is most like an unknown one, if any is."""
+    """Return a question that suggests the known name most similar to `name`; "" without one."""
     return "".join(f', did you mean "{near}"?' for near in get_close_matches(name, known, n=1))
 
 
@@ -190,27 +200,27 @@ T = TypeVar("T")
 
 
 def _tuple(value: Sequence[T]) -> tuple[T, ...]:
-    # Whatever is no list stays as it is, for the recipe to refuse: tuple("ab") would be two names.
+    # Only a list is converted: tuple("ab") would be two names, and the recipe refuses other values.
     return tuple(value) if isinstance(value, list) else cast("tuple[T, ...]", value)
 
 
 @attrs.frozen
 class Step:
-    """What a recipe asks the model for, once or for each item of a list.
+    """One step of a recipe: a call, or a call for each item of a list.
 
-    A step is checked by the recipe that it becomes part of, which can say where it stands.
+    A step is validated by its recipe, whose errors name the step.
 
     Args:
-        name: what other steps, templates and the finished post call its result.
-        prompt: a Jinja2 template over `topic` and the results of the steps it waits for; with
-            `for_each` also over `item` and `index`, which counts from 1.
-        needs: the steps whose results the prompt is made of.
-        optional: the post goes on without it when it fails.
-        for_each: a step of shape "list": this one makes one call for each of its items.
-        first: with `for_each`, how many items to take at most.
-        shape: how the answer is read: "text", "line" or, without `for_each`, "list".
-        model: the model to ask, if another than the recipe's.
-        max_tokens: the most tokens an answer may have, if another figure than the recipe's.
+        name: name of its result in other steps, in templates and in the post.
+        prompt: a Jinja2 template. Its variables are `topic` and the results of the steps that this
+            one waits for; with `for_each` also `item` and `index`, which counts from 1.
+        needs: names of the steps whose results the prompt uses.
+        optional: whether the post continues without the step if it fails.
+        for_each: name of a step of shape "list"; this step makes a call for each of its items.
+        first: the most items to use; only with `for_each`.
+        shape: how the response is read: "text", "line" or, without `for_each`, "list".
+        model: the provider's name of the model; None uses the recipe's.
+        max_tokens: the most tokens of a response; None uses the recipe's.
     """
 
     name: str
@@ -225,28 +235,29 @@ class Step:
 
     @property
     def waits_for(self) -> tuple[str, ...]:
-        """The steps that must have ended before this one starts, each once."""
+        """Names of the steps that must have ended before this one starts, without duplicates."""
         sources = self.needs if self.for_each is None else (*self.needs, self.for_each)
         return tuple(dict.fromkeys(sources))
 
 
 @attrs.frozen
 class Recipe:
-    """The steps of a post, and how the model is asked.
+    """The steps of a post, and the settings of their calls.
 
     Args:
-        name: letters, digits, "_" and "-".
-        steps: at least one, in the order in which a reader of the post's JSON meets them.
-        model: the provider's name of the model that the steps ask.
-        max_tokens: the most tokens an answer may have.
-        temperature: 0 to 2; None leaves it to the provider.
-        system: the system turn of every call.
-        markdown: a Jinja2 template of the finished post over `topic` and every step's result; that
-            of a step with `for_each` is a list of objects with `title` and `text` here. Its filter
-            `quoted` makes a YAML value. None puts every result under a heading of its own.
+        name: name of the recipe: letters, digits, "_" and "-".
+        steps: at least one step, in the order of the members in the post's JSON.
+        model: the provider's name of the model.
+        max_tokens: the most tokens of a response.
+        temperature: sampling temperature, 0 to 2; None uses the provider's default.
+        system: system message of every call; None for no system message.
+        markdown: a Jinja2 template of the finished post. Its variables are `topic` and the result
+            of every step; the result of a step with `for_each` is a list of objects with `title`
+            and `text`. Its filter `quoted` returns a YAML value. None puts every result under a
+            heading.
 
     Raises:
-        RecipeError: something does not fit; the text names step and field and what to do.
+        RecipeError: the recipe is invalid; the text names step, field and remedy.
     """
 
     name: str
@@ -269,12 +280,12 @@ class Recipe:
             check_template(self.markdown, known, fault, field="markdown", remedy="")
 
     def graph(self) -> "TopologicalSorter[str]":
-        """The steps' names, each after those it waits for, ready to be prepared."""
+        """Return a sorter of the names of the steps by what they wait for, not prepared yet."""
         return TopologicalSorter({step.name: step.waits_for for step in self.steps})
 
 
 def _label(name: object, number: int) -> str:
-    """What an error calls a step: its name, or its place if that is no name."""
+    """Return the label of a step in errors: its name, or its number if the name is invalid."""
     return str(name) if is_name(name) else f"#{number}"
 
 
@@ -295,7 +306,7 @@ def _check_step(step: Step, fault: RecipeFault) -> None:
         if step.shape == "list":
             raise fault('must be "text" or "line" in a step with for_each', field="shape")
     elif step.first is not None:
-        raise fault("means nothing without for_each; add that or remove this", field="first")
+        raise fault("has no effect without for_each; add for_each or remove first", field="first")
     remedy = "; add a step's name to needs to use its result"
     check_template(step.prompt, known, fault, field="prompt", remedy=remedy)
 
@@ -342,17 +353,20 @@ def _check_cycles(recipe: Recipe) -> None:
 
 
 def load_recipe(path: str | PathLike[str]) -> Recipe:
-    """Read a recipe from a file of TOML or, if its name ends in ".json", of JSON.
+    """Read a recipe from a TOML file, or from a JSON file if its name ends in ".json".
 
-    Its members are the fields of `Recipe`, and those of `Step` in each of `steps`.
+    Its members are the fields of `Recipe`; each entry of `steps` has the fields of `Step`.
+
+    Args:
+        path: path of the file.
 
     Raises:
-        RecipeError: the file cannot be read, or what it says is no recipe; names the file and, as
-            far as there is one, the line or the step and the field.
+        RecipeError: the file cannot be read or is not a valid recipe; names the file, and the line
+            or the step and field if there is one.
     """
     try:
         return _recipe(_members(Path(path)))
-    except RecipeError as error:  # which knows the recipe by its name, or not at all
+    except RecipeError as error:  # it names the recipe, but not the file
         raise RecipeError(
             error.problem, recipe=str(path), step=error.step, field=error.field
         ) from None
@@ -360,7 +374,10 @@ def load_recipe(path: str | PathLike[str]) -> Recipe:
 
 @functools.cache
 def default_recipe() -> Recipe:
-    """The blog post that Callsheet brings along: 11 calls, 4 of them on its critical path."""
+    """Return the recipe that Callsheet contains: a blog post of 11 calls.
+
+    The critical path has 4 of them.
+    """
     return load_recipe(Path(__file__).parent / "post.toml")
 
 
@@ -369,7 +386,7 @@ def _members(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise fault("there is no such file; give the path of a .toml or .json file") from None
+        raise fault("the file does not exist; give the path of a .toml or .json file") from None
     except UnicodeDecodeError as error:
         raise fault(f"is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
@@ -382,7 +399,7 @@ def _members(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise fault(f"is not JSON: {error.msg} (line {error.lineno})") from None
     except RecursionError:
-        raise fault("is nested too deeply to be a recipe") from None
+        raise fault("is nested too deeply for a recipe") from None
     if not isinstance(members, dict):
         raise fault("must be a JSON object with name and steps")
     return cast("dict[str, Any]", members)
@@ -393,7 +410,7 @@ def _recipe(members: dict[str, Any]) -> Recipe:
     _check_keys(members, Recipe, fault)
     tables: object = members["steps"]
     if not isinstance(tables, list):
-        return Recipe(**members)  # which refuses it
+        return Recipe(**members)  # it raises the error
     steps: list[object] = []
     for number, table in enumerate(cast("list[object]", tables), 1):
         if isinstance(table, dict):

@@ -1,7 +1,7 @@
-"""The shapes of a step's answer, and how a model's text is read as one of them.
+"""The shapes of a step's result, and how the text of a response is read as one of them.
 
-Models number what was asked for plain, quote titles, and introduce lists. What is read here is
-what they were asked for, without such trimmings.
+Models number lines, quote titles, and introduce lists although the prompt asks for none of this.
+The functions here remove such additions.
 """
 
 import json
@@ -11,10 +11,10 @@ from typing import Literal, cast
 
 __all__ = [
     "SHAPES",
-    "EmptyAnswer",
+    "EmptyResponse",
     "StepResult",
     "StepShape",
-    "read_answer",
+    "read_result",
 ]
 
 
@@ -22,7 +22,7 @@ StepShape = Literal["text", "line", "list"]
 SHAPES: tuple[StepShape, ...] = ("text", "line", "list")
 
 StepResult = str | tuple[str, ...]
-"""What an answer is read as: one text, or the items of a list."""
+"""The result of a step: one text, or the items of a list."""
 
 _FENCE_OR_RULE = re.compile(r"```.*|[-=*_]{3,}")
 _MARKER = re.compile(r"[-*+•]\s+|\(?\d{1,3}[.)](?!\d)\s*")
@@ -37,22 +37,22 @@ _QUOTES = {  # {opening mark: closing mark}
 }
 
 
-class EmptyAnswer(ValueError):
-    """A line or a list was asked for, and the answer holds none."""
+class EmptyResponse(ValueError):
+    """A response has no line or list item, although the step requires one."""
 
 
-def read_answer(shape: StepShape, text: str) -> StepResult:
-    """Read a model's answer as what its step asked for.
+def read_result(shape: StepShape, text: str) -> StepResult:
+    """Read the text of a response as the result of its step.
 
     Args:
-        shape: "text" is the whole answer without white space at its ends, which may be nothing;
-            "line" is its first line with anything on it; "list" is one item a line, or a line
-            with commas, or a JSON array of strings. Lines and items lose heading marks,
-            numbering, bold and the quotation marks around them.
-        text: what the model wrote.
+        shape: "text" is the whole text without white space at its ends, which may be empty; "line"
+            is the first line that is not empty; "list" is one item a line, or one line with
+            commas, or a JSON array of strings. Heading marks, numbering, bold and surrounding
+            quotation marks are removed from lines and items.
+        text: text of the response.
 
     Raises:
-        EmptyAnswer: there is no line, or no item.
+        EmptyResponse: there is no line, or no item.
     """
     if shape == "text":
         return text.strip()
@@ -60,15 +60,15 @@ def read_answer(shape: StepShape, text: str) -> StepResult:
         for line in map(_bare, _lines(text)):
             if line:
                 return line
-        raise EmptyAnswer("the answer is empty; a line was asked for")
+        raise EmptyResponse("the response is empty; the step requires a line")
     items = tuple(item for item in map(_bare, _items(text)) if item)
     if not items:
-        raise EmptyAnswer("the answer is empty; a list was asked for")
+        raise EmptyResponse("the response is empty; the step requires a list")
     return items
 
 
 def _lines(text: str) -> list[str]:
-    """The lines that say something."""
+    """Return the lines that are neither empty, nor code fences, nor rules."""
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not _FENCE_OR_RULE.fullmatch(line)]
 
@@ -93,11 +93,11 @@ def _marked(line: str) -> bool:
 
 
 def _json_strings(text: str) -> list[str] | None:
-    """The strings of a JSON array; None if `text` is none, or holds anything else."""
+    """Return the strings of a JSON array; None if `text` is not an array of strings."""
     if not text.startswith("["):
         return None
     try:
-        items = cast("list[object]", json.loads(text))  # a text that starts so is nothing else
+        items = cast("list[object]", json.loads(text))  # it can only be an array
     except (ValueError, RecursionError):
         return None
     strings = [item for item in items if isinstance(item, str)]
@@ -109,7 +109,7 @@ def _unbold(line: str) -> str:
 
 
 def _bare(line: str) -> str:
-    """A line without heading marks, bold, and the quotation marks around the whole of it."""
+    """Return a line without heading marks, bold, and quotation marks around the whole line."""
     line = _unbold(line.strip()).lstrip("#").strip()
     while len(line) > 1 and _QUOTES.get(line[0]) == line[-1]:
         inner = line[1:-1]

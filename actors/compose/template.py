@@ -1,7 +1,7 @@
-"""The templates of a recipe: Jinja2 in a sandbox, strict about the names they use.
+"""The templates of a recipe: Jinja2 in a sandbox, with an error for every unknown variable.
 
-A recipe is often somebody else's file, so that its templates reach neither files nor Python's
-insides; and a misspelt name is an error rather than a gap in a prompt that is paid for.
+A recipe may come from an untrusted source: its templates can access neither files nor Python's
+internals. A misspelt variable is an error, and not a gap in a prompt that is paid for.
 """
 
 import functools
@@ -19,11 +19,11 @@ __all__ = [
 
 
 class TemplateError(ValueError):
-    """A template that cannot be read, or that failed on the values it was given."""
+    """A template cannot be parsed, or failed with the values that it was given."""
 
 
 def _quoted(value: object) -> str:
-    """`value` as JSON, which is YAML too. Jinja's own `tojson` escapes for HTML as well."""
+    """Return `value` as JSON, which is also YAML. Jinja's `tojson` would escape it for HTML."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -34,24 +34,27 @@ def _nothing_for_none(value: object) -> object:
 _environment = ImmutableSandboxedEnvironment(
     autoescape=False,  # the output is a prompt or Markdown, never HTML
     undefined=StrictUndefined,
-    finalize=_nothing_for_none,  # "None" is Python's word, and no prompt means it
+    finalize=_nothing_for_none,  # a prompt should not contain Python's "None"
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _environment.filters["quoted"] = _quoted
 
 
-@functools.lru_cache(maxsize=256)  # compiling costs as much as some hundred renderings
+@functools.lru_cache(maxsize=256)  # compiling takes as long as some hundred renderings
 def _compiled(source: str) -> Template:
     return _environment.from_string(source)
 
 
 def names_used(source: str) -> frozenset[str]:
-    """The names that a template looks up in the values it is given.
+    """Return the names of the variables of a template.
+
+    Args:
+        source: the template.
 
     Raises:
-        TemplateError: it does not parse (with the line), names an unknown filter or test, or
-            refers to another template, which a recipe cannot bring along.
+        TemplateError: it cannot be parsed (names the line), uses an unknown filter or test, or
+            refers to another template, which a recipe cannot contain.
     """
     try:
         tree = _environment.parse(source)
@@ -64,10 +67,14 @@ def names_used(source: str) -> frozenset[str]:
 
 
 def render(source: str, values: Mapping[str, object]) -> str:
-    """The template filled in, without white space at its ends.
+    """Render a template; white space at the ends is removed.
+
+    Args:
+        source: the template.
+        values: the values of its variables, by name.
 
     Raises:
-        TemplateError: a value is not what the template takes it for.
+        TemplateError: the template failed, for example because a value has the wrong type.
     """
     try:
         return _compiled(source).render(values).strip()

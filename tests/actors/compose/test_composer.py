@@ -230,7 +230,7 @@ async def test_an_answer_that_is_not_of_the_steps_shape_is_a_failed_step(autojum
         composer = await runtime.spawn(
             "composer", partial(PostComposerActor, stage, recipe(step("a", shape="line")))
         )
-        with pytest.raises(StepFailed, match="step 'a' failed: the answer is empty") as caught:
+        with pytest.raises(StepFailed, match="step 'a' failed: the response is empty") as caught:
             await composer.ask(Compose("T"))
         assert set(caught.value.spent) == {"a"}, "it was paid for all the same"
 

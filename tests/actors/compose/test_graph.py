@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from callsheet.actors.compose.graph import PostGraph, StepCall
 from callsheet.actors.compose.recipe import Recipe, Step, default_recipe
-from callsheet.actors.compose.shape import EmptyAnswer, StepResult
+from callsheet.actors.compose.shape import EmptyResponse, StepResult
 
 TOPIC = "Backpressure"
 World = Callable[
@@ -299,7 +299,7 @@ def test_an_answer_without_a_list_is_the_failure_of_its_step():
     assert not plan.succeed("keywords", "\n")
     assert plan.failure is not None
     assert (plan.failure.call, plan.failure.step) == ("keywords", "keywords")
-    assert isinstance(plan.failure.error, EmptyAnswer)
+    assert isinstance(plan.failure.error, EmptyResponse)
 
 
 def test_a_failed_plan_hands_out_nothing_more_and_still_takes_late_answers():
@@ -392,4 +392,7 @@ def test_a_topic_must_say_something():
 
 
 def test_a_plan_shows_how_far_it_is():
-    assert repr(PostGraph(default_recipe(), TOPIC)) == "<Plan of 'post': 0/9 steps, 5 calls known>"
+    assert (
+        repr(PostGraph(default_recipe(), TOPIC))
+        == "<PostGraph of 'post': 0/9 steps, 5 calls known>"
+    )

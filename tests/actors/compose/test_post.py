@@ -180,7 +180,7 @@ def test_a_template_that_fails_does_not_lose_the_texts():
 
 
 def test_a_post_that_is_not_done_is_none():
-    with pytest.raises(ValueError, match="not done"):
+    with pytest.raises(ValueError, match="not finished"):
         Post.of(PostGraph(default_recipe(), "x"), STATS)
 
 

@@ -72,7 +72,7 @@ def test_a_step_waits_once_for_a_list_that_it_also_reads():
         ((Step("true", "x"),), ("#1", "name"), "Jinja"),
         ((Step("not", "x"),), ("#1", "name"), "Jinja"),
         ((Step("range", "x"),), ("#1", "name"), "Jinja"),
-        ((Step("a", "  "),), ("a", "prompt"), "not empty"),
+        ((Step("a", "  "),), ("a", "prompt"), "non-empty"),
         ((Step("a", "x"), Step("a", "y")), ("a", "name"), "rename"),
         ((Step("intro", "x"), Step("b", "y", ("intr",))), ("b", "needs"), 'mean "intro"'),
         ((Step("a", "x", for_each="nope"),), ("a", "for_each"), '"nope"'),
@@ -90,7 +90,7 @@ def test_a_step_waits_once_for_a_list_that_it_also_reads():
         ((Step("a", "{% include 'b' %}"),), ("a", "prompt"), "include"),
         ((Step("a", "{{ topics }}"),), ("a", "prompt"), 'mean "topic"'),
         ((OUTLINE, Step("a", "{{ outline }}")), ("a", "prompt"), "needs"),
-        ((Step("a", "{{ item }}"),), ("a", "prompt"), '"item" is not known'),
+        ((Step("a", "{{ item }}"),), ("a", "prompt"), '"item" is unknown'),
         ((Step("a", "x", "b"),), ("a", "needs"), "must be a list of names"),
         ((Step("a", "x", needs=3),), ("a", "needs"), "must be a list of names"),
         ((Step("a", "x", optional=1),), ("a", "optional"), "true or false, not 1"),
@@ -242,7 +242,7 @@ def test_a_recipe_is_read_from_toml_and_the_same_from_json(tmp_path: Path):
         (
             'name = "r"\n[[steps]]\nname = "a"\nprompt = "{{ b }}"',
             ", step a, field prompt",
-            '"b" is not known',
+            '"b" is unknown',
         ),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_bad_json_file_is_refused(tmp_path: Path, text, what):
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
-    with pytest.raises(RecipeError, match="there is no such file"):
+    with pytest.raises(RecipeError, match="the file does not exist"):
         load_recipe(tmp_path / "none.toml")
     with pytest.raises(RecipeError, match="cannot be read: Is a directory"):
         load_recipe(tmp_path)
@@ -285,5 +285,5 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
 
 
 def test_a_template_cannot_reach_into_python():
-    with pytest.raises(RecipeError, match='"open" is not known'):
+    with pytest.raises(RecipeError, match='"open" is unknown'):
         recipe(Step("a", "{{ open('x') }}"))
