@@ -14,7 +14,6 @@ from attrs.validators import ge
 from ..vendors import BatchLimits, BatchWeight, Full
 
 __all__ = [
-    "LEAST_S",
     "Batch",
     "BatchFormer",
     "BatchWindow",
@@ -23,7 +22,7 @@ __all__ = [
 ]
 
 
-LEAST_S = 0.0002
+_LEAST_S = 0.0002
 """Seconds that a batch always waits: requests made at the same moment arrive within this time."""
 
 _GAIN = 0.5  # weight of one observation: a single long gap means that a burst is over
@@ -58,7 +57,7 @@ class BatchWindow:
                 that does not matter.
         """
         if self._last is not None:
-            gap_s = min(now - self._last, _REMEMBERED * max(longest_s, LEAST_S))
+            gap_s = min(now - self._last, _REMEMBERED * max(longest_s, _LEAST_S))
             known = self._gap_s
             self._gap_s = gap_s if known == inf else known + _GAIN * (gap_s - known)
         self._last = now
@@ -82,7 +81,7 @@ class BatchWindow:
             longest_s: how long the first member may wait, in seconds.
         """
         # A member with more patience than `max_wait_s` loses nothing by waiting that long.
-        least_s = min(longest_s, LEAST_S if longest_s <= self._max_wait_s else self._max_wait_s)
+        least_s = min(longest_s, _LEAST_S if longest_s <= self._max_wait_s else self._max_wait_s)
         if self._gap_s >= longest_s:
             return least_s
         return min(longest_s, max(least_s, _PATIENCE * self._gap_s))
@@ -245,7 +244,7 @@ class BatchFormer(Generic[T]):
         if full is not None:
             return full
         if has_mail:
-            self._look_at = now + LEAST_S
+            self._look_at = now + _LEAST_S
         if now >= self._expires and not (has_mail and now < self._crowded_until):
             return "time"
         if draining:
@@ -256,7 +255,7 @@ class BatchFormer(Generic[T]):
             return "quiet"
         # A busy process may receive a message late: so the mailbox must be empty twice.
         self._mailbox_was_empty = not has_mail
-        self._quiet = now + LEAST_S
+        self._quiet = now + _LEAST_S
         return None
 
     def _fill(self) -> tuple[list[_Waiting[T]], BatchWeight]:

@@ -24,18 +24,11 @@ from .shape import SHAPES, StepShape
 from .template import TemplateError, names_used
 
 __all__ = [
-    "RECIPE_FIELDS",
-    "STEP_FIELDS",
     "Recipe",
     "RecipeError",
-    "RecipeFault",
     "Step",
-    "check_fields",
-    "check_template",
     "default_recipe",
-    "is_name",
     "load_recipe",
-    "meant",
 ]
 
 
@@ -71,17 +64,17 @@ class RecipeError(ValueError):
         self.field = field
 
 
-class RecipeFault(Protocol):
+class _Fault(Protocol):
     """Creates a `RecipeError` for a place in a recipe."""
 
-    def __call__(self, problem: str, *, field: str) -> RecipeError: ...  # noqa: D102 - see above
+    def __call__(self, problem: str, *, field: str) -> RecipeError: ...
 
 
 # Other variables of a template, members of a post's JSON, and Jinja's name for the template.
 _RESERVED = frozenset({"topic", "item", "index", "markdown", "stats", "self"})
 
 
-def is_name(value: object) -> bool:
+def _is_name(value: object) -> bool:
     """Return whether a step can have this name, which must be a free variable of a template."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         return False
@@ -127,7 +120,7 @@ def _none_or(test: Callable[[object], bool]) -> Callable[[object], bool]:
 
 _Rules = Mapping[str, tuple[Callable[[object], bool], str]]  # {field: (test, what it must be)}
 
-RECIPE_FIELDS: _Rules = {
+_RECIPE_FIELDS: _Rules = {
     "name": (_is_recipe_name, 'a name of letters, digits, "_" and "-"'),
     "model": (_is_text, "the name of a model"),
     "max_tokens": (_is_count, "a whole number, at least 1"),
@@ -135,9 +128,9 @@ RECIPE_FIELDS: _Rules = {
     "system": (_none_or(_is_text), "a non-empty text"),
     "markdown": (_none_or(_is_text), "a non-empty template"),
 }
-STEP_FIELDS: _Rules = {
+_STEP_FIELDS: _Rules = {
     "name": (
-        is_name,
+        _is_name,
         'a name of letters, digits and "_" that is not a name of Jinja and not one of '
         + ", ".join(sorted(_RESERVED)),
     ),
@@ -152,7 +145,7 @@ STEP_FIELDS: _Rules = {
 }
 
 
-def check_fields(part: object, rules: _Rules, fault: RecipeFault) -> None:
+def _check_fields(part: object, rules: _Rules, fault: _Fault) -> None:
     """Check every field of a recipe or a step.
 
     Raises:
@@ -164,8 +157,8 @@ def check_fields(part: object, rules: _Rules, fault: RecipeFault) -> None:
             raise fault(f"must be {wanted}, not {reprlib.repr(value)}", field=field)
 
 
-def check_template(
-    source: str, known: set[str], fault: RecipeFault, *, field: str, remedy: str
+def _check_template(
+    source: str, known: set[str], fault: _Fault, *, field: str, remedy: str
 ) -> None:
     """Check that a template can be parsed, and that all its variables are known.
 
@@ -185,13 +178,13 @@ def check_template(
         raise fault(str(error), field=field) from None
     if unknown:
         raise fault(
-            f'"{unknown[0]}" is unknown here{meant(unknown[0], known)}; known are '
+            f'"{unknown[0]}" is unknown here{_suggestion(unknown[0], known)}; known are '
             f"{', '.join(sorted(known))}{remedy}",
             field=field,
         )
 
 
-def meant(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, known: Iterable[str]) -> str:
     """Return a question that suggests the known name most similar to `name`; "" without one."""
     return "".join(f', did you mean "{near}"?' for near in get_close_matches(name, known, n=1))
 
@@ -270,14 +263,14 @@ class Recipe:
 
     def __attrs_post_init__(self) -> None:
         fault = functools.partial(RecipeError, recipe=str(self.name))
-        check_fields(self, RECIPE_FIELDS, fault)
+        _check_fields(self, _RECIPE_FIELDS, fault)
         for number, step in enumerate(_steps_of(self.steps, fault), 1):
             _check_step(step, functools.partial(fault, step=_label(step.name, number)))
         _check_needs(self.steps, self.name)
         _check_cycles(self)
         if self.markdown is not None:
             known = {"topic", *(step.name for step in self.steps)}
-            check_template(self.markdown, known, fault, field="markdown", remedy="")
+            _check_template(self.markdown, known, fault, field="markdown", remedy="")
 
     def graph(self) -> "TopologicalSorter[str]":
         """Return a sorter of the names of the steps by what they wait for, not prepared yet."""
@@ -286,10 +279,10 @@ class Recipe:
 
 def _label(name: object, number: int) -> str:
     """Return the label of a step in errors: its name, or its number if the name is invalid."""
-    return str(name) if is_name(name) else f"#{number}"
+    return str(name) if _is_name(name) else f"#{number}"
 
 
-def _steps_of(steps: object, fault: RecipeFault) -> tuple[Step, ...]:
+def _steps_of(steps: object, fault: _Fault) -> tuple[Step, ...]:
     if not isinstance(steps, tuple) or not steps:
         raise fault("must be a list of at least one step; write [[steps]] in TOML", field="steps")
     for step in cast("tuple[object, ...]", steps):
@@ -298,8 +291,8 @@ def _steps_of(steps: object, fault: RecipeFault) -> tuple[Step, ...]:
     return cast("tuple[Step, ...]", steps)
 
 
-def _check_step(step: Step, fault: RecipeFault) -> None:
-    check_fields(step, STEP_FIELDS, fault)
+def _check_step(step: Step, fault: _Fault) -> None:
+    _check_fields(step, _STEP_FIELDS, fault)
     known = {"topic", *step.waits_for}
     if step.for_each is not None:
         known |= {"item", "index"}
@@ -308,7 +301,7 @@ def _check_step(step: Step, fault: RecipeFault) -> None:
     elif step.first is not None:
         raise fault("has no effect without for_each; add for_each or remove first", field="first")
     remedy = "; add a step's name to needs to use its result"
-    check_template(step.prompt, known, fault, field="prompt", remedy=remedy)
+    _check_template(step.prompt, known, fault, field="prompt", remedy=remedy)
 
 
 def _check_needs(steps: tuple[Step, ...], recipe: str) -> None:
@@ -323,7 +316,7 @@ def _check_needs(steps: tuple[Step, ...], recipe: str) -> None:
         for need in step.waits_for:
             if need not in by_name:
                 field = "needs" if need in step.needs else "for_each"
-                problem = f'there is no step "{need}"{meant(need, by_name)}'
+                problem = f'there is no step "{need}"{_suggestion(need, by_name)}'
                 raise fault(f"{problem}; there are {', '.join(by_name)}", field=field)
         if step.for_each is None:
             continue
@@ -424,11 +417,11 @@ def _recipe(members: dict[str, Any]) -> Recipe:
     return Recipe(**members)
 
 
-def _check_keys(table: dict[str, Any], kind: type[Recipe | Step], fault: RecipeFault) -> None:
+def _check_keys(table: dict[str, Any], kind: type[Recipe | Step], fault: _Fault) -> None:
     fields = attrs.fields_dict(kind)
     for key in table:
         if key not in fields:
-            near = meant(key, fields)
+            near = _suggestion(key, fields)
             raise fault(f"is unknown{near}; the fields are {', '.join(fields)}", field=key)
     for name, field in fields.items():
         if field.default is attrs.NOTHING and name not in table:

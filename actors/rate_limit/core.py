@@ -74,11 +74,6 @@ class Limiter(Generic[W]):
         return f"<Limiter {self._in_flight} in flight, {self.waiting} waiting>"
 
     @property
-    def limits(self) -> Limits:
-        """The current limits."""
-        return self._limits
-
-    @property
     def in_flight(self) -> int:
         """Number of calls that were admitted and have not ended."""
         return self._in_flight

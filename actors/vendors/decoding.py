@@ -17,7 +17,6 @@ from .format import ApiError, BrokeOff, Malformed
 __all__ = [
     "EVENT",
     "Collector",
-    "checked_index",
     "count_of",
     "dumps",
     "in_order",
@@ -179,7 +178,7 @@ def in_order(numbered: Iterable[tuple[Json, T]], expected: int) -> tuple[T, ...]
     """
     found: dict[int, T] = {}
     for position, (number, item) in enumerate(numbered):
-        place = checked_index(position if number is None else number, expected)
+        place = _checked_index(position if number is None else number, expected)
         if place in found:
             raise Malformed(f"the response has index {place} twice")
         found[place] = item
@@ -188,7 +187,7 @@ def in_order(numbered: Iterable[tuple[Json, T]], expected: int) -> tuple[T, ...]
     return tuple(found[place] for place in range(expected))
 
 
-def checked_index(number: Json, expected: int) -> int:
+def _checked_index(number: Json, expected: int) -> int:
     """Return `number` if it is an index below `expected`.
 
     Raises:
@@ -219,7 +218,7 @@ class Collector:
             Malformed: there is no such choice.
         """
         # The usual case costs one comparison: this is done for every token.
-        return 0 if number == 0 or number is None else checked_index(number, len(self._pieces))
+        return 0 if number == 0 or number is None else _checked_index(number, len(self._pieces))
 
     def add(self, place: int, text: str) -> None:
         """Append a text to a choice."""
@@ -228,11 +227,6 @@ class Collector:
     def finish(self, place: int, reason: str) -> None:
         """Set the finish reason of a choice; the first one counts."""
         self._reasons[place] = self._reasons[place] or reason
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every choice has a finish reason."""
-        return None not in self._reasons
 
     def choices(self) -> tuple[Choice, ...]:
         """Return the complete choices.

@@ -8,7 +8,6 @@ from ..messages import ChatMessage, Json, Request
 from .format import UnsupportedField
 
 __all__ = [
-    "EVERYWHERE",
     "add_extra",
     "check_supported",
     "expected_choices",
@@ -16,7 +15,7 @@ __all__ = [
 ]
 
 
-EVERYWHERE = frozenset(
+_EVERYWHERE = frozenset(
     {"model", "task", "extra_body", "cacheable", "packable", "deadline", "idempotency_key"}
 )
 """Fields that every format handles itself, or that are never in a body."""
@@ -24,7 +23,7 @@ EVERYWHERE = frozenset(
 _DEFAULTS: tuple[tuple[str, object], ...] = tuple(
     (field.name, () if field.name in ("messages", "inputs", "stop") else field.default)
     for field in attrs.fields(Request)
-    if field.name not in EVERYWHERE
+    if field.name not in _EVERYWHERE
 )
 
 
