@@ -1,4 +1,4 @@
-"""What tests of the LLM actors speak to: a provider that follows a script, and a scripted stage."""
+"""Fakes for tests of the LLM actors: a provider that follows a script, and a scripted stage."""
 
 import json
 from collections.abc import AsyncIterator
@@ -34,8 +34,8 @@ URL = "http://provider/v1"
 
 
 def completion_json(text="Hello", *, model=MODEL, tokens=(10, 5), **more):
-    """The JSON body of an answer; `more` replaces members, None leaves one out."""
-    prompt, answer = tokens
+    """Return the JSON body of a response; `more` replaces members, None removes one."""
+    prompt, output = tokens
     body = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -49,8 +49,8 @@ def completion_json(text="Hello", *, model=MODEL, tokens=(10, 5), **more):
         ],
         "usage": {
             "prompt_tokens": prompt,
-            "completion_tokens": answer,
-            "total_tokens": prompt + answer,
+            "completion_tokens": output,
+            "total_tokens": prompt + output,
         },
     } | more
     return {name: value for name, value in body.items() if value is not None}
@@ -62,17 +62,17 @@ def error_json(message="Sorry.", *, kind="server_error", code=None):
 
 @attrs.frozen
 class Reply:
-    """One line of a script.
+    """One response of a script.
 
     Args:
-        status: of the answer.
-        body: bytes or text as they are, anything else as JSON.
-        headers: of the answer.
-        after: seconds until the head comes; infinity never lets it.
-        pieces: into how many the body is cut, the first of which comes with the head.
-        gap: seconds between two pieces.
-        error: raised instead of an answer, after `after`.
-        then: raised where the body should end.
+        status: the HTTP status.
+        body: bytes or text are sent unchanged, any other value as JSON.
+        headers: headers of the response.
+        after: seconds until the head arrives; infinity for never.
+        pieces: number of chunks of the body; the first one arrives with the head.
+        gap: seconds between two chunks.
+        error: raised instead of a response, after `after`.
+        then: raised at the end of the body.
     """
 
     status: int = 200
@@ -94,12 +94,12 @@ class Reply:
 
 
 def refusal(status, message="Sorry.", *, kind="server_error", code=None, headers=None, after=1.0):
-    """A line that refuses."""
+    """Return a response that refuses a request."""
     return Reply(status, error_json(message, kind=kind, code=code), headers or {}, after=after)
 
 
 def broken(error, after=1.0):
-    """A line that is an error of the network."""
+    """Return a response that is an error of the network."""
     return Reply(error=error, after=after)
 
 
@@ -111,7 +111,7 @@ STALL = Reply(after=inf)
 
 @attrs.define(eq=False)
 class Sent:
-    """A request as the provider saw it, with the instants of Trio's clock."""
+    """A request as the provider received it; times are on Trio's clock."""
 
     at: float
     url: str
@@ -125,11 +125,11 @@ class Sent:
 
 
 class Script(httpx.AsyncBaseTransport):
-    """Takes the place of the network; its last line is repeated.
+    """A transport instead of the network; the last response is repeated.
 
     Args:
-        lines: one for each request, in the order in which they come.
-        by_prompt: lines of requests with these prompts, which go before the others.
+        lines: responses to the requests, in order.
+        by_prompt: {prompt: responses to the requests with that prompt}, instead of `lines`.
     """
 
     def __init__(self, *lines, by_prompt=None):
@@ -197,7 +197,7 @@ class _Pieces(httpx.AsyncByteStream):
 
 
 async def _silence(seconds, read):
-    """Let time pass, up to the client's read timeout."""
+    """Sleep, but raise a timeout after the client's read timeout."""
     if read is not None and seconds > read:
         await trio.sleep(read)
         raise httpx.ReadTimeout("timed out")
@@ -206,7 +206,7 @@ async def _silence(seconds, read):
 
 @attrs.define(eq=False)
 class Journal:
-    """What a stage did, with the instants of Trio's clock; it outlives a crash of the stage."""
+    """What a stage did, with times on Trio's clock; it survives a crash of the stage."""
 
     began: list[tuple[str, float]] = attrs.field(factory=list)
     ended: list[tuple[str, float]] = attrs.field(factory=list)
@@ -218,12 +218,12 @@ class Journal:
 
 @attrs.frozen
 class Turn:
-    """How a stage takes one call.
+    """How a stage handles one call.
 
     Args:
-        seconds: how long an attempt takes.
-        error: raised at the end, instead of an answer.
-        renewals: (delay, throttled) of each renewal it asks for before the last attempt.
+        seconds: duration of an attempt.
+        error: raised at the end, instead of a response.
+        renewals: (delay, throttled) of each renewal that it requests before the last attempt.
     """
 
     seconds: float = 1.0
@@ -232,7 +232,7 @@ class Turn:
 
 
 class LoosePermit:
-    """Lets everything through, and keeps what it is told."""
+    """A permit that never waits, and records its calls."""
 
     def __init__(self):
         self.asked = []
@@ -262,7 +262,7 @@ class LoosePermit:
 
 
 class Stage(Actor):
-    """Stands in for the stages further on; what it does with a call goes by the prompt."""
+    """A fake of the later stages; the prompt decides how it handles a call."""
 
     def __init__(self, journal, by_prompt=None, *, usual=None):
         self.journal = journal
@@ -315,7 +315,7 @@ def answer_to(prompt, **more):
 
 
 class Chorus:
-    """A strategy that asks prompts as one, with bars between them; "mute" ones get no answer."""
+    """A strategy that joins prompts by "|"; a prompt with "mute" gets no response."""
 
     name = "chorus"
 
@@ -346,19 +346,19 @@ class Chorus:
             for text in texts
         ]
 
-    def join(self, request, answers):
-        return attrs.evolve(answers[0], text=" ".join(answer.text for answer in answers))
+    def join(self, request, responses):
+        return attrs.evolve(responses[0], text=" ".join(one.text for one in responses))
 
 
 def call(prompt="Hi", **more):
-    """A message that asks for one completion."""
+    """Return a message that requests one completion."""
     return Complete(Request.of(prompt, model=MODEL, **more), CallContext(prompt))
 
 
 async def batcher_to(
     runtime, journal, by_prompt=None, *, usual=None, batching=None, stage=None, strategies=()
 ):
-    """A batcher in front of a stage that can do with a hundred calls at a time."""
+    """Spawn a batcher in front of a stage that handles a hundred calls concurrently."""
     stage = stage or await runtime.spawn(
         "stage",
         partial(Stage, journal, by_prompt, usual=usual),
@@ -369,35 +369,35 @@ async def batcher_to(
 
 
 async def chorus_to(runtime, journal, strategy=None, **more):
-    """A batcher that makes one call of several prompts."""
+    """Spawn a batcher that sends several prompts in one call."""
     return await batcher_to(runtime, journal, strategies=[strategy or Chorus()], **more)
 
 
 async def outcomes(*functions):
-    """Run them all at once, begun in order; what each returned, or the exception it raised."""
+    """Run functions concurrently, started in order; return their results or exceptions."""
     found = [None] * len(functions)
 
     async def run(at, function):
         try:
             found[at] = await function()
-        except Exception as error:  # noqa: BLE001  # it is what the test looks at
+        except Exception as error:  # noqa: BLE001  # the test checks it
             found[at] = error
 
     async with trio.open_nursery() as nursery:
         for at, function in enumerate(functions):
             nursery.start_soon(run, at, function)
-            await wait_all_tasks_blocked()  # Trio begins tasks of one moment in any order
+            await wait_all_tasks_blocked()  # Trio starts tasks in any order
     return found
 
 
 def asking(ref, *prompts, timeout=inf, **more):
-    """For each prompt, a function that asks `ref` for its completion."""
+    """Return, for each prompt, a function that asks `ref` for its completion."""
     return [partial(ref.ask, call(prompt, **more), timeout=timeout) for prompt in prompts]
 
 
 @asynccontextmanager
 async def requester(transport, *, api_key=None, concurrency=10, seed="seed", **settings):
-    """The ref of a `RequestActor` that speaks to `transport`, and its runtime."""
+    """Yield the ref of a `RequestActor` that uses `transport`, and its runtime."""
     endpoint = Endpoint(URL, api_key)
     async with open_runtime(seed=seed) as runtime:
         yield (
