@@ -1,4 +1,4 @@
-"""The batcher: nobody waits longer than the window, and members know nothing of each other (L5)."""
+"""The batcher: no request waits longer than the window, members are independent (L5)."""
 
 from functools import partial
 
@@ -143,7 +143,7 @@ async def test_those_who_can_wait_are_waited_for_and_not_mixed_with_those_who_ca
 
 
 async def test_lanes_do_not_share_a_call(autojump_clock):
-    """What one tenant asks is not read in the same prompt as what another one asks."""
+    """Requests of two tenants are never in the same prompt."""
     journal = Journal()
 
     def of(lane, prompt):
@@ -194,7 +194,7 @@ async def test_what_is_gathered_is_sent_when_the_batcher_is_stopped(autojump_clo
 
 
 async def test_the_batcher_wakes_no_oftener_than_a_batch_needs(autojump_clock):
-    """L4: it listens twice whether anybody else comes, however many members there are."""
+    """L4: it checks twice for further members, however many members there are."""
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, Journal(), Chorus(BatchLimits(max_size=100)))
         await outcomes(*asking(batcher, *map(str, range(50))))
@@ -245,7 +245,7 @@ async def test_a_member_that_is_slow_holds_up_no_other(autojump_clock):
 
 
 async def test_a_full_stage_ahead_makes_the_askers_wait(autojump_clock):
-    """Backpressure: the batcher is no place where calls pile up."""
+    """Backpressure: calls do not accumulate in the batcher."""
     journal = Journal()
     async with open_runtime() as runtime:
         stage = await runtime.spawn("stage", partial(Stage, journal), capacity=1)

@@ -1,4 +1,4 @@
-"""One call for several members: each gets its own answer, or is asked again (L5)."""
+"""One call for several members: each gets its own response, or is sent again (L5)."""
 
 from decimal import Decimal
 from functools import partial
@@ -41,7 +41,7 @@ async def test_what_an_answer_lacks_is_asked_again_by_halves_and_alone_at_last(a
 
 
 class Strict(Stage):
-    """Refuses a call as a whole for one bad text in it."""
+    """A stage that refuses a whole call for one bad text in it."""
 
     error = BadRequest("no such thing", attempts=1, status=400)
 
@@ -53,7 +53,7 @@ class Strict(Stage):
 
 @pytest.mark.parametrize("members", [8, 256])
 async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock, members):
-    """One bad text fails a whole list at the provider: the others are asked without it."""
+    """The provider refuses a list for one bad text: the others are sent again without it."""
     journal = Journal()
     names = [str(number) for number in range(members - 1)]
     async with open_runtime() as runtime:
@@ -150,7 +150,7 @@ async def test_some_members_are_asked_alone_as_well_and_that_answer_counts(autoj
     journal = Journal()
 
     class Moody(Stage):
-        """Answers otherwise when asked for several at a time."""
+        """A stage that responds differently when it gets several prompts at a time."""
 
         def answer(self, prompt):
             return answer_to(prompt.replace("b", "B?") if "|" in prompt else prompt)
@@ -194,7 +194,7 @@ async def test_a_check_that_fails_leaves_the_combined_answer(autojump_clock):
 
 
 class Slow(Stage):
-    """Answers after a while that differs, refuses what is bad, and is sometimes at fault."""
+    """A stage with varying delays that refuses bad prompts and sometimes fails."""
 
     def __init__(self, journal, random):
         super().__init__(journal)
@@ -215,7 +215,7 @@ INSTANTS = [0.0, 0.0001, 0.0002, 0.0004, 0.001, 0.1, 0.3, 0.3002, 0.7, 1.0, 100.
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_whoever_leaves_at_whatever_instant_everybody_else_gets_his_own(autojump_clock, seed):
-    """L5, for members that share calls: joined, combined, checked, asked again, in pieces."""
+    """L5, for members that share calls: joined, combined, checked, sent again, in pieces."""
     random = Random(seed)
     journal = Journal()
     async with open_runtime() as runtime:

@@ -1,4 +1,4 @@
-"""When a batch goes: bounds are hard, nobody waits too long, and nobody is lost (R14)."""
+"""When a batch is sent: limits are hard, no member waits too long, none is lost (R14)."""
 
 from math import inf
 
@@ -13,7 +13,7 @@ LEAST = 0.0002
 
 
 class Member:
-    """Compared by identity, as those of the batcher are."""
+    """Members are compared by identity, as those of the batcher are."""
 
 
 def former_of(*, max_wait_s=1.0, **bounds):
@@ -88,7 +88,7 @@ def test_everybody_goes_once_within_the_bounds_or_has_left(bounds, wait, steps):
     st.floats(0.01, 20),
 )
 def test_nobody_waits_longer_than_may_be_when_woken_at_due_at(gaps, size, wait, service):
-    """The instants `due_at` gives are all that anybody has to wake for."""
+    """The times of `due_at` are the only ones at which the former must be checked."""
     window = BatchWindow(wait)
     former = BatchFormer(BatchLimits(max_size=size), window)
     came, went = {}, {}
@@ -120,7 +120,7 @@ def test_nobody_waits_longer_than_may_be_when_woken_at_due_at(gaps, size, wait, 
 
 @given(st.floats(0.1, 100), st.integers(2, 10))
 def test_whoever_comes_again_and_again_alone_is_never_held_back(pause, times):
-    """Each waits for the answer of the one before, so that nobody else can come."""
+    """Each request waits for the response to the one before, so that no other can arrive."""
     window = BatchWindow(5.0)
     former = BatchFormer(BatchLimits(max_size=10), window)
     now = 0.0
@@ -192,7 +192,7 @@ def test_a_smaller_one_that_came_later_fills_the_place_that_a_larger_one_leaves(
 
 
 def test_who_hears_late_of_those_who_came_listens_once_more():
-    """The process was busy for longer than the wait: who has come meanwhile is not known yet."""
+    """The process was busy for longer than the wait: messages may have arrived meanwhile."""
     former = former_of(max_size=10, max_wait_s=60.0)
     former.add("a", 0.0)
     late = 0.5

@@ -1,4 +1,4 @@
-"""Identical requests share one call, and each keeps a deadline of its own (L5, L6)."""
+"""Identical requests share one call, and each keeps its own deadline (L5, L6)."""
 
 from decimal import Decimal
 from functools import partial
@@ -170,7 +170,7 @@ async def test_the_shared_call_carries_the_latest_deadline_of_those_who_wait(aut
 
 
 async def test_the_shared_call_never_goes_without_the_deadline_of_those_who_wait(autojump_clock):
-    """R4: it is inherited from the first moment on, not from when the batcher runs again."""
+    """R4: the call has the deadline from the start, not from the batcher's next run."""
     deadlines = []
 
     class Watcher(Stage):

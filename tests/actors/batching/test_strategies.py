@@ -1,4 +1,4 @@
-"""One call for several requests: to each its own answer and its own share, or none (L5)."""
+"""How strategies combine requests, split responses and divide costs (L5)."""
 
 import json
 from decimal import Decimal
@@ -127,7 +127,7 @@ wrong_entries = st.one_of(
 
 @st.composite
 def answers_to(draw, size):
-    """What a provider may say: the right entries, some of them missing, and wrong ones between."""
+    """Responses of a provider: the right entries, some missing, and wrong ones in between."""
     right = [entry(number, f"answer {number}") for number in range(1, size + 1)]
     kept = [one for one in right if draw(st.integers(0, 4))]
     twice = [one for one in kept if not draw(st.integers(0, 5))]
@@ -232,7 +232,7 @@ def test_the_pieces_of_a_request_are_within_bounds_and_together_the_whole(texts)
     )
 )
 def test_vectors_whose_indices_do_not_match_are_refused_as_a_whole(data):
-    """The wire format's part of it: duplicates, gaps, foreign indices and what is no vector."""
+    """What the wire format checks: repeated, missing and foreign indices, invalid vectors."""
     request = Request.embedding(["a", "b", "c"], model=MODEL)
     try:
         answer = OpenAIEmbeddings().decode({"data": data}, request)

@@ -1,4 +1,4 @@
-"""The composer: as fast as the critical path, and clear about what failed."""
+"""The composer: as fast as the critical path, with clear errors."""
 
 import json
 from functools import partial
@@ -32,7 +32,7 @@ def recipe(*steps):
 
 
 def step(name, *needs, **more):
-    """A step whose prompt is the topic, its name and what it needs: "T/b(about T/a)"."""
+    """A step whose prompt has the topic, its name and its needs: "T/b(about T/a)"."""
     about = ", ".join(f"{{{{ {need} }}}}" for need in needs)
     return Step(name, f"{{{{ topic }}}}/{name}({about})", needs, **more)
 
@@ -53,7 +53,7 @@ async def composer_to(runtime, journal, recipe, by_prompt=None, **more):
 
 
 class Writer(Stage):
-    """A stage that writes given texts."""
+    """A stage that responds with given texts."""
 
     def __init__(self, journal, by_prompt, texts):
         super().__init__(journal, by_prompt)
@@ -64,7 +64,7 @@ class Writer(Stage):
 
 
 class Breaking(httpx.AsyncBaseTransport):
-    """Hands requests on, but refuses those with one prompt, after a while."""
+    """A stage that forwards requests, but refuses one prompt after a while."""
 
     def __init__(self, transport, prompt, *, after):
         self.transport, self.prompt, self.after = transport, prompt, after
@@ -86,7 +86,7 @@ def prompts(journal):
 
 
 async def test_a_step_starts_the_moment_what_it_needs_is_there(autojump_clock):
-    """Not in waves: "c" does not wait for the slow one that began together with "a"."""
+    """Step "c" does not wait for the slow step that started together with "a"."""
     journal = Journal()
     steps = recipe(step("a"), step("slow"), step("c", "a"), step("d", "c", "slow"))
     async with open_runtime() as runtime:

@@ -19,7 +19,7 @@ World = Callable[
 
 
 def world(seed: int, failing: float) -> World:
-    """What each call will answer: the same for the same call, whenever it is made."""
+    """Return the response to a call: the same for the same call at any time."""
 
     def answer(call_id: str, shape: str) -> StepResult | None:
         chance = random.Random(f"{seed} {call_id}")
@@ -38,7 +38,7 @@ def as_text(answer: StepResult) -> str:
 
 @st.composite
 def recipes(draw) -> Recipe:
-    """Any graph, its steps in any order. Every prompt spells out all that its step waits for."""
+    """Any graph, with its steps in any order. Each prompt contains all that its step needs."""
     steps: list[Step] = []
     for number in range(draw(st.integers(1, 7))):
         before = [step.name for step in steps]
@@ -75,7 +75,7 @@ def members(step: Step, results: dict[str, StepResult | None]) -> list[tuple[str
 
 
 def fixed_point(recipe: Recipe, answer: World) -> Expected:
-    """What comes out, found by looking over all steps until nothing changes any more."""
+    """Compute the results by checking all steps until nothing changes any more."""
     results: dict[str, StepResult | None] = {}
     prompts: dict[str, str] = {}
     broken: set[str] = set()
@@ -118,7 +118,7 @@ def step_of(plan: PostGraph, call: StepCall) -> Step:
 
 
 def run_all(plan: PostGraph, *, fail: tuple[str, ...] = ()) -> list[str]:
-    """Run a plan in the order in which it hands out calls; the ids of the calls, in that order."""
+    """Run a graph in the order in which it returns calls; return the ids in that order."""
     ids = []
     queue = plan.ready()
     while queue:

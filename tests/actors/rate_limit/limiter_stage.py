@@ -13,7 +13,7 @@ from callsheet.actors import (
 async def limiter_to(
     runtime, journal, limits, by_prompt=None, *, usual=None, max_deferred=1000, observer=None
 ):
-    """A limiter in front of a stage with as many places as it lets through."""
+    """Spawn a limiter in front of a stage with as many places as the limits admit."""
     stage = await runtime.spawn(
         "stage",
         partial(Stage, journal, by_prompt, usual=usual),
@@ -27,7 +27,7 @@ async def limiter_to(
 
 
 async def settled(runtime):
-    """Let what is cancelled or answered be noticed, and nothing be left of it."""
+    """Wait until all tasks are blocked; check that no message is left."""
     await trio.testing.wait_all_tasks_blocked()
     for actor in runtime.snapshot().actors:
         assert actor.is_conserved

@@ -12,7 +12,7 @@ from callsheet.actors.rate_limit.scope import PermitRequest
 
 @attrs.define(eq=False)
 class Waiter:
-    """Somebody who waits, and what became of it."""
+    """A call that waits, and what became of it."""
 
     number: int
     cost: Cost
@@ -28,12 +28,12 @@ def tokens_of(count):
 
 
 def bucket_of(per_minute, burst_s, now):
-    """The bucket of a limit of requests."""
+    """Return the bucket of a limit of requests."""
     return Limit(Rate("requests", per_minute, burst_s=burst_s), now).bucket
 
 
 class Limiter(WholeLimiter):
-    """One model and one lane, in the words of this module."""
+    """A limiter whose calls all have one model and one lane."""
 
     def push(self, waiter, cost, now=0.0):
         super().push(waiter, PermitRequest("m", cost), now)
@@ -59,7 +59,7 @@ class Limiter(WholeLimiter):
 
 
 class ProviderBucket:
-    """How a provider refills and refuses, step by step."""
+    """A provider's own bucket, which refuses calls beyond its limit."""
 
     def __init__(self, per_minute, burst_s):
         self.rate = per_minute / 60

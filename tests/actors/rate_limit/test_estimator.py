@@ -1,4 +1,4 @@
-"""How many tokens a call will come to: learned from what came back, model by model."""
+"""The estimated tokens of a call, learned from reported usage, model by model."""
 
 import sys
 from importlib.machinery import ModuleSpec

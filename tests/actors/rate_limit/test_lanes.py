@@ -1,4 +1,4 @@
-"""Whose turn it is: fair between lanes, first come first served within, and nobody starves."""
+"""Fair queueing: fair between lanes, first come first served within, no starvation."""
 
 from fractions import Fraction
 from itertools import permutations

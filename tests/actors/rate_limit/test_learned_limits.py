@@ -1,4 +1,4 @@
-"""Limits that are told or found: kept like those that are set, and shared with others."""
+"""Limits that are reported or found by trying, and that other clients use, too."""
 
 import heapq
 import itertools
@@ -26,7 +26,7 @@ class Waiter:
 
 
 class World:
-    """A provider of so many requests a minute, and limiters that ask it, in virtual time."""
+    """A provider with a limit of requests a minute, and limiters that call it."""
 
     def __init__(self, *, rpm=600, burst_s=1.0, way_s=0.02, answer_s=0.1, seed=0, tells=True):
         self.bucket = ProviderBucket(rpm, burst_s)
@@ -49,7 +49,7 @@ class World:
 
 
 class Client:
-    """Asks all at once, and again what was refused."""
+    """Send all calls at once, and send refused ones again."""
 
     def __init__(self, world, limiter, count, start):
         self.world, self.limiter = world, limiter
@@ -232,7 +232,7 @@ def test_too_many_lowers_the_number_in_flight_and_not_the_rate():
 
 @pytest.mark.parametrize("places", [8, 20, 100])
 def test_as_many_are_under_way_as_a_provider_works_on_at_a_time(places):
-    """More of them would only wait there: answers then take as long as there are too many."""
+    """Further calls would only wait at the provider: responses would take longer."""
     finder, random, found = Finder(0.0, starts_slowly=True), Random(0), []
     for _ in range(5_000):
         under_way = int(finder.in_flight)

@@ -1,4 +1,4 @@
-"""What providers tell of their limits, and what that is taken to mean."""
+"""How the limits in headers and refusals are read."""
 
 import pytest
 

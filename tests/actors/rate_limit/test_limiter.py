@@ -28,7 +28,7 @@ from callsheet.simulator.settings import ProviderSettings
 
 
 async def test_a_strict_provider_never_refuses_and_its_limit_is_used(autojump_clock):
-    """The figure: 200 requests at 600 a minute, enforced by the second."""
+    """200 requests at 600 a minute, enforced by the second."""
     provider = Provider(ProviderSettings(rpm=600, burst_s=1.0))
     sent = []
 
@@ -130,7 +130,7 @@ async def test_no_more_are_in_flight_than_allowed_and_a_place_is_taken_at_once(a
 
 
 async def test_it_wakes_for_permits_and_ends_not_to_look(autojump_clock):
-    """L4: over twenty seconds, a limiter that looked every 10 ms would wake 2,000 times."""
+    """L4: in twenty seconds, a limiter that polls every 10 ms would wake 2,000 times."""
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, Journal(), Limits(rpm=600, burst_s=1.0))
         await outcomes(*asking(limiter, *map(str, range(200))))
@@ -142,7 +142,7 @@ async def test_it_wakes_for_permits_and_ends_not_to_look(autojump_clock):
 
 
 async def test_it_holds_so_many_and_the_rest_waits_outside(autojump_clock):
-    """Backpressure: mailbox and limiter are full, so that whoever asks has to wait."""
+    """Backpressure: mailbox and limiter are full, so that the callers wait."""
     async with open_runtime() as runtime:
         stage = await runtime.spawn("stage", partial(Stage, Journal()), concurrency=100)
         limiter = await runtime.spawn(

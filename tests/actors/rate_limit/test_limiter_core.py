@@ -1,4 +1,4 @@
-"""The limiter's decisions: every dimension at once, models apart, corrections, changes, reasons."""
+"""The limiter's decisions: all dimensions, several models, corrections, changes."""
 
 from math import inf
 
@@ -29,7 +29,7 @@ def asking(model="m", lane="", deadline=inf, **cost):
 
 
 def instants(limiter, asks, *, until=1e6):
-    """When each goes, if all come now."""
+    """Return when each call is admitted, if all arrive at once."""
     for number, ask in enumerate(asks):
         limiter.push(Waiter(str(number)), ask, 0.0)
     found, now = {}, 0.0
@@ -185,7 +185,7 @@ def test_who_cannot_make_it_is_told_at_once_and_who_can_is_not():
     st.sampled_from([0.0, 1.0, 5.0]),
 )
 def test_nobody_is_told_who_would_have_made_it(calls, burst_s):
-    """With one lane and nobody giving up, the bound is what really happens, or less."""
+    """With one lane, and no call given up, the bound is at most the actual wait."""
     limits = {"rpm": 60, "tpm": 600, "burst_s": burst_s}
     limiter, told, asks = limiter_of(**limits), [], []
     for number, (tokens, deadline) in enumerate(calls):
@@ -257,7 +257,7 @@ def test_learning_can_be_taken_up_while_calls_wait():
 
 
 def test_what_a_replaced_limiter_has_let_through_is_not_counted_twice():
-    """After a crash permits of the one before come to the next (R2)."""
+    """After a crash, permits of the previous incarnation reach the next one (R2)."""
     before, after = limiter_of(), limiter_of(rpm=60, burst_s=10.0)
     reservation = before.try_admit(asking(tokens=50), 0.0)
     for _ in range(5):

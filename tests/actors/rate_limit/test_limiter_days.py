@@ -12,7 +12,7 @@ from callsheet.actors import Limits
 
 
 class Day:
-    """A limiter and a clock that goes from one instant it names to the next."""
+    """A limiter and a clock that advances to the times that the limiter returns."""
 
     def __init__(self, limits):
         self.limits = limits
@@ -53,7 +53,7 @@ class Day:
         self.limiter.park(self.now + seconds)
 
     def let_through(self):
-        """Pop whoever may go now; the instant to come back at."""
+        """Admit all calls that the limits allow; return when to call this again."""
         while (waiter := self.limiter.pop(self.now)) is not None:
             assert not waiter.done, "nobody waits for it any more"
             assert waiter.went_at is None
@@ -71,7 +71,7 @@ class Day:
         return back_at
 
     def until(self, end):
-        """Let time pass, waking at the instants the limiter names and at no other."""
+        """Advance the clock, only to the times that the limiter returns."""
         vain = 0
         while (back_at := self.let_through()) <= end and back_at < inf:
             self.now = back_at
@@ -84,7 +84,7 @@ class Day:
         self.now = end if end < inf else self.now
 
     def check(self):
-        """What went, went in order, and no provider with these limits would have refused it."""
+        """Calls were admitted in order, and a provider with the same limits accepts them all."""
         first_time = [waiter.number for waiter in self.went if not waiter.is_renewal]
         assert first_time == sorted(first_time), "first come, first served"
         burst_s = self.limits.burst_s
@@ -100,7 +100,7 @@ class Day:
             self._check_every_interval(bucket_of(per_minute, burst_s, 0.0), amount)
 
     def _check_every_interval(self, bucket, amount):
-        """In no interval more than the depth and what is refilled in it; a debt comes on top."""
+        """Check that no interval has more than depth and refill, apart from the last call."""
         for first in range(len(self.went)):
             sum_before = 0.0
             for last in self.went[first:]:

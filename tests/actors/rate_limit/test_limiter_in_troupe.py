@@ -1,4 +1,4 @@
-"""The limiter in its house: limits that the built-in provider tells, lanes, changes, reasons."""
+"""The limiter in a troupe: limits that the built-in provider reports, lanes, changes."""
 
 from functools import partial
 
@@ -29,7 +29,7 @@ def requests(count, **more):
 
 
 async def all_answered(at, count, *, lane="", **more):
-    """Ask for so many at once; when each of the requests went out."""
+    """Send several requests at once; return the times at which they were sent."""
     found = await outcomes(
         *(partial(at.troupe.complete, request, lane=lane) for request in requests(count, **more))
     )
@@ -93,7 +93,7 @@ async def test_streams_are_settled_like_whole_answers(autojump_clock):
 
 
 async def test_a_call_that_a_breaker_held_gives_back_what_it_had_reserved(autojump_clock):
-    """It was let through, and never sent (L3)."""
+    """The call was admitted, but never sent (L3)."""
     limits = Limits(rates=[Rate("requests", 60, burst_s=60.0)], learn=False)
     breaker = BreakerPolicy(consecutive=1, pause_s=50.0, max_pause_s=50.0)
     async with house("500", limits=limits, breaker=breaker) as at:

@@ -119,7 +119,7 @@ def test_a_call_that_was_never_sent_gives_back_what_it_took():
 
 
 def test_a_late_refund_gives_back_no_more_than_is_still_missing():
-    """Had the first never gone, the bucket would have run over meanwhile; the second took that."""
+    """Without the first call the bucket would have been full; the second call used that."""
     limiter = Limiter(Limits(rpm=60, burst_s=1), 0.0)
     provider = ProviderBucket(60, 1)
     for number in range(3):
@@ -146,7 +146,7 @@ def test_a_late_refund_gives_back_no_more_than_is_still_missing():
     ),
 )
 def test_refunds_never_let_through_more_than_the_provider_would_take(rpm, burst_s, calls):
-    """Of those that were let through, some are never sent: as if they had not been."""
+    """Some admitted calls are never sent, and count as if they had not been admitted."""
     limiter = Limiter(Limits(rpm=rpm, burst_s=burst_s, in_flight=1000), 0.0)
     came = list(itertools.accumulate(after for after, _ in calls))
     sent, refunds, gone, now, number = [], [], {}, 0.0, 0
@@ -188,7 +188,7 @@ def test_two_late_refunds_give_back_no_more_than_one_bucket_holds():
 
 
 def test_those_given_up_in_the_middle_of_the_queue_do_not_pile_up():
-    """A pause of two minutes with impatient callers must not fill memory with their prompts."""
+    """A pause of two minutes with impatient callers must not fill memory with prompts."""
     limiter = Limiter(Limits(in_flight=1), 0.0)
     limiter.park(120.0)
     limiter.push(Waiter(0, tokens_of(1)), tokens_of(1))

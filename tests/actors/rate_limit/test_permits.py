@@ -199,7 +199,7 @@ async def test_a_server_error_of_one_holds_nobody_else(autojump_clock):
 
 
 async def test_a_renewal_gets_through_when_the_limiter_can_hold_no_more(autojump_clock):
-    """What the work in hand depends on does not queue behind what waits for that work."""
+    """A renewal, on which a call in flight depends, does not queue behind waiting calls."""
     async with open_runtime() as runtime:
         limiter = await limiter_to(
             runtime,
@@ -214,7 +214,7 @@ async def test_a_renewal_gets_through_when_the_limiter_can_hold_no_more(autojump
 
 
 async def test_a_renewal_gets_through_while_the_limiter_waits_for_room_ahead(autojump_clock):
-    """Stages can be stacked by hand, with the mailboxes that `spawn` gives them by default."""
+    """Stages can be combined by hand, with the default mailboxes of `spawn`."""
     async with open_runtime() as runtime:
         stage = await runtime.spawn(
             "stage", partial(Stage, Journal(), {"again": Turn(renewals=((1, False),))}), capacity=1
@@ -228,7 +228,7 @@ async def test_a_renewal_gets_through_while_the_limiter_waits_for_room_ahead(aut
 
 
 async def test_room_ahead_is_seen_although_no_call_ends_when_it_comes(autojump_clock):
-    """A handler that takes its time to be cancelled keeps the room that its message has left."""
+    """A handler that is slow to be cancelled keeps the room of its message."""
 
     class Slow(Stage):
         async def attempt(self, message, turn):

@@ -1,4 +1,4 @@
-"""Which way a request goes: the cheapest that is in time, with a net under it."""
+"""The router: the cheapest route in time, and the live route after a failure."""
 
 from decimal import Decimal
 from functools import partial
@@ -39,7 +39,7 @@ PRIORITY = TierRoute("priority", PRICES, Decimal(2), from_s=0.0, usual_s=0.5)
 
 
 class Tiers(Actor):
-    """Answers by the service tier; notes what it was asked and what was given up."""
+    """A stage that responds by the service tier, and records requests and cancellations."""
 
     def __init__(self, sent, seconds=None, errors=None):
         self.sent = sent
@@ -66,7 +66,7 @@ async def router_to(runtime, sent, *routes, seconds=None, errors=None):
 
 
 def asking(router, *, deadline=None, model=NANO, timeout=inf, **more):
-    """As the troupe asks: the deadline of a request is that of its ask."""
+    """Ask as the troupe does: the deadline of a request is that of the ask."""
     request = Request.of("Hi", model=model, max_tokens=5, deadline=deadline, **more)
     due = timeout if deadline is None else min(timeout, deadline)
     return router.ask(Complete(request, CallContext("a")), timeout=due)
@@ -211,7 +211,7 @@ async def test_a_dearer_route_is_taken_only_if_the_usual_one_would_be_late(autoj
 
 
 async def test_a_route_may_lead_to_an_actor_of_its_own(autojump_clock):
-    """As the Batch API's does; what it says of its way is what the asker is told."""
+    """A fake of the Batch API actor; the caller gets the route that it sets."""
     sent, batched = [], []
 
     class Slow(Tiers):

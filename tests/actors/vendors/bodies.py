@@ -1,4 +1,4 @@
-"""Bodies and streams as the providers send them, and ways to read them whole."""
+"""Bodies and streams as the providers send them, and functions that decode them."""
 
 import json
 
@@ -46,18 +46,18 @@ def chunk(text=None, *, index=0, reason=None, **more):
 
 
 def sse(*events, done="[DONE]"):
-    """The bytes of a stream; a text is sent as it is, anything else as JSON."""
+    """Return the bytes of a stream; a text is sent unchanged, any other value as JSON."""
     lines = [e if isinstance(e, str) else json.dumps(e) for e in (*events, *filter(None, [done]))]
     return "".join(f"data: {line}\n\n" for line in lines).encode()
 
 
 def named(*events):
-    """The bytes of a stream whose events have their types as names, as Anthropic sends them."""
+    """Return the bytes of a stream whose events are named by their types, as Anthropic's."""
     return "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events).encode()
 
 
 def read_stream(form, request, pieces):
-    """The deltas, and the whole answer, of a stream that comes in these pieces."""
+    """Return the deltas and the whole response of a stream in these chunks."""
     parser, decoder, deltas = SseParser(), form.stream_decoder(request), []
     for piece in pieces:
         for event in parser.feed(piece):

@@ -1,4 +1,4 @@
-"""Anthropic's messages: their words and counts become OpenAI's."""
+"""Anthropic's messages format: its names and counts become OpenAI's."""
 
 import pytest
 from bodies import HI, chat, named, read_stream, texts_of

@@ -1,4 +1,4 @@
-"""Who is known, and that what is said of each makes sense."""
+"""The known vendors, and that their settings are consistent."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where a provider is: what is refused, and what is never shown."""
+"""Endpoints: which values are refused, and which are never shown."""
 
 import ssl
 
@@ -18,7 +18,7 @@ def test_the_key_is_in_no_repr():
 
 
 def test_a_password_in_the_url_is_in_no_repr_and_no_message():
-    """L8: it opens the provider as a key does."""
+    """L8: it gives access to the provider, as a key does."""
     endpoint = Endpoint("http://user:hunter2@provider/v1")
     assert "hunter2" not in repr(endpoint)
     assert "hunter2" not in endpoint.host
@@ -59,7 +59,7 @@ def test_urls_that_will_not_are_refused_by_name(url):
 
 @pytest.mark.parametrize("url", ["https://provider/v1?api-version=2", "https://provider/v1#top"])
 def test_a_url_that_nothing_can_be_appended_to_is_refused(url):
-    """The path of the call would become a part of its query."""
+    """The path of the call would become part of its query."""
     with pytest.raises(ValueError, match="base_url"):
         Endpoint(url)
 
@@ -88,7 +88,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(key):
 
 
 def test_an_empty_key_is_refused():
-    """An empty variable in the environment; "Bearer " is no header that can be sent."""
+    """An empty environment variable: the header "Bearer " cannot be sent."""
     with pytest.raises(ValueError, match="api_key"):
         Endpoint("http://provider/v1", "")
 
@@ -123,7 +123,7 @@ def test_a_key_that_changes_is_asked_for_anew_and_every_one_is_scrubbed():
 
 
 def test_what_is_remembered_of_keys_is_bounded():
-    """A function may return a new token at every attempt, for days."""
+    """A function may return a new token for every attempt, for days."""
     numbers = iter(range(10_000))
     endpoint = Endpoint("http://provider/v1", lambda: f"token-{next(numbers):05}")
     for _ in range(5000):

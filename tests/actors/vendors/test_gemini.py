@@ -1,4 +1,4 @@
-"""Gemini: its words and counts become OpenAI's."""
+"""Gemini's format: its names and counts become OpenAI's."""
 
 import pytest
 from bodies import HI, chat, read_stream, sse, texts_of

@@ -1,4 +1,4 @@
-"""JSON text: fast where it is as it should be, forgiving where it is not."""
+"""JSON is parsed and written fast when it is valid, and tolerantly when it is not."""
 
 import json
 from types import MappingProxyType
@@ -33,7 +33,7 @@ def test_what_is_read_is_what_the_standard_library_reads(value):
 
 
 def _rounded(value):
-    """Whole numbers beyond 64 bits lose their last digits."""
+    """Integers beyond 64 bits lose their last digits."""
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     if isinstance(value, dict):

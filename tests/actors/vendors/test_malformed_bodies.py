@@ -1,4 +1,4 @@
-"""Whatever a provider sends, it is an answer, an error or malformed: it crashes nobody (R8)."""
+"""Any body is decoded to a response, an error or `Malformed`; none crashes (R8)."""
 
 import json
 

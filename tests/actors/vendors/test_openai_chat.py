@@ -175,7 +175,7 @@ likely_values = st.recursive(
 
 @given(likely_values)
 def test_whatever_json_comes_it_is_an_answer_an_error_or_malformed(body):
-    """A provider's nonsense must not crash the actor that reads it."""
+    """An invalid body must not crash the actor that decodes it."""
     assert isinstance(decode_error(body), ApiError)
     try:
         found = decode(body)
@@ -217,7 +217,7 @@ def test_answers_without_indices_keep_their_order():
     "indices", [[0], [0, 0], [0, 2], [1, 2], [-1, 0], [0, 1, 2], ["0", "1"], [True, 0], [0.0, 1]]
 )
 def test_answers_that_are_not_those_asked_for_are_malformed(indices):
-    """L5: never somebody else's answer."""
+    """L5: never the response to another request."""
     body = chat_body(*"abc"[: len(indices)])
     for choice, index in zip(body["choices"], indices, strict=True):
         choice["index"] = index

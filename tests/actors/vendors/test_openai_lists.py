@@ -1,4 +1,4 @@
-"""Several prompts or texts in one call: each gets its own answer (L5)."""
+"""Several prompts or texts in one call: each gets its own response (L5)."""
 
 import base64
 import struct
@@ -187,7 +187,7 @@ def test_what_is_no_vector_is_malformed(vector):
 
 @pytest.mark.parametrize("indices", [[], [0], [0, 0], [0, 2], [0, 1, 2], [-1, 0], [1]])
 def test_vectors_that_are_not_of_these_texts_are_malformed(indices):
-    """L5: a vector of another text would be a quiet disaster."""
+    """L5: the vector of another text would be a silent error."""
     with pytest.raises(Malformed):
         EMBEDDINGS.decode(vectors_body(*((i, [1.0]) for i in indices)), embedding("a", "b"))
 
@@ -224,7 +224,7 @@ def tokens(prompt, answer):
 
 
 def test_usage_of_one_choice_that_stands_for_all_is_corrected():
-    """Some servers report what the first prompt and its answer took, and no more."""
+    """Some servers report the usage of the first prompt and its response only."""
     prompts = ["a prompt of eighty characters, " + "like the others, " * 3] * 4
     request = Request(model="m", task="completion", inputs=prompts)
     texts = ["an answer of some eighty characters, so it is, and so on, and so on, for long."] * 4

@@ -1,4 +1,4 @@
-"""What calls cost at each service tier, and what answers say of theirs."""
+"""The cost of calls at each service tier, and the tier that responses report."""
 
 from decimal import Decimal
 from fractions import Fraction

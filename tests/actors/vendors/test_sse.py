@@ -1,4 +1,4 @@
-"""Server-sent events: the same, however their bytes are cut."""
+"""Server-sent events do not depend on how their bytes are divided."""
 
 import pytest
 from hypothesis import given
@@ -72,7 +72,7 @@ def test_the_parser_says_what_the_standard_says(stream):
 
 
 def by_the_standard(stream):
-    """The standard's algorithm line by line, over the whole text at once."""
+    """The standard's algorithm, line by line, applied to the whole text."""
     text = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     events, data, name = [], None, b""
     for line in [*text.split(b"\n"), b""]:
