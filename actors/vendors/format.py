@@ -256,7 +256,11 @@ class BatchLimits:
     max_bytes: int | None = attrs.field(default=None, validator=_at_least_one)
 
     def within(self, other: "BatchLimits") -> "BatchLimits":
-        """Return the lower limit of both, for each limit."""
+        """Return the lower of both, for each limit.
+
+        Args:
+            other: further limits.
+        """
         return BatchLimits(
             _least(self.max_size, other.max_size),
             _least(self.max_tokens, other.max_tokens),
@@ -264,11 +268,19 @@ class BatchLimits:
         )
 
     def has_room(self, weight: BatchWeight) -> bool:
-        """Return whether a batch may have that weight."""
+        """Return whether a batch may have a weight.
+
+        Args:
+            weight: total weight of its members.
+        """
         return self._exceeded(weight, 1) is None
 
     def full(self, weight: BatchWeight) -> Full | None:
-        """Return the limit that a batch of that weight has reached; None if it has reached none."""
+        """Return the limit that a batch has reached or exceeded; None if it has room.
+
+        Args:
+            weight: total weight of its members.
+        """
         return self._exceeded(weight, 0)
 
     def _exceeded(self, weight: BatchWeight, more: int) -> Full | None:
