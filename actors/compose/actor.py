@@ -82,13 +82,13 @@ class PostComposerActor(Actor):
 
     Args:
         to: the first stage of the calls.
-        recipe: the steps and their prompts; by default `default_recipe()`.
+        recipe: the steps and their prompts; None for `default_recipe()`.
         observer: receives an event when a call starts, and one when it ends.
     """
 
     def __init__(self, to: Ref, recipe: Recipe | None = None, observer: Observer = ignore) -> None:
         self._to = to
-        self._recipe = recipe or default_recipe()
+        self._recipe = recipe
         self._observer = observer
 
     @handles(Compose, raises=(StepFailed,))
@@ -100,7 +100,7 @@ class PostComposerActor(Actor):
         """
         start = trio.current_time()
         post = message.post or message.topic
-        graph = PostGraph(self._recipe, message.topic)
+        graph = PostGraph(self._recipe or default_recipe(), message.topic)
         responses: dict[str, Response] = {}
 
         async def run(call: StepCall) -> None:

@@ -7,9 +7,10 @@ internals. A misspelt variable is an error, and not a gap in a prompt that is pa
 import functools
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
 
 __all__ = [
     "TemplateError",
@@ -31,19 +32,26 @@ def _nothing_for_none(value: object) -> object:
     return "" if value is None else value
 
 
-_environment = ImmutableSandboxedEnvironment(
-    autoescape=False,  # the output is a prompt or Markdown, never HTML
-    undefined=StrictUndefined,
-    finalize=_nothing_for_none,  # a prompt should not contain Python's "None"
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.filters["quoted"] = _quoted
+@functools.cache
+def _environment() -> "Environment":
+    # Jinja2 is imported for the first template: a troupe that composes no post does not need it.
+    from jinja2 import StrictUndefined  # noqa: PLC0415
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=False,  # the output is a prompt or Markdown, never HTML
+        undefined=StrictUndefined,
+        finalize=_nothing_for_none,  # a prompt should not contain Python's "None"
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["quoted"] = _quoted
+    return environment
 
 
 @functools.lru_cache(maxsize=256)  # compiling takes as long as some hundred renderings
-def _compiled(source: str) -> Template:
-    return _environment.from_string(source)
+def _compiled(source: str) -> "Template":
+    return _environment().from_string(source)
 
 
 def names_used(source: str) -> frozenset[str]:
@@ -56,8 +64,10 @@ def names_used(source: str) -> frozenset[str]:
         TemplateError: it cannot be parsed (names the line), uses an unknown filter or test, or
             refers to another template, which a recipe cannot contain.
     """
+    from jinja2 import TemplateSyntaxError, meta  # noqa: PLC0415  # see `_environment`
+
     try:
-        tree = _environment.parse(source)
+        tree = _environment().parse(source)
         _compiled(source)
     except TemplateSyntaxError as error:
         raise TemplateError(f"line {error.lineno} of the template: {error.message}") from None
