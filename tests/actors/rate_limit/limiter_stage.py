@@ -31,4 +31,4 @@ async def settled(runtime):
     await trio.testing.wait_all_tasks_blocked()
     for actor in runtime.snapshot().actors:
         assert actor.is_conserved
-        assert (actor.held, actor.pending, actor.in_progress) == (0, 0, ())
+        assert (actor.deferred, actor.pending, actor.in_progress) == (0, 0, ())

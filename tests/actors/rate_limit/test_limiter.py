@@ -156,7 +156,7 @@ async def test_it_holds_so_many_and_the_rest_waits_outside(autojump_clock):
                 nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
             snapshot = runtime.snapshot()[limiter.path]
-            assert snapshot.held == 4
+            assert snapshot.deferred == 4
             assert (snapshot.mailbox.depth, snapshot.mailbox.senders_waiting) == (3, 11)
         await settled(runtime)
     assert trio.current_time() == 10
