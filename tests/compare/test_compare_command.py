@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from callsheet.cli.compare import compare as command
 from callsheet.compare.comparison import ProviderNotStarted, compare, open_provider
-from callsheet.compare.ways import MODES
+from callsheet.compare.modes import MODES
 from callsheet.compare.workloads import make_workload
 
 
@@ -74,7 +74,7 @@ def test_the_table_and_the_picture(tmp_path):
 async def test_sequential_makes_an_item_s_calls_one_after_another():
     found = await compare(make_workload("post"), time_scale=0.01, modes=["sequential"])
     result = found.modes["sequential"]
-    (item,) = found.rehearsal.items
+    (item,) = found.lower_bound.items
     assert result.wall_s >= item.one_by_one_s
     assert result.results == (item.results,)
     assert result.http_requests == 11

@@ -5,21 +5,21 @@ from decimal import Decimal
 
 import attrs
 import pytest
-from local_stage import posts, rehearsal_of, reviews
+from local_provider import lower_bound_of, posts, reviews
 from rich.console import Console
 
 from callsheet.actors.messages import Usage
 from callsheet.compare.comparison import Comparison
+from callsheet.compare.modes import MODES
 from callsheet.compare.report import (
     PlotMissing,
-    bounds,
+    bounds_text,
     draw,
-    footer,
+    footer_text,
     load_matplotlib,
     summary_table,
 )
 from callsheet.compare.run import ModeResult
-from callsheet.compare.ways import MODES
 from callsheet.compare.workloads import make_workload
 
 RESULT = ModeResult(
@@ -34,11 +34,11 @@ RESULT = ModeResult(
 
 
 async def comparison_of(workload, **settings):
-    rehearsal = await rehearsal_of(workload, **settings)
+    lower_bound = await lower_bound_of(workload, **settings)
     return Comparison(
         workload=workload,
         time_scale=settings.get("time_scale", 1.0),
-        rehearsal=rehearsal,
+        lower_bound=lower_bound,
         modes=dict.fromkeys(MODES, RESULT),
     )
 
@@ -49,7 +49,7 @@ def printed(renderable):
     return stream.getvalue()
 
 
-async def test_json_has_exactly_the_promised_members(autojump_clock):
+async def test_json_has_exactly_the_documented_members(autojump_clock):
     comparison = await comparison_of(posts(1), latency_s=(2, 2))
     found = comparison.to_json()
     figures = {
@@ -70,7 +70,7 @@ async def test_json_has_exactly_the_promised_members(autojump_clock):
     assert list(found["modes"]) == ["sequential", "staged", "fixed_window", "callsheet"]
 
 
-def test_a_cost_that_nobody_knows_is_null_and_not_zero():
+def test_an_unknown_cost_is_null_and_not_zero():
     assert attrs.evolve(RESULT, cost_usd=None).to_json()["cost_usd"] is None
 
 
@@ -85,10 +85,10 @@ async def test_the_table_fits_into_80_columns_with_every_figure_whole(autojump_c
 
 
 async def test_a_post_is_bounded_by_its_critical_path(autojump_clock):
-    text = bounds(await comparison_of(make_workload("post"), latency_s=(2, 2)))
+    text = bounds_text(await comparison_of(make_workload("post"), latency_s=(2, 2)))
     assert re.match(
-        r"The critical path is 4 of 11 calls: headline, intro, outline, sections\[\d\]; "
-        r"no order of calls can be faster than 8\.00 s\.",
+        r"The critical path is 4 of 11 calls: headline, intro, outline, sections\[\d\]\. "
+        r"No order of calls can be faster than 8\.00 s\.",
         text,
     )
     assert "up to 22.00 s" in text
@@ -96,21 +96,21 @@ async def test_a_post_is_bounded_by_its_critical_path(autojump_clock):
 
 
 async def test_headlines_are_bounded_by_the_slowest_of_them(autojump_clock):
-    text = bounds(await comparison_of(make_workload("headlines"), latency_s=(2, 2)))
+    text = bounds_text(await comparison_of(make_workload("headlines"), latency_s=(2, 2)))
     assert text == (
-        "Each of the 12 items is one call; no way can be faster than the slowest of them, 2.00 s."
+        "Each of the 12 items is one call. No mode can be faster than the slowest call, 2.00 s."
     )
 
 
-async def test_reviews_are_bounded_by_the_places_in_flight_too(autojump_clock):
+async def test_reviews_are_bounded_by_the_calls_in_flight_too(autojump_clock):
     workload = attrs.evolve(reviews(distinct=8, copies=2), in_flight=4)
-    text = bounds(await comparison_of(workload, latency_s=(2, 2)))
+    text = bounds_text(await comparison_of(workload, latency_s=(2, 2)))
     assert "With 4 calls in flight at a time, 10 calls take at least 5.00 s" in text
-    assert text.endswith("and the 8 that differ 4.00 s.")
+    assert text.endswith("; the 8 distinct calls among them take 4.00 s.")
 
 
 async def test_the_footer_names_the_scale(autojump_clock):
-    assert "time scale 0.1" in footer(await comparison_of(posts(1), time_scale=0.1))
+    assert "time scale 0.1" in footer_text(await comparison_of(posts(1), time_scale=0.1))
 
 
 async def test_a_picture_is_drawn_even_where_no_cost_is_known(autojump_clock, tmp_path):

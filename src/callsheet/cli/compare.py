@@ -11,19 +11,19 @@ import click
 import trio
 from rich.console import Console
 
-from ..compare.comparison import Comparison, Disagreement, ProviderNotStarted, Watch
+from ..compare.comparison import AnswerMismatch, Comparison, ProgressCallback, ProviderNotStarted
 from ..compare.comparison import compare as run_ways
+from ..compare.modes import MODES, Mode
 from ..compare.report import (
     SUFFIXES,
     PlotMissing,
-    bounds,
+    bounds_text,
     draw,
-    footer,
+    footer_text,
     load_matplotlib,
     summary_table,
 )
 from ..compare.run import RunFailed
-from ..compare.ways import MODES, Mode
 from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
 
 __all__ = ["compare"]
@@ -133,7 +133,7 @@ async def _run_until_signal(run: Callable[[], Awaitable[Comparison]]) -> Compari
         await nursery.start(_cancel_on_signal, nursery.cancel_scope)
         try:
             found = await run()
-        except (ProviderNotStarted, RunFailed, Disagreement) as error:
+        except (ProviderNotStarted, RunFailed, AnswerMismatch) as error:
             failure = str(error)
         nursery.cancel_scope.cancel()
     if failure is not None:
@@ -148,10 +148,10 @@ async def _cancel_on_signal(scope: trio.CancelScope, task_status: trio.TaskStatu
             scope.cancel()
 
 
-def _watch(items: int) -> Watch:
-    """Say how far each way is: tenths on a terminal, where a line can be written over.
+def _watch(items: int) -> ProgressCallback:
+    """Return a callback that prints the progress of each mode: in tenths on a terminal.
 
-    It is done so rarely, and by no thread, that it takes no time from the way that is measured.
+    It prints rarely and without a thread, so that it does not slow the measured mode down.
     """
     tenth = max(1, items // 10)
 
@@ -171,5 +171,5 @@ def _watch(items: int) -> Watch:
 def _print(comparison: Comparison) -> None:
     console = Console(highlight=False)
     console.print(summary_table(comparison))
-    console.print(bounds(comparison), markup=False)
-    console.print(footer(comparison), markup=False, style="dim")
+    console.print(bounds_text(comparison), markup=False)
+    console.print(footer_text(comparison), markup=False, style="dim")

@@ -1,42 +1,42 @@
-"""The ways of making many calls, side by side in one run.
+"""Compare modes of running the same workload: sequential, staged, fixed window, and Callsheet.
 
-`compare` runs them all against a provider that it starts; `run_mode` runs one of them against a
-provider that is there.
+`compare` starts the built-in provider and runs every mode against it. `run_mode` runs one mode
+against a provider that is already running.
 """
 
 from .comparison import (
+    AnswerMismatch,
     Comparison,
-    Disagreement,
+    ProgressCallback,
     ProviderNotStarted,
-    Watch,
     check_answers,
     compare,
     open_provider,
 )
-from .lower_bound import ItemLowerBound, LowerBound, rehearse
+from .lower_bound import ItemLowerBound, LowerBound, compute_lower_bound
+from .modes import MODES, Mode
 from .run import ModeResult, RunFailed, nearest_rank, run_mode
-from .ways import MODES, Mode
 from .workloads import WORKLOADS, Workload, WorkloadName, make_workload
 
 __all__ = [
     "MODES",
     "WORKLOADS",
+    "AnswerMismatch",
     "Comparison",
-    "Disagreement",
     "ItemLowerBound",
     "LowerBound",
     "Mode",
     "ModeResult",
+    "ProgressCallback",
     "ProviderNotStarted",
     "RunFailed",
-    "Watch",
     "Workload",
     "WorkloadName",
     "check_answers",
     "compare",
+    "compute_lower_bound",
     "make_workload",
     "nearest_rank",
     "open_provider",
-    "rehearse",
     "run_mode",
 ]

@@ -1,6 +1,6 @@
-"""The ways side by side: one workload, one provider, one way after another.
+"""Run one workload in several modes, one after another, against one built-in provider.
 
-The built-in provider in a process of its own, as long as it is needed.
+The provider runs in a separate process, so that its work takes no time from the measured process.
 """
 
 import subprocess
@@ -15,16 +15,16 @@ import trio
 
 from ..actors import Json
 from ..simulator.settings import ProviderSettings
-from .lower_bound import LowerBound, rehearse
+from .lower_bound import LowerBound, compute_lower_bound
+from .modes import MODES, Mode
 from .run import ModeResult, run_mode
-from .ways import MODES, Mode
 from .workloads import Workload
 
 __all__ = [
+    "AnswerMismatch",
     "Comparison",
-    "Disagreement",
+    "ProgressCallback",
     "ProviderNotStarted",
-    "Watch",
     "check_answers",
     "compare",
     "open_provider",
@@ -35,7 +35,7 @@ _START_S = 60.0  # imports on a slow machine; it takes one second on a usual one
 
 
 class ProviderNotStarted(Exception):
-    """The provider's process ended, or said nothing, before it could be used."""
+    """The provider's process exited, or printed no URL, before it could be used."""
 
 
 @asynccontextmanager
@@ -48,34 +48,34 @@ async def open_provider(
     burst_s: float = 60.0,
     options: Sequence[str] = (),
 ) -> AsyncGenerator[str]:
-    """Run `callsheet simulate` on a free port, and kill it at the end; yields its base URL.
+    """Run `callsheet simulate` on a free port, yield its base URL, and kill it on exit.
 
     Args:
-        seed: its answers and latencies follow from it.
-        time_scale: multiplies its latencies.
-        rpm: requests a minute that it allows; None for no limit.
-        tpm: tokens a minute, likewise.
-        burst_s: how many seconds' worth of these it allows at once.
-        options: further options of `callsheet simulate`.
+        seed: determines the provider's responses and latencies.
+        time_scale: the factor by which the provider multiplies its latencies.
+        rpm: the limit in requests per minute; None for no limit.
+        tpm: the limit in tokens per minute; None for no limit.
+        burst_s: the size of a burst, in seconds of these limits.
+        options: further command-line options of `callsheet simulate`.
 
     Raises:
-        ProviderNotStarted: it did not start; the text has its last words.
+        ProviderNotStarted: the process did not start; the text has its last line of stderr.
     """
     command = [
-        # -P: a file called callsheet.py in the working directory is somebody else's.
+        # -P: do not import a callsheet.py from the working directory.
         *(sys.executable, "-P", "-m", "callsheet", "simulate", "--port", "0"),
         *("--seed", str(seed), "--time-scale", str(time_scale), "--burst", str(burst_s)),
         *(() if rpm is None else ("--rpm", str(rpm))),
         *(() if tpm is None else ("--tpm", str(tpm))),
         *options,
     ]
-    # A file takes any number of words without holding the process up, as an unread pipe would.
-    with tempfile.TemporaryFile() as words:
+    # An unread pipe would block the process once it is full; a file does not.
+    with tempfile.TemporaryFile() as stderr:
         process = await trio.lowlevel.open_process(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
         )
         try:
-            yield await _base_url(process, words)
+            yield await _base_url(process, stderr)
         finally:
             process.kill()
             with trio.CancelScope(shield=True):
@@ -84,8 +84,8 @@ async def open_provider(
                     await process.stdout.aclose()
 
 
-async def _base_url(process: trio.Process, words: IO[bytes]) -> str:
-    """The first line it prints."""
+async def _base_url(process: trio.Process, stderr: IO[bytes]) -> str:
+    """Read the base URL, which is the first line that the provider prints."""
     line = b""
     with trio.move_on_after(_START_S):
         while not line.endswith(b"\n"):
@@ -93,58 +93,58 @@ async def _base_url(process: trio.Process, words: IO[bytes]) -> str:
             if not piece:
                 status = await process.wait()
                 raise ProviderNotStarted(
-                    f"the built-in provider ended with status {status} instead of starting: "
-                    f"{_last_line(words)}"
+                    f"the built-in provider exited with status {status} before it was ready: "
+                    f"{_last_line(stderr)}"
                 )
             line += piece
     if not line.endswith(b"\n"):
         raise ProviderNotStarted(
-            f"the built-in provider did not start within {_START_S:.0f} s: {_last_line(words)}"
+            f"the built-in provider did not start within {_START_S:.0f} s: {_last_line(stderr)}"
         )
     return line.decode().strip()
 
 
-def _last_line(words: IO[bytes]) -> str:
-    words.seek(0)
-    lines = words.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+def _last_line(stderr: IO[bytes]) -> str:
+    stderr.seek(0)
+    lines = stderr.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it printed no error"
 
 
-Watch = Callable[[Mode, int], None]
-"""Is told how many items a way has done: 0 as it starts, and then each time one is."""
+ProgressCallback = Callable[[Mode, int], None]
+"""Called with a mode and its number of finished items: with 0 at the start, then per item."""
 
 
-class Disagreement(Exception):
-    """A way came to other answers than the rehearsal; its figures would compare nothing."""
+class AnswerMismatch(Exception):
+    """A mode produced other results than expected, so its figures cannot be compared."""
 
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """What each way took.
+    """The measured figures of every mode.
 
     Args:
-        workload: what was done.
-        time_scale: what all times are multiplied by, the provider's latencies and the story's
-            waiting times.
-        rehearsal: what the workload comes to, and the bounds of how fast it can be done.
-        modes: what each way took, in the order in which they ran.
+        workload: the items that every mode ran.
+        time_scale: the factor on all times: the provider's latencies, and the window and the poll
+            interval of the fixed_window mode.
+        lower_bound: the expected results, and the shortest possible times.
+        modes: the result of each mode, in the order in which the modes ran.
     """
 
     workload: Workload
     time_scale: float
-    rehearsal: LowerBound
+    lower_bound: LowerBound
     modes: Mapping[Mode, ModeResult]
 
     @property
     def critical_path_s(self) -> float:
-        """Seconds of the slowest item's critical path by the provider's latencies alone.
+        """Seconds of the slowest item's critical path, counting the provider's latencies only.
 
-        For fewer than 100 items that is the 99th percentile of theirs, too.
+        With fewer than 100 items this is also the 99th percentile of the items' critical paths.
         """
-        return self.rehearsal.slowest.critical_path[0]
+        return self.lower_bound.slowest.critical_path[0]
 
     def to_json(self) -> dict[str, Json]:
-        """The figures, for a program."""
+        """Return the figures as a JSON object."""
         return {
             "workload": self.workload.name,
             "critical_path_s": self.critical_path_s,
@@ -153,7 +153,7 @@ class Comparison:
 
 
 def _ignore(mode: Mode, done: int) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 async def compare(
@@ -162,35 +162,40 @@ async def compare(
     seed: int = 0,
     time_scale: float = 1.0,
     modes: Sequence[Mode] = MODES,
-    watch: Watch = _ignore,
+    watch: ProgressCallback = _ignore,
 ) -> Comparison:
-    """Run a workload in several ways against one provider in a process of its own.
+    """Run a workload in several modes against one provider in a separate process.
 
-    Latencies follow from (seed, prompt): every way meets the same ones.
+    A latency depends on the seed and the prompt only, so every mode meets the same latencies.
 
     Args:
         workload: the items.
-        seed: the provider's.
-        time_scale: multiplies every latency and the story's waiting times.
-        modes: the ways, in the order in which they run.
-        watch: is told how far each way has come.
+        seed: the provider's seed.
+        time_scale: the factor on the provider's latencies, and on the window and the poll interval
+            of the fixed_window mode.
+        modes: the modes, in the order in which they run.
+        watch: called as items finish.
 
     Raises:
-        ProviderNotStarted: there is no provider to compare with.
-        RunFailed: an item could not be done.
-        Disagreement: a way came to other answers than the rehearsal.
+        ProviderNotStarted: the provider did not start.
+        RunFailed: an item failed.
+        AnswerMismatch: a mode produced other results than expected.
     """
-    rehearsal = await rehearse(workload, ProviderSettings(seed=seed, time_scale=time_scale))
+    lower_bound = await compute_lower_bound(
+        workload, ProviderSettings(seed=seed, time_scale=time_scale)
+    )
     results: dict[Mode, ModeResult] = {}
     async with open_provider(seed=seed, time_scale=time_scale) as base_url:
         for mode in modes:
             results[mode] = await _run(mode, workload, base_url, time_scale, watch)
-            check_answers(mode, results[mode], rehearsal)
-    return Comparison(workload=workload, time_scale=time_scale, rehearsal=rehearsal, modes=results)
+            check_answers(mode, results[mode], lower_bound)
+    return Comparison(
+        workload=workload, time_scale=time_scale, lower_bound=lower_bound, modes=results
+    )
 
 
 async def _run(
-    mode: Mode, workload: Workload, base_url: str, time_scale: float, watch: Watch
+    mode: Mode, workload: Workload, base_url: str, time_scale: float, watch: ProgressCallback
 ) -> ModeResult:
     done = 0
 
@@ -203,17 +208,22 @@ async def _run(
     return await run_mode(mode, workload, base_url, time_scale=time_scale, item_done=item_done)
 
 
-def check_answers(mode: Mode, result: ModeResult, rehearsal: LowerBound) -> None:
-    """See that a way came to the same answers as the rehearsal.
+def check_answers(mode: Mode, result: ModeResult, lower_bound: LowerBound) -> None:
+    """Check that a mode produced the expected results.
+
+    Args:
+        mode: the mode, for the error text.
+        result: what the mode produced.
+        lower_bound: the expected results.
 
     Raises:
-        Disagreement: it did not; the text names the first item and step.
+        AnswerMismatch: a result differs; the text names the first item and step that do.
     """
-    for place, item in enumerate(rehearsal.items):
+    for place, item in enumerate(lower_bound.items):
         found = result.results[place]
         for step, expected in item.results.items():
             if found.get(step) != expected:
-                raise Disagreement(
-                    f"{mode}: item {place + 1}, step {step}: the answer is not what the provider "
-                    f"was sure to say: {found.get(step)!r:.60}"
+                raise AnswerMismatch(
+                    f"{mode}: item {place + 1}, step {step}: the response differs from the one "
+                    f"that the provider gives for this prompt: {found.get(step)!r:.60}"
                 )

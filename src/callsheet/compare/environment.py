@@ -1,4 +1,4 @@
-"""Where a way runs: which provider, at which pace, and how plain HTTP reaches it."""
+"""The environment of a mode: the provider, the time scale, and the transport."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,31 +15,31 @@ from .workloads import Workload
 __all__ = [
     "CALL_TIMEOUT",
     "Environment",
-    "Perform",
+    "OpenMode",
+    "RunItem",
     "SendRequest",
-    "Way",
-    "open_ask",
+    "open_plain_http",
 ]
 
 
 SendRequest = Callable[[Request], Awaitable[PlainReply]]
-"""Makes one call."""
+"""Sends one request and returns its reply."""
 
-Perform = Callable[[Item], Awaitable[ItemOutcome]]
-"""Does one item, from its first call to its last."""
+RunItem = Callable[[Item], Awaitable[ItemOutcome]]
+"""Runs one item, from its first call to its last."""
 
-CALL_TIMEOUT = httpx.Timeout(120.0)  # seconds of silence; ten times the slowest answer there is
+CALL_TIMEOUT = httpx.Timeout(120.0)  # seconds without a byte; ten times the slowest response
 
 
 @attrs.frozen(kw_only=True)
 class Environment:
-    """Where a way runs.
+    """The provider that a mode runs against.
 
     Args:
-        base_url: the provider's, up to and with "/v1".
-        time_scale: what the provider multiplies its latencies by; a way multiplies its own
-            waiting times by it too, so that their ratios hold.
-        transport: takes the place of the network, in tests.
+        base_url: the provider's base URL, including "/v1".
+        time_scale: the factor by which the provider multiplies its latencies. A mode multiplies
+            its own waiting times by it too, so that the ratios of times do not change.
+        transport: replaces the network, in tests.
     """
 
     base_url: str
@@ -47,28 +47,28 @@ class Environment:
     transport: httpx.AsyncBaseTransport | None = None
 
 
-Way = Callable[[Environment, Workload], AbstractAsyncContextManager[Perform]]
-"""A way of running a workload: whatever it needs is open, and it can do items, side by side."""
+OpenMode = Callable[[Environment, Workload], AbstractAsyncContextManager[RunItem]]
+"""Opens a mode for a workload: a context manager that yields a function to run one item."""
 
 
 @asynccontextmanager
-async def open_ask(venue: Environment, in_flight: int) -> AsyncGenerator[SendRequest]:
-    """Plain asynchronous HTTP with connections that are kept open.
+async def open_plain_http(environment: Environment, in_flight: int) -> AsyncGenerator[SendRequest]:
+    """Open an HTTP client with persistent connections; yield a function that sends one request.
 
     Args:
-        venue: the provider.
-        in_flight: requests under way at a time.
+        environment: the provider.
+        in_flight: the number of requests in flight at a time.
     """
     async with httpx.AsyncClient(
-        base_url=venue.base_url,
-        transport=venue.transport or LeanTransport(max_connections=in_flight),
+        base_url=environment.base_url,
+        transport=environment.transport or LeanTransport(max_connections=in_flight),
         timeout=CALL_TIMEOUT,
     ) as client:
-        places = trio.Semaphore(in_flight)
+        slots = trio.Semaphore(in_flight)
 
-        async def ask(request: Request) -> PlainReply:
-            async with places:
+        async def send(request: Request) -> PlainReply:
+            async with slots:
                 body = write_body(request)
                 return read_reply(await client.post(path_of(request), json=body), request)
 
-        yield ask
+        yield send

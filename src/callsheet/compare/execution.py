@@ -1,9 +1,7 @@
-"""One item on its way through a run: its script, and what its answers have cost so far.
+"""The execution of one item: which calls it makes, which of them may start, and what they cost.
 
-An item of a workload and its script: which calls it makes, and which of them may be made now.
-
-Every way asks the same scripts, so that the prompts are the same to the byte. When the calls are
-made, and how many at a time, is each way's own affair.
+Every mode runs the same scripts, so the prompts are identical byte for byte. A mode decides only
+when it sends each call, and how many calls it sends at a time.
 """
 
 import hashlib
@@ -37,10 +35,10 @@ __all__ = [
     "ItemOutcome",
     "PlainReply",
     "Script",
-    "Solo",
+    "SingleRequest",
     "StepResults",
-    "begin",
-    "gist",
+    "comparable_text",
+    "make_script",
     "path_of",
     "read_reply",
     "write_body",
@@ -48,36 +46,36 @@ __all__ = [
 
 
 Item = str | Request
-"""A topic to write a post about, or one request to make."""
+"""The topic of a post, or a single request."""
 
 StepResults = Mapping[str, StepResult | None]
-"""What an item has come to, by step; the only step of a request is "answer"."""
+"""The results of an item, by step name; a single request has one step, "answer"."""
 
 
 class Script(Protocol):
-    """What an item still has to ask; `PostGraph` is one."""
+    """The calls of an item and their order; `PostGraph` implements it for a post."""
 
     @property
     def calls(self) -> Sequence[StepCall]:
-        """Every call made possible so far, each after those it needs."""
+        """Every call that is known so far; each call follows the calls that it depends on."""
         ...
 
     @property
     def results(self) -> StepResults:
-        """What the answers have come to so far."""
+        """The results so far, by step name."""
         ...
 
     def ready(self) -> list[StepCall]:
-        """The calls that may start now. Each is handed out once."""
+        """Return the calls that may start now. Each call is returned once."""
         ...
 
     def succeed(self, call_id: str, text: str) -> bool:
-        """A call was answered; whether the item can still be finished."""
+        """Record the response to a call; return False if the item can no longer finish."""
         ...
 
 
 @attrs.define
-class Solo:
+class SingleRequest:
     """The script of a single request."""
 
     request: Request
@@ -88,32 +86,32 @@ class Solo:
 
     @property
     def calls(self) -> tuple[StepCall]:
-        """The one call."""
+        """The single call."""
         request = self.request
         prompt = request.messages[-1].content if request.messages else request.inputs[0]
         return (StepCall("answer", "answer", None, prompt, request, ()),)
 
     @property
     def results(self) -> StepResults:
-        """The answer, once it is there."""
+        """The result, once the response has arrived."""
         return self._results
 
     def ready(self) -> list[StepCall]:
-        """The one call, the first time."""
+        """Return the single call the first time, and nothing after that."""
         if self._handed_out:
             return []
         self._handed_out = True
         return list(self.calls)
 
     def succeed(self, call_id: str, text: str) -> bool:
-        """Keep the answer, whatever it says."""
+        """Record the response; any text is accepted."""
         self._results[call_id] = text
         return True
 
 
-def begin(item: Item, recipe: Recipe) -> Script:
-    """A fresh script of an item; a topic's calls are those of the recipe."""
-    return PostGraph(recipe, item) if isinstance(item, str) else Solo(item)
+def make_script(item: Item, recipe: Recipe) -> Script:
+    """Make the script of an item; the calls of a topic are those of the recipe."""
+    return PostGraph(recipe, item) if isinstance(item, str) else SingleRequest(item)
 
 
 _CHAT, _EMBEDDINGS = OpenAIChat(), OpenAIEmbeddings()
@@ -126,34 +124,34 @@ def _format_of(request: Request) -> WireFormat:
 
 
 def write_body(request: Request) -> dict[str, Json]:
-    """The JSON body that every way sends for a request."""
+    """Return the JSON body that every mode sends for a request."""
     return _format_of(request).encode(request, stream=False)
 
 
 def path_of(request: Request) -> str:
-    """Where every way sends it, below the base URL."""
+    """Return the path, relative to the base URL, that every mode sends a request to."""
     return _format_of(request).path(request, stream=False)
 
 
-def gist(text: str, vectors: Sequence[Sequence[float]]) -> str:
-    """What an answer says: its text, or a digest of its vectors."""
+def comparable_text(text: str, vectors: Sequence[Sequence[float]]) -> str:
+    """Return a response as text that can be compared: its text, or a digest of its vectors."""
     if not vectors:
         return text
     return hashlib.blake2b(repr([list(map(float, it)) for it in vectors]).encode()).hexdigest()
 
 
 class BadAnswer(Exception):
-    """A 200 without an answer, or an answer that its step cannot use."""
+    """The body of a 200 response cannot be decoded, or its step cannot use the text."""
 
 
 @attrs.frozen
 class PlainReply:
-    """The answer to one call of the three ways that Callsheet is compared with.
+    """The response to one call of a mode that does not use Callsheet.
 
     Args:
-        text: what the model wrote, or a digest of the vectors.
+        text: the text of the response, or a digest of its vectors.
         usage: the tokens that the provider reports.
-        cost_usd: USD; None when the model's price is not known.
+        cost_usd: the cost in USD; None if the price of the model is not known.
     """
 
     text: str
@@ -162,32 +160,36 @@ class PlainReply:
 
 
 def read_reply(response: httpx.Response, request: Request) -> PlainReply:
-    """What an HTTP response says.
+    """Decode an HTTP response.
+
+    Args:
+        response: the HTTP response, with its whole body.
+        request: the request that it responds to.
 
     Raises:
-        httpx.HTTPStatusError: its status says that there is no answer.
-        BadAnswer: it is not an answer.
+        httpx.HTTPStatusError: the status is an error.
+        BadAnswer: the body cannot be decoded, or is an error.
     """
     response.raise_for_status()
     try:
         answer = _format_of(request).decode(loads(response.content), request)
     except ValueError as error:
-        raise BadAnswer(f"the provider's answer is not one: {error}") from error
+        raise BadAnswer(f"the provider's response cannot be decoded: {error}") from error
     if isinstance(answer, ApiError):
-        raise BadAnswer(f"the provider answered with an error: {answer.message}")
+        raise BadAnswer(f"the provider responded with an error: {answer.message}")
     usage = answer.usage or Usage()
-    text = gist(answer.choices[0].text if answer.choices else "", answer.embeddings)
+    text = comparable_text(answer.choices[0].text if answer.choices else "", answer.embeddings)
     return PlainReply(text, usage, default_prices().cost(answer.model or "", usage))
 
 
 @attrs.frozen
 class ItemOutcome:
-    """What an item came to.
+    """The outcome of a finished item.
 
     Args:
-        results: its answers, by step.
-        usage: the tokens it was billed.
-        cost_usd: USD; None when a model's price is not known.
+        results: the results, by step name.
+        usage: the tokens that were billed for all calls of the item.
+        cost_usd: the cost in USD; None if the price of a model is not known.
     """
 
     results: StepResults = attrs.field(repr=False)
@@ -196,34 +198,34 @@ class ItemOutcome:
 
 
 class Execution:
-    """An item that is being done.
+    """The execution of one item, with the tokens and the cost so far.
 
     Args:
-        item: what is to be done.
-        recipe: the steps of a post.
+        item: the topic or the request.
+        recipe: the steps of a post; a single request does not use it.
     """
 
     def __init__(self, item: Item, recipe: Recipe) -> None:
-        self.script = begin(item, recipe)
+        self.script = make_script(item, recipe)
         self._usage = Usage()
         self._cost_usd: Decimal | None = Decimal(0)
 
     def ready(self) -> list[StepCall]:
-        """The calls that may start now. Each is handed out once."""
+        """Return the calls that may start now. Each call is returned once."""
         return self.script.ready()
 
-    def note(self, call: StepCall, reply: PlainReply) -> None:
-        """A call was answered.
+    def record(self, call: StepCall, reply: PlainReply) -> None:
+        """Record the response to a call.
 
         Raises:
-            BadAnswer: the step cannot use the answer.
+            BadAnswer: the step cannot use the text of the response.
         """
         self._usage += reply.usage
         if self._cost_usd is not None:
             self._cost_usd = None if reply.cost_usd is None else self._cost_usd + reply.cost_usd
         if not self.script.succeed(call.id, reply.text):
-            raise BadAnswer(f"call {call.id}: its step cannot use the answer {reply.text!r:.60}")
+            raise BadAnswer(f"call {call.id}: its step cannot use the response {reply.text!r:.60}")
 
     def outcome(self) -> ItemOutcome:
-        """What it has come to; it is whole once `ready` has nothing left."""
+        """Return the outcome; it is complete when `ready` returns no calls and none is running."""
         return ItemOutcome(dict(self.script.results), self._usage, self._cost_usd)

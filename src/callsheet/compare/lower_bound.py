@@ -1,7 +1,7 @@
-"""The rehearsal: a workload with every latency known, before any way has run it.
+"""The lower bound of a workload: the expected results, and the shortest time any mode can take.
 
-It says what every way must answer, and how fast no way can be. The provider's latencies follow
-from seed and prompt, so a provider in this process that takes no time at all gives both.
+The provider's responses and latencies depend on the seed and the prompt only. A provider in this
+process with all latencies set to zero gives the results; the latencies are then computed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,25 +13,25 @@ from ..simulator.app import Provider
 from ..simulator.inprocess import ProviderTransport
 from ..simulator.latency import prompt_latency
 from ..simulator.settings import ProviderSettings
-from .environment import Environment, SendRequest, open_ask
+from .environment import Environment, SendRequest, open_plain_http
 from .execution import Execution, Item, StepResults, write_body
 from .workloads import Workload
 
 __all__ = [
     "ItemLowerBound",
     "LowerBound",
-    "rehearse",
+    "compute_lower_bound",
 ]
 
 
 @attrs.frozen
 class ItemLowerBound:
-    """What one item comes to.
+    """The expected results and the latencies of one item.
 
     Args:
-        results: its answers, by step.
-        calls: its calls, each after those it needs.
-        latencies_s: seconds that the provider takes for each, by the call's id.
+        results: the expected results, by step name.
+        calls: the calls; each follows the calls that it depends on.
+        latencies_s: the provider's latency of each call in seconds, by call id.
     """
 
     results: StepResults = attrs.field(repr=False)
@@ -40,23 +40,23 @@ class ItemLowerBound:
 
     @property
     def critical_path(self) -> tuple[float, tuple[str, ...]]:
-        """Seconds and call ids of the chain of calls that had to wait for each other."""
+        """The longest chain of dependent calls: its duration in seconds, and its call ids."""
         return critical_path(self.calls, self.latencies_s)
 
     @property
     def one_by_one_s(self) -> float:
-        """Seconds of its calls one after another."""
+        """Seconds that the calls take when they run one after another."""
         return sum(self.latencies_s.values())
 
 
 @attrs.frozen
 class LowerBound:
-    """What a workload comes to.
+    """The lower bound of a whole workload.
 
     Args:
-        items: in the workload's order.
-        distinct_s: seconds that the provider takes for each call that no other one may share
-            the answer of; identical calls that may share one are there once.
+        items: the lower bound of each item, in the workload's order.
+        distinct_s: the provider's latency of each distinct call in seconds; identical calls that
+            may share one response are counted once.
     """
 
     items: tuple[ItemLowerBound, ...]
@@ -64,42 +64,43 @@ class LowerBound:
 
     @property
     def calls(self) -> int:
-        """How many calls all items make."""
+        """The number of calls of all items together."""
         return sum(len(item.calls) for item in self.items)
 
     @property
     def slowest(self) -> ItemLowerBound:
-        """The item with the longest critical path; no way can do the workload faster."""
+        """The item with the longest critical path; no mode can run the workload faster."""
         return max(self.items, key=lambda item: item.critical_path[0])
 
 
-async def rehearse(workload: Workload, settings: ProviderSettings) -> LowerBound:
-    """Run a workload against a provider that answers at once, and reckon its times.
+async def compute_lower_bound(workload: Workload, settings: ProviderSettings) -> LowerBound:
+    """Run a workload against a provider without latencies, and compute the latencies.
 
     Args:
         workload: the items.
-        settings: those of the provider that the ways will meet.
+        settings: the settings of the provider that the modes will run against.
     """
     provider = Provider(attrs.evolve(settings, time_scale=0.0))
     async with ProviderTransport(provider) as transport:
-        venue = Environment(base_url="http://provider/v1", transport=transport)
-        async with open_ask(venue, in_flight=1) as ask:
+        environment = Environment(base_url="http://provider/v1", transport=transport)
+        async with open_plain_http(environment, in_flight=1) as ask:
             items = [
-                await _rehearse(item, workload.recipe, ask, settings) for item in workload.items
+                await _bound_of_item(item, workload.recipe, ask, settings)
+                for item in workload.items
             ]
     return LowerBound(tuple(items), tuple(_distinct(items)))
 
 
-async def _rehearse(
+async def _bound_of_item(
     item: Item, recipe: Recipe, ask: SendRequest, settings: ProviderSettings
 ) -> ItemLowerBound:
-    performance = Execution(item, recipe)
-    while calls := performance.ready():
+    execution = Execution(item, recipe)
+    while calls := execution.ready():
         for call in calls:
-            performance.note(call, await ask(call.request))
-    made = tuple(performance.script.calls)
+            execution.record(call, await ask(call.request))
+    made = tuple(execution.script.calls)
     latencies = {call.id: _latency(settings, call) for call in made}
-    return ItemLowerBound(performance.script.results, made, latencies)
+    return ItemLowerBound(execution.script.results, made, latencies)
 
 
 def _latency(settings: ProviderSettings, call: StepCall) -> float:
@@ -108,7 +109,7 @@ def _latency(settings: ProviderSettings, call: StepCall) -> float:
 
 
 def _distinct(items: Iterable[ItemLowerBound]) -> Iterator[float]:
-    """The latency of each call, of those that may share an answer only one (L6)."""
+    """Yield the latency of each call, once for all calls that may share one response (L6)."""
     seen: set[str] = set()
     for item in items:
         for call in item.calls:

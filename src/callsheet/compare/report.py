@@ -1,6 +1,6 @@
-"""A comparison before a person: the table, what bounds its figures, and how to read them.
+"""Show a comparison: a table, an explanation of its figures, and a chart.
 
-A comparison as a picture. It needs Matplotlib: the optional extra `callsheet[plot]`.
+The chart needs Matplotlib, which the optional extra `callsheet[plot]` installs.
 """
 
 # Matplotlib leaves its keyword arguments untyped.
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = [
     "SUFFIXES",
     "PlotMissing",
-    "bounds",
+    "bounds_text",
     "draw",
-    "footer",
+    "footer_text",
     "load_matplotlib",
     "summary_table",
 ]
@@ -38,9 +38,9 @@ _COLUMNS = (
 
 
 def summary_table(comparison: Comparison) -> Table:
-    """A row for each way; it fits into 80 columns."""
+    """Return a table with a row for each mode; it fits into 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
-    table.add_column("way", no_wrap=True, vertical="bottom")
+    table.add_column("mode", no_wrap=True, vertical="bottom")
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     for mode, result in comparison.modes.items():
@@ -61,76 +61,78 @@ def _cells(result: ModeResult, critical_path_s: float) -> tuple[str, ...]:
     )
 
 
-def bounds(comparison: Comparison) -> str:
-    """What bounds the result, whatever the way."""
-    rehearsal = comparison.rehearsal
-    slowest = rehearsal.slowest
+def bounds_text(comparison: Comparison) -> str:
+    """Return sentences about the shortest time that any mode can take."""
+    lower_bound = comparison.lower_bound
+    slowest = lower_bound.slowest
     least_s, path = slowest.critical_path
     if comparison.workload.shares_calls:
         found = (
-            f"Made one call each, the {len(rehearsal.items):,} items take at least "
-            f"{seconds(least_s)}, which is the slowest of them. Callsheet makes one call of many."
+            f"With one call for each of the {len(lower_bound.items):,} items, the run takes at "
+            f"least {seconds(least_s)}, the time of the slowest call. Callsheet puts many items "
+            "into one call."
         )
     elif len(slowest.calls) == 1:
         found = (
-            f"Each of the {len(rehearsal.items):,} items is one call; no way can be faster than "
-            f"the slowest of them, {seconds(least_s)}."
+            f"Each of the {len(lower_bound.items):,} items is one call. No mode can be faster than "
+            f"the slowest call, {seconds(least_s)}."
         )
     else:
-        whose = "The" if len(rehearsal.items) == 1 else "The slowest item's"
-        one_by_one_s = max(item.one_by_one_s for item in rehearsal.items)
+        whose = "The" if len(lower_bound.items) == 1 else "The slowest item's"
+        one_by_one_s = max(item.one_by_one_s for item in lower_bound.items)
         found = (
             f"{whose} critical path is {len(path)} of {len(slowest.calls)} calls: "
-            f"{', '.join(path)}; no order of calls can be faster than {seconds(least_s)}. One "
-            f"after another an item's calls take up to {seconds(one_by_one_s)}, so that nothing "
+            f"{', '.join(path)}. No order of calls can be faster than {seconds(least_s)}. One "
+            f"after another, the calls of an item take up to {seconds(one_by_one_s)}, so no mode "
             f"can be more than {one_by_one_s / least_s:.1f} times as fast as sequential."
         )
     return found + _in_flight_bound(comparison)
 
 
 def _in_flight_bound(comparison: Comparison) -> str:
-    """What the places in flight add to that; nothing where there are enough of them."""
-    rehearsal, places = comparison.rehearsal, comparison.workload.in_flight
-    if rehearsal.calls <= places:
+    """Return a sentence about the limit on calls in flight, or "" if it delays no call."""
+    lower_bound, in_flight = comparison.lower_bound, comparison.workload.in_flight
+    if lower_bound.calls <= in_flight:
         return ""
-    all_s = sum(item.one_by_one_s for item in rehearsal.items)
+    all_s = sum(item.one_by_one_s for item in lower_bound.items)
     found = (
-        f" With {places} calls in flight at a time, {rehearsal.calls:,} calls take at least "
-        f"{seconds(all_s / places)}"
+        f" With {in_flight} calls in flight at a time, {lower_bound.calls:,} calls take at least "
+        f"{seconds(all_s / in_flight)}"
     )
-    distinct = len(rehearsal.distinct_s)
-    if distinct < rehearsal.calls:
-        found += f", and the {distinct:,} that differ {seconds(sum(rehearsal.distinct_s) / places)}"
+    distinct = len(lower_bound.distinct_s)
+    if distinct < lower_bound.calls:
+        distinct_s = sum(lower_bound.distinct_s) / in_flight
+        found += f"; the {distinct:,} distinct calls among them take {seconds(distinct_s)}"
     return f"{found}."
 
 
-def footer(comparison: Comparison) -> str:
-    """How to read the figures."""
+def footer_text(comparison: Comparison) -> str:
+    """Return an explanation of the columns."""
     return (
-        "ratio: wall to critical path. Times, in seconds, are at time scale "
-        f"{comparison.time_scale:g}, which multiplies the provider's latencies and the fixed "
-        "window's waiting times; their ratios are what counts. p50 and p99 are over the items, by "
-        "nearest rank, from asking for the first item to the end of each."
+        "ratio: wall time divided by the critical path. All times are in seconds at time scale "
+        f"{comparison.time_scale:g}, which multiplies the provider's latencies and the waiting "
+        "times of fixed_window; compare the ratios, not the seconds. p50 and p99 are percentiles "
+        "of the items (nearest rank), each from the start of the run to the end of the item."
     )
 
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 _INK, _FAINT = "#1f2933", "#9aa5b1"
-_RIVAL, _OURS, _BOUND = "#b8c4d0", "#0f766e", "#c2410c"
+_BASELINE, _CALLSHEET, _BOUND = "#b8c4d0", "#0f766e", "#c2410c"
 _BAR = 0.62
 _DPI = 160
 
 
 class PlotMissing(Exception):
-    """Matplotlib is not installed; the text says how to install it."""
+    """Matplotlib is not installed; the text has the command that installs it."""
 
 
 def load_matplotlib() -> None:
-    """See that Matplotlib is there, before a run whose picture could not be drawn.
+    """Import Matplotlib, so that a missing installation is reported before the run.
 
     Raises:
-        PlotMissing: it is not.
+        PlotMissing: Matplotlib is not installed.
     """
     try:
         importlib.import_module("matplotlib.figure")
@@ -141,16 +143,16 @@ def load_matplotlib() -> None:
 
 
 def draw(comparison: Comparison, path: Path) -> None:
-    """Draw wall, p99 and cost of every way, and the critical path.
+    """Draw the wall time, the p99 and the cost of every mode, and the critical path.
 
     Args:
-        comparison: what to draw.
-        path: where to write it; its suffix is one of `SUFFIXES`.
+        comparison: the figures.
+        path: the file to write; its suffix is one of `SUFFIXES`.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    # A figure of its own, without pyplot: no display, no state that outlives it.
+    # Without pyplot, which needs a display and keeps global state.
     from matplotlib.figure import Figure  # noqa: PLC0415 - an optional extra, slow to import
 
     results = comparison.modes.values()
@@ -164,10 +166,10 @@ def draw(comparison: Comparison, path: Path) -> None:
     bound_s = comparison.critical_path_s
     for panel in panels[:2]:
         panel.axvline(bound_s, color=_BOUND, linestyle=(0, (4, 3)), linewidth=1.4)
-    panels[0].invert_yaxis()  # shared: the first way on top everywhere
+    panels[0].invert_yaxis()  # the panels share it: the first mode is on top in each
     figure.suptitle(
-        f"{comparison.workload.name}: {len(comparison.workload.items):,} done in each way, at time "
-        f"scale {comparison.time_scale:g}",
+        f"{comparison.workload.name}: {len(comparison.workload.items):,} items in each mode, at "
+        f"time scale {comparison.time_scale:g}",
         x=0.01, ha="left", color=_INK, fontweight="bold",
     )  # fmt: skip
     figure.supxlabel(
@@ -183,13 +185,13 @@ def _bars(
     values: Sequence[float],
     labels: Sequence[str],
 ) -> None:
-    """One bar for each way, its figure at its end."""
-    colors = [_OURS if mode == "callsheet" else _RIVAL for mode in comparison.modes]
+    """Draw one bar for each mode, with its figure at the end of the bar."""
+    colors = [_CALLSHEET if mode == "callsheet" else _BASELINE for mode in comparison.modes]
     bars = panel.barh(list(comparison.modes), values, height=_BAR, color=colors)
     panel.bar_label(bars, labels=labels, padding=4, color=_INK, size=9.5)
     panel.set_title(title, loc="left", color=_INK, size=11)
     panel.set_xlim(0, max(*values, comparison.critical_path_s * (title != "cost"), 1e-9) * 1.28)
-    panel.set_xticks([])  # the figures stand at the bars
+    panel.set_xticks([])  # each bar has its figure as a label
     panel.tick_params(length=0, labelcolor=_INK)
     panel.spines[["top", "right", "bottom"]].set_visible(False)
     panel.spines["left"].set_color(_FAINT)

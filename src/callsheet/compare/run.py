@@ -1,7 +1,4 @@
-"""Running a workload in one way, and what that took.
-
-Percentiles by nearest rank: always a time that some item really took.
-"""
+"""Run a workload in one mode, and measure its time, requests, tokens and cost."""
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -15,7 +12,7 @@ from ..actors import CallFailed, Json, StepFailed, Usage
 from ..runtime import AskFailed
 from .environment import Environment
 from .execution import BadAnswer, Item, ItemOutcome, StepResults
-from .ways import WAYS, Mode
+from .modes import OPEN_MODE, Mode
 from .workloads import Workload
 
 __all__ = [
@@ -27,42 +24,42 @@ __all__ = [
 
 
 def nearest_rank(values: Sequence[float], percent: int) -> float:
-    """The smallest value that at least `percent` per cent of all values do not exceed.
+    """Return a percentile by the nearest-rank method, which always returns one of the values.
 
-    With n values in order, it is the one of rank ceil(percent / 100 * n), counted from 1. With
-    fewer than 100 values, the 99th percentile is therefore the greatest.
+    Of n sorted values it is the one with rank ceil(percent / 100 * n), counted from 1. With fewer
+    than 100 values, the 99th percentile is therefore the greatest value.
 
     Args:
         values: at least one, in any order.
         percent: from 1 to 100.
 
     Raises:
-        ValueError: there is no value, or `percent` is out of its range.
+        ValueError: there are no values, or `percent` is out of range.
     """
     if not values:
-        raise ValueError("a percentile of no values does not exist")
+        raise ValueError("a percentile needs at least one value")
     if not 1 <= percent <= 100:  # noqa: PLR2004 - per cent
         raise ValueError(f"percent must be from 1 to 100, got {percent}")
-    rank = -(-percent * len(values) // 100)  # whole numbers: 0.99 is not a float
+    rank = -(-percent * len(values) // 100)  # integers: 0.99 has no exact float
     return sorted(values)[rank - 1]
 
 
 class RunFailed(Exception):
-    """An item could not be done; the text says in which way it was run, and why."""
+    """An item failed; the text names the mode and the reason."""
 
 
 @attrs.frozen(kw_only=True)
 class ModeResult:
-    """What one way took.
+    """The figures of one mode.
 
     Args:
-        wall_s: seconds from asking for the first item to the end of the last.
-        seconds: seconds from asking for the first item to the end of each, in the items' order.
-        results: what each item came to, in the items' order.
-        http_requests: model calls that reached the provider, by its own count.
-        usage: tokens reported with the answers.
-        cost_usd: USD; None when a model's price is not known.
-        rejected: answers of status 429, by the provider's own count.
+        wall_s: seconds from the start of the run to the end of the last item.
+        seconds: seconds from the start of the run to the end of each item, in the items' order.
+        results: the results of each item, in the items' order.
+        http_requests: the number of model calls that reached the provider, as it counts them.
+        usage: the tokens that the responses report.
+        cost_usd: the cost in USD; None if the price of a model is not known.
+        rejected: the number of responses with status 429, as the provider counts them.
     """
 
     wall_s: float
@@ -84,7 +81,7 @@ class ModeResult:
         return nearest_rank(self.seconds, 99)
 
     def to_json(self) -> dict[str, Json]:
-        """The figures, without the results."""
+        """Return the figures, without the results, as a JSON object."""
         return {
             "wall_s": self.wall_s,
             "p50_s": self.p50_s,
@@ -98,7 +95,7 @@ class ModeResult:
 
 
 def _ignore() -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
 async def run_mode(
@@ -110,29 +107,29 @@ async def run_mode(
     transport: httpx.AsyncBaseTransport | None = None,
     item_done: Callable[[], None] = _ignore,
 ) -> ModeResult:
-    """Run all items of a workload at once, in one of the ways, against the built-in provider.
+    """Run all items of a workload concurrently, in one mode, against the built-in provider.
 
-    The clock starts when the way has opened what it needs. The provider's counts start anew, so
-    nobody else may use it meanwhile.
+    The measured time starts after the mode has opened its connections. This function resets the
+    provider's counts, so no other client may use the provider during the run.
 
     Args:
-        mode: the way.
+        mode: the mode.
         workload: the items.
-        base_url: the provider's, up to and with "/v1".
-        time_scale: what the provider multiplies its latencies by; the waiting times of the fixed
-            window are multiplied by it too.
-        transport: takes the place of the network, in tests; not for "sequential".
-        item_done: is called whenever an item is done.
+        base_url: the provider's base URL, including "/v1".
+        time_scale: the factor by which the provider multiplies its latencies; the window and the
+            poll interval of the fixed_window mode are multiplied by it too.
+        transport: replaces the network, in tests; the sequential mode ignores it.
+        item_done: called each time an item finishes.
 
     Raises:
-        RunFailed: an item could not be done.
+        RunFailed: an item failed.
         ValueError: `time_scale` is not above 0.
     """
-    venue = Environment(base_url=base_url, time_scale=time_scale, transport=transport)
+    environment = Environment(base_url=base_url, time_scale=time_scale, transport=transport)
     try:
-        await _control(venue, "POST", "/callsheet/reset")
-        outcomes, seconds, wall_s = await _perform_all(mode, venue, workload, item_done)
-        stats = await _control(venue, "GET", "/callsheet/stats")
+        await _control(environment, "POST", "/callsheet/reset")
+        outcomes, seconds, wall_s = await _run_all(mode, environment, workload, item_done)
+        stats = await _control(environment, "GET", "/callsheet/stats")
     except httpx.HTTPError as error:
         raise RunFailed(f"{mode}: {_reason(error)}") from error
     costs = [outcome.cost_usd for outcome in outcomes]
@@ -147,19 +144,19 @@ async def run_mode(
     )
 
 
-async def _perform_all(
-    mode: Mode, venue: Environment, workload: Workload, item_done: Callable[[], None]
+async def _run_all(
+    mode: Mode, environment: Environment, workload: Workload, item_done: Callable[[], None]
 ) -> tuple[list[ItemOutcome], tuple[float, ...], float]:
-    """Do every item at once: their outcomes, the seconds each took, the seconds all took."""
-    done: dict[int, tuple[ItemOutcome, float]] = {}  # {place of the item: outcome, seconds}
+    """Run all items; return their outcomes, the seconds of each item, and the seconds of all."""
+    done: dict[int, tuple[ItemOutcome, float]] = {}  # {index of the item: outcome, seconds}
     failures: list[Exception] = []
 
-    async with WAYS[mode](venue, workload) as perform:
+    async with OPEN_MODE[mode](environment, workload) as run_item:
         began = trio.current_time()
 
-        async def perform_one(place: int, item: Item) -> None:
+        async def run_one(place: int, item: Item) -> None:
             try:
-                outcome = await perform(item)
+                outcome = await run_item(item)
             except* (httpx.HTTPError, BadAnswer, CallFailed, StepFailed, AskFailed) as group:
                 failures.append(_first(group))
                 nursery.cancel_scope.cancel()
@@ -169,7 +166,7 @@ async def _perform_all(
 
         async with trio.open_nursery() as nursery:
             for place, item in enumerate(workload.items):
-                nursery.start_soon(perform_one, place, item)
+                nursery.start_soon(run_one, place, item)
         wall_s = trio.current_time() - began
     if failures:
         raise RunFailed(f"{mode}: {_reason(failures[0])}") from failures[0]
@@ -177,21 +174,21 @@ async def _perform_all(
     return [outcome for outcome, _ in ordered], tuple(seconds for _, seconds in ordered), wall_s
 
 
-async def _control(venue: Environment, method: str, path: str) -> dict[str, int]:
-    """Read the provider's counts, or start them anew."""
-    async with httpx.AsyncClient(transport=venue.transport, trust_env=False) as client:
-        root = venue.base_url.removesuffix("/v1")
+async def _control(environment: Environment, method: str, path: str) -> dict[str, int]:
+    """Read or reset the provider's counts."""
+    async with httpx.AsyncClient(transport=environment.transport, trust_env=False) as client:
+        root = environment.base_url.removesuffix("/v1")
         response = await client.request(method, root + path)
     response.raise_for_status()
     return cast("dict[str, int]", response.json())
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    """One of the exceptions in a group, however deep."""
+    """Return the first exception of a group, also of a nested one."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _reason(error: Exception) -> str:
-    """An error on one line; some of httpx's say nothing but their name."""
+    """Return an error as one line; some httpx errors have no text, only a class name."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,9 +1,4 @@
-"""Short product reviews to classify, and the instruction to classify them by.
-
-Passages of text to embed.
-
-Fifty topics to write about. The first twelve are those of the headlines workload.
-"""
+"""Sample data for the workloads: product reviews to label, passages to embed, topics of posts."""
 
 import random
 
@@ -95,22 +90,22 @@ _SHORTEST, _LONGEST = 80, 320  # characters: 20 to 80 tokens of four
 
 
 def write_reviews(chance: random.Random, *, count: int = 1000, copies: int = 200) -> list[str]:
-    """Write reviews of 20 to 80 tokens, a token being four characters.
+    """Write product reviews of 20 to 80 tokens (of four characters each).
 
     Args:
-        chance: decides what they say and where the copies stand.
-        count: how many there are.
-        copies: how many of them repeat another one to the letter; the rest differ.
+        chance: the random source of the texts and of their order.
+        count: the number of reviews.
+        copies: the number of them that are exact copies of another review.
 
     Returns:
-        The reviews, in an order that `chance` decides.
+        The reviews, shuffled.
 
     Raises:
-        ValueError: there would be nothing to copy.
+        ValueError: `copies` is negative, or not less than `count`.
     """
     if not 0 <= copies < count:
         raise ValueError(f"copies must be from 0 to {count - 1}, got {copies}")
-    distinct: dict[str, None] = {}  # a set that keeps its order, so that a seed repeats
+    distinct: dict[str, None] = {}  # an ordered set, so that a seed always gives the same order
     while len(distinct) < count - copies:
         distinct[_review(chance)] = None
     reviews = list(distinct)
@@ -141,14 +136,14 @@ _SHORTEST_PASSAGE, _LONGEST_PASSAGE = 200, 1600  # characters: 50 to 400 tokens 
 
 
 def write_passages(chance: random.Random, *, count: int = 10_000) -> list[str]:
-    """Write passages of 50 to 400 tokens, a token being four characters; all of them differ.
+    """Write distinct passages of 50 to 400 tokens (of four characters each).
 
     Args:
-        chance: decides what they say and how long they are.
-        count: how many there are.
+        chance: the random source of the texts and of their lengths.
+        count: the number of passages.
     """
     sentences = write_reviews(chance, count=500, copies=0)
-    passages: dict[str, None] = {}  # a set that keeps its order, so that a seed repeats
+    passages: dict[str, None] = {}  # an ordered set, so that a seed always gives the same order
     while len(passages) < count:
         passages[_passage(chance, sentences)] = None
     return list(passages)

@@ -1,4 +1,4 @@
-"""What there is to do: the workloads that the ways are compared by."""
+"""The workloads that the modes are compared on."""
 
 import random
 from typing import Literal, get_args
@@ -28,16 +28,17 @@ _DIMENSIONS = 64
 
 @attrs.frozen(kw_only=True)
 class Workload:
-    """Items to be done, all of them asked for at once.
+    """A list of items, all of which start at the same time.
 
     Args:
-        name: what it is called.
+        name: the name of the workload.
         items: topics to write posts about, or single requests.
         recipe: the steps of a post.
-        threads: items that the sequential way runs side by side.
-        in_flight: HTTP requests that every other way may have under way at a time. It is the same
-            for all of them, and large enough for posts and headlines never to be held back by it.
-        shares_calls: several items may be one call, so that their own latencies bound nothing.
+        threads: the number of items that the sequential mode runs at a time.
+        in_flight: the number of HTTP requests that every other mode may have in flight at a time.
+            It is large enough that it never delays the workloads "posts" and "headlines".
+        shares_calls: True if one call may serve several items, so that the latencies of the
+            separate calls are no lower bound.
     """
 
     name: WorkloadName
@@ -52,11 +53,11 @@ def make_workload(name: WorkloadName, seed: int = 0) -> Workload:
     """Make a workload.
 
     Args:
-        name: "post" is one post of eleven calls; "posts" are fifty of them; "headlines" are
-            twelve calls, the default post's headline for as many topics; "reviews" are a thousand
-            short texts to label, a fifth of them exact copies; "embeddings" are ten thousand
-            passages of 50 to 400 tokens to embed.
-        seed: what the reviews and passages say follows from it.
+        name: "post" is one post of 11 calls; "posts" is 50 posts; "headlines" is 12 calls, the
+            headline step of the default recipe for 12 topics; "reviews" is 1,000 short texts to
+            label, 200 of them exact copies; "embeddings" is 10,000 passages of 50 to 400 tokens
+            to embed.
+        seed: determines the texts of the reviews and the passages.
     """
     match name:
         case "post":
@@ -97,5 +98,5 @@ def _labelling(review: str) -> Request:
 
 
 def _embedding(passage: str) -> Request:
-    """Fewer dimensions than the model has, so that the run is not about reading numbers."""
+    """Ask for few dimensions, so that parsing numbers does not dominate the run time."""
     return Request(model=_EMBEDDING_MODEL, task="embedding", inputs=passage, dimensions=_DIMENSIONS)

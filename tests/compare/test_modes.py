@@ -1,26 +1,26 @@
-"""Each way takes as long as theory says, to the millisecond, on the virtual clock."""
+"""Each mode takes the computed time, to the millisecond, on the virtual clock."""
 
 from decimal import Decimal
 
 import attrs
 import pytest
 import trio
-from local_stage import (
+from local_provider import (
     CONCURRENT,
     URL,
+    lower_bound_of,
     passages,
     posts,
-    provider_on_stage,
-    rehearsal_of,
     reviews,
     run,
+    running_provider,
 )
 
 from callsheet.actors.messages import Request, Usage
-from callsheet.compare.comparison import Disagreement, check_answers
+from callsheet.compare.comparison import AnswerMismatch, check_answers
 from callsheet.compare.execution import PlainReply
+from callsheet.compare.modes import BatchProcessor
 from callsheet.compare.run import RunFailed, run_mode
-from callsheet.compare.ways import BatchProcessor
 from callsheet.compare.workloads import make_workload
 
 WAVES = (
@@ -38,22 +38,22 @@ def waves_s(item):
 
 
 async def test_callsheet_takes_the_critical_path(autojump_clock):
-    rehearsal = await rehearsal_of(posts(8))
+    lower_bound = await lower_bound_of(posts(8))
     result, _ = await run("callsheet", posts(8))
-    expected = [item.critical_path[0] for item in rehearsal.items]
+    expected = [item.critical_path[0] for item in lower_bound.items]
     assert result.seconds == pytest.approx(expected, abs=0.001)
     assert result.wall_s == pytest.approx(max(expected), abs=0.001)
 
 
 async def test_staged_takes_the_slowest_call_of_each_wave(autojump_clock):
-    rehearsal = await rehearsal_of(posts(8))
+    lower_bound = await lower_bound_of(posts(8))
     result, _ = await run("staged", posts(8))
-    expected = [waves_s(item) for item in rehearsal.items]
+    expected = [waves_s(item) for item in lower_bound.items]
     assert result.seconds == pytest.approx(expected, abs=0.001)
-    assert result.wall_s > rehearsal.slowest.critical_path[0]
+    assert result.wall_s > lower_bound.slowest.critical_path[0]
 
 
-async def test_fixed_window_waits_for_its_window_once_and_for_a_look_in_every_wave(autojump_clock):
+async def test_fixed_window_waits_for_its_window_once_and_for_a_poll_in_every_wave(autojump_clock):
     result, _ = await run("fixed_window", posts(1), latency_s=(2, 2))
     assert result.wall_s == pytest.approx(0.5 + 4 * 2 + 3 * 0.01, abs=0.015)
 
@@ -65,7 +65,7 @@ async def test_fixed_window_sends_twelve_headlines_as_ten_and_then_two(autojump_
     assert (result.p50_s, result.p99_s) == pytest.approx((2.01, 4.02), abs=0.001)
 
 
-async def test_the_window_and_the_look_are_scaled_as_the_latencies_are(autojump_clock):
+async def test_the_window_and_the_poll_interval_are_scaled_as_the_latencies_are(autojump_clock):
     whole, _ = await run("fixed_window", posts(1))
     tenth, _ = await run("fixed_window", posts(1), time_scale=0.1)
     assert tenth.wall_s == pytest.approx(whole.wall_s / 10, abs=0.003)
@@ -74,20 +74,22 @@ async def test_the_window_and_the_look_are_scaled_as_the_latencies_are(autojump_
 @pytest.mark.parametrize("mode", ["staged", "callsheet"])
 async def test_headlines_take_as_long_as_the_slowest_of_them(autojump_clock, mode):
     workload = make_workload("headlines")
-    rehearsal = await rehearsal_of(workload)
+    lower_bound = await lower_bound_of(workload)
     result, provider = await run(mode, workload)
-    assert result.wall_s == pytest.approx(rehearsal.slowest.one_by_one_s, abs=0.001)
+    assert result.wall_s == pytest.approx(lower_bound.slowest.one_by_one_s, abs=0.001)
     assert provider.stats.max_in_flight == 12
 
 
 @pytest.mark.parametrize("mode", CONCURRENT)
 @pytest.mark.parametrize("workload", [posts(3), make_workload("headlines"), reviews(12, 0)])
-async def test_every_way_asks_the_same_and_comes_to_the_same(autojump_clock, mode, workload):
-    rehearsal = await rehearsal_of(workload)
+async def test_every_mode_sends_the_same_requests_and_produces_the_same_results(
+    autojump_clock, mode, workload
+):
+    lower_bound = await lower_bound_of(workload)
     result, provider = await run(mode, workload)
-    check_answers(mode, result, rehearsal)
+    check_answers(mode, result, lower_bound)
     stats = provider.stats
-    assert result.http_requests == stats.requests == rehearsal.calls
+    assert result.http_requests == stats.requests == lower_bound.calls
     assert result.usage == Usage(stats.input_tokens, stats.output_tokens)
     price = (Decimal("0.5") * stats.input_tokens + Decimal("1.5") * stats.output_tokens) / 10**6
     assert result.cost_usd == price
@@ -115,11 +117,11 @@ async def test_only_callsheet_asks_short_items_under_one_instruction(autojump_cl
 
 async def test_only_callsheet_embeds_many_texts_in_one_call(autojump_clock):
     workload = passages(50)
-    rehearsal = await rehearsal_of(workload)
+    lower_bound = await lower_bound_of(workload)
     for mode, requests in (("staged", 50), ("fixed_window", 50), ("callsheet", 1)):
         result, _ = await run(mode, workload)
         assert result.http_requests == requests
-        check_answers(mode, result, rehearsal)
+        check_answers(mode, result, lower_bound)
 
 
 @pytest.mark.parametrize("mode", ["staged", "callsheet"])
@@ -130,24 +132,24 @@ async def test_no_more_requests_are_in_flight_than_the_workload_allows(autojump_
     assert result.wall_s == pytest.approx(3, abs=0.001)
 
 
-async def test_counts_start_anew_with_every_way(autojump_clock):
-    async with provider_on_stage() as (_, transport):
+async def test_counts_start_at_zero_for_every_mode(autojump_clock):
+    async with running_provider() as (_, transport):
         for _ in range(2):
             result = await run_mode("staged", posts(1), URL, transport=transport)
             assert result.http_requests == 11
 
 
 async def test_refusals_are_counted(autojump_clock):
-    async with provider_on_stage(rpm=60, burst_s=11) as (_, transport):
-        # 11 requests may go at once, and Callsheet, which was told of no limit, sends 12.
+    async with running_provider(rpm=60, burst_s=11) as (_, transport):
+        # The provider allows a burst of 11 requests; Callsheet knows no limit and sends 12.
         result = await run_mode("callsheet", make_workload("headlines"), URL, transport=transport)
         assert result.rejected >= 1
         assert result.http_requests == 12 + result.rejected
 
 
 @pytest.mark.parametrize("mode", CONCURRENT)
-async def test_a_run_that_cannot_be_done_says_in_which_way_and_why(autojump_clock, mode):
-    async with provider_on_stage(api_key="right") as (provider, transport):
+async def test_the_error_of_a_failed_run_names_the_mode_and_the_reason(autojump_clock, mode):
+    async with running_provider(api_key="right") as (provider, transport):
         with pytest.raises(RunFailed, match=rf"{mode}: .*401"):
             await run_mode(mode, posts(2), URL, transport=transport)
         assert provider.stats.in_flight == 0
@@ -155,7 +157,7 @@ async def test_a_run_that_cannot_be_done_says_in_which_way_and_why(autojump_cloc
 
 async def test_items_are_reported_as_they_are_done(autojump_clock):
     done = []
-    async with provider_on_stage() as (_, transport):
+    async with running_provider() as (_, transport):
         await run_mode(
             "staged",
             posts(3),
@@ -167,16 +169,16 @@ async def test_items_are_reported_as_they_are_done(autojump_clock):
     assert done == sorted(set(done))
 
 
-async def test_other_answers_than_the_rehearsal_are_found(autojump_clock):
-    rehearsal = await rehearsal_of(posts(2))
+async def test_results_other_than_the_expected_ones_are_found(autojump_clock):
+    lower_bound = await lower_bound_of(posts(2))
     result, _ = await run("staged", posts(2))
-    wrong = dict(result.results[1]) | {"intro": "Somebody else's."}
+    wrong = dict(result.results[1]) | {"intro": "Another text."}
     tampered = attrs.evolve(result, results=(result.results[0], wrong))
-    with pytest.raises(Disagreement, match=r"staged: item 2, step intro: .*Somebody"):
-        check_answers("staged", tampered, rehearsal)
+    with pytest.raises(AnswerMismatch, match=r"staged: item 2, step intro: .*Another"):
+        check_answers("staged", tampered, lower_bound)
 
 
-async def test_the_story_s_timer_runs_from_the_last_batch(autojump_clock):
+async def test_the_fixed_window_starts_with_the_previous_batch(autojump_clock):
     sent = []
 
     async def ask(request):

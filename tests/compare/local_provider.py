@@ -1,10 +1,10 @@
-"""A provider on the virtual clock, and workloads small enough to reckon with."""
+"""A provider on the virtual clock, and small workloads."""
 
 from contextlib import asynccontextmanager
 
 import attrs
 
-from callsheet.compare.lower_bound import rehearse
+from callsheet.compare.lower_bound import compute_lower_bound
 from callsheet.compare.run import run_mode
 from callsheet.compare.workloads import make_workload
 from callsheet.simulator.app import Provider
@@ -16,22 +16,22 @@ CONCURRENT = ("staged", "fixed_window", "callsheet")  # "sequential" needs threa
 
 
 @asynccontextmanager
-async def provider_on_stage(**settings):
+async def running_provider(**settings):
     provider = Provider(ProviderSettings(**settings))
     async with ProviderTransport(provider) as transport:
         yield provider, transport
 
 
 async def run(mode, workload, **settings):
-    """What one way takes, and the provider that it met."""
-    async with provider_on_stage(**settings) as (provider, transport):
+    """Run one mode; return its result and the provider."""
+    async with running_provider(**settings) as (provider, transport):
         scale = provider.settings.time_scale
         result = await run_mode(mode, workload, URL, time_scale=scale, transport=transport)
         return result, provider
 
 
-async def rehearsal_of(workload, **settings):
-    return await rehearse(workload, ProviderSettings(**settings))
+async def lower_bound_of(workload, **settings):
+    return await compute_lower_bound(workload, ProviderSettings(**settings))
 
 
 def posts(number):
@@ -40,7 +40,7 @@ def posts(number):
 
 
 def reviews(distinct, copies, *, packable=False):
-    """So many reviews, and copies of the first."""
+    """`distinct` reviews, and `copies` copies of the first."""
     workload = make_workload("reviews")
     by_text = {request.messages[-1].content: request for request in workload.items}
     items = tuple(by_text.values())[:distinct]
