@@ -1,4 +1,4 @@
-"""How figures, and text that others wrote, are put before a person."""
+"""Format figures, and untrusted text, for people to read."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ __all__ = [
 ]
 
 
-# What a terminal would obey: CSI sequences, strings up to BEL or ST, and other short ones.
+# Terminal escape sequences: CSI sequences, strings up to BEL or ST, and other short ones.
 _ESCAPE = re.compile(
     r"""
       (?:\x1b\[|\x9b) [0-?]* [ -/]* [@-~]?
@@ -21,29 +21,32 @@ _ESCAPE = re.compile(
     """,
     re.VERBOSE,
 )
-# Controls, surrogates, and format characters such as those that turn the direction of writing.
+# Controls, surrogates, and format characters such as those that change the text direction.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
-_JOINERS = "\u200c\u200d"  # format characters that words and emoji are spelt with
+_JOINERS = "\u200c\u200d"  # format characters that are part of words and emoji
 _MINUTE_S = 60
 
 
-@lru_cache(maxsize=4096)  # a display says the same names many times a second
+@lru_cache(maxsize=4096)  # a display formats the same names many times a second
 def printable(text: str) -> str:
-    """One line of text that does nothing but show itself.
+    """Return a text as one line that is safe to print on a terminal.
 
-    Escape sequences, controls and surrogates are dropped, and stretches of white space become one
-    space. Markup is left as it is: whoever prints it must not read any.
+    Escape sequences, control characters and surrogates are removed, and each run of white space
+    becomes one space. Markup (HTML, Rich) is not removed: print the result with markup off.
+
+    Args:
+        text: any text, also from a file or a provider.
     """
-    plain = (sign for sign in _ESCAPE.sub("", text) if _is_plain(sign))
+    plain = (char for char in _ESCAPE.sub("", text) if _is_printable(char))
     return " ".join("".join(plain).split())
 
 
-def _is_plain(sign: str) -> bool:
-    return sign in _JOINERS or sign.isspace() or unicodedata.category(sign) not in _UNPRINTABLE
+def _is_printable(char: str) -> bool:
+    return char in _JOINERS or char.isspace() or unicodedata.category(char) not in _UNPRINTABLE
 
 
 def seconds(value: float) -> str:
-    """Seconds in words: "1.92 s", and from a minute on "2 min 05 s"."""
+    """Format a duration in seconds: "1.92 s", or "2 min 05 s" from one minute on."""
     if round(value, 2) < _MINUTE_S:
         return f"{value:.2f} s"
     minutes, rest = divmod(round(value), _MINUTE_S)
@@ -51,7 +54,7 @@ def seconds(value: float) -> str:
 
 
 def dollars(value: Decimal | None) -> str:
-    """USD with as many places as tell small sums apart; None is "unknown", which is not "$0"."""
+    """Format an amount in USD, small amounts with more decimals; None is "unknown", not "$0"."""
     if value is None:
         return "unknown"
     if not value:

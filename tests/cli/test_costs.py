@@ -73,7 +73,7 @@ def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
     assert "unknown" in lines["new"]
     assert "1 call" in lines["new"]
     assert lines["total"].split()[1] == "5"
-    assert "1,500 tokens of these calls are in none of the sums" in result.stdout
+    assert "the amounts in USD leave out 1,500 tokens of these calls" in result.stdout
 
 
 def test_what_others_named_is_shown_and_does_nothing(ledger):

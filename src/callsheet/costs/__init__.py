@@ -1,4 +1,4 @@
-"""What calls have cost, read from a ledger: for people as a table, for programs as CSV or JSON."""
+"""Report what calls have cost, from a ledger: as a table, as CSV or as JSON."""
 
 from .report import (
     LEDGER_VARIABLE,

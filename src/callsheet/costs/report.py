@@ -1,10 +1,6 @@
-"""What a ledger says, summed up by something.
+"""Sum up a ledger by model, tenant, post, day, route or call; format it as table, CSV or JSON.
 
-Costs for programs: every figure, and dollars to the last digit.
-
-Where the ledger of this user is.
-
-Costs before a person.
+CSV and JSON have every figure, and amounts in USD to the last digit; the table rounds.
 """
 
 import csv
@@ -47,16 +43,16 @@ BY: tuple[By, ...] = ("model", "tenant", "post", "day", "route", "call")
 
 
 class NoLedger(Exception):
-    """There is no such ledger, or it cannot be read; the text says what to do."""
+    """The ledger file does not exist or cannot be read; the text has the file and the reason."""
 
 
 @attrs.frozen
 class CostRow:
-    """What one thing has cost.
+    """The cost of one model, tenant, post, day, route or call.
 
     Args:
-        name: of the thing; "" for what has none, such as a call without a post.
-        totals: what was spent, is reserved and may have been billed.
+        name: its name; "" for calls that have none, such as calls outside a post.
+        totals: the amounts spent, reserved, and possibly billed (USD and tokens).
     """
 
     name: str
@@ -64,26 +60,26 @@ class CostRow:
 
     @property
     def calls(self) -> int:
-        """Those that have ended, and those under way."""
+        """The number of calls that have ended, plus those in flight."""
         found = self.totals
         return found.spent.calls + found.maybe_billed.calls + found.reserved.calls
 
     @property
     def whole(self) -> Amount:
-        """All of it together: for how much of it no price is known."""
+        """All amounts together: spent, possibly billed and reserved."""
         return self.totals.spent + self.totals.maybe_billed + self.totals.reserved
 
 
 @attrs.frozen(kw_only=True)
 class CostReport:
-    """What a ledger says.
+    """The costs in a ledger.
 
     Args:
-        ledger: the file.
-        by: what each row is.
-        since: the first day; "" for the first there is.
-        until: the last day; "" for the last there is.
-        rows: by name.
+        ledger: the path of the ledger file.
+        by: what each row stands for.
+        since: the first day, as in "2026-11-26" (UTC); "" for the ledger's first.
+        until: the last day; "" for the ledger's last.
+        rows: the costs, sorted by name.
     """
 
     ledger: Path
@@ -94,7 +90,7 @@ class CostReport:
 
     @property
     def total(self) -> CostRow:
-        """All rows together."""
+        """The sum of all rows."""
         totals = [row.totals for row in self.rows]
         return CostRow(
             "total",
@@ -114,20 +110,24 @@ def read_costs(
     until: str = "",
     clock: Callable[[], float] = time.time,
 ) -> CostReport:
-    """Sum up a ledger. What processes that are gone have left reserved is booked beforehand.
+    """Sum up a ledger.
+
+    Amounts that exited processes left reserved are first booked as possibly billed.
 
     Args:
-        ledger: the file.
-        by: what each row is to be.
-        since: the first day, as in "2026-11-26" (UTC); "" for the first there is.
-        until: the last day; "" for the last there is.
-        clock: Unix time in seconds.
+        ledger: the path of the ledger file.
+        by: what each row stands for.
+        since: the first day, as in "2026-11-26" (UTC); "" for the ledger's first.
+        until: the last day; "" for the ledger's last.
+        clock: returns the Unix time in seconds.
 
     Raises:
-        NoLedger: there is none, or it cannot be read.
+        NoLedger: the file does not exist or cannot be read.
     """
     if not ledger.exists():
-        raise NoLedger(f"there is no ledger at {ledger}; it is there when calls have been counted")
+        raise NoLedger(
+            f"there is no ledger at {ledger}; a run that records its costs creates the file"
+        )
     rows: dict[str, CostTotals] = {}
     try:
         recover(ledger, clock())
@@ -142,7 +142,7 @@ def read_costs(
     except sqlite3.Error as error:
         raise NoLedger(f"the ledger {ledger} cannot be read ({error})") from None
     found = tuple(CostRow(name, totals) for name, totals in rows.items())
-    # What was refunded has come to nothing.
+    # Leave out rows whose every amount was refunded.
     return CostReport(
         ledger=ledger,
         by=by,
@@ -153,7 +153,7 @@ def read_costs(
 
 
 def _figures(row: CostRow) -> dict[str, str | int]:
-    """Dollars are texts, because a number of JSON's is rounded by many who read it."""
+    """Return the figures of a row; USD as text, because many JSON readers round numbers."""
     totals = row.totals
     return {
         "calls": row.calls,
@@ -175,7 +175,7 @@ def _amount(account: str, amount: Amount) -> dict[str, str | int]:
 
 
 def to_csv(report: CostReport) -> str:
-    """A line for each row, with a heading; the total is for whoever reads it to make."""
+    """Return the rows as CSV with a header line and without a total."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [report.by, *_figures(report.total)], lineterminator="\n")
     writer.writeheader()
@@ -185,7 +185,7 @@ def to_csv(report: CostReport) -> str:
 
 
 def to_json(report: CostReport) -> str:
-    """One object."""
+    """Return the report as one JSON object, with the total."""
     return json.dumps(
         {
             "ledger": str(report.ledger),
@@ -203,7 +203,7 @@ LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 
 
 def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
-    """The file that $CALLSHEET_LEDGER names, or else one where this system keeps a user's data."""
+    """Return the path in $CALLSHEET_LEDGER, or else a path in the user's data folder."""
     named = environment.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -211,22 +211,22 @@ def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def costs_table(report: CostReport) -> Table:
-    """A row for each thing, and one for all of them."""
+    """Return a table with the rows of the report and a total."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
-    under_way = report.total.totals.reserved.calls > 0
+    in_flight = report.total.totals.reserved.calls > 0
     names = ("calls", "tokens\nin", "\ncached", "\nout", "spent", "may have\nbeen billed")
-    for name in (*names, *(("in\nflight",) if under_way else ()), "price\nunknown"):
+    for name in (*names, *(("in\nflight",) if in_flight else ()), "price\nunknown"):
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     for row in report.rows:
         name = Text(printable(row.name) or "-")
-        table.add_row(name, *_cells(row, under_way=under_way))
+        table.add_row(name, *_cells(row, in_flight=in_flight))
     table.add_section()
-    table.add_row("total", *_cells(report.total, under_way=under_way), style="bold")
+    table.add_row("total", *_cells(report.total, in_flight=in_flight), style="bold")
     return table
 
 
-def _cells(row: CostRow, *, under_way: bool) -> tuple[str, ...]:
+def _cells(row: CostRow, *, in_flight: bool) -> tuple[str, ...]:
     totals = row.totals
     spent, unknown = totals.spent, row.whole.unpriced_calls
     return (
@@ -236,30 +236,30 @@ def _cells(row: CostRow, *, under_way: bool) -> tuple[str, ...]:
         f"{spent.output_tokens:,}",
         _money(spent),
         _money(totals.maybe_billed),
-        *((_money(totals.reserved),) if under_way else ()),
+        *((_money(totals.reserved),) if in_flight else ()),
         f"{unknown:,} calls" if unknown > 1 else "1 call" if unknown else "-",
     )
 
 
 def _money(amount: Amount) -> str:
-    """Dollars; what has no known price is not "$0"."""
+    """Format an amount in USD; an unknown price is "unknown", not "$0"."""
     if amount.unpriced_tokens and not amount.usd:
         return dollars(None)
     return dollars(amount.usd) if amount.usd or amount.calls else "-"
 
 
 def remarks(report: CostReport) -> list[str]:
-    """What one has to know to read the table."""
+    """Return notes that explain the columns of the table, where they have figures."""
     totals, found = report.total.totals, list[str]()
     if totals.maybe_billed.calls or totals.maybe_billed.usd:
         found.append(
-            "may have been billed: at most, for attempts whose answer never came or was not wanted."
+            "may have been billed: the upper bound for attempts that ended without a response."
         )
     if totals.reserved.calls:
-        found.append("in flight: reserved for calls that are under way, at most.")
+        found.append("in flight: the upper bound for calls that have not ended yet.")
     unpriced = report.total.whole.unpriced_tokens
     if unpriced:
         found.append(
-            f"price unknown: {unpriced:,} tokens of these calls are in none of the sums of dollars."
+            f"price unknown: the amounts in USD leave out {unpriced:,} tokens of these calls."
         )
     return found

@@ -1,6 +1,6 @@
-"""What a person sees of a run while it lasts: a live tree on a terminal, plain lines elsewhere.
+"""Show the progress of a run: a live tree on a terminal, plain lines elsewhere.
 
-Both are observers of the calls' events. Neither uses a thread.
+Both displays are observers of call events. Neither uses a thread.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -25,19 +25,19 @@ __all__ = [
 ]
 
 
-_TICK_S = 1 / 8  # how often seconds that run are seen to run
-_WORTH_A_LINE_S = 2.0  # a pause this long looks like a standstill unless it is told
-_FRAME_S = 1 / 10  # the least between two drawings: a burst of events must not slow the calls down
+_TICK_S = 1 / 8  # between two drawings when no event arrives, so that durations advance
+_REPORTED_PAUSE_S = 2.0  # without a line, a longer pause would look like a stopped run
+_FRAME_S = 1 / 10  # minimum between two drawings: a burst of events must not slow the calls down
 
 
 class LiveDisplay:
-    """A tree of the posts and their calls, drawn in place for as long as `run` runs.
+    """Draws a tree of the posts and their calls in place, while `run` runs.
 
     Args:
-        console: the terminal, stderr in general.
+        console: the terminal to draw on, usually stderr.
         posts: the topics, by post id.
-        steps: the names of the steps that each post will take, in their order.
-        clock: tells the time of the events, in seconds.
+        steps: the names of the steps of each post, in order.
+        clock: returns the current time in seconds, on the same clock as the events.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class LiveDisplay:
         self._changed = RepeatedEvent()
 
     def observe(self, event: CallEvent) -> None:
-        """Take in one event; an `Observer`."""
+        """Record one event; this method is an `Observer`."""
         self._timeline.observe(event)
         self._changed.set()
 
     def draw(self) -> RenderableType:
-        """The tree at this moment."""
+        """Return the tree as it is now."""
         return board(
             self._timeline,
             self._posts,
@@ -70,13 +70,13 @@ class LiveDisplay:
         )
 
     async def run(self) -> None:
-        """Keep the tree up to date until cancelled; then the terminal is as it was."""
+        """Redraw the tree until cancelled, then remove it from the terminal."""
         with Live(
             console=self._console,
             get_renderable=self.draw,
             auto_refresh=False,
             transient=True,
-            redirect_stdout=False,  # results go there, and it may well be a file
+            redirect_stdout=False,  # results are written there, and it may be a file
         ) as live:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._draw_changes, live)
@@ -87,17 +87,16 @@ class LiveDisplay:
         while True:
             await self._changed.wait()
             live.refresh()
-            await trio.sleep(_FRAME_S)  # what happens meanwhile is seen at the next tick
+            await trio.sleep(_FRAME_S)  # events in the meantime are drawn at the next tick
 
 
 class PlainDisplay:
-    """A line for each call that ends, or pauses for long; for pipes and log files.
+    """Prints a line for each call that ends or waits long for a retry; for pipes and log files.
 
-    The first retry of a run has a line in any case: whoever watches a run that does not get on
-    wants to know why.
+    The first retry of a run always gets a line, because it explains why the run is slow.
 
     Args:
-        console: where the lines go, stderr in general.
+        console: the console to print on, usually stderr.
         posts: the topics, by post id.
     """
 
@@ -105,19 +104,19 @@ class PlainDisplay:
         self._console = console
         self._posts = dict(posts)
         self._timeline = Timeline()
-        self._least_pause_s = 0.0  # that is worth a line
+        self._min_pause_s = 0.0  # shorter pauses get no line
 
     def observe(self, event: CallEvent) -> None:
-        """Take in one event; an `Observer`."""
+        """Print a line if the event needs one; this method is an `Observer`."""
         self._timeline.observe(event)
         call = self._timeline.call(event.context.call)
-        said = _words(event, call, self._least_pause_s)
+        message = _message(event, call, self._min_pause_s)
         if event.stage == "retrying":
-            self._least_pause_s = _WORTH_A_LINE_S
-        if said is not None:
+            self._min_pause_s = _REPORTED_PAUSE_S
+        if message is not None:
             at = event.at - self._timeline.started_at
-            line = printable(f"{self._name(call)} {said}")
-            # A Text and no str: the console looks for markup, emoji and numbers in a str.
+            line = printable(f"{self._name(call)} {message}")
+            # A Text, because the console interprets markup, emoji and numbers in a str.
             self._console.print(Text(f"[{at:5.2f}s] {line}"), soft_wrap=True)
 
     def _name(self, call: CallRecord) -> str:
@@ -125,8 +124,8 @@ class PlainDisplay:
         return call.label if post is None else f"{self._posts.get(post, post)}: {call.label}"
 
 
-def _words(event: CallEvent, call: CallRecord, least_pause_s: float) -> str | None:
-    """What a line says of an event; None if there is no line for it."""
+def _message(event: CallEvent, call: CallRecord, min_pause_s: float) -> str | None:
+    """Return the text of the line for an event; None if the event gets no line."""
     took = seconds(call.seconds(event.at))
     match event.stage:
         case "answered":
@@ -136,7 +135,7 @@ def _words(event: CallEvent, call: CallRecord, least_pause_s: float) -> str | No
             return f"shared in {took}"
         case "failed":
             return f"failed after {took}: {event.error}"
-        case "retrying" if event.delay is not None and event.delay >= least_pause_s:
+        case "retrying" if event.delay is not None and event.delay >= min_pause_s:
             return f"retrying in {seconds(event.delay)}: {event.error}"
         case _:
             return None
@@ -149,13 +148,13 @@ async def open_display(
     steps: Sequence[str],
     clock: Callable[[], float] = trio.current_time,
 ) -> AsyncGenerator[Observer]:
-    """Show a run for as long as the block lasts; what it yields is to be told of every event.
+    """Display a run while the block runs; yield the observer to pass every call event to.
 
     Args:
-        console: a terminal gets the live tree; anything else, plain lines.
+        console: a terminal gets the live tree, any other stream gets plain lines.
         posts: the topics, by post id.
-        steps: the names of the steps that each post will take, in their order.
-        clock: tells the time of the events, in seconds.
+        steps: the names of the steps of each post, in order.
+        clock: returns the current time in seconds, on the same clock as the events.
     """
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainDisplay(console, posts).observe

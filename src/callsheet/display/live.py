@@ -1,8 +1,8 @@
-"""What a terminal shows of a run at one moment: a tree of posts and their calls, and a bar.
+"""Draw a run for a terminal: a tree of posts and their calls, and a progress bar.
 
-Pure (R14): it is drawn anew from the timeline whenever somebody looks, and never gets higher than
-the screen. Where the whole tree does not fit, it shows only what runs; where that does not fit
-either, a line for each of as many posts as do.
+Pure (R14): each drawing is computed from the timeline. It is never higher than the screen. If the
+whole tree does not fit, only running calls are shown; if these do not fit either, each running
+post gets one line, for as many posts as fit.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ _STATE_WIDTH = max(map(len, _STYLES))
 _TIME_WIDTH = 12
 _NAME_WIDTH = 28  # at most
 _BAR_WIDTH = 28  # at most
-_BELOW = 3  # lines below the tree: the sums, the bar, the cursor
+_BELOW = 3  # lines below the tree: the totals, the bar, the cursor
 
 
 def board(
@@ -49,14 +49,14 @@ def board(
     now: float,
     size: ConsoleDimensions,
 ) -> RenderableType:
-    """Draw a run as it stands.
+    """Draw a run at one moment.
 
     Args:
         timeline: the run so far.
         posts: the topics of all posts, by post id.
-        steps: the names of the steps of each post, in their order.
-        now: seconds on Trio's clock.
-        size: columns and lines that the drawing has to fit into.
+        steps: the names of the steps of each post, in order.
+        now: the current time, in seconds on Trio's clock.
+        size: the columns and lines that the drawing must fit into.
     """
     drawn = list(_posts(timeline, posts, steps))
     bar = _bar(timeline, drawn, now, size.width)
@@ -66,14 +66,14 @@ def board(
     running = [post for post in drawn if post.running]
     if sum(1 + len(post.running) for post in running) <= room:
         trees = (_tree(post, post.running, now, size.width) for post in running)
-        return Group(*trees, _sums(drawn, unseen=0), bar)
+        return Group(*trees, _totals(drawn, hidden=0), bar)
     lines = (_brief(post, now, size.width) for post in running[:room])
-    return Group(*lines, _sums(drawn, unseen=max(0, len(running) - room)), bar)
+    return Group(*lines, _totals(drawn, hidden=max(0, len(running) - room)), bar)
 
 
 @attrs.frozen
 class _TreeRow:
-    """A call; or a step that nobody has asked for yet."""
+    """A call, or a step that has no call yet."""
 
     name: str
     state: str
@@ -95,7 +95,7 @@ class _PostTree:
 
     @property
     def known(self) -> int:
-        """How many calls were made, and how many steps still may be."""
+        """The number of calls made so far, plus the steps that are still to come."""
         return sum(row.state != "skipped" for row in self.rows)
 
     @property
@@ -107,36 +107,36 @@ class _PostTree:
         return tuple(row for row in self.rows if row.running)
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         return any(row.call is not None for row in self.rows)
 
     @property
-    def over(self) -> bool:
-        return self.begun and self.ended == self.known
+    def finished(self) -> bool:
+        return self.started and self.ended == self.known
 
     @property
     def failed(self) -> bool:
-        return self.over and any(row.state == "failed" for row in self.rows)
+        return self.finished and any(row.state == "failed" for row in self.rows)
 
     def seconds(self, now: float) -> float:
-        """From its first call to the end of its last one, or until now."""
+        """Seconds from the start of the first call to the end of the last one, or to now."""
         calls = [row.call for row in self.rows if row.call is not None]
         ends = [now if call.finished_at is None else call.finished_at for call in calls]
-        end = max(ends, default=now) if self.over else now
+        end = max(ends, default=now) if self.finished else now
         return end - min((call.asked_at for call in calls), default=end)
 
 
 def _posts(
     timeline: Timeline, posts: Mapping[str, str], steps: Sequence[str]
 ) -> Iterator[_PostTree]:
-    """The posts that were announced, in that order, and then any others that turned up."""
+    """Yield the given posts in their order, and then any other posts of the timeline."""
     for post in dict.fromkeys([*posts, *timeline.posts]):
         title = "calls" if post is None else posts.get(post, post)
         yield _PostTree(printable(title), tuple(_rows(timeline.of_post(post), steps)))
 
 
 def _rows(calls: Sequence[CallRecord], steps: Sequence[str]) -> Iterator[_TreeRow]:
-    """The steps in their order, each with its calls, and then calls of no known step."""
+    """Yield the steps in their order, each with its calls, and then calls of unknown steps."""
     by_step: dict[str | None, list[CallRecord]] = {step: [] for step in steps}
     for call in calls:
         by_step.setdefault(call.step, []).append(call)
@@ -174,21 +174,21 @@ def _row(row: _TreeRow, names: int, now: float) -> Text:
 
 
 def _brief(post: _PostTree, now: float, width: int) -> Text:
-    """A post in one line, with the names of the calls that run."""
+    """Draw a post as one line, with the names of its running calls."""
     title = set_cell_size(_clip(post.title, width // 2), width // 2)
     figures = f"  {post.ended:>3}/{post.known:<3}{seconds(post.seconds(now)):>{_TIME_WIDTH}}  "
     names = ", ".join(row.name for row in post.running)
     return _line((title, "bold"), (figures, "dim"), (names, _STYLES["in flight"]))
 
 
-def _sums(posts: Sequence[_PostTree], *, unseen: int) -> Text:
-    """How many posts the tree does not show."""
+def _totals(posts: Sequence[_PostTree], *, hidden: int) -> Text:
+    """Draw the line with the numbers of posts that the tree does not show."""
     failed = sum(post.failed for post in posts)
-    done = sum(post.over for post in posts) - failed
-    waiting = sum(not post.begun for post in posts)
+    done = sum(post.finished for post in posts) - failed
+    waiting = sum(not post.started for post in posts)
     parts = [f"{done} done", f"{waiting} waiting"]
     parts += [f"{failed} failed"] if failed else []
-    parts += [f"{unseen} more running"] if unseen else []
+    parts += [f"{hidden} more running"] if hidden else []
     return _line((", ".join(parts), "dim"))
 
 
@@ -212,5 +212,5 @@ def _clip(text: str, width: int) -> str:
 
 
 def _line(*parts: tuple[str, str]) -> Text:
-    """One line of (text, style), cut where the screen ends; nothing in it is read as markup."""
+    """One line of (text, style) parts, truncated at the screen's width; markup is not parsed."""
     return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""A run written to a file: as Chrome trace events for Perfetto, or as one page to look at."""
+"""Write a run to a file: as Chrome trace events (for Perfetto), or as an HTML page."""
 
 import json
 import secrets
@@ -17,7 +17,10 @@ __all__ = [
 
 
 def trace_format(path: Path) -> Literal["json", "html"]:
-    """Which of its two forms a trace has in this file, by the suffix.
+    """Return the format of a trace file, from its suffix.
+
+    Args:
+        path: the path of the trace file.
 
     Raises:
         ValueError: the suffix is neither .json nor .html.
@@ -28,7 +31,7 @@ def trace_format(path: Path) -> Literal["json", "html"]:
         case ".html":
             return "html"
         case _:
-            raise ValueError(f"{path.name}: a trace file ends in .json or .html")
+            raise ValueError(f"{path.name}: the name of a trace file must end in .json or .html")
 
 
 def write_trace(
@@ -38,23 +41,24 @@ def write_trace(
     titles: Mapping[str, str],
     critical: Mapping[str, tuple[str, ...]],
 ) -> None:
-    """Write a run to a file, the whole of it or nothing.
+    """Write a run to a file atomically.
 
     Args:
-        path: ends in .json, for Chrome trace events, or in .html, for a page with a Gantt chart.
-        timeline: the run.
-        titles: topics, by post id.
-        critical: the ids of the calls along each post's critical path, by post id.
+        path: the file; the suffix .json selects Chrome trace events, .html a page with a Gantt
+            chart. An existing file is replaced.
+        timeline: the calls of the run.
+        titles: the topics, by post id.
+        critical: the call ids on the critical path of each post, by post id.
 
     Raises:
         ValueError: the path has another suffix.
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     if trace_format(path) == "json":
         text = json.dumps(chrome_trace(timeline, titles, critical), allow_nan=False)
     else:
         text = trace_page(timeline, titles, critical)
-    target = path.resolve()  # a link stays a link
+    target = path.resolve()  # replace the target of a link, not the link
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         part.write_text(text, encoding="utf-8")

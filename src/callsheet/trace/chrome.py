@@ -1,7 +1,7 @@
-"""A run as Chrome trace events, which Perfetto and chrome://tracing open.
+"""Convert a run to Chrome trace events, which Perfetto and chrome://tracing open.
 
-The format is Google's "Trace Event Format" in its object form. A post is a process; calls that
-overlap lie in different lanes, which are its threads; times are whole microseconds from the first
+The format is Google's "Trace Event Format" in its object form. A post is a process. Its threads
+are lanes: calls that overlap are in different lanes. Times are integer microseconds from the first
 event of the run.
 """
 
@@ -25,16 +25,16 @@ _MICROSECONDS = 1_000_000
 def chrome_trace(
     timeline: Timeline, titles: Mapping[str, str], critical: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Json]:
-    """The trace of a run.
+    """Return the trace of a run as a JSON object.
 
     Args:
-        timeline: the run.
-        titles: topics, by post id.
-        critical: the ids of the calls along each post's critical path, by post id.
+        timeline: the calls of the run.
+        titles: the topics, by post id.
+        critical: the call ids on the critical path of each post, by post id.
     """
     names: list[Json] = []
     marks: list[tuple[_Mark, int, int]] = []  # (mark, process, thread)
-    tid = 0  # goes through all posts: viewers take a thread's id for unique
+    tid = 0  # counts through all posts, because viewers expect unique thread ids
     for pid, (post, calls) in enumerate(timeline.by_post(titles), 1):
         title = "calls" if post is None else titles.get(post, post)
         names.append(_name("process_name", title, pid))
@@ -45,7 +45,7 @@ def chrome_trace(
             for call in members:
                 args = _args(call) | {"critical_path": call.call in on_path}
                 marks += [(m, pid, tid) for m in _marks(call, args, timeline)]
-    # At the same instant the outer one comes first, as viewers nest in the order of the file.
+    # Of slices with the same start the outer one is first: viewers nest in file order.
     marks.sort(key=lambda mark: (mark[0].start, -mark[0].end))
     return {
         "traceEvents": names + [mark.json(pid, tid) for mark, pid, tid in marks],
@@ -56,7 +56,7 @@ def chrome_trace(
 
 @attrs.frozen
 class _Mark:
-    """A slice of a lane, or an instant in it; times in microseconds of the trace."""
+    """A slice of a lane, or an instant in it; times are microseconds since the run began."""
 
     name: str
     category: str
@@ -95,13 +95,13 @@ def _marks(call: CallRecord, args: dict[str, Json], timeline: Timeline) -> Itera
             case "retrying":
                 yield _Mark("retry", "http", start, start, {"error": phase.error}, instant=True)
             case "waiting":
-                pass  # it is on its way between two actors; the call's own slice shows it
+                pass  # between two actors; the slice of the call covers it
 
 
 def _lanes(calls: Iterable[CallRecord], timeline: Timeline) -> list[list[CallRecord]]:
-    """The calls in as few lanes as there are at most at a time; in a lane none overlap."""
+    """Sort calls into lanes without overlap, as few as the largest number of concurrent calls."""
     lanes: list[list[CallRecord]] = []
-    free: list[int] = []  # lanes to take, the topmost first
+    free: list[int] = []  # a heap of free lanes
     busy: list[tuple[int, int]] = []  # (end of the last call in it, lane)
     for call in sorted(calls, key=lambda call: call.asked_at):
         start, end = _extent(call, timeline)
@@ -113,7 +113,7 @@ def _lanes(calls: Iterable[CallRecord], timeline: Timeline) -> list[list[CallRec
             lane = len(lanes)
             lanes.append([])
         lanes[lane].append(call)
-        heappush(busy, (max(end, start + 1), lane))  # one of no length takes up room, too
+        heappush(busy, (max(end, start + 1), lane))  # a call of length zero occupies its lane, too
     return lanes
 
 
@@ -123,7 +123,7 @@ def _extent(call: CallRecord, timeline: Timeline) -> tuple[int, int]:
 
 
 def _ticks(at: float, timeline: Timeline) -> int:
-    """Microseconds of the trace; whole ones, so that what ends as another begins does just that."""
+    """Microseconds since the run began, rounded so that adjacent slices share one boundary."""
     return round((at - timeline.started_at) * _MICROSECONDS)
 
 

@@ -1,7 +1,7 @@
-"""A run as one self-contained page: its figures, a Gantt chart of each post, a table of its calls.
+"""Render a run as one self-contained HTML page: figures, a Gantt chart and a table for each post.
 
-All of the page's geometry is worked out here, in percent of a chart's width and in rows; the
-template only places it. What topics and providers wrote reaches the page as text, never as markup.
+This module computes the geometry, in percent of the chart's width and in rows; the template only
+places it. Texts from topics and providers are escaped.
 """
 
 import math
@@ -11,7 +11,7 @@ from itertools import pairwise
 import attrs
 
 from .._version import __version__
-from ..templates import page_template
+from ..templates import PageFigure, page_template
 from ..wording import dollars, printable, seconds
 from .timeline import CallPhase, CallRecord, CallTotals, Timeline
 
@@ -21,21 +21,21 @@ __all__ = [
 
 
 _OPEN_POSTS = 3  # with more of them, only the first is unfolded
-_MOST_TICKS = 12
-_NEARLY = 0.02  # of the width: not worth an axis of its own
-_VISIBLE = 0.1  # percent of the width: a shorter wait is not seen, and not drawn
+_MAX_TICKS = 12
+_NEAR_ZERO = 0.02  # share of the width: an axis that would start below it starts at zero
+_VISIBLE = 0.1  # percent of the width: a shorter wait is not visible, and not drawn
 _NOT_ENDED = "not ended"
 
 
 def trace_page(
     timeline: Timeline, titles: Mapping[str, str], critical: Mapping[str, tuple[str, ...]]
 ) -> str:
-    """The page of a run, as HTML that needs nothing else and runs no script.
+    """Return the HTML page of a run; it loads no other file and runs no script.
 
     Args:
-        timeline: the run.
-        titles: topics, by post id.
-        critical: the ids of the calls along each post's critical path, by post id.
+        timeline: the calls of the run.
+        titles: the topics, by post id.
+        critical: the call ids on the critical path of each post, by post id.
     """
     posts = [
         _PostChart.of(
@@ -60,27 +60,27 @@ def trace_page(
 class _Scale:
     """The time axis of a chart: from `start` to `end`, in seconds on Trio's clock."""
 
-    zero: float  # of the run
+    zero: float  # the start of the run
     start: float
     end: float
 
     @classmethod
     def of(cls, zero: float, start: float, end: float) -> "_Scale":
-        """The axis of one post; one that begins with the run, or nearly so, begins at zero."""
-        return cls(zero, zero if start - zero < _NEARLY * (end - zero) else start, end)
+        """The axis of one post; it starts at zero if the post starts soon after the run."""
+        return cls(zero, zero if start - zero < _NEAR_ZERO * (end - zero) else start, end)
 
     def at(self, time: float) -> float:
-        """Where a moment lies, in percent of the width."""
+        """Return the position of a time, in percent of the width."""
         width = self.end - self.start
         return 100 * (time - self.start) / width if width > 0 else 0.0
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Round moments of the run along the axis: (percent, text)."""
+        """Return round times of the run along the axis: (percent, text)."""
         width = self.end - self.start
         if width <= 0:
             return [(0.0, "0 s")]
-        power = 10 ** math.floor(math.log10(width / _MOST_TICKS))
-        step = next(n * power for n in (1, 2, 5, 10, 20) if width / (n * power) <= _MOST_TICKS)
+        power = 10 ** math.floor(math.log10(width / _MAX_TICKS))
+        step = next(n * power for n in (1, 2, 5, 10, 20) if width / (n * power) <= _MAX_TICKS)
         first = math.ceil((self.start - self.zero) / step - 1e-9)
         last = math.floor((self.end - self.zero) / step + 1e-9)
         places = max(0, -math.floor(math.log10(step)))
@@ -123,7 +123,7 @@ class _Bar:
 
 @attrs.frozen
 class _ChartRow:
-    """One call: a line of the chart, and a line of the table."""
+    """One call: a row of the chart, and a row of the table."""
 
     label: str
     call: CallRecord
@@ -174,7 +174,7 @@ class _ChartRow:
 
 @attrs.frozen
 class _Link:
-    """A step down the critical path: a vertical line from one row to another."""
+    """A step on the critical path: a vertical line from one row to another."""
 
     left: float  # percent
     top: int  # rows from the first
@@ -191,7 +191,7 @@ class _PostChart:
     wall: str
     cost: str
     critical_s: float | None
-    left: float  # of the run, percent
+    left: float  # start within the run, percent
     width: float
 
     @classmethod
@@ -225,28 +225,21 @@ def _links(rows: tuple[_ChartRow, ...]) -> Iterator[_Link]:
         yield _Link(rows[above].ends, min(above, below), abs(below - above))
 
 
-@attrs.frozen
-class _Figure:
-    name: str
-    value: str
-    note: str = ""
-
-
-def _figures(timeline: Timeline, posts: list[_PostChart]) -> Iterator[_Figure]:
+def _figures(timeline: Timeline, posts: list[_PostChart]) -> Iterator[PageFigure]:
     totals = CallTotals.of(timeline.calls, timeline.ended_at)
     wall = timeline.ended_at - timeline.started_at
-    yield _Figure("Wall time", seconds(wall))
-    faster = f"{totals.sequential_s / wall:.1f} times as long" if wall > 0 else ""
-    yield _Figure("One by one", seconds(totals.sequential_s), faster)
+    yield PageFigure("Wall time", seconds(wall))
+    ratio = f"{totals.sequential_s / wall:.1f} x wall time" if wall > 0 else ""
+    yield PageFigure("Sequential time", seconds(totals.sequential_s), ratio)
     if paths := [post.critical_s for post in posts if post.critical_s is not None]:
         longest = max(paths)
-        ratio = f"wall is {wall / longest:.2f} of it" if longest > 0 else ""
-        note = ratio if len(posts) == 1 else "the longest one"
-        yield _Figure("Critical path", seconds(longest), note)
+        ratio = f"wall time is {wall / longest:.2f} x" if longest > 0 else ""
+        note = ratio if len(posts) == 1 else "of the slowest post"
+        yield PageFigure("Critical path", seconds(longest), note)
     failed = f"{totals.failed:,} failed" if totals.failed else ""
-    yield _Figure("Calls", f"{totals.calls:,}", failed)
-    again = f"{totals.retries:,} sent again" if totals.retries else ""
-    yield _Figure("HTTP requests", f"{totals.http_requests:,}", again)
+    yield PageFigure("Calls", f"{totals.calls:,}", failed)
+    retries = f"{totals.retries:,} of them retries" if totals.retries else ""
+    yield PageFigure("HTTP requests", f"{totals.http_requests:,}", retries)
     tokens = f"{totals.input_tokens:,} in, {totals.output_tokens:,} out"
-    yield _Figure("Tokens", f"{totals.input_tokens + totals.output_tokens:,}", tokens)
-    yield _Figure("Cost", dollars(totals.cost_usd))
+    yield PageFigure("Tokens", f"{totals.input_tokens + totals.output_tokens:,}", tokens)
+    yield PageFigure("Cost", dollars(totals.cost_usd))

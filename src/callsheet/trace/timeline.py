@@ -1,6 +1,6 @@
-"""What happened to every call of a run, folded from the stream of its events.
+"""Record what happened to every call of a run, from the stream of call events.
 
-Pure (R14): the trace and the display hand it each event and read it whenever they like.
+Pure (R14): the trace and the display pass each event to a timeline, and read it at any time.
 """
 
 import re
@@ -25,7 +25,7 @@ __all__ = [
 PhaseState = Literal["waiting", "queued", "in flight", "retrying"]
 CallState = PhaseState | Literal["done", "shared", "failed", "cancelled"]
 
-# {stage: the phase that begins with it}; "waiting" is the way between two actors
+# {stage: the phase that begins with it}; "waiting" is the time between two actors
 _BEGINS: dict[Stage, PhaseState] = {
     "asked": "waiting",
     "queued": "queued",
@@ -39,21 +39,22 @@ _ENDS: dict[Stage, CallState] = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
-_TOGETHER_S = 0.01  # tasks of calls that become possible together start in any order
-# The call of a step that makes several ends in the number it has among them.
+_TOGETHER_S = 0.01  # calls that become ready together start in an arbitrary order
+# The id of a call ends in a number if its step makes several calls.
 _NUMBER = re.compile(r"\[(\d+)\]$")
 
 
 @attrs.frozen
 class CallPhase:
-    """A stretch of a call's life.
+    """A phase of a call.
 
     Args:
-        state: what it did.
-        start: in seconds on Trio's clock.
-        end: likewise; None as long as it lasts.
-        attempt: the HTTP attempt, from 1, while "in flight"; the failed one while "retrying".
-        error: what an attempt that failed ended with; while "retrying", why there is another one.
+        state: the state of the call during the phase.
+        start: the start, in seconds on Trio's clock.
+        end: the end, in seconds on Trio's clock; None while the phase lasts.
+        attempt: the HTTP attempt, counted from 1, while "in flight"; while "retrying", the attempt
+            that failed.
+        error: the error of a failed attempt; while "retrying", the reason of the retry.
     """
 
     state: PhaseState
@@ -63,25 +64,25 @@ class CallPhase:
     error: str | None = None
 
     def seconds(self, now: float) -> float:
-        """How long it lasted, or has lasted so far."""
+        """Return the duration in seconds, up to `now` if the phase has not ended."""
         return max(0.0, (now if self.end is None else self.end) - self.start)
 
 
 @attrs.frozen(kw_only=True)
 class CallRecord:
-    """One call as it stands.
+    """The record of one call, up to the last event.
 
     Args:
-        call: its id, unique in the run.
-        post: the id of the post it belongs to, if any.
-        step: the step of the post, if any.
-        model: the model that answered, or else was asked for.
-        phases: what it did one after the other; the first begins when it was asked for.
-        state: what it does, or how it ended.
-        finished_at: when it ended, in seconds on Trio's clock; None before that.
-        usage: the tokens of the answer; None where there is none, or another call's.
-        cost_usd: USD; None unless done and priced.
-        error: what went wrong last.
+        call: the call id, unique in the run.
+        post: the id of the post that the call belongs to, if any.
+        step: the name of the post's step, if any.
+        model: the model that the response names; before that, the requested model.
+        phases: the phases in order; the first starts when the call is made.
+        state: the current state, or the final one.
+        finished_at: the end of the call, in seconds on Trio's clock; None while it runs.
+        usage: the tokens of the response; None without a response, or if it was shared.
+        cost_usd: the cost in USD; None unless the call is done and its price is known.
+        error: the last error.
     """
 
     call: str
@@ -97,7 +98,7 @@ class CallRecord:
 
     @classmethod
     def of(cls, event: CallEvent) -> "CallRecord":
-        """The record of a call that is heard of for the first time."""
+        """Make the record of a call from its first event."""
         context = event.context
         fresh = cls(
             call=context.call,
@@ -110,43 +111,43 @@ class CallRecord:
 
     @property
     def asked_at(self) -> float:
-        """When it began, in seconds on Trio's clock."""
+        """The start of the call, in seconds on Trio's clock."""
         return self.phases[0].start
 
     @property
     def number(self) -> int | None:
-        """Which of its step's calls it is, from 1; None where the step makes one."""
+        """The number of the call within its step, from 1; None if the step makes one call."""
         found = None if self.step is None else _NUMBER.search(self.call)
         return None if found is None else int(found[1])
 
     @property
     def label(self) -> str:
-        """What to call it within its post: its step, and its number if it has one."""
+        """The display name within the post: the step, and the number if there is one."""
         name = self.step or self.call
         return name if self.number is None else f"{name} {self.number}"
 
     @property
     def attempts(self) -> tuple[CallPhase, ...]:
-        """Its HTTP requests."""
+        """The HTTP attempts, as phases."""
         return tuple(phase for phase in self.phases if phase.state == "in flight")
 
     def seconds(self, now: float) -> float:
-        """From when it was asked for until it ended, or until now."""
+        """Return the seconds from the start of the call to its end, or to `now`."""
         return max(0.0, (now if self.finished_at is None else self.finished_at) - self.asked_at)
 
     def spent(self, state: PhaseState, now: float) -> float:
-        """Seconds spent in one kind of phase."""
+        """Return the seconds that the call spent in a state, up to `now`."""
         return sum(phase.seconds(now) for phase in self.phases if phase.state == state)
 
     def working(self, now: float) -> float:
-        """Seconds of its last HTTP request: what it takes by itself, without waiting or retries.
+        """Return the seconds of the last HTTP attempt, without waiting and without retries.
 
-        Of a call that is done, `Response.seconds` says the same.
+        For a call that is done, this equals `Response.seconds`.
         """
         return sum(attempt.seconds(now) for attempt in self.attempts[-1:])
 
     def after(self, event: CallEvent) -> "CallRecord":
-        """The record after one more event; after its end, nothing changes it any more."""
+        """Return the record after one more event; a finished record does not change."""
         if self.finished_at is not None:
             return self
         phases = self._closed(event)
@@ -172,7 +173,7 @@ class CallRecord:
         )
 
     def _closed(self, event: CallEvent) -> tuple[CallPhase, ...]:
-        """The phases, the last of which ends with the event."""
+        """Return the phases, with the last one ended by the event."""
         *before, last = self.phases
         error = event.error if last.state == "in flight" else last.error
         return (*before, attrs.evolve(last, end=max(last.start, event.at), error=error))
@@ -180,18 +181,18 @@ class CallRecord:
 
 @attrs.frozen(kw_only=True)
 class CallTotals:
-    """What a number of calls took together.
+    """The totals of several calls.
 
     Args:
-        calls: how many there were.
-        ended: how many of them have ended.
-        failed: how many ended without an answer of use.
-        http_requests: HTTP requests sent.
-        retries: how many of those were sent again.
-        input_tokens: tokens of the prompts, as reported.
-        output_tokens: tokens of the answers, as reported.
-        cost_usd: USD; None when the price of an answered call is not known.
-        sequential_s: seconds of the last HTTP request of each, laid end to end.
+        calls: the number of calls.
+        ended: the number of calls that have ended.
+        failed: the number of calls that failed.
+        http_requests: the number of HTTP requests sent.
+        retries: the number of HTTP requests that were retries.
+        input_tokens: the tokens of the prompts, as reported.
+        output_tokens: the tokens of the responses, as reported.
+        cost_usd: the cost in USD; None if the price of a completed call is not known.
+        sequential_s: the sum of the seconds of each call's last HTTP request.
     """
 
     calls: int
@@ -206,7 +207,12 @@ class CallTotals:
 
     @classmethod
     def of(cls, calls: Iterable[CallRecord], now: float) -> "CallTotals":
-        """Add up some calls as they stand at a time on Trio's clock."""
+        """Sum up calls.
+
+        Args:
+            calls: the calls.
+            now: the time up to which running calls count, in seconds on Trio's clock.
+        """
         calls = tuple(calls)
         usages = [call.usage for call in calls if call.usage is not None]
         costs = [call.cost_usd for call in calls if call.state == "done"]
@@ -226,24 +232,24 @@ class CallTotals:
 
 
 class Timeline:
-    """Every call of a run. Hand it the events in the order in which they happen.
+    """The records of all calls of a run. Pass it the events in the order in which they happen.
 
     Attributes:
-        started_at: when the first event happened, in seconds on Trio's clock; 0 before it.
-        ended_at: when the last one did.
+        started_at: the time of the first event, in seconds on Trio's clock; 0 before it.
+        ended_at: the time of the last event, in seconds on Trio's clock.
     """
 
     def __init__(self) -> None:
         self.started_at = 0.0
         self.ended_at = 0.0
-        self._calls: dict[str, CallRecord] = {}  # {call: record}, in the order of their start
-        self._posts: dict[str | None, list[str]] = {}  # {post: its calls}, likewise
+        self._calls: dict[str, CallRecord] = {}  # {call id: record}, in the order of their start
+        self._posts: dict[str | None, list[str]] = {}  # {post id: call ids}, in the same order
 
     def __repr__(self) -> str:
         return f"<Timeline of {len(self._calls)} calls>"
 
     def observe(self, event: CallEvent) -> None:
-        """Take in one event; an `Observer`."""
+        """Record one event; this method is an `Observer`."""
         if not self._calls:
             self.started_at = self.ended_at = event.at
         self.ended_at = max(self.ended_at, event.at)
@@ -257,35 +263,39 @@ class Timeline:
 
     @property
     def calls(self) -> tuple[CallRecord, ...]:
-        """Every call, in the order of their start."""
+        """All calls, in the order of their start."""
         return tuple(self._calls.values())
 
     def call(self, call: str) -> CallRecord:
-        """One call, by its id.
+        """Return the record of a call.
+
+        Args:
+            call: the call id.
 
         Raises:
-            KeyError: nothing was heard of it.
+            KeyError: the timeline has no event of the call.
         """
         return self._calls[call]
 
     @property
     def posts(self) -> tuple[str | None, ...]:
-        """The ids of all posts, in the order of their start; None where calls belong to none."""
+        """The ids of all posts, in the order of their start; None for calls without a post."""
         return tuple(self._posts)
 
     def of_post(self, post: str | None) -> tuple[CallRecord, ...]:
-        """The calls of one post, in the order of their start; none if it is unknown.
+        """Return the calls of one post, in the order of their start; () if the post is unknown.
 
-        Those that start together stand in the order of their names, run after run.
+        Calls that start together are sorted by name, so that every run gives the same order.
         """
         calls = (self._calls[call] for call in self._posts.get(post, ()))
         return tuple(sorted(calls, key=_start))
 
     def by_post(self, order: Iterable[str]) -> Iterator[tuple[str | None, tuple[CallRecord, ...]]]:
-        """Each post that has calls, with its calls.
+        """Yield each post that has calls, with its calls.
 
         Args:
-            order: ids of the posts that come first, in this order; the others follow as they began.
+            order: the ids of the posts that come first, in this order; the others follow in the
+                order of their start.
         """
         for post in dict.fromkeys([*order, *self._posts]):
             if post in self._posts:

@@ -176,7 +176,7 @@ def test_the_page_has_figures_plots_and_tables():
         "Latency of answers",
         "Cost so far, USD",
         "Errors, in each 0.2 s",
-        "Slowest answers",
+        "Slowest responses",
         "Over time",
         "questions.jsonl",
         "row-199",

@@ -10,7 +10,7 @@ import attrs
 from markupsafe import Markup
 
 from ..._version import __version__
-from ...templates import page_template
+from ...templates import PageFigure, page_template
 from ...wording import dollars, printable, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
@@ -76,13 +76,6 @@ def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
 
 
 @attrs.frozen
-class _ReportFigure:
-    name: str
-    value: str
-    note: str = ""
-
-
-@attrs.frozen
 class _Shown:
     title: str
     legend: list[tuple[str, str]]
@@ -96,25 +89,25 @@ def _shown(plot: Plot) -> _Shown:
     return _Shown(plot.title, legend, picture, plot.is_wide)
 
 
-def _figures(series: Series, progress: Progress) -> Iterator[_ReportFigure]:
+def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
     of = "" if progress.total is None else f"of {progress.total:,}, "
-    yield _ReportFigure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
+    yield PageFigure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
     reused = f"and {progress.reused:,} from before" if progress.reused else ""
-    yield _ReportFigure("Answered", f"{series.answered:,}", reused)
+    yield PageFigure("Answered", f"{series.answered:,}", reused)
     bad = f"and {bad_lines(progress)}" if progress.bad else ""
-    yield _ReportFigure("Failed", f"{progress.failed:,}", bad)
+    yield PageFigure("Failed", f"{progress.failed:,}", bad)
     passed = progress.now - progress.started_at
-    yield _ReportFigure("Time", duration(passed), f"{rate(mean_rate(progress))} rows/s")
+    yield PageFigure("Time", duration(passed), f"{rate(mean_rate(progress))} rows/s")
     median, high = (series.latency.percentile(p) for p in (50, 99))
     if median is not None and high is not None:
-        yield _ReportFigure("Median latency", seconds(median), f"p99 {seconds(high)}")
+        yield PageFigure("Median latency", seconds(median), f"p99 {seconds(high)}")
     again = max(0, series.attempts - series.answered - series.failed)
     requests = max(series.attempts, progress.requests)
-    yield _ReportFigure("Requests", f"{requests:,}", f"{again:,} sent again" if again else "")
+    yield PageFigure("Requests", f"{requests:,}", f"{again:,} sent again" if again else "")
     usage = progress.usage
     tokens = f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"
-    yield _ReportFigure("Tokens", f"{usage.total_tokens:,}", tokens)
-    yield _ReportFigure("Cost", dollars(progress.cost_usd), _cost_note(progress))
+    yield PageFigure("Tokens", f"{usage.total_tokens:,}", tokens)
+    yield PageFigure("Cost", dollars(progress.cost_usd), _cost_note(progress))
 
 
 def _cost_note(progress: Progress) -> str:
