@@ -112,7 +112,7 @@ def test_a_bad_line_is_told_of_and_the_exit_status_tells(quick_provider, source,
 def test_money_that_is_spent_ends_it_and_the_exit_status_tells(quick_provider, source, output):
     result = run(source, output, "--base-url", quick_provider, "--max-cost", "0.0001")
     assert result.exit_code == 1
-    assert "Error: the next call might cost $" in result.stderr
+    assert "Error: the next call may cost up to $" in result.stderr
     spent = sum(line["callsheet"]["cost_usd"] for line in lines_of(output))
     assert 0 < spent <= 0.0001
     again = run(source, output, "--base-url", quick_provider, "--max-cost", "1")
@@ -181,8 +181,8 @@ def test_an_input_that_is_not_there_is_refused(quick_provider, tmp_path, output)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("rpm = ", "is no TOML"),
-        ("rps = 5", "there is no 'rps'"),
+        ("rpm = ", "is not valid TOML"),
+        ("rps = 5", "unknown member 'rps'"),
         ("rpm = -1", "rpm"),
         ('rpm = "many"', "limits.toml"),
     ],

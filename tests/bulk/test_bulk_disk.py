@@ -48,7 +48,7 @@ async def test_what_was_sent_is_kept_in_the_reserve(autojump_clock, tmp_path, st
 
     monkeypatch.setattr(Reserve, "give_back", make_room)
     async with stage() as it:
-        with pytest.raises(BulkStopped, match="full; make room on the disk") as caught:
+        with pytest.raises(BulkStopped, match="full; free space on the disk") as caught:
             async with it.open(rows(600), output) as run:
                 async for result in run:
                     if result.number == 100:

@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_loses_nothing(start, disk, tmp_path, stats, own_pr
     command = (source, output, "--base-url", own_provider)
     status, told = finish(start(*command))
     assert status == 1, told
-    assert "make room on the disk; the same command goes on from there" in told
+    assert "free space on the disk; run the same command again to continue" in told
     sent = stats(own_provider)["requests"]
     assert 0 < sent < ROWS
     assert "may have been billed" not in told

@@ -72,7 +72,7 @@ class World:
             open_collapsing_nursery() as nursery,
         ):
             nursery.start_soon(look, results)
-            ended = [result.told async for result in results]
+            ended = [result.event async for result in results]
             self.lost = results.progress().maybe_billed
         return ended, seen
 

@@ -1,8 +1,8 @@
-"""A file of requests, and a file of answers: every row once, whatever happens in between.
+"""Bulk runs: send every request of an input file once, and write the responses to an output file.
 
-`bulk` opens a run; see `docs/bulk.md`. Data flows one way: rows are taken from the input, the
-archive sorts out those with an answer, the line asks for the others, and the archive keeps what
-came of them before anybody is told (L7).
+`bulk` starts a run; see `docs/bulk.md`. Data flows one way: the reader takes rows from the input,
+the archive finds the rows that have a response already, the dispatcher sends the others, and the
+archive writes each result to disk before the run reports it (L7).
 """
 
 from .bulk import bulk

@@ -1,4 +1,4 @@
-"""The library's way: `async with bulk(rows, output, settings) as results`."""
+"""Start a bulk run from Python: `async with bulk(rows, output, settings) as results`."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -34,34 +34,34 @@ async def bulk(
     in_thread: InThread = in_worker_thread,
     wall_clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[BulkRun]:
-    """Ask for every row that has no answer in OUTPUT yet, and write the answers there.
+    """Send every row that has no response in OUTPUT yet, and write the responses there.
 
         async with bulk(rows, "answers.jsonl", TroupeSettings(endpoint=endpoint)) as results:
             async for result in results:
                 ...  # on disk by now
 
-    Rows are read in a thread, and no faster than their answers come. Whoever leaves the block
-    early ends the run: what was sent is waited for, unless an exception leaves it.
+    Rows are read in a thread, no faster than they are processed. Leaving the block early ends the
+    run: it waits for calls in flight, unless an exception leaves the block.
 
     Args:
-        rows: of the input; iterated over in a thread.
-        output: the file of answers; what is known of them is beside it.
-        troupe: whom to ask, and how fast. Answers are asked for in one piece, whatever it says:
-            only so is all that the provider says in them.
-        settings: of the run.
-        provider: a name of the provider that stays the same; by default the endpoint's.
-        observers: are told of each row when it has ended and is on disk.
-        in_thread: runs what waits for the disk; in virtual time, which does not wait for threads,
-            something that runs it on the spot.
-        wall_clock: seconds of Unix time.
+        rows: the rows of the input; a thread iterates over them.
+        output: the path of the output file; the run's other files are beside it.
+        troupe: the endpoint, the limits and the policies. Streaming is switched off, because only
+            whole responses have all members of the provider's body.
+        settings: the settings of the run.
+        provider: a stable name of the provider; by default the identity of the endpoint.
+        observers: called for each row when its result is on disk.
+        in_thread: runs blocking disk access; tests in virtual time replace it by a function that
+            runs it in the calling thread.
+        wall_clock: returns the Unix time in seconds.
 
     Raises:
-        BulkRefused: nothing was begun; says why, and the remedy.
+        BulkRefused: the run was not started; the text has the reason and the remedy.
     """
     settings = settings or BulkSettings()
     archive = Archive(Path(output), settings, provider or troupe.endpoint.identity)
     await in_thread(archive.open)
-    is_done_with = False
+    may_remove_store = False
     try:
         plan = plan_run(troupe, settings, archive.account, archive.paths.batches, archive.lane)
         run = BulkRun(
@@ -85,10 +85,10 @@ async def bulk(
             nursery.start_soon(run.run, cast)
             yield run
             run.drain()
-        is_done_with = run.is_complete and not run.progress().failed and not settings.keep
+        may_remove_store = run.is_complete and not run.progress().failed and not settings.keep
     finally:
         with trio.CancelScope(shield=True):
-            await in_thread(partial(archive.close, remove=is_done_with))
+            await in_thread(partial(archive.close, remove=may_remove_store))
 
 
 def _both(first: Observer, second: Observer) -> Observer:

@@ -1,4 +1,4 @@
-"""Why a run was not begun, or has ended before its input had."""
+"""The reasons why a run does not start, or ends before its input."""
 
 from typing import Literal
 
@@ -6,6 +6,7 @@ import attrs
 
 __all__ = [
     "MAKE_ROOM",
+    "RUN_AGAIN",
     "BulkRefused",
     "BulkStopped",
     "EndingKind",
@@ -13,22 +14,26 @@ __all__ = [
 ]
 
 
-MAKE_ROOM = "make room on the disk"
-"""What to do when nothing can be written, as a rule."""
+MAKE_ROOM = "free space on the disk"
+"""The usual remedy when a file cannot be written."""
+
+RUN_AGAIN = "run the same command again to continue"
+"""The remedy when a run ended before its input; completed rows are not sent again."""
 
 EndingKind = Literal["drained", "unpaid", "unanswered", "late", "disk", "input"]
-"""Somebody wanted it; the money is spent; the provider answers nobody; time is up; nothing can be
-written; or the input cannot be read."""
+"""The user stopped the run; the budget is spent; the provider does not respond; the deadline has
+passed; no file can be written; or the input cannot be read.
+"""
 
 
 @attrs.frozen
 class RunEnding:
-    """Why no more rows are asked for.
+    """Why a run dispatches no more rows.
 
     Args:
-        kind: in one word.
-        reason: what has happened.
-        remedy: what to do about it.
+        kind: the kind of reason.
+        reason: what happened.
+        remedy: what the user can do.
     """
 
     kind: EndingKind
@@ -40,11 +45,11 @@ class RunEnding:
 
 
 class BulkRefused(Exception):
-    """Nothing was begun, and nothing changed.
+    """The run was not started, and no file was changed.
 
     Args:
-        reason: why.
-        remedy: what to do about it.
+        reason: why the run was not started.
+        remedy: what the user can do.
     """
 
     def __init__(self, reason: str, remedy: str) -> None:
@@ -54,12 +59,12 @@ class BulkRefused(Exception):
 
 
 class BulkStopped(Exception):
-    """There are rows without an answer that were not asked for, or not to the end.
+    """The run ended before every row of the input was processed.
 
-    What was answered is kept; the same call goes on from there.
+    Received responses are stored; the same call continues the run.
 
     Attributes:
-        ending: why.
+        ending: the reason.
     """
 
     def __init__(self, ending: RunEnding) -> None:

@@ -1,4 +1,4 @@
-"""What a run would take, before a cent is spent: rows, tokens, money and time."""
+"""Estimate rows, tokens, cost and time of a run without sending anything."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -19,13 +19,13 @@ _MINUTE_S = 60.0
 
 @attrs.define
 class ModelForecast:
-    """What the rows for one model would take.
+    """The estimate for the rows of one model.
 
     Args:
-        rows: that would be asked for.
-        usage: tokens, as estimated.
-        live_usd: USD at the usual price; None if the price is not known.
-        batch_usd: USD by the Batch API; None if the price is not known.
+        rows: the rows to send.
+        usage: the estimated tokens.
+        live_usd: the cost in USD at the usual price; None if the price is not known.
+        batch_usd: the cost in USD by the Batch API; None if the price is not known.
     """
 
     rows: int = 0
@@ -36,46 +36,46 @@ class ModelForecast:
 
 @attrs.define
 class Forecast:
-    """What a run would take.
+    """The estimate for a run.
 
     Args:
-        read: rows, bad lines included.
-        bad: lines that are no request.
-        answered: rows that have an answer from an earlier run.
-        doubles: rows that ask for the same as an earlier one, under another id.
-        spent_usd: USD that the answers of earlier runs have cost, as far as it is known.
+        read: the rows of the input, bad lines included.
+        bad: lines that are not valid requests.
+        answered: rows with a response from an earlier run.
+        duplicates: rows with the same request as an earlier row, under another custom id.
+        spent_usd: the cost in USD of the responses of earlier runs, as far as it is known.
         first_bad: the first of the bad lines.
-        models: what is to be asked, by model.
+        models: the estimates, by model.
     """
 
     read: int = 0
     bad: int = 0
     answered: int = 0
-    doubles: int = 0
+    duplicates: int = 0
     spent_usd: Decimal = Decimal(0)
     first_bad: BadRow | None = None
     models: dict[str, ModelForecast] = attrs.field(factory=dict[str, ModelForecast])
 
     @property
-    def to_ask(self) -> int:
-        """Rows that would be asked for."""
+    def to_send(self) -> int:
+        """The number of rows to send."""
         return sum(model.rows for model in self.models.values())
 
     @property
     def tokens(self) -> int:
-        """Of all that would be asked for, and of the answers."""
+        """The estimated tokens of all requests and responses."""
         return sum(model.usage.total_tokens for model in self.models.values())
 
     @property
     def unpriced(self) -> list[str]:
-        """Models whose price is not known."""
+        """The models whose price is not known."""
         return sorted(name for name, model in self.models.items() if model.live_usd is None)
 
     def usd(self, route: RunRoute) -> Decimal | None:
-        """What would be asked for costs, in USD; None if a price is not known.
+        """Return the estimated cost in USD; None if a price is not known.
 
         Args:
-            route: by which it goes; what "auto" and "pack" save is not known beforehand.
+            route: the route of the run; savings of "auto" and "pack" are not known in advance.
         """
         found = Decimal(0)
         for model in self.models.values():
@@ -86,22 +86,26 @@ class Forecast:
         return found
 
     def least_s(self, limits: Limits) -> float | None:
-        """Seconds that the limits make it last, at least; None if none is known."""
+        """Return the shortest time in seconds that the limits allow; None without limits.
+
+        Args:
+            limits: the rate limits.
+        """
         least: list[float] = []
         if limits.rpm is not None:
-            least.append(self.to_ask / limits.rpm * _MINUTE_S)
+            least.append(self.to_send / limits.rpm * _MINUTE_S)
         if limits.tpm is not None:
             least.append(self.tokens / limits.tpm * _MINUTE_S)
         return max(least, default=None)
 
 
 def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) -> Forecast:
-    """See what a run would take. It blocks, and takes no more memory for more rows.
+    """Estimate a run. Blocks; the memory it takes does not grow with the number of rows.
 
     Args:
-        rows: of the input.
-        prices: what models cost.
-        known: which rows have an answer.
+        rows: the rows of the input.
+        prices: the prices of models.
+        known: the keys of rows that have a response.
     """
     found, estimator = Forecast(spent_usd=known.cost_usd), TokenEstimator()
     with closing(sqlite3.connect("", isolation_level=None)) as seen:  # a temporary file
@@ -115,7 +119,7 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
             elif known.has(row.key):
                 found.answered += 1
             else:
-                found.doubles += not _is_new(seen, row.request)
+                found.duplicates += not _is_new(seen, row.request)
                 estimate = estimator.estimate(row.request)
                 model = found.models.setdefault(row.request.model, ModelForecast())
                 model.rows += 1

@@ -1,4 +1,4 @@
-"""Limits as a TOML table says them, for a run that goes on while they are changed."""
+"""Read rate limits from a TOML file, which may be changed during a run."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from ..actors import Limits
 
 __all__ = ["read_limits"]
 
-_NAMES = {  # {as in the table: as in `Limits`}
+_NAMES = {  # {name in the file: name in `Limits`}
     "rpm": "rpm",
     "tpm": "tpm",
     "max_concurrency": "in_flight",
@@ -20,21 +20,23 @@ _NAMES = {  # {as in the table: as in `Limits`}
 
 
 def read_limits(path: Path, usual: Limits) -> Limits:
-    """The limits of a file, such as ``rpm = 500``; a table in ``[models]`` is for that model.
+    """Read a limits file with members such as ``rpm = 500``.
+
+    The table ``[models]`` may have a table of limits for each model.
 
     Args:
-        path: of the file.
-        usual: what holds where the file says nothing.
+        path: the path of the file.
+        usual: the limits to keep where the file has no value.
 
     Raises:
-        ValueError: it cannot be read; the text names the file and what is wrong with it.
+        ValueError: the file cannot be read, or has a wrong value; the text names both.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no TOML: {error}") from None
+        raise ValueError(f"{path} is not valid TOML: {error}") from None
     models = table.pop("models", {})
     try:
         named = {name: _limits(values, Limits()) for name, values in dict(models).items()}
@@ -46,5 +48,5 @@ def read_limits(path: Path, usual: Limits) -> Limits:
 def _limits(table: Mapping[str, Any], usual: Limits) -> Limits:
     for name in table:
         if name not in _NAMES:
-            raise ValueError(f"there is no {name!r}; there are {', '.join(_NAMES)} and [models]")
+            raise ValueError(f"unknown member {name!r}; known are {', '.join(_NAMES)} and [models]")
     return attrs.evolve(usual, **{_NAMES[name]: value for name, value in table.items()})

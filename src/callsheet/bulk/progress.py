@@ -1,4 +1,4 @@
-"""How a run stands, and what became of a row: for displays, logs and reports."""
+"""The progress of a run, and the end of a row: for displays, logs and reports."""
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -12,21 +12,21 @@ __all__ = ["Progress", "RowEnded", "RowObserver"]
 
 @attrs.frozen(kw_only=True)
 class RowEnded:
-    """What became of one row. Told once it is on disk (L7).
+    """The end of one row, reported when its result is on disk (L7).
 
     Args:
-        at: when, in seconds on Trio's clock.
-        number: which row of the input it is, from 1.
-        custom_id: of the row.
-        seconds: that the provider took for the answer, as in `Response.seconds`; of a row without
-            one, from being asked for to its end.
-        attempts: HTTP requests that it took; 0 for an answer that was shared or there already.
-        route: as in `Response.route`; "" for an error.
-        usage: the tokens that it took.
-        cost_usd: USD; None when the price is not known.
-        error: the kind of error, such as "RateLimited"; None for an answer.
-        message: what the error says.
-        is_reused: the answer was there from an earlier run.
+        at: the time, in seconds on Trio's clock.
+        number: the number of the row in the input, from 1.
+        custom_id: the custom id of the row.
+        seconds: the duration of the request that brought the response, as in `Response.seconds`;
+            for a failed row, the seconds from its dispatch to its end.
+        attempts: HTTP requests for the row; 0 for a response that was shared or reused.
+        route: the route, as in `Response.route`; "" for an error.
+        usage: the tokens that were billed.
+        cost_usd: the cost in USD; None if the price is not known.
+        error: the kind of error, such as "RateLimited"; None for a response.
+        message: the text of the error.
+        is_reused: True if the response is from an earlier run.
     """
 
     at: float
@@ -47,34 +47,35 @@ RowObserver = Callable[[RowEnded], None]
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How a run stands.
+    """The progress of a run at one moment.
 
     Args:
-        started_at: when it began, in seconds on Trio's clock.
-        now: the time of all this.
-        total: rows of the input; None while that is not known, as for a pipe.
+        started_at: the start of the run, in seconds on Trio's clock.
+        now: the current time, in seconds on Trio's clock.
+        total: the rows of the input; None if the number is not known, as for a pipe.
         read: rows that were read.
-        answered: rows with an answer, the reused ones included.
-        reused: of them, those whose answer was there from an earlier run.
+        answered: rows with a response, reused ones included.
+        reused: rows whose response is from an earlier run.
         failed: rows that ended with an error.
-        bad: lines that are no request.
-        in_flight: rows that are asked for, those aside that wait for another attempt.
-        resting: those.
-        requests: HTTP requests that were sent in this run, and lines of batches, for rows that have
-            not ended as well.
-        unwritten: rows that have ended and wait for an earlier one to be written before them.
-        window: as many of these as there may be.
-        usage: tokens that the answers of this run took.
-        cost_usd: USD that they cost, as far as prices are known.
-        unpriced: answers of this run whose price is not known.
-        maybe_billed: HTTP requests that may have been charged for nothing, those of runs that died
-            included.
-        errors: rows that failed, by kind of error.
-        slowest: custom ids and seconds of the slowest answers of this run, the slowest first.
-        limits: what the limiter knows; None if it was not asked.
-        trouble: what attempts fail with, if no answer has come for some seconds.
-        is_paused: nobody is asked for now.
-        is_draining: nothing more is begun.
+        bad: lines that are not valid requests.
+        in_flight: rows that are dispatched and do not wait for a retry.
+        retrying: rows that wait for a retry.
+        requests: HTTP requests and lines of batches sent in this run, also for rows that have not
+            ended.
+        unwritten: rows that have ended and wait for an earlier row, because OUTPUT is ordered.
+        window: the maximum of rows that are read and not written.
+        usage: the tokens of this run's responses.
+        cost_usd: the cost in USD of this run's responses, as far as prices are known.
+        unpriced: responses of this run whose price is not known.
+        maybe_billed: HTTP requests that may have been billed without a response, in this run and
+            earlier ones.
+        errors: {kind of error: number of failed rows}
+        slowest: custom ids and seconds of this run's slowest responses, the slowest first.
+        limits: the limiter's state; None before it was asked for.
+        trouble: the error of the last attempt, if no response has arrived for some seconds; else
+            "".
+        is_paused: True if the run is paused.
+        is_draining: True if no more rows are dispatched.
     """
 
     started_at: float
@@ -86,7 +87,7 @@ class Progress:
     failed: int = 0
     bad: int = 0
     in_flight: int = 0
-    resting: int = 0
+    retrying: int = 0
     requests: int = 0
     unwritten: int = 0
     window: int = 0
@@ -103,5 +104,5 @@ class Progress:
 
     @property
     def ended(self) -> int:
-        """Rows that have ended, one way or the other."""
+        """The number of rows that have ended, with a response or an error."""
         return self.answered + self.failed + self.bad

@@ -1,4 +1,4 @@
-"""What is read from an input: rows to ask for, and lines that are none."""
+"""The rows of an input: valid requests, and bad lines."""
 
 import attrs
 
@@ -12,14 +12,15 @@ class Row:
     """One request of an input.
 
     Args:
-        number: which line, or record, of the input it is, from 1.
-        custom_id: by which its answer is known; given, or made of the number.
-        request: what to ask.
-        key: a digest of the custom id and of all that can change the answer (L6, L7): an answer
-            with the same key is an answer to this row, in whatever run it was had. For an id that
-            was made of the number, how often the same was asked before stands in its place, so
-            that the key stays when rows before it come or go. No two rows of an input share one.
-        url: the path as OpenAI's batches have it, such as "/v1/chat/completions".
+        number: the number of the line or record in the input, from 1.
+        custom_id: identifies the row and its response; given, or made from the number.
+        request: the request to send.
+        key: a digest of the custom id and of everything that can change the response (L6, L7). A
+            response with the same key, from any run, is a response to this row. If the custom id
+            was made from the number, the key has instead the number of earlier identical requests,
+            so that it does not change when other rows are inserted or removed. Keys are unique in
+            an input.
+        url: the path as in OpenAI's batch files, such as "/v1/chat/completions".
     """
 
     number: int
@@ -31,13 +32,13 @@ class Row:
 
 @attrs.frozen(kw_only=True)
 class BadRow:
-    """A line that is no request.
+    """A line that is not a valid request.
 
     Args:
-        number: which line, or record, of the input it is, from 1.
-        reason: what is wrong with it and what to do, for people.
-        custom_id: of it, if it has one that can be read.
-        text: the beginning of the line, as far as it can be shown.
+        number: the number of the line or record in the input, from 1.
+        reason: what is wrong with it and how to fix it.
+        custom_id: its custom id, if it has a readable one.
+        text: the beginning of the line, as far as it is printable.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Everything that can be set of a run."""
+"""The settings and the files of a bulk run."""
 
 from decimal import Decimal
 from math import inf
@@ -11,10 +11,10 @@ from attrs.validators import and_, ge, gt, in_, instance_of, lt, optional
 __all__ = ["BulkSettings", "Fsync", "Paths", "RunRoute"]
 
 Fsync = Literal["full", "normal", "off"]
-"""When an answer counts as kept: on the disk, with the system, or with SQLite."""
+"""When a result counts as stored: when it is on the disk, with the system, or with SQLite."""
 
 RunRoute = Literal["auto", "live", "batch", "pack"]
-"""How rows are sent: what their deadline allows, at once, by the Batch API, or many in a call."""
+"""How rows are sent: by the cheapest route in time, live, by the Batch API, or in packs."""
 
 
 def _dollars(value: Decimal | int | str | None) -> Decimal | None:
@@ -30,28 +30,29 @@ def _is_money(_: object, field: "attrs.Attribute[Decimal | None]", value: Decima
 
 @attrs.frozen(kw_only=True)
 class BulkSettings:
-    """How a file of requests is worked through.
+    """The settings of a bulk run.
 
     Args:
-        ordered: OUTPUT is in the order of the input; else as the answers come.
-        window_rows: rows that may be read and not yet written. When so many wait for an earlier
-            one, no more are read.
-        window_bytes: of lines that wait for an earlier one, or for whoever iterates over the
-            results, and characters of requests that have not ended, likewise, each by itself.
-        fsync: "full" outlives a power cut; "normal" may lose the last answers in one, but not when
-            the process dies; "off" leaves it to the system whether the file outlives one at all.
-        route: "auto" takes what is cheapest within `deadline_s`; "live" sends at once; "batch" by
-            the provider's Batch API; "pack" asks for many rows in one call.
-        max_cost: USD that all answers of OUTPUT may cost, those of earlier runs included. No call
-            is sent that might go beyond it.
-        deadline_s: seconds for the whole run; None for as long as it takes.
-        keep: keep what is beside OUTPUT when all is done, so that a longer input asks only for
-            what is new.
-        other_provider: go on although OUTPUT has answers of another provider.
-        total: rows of the input, if somebody knows.
+        ordered: True to write OUTPUT in the order of the input, False in the order of completion.
+        window_rows: the maximum of rows that are read and not written. If that many wait for an
+            earlier row, no more are read.
+        window_bytes: three separate maxima: the bytes of lines that wait for an earlier row, the
+            bytes of results that the caller has not iterated over, and the characters of requests
+            that have not ended.
+        fsync: "full" survives a power cut; "normal" may lose the last results in a power cut, but
+            not when the process dies; "off" leaves flushing to the operating system.
+        route: "auto" is the cheapest route within `deadline_s`; "live" sends each row at once;
+            "batch" uses the provider's Batch API; "pack" sends many rows in one call.
+        max_cost: the maximum cost in USD of all responses in OUTPUT, those of earlier runs
+            included. A call that might exceed it is not sent.
+        deadline_s: the maximum duration of the run in seconds; None for no limit.
+        keep: True to keep the files beside OUTPUT after a complete run, so that a longer input
+            sends only its new rows.
+        other_provider: True to continue although OUTPUT has responses of another provider.
+        total: the number of rows of the input, if it is known.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError, TypeError: a value is out of range; the text names the field.
     """
 
     ordered: bool = attrs.field(default=True, validator=instance_of(bool))
@@ -71,19 +72,19 @@ class Paths:
     """The files of a run.
 
     Args:
-        output: the answers.
+        output: the path of the output file.
     """
 
     output: Path
 
     @property
     def store(self) -> Path:
-        """What is known, whatever happens: every answer, and how many were asked for."""
+        """The store: every response, and the count of started rows."""
         return self._beside(".callsheet")
 
     @property
     def errors(self) -> Path:
-        """Rows without an answer, and lines that are no rows."""
+        """Rows that failed, and lines that are not valid requests."""
         return self._beside(".errors.jsonl")
 
     @property
@@ -93,7 +94,7 @@ class Paths:
 
     @property
     def reserve(self) -> Path:
-        """Room that is given back when the disk is full."""
+        """Disk space that is released when the disk is full."""
         return self._beside(".callsheet-reserve")
 
     def _beside(self, suffix: str) -> Path:

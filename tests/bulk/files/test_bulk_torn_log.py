@@ -60,7 +60,7 @@ class Scene:
             assert ids_of(output) == [one.custom_id for one in rows()]
         assert bodies(output) == self.answers
         again = await self.stage.run(rows(), output, **settings)
-        assert all(result.told.is_reused for result in again)
+        assert all(result.event.is_reused for result in again)
         return found
 
 

@@ -14,11 +14,11 @@ def ended(place):
     )
 
 
-def test_a_window_shows_what_is_in_it():
+def test_the_repr_of_a_window_has_its_counts():
     window = ReorderWindow(10, 1000, ordered=True)
     window.read(3)
     window.put(ended(2))
-    assert repr(window) == "<Window 3 of 10 rows, 1 wait>"
+    assert repr(window) == "<ReorderWindow 3 of 10 rows, 1 waiting>"
 
 
 @given(st.permutations(range(30)), st.booleans())
@@ -35,18 +35,18 @@ def test_rows_leave_once_and_in_order_if_that_is_wanted(places, ordered):
 
 @given(st.integers(1, 20), st.data())
 def test_no_more_rows_are_read_than_the_window_has(rows, data):
-    window, read, under_way = ReorderWindow(rows, 10**6, ordered=True), 0, []
+    window, read, running = ReorderWindow(rows, 10**6, ordered=True), 0, []
     for _ in range(60):
         more = data.draw(st.integers(0, window.room))
         window.read(more)
-        under_way += range(read, read + more)
+        running += range(read, read + more)
         read += more
-        if under_way:
-            place = under_way.pop(data.draw(st.integers(0, len(under_way) - 1)))
+        if running:
+            place = running.pop(data.draw(st.integers(0, len(running) - 1)))
             window.put(ended(place))
             window.take()
         assert 0 <= window.room <= rows
-        assert window.waiting + len(under_way) <= rows
+        assert window.waiting + len(running) <= rows
 
 
 def test_many_bytes_that_wait_are_as_good_as_many_rows():

@@ -1,4 +1,4 @@
-"""Counts what becomes of rows. Pure (R14)."""
+"""Count how rows end. Pure (R14)."""
 
 import heapq
 from collections import Counter
@@ -20,18 +20,18 @@ _SLOWEST = 5
 
 @final
 class RunCounts:
-    """Of one run.
+    """The counts of one run.
 
     Attributes:
         read: rows that were read.
-        answered: rows with an answer, the reused ones included.
-        reused: those whose answer was there.
+        answered: rows with a response, reused ones included.
+        reused: rows whose response is from an earlier run.
         failed: rows that ended with an error.
-        bad: lines that are no request.
-        usage: tokens.
-        cost_usd: USD, as far as prices are known.
-        unpriced: answers whose price is not known.
-        errors: {kind of error: rows}
+        bad: lines that are not valid requests.
+        usage: the tokens of this run's responses.
+        cost_usd: the cost in USD, as far as prices are known.
+        unpriced: responses whose price is not known.
+        errors: {kind of error: number of rows}
     """
 
     def __init__(self) -> None:
@@ -39,32 +39,32 @@ class RunCounts:
         self.usage = Usage()
         self.cost_usd = Decimal(0)
         self.errors: Counter[str] = Counter()
-        self._slowest: list[tuple[float, str]] = []  # a heap, the quickest of them first
+        self._slowest: list[tuple[float, str]] = []  # a heap, the fastest of them first
 
-    def add(self, told: RowEnded) -> None:
-        """A row has ended."""
-        if told.error == BAD_ROW:
+    def add(self, event: RowEnded) -> None:
+        """Count a row that has ended."""
+        if event.error == BAD_ROW:
             self.bad += 1
             return
-        if told.error is not None:
+        if event.error is not None:
             self.failed += 1
-            self.errors[told.error] += 1
+            self.errors[event.error] += 1
             return
         self.answered += 1
-        if told.is_reused:
+        if event.is_reused:
             self.reused += 1
             return
-        self.usage += told.usage
-        if told.cost_usd is None:
+        self.usage += event.usage
+        if event.cost_usd is None:
             self.unpriced += 1
         else:
-            self.cost_usd += told.cost_usd
+            self.cost_usd += event.cost_usd
         if len(self._slowest) < _SLOWEST:
-            heapq.heappush(self._slowest, (told.seconds, told.custom_id))
-        elif told.seconds > self._slowest[0][0]:
-            heapq.heapreplace(self._slowest, (told.seconds, told.custom_id))
+            heapq.heappush(self._slowest, (event.seconds, event.custom_id))
+        elif event.seconds > self._slowest[0][0]:
+            heapq.heapreplace(self._slowest, (event.seconds, event.custom_id))
 
     @property
     def slowest(self) -> Sequence[tuple[str, float]]:
-        """Custom ids and seconds of the slowest answers, the slowest first."""
+        """The custom ids and the seconds of the slowest responses, the slowest first."""
         return tuple((name, took) for took, name in sorted(self._slowest, reverse=True))

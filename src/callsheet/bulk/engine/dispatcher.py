@@ -1,4 +1,4 @@
-"""Asks for the rows of a run, a task each, and takes down what becomes of each."""
+"""Send the requests of the rows, each in a task of its own, and record how each row ends."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from ...actors import (
     Troupe,
 )
 from ...runtime import AskFailed, AskTimedOut
-from ..errors import RunEnding
+from ..errors import RUN_AGAIN, RunEnding
 from ..files.archive import Placed
 from ..files.lines import answer_line, failure_line
 from ..files.outcome import RowOutcome
@@ -39,30 +39,30 @@ __all__ = [
 ]
 
 
-_LEAST_S = 0.001
-_HOPELESS = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
-"""What every other row would fail with as well."""
+_MIN_S = 0.001
+_FATAL = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
+"""Errors that every other row would meet as well."""
 
-_PASSING = (RateLimited, ProviderUnavailable, ConnectionFailed)
-"""What may be over some time after the attempts of a row are used up (R10)."""
+_TEMPORARY = (RateLimited, ProviderUnavailable, ConnectionFailed)
+"""Errors that may disappear some time after the attempts of a row are used up (R10)."""
 
-_NOBODY_S = 20.0  # from the start, if nobody can be reached
+_UNREACHABLE_S = 20.0  # since the start of the run, without any connection
 _NOT_FOUND = 404
-_MOST_NOWHERE = 10  # rows, if no row was answered
-_OUTAGE_S = 30.0  # without any answer
-_MOST_ROUNDS = 10  # of attempts, after the first one, of a row that is not to blame
-_FEW_ROUNDS = 2  # of one that may be
+_MAX_NOT_FOUND = 10  # rows with status 404, if no row has a response
+_OUTAGE_S = 30.0  # without any response
+_MAX_ROUNDS = 10  # further rounds of attempts for a row during an outage
+_FEW_ROUNDS = 2  # further rounds while other rows get responses
 
 
 @final
 class Dispatcher:
-    """Begins a row when another one is on disk.
+    """Sends a row when the end of another one is on disk.
 
     Args:
-        state: of the run.
-        prepare: makes of a request what is asked, with the seconds that are left for the run.
-        lane: of the run's calls.
-        wall_clock: seconds of Unix time.
+        state: the state of the run.
+        prepare: makes the request to send from a row's request and the seconds that are left.
+        lane: the lane of the run's calls.
+        wall_clock: returns the Unix time in seconds.
     """
 
     def __init__(
@@ -76,73 +76,75 @@ class Dispatcher:
         self._prepare = prepare
         self._lane = lane
         self._wall_clock = wall_clock
-        self._in_vain: Counter[str] = Counter()  # attempts of a row that may have been charged for
-        self._nowhere = 0  # rows that failed because there is no such path, or model
+        self._maybe_billed: Counter[str] = (
+            Counter()
+        )  # attempts of a row that may have been charged for
+        self._not_found = 0  # rows that failed with status 404: no such path, or no such model
         self._earlier: dict[str, list[int]] = {}  # attempts of a row in each earlier round
 
     async def run(self, troupe: Troupe, work: trio.Nursery) -> None:
-        """Ask for all there is.
+        """Send rows until all have ended or the run ends.
 
         Args:
-            troupe: whom to ask.
-            work: where the tasks live.
+            troupe: sends the requests.
+            work: the nursery of the tasks.
         """
-        state, line = self._state, self._state.line
+        state, queue = self._state, self._state.queue
         while True:
-            while (placed := line.next()) is not None:
+            while (placed := queue.next()) is not None:
                 work.start_soon(self._ask, troupe, placed)
-            if line.wants_note:
-                state.to_keep.ring()
-            if line.waiting < READ_AT_ONCE:
-                state.to_read.ring()
-            is_last = state.is_read and not line.waiting
-            if not line.asked and (is_last or line.is_closed):
+            if queue.needs_bound:
+                state.wake_writer.set()
+            if queue.waiting < READ_AT_ONCE:
+                state.wake_reader.set()
+            is_last = state.is_read and not queue.waiting
+            if not queue.dispatched and (is_last or queue.is_closed):
                 return
-            await state.to_ask.wait()
+            await state.wake_dispatcher.wait()
 
     def observe(self, event: CallEvent) -> None:
-        """Learn from the troupe which rows are sent, and which wait for another attempt."""
-        line = self._state.line
+        """Record which rows are sent and which wait for a retry; this method is an `Observer`."""
+        queue = self._state.queue
         if event.stage == "sent":
             self._state.requests += 1
             if self._state.is_recovered:
-                if event.route == "batch":  # it is not lost, and need not be waited for
+                if event.route == "batch":  # the journal recovers it
                     return
-                if not self._state.goes_live:
-                    self._state.goes_live = True
-                    self._state.to_keep.ring()  # the disk knows it before there is an answer
+                if not self._state.sends_live:
+                    self._state.sends_live = True
+                    self._state.wake_writer.set()  # written before the response arrives
             for context in event.context.shared_by or (event.context,):
-                line.sent(context.call)
+                queue.mark_sent(context.call)
         elif event.stage == "retrying":
             self._state.trouble = event.error or ""
             if event.is_unreachable:
-                self._see_whether_anybody_is_there(event)
+                self._end_if_unreachable(event)
             for context in event.context.shared_by or (event.context,):
                 self._retries(context.call, event)
 
-    def _see_whether_anybody_is_there(self, event: CallEvent) -> None:
-        """End the run if nobody ever was: the breaker would let it go on for hours.
+    def _end_if_unreachable(self, event: CallEvent) -> None:
+        """End the run if no connection ever succeeded; the breaker would let it go on for hours.
 
-        Not while another row is under way: a fallback may be at work on it.
+        It does not while another row is in flight: a fallback target may be processing it.
         """
         state = self._state
-        is_late = event.at - state.started_at >= _NOBODY_S
-        if is_late and state.answered_at == -inf and state.line.under_way <= 1:
+        is_late = event.at - state.started_at >= _UNREACHABLE_S
+        if is_late and state.answered_at == -inf and state.queue.running <= 1:
             state.end(_unanswered(event.error or ""))
 
     def _retries(self, custom_id: str, event: CallEvent) -> None:
-        """A row, if it is one, was sent in vain."""
+        """Record that an attempt of a row failed; other calls are ignored."""
         state = self._state
         if custom_id in state.scopes:
-            self._in_vain[custom_id] += event.is_billed
-        if event.delay or state.takes_back:
-            state.line.rests(custom_id)
-            state.to_ask.ring()
-        if state.takes_back and (scope := state.scopes.get(custom_id)) is not None:
-            scope.cancel()  # it need not be sent again
+            self._maybe_billed[custom_id] += event.is_billed
+        if event.delay or state.cancels_unsent:
+            state.queue.mark_retrying(custom_id)
+            state.wake_dispatcher.set()
+        if state.cancels_unsent and (scope := state.scopes.get(custom_id)) is not None:
+            scope.cancel()  # no retry is needed
 
     async def _ask(self, troupe: Troupe, placed: Placed) -> None:
-        """Ask for one row. However that ends, it is counted."""
+        """Send one row, and record how it ends."""
         state = self._state
         row, began_at = placed.row, trio.current_time()
         with trio.CancelScope() as scope:
@@ -150,9 +152,11 @@ class Dispatcher:
             try:
                 answer = await self._complete(troupe, row)
             except trio.Cancelled:
-                in_vain = state.line.is_under_way(row.custom_id) + self._in_vain[row.custom_id]
-                state.lost += in_vain
-                state.line.back(placed)
+                maybe_billed = (
+                    state.queue.is_in_flight(row.custom_id) + self._maybe_billed[row.custom_id]
+                )
+                state.lost += maybe_billed
+                state.queue.put_back(placed)
                 raise
             except (CallFailed, AskFailed, ValueError) as error:
                 self._failed(placed, error, began_at)
@@ -160,12 +164,12 @@ class Dispatcher:
                 self._answered(placed, answer)
             finally:
                 del state.scopes[row.custom_id]
-                self._in_vain.pop(row.custom_id, None)
-                state.to_ask.ring()
+                self._maybe_billed.pop(row.custom_id, None)
+                state.wake_dispatcher.set()
 
     async def _complete(self, troupe: Troupe, row: Row) -> Response:
         due = self._state.due
-        left_s = None if due is None else max(_LEAST_S, due - trio.current_time())
+        left_s = None if due is None else max(_MIN_S, due - trio.current_time())
         request = self._prepare(row.request, left_s)
         return await troupe.complete(request, call=row.custom_id, lane=self._lane)
 
@@ -174,7 +178,7 @@ class Dispatcher:
         self._state.answered_at, self._state.trouble = now, ""
         if earlier := self._earlier.pop(row.custom_id, None):
             answer = attrs.evolve(answer, http_requests=answer.http_requests + sum(earlier))
-        told = RowEnded(
+        event = RowEnded(
             at=now,
             number=row.number,
             custom_id=row.custom_id,
@@ -187,42 +191,42 @@ class Dispatcher:
         self._state.cost_usd += answer.cost_usd or 0
         self._state.lost += answer.maybe_billed
         line = answer_line(row, answer, int(self._wall_clock()))
-        self._over(placed, RowOutcome(placed.place, line, told, row.key))
+        self._over(placed, RowOutcome(placed.place, line, event, row.key))
 
     def _failed(self, placed: Placed, error: Exception, began_at: float) -> None:
-        """A row has no answer; or there will be none for any, or for now."""
+        """Record a failed row, defer it, or end the run, according to the error."""
         state, row = self._state, placed.row
-        state.lost += self._paid_in_vain(row.custom_id, error)
+        state.lost += self._count_maybe_billed(row.custom_id, error)
         if isinstance(error, BudgetExceeded):
-            state.line.refused(placed)
-            if state.line.is_spent:
+            state.queue.put_back_over_budget(placed)
+            if state.queue.is_spent:
                 state.end(_unpaid(error, state.settings.max_cost, row.request.model))
             return
-        if isinstance(error, _HOPELESS):
-            state.line.back(placed)
+        if isinstance(error, _FATAL):
+            state.queue.put_back(placed)
             state.end(_unanswered(str(error)))
             return
         call = error if isinstance(error, CallFailed) else CallFailed(str(error))
         if state.due is not None and isinstance(error, (AskTimedOut, DeadlineTooShort)):
-            state.line.back(placed)
-            # Those who wait still have their turn in time, as the limiter has reckoned.
-            state.end(LATE, takes_back=False)
+            state.queue.put_back(placed)
+            # Rows that wait in the limiter still run before the deadline.
+            state.end(LATE, cancels_unsent=False)
             return
         earlier = self._earlier.get(row.custom_id, [])
-        if self._is_put_off(call, len(earlier)):
+        if self._is_deferred(call, len(earlier)):
             state.trouble = str(error)
             self._earlier[row.custom_id] = [*earlier, call.attempts]
-            state.line.put_off(placed)
+            state.queue.defer(placed)
             return
         if self._is_unreachable(call):
-            state.line.back(placed)
+            state.queue.put_back(placed)
             state.end(_unanswered(str(error)))
             return
-        self._nowhere += call.status == _NOT_FOUND
-        if self._nowhere >= _MOST_NOWHERE and state.answered_at == -inf:
+        self._not_found += call.status == _NOT_FOUND
+        if self._not_found >= _MAX_NOT_FOUND and state.answered_at == -inf:
             state.end(_unanswered(str(error)))
         self._earlier.pop(row.custom_id, None)
-        told = RowEnded(
+        event = RowEnded(
             at=trio.current_time(),
             number=row.number,
             custom_id=row.custom_id,
@@ -231,22 +235,22 @@ class Dispatcher:
             error=type(error).__name__,
             message=str(error),
         )
-        self._over(placed, RowOutcome(placed.place, failure_line(row, error), told))
+        self._over(placed, RowOutcome(placed.place, failure_line(row, error), event))
 
-    def _paid_in_vain(self, custom_id: str, error: Exception) -> int:
-        """How many attempts of a row that has no answer may have been charged for (L3)."""
+    def _count_maybe_billed(self, custom_id: str, error: Exception) -> int:
+        """Return how many attempts of a failed row may have been billed (L3)."""
         if isinstance(error, CallFailed):
             return error.maybe_billed or int(error.billed == "maybe")
-        return self._state.line.is_under_way(custom_id) + self._in_vain[custom_id]
+        return self._state.queue.is_in_flight(custom_id) + self._maybe_billed[custom_id]
 
-    def _is_put_off(self, error: CallFailed, rounds: int) -> bool:
-        """Whether a row is asked for again because it is not to blame: nobody fares better.
+    def _is_deferred(self, error: CallFailed, rounds: int) -> bool:
+        """Return whether a failed row is sent again later, because the provider is at fault.
 
-        As long as others are answered, that is not known: an outage may just have begun. In one,
-        the breaker lets one row at a time try it, so that even a few wait for hours; but not for
-        ever, for it may be what no provider can answer.
+        While other rows get responses this is not certain: an outage may just have begun. During an
+        outage the breaker lets one row at a time through, so the rows wait, possibly for hours. The
+        number of rounds is limited, because the request itself may be what no provider can process.
         """
-        if not (isinstance(error, _PASSING) and error.is_transient) or rounds >= _MOST_ROUNDS:
+        if not (isinstance(error, _TEMPORARY) and error.is_transient) or rounds >= _MAX_ROUNDS:
             return False
         if isinstance(error, RateLimited):
             return True
@@ -255,29 +259,29 @@ class Dispatcher:
         return not self._is_unreachable(error)
 
     def _is_unreachable(self, error: CallFailed) -> bool:
-        """Whether nobody can be reached who ever answered: the address may be wrong."""
+        """Return whether no connection has ever succeeded: the address may be wrong."""
         is_first = self._state.answered_at == -inf
         return is_first and isinstance(error, ConnectionFailed) and error.billed == "no"
 
     def _over(self, placed: Placed, ended: RowOutcome) -> None:
-        self._state.line.ended(placed)
+        self._state.queue.end(placed)
         self._state.ended.append(ended)
-        self._state.unkept += len(ended.line)
-        self._state.to_keep.ring()
+        self._state.unwritten_bytes += len(ended.line)
+        self._state.wake_writer.set()
 
 
 def _unanswered(why: str) -> RunEnding:
-    return RunEnding("unanswered", why, "then the same command goes on from there")
+    return RunEnding("unanswered", why, f"afterwards {RUN_AGAIN}")
 
 
 def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> RunEnding:
-    if most is None or error.left_usd is None:  # another budget than the run's own
-        return RunEnding("unpaid", str(error), "the same command goes on from there")
+    if most is None or error.left_usd is None:  # a budget other than the run's own
+        return RunEnding("unpaid", str(error), RUN_AGAIN)
     if error.needs_usd is None:
-        reason = f"no price is known for {model}, so nobody knows what ${most} would do"
-        return RunEnding("unpaid", reason, "give the price (--prices), or no --max-cost")
+        reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
+        return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
     return RunEnding(
         "unpaid",
-        f"the next call might cost ${error.needs_usd}, and ${error.left_usd} of ${most} are left",
-        "allow for more (--max-cost); the same command goes on from there",
+        f"the next call may cost up to ${error.needs_usd}, and ${error.left_usd} of ${most} is left",
+        f"raise --max-cost and {RUN_AGAIN}",
     )

@@ -1,4 +1,4 @@
-"""Which rows may be asked for now: bounds, pauses, and what is left of the money. Pure (R14)."""
+"""Decide which rows may be dispatched: concurrency, pauses, and the budget. Pure (R14)."""
 
 import heapq
 from collections import deque
@@ -15,156 +15,163 @@ __all__ = [
 
 @final
 class RowQueue:
-    """The rows that are to be asked for, and those that are.
+    """The rows that wait to be dispatched, and those that are dispatched.
 
-    A row that is asked for is first unsent, and then sent; it rests while it waits for its next
-    attempt. As many rows as there may be calls in flight are asked for or have ended and are not on
-    disk yet, those that rest aside: so a process that dies loses no more answers than were under
-    way (L7). The next row is begun when the end of another one is on disk, not when it is there.
+    A dispatched row is first unsent, then sent; between two attempts it is retrying. At most
+    `ahead` rows, not counting retrying ones, are dispatched or have ended without being on disk
+    yet. So a process that dies loses no more responses than were in flight (L7). The next row
+    starts when the end of another row is on disk, not when it has ended.
 
-    That bound is on disk as well, as a note: so many rows, of all that were ever asked for in this
-    run, may have been begun. So it is known afterwards how many may have been charged for nothing.
+    The bound on the number of started rows is on disk as well. After a crash, it limits how many
+    calls may have been billed without a response.
 
-    When the money is short for one row, the others under way may leave enough of what was put
-    aside for them. So one waits until none is under way, and then asks for one alone. If that is
-    refused as well, the money is spent.
+    If the budget is too small for one row, the calls in flight may still release enough of what
+    they reserved. The queue therefore waits until no row is dispatched, and then dispatches one row
+    alone. If that row is over the budget too, the budget is spent.
 
     Args:
-        ahead: rows that may be under way.
+        ahead: the number of rows that may be dispatched at a time.
 
     Attributes:
-        noted: rows that may be begun, as the disk knows.
-        begun: rows that were ever begun; one that comes back and goes again counts twice.
-        over: of them, those that have ended or come back.
-        held: characters of the rows that have not ended.
-        is_paused: none may be begun.
-        is_closed: none may be begun any more.
-        is_spent: the money is.
+        written_bound: the number of rows that may be started, as written to disk.
+        started: the number of rows ever started; a row that was put back and started again counts
+            twice.
+        finished: the number of started rows that have ended or were put back.
+        held: the characters of the requests that have not ended.
+        is_paused: True if no row may start until the run is resumed.
+        is_closed: True if no row may start any more.
+        is_spent: True if the budget is spent.
     """
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
-        self.noted = self.begun = self.over = self.held = 0
+        self.written_bound = self.started = self.finished = self.held = 0
         self.is_paused = self.is_closed = self.is_spent = False
         self._waiting: deque[Placed] = deque()
         self._returned: list[tuple[int, Placed]] = []  # a heap of (place, row)
         self._unsent: dict[str, Placed] = {}  # {custom id: its row}
         self._sent: set[str] = set()  # custom ids
-        self._resting: set[str] = set()  # of them
-        self._is_short = self._is_alone = False
+        self._retrying: set[str] = set()  # of them
+        self._is_over_budget = self._is_alone = False
 
     def __repr__(self) -> str:
-        return f"<Line {self.waiting} wait, {len(self._unsent)} unsent, {self.asked} asked>"
+        unsent = len(self._unsent)
+        return f"<RowQueue {self.waiting} waiting, {unsent} unsent, {self.dispatched} dispatched>"
 
     @property
     def waiting(self) -> int:
-        """Rows that nobody has asked for, or that came back."""
+        """The number of rows that are not dispatched yet, or were put back."""
         return len(self._waiting) + len(self._returned)
 
     @property
-    def asked(self) -> int:
-        """Rows that are asked for."""
-        return self.begun - self.over
+    def dispatched(self) -> int:
+        """The number of rows that are dispatched."""
+        return self.started - self.finished
 
     @property
-    def under_way(self) -> int:
-        """Rows that the provider may be at work on."""
-        return len(self._sent) - len(self._resting)
+    def running(self) -> int:
+        """The number of rows that the provider may be processing."""
+        return len(self._sent) - len(self._retrying)
 
     @property
     def unsent(self) -> Iterable[str]:
-        """The ids of rows that are asked for and not sent."""
+        """The custom ids of rows that are dispatched but not sent."""
         return list(self._unsent)
 
     @property
-    def resting(self) -> Sequence[str]:
-        """The ids of rows that wait for their next attempt."""
-        return list(self._resting)
+    def retrying(self) -> Sequence[str]:
+        """The custom ids of rows that wait for their next attempt."""
+        return list(self._retrying)
 
     @property
-    def note(self) -> int:
-        """What is to be noted, once all that is over is on disk."""
-        most = self.over + self.ahead + len(self._resting)
-        return max(self.begun, min(most, self.begun + self.waiting))
+    def bound(self) -> int:
+        """The bound to write to disk together with everything that has ended."""
+        most = self.finished + self.ahead + len(self._retrying)
+        return max(self.started, min(most, self.started + self.waiting))
 
     @property
-    def wants_note(self) -> bool:
-        """Whether somebody should see to that now."""
-        return not self.is_closed and self.noted < self.note
+    def needs_bound(self) -> bool:
+        """Whether a higher bound should be written now."""
+        return not self.is_closed and self.written_bound < self.bound
 
-    def take_note(self) -> int:
-        """What somebody is about to note; nothing is begun beyond it meanwhile."""
-        note = self.note
-        self.noted = min(self.noted, note)
-        return note
+    def take_bound(self) -> int:
+        """Return the bound that the caller will write; until then no row starts beyond it."""
+        bound = self.bound
+        self.written_bound = min(self.written_bound, bound)
+        return bound
 
-    def note_kept(self, note: int) -> None:
-        """It is on disk that so many may have been begun, and so is all that was over by then."""
-        self.noted = note
+    def bound_written(self, bound: int) -> None:
+        """Record that the bound, and every end of a row before `take_bound`, are on disk."""
+        self.written_bound = bound
 
     def add(self, rows: Iterable[Placed]) -> None:
-        """These are to be asked for."""
+        """Add rows to dispatch."""
         for placed in rows:
             self._waiting.append(placed)
             self.held += size_of(placed.row.request)
 
     def next(self) -> Placed | None:
-        """The next one, which is asked for from now on; None if none may be."""
-        if self.is_closed or self.is_paused or not self.waiting or self.begun >= self.noted:
+        """Dispatch the next row and return it; None if no row may start now."""
+        if (
+            self.is_closed
+            or self.is_paused
+            or not self.waiting
+            or self.started >= self.written_bound
+        ):
             return None
-        if self._is_short and self.asked:
+        if self._is_over_budget and self.dispatched:
             return None
-        self._is_alone = self._is_short
+        self._is_alone = self._is_over_budget
         if self._returned:
             _, placed = heapq.heappop(self._returned)
         else:
             placed = self._waiting.popleft()
         self._unsent[placed.row.custom_id] = placed
-        self.begun += 1
+        self.started += 1
         return placed
 
-    def sent(self, custom_id: str) -> None:
-        """A row, if it is one, is on its way."""
+    def mark_sent(self, custom_id: str) -> None:
+        """Record that a call was sent; calls that are not rows of this run are ignored."""
         if self._unsent.pop(custom_id, None) is not None:
             self._sent.add(custom_id)
-        self._resting.discard(custom_id)
+        self._retrying.discard(custom_id)
 
-    def is_under_way(self, custom_id: str) -> bool:
-        """Whether the provider may be at work on a row now."""
-        return custom_id in self._sent and custom_id not in self._resting
+    def is_in_flight(self, custom_id: str) -> bool:
+        """Return whether the provider may be processing a row now."""
+        return custom_id in self._sent and custom_id not in self._retrying
 
-    def rests(self, custom_id: str) -> None:
-        """A row, if it is one, waits for its next attempt."""
+    def mark_retrying(self, custom_id: str) -> None:
+        """Record that a row waits for its next attempt; other calls are ignored."""
         if custom_id in self._sent:
-            self._resting.add(custom_id)
+            self._retrying.add(custom_id)
 
-    def ended(self, placed: Placed) -> None:
-        """A row has its answer or its error."""
+    def end(self, placed: Placed) -> None:
+        """Record that a row has ended, with a response or an error."""
         self._leave(placed)
         self.held -= size_of(placed.row.request)
-        self._is_short = self._is_short and not self._is_alone
+        self._is_over_budget = self._is_over_budget and not self._is_alone
         self._is_alone = False
 
-    def back(self, placed: Placed) -> None:
-        """A row was taken back."""
+    def put_back(self, placed: Placed) -> None:
+        """Return a cancelled row to the front of the queue."""
         heapq.heappush(self._returned, (placed.place, placed))
         self._leave(placed)
 
-    def put_off(self, placed: Placed) -> None:
-        """A row is asked for again, after those that wait now: they may fare better."""
+    def defer(self, placed: Placed) -> None:
+        """Return a row to the end of the queue, so that the other rows go first."""
         self._waiting.append(placed)
         self._leave(placed)
 
-    def refused(self, placed: Placed) -> None:
-        """The money was too short for a row."""
+    def put_back_over_budget(self, placed: Placed) -> None:
+        """Return a row to the front of the queue because it was over the budget."""
         heapq.heappush(self._returned, (placed.place, placed))
         self._leave(placed)
         self.is_spent = self._is_alone
-        self._is_short, self._is_alone = True, False
+        self._is_over_budget, self._is_alone = True, False
 
     def _leave(self, placed: Placed) -> None:
-        self.over += 1
+        self.finished += 1
         custom_id = placed.row.custom_id
         self._sent.discard(custom_id)
-        self._resting.discard(custom_id)
+        self._retrying.discard(custom_id)
         self._unsent.pop(custom_id, None)

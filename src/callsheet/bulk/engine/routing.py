@@ -1,4 +1,4 @@
-"""What a route makes of the settings of a troupe, and of each request. Pure (R14)."""
+"""Apply the route of a run to the settings of the troupe, and to each request. Pure (R14)."""
 
 import contextlib
 import sqlite3
@@ -30,20 +30,20 @@ __all__ = [
 
 
 _DAY_S = 86_400.0
-_PER_PACK = 32  # rows that may wait for each call in flight: some packs' worth
+_PER_PACK = 32  # rows dispatched per call in flight: enough for several packs
 
 Prepare = Callable[[Request, float | None], Request]
 
 
 @attrs.frozen
 class RunPlan:
-    """How a run is made.
+    """How a run sends its rows.
 
     Args:
-        troupe: the settings of whom to ask.
-        prepare: makes of a request what is asked, with the seconds that are left for the run.
-        ahead: rows that may be under way, by the calls that may be in flight.
-        is_recovered: what was sent is not lost when the process dies.
+        troupe: the settings of the troupe.
+        prepare: makes the request to send from a row's request and the seconds that are left.
+        ahead: returns how many rows may be dispatched, from the number of calls in flight.
+        is_recovered: True if calls survive the death of the process.
     """
 
     troupe: TroupeSettings
@@ -55,17 +55,17 @@ class RunPlan:
 def plan_run(
     troupe: TroupeSettings, settings: BulkSettings, account: RunSpend, journal: Path, lane: str
 ) -> RunPlan:
-    """How a run is made with these settings.
+    """Plan how a run sends its rows.
 
     Args:
-        troupe: whom to ask, as the user has set it.
-        settings: of the run.
+        troupe: the settings of the troupe, as the user gave them.
+        settings: the settings of the run.
         account: what earlier runs have spent.
-        journal: the Batch API's, if the troupe has none.
-        lane: of the run's calls.
+        journal: the path of the Batch API's journal, if the troupe names none.
+        lane: the lane of the run's calls.
 
     Raises:
-        BulkRefused: the route is not there.
+        BulkRefused: the route is not available, the budget is spent, or rows are in batches.
     """
     troupe = attrs.evolve(_with_budget(troupe, settings, account, lane), streaming=False)
     window = settings.window_rows
@@ -79,8 +79,8 @@ def plan_run(
         return RunPlan(troupe, _packed, partial(_some_packs, window), is_recovered=False)
     if settings.route == "batch" and not has_batches:
         raise BulkRefused(
-            f"{troupe.endpoint.vendor.title} has no Batch API that is known here",
-            "say whose API it is (--provider), or take another route (--route live)",
+            f"Callsheet supports no Batch API of {troupe.endpoint.vendor.title}",
+            "name the provider (--provider), or choose another route (--route live)",
         )
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     if settings.route == "auto" and not (has_batches and can_wait):
@@ -90,26 +90,26 @@ def plan_run(
     troupe = attrs.evolve(troupe, batches=attrs.evolve(batches, is_acknowledged=True))
     if settings.route == "batch":
         troupe = attrs.evolve(troupe, routing=Routing(flex=False, batch_from_s=0.0))
-    # All that may be read is asked for: each batch is as large as the window allows.
+    # All rows of the window are dispatched, so that batches are as large as possible.
     return RunPlan(troupe, _in_time, lambda _: window, is_recovered=_is_durable(troupe))
 
 
 def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Path) -> None:
-    """Refuse to ask at once for what is in a batch, and will be billed.
+    """Refuse to send rows live that are already in a batch and will be billed.
 
     Raises:
-        BulkRefused: some of it is.
+        BulkRefused: there are such rows.
     """
     can_wait = (settings.deadline_s or 0.0) >= troupe.routing.batch_from_s
     if settings.route == "batch" or (settings.route == "auto" and can_wait):
         return
     if troupe.batches is not None and troupe.batches.journal is not None:
         journal = troupe.batches.journal
-    with contextlib.suppress(sqlite3.Error):  # then it is not known
+    with contextlib.suppress(sqlite3.Error):  # an unreadable journal is reported when it is opened
         if count := lines_in(journal):
             raise BulkRefused(
                 f"{count:,} rows are in batches at the provider ({journal.name})",
-                "go on with --route batch, or remove that file and pay for them again",
+                "continue with --route batch, or remove that file and pay for these rows again",
             )
 
 
@@ -134,7 +134,7 @@ def _packed(request: Request, left_s: float | None) -> Request:
 
 
 def _in_time(request: Request, left_s: float | None) -> Request:
-    """With the seconds that are left; a request that can wait has a day unless somebody says."""
+    """Set the deadline to the seconds that are left; one day if there is no deadline at all."""
     within = min(_DAY_S if left_s is None else left_s, request.deadline or inf)
     return request if within == inf else attrs.evolve(request, deadline=within)
 
@@ -142,16 +142,16 @@ def _in_time(request: Request, left_s: float | None) -> Request:
 def _with_budget(
     troupe: TroupeSettings, settings: BulkSettings, account: RunSpend, lane: str
 ) -> TroupeSettings:
-    """Nothing is sent that might cost more than is left."""
+    """Add a budget with what is left of `max_cost`."""
     if settings.max_cost is None:
         return troupe
     left = settings.max_cost - account.cost_usd
     if left <= 0:
         raise BulkRefused(
-            f"${account.cost_usd} are spent, and {settings.max_cost} may be",
-            "allow for more (--max-cost)",
+            f"${account.cost_usd} of ${settings.max_cost} are spent",
+            "raise --max-cost",
         )
     policy = troupe.ledger or LedgerPolicy()
-    # The books may be of everything that was ever asked: this is about the calls of this run.
+    # A ledger may hold other calls too; the budget applies to the lane of this run.
     budget = Budget(left, per="tenant", match=escape(lane))
     return attrs.evolve(troupe, ledger=attrs.evolve(policy, budgets=(*policy.budgets, budget)))

@@ -1,4 +1,4 @@
-"""One run: reads rows, asks for them, keeps their answers, and can be steered meanwhile."""
+"""A bulk run, and the methods by which the caller controls it."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import final
@@ -23,28 +23,29 @@ __all__ = [
 ]
 
 
-_QUIET_S = 2.0  # without an answer before anybody is told why
+_QUIET_S = 2.0  # without a response, after which the reason is shown
 
 
 @final
 class BulkRun:
-    """A run, as `bulk` gives it. Iterate over it, once, for results; each is on disk by then.
+    """A bulk run, made by `bulk`. Iterate over it once to get results; each is on disk by then.
 
     Args:
-        rows: of the input.
-        archive: where answers are kept; open.
-        settings: how.
-        prepare: makes of a request what is asked, with the seconds that are left for the run.
-        ahead: rows that may be under way, by the calls that may be in flight.
-        in_flight: calls that may be.
-        max_in_flight: calls that may ever be, whatever limits are set meanwhile.
-        is_recovered: what was sent is not lost when the process dies: the Batch API's journal.
-        observers: are told of each row that has ended.
-        in_thread: runs what waits for the disk.
-        wall_clock: seconds of Unix time.
+        rows: the rows of the input.
+        archive: the open archive that stores results.
+        settings: the settings of the run.
+        prepare: makes the request to send from a row's request and the seconds that are left.
+        ahead: returns how many rows may be dispatched, from the number of calls in flight.
+        in_flight: the number of calls that may be in flight at a time.
+        max_in_flight: the upper bound of `in_flight`, also after a change of limits.
+        is_recovered: True if calls survive the death of the process, through the Batch API's
+            journal.
+        observers: called for each row that has ended.
+        in_thread: runs blocking disk access.
+        wall_clock: returns the Unix time in seconds.
 
     Attributes:
-        lost_before: HTTP requests of earlier runs that may have been charged for nothing.
+        lost_before: HTTP requests of earlier runs that may have been billed without a response.
     """
 
     def __init__(
@@ -70,190 +71,194 @@ class BulkRun:
             is_recovered=is_recovered,
             observers=observers,
         )
-        self._intake = Reader(self._state, rows, in_thread)
-        self._asker = Dispatcher(self._state, prepare, archive.lane, wall_clock)
-        self._keeper = Writer(self._state, in_thread)
+        self._reader = Reader(self._state, rows, in_thread)
+        self._dispatcher = Dispatcher(self._state, prepare, archive.lane, wall_clock)
+        self._writer = Writer(self._state, in_thread)
         self._ahead = ahead
-        self._most_in_flight = max_in_flight
+        self._max_in_flight = max_in_flight
         self._limits: LimiterSnapshot | None = None
         self._troupe: Troupe | None = None
         self._has_ended = False
-        self._alarm = trio.CancelScope()  # around the wait for the deadline
+        self._deadline_scope = trio.CancelScope()  # around the wait for the deadline
         self.lost_before = archive.account.lost
 
     def __repr__(self) -> str:
-        return f"<BulkRun {self._state.line!r}>"
+        return f"<BulkRun {self._state.queue!r}>"
 
     @property
     def ending(self) -> RunEnding | None:
-        """Why it has ended before its input, or will; None if it has not."""
+        """Why the run ends, or has ended, before its input; None if it does not."""
         return self._state.ending
 
     @property
     def started_at(self) -> float:
-        """When it began, in seconds on Trio's clock."""
+        """The start of the run, in seconds on Trio's clock."""
         return self._state.started_at
 
-    # ---------------------------------------------------------------- steering
+    # ---------------------------------------------------------------- control
 
     @property
     def is_complete(self) -> bool:
-        """Whether every row of the input has ended, one way or the other."""
+        """Whether every row of the input has ended, with a response or an error."""
         state = self._state
-        return state.is_over and state.is_done and state.ending is None
+        return state.is_finished and state.is_done and state.ending is None
 
     @property
     def is_paused(self) -> bool:
-        """Whether nobody is asked for now."""
-        return self._state.line.is_paused
+        """Whether the run is paused."""
+        return self._state.queue.is_paused
 
     def pause(self) -> None:
-        """Ask for no more rows; those that were sent are waited for."""
-        self._state.line.is_paused = True
-        self._state.take_back()
+        """Send no more requests until `resume`; calls in flight go on."""
+        self._state.queue.is_paused = True
+        self._state.cancel_unsent()
 
     def resume(self) -> None:
-        """Go on."""
-        self._state.line.is_paused = False
-        self._state.to_ask.ring()
+        """Continue after `pause`."""
+        self._state.queue.is_paused = False
+        self._state.wake_dispatcher.set()
 
     def drain(self) -> int:
-        """Begin nothing more, and end when all that was sent has ended.
+        """Send no more requests, and end the run when the calls in flight have ended.
 
         Returns:
-            How many rows are waited for.
+            The number of calls in flight.
         """
         self._state.end(DRAINED)
-        return self._state.line.under_way
+        return self._state.queue.running
 
     async def change_limits(self, limits: Limits) -> None:
-        """Go by other limits from now on; see `Troupe.change_limits`."""
+        """Change the rate limits; see `Troupe.change_limits`.
+
+        Args:
+            limits: the new limits.
+        """
         if self._troupe is not None:
             await self._troupe.change_limits(limits)
             state = self._state
-            in_flight = min(limits.in_flight, self._most_in_flight)
-            state.in_flight = max(state.in_flight, in_flight)  # those that are out stay out
-            state.line.ahead = self._ahead(in_flight)
-            self._state.to_ask.ring()
+            in_flight = min(limits.in_flight, self._max_in_flight)
+            state.in_flight = max(state.in_flight, in_flight)  # calls in flight go on
+            state.queue.ahead = self._ahead(in_flight)
+            self._state.wake_dispatcher.set()
 
     def progress(self) -> Progress:
-        """How it stands; of the limits, how they stood when this was asked the last time."""
+        """Return the progress; its limits are those known at the previous call of this method."""
         state, now = self._state, trio.current_time()
-        state.to_look.ring()
-        tally, line, window = state.tally, state.line, state.archive.window
+        state.limits_wanted.set()
+        counts, queue, window = state.counts, state.queue, state.archive.window
         is_quiet = now - max(state.answered_at, state.started_at) >= _QUIET_S
         return Progress(
             started_at=state.started_at,
             now=now,
-            total=tally.read if state.is_read else state.settings.total,
-            read=tally.read,
-            answered=tally.answered,
-            reused=tally.reused,
-            failed=tally.failed,
-            bad=tally.bad,
-            in_flight=line.asked - len(line.resting),
-            resting=len(line.resting),
+            total=counts.read if state.is_read else state.settings.total,
+            read=counts.read,
+            answered=counts.answered,
+            reused=counts.reused,
+            failed=counts.failed,
+            bad=counts.bad,
+            in_flight=queue.dispatched - len(queue.retrying),
+            retrying=len(queue.retrying),
             requests=state.requests,
             unwritten=window.waiting,
             window=window.rows,
-            usage=tally.usage,
-            cost_usd=tally.cost_usd,
-            unpriced=tally.unpriced,
+            usage=counts.usage,
+            cost_usd=counts.cost_usd,
+            unpriced=counts.unpriced,
             maybe_billed=state.lost,
-            errors=dict(tally.errors),
-            slowest=tuple(tally.slowest),
+            errors=dict(counts.errors),
+            slowest=tuple(counts.slowest),
             limits=self._limits,
             trouble=state.trouble if is_quiet else "",
-            is_paused=line.is_paused,
-            is_draining=line.is_closed,
+            is_paused=queue.is_paused,
+            is_draining=queue.is_closed,
         )
 
     # ---------------------------------------------------------------- results
 
     async def wait(self) -> None:
-        """Wait for the end without a look at the results.
+        """Wait for the end of the run, and discard the results.
 
         Raises:
-            BulkStopped: there are rows that were not asked for.
+            BulkStopped: the run ended before every row did.
         """
         state = self._state
         state.drop_results()
         while not self._has_ended:
-            await state.to_tell.wait()
+            await state.results_changed.wait()
         self._raise_ending()
 
     def __aiter__(self) -> AsyncIterator[Result]:
         return self
 
     async def __anext__(self) -> Result:
-        """The next row that has ended, in the order of OUTPUT.
+        """Return the next row that has ended, in the order of OUTPUT.
 
         Raises:
-            BulkStopped: there is none, but there are rows that were not asked for.
+            BulkStopped: the run ended before every row did.
         """
         state = self._state
         while not state.results:
             if self._has_ended:
                 self._raise_ending()
                 raise StopAsyncIteration
-            await state.to_tell.wait()
+            await state.results_changed.wait()
         await trio.lowlevel.checkpoint()
         ended = state.take_result()
-        return Result(ended.told, ended.line.removesuffix(b"\n"))
+        return Result(ended.event, ended.line.removesuffix(b"\n"))
 
     def _raise_ending(self) -> None:
         if self.ending is not None:
             raise BulkStopped(self.ending)
 
-    # ---------------------------------------------------------------- the engine's
+    # ---------------------------------------------------------------- internal
 
     async def run(self, troupe: Troupe) -> None:
-        """Do it all.
+        """Run the tasks of the run; `bulk` calls this.
 
         Args:
-            troupe: whom to ask; its observer is to be told what this one is told by `observe`.
+            troupe: sends the requests; its call events must be passed to `observe`.
         """
         state, self._troupe = self._state, troupe
         state.acknowledge = troupe.acknowledge if state.is_recovered else None
         try:
-            async with trio.open_nursery() as keeping:
-                keeping.start_soon(self._keeper.run)
-                keeping.start_soon(self._keeper.acknowledge)
-                keeping.start_soon(self._look, troupe)
+            async with trio.open_nursery() as background:
+                background.start_soon(self._writer.run)
+                background.start_soon(self._writer.acknowledge)
+                background.start_soon(self._poll_limits, troupe)
                 async with trio.open_nursery() as work:
-                    work.start_soon(self._intake.run)
+                    work.start_soon(self._reader.run)
                     work.start_soon(self._end_in_time, work)
-                    await self._asker.run(troupe, work)
-                    self._alarm.cancel()
-                state.is_over = True
+                    await self._dispatcher.run(troupe, work)
+                    self._deadline_scope.cancel()
+                state.is_finished = True
                 if state.is_done and state.ending in (DRAINED, LATE):
-                    state.ending = None  # it was just about to end
-                state.to_keep.ring()
-                state.to_acknowledge.ring()
-                state.to_look.ring()
+                    state.ending = None  # every row has ended anyway
+                state.wake_writer.set()
+                state.wake_acknowledger.set()
+                state.limits_wanted.set()
         finally:
-            # Whatever ends it, what was answered is kept, and what was not is told of.
-            state.is_over = True
+            # However the run ends: store what was received, and report what was not.
+            state.is_finished = True
             with trio.CancelScope(shield=True):
-                await self._keeper.keep_all()
-                await self._keeper.finish()
+                await self._writer.keep_all()
+                await self._writer.finish()
             self._has_ended = True
-            state.to_tell.ring()
+            state.results_changed.set()
 
     def observe(self, event: CallEvent) -> None:
-        """Learn from the troupe what becomes of its calls."""
-        self._asker.observe(event)
+        """Record a call event; this method is an `Observer`."""
+        self._dispatcher.observe(event)
 
-    async def _look(self, troupe: Troupe) -> None:
-        """See how the limits stand, when somebody wants to know."""
-        while not self._state.is_over:
+    async def _poll_limits(self, troupe: Troupe) -> None:
+        """Ask for the limiter's statistics whenever `progress` was called."""
+        while not self._state.is_finished:
             self._limits = (await troupe.limit_statistics()).limiter
-            await self._state.to_look.wait()
+            await self._state.limits_wanted.wait()
 
     async def _end_in_time(self, work: trio.Nursery) -> None:
         if self._state.due is None:
             return
-        with self._alarm:
+        with self._deadline_scope:
             await trio.sleep_until(self._state.due)
             self._state.end(LATE)
             work.cancel_scope.cancel()

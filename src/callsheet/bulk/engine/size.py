@@ -1,4 +1,4 @@
-"""How much memory a request takes, by what may be large in it. Pure (R14)."""
+"""Estimate the memory that a request takes. Pure (R14)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,12 +9,12 @@ __all__ = [
 ]
 
 
-_DIMENSIONS = 3072  # of a vector, at most as models have them
-_CHARS_PER_NUMBER = 128  # of memory: as a text when it comes, twice as a number, as a text again
+_DIMENSIONS = 3072  # the longest vector of current embedding models
+_CHARS_PER_NUMBER = 128  # memory: as received text, twice as a number, as text to write
 
 
 def size_of(request: Request) -> int:
-    """Characters of its texts: of the prompt, of what is sent as it is, and of vectors to come."""
+    """Return the characters of the prompt, of extra members, and of the expected vectors."""
     size = sum(len(turn.content) for turn in request.messages) + sum(map(len, request.inputs))
     for given in (
         request.extra_body,

@@ -1,7 +1,4 @@
-"""What the parts of a run share: how far it has come, and what wakes whom.
-
-Wakes the one task that waits for something to do (L4).
-"""
+"""The state that the tasks of a run share, and the events that wake them (L4)."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -10,7 +7,7 @@ from typing import final
 
 import trio
 
-from ..errors import MAKE_ROOM, RunEnding
+from ..errors import MAKE_ROOM, RUN_AGAIN, RunEnding
 from ..files.archive import Archive
 from ..files.outcome import RowOutcome
 from ..progress import RowObserver
@@ -29,66 +26,65 @@ __all__ = [
 
 @final
 class WakeEvent:
-    """Rung any number of times, it wakes whoever waits, or comes to wait, once."""
+    """An event that one task waits for repeatedly; setting it several times wakes the task once."""
 
     def __init__(self) -> None:
         self._event = trio.Event()
 
-    def ring(self) -> None:
-        """There is something to do."""
+    def set(self) -> None:
+        """Wake the task that waits, or that waits next."""
         self._event.set()
 
     async def wait(self) -> None:
-        """Wait until it has rung since the last time."""
+        """Wait until the event is set, then clear it."""
         await self._event.wait()
         self._event = trio.Event()
 
 
 Acknowledge = Callable[[Iterable[str]], Awaitable[None]]
 
-DRAINED = RunEnding("drained", "the run was stopped", "the same command goes on from there")
-LATE = RunEnding(
-    "late", "the deadline of the run has passed", "the same command goes on from there"
-)
+DRAINED = RunEnding("drained", "the run was stopped", RUN_AGAIN)
+LATE = RunEnding("late", "the deadline of the run has passed", RUN_AGAIN)
 
 
 @final
 class RunState:
-    """How a run stands.
+    """The state of a run.
 
     Args:
-        archive: where answers are kept; open.
-        settings: of the run.
-        ahead: rows that may be under way, see `RowQueue`.
-        in_flight: calls that may be.
-        is_recovered: what was sent is not lost when the process dies: the Batch API's journal.
-        observers: are told of each row that has ended.
+        archive: the open archive that stores results.
+        settings: the settings of the run.
+        ahead: the number of rows that may be dispatched at a time; see `RowQueue`.
+        in_flight: the number of calls that may be in flight at a time.
+        is_recovered: True if calls survive the death of the process, through the Batch API's
+            journal.
+        observers: called for each row that has ended.
 
     Attributes:
-        line: what is to be asked for.
-        goes_live: a row has gone another way than by a batch.
-        acknowledge: says that answers are kept, to whoever keeps them until then.
-        kept: custom ids of answers that are kept and were not said to be.
-        tally: what became of the rest.
-        ended: rows that are not kept yet.
-        unkept: bytes of their lines.
-        results: rows that were not iterated over yet; see `take_result`.
-        scopes: {custom id of a row that is asked for: what takes it back}
-        reading: what ends the reading; None before it begins.
-        turn: the archive is one thread's at a time.
-        to_read, to_ask, to_keep, to_tell, to_look, to_acknowledge: wake whoever does that.
-        lost: HTTP requests that may have been charged for nothing, those of earlier runs included.
-        cost_usd: USD of all answers, those of earlier runs included.
-        is_read: the input has ended.
-        is_over: nothing more is asked for, and nothing is under way.
-        is_heedless: nobody iterates over the results.
-        takes_back: what is not under way is not waited for any more.
-        ending: why it has ended before its input, or will; None if it has not.
-        requests: HTTP requests that were sent.
-        answered_at: when the latest answer came, on Trio's clock; before all times if none did.
-        trouble: what the latest attempt has failed with, if no answer came since.
-        started_at: when it began, in seconds on Trio's clock.
-        due: when it is to end; None for no time.
+        queue: the rows to dispatch.
+        sends_live: True if some row may be sent by another route than a batch.
+        acknowledge: reports that responses are stored, so that the batch journal can drop them.
+        unacknowledged: custom ids of stored responses that were not acknowledged yet.
+        counts: the counts of ended rows.
+        ended: rows that have ended and are not on disk yet.
+        unwritten_bytes: the bytes of their lines.
+        results: rows that the caller has not iterated over yet; see `take_result`.
+        scopes: {custom id of a dispatched row: the cancel scope of its task}
+        reading: the cancel scope of the reader; None before it starts.
+        archive_limiter: lets one thread at a time use the archive.
+        lost: HTTP requests that may have been billed without a response, in this run and earlier
+            ones.
+        cost_usd: the cost in USD of all responses, of this run and earlier ones.
+        is_read: True if the input has ended.
+        is_finished: True if no row will be dispatched and none is in flight.
+        discards_results: True if the caller does not iterate over the results.
+        cancels_unsent: True if rows that are not in flight are cancelled rather than awaited.
+        ending: why the run ends, or has ended, before its input; None if it does not.
+        requests: the number of HTTP requests sent.
+        answered_at: the time of the last response, on Trio's clock; -inf if there is none.
+        trouble: the error of the last attempt, if no response has arrived since; else "".
+        started_at: the start of the run, in seconds on Trio's clock.
+        due: the deadline of the run, in seconds on Trio's clock; None for no deadline.
     """
 
     def __init__(
@@ -105,23 +101,31 @@ class RunState:
         self.settings = settings
         self.is_recovered = is_recovered
         self.in_flight = in_flight
-        self.goes_live = settings.deadline_s is not None  # when that is near, at the latest
+        self.sends_live = settings.deadline_s is not None  # near the deadline, rows are sent live
         self.acknowledge: Acknowledge | None = None
-        self.kept: list[str] = []
-        self.line = RowQueue(ahead)
-        self.tally = RunCounts()
+        self.unacknowledged: list[str] = []
+        self.queue = RowQueue(ahead)
+        self.counts = RunCounts()
         self.ended: list[RowOutcome] = []
-        self.unkept = 0
+        self.unwritten_bytes = 0
         self.results: deque[RowOutcome] = deque()
         self._results_bytes = 0
         self.scopes: dict[str, trio.CancelScope] = {}
         self.reading: trio.CancelScope | None = None
-        self.turn = trio.CapacityLimiter(1)
-        self.to_read, self.to_ask, self.to_keep = WakeEvent(), WakeEvent(), WakeEvent()
-        self.to_tell, self.to_look, self.to_acknowledge = WakeEvent(), WakeEvent(), WakeEvent()
+        self.archive_limiter = trio.CapacityLimiter(1)
+        self.wake_reader, self.wake_dispatcher, self.wake_writer = (
+            WakeEvent(),
+            WakeEvent(),
+            WakeEvent(),
+        )
+        self.results_changed, self.limits_wanted, self.wake_acknowledger = (
+            WakeEvent(),
+            WakeEvent(),
+            WakeEvent(),
+        )
         self.lost = archive.account.lost
         self.cost_usd = archive.account.cost_usd
-        self.is_read = self.is_over = self.is_heedless = self.takes_back = False
+        self.is_read = self.is_finished = self.discards_results = self.cancels_unsent = False
         self.ending: RunEnding | None = None
         self.requests = 0
         self.answered_at, self.trouble = -inf, ""
@@ -132,93 +136,98 @@ class RunState:
 
     @property
     def is_done(self) -> bool:
-        """Whether every row that was to be asked for has ended and is kept."""
-        return self.is_read and not self.line.waiting and not self.ended
+        """Whether every row of the input has ended and is on disk."""
+        return self.is_read and not self.queue.waiting and not self.ended
 
-    def at_risk(self, note: int) -> int:
-        """How many rows are lost at most if the process dies, but its batches are not.
+    def at_risk(self, bound: int) -> int:
+        """Return how many rows are lost at most if the process dies, while its batches survive.
 
         Args:
-            note: so many rows may have been begun, of all that ever were.
+            bound: the number of rows that may have been started.
         """
-        return min(note - self.line.over, self.in_flight) if self.goes_live else 0
+        return min(bound - self.queue.finished, self.in_flight) if self.sends_live else 0
 
     @property
     def room(self) -> int:
-        """How many rows may be read."""
+        """The number of rows that may be read now."""
         settings, most = self.settings, self.settings.window_bytes
-        if self.line.held + self.unkept >= most or self._results_bytes >= most:
+        if self.queue.held + self.unwritten_bytes >= most or self._results_bytes >= most:
             return 0
         room = self.archive.window.room
-        return room if self.is_heedless else min(room, settings.window_rows - len(self.results))
+        return (
+            room if self.discards_results else min(room, settings.window_rows - len(self.results))
+        )
 
     def take_result(self) -> RowOutcome:
-        """The next one that was not iterated over."""
+        """Remove and return the next result."""
         ended = self.results.popleft()
         self._results_bytes -= len(ended.line)
-        self.to_read.ring()
+        self.wake_reader.set()
         return ended
 
     def drop_results(self) -> None:
-        """Nobody will iterate over them."""
-        self.is_heedless = True
+        """Discard the results, because the caller does not iterate over them."""
+        self.discards_results = True
         self.results.clear()
         self._results_bytes = 0
-        self.to_read.ring()
+        self.wake_reader.set()
 
-    def end(self, ending: RunEnding, *, takes_back: bool = True) -> None:
-        """Begin nothing more.
+    def end(self, ending: RunEnding, *, cancels_unsent: bool = True) -> None:
+        """Dispatch no more rows.
 
         Args:
-            ending: why.
-            takes_back: what is not under way is not waited for: what was not sent, and what waits
-                for another attempt, be it for an outage to end.
+            ending: the reason.
+            cancels_unsent: True to cancel rows that were not sent, and rows that wait for a retry.
         """
-        if self.ending is not None or self.is_over:
+        if self.ending is not None or self.is_finished:
             return
         self.ending = ending
-        self.line.is_closed = True
+        self.queue.is_closed = True
         if self.reading is not None:
             self.reading.cancel()
-        if takes_back:
-            self.takes_back = True
-            self.take_back()
-            self._cancel(self.line.resting)
-        self.to_ask.ring()
+        if cancels_unsent:
+            self.cancels_unsent = True
+            self.cancel_unsent()
+            self._cancel(self.queue.retrying)
+        self.wake_dispatcher.set()
 
-    def heed(self, trouble: str) -> None:
-        """Begin nothing more if there is trouble with the disk."""
+    def stop_on_disk_error(self, trouble: str) -> None:
+        """End the run if there is a disk error.
+
+        Args:
+            trouble: the error; "" for none.
+        """
         if trouble:
             self.end(no_room(trouble))
 
-    def take_back(self) -> None:
-        """What was not sent is not waited for."""
-        self._cancel(self.line.unsent)
+    def cancel_unsent(self) -> None:
+        """Cancel the rows that were not sent."""
+        self._cancel(self.queue.unsent)
 
     def _cancel(self, custom_ids: Iterable[str]) -> None:
         for custom_id in custom_ids:
             if (scope := self.scopes.get(custom_id)) is not None:
                 scope.cancel()
 
-    def tell(self, ended: Sequence[RowOutcome], left: Sequence[RowOutcome]) -> None:
-        """Tell of rows that are on disk.
+    def report(self, ended: Sequence[RowOutcome], left: Sequence[RowOutcome]) -> None:
+        """Report rows that are on disk to the observers and to the caller.
 
         Args:
-            ended: rows that have ended.
-            left: rows whose turn it was in OUTPUT.
+            ended: the rows that have ended.
+            left: the rows that were written to OUTPUT, in its order.
         """
         for one in ended:
-            self.tally.add(one.told)
+            self.counts.add(one.event)
             for observer in self._observers:
-                observer(one.told)
+                observer(one.event)
         if left:
-            if not self.is_heedless:
+            if not self.discards_results:
                 self.results.extend(left)
                 self._results_bytes += sum(len(one.line) for one in left)
-            self.to_tell.ring()
-            self.to_read.ring()
+            self.results_changed.set()
+            self.wake_reader.set()
 
 
 def no_room(trouble: str, remedy: str = MAKE_ROOM) -> RunEnding:
-    """What is written has no room."""
-    return RunEnding("disk", trouble, f"{remedy}; the same command goes on from there")
+    """Return the ending for a disk error."""
+    return RunEnding("disk", trouble, f"{remedy}; {RUN_AGAIN}")

@@ -1,4 +1,4 @@
-"""Takes rows from the input: as many as there are at once, and never long for none."""
+"""Take rows from the input: as many as are available, without a long wait."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +20,12 @@ _MOST_CHARS = 4 * 1024**2
 
 @attrs.frozen
 class Taken:
-    """What was read.
+    """Rows that were read.
 
     Args:
-        rows: in their order.
-        is_end: there are no more.
-        error: why there are no more, if that is not the end of the input.
+        rows: the rows, in order.
+        is_end: True if the input has ended.
+        error: the error that stopped the reading, if any.
     """
 
     rows: Sequence[Row | BadRow]
@@ -36,12 +36,12 @@ class Taken:
 def take(
     rows: Iterator[Row | BadRow], most: int, clock: Callable[[], float] = time.monotonic
 ) -> Taken:
-    """The next rows; fewer than wanted if they are long, or long in coming. It blocks.
+    """Return the next rows, fewer if they are large or slow to arrive. Blocks.
 
     Args:
-        rows: the input's.
-        most: how many.
-        clock: seconds.
+        rows: the rows of the input.
+        most: the maximum number of rows.
+        clock: returns the time in seconds.
     """
     found: list[Row | BadRow] = []
     chars = 0
@@ -52,6 +52,6 @@ def take(
             chars += size_of(row.request) if isinstance(row, Row) else len(row.text)
             if len(found) >= most or chars >= _MOST_CHARS or clock() >= until:
                 return Taken(found)
-    except Exception as error:  # noqa: BLE001  # whatever reading fails with, the rest is kept
+    except Exception as error:  # noqa: BLE001  # rows read before the error are kept
         return Taken(found, is_end=False, error=error)
     return Taken(found, is_end=True)

@@ -1,4 +1,4 @@
-"""The seam between a run and the threads that wait for disks and pipes."""
+"""Run blocking disk and pipe access in threads; tests replace it."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class InThread(Protocol):
-    """Runs what blocks."""
+    """Runs a blocking function."""
 
     async def __call__(
         self,
@@ -25,7 +25,7 @@ class InThread(Protocol):
         abandon_on_cancel: bool = False,
         limiter: trio.CapacityLimiter | None = None,
     ) -> T:
-        """What it returns, when it has run."""
+        """Run the function and return its result."""
         ...
 
 
@@ -36,7 +36,7 @@ async def in_worker_thread(
     abandon_on_cancel: bool = False,
     limiter: trio.CapacityLimiter | None = None,
 ) -> T:
-    """In one of Trio's worker threads."""
+    """Run the function in one of Trio's worker threads."""
     return await trio.to_thread.run_sync(
         function, abandon_on_cancel=abandon_on_cancel, limiter=limiter
     )

@@ -1,4 +1,4 @@
-"""Keeps what has ended: all that is there, together, so that one wait for the disk is for many."""
+"""Store results: everything that has ended is written together, with one wait for the disk."""
 
 import contextlib
 from functools import partial
@@ -17,16 +17,16 @@ __all__ = [
 ]
 
 
-_ACKNOWLEDGE_S = 5.0  # at the end; what is not said by then is kept elsewhere for nothing
+_ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
 
 
 @final
 class Writer:
-    """Writes answers, and what may be begun next.
+    """Writes results, and the bound on the rows that may start next.
 
     Args:
-        state: of the run.
-        in_thread: runs what waits for the disk.
+        state: the state of the run.
+        in_thread: runs blocking disk access.
     """
 
     def __init__(self, state: RunState, in_thread: InThread) -> None:
@@ -34,68 +34,68 @@ class Writer:
         self._in_thread = in_thread
 
     async def run(self) -> None:
-        """Keep what ends, for as long as the run lasts."""
+        """Store ended rows until the run is finished."""
         state = self._state
-        while not state.is_over:
-            await state.to_keep.wait()
+        while not state.is_finished:
+            await state.wake_writer.wait()
             with trio.CancelScope(shield=True):
                 await self.keep_all()
 
     async def keep_all(self) -> None:
-        """Keep what has ended by now."""
-        state, line = self._state, self._state.line
+        """Store all rows that have ended so far."""
+        state, queue = self._state, self._state.queue
         ended, state.ended = state.ended, []
-        note = line.over if state.is_over else line.take_note()
+        bound = queue.finished if state.is_finished else queue.take_bound()
         account = RunSpend(
             cost_usd=state.cost_usd,
-            sent=line.over + state.at_risk(note) if state.is_recovered else note,
-            ended=line.over,
+            sent=queue.finished + state.at_risk(bound) if state.is_recovered else bound,
+            ended=queue.finished,
             lost=state.lost,
         )
         keep = partial(state.archive.keep, ended, account)
         try:
-            kept = await self._in_thread(keep, limiter=state.turn)
+            kept = await self._in_thread(keep, limiter=state.archive_limiter)
         except NoRoom as error:
             state.ended = [*ended, *state.ended]
-            state.heed(str(error))
+            state.stop_on_disk_error(str(error))
             return
-        line.note_kept(note)
-        state.unkept -= sum(len(one.line) for one in ended)
-        state.to_read.ring()
-        state.tell(ended, kept.left)
-        state.heed(kept.trouble)
-        state.to_ask.ring()
+        queue.bound_written(bound)
+        state.unwritten_bytes -= sum(len(one.line) for one in ended)
+        state.wake_reader.set()
+        state.report(ended, kept.left)
+        state.stop_on_disk_error(kept.trouble)
+        state.wake_dispatcher.set()
         if state.acknowledge is not None:
-            state.kept += [one.told.custom_id for one in ended if one.key is not None]
-            state.to_acknowledge.ring()
+            state.unacknowledged += [one.event.custom_id for one in ended if one.key is not None]
+            state.wake_acknowledger.set()
 
     async def acknowledge(self) -> None:
-        """Say what need not be kept elsewhere any longer; nobody waits for that.
+        """Acknowledge stored responses to the batch journal, in the background.
 
-        It may take long where whoever keeps it is busy.
+        The call may take long while the actor that owns the journal is busy.
         """
         state = self._state
-        while not state.is_over:
-            await state.to_acknowledge.wait()
+        while not state.is_finished:
+            await state.wake_acknowledger.wait()
             await self._acknowledge_all()
 
     async def _acknowledge_all(self) -> None:
         state = self._state
-        if state.acknowledge is not None and state.kept:
-            count = len(state.kept)
-            with contextlib.suppress(AskFailed):  # then it is kept for nothing
-                await state.acknowledge(state.kept[:count])
-                del state.kept[:count]
+        if state.acknowledge is not None and state.unacknowledged:
+            count = len(state.unacknowledged)
+            with contextlib.suppress(AskFailed):  # then the journal keeps them longer
+                await state.acknowledge(state.unacknowledged[:count])
+                del state.unacknowledged[:count]
 
     async def finish(self) -> None:
-        """Write what is last."""
+        """Acknowledge the rest and finish the files."""
         state = self._state
         with trio.move_on_after(_ACKNOWLEDGE_S):
             await self._acknowledge_all()
         if not state.is_done:
-            await self._in_thread(state.archive.break_off, limiter=state.turn)
+            await self._in_thread(state.archive.break_off, limiter=state.archive_limiter)
             return
         try:
-            await self._in_thread(state.archive.finish, limiter=state.turn)
+            await self._in_thread(state.archive.finish, limiter=state.archive_limiter)
         except NoRoom as error:
             state.ending = no_room(str(error), error.remedy)

@@ -21,19 +21,19 @@ class RowOutcome:
     Args:
         place: the row's in the input, from 0.
         line: for OUTPUT, or for the file of errors.
-        told: what observers are told of it.
+        event: what observers are event of it.
         key: what the answer is kept by; None if it is kept already, or is none.
     """
 
     place: int
     line: bytes
-    told: RowEnded
+    event: RowEnded
     key: bytes | None = None
 
     @property
     def is_answer(self) -> bool:
         """Whether its line is for OUTPUT."""
-        return self.told.error is None
+        return self.event.error is None
 
 
 @final
@@ -42,32 +42,32 @@ class Result:
     """A row's answer, or why there is none. It is on disk.
 
     Args:
-        told: what became of the row.
+        event: what became of the row.
         line: the line that was written, without its end.
     """
 
-    told: RowEnded
+    event: RowEnded
     line: bytes = attrs.field(repr=False)
 
     @property
     def number(self) -> int:
         """Which row of the input it is, from 1."""
-        return self.told.number
+        return self.event.number
 
     @property
     def custom_id(self) -> str:
         """The row's."""
-        return self.told.custom_id
+        return self.event.custom_id
 
     @property
     def error(self) -> str | None:
         """The kind of error, such as "RateLimited"; None for an answer."""
-        return self.told.error
+        return self.event.error
 
     @property
     def message(self) -> str:
         """What the error says."""
-        return self.told.message
+        return self.event.message
 
     @property
     def response(self) -> Response:

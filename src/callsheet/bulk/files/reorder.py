@@ -29,7 +29,9 @@ class ReorderWindow:
         self._left = 0  # rows; if ordered, the place of the next one to leave
 
     def __repr__(self) -> str:
-        return f"<Window {self._read - self._left} of {self.rows} rows, {self.waiting} wait>"
+        return (
+            f"<ReorderWindow {self._read - self._left} of {self.rows} rows, {self.waiting} waiting>"
+        )
 
     @property
     def waiting(self) -> int:

@@ -29,8 +29,8 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         limits = progress.limits
         in_flight = progress.in_flight if limits is None else limits.in_flight
         parts += [f"{rate(look.rate)} rows/s", f"{in_flight:,} in flight"]
-        if progress.resting:
-            parts.append(f"{progress.resting:,} wait for another attempt")
+        if progress.retrying:
+            parts.append(f"{progress.retrying:,} wait for another attempt")
         parts += [
             f"{printable(limit_name(use))} at {percent(use.share)}"
             for use in look.limits[:2]  # requests and tokens, in general

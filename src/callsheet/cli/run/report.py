@@ -168,8 +168,8 @@ def print_forecast(
 def _words(found: Forecast, limits: Limits, settings: BulkSettings) -> list[str]:
     fate = f"{found.answered:,} have an answer and {found.bad:,} cannot be read"
     lines = [
-        f"Rows: {found.read:,}, of which {found.to_ask:,} would be asked for, {fate}.",
-        f"Duplicates: {found.doubles:,} rows ask for what another one asks for.",
+        f"Rows: {found.read:,}, of which {found.to_send:,} would be asked for, {fate}.",
+        f"Duplicates: {found.duplicates:,} rows ask for what another one asks for.",
     ]
     if found.first_bad is not None:
         reason = printable(found.first_bad.reason)
