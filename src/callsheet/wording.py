@@ -6,8 +6,12 @@ from decimal import Decimal
 from functools import lru_cache
 
 __all__ = [
+    "amount",
     "dollars",
+    "duration",
+    "percent",
     "printable",
+    "rate",
     "seconds",
 ]
 
@@ -24,7 +28,8 @@ _ESCAPE = re.compile(
 # Controls, surrogates, and format characters such as those that change the text direction.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
 _JOINERS = "\u200c\u200d"  # format characters that are part of words and emoji
-_MINUTE_S = 60
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+_SMALL, _LARGE = 0.1, 100.0
 
 
 @lru_cache(maxsize=4096)  # a display formats the same names many times a second
@@ -51,6 +56,42 @@ def seconds(value: float) -> str:
         return f"{value:.2f} s"
     minutes, rest = divmod(round(value), _MINUTE_S)
     return f"{minutes} min {rest:02} s"
+
+
+def duration(value: float) -> str:
+    """Format seconds in at most two units: "12 s", "2 min 05 s", "3 h 20 min", "2 d 05 h"."""
+    whole = max(0, round(value))
+    if whole < _MINUTE_S:
+        return f"{whole} s"
+    if whole < _HOUR_S:
+        return seconds(float(whole))
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02} min"
+    return f"{whole // _DAY_S:,} d {whole % _DAY_S // _HOUR_S:02} h"
+
+
+def rate(value: float | None) -> str:
+    """Format an amount per second, with decimals for small ones; None is "-"."""
+    if value is None:
+        return "-"
+    if value >= _LARGE:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= _SMALL or not value else f"{value:.2g}"
+
+
+def amount(value: float) -> str:
+    """Format a count or an amount, with decimals only if it is small and not an integer."""
+    return f"{value:,.0f}" if value == round(value) or value >= _LARGE else f"{value:,.4g}"
+
+
+def percent(share: float) -> str:
+    """Format a share as a percentage; only 1 is "100 %", and only 0 is "0 %"."""
+    whole = round(100 * share)
+    if share < 1:
+        whole = min(99, whole)
+    if share > 0:
+        whole = max(1, whole)
+    return f"{whole} %"
 
 
 def dollars(value: Decimal | None) -> str:

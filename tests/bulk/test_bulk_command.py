@@ -42,7 +42,7 @@ def test_the_same_command_again_asks_for_nothing(quick_provider, source, output,
     run(source, output, "--base-url", quick_provider)
     before = stats(quick_provider)["requests"]
     result = run(source, output, "--base-url", quick_provider)
-    assert "0 answered, 30 from before" in result.stderr
+    assert "0 answered, 30 from earlier runs" in result.stderr
     assert stats(quick_provider)["requests"] == before
 
 

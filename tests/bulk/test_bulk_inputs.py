@@ -62,10 +62,10 @@ def test_lines_with_a_flaw_are_told_of_and_the_others_answered(run, tmp_path, ou
     assert ids_of(output) == ["a", "b", "c"]
     assert errors() == {
         2: "byte 16 of the line, 0xe9, is not UTF-8 (invalid continuation byte)",
-        4: "row 1 has the id 'a' already; each needs its own",
+        4: "row 1 has the id 'a' already; ids must be unique",
         5: errors()[5],
     }
-    assert errors()[5].startswith("it must be a JSON object, not")
+    assert errors()[5].startswith("the line must be a JSON object, not")
     assert f"3 rows without an answer: see {output}.errors.jsonl" in result.stderr
 
 
@@ -74,7 +74,7 @@ def test_strict_stops_at_the_first_flaw_with_what_was_answered_kept(run, tmp_pat
     source.write_text("\n".join([line("a"), "{no JSON", line("b")]))
     result = run(source, "--strict")
     assert result.exit_code == 1
-    assert "row 2: it is not JSON" in result.stderr
+    assert "row 2: the line is not JSON" in result.stderr
     assert set(ids_of(output)) <= {"a"}
     source.write_text("\n".join([line("a"), line("b")]))
     assert run(source, "--strict").exit_code == 0
@@ -153,7 +153,7 @@ def test_gzip_is_unpacked_and_what_is_cut_off_is_told(run, tmp_path, output, err
     result = run(source)
     assert result.exit_code == 1
     (reason,) = errors().values()
-    assert "the input cannot be read on from here" in reason
+    assert "the input cannot be read beyond this" in reason
     answered = ids_of(output)
     assert answered == [f"r-{number}" for number in range(1, len(answered) + 1)]
     assert 10 < len(answered) < 30

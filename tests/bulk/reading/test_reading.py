@@ -104,7 +104,7 @@ def test_gzip_that_is_cut_off_is_told_after_the_rows_before(put):
     *rows, last = read(put(packed[: len(packed) // 2]))
     assert rows
     assert isinstance(last, BadRow)
-    assert "cannot be read on from here" in last.reason
+    assert "cannot be read beyond this" in last.reason
     assert last.number in (len(rows), len(rows) + 1)
 
 
@@ -175,7 +175,7 @@ def test_a_line_that_is_too_long_is_passed_over_without_being_held(put):
     first, bad, last = read(path, max_line_bytes=100_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert bad.reason == f"the line has {size + 1:,} bytes; max_line_bytes allows 100,000"
+    assert bad.reason == f"the line has {size + 1:,} bytes; the maximum (max_line_bytes) is 100,000"
     assert bad.text == "x" * 200
     assert (first.number, bad.number, last.number) == (1, 2, 3)
     assert peak < 5_000_000
@@ -192,7 +192,7 @@ def test_an_id_that_is_there_twice_is_a_bad_row_that_names_the_first(put):
     first, other, bad = read(put([LINE, dict(LINE, custom_id="b"), LINE]))
     assert (first.custom_id, other.custom_id) == ("a", "b")
     assert (bad.number, bad.custom_id) == (3, "a")
-    assert bad.reason == "row 1 has the id 'a' already; each needs its own"
+    assert bad.reason == "row 1 has the id 'a' already; ids must be unique"
 
 
 def test_an_id_like_those_that_are_made_is_no_rows_but_its_own(put):
@@ -221,7 +221,7 @@ def test_the_id_may_have_another_name(put):
     row, bad = read(path, fields={"id": "uid"})
     assert row.custom_id == "u"
     assert row.request.extra_body == {"id": 1}
-    assert bad.reason == 'it has no "uid", which the id is read from'
+    assert bad.reason == 'the row has no "uid", the column of the id'
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ async def test_the_run_ends_and_the_next_one_asks_for_what_is_new(
             change(source)
 
     async with stage() as it:
-        told = pytest.raises(BulkStopped, match="while it was read; the same command reads it")
+        told = pytest.raises(BulkStopped, match="while it was read; run the same command again")
         with open_rows(source, ReadSettings()) as rows, told:
             await it.run(rows, output, window_rows=50, observers=[look])
         answered = len(ids_of(output))

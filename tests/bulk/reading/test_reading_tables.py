@@ -98,7 +98,7 @@ def test_a_template_makes_the_prompt_and_one_the_system_turn(put):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, 'no column "prompt" for the prompt, it has a, b; give a template'),
+        ({}, 'no column "prompt" for the prompt, it has a, b; set a template'),
         ({"template": "{{ a }} {{ c }}"}, 'no column "c" for the template, it has a, b'),
         ({"template": "{{ a }}", "system": "{{ d }}"}, 'no column "d" for the system'),
         ({"template": "{{ a }}", "fields": {"id": "e"}}, 'no column "e" for the id'),
@@ -126,13 +126,13 @@ def test_a_column_that_a_line_of_json_lacks_is_a_bad_row_that_names_it(put):
     path = put('{"a": "x", "id": "i"}\n{"a": "y", "c": 3}\n{"c": 3}', "a.jsonl")
     lacks, row, other = read(path, template="{{ a }} {{ c }}")
     assert (lacks.reason, lacks.custom_id) == (
-        "it lacks what the template needs: 'c' is undefined",
+        "the row lacks a value that the template needs: 'c' is undefined",
         "i",
     )
     assert prompts([row]) == ["y 3"]
     assert "'a' is undefined" in other.reason
     lacks, _, _ = read(path, fields={"prompt": "c"})
-    assert lacks.reason == 'it has no "c"'
+    assert lacks.reason == 'the row has no "c"'
 
 
 def test_with_a_template_or_a_map_even_a_body_is_a_row_of_columns(put):
@@ -153,13 +153,13 @@ def test_a_template_that_fails_is_a_bad_row(put, template):
 def test_an_empty_prompt_is_a_bad_row(put, template):
     rows = read(put("prompt,b\n,1\n  ,2\nx,3\n"), template=template)
     assert [isinstance(row, BadRow) for row in rows] == [True, True, False]
-    assert rows[0].reason == "its prompt is empty"
+    assert rows[0].reason == "the prompt is empty"
 
 
 def test_a_record_of_another_length_is_a_bad_row(put):
     short, long, row = read(put("prompt,b\nx\nx,y,z\nx,y\n"))
-    assert short.reason == "it has 1 fields, and there are 2 columns; see line 2"
-    assert long.reason == "it has 3 fields, and there are 2 columns; see line 3"
+    assert short.reason == "the number of fields is 1, but of columns 2; see line 2"
+    assert long.reason == "the number of fields is 3, but of columns 2; see line 3"
     assert (row.number, row.custom_id) == (3, "row-3")
 
 
@@ -172,10 +172,10 @@ def test_what_is_not_utf_8_is_a_bad_row_with_its_line_and_byte(put):
 
 def test_a_quote_that_is_not_closed_is_a_bad_row(put):
     bad, row = read(put('prompt,b\n"x"y,1\nz,2\n'))
-    assert "it is not CSV" in bad.reason
+    assert "is not valid CSV" in bad.reason
     assert prompts([row]) == ["z"]
     (bad,) = read(put('prompt,b\n"x,1\nz,2\n'))
-    assert "it is not CSV: unexpected end of data" in bad.reason
+    assert "is not valid CSV: unexpected end of data" in bad.reason
 
 
 def test_a_quote_that_stays_open_for_too_long_ends_the_record(put):
@@ -191,7 +191,7 @@ def test_a_line_that_is_too_long_is_a_bad_row(put, field):
     path = put(f"prompt,b\na,1\n{field},2\nc,3\n")
     first, bad, last = read(path, max_line_bytes=100)
     assert prompts([first, last]) == ["a", "c"]
-    assert "max_line_bytes allows 100" in bad.reason
+    assert "the maximum (max_line_bytes) is 100" in bad.reason
     assert count_rows(path, ReadSettings(max_line_bytes=100)) == 3
 
 
@@ -206,7 +206,7 @@ def test_a_long_prompt_is_read(put):
         ("a,a", 'two columns "a"'),
         ("a,,b", "column 2 of .* has no name"),
         ("caf\udce9,b", "not UTF-8"),
-        ('"a"b,c', "not CSV"),
+        ('"a"b,c', "not valid CSV"),
         ("x" * 200, "max_line_bytes"),
     ],
 )
@@ -252,7 +252,7 @@ def test_parquet_of_other_types_is_for_templates(put_parquet):
     path = put_parquet({"prompt": [1, None], "tags": [["a", "b"], []], "a.b": ["x", "y"]})
     bad, empty = read(path)
     assert bad.reason == '"prompt" must be a text, not 1'
-    assert empty.reason == "its prompt is empty"
+    assert empty.reason == "the prompt is empty"
     template = "{{ prompt }} {{ tags | join(', ') }} {{ row['a.b'] }}"
     assert prompts(read(path, template=template)) == ["1 a, b x", "y"]
     assert prompts(read(path, template="x", fields={"model": "a.b"})) == ["x", "x"]
@@ -274,7 +274,7 @@ def test_parquet_that_is_damaged_is_an_error_or_a_bad_row_at_the_end(put, put_pa
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         read(put(b"PAR1", "a.csv"))
     path = put(content[:4] + b"\xff" * 60 + content[64:], "a.parquet")
-    assert "cannot be read on from here" in read(path)[-1].reason
+    assert "cannot be read beyond this" in read(path)[-1].reason
 
 
 def test_parquet_needs_a_file_that_is_not_packed(put, put_parquet, monkeypatch):
@@ -282,7 +282,7 @@ def test_parquet_needs_a_file_that_is_not_packed(put, put_parquet, monkeypatch):
     with pytest.raises(InputError, match="gunzip"):
         read(put(gzip.compress(content), "a.parquet.gz"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    with pytest.raises(InputError, match="give a file"):
+    with pytest.raises(InputError, match="give the path"):
         read("-")
 
 

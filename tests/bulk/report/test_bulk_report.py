@@ -132,7 +132,7 @@ def test_the_summary_says_what_came_of_the_run():
         "rows      180 answered, 20 failed",
         "speed     10.0 rows/s on average",
         "latency   p50 0.98 s, p90 1.39 s, p99 1.50 s (within 2 %), slowest 1.50 s",
-        "requests  240, 40 of them sent again",
+        "requests  240, 40 of them retries",
         "tokens    1,800 in, 900 out",
         "cost      $1.80",
         "",
@@ -153,7 +153,7 @@ def test_what_is_left_is_left_for_the_next_run():
     series, _ = run()
     left = Progress(started_at=0.0, now=1.0, total=1000, answered=200, in_flight=3)
     assert "left      800 for the next run" in said(series, left)
-    assert "rows      180 answered, 3 given up" in said(series, left)
+    assert "rows      180 answered, 3 cancelled" in said(series, left)
 
 
 def test_the_summary_fits_and_obeys_nobody():
@@ -173,7 +173,7 @@ def test_the_page_has_figures_plots_and_tables():
     for title in (
         "Rows a second",
         "Tokens a second",
-        "Latency of answers",
+        "Latency of responses",
         "Cost so far, USD",
         "Errors, in each 0.2 s",
         "Slowest responses",
@@ -233,7 +233,7 @@ def test_what_others_wrote_is_text():
 
 def test_a_limit_far_away_does_not_make_the_plot_flat():
     text = paged(*run(limit=6e6))
-    assert "limit of requests: 100,000 a second, out of sight" in text
+    assert "limit of requests: 100,000 a second, above the plot" in text
 
 
 @pytest.mark.parametrize("rows", [0, 1, 9])

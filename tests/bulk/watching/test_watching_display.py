@@ -20,7 +20,7 @@ from callsheet.bulk.watching.history import History
 from callsheet.bulk.watching.log_line import log_line
 from callsheet.bulk.watching.panel import panel
 from callsheet.bulk.watching.watch import open_watch
-from callsheet.bulk.watching.words import amount, duration, percent, rate
+from callsheet.wording import amount, duration, percent, rate
 
 EVIL = "[red]x[/red] :smile: \x1b[31mred\x1b]0;title\x07\r\n\x9b2J\u202eback\ud800"
 TAME = "[red]x[/red] :smile: red back"
@@ -98,16 +98,16 @@ def test_a_run_is_told_with_its_speed_limits_spending_and_troubles():
             failed=12, bad=3, errors={"Timeout": 4, "RateLimited": 8}, slowest=(("row-7", 9.5),)
         ),
     )
-    assert lines[0] == "running    12,360 of 100,000 rows  for 2 min 05 s, 14 min 35 s to go"
+    assert lines[0] == "running    12,360 of 100,000 rows  for 2 min 05 s, 14 min 35 s left"
     assert lines[1].endswith(" 12 %")
     speed = "speed 100 rows/s now, 98.9 on average; 64 of 100 calls in flight"
     assert line_of(lines, "speed") == speed
     assert line_of(lines, "requests").endswith("100 % of 6,000 a minute")
     assert line_of(lines, "tokens").endswith("0 % of 2,000,000 a minute (learned)")
-    assert line_of(lines, "spend") == "spend $1.25 so far, about $10.12 in the end"
+    assert line_of(lines, "spend") == "spend $1.25 so far, about $10.12 in total"
     assert line_of(lines, "errors") == "errors RateLimited 8, Timeout 4, 3 bad lines"
     assert line_of(lines, "slowest") == "slowest row-7 9.50 s"
-    assert line_of(lines, "in order").startswith("in order 12 of 10,000 places")
+    assert line_of(lines, "in order").startswith("in order 12 of 10,000 rows wait")
 
 
 def test_without_a_total_the_bar_only_moves_and_without_limits_that_is_said():
@@ -134,7 +134,9 @@ def test_what_the_run_does_stands_first(more, word):
 def test_at_the_end_it_is_said_whether_all_rows_have_ended():
     done = stands(answered=100_000, in_flight=0, reused=60_000)
     lines = drawn(done, is_over=True)
-    assert lines[0] == "done       100,000 of 100,000 rows (60,000 from before)  in 2 min 05 s"
+    assert (
+        lines[0] == "done       100,000 of 100,000 rows (60,000 from earlier runs)  in 2 min 05 s"
+    )
     assert lines[1].endswith("100 %")
     assert not any(line.startswith(("requests", "limits", "in order")) for line in lines)
     assert line_of(lines, "spend") == "spend $1.25"
@@ -160,14 +162,14 @@ def test_of_many_limits_the_fullest_are_shown():
     assert [line.split("-")[-1] for line in lines if "model-" in line] == [
         str(n) for n in range(25, 31)
     ]
-    assert "and 24 limits more" in " ".join(lines)
+    assert "and 24 more limits" in " ".join(lines)
 
 
 def test_a_pause_that_the_provider_asks_for_is_told():
     lines = drawn(stands(limits=limiter(bucket(), scopes=[parked(0.0), parked(12.2)])))
-    assert "the provider asks to wait for 13 s" in " ".join(lines)
+    assert "the provider asks for a pause of 13 s" in " ".join(lines)
     lines = drawn(stands(limits=limiter(bucket(), scopes=[parked(0.2)])))
-    assert "the provider asks to wait for 1 s" in " ".join(lines)
+    assert "the provider asks for a pause of 1 s" in " ".join(lines)
 
 
 def test_on_a_narrow_screen_the_words_of_a_limit_give_way_and_its_name_does_not():
@@ -180,9 +182,9 @@ def test_on_a_narrow_screen_the_words_of_a_limit_give_way_and_its_name_does_not(
 def test_money_that_may_be_lost_and_prices_that_are_not_known_are_told():
     lines = drawn(stands(unpriced=5, maybe_billed=2))
     assert line_of(lines, "spend") == (
-        "spend $1.25 so far, at least $10.13 in the end; 5 of unknown price"
+        "spend $1.25 so far, at least $10.13 in total; 5 with unknown price"
     )
-    assert "           2 may have been billed for nothing" in lines
+    assert "           2 may have been billed without a response" in lines
 
 
 def test_on_a_low_screen_the_most_important_lines_are_left():
@@ -327,8 +329,8 @@ async def test_a_pipe_gets_a_line_every_ten_seconds_and_at_the_end(autojump_cloc
         await trio.sleep(25.1)
     use = "10.0 rows/s, 64 in flight, requests at 100 %, tokens at 0 %"
     assert console.file.getvalue().splitlines() == [
-        f"[   10.0s] running: 100 of 1,000 rows (10 %), {use}, $1.25 of $12.50, 1 min 30 s to go",
-        f"[   20.0s] running: 200 of 1,000 rows (20 %), {use}, $1.25 of $6.25, 1 min 20 s to go",
+        f"[   10.0s] running: 100 of 1,000 rows (10 %), {use}, $1.25 of $12.50, 1 min 30 s left",
+        f"[   20.0s] running: 200 of 1,000 rows (20 %), {use}, $1.25 of $6.25, 1 min 20 s left",
         "[   25.1s] stopped: 251 of 1,000 rows (25 %), 10.0 rows/s on average, $1.25",
     ]
     assert capsys.readouterr().out == ""

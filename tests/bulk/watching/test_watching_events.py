@@ -140,12 +140,12 @@ async def test_what_was_written_can_be_read_within_a_second(path, autojump_clock
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
 def test_a_full_disk_is_told_once_and_does_not_stop_the_run():
     told = []
-    with EventLog(Path("/dev/full"), tell=told.append) as log:
+    with EventLog(Path("/dev/full"), on_error=told.append) as log:
         log.sample(stands(100.0))
         for number in range(5000):
             log.observe(RowEnded(at=100.0 + number, number=number, custom_id="a"))
         log.sample(stands(6000.0))
-    assert told == ["/dev/full gets no more events: No space left on device"]
+    assert told == ["no more events are written to /dev/full: No space left on device"]
     assert log.trouble == told[0]
 
 

@@ -13,7 +13,7 @@ from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.watching.histogram import RELATIVE_ERROR, Histogram
 from callsheet.bulk.watching.series import Series
-from callsheet.bulk.watching.strip import MOST_BUCKETS, Strip
+from callsheet.bulk.watching.time_buckets import MAX_BUCKETS, TimeBuckets
 from callsheet.compare.run import nearest_rank
 
 
@@ -74,33 +74,33 @@ def test_a_histogram_stays_small_and_knows_the_extremes():
 
 @given(st.lists(st.floats(-10, 1e7), max_size=100))
 def test_however_long_it_lasts_the_strip_is_short_and_loses_nothing(times):
-    strip = Strip(0.0)
+    buckets = TimeBuckets(0.0)
     for time in times:
-        strip.at(time).answered += 1
-    assert len(strip) <= MOST_BUCKETS
-    assert sum(bucket.answered for bucket in strip) == len(times)
-    coarse = strip.coarser(40)
+        buckets.at(time).answered += 1
+    assert len(buckets) <= MAX_BUCKETS
+    assert sum(bucket.answered for bucket in buckets) == len(times)
+    coarse = buckets.coarser(40)
     assert len(coarse) <= 40
     assert sum(bucket.answered for bucket in coarse) == len(times)
 
 
 def test_a_row_stays_at_its_time_when_buckets_get_wider():
-    strip = Strip(100.0)
+    buckets = TimeBuckets(100.0)
     for second in range(1000):
-        strip.at(100.0 + second).answered += 1
-    assert strip.width_s == pytest.approx(3.2) or strip.width_s == pytest.approx(1.6)
-    whole = int(1000 / strip.width_s) - 1
-    rates = [bucket.answered / strip.width_s for bucket in list(strip)[:whole]]
+        buckets.at(100.0 + second).answered += 1
+    assert buckets.width_s == pytest.approx(3.2) or buckets.width_s == pytest.approx(1.6)
+    whole = int(1000 / buckets.width_s) - 1
+    rates = [bucket.answered / buckets.width_s for bucket in list(buckets)[:whole]]
     assert sum(rates) / len(rates) == pytest.approx(1.0, abs=0.01)
     assert min(rates) > 0
 
 
 @given(st.floats(0.01, 5))
 def test_a_steady_run_is_as_fast_at_its_end_as_before(lasts):
-    strip, step = Strip(0.0), 0.01
+    buckets, step = TimeBuckets(0.0), 0.01
     for n in range(int(lasts / step)):
-        strip.at(n * step).answered += 1
-    rates = strip.rates([bucket.answered for bucket in strip])
+        buckets.at(n * step).answered += 1
+    rates = buckets.rates([bucket.answered for bucket in buckets])
     assert all(rate <= 1 / step * 1.5 for rate in rates)
     assert all(rate >= 1 / step * 0.5 for rate in rates[1:])
 
@@ -111,7 +111,7 @@ def test_two_buckets_become_one_with_all_that_was_in_them():
         ended(2, 0.15, error="Timeout", attempts=3),
         ended(3, 0.15, is_reused=True),
     )
-    (whole,) = series.strip.coarser(1)
+    (whole,) = series.buckets.coarser(1)
     assert (whole.answered, whole.failed, whole.reused, whole.attempts) == (1, 1, 1, 5)
     assert (whole.tokens, whole.cost_usd, whole.errors) == (3, Decimal(1), {"Timeout": 1})
 
@@ -142,7 +142,7 @@ def test_the_limit_of_a_time_is_that_of_all_or_of_each_model_together():
     def allowed(*buckets):
         series = Series(0.0)
         series.sample(Progress(started_at=0.0, now=0.0, limits=limiter(*buckets)))
-        (bucket,) = series.strip
+        (bucket,) = series.buckets
         return bucket.request_limit, bucket.token_limit
 
     assert allowed() == (None, None)

@@ -280,8 +280,9 @@ def _unpaid(error: BudgetExceeded, most: Decimal | None, model: str) -> RunEndin
     if error.needs_usd is None:
         reason = f"the price of {model} is not known, so the limit of ${most} cannot be kept"
         return RunEnding("unpaid", reason, "give the price (--prices), or leave out --max-cost")
+    left = f"${error.left_usd} of ${most} is left"
     return RunEnding(
         "unpaid",
-        f"the next call may cost up to ${error.needs_usd}, and ${error.left_usd} of ${most} is left",
+        f"the next call may cost up to ${error.needs_usd}, and {left}",
         f"raise --max-cost and {RUN_AGAIN}",
     )

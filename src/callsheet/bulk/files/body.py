@@ -1,4 +1,4 @@
-"""The body of an answer as OpenAI gives it: the provider's own where it is one, or made of it."""
+"""Make the body of a response in OpenAI's format, or use the provider's own."""
 
 import base64
 import struct
@@ -27,13 +27,13 @@ __all__ = [
 
 
 _ANSWERS: Mapping[Task, str] = {"chat": "choices", "completion": "choices", "embedding": "data"}
-_ALONE = ("live", "flex", "batch")  # routes of answers whose usage is theirs alone
+_ALONE = ("live", "flex", "batch")  # routes of responses that share no usage with others
 
 
 def own_body(row: Row, response: Response) -> Mapping[str, Json] | None:
-    """The provider's own body, where that is OpenAI's; None where it is not.
+    """Return the provider's own body if it is in OpenAI's format; None if it is not.
 
-    Of an answer that was had with others, or before, the usage is what it took itself.
+    For a packed, shared or cached response, its usage is replaced by what this row used.
     """
     body = response.body
     if body is None or not isinstance(body.get(_ANSWERS[row.request.task]), list):
@@ -43,13 +43,13 @@ def own_body(row: Row, response: Response) -> Mapping[str, Json] | None:
 
 
 def made_body(row: Row, response: Response, name: str, created: int) -> dict[str, Json]:
-    """What OpenAI would have said in the place of whoever did.
+    """Make a body in OpenAI's format from a response.
 
     Args:
-        row: that was asked for.
-        response: the answer.
-        name: for an id, if the provider has none.
-        created: when, in seconds of Unix time.
+        row: the row.
+        response: the response.
+        name: the name to make an id from, if the provider gave none.
+        created: the time of the response, in seconds of Unix time.
     """
     task = row.request.task
     if task == "embedding":
@@ -61,12 +61,12 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
         model = response.model
         return {"object": "list", "data": vectors, "model": model, "usage": _tokens(response)}
     found = response.choices or (Choice(response.text, response.finish_reason),)
-    said = response.body.get("id") if response.body is not None else None
+    own_id = response.body.get("id") if response.body is not None else None
     prefix = "cmpl" if task == "completion" else "chatcmpl"
     write_choice = _completion_choice if task == "completion" else _chat_choice
     choices: list[Json] = [write_choice(at, one) for at, one in enumerate(found)]
     return {
-        "id": said if isinstance(said, str) and said else f"{prefix}-{name}",
+        "id": own_id if isinstance(own_id, str) and own_id else f"{prefix}-{name}",
         "object": "text_completion" if task == "completion" else "chat.completion",
         "created": created,
         "model": response.model,
@@ -76,10 +76,10 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
 
 
 def read_body(body: dict[str, Json]) -> DecodedResponse:
-    """The answer in a body of OpenAI's, whichever of them it is.
+    """Decode a body in OpenAI's format.
 
     Raises:
-        Malformed: it is none.
+        Malformed: the body is not a response.
     """
     vectors, choices = body.get("data"), body.get("choices")
     found: DecodedResponse | ApiError
@@ -90,9 +90,9 @@ def read_body(body: dict[str, Json]) -> DecodedResponse:
         read = read_completion if isinstance(first, dict) and "text" in first else read_chat
         found = read(body, len(choices))
     else:
-        raise Malformed("it has neither choices nor data")
+        raise Malformed("the body has neither choices nor data")
     if isinstance(found, ApiError):
-        raise Malformed("it is an error")
+        raise Malformed("the body is an error")
     return found
 
 
@@ -124,5 +124,5 @@ def _listed(vector: tuple[float, ...]) -> Json:
 
 
 def _packed(vector: tuple[float, ...]) -> Json:
-    """As 32-bit floats in base 64, little-endian."""
+    """Encode a vector as little-endian 32-bit floats in base64."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

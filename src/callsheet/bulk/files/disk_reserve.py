@@ -1,4 +1,4 @@
-"""Room on the disk that is given back when there is no other: for what is paid for already."""
+"""Reserve disk space, and release it when the disk is full, to store what was paid for."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ __all__ = [
 
 @final
 class Reserve:
-    """A file of nothing.
+    """A file that reserves disk space.
 
     Args:
-        path: of the file.
-        size: of it, in bytes.
+        path: the path of the file.
+        size: its size in bytes.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -24,15 +24,15 @@ class Reserve:
         self._size = size
 
     def take(self) -> None:
-        """Take the room, if there is so much; else there is none to give back."""
+        """Reserve the space if there is enough; otherwise reserve nothing."""
         try:
-            # Written, not merely set long: a hole in a file takes no room.
+            # Written rather than truncated to size: a sparse file reserves nothing.
             self._path.write_bytes(os.urandom(1024) * (self._size // 1024))
         except OSError:
             self.give_back()
 
     def give_back(self) -> bool:
-        """Give the room back; whether there was any."""
+        """Release the space; return whether any was reserved."""
         with contextlib.suppress(OSError):
             self._path.unlink()
             return True

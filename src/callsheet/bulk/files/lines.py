@@ -1,4 +1,4 @@
-"""The lines of OUTPUT and of its errors, in the shape that Batch APIs write."""
+"""The lines of OUTPUT and of the errors file, in the format of OpenAI's batch output files."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -21,26 +21,26 @@ __all__ = [
 
 
 BAD_ROW = "BadRow"
-"""The kind of error of a line that is no request."""
+"""The kind of error of a line that is not a valid request."""
 
 _MADE_ID = "callsheet-"
-"""What a request id begins with that no provider gave."""
+"""The prefix of request ids that Callsheet makes because the provider gave none."""
 
 _PROVIDERS_OWN = "provider_body"
-"""Where a provider's own body is if the body of the line had to be made of it."""
+"""The member with the provider's own body, if the body of the line was made from it."""
 
 
 def answer_line(row: Row, response: Response, created: int) -> bytes:
-    """The line of an answer, with its end.
+    """Return the line of a response, with its line end.
 
     Args:
-        row: that was asked for.
-        response: the answer.
-        created: when, in seconds of Unix time.
+        row: the row.
+        response: the response.
+        created: the time of the response, in seconds of Unix time.
     """
     try:
         return _line(_answer_members(row, response, created))
-    except ValueError:  # what the provider said is nested too deep to be written
+    except ValueError:  # the provider's body is nested too deeply to write
         return _line(_answer_members(row, attrs.evolve(response, body=None), created))
 
 
@@ -83,7 +83,7 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
 
 
 def failure_line(row: Row, error: Exception) -> bytes:
-    """The line of a row that has no answer, with its end."""
+    """Return the line of a failed row, with its line end."""
     name = row.key.hex()[:24]
     kind, text = type(error).__name__, str(error)
     call = error if isinstance(error, CallFailed) else CallFailed(text)
@@ -111,7 +111,7 @@ def failure_line(row: Row, error: Exception) -> bytes:
 
 
 def bad_line(bad: BadRow) -> bytes:
-    """The line of what is no request, with its end."""
+    """Return the line of a bad row, with its line end."""
     return _line(
         {
             "id": None,
@@ -124,7 +124,7 @@ def bad_line(bad: BadRow) -> bytes:
 
 
 def with_id(line: bytes, row: Row) -> bytes:
-    """The line of an answer as one to this row, whose id may be made of its place in the input."""
+    """Return the line with the custom id of this row; the id may depend on the row's number."""
     head = _line({"id": _line_id(row), "custom_id": row.custom_id}).removesuffix(b"}\n")
     if line.startswith(head + b","):
         return line
@@ -133,15 +133,15 @@ def with_id(line: bytes, row: Row) -> bytes:
 
 
 def read_answer(line: bytes) -> Response:
-    """The answer that a line of OUTPUT has.
+    """Read the response from a line of OUTPUT.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the line has none.
     """
     try:
         return _answer(cast("Any", loads(line)))
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"this is no line of an answer: {type(error).__name__}") from None
+        raise ValueError(f"the line has no valid response: {type(error).__name__}") from None
 
 
 def _line_id(row: Row) -> str:
@@ -151,11 +151,11 @@ def _line_id(row: Row) -> str:
 def _line(value: Mapping[str, Json]) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # half a surrogate pair, which orjson is too strict for
+    except TypeError:  # a lone surrogate, which orjson rejects
         return dumps(value) + b"\n"
 
 
-def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; what is not there raises LookupError
+def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; a missing member raises LookupError
     body, ours = line["response"]["body"], line["callsheet"]
     request_id: str = line["response"]["request_id"]
     found, cost = read_body(body), ours["cost_usd"]

@@ -1,4 +1,4 @@
-"""A file of whole lines: what a process that died has left half is cut off, nothing is torn."""
+"""A file of whole lines: half a line of a process that died is cut off."""
 
 import errno
 import os
@@ -13,36 +13,36 @@ __all__ = [
 ]
 
 
-if sys.platform != "win32":  # there, the store's own lock has to do
+if sys.platform != "win32":  # on Windows, only the store is locked
     import fcntl
 
 _PIECE = 64 * 1024
 
 
 class ChangedByOthers(OSError):
-    """Somebody else has moved, removed or changed a file meanwhile."""
+    """Another process moved, removed or changed the file."""
 
 
 @final
 class LinesFile:
-    """A file that ends with the end of a line, whatever happens, and is one process's at a time.
+    """A file that always ends at a line end, and is used by one process at a time.
 
-    All of it blocks; call it from a thread, one at a time.
+    All methods block; call them from a thread, one at a time.
 
     Args:
-        path: of the file; made if it is not there.
+        path: the path of the file; it is created if it does not exist.
 
     Raises:
-        BlockingIOError: somebody else has it, maybe by another name.
-        OSError: it cannot be read or written.
+        BlockingIOError: another process uses the file, possibly under another name.
+        OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
-        # What a link leads to: whatever takes the file's place must not take the link's.
+        # The target of a link, because a new file must replace the target, not the link.
         self.path = path.resolve()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            self._lock()  # before anything is cut off that another process is just writing
+            self._lock()  # before cutting off what another process may be writing
             self.size = self._whole()
             os.ftruncate(self._file, self.size)
         except BaseException:
@@ -50,10 +50,10 @@ class LinesFile:
             raise
 
     def append(self, text: bytes) -> None:
-        """Whole lines, all of them or none.
+        """Append whole lines, either all or none.
 
         Raises:
-            OSError: none of them.
+            OSError: nothing was appended.
         """
         rest = memoryview(text)
         try:
@@ -66,12 +66,12 @@ class LinesFile:
         self.size += len(text)
 
     def cut(self, size: int) -> None:
-        """It is so long, and no longer."""
+        """Truncate the file."""
         os.ftruncate(self._file, size)
         self.size = size
 
     def read(self, at: int, size: int) -> bytes:
-        """So many bytes of it, or as many as there are."""
+        """Read up to `size` bytes from a position."""
         os.lseek(self._file, at, os.SEEK_SET)
         pieces: list[bytes] = []
         while size and (piece := os.read(self._file, size)):
@@ -80,28 +80,28 @@ class LinesFile:
         return b"".join(pieces)
 
     def lines(self) -> Iterator[bytes]:
-        """Each of them, with its end."""
+        """Yield each line with its line end."""
         with self.path.open("rb") as lines:
             yield from lines
 
     def sync(self) -> None:
-        """It is on the disk when this returns, and so is its name.
+        """Flush the file and its directory entry to the disk.
 
         Raises:
-            Meddled: it is not there, or not as it was written.
-            OSError: it is not on the disk.
+            ChangedByOthers: the file was moved, removed or changed.
+            OSError: the file could not be flushed.
         """
         os.fsync(self._file)
         _sync_folder(self.path.parent)
         if not self._is_there() or os.fstat(self._file).st_size != self.size:
-            raise ChangedByOthers("somebody else has moved, removed or changed it meanwhile")
+            raise ChangedByOthers("another process has moved, removed or changed the file")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the file."""
         os.close(self._file)
 
     def _lock(self) -> None:
-        """It is this process's until it is closed: the inode, so by any name."""
+        """Lock the file's inode, that is under any name, until it is closed."""
         if sys.platform == "win32":
             return
         try:
@@ -111,17 +111,17 @@ class LinesFile:
         except OSError:
             return  # a file system without locks
         if not self._is_there():
-            raise BlockingIOError(errno.EAGAIN, "somebody else has just replaced it")
+            raise BlockingIOError(errno.EAGAIN, "another process has just replaced it")
 
     def _is_there(self) -> bool:
-        """Whether its name still leads to it."""
+        """Return whether the path still leads to the open file."""
         try:
             return os.path.samestat(os.fstat(self._file), self.path.stat())
         except FileNotFoundError:
             return False
 
     def _whole(self) -> int:
-        """How long it is without half a line at its end."""
+        """Return the size of the file without half a line at its end."""
         end = os.fstat(self._file).st_size
         while end:
             start = max(0, end - _PIECE)
@@ -133,14 +133,14 @@ class LinesFile:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Names of files in it are on the disk when this returns."""
+    """Flush the entries of a directory to the disk."""
     if sys.platform == "win32":
-        return  # it has no such call
+        return  # Windows has no such call
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that does this by itself
+        if error.errno != errno.EINVAL:  # a file system that needs no flush
             raise
     finally:
         os.close(handle)

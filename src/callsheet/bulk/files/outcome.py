@@ -1,4 +1,4 @@
-"""What became of one row, with the line that says so."""
+"""The end of one row, with the line to write."""
 
 from typing import final
 
@@ -16,13 +16,13 @@ __all__ = [
 
 @attrs.frozen
 class RowOutcome:
-    """A row that has ended, on its way to the disk.
+    """A row that has ended and is to be written to disk.
 
     Args:
-        place: the row's in the input, from 0.
-        line: for OUTPUT, or for the file of errors.
-        event: what observers are event of it.
-        key: what the answer is kept by; None if it is kept already, or is none.
+        place: the index of the row in the input, from 0.
+        line: the line for OUTPUT, or for the errors file.
+        event: the event for the observers.
+        key: the key to store the response by; None if it is stored already, or is an error.
     """
 
     place: int
@@ -32,18 +32,18 @@ class RowOutcome:
 
     @property
     def is_answer(self) -> bool:
-        """Whether its line is for OUTPUT."""
+        """Whether the line is for OUTPUT."""
         return self.event.error is None
 
 
 @final
 @attrs.frozen
 class Result:
-    """A row's answer, or why there is none. It is on disk.
+    """The result of a row; it is on disk.
 
     Args:
-        event: what became of the row.
-        line: the line that was written, without its end.
+        event: the end of the row, with attempts, tokens and cost.
+        line: the line that was written, without its line end.
     """
 
     event: RowEnded
@@ -51,31 +51,31 @@ class Result:
 
     @property
     def number(self) -> int:
-        """Which row of the input it is, from 1."""
+        """The number of the row in the input, from 1."""
         return self.event.number
 
     @property
     def custom_id(self) -> str:
-        """The row's."""
+        """The custom id of the row."""
         return self.event.custom_id
 
     @property
     def error(self) -> str | None:
-        """The kind of error, such as "RateLimited"; None for an answer."""
+        """The kind of error, such as "RateLimited"; None for a response."""
         return self.event.error
 
     @property
     def message(self) -> str:
-        """What the error says."""
+        """The text of the error; "" for a response."""
         return self.event.message
 
     @property
     def response(self) -> Response:
-        """The answer, as it is read from the line.
+        """The response, read from the line.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the row failed.
         """
         if self.error is not None:
-            raise ValueError(f"{self.custom_id} has no answer: {self.message}")
+            raise ValueError(f"{self.custom_id} has no response: {self.message}")
         return read_answer(self.line)

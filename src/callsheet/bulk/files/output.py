@@ -1,4 +1,4 @@
-"""OUTPUT: what it has already and is right stays, and the rest is appended."""
+"""Write OUTPUT: correct lines of earlier runs stay, and the others are appended."""
 
 import hashlib
 import os
@@ -27,27 +27,27 @@ _IS_OLD = "SELECT 1 FROM old WHERE line = ?"
 
 
 class OutputFile(Protocol):
-    """A file that is brought from what it is to what it should be.
+    """A file that is changed from its present lines to the wanted ones.
 
-    Whoever reads it meanwhile may find it short, but never half a line. All of it blocks, and may
-    raise `OSError`; then the file has whole lines, and not all of them.
+    Another reader may find the file incomplete, but never half a line. All methods block and may
+    raise `OSError`; then the file has whole lines, but not all.
     """
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """These lines should be there as well; in ordered files, they come next."""
+        """Add lines; in an ordered file, they come next."""
         ...
 
     def finish(self) -> None:
-        """Nothing else should be there. It is on the disk when this returns."""
+        """Remove all other lines, and flush the file to the disk."""
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
 def matching(old: bytes, lines: Sequence[bytes]) -> tuple[int, int]:
-    """How many of these lines a text begins with, and how many bytes they are. Pure (R14)."""
+    """Return how many of the lines a text begins with, and their size in bytes. Pure (R14)."""
     at = 0
     for count, line in enumerate(lines):
         if not old.startswith(line, at):
@@ -60,16 +60,16 @@ def matching(old: bytes, lines: Sequence[bytes]) -> tuple[int, int]:
 class OrderedOutput:
     """Lines in the order in which they are written (see `OutputFile`).
 
-    As long as what should be there is there, nothing is written. At the first difference the file
-    is cut, and goes on with what should follow.
+    While the existing lines are the wanted ones, nothing is written. At the first difference the
+    file is truncated, and the wanted lines follow.
 
     Args:
-        path: of the file.
+        path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = LinesFile(path)
-        self._right = 0  # bytes, from the beginning, that are as they should be
+        self._right = 0  # bytes from the start that are correct
 
     def write(self, lines: Sequence[bytes]) -> None:
         """See `OutputFile`."""
@@ -98,12 +98,12 @@ class OrderedOutput:
 class UnorderedOutput:
     """Lines in any order, each once (see `OutputFile`).
 
-    What is there from earlier runs stays where it is. Digests of it are kept in a temporary file,
-    so that its size does not matter. What should not be there goes at the end, by a new file that
-    takes the place of the old one.
+    Correct lines of earlier runs stay in place; a temporary file has their digests, so memory does
+    not grow with them. At the end, unwanted lines are removed by writing a new file that replaces
+    the old one.
 
     Args:
-        path: of the file.
+        path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -141,12 +141,12 @@ class UnorderedOutput:
             self._old.close()
 
     def _take(self, old: sqlite3.Connection, line: bytes) -> bool:
-        """Whether a line is there; it is not asked for again."""
+        """Return whether the file has a line already; each line counts once."""
         take = "UPDATE old SET is_wanted = 1 WHERE line = ? AND NOT is_wanted"
         return old.execute(take, (_digest(line),)).rowcount > 0
 
     def _drop(self, old: sqlite3.Connection) -> None:
-        """Write the file anew without what nobody has asked for, and each line once."""
+        """Rewrite the file without unwanted lines, and each line once."""
         path = self._file.path
         new = path.with_name(f"{path.name}.new")
         with new.open("wb") as file:
@@ -157,7 +157,7 @@ class UnorderedOutput:
             file.flush()
             os.fsync(file.fileno())
         shutil.copymode(path, new)
-        # It is this process's before it has the name, and the old one is until it has lost it.
+        # Lock the new file before it gets the name; the old one stays locked until it loses it.
         renewed = LinesFile(new)
         new.replace(path)
         renewed.path = path

@@ -1,4 +1,4 @@
-"""Puts rows back into the order of the input, within bounds. Pure (R14)."""
+"""Restore the order of the input, within bounds. Pure (R14)."""
 
 from typing import final
 
@@ -11,12 +11,12 @@ __all__ = [
 
 @final
 class ReorderWindow:
-    """Rows that were read and are not written.
+    """The rows that were read and not written.
 
     Args:
-        rows: as many as there may be.
-        size: bytes of lines that may wait for an earlier row.
-        ordered: they leave in the order of the input; else as they end.
+        rows: the maximum number of rows.
+        size: the maximum of bytes of lines that wait for an earlier row.
+        ordered: True to release rows in the order of the input, False in the order of their end.
     """
 
     def __init__(self, rows: int, size: int, *, ordered: bool) -> None:
@@ -26,7 +26,7 @@ class ReorderWindow:
         self._waiting: dict[int, RowOutcome] = {}  # {place: a row that waits for an earlier one}
         self._bytes = 0
         self._read = 0
-        self._left = 0  # rows; if ordered, the place of the next one to leave
+        self._left = 0  # released rows; if ordered, the place of the next row to release
 
     def __repr__(self) -> str:
         return (
@@ -35,27 +35,27 @@ class ReorderWindow:
 
     @property
     def waiting(self) -> int:
-        """Rows that have ended and wait for an earlier one."""
+        """The number of rows that have ended and wait for an earlier one."""
         return len(self._waiting)
 
     @property
     def room(self) -> int:
-        """How many rows may be read."""
+        """The number of rows that may be read now."""
         if self._bytes >= self._size:
             return 0
         return self.rows - (self._read - self._left)
 
     def read(self, rows: int) -> None:
-        """So many were read."""
+        """Record that rows were read."""
         self._read += rows
 
     def put(self, ended: RowOutcome) -> None:
-        """A row has ended, whose place is less than what was read."""
+        """Add a row that has ended; its place is below the number of rows read."""
         self._waiting[ended.place] = ended
         self._bytes += len(ended.line)
 
     def take(self) -> list[RowOutcome]:
-        """Those whose turn it is."""
+        """Remove and return the rows that may be written now."""
         found: list[RowOutcome] = []
         if not self._ordered:
             found = list(self._waiting.values())
@@ -70,7 +70,7 @@ class ReorderWindow:
         return found
 
     def give_up(self) -> list[RowOutcome]:
-        """All that still wait, in their order; those they wait for will not end."""
+        """Remove and return all waiting rows in order; the rows before them will not end."""
         found = [self._waiting[place] for place in sorted(self._waiting)]
         self._waiting.clear()
         self._bytes = 0

@@ -1,9 +1,10 @@
-"""How a file becomes rows: JSON Lines, CSV or Parquet, one record at a time.
+"""Read an input file as rows: JSON Lines, CSV or Parquet, one record at a time.
 
     bytes (source) -> lines, records (lines, csv_table, parquet_table) -> requests (bodies, columns)
         -> rows with an id and a key (identity, key)
 
-Pure but for the reading itself, and synchronous: pull the rows in a worker thread.
+The conversion is pure and synchronous; only reading is I/O. Iterate over the rows in a worker
+thread.
 """
 
 from .errors import InputChanged, InputError

@@ -1,4 +1,4 @@
-"""Makes the request of a row out of what the row says and what is set for all."""
+"""Build the request of a row from the row and the settings of the input."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ __all__ = ["RequestBuilder"]
 _ALIKE = tuple(field.name for field in attrs.fields(Request) if field.name != "messages")
 _Alike = tuple[tuple[str, object], ...]
 
-_LIKES = 256  # more of them are begun anew: rows that differ in a seed, say
+_MAX_TEMPLATES = 256  # then the cache is cleared: the rows differ in a seed, for example
 
 
 class RequestBuilder:
-    """Makes requests with the defaults of an input.
+    """Builds requests with the defaults of an input.
 
-    Rows are mostly like each other in all but their turns. What they have in common is validated
-    once, by `Request`, and their turns each time, by `ChatMessage`: that is half the cost of a row.
+    Most rows differ only in their messages. Their common fields are validated once, by `Request`,
+    and only their messages each time, by `ChatMessage`. This halves the cost of a row.
 
     Args:
-        settings: of the input.
+        settings: the settings of the input.
     """
 
     def __init__(self, settings: ReadSettings) -> None:
@@ -38,21 +38,21 @@ class RequestBuilder:
             for name in ("cacheable", "packable", "deadline")
             if (value := getattr(settings, name))
         }
-        self._likes: dict[object, _Alike] = {}  # by what a chat sets but its turns: all its fields
+        self._templates: dict[object, _Alike] = {}  # {fields without messages: all fields}
 
     def request(self, task: Task, fields: dict[str, Any]) -> Request:
-        """The request of a row.
+        """Build the request of a row.
 
         Args:
-            task: of it.
-            fields: those of a `Request` that the row sets, of their types.
+            task: the task of the request.
+            fields: the fields of a `Request` that the row sets, with valid types.
 
         Raises:
-            BadRecord: a field is out of its range, or there is no model; names the field.
+            BadRecord: a field is out of range, or there is no model; the text names the field.
         """
         if "model" not in fields:
             if self._model is None:
-                raise BadRecord("it names no model; give one for such rows (--model)")
+                raise BadRecord("the row has no model; set a default model (--model)")
             fields["model"] = self._model
         if task != "embedding" and self._defaults:
             fields = self._defaults | fields
@@ -61,13 +61,13 @@ class RequestBuilder:
             return self._made(task, fields)
         del fields["messages"]
         common = tuple(fields.items())
-        alike = self._likes.get(common)
+        alike = self._templates.get(common)
         if alike is not None:
             return _chat(turns, alike)
         request = self._made(task, {**fields, "messages": turns})
-        if len(self._likes) >= _LIKES:
-            self._likes.clear()
-        self._likes[common] = tuple((name, getattr(request, name)) for name in _ALIKE)
+        if len(self._templates) >= _MAX_TEMPLATES:
+            self._templates.clear()
+        self._templates[common] = tuple((name, getattr(request, name)) for name in _ALIKE)
         return request
 
     def _made(self, task: Task, fields: dict[str, Any]) -> Request:
@@ -78,7 +78,7 @@ class RequestBuilder:
 
 
 def _chat(turns: tuple[ChatMessage, ...], alike: "_Alike") -> Request:
-    """A chat of some turns, each of them validated, with fields that were."""
+    """Build a chat from validated messages and fields that were validated before."""
     request = Request.__new__(Request)
     put = object.__setattr__  # it is frozen
     put(request, "messages", turns)

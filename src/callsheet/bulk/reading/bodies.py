@@ -1,4 +1,4 @@
-"""A JSON body as OpenAI has them, read as a `Request`."""
+"""Read a JSON body in OpenAI's format as a `Request`."""
 
 from collections.abc import Mapping
 
@@ -22,15 +22,15 @@ _NEEDED = {"chat": "messages", "completion": "prompt", "embedding": "input"}
 
 
 def url_of(task: Task) -> str:
-    """The path that OpenAI's batches have such requests under."""
+    """Return the path that OpenAI's batch files use for a task."""
     return _URLS[task]
 
 
 def task_of_url(url: Json) -> Task:
-    """What is asked for under a path, with or without the version before it.
+    """Return the task of a path, with or without the version prefix.
 
     Raises:
-        BadRecord: it is none of those that are known.
+        BadRecord: the path is unknown.
     """
     task = _TASKS.get(url) if isinstance(url, str) else None
     if task is None:
@@ -39,7 +39,7 @@ def task_of_url(url: Json) -> Task:
 
 
 def task_of(body: Mapping[str, Json]) -> Task | None:
-    """What a body asks for, by the member that only such a body has; None if it has none."""
+    """Return the task of a body, from the member that only this task has; None if it has none."""
     if "messages" in body:
         return "chat"
     if "input" in body:
@@ -48,23 +48,23 @@ def task_of(body: Mapping[str, Json]) -> Task | None:
 
 
 class BodyReader:
-    """Reads bodies, each with the defaults of its input.
+    """Reads bodies as requests, with the defaults of the input.
 
     Args:
-        asker: makes the requests.
+        asker: builds the requests.
     """
 
     def __init__(self, asker: RequestBuilder) -> None:
         self._asker = asker
 
     def request(self, task: Task, body: Mapping[str, Json]) -> Request:
-        """What a body asks for, so that what is sent is equivalent to it.
+        """Return the request of a body, such that the request sent is equivalent to it.
 
-        Members that a `Request` has no field for are in its `extra`. "stream" and its options are
-        left out: how an answer travels does not change it.
+        Members without a field in `Request` go to `extra_body`. "stream" and its options are left
+        out, because they do not change the response.
 
         Raises:
-            BadRecord: it is no such body; names the member.
+            BadRecord: the body is invalid; the text names the member.
         """
         fields, extra = stated(body, _KNOWN[task])
         extra.pop("stream", None)

@@ -1,4 +1,4 @@
-"""A row of columns, read as a chat: of JSON Lines, CSV or Parquet."""
+"""Read a row of columns as a chat, from JSON Lines, CSV or Parquet."""
 
 from collections.abc import Mapping
 
@@ -13,19 +13,19 @@ from .settings import ReadSettings
 
 __all__ = ["ColumnReader"]
 
-_ROW = "row"  # what templates call the whole row, for columns whose name is no name of Jinja's
-_REMEDY = "; give a template, or map the prompt to one of them"
+_ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
+_REMEDY = "; set a template, or map the prompt to one of these columns"
 
 
 class ColumnReader:
-    """Reads rows of columns, by a template or by the names of columns.
+    """Reads rows of columns as chats, by a template or by column names.
 
-    Of the columns, only the prompt and the id are read, and what `ReadSettings.fields` names:
-    others are data, whatever they are called.
+    Only the columns of the prompt and the id, and those in `ReadSettings.fields`, are read as
+    fields; all others are data, whatever their names.
 
     Args:
-        asker: makes the requests.
-        settings: of the input.
+        asker: builds the requests.
+        settings: the settings of the input.
     """
 
     def __init__(self, asker: RequestBuilder, settings: ReadSettings) -> None:
@@ -38,7 +38,7 @@ class ColumnReader:
         self.id_name = self._fields.pop("id", None)
 
     def needed(self) -> frozenset[str] | None:
-        """The columns that are looked at, the usual ids apart; None if that may be any."""
+        """Return the columns to read besides the usual ids; None if a template may use any."""
         templates = [text for text in (self._template, self._system) if text is not None]
         used = frozenset[str]().union(*map(names_used, templates))
         if _ROW in used:
@@ -47,10 +47,14 @@ class ColumnReader:
         return used | named | set(self._fields.values())
 
     def check(self, columns: list[str], name: str) -> None:
-        """See that an input with these columns can be read at all.
+        """Check that an input has the columns that every row needs.
+
+        Args:
+            columns: the names of the columns.
+            name: the name of the input, for the error text.
 
         Raises:
-            InputError: it lacks one that every row needs; names it.
+            InputError: a column is missing; the text names it.
         """
         has = f"it has {', '.join(columns)}"
         mapped = {"id": self.id_name, **self._fields}
@@ -64,10 +68,10 @@ class ColumnReader:
                 raise InputError(f'{name} has no column "{min(missing)}" for the {field}, {has}')
 
     def request(self, columns: Mapping[str, object]) -> Request:
-        """What a row asks: a chat of one user turn, perhaps with a system turn before it.
+        """Return the request of a row: a chat with one user message, and possibly a system message.
 
         Raises:
-            BadRecord: it lacks a column, or one is not what it must be; names it.
+            BadRecord: a column is missing or has a wrong value; the text names it.
         """
         values = {_ROW: columns, **columns}
         taken = {field: self._taken(columns, column) for field, column in self._fields.items()}
@@ -76,7 +80,7 @@ class ColumnReader:
         else:
             prompt = _text(self._fields["prompt"], taken.pop("prompt"))
         if not prompt.strip():
-            raise BadRecord("its prompt is empty")
+            raise BadRecord("the prompt is empty")
         system = _text(self._fields["system"], taken.pop("system")) if "system" in taken else ""
         if self._system is not None:
             system = _rendered("system", self._system, values)
@@ -91,7 +95,7 @@ class ColumnReader:
 
     def _taken(self, columns: Mapping[str, object], name: str) -> object:
         if name not in columns:
-            raise BadRecord(f'it has no "{name}"')
+            raise BadRecord(f'the row has no "{name}"')
         return columns[name]
 
 
@@ -101,13 +105,13 @@ def _rendered(field: str, template: str, values: Mapping[str, object]) -> str:
     except TemplateError as error:
         cause = error.__cause__
         if isinstance(cause, UndefinedError):
-            raise BadRecord(f"it lacks what the {field} needs: {cause}") from None
+            raise BadRecord(f"the row lacks a value that the {field} needs: {cause}") from None
         raise BadRecord(f"{field}: {error}") from None
 
 
 def _demanded(template: str) -> frozenset[str]:
-    """The names a template needs: none of Jinja's own, and none that it asks about."""
-    tree = Environment(autoescape=True).parse(template)  # only read, never rendered
+    """Return the names that a template requires: not Jinja's own, and not those it tests for."""
+    tree = Environment(autoescape=True).parse(template)  # parsed, never rendered
     asked = {
         node.node.name
         for node in tree.find_all((nodes.Test, nodes.Filter))
@@ -126,7 +130,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _read(field: str, name: str, value: object) -> object:
-    """A column that is mapped; CSV has its numbers as texts."""
+    """Read a mapped column; in CSV, numbers are text."""
     if field == "model":
         return _text(name, value)
     number: type[int | float] = int if field == "max_tokens" else float

@@ -1,4 +1,4 @@
-"""CSV with a line of column names, one record at a time."""
+"""Read CSV with a header line, one record at a time."""
 
 import csv
 from collections.abc import Iterator
@@ -11,20 +11,20 @@ __all__ = ["CsvTable"]
 
 
 class CsvTable:
-    """The records of a CSV, which may have line ends inside quotes.
+    """The records of a CSV file; quoted fields may contain line ends.
 
     Args:
-        stream: the bytes.
-        name: of the input, for people.
-        delimiter: between fields.
-        max_bytes: that a record may have.
+        stream: the bytes of the file.
+        name: the name of the input, for error texts.
+        delimiter: the character between fields.
+        max_bytes: the maximum size of a record in bytes.
 
     Raises:
-        InputError: its first line names no columns.
+        InputError: the header line is missing or invalid.
     """
 
     def __init__(self, stream: BinaryIO, name: str, delimiter: str, max_bytes: int) -> None:
-        # The limit of the module is for all of the process, and too low for long prompts.
+        # The module's limit applies to the whole process, and is too low for long prompts.
         csv.field_size_limit(max(csv.field_size_limit(), max_bytes))
         self._texts = _Texts(stream, max_bytes)
         self._reader = csv.reader(self._texts, delimiter=delimiter, strict=True)
@@ -33,7 +33,7 @@ class CsvTable:
     def _header(self, name: str) -> list[str]:
         columns = self._next()
         if isinstance(columns, BadLine):
-            raise InputError(f"the first line of {name} names no columns: {columns.reason}")
+            raise InputError(f"the header line of {name} is invalid: {columns.reason}")
         named = [column.strip() for column in columns or ()]
         if not all(named):
             raise InputError(f"column {named.index('') + 1} of {name} has no name")
@@ -43,34 +43,38 @@ class CsvTable:
         return named
 
     def records(self) -> Iterator[tuple[int, dict[str, object] | BadLine]]:
-        """The number of each record, from 1, and its columns. Empty lines are nothing."""
+        """Yield each record as (number from 1, {column: field}); empty lines are skipped."""
         number = 0
         while (fields := self._next()) is not None:
             number += 1
             if isinstance(fields, BadLine):
                 yield number, fields
             elif len(fields) != len(self.columns):
-                reason = f"it has {len(fields)} fields, and there are {len(self.columns)} columns"
+                reason = (
+                    f"the number of fields is {len(fields)}, but of columns {len(self.columns)}"
+                )
                 yield number, BadLine(f"{reason}; {self._place()}", self._texts.begun)
             else:
                 yield number, dict(zip(self.columns, fields, strict=True))
 
     def _next(self) -> list[str] | BadLine | None:
-        """The fields of the next record, or what is wrong with it; None after the last one."""
+        """Return the fields of the next record, or why it is bad; None at the end."""
         fields: list[str] | None = []
         while fields is not None and self._is_blank(fields):
             self._texts.begin()
             try:
                 fields = next(self._reader, None)
             except csv.Error as error:
-                reason = self._texts.wrong or f"it is not CSV: {error}; {self._place()}"
+                reason = (
+                    self._texts.wrong or f"the record is not valid CSV: {error}; {self._place()}"
+                )
                 return BadLine(reason, self._texts.begun)
             if self._texts.wrong is not None:
                 return BadLine(self._texts.wrong, self._texts.begun)
         return fields
 
     def _is_blank(self, fields: list[str]) -> bool:
-        """Whether that was an empty line, rather than a field that is."""
+        """Return whether the record is an empty line, as opposed to one empty field."""
         return not fields or (len(fields) == 1 and not (fields[0] + self._texts.begun).strip())
 
     def _place(self) -> str:
@@ -78,7 +82,7 @@ class CsvTable:
 
 
 class _Texts:
-    """The lines for the reader of a CSV, which goes on after whatever is wrong with them."""
+    """Passes lines to the CSV reader, which can continue after a bad line."""
 
     def __init__(self, stream: BinaryIO, max_bytes: int) -> None:
         self._lines = lines(stream, max_bytes)
@@ -86,9 +90,9 @@ class _Texts:
         self.begin()
 
     def begin(self) -> None:
-        """Another record begins."""
-        self.begun = ""  # the beginning of its text
-        self.wrong: str | None = None  # with its lines
+        """Start a record."""
+        self.begun = ""  # the first characters of the record
+        self.wrong: str | None = None  # what is wrong with its lines
         self._size = 0
 
     def __iter__(self) -> "_Texts":
@@ -99,7 +103,7 @@ class _Texts:
         if isinstance(line, BadLine):
             self.wrong = self.wrong or f"{line.reason} (line {number})"
             self.begun = self.begun or line.text
-            return '"\n' if line.has_odd_quotes else " \n"  # and with it, what is quoted stays so
+            return '"\n' if line.has_odd_quotes else " \n"  # keeps the state of the quotes
         self.begun = self.begun or shown(line)
         self._size += len(line)
         if self._size > self._max_bytes:

@@ -1,21 +1,21 @@
-"""What can be wrong with an input as a whole, and with one record of it."""
+"""The errors of an input as a whole, and of one record."""
 
 __all__ = ["BadRecord", "InputChanged", "InputError"]
 
 
 class InputError(Exception):
-    """Nothing of the input can be read. One line that says why, and what to do."""
+    """The input cannot be read; the text is one line with the reason and the remedy."""
 
 
 class InputChanged(InputError):
-    """The input is not what it was when it was opened. Rows that were had are as they were."""
+    """The input changed while it was read. Rows that were read before are valid."""
 
 
 class BadRecord(Exception):
-    """A record is no request; it becomes a `BadRow`.
+    """A record is not a valid request; it becomes a `BadRow`.
 
     Args:
-        reason: what is wrong with it and what to do, for people.
+        reason: what is wrong with it and how to fix it.
     """
 
     def __init__(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What a row is called, and that no other row is called the same."""
+"""Give each row of an input a unique custom id and a unique key."""
 
 import hashlib
 import re
@@ -19,14 +19,14 @@ _LONGEST = 512
 
 
 def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
-    """The id that a record has; None if it has none.
+    """Return the custom id of a record; None if it has none.
 
     Args:
         columns: the record.
-        name: where it is; None for the usual places.
+        name: the column of the id; None for the usual names.
 
     Raises:
-        BadRecord: it is no text and no whole number, or the record has no such place.
+        BadRecord: the id is neither text nor an integer, or the record has no such column.
     """
     if name is None:
         for usual in USUAL_IDS:
@@ -36,39 +36,40 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
         else:
             return None
     elif name not in columns:
-        raise BadRecord(f'it has no "{name}", which the id is read from')
+        raise BadRecord(f'the row has no "{name}", the column of the id')
     value = columns[name]
     if value is None or value == "":
         return None
     if type(value) is int:
         return str(value)
     if not isinstance(value, str):
-        raise BadRecord(f'"{name}" must be a text or a whole number, not {kind(value)}')
+        raise BadRecord(f'"{name}" must be a string or an integer, not {kind(value)}')
     if len(value) > _LONGEST:
         raise BadRecord(f'"{name}" has {len(value):,} characters; an id may have {_LONGEST}')
     return value
 
 
 class Identities:
-    """Makes the rows of one input, each with an id and a key that no other one has.
+    """Makes the rows of one input, each with a unique custom id and key.
 
-    A row without an id is called by its number, but its key goes by its content and by how often
-    the same was asked before. So its answer is found again when rows before it come or go.
+    A row without an id is named after its number, but its key depends on its content and on the
+    number of earlier identical rows. So its response is found again when other rows are inserted or
+    removed.
     """
 
     def __init__(self) -> None:
         self._seen = Seen()
-        self._made = bytearray()  # a bit for each row that was named by its number
-        self._has_lookalikes = False  # somebody's own id looks like one of ours
+        self._made = bytearray()  # a bit for each row that is named after its number
+        self._has_lookalikes = False  # an id in the input has the form of a made one
 
     def row(self, number: int, custom_id: str | None, url: str, request: Request) -> Row:
-        """The row of a request.
+        """Make the row of a request.
 
         Args:
-            number: of the line or record.
-            custom_id: that it has; None for none.
-            url: where it goes.
-            request: what it asks.
+            number: the number of the line or record.
+            custom_id: the custom id of the record; None for none.
+            url: the path of the request.
+            request: the request.
 
         Raises:
             BadRecord: another row has the same id.
@@ -85,7 +86,7 @@ class Identities:
         return Row(number=number, custom_id=custom_id, request=request, key=key, url=url)
 
     def close(self) -> None:
-        """Forget the rows."""
+        """Release the temporary file."""
         self._seen.close()
 
     def _claim(self, number: int, custom_id: str) -> None:
@@ -126,4 +127,4 @@ def _digest(custom_id: str) -> bytes:
 
 
 def _taken(custom_id: str, first: int) -> BadRecord:
-    return BadRecord(f"row {first} has the id {kind(custom_id)} already; each needs its own")
+    return BadRecord(f"row {first} has the id {kind(custom_id)} already; ids must be unique")

@@ -1,4 +1,4 @@
-"""JSON Lines: lines of OpenAI's batches, bodies alone, or rows of columns."""
+"""Read JSON Lines: lines of OpenAI batch files, plain bodies, or rows of columns."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -21,7 +21,7 @@ __all__ = ["jsonl_rows"]
 def jsonl_rows(
     stream: BinaryIO, settings: ReadSettings, reader: RowReader
 ) -> Iterator[Row | BadRow]:
-    """The rows of JSON Lines. Empty lines count as lines, and are nothing."""
+    """Yield the rows of JSON Lines. Empty lines are counted and skipped."""
     is_of_columns = settings.is_of_columns
     for number, line in lines(stream, settings.max_line_bytes):
         if isinstance(line, BadLine):
@@ -48,36 +48,36 @@ def _object(line: bytes) -> dict[str, Json]:
         value = _forgiven(line, error)
     if isinstance(value, dict):
         return value
-    reason = f"it must be a JSON object, not {kind(value)}"
+    reason = f"the line must be a JSON object, not {kind(value)}"
     if isinstance(value, list):
-        reason += "; if all the input is one list, jq -c '.[]' makes lines of it"
+        reason += "; if the whole input is one list, convert it to lines with jq -c '.[]'"
     raise BadRecord(reason)
 
 
 def _forgiven(line: bytes, error: orjson.JSONDecodeError) -> Json:
-    """What is JSON to most, but not to orjson: half a surrogate pair, which is read as "?"."""
+    """Read JSON that orjson rejects: a lone surrogate, which becomes "?"."""
     if wrong := not_utf8(line):
         raise BadRecord(wrong)
     try:
         value = loads(line)
     except ValueError:
-        raise BadRecord(f"it is not JSON: {error.msg} at character {error.pos + 1}") from None
+        raise BadRecord(f"the line is not JSON: {error.msg} at character {error.pos + 1}") from None
     try:
         dumps({"": value})
-    except ValueError as unsayable:
-        raise BadRecord(f"it is not JSON: {unsayable}") from None
+    except ValueError as unwritable:
+        raise BadRecord(f"the line is not JSON: {unwritable}") from None
     return value
 
 
 def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
-    """The path and the request of a line that is a body, or has one."""
+    """Return the path and the request of a line that is a body, or has one."""
     if "body" in record:
         return _asked_in_batch(record, reader)
     task = task_of(record)
     if task is None:
         raise BadRecord(
-            'it is no request: it has no "body", "messages", "prompt" or "input"; '
-            "for rows of other columns, give a template or map the prompt"
+            'the line is not a request: it has no "body", "messages", "prompt" or "input"; '
+            "for rows with other columns, set a template or map the prompt"
         )
     if task == "completion" and "model" not in record:  # a prompt among columns
         return url_of("chat"), reader.columns.request(record)
@@ -87,14 +87,17 @@ def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
 
 
 def _asked_in_batch(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
-    """Of a line as OpenAI's batches have them; Together's leave out method and path."""
+    """Return the path and the request of a line of a batch file.
+
+    Together's files leave out method and path.
+    """
     body = record["body"]
     if not isinstance(body, dict):
         raise BadRecord(f'"body" must be an object, not {kind(body)}')
     method = record.get("method", "POST")
     if method != "POST":
-        raise BadRecord(f"\"method\" is {kind(method)}; it must be 'POST'")
+        raise BadRecord(f"\"method\" must be 'POST', not {kind(method)}")
     task = task_of_url(record["url"]) if "url" in record else task_of(body)
     if task is None:
-        raise BadRecord('it has no "url", and its body no "messages", "prompt" or "input"')
+        raise BadRecord('the line has no "url", and its body no "messages", "prompt" or "input"')
     return url_of(task), reader.bodies.request(task, body)

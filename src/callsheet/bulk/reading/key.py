@@ -1,4 +1,4 @@
-"""The key of a row: what has the same key has the same answer, in whatever run it was had."""
+"""The key of a row: rows with the same key have the same response, in any run."""
 
 import hashlib
 import json
@@ -11,19 +11,19 @@ __all__ = ["row_key"]
 
 
 def row_key(name: str | int, url: str, request: Request) -> bytes:
-    """A digest of what a row is called, where it goes and all that it asks.
+    """Return a digest of the name, the path and the whole request of a row.
 
-    It does not depend on the order of members, on how numbers are written in fields that are read,
-    or on fields that are not set: a field that `Request` gains changes no key. It is the same in
-    every version, because people resume with another one; a test has examples.
+    It does not depend on the order of members, on the notation of numbers in known fields, or on
+    unset fields: a new field of `Request` changes no key. It is the same in every version, because
+    a run may be continued with a later version; a test has examples.
 
     Args:
-        name: the custom id, or how often the same was asked before by a row that has none.
-        url: the path.
-        request: what it asks.
+        name: the custom id; for a row without one, the number of earlier identical rows.
+        url: the path of the request.
+        request: the request.
 
     Raises:
-        ValueError: `extra` is nested too deep.
+        ValueError: `extra_body` is nested too deeply.
     """
     return hashlib.blake2b(_canonical([name, url, _asked(request)]), digest_size=16).digest()
 
@@ -61,10 +61,10 @@ def _asked(request: Request) -> dict[str, object]:
 def _canonical(value: list[object]) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # half a surrogate pair, a number beyond 64 bits, many levels
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits, deep nesting
         pass
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("the request is nested too deeply") from None
     return text.encode(errors="replace")

@@ -1,4 +1,4 @@
-"""The lines of a stream, none of them longer than the memory that it may take."""
+"""Read the lines of a stream, with a maximum length that bounds memory."""
 
 import zlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import attrs
 __all__ = ["BROKEN", "BadLine", "lines", "not_utf8", "shown"]
 
 BROKEN = (OSError, EOFError, zlib.error)
-"""What a file raises that is cut off or damaged; `gzip.BadGzipFile` is an OSError."""
+"""What reading a truncated or damaged file raises; `gzip.BadGzipFile` is an OSError."""
 
 _BOM = b"\xef\xbb\xbf"
 _PIECE_BYTES = 64 * 1024
@@ -18,12 +18,12 @@ _SHOWN = 200
 
 @attrs.frozen
 class BadLine:
-    """A line that cannot be had.
+    """A line that cannot be read.
 
     Args:
-        reason: why, for people.
-        text: the beginning of it, as far as it can be shown.
-        has_odd_quotes: there is an odd number of double quotes in it.
+        reason: why it cannot be read.
+        text: the beginning of the line, as far as it is printable.
+        has_odd_quotes: True if the line has an odd number of double quotes.
     """
 
     reason: str
@@ -32,10 +32,10 @@ class BadLine:
 
 
 def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | BadLine]]:
-    """The number of each line, from 1, and the line with its end.
+    """Yield the number of each line, from 1, and the line with its line end.
 
-    A line that is too long is passed over in pieces. Where the stream breaks off is a flaw, too,
-    and the last one.
+    A line that is too long is skipped piece by piece and becomes a `BadLine`. An error of the
+    stream becomes a last `BadLine`.
     """
     number = 0
     try:
@@ -48,24 +48,24 @@ def lines(stream: BinaryIO, max_bytes: int) -> Iterator[tuple[int, bytes | BadLi
             else:
                 yield number, line
     except BROKEN as error:
-        reason = f"the input cannot be read on from here: {error}; mend it and run again"
+        reason = f"the input cannot be read beyond this line: {error}; repair it and run again"
         yield number + 1, BadLine(reason)
 
 
 def _passed_over(stream: BinaryIO, begun: bytes, max_bytes: int) -> BadLine:
     text, size, quotes = shown(begun), len(begun), begun.count(b'"')
-    del begun  # it is as long as a line may be
+    del begun  # free its memory: it has the maximum length
     while piece := stream.readline(_PIECE_BYTES):
         size += len(piece)
         quotes += piece.count(b'"')
         if piece[-1:] == b"\n":
             break
-    reason = f"the line has {size:,} bytes; max_line_bytes allows {max_bytes:,}"
+    reason = f"the line has {size:,} bytes; the maximum (max_line_bytes) is {max_bytes:,}"
     return BadLine(reason, text, bool(quotes % 2))
 
 
 def not_utf8(line: bytes) -> str | None:
-    """What is wrong with the encoding of a line; None if nothing is."""
+    """Return what is wrong with the encoding of a line; None if it is valid UTF-8."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -75,7 +75,7 @@ def not_utf8(line: bytes) -> str | None:
 
 
 def shown(line: bytes | str) -> str:
-    """The beginning of a line."""
+    """Return the beginning of a line."""
     if isinstance(line, bytes):
         line = line[:_SHOWN].decode(errors="replace")
     return line[:_SHOWN].rstrip("\r\n")

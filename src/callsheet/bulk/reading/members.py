@@ -1,4 +1,4 @@
-"""The members of a body, and what must be in them."""
+"""The members of a body, and their valid values."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ _ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
 
 
 def kind(value: object) -> str:
-    """What a value is, for people."""
+    """Describe a value for an error text."""
     if value is None:
         return "null"
     if isinstance(value, bool | int | float):
@@ -42,13 +42,13 @@ def _wrong(name: str, wanted: str, value: object) -> BadRecord:
 def _text(name: str, value: Json) -> object:
     if isinstance(value, str):
         return value
-    raise _wrong(name, "a text", value)
+    raise _wrong(name, "a string", value)
 
 
 def _whole(name: str, value: Json) -> object:
     if type(value) is int:
         return value
-    raise _wrong(name, "a whole number", value)
+    raise _wrong(name, "an integer", value)
 
 
 def _number(name: str, value: Json) -> object:
@@ -58,12 +58,12 @@ def _number(name: str, value: Json) -> object:
 
 
 def _texts(name: str, value: Json) -> object:
-    """A text or a list of them. Lists of token numbers have no place in a `Request`."""
+    """Read a string or a list of strings. Lists of token ids have no field in `Request`."""
     if isinstance(value, str):
         return (value,)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
-    raise _wrong(name, "a text or a list of texts", value)
+    raise _wrong(name, "a string or a list of strings", value)
 
 
 def _turns(name: str, value: Json) -> object:
@@ -71,7 +71,7 @@ def _turns(name: str, value: Json) -> object:
         raise _wrong(name, "a list", value)
     turns: list[ChatMessage] = []
     for turn in value:
-        if isinstance(turn, dict) and len(turn) == 2:  # noqa: PLR2004  # role and content: most are so
+        if isinstance(turn, dict) and len(turn) == 2:  # noqa: PLR2004  # only role and content, as in most messages
             role, content = turn.get("role"), turn.get("content")
             if isinstance(role, str) and isinstance(content, str) and role in _ROLES:
                 turns.append(ChatMessage(_ROLES[role], content))
@@ -81,20 +81,20 @@ def _turns(name: str, value: Json) -> object:
 
 
 def _unusual_turn(name: str, turn: Json) -> ChatMessage:
-    """A turn with further members, with parts, or in disorder."""
+    """Read a message with further members, with parts, or with an error."""
     if not isinstance(turn, dict):
         raise _wrong(name, "an object", turn)
     role = turn.get("role")
     if not isinstance(role, str) or role not in _ROLES:
-        raise BadRecord(f'"{name}.role" is {kind(role)}, and must be one of {", ".join(_ROLES)}')
-    # Answers that are asked with again have "refusal": null, "annotations": [] and so on.
+        raise BadRecord(f'"{name}.role" is {kind(role)}; it must be one of {", ".join(_ROLES)}')
+    # A response used as a message has members such as "refusal": null and "annotations": [].
     further: dict[str, Json] = {
         member: value
         for member, value in turn.items()
         if member not in ("role", "content") and value is not None and value != []
     }
     content = turn.get("content")
-    if content is None and further:  # an assistant's that called tools
+    if content is None and further:  # an assistant message with tool calls
         return ChatMessage(_ROLES[role], "", extra={"content": None, **further})
     text, is_all = _content(f"{name}.content", content)
     if not is_all:
@@ -103,14 +103,14 @@ def _unusual_turn(name: str, turn: Json) -> ChatMessage:
 
 
 def _content(name: str, content: Json) -> tuple[str, bool]:
-    """The text of a turn, and whether it is all of it.
+    """Return the text of a message, and whether it has nothing else.
 
-    Several parts of text are joined by newlines, as vLLM joins them.
+    Several text parts are joined by newlines, as vLLM joins them.
     """
     if isinstance(content, str):
         return content, True
     if not isinstance(content, list) or not content:
-        raise BadRecord(f'"{name}" must be a text or a list of parts, not {kind(content)}')
+        raise BadRecord(f'"{name}" must be a string or a list of parts, not {kind(content)}')
     texts: list[str] = []
     is_all = True
     for at, part in enumerate(content):
@@ -119,7 +119,7 @@ def _content(name: str, content: Json) -> tuple[str, bool]:
         if part["type"] == "text":
             text = part.get("text")
             if not isinstance(text, str):
-                raise _wrong(f"{name}[{at}].text", "a text", text)
+                raise _wrong(f"{name}[{at}].text", "a string", text)
             texts.append(text)
         is_all &= part.keys() == {"type", "text"}
     return "\n".join(texts), is_all
@@ -146,23 +146,23 @@ CHAT = {
 }
 COMPLETION = {**_MODEL, "prompt": ("inputs", _texts), **_SAMPLING}
 EMBEDDING = {**_MODEL, "input": ("inputs", _texts), "dimensions": ("dimensions", _whole)}
-"""By member: the field of `Request` that it is read into, and how."""
+"""{member: (field of `Request`, function that reads it)}"""
 
 
 def stated(
     body: Mapping[str, Json], known: Mapping[str, tuple[str, Reader]]
 ) -> tuple[dict[str, object], dict[str, Json]]:
-    """The fields of a `Request` that a body sets, and whatever else it has.
+    """Split a body into the fields of a `Request` and all other members.
 
     Raises:
-        BadRecord: a member is not what it must be, or two of them contradict each other.
+        BadRecord: a member has a wrong value, or two members set the same field differently.
     """
     fields: dict[str, object] = {}
     extra: dict[str, Json] = {}
     for name, value in body.items():
         if name not in known:
             extra[name] = value
-        elif value is not None:  # to a provider, null is as good as nothing
+        elif value is not None:  # providers treat null as unset
             field, read = known[name]
             read_value = read(name, value)
             if fields.setdefault(field, read_value) != read_value:
@@ -171,10 +171,10 @@ def stated(
 
 
 def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
-    """Read a `response_format` that has a JSON schema; another one is sent as it is.
+    """Read a `response_format` with a JSON schema; any other is sent unchanged.
 
-    A `Request` names its schema "answer" and has it kept strictly. What the body says else of it
-    stays in `extra`, which is merged into that.
+    A `Request` names its schema "answer" and makes it strict. Where the body differs from that, the
+    differences stay in `extra`, which is merged into the request.
     """
     wanted = extra.get("response_format")
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
@@ -186,15 +186,15 @@ def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
     if not isinstance(schema, dict):
         return
     fields["json_schema"] = schema
-    said = {"strict": False, **named}  # which it is not, unless it says so
-    del said["schema"]
-    if said.get("name") == "answer":
-        del said["name"]
-    if said["strict"] is True:
-        del said["strict"]
+    rest_of_schema = {"strict": False, **named}  # the default of "strict" is False
+    del rest_of_schema["schema"]
+    if rest_of_schema.get("name") == "answer":
+        del rest_of_schema["name"]
+    if rest_of_schema["strict"] is True:
+        del rest_of_schema["strict"]
     rest = {name: value for name, value in wanted.items() if name not in ("type", "json_schema")}
-    if said:
-        rest["json_schema"] = said
+    if rest_of_schema:
+        rest["json_schema"] = rest_of_schema
     if rest:
         extra["response_format"] = rest
     else:
@@ -202,7 +202,7 @@ def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
 
 
 def take_system(fields: dict[str, object], extra: dict[str, Json]) -> None:
-    """Read Anthropic's `system`, if it is a text, as the system turn that it is elsewhere."""
+    """Read Anthropic's `system`, if it is a string, as a system message."""
     system, turns = extra.get("system"), fields.get("messages")
     if isinstance(system, str) and isinstance(turns, tuple):
         del extra["system"]

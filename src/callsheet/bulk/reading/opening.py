@@ -1,4 +1,4 @@
-"""Opens an input as rows, and counts them."""
+"""Open an input as rows, and count its rows."""
 
 import stat
 from collections.abc import Generator, Iterator
@@ -33,18 +33,18 @@ _BEFORE_OBJECT = b"\xef\xbb\xbf \t\r\n"
 
 @contextmanager
 def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[Row | BadRow]]:
-    """Open an input for as long as the block runs, and read its rows one by one.
+    """Open an input while the block runs, and yield its rows one by one.
 
-    Memory does not grow with the input: what finds ids that are there twice is in a temporary file.
-    What is no request is a `BadRow`; nothing is raised for it.
+    Memory does not grow with the input: ids are compared in a temporary file. A record that is not
+    a valid request becomes a `BadRow`, not an exception.
 
     Args:
         source: the path of a file, or "-" for standard input.
-        settings: how it is read, and what its rows are asked with.
+        settings: how to read the input, and the defaults of its requests.
 
     Raises:
-        InputError: nothing of it can be read. The iterator raises `InputChanged` when the file is
-            no longer what it was; rows that it has given are as they were.
+        InputError: the input cannot be read. The iterator raises `InputChanged` if the file
+            changes; rows that it yielded before are valid.
     """
     reader = RowReader(settings)
     with open_source(source) as opened, closing(reader.identities):
@@ -58,23 +58,23 @@ def open_rows(source: str | Path, settings: ReadSettings) -> Generator[Iterator[
             yield table_rows(table.records(), reader)
         else:
             with open_parquet(_parquet_path(opened)) as file:
-                opened.check(is_end=True)  # it was opened a second time
+                opened.check(is_end=True)  # the file was opened a second time
                 reader.columns.check(parquet_columns(file), opened.name)
                 records = parquet_records(file, reader.columns.needed(), opened.check)
                 yield table_rows(records, reader)
 
 
 def count_rows(source: str | Path, settings: ReadSettings | None = None) -> int | None:
-    """How many rows an input has, bad ones included, without reading what they say.
+    """Count the rows of an input, bad ones included, without parsing them.
 
-    None for standard input and other pipes, which can be read only once.
+    Returns None for standard input and other pipes, which can be read only once.
 
     Args:
         source: the path of a file, or "-" for standard input.
-        settings: how it is read.
+        settings: how to read the input.
 
     Raises:
-        InputError: nothing of it can be read.
+        InputError: the input cannot be read.
     """
     settings = settings or ReadSettings()
     if str(source) == STDIN or _is_pipe(Path(source)):
@@ -94,12 +94,12 @@ def _is_pipe(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
-        return False  # opening it says what is wrong
+        return False  # opening it raises the error
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _count_records(opened: Source, settings: ReadSettings) -> int:
-    """A record ends with a line up to whose end the quotes are even."""
+    """Count CSV records: a record ends with a line up to which the number of quotes is even."""
     records, is_quoted = 0, False
     for _, line in lines(opened.stream, settings.max_line_bytes):
         odd = line.has_odd_quotes if isinstance(line, BadLine) else bool(line.count(b'"') % 2)
@@ -110,7 +110,7 @@ def _count_records(opened: Source, settings: ReadSettings) -> int:
 
 
 def _form(opened: Source, settings: ReadSettings) -> Form:
-    """What an input is: as it is said, by its first bytes, by its name, by how it begins."""
+    """Return the format of an input: as set, by its first bytes, by its name, or by its content."""
     if settings.form != "auto":
         return settings.form
     if opened.head.startswith(_PARQUET):
@@ -134,7 +134,9 @@ def _csv(opened: Source, settings: ReadSettings) -> CsvTable:
 
 def _parquet_path(opened: Source) -> Path:
     if opened.path is None:
-        raise InputError("Parquet is read from its end; give a file rather than standard input")
+        raise InputError("Parquet cannot be read from standard input; give the path of a file")
     if opened.is_gzip:
-        raise InputError(f"{opened.name} is Parquet in gzip; unpack it first, as with gunzip")
+        raise InputError(
+            f"{opened.name} is gzipped Parquet; unpack it first, for example with gunzip"
+        )
     return opened.path

@@ -1,4 +1,4 @@
-"""Parquet, a few records at a time. Its library is an extra."""
+"""Read Parquet, a few records at a time. It needs pyarrow, an optional extra."""
 
 import importlib
 import os
@@ -14,27 +14,27 @@ from .lines import BadLine
 
 __all__ = ["open_parquet", "parquet_columns", "parquet_records", "parquet_size"]
 
-_RECORDS_AT_A_TIME = 64  # a prompt may be long
+_RECORDS_AT_A_TIME = 64  # few, because prompts may be long
 _BATCHES_TO_TIDY = 256
-_BUFFER_BYTES = 1024 * 1024  # of each column, rather than all of it in a row group
+_BUFFER_BYTES = 1024 * 1024  # per column; the default buffers a whole row group
 
 _POOL = "ARROW_DEFAULT_MEMORY_POOL"
 
-ParquetFile = Any  # pyarrow says nothing of its types
+ParquetFile = Any  # pyarrow has no type annotations
 RecordBatch = Any
 
 
 def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
-    """Open a file of Parquet.
+    """Open a Parquet file.
 
     Raises:
-        InputError: it is none, or the extra is not installed.
+        InputError: the file is not Parquet, or the extra is not installed.
     """
     try:
         library = _library()
     except ImportError:
         remedy = 'pip install "callsheet[parquet]"'
-        raise InputError(f"{path} is Parquet, which needs an extra: {remedy}") from None
+        raise InputError(f"{path} is Parquet; to read it, install the extra: {remedy}") from None
     try:
         file = library.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (OSError, ValueError) as error:  # pyarrow's errors are one of these
@@ -43,10 +43,10 @@ def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
     return cast("AbstractContextManager[ParquetFile]", file)
 
 
-def _library() -> Any:  # noqa: ANN401  # it says nothing of its types
+def _library() -> Any:  # noqa: ANN401  # pyarrow has no type annotations
     is_set = "pyarrow" in sys.modules or _POOL in os.environ
     if not is_set:
-        # Its own pools keep some 20 MB for the next column. This is looked at in its import alone.
+        # Arrow's own pools keep some 20 MB. The variable is read only while pyarrow is imported.
         os.environ[_POOL] = "system"
     try:
         return importlib.import_module("pyarrow.parquet")
@@ -56,12 +56,12 @@ def _library() -> Any:  # noqa: ANN401  # it says nothing of its types
 
 
 def parquet_columns(file: ParquetFile) -> list[str]:
-    """The names of its columns."""
+    """Return the names of the columns."""
     return list(file.schema_arrow.names)
 
 
 def parquet_size(file: ParquetFile) -> int:
-    """How many records it has."""
+    """Return the number of records."""
     return int(file.metadata.num_rows)
 
 
@@ -69,23 +69,25 @@ class Check(Protocol):
     """See `SteadyFile.check`."""
 
     def __call__(self, *, is_end: bool) -> None:
-        """Raises if the file is not what it was."""
+        """Raise `InputChanged` if the file has changed."""
         ...
 
 
 def parquet_records(
     file: ParquetFile, needed: frozenset[str] | None, check: Check
 ) -> Iterator[tuple[int, dict[str, object] | BadLine]]:
-    """The number of each record, from 1, and those of its columns that are needed.
+    """Yield each record as (number from 1, {column: value}).
 
     Args:
-        file: an open one.
-        needed: columns that are read, with the usual ids; None for all.
-        check: is called with each piece that was read, before any of it is given out.
+        file: the open file.
+        needed: the columns to read, besides the usual ids; None for all.
+        check: called after each piece was read, before its records are yielded.
     """
     names = parquet_columns(file)
     wanted = None
-    if needed is not None and not any("." in name for name in names):  # a dot goes into a column
+    if needed is not None and not any(
+        "." in name for name in names
+    ):  # pyarrow reads a dot as a nested column
         wanted = [name for name in names if name in needed or name in USUAL_IDS]
     number = 0
     pool = importlib.import_module("pyarrow").default_memory_pool()
@@ -95,23 +97,23 @@ def parquet_records(
         ):
             check(is_end=False)
             if at % _BATCHES_TO_TIDY == 0:
-                pool.release_unused()  # what lies between the pieces of one column and the next
+                pool.release_unused()  # memory freed between the pieces of columns
             for record in _records(batch):
                 number += 1
                 yield number, record
         check(is_end=True)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
-        check(is_end=False)  # then that is why
+        check(is_end=False)  # a change of the file explains the error
         reason = str(error).partition("\n")[0]
-        yield number + 1, BadLine(f"the input cannot be read on from here: {reason}")
+        yield number + 1, BadLine(f"the input cannot be read beyond this record: {reason}")
 
 
 def _records(batch: RecordBatch) -> Iterator[dict[str, object] | BadLine]:
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:  # found among the others by looking at each of them
+    except UnicodeDecodeError:  # find the bad record by reading each alone
         for at in range(batch.num_rows):
             try:
                 yield from batch.slice(at, 1).to_pylist()
             except UnicodeDecodeError as error:
-                yield BadLine(f"a text of it is not UTF-8: {error.reason}")
+                yield BadLine(f"a text in the record is not UTF-8: {error.reason}")

@@ -1,4 +1,4 @@
-"""From records to rows: what JSON Lines and the tables have in common."""
+"""Make rows of records; JSON Lines and tables share this."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -20,7 +20,7 @@ class RowReader:
     """Makes the rows of one input.
 
     Args:
-        settings: of the input.
+        settings: the settings of the input.
     """
 
     def __init__(self, settings: ReadSettings) -> None:
@@ -30,10 +30,10 @@ class RowReader:
         self.identities = Identities()
 
     def row(self, number: int, columns: Mapping[str, object], url: str, request: Request) -> Row:
-        """The row of a request, called what its record says.
+        """Make the row of a request, with the id of its record.
 
         Raises:
-            BadRecord: the id is none, or another row has it.
+            BadRecord: the id is invalid, or another row has it.
         """
         custom_id = given_id(columns, self.columns.id_name)
         return self.identities.row(number, custom_id, url, request)
@@ -41,7 +41,7 @@ class RowReader:
     def bad(
         self, number: int, reason: str, text: str, columns: Mapping[str, object] | None = None
     ) -> BadRow:
-        """What is told of a record that is no request."""
+        """Make the `BadRow` of a record that is not a valid request."""
         custom_id = None
         if columns is not None:
             with suppress(BadRecord):
@@ -52,7 +52,7 @@ class RowReader:
 def table_rows(
     records: Iterator[tuple[int, dict[str, object] | BadLine]], reader: RowReader
 ) -> Iterator[Row | BadRow]:
-    """The rows of a table."""
+    """Yield the rows of a table."""
     url = url_of("chat")
     for number, record in records:
         if isinstance(record, BadLine):

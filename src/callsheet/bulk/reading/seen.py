@@ -1,4 +1,4 @@
-"""What was seen before and where, of any number of things: on disk, not in memory."""
+"""Find duplicates among any number of rows, on disk rather than in memory."""
 
 import sqlite3
 from typing import cast, final
@@ -10,11 +10,12 @@ _CACHE_KIB = 1024
 
 @final
 class Seen:
-    """Digests of 64 bits, and the number of the row that each was first seen in.
+    """Digests of 64 bits, each with the number of the row that it was first seen in.
 
-    They are in a temporary file that nobody else sees, and that goes away with the process. It goes
-    by the digest alone: among a million things, two have the same one with a chance of 1 in 40
-    million. From any thread, one at a time.
+    They are in a temporary file, which the system removes with the process. Only digests are
+    compared:
+    among a million rows, two different ones collide with a probability of 1 in 40 million. Any
+    thread may use it, one at a time.
     """
 
     def __init__(self) -> None:
@@ -23,14 +24,14 @@ class Seen:
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         columns = "digest INTEGER PRIMARY KEY, number INTEGER, again INTEGER DEFAULT 0"
         self._db.execute(f"CREATE TABLE seen ({columns})")
-        self._db.execute("BEGIN")  # never ended: nothing of it is to last
+        self._db.execute("BEGIN")  # never committed: the file is temporary
 
     def first(self, digest: bytes, number: int) -> int | None:
-        """The number of the row that it was first seen in; None if that is this one.
+        """Record a digest; return the row that it was first seen in, or None if it is new.
 
         Args:
             digest: 8 bytes.
-            number: of this row.
+            number: the number of this row.
         """
         insert = "INSERT OR IGNORE INTO seen (digest, number) VALUES (?, ?)"
         if self._db.execute(insert, (_whole(digest), number)).rowcount:
@@ -38,16 +39,16 @@ class Seen:
         return self.get(digest)
 
     def get(self, digest: bytes) -> int | None:
-        """The number of the row that it was first seen in, if it was."""
+        """Return the number of the row that a digest was first seen in; None if it is new."""
         return self._ask("SELECT number FROM seen WHERE digest = ?", digest)
 
     def again(self, digest: bytes) -> int:
-        """How often it was seen again after the first time, this time included."""
+        """Count and return how often a digest was seen after the first time, this time included."""
         update = "UPDATE seen SET again = again + 1 WHERE digest = ? RETURNING again"
         return self._ask(update, digest) or 0
 
     def close(self) -> None:
-        """Forget it all."""
+        """Close the temporary file."""
         self._db.close()
 
     def _ask(self, question: str, digest: bytes) -> int | None:

@@ -1,4 +1,4 @@
-"""Everything that can be set of how an input is read."""
+"""The settings for reading an input."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -13,7 +13,7 @@ __all__ = ["MAPPABLE", "Form", "ReadSettings"]
 Form = Literal["auto", "jsonl", "csv", "parquet"]
 
 MAPPABLE = ("id", "prompt", "system", "model", "max_tokens", "temperature")
-"""What a column can be read as."""
+"""The fields that a column can be mapped to."""
 
 
 def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | None) -> None:
@@ -28,18 +28,18 @@ def _is_template(_: object, field: "attrs.Attribute[str | None]", value: str | N
 def _is_map(settings: "ReadSettings", _: object, fields: Mapping[str, str]) -> None:
     for name, column in fields.items():
         if name not in MAPPABLE:
-            raise ValueError(f"fields: {name!r} is none of {', '.join(MAPPABLE)}")
+            raise ValueError(f"fields: {name!r} must be one of {', '.join(MAPPABLE)}")
         if not column:
-            raise ValueError(f"fields: {name!r} must be mapped to the name of a column")
+            raise ValueError(f"fields: {name!r} needs the name of a column")
     for name, rival in (("prompt", settings.template), ("system", settings.system)):
         if name in fields and rival is not None:
             other = "template" if name == "prompt" else "system"
-            raise ValueError(f"fields: {name!r} is mapped, but {other} is set as well; keep one")
+            raise ValueError(f"fields: {name!r} is mapped, but {other} is set too; use one of them")
 
 
 def _is_delimiter(_: object, __: object, value: str | None) -> None:
     if value is not None and (len(value) != 1 or value in '"\r\n'):
-        raise ValueError(f"delimiter must be one character, and no quote, not {value!r}")
+        raise ValueError(f"delimiter must be one character other than a quote, not {value!r}")
 
 
 _whole = and_(instance_of(int), gt(0))
@@ -47,25 +47,28 @@ _whole = and_(instance_of(int), gt(0))
 
 @attrs.frozen(kw_only=True)
 class ReadSettings:
-    """How an input is read, and what its rows are asked with.
+    """How to read an input, and the defaults of its requests.
 
     Args:
-        form: "jsonl", "csv" or "parquet"; "auto" goes by the name, and else by the content.
-        model: for rows that name none.
-        max_tokens: for chats and completions that set none.
-        temperature: for chats and completions that set none.
-        template: a Jinja2 template over the columns of a row, which makes its prompt.
-        system: one that makes the system turn before it.
-        fields: which column is the "id", "prompt", "system", "model", "max_tokens" or
-            "temperature" of a row.
-        cacheable: as in `Request`, of every row.
-        packable: as in `Request`, of every row.
-        deadline: seconds, as in `Request`, of every row.
-        delimiter: between the fields of CSV; None for a comma, or a tab in a file named .tsv.
-        max_line_bytes: of JSON Lines and CSV; a longer line is passed over without being held.
+        form: the format: "jsonl", "csv" or "parquet"; "auto" decides by the name, else by the
+            content.
+        model: the model of rows that name none.
+        max_tokens: the maximum of output tokens for chats and completions that set none.
+        temperature: the temperature, 0 to 2, for chats and completions that set none.
+        template: a Jinja2 template over the columns of a row; it makes the prompt.
+        system: a Jinja2 template over the columns of a row; it makes the system message.
+        fields: {field: column} for the fields "id", "prompt", "system", "model", "max_tokens" and
+            "temperature".
+        cacheable: as in `Request`, for every row.
+        packable: as in `Request`, for every row.
+        deadline: seconds, as in `Request`, for every row.
+        delimiter: the character between the fields of CSV; None for a comma, or a tab in a .tsv
+            file.
+        max_line_bytes: the maximum length of a line in bytes; a longer line is a bad row, and is
+            skipped without being held in memory.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError, TypeError: a value is out of range; the text names the field.
     """
 
     form: Form = attrs.field(default="auto", validator=in_(("auto", "jsonl", "csv", "parquet")))
@@ -85,5 +88,5 @@ class ReadSettings:
 
     @property
     def is_of_columns(self) -> bool:
-        """Whether even a JSON object is a row of columns, rather than a body."""
+        """Whether a JSON object is a row of columns rather than a body."""
         return self.template is not None or any(name != "id" for name in self.fields)

@@ -1,4 +1,4 @@
-"""Where an input is read from: a file or standard input, as it is or in gzip."""
+"""Open the source of an input: a file or standard input, plain or gzipped."""
 
 import gzip
 import io
@@ -24,20 +24,20 @@ STDIN = "-"
 _GZIP = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _LOOK_BYTES = 4096
-_BLANK_BYTES = 1024 * 1024  # more blank lines than this at the beginning are not looked through
+_BLANK_BYTES = 1024 * 1024  # maximum of leading blank lines to skip
 _BUFFER_BYTES = 256 * 1024
 
 
 @attrs.frozen
 class Source:
-    """An input that is open.
+    """An open input.
 
     Args:
-        path: of the file; None for standard input.
-        stream: its bytes, unpacked.
-        head: the first of them, at least those of a line that is not blank.
-        is_gzip: it had to be unpacked.
-        file: what it is read from; None for standard input.
+        path: the path of the file; None for standard input.
+        stream: the bytes, unpacked.
+        head: the first bytes, at least up to the end of the first line that is not blank.
+        is_gzip: True if the input is gzipped.
+        file: the file that is read; None for standard input.
     """
 
     path: Path | None
@@ -48,21 +48,21 @@ class Source:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name of the input, for error texts."""
         return "standard input" if self.path is None else str(self.path)
 
     def check(self, *, is_end: bool) -> None:
-        """See `SteadyFile.check`, for what is read past `stream`."""
+        """Check for changes; see `SteadyFile.check`. For data that is not read from `stream`."""
         if self.file is not None:
             self.file.check(is_end=is_end)
 
 
 @contextmanager
 def open_source(source: str | Path) -> Generator[Source]:
-    """Open an input for as long as the block runs. Standard input is left open.
+    """Open an input while the block runs. Standard input stays open.
 
     Raises:
-        InputError: it cannot be read, or is no text of UTF-8.
+        InputError: the input cannot be read, or is UTF-16.
     """
     path = None if str(source) == STDIN else Path(source)
     name = "standard input" if path is None else str(path)
@@ -81,13 +81,13 @@ def open_source(source: str | Path) -> Generator[Source]:
         except ValueError as error:  # a NUL in the path
             raise InputError(f"cannot read {name!r}: {error}") from None
         if head.startswith(_UTF_16):
-            remedy = "make it UTF-8, as with iconv -f UTF-16 -t UTF-8"
-            raise InputError(f"{name} is text of UTF-16; {remedy}")
+            remedy = "convert it with iconv -f UTF-16 -t UTF-8"
+            raise InputError(f"{name} is encoded in UTF-16; {remedy}")
         yield Source(path, stream, head, is_gzip, file)
 
 
 def _look(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
-    """The beginning of a stream, which may be a pipe, and a stream that begins there again."""
+    """Return the beginning of a stream, and a stream that starts there again; it may be a pipe."""
     head = b""
     while not head.strip(b"\xef\xbb\xbf \t\r\n") and len(head) < _BLANK_BYTES:
         piece = stream.readline(_LOOK_BYTES)
@@ -98,7 +98,7 @@ def _look(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
 
 
 class _Rejoined(io.RawIOBase):
-    """A stream with what was read of it put back."""
+    """A stream with its first bytes put back."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Rejoined(io.RawIOBase):
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         view = memoryview(buffer)
-        # A pipe may have little to give, and is not waited for until it has more.
+        # Return what a pipe has now, rather than wait until the buffer is full.
         data = self._head[: len(view)] or _read_some(self._rest, len(view))
         self._head = self._head[len(data) :]
         view[: len(data)] = data

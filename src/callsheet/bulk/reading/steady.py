@@ -1,4 +1,4 @@
-"""Sees that a file is what it was when it was opened: rows of a mixture of two are nobody's."""
+"""Detect changes of a file while it is read: rows of two versions must not be mixed."""
 
 import io
 import os
@@ -18,18 +18,18 @@ _BUFFER_BYTES = 256 * 1024
 
 @final
 class SteadyFile(io.RawIOBase):
-    """The bytes of a file, as long as nobody writes into it. Of a pipe, whatever comes.
+    """A file reader that raises if the file changes. Pipes are read without this check.
 
-    A change is seen by size and time of modification, which file systems keep to some milliseconds:
-    one of the same size, so soon after the opening, is not.
+    Changes are detected by size and modification time. File systems record the time in steps of
+    some milliseconds, so a change right after opening that keeps the size is not detected.
 
     Args:
-        path: of the file.
+        path: the path of the file.
 
     Raises:
-        OSError: it cannot be read.
-        InputChanged: it has changed, or another file has taken its place by the time it ends. Bytes
-            that were read after that are not given out.
+        OSError: the file cannot be read.
+        InputChanged: the file was changed, or was replaced by the time it ends. Bytes that were
+            read after the change are not returned.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,11 +39,11 @@ class SteadyFile(io.RawIOBase):
         self._was = os.fstat(self._file.fileno())
 
     def buffered(self) -> BinaryIO:
-        """It, read in larger pieces."""
+        """Return a buffered reader of the file."""
         return io.BufferedReader(self, _BUFFER_BYTES)
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
@@ -53,13 +53,13 @@ class SteadyFile(io.RawIOBase):
         return size
 
     def check(self, *, is_end: bool = False) -> None:
-        """See that nothing has changed.
+        """Check that the file has not changed.
 
         Args:
-            is_end: all of it was read; so see as well that the path is still its own.
+            is_end: True if the whole file was read; then its path is checked, too.
 
         Raises:
-            InputChanged: something has.
+            InputChanged: the file was changed or replaced.
         """
         if not stat.S_ISREG(self._was.st_mode):
             return
@@ -70,7 +70,7 @@ class SteadyFile(io.RawIOBase):
             raise InputChanged(f"{self._path} was replaced while it was read")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
         super().close()
 
@@ -78,4 +78,4 @@ class SteadyFile(io.RawIOBase):
         try:
             return not os.path.samestat(self._path.stat(), self._was)
         except OSError:
-            return False  # it is gone, and was read to its end
+            return False  # it was removed after it was read to its end

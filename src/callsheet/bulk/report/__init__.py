@@ -1,4 +1,4 @@
-"""What is left to read of a bulk run when it is over: a summary, and a page with plots."""
+"""The report of a finished bulk run: a summary for the terminal, and a page with plots."""
 
 from .meta import ReportMeta
 from .page import report_page, write_report

@@ -1,4 +1,4 @@
-"""What a report says of a run beyond its figures."""
+"""The title and the settings in the report of a run."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ __all__ = ["ReportMeta"]
 
 @attrs.frozen(kw_only=True)
 class ReportMeta:
-    """What was run.
+    """The title and the settings of a run.
 
     Args:
-        title: what to call the run, such as the name of its output.
-        settings: what it was run with, in the order in which it is to be read; no keys (L8).
+        title: the title of the report, such as the name of the output file.
+        settings: {name: value} in display order; without keys (L8).
     """
 
     title: str

@@ -1,6 +1,6 @@
-"""A run that is over, as one self-contained page: its figures, plots of it, and tables.
+"""Render a finished run as one self-contained HTML page: figures, plots and tables.
 
-What rows and providers wrote reaches the page as text, never as markup.
+Texts from rows and providers are escaped.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,12 @@ from markupsafe import Markup
 
 from ..._version import __version__
 from ...templates import PageFigure, page_template
-from ...wording import dollars, printable, seconds
+from ...wording import amount, dollars, duration, printable, rate, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
 from ..watching.panel import bad_lines, standing
 from ..watching.series import Series
-from ..watching.words import amount, duration, rate
 from .meta import ReportMeta
 from .picture import has_matplotlib
 from .plots import Plot, draw_plots
@@ -25,34 +24,34 @@ from .summary import PERCENTILES
 
 __all__ = ["report_page", "write_report"]
 
-_STRETCHES = 12  # lines of the table over time
+_PERIODS = 12  # rows of the table "Over time"
 
 
 def write_report(path: Path, series: Series, progress: Progress, meta: ReportMeta) -> None:
-    """Write the page of a run. It takes about a second, most of which is Matplotlib's.
+    """Write the page of a run. It takes about a second, most of it in Matplotlib.
 
     Args:
-        path: the file; what was there is overwritten.
-        series: the run's sums.
-        progress: how it stands at its end.
-        meta: what was run.
+        path: the file; an existing one is overwritten.
+        series: the totals of the run.
+        progress: the progress at the end of the run.
+        meta: the title and the settings.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    # What came from a file as a lone surrogate has no bytes.
+    # A lone surrogate from a file name cannot be encoded.
     path.write_bytes(report_page(series, progress, meta).encode(errors="replace"))
 
 
 def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
-    """The page of a run, as HTML that needs nothing else and runs no script.
+    """Return the HTML page of a run; it loads no other file and runs no script.
 
-    Without Matplotlib it has no plots, and says how to get them.
+    Without Matplotlib it has no plots, and shows how to install it.
 
     Args:
-        series: the run's sums.
-        progress: how it stands at its end.
-        meta: what was run.
+        series: the totals of the run.
+        progress: the progress at the end of the run.
+        meta: the title and the settings.
     """
     has_plots = has_matplotlib()
     return page_template("bulk.html.j2").render(
@@ -68,7 +67,7 @@ def report_page(series: Series, progress: Progress, meta: ReportMeta) -> str:
             for row in series.slowest
         ],
         routes=[(printable(name) or "-", count) for name, count in series.routes.most_common()],
-        stretches=list(_stretches(series)),
+        periods=list(_periods(series)),
         settings=[(printable(name), printable(text)) for name, text in meta.settings.items()],
         seconds=seconds,
         version=__version__,
@@ -85,14 +84,14 @@ class _Shown:
 
 def _shown(plot: Plot) -> _Shown:
     legend = [(color, printable(words)) for color, words in plot.legend]
-    picture = Markup(plot.svg)  # noqa: S704 - Matplotlib's own
+    picture = Markup(plot.svg)  # noqa: S704 - Matplotlib's output, which has no text of rows or providers
     return _Shown(plot.title, legend, picture, plot.is_wide)
 
 
 def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
     of = "" if progress.total is None else f"of {progress.total:,}, "
     yield PageFigure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
-    reused = f"and {progress.reused:,} from before" if progress.reused else ""
+    reused = f"and {progress.reused:,} from earlier runs" if progress.reused else ""
     yield PageFigure("Answered", f"{series.answered:,}", reused)
     bad = f"and {bad_lines(progress)}" if progress.bad else ""
     yield PageFigure("Failed", f"{progress.failed:,}", bad)
@@ -101,9 +100,9 @@ def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
     median, high = (series.latency.percentile(p) for p in (50, 99))
     if median is not None and high is not None:
         yield PageFigure("Median latency", seconds(median), f"p99 {seconds(high)}")
-    again = max(0, series.attempts - series.answered - series.failed)
+    retries = max(0, series.attempts - series.answered - series.failed)
     requests = max(series.attempts, progress.requests)
-    yield PageFigure("Requests", f"{requests:,}", f"{again:,} sent again" if again else "")
+    yield PageFigure("Requests", f"{requests:,}", f"{retries:,} of them retries" if retries else "")
     usage = progress.usage
     tokens = f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"
     yield PageFigure("Tokens", f"{usage.total_tokens:,}", tokens)
@@ -111,9 +110,9 @@ def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
 
 
 def _cost_note(progress: Progress) -> str:
-    notes = [f"{progress.unpriced:,} of unknown price"] if progress.unpriced else []
+    notes = [f"{progress.unpriced:,} with unknown price"] if progress.unpriced else []
     if progress.maybe_billed:
-        notes.append(f"{progress.maybe_billed:,} may have been billed for nothing")
+        notes.append(f"{progress.maybe_billed:,} may have been billed without a response")
     return "; ".join(notes)
 
 
@@ -134,8 +133,8 @@ def _errors(series: Series) -> Iterator[tuple[str, int, str]]:
 
 
 @attrs.frozen
-class _Stretch:
-    """A line of the table over time."""
+class _Period:
+    """A row of the table "Over time"."""
 
     since: str
     rows_per_s: str
@@ -145,14 +144,14 @@ class _Stretch:
     cost: str
 
 
-def _stretches(series: Series) -> Iterator[_Stretch]:
-    strip = series.strip.coarser(_STRETCHES)
-    rows = strip.rates([bucket.rows for bucket in strip])
-    requests = strip.rates([bucket.attempts for bucket in strip])
-    for number, bucket in enumerate(strip):
-        limit, since = bucket.request_limit, number * strip.width_s
-        yield _Stretch(
-            seconds(since) if strip.width_s < 1 else duration(since),
+def _periods(series: Series) -> Iterator[_Period]:
+    buckets = series.buckets.coarser(_PERIODS)
+    rows = buckets.rates([bucket.rows for bucket in buckets])
+    requests = buckets.rates([bucket.attempts for bucket in buckets])
+    for number, bucket in enumerate(buckets):
+        limit, since = bucket.request_limit, number * buckets.width_s
+        yield _Period(
+            seconds(since) if buckets.width_s < 1 else duration(since),
             rate(rows[number]),
             rate(requests[number]),
             "" if limit is None else amount(limit),

@@ -1,7 +1,7 @@
-"""Pictures as SVG in a page. They need Matplotlib: the extra `callsheet[plot]`.
+"""Draw plots as SVG elements of a page. Needs Matplotlib, the extra `callsheet[plot]`.
 
-Colours are written as marks that become variables of the page's style, so that they follow light
-and dark.
+Colours are drawn as placeholders and replaced by CSS variables of the page, so that they follow its
+light and dark styles.
 """
 
 # Matplotlib leaves its keyword arguments untyped.
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["MOST_KINDS", "color_of", "has_matplotlib", "svg"]
 
 MOST_KINDS = 5
-"""As many kinds of errors have a colour of their own; all others share one."""
+"""The number of kinds of errors with a colour of their own; all others share one."""
 
 _SIZE, _WIDE = (6.4, 2.7), (13.2, 2.9)  # inches
 _MOST_TICKS = 5
 
-# {variable of the page: the mark that stands for it}
+# {CSS variable of the page: the placeholder colour}
 _MARKS = {
     name: f"#fe01{number:02x}"
     for number, name in enumerate(
@@ -32,8 +32,8 @@ _MARKS = {
     )
 }
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text, in the page's own letters
-    "svg.hashsalt": "callsheet",  # the same run is the same page
+    "svg.fonttype": "none",  # text stays text, in the page's font
+    "svg.hashsalt": "callsheet",  # the same run gives the same page
     "font.family": "sans-serif",
     "font.size": 9.0,
     "text.parse_math": False,
@@ -51,7 +51,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def has_matplotlib() -> bool:
-    """Whether the plots can be drawn."""
+    """Return whether Matplotlib is installed."""
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError:
@@ -60,22 +60,22 @@ def has_matplotlib() -> bool:
 
 
 def color_of(variable: str) -> str:
-    """What to give to Matplotlib for a colour of the page: "ink", "ours", "kind0" and so on."""
+    """Return the Matplotlib colour of a CSS variable: "ink", "ours", "kind0" and so on."""
     return _MARKS[variable]
 
 
 def svg(
     draw: Callable[["Axes"], None], name: str, *, is_wide: bool = False, is_count: bool = False
 ) -> str:
-    """What `draw` draws, as an element of a page.
+    """Return a plot as an SVG element.
 
     Args:
-        draw: is given the axes to draw in.
-        name: says what it is to whoever cannot see it; no two on a page have the same.
-        is_wide: it is as wide as two others.
-        is_count: what it counts is whole.
+        draw: draws into the axes that it is given.
+        name: the accessible name; unique on the page.
+        is_wide: True for the width of two plots.
+        is_count: True if the values are integers.
     """
-    # A figure of its own, without pyplot: no display, no state that outlives it.
+    # Without pyplot, which needs a display and keeps global state.
     import matplotlib as mpl  # noqa: PLC0415 - an optional extra, slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
@@ -96,13 +96,13 @@ def svg(
 
 
 def _plain(value: float) -> str:
-    """A number without an exponent, and without places that say nothing."""
+    """Format a number without an exponent and without trailing zeros."""
     text = f"{value:,.10f}"
     return text.rstrip("0").rstrip(".")
 
 
 def _embedded(svg: str, name: str) -> str:
-    """The picture as an element of a page: as wide as there is room, in the page's colours."""
+    """Return the SVG as an element of the page: without a fixed size, in the page's colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", svg, count=1)

@@ -1,6 +1,6 @@
 """The plots of a run.
 
-No text that others wrote is in them: the page has it beside them, where it is escaped.
+They contain no text from rows or providers: the page has it beside them, escaped.
 """
 
 # Matplotlib leaves its keyword arguments untyped.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ..watching.series import Series
-from ..watching.strip import Strip
+from ..watching.time_buckets import TimeBuckets
 from .picture import MOST_KINDS, color_of, svg
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ __all__ = ["Plot", "draw_plots"]
 _POINTS = 120  # along a time axis
 _BINS = 48
 _MINUTES_FROM_S, _HOURS_FROM_S = 180.0, 3 * 3600.0
-_IN_SIGHT = 2.5  # a limit that is so many times as high as the plot would make it flat
+_VISIBLE_RATIO = 2.5  # a limit above this multiple of the highest rate would flatten the plot
 
 
 @attrs.frozen
 class Plot:
-    """A picture.
+    """A plot.
 
     Args:
-        title: what it shows.
-        legend: what its colours mean: variables of the page's style, and words.
-        svg: the picture.
-        is_wide: it is as wide as two others.
+        title: the title.
+        legend: (CSS variable of the colour, text) of each entry.
+        svg: the SVG element.
+        is_wide: True for the width of two plots.
     """
 
     title: str
@@ -46,51 +46,51 @@ class Plot:
 
 
 def draw_plots(series: Series) -> Iterator[Plot]:
-    """Draw what there is to see of a run.
+    """Draw the plots that the run has data for.
 
     Raises:
         ImportError: Matplotlib is not installed; see `picture.has_matplotlib`.
     """
-    strip = series.strip.coarser(_POINTS)
+    buckets = series.buckets.coarser(_POINTS)
     if series.answered or series.failed:
-        rows = [bucket.rows for bucket in strip]
-        yield _rates(strip, "rows", rows, "requests", [b.request_limit for b in strip])
-    limits = [bucket.token_limit for bucket in strip]
+        rows = [bucket.rows for bucket in buckets]
+        yield _rates(buckets, "rows", rows, "requests", [b.request_limit for b in buckets])
+    limits = [bucket.token_limit for bucket in buckets]
     if series.usage.total_tokens and any(limit is not None for limit in limits):
-        yield _rates(strip, "tokens", [bucket.tokens for bucket in strip], "tokens", limits)
+        yield _rates(buckets, "tokens", [bucket.tokens for bucket in buckets], "tokens", limits)
     if series.latency.count:
         yield _latency(series)
     if series.cost_usd:
-        yield _cost(strip)
+        yield _cost(buckets)
     if series.errors:
-        yield _errors(strip, [kind for kind, _ in series.errors.most_common(MOST_KINDS)])
+        yield _errors(buckets, [kind for kind, _ in series.errors.most_common(MOST_KINDS)])
 
 
 def _rates(
-    strip: Strip,
+    buckets: TimeBuckets,
     what: str,
     counts: Sequence[int],
     limited: str,
     sampled: Sequence[float | None],
 ) -> Plot:
-    """So many a second over time, and the limit of them, in each bucket."""
-    rates = strip.rates(counts)
+    """Draw the rate over time, and its limit in each bucket."""
+    rates = buckets.rates(counts)
     limits = _carried_on(sampled)
     known = [value for value in limits if not math.isnan(value)]
     legend = [("ours", what)]
     top = max(rates)
-    is_seen = bool(known) and min(known) <= _IN_SIGHT * top
-    if is_seen:
+    is_visible = bool(known) and min(known) <= _VISIBLE_RATIO * top
+    if is_visible:
         legend.append(("bound", f"limit of {limited}"))
-        top = max(top, min(max(known), _IN_SIGHT * top))
+        top = max(top, min(max(known), _VISIBLE_RATIO * top))
     elif known:
-        legend.append(("bound", f"limit of {limited}: {min(known):,.0f} a second, out of sight"))
+        legend.append(("bound", f"limit of {limited}: {min(known):,.0f} a second, above the plot"))
 
     def draw(axes: "Axes") -> None:
-        edges, _ = _time_axis(axes, strip)
+        edges, _ = _time_axis(axes, buckets)
         axes.stairs(rates, edges, fill=True, color=color_of("ours"), alpha=0.25)
         axes.stairs(rates, edges, color=color_of("ours"), linewidth=1.4, baseline=None)
-        if is_seen:
+        if is_visible:
             axes.stairs(
                 limits,
                 edges,
@@ -107,7 +107,7 @@ def _rates(
 
 
 def _carried_on(sampled: Sequence[float | None]) -> list[float]:
-    """Where nobody looked, a limit is what it was before; not a number before it was known."""
+    """Fill gaps with the last known limit; NaN before the first one."""
     limits, last = list[float](), math.nan
     for value in sampled:
         last = last if value is None else value
@@ -141,15 +141,17 @@ def _latency(series: Series) -> Plot:
         _plain_log_ticks(axes, edges[0] * 0.9, edges[-1] * 1.1)
 
     return Plot(
-        "Latency of answers", (("ours", "answers"),), svg(draw, "Latency of answers", is_count=True)
+        "Latency of responses",
+        (("ours", "responses"),),
+        svg(draw, "Latency of responses", is_count=True),
     )
 
 
-def _cost(strip: Strip) -> Plot:
-    spent = [0.0, *accumulate(float(bucket.cost_usd) for bucket in strip)]
+def _cost(buckets: TimeBuckets) -> Plot:
+    spent = [0.0, *accumulate(float(bucket.cost_usd) for bucket in buckets)]
 
     def draw(axes: "Axes") -> None:
-        edges, _ = _time_axis(axes, strip)
+        edges, _ = _time_axis(axes, buckets)
         axes.fill_between(edges, spent, color=color_of("ours"), alpha=0.18, linewidth=0)
         axes.plot(edges, spent, color=color_of("ours"), linewidth=1.6)
         axes.set_ylim(0, spent[-1] * 1.12)
@@ -157,43 +159,43 @@ def _cost(strip: Strip) -> Plot:
     return Plot("Cost so far, USD", (), svg(draw, "Cost"))
 
 
-def _errors(strip: Strip, kinds: Sequence[str]) -> Plot:
+def _errors(buckets: TimeBuckets, kinds: Sequence[str]) -> Plot:
     shown = frozenset(kinds)
-    counts = [[bucket.errors[kind] for bucket in strip] for kind in kinds]
-    others = [sum(n for kind, n in b.errors.items() if kind not in shown) for b in strip]
+    counts = [[bucket.errors[kind] for bucket in buckets] for kind in kinds]
+    others = [sum(n for kind, n in b.errors.items() if kind not in shown) for b in buckets]
     legend = [(f"kind{number}", kind) for number, kind in enumerate(kinds)]
     if any(others):
         counts.append(others)
         legend.append((f"kind{MOST_KINDS}", "others"))
 
     def draw(axes: "Axes") -> None:
-        edges, step = _time_axis(axes, strip)
-        below = [0] * len(strip)
+        edges, step = _time_axis(axes, buckets)
+        below = [0] * len(buckets)
         for (name, _), values in zip(legend, counts, strict=True):
             axes.bar(edges[:-1], values, step, below, align="edge", color=color_of(name))
             below = [low + value for low, value in zip(below, values, strict=True)]
         axes.set_ylim(0, max(below) * 1.12)
 
-    title = f"Errors, in each {strip.width_s:,.3g} s"
+    title = f"Errors, in each {buckets.width_s:,.3g} s"
     return Plot(title, tuple(legend), svg(draw, "Errors", is_count=True))
 
 
-def _time_axis(axes: "Axes", strip: Strip) -> tuple[list[float], float]:
-    """Where the buckets begin and end, in the unit of the axis, and the width of one."""
-    whole_s = strip.width_s * len(strip)
+def _time_axis(axes: "Axes", buckets: TimeBuckets) -> tuple[list[float], float]:
+    """Set up the time axis; return the edges of the buckets in its unit, and the width of one."""
+    whole_s = buckets.width_s * len(buckets)
     unit, name = 1.0, "seconds"
     if whole_s >= _HOURS_FROM_S:
         unit, name = 3600.0, "hours"
     elif whole_s >= _MINUTES_FROM_S:
         unit, name = 60.0, "minutes"
-    step = strip.width_s / unit
+    step = buckets.width_s / unit
     axes.set_xlabel(f"{name} since the start")
     axes.set_xlim(0, whole_s / unit)
-    return [n * step for n in range(len(strip) + 1)], step
+    return [n * step for n in range(len(buckets) + 1)], step
 
 
 def _plain_log_ticks(axes: "Axes", low: float, high: float) -> None:
-    """Ticks at 1, 2 and 5 of each power of ten; only at 1 where there would be too many."""
+    """Set ticks at 1, 2 and 5 of each power of ten, or only at 1 if there are many powers."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if len(powers) <= 4 else (1,)  # noqa: PLR2004 - more would overlap
     ticks = [step * 10.0**power for power in powers for step in steps]

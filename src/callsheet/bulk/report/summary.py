@@ -1,4 +1,4 @@
-"""A run that is over, in a few lines for the terminal."""
+"""Summarise a finished run in a few lines for the terminal."""
 
 from rich import box
 from rich.cells import cell_len
@@ -6,13 +6,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...wording import dollars, printable, seconds
+from ...wording import dollars, duration, printable, rate, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
 from ..watching.panel import bad_lines, rows_words, standing
 from ..watching.series import Series
-from ..watching.words import duration, rate
 
 __all__ = ["PERCENTILES", "summary"]
 
@@ -22,11 +21,11 @@ _KIND = 24  # columns
 
 
 def summary(series: Series, progress: Progress) -> RenderableType:
-    """What came of a run; it fits into 80 columns.
+    """Return the summary of a run; it fits into 80 columns.
 
     Args:
-        series: its sums.
-        progress: how it stands at its end.
+        series: the totals of the run.
+        progress: the progress at the end of the run.
     """
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
@@ -42,10 +41,10 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     passed = progress.now - progress.started_at
     lines = [(standing(progress, is_over=True), f"{rows_words(progress)} in {duration(passed)}")]
     parts = [f"{series.answered:,} answered"]
-    parts += [f"{progress.reused:,} from before"] if progress.reused else []
+    parts += [f"{progress.reused:,} from earlier runs"] if progress.reused else []
     parts += [f"{progress.failed:,} failed"] if progress.failed else []
     parts += [bad_lines(progress)] if progress.bad else []
-    parts += [f"{progress.in_flight:,} given up"] if progress.in_flight else []
+    parts += [f"{progress.in_flight:,} cancelled"] if progress.in_flight else []
     lines.append(("rows", ", ".join(parts)))
     if progress.total is not None and progress.ended < progress.total:
         lines.append(("left", f"{progress.total - progress.ended:,} for the next run"))
@@ -56,14 +55,14 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
         within = f"(within {100 * RELATIVE_ERROR:.0f} %)"
         lines.append(("latency", f"{', '.join(times)} {within}, slowest {slowest}"))
     requests = max(series.attempts, progress.requests)
-    again = max(0, series.attempts - series.answered - series.failed)
-    sent = f"{requests:,}{f', {again:,} of them sent again' if again else ''}"
+    retries = max(0, series.attempts - series.answered - series.failed)
+    sent = f"{requests:,}{f', {retries:,} of them retries' if retries else ''}"
     lines.append(("requests", sent))
     usage = progress.usage
     lines.append(("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"))
     cost = dollars(progress.cost_usd)
     if progress.unpriced:
-        cost += f", and {progress.unpriced:,} answers of unknown price"
+        cost += f", and {progress.unpriced:,} responses with unknown price"
     lines.append(("cost", cost))
     if len(series.routes) > 1:
         routes = (f"{printable(name)} {count:,}" for name, count in series.routes.most_common())
@@ -85,7 +84,7 @@ def _errors(series: Series) -> Table:
     table.add_column(
         "rows", justify="right", no_wrap=True, min_width=max(4, len(f"{shown[0][1]:,}"))
     )
-    table.add_column("such as", overflow="ellipsis", no_wrap=True, ratio=1)  # gives way
+    table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)  # may shrink
     for kind, count in shown:
         example = Text(printable(series.examples.get(kind, "")))
         table.add_row(Text(printable(kind)), f"{count:,}", example)

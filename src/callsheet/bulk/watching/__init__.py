@@ -1,4 +1,4 @@
-"""What people see of a bulk run while it lasts, and what is kept of it for later."""
+"""Show a bulk run while it lasts, and record what its report needs."""
 
 from .event_log import EventLog
 from .histogram import RELATIVE_ERROR, Histogram
@@ -6,7 +6,7 @@ from .history import History
 from .limit_use import LimitUse, limit_uses
 from .outlook import Outlook, outlook
 from .series import Series, SlowRow
-from .strip import Strip, TimeBucket
+from .time_buckets import TimeBucket, TimeBuckets
 from .watch import ProgressObserver, open_watch
 
 __all__ = [
@@ -19,8 +19,8 @@ __all__ = [
     "ProgressObserver",
     "Series",
     "SlowRow",
-    "Strip",
     "TimeBucket",
+    "TimeBuckets",
     "limit_uses",
     "open_watch",
     "outlook",

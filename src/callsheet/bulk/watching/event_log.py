@@ -1,4 +1,4 @@
-"""A run as a file of events, one JSON object a line, for other programs to read or follow."""
+"""Write the events of a run to a file, one JSON object per line, for other programs."""
 
 import json
 from collections.abc import Callable
@@ -22,44 +22,44 @@ def _utc_now() -> datetime:
 
 
 class EventLog:
-    """Writes what happens in a run; its `observe` is a `RowObserver`.
+    """Writes the events of a run; its `observe` is a `RowObserver`.
 
-    Each line has `event` and `at`, the seconds since the start. The events are `start`, `limits`,
-    `row`, `pause`, `resume`, `drain` and `end`. No prompt, no answer and no key is among them, and
-    so no text of an error either: a provider's may quote any of these (L8). What rows there were
-    before is kept; each run begins with a `start`.
+    Each line has `event` and `at`, the seconds since the start of the run. The events are `start`,
+    `limits`, `row`, `pause`, `resume`, `drain` and `end`. They contain no prompt, no response, no
+    key and no error text, because a provider's error may quote any of these (L8). Events are
+    appended to the file; each run begins with a `start`.
 
-    What was written is there to be read within a second, if `sample` is called as often, and after
-    `close`. A disk that is full does not stop the run: it is told once, and no more is written.
+    An event can be read within a second, if `sample` is called as often, and after `close`. A full
+    disk does not stop the run: the error is reported once, and no more events are written.
 
     Args:
-        path: the file.
-        tell: is told, once, why nothing more is written.
-        clock: the time of day.
+        path: the path of the file.
+        on_error: called once with the reason, if events can no longer be written.
+        clock: returns the time of day.
 
     Raises:
         OSError: the file cannot be opened.
 
     Attributes:
-        trouble: why nothing more is written; None while all is well.
+        trouble: why events are no longer written; None if they are.
     """
 
     def __init__(
         self,
         path: Path,
         *,
-        tell: Callable[[str], None] | None = None,
+        on_error: Callable[[str], None] | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         self.trouble: str | None = None
         self._path = path
-        self._tell = tell
+        self._on_error = on_error
         self._clock = clock
         self._file = path.open("ab", buffering=_BUFFER)
         self._started_at: float | None = None
         self._flushed_at = 0.0
         self._last: Progress | None = None
-        self._known: list[dict[str, object]] = []  # the limits that were told last
+        self._known: list[dict[str, object]] = []  # the limits that were written last
         self._end_torn_line()
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ class EventLog:
         self.close()
 
     def observe(self, row: RowEnded) -> None:
-        """Write down how a row has ended; a `RowObserver`."""
+        """Write a `row` event; this method is a `RowObserver`."""
         self._write(
             "row",
             row.at,
@@ -94,7 +94,7 @@ class EventLog:
         )
 
     def sample(self, progress: Progress) -> None:
-        """Write down what has changed since the last time; a `ProgressObserver`."""
+        """Write what has changed since the last call; this method is a `ProgressObserver`."""
         before, self._last = self._last, progress
         if before is None:
             self._started_at = progress.started_at
@@ -111,7 +111,7 @@ class EventLog:
         self._flush_if_due(progress.now)
 
     def close(self) -> None:
-        """Write down how the run ended, and close the file."""
+        """Write the `end` event and close the file."""
         if self._file.closed:
             return
         if self._last is not None:
@@ -144,14 +144,14 @@ class EventLog:
     def _break(self, error: OSError) -> None:
         if self.trouble is not None:
             return
-        self.trouble = f"{self._path} gets no more events: {error.strerror or error}"
-        with suppress(OSError):  # closing writes what is buffered, which fails once more
+        self.trouble = f"no more events are written to {self._path}: {error.strerror or error}"
+        with suppress(OSError):  # closing writes the buffer, which fails again
             self._file.close()
-        if self._tell is not None:
-            self._tell(self.trouble)
+        if self._on_error is not None:
+            self._on_error(self.trouble)
 
     def _end_torn_line(self) -> None:
-        """A run that was killed may have left half a line, which the next one must not go on."""
+        """End half a line that a killed run may have left; the next event starts a new line."""
         if not self._path.is_file() or not self._path.stat().st_size:
             return
         with self._path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""How long calls took, in constant memory: counts in buckets whose bounds grow by a factor.
+"""Histogram of durations in constant memory; the bounds of its buckets grow by a constant factor.
 
-Pure (R14). The buckets are those of DDSketch (Masson, Rim and Lee, VLDB 2019): with bounds that
-grow by a factor g, the geometric middle of a bucket is off by a factor of sqrt(g) at most.
+Pure (R14). The buckets are those of DDSketch (Masson, Rim and Lee, VLDB 2019): if bounds grow by a
+factor g, the geometric middle of a bucket is off by a factor of sqrt(g) at most.
 """
 
 import math
@@ -9,21 +9,21 @@ from collections.abc import Iterator
 
 __all__ = ["RELATIVE_ERROR", "Histogram"]
 
-_LEAST_S, _MOST_S = 1e-3, 7 * 86400.0
+_MIN_S, _MAX_S = 1e-3, 7 * 86400.0
 _GROWTH = 1.04
-_LAST = math.ceil(math.log(_MOST_S / _LEAST_S, _GROWTH))
+_LAST = math.ceil(math.log(_MAX_S / _MIN_S, _GROWTH))
 RELATIVE_ERROR = math.sqrt(_GROWTH) - 1
-"""By how much a percentile may be off, of itself: 2 %. From 1 ms to a week."""
+"""The maximum relative error of a percentile, 2 %, for durations from 1 ms to a week."""
 
 
 class Histogram:
-    """Counts of times. At most some 520 numbers, however many times there are.
+    """Counts of durations; it has at most some 520 buckets.
 
     Attributes:
-        count: how many times there are.
-        total: all of them together, in seconds.
-        least: the shortest, exactly; infinity while there is none.
-        most: the longest, exactly; 0 while there is none.
+        count: the number of durations.
+        total: their sum in seconds.
+        least: the shortest in seconds, exact; infinity if there is none.
+        most: the longest in seconds, exact; 0 if there is none.
     """
 
     def __init__(self) -> None:
@@ -31,25 +31,25 @@ class Histogram:
         self.total = 0.0
         self.least = math.inf
         self.most = 0.0
-        self._counts: dict[int, int] = {}  # {bucket: times}
+        self._counts: dict[int, int] = {}  # {bucket: number of durations}
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.count} times>"
 
     def add(self, seconds: float) -> None:
-        """Count one time."""
+        """Count one duration."""
         at = 0
-        if seconds > _LEAST_S:
-            at = min(_LAST, math.ceil(math.log(seconds / _LEAST_S, _GROWTH)))
+        if seconds > _MIN_S:
+            at = min(_LAST, math.ceil(math.log(seconds / _MIN_S, _GROWTH)))
         self._counts[at] = self._counts.get(at, 0) + 1
         self.count += 1
         self.total += seconds
         self.least, self.most = min(self.least, seconds), max(self.most, seconds)
 
     def percentile(self, percent: float) -> float | None:
-        """The time that so many per cent do not exceed, by nearest rank; None if there is none.
+        """Return a percentile in seconds, by nearest rank; None if there are no durations.
 
-        It is off by no more than `RELATIVE_ERROR` of itself.
+        Its relative error is at most `RELATIVE_ERROR`.
 
         Args:
             percent: above 0, up to 100.
@@ -59,15 +59,15 @@ class Histogram:
         for at, count in sorted(self._counts.items()):
             seen += count
             if seen >= rank:
-                middle = _LEAST_S * _GROWTH ** (at - 0.5) if at else _LEAST_S
+                middle = _MIN_S * _GROWTH ** (at - 0.5) if at else _MIN_S
                 return min(self.most, max(self.least, middle))
         return None
 
     def bins(self, most: int) -> Iterator[tuple[float, float, int]]:
-        """Where the times lie: (from, to, how many), in seconds, without a gap.
+        """Yield the distribution without gaps: (from, to, count), in seconds.
 
         Args:
-            most: as many bins as there may be; each is as wide as the others on a log scale.
+            most: the maximum number of bins; all have the same width on a log scale.
         """
         if not self._counts:
             return
@@ -75,4 +75,4 @@ class Histogram:
         step = -(-(last - first + 1) // most)
         for start in range(first, last + 1, step):
             count = sum(self._counts.get(at, 0) for at in range(start, start + step))
-            yield _LEAST_S * _GROWTH ** (start - 1), _LEAST_S * _GROWTH ** (start + step - 1), count
+            yield _MIN_S * _GROWTH ** (start - 1), _MIN_S * _GROWTH ** (start + step - 1), count

@@ -1,4 +1,4 @@
-"""The last minute of a run, as snapshots of how it stood."""
+"""The progress of a run over the last minute, as snapshots."""
 
 from collections import deque
 
@@ -6,20 +6,20 @@ from ..progress import Progress
 
 __all__ = ["History", "worked"]
 
-_SPACINGS = 240  # of a quarter of a second in a minute; at most two snapshots fall into each
+_SPACINGS = 240  # a quarter of a second in a minute; at most two snapshots each
 
 
 def worked(progress: Progress) -> int:
-    """Rows that have ended because somebody was asked: neither reused nor bad."""
+    """Return the number of rows that ended by a call: neither reused nor bad."""
     return max(0, progress.answered - progress.reused) + progress.failed
 
 
 class History:
-    """Remembers how a run stood, and forgets what is older than it should know (R14).
+    """Keeps the snapshots of a period, and drops older ones (R14).
 
     Args:
         first: the first snapshot.
-        within_s: for how many seconds it remembers.
+        within_s: the period in seconds.
     """
 
     def __init__(self, first: Progress, within_s: float = 60.0) -> None:
@@ -31,19 +31,19 @@ class History:
 
     @property
     def latest(self) -> Progress:
-        """How the run stands."""
+        """The last snapshot."""
         return self._snapshots[-1]
 
     @property
     def snapshots(self) -> tuple[Progress, ...]:
-        """What is remembered, the oldest first; at least one."""
+        """All snapshots, the oldest first; at least one."""
         return tuple(self._snapshots)
 
     def add(self, progress: Progress) -> None:
-        """Remember one more snapshot.
+        """Add a snapshot.
 
-        One that is closer to the last but one than is worth telling apart takes the last one's
-        place, so that it does not matter how often somebody looks.
+        A snapshot that follows the last but one too closely replaces the last one, so that the
+        result does not depend on how often this is called.
         """
         kept = self._snapshots
         spacing_s = self._within_s / _SPACINGS
@@ -52,12 +52,12 @@ class History:
         if len(kept) > 1 and progress.now - kept[-2].now < spacing_s:
             kept.pop()
         kept.append(progress)
-        # The oldest is as old as can be, or older: what happened since is then known in full.
+        # The oldest snapshot is at least as old as the period, so that it covers all of it.
         while len(kept) > 1 and kept[1].now <= progress.now - self._within_s:
             kept.popleft()
 
     def since(self, seconds: float) -> Progress:
-        """How the run stood so many seconds ago, or as long ago as is remembered."""
+        """Return the snapshot from `seconds` ago, or the oldest one."""
         kept = self._snapshots
         wanted = kept[-1].now - seconds
         return next((one for one in reversed(kept) if one.now <= wanted), kept[0])

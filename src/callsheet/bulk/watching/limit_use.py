@@ -1,9 +1,9 @@
-"""How much of each limit a run makes use of.
+"""Compute how much of each limit a run uses.
 
-A limit is a bucket that is refilled at a constant rate for as long as something is missing. By the
-utilisation law (Denning and Buzen, "The operational analysis of queueing network models", 1978),
-the share of a time in which something was missing is the share of the limit that was taken in it:
-in the limiter's own terms, other processes included, and never more than all of it.
+A limit is a bucket that is refilled at a constant rate while it is not full. By the utilisation law
+(Denning and Buzen, "The operational analysis of queueing network models", 1978), the share of time
+in which it was not full is the share of the limit that was used in that time. It is measured in the
+limiter's terms, includes other processes, and is never above 1.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,30 @@ from typing import Literal
 import attrs
 
 from ...actors import BucketState, Dimension
+from ...wording import amount, percent
 from ..progress import Progress
 
-__all__ = ["LimitUse", "limit_uses"]
+__all__ = ["LimitUse", "limit_name", "limit_text", "limit_uses"]
 
-_SHORT_S = 60.0  # of a limit for longer than that, one wants to know how much of it is left
-_NOTHING = 1e-9  # of a limit: no more than the error of sums
+_SHORT_S = 60.0  # for a longer limit, such as one per day, the share used up is of interest
+_NOTHING = 1e-9  # share of a limit: rounding errors of sums
+
+_PERIODS = {1.0: "a second", 60.0: "a minute", 3600.0: "an hour", 86400.0: "a day"}
 
 _Key = tuple[str, Dimension, float, str]
 
 
 @attrs.frozen
 class LimitUse:
-    """How much of a limit is used.
+    """The use of one limit.
 
     Args:
-        scope: the model, or group of models, that it is for; "" for all.
-        dimension: of what.
-        limit: how much in `per_s` seconds.
-        per_s: the time.
-        source: "set" by the user, or "learned" from the provider's answers.
-        share: from 0 to 1: of what it allowed lately, how much was taken; of a limit for more than
-            a minute, how much of all of it is used up.
+        scope: the model, or group of models, of the limit; "" for all models.
+        dimension: what is limited, such as requests.
+        limit: the amount per `per_s` seconds.
+        per_s: the period in seconds.
+        source: "set" by the user, or "learned" from the provider's responses.
+        share: from 0 to 1: the share used lately; for a period above one minute, the share used up.
     """
 
     scope: str
@@ -46,16 +48,16 @@ class LimitUse:
 
     @property
     def is_quota(self) -> bool:
-        """It is for more than a minute, such as for a day."""
+        """Whether the period is longer than a minute, such as a day."""
         return self.per_s > _SHORT_S
 
 
 def limit_uses(snapshots: Sequence[Progress]) -> tuple[LimitUse, ...]:
-    """The use of every limit that the last snapshot knows, in its order.
+    """Return the use of every limit of the last snapshot, in its order.
 
     Args:
-        snapshots: the run lately, the oldest first; at least one. The share is sampled by them:
-            with 240 of them it is off by less than 0.1 in 99 cases of 100.
+        snapshots: recent snapshots, the oldest first; at least one. The share is sampled by them:
+            with 240 of them its error is below 0.1 in 99 cases of 100.
     """
     busy_s: dict[_Key, float] = {}
     known_s: dict[_Key, float] = {}
@@ -93,3 +95,17 @@ def _buckets(progress: Progress) -> tuple[BucketState, ...]:
 
 def _key(bucket: BucketState) -> _Key:
     return bucket.scope, bucket.dimension, bucket.per_s, bucket.source
+
+
+def limit_name(use: LimitUse) -> str:
+    """Return the name of a limit: "requests", or "tokens, gpt-5*"."""
+    name = use.dimension.replace("_", " ").replace("usd", "USD")
+    return f"{name}, {use.scope}" if use.scope else name
+
+
+def limit_text(use: LimitUse) -> str:
+    """Format the use of a limit: "97 % of 6,000 a minute (learned)"."""
+    period = _PERIODS.get(use.per_s, f"in {use.per_s:g} s")
+    learned = " (learned)" if use.source == "learned" else ""
+    verb = " used up" if use.is_quota else ""
+    return f"{percent(use.share)}{verb} of {amount(use.limit)} {period}{learned}"

@@ -1,28 +1,28 @@
-"""What a log says of a bulk run at one moment: one line."""
+"""Format the progress of a bulk run as one line for a log."""
 
-from ...wording import dollars, printable
+from ...wording import dollars, duration, percent, printable, rate
 from ..progress import Progress
+from .limit_use import limit_name
 from .outlook import Outlook
 from .panel import errors_words, rows_words, standing
-from .words import duration, limit_name, percent, rate
 
 __all__ = ["log_line"]
 
 
 def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str:
-    """A run as it stands, in one line of plain text.
+    """Format the progress of a run as one line of plain text.
 
     Args:
-        progress: how it stands.
-        look: what can be said beyond that.
-        is_over: nothing will change any more.
+        progress: the current progress.
+        look: the rates and estimates.
+        is_over: True if the run has ended.
     """
     share = ""
     if progress.total:
         share = f" ({percent(min(1.0, progress.ended / progress.total))})"
     parts = [f"{standing(progress, is_over=is_over)}: {rows_words(progress)}{share}"]
     if progress.reused:
-        parts.append(f"{progress.reused:,} from before")
+        parts.append(f"{progress.reused:,} from earlier runs")
     if is_over:
         parts += [f"{rate(look.mean_rate)} rows/s on average", dollars(progress.cost_usd)]
     else:
@@ -30,20 +30,20 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         in_flight = progress.in_flight if limits is None else limits.in_flight
         parts += [f"{rate(look.rate)} rows/s", f"{in_flight:,} in flight"]
         if progress.retrying:
-            parts.append(f"{progress.retrying:,} wait for another attempt")
+            parts.append(f"{progress.retrying:,} waiting for a retry")
         parts += [
             f"{printable(limit_name(use))} at {percent(use.share)}"
-            for use in look.limits[:2]  # requests and tokens, in general
+            for use in look.limits[:2]  # usually requests and tokens
         ]
         parts.append(_spend(progress, look))
         if look.eta_s is not None:
-            parts.append(f"{duration(look.eta_s)} to go")
+            parts.append(f"{duration(look.eta_s)} left")
     if progress.trouble and not is_over:
-        parts.append(f"no answers: {printable(progress.trouble)}")
+        parts.append(f"no responses: {printable(progress.trouble)}")
     if progress.unpriced:
-        parts.append(f"{progress.unpriced:,} of unknown price")
+        parts.append(f"{progress.unpriced:,} with unknown price")
     if progress.maybe_billed:
-        parts.append(f"{progress.maybe_billed:,} may have been billed for nothing")
+        parts.append(f"{progress.maybe_billed:,} may have been billed without a response")
     if errors := errors_words(progress):
         parts.append(errors)
     passed = max(0.0, progress.now - progress.started_at)

@@ -1,4 +1,4 @@
-"""How fast a run is, when it will be over, and what it will have cost: from its last minute."""
+"""Estimate the rate, the remaining time and the final cost of a run, from its last minute."""
 
 import math
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from .limit_use import LimitUse, limit_uses
 
 __all__ = ["Outlook", "mean_rate", "outlook", "projected_usd", "remaining"]
 
-_NOW_S = 10.0  # what "now" means: shorter looks nervous, longer looks late
-_LEAST_S = 1e-3  # from less than that, nothing follows
+_NOW_S = 10.0  # the period of the current rate: a shorter one fluctuates, a longer one lags
+_MIN_S = 1e-3  # a shorter period gives no rate
 
 
 @attrs.frozen(kw_only=True)
 class Outlook:
-    """What can be said of a run beyond how it stands.
+    """The rates and estimates of a run.
 
     Args:
-        rate: rows a second over the last seconds; None where no time has passed.
-        mean_rate: rows a second since the start; None where no time has passed.
-        remaining: rows that have not ended; None where that is not known.
-        eta_s: seconds until they have; None where nothing tells.
-        projected_usd: what the run will have cost, as far as prices are known; None where nothing
-            tells.
+        rate: rows per second over the last seconds; None if no time has passed.
+        mean_rate: rows per second since the start; None if no time has passed.
+        remaining: rows that have not ended; None if the number is not known.
+        eta_s: seconds until they have ended; None if it cannot be estimated.
+        projected_usd: the estimated cost of the whole run in USD, as far as prices are known; None
+            if it cannot be estimated.
         limits: the use of each limit over the last minute.
     """
 
@@ -39,7 +39,7 @@ class Outlook:
 
 
 def outlook(history: History) -> Outlook:
-    """What the last minute tells."""
+    """Compute the rates and estimates from the last minute."""
     progress = history.latest
     return Outlook(
         rate=_rate(history.since(_NOW_S), progress),
@@ -52,22 +52,22 @@ def outlook(history: History) -> Outlook:
 
 
 def remaining(progress: Progress) -> int | None:
-    """Rows that have not ended, and will; None where that is not known."""
+    """Return the number of rows that have not ended and will; None if it is not known."""
     if progress.is_draining:
         return progress.in_flight
     return None if progress.total is None else max(0, progress.total - progress.ended)
 
 
 def mean_rate(progress: Progress) -> float | None:
-    """Rows a second since the start; None where no time has passed."""
+    """Return rows per second since the start; None if no time has passed."""
     passed = progress.now - progress.started_at
-    return _counted(progress)(progress) / passed if passed >= _LEAST_S else None
+    return _counted(progress)(progress) / passed if passed >= _MIN_S else None
 
 
 def projected_usd(progress: Progress) -> Decimal | None:
-    """USD of the whole run: each row that remains costs what the rows so far did on average.
+    """Estimate the cost of the whole run in USD, from the mean cost of a row so far.
 
-    It is never less than what was spent, and None where a row's cost or their number is not known.
+    It is at least what was spent; None if the cost of a row, or the number of rows, is not known.
     """
     rows = remaining(progress)
     priced = worked(progress) - progress.unpriced
@@ -79,7 +79,7 @@ def projected_usd(progress: Progress) -> Decimal | None:
 
 
 def _eta(history: History) -> float | None:
-    """By the last minute's rate; by that since the start where nothing ended in the last minute."""
+    """Estimate the seconds left, by the rate of the last minute, or else by the mean rate."""
     progress = history.latest
     rows = remaining(progress)
     if rows is None or not rows:
@@ -93,16 +93,16 @@ def _eta(history: History) -> float | None:
 
 def _rate(before: Progress, after: Progress) -> float | None:
     passed = after.now - before.now
-    if passed < _LEAST_S:
+    if passed < _MIN_S:
         return None
     count = _counted(after)
     return max(0, count(after) - count(before)) / passed
 
 
 def _counted(progress: Progress) -> Callable[[Progress], int]:
-    """Counts the rows that tell how fast it goes: those asked for, or all where nobody is asked.
+    """Return the count that measures the speed: rows ended by a call, or all if there are none.
 
-    Reused rows pass in no time, so that they say nothing of those that have to be asked for.
+    Reused rows take no time, so they do not predict how long other rows take.
     """
     return worked if worked(progress) > 0 or progress.in_flight > 0 else _ended
 

@@ -1,7 +1,7 @@
-"""What a terminal shows of a bulk run at one moment.
+"""Draw a bulk run for a terminal.
 
-Pure (R14): it is drawn anew whenever somebody looks, and never gets larger than the screen. Each
-line has a rank; where not all of them fit, those with the highest ranks are left out.
+Pure (R14): each drawing is computed from the progress. It is never larger than the screen. Each
+line has a rank; if not all lines fit, those with the highest ranks are left out.
 """
 
 import math
@@ -12,16 +12,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ...wording import dollars, printable, seconds
+from ...wording import dollars, duration, percent, printable, rate, seconds
 from ..progress import Progress
-from .limit_use import LimitUse
+from .limit_use import LimitUse, limit_text
 from .outlook import Outlook
-from .words import duration, limit_words, percent, rate
 
 __all__ = ["bad_lines", "errors_words", "panel", "rows_words", "spend_words", "standing"]
 
 _WIDEST = 100
-_HEAD = 11  # columns of what a line is about
+_HEAD = 11  # columns of the name of a line
 _SHORT = {"input_tokens": "tokens in", "output_tokens": "tokens out", "usd": "USD"}
 _BAR = 24  # columns of a limit's bar
 _MOST_LIMITS = 6
@@ -37,13 +36,13 @@ _Line = tuple[int, RenderableType]  # (rank, what to draw)
 def panel(
     progress: Progress, look: Outlook, size: ConsoleDimensions, *, is_over: bool = False
 ) -> list[RenderableType]:
-    """Draw a run as it stands: each of the renderables is one line.
+    """Draw the progress of a run: each renderable is one line.
 
     Args:
-        progress: how it stands.
-        look: what can be said beyond that.
-        size: columns and lines that the drawing has to fit into, and the cursor below it.
-        is_over: nothing will change any more.
+        progress: the current progress.
+        look: the rates and estimates.
+        size: the columns and lines of the screen; one line stays free for the cursor.
+        is_over: True if the run has ended.
     """
     width = max(1, min(_WIDEST, size.width - 1))
     lines: list[_Line] = [
@@ -62,7 +61,7 @@ def panel(
 
 
 def standing(progress: Progress, *, is_over: bool = False) -> str:
-    """What the run does, in a word."""
+    """Return the state of a run as a word."""
     if is_over:
         known = progress.ended if progress.total is None else progress.total
         is_done = progress.ended >= max(known, progress.read) and not progress.in_flight
@@ -73,22 +72,22 @@ def standing(progress: Progress, *, is_over: bool = False) -> str:
 
 
 def rows_words(progress: Progress) -> str:
-    """How many rows have ended: "12,345 of 100,000 rows"."""
+    """Format the number of ended rows: "12,345 of 100,000 rows"."""
     of = "" if progress.total is None else f" of {progress.total:,}"
     return f"{progress.ended:,}{of} rows"
 
 
 def spend_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
-    """What was spent, and what it will have been."""
+    """Format the cost so far, and the estimated cost of the whole run."""
     words = f"{dollars(progress.cost_usd)}{'' if is_over else ' so far'}"
     if not is_over and look.projected_usd is not None:
         least = "at least" if progress.unpriced else "about"
-        words += f", {least} {dollars(look.projected_usd)} in the end"
-    return f"{words}; {progress.unpriced:,} of unknown price" if progress.unpriced else words
+        words += f", {least} {dollars(look.projected_usd)} in total"
+    return f"{words}; {progress.unpriced:,} with unknown price" if progress.unpriced else words
 
 
 def errors_words(progress: Progress) -> str:
-    """How many rows failed, and of what; "" if none did."""
+    """Format the number of failed rows by kind of error; "" if none failed."""
     kinds = sorted(
         ((kind, count) for kind, count in progress.errors.items() if count),
         key=lambda pair: (-pair[1], pair[0]),
@@ -104,7 +103,7 @@ def errors_words(progress: Progress) -> str:
 
 
 def bad_lines(progress: Progress) -> str:
-    """How many lines were no requests: "1 bad line"."""
+    """Format the number of bad lines: "1 bad line"."""
     return f"{progress.bad:,} bad line{'s' if progress.bad != 1 else ''}"
 
 
@@ -113,10 +112,10 @@ def _title(progress: Progress, look: Outlook, *, is_over: bool) -> Text:
     passed = duration(progress.now - progress.started_at)
     parts = [(f"{word:<{_HEAD}}", _STYLES.get(word, "bold red")), (rows_words(progress), "bold")]
     if progress.reused:
-        parts.append((f" ({progress.reused:,} from before)", ""))
+        parts.append((f" ({progress.reused:,} from earlier runs)", ""))
     parts.append((f"  {'in' if is_over else 'for'} {passed}", ""))
     if not is_over and look.eta_s is not None:
-        parts.append((f", {duration(look.eta_s)} to go", "cyan"))
+        parts.append((f", {duration(look.eta_s)} left", "cyan"))
     return Text.assemble(*parts)
 
 
@@ -126,7 +125,7 @@ def _bar(progress: Progress, width: int, *, is_over: bool) -> RenderableType:
         total = completed
     if total is not None:
         words = f"{percent(min(1.0, completed / total) if total else 1.0):>5}"
-        if not total:  # an empty file is done from the start
+        if not total:  # an empty input is complete
             total = completed = 1
     room = max(1, width - len(words) - 1)
     bar = ProgressBar(
@@ -140,19 +139,19 @@ def _bar(progress: Progress, width: int, *, is_over: bool) -> RenderableType:
 
 
 def _speed_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
-    if is_over:  # there is no now, and what is in flight was given up
+    if is_over:  # no current rate, and calls in flight were cancelled
         return f"{rate(look.mean_rate)} rows/s on average"
     words = f"{rate(look.rate)} rows/s now, {rate(look.mean_rate)} on average"
     limits = progress.limits
     if limits is None:
-        return f"{words}; {progress.in_flight:,} asked for"
+        return f"{words}; {progress.in_flight:,} rows dispatched"
     return f"{words}; {limits.in_flight:,} of {limits.max_in_flight:,} calls in flight"
 
 
 def _limits(
     progress: Progress, uses: tuple[LimitUse, ...], width: int, *, is_over: bool
 ) -> Iterator[_Line]:
-    if is_over:  # how much is in use says nothing any more
+    if is_over:  # the current use means nothing after the end
         return
     if not uses:
         yield 5, _line("limits", "no limit known", "dim")
@@ -162,20 +161,20 @@ def _limits(
         rank = 4 if at == fullest[0] else 7
         yield rank, _limit(uses[at], width)
     if len(uses) > len(shown):
-        yield 11, _line("", f"and {len(uses) - len(shown):,} limits more", "dim")
+        yield 11, _line("", f"and {len(uses) - len(shown):,} more limits", "dim")
     scopes = () if progress.limits is None else progress.limits.scopes
     if (parked_s := max((scope.parked_s for scope in scopes), default=0.0)) > 0:
-        wait = duration(math.ceil(parked_s))  # less than a second is not "0 s"
-        yield 6, _line("", f"the provider asks to wait for {wait}", "yellow")
+        wait = duration(math.ceil(parked_s))  # rounded up, so that less than a second is not "0 s"
+        yield 6, _line("", f"the provider asks for a pause of {wait}", "yellow")
 
 
 def _limit(use: LimitUse, width: int) -> RenderableType:
     head = Text(f"{_SHORT.get(use.dimension, use.dimension):<{_HEAD - 1}}", style="dim")
     scope = f", {printable(use.scope)}" if use.scope else ""
-    words = Text(f"{limit_words(use)}{scope}")
+    words = Text(f"{limit_text(use)}{scope}")
     style = "yellow" if use.share >= _NEARLY_ALL else "cyan"
     room = max(1, min(_BAR, (width - _HEAD) // 3))
-    # Rich would rather take columns from the name in front than from the words alone.
+    # Otherwise Rich would shorten the name rather than the text.
     words.truncate(max(1, width - _HEAD - room - 1), overflow="ellipsis")
     bar = ProgressBar(
         total=1.0,
@@ -191,7 +190,12 @@ def _troubles(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
     if progress.trouble and not is_over:
         yield 3, _line("waiting", printable(progress.trouble), "bold yellow")
     if progress.maybe_billed:
-        yield 5, _line("", f"{progress.maybe_billed:,} may have been billed for nothing", "yellow")
+        yield (
+            5,
+            _line(
+                "", f"{progress.maybe_billed:,} may have been billed without a response", "yellow"
+            ),
+        )
     if words := errors_words(progress):
         yield 4, _line("errors", words, "red")
 
@@ -209,8 +213,8 @@ def _slowest(progress: Progress) -> Iterator[_Line]:
 def _waiting(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
     if progress.window and not is_over:
         is_full = progress.unwritten >= progress.window
-        words = f"{progress.unwritten:,} of {progress.window:,} places are taken by rows that wait"
-        yield 9, _line("in order", f"{words} for their turn", "yellow" if is_full else "")
+        words = f"{progress.unwritten:,} of {progress.window:,} rows wait for an earlier row"
+        yield 9, _line("in order", words, "yellow" if is_full else "")
 
 
 def _line(head: str, words: str, style: str = "") -> Text:
@@ -218,7 +222,7 @@ def _line(head: str, words: str, style: str = "") -> Text:
 
 
 def _row(*parts: tuple[int, RenderableType], words: Text) -> Table:
-    """Some parts of so many columns, and then words that give way."""
+    """Lay out parts of fixed width in one line, followed by text that is truncated."""
     row = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
     for columns, _ in parts:
         row.add_column(width=columns, no_wrap=True)
@@ -228,7 +232,7 @@ def _row(*parts: tuple[int, RenderableType], words: Text) -> Table:
 
 
 def _cut(line: RenderableType, width: int) -> RenderableType:
-    """One line, whatever it has to say; nothing in it is read as markup."""
+    """Truncate a line to the width; markup is not parsed."""
     if isinstance(line, Text):
         line.truncate(width, overflow="ellipsis")
         line.no_wrap = True

@@ -1,4 +1,4 @@
-"""What the report of a run is made of, in constant memory over any number of rows."""
+"""Collect what the report of a run needs, in constant memory."""
 
 import heapq
 from collections import Counter
@@ -10,26 +10,26 @@ import attrs
 from ...actors import BucketState, Dimension, Usage, redact_secrets
 from ..progress import Progress, RowEnded
 from .histogram import Histogram
-from .strip import Strip
+from .time_buckets import TimeBuckets
 
 __all__ = ["Series", "SlowRow"]
 
 _MOST_KINDS = 20  # of errors, and of routes
 _OTHER = "other"
 _MOST_SLOW = 20
-_MOST_SIGNS = 200  # of a custom id, and of what an error says
+_MAX_CHARS = 200  # of a custom id, and of an error text
 
 
 @attrs.frozen(order=True)
 class SlowRow:
-    """An answer that took long.
+    """A slow response.
 
     Args:
-        seconds: from being asked for to its end.
-        number: which row of the input it is, from 1.
-        custom_id: of the row, or the beginning of it.
-        attempts: HTTP requests that it took.
-        route: by which it went.
+        seconds: the duration of the request that brought the response.
+        number: the number of the row in the input, from 1.
+        custom_id: the custom id of the row, possibly truncated.
+        attempts: the number of HTTP requests for the row.
+        route: the route of the response.
     """
 
     seconds: float
@@ -40,28 +40,28 @@ class SlowRow:
 
 
 class Series:
-    """Adds up a run; its `observe` is a `RowObserver`.
+    """The totals of a run, and their course over time; its `observe` is a `RowObserver`.
 
     Args:
-        started_at: when the run began, in seconds on Trio's clock.
+        started_at: the start of the run, in seconds on Trio's clock.
 
     Attributes:
-        strip: what happened when.
-        latency: how long the answers of this run took.
-        errors: rows that failed, by kind; kinds beyond the first 20 are "other".
-        examples: what the first error of each kind said, without what looks like a secret (L8).
-        routes: answers of this run, by route.
-        answered: rows that were answered in this run.
+        buckets: the totals over time.
+        latency: the durations of this run's responses.
+        errors: {kind: failed rows}; kinds beyond the first 20 are "other".
+        examples: {kind: the text of its first error, without secrets} (L8).
+        routes: {route: responses of this run}.
+        answered: rows with a response from this run.
         failed: rows that ended with an error.
-        reused: rows whose answer was there already.
-        attempts: HTTP requests that all of them took.
-        usage: the tokens that they took.
-        cost_usd: USD that they cost, as far as prices are known.
-        unpriced: answers of this run whose price is not known.
+        reused: rows with a response from an earlier run.
+        attempts: HTTP requests for all rows that have ended.
+        usage: the tokens that were billed.
+        cost_usd: the cost in USD, as far as prices are known.
+        unpriced: responses of this run whose price is not known.
     """
 
     def __init__(self, started_at: float) -> None:
-        self.strip = Strip(started_at)
+        self.buckets = TimeBuckets(started_at)
         self.latency = Histogram()
         self.errors: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
@@ -69,19 +69,19 @@ class Series:
         self.answered = self.failed = self.reused = self.attempts = self.unpriced = 0
         self.usage = Usage()
         self.cost_usd = Decimal(0)
-        self._slowest: list[SlowRow] = []  # a heap: the fastest of them first
+        self._slowest: list[SlowRow] = []  # a heap, the fastest of them first
 
     def __repr__(self) -> str:
         return f"<Series of {self.answered} answered, {self.failed} failed, {self.reused} reused>"
 
     @property
     def slowest(self) -> tuple[SlowRow, ...]:
-        """The slowest 20 answers of this run, the slowest first."""
+        """The slowest 20 responses of this run, the slowest first."""
         return tuple(sorted(self._slowest, reverse=True))
 
     def observe(self, row: RowEnded) -> None:
-        """Take in how a row has ended; a `RowObserver`."""
-        bucket = self.strip.at(row.at)
+        """Record the end of a row; this method is a `RowObserver`."""
+        bucket = self.buckets.at(row.at)
         if row.is_reused:
             self.reused += 1
             bucket.reused += 1
@@ -109,9 +109,9 @@ class Series:
         self._keep_if_slow(row)
 
     def sample(self, progress: Progress) -> None:
-        """Take in the limits; a `ProgressObserver`."""
+        """Record the limits; this method is a `ProgressObserver`."""
         buckets = () if progress.limits is None else progress.limits.buckets
-        bucket = self.strip.at(progress.now)
+        bucket = self.buckets.at(progress.now)
         requests = _allowed(buckets, "requests")
         if requests is not None:
             bucket.request_limit = requests
@@ -132,8 +132,8 @@ class Series:
 
 
 def _allowed(buckets: Iterable[BucketState], dimension: Dimension) -> float | None:
-    """How much a second all limits together allow: those of all, or the sum of each model's."""
-    least: dict[str, float] = {}  # {scope: a second}
+    """Return the amount per second that all limits together allow."""
+    least: dict[str, float] = {}  # {scope: amount per second}
     for bucket in buckets:
         if bucket.dimension == dimension:
             per_s = bucket.limit / bucket.per_s
@@ -146,12 +146,12 @@ def _allowed(buckets: Iterable[BucketState], dimension: Dimension) -> float | No
 
 
 def _among(known: Counter[str], name: str) -> str:
-    """The name to count by: some sender may think of any number of them."""
-    name = name[:_MOST_SIGNS]
+    """Return the name to count by, or "other" if there are too many different names."""
+    name = name[:_MAX_CHARS]
     return name if name in known or len(known) < _MOST_KINDS else _OTHER
 
 
 def _clipped(text: str) -> str:
-    whole = redact_secrets(None, "", {"text": text[: 4 * _MOST_SIGNS]})["text"]
+    whole = redact_secrets(None, "", {"text": text[: 4 * _MAX_CHARS]})["text"]
     shown = str(whole)
-    return shown if len(shown) <= _MOST_SIGNS else f"{shown[: _MOST_SIGNS - 1]}…"
+    return shown if len(shown) <= _MAX_CHARS else f"{shown[: _MAX_CHARS - 1]}…"

@@ -1,4 +1,4 @@
-"""Watching a bulk run: one task looks at it every so often and tells whoever wants to know."""
+"""Watch a bulk run: one task reads its progress at an interval and passes it on."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -8,8 +8,8 @@ from trio_util import periodic
 
 from ...runtime import open_collapsing_nursery
 from ..progress import Progress
-from .faces import LiveView, PlainView, ProgressView
 from .history import History
+from .views import LiveView, PlainView, ProgressView
 
 __all__ = ["ProgressObserver", "open_watch"]
 
@@ -25,42 +25,43 @@ async def open_watch(
     log_every_s: float = 10.0,
     observers: Sequence[ProgressObserver] = (),
 ) -> AsyncGenerator[None]:
-    """Show a run for as long as the block lasts, and leave on the screen how it ended.
+    """Show a run while the block runs; its last state stays on the screen.
 
     Args:
-        progress: says how the run stands.
-        console: a terminal gets a live display; anything else, plain lines; None, nothing.
-        every_s: seconds between two looks at it.
+        progress: returns the progress of the run.
+        console: a terminal gets a live display, any other stream gets plain lines; None shows
+            nothing.
+        every_s: seconds between two readings of the progress.
         log_every_s: seconds between two plain lines.
-        observers: are told of how it stands at every look, the first and the last included, such
-            as `Series.sample` and `EventLog.sample`.
+        observers: called with each reading, the first and the last included; for example
+            `Series.sample` and `EventLog.sample`.
     """
-    face = _face(console, log_every_s)
+    view = _view(console, log_every_s)
     history = History(progress())
 
-    def look(*, is_over: bool = False) -> None:
+    def update(*, is_over: bool = False) -> None:
         history.add(progress())
         for observer in observers:
             observer(history.latest)
-        if face is not None:
-            face.show(history, is_over=is_over)
+        if view is not None:
+            view.show(history, is_over=is_over)
 
-    async def keep_looking() -> None:
+    async def update_repeatedly() -> None:
         async for _ in periodic(every_s):
-            look()
+            update()
 
-    with face or nullcontext():
-        look()
+    with view or nullcontext():
+        update()
         try:
             async with open_collapsing_nursery() as nursery:
-                nursery.start_soon(keep_looking)
+                nursery.start_soon(update_repeatedly)
                 yield
                 nursery.cancel_scope.cancel()
         finally:
-            look(is_over=True)
+            update(is_over=True)
 
 
-def _face(console: Console | None, log_every_s: float) -> ProgressView | None:
+def _view(console: Console | None, log_every_s: float) -> ProgressView | None:
     if console is None:
         return None
     if console.is_terminal and not console.is_dumb_terminal:

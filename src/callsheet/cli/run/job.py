@@ -142,7 +142,7 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
         yield None
         return
     try:
-        log = EventLog(job.events, tell=lambda text: _say(job, text))
+        log = EventLog(job.events, on_error=lambda text: _say(job, text))
     except OSError as error:
         why = f"--events: cannot write {job.events}: {error.strerror}"
         raise BulkRefused(why, "name another file") from None

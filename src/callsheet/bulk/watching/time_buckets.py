@@ -1,7 +1,7 @@
-"""What happened when, in constant memory: a strip of time in buckets that get wider as it grows.
+"""The totals of a run over time, in constant memory: buckets that become wider as the run goes on.
 
-Pure (R14). When there are too many buckets, each two neighbours become one, so that the strip has
-between half of them and all of them however long the run lasts.
+Pure (R14). When there are too many buckets, each two neighbours are merged, so their number stays
+between half of the maximum and the maximum, however long the run lasts.
 """
 
 from collections import Counter
@@ -10,26 +10,26 @@ from decimal import Decimal
 
 import attrs
 
-__all__ = ["MOST_BUCKETS", "Strip", "TimeBucket"]
+__all__ = ["MAX_BUCKETS", "TimeBucket", "TimeBuckets"]
 
-MOST_BUCKETS = 600
-_FINEST_S = 0.1
+MAX_BUCKETS = 600
+_FIRST_WIDTH_S = 0.1
 
 
 @attrs.define
 class TimeBucket:
-    """What happened in a stretch of time.
+    """The totals of one period.
 
     Args:
-        answered: rows that were answered in this run.
+        answered: rows with a response from this run.
         failed: rows that ended with an error.
-        reused: rows whose answer was there already.
-        attempts: HTTP requests that all of these took.
-        tokens: tokens that they took.
-        cost_usd: USD that they cost, as far as prices are known.
-        errors: rows that failed, by kind.
-        request_limit: requests a second that were allowed, when last seen; None if it was not.
-        token_limit: tokens a second that were allowed, likewise.
+        reused: rows with a response from an earlier run.
+        attempts: HTTP requests for these rows.
+        tokens: the tokens that were billed.
+        cost_usd: the cost in USD, as far as prices are known.
+        errors: {kind of error: failed rows}.
+        request_limit: the last known limit in requests per second; None if none is known.
+        token_limit: the last known limit in tokens per second; None if none is known.
     """
 
     answered: int = 0
@@ -44,11 +44,11 @@ class TimeBucket:
 
     @property
     def rows(self) -> int:
-        """Rows that have ended because somebody was asked."""
+        """The number of rows that ended by a call."""
         return self.answered + self.failed
 
-    def take_in(self, later: "TimeBucket") -> None:
-        """Become one with what happened next."""
+    def merge(self, later: "TimeBucket") -> None:
+        """Add the totals of the next period."""
         self.answered += later.answered
         self.failed += later.failed
         self.reused += later.reused
@@ -62,24 +62,24 @@ class TimeBucket:
             self.token_limit = later.token_limit
 
 
-class Strip:
+class TimeBuckets:
     """Buckets of equal width, from the start of a run.
 
     Args:
-        start: of the run, in seconds.
+        start: the start of the run, in seconds on Trio's clock.
 
     Attributes:
-        width_s: of each bucket.
+        width_s: the width of each bucket in seconds.
     """
 
     def __init__(self, start: float) -> None:
-        self.width_s = _FINEST_S
+        self.width_s = _FIRST_WIDTH_S
         self._start = start
         self._buckets: list[TimeBucket] = []
-        self._latest = 0.0  # seconds from the start to the latest moment that was asked for
+        self._latest = 0.0  # seconds from the start to the latest time passed to `at`
 
     def __repr__(self) -> str:
-        return f"<Strip of {len(self._buckets)} buckets of {self.width_s:g} s>"
+        return f"<TimeBuckets of {len(self._buckets)} buckets of {self.width_s:g} s>"
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -88,9 +88,9 @@ class Strip:
         return iter(self._buckets)
 
     def at(self, time: float) -> TimeBucket:
-        """The bucket of a moment, in seconds; what was before the start belongs to the first."""
+        """Return the bucket of a time in seconds on Trio's clock; the first for earlier times."""
         passed = max(0.0, time - self._start)
-        while passed >= self.width_s * MOST_BUCKETS:
+        while passed >= self.width_s * MAX_BUCKETS:
             self._buckets = merged(self._buckets, 2)
             self.width_s *= 2
         self._latest = max(self._latest, passed)
@@ -100,34 +100,34 @@ class Strip:
         return self._buckets[index]
 
     def rates(self, counts: Sequence[float]) -> list[float]:
-        """So many a second in each bucket; the last one lasts only until the latest moment.
+        """Return rates per second; the last bucket lasts until the latest time.
 
         Args:
-            counts: how many there are in each.
+            counts: the count in each bucket.
         """
         found = [count / self.width_s for count in counts]
         last_s = min(self.width_s, self._latest - (len(found) - 1) * self.width_s)
-        if len(found) > 1 and last_s < self.width_s / 4:  # too short to say much by itself
+        if len(found) > 1 and last_s < self.width_s / 4:  # too short for a rate of its own
             found[-1] = (counts[-2] + counts[-1]) / (self.width_s + max(0.0, last_s))
         elif found:
             found[-1] = counts[-1] / max(last_s, self.width_s / 4)
         return found
 
-    def coarser(self, most: int) -> "Strip":
-        """The same with fewer buckets: at most so many."""
-        strip = Strip(self._start)
+    def coarser(self, most: int) -> "TimeBuckets":
+        """Return a copy with at most `most` buckets."""
+        buckets = TimeBuckets(self._start)
         times = max(1, -(-len(self._buckets) // most))
-        strip.width_s, strip._latest = self.width_s * times, self._latest
-        strip._buckets = merged(self._buckets, times)
-        return strip
+        buckets.width_s, buckets._latest = self.width_s * times, self._latest
+        buckets._buckets = merged(self._buckets, times)
+        return buckets
 
 
 def merged(buckets: list[TimeBucket], times: int) -> list[TimeBucket]:
-    """Make one bucket of each so many neighbours."""
+    """Merge each `times` neighbouring buckets."""
     found: list[TimeBucket] = []
     for first in range(0, len(buckets), times):
         whole = TimeBucket()
         for bucket in buckets[first : first + times]:
-            whole.take_in(bucket)
+            whole.merge(bucket)
         found.append(whole)
     return found

@@ -1,4 +1,4 @@
-"""How a run is put before a person: drawn in place on a terminal, or line by line elsewhere."""
+"""Show a run: drawn in place on a terminal, or as lines elsewhere."""
 
 from types import TracebackType
 from typing import Protocol, Self
@@ -18,7 +18,7 @@ __all__ = ["LiveView", "PlainView", "ProgressView"]
 
 
 class ProgressView(Protocol):
-    """Shows a run for as long as it is entered."""
+    """Shows a run while it is entered."""
 
     def __enter__(self) -> object: ...
 
@@ -30,12 +30,17 @@ class ProgressView(Protocol):
     ) -> None: ...
 
     def show(self, history: History, *, is_over: bool) -> None:
-        """Show the run as it stands."""
+        """Show the current progress.
+
+        Args:
+            history: the progress of the last minute.
+            is_over: True if the run has ended.
+        """
         ...
 
 
 class LiveView:
-    """Draws a run in place, and leaves the last drawing where it is.
+    """Draws a run in place, and leaves the last drawing on the screen.
 
     Args:
         console: the terminal.
@@ -45,10 +50,10 @@ class LiveView:
         self._console = console
         self._live = Live(
             console=console,
-            auto_refresh=False,  # that would take a thread
-            redirect_stdout=False,  # results go there, and it may well be a file
+            auto_refresh=False,  # it would need a thread
+            redirect_stdout=False,  # results are written there, and it may be a file
         )
-        self._widths: list[int] = []  # of the lines on the screen
+        self._widths: list[int] = []  # columns of each line on the screen
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -63,7 +68,7 @@ class LiveView:
         self._live.stop()
 
     def show(self, history: History, *, is_over: bool) -> None:
-        """Draw the run as it stands."""
+        """Draw the current progress."""
         console, progress = self._console, history.latest
         lines = panel(progress, outlook(history), console.size, is_over=is_over)
         self._take_back_wrapped(console.width)
@@ -71,18 +76,18 @@ class LiveView:
         self._live.update(Group(*lines), refresh=True)
 
     def _take_back_wrapped(self, width: int) -> None:
-        """Go up by as many lines as the terminal made more of when it became narrower."""
+        """Move up over lines that the terminal wrapped when it became narrower."""
         more = sum(max(0, -(-drawn // max(1, width)) - 1) for drawn in self._widths)
         erase_and_up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
         self._console.control(*(Control(code) for _ in range(more) for code in erase_and_up))
 
 
 class PlainView:
-    """Prints a line every so often, whenever the run is paused or resumed, and at the end.
+    """Prints a line at an interval, when the run is paused or resumed, and at the end.
 
     Args:
-        console: where the lines go.
-        every_s: how often, in seconds.
+        console: the console to print on.
+        every_s: the interval in seconds.
     """
 
     def __init__(self, console: Console, every_s: float) -> None:
@@ -103,7 +108,7 @@ class PlainView:
         pass
 
     def show(self, history: History, *, is_over: bool) -> None:
-        """Print a line, if it is time for one."""
+        """Print a line if it is due."""
         progress = history.latest
         stands = standing(progress, is_over=is_over)
         if self._next_at is None:
@@ -111,12 +116,12 @@ class PlainView:
         if stands == self._stood and progress.now < self._next_at:
             return
         self._stood, self._next_at = stands, progress.now + self._every_s
-        # A Text and no str: the console looks for markup, emoji and numbers in a str.
+        # A Text, because the console interprets markup, emoji and numbers in a str.
         line = Text(log_line(progress, outlook(history), is_over=is_over))
         self._console.print(line, soft_wrap=True)
 
 
 def _width(console: Console, line: RenderableType) -> int:
-    """How many columns a line takes when it is drawn."""
+    """Return the number of columns that a line takes."""
     drawn = console.render_lines(line, pad=False)
     return max((Segment.get_line_length(segments) for segments in drawn), default=0)
