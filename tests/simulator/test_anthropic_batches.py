@@ -145,7 +145,7 @@ async def test_a_batch_that_expires_keeps_what_is_done(autojump_clock):
     ],
 )
 async def test_what_is_not_in_order_is_refused_at_once(autojump_clock, requests, says):
-    async with batching(most_requests=3) as client:
+    async with batching(max_requests=3) as client:
         response = await client.post(URL, json={"requests": requests}, headers=VERSION)
         assert client.provider.stats.batches == 0
     assert response.status_code == 400
@@ -154,7 +154,7 @@ async def test_what_is_not_in_order_is_refused_at_once(autojump_clock, requests,
 
 
 async def test_a_body_may_be_only_so_large_and_has_a_version(autojump_clock):
-    async with batching(most_request_bytes=1000) as client:
+    async with batching(max_request_bytes=1000) as client:
         assert (await create_messages(client, range(50))).status_code == 413
         assert (await client.get(URL)).status_code == 400
 

@@ -417,7 +417,7 @@ async def test_the_counts_add_up_and_can_be_reset(autojump_clock):
         found = (await client.get("/callsheet/stats")).json()
         assert found["by_status"] == {"200": 4}
         assert found["requests"] == found["answered"] + found["cancelled"] + found["broken"] == 5
-        assert (found["streams_cut"], found["unheard"], found["working"]) == (0, 0, 0)
+        assert (found["streams_cut"], found["abandoned"], found["working"]) == (0, 0, 0)
         assert found["input_tokens"] > 0
         await client.post("/callsheet/reset")
         assert client.provider.stats.requests == 0

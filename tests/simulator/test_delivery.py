@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from callsheet.simulator.call import ModelAnswer, Piece
 from callsheet.simulator.delivery import delivered
-from callsheet.simulator.fault_injection import spoiled
+from callsheet.simulator.fault_injection import inject_fault
 from callsheet.simulator.faults import FAULT_KINDS, REFUSALS, Fault, Faults
 
 PIECES = st.lists(st.builds(Piece, st.binary(min_size=1, max_size=200), st.integers(0, 9)))
@@ -46,7 +46,7 @@ def test_a_plan_ends_when_the_answer_would_and_leaves_nothing_out(answer, stream
 )
 def test_no_fault_bills_more_than_the_answer_or_ends_before_it_began(answer, stream, kind, body):
     plan = plan_of(answer, stream=stream)
-    found = spoiled(plan, Fault(kind, body=body), Faults(), error_body=b"{}", error_event=b"e")
+    found = inject_fault(plan, Fault(kind, body=body), Faults(), error_body=b"{}", error_event=b"e")
     assert sum(step.output_tokens for step in found.steps) <= answer.output_tokens
     assert found.input_tokens <= answer.input_tokens
     assert found.stream == stream
@@ -61,6 +61,8 @@ def test_no_fault_bills_more_than_the_answer_or_ends_before_it_began(answer, str
 @given(ANSWERS)
 def test_what_breaks_off_is_a_beginning_of_the_whole(answer):
     for kind in ("truncate", "reset_body", "cut"):
-        found = spoiled(plan_of(answer), Fault(kind), Faults(), error_body=b"", error_event=b"")
+        found = inject_fault(
+            plan_of(answer), Fault(kind), Faults(), error_body=b"", error_event=b""
+        )
         assert answer.body.startswith(body_of(found))
         assert len(body_of(found)) < len(answer.body)

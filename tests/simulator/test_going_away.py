@@ -32,12 +32,12 @@ async def test_a_stream_that_is_closed_frees_its_slot_and_is_billed_as_far_as_it
         assert trio.current_time() == pytest.approx(12 + 4.5)
     assert len(pieces) == 4, "at 1, 2, 3 and 4 seconds"
     assert whole.status_code == 200
-    assert (stats.cancelled, stats.streams_cut, stats.unheard) == (1, 1, 0)
+    assert (stats.cancelled, stats.streams_cut, stats.abandoned) == (1, 1, 0)
     assert (stats.in_flight, stats.working) == (0, 0)
     produced = stats.output_tokens - before.output_tokens
     assert 0 < produced < 0.5 * before.output_tokens
     assert stats.input_tokens == 2 * before.input_tokens
-    assert stats.unheard_tokens == 0
+    assert stats.abandoned_tokens == 0
 
 
 async def test_a_stream_left_before_its_first_piece_costs_its_prompt(autojump_clock):
@@ -56,18 +56,18 @@ async def test_a_plain_call_is_worked_on_and_billed_to_its_end(autojump_clock, v
         await trio.testing.wait_all_tasks_blocked()
         stats = client.provider.stats
         assert (stats.cancelled, stats.answered, stats.in_flight) == (1, 0, 0)
-        assert (stats.working, stats.unheard, stats.output_tokens) == (1, 0, 0)
+        assert (stats.working, stats.abandoned, stats.output_tokens) == (1, 0, 0)
         await trio.sleep(0.7)
         stats = client.provider.stats
-        assert (stats.working, stats.unheard, stats.streams_cut) == (0, 1, 0)
-        assert stats.output_tokens == stats.unheard_tokens > 0
+        assert (stats.working, stats.abandoned, stats.streams_cut) == (0, 1, 0)
+        assert stats.output_tokens == stats.abandoned_tokens > 0
         assert stats.requests == stats.cancelled + stats.answered + stats.broken + stats.in_flight
         heard = (await getattr(client, vendor)()).json()["usage"]
         after = client.provider.stats
-        assert after.unheard_tokens == stats.unheard_tokens
+        assert after.abandoned_tokens == stats.abandoned_tokens
         assert after.output_tokens == 2 * stats.output_tokens
         assert after.input_tokens == 2 * stats.input_tokens
-        assert stats.unheard_tokens in heard.values()
+        assert stats.abandoned_tokens in heard.values()
         assert after.max_working == 1
 
 
@@ -98,7 +98,7 @@ async def test_what_stalls_is_no_work(autojump_clock):
             await client.chat(headers={"x-callsheet-fault": "stall"})
         await trio.testing.wait_all_tasks_blocked()
         stats = client.provider.stats
-    assert (stats.cancelled, stats.working, stats.unheard) == (1, 0, 0)
+    assert (stats.cancelled, stats.working, stats.abandoned) == (1, 0, 0)
     assert (stats.input_tokens, stats.output_tokens) == (0, 0)
 
 
@@ -108,7 +108,7 @@ async def test_an_answer_that_is_already_worked_out_is_billed_once(autojump_cloc
             await client.chat(headers={"x-callsheet-fault": "slow"})
         await trio.testing.wait_all_tasks_blocked()
         stats = client.provider.stats
-        assert (stats.cancelled, stats.working, stats.unheard) == (1, 0, 0)
+        assert (stats.cancelled, stats.working, stats.abandoned) == (1, 0, 0)
         usage = (await client.chat()).json()["usage"]
     assert stats.output_tokens == usage["completion_tokens"]
 
@@ -122,8 +122,8 @@ async def test_the_counts_may_start_anew_meanwhile(autojump_clock):
         assert (client.provider.stats.requests, client.provider.stats.working) == (0, 1)
         await trio.sleep(1)
         found = (await client.get("/callsheet/stats")).json()
-    assert (found["working"], found["unheard"]) == (0, 1)
-    assert found["unheard_tokens"] > 0
+    assert (found["working"], found["abandoned"]) == (0, 1)
+    assert found["abandoned_tokens"] > 0
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def bad(**more):
     ],
 )
 async def test_a_file_that_is_not_in_order_fails_the_batch(autojump_clock, lines, code, number):
-    async with batching(most_lines=5, most_bytes=2000, settings={"models": ("m", "n")}) as client:
+    async with batching(max_lines=5, max_bytes=2000, settings={"models": ("m", "n")}) as client:
         created = await create(client, lines)
         assert (created.status_code, created.json()["status"]) == (200, "validating")
         assert created.json()["errors"] is None

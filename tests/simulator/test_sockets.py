@@ -120,7 +120,7 @@ async def test_a_stream_stops_with_its_client(nursery):
             while not provider.stats.streams_cut:  # noqa: ASYNC110 - seen from outside
                 await trio.sleep(0.005)
     stats = provider.stats
-    assert (stats.cancelled, stats.working, stats.unheard) == (1, 0, 0)
+    assert (stats.cancelled, stats.working, stats.abandoned) == (1, 0, 0)
     assert stats.output_tokens > 0
     nursery.cancel_scope.cancel()
 
@@ -132,11 +132,11 @@ async def test_a_plain_call_is_worked_on_without_its_client(nursery):
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/messages", json=message_body())
         with trio.fail_after(5):
-            while not provider.stats.unheard:  # noqa: ASYNC110 - seen from outside
+            while not provider.stats.abandoned:  # noqa: ASYNC110 - seen from outside
                 await trio.sleep(0.005)
     stats = provider.stats
     assert (stats.cancelled, stats.working, stats.streams_cut) == (1, 0, 0)
-    assert stats.output_tokens == stats.unheard_tokens > 0
+    assert stats.output_tokens == stats.abandoned_tokens > 0
     nursery.cancel_scope.cancel()
 
 

@@ -247,8 +247,8 @@ async def _run(provider: Provider, host: str, port: int) -> None:
 def _counts(stats: ProviderStats) -> str:
     return (
         f"{stats.requests} requests: {stats.answered} answered ({stats.rejected} of them 429), "
-        f"{stats.cancelled} cancelled ({stats.streams_cut} streams cut, {stats.unheard} worked to "
-        f"their end unheard), {stats.broken} broken, "
+        f"{stats.cancelled} cancelled ({stats.streams_cut} streams cut, "
+        f"{stats.abandoned} completed without a client), {stats.broken} broken, "
         f"{stats.in_flight} in flight at the end; {stats.input_tokens} tokens in, "
         f"{stats.output_tokens} out; at most {stats.max_in_flight} at once{_batches(stats)}"
     )

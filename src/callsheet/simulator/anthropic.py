@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-MOST_BODY_BYTES = 32 * 1024 * 1024
+MAX_BODY_BYTES = 32 * 1024 * 1024
 # Remaining tokens are told to the nearest thousand.
 TOKEN_STEP = 1000
 
@@ -64,9 +64,9 @@ class Anthropic:
 
     def check(self, exchange: AsgiExchange) -> None:
         """Raise `RequestRefused` for a request without a version, or too large."""
-        most = MOST_BODY_BYTES
+        most = MAX_BODY_BYTES
         if exchange.path.startswith("/v1/messages/batches"):
-            most = self._settings.batches.most_request_bytes
+            most = self._settings.batches.max_request_bytes
         if len(exchange.body) > most:
             raise RequestRefused(413, "Request exceeds the maximum size")
         if "anthropic-version" not in exchange.headers:

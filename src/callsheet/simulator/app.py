@@ -53,15 +53,15 @@ class Provider:
         calendar: Callable[[], float] | None = None,
     ) -> None:
         self.settings = ProviderSettings() if settings is None else settings
-        self._reception = FaultMiddleware(self.settings, calendar)
-        self._service = ModelService(self.settings, self._reception)
+        self._middleware = FaultMiddleware(self.settings, calendar)
+        self._service = ModelService(self.settings, self._middleware)
         self._batching = BatchEndpoints(
             self.settings,
-            self._reception,
+            self._middleware,
             self._service.openai.vendor,
             self._service.anthropic.vendor,
         )
-        self._control = ControlService(self.settings, self._reception, self._batching)
+        self._control = ControlService(self.settings, self._middleware, self._batching)
 
     def __repr__(self) -> str:
         stats = self.stats
@@ -71,12 +71,12 @@ class Provider:
     def stats(self) -> ProviderStats:
         """What it has done since it was made or last reset."""
         self._catch_up()
-        return self._reception.tally.freeze()
+        return self._middleware.stats.freeze()
 
     def reset(self) -> None:
         """Start counting anew and fill every bucket; files and batches stay."""
         self._catch_up()
-        self._reception.tally.renew()
+        self._middleware.stats.renew()
         self._service.refill()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -111,8 +111,8 @@ class Provider:
         except RequestRefused as error:
             is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
             counter = service.anthropic if is_anthropic else service.openai
-            arrival = self._reception.take(exchange, counter.vendor)
-            await self._reception.refuse(exchange, counter.vendor, error, arrival)
+            arrival = self._middleware.take(exchange, counter.vendor)
+            await self._middleware.refuse(exchange, counter.vendor, error, arrival)
         else:
             await exchange.answer(200, compact(found), JSON_BODY)
 
@@ -134,13 +134,13 @@ class Provider:
                 self.reset()
                 return {}
             case "GET", path if path == _MODELS:
-                self._reception.check_key(exchange, vendor)
+                self._middleware.check_key(exchange, vendor)
                 names = self.settings.models or _SAMPLE_MODELS
                 return {"object": "list", "data": [_model(name) for name in names]}
             case "GET", path if path.startswith(f"{_MODELS}/"):
-                self._reception.check_key(exchange, vendor)
+                self._middleware.check_key(exchange, vendor)
                 name = path.removeprefix(f"{_MODELS}/")
-                self._reception.check_model(name, vendor)
+                self._middleware.check_model(name, vendor)
                 return _model(name)
             case method, path if path in (*_OPENAI, _MESSAGES, "/callsheet/reset"):
                 raise RequestRefused.no_such_method(method, "POST")

@@ -31,10 +31,10 @@ class BatchSettings:
         failing: the share of lines that fail with status 500 or 429, as likely.
         unanswered: the share of lines that fail with a `status_code` of 0, in OpenAI's batches; in
             Anthropic's, they fail with an `api_error`.
-        most_lines: of an input file of OpenAI's.
-        most_bytes: of an input file of OpenAI's.
-        most_requests: of a batch of Anthropic's.
-        most_request_bytes: of the body that creates a batch of Anthropic's.
+        max_lines: of an input file of OpenAI's.
+        max_bytes: of an input file of OpenAI's.
+        max_requests: of a batch of Anthropic's.
+        max_request_bytes: of the body that creates a batch of Anthropic's.
         enqueued_tokens: how many tokens the prompts of a model's unfinished batches of OpenAI's may
             have together; None for no limit.
         overflow: what becomes of a batch above that: it fails when it is validated ("validation"),
@@ -51,10 +51,10 @@ class BatchSettings:
     done_at_expiry: float = attrs.field(default=0.5, validator=and_(ge(0), lt(1)))
     failing: float = attrs.field(default=0.0, validator=is_share)
     unanswered: float = attrs.field(default=0.0, validator=is_share)
-    most_lines: int = attrs.field(default=50_000, validator=gt(0))
-    most_bytes: int = attrs.field(default=200 * MEBIBYTE, validator=gt(0))
-    most_requests: int = attrs.field(default=100_000, validator=gt(0))
-    most_request_bytes: int = attrs.field(default=256 * MEBIBYTE, validator=gt(0))
+    max_lines: int = attrs.field(default=50_000, validator=gt(0))
+    max_bytes: int = attrs.field(default=200 * MEBIBYTE, validator=gt(0))
+    max_requests: int = attrs.field(default=100_000, validator=gt(0))
+    max_request_bytes: int = attrs.field(default=256 * MEBIBYTE, validator=gt(0))
     enqueued_tokens: int | None = attrs.field(default=None, validator=optional(gt(0)))
     overflow: Literal["validation", "create"] = attrs.field(
         default="validation", validator=in_(("validation", "create"))

@@ -5,7 +5,7 @@ from typing import Protocol
 import attrs
 
 __all__ = [
-    "Edition",
+    "AnswerContext",
     "ModelAnswer",
     "ModelCall",
     "Piece",
@@ -13,7 +13,7 @@ __all__ = [
 
 
 @attrs.frozen(kw_only=True)
-class Edition:
+class AnswerContext:
     """What shapes one answer besides what was asked.
 
     Args:
@@ -95,7 +95,7 @@ class ModelCall(Protocol):
         ...
 
     @property
-    def most_output_tokens(self) -> int | None:
+    def max_output_tokens(self) -> int | None:
         """Tokens the answer may have by the request's own word; None when it says nothing."""
         ...
 
@@ -104,6 +104,6 @@ class ModelCall(Protocol):
         """Whether the answer is a stream."""
         ...
 
-    def answer(self, edition: Edition) -> ModelAnswer:
+    def answer(self, context: AnswerContext) -> ModelAnswer:
         """Work out the answer."""
         ...

@@ -7,8 +7,8 @@ import attrs
 
 from .apierror import RequestRefused
 from .body import RequestBody
-from .call import Edition, ModelAnswer
-from .choices import MOST_TOKENS, AnswerShape, Wanted
+from .call import AnswerContext, ModelAnswer
+from .choices import MAX_TOKENS, AnswerShape, AnswerOptions
 from .conversation import Conversation, read_turn
 from .jsontext import Json, canonical
 from .settings import ProviderSettings
@@ -19,8 +19,8 @@ __all__ = [
 ]
 
 
-MOST_MESSAGES = 100_000
-MOST_TOP_LOGPROBS = 20
+MAX_MESSAGES = 100_000
+MAX_TOP_LOGPROBS = 20
 
 # {tier that is asked for: tier that the answer reports}
 _TIERS = {
@@ -39,7 +39,7 @@ _SCHEMA_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 class ChatCall:
     """A chat completion to make (see `Call`)."""
 
-    wanted: Wanted
+    options: AnswerOptions
     conversation: Conversation
     prompt_key: str = attrs.field(repr=False)
     max_tokens: int | None
@@ -51,16 +51,16 @@ class ChatCall:
         """Read a request.
 
         Raises:
-            ApiError: it is not in order.
+            RequestRefused: it is not in order.
         """
-        messages = body.items("messages", MOST_MESSAGES)
-        limit = body.integer("max_completion_tokens", 1, MOST_TOKENS)
+        messages = body.items("messages", MAX_MESSAGES)
+        limit = body.integer("max_completion_tokens", 1, MAX_TOKENS)
         if limit is None:
-            limit = body.integer("max_tokens", 1, MOST_TOKENS)
-        body.integer("top_logprobs", 0, MOST_TOP_LOGPROBS)
+            limit = body.integer("max_tokens", 1, MAX_TOKENS)
+        body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
         turns = (read_turn(f"messages[{i}]", message) for i, message in enumerate(messages))
         call = cls(
-            wanted=Wanted.parse(body),
+            options=AnswerOptions.parse(body),
             conversation=Conversation(tuple(turns)),
             prompt_key=canonical(messages),
             max_tokens=limit,
@@ -77,12 +77,12 @@ class ChatCall:
     @property
     def model(self) -> str:
         """The model's name."""
-        return self.wanted.model
+        return self.options.model
 
     @property
     def stream(self) -> bool:
         """Whether the answer is a stream."""
-        return self.wanted.stream
+        return self.options.stream
 
     @property
     def estimated_tokens(self) -> int:
@@ -90,27 +90,27 @@ class ChatCall:
         return self.conversation.estimated_tokens
 
     @property
-    def most_output_tokens(self) -> int | None:
+    def max_output_tokens(self) -> int | None:
         """Tokens all choices together may have; None when the request does not say."""
-        return None if self.max_tokens is None else self.max_tokens * self.wanted.n
+        return None if self.max_tokens is None else self.max_tokens * self.options.n
 
-    def answer(self, edition: Edition) -> ModelAnswer:
+    def answer(self, context: AnswerContext) -> ModelAnswer:
         """Write every choice."""
         talk = self.conversation
         choices = [
             write(
                 talk.system,
                 talk.question,
-                seed=edition.seed,
+                seed=context.seed,
                 choice=choice,
                 schema=self.schema,
-                most_tokens=self.max_tokens,
-                stops=self.wanted.stops,
+                max_tokens=self.max_tokens,
+                stops=self.options.stops,
             )
-            for choice in range(self.wanted.n)
+            for choice in range(self.options.n)
         ]
         more: dict[str, Json] = {"service_tier": self.tier, "system_fingerprint": None}
-        return self.wanted.answer(_SHAPE, edition, choices, talk.tokens, more)
+        return self.options.answer(_SHAPE, context, choices, talk.tokens, more)
 
 
 def _schema(response_format: RequestBody) -> Mapping[str, Json] | None:

@@ -5,22 +5,22 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from .body import RequestBody
-from .call import Edition, ModelAnswer, Piece
+from .call import AnswerContext, ModelAnswer, Piece
 from .jsontext import Json, compact
 from .sse import DONE, event, pieces_of
 from .tokens import count_tokens
 from .writing import Written
 
 __all__ = [
-    "MOST_TOKENS",
+    "MAX_TOKENS",
     "AnswerShape",
-    "Wanted",
+    "AnswerOptions",
 ]
 
 
-MOST_TOKENS = 10_000_000
-MOST_CHOICES = 128
-MOST_STOPS = 4
+MAX_TOKENS = 10_000_000
+MAX_CHOICES = 128
+MAX_STOPS = 4
 
 _FINISH = {"end": "stop", "stop": "stop", "limit": "length"}
 
@@ -51,7 +51,7 @@ class AnswerShape:
 
 
 @attrs.frozen(kw_only=True)
-class Wanted:
+class AnswerOptions:
     """What a request says of the answer rather than of the prompt.
 
     Args:
@@ -69,11 +69,11 @@ class Wanted:
     stops: tuple[str, ...]
 
     @classmethod
-    def parse(cls, body: RequestBody) -> "Wanted":
+    def parse(cls, body: RequestBody) -> "AnswerOptions":
         """Read and check the members that both endpoints have.
 
         Raises:
-            ApiError: one is not in order.
+            RequestRefused: one is not in order.
         """
         stream = body.flag("stream")
         body.number("temperature", 0, 2)
@@ -82,16 +82,16 @@ class Wanted:
         body.number("presence_penalty", -2, 2)
         return cls(
             model=body.model(),
-            n=body.integer("n", 1, MOST_CHOICES) or 1,
+            n=body.integer("n", 1, MAX_CHOICES) or 1,
             stream=stream,
             include_usage=body.object("stream_options").flag("include_usage"),
-            stops=body.words("stop", MOST_STOPS, or_one=True),
+            stops=body.words("stop", MAX_STOPS, or_one=True),
         )
 
     def answer(
         self,
         shape: AnswerShape,
-        edition: Edition,
+        context: AnswerContext,
         choices: list[Written],
         input_tokens: int,
         more: Mapping[str, Json] | None = None,
@@ -100,27 +100,27 @@ class Wanted:
 
         Args:
             shape: that shape.
-            edition: the answer's id and so on.
+            context: the answer's id and so on.
             choices: in the order of their indices.
             input_tokens: of the prompt.
             more: further members of the answer.
         """
         usage = shape.usage(input_tokens, sum(written.tokens for written in choices))
         head: dict[str, Json] = {
-            "id": f"{shape.prefix}-{edition.hex[:29]}",
+            "id": f"{shape.prefix}-{context.hex[:29]}",
             "object": shape.chunk if self.stream else shape.whole,
-            "created": edition.created,
+            "created": context.created,
             "model": self.model,
             **(more or {}),
         }
         if self.stream:
-            shown = usage if self.include_usage and edition.with_usage else None
-            return self._stream(shape, edition, choices, input_tokens, (head, shown))
+            shown = usage if self.include_usage and context.with_usage else None
+            return self._stream(shape, context, choices, input_tokens, (head, shown))
         found: list[Json] = [
             shape.choice(i, written.text, _FINISH[written.ended])
             for i, written in enumerate(choices)
         ]
-        tail: dict[str, Json] = {"usage": usage} if edition.with_usage else {}
+        tail: dict[str, Json] = {"usage": usage} if context.with_usage else {}
         body = compact({**head, "choices": found, **tail})
         tokens = sum(written.tokens for written in choices)
         return ModelAnswer((Piece(body, tokens),), input_tokens)
@@ -128,7 +128,7 @@ class Wanted:
     def _stream(
         self,
         shape: AnswerShape,
-        edition: Edition,
+        context: AnswerContext,
         choices: list[Written],
         input_tokens: int,
         frame: tuple[dict[str, Json], dict[str, Json] | None],
@@ -140,7 +140,7 @@ class Wanted:
         def chunk(choice: dict[str, Json]) -> bytes:
             return event({**head, "choices": [choice], **tail})
 
-        texts = [pieces_of(written.text, edition.pieces) for written in choices]
+        texts = [pieces_of(written.text, context.pieces) for written in choices]
         said = [0] * len(choices)  # characters of each choice so far
         pieces: list[Piece] = []
         closings: list[bytes] = []

@@ -4,8 +4,8 @@ import attrs
 
 from .apierror import RequestRefused
 from .body import RequestBody
-from .call import Edition, ModelAnswer
-from .choices import MOST_TOKENS, AnswerShape, Wanted
+from .call import AnswerContext, ModelAnswer
+from .choices import MAX_TOKENS, AnswerShape, AnswerOptions
 from .jsontext import Json
 from .settings import ProviderSettings
 from .tokens import Texts
@@ -17,15 +17,15 @@ __all__ = [
 
 
 DEFAULT_MAX_TOKENS = 16
-MOST_BEST_OF = 20
-MOST_LOGPROBS = 5
+MAX_BEST_OF = 20
+MAX_LOGPROBS = 5
 
 
 @attrs.frozen(kw_only=True)
 class CompletionsCall:
     """Prompts to complete (see `Call`)."""
 
-    wanted: Wanted
+    options: AnswerOptions
     prompts: Texts
     max_tokens: int
     by_prompt: bool
@@ -35,23 +35,23 @@ class CompletionsCall:
         """Read a request. One prompt that is too long fails all of them.
 
         Raises:
-            ApiError: it is not in order.
+            RequestRefused: it is not in order.
         """
         prompts = body.texts_or_tokens("prompt")
-        limit = body.integer("max_tokens", 1, MOST_TOKENS) or DEFAULT_MAX_TOKENS
+        limit = body.integer("max_tokens", 1, MAX_TOKENS) or DEFAULT_MAX_TOKENS
         if prompts.longest + limit > settings.context_tokens:
             raise RequestRefused.context_exceeded(
                 settings.context_tokens, prompts.longest, limit, param="prompt"
             )
-        wanted = Wanted.parse(body)
-        body.integer("logprobs", 0, MOST_LOGPROBS)
-        best_of = body.integer("best_of", 0, MOST_BEST_OF)
-        if best_of is not None and best_of < wanted.n:
+        options = AnswerOptions.parse(body)
+        body.integer("logprobs", 0, MAX_LOGPROBS)
+        best_of = body.integer("best_of", 0, MAX_BEST_OF)
+        if best_of is not None and best_of < options.n:
             raise RequestRefused(
-                400, f"'best_of' must be at least 'n', which is {wanted.n}.", param="best_of"
+                400, f"'best_of' must be at least 'n', which is {options.n}.", param="best_of"
             )
         return cls(
-            wanted=wanted,
+            options=options,
             prompts=prompts,
             max_tokens=limit,
             by_prompt=settings.choice_order == "prompt",
@@ -60,7 +60,7 @@ class CompletionsCall:
     @property
     def model(self) -> str:
         """The model's name."""
-        return self.wanted.model
+        return self.options.model
 
     @property
     def tier(self) -> str:
@@ -70,7 +70,7 @@ class CompletionsCall:
     @property
     def stream(self) -> bool:
         """Whether the answer is a stream."""
-        return self.wanted.stream
+        return self.options.stream
 
     @property
     def prompt_key(self) -> str:
@@ -83,20 +83,20 @@ class CompletionsCall:
         return self.prompts.tokens
 
     @property
-    def most_output_tokens(self) -> int:
+    def max_output_tokens(self) -> int:
         """Tokens all choices of all prompts together may have."""
-        return self.max_tokens * self.wanted.n * len(self.prompts.items)
+        return self.max_tokens * self.options.n * len(self.prompts.items)
 
-    def answer(self, edition: Edition) -> ModelAnswer:
+    def answer(self, context: AnswerContext) -> ModelAnswer:
         """Complete every prompt n times; choice j of prompt i has the index i * n + j.
 
         Or, with the provider's `choice_order` turned round, j * P + i for P prompts.
         """
-        pairs = [(i, j) for i in range(len(self.prompts.items)) for j in range(self.wanted.n)]
+        pairs = [(i, j) for i in range(len(self.prompts.items)) for j in range(self.options.n)]
         if not self.by_prompt:
             pairs.sort(key=lambda pair: pair[1])
-        choices = [self._write(i, j, edition.seed) for i, j in pairs]
-        return self.wanted.answer(_SHAPE, edition, choices, self.prompts.tokens)
+        choices = [self._write(i, j, context.seed) for i, j in pairs]
+        return self.options.answer(_SHAPE, context, choices, self.prompts.tokens)
 
     def _write(self, place: int, choice: int, seed: int) -> Written:
         prompt = self.prompts.items[place]
@@ -106,8 +106,8 @@ class CompletionsCall:
             asked,
             seed=seed,
             choice=choice,
-            most_tokens=self.max_tokens,
-            stops=self.wanted.stops,
+            max_tokens=self.max_tokens,
+            stops=self.options.stops,
         )
 
 

@@ -10,7 +10,7 @@ from .call import ModelAnswer, Piece
 from .chance import random_of
 from .delivery import Delivery, delivered
 from .exchange import AsgiExchange, ClientGone
-from .fault_injection import spoiled
+from .fault_injection import inject_fault
 from .faults import REFUSALS, Fault
 from .middleware import Arrival, FaultMiddleware
 from .settings import ProviderSettings
@@ -25,23 +25,23 @@ class ControlService:
 
     Args:
         settings: the provider's.
-        reception: where they come in.
+        middleware: where they come in.
         batching: does what they ask.
     """
 
     def __init__(
-        self, settings: ProviderSettings, reception: FaultMiddleware, batching: BatchEndpoints
+        self, settings: ProviderSettings, middleware: FaultMiddleware, batching: BatchEndpoints
     ) -> None:
         self._settings = settings
-        self._reception = reception
+        self._middleware = middleware
         self._batching = batching
         self._fault_chance = random_of("control faults", settings.seed)
 
     async def serve(self, exchange: AsgiExchange, route: HttpRoute) -> None:
         """Answer one call, whatever becomes of it."""
-        reception = self._reception
-        reception.tally.control_requests += 1
-        arrival = reception.take(exchange, route.vendor)
+        middleware = self._middleware
+        middleware.stats.control_requests += 1
+        arrival = middleware.take(exchange, route.vendor)
         # A large batch has much to do at once, and live calls are not to wait for it.
         for _ in self._batching.catch_up(arrival.at.clock):
             await trio.lowlevel.checkpoint()
@@ -49,13 +49,13 @@ class ControlService:
             fault = self._let_in(exchange, route)
             reply = self._work(exchange, route, arrival, fault)
         except RequestRefused as error:
-            await reception.refuse(exchange, route.vendor, error, arrival)
+            await middleware.refuse(exchange, route.vendor, error, arrival)
             return
         answer = ModelAnswer((Piece(reply.body),), 0)
         plan = delivered(answer, stream=False, latency_s=0.0, first=0.0)
         plan = attrs.evolve(plan, headers=dict(reply.headers))
         if fault is not None:
-            plan = spoiled(
+            plan = inject_fault(
                 plan,
                 fault,
                 self._settings.faults,
@@ -74,12 +74,12 @@ class ControlService:
         """The fault that a call is to have, if it may come in at all.
 
         Raises:
-            ApiError: it may not.
+            RequestRefused: it may not.
         """
-        self._reception.check_key(exchange, route.vendor)
+        self._middleware.check_key(exchange, route.vendor)
         route.vendor.check(exchange)
         route.handler(exchange.method)
-        return self._reception.fault(exchange, self._fault_chance)
+        return self._middleware.fault(exchange, self._fault_chance)
 
     def _work(
         self, exchange: AsgiExchange, route: HttpRoute, arrival: Arrival, fault: Fault | None
@@ -87,7 +87,7 @@ class ControlService:
         """Do what is asked, unless a fault comes before it.
 
         Raises:
-            ApiError: it cannot be done, or a fault has it look so.
+            RequestRefused: it cannot be done, or a fault has it look so.
         """
         refusal = None
         if fault is not None:

@@ -75,7 +75,7 @@ def read_turn(where: str, message: Json) -> ConversationTurn:
         message: what was sent.
 
     Raises:
-        ApiError: 400, it has no role, or no content that can be read.
+        RequestRefused: 400, it has no role, or no content that can be read.
     """
     if not isinstance(message, Mapping) or not isinstance(role := message.get("role"), str):
         raise RequestRefused(
@@ -91,7 +91,7 @@ def text_of(where: str, role: str, content: Json) -> ConversationTurn:
     """Read a text, or a list of blocks of text and images.
 
     Raises:
-        ApiError: 400, it is neither.
+        RequestRefused: 400, it is neither.
     """
     match content:
         case str() as text:

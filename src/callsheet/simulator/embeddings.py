@@ -14,7 +14,7 @@ import attrs
 
 from .apierror import RequestRefused
 from .body import RequestBody
-from .call import Edition, ModelAnswer, Piece
+from .call import AnswerContext, ModelAnswer, Piece
 from .jsontext import Json, compact
 from .settings import ProviderSettings
 from .tokens import Texts
@@ -24,10 +24,10 @@ __all__ = [
 ]
 
 
-MOST_INPUTS = 2048
-MOST_TOKENS_PER_INPUT = 8192
-MOST_TOKENS = 300_000
-MOST_DIMENSIONS = 4096
+MAX_INPUTS = 2048
+MAX_TOKENS_PER_INPUT = 8192
+MAX_TOKENS = 300_000
+MAX_DIMENSIONS = 4096
 
 
 @attrs.frozen(kw_only=True)
@@ -44,16 +44,16 @@ class EmbeddingsCall:
         """Read a request.
 
         Raises:
-            ApiError: it is not in order, or beyond one of the three limits of an embeddings call.
+            RequestRefused: it is not in order, or beyond one of the three limits of an embeddings call.
         """
-        inputs = body.texts_or_tokens("input", MOST_INPUTS)
+        inputs = body.texts_or_tokens("input", MAX_INPUTS)
         _check_sizes(inputs)
         model = body.model()
         encoding = body.choice("encoding_format", ("float", "base64"))
         return cls(
             model=model,
             inputs=inputs,
-            dimensions=body.integer("dimensions", 1, MOST_DIMENSIONS)
+            dimensions=body.integer("dimensions", 1, MAX_DIMENSIONS)
             or (3072 if model.endswith("-large") else 1536),
             as_base64=encoding == "base64",
         )
@@ -74,7 +74,7 @@ class EmbeddingsCall:
         return self.inputs.tokens
 
     @property
-    def most_output_tokens(self) -> int:
+    def max_output_tokens(self) -> int:
         """None: an embedding has no tokens."""
         return 0
 
@@ -83,18 +83,18 @@ class EmbeddingsCall:
         """Never."""
         return False
 
-    def answer(self, edition: Edition) -> ModelAnswer:
+    def answer(self, context: AnswerContext) -> ModelAnswer:
         """Embed every input, in order."""
         write = _Base64Writer if self.as_base64 else _FloatWriter
         vectors = write(self.dimensions)
         data = b",".join(
             b'{"object":"embedding","index":%d,"embedding":%b}'
-            % (i, vectors.of(f"{edition.seed}|{text}".encode("utf-8", "surrogatepass")))
+            % (i, vectors.of(f"{context.seed}|{text}".encode("utf-8", "surrogatepass")))
             for i, text in enumerate(self.inputs.items)
         )
         tokens = self.inputs.tokens
         tail: dict[str, Json] = {"model": self.model}
-        if edition.with_usage:
+        if context.with_usage:
             tail["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         # By hand, because a JSON encoder takes seconds over three million numbers.
         body = b'{"object":"list","data":[%b],%b' % (data, compact(tail)[1:])
@@ -106,18 +106,18 @@ def _check_sizes(inputs: Texts) -> None:
         raise RequestRefused(
             400, "Invalid 'input': input cannot be an empty string.", param="input"
         )
-    if inputs.longest > MOST_TOKENS_PER_INPUT:
+    if inputs.longest > MAX_TOKENS_PER_INPUT:
         raise RequestRefused(
             400,
-            f"This model's maximum context length is {MOST_TOKENS_PER_INPUT} tokens, however "
+            f"This model's maximum context length is {MAX_TOKENS_PER_INPUT} tokens, however "
             f"you requested {inputs.longest} tokens. Please reduce your prompt.",
             param="input",
             code="context_length_exceeded",
         )
-    if inputs.tokens > MOST_TOKENS:
+    if inputs.tokens > MAX_TOKENS:
         raise RequestRefused(
             400,
-            f"Requested {inputs.tokens} tokens, max {MOST_TOKENS} tokens per request.",
+            f"Requested {inputs.tokens} tokens, max {MAX_TOKENS} tokens per request.",
             type="max_tokens_per_request",
             param="input",
             code="max_tokens_per_request",

@@ -9,7 +9,7 @@ from .delivery import Delivery, DeliveryEnding, DeliveryStep
 from .faults import Fault, Faults
 
 __all__ = [
-    "spoiled",
+    "inject_fault",
 ]
 
 
@@ -19,7 +19,7 @@ _SLOW_PIECE = 64
 _GZIP_WINDOW = 31  # zlib's number for gzip's format
 
 
-def spoiled(
+def inject_fault(
     plan: Delivery, fault: Fault, faults: Faults, *, error_body: bytes, error_event: bytes
 ) -> Delivery:
     """The plan with a fault in it.
@@ -31,10 +31,10 @@ def spoiled(
         error_body: the vendor's, for an answer that is none.
         error_event: the vendor's, for a stream that fails.
     """
-    spoil = _SPOILS.get(fault.kind)
-    if spoil is None:  # no_usage: the answer was made so
+    inject = _SPOILS.get(fault.kind)
+    if inject is None:  # no_usage: the answer was made so
         return plan
-    return spoil(_Case(plan, fault, faults, error_body, error_event))
+    return inject(_Case(plan, fault, faults, error_body, error_event))
 
 
 @attrs.frozen

@@ -26,7 +26,7 @@ class DeliveryJob:
         headers: those of the answer that do not depend on the plan.
         vendor: knows what is counted against its limits.
         account: where that is counted.
-        tally: counts it all.
+        stats: counts it all.
     """
 
     exchange: AsgiExchange
@@ -35,7 +35,7 @@ class DeliveryJob:
     headers: dict[str, str]
     vendor: SimulatedVendor
     account: QuotaCharge
-    tally: RunningStats
+    stats: RunningStats
     _output_tokens: int = attrs.field(default=0, init=False)
     _billed_input: bool = attrs.field(default=False, init=False)
 
@@ -53,11 +53,11 @@ class DeliveryJob:
         except ClientGone:
             self._correct(ended=True)
             if plan.stream:
-                self.tally.cut_stream()
+                self.stats.cut_stream()
             elif self._billed_input or not plan.steps:
-                self.tally.cancel()
+                self.stats.cancel()
             else:
-                await self._work_unheard()
+                await self._work_abandoned()
 
     async def _hand_over(self) -> None:
         exchange, plan = self.exchange, self.delivery
@@ -78,9 +78,9 @@ class DeliveryJob:
                 # Counted just before the last byte goes: who has the answer finds it in the counts.
                 self._correct(ended=True)
                 if plan.ending == "whole":
-                    self.tally.answer(200)
+                    self.stats.answer(200)
                 else:
-                    self.tally.break_off()
+                    self.stats.break_off()
             if begun == 0:
                 await exchange.start(200, self.headers | plan.all_headers)
             await exchange.part(b"".join(data), more=i <= last or plan.ending != "whole")
@@ -89,23 +89,23 @@ class DeliveryJob:
             if plan.input_tokens:  # the work was done, and its answer is lost
                 self._bill(plan.unsent_tokens)
                 self._correct(ended=True)
-            self.tally.break_off()
+            self.stats.break_off()
         if plan.ending == "reset":
             exchange.reset()
 
-    async def _work_unheard(self) -> None:
+    async def _work_abandoned(self) -> None:
         step = self.delivery.steps[0]
-        self.tally.lose_hearer()
+        self.stats.abandon()
         await trio.sleep_until(self.exchange.arrived + step.at)
         self._bill(step.output_tokens)
         self._correct(ended=True)
-        self.tally.finish_unheard(step.output_tokens)
+        self.stats.finish_abandoned(step.output_tokens)
 
     def _bill(self, output_tokens: int) -> None:
         input_tokens = 0 if self._billed_input else self.delivery.input_tokens
         self._billed_input = True
         self._output_tokens += output_tokens
-        self.tally.bill(self.call.model, self.call.tier, input_tokens, output_tokens)
+        self.stats.bill(self.call.model, self.call.tier, input_tokens, output_tokens)
         self._correct(ended=False)
 
     def _correct(self, *, ended: bool) -> None:

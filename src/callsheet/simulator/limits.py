@@ -22,7 +22,7 @@ __all__ = [
 PERIOD_S = 60.0
 # Floats: a cost that fits in less than a microsecond fits now.
 INSTANT_S = 1e-6
-MOST_IDLE_SETS = 1024
+MAX_IDLE_SETS = 1024
 
 
 @attrs.frozen
@@ -166,7 +166,7 @@ class AdmissionControl:
         self._limits = {name: limit for name, limit in limits.items() if limit is not None}
         self._burst_s = burst_s
         self._sets: dict[tuple[str, str], dict[str, MinuteBucket]] = {}
-        self._prune_at = MOST_IDLE_SETS
+        self._prune_at = MAX_IDLE_SETS
 
     def admit(self, key: str, model: str, costs: Mapping[str, float], now: float) -> Admission:
         """Decide on one request.
@@ -209,7 +209,7 @@ class AdmissionControl:
                     for place, buckets in self._sets.items()
                     if not all(bucket.is_full(now) for bucket in buckets.values())
                 }
-                self._prune_at = max(MOST_IDLE_SETS, 2 * len(self._sets))
+                self._prune_at = max(MAX_IDLE_SETS, 2 * len(self._sets))
             found = self._sets[key, model] = {
                 name: MinuteBucket(limit, self._burst_s) for name, limit in self._limits.items()
             }

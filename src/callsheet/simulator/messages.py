@@ -7,7 +7,7 @@ import attrs
 
 from .apierror import RequestRefused
 from .body import RequestBody
-from .call import Edition, ModelAnswer, Piece
+from .call import AnswerContext, ModelAnswer, Piece
 from .conversation import Conversation, ConversationTurn, read_turn, text_of
 from .jsontext import Json, canonical, compact
 from .settings import ProviderSettings
@@ -20,10 +20,10 @@ __all__ = [
 ]
 
 
-MOST_MESSAGES = 100_000
-MOST_TOKENS = 10_000_000
-MOST_STOPS = 8192
-MOST_TOP_K = 1_000_000
+MAX_MESSAGES = 100_000
+MAX_TOKENS = 10_000_000
+MAX_STOPS = 8192
+MAX_TOP_K = 1_000_000
 
 _MEMBERS = frozenset({
     "model", "max_tokens", "messages", "system", "temperature", "top_p", "top_k", "stop_sequences",
@@ -52,20 +52,20 @@ class MessagesCall:
         """Read a request.
 
         Raises:
-            ApiError: it is not in order.
+            RequestRefused: it is not in order.
         """
         for name in body.members:
             if name not in _MEMBERS:
                 raise RequestRefused(400, "Extra inputs are not permitted", param=name)
         body.required("max_tokens")
-        max_tokens = body.integer("max_tokens", 1, MOST_TOKENS) or 1
+        max_tokens = body.integer("max_tokens", 1, MAX_TOKENS) or 1
         stream = body.flag("stream")
         body.number("temperature", 0, 1)
         body.number("top_p", 0, 1)
-        body.integer("top_k", 0, MOST_TOP_K)
+        body.integer("top_k", 0, MAX_TOP_K)
         body.choice("service_tier", _TIERS)
         body.object("metadata").text("user_id")
-        turns = (*_system(body), *_turns(body.items("messages", MOST_MESSAGES)))
+        turns = (*_system(body), *_turns(body.items("messages", MAX_MESSAGES)))
         conversation = Conversation(turns)
         room = settings.context_tokens - conversation.tokens
         if room < 0:
@@ -80,7 +80,7 @@ class MessagesCall:
             prompt_key=_prompt_key(turns),
             max_tokens=max_tokens,
             room=room,
-            stops=body.words("stop_sequences", MOST_STOPS),
+            stops=body.words("stop_sequences", MAX_STOPS),
             stream=stream,
             schema=_schema(body.object("output_config").object("format")),
         )
@@ -96,29 +96,29 @@ class MessagesCall:
         return self.conversation.estimated_tokens
 
     @property
-    def most_output_tokens(self) -> int:
+    def max_output_tokens(self) -> int:
         """What the request says; no limit looks at it."""
         return self.max_tokens
 
-    def answer(self, edition: Edition) -> ModelAnswer:
+    def answer(self, context: AnswerContext) -> ModelAnswer:
         """Write the one answer."""
         written = write(
             self.conversation.system,
             self.conversation.question,
-            seed=edition.seed,
+            seed=context.seed,
             schema=self.schema,
-            most_tokens=min(self.max_tokens, self.room),
+            max_tokens=min(self.max_tokens, self.room),
             stops=self.stops,
         )
         if self.stream:
-            return self._stream(edition, written)
-        found = self._message(edition, [{"type": "text", "text": written.text}], written.tokens)
+            return self._stream(context, written)
+        found = self._message(context, [{"type": "text", "text": written.text}], written.tokens)
         body = compact({**found, **self._end(written)})
         return ModelAnswer((Piece(body, written.tokens),), self.conversation.tokens)
 
-    def _stream(self, edition: Edition, written: Written) -> ModelAnswer:
+    def _stream(self, context: AnswerContext, written: Written) -> ModelAnswer:
         # The usage so far: one token, with which the first event comes.
-        message = self._message(edition, [], min(1, written.tokens))
+        message = self._message(context, [], min(1, written.tokens))
         message |= {"stop_reason": None, "stop_sequence": None}
         block = {"type": "text", "text": ""}
         events = [
@@ -130,7 +130,7 @@ class MessagesCall:
         ]
         pieces: list[Piece] = []
         said = 0
-        for bit in pieces_of(written.text, edition.pieces):
+        for bit in pieces_of(written.text, context.pieces):
             delta: dict[str, Json] = {"type": "text_delta", "text": bit}
             events.append(_event("content_block_delta", index=0, delta=delta))
             before, said = said, said + len(bit)
@@ -138,7 +138,7 @@ class MessagesCall:
             pieces.append(Piece(b"".join(events), tokens))
             events.clear()
         usage: dict[str, Json] = (
-            {"usage": self._usage(edition, written.tokens)} if edition.with_usage else {}
+            {"usage": self._usage(context, written.tokens)} if context.with_usage else {}
         )
         end = (
             _event("content_block_stop", index=0)
@@ -148,27 +148,27 @@ class MessagesCall:
         return ModelAnswer(tuple(pieces), self.conversation.tokens, end)
 
     def _message(
-        self, edition: Edition, content: list[Json], output_tokens: int
+        self, context: AnswerContext, content: list[Json], output_tokens: int
     ) -> dict[str, Json]:
         found: dict[str, Json] = {
-            "id": f"msg_{edition.hex[:24]}",
+            "id": f"msg_{context.hex[:24]}",
             "type": "message",
             "role": "assistant",
             "model": self.model,
             "content": content,
         }
-        if edition.with_usage:
-            found["usage"] = self._usage(edition, output_tokens)
+        if context.with_usage:
+            found["usage"] = self._usage(context, output_tokens)
         return found
 
-    def _usage(self, edition: Edition, output_tokens: int) -> dict[str, Json]:
+    def _usage(self, context: AnswerContext, output_tokens: int) -> dict[str, Json]:
         return {
             "input_tokens": self.conversation.tokens,
             "output_tokens": output_tokens,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-            "service_tier": "batch" if edition.batch else "standard",
+            "service_tier": "batch" if context.batch else "standard",
         }
 
     def _end(self, written: Written) -> dict[str, Json]:

@@ -77,7 +77,7 @@ class FaultMiddleware:
         self._calendar = self._own_calendar if calendar is None else calendar
         self._number = 0
         self._first_arrived: float | None = None
-        self.tally = RunningStats()
+        self.stats = RunningStats()
 
     def take(self, exchange: AsgiExchange, vendor: SimulatedVendor) -> Arrival:
         """Give a request its number and its date."""
@@ -97,7 +97,7 @@ class FaultMiddleware:
         """The key a request brings, or nothing where none is needed.
 
         Raises:
-            ApiError: 401, it is not the right one.
+            RequestRefused: 401, it is not the right one.
         """
         given = vendor.key_in(exchange)
         if self._settings.api_key not in (None, given):
@@ -113,7 +113,7 @@ class FaultMiddleware:
         """The fault that a request asks for by its header, or else one that is drawn.
 
         Raises:
-            ApiError: 400, it asks for one that there is not.
+            RequestRefused: 400, it asks for one that there is not.
         """
         drawn = self._settings.faults.draw(chance)
         asked = exchange.headers.get(_FAULT_HEADER)

@@ -31,7 +31,7 @@ def read_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str,
     """The texts and the files of a form, by name.
 
     Raises:
-        ApiError: 400, it is none.
+        RequestRefused: 400, it is none.
     """
     head = f"content-type: {content_type}\r\n\r\n".encode("latin-1")
     message = BytesParser(policy=HTTP).parsebytes(head + body)

@@ -70,7 +70,7 @@ class OpenAI:
 
     def costs(self, call: ModelCall) -> Mapping[str, float]:
         """One request, and the tokens it sends or may be answered with."""
-        charge = self._settings.charge(call.estimated_tokens, call.most_output_tokens)
+        charge = self._settings.charge(call.estimated_tokens, call.max_output_tokens)
         return {"requests": 1, "tokens": charge}
 
     def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:

@@ -22,7 +22,7 @@ __all__ = [
 
 BACKLOG = 1024
 IDLE_S = 600.0
-MOST_HEADER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 # On, and zero seconds: closing sends a reset instead of what is still unsent.
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
@@ -82,7 +82,7 @@ def _config() -> Config:
     config.include_date_header = False
     config.keep_alive_timeout = IDLE_S
     config.keep_alive_max_requests = 10**9
-    config.h11_max_incomplete_size = MOST_HEADER_BYTES
+    config.h11_max_incomplete_size = MAX_HEADER_BYTES
     return config
 
 

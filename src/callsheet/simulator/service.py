@@ -7,11 +7,11 @@ import attrs
 from .anthropic import Anthropic
 from .apierror import RequestRefused
 from .body import RequestBody
-from .call import Edition, ModelCall
+from .call import AnswerContext, ModelCall
 from .chance import hex_of, random_of
 from .delivery import JSON_BODY, delivered
 from .exchange import AsgiExchange
-from .fault_injection import spoiled
+from .fault_injection import inject_fault
 from .faults import REFUSALS, Fault
 from .job import DeliveryJob
 from .latency import latency_of
@@ -46,12 +46,12 @@ class ModelService:
 
     Args:
         settings: the provider's.
-        reception: where they come in.
+        middleware: where they come in.
     """
 
-    def __init__(self, settings: ProviderSettings, reception: FaultMiddleware) -> None:
+    def __init__(self, settings: ProviderSettings, middleware: FaultMiddleware) -> None:
         self._settings = settings
-        self._reception = reception
+        self._middleware = middleware
         self.openai = self._counter(OpenAI(settings))
         self.anthropic = self._counter(Anthropic(settings))
         self._fault_chance = random_of("faults", settings.seed)
@@ -64,14 +64,14 @@ class ModelService:
 
     async def serve(self, exchange: AsgiExchange, counter: VendorEndpoints, parse: Parse) -> None:
         """Answer one call, whatever becomes of it."""
-        tally = self._reception.tally
-        tally.begin()
-        arrival = self._reception.take(exchange, counter.vendor)
+        stats = self._middleware.stats
+        stats.begin()
+        arrival = self._middleware.take(exchange, counter.vendor)
         headers = dict(arrival.headers)
         try:
             job = self._job(exchange, counter, parse, headers=headers, arrival=arrival)
         except RequestRefused as error:
-            tally.answer(error.status)
+            stats.answer(error.status)
             body = counter.vendor.error_body(error, arrival.request_id)
             await exchange.answer(error.status, body, headers | JSON_BODY | error.headers)
         else:
@@ -92,21 +92,21 @@ class ModelService:
         """The work to do. Headers that a refusal has too are added as they are known.
 
         Raises:
-            ApiError: the call is refused.
+            RequestRefused: the call is refused.
         """
-        settings, vendor, reception = self._settings, counter.vendor, self._reception
+        settings, vendor, middleware = self._settings, counter.vendor, self._middleware
         date = arrival.at.date
-        key = reception.check_key(exchange, vendor)
+        key = middleware.check_key(exchange, vendor)
         headers |= vendor.account_headers()
         vendor.check(exchange)
-        fault = reception.fault(exchange, self._fault_chance)
+        fault = middleware.fault(exchange, self._fault_chance)
         if fault is not None and fault.kind == "401":
             raise vendor.refused("401", None)
         call, admission = self._admitted(exchange, counter, parse, key=key, date=date, fault=fault)
 
         seed, (low, high) = settings.seed, settings.latency_s
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
-        edition = Edition(
+        context = AnswerContext(
             seed=seed,
             hex=hex_of("answer", seed, arrival.number),
             created=int(date),
@@ -114,10 +114,10 @@ class ModelService:
             with_usage=fault is None or fault.kind != "no_usage",
         )
         plan = delivered(
-            call.answer(edition), stream=call.stream, latency_s=latency, first=settings.first_piece
+            call.answer(context), stream=call.stream, latency_s=latency, first=settings.first_piece
         )
         if fault is not None:
-            plan = spoiled(
+            plan = inject_fault(
                 plan,
                 fault,
                 settings.faults,
@@ -126,7 +126,7 @@ class ModelService:
             )
         headers |= vendor.level_headers(admission.levels, date) | vendor.work_headers(latency)
         return DeliveryJob(
-            exchange, call, plan, headers, vendor, admission.account, reception.tally
+            exchange, call, plan, headers, vendor, admission.account, middleware.stats
         )
 
     def _admitted(
@@ -146,7 +146,7 @@ class ModelService:
         vendor, limiter = counter.vendor, counter.limiter
         body = RequestBody.parse(exchange.body)
         model = body.model()
-        self._reception.check_model(model, vendor)
+        self._middleware.check_model(model, vendor)
         try:
             call = parse(body, self._settings)
         except RequestRefused as error:

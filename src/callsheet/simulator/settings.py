@@ -100,9 +100,9 @@ class ProviderSettings:
         factory=BatchSettings, validator=instance_of(BatchSettings)
     )
 
-    def charge(self, prompt_tokens: int, most_answer_tokens: int | None) -> int:
+    def charge(self, prompt_tokens: int, max_answer_tokens: int | None) -> int:
         """Tokens that a request takes from its minute's at admission."""
-        answer = self.default_answer_tokens if most_answer_tokens is None else most_answer_tokens
+        answer = self.default_answer_tokens if max_answer_tokens is None else max_answer_tokens
         if self.token_charge == "sum":  # noqa: S105 - no secret, whatever its name
             return prompt_tokens + answer
         return max(prompt_tokens, answer)

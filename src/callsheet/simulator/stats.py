@@ -46,14 +46,14 @@ class ProviderStats:
         by_status: those, by HTTP status.
         cancelled: calls whose client went away first.
         streams_cut: those of them that were streams, and stopped.
-        unheard: those of them that were plain calls, and were worked on to their end all the same.
+        abandoned: those of them that were plain calls, and were worked on to their end all the same.
         broken: calls that a fault left without an answer, or with only a part of one.
         rejected: answers of status 429.
         input_tokens: billed tokens of prompts.
         output_tokens: billed tokens of answers.
         billed: those tokens, by model and by how they are billed: "default", "flex", "priority" or
             "batch".
-        unheard_tokens: those of answers that were produced when the client was gone.
+        abandoned_tokens: those of answers that were produced when the client was gone.
         in_flight: calls whose client is waiting.
         max_in_flight: the most there were at once.
         working: calls being worked on, the ones whose client is gone included.
@@ -69,7 +69,7 @@ class ProviderStats:
     by_status: Mapping[int, int] = attrs.field(factory=dict[int, int])
     cancelled: int = 0
     streams_cut: int = 0
-    unheard: int = 0
+    abandoned: int = 0
     broken: int = 0
     rejected: int = 0
     input_tokens: int = 0
@@ -77,7 +77,7 @@ class ProviderStats:
     billed: Mapping[str, Mapping[str, BilledTokens]] = attrs.field(
         factory=dict[str, Mapping[str, BilledTokens]]
     )
-    unheard_tokens: int = 0
+    abandoned_tokens: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
     working: int = 0
@@ -102,12 +102,12 @@ class RunningStats:
     by_status: dict[int, int] = attrs.field(factory=dict[int, int])
     streams_cut: int = 0
     cancelled: int = 0
-    unheard: int = 0
+    abandoned: int = 0
     broken: int = 0
     billed: dict[str, dict[str, BilledTokens]] = attrs.field(
         factory=dict[str, dict[str, BilledTokens]]
     )
-    unheard_tokens: int = 0
+    abandoned_tokens: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
     working: int = 0
@@ -145,16 +145,16 @@ class RunningStats:
         self.cancel()
         self.streams_cut += 1
 
-    def lose_hearer(self) -> None:
+    def abandon(self) -> None:
         """A plain call's client went away, and the work on it goes on."""
         self.in_flight -= 1
         self.cancelled += 1
 
-    def finish_unheard(self, output_tokens: int) -> None:
+    def finish_abandoned(self, output_tokens: int) -> None:
         """That work ended."""
         self.working -= 1
-        self.unheard += 1
-        self.unheard_tokens += output_tokens
+        self.abandoned += 1
+        self.abandoned_tokens += output_tokens
 
     def bill(self, model: str, tier: str, input_tokens: int, output_tokens: int) -> None:
         """Tokens were read or produced, and cost."""
@@ -186,13 +186,13 @@ class RunningStats:
             by_status=dict(self.by_status),
             cancelled=self.cancelled,
             streams_cut=self.streams_cut,
-            unheard=self.unheard,
+            abandoned=self.abandoned,
             broken=self.broken,
             rejected=self.by_status.get(429, 0),
             input_tokens=sum(bill.input_tokens for bill in bills),
             output_tokens=sum(bill.output_tokens for bill in bills),
             billed={model: dict(tiers) for model, tiers in self.billed.items()},
-            unheard_tokens=self.unheard_tokens,
+            abandoned_tokens=self.abandoned_tokens,
             in_flight=self.in_flight,
             max_in_flight=self.max_in_flight,
             working=self.working,

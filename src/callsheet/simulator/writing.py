@@ -43,7 +43,7 @@ def write(
     seed: int,
     choice: int = 0,
     schema: Mapping[str, Json] | None = None,
-    most_tokens: int | None = None,
+    max_tokens: int | None = None,
     stops: tuple[str, ...] = (),
 ) -> Written:
     """Answer a prompt.
@@ -54,15 +54,15 @@ def write(
         seed: the provider's.
         choice: which of the n choices it is.
         schema: when given, the answer is JSON that this schema allows.
-        most_tokens: where to cut it off.
+        max_tokens: where to cut it off.
         stops: where to stop: before the first of these that comes up.
     """
     allowed = None if schema is None else dict(schema)
     whole = write_answer(system, user, seed=seed, choice=choice, schema=allowed)
     stopped = _stopped(whole, stops)
-    if most_tokens is None or stopped.tokens <= most_tokens:
+    if max_tokens is None or stopped.tokens <= max_tokens:
         return stopped
-    return Written(cut_to_tokens(stopped.text, most_tokens), "limit")
+    return Written(cut_to_tokens(stopped.text, max_tokens), "limit")
 
 
 def _stopped(text: str, stops: tuple[str, ...]) -> Written:

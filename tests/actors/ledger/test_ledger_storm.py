@@ -191,7 +191,7 @@ def test_what_the_provider_bills_more_is_shown_as_perhaps_billed(seed, crashes):
         assert till.ended[AskTimedOut.__name__] > 20
         assert till.ended["answered"] > 40
         assert books.totals.maybe_billed.calls > 20
-        assert stats.unheard + stats.streams_cut > 10
+        assert stats.abandoned + stats.streams_cut > 10
         if crashes is not None:
             assert till.ended["ActorCrashed"] > 0
 

@@ -180,8 +180,8 @@ async def test_a_cancelled_call_in_one_piece_is_worked_to_its_end(autojump_clock
         await wait_all_tasks_blocked()
         assert (at.stats.streams_cut, at.stats.working) == (0, 1)
         await trio.sleep(5)
-        assert (at.stats.unheard, at.stats.working) == (1, 0)
-        assert at.stats.unheard_tokens > 0, "and is billed"
+        assert (at.stats.abandoned, at.stats.working) == (1, 0)
+        assert at.stats.abandoned_tokens > 0, "and is billed"
         await at.at_rest()
 
 

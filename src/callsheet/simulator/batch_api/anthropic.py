@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-MOST_LISTED = 1000
+MAX_LISTED = 1000
 LISTED = 20
 POLL_S = 10
 
@@ -48,23 +48,23 @@ class MessageBatches:
     Args:
         settings: the provider's.
         vendor: Anthropic.
-        reception: knows the models, and counts.
+        middleware: knows the models, and counts.
     """
 
     def __init__(
-        self, settings: ProviderSettings, vendor: SimulatedVendor, reception: FaultMiddleware
+        self, settings: ProviderSettings, vendor: SimulatedVendor, middleware: FaultMiddleware
     ) -> None:
         self._settings = settings
         self._workshop = BatchEngine(
-            settings, vendor, reception.tally, prefix="msgbatch_", phases=Phases()
+            settings, vendor, middleware.stats, prefix="msgbatch_", phases=Phases()
         )
-        self._check_model = partial(reception.check_model, vendor=vendor)
+        self._check_model = partial(middleware.check_model, vendor=vendor)
         self._jobs: dict[str, _Job] = {}
 
-    def create(self, visit: BatchRequestContext) -> JsonReply:
+    def create(self, context: BatchRequestContext) -> JsonReply:
         """POST /v1/messages/batches."""
-        body = visit.body()
-        asked = body.items("requests", self._settings.batches.most_requests)
+        body = context.body()
+        asked = body.items("requests", self._settings.batches.max_requests)
         lines: dict[str, SimulatedLine] = {}
         for i, item in enumerate(asked):
             line = self._line(f"requests[{i}]", item)
@@ -73,46 +73,46 @@ class MessageBatches:
                     400, f"custom_id '{line.custom_id}' is not unique.", param=f"requests[{i}]"
                 )
             lines[line.custom_id] = line
-        batch = self._workshop.create(lines.values(), visit.at)
-        job = _Job(batch, visit.exchange.headers.get("host", ""))
+        batch = self._workshop.create(lines.values(), context.at)
+        job = _Job(batch, context.exchange.headers.get("host", ""))
         self._jobs[batch.id] = job
-        return JsonReply.of(_shown(job, batch.look(visit.at.clock)))
+        return JsonReply.of(_shown(job, batch.look(context.at.clock)))
 
-    def show(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
+    def show(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
         """GET /v1/messages/batches/{id}."""
         job = self._find(batch_id)
-        moment = job.batch.look(visit.at.clock)
+        moment = job.batch.look(context.at.clock)
         if moment.has_ended:
             return JsonReply.of(_shown(job, moment))
         return JsonReply.of(_shown(job, moment), retry_after=str(POLL_S))
 
-    def listed(self, visit: BatchRequestContext) -> JsonReply:
+    def listed(self, context: BatchRequestContext) -> JsonReply:
         """GET /v1/messages/batches, newest first."""
         marks = {
             side: self._find(mark)
             for side in ("after", "before")
-            if (mark := visit.exchange.query.get(f"{side}_id")) is not None
+            if (mark := context.exchange.query.get(f"{side}_id")) is not None
         }
         jobs = reversed(self._jobs.values())
-        page = page_of(jobs, visit.limit(MOST_LISTED, LISTED), **marks)
+        page = page_of(jobs, context.limit(MAX_LISTED, LISTED), **marks)
         return JsonReply.of(
             page.as_json(
-                lambda job: job.batch.id, lambda job: _shown(job, job.batch.look(visit.at.clock))
+                lambda job: job.batch.id, lambda job: _shown(job, job.batch.look(context.at.clock))
             )
         )
 
-    def cancel(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
+    def cancel(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
         """POST /v1/messages/batches/{id}/cancel."""
         job = self._find(batch_id)
-        if job.batch.look(visit.at.clock).has_ended:
+        if job.batch.look(context.at.clock).has_ended:
             raise RequestRefused(400, f"Batch {batch_id} cannot be canceled because it has ended.")
-        job.batch.cancel(visit.at.clock)
-        return JsonReply.of(_shown(job, job.batch.look(visit.at.clock)))
+        job.batch.cancel(context.at.clock)
+        return JsonReply.of(_shown(job, job.batch.look(context.at.clock)))
 
-    def results(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
+    def results(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
         """GET /v1/messages/batches/{id}/results."""
         batch = self._find(batch_id).batch
-        moment = batch.look(visit.at.clock)
+        moment = batch.look(context.at.clock)
         if not moment.has_ended:
             raise RequestRefused(404, f"Message Batch {batch_id} has no available results.")
         undone = "canceled" if moment.status == "cancelled" else "expired"
@@ -122,9 +122,9 @@ class MessageBatches:
             lines.append(compact(shown) + b"\n")
         return JsonReply(b"".join(lines), _LINES)
 
-    def delete(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
+    def delete(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
         """DELETE /v1/messages/batches/{id}."""
-        if not self._find(batch_id).batch.look(visit.at.clock).has_ended:
+        if not self._find(batch_id).batch.look(context.at.clock).has_ended:
             raise RequestRefused(400, f"Batch {batch_id} has not ended: cancel it first.")
         del self._jobs[batch_id]
         return JsonReply.of({"id": batch_id, "type": "message_batch_deleted"})

@@ -40,7 +40,7 @@ class BatchRequestContext:
         """How many items of a list it asks for.
 
         Raises:
-            ApiError: 400, it is no number, or too large.
+            RequestRefused: 400, it is no number, or too large.
         """
         asked = self.exchange.query.get("limit")
         if asked is None:
@@ -92,7 +92,7 @@ class HttpRoute:
         """What a method does.
 
         Raises:
-            ApiError: 405, nothing.
+            RequestRefused: 405, nothing.
         """
         found = self.handlers.get(method)
         if found is None:

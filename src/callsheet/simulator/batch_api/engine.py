@@ -42,7 +42,7 @@ class BatchEngine:
     Args:
         settings: the provider's.
         vendor: whose batches they are.
-        tally: counts.
+        stats: counts.
         prefix: of their ids.
         phases: how they spend their time.
     """
@@ -51,16 +51,16 @@ class BatchEngine:
         self,
         settings: ProviderSettings,
         vendor: SimulatedVendor,
-        tally: RunningStats,
+        stats: RunningStats,
         *,
         prefix: str,
         phases: Phases,
     ) -> None:
         self._settings = settings
-        self._tally = tally
+        self._stats = stats
         self._prefix = prefix
         self._phases = phases
-        self._worker = LineWorker(settings, vendor, tally)
+        self._worker = LineWorker(settings, vendor, stats)
         self._number = 0
         self._under_way: dict[str, SimulatedBatch] = {}
 
@@ -75,7 +75,7 @@ class BatchEngine:
             is_valid: whether its input was found in order.
         """
         self._number += 1
-        self._tally.batches += 1
+        self._stats.batches += 1
         batch_id = self._prefix + hex_of(self._prefix, self._settings.seed, self._number)
         ordered = list(lines) if is_valid else []
         random_of("order", self._settings.seed, batch_id).shuffle(ordered)

@@ -20,10 +20,10 @@ __all__ = [
 
 
 DAY_S = 86_400
-MOST_BYTES = 512 * 1024 * 1024
-MOST_LISTED = 10_000
+MAX_BYTES = 512 * 1024 * 1024
+MAX_LISTED = 10_000
 BATCH_DAYS = 30
-LEAST_LIFE_S = 3600
+MIN_LIFE_S = 3600
 _PURPOSES = ("batch", "batch-api", "assistants", "fine-tune", "vision", "user_data", "evals")
 _LINES = {"content-type": "application/octet-stream"}
 
@@ -68,12 +68,12 @@ class Files:
 
     Args:
         settings: the provider's.
-        tally: counts uploads.
+        stats: counts uploads.
     """
 
-    def __init__(self, settings: ProviderSettings, tally: RunningStats) -> None:
+    def __init__(self, settings: ProviderSettings, stats: RunningStats) -> None:
         self._settings = settings
-        self._tally = tally
+        self._stats = stats
         self._files: dict[str, StoredFile] = {}
         self._uploads = 0
 
@@ -81,7 +81,7 @@ class Files:
         """A file.
 
         Raises:
-            ApiError: 404, there is none of this id, or no longer.
+            RequestRefused: 404, there is none of this id, or no longer.
         """
         found = self._files.get(file_id)
         if found is None or (found.expires is not None and found.expires <= at.date):
@@ -114,9 +114,9 @@ class Files:
         self._files[file_id] = found
         return found
 
-    def upload(self, visit: BatchRequestContext) -> JsonReply:
+    def upload(self, context: BatchRequestContext) -> JsonReply:
         """POST /v1/files."""
-        exchange = visit.exchange
+        exchange = context.exchange
         texts, files = read_form(exchange.headers.get("content-type", ""), exchange.body)
         for name, known in (("purpose", texts), ("file", files)):
             if name not in known:
@@ -129,60 +129,60 @@ class Files:
         purpose, file = texts["purpose"], files["file"]
         if purpose not in _PURPOSES:
             raise RequestRefused.unsupported("purpose", purpose, _PURPOSES)
-        if len(file.data) > MOST_BYTES:
-            raise RequestRefused(413, f"File is too large: the maximum is {MOST_BYTES} bytes.")
+        if len(file.data) > MAX_BYTES:
+            raise RequestRefused(413, f"File is too large: the maximum is {MAX_BYTES} bytes.")
         life_s = BATCH_DAYS * DAY_S if purpose in ("batch", "batch-api") else None
         asked = texts.get("expires_after[seconds]")
         if asked is not None:
-            if not asked.isdecimal() or not LEAST_LIFE_S <= int(asked) <= BATCH_DAYS * DAY_S:
+            if not asked.isdecimal() or not MIN_LIFE_S <= int(asked) <= BATCH_DAYS * DAY_S:
                 raise RequestRefused(
                     400,
-                    f"Invalid 'expires_after[seconds]': expected {LEAST_LIFE_S} to "
+                    f"Invalid 'expires_after[seconds]': expected {MIN_LIFE_S} to "
                     f"{BATCH_DAYS * DAY_S}, but got {asked[:20]} instead.",
                     param="expires_after[seconds]",
                 )
             life_s = int(asked)
         self._uploads += 1
-        self._tally.files += 1
+        self._stats.files += 1
         found = self.put(
             self._uploads,
             file.name,
             file.data,
-            created=visit.at.date,
+            created=context.at.date,
             life_s=life_s,
             purpose=purpose,
         )
         return JsonReply.of(found.as_json())
 
-    def show(self, file_id: str, visit: BatchRequestContext) -> JsonReply:
+    def show(self, file_id: str, context: BatchRequestContext) -> JsonReply:
         """GET /v1/files/{id}."""
-        return JsonReply.of(self.find(file_id, visit.at).as_json())
+        return JsonReply.of(self.find(file_id, context.at).as_json())
 
-    def content(self, file_id: str, visit: BatchRequestContext) -> JsonReply:
+    def content(self, file_id: str, context: BatchRequestContext) -> JsonReply:
         """GET /v1/files/{id}/content."""
-        return JsonReply(self.find(file_id, visit.at).data, _LINES)
+        return JsonReply(self.find(file_id, context.at).data, _LINES)
 
-    def listed(self, visit: BatchRequestContext) -> JsonReply:
+    def listed(self, context: BatchRequestContext) -> JsonReply:
         """GET /v1/files."""
-        query = visit.exchange.query
+        query = context.exchange.query
         purpose, after = query.get("purpose"), query.get("after")
         found = [
             file
             for file in self._files.values()
             if purpose in (None, file.purpose)
-            and (file.expires is None or file.expires > visit.at.date)
+            and (file.expires is None or file.expires > context.at.date)
         ]
         if query.get("order", "desc") == "desc":
             found.reverse()
-        mark = None if after is None else self.find(after, visit.at)
+        mark = None if after is None else self.find(after, context.at)
         if mark is not None and mark not in found:
             found.insert(0, mark)
-        page = page_of(found, visit.limit(MOST_LISTED, MOST_LISTED), after=mark)
+        page = page_of(found, context.limit(MAX_LISTED, MAX_LISTED), after=mark)
         shown = page.as_json(lambda file: file.id, lambda file: file.as_json())
         return JsonReply.of({"object": "list", **shown})
 
-    def delete(self, file_id: str, visit: BatchRequestContext) -> JsonReply:
+    def delete(self, file_id: str, context: BatchRequestContext) -> JsonReply:
         """DELETE /v1/files/{id}."""
-        self.find(file_id, visit.at)
+        self.find(file_id, context.at)
         del self._files[file_id]
         return JsonReply.of({"id": file_id, "object": "file", "deleted": True})

@@ -21,7 +21,7 @@ __all__ = [
 
 
 # How many flaws are told of one file.
-MOST_FLAWS = 100
+MAX_FLAWS = 100
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 
@@ -90,13 +90,13 @@ def read_input(
         check_model: raises `RequestRefused` when there is no such model.
     """
     batches = settings.batches
-    if len(data) > batches.most_bytes:
-        return _flawed("file_too_large", f"The file has more than {batches.most_bytes} bytes.")
+    if len(data) > batches.max_bytes:
+        return _flawed("file_too_large", f"The file has more than {batches.max_bytes} bytes.")
     rows = [(i, row) for i, row in enumerate(data.split(b"\n"), 1) if row.strip()]
     if not rows:
         return _flawed("empty_file", "The file has no lines.")
-    if len(rows) > batches.most_lines:
-        return _flawed("too_many_tasks", f"The file has more than {batches.most_lines} lines.")
+    if len(rows) > batches.max_lines:
+        return _flawed("too_many_tasks", f"The file has more than {batches.max_lines} lines.")
     reader = _Reader(endpoint, parse, settings, check_model)
     lines: list[SimulatedLine] = []
     flaws: list[ValidationProblem] = []
@@ -105,7 +105,7 @@ def read_input(
             lines.append(reader.line(row))
         except ValidationProblem as flaw:
             flaws.append(attrs.evolve(flaw, line=number))
-            if len(flaws) == MOST_FLAWS:
+            if len(flaws) == MAX_FLAWS:
                 break
     return InputFile(() if flaws else tuple(lines), reader.model, tuple(flaws))
 

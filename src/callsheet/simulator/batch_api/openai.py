@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 LISTED = 20
-MOST_PAIRS = 16
-MOST_KEY = 64
-MOST_VALUE = 512
-LEAST_LIFE_S = 3600
+MAX_PAIRS = 16
+MAX_KEY = 64
+MAX_VALUE = 512
+MIN_LIFE_S = 3600
 LIFE_S = 30 * DAY_S
 
 # {endpoint: how the body of a line is read}
@@ -49,7 +49,7 @@ class OpenAIBatches:
     Args:
         settings: the provider's.
         vendor: OpenAI.
-        reception: knows the models, and counts.
+        middleware: knows the models, and counts.
         files: where their lines come from and their output goes to.
     """
 
@@ -57,21 +57,21 @@ class OpenAIBatches:
         self,
         settings: ProviderSettings,
         vendor: SimulatedVendor,
-        reception: FaultMiddleware,
+        middleware: FaultMiddleware,
         files: Files,
     ) -> None:
         self._settings = settings
         self._files = files
         self._workshop = BatchEngine(
-            settings, vendor, reception.tally, prefix="batch_", phases=Phases(0.1, 0.1)
+            settings, vendor, middleware.stats, prefix="batch_", phases=Phases(0.1, 0.1)
         )
-        self._check_model = partial(reception.check_model, vendor=vendor)
+        self._check_model = partial(middleware.check_model, vendor=vendor)
         self._is_together = settings.batches.dialect == "together"
         self._orders: dict[str, Order] = {}
 
-    def create(self, visit: BatchRequestContext) -> JsonReply:
+    def create(self, context: BatchRequestContext) -> JsonReply:
         """POST /v1/batches."""
-        body = visit.body()
+        body = context.body()
         file_id = _required_text(body, "input_file_id")
         endpoint = body.choice("endpoint", tuple(_ENDPOINTS)) or _required_text(body, "endpoint")
         window = body.choice("completion_window", ("24h",))
@@ -79,11 +79,11 @@ class OpenAIBatches:
             body.required("completion_window")
         expiry = body.object("output_expires_after")
         expiry.choice("anchor", ("created_at",))
-        life_s = expiry.integer("seconds", LEAST_LIFE_S, LIFE_S) or LIFE_S
+        life_s = expiry.integer("seconds", MIN_LIFE_S, LIFE_S) or LIFE_S
         metadata = _metadata(body)
-        found, size = self._input(file_id, endpoint, visit.at)
-        found = self._within_limit(found, visit.at.clock)
-        batch = self._workshop.create(found.lines, visit.at, is_valid=not found.flaws)
+        found, size = self._input(file_id, endpoint, context.at)
+        found = self._within_limit(found, context.at.clock)
+        batch = self._workshop.create(found.lines, context.at, is_valid=not found.flaws)
         order = Order(
             batch=batch,
             input_file_id=file_id,
@@ -97,32 +97,32 @@ class OpenAIBatches:
             output_life_s=life_s,
         )
         self._orders[batch.id] = order
-        shown = self._shown(order, visit.at.clock)
+        shown = self._shown(order, context.at.clock)
         return JsonReply.of({"job": shown} if self._is_together else shown)
 
-    def show(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
+    def show(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
         """GET /v1/batches/{id}."""
-        return JsonReply.of(self._shown(self._find(batch_id), visit.at.clock))
+        return JsonReply.of(self._shown(self._find(batch_id), context.at.clock))
 
-    def cancel(self, batch_id: str, visit: BatchRequestContext) -> JsonReply:
+    def cancel(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
         """POST /v1/batches/{id}/cancel."""
         order = self._find(batch_id)
-        moment = self._look(order, visit.at.clock)
+        moment = self._look(order, context.at.clock)
         if moment.has_ended:
             raise RequestRefused(409, f"Cannot cancel a batch with status '{moment.status}'.")
-        order.batch.cancel(visit.at.clock)
-        return JsonReply.of(self._shown(order, visit.at.clock))
+        order.batch.cancel(context.at.clock)
+        return JsonReply.of(self._shown(order, context.at.clock))
 
-    def listed(self, visit: BatchRequestContext) -> JsonReply:
+    def listed(self, context: BatchRequestContext) -> JsonReply:
         """GET /v1/batches, newest first."""
         orders = reversed(self._orders.values())
         if self._is_together:
-            return JsonReply.list([self._shown(order, visit.at.clock) for order in orders])
-        after = visit.exchange.query.get("after")
+            return JsonReply.list([self._shown(order, context.at.clock) for order in orders])
+        after = context.exchange.query.get("after")
         mark = None if after is None else self._find(after)
-        page = page_of(orders, visit.limit(MOST_LISTED, LISTED), after=mark)
+        page = page_of(orders, context.limit(MAX_LISTED, LISTED), after=mark)
         shown = page.as_json(
-            lambda order: order.batch.id, lambda order: self._shown(order, visit.at.clock)
+            lambda order: order.batch.id, lambda order: self._shown(order, context.at.clock)
         )
         return JsonReply.of({"object": "list", **shown})
 
@@ -189,7 +189,7 @@ class OpenAIBatches:
         """The input, with a flaw if it is more than may wait.
 
         Raises:
-            ApiError: 429, it is, and the settings have it refused at once.
+            RequestRefused: 429, it is, and the settings have it refused at once.
         """
         limit = self._settings.batches.enqueued_tokens
         if limit is None or found.flaws:
@@ -221,14 +221,14 @@ def _metadata(body: RequestBody) -> Mapping[str, Json] | None:
     if body.members.get("metadata") is None:
         return None
     found = body.object("metadata").members
-    if len(found) > MOST_PAIRS or not all(
-        len(name) <= MOST_KEY and isinstance(value, str) and len(value) <= MOST_VALUE
+    if len(found) > MAX_PAIRS or not all(
+        len(name) <= MAX_KEY and isinstance(value, str) and len(value) <= MAX_VALUE
         for name, value in found.items()
     ):
         raise RequestRefused(
             400,
-            f"Invalid 'metadata': expected at most {MOST_PAIRS} strings of at most {MOST_VALUE} "
-            f"characters, with keys of at most {MOST_KEY}.",
+            f"Invalid 'metadata': expected at most {MAX_PAIRS} strings of at most {MAX_VALUE} "
+            f"characters, with keys of at most {MAX_KEY}.",
             param="metadata",
         )
     return found

@@ -21,7 +21,7 @@ class BatchEndpoints:
 
     Args:
         settings: the provider's.
-        reception: where calls come in.
+        middleware: where calls come in.
         openai: the one vendor.
         anthropic: the other.
     """
@@ -29,16 +29,16 @@ class BatchEndpoints:
     def __init__(
         self,
         settings: ProviderSettings,
-        reception: FaultMiddleware,
+        middleware: FaultMiddleware,
         openai: SimulatedVendor,
         anthropic: SimulatedVendor,
     ) -> None:
         self._is_together = settings.batches.dialect == "together"
         self._openai = openai
         self._anthropic = anthropic
-        self._files = Files(settings, reception.tally)
-        self._batches = OpenAIBatches(settings, openai, reception, self._files)
-        self._messages = MessageBatches(settings, anthropic, reception)
+        self._files = Files(settings, middleware.stats)
+        self._batches = OpenAIBatches(settings, openai, middleware, self._files)
+        self._messages = MessageBatches(settings, anthropic, middleware)
 
     def route(self, path: str) -> HttpRoute | None:
         """What there is at a path, or None."""

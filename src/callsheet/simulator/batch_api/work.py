@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import attrs
 
 from ..apierror import RequestRefused
-from ..call import Edition, ModelCall
+from ..call import AnswerContext, ModelCall
 from ..chance import fraction_of, hex_of
 from ..middleware import Instant
 from ..settings import ProviderSettings
@@ -76,12 +76,12 @@ class LineWorker:
     Args:
         settings: the provider's.
         vendor: puts errors into words.
-        tally: counts.
+        stats: counts.
     """
 
     settings: ProviderSettings
     vendor: SimulatedVendor
-    tally: RunningStats
+    stats: RunningStats
 
     def work(self, batch_id: str, line: SimulatedLine, created: float) -> LineOutcome:
         """Do one line.
@@ -93,7 +93,7 @@ class LineWorker:
         """
         seed = self.settings.seed
         hex_ = hex_of("line", seed, batch_id, line.custom_id)
-        self.tally.batch_lines += 1
+        self.stats.batch_lines += 1
         call = line.call
         if isinstance(call, RequestRefused):
             return self._error(line, hex_, call)
@@ -102,9 +102,9 @@ class LineWorker:
             return LineOutcome(line=line, hex=hex_, status=UNANSWERED)
         if kind is not None:
             return self._error(line, hex_, self.vendor.refused(kind, None))
-        edition = Edition(seed=seed, hex=hex_, created=int(created), batch=True)
-        answer = call.answer(edition)
-        self.tally.bill(call.model, "batch", answer.input_tokens, answer.output_tokens)
+        context = AnswerContext(seed=seed, hex=hex_, created=int(created), batch=True)
+        answer = call.answer(context)
+        self.stats.bill(call.model, "batch", answer.input_tokens, answer.output_tokens)
         return LineOutcome(
             line=line,
             hex=hex_,

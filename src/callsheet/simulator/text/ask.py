@@ -80,7 +80,7 @@ _LABEL_LIST = re.compile(
     r"((?:[\w-]+['\"]?\s*(?:,|\bor\b|\band\b|/|\|)[\s,or'\"]*)+[\w-]+)",
     re.IGNORECASE,
 )
-MOST_ITEMS = 50
+MAX_ITEMS = 50
 
 
 @attrs.frozen(kw_only=True)
@@ -167,7 +167,7 @@ def _count(instruction: str, default: int) -> int:
         return default
     word = found[1].lower()
     number = int(word) if word.isdecimal() else _NUMBERS.index(word) + 1
-    return min(number, MOST_ITEMS) or default
+    return min(number, MAX_ITEMS) or default
 
 
 def _part(user: str) -> int:

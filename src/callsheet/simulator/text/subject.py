@@ -13,7 +13,7 @@ __all__ = [
 ]
 
 
-MOST_CHARACTERS = 4000
+MAX_CHARACTERS = 4000
 LONGEST_PHRASE = 4
 
 _SMALL = WORDS["small"]
@@ -80,7 +80,7 @@ def as_title(text: str) -> str:
 
 def main_phrase(text: str) -> str:
     """The phrase of one to four words that a text comes back to most."""
-    words = re.findall(r"[^\W\d_][\w'\u2019-]*", text[:MOST_CHARACTERS])
+    words = re.findall(r"[^\W\d_][\w'\u2019-]*", text[:MAX_CHARACTERS])
     lower = [word.lower() for word in words]
     counts = Counter(
         tuple(lower[start:end])
