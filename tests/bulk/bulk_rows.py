@@ -1,4 +1,4 @@
-"""What tests of a run read and where: rows, a tiny reader, and a house on the virtual clock."""
+"""Rows, a small reader, and a provider on the virtual clock, for tests of bulk runs."""
 
 import hashlib
 import json
@@ -30,6 +30,14 @@ def row(number, prompt=None, *, custom_id=None, **more):
         key=key,
         url="/v1/chat/completions",
     )
+
+
+def rows(count, first=1):
+    return [row(number) for number in range(first, first + count)]
+
+
+def ids(*numbers):
+    return [f"r-{number}" for number in numbers]
 
 
 def read(path):

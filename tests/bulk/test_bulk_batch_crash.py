@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from bulk_processes import PATIENCE_S, die, finish
 from bulk_rows import MODEL, bodies, ids_of, lines_of, write_input
-from doorkeeper import doorkeeper
+from holding_proxy import holding_proxy
 from provider_process import provider_process
 
 pytestmark = pytest.mark.sockets
@@ -48,9 +48,9 @@ def check_nothing_was_paid_twice(counts, outputs, rows):
         assert counts[name] == sum(line["callsheet"]["usage"][name] for line in lines)
 
 
-def killed_at(start, door, command, call, moment):
+def killed_at(start, proxy, command, call, moment):
     """Whether a run came to that moment, and was killed at it, rather than to its end."""
-    held = door.hold(call, moment)
+    held = proxy.hold(call, moment)
     process = start(*command)
     while not held.reached.wait(0.02) and process.poll() is None:
         pass
@@ -66,23 +66,23 @@ def test_a_run_that_is_killed_at_each_step_of_its_batch_goes_on(start, stats, tm
     source, output, undisturbed = (tmp_path / f"{name}.jsonl" for name in ("in", "out", "calm"))
     write_input(source, 40)
     options = ("--batch-time", "2-2")
-    with provider_process(*options) as base_url, doorkeeper(base_url) as door:
+    with provider_process(*options) as base_url, holding_proxy(base_url) as proxy:
         calm = start(source, undisturbed, "--base-url", base_url, *ROUTE)
-        command = (source, output, "--base-url", door.base_url, *ROUTE)
-        assert killed_at(start, door, command, UPLOAD, "after")
-        assert killed_at(start, door, command, CREATE, "after")
+        command = (source, output, "--base-url", proxy.base_url, *ROUTE)
+        assert killed_at(start, proxy, command, UPLOAD, "after")
+        assert killed_at(start, proxy, command, CREATE, "after")
         made_at = time.monotonic()
         process = start(*command)
         asked_by = time.monotonic() + PATIENCE_S
-        while LIST not in door.calls:  # whether there is one, before another one is made
+        while LIST not in proxy.calls:  # whether there is one, before another one is made
             assert time.monotonic() < asked_by
             time.sleep(0.02)
         time.sleep(0.3)
         die(process)
-        assert killed_at(start, door, command, POLL, "after")
+        assert killed_at(start, proxy, command, POLL, "after")
         assert not ids_of(output)
         time.sleep(max(0.0, made_at + 2.1 - time.monotonic()))
-        assert killed_at(start, door, command, FETCH, "half")
+        assert killed_at(start, proxy, command, FETCH, "half")
         told = finish(start(*command))
         assert "40 answered" in told
         assert "billed" not in told
@@ -102,13 +102,13 @@ def test_kills_at_any_steps_of_many_batches_make_none_twice(start, stats, tmp_pa
     write_rows(source, rows)
     options = ("--batch-time", "1-8", "--seed", str(seed))
     window = ("--window", 80)
-    with provider_process(*options) as base_url, doorkeeper(base_url) as door:
+    with provider_process(*options) as base_url, holding_proxy(base_url) as proxy:
         calm = start(source, undisturbed, "--base-url", base_url, *ROUTE, *window)
-        command = (source, output, "--base-url", door.base_url, *ROUTE, *window)
+        command = (source, output, "--base-url", proxy.base_url, *ROUTE, *window)
         steps = [(call, at) for call in (UPLOAD, CREATE, POLL, FETCH) for at in MOMENTS]
         killed = 0
         for call, moment in random.sample(steps, len(steps)):
-            if not killed_at(start, door, command, call, moment):
+            if not killed_at(start, proxy, command, call, moment):
                 break
             killed += 1
         finish(start(*command))

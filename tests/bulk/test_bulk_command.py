@@ -91,11 +91,11 @@ def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, outpu
     before = stats(quick_provider)["requests"]
     source.write_text(source.read_text().replace("gpt-4o-mini", "somebodys-own"))
     words = dry(source, output, "--max-cost", "5")
-    assert "no price is known for somebodys-own; give it (--prices)" in words
+    assert "the price of somebodys-own is not known; give it (--prices)" in words
     assert "With --max-cost 5 nothing of unknown price would be asked for." in words
     result = run(source, output, "--base-url", quick_provider, "--max-cost", "5")
     assert result.exit_code == 2
-    assert "Error: no price is known for somebodys-own" in result.stderr
+    assert "Error: the price of somebodys-own is not known" in result.stderr
     assert "(--prices), or no --max-cost" in result.stderr
     assert stats(quick_provider)["requests"] == before
 

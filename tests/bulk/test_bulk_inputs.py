@@ -91,7 +91,9 @@ def test_a_line_of_50_mb_is_told_of_without_being_held(run, tmp_path, output, er
     result = run(source)
     assert result.exit_code == 1
     assert ids_of(output) == ["a", "b"]
-    assert errors() == {2: f"the line has {size:,} bytes; max_line_bytes allows 16,777,216"}
+    assert errors() == {
+        2: f"the line has {size:,} bytes; the maximum (max_line_bytes) is 16,777,216"
+    }
     assert output.with_name("out.jsonl.errors.jsonl").stat().st_size < 2_000
 
 
@@ -99,7 +101,7 @@ def test_how_long_a_line_may_be_is_an_option(run, tmp_path, output, errors):
     source = tmp_path / "in.jsonl"
     source.write_text(line("long", "x" * 1_000) + "\n")
     assert run(source, "--max-line-bytes", "1000").exit_code == 1
-    assert "max_line_bytes allows 1,000" in errors()[1]
+    assert "the maximum (max_line_bytes) is 1,000" in errors()[1]
     assert run(source, "--max-line-bytes", "2000").exit_code == 0
     assert ids_of(output) == ["long"]
 
@@ -176,7 +178,7 @@ def test_an_input_that_is_written_to_ends_the_run_and_the_next_one_goes_on(
         file.write(line("late") + "\n")
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1, told
-    assert "in.jsonl was written to while it was read; the same command reads it again" in told
+    assert "in.jsonl was written to while it was read; run the same command again" in told
     answered = ids_of(output)
     assert 5 < len(set(answered)) == len(answered) < 400
     assert stats(quick_provider)["requests"] == before + len(answered)

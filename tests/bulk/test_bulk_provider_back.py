@@ -7,7 +7,7 @@ import time
 import pytest
 from bulk_processes import PATIENCE_S, die, finish, run_here
 from bulk_rows import bodies, ids_of, lines_of, write_input
-from doorkeeper import doorkeeper
+from holding_proxy import holding_proxy
 from provider_process import start_provider
 
 from callsheet.bulk.settings import Paths
@@ -92,10 +92,10 @@ def test_only_rows_that_have_failed_are_asked_again(source, output, quick_provid
 
     def run(failing, *, status):
         """Run, when these are refused; the rows that were asked for."""
-        door.calls.clear()
-        door.refuse = refusing(*failing)
-        told = run_here(source, output, "--base-url", door.base_url, *order, status=status)
-        asked = door.calls.count(CHAT)
+        proxy.calls.clear()
+        proxy.refuse = refusing(*failing)
+        told = run_here(source, output, "--base-url", proxy.base_url, *order, status=status)
+        asked = proxy.calls.count(CHAT)
         bad = {f"r-{number}" for number in failing}
         found = ids_of(output)
         assert sorted(found) == sorted(set(all_ids) - bad)
@@ -110,12 +110,12 @@ def test_only_rows_that_have_failed_are_asked_again(source, output, quick_provid
             assert not Paths(output).errors.exists()
         return asked
 
-    with doorkeeper(quick_provider) as door:
+    with holding_proxy(quick_provider) as proxy:
         assert run(range(5, 61, 5), status=1) == 60
         assert run(range(10, 61, 10), status=1) == 12
         assert run([10, 60], status=1) == 6
         assert run([], status=0) == 2
         assert run([], status=0) == 0
         undisturbed = output.with_name("undisturbed.jsonl")
-        run_here(source, undisturbed, "--base-url", door.base_url)
+        run_here(source, undisturbed, "--base-url", proxy.base_url)
     assert bodies(output) == bodies(undisturbed)

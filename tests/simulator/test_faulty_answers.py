@@ -158,7 +158,7 @@ async def test_an_unknown_fault_is_a_400_that_lists_the_known(autojump_clock):
     async with connected() as client:
         response = await client.chat(headers={"x-callsheet-fault": "flood"})
     assert response.status_code == 400
-    assert "unknown fault 'flood'; there are 401, 429" in response.json()["error"]["message"]
+    assert "unknown fault 'flood'; known are 401, 429" in response.json()["error"]["message"]
 
 
 async def test_ok_in_the_header_overrules_the_rates(autojump_clock):

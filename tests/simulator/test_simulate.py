@@ -22,7 +22,7 @@ from callsheet.simulator.faults import FAULT_KINDS
         (["--port", "70000"], "--port"),
         (["--otpm", "0"], "--otpm"),
         (["--first-piece", "2"], "--first-piece"),
-        (["--headers-on-429", "limits,retry-later"], "'retry-later' is none of limits"),
+        (["--headers-on-429", "limits,retry-later"], "'retry-later' must be one of limits"),
     ],
 )
 def test_wrong_options_are_usage_errors_that_name_them(arguments, says):

@@ -1,10 +1,8 @@
-"""The built-in provider: a server whose answers, limits and faults repeat.
+"""The built-in provider: a server whose responses, latencies, limits and faults are repeatable.
 
-It speaks as OpenAI (chat completions, completions, embeddings) and as Anthropic (messages), and
-does the work of both in batches too.
-
-It needs no key and no network. `serve` puts it on a socket of this machine; `ProviderTransport`
-mounts the same app inside a test, under Trio's virtual clock.
+It implements OpenAI's chat completions, completions and embeddings, Anthropic's messages, and the
+batches of both. It needs no key and no network. `serve` runs it on a socket of this machine;
+`ProviderTransport` mounts the same app inside a test, under Trio's virtual clock.
 """
 
 from .app import Provider

@@ -1,4 +1,7 @@
-"""Anthropic's ways (PROVIDERS, section 5)."""
+"""Anthropic's keys, headers, limits and errors.
+
+Source: docs/providers.md, Anthropic: limits and headers; Anthropic: errors.
+"""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +24,7 @@ __all__ = [
 
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
-# Remaining tokens are told to the nearest thousand.
+# Remaining tokens are rounded to the nearest thousand.
 TOKEN_STEP = 1000
 
 # {status: type of the error}
@@ -45,12 +48,12 @@ _SPENT = "enforced_spend_limit_reached"
 
 @attrs.frozen
 class Anthropic:
-    """Anthropic as the provider plays it (see `Vendor`)."""
+    """Anthropic, as the simulator implements it (see `SimulatedVendor`)."""
 
     _settings: ProviderSettings
 
     def limits(self) -> Mapping[str, int | None]:
-        """Requests, and the tokens of each side."""
+        """Return the limits on requests, on input tokens and on output tokens."""
         settings = self._settings
         return {
             "requests": settings.rpm,
@@ -59,11 +62,11 @@ class Anthropic:
         }
 
     def key_in(self, exchange: AsgiExchange) -> str | None:
-        """That of `x-api-key`, or else a bearer's."""
+        """Return the key in `x-api-key`, or else the bearer token."""
         return exchange.headers.get("x-api-key", "").strip() or bearer_in(exchange)
 
     def check(self, exchange: AsgiExchange) -> None:
-        """Raise `RequestRefused` for a request without a version, or too large."""
+        """Raise `RequestRefused` for a request without a version header, or too large."""
         most = MAX_BODY_BYTES
         if exchange.path.startswith("/v1/messages/batches"):
             most = self._settings.batches.max_request_bytes
@@ -73,19 +76,19 @@ class Anthropic:
             raise RequestRefused(400, "anthropic-version: header is required")
 
     def id_headers(self, request_id: str) -> dict[str, str]:
-        """The request's id."""
+        """Return the header with the request id."""
         return {"request-id": request_id}
 
     def account_headers(self) -> dict[str, str]:
-        """The organisation."""
+        """Return the header with the organisation."""
         return {"anthropic-organization-id": "org-callsheet"}
 
-    def work_headers(self, latency_s: float) -> dict[str, str]:  # noqa: ARG002 - it does not say
-        """None."""
+    def work_headers(self, latency_s: float) -> dict[str, str]:  # noqa: ARG002 - Anthropic does not send it
+        """Return no headers."""
         return {}
 
     def level_headers(self, levels: Mapping[str, Level], date: float) -> dict[str, str]:
-        """The three `anthropic-ratelimit-*` headers of each limit, and of both tokens together."""
+        """Return the three `anthropic-ratelimit-*` headers of each limit, and of all tokens."""
         shown = dict(levels)
         if "input-tokens" in levels and "output-tokens" in levels:
             sides = (levels["input-tokens"], levels["output-tokens"])
@@ -97,7 +100,7 @@ class Anthropic:
                 level.remaining,
                 level.reset_s,
             )
-            if name == "tokens":  # full again when both are
+            if name == "tokens":  # the sum is full when both are full
                 reset_s = max(levels[f"{side}-tokens"].reset_s for side in ("input", "output"))
             if name != "requests":
                 remaining = min(level.limit, round(remaining / TOKEN_STEP) * TOKEN_STEP)
@@ -107,28 +110,28 @@ class Anthropic:
         return found
 
     def costs(self, call: ModelCall) -> Mapping[str, float]:
-        """One request and the tokens it seems to send; what it may be answered with is no cost.
+        """Charge one request and its estimated input tokens; output is charged as it is produced.
 
-        But while the output already produced is above its limit, nothing more is let in.
+        While the output so far is above its limit, no further call is admitted.
         """
         return {"requests": 1, "input-tokens": call.estimated_tokens, "output-tokens": 0}
 
-    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:  # noqa: ARG002 - it counts all along
-        """The input as it was found, and the output as far as it was produced."""
+    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:  # noqa: ARG002 - output is counted as it is produced
+        """Return the input tokens, and the output tokens produced so far."""
         return {"input-tokens": input_tokens, "output-tokens": output_tokens}
 
     def bad_key(self, key: str | None) -> RequestRefused:
-        """401: no key, or a wrong one."""
+        """Return the 401 for a missing or wrong key."""
         return RequestRefused(
             401, "x-api-key header is required" if key is None else "invalid x-api-key"
         )
 
     def no_such_model(self, model: str) -> RequestRefused:
-        """404: there is no model of this name."""
+        """Return the 404 for an unknown model."""
         return RequestRefused(404, f"model: {model}")
 
     def rate_limited(self, refusal: LimitRefusal, model: str) -> RequestRefused:
-        """429, whose text does not say how long to wait."""
+        """Return the 429 of a limit; its text has no waiting time."""
         what = refusal.what.replace("-", " ")
         return RequestRefused(
             429,
@@ -138,7 +141,7 @@ class Anthropic:
         )
 
     def refused(self, kind: str, retry_after: int | None) -> RequestRefused:
-        """401, 429, 500, 503 or 529, or 429 for a spent budget."""
+        """Return the refusal of a fault: 401, 429, 500, 503 or 529, or 429 for a spent budget."""
         headers = {} if retry_after is None else {"retry-after": str(retry_after)}
         match kind:
             case "401":
@@ -165,11 +168,11 @@ class Anthropic:
                 return RequestRefused(500, "Internal server error", headers=headers)
 
     def error_body(self, error: RequestRefused, request_id: str) -> bytes:
-        """The error, and which request it was."""
+        """Return the error body, with the request id."""
         return compact({**_error(error), "request_id": request_id})
 
     def error_event(self) -> bytes:
-        """The event `error`."""
+        """Return the stream event `error`."""
         return event(_error(self.refused("529", None)), named=True)
 
 
@@ -184,7 +187,7 @@ def _error(error: RequestRefused) -> dict[str, Json]:
 
 
 def _message(error: RequestRefused) -> str:
-    """The text, which begins with the place of the fault: "messages.0.role: ..."."""
+    """Return the text, which begins with the invalid member: "messages.0.role: ..."."""
     if error.param is None:
         return error.message
     place = error.param.replace("[", ".").replace("]", "")

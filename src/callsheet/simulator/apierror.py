@@ -1,4 +1,4 @@
-"""A refusal, before a vendor puts it into its own words (see `Vendor.error_body`)."""
+"""A refused request, before a vendor formats its body (see `SimulatedVendor.error_body`)."""
 
 import attrs
 
@@ -9,15 +9,15 @@ __all__ = [
 
 @attrs.frozen(eq=False)
 class RequestRefused(Exception):
-    """A request is refused: the answer's status, and what its body says.
+    """A request is refused: the status and the content of the error response.
 
     Args:
         status: the HTTP status.
-        message: what is wrong, for people.
-        type: the class of the error; Anthropic's follows from the status alone.
-        param: the member of the body at fault.
-        code: the error, for programs.
-        headers: further headers of the answer.
+        message: what is wrong.
+        type: the type of the error; Anthropic's follows from the status alone.
+        param: the member of the body that is invalid.
+        code: the machine-readable code of the error.
+        headers: further headers of the response.
     """
 
     status: int
@@ -29,12 +29,12 @@ class RequestRefused(Exception):
 
     @classmethod
     def no_such_url(cls, method: str, path: str) -> "RequestRefused":
-        """404: nothing is there."""
+        """Return the 404 for an unknown path."""
         return cls(404, f"Invalid URL ({method} {path})")
 
     @classmethod
     def no_such_method(cls, method: str, allowed: str) -> "RequestRefused":
-        """405: something is there, but not for this method."""
+        """Return the 405 for a method that the path does not support."""
         return cls(
             405,
             f"Not allowed to {method} on this URL. Only {allowed} requests are accepted.",
@@ -44,7 +44,7 @@ class RequestRefused(Exception):
 
     @classmethod
     def context_exceeded(cls, most: int, prompt: int, answer: int, param: str) -> "RequestRefused":
-        """400: prompt and answer are longer than the model's context."""
+        """Return the 400 for a prompt and response longer than the model's context."""
         return cls(
             400,
             f"This model's maximum context length is {most} tokens. However, you requested "
@@ -56,7 +56,7 @@ class RequestRefused(Exception):
 
     @classmethod
     def unsupported(cls, param: str, given: str, known: tuple[str, ...]) -> "RequestRefused":
-        """400: a member has a value that is none of those it may have."""
+        """Return the 400 for a member with an unsupported value."""
         listed = ", ".join(f"'{name}'" for name in known)
         return cls(
             400,

@@ -1,4 +1,4 @@
-"""The provider as an ASGI app: which request goes where."""
+"""The provider as an ASGI app: it routes requests to the endpoints."""
 
 from collections.abc import Callable, Mapping
 
@@ -31,19 +31,19 @@ _OPENAI: Mapping[str, Parse] = {
     "/v1/embeddings": EmbeddingsCall.parse,
 }
 _MESSAGES = "/v1/messages"
-# What there is to see when any name is a model.
+# Listed when every name is accepted as a model.
 _SAMPLE_MODELS = ("gpt-3.5-turbo", "gpt-4o-mini", "text-embedding-3-small")
 _MODELS = "/v1/models"
 
 
 class Provider:
-    """A provider that speaks as OpenAI and as Anthropic: an ASGI app that runs on Trio.
+    """A provider with OpenAI's and Anthropic's endpoints: an ASGI app that runs on Trio.
 
     Args:
-        settings: what it is like.
-        calendar: tells the date in seconds since 1970, for "created", `date` and the instants of
-            Anthropic's limits. By default a clock of its own, which starts with the year 2026 when
-            the first call arrives, so that answers repeat.
+        settings: speed, limits, faults and batches; None for the defaults.
+        calendar: returns the date in seconds since 1970, for "created", `date` and the reset times
+            of Anthropic's limits. The default starts with the year 2026 at the first call, so that
+            responses are repeatable.
     """
 
     def __init__(
@@ -69,18 +69,18 @@ class Provider:
 
     @property
     def stats(self) -> ProviderStats:
-        """What it has done since it was made or last reset."""
+        """The counts since the provider was made or last reset."""
         self._catch_up()
         return self._middleware.stats.freeze()
 
     def reset(self) -> None:
-        """Start counting anew and fill every bucket; files and batches stay."""
+        """Reset the counts and fill every rate-limit bucket; files and batches stay."""
         self._catch_up()
         self._middleware.stats.renew()
         self._service.refill()
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Serve one request, as ASGI has it."""
+        """Serve one request, as ASGI specifies."""
         match scope["type"]:
             case "http":
                 await self._serve(scope, receive, send)
@@ -123,7 +123,7 @@ class Provider:
                 pass
 
     def _look_up(self, exchange: AsgiExchange) -> Mapping[str, Json]:
-        """Answer what is not a call to a model."""
+        """Respond to a request that is not a model call."""
         vendor = self._service.openai.vendor
         match exchange.method, exchange.path:
             case "GET", "/health":
@@ -155,7 +155,7 @@ def _model(name: str) -> dict[str, Json]:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """Say yes to the server's start and stop."""
+    """Acknowledge the server's start and stop."""
     while True:
         phase = (await receive())["type"]
         await send({"type": f"{phase}.complete"})

@@ -1,4 +1,4 @@
-"""What batches are like: how long they take, how large they may be, what becomes of their lines."""
+"""The settings of batches: duration, sizes, and failing lines."""
 
 from typing import Literal
 
@@ -17,32 +17,34 @@ MEBIBYTE = 1024 * 1024
 
 @attrs.frozen(kw_only=True)
 class BatchSettings:
-    """Settings of the built-in provider's batches; the sizes are the vendors' own.
+    """Settings of the built-in provider's batches; the default sizes are the vendors'.
 
-    What is drawn follows from the provider's seed and from the number of the batch.
+    Everything random follows from the provider's seed and the number of the batch.
 
     Args:
-        time_s: the shortest and the longest time a batch takes from its creation to its end,
-            seconds, uniform between; multiplied by the provider's `time_scale`. The first tenth of
-            OpenAI's is spent validating, the last one finalizing; to cancel takes a tenth too.
-        expires_s: seconds after its creation at which a batch expires; not multiplied.
+        time_s: the minimum and maximum duration of a batch from its creation to its end, in
+            seconds, drawn uniformly; multiplied by the provider's `time_scale`. An OpenAI batch
+            validates for the first tenth and finalizes for the last tenth; a cancellation takes a
+            tenth, too.
+        expires_s: seconds from the creation of a batch to its expiry; not multiplied.
         expiring: the share of batches that are so slow that they expire, 0 to 1.
-        done_at_expiry: the share of lines that such a batch has done by then, from 0 to below 1.
-        failing: the share of lines that fail with status 500 or 429, as likely.
-        unanswered: the share of lines that fail with a `status_code` of 0, in OpenAI's batches; in
-            Anthropic's, they fail with an `api_error`.
-        max_lines: of an input file of OpenAI's.
-        max_bytes: of an input file of OpenAI's.
-        max_requests: of a batch of Anthropic's.
-        max_request_bytes: of the body that creates a batch of Anthropic's.
-        enqueued_tokens: how many tokens the prompts of a model's unfinished batches of OpenAI's may
-            have together; None for no limit.
-        overflow: what becomes of a batch above that: it fails when it is validated ("validation"),
-            or it is refused when it is created ("create").
-        dialect: whose batches `/v1/batches` has: OpenAI's, or Together's of the same work.
+        done_at_expiry: the share of lines that such a batch has completed by then, from 0 to below
+            1.
+        failing: the share of lines that fail, with status 500 or 429 at equal odds, 0 to 1.
+        unanswered: the share of lines that fail without a response, 0 to 1: with a `status_code` of
+            0 in OpenAI's batches, with an `api_error` in Anthropic's.
+        max_lines: the maximum number of lines of an OpenAI input file.
+        max_bytes: the maximum size of an OpenAI input file in bytes.
+        max_requests: the maximum number of requests in an Anthropic batch.
+        max_request_bytes: the maximum size of the body that creates an Anthropic batch, in bytes.
+        enqueued_tokens: the maximum of prompt tokens in a model's unfinished OpenAI batches; None
+            for no limit.
+        overflow: how a batch above that limit fails: at validation ("validation"), or its creation
+            is refused ("create").
+        dialect: the format of `/v1/batches`: OpenAI's, or Together's.
 
     Raises:
-        ValueError: a value is out of its range; the message names the field.
+        ValueError: a value is out of range; the text names the field.
     """
 
     time_s: Range = attrs.field(default=(60.0, 600.0), validator=is_range)

@@ -1,4 +1,4 @@
-"""Reading the members of a request's JSON body, with the real 400s for what is wrong."""
+"""Read the members of a JSON request body, and raise a vendor-like 400 for invalid ones."""
 
 import json
 import sys
@@ -59,13 +59,13 @@ def _too_long(name: str, most: int, length: int) -> RequestRefused:
 
 @attrs.frozen
 class RequestBody:
-    """The object a client sent. A member that is null counts as not given.
+    """A JSON object from the client. A member that is null counts as missing.
 
-    Every method raises `RequestRefused` (400) when the member is not what it should be.
+    Every method raises `RequestRefused` (400) if the member is invalid.
 
     Args:
-        members: the object's.
-        at: what stands before their names in an error: where the object is in the body.
+        members: the members of the object.
+        at: the prefix of their names in error texts: the path of the object in the body.
     """
 
     members: Mapping[str, Json]
@@ -73,7 +73,7 @@ class RequestBody:
 
     @classmethod
     def parse(cls, data: bytes) -> "RequestBody":
-        """Read a body's bytes."""
+        """Parse the bytes of a body."""
         try:
             value = cast("Json", json.loads(data))
         except (ValueError, RecursionError):
@@ -83,14 +83,14 @@ class RequestBody:
         return cls(value)
 
     def model(self) -> str:
-        """The model's name, which every call has."""
+        """Return the name of the model, which is required."""
         model = self.members.get("model")
         if not isinstance(model, str) or not model:
             raise RequestRefused(400, "you must provide a model parameter", param="model")
         return model
 
     def required(self, name: str) -> Json:
-        """A member that has to be there."""
+        """Return a required member."""
         value = self.members.get(name)
         if value is None:
             raise RequestRefused(
@@ -102,7 +102,7 @@ class RequestBody:
         return value
 
     def integer(self, name: str, low: int, high: int) -> int | None:
-        """A whole number between two others, or None when it is not given."""
+        """Return an integer within bounds, or None if it is missing."""
         value = self.members.get(name)
         if value is None:
             return None
@@ -113,7 +113,7 @@ class RequestBody:
         return value
 
     def number(self, name: str, low: float, high: float) -> float | None:
-        """A number between two others, or None when it is not given."""
+        """Return a number within bounds, or None if it is missing."""
         value = self.members.get(name)
         if value is None:
             return None
@@ -124,7 +124,7 @@ class RequestBody:
         return value
 
     def flag(self, name: str) -> bool:
-        """True or false; false when it is not given."""
+        """Return a boolean, False if it is missing."""
         value = self.members.get(name)
         if value is None:
             return False
@@ -133,7 +133,7 @@ class RequestBody:
         return value
 
     def object(self, name: str) -> "RequestBody":
-        """An object; an empty one when it is not given."""
+        """Return an object, an empty one if it is missing."""
         value = self.members.get(name)
         if value is None:
             return RequestBody({})
@@ -142,21 +142,21 @@ class RequestBody:
         return RequestBody(value, f"{self.at}{name}.")
 
     def text(self, name: str) -> str | None:
-        """A string, or None when it is not given."""
+        """Return a string, or None if it is missing."""
         value = self.members.get(name)
         if value is not None and not isinstance(value, str):
             raise _bad(self.at + name, "a string", value)
         return value
 
     def choice(self, name: str, known: tuple[str, ...]) -> str | None:
-        """One of some words, or None when it is not given."""
+        """Return one of the known strings, or None if it is missing."""
         value = self.text(name)
         if value is not None and value not in known:
             raise RequestRefused.unsupported(self.at + name, value, known)
         return value
 
     def items(self, name: str, most: int) -> list[Json]:
-        """A list that has to be there, of at least one item and at most so many."""
+        """Return a required list of 1 to `most` items."""
         value = self.required(name)
         if not isinstance(value, list):
             raise _bad(self.at + name, "an array", value)
@@ -167,12 +167,12 @@ class RequestBody:
         return value
 
     def words(self, name: str, most: int, *, or_one: bool = False) -> tuple[str, ...]:
-        """A list of strings, none of them empty; none at all when it is not given.
+        """Return a list of non-empty strings, () if it is missing.
 
         Args:
-            name: the member's.
-            most: how many there may be.
-            or_one: whether one string may stand by itself.
+            name: the name of the member.
+            most: the maximum number of strings.
+            or_one: True to accept a single string, too.
         """
         value = self.members.get(name)
         if value is None or value == []:
@@ -184,11 +184,11 @@ class RequestBody:
         return tuple(cast("list[str]", found))
 
     def texts_or_tokens(self, name: str, most: int = sys.maxsize) -> Texts:
-        """What `prompt` and `input` are: a string, token ids, or a list of either.
+        """Return a `prompt` or `input`: a string, token ids, or a list of either.
 
         Args:
-            name: the member's.
-            most: how many there may be.
+            name: the name of the member.
+            most: the maximum number of items.
         """
         value = self.required(name)
         if isinstance(value, str):

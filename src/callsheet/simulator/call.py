@@ -1,4 +1,4 @@
-"""What the model endpoints have in common: a call that was understood, and its answer."""
+"""The types that all model endpoints share: a parsed call and its response."""
 
 from typing import Protocol
 
@@ -14,15 +14,15 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class AnswerContext:
-    """What shapes one answer besides what was asked.
+    """The context of one response, besides the call itself.
 
     Args:
-        seed: the provider's.
-        hex: digits that no other answer of this provider has.
-        created: when it was made, in seconds since 1970.
-        pieces: the most pieces that a stream's text comes in.
-        with_usage: whether it says how many tokens it took.
-        batch: whether it is made as part of a batch.
+        seed: the provider's seed.
+        hex: hexadecimal digits that are unique to this response.
+        created: the time of the response, in seconds since 1970.
+        pieces: the maximum number of pieces of a stream's text.
+        with_usage: True if the response reports its tokens.
+        batch: True if the response is for a line of a batch.
     """
 
     seed: int
@@ -35,11 +35,11 @@ class AnswerContext:
 
 @attrs.frozen
 class Piece:
-    """A part of an answer's body.
+    """A piece of a response body.
 
     Args:
-        data: its bytes.
-        output_tokens: how many tokens were produced with it.
+        data: the bytes.
+        output_tokens: the number of output tokens in the piece.
     """
 
     data: bytes = attrs.field(repr=False)
@@ -48,12 +48,13 @@ class Piece:
 
 @attrs.frozen
 class ModelAnswer:
-    """What a call is answered with.
+    """The response to a call.
 
     Args:
-        pieces: the body: one piece, or the text of a stream piece by piece.
-        input_tokens: billed for the prompt.
-        end: what ends a stream, with the last piece: finish reason, usage, the last word.
+        pieces: the body in one piece, or the text of a stream in several.
+        input_tokens: the tokens billed for the prompt.
+        end: the bytes that end a stream, sent with the last piece: finish reason, usage and end
+            mark.
     """
 
     pieces: tuple[Piece, ...]
@@ -62,7 +63,7 @@ class ModelAnswer:
 
     @property
     def output_tokens(self) -> int:
-        """Billed for the whole answer."""
+        """The tokens billed for the whole response."""
         return sum(piece.output_tokens for piece in self.pieces)
 
     @property
@@ -72,38 +73,38 @@ class ModelAnswer:
 
 
 class ModelCall(Protocol):
-    """One request to a model, parsed and found in order."""
+    """One parsed and valid request to a model."""
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """The name of the model."""
         ...
 
     @property
     def tier(self) -> str:
-        """How it is billed when it is not part of a batch: "default", "flex" or "priority"."""
+        """The service tier for billing outside of batches: "default", "flex" or "priority"."""
         ...
 
     @property
     def prompt_key(self) -> str:
-        """Canonical JSON of what is asked; the latency follows from it."""
+        """Canonical JSON of the prompt; the latency depends on it."""
         ...
 
     @property
     def estimated_tokens(self) -> int:
-        """Tokens of the prompt, as the limiter estimates them from its characters."""
+        """The prompt tokens, as the limiter estimates them from the characters."""
         ...
 
     @property
     def max_output_tokens(self) -> int | None:
-        """Tokens the answer may have by the request's own word; None when it says nothing."""
+        """The maximum of output tokens that the request sets; None if it sets none."""
         ...
 
     @property
     def stream(self) -> bool:
-        """Whether the answer is a stream."""
+        """Whether the response is a stream."""
         ...
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
-        """Work out the answer."""
+        """Compute the response."""
         ...

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions."""
+"""The endpoint POST /v1/chat/completions."""
 
 import re
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ import attrs
 from .apierror import RequestRefused
 from .body import RequestBody
 from .call import AnswerContext, ModelAnswer
-from .choices import MAX_TOKENS, AnswerShape, AnswerOptions
-from .conversation import Conversation, read_turn
+from .choices import MAX_TOKENS, AnswerOptions, AnswerShape
+from .conversation import Conversation, read_message
 from .jsontext import Json, canonical
 from .settings import ProviderSettings
 from .writing import write
@@ -37,7 +37,7 @@ _SCHEMA_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 @attrs.frozen(kw_only=True)
 class ChatCall:
-    """A chat completion to make (see `Call`)."""
+    """A parsed chat completion (see `ModelCall`)."""
 
     options: AnswerOptions
     conversation: Conversation
@@ -48,20 +48,20 @@ class ChatCall:
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "ChatCall":
-        """Read a request.
+        """Parse a request.
 
         Raises:
-            RequestRefused: it is not in order.
+            RequestRefused: the request is invalid.
         """
         messages = body.items("messages", MAX_MESSAGES)
         limit = body.integer("max_completion_tokens", 1, MAX_TOKENS)
         if limit is None:
             limit = body.integer("max_tokens", 1, MAX_TOKENS)
         body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
-        turns = (read_turn(f"messages[{i}]", message) for i, message in enumerate(messages))
+        parsed = (read_message(f"messages[{i}]", message) for i, message in enumerate(messages))
         call = cls(
             options=AnswerOptions.parse(body),
-            conversation=Conversation(tuple(turns)),
+            conversation=Conversation(tuple(parsed)),
             prompt_key=canonical(messages),
             max_tokens=limit,
             schema=_schema(body.object("response_format")),
@@ -76,22 +76,22 @@ class ChatCall:
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """The name of the model."""
         return self.options.model
 
     @property
     def stream(self) -> bool:
-        """Whether the answer is a stream."""
+        """Whether the response is a stream."""
         return self.options.stream
 
     @property
     def estimated_tokens(self) -> int:
-        """Tokens of the prompt for the limiter: its characters alone."""
+        """The prompt tokens, estimated from the characters."""
         return self.conversation.estimated_tokens
 
     @property
     def max_output_tokens(self) -> int | None:
-        """Tokens all choices together may have; None when the request does not say."""
+        """The maximum of output tokens of all choices; None if the request sets none."""
         return None if self.max_tokens is None else self.max_tokens * self.options.n
 
     def answer(self, context: AnswerContext) -> ModelAnswer:

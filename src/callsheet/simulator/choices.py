@@ -1,4 +1,4 @@
-"""Answers of several choices, which chat completions and completions both give."""
+"""Responses with several choices, for chat completions and completions."""
 
 from collections.abc import Callable, Mapping
 
@@ -27,17 +27,17 @@ _FINISH = {"end": "stop", "stop": "stop", "limit": "length"}
 
 @attrs.frozen(kw_only=True)
 class AnswerShape:
-    """How one endpoint's answers look.
+    """The format of one endpoint's responses.
 
     Args:
-        prefix: of their ids.
-        whole: "object" of a whole answer.
-        chunk: "object" of a stream's chunks.
-        choice: a choice of a whole answer, from its index, text and finish reason.
-        opening: a chunk's choice before any text, from its index; None where there is none.
-        bit: a chunk's choice with some text, from its index and the text.
-        closing: a chunk's choice after all text, from its index and the finish reason.
-        usage: the tokens of prompt and answer.
+        prefix: the prefix of response ids.
+        whole: the "object" of a whole response.
+        chunk: the "object" of a stream's chunks.
+        choice: makes a choice of a whole response from its index, text and finish reason.
+        opening: makes a chunk's choice before any text from its index; None if there is none.
+        bit: makes a chunk's choice with text from its index and the text.
+        closing: makes a chunk's choice after all text from its index and the finish reason.
+        usage: makes the usage from the tokens of prompt and response.
     """
 
     prefix: str
@@ -52,14 +52,14 @@ class AnswerShape:
 
 @attrs.frozen(kw_only=True)
 class AnswerOptions:
-    """What a request says of the answer rather than of the prompt.
+    """The options of a request that concern the response rather than the prompt.
 
     Args:
-        model: the model's name.
-        n: how many choices for each prompt.
-        stream: whether they come as a stream.
-        include_usage: whether the stream ends with the usage.
-        stops: where to stop.
+        model: the name of the model.
+        n: the number of choices for each prompt.
+        stream: True for a stream.
+        include_usage: True if the stream ends with the usage.
+        stops: the stop sequences.
     """
 
     model: str
@@ -70,10 +70,10 @@ class AnswerOptions:
 
     @classmethod
     def parse(cls, body: RequestBody) -> "AnswerOptions":
-        """Read and check the members that both endpoints have.
+        """Parse the members that both endpoints have.
 
         Raises:
-            RequestRefused: one is not in order.
+            RequestRefused: a member is invalid.
         """
         stream = body.flag("stream")
         body.number("temperature", 0, 2)
@@ -96,14 +96,14 @@ class AnswerOptions:
         input_tokens: int,
         more: Mapping[str, Json] | None = None,
     ) -> ModelAnswer:
-        """Put what was written into the endpoint's shape.
+        """Format the written texts for the endpoint.
 
         Args:
-            shape: that shape.
-            context: the answer's id and so on.
-            choices: in the order of their indices.
-            input_tokens: of the prompt.
-            more: further members of the answer.
+            shape: the format.
+            context: the id and the other members of the response.
+            choices: the texts, in the order of their indices.
+            input_tokens: the tokens of the prompt.
+            more: further members of the response.
         """
         usage = shape.usage(input_tokens, sum(written.tokens for written in choices))
         head: dict[str, Json] = {
@@ -133,7 +133,7 @@ class AnswerOptions:
         input_tokens: int,
         frame: tuple[dict[str, Json], dict[str, Json] | None],
     ) -> ModelAnswer:
-        """The choices side by side: each piece of the stream has a piece of every choice."""
+        """Format the choices as a stream; each piece has a piece of every choice."""
         head, usage = frame
         tail: dict[str, Json] = {} if usage is None else {"usage": None}
 
@@ -141,7 +141,7 @@ class AnswerOptions:
             return event({**head, "choices": [choice], **tail})
 
         texts = [pieces_of(written.text, context.pieces) for written in choices]
-        said = [0] * len(choices)  # characters of each choice so far
+        sent = [0] * len(choices)  # characters of each choice so far
         pieces: list[Piece] = []
         closings: list[bytes] = []
         for place in range(max(map(len, texts))):
@@ -153,8 +153,8 @@ class AnswerOptions:
                 if place == 0 and shape.opening is not None:
                     events.append(chunk(shape.opening(i)))
                 events.append(chunk(shape.bit(i, bits[place])))
-                before, said[i] = said[i], said[i] + len(bits[place])
-                tokens += count_tokens(written.text[: said[i]])
+                before, sent[i] = sent[i], sent[i] + len(bits[place])
+                tokens += count_tokens(written.text[: sent[i]])
                 tokens -= count_tokens(written.text[:before])
                 if place == len(bits) - 1:
                     closings.append(chunk(shape.closing(i, _FINISH[written.ended])))

@@ -1,11 +1,11 @@
-"""POST /v1/completions, whose `prompt` may be a list."""
+"""The endpoint POST /v1/completions; its `prompt` may be a list."""
 
 import attrs
 
 from .apierror import RequestRefused
 from .body import RequestBody
 from .call import AnswerContext, ModelAnswer
-from .choices import MAX_TOKENS, AnswerShape, AnswerOptions
+from .choices import MAX_TOKENS, AnswerOptions, AnswerShape
 from .jsontext import Json
 from .settings import ProviderSettings
 from .tokens import Texts
@@ -23,7 +23,7 @@ MAX_LOGPROBS = 5
 
 @attrs.frozen(kw_only=True)
 class CompletionsCall:
-    """Prompts to complete (see `Call`)."""
+    """Parsed completions (see `ModelCall`)."""
 
     options: AnswerOptions
     prompts: Texts
@@ -32,10 +32,10 @@ class CompletionsCall:
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "CompletionsCall":
-        """Read a request. One prompt that is too long fails all of them.
+        """Parse a request. One prompt that is too long makes the whole request invalid.
 
         Raises:
-            RequestRefused: it is not in order.
+            RequestRefused: the request is invalid.
         """
         prompts = body.texts_or_tokens("prompt")
         limit = body.integer("max_tokens", 1, MAX_TOKENS) or DEFAULT_MAX_TOKENS
@@ -59,38 +59,38 @@ class CompletionsCall:
 
     @property
     def model(self) -> str:
-        """The model's name."""
+        """The name of the model."""
         return self.options.model
 
     @property
     def tier(self) -> str:
-        """There is only one."""
+        """The only service tier."""
         return "default"
 
     @property
     def stream(self) -> bool:
-        """Whether the answer is a stream."""
+        """Whether the response is a stream."""
         return self.options.stream
 
     @property
     def prompt_key(self) -> str:
-        """The prompts."""
+        """Canonical JSON of the prompts."""
         return self.prompts.key
 
     @property
     def estimated_tokens(self) -> int:
-        """Tokens of all prompts."""
+        """The tokens of all prompts."""
         return self.prompts.tokens
 
     @property
     def max_output_tokens(self) -> int:
-        """Tokens all choices of all prompts together may have."""
+        """The maximum of output tokens of all choices of all prompts."""
         return self.max_tokens * self.options.n * len(self.prompts.items)
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Complete every prompt n times; choice j of prompt i has the index i * n + j.
 
-        Or, with the provider's `choice_order` turned round, j * P + i for P prompts.
+        With the setting `choice_order` = "choice", the index is j * P + i for P prompts.
         """
         pairs = [(i, j) for i in range(len(self.prompts.items)) for j in range(self.options.n)]
         if not self.by_prompt:
@@ -116,7 +116,7 @@ def _choice(index: int, text: str, finish: str | None = None) -> dict[str, Json]
 
 
 def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
-    # The sum over all prompts: it is never given for each.
+    # The sum of all prompts, as OpenAI reports it.
     return {
         "prompt_tokens": input_tokens,
         "completion_tokens": output_tokens,

@@ -1,4 +1,4 @@
-"""What a call goes through that controls files or batches: key, fault, work, and its delivery."""
+"""Serve the calls that control files and batches: key, fault, work, delivery."""
 
 import attrs
 import trio
@@ -21,12 +21,12 @@ __all__ = [
 
 
 class ControlService:
-    """Answers calls that control files and batches, at once.
+    """Responds to calls that control files and batches, without latency.
 
     Args:
-        settings: the provider's.
-        middleware: where they come in.
-        batching: does what they ask.
+        settings: the provider's settings.
+        middleware: checks and counts requests.
+        batching: the endpoints of files and batches.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class ControlService:
         self._fault_chance = random_of("control faults", settings.seed)
 
     async def serve(self, exchange: AsgiExchange, route: HttpRoute) -> None:
-        """Answer one call, whatever becomes of it."""
+        """Serve one call."""
         middleware = self._middleware
         middleware.stats.control_requests += 1
         arrival = middleware.take(exchange, route.vendor)
-        # A large batch has much to do at once, and live calls are not to wait for it.
+        # A large batch has much to do at once; live calls must not wait for it.
         for _ in self._batching.catch_up(arrival.at.clock):
             await trio.lowlevel.checkpoint()
         try:
@@ -71,10 +71,10 @@ class ControlService:
             return
 
     def _let_in(self, exchange: AsgiExchange, route: HttpRoute) -> Fault | None:
-        """The fault that a call is to have, if it may come in at all.
+        """Admit a call; return the fault that it is to have, if any.
 
         Raises:
-            RequestRefused: it may not.
+            RequestRefused: the call is not admitted.
         """
         self._middleware.check_key(exchange, route.vendor)
         route.vendor.check(exchange)
@@ -84,10 +84,10 @@ class ControlService:
     def _work(
         self, exchange: AsgiExchange, route: HttpRoute, arrival: Arrival, fault: Fault | None
     ) -> JsonReply:
-        """Do what is asked, unless a fault comes before it.
+        """Do the work of a call, unless a fault prevents it.
 
         Raises:
-            RequestRefused: it cannot be done, or a fault has it look so.
+            RequestRefused: the call is invalid, or its fault is a refusal.
         """
         refusal = None
         if fault is not None:

@@ -1,4 +1,4 @@
-"""The turns of a conversation, as both vendors' chats have them."""
+"""The messages of a conversation, for the chats of both vendors."""
 
 from collections.abc import Mapping
 
@@ -10,8 +10,8 @@ from .tokens import IMAGE_TOKENS, MESSAGE_TOKENS, PRIMING_TOKENS, count_tokens
 
 __all__ = [
     "Conversation",
-    "ConversationTurn",
-    "read_turn",
+    "ConversationMessage",
+    "read_message",
     "text_of",
 ]
 
@@ -20,13 +20,13 @@ _IMAGES = ("image_url", "image")
 
 
 @attrs.frozen
-class ConversationTurn:
-    """What one side says once.
+class ConversationMessage:
+    """One message.
 
     Args:
-        role: who says it.
-        text: all its text.
-        images: how many pictures are with it.
+        role: the role of its author.
+        text: its whole text.
+        images: the number of images in it.
     """
 
     role: str
@@ -36,71 +36,71 @@ class ConversationTurn:
 
 @attrs.frozen
 class Conversation:
-    """Turns in their order, and what they cost."""
+    """Messages in order, and their tokens."""
 
-    turns: tuple[ConversationTurn, ...] = attrs.field(repr=False)
+    messages: tuple[ConversationMessage, ...] = attrs.field(repr=False)
 
     @property
     def tokens(self) -> int:
-        """Billed tokens of all turns."""
-        turns = sum(
-            MESSAGE_TOKENS + count_tokens(turn.text) + IMAGE_TOKENS * turn.images
-            for turn in self.turns
+        """The billed tokens of all messages."""
+        tokens = sum(
+            MESSAGE_TOKENS + count_tokens(message.text) + IMAGE_TOKENS * message.images
+            for message in self.messages
         )
-        return turns + PRIMING_TOKENS
+        return tokens + PRIMING_TOKENS
 
     @property
     def estimated_tokens(self) -> int:
-        """The same as a limiter sees it: the characters alone."""
-        text = sum(len(turn.text) for turn in self.turns)
-        return -(-text // 4) + IMAGE_TOKENS * sum(turn.images for turn in self.turns)
+        """The tokens that a limiter estimates from the characters."""
+        text = sum(len(message.text) for message in self.messages)
+        return -(-text // 4) + IMAGE_TOKENS * sum(message.images for message in self.messages)
 
     @property
     def system(self) -> str:
-        """What the system says."""
-        return "\n".join(t.text for t in self.turns if t.role in ("system", "developer"))
+        """The text of the system messages."""
+        return "\n".join(m.text for m in self.messages if m.role in ("system", "developer"))
 
     @property
     def question(self) -> str:
-        """What the user said last."""
-        said = (turn.text for turn in reversed(self.turns) if turn.role == "user")
-        return next(said, self.turns[-1].text)
+        """The text of the last user message."""
+        texts = (m.text for m in reversed(self.messages) if m.role == "user")
+        return next(texts, self.messages[-1].text)
 
 
-def read_turn(where: str, message: Json) -> ConversationTurn:
-    """Read one member of `messages`.
+def read_message(where: str, message: Json) -> ConversationMessage:
+    """Parse one item of `messages`.
 
     Args:
-        where: its name, for the error.
-        message: what was sent.
+        where: its path, for the error text.
+        message: the JSON value.
 
     Raises:
-        RequestRefused: 400, it has no role, or no content that can be read.
+        RequestRefused: 400, it has no role, or no valid content.
     """
     if not isinstance(message, Mapping) or not isinstance(role := message.get("role"), str):
         raise RequestRefused(
             400, f"Missing required parameter: '{where}.role'.", param=f"{where}.role"
         )
     content = message.get("content")
-    if content is None and role == "assistant":  # it called tools instead
-        return ConversationTurn(role, "")
+    if content is None and role == "assistant":  # the message has tool calls instead
+        return ConversationMessage(role, "")
     return text_of(f"{where}.content", role, content)
 
 
-def text_of(where: str, role: str, content: Json) -> ConversationTurn:
-    """Read a text, or a list of blocks of text and images.
+def text_of(where: str, role: str, content: Json) -> ConversationMessage:
+    """Parse a string, or a list of text and image blocks.
 
     Raises:
         RequestRefused: 400, it is neither.
     """
     match content:
         case str() as text:
-            return ConversationTurn(role, text)
+            return ConversationMessage(role, text)
         case list() as parts:
             blocks = [part for part in parts if isinstance(part, dict)]
             texts = [str(block["text"]) for block in blocks if "text" in block]
             images = sum(block.get("type") in _IMAGES for block in blocks)
-            return ConversationTurn(role, "\n".join(texts), images)
+            return ConversationMessage(role, "\n".join(texts), images)
         case _:
             raise RequestRefused(
                 400,

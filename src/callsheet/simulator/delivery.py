@@ -1,6 +1,6 @@
-"""How an answer is handed over: which bytes at what time, and how it ends.
+"""Plan the delivery of a response: which bytes are sent when, and how it ends.
 
-Pure: a plan, which `Job` carries out (R14).
+Pure: `DeliveryJob` carries out the plan (R14).
 """
 
 from typing import Literal
@@ -28,9 +28,9 @@ class DeliveryStep:
     """Some bytes of a body.
 
     Args:
-        at: when they are sent, in seconds after the request.
+        at: the time to send them, in seconds after the request.
         data: the bytes.
-        output_tokens: how many tokens were produced for them.
+        output_tokens: the number of output tokens produced for them.
     """
 
     at: float
@@ -40,17 +40,17 @@ class DeliveryStep:
 
 @attrs.frozen(kw_only=True)
 class Delivery:
-    """A plan.
+    """The plan of a delivery.
 
     Args:
         steps: the body, in order of time.
-        headers: of its type.
-        stream: whether it is a stream, which nobody works on once its client is gone.
-        input_tokens: billed for the prompt.
-        unsent_tokens: billed for an answer of which nothing is sent.
-        promised: "content-length", when that is not the length of all steps; None for that.
-        ending: the body ends as it should, short of what was promised, or in a reset.
-        ends_at: when a body that does not end as it should does, in seconds after the request.
+        headers: the headers for the type of the body.
+        stream: True for a stream, which stops when its client disconnects.
+        input_tokens: the tokens billed for the prompt.
+        unsent_tokens: the tokens billed for a response of which nothing is sent.
+        promised: "content-length", if it differs from the length of all steps; else None.
+        ending: how the body ends: complete, shorter than promised, or with a reset.
+        ends_at: when an incomplete body ends, in seconds after the request.
     """
 
     steps: tuple[DeliveryStep, ...]
@@ -64,7 +64,7 @@ class Delivery:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """The headers with the length, which a stream does not have."""
+        """The headers, with the length unless it is a stream."""
         if self.stream:
             return self.headers
         length = sum(len(step.data) for step in self.steps)
@@ -73,16 +73,15 @@ class Delivery:
 
 
 def delivered(answer: ModelAnswer, *, stream: bool, latency_s: float, first: float) -> Delivery:
-    """The plan of an answer that nothing goes wrong with.
+    """Plan the delivery of a response without a fault.
 
-    A stream's pieces come evenly from its first one on, and the last of them with the end when the
-    whole answer would have come.
+    The pieces of a stream are evenly spaced; the last one is sent when a whole response would be.
 
     Args:
-        answer: what is handed over.
-        stream: whether it is a stream.
-        latency_s: when its last byte comes, in seconds after the request.
-        first: the share of that after which a stream's first piece comes.
+        answer: the response.
+        stream: True for a stream.
+        latency_s: the time of the last byte, in seconds after the request.
+        first: the share of the latency after which the first piece of a stream is sent, 0 to 1.
     """
     if not stream:
         step = DeliveryStep(latency_s, answer.body, answer.output_tokens)

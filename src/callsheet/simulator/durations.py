@@ -1,4 +1,4 @@
-"""Times as the vendors' headers write them."""
+"""Format times for the vendors' headers."""
 
 from datetime import UTC, datetime
 
@@ -9,12 +9,12 @@ __all__ = [
 
 
 MS_PER_S = 1000
-# Floats: a cost that fits in less than a microsecond fits now.
+# Rounding of floats: a wait below a microsecond counts as none.
 INSTANT_S = 1e-6
 
 
 def go_duration(seconds: float) -> str:
-    """Write a duration as Go does, truncated to milliseconds: "120ms", "8.64s", "6m0s"."""
+    """Format a duration as Go does, truncated to milliseconds: "120ms", "8.64s", "6m0s"."""
     total_ms = int(seconds * MS_PER_S + INSTANT_S)
     if total_ms < MS_PER_S:
         return f"{total_ms}ms" if total_ms else "0s"
@@ -28,5 +28,5 @@ def go_duration(seconds: float) -> str:
 
 
 def rfc3339(seconds: float) -> str:
-    """Write an instant, given in seconds since 1970, truncated to seconds."""
+    """Format a time, given in seconds since 1970, truncated to seconds."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

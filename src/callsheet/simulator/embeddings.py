@@ -1,8 +1,8 @@
-"""POST /v1/embeddings, whose `input` takes a list.
+"""The endpoint POST /v1/embeddings; its `input` may be a list.
 
-A text's vector has only two values, plus and minus 1/sqrt(dimensions), with signs from a hash of
-the text. So it has length 1, equal texts have equal vectors, different ones are nearly at right
-angles, and 2,048 vectors of 1,536 numbers are made in a moment.
+The numbers of a vector have two values, plus and minus 1/sqrt(dimensions), with signs from a hash
+of the text. So every vector has length 1, equal texts have equal vectors, different ones are nearly
+orthogonal, and 2,048 vectors of 1,536 numbers take little time.
 """
 
 import base64
@@ -32,7 +32,7 @@ MAX_DIMENSIONS = 4096
 
 @attrs.frozen(kw_only=True)
 class EmbeddingsCall:
-    """Texts to embed (see `Call`)."""
+    """Parsed embeddings (see `ModelCall`)."""
 
     model: str
     inputs: Texts
@@ -41,10 +41,11 @@ class EmbeddingsCall:
 
     @classmethod
     def parse(cls, body: RequestBody, _: ProviderSettings) -> "EmbeddingsCall":
-        """Read a request.
+        """Parse a request.
 
         Raises:
-            RequestRefused: it is not in order, or beyond one of the three limits of an embeddings call.
+            RequestRefused: the request is invalid, or exceeds one of the three limits of the
+                endpoint.
         """
         inputs = body.texts_or_tokens("input", MAX_INPUTS)
         _check_sizes(inputs)
@@ -60,27 +61,27 @@ class EmbeddingsCall:
 
     @property
     def tier(self) -> str:
-        """There is only one."""
+        """The only service tier."""
         return "default"
 
     @property
     def prompt_key(self) -> str:
-        """The inputs."""
+        """Canonical JSON of the inputs."""
         return self.inputs.key
 
     @property
     def estimated_tokens(self) -> int:
-        """Tokens of all inputs."""
+        """The tokens of all inputs."""
         return self.inputs.tokens
 
     @property
     def max_output_tokens(self) -> int:
-        """None: an embedding has no tokens."""
+        """None: embeddings have no output tokens."""
         return 0
 
     @property
     def stream(self) -> bool:
-        """Never."""
+        """False: embeddings are never streamed."""
         return False
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
@@ -96,7 +97,7 @@ class EmbeddingsCall:
         tail: dict[str, Json] = {"model": self.model}
         if context.with_usage:
             tail["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
-        # By hand, because a JSON encoder takes seconds over three million numbers.
+        # Written without a JSON encoder, which takes seconds for three million numbers.
         body = b'{"object":"list","data":[%b],%b' % (data, compact(tail)[1:])
         return ModelAnswer((Piece(body),), tokens)
 
@@ -129,7 +130,7 @@ def _signs(byte: int) -> tuple[int, ...]:
 
 
 class _FloatWriter:
-    """Vectors as JSON arrays: eight numbers at a time, from a table of what a byte stands for."""
+    """Writes vectors as JSON arrays: eight numbers at a time, from a table by byte."""
 
     def __init__(self, dimensions: int) -> None:
         self._dimensions = dimensions
@@ -148,7 +149,7 @@ class _FloatWriter:
 
 
 class _Base64Writer:
-    """Vectors as base64 of little-endian 32-bit floats."""
+    """Writes vectors as base64 of little-endian 32-bit floats."""
 
     def __init__(self, dimensions: int) -> None:
         self._dimensions = dimensions

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, as ASGI hands them over."""
+"""One HTTP request and its response, over ASGI."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import cast
@@ -24,24 +24,24 @@ Receive = Callable[[], Awaitable[AsgiEvent]]
 Send = Callable[[AsgiEvent], Awaitable[None]]
 
 RESET = "callsheet.reset"
-"""The ASGI extension by which a server lets the app drop its connection: a function."""
+"""The ASGI extension with a function that drops the connection of the app."""
 
 
 class ClientGone(Exception):
-    """The client closed the connection; whatever is left to do for it is in vain."""
+    """The client closed the connection, so the response cannot be delivered."""
 
 
 @attrs.frozen(eq=False)
 class AsgiExchange:
-    """A request that has arrived in full, and the way back.
+    """A complete request, and the channel for its response.
 
     Args:
-        method: "GET", "POST" and so on.
-        path: without the query.
-        query: its members; the last of those with one name.
-        headers: by lower-case name.
-        body: the whole of it.
-        arrived: when its first byte did, in seconds on Trio's clock.
+        method: the HTTP method, such as "POST".
+        path: the path without the query.
+        query: {name: value}; of repeated names, the last value.
+        headers: {lower-case name: value}.
+        body: the whole body.
+        arrived: the time of its first byte, in seconds on Trio's clock.
     """
 
     method: str
@@ -56,10 +56,10 @@ class AsgiExchange:
 
     @classmethod
     async def read(cls, scope: AsgiScope, receive: Receive, send: Send) -> "AsgiExchange":
-        """Take in the request.
+        """Receive the whole request.
 
         Raises:
-            ClientGone: it broke off.
+            ClientGone: the client disconnected before its end.
         """
         arrived = trio.current_time()
         parts: list[bytes] = []
@@ -84,12 +84,12 @@ class AsgiExchange:
         )
 
     async def wait_until(self, time: float) -> None:
-        """Sleep until `time` on Trio's clock, or for ever when it is infinite.
+        """Sleep until `time` on Trio's clock; for ever if it is infinite.
 
         Raises:
-            ClientGone: at once when the client goes away before that.
+            ClientGone: the client disconnected meanwhile; raised at once.
         """
-        # The whole body is read, so all that can still be received is the client's going.
+        # The whole body has been read, so the next event can only be the disconnect.
         with trio.CancelScope(deadline=time):
             while (await self._receive())["type"] != "http.disconnect":
                 pass
@@ -106,16 +106,21 @@ class AsgiExchange:
         )
 
     async def part(self, data: bytes, *, more: bool) -> None:
-        """Send a piece of the body; the last one says that no more follow."""
+        """Send a piece of the body.
+
+        Args:
+            data: the bytes.
+            more: True if more pieces follow.
+        """
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        """Send a whole answer."""
+        """Send a whole response."""
         await self.start(status, {**headers, "content-length": str(len(body))})
         await self.part(body, more=False)
 
     def reset(self) -> None:
-        """Drop the connection, where the server can (`RESET`); nothing may be sent after it."""
+        """Drop the connection, if the server can (`RESET`); nothing may be sent after it."""
         extensions = cast("Mapping[str, object]", self._scope.get("extensions") or {})
         if RESET in extensions:
             cast("Callable[[], None]", extensions[RESET])()

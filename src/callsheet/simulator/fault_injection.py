@@ -1,4 +1,4 @@
-"""What a fault makes of an answer's delivery. Pure (R14)."""
+"""Apply a fault to the delivery of a response. Pure (R14)."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -16,23 +16,23 @@ __all__ = [
 _HTML_BODY = {"content-type": "text/html; charset=utf-8"}
 _HTML = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body></body></html>\n"
 _SLOW_PIECE = 64
-_GZIP_WINDOW = 31  # zlib's number for gzip's format
+_GZIP_WINDOW = 31  # selects the gzip format in zlib
 
 
 def inject_fault(
     plan: Delivery, fault: Fault, faults: Faults, *, error_body: bytes, error_event: bytes
 ) -> Delivery:
-    """The plan with a fault in it.
+    """Return the delivery with a fault.
 
     Args:
-        plan: how it would be handed over.
-        fault: what goes wrong.
-        faults: how long that takes.
-        error_body: the vendor's, for an answer that is none.
-        error_event: the vendor's, for a stream that fails.
+        plan: the delivery without a fault.
+        fault: the fault.
+        faults: the durations of slow faults.
+        error_body: the vendor's error body, for a response that is an error.
+        error_event: the vendor's error event, for a stream that fails.
     """
     inject = _SPOILS.get(fault.kind)
-    if inject is None:  # no_usage: the answer was made so
+    if inject is None:  # no_usage: the response was made without usage
         return plan
     return inject(_Case(plan, fault, faults, error_body, error_event))
 
@@ -47,14 +47,14 @@ class _Case:
 
     @property
     def whole(self) -> DeliveryStep:
-        """The whole body at the time of its end."""
+        """The whole body, sent at the time of its end."""
         steps = self.plan.steps
         tokens = sum(step.output_tokens for step in steps)
         return DeliveryStep(steps[-1].at, b"".join(step.data for step in steps), tokens)
 
     @property
     def half(self) -> tuple[DeliveryStep, ...]:
-        """The first half of a stream's steps, or the one step with half of its bytes."""
+        """The first half of a stream's steps, or one step with half of its bytes."""
         steps = self.plan.steps
         if self.plan.stream:
             return steps[: len(steps) // 2]
@@ -79,7 +79,7 @@ def _lost(case: _Case) -> Delivery:
 
 def _truncate(case: _Case) -> Delivery:
     plan, steps = case.plan, case.half
-    if plan.stream:  # in the midst of an event
+    if plan.stream:  # in the middle of an event
         bit = _first_half(plan.steps[len(steps)])
         steps = (*steps, attrs.evolve(bit, output_tokens=0))
     promised = len(case.whole.data)
@@ -121,7 +121,7 @@ def _gzip(case: _Case) -> Delivery:
     zipper = zlib.compressobj(wbits=_GZIP_WINDOW)
     *others, last = case.plan.steps
     steps = [
-        # Flushed each time, so that what was sent can be read at once.
+        # Flushed for each piece, so that the client can decode it at once.
         attrs.evolve(step, data=zipper.compress(step.data) + zipper.flush(zlib.Z_SYNC_FLUSH))
         for step in others
     ]

@@ -1,4 +1,4 @@
-"""What goes wrong on demand: by a rate for all requests, or by a header for one."""
+"""Faults on demand: by a rate for all requests, or by a header for one."""
 
 import math
 import random
@@ -36,12 +36,12 @@ FAULT_KINDS = {
 }
 
 REFUSALS = frozenset({"401", "429", "quota", "500", "503", "529"})
-"""Those that are answered with a status of their own, at once."""
+"""The faults that are immediate error responses."""
 
 
 def _known(kind: str) -> str:
     if kind not in FAULT_KINDS:
-        raise ValueError(f"unknown fault {kind!r}; there are {', '.join(FAULT_KINDS)}")
+        raise ValueError(f"unknown fault {kind!r}; known are {', '.join(FAULT_KINDS)}")
     return kind
 
 
@@ -51,10 +51,11 @@ class Fault:
 
     Args:
         kind: one of `FAULT_KINDS`.
-        retry_after: seconds a 429, 503 or 529 asks to wait; None says nothing.
-        body: what a malformed body is: an HTML page, or JSON that breaks off.
-        after: whether a call that controls files or batches is refused only after its work is
-            done, as a gateway does that has lost sight of it.
+        retry_after: the seconds in the `retry-after` header of a 429, 503 or 529; None for no
+            header.
+        body: the body of a malformed response: an HTML page ("html"), or truncated JSON ("json").
+        after: True if a call that controls files or batches is refused only after its work is done,
+            as by a gateway that has lost the response.
     """
 
     kind: str = attrs.field(converter=_known)
@@ -64,12 +65,15 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> "Fault | None":
-        """Read a header's value: "500", "429; retry-after=2", "malformed; body=json", or "ok".
+        """Parse the header's value: "500", "429; retry-after=2", "malformed; body=json", or "ok".
 
-        A call that controls files or batches may have "503; after=work" too.
+        A call that controls files or batches may have "503; after=work", too.
+
+        Args:
+            text: the value of the header.
 
         Raises:
-            ValueError: there is no such fault, or no such option; the message lists them.
+            ValueError: the fault or the option is unknown; the text lists the known ones.
         """
         kind, *options = (part.strip() for part in text.split(";"))
         if kind == "ok":
@@ -86,7 +90,7 @@ class Fault:
                     fault = attrs.evolve(fault, after=True)
                 case _:
                     raise ValueError(
-                        f"unknown option {option!r} of fault {kind!r}; there are "
+                        f"unknown option {option!r} of fault {kind!r}; known are "
                         "retry-after=SECONDS, after=work and body=html or body=json"
                     )
         return fault
@@ -104,15 +108,15 @@ def _rates(rates: Mapping[str, float]) -> dict[str, float]:
 
 @attrs.frozen
 class Faults:
-    """How often each fault happens.
+    """The rate of each fault.
 
     Args:
-        rates: the share of requests, 0 to 1, by kind of fault; together at most 1.
-        stall_s: seconds until a stalled connection is dropped; by default it never is.
-        slow_gap_s: seconds between two pieces of a body that trickles.
+        rates: {kind of fault: share of requests, 0 to 1}; at most 1 in total.
+        stall_s: seconds after which a stalled connection is dropped; by default it never is.
+        slow_gap_s: seconds between two pieces of a slow body.
 
     Raises:
-        ValueError: there is no such fault, or a rate is out of range.
+        ValueError: a fault is unknown, or a rate is out of range.
     """
 
     rates: Mapping[str, float] = attrs.field(factory=dict[str, float], converter=_rates)
@@ -121,10 +125,13 @@ class Faults:
 
     @classmethod
     def parse(cls, text: str) -> "Faults":
-        """Read "429=0.1,500=0.05"; the empty text means no faults.
+        """Parse "429=0.1,500=0.05"; the empty text means no faults.
+
+        Args:
+            text: a comma-separated list of FAULT=RATE.
 
         Raises:
-            ValueError: it is not a list of FAULT=RATE, or names no fault; the message says which.
+            ValueError: the list is invalid, or a fault is unknown; the text names it.
         """
         rates: dict[str, float] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
@@ -140,11 +147,11 @@ class Faults:
         return cls(rates)
 
     def draw(self, chance: random.Random) -> Fault | None:
-        """The fault of the next request, or None: one draw from `chance` (R13)."""
+        """Return the fault of the next request, or None; takes one draw from `chance` (R13)."""
         point = chance.random()
         for kind, rate in self.rates.items():
             if point < rate:
-                # What is left of the draw is uniform in [0, rate): it decides between the bodies.
+                # The rest of the draw is uniform in [0, rate): it selects the body.
                 return Fault(kind, body="html" if point < rate / 2 else "json")
             point -= rate
         return None

@@ -1,4 +1,4 @@
-"""The provider without a socket: an httpx transport, for tests under Trio's virtual clock."""
+"""The provider without a socket: an httpx transport for tests under Trio's virtual clock."""
 
 import math
 from collections.abc import AsyncIterator, Generator
@@ -21,19 +21,19 @@ _CLIENT = ("127.0.0.1", 1)
 
 
 class ProviderTransport(httpx.AsyncBaseTransport):
-    """Hands requests to a provider in this process, and streams its answers back.
+    """Passes requests to a provider in this process, and streams its responses back.
 
-    The provider's side of every request runs in a nursery of the transport, so enter it around
-    whatever uses it (R1); clients that enter it again, inside, are welcome to:
+    The provider's side of every request runs in a nursery of the transport, so enter the transport
+    before its clients (R1); a client may enter it again:
 
         async with ProviderTransport(provider) as transport:
             client = httpx.AsyncClient(transport=transport, base_url="http://provider/v1")
 
-    Faults look as they do through a socket: a reset is `httpx.ReadError`, a body that breaks off
-    `httpx.RemoteProtocolError`, a stall `httpx.ReadTimeout` once the client's read timeout is over.
+    Faults raise what they raise with a socket: a reset `httpx.ReadError`, an incomplete body
+    `httpx.RemoteProtocolError`, a stall `httpx.ReadTimeout` after the client's read timeout.
 
     Args:
-        provider: who answers.
+        provider: the provider that serves the requests.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -63,11 +63,11 @@ class ProviderTransport(httpx.AsyncBaseTransport):
         if _is_cancelled(exc_value):
             await self._manager.__aexit__(exc_type, exc_value, traceback)
         else:
-            # The user's own error is kept from the nursery, which would wrap it in a group.
+            # The nursery does not see the caller's exception, which it would wrap in a group.
             await self._manager.__aexit__(None, None, None)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and wait for the head of its answer."""
+        """Send a request and wait for the head of the response."""
         if self._nursery is None:
             raise RuntimeError("enter the transport first: async with ProviderTransport(...)")
         body = await request.aread()
@@ -81,7 +81,7 @@ class ProviderTransport(httpx.AsyncBaseTransport):
 
 
 class _InProcessExchange:
-    """One request on its way through the app, seen from both ends."""
+    """One request to the app, with the ends of both the app and the client."""
 
     def __init__(self, request: httpx.Request, body: bytes) -> None:
         self._request = request
@@ -95,7 +95,7 @@ class _InProcessExchange:
         self._status = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._complete = False
-        # No buffer: the app sends as fast as the client reads.
+        # Unbuffered, so that the app sends only as fast as the client reads.
         self._to_client, self._from_app = trio.open_memory_channel[bytes](0)
 
     # The app's end
@@ -137,7 +137,7 @@ class _InProcessExchange:
             return
         self._complete = not event["more_body"]
         if body := cast("bytes", event["body"]):
-            # When the client is gone, what is sent is lost, as it is through a socket.
+            # After the client disconnected, data is lost, as with a socket.
             with suppress(trio.BrokenResourceError):
                 await self._to_client.send(body)
 
@@ -147,7 +147,7 @@ class _InProcessExchange:
     # The client's end
 
     async def response(self) -> httpx.Response:
-        """Wait for the head of the answer."""
+        """Wait for the head of the response."""
         with self._reading():
             await self._started.wait()
         if self._reset:
@@ -161,7 +161,7 @@ class _InProcessExchange:
         )
 
     async def piece(self) -> bytes | None:
-        """The next piece of the body; None after the last one."""
+        """Return the next piece of the body; None after the last one."""
         try:
             with self._reading():
                 return await self._from_app.receive()
@@ -189,12 +189,12 @@ class _InProcessExchange:
 
 
 class _BodyStream(httpx.AsyncByteStream):
-    """The body of one answer."""
+    """The body of one response."""
 
     def __init__(self, exchange: _InProcessExchange) -> None:
         self._exchange = exchange
 
-    # Not a generator: one that is left early would only be cleaned up by the garbage collector.
+    # Not a generator, which only the garbage collector would close if iteration stops early.
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 

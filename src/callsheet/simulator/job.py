@@ -1,4 +1,4 @@
-"""One call that was admitted: the work on it, the sending of it, what it costs."""
+"""Carry out the delivery of one admitted call, and bill it."""
 
 import attrs
 import trio
@@ -17,16 +17,16 @@ __all__ = [
 
 @attrs.define(eq=False)
 class DeliveryJob:
-    """Carries out the plan of a delivery.
+    """Carries out a delivery.
 
     Args:
-        exchange: the request, and the way back.
-        call: what it asks.
+        exchange: the request, and the channel for its response.
+        call: the parsed call.
         delivery: the plan.
-        headers: those of the answer that do not depend on the plan.
-        vendor: knows what is counted against its limits.
-        account: where that is counted.
-        stats: counts it all.
+        headers: the headers of the response that do not depend on the plan.
+        vendor: computes what counts against the limits.
+        account: the charges of the call.
+        stats: the counts of the provider.
     """
 
     exchange: AsgiExchange
@@ -40,14 +40,14 @@ class DeliveryJob:
     _billed_input: bool = attrs.field(default=False, init=False)
 
     async def run(self) -> None:
-        """Work until the answer is handed over, or until that is in vain.
+        """Work until the response is delivered, or cannot be delivered.
 
-        A stream whose client has gone stops at once. A plain call cannot know: it is worked on,
-        and billed, to its end.
+        A stream stops at once when its client disconnects. A plain call is completed and billed,
+        because the provider does not notice.
         """
         plan = self.delivery
         if plan.stream and plan.steps:
-            self._bill(0)  # the prompt is read, whatever becomes of the rest
+            self._bill(0)  # the prompt is billed, however the call ends
         try:
             await self._hand_over()
         except ClientGone:
@@ -68,14 +68,14 @@ class DeliveryJob:
             passed = trio.current_time() - exchange.arrived
             begun, data, tokens = i, [plan.steps[i].data], plan.steps[i].output_tokens
             i += 1
-            # What is due by now goes in one piece: so a provider that is late catches up.
+            # All steps that are due are sent in one piece, so that a late provider catches up.
             while i <= last and plan.steps[i].at <= passed:
                 data.append(plan.steps[i].data)
                 tokens += plan.steps[i].output_tokens
                 i += 1
             self._bill(tokens)
             if i > last:
-                # Counted just before the last byte goes: who has the answer finds it in the counts.
+                # Counted just before the last byte, so that a client with the response sees it.
                 self._correct(ended=True)
                 if plan.ending == "whole":
                     self.stats.answer(200)
@@ -86,7 +86,7 @@ class DeliveryJob:
             await exchange.part(b"".join(data), more=i <= last or plan.ending != "whole")
         if not plan.steps:
             await exchange.wait_until(exchange.arrived + plan.ends_at)
-            if plan.input_tokens:  # the work was done, and its answer is lost
+            if plan.input_tokens:  # the work was done, and its response is lost
                 self._bill(plan.unsent_tokens)
                 self._correct(ended=True)
             self.stats.break_off()

@@ -1,4 +1,4 @@
-"""JSON as this provider reads and writes it."""
+"""Write JSON for response bodies and for keys."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
 def compact(value: Mapping[str, Json]) -> bytes:
-    """The bytes of an answer's body."""
+    """Return the bytes of a response body."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8",
-        "replace",  # a lone surrogate that a client sent escaped cannot be sent back raw
+        "replace",  # a lone surrogate, which a client can send escaped, cannot be encoded
     )
 
 
 def canonical(value: Json | Sequence[Mapping[str, Json]]) -> str:
-    """One text for one value, whatever the order of the members it was written in."""
+    """Return the same text for equal values, whatever the order of their members."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""The provider's rate limits: buckets that refill continuously, a set for each key and model.
+"""The provider's rate limits: continuously refilled buckets, a set for each key and model.
 
-A bucket is a GCRA: one instant, `_full_at`, at which it will be full again, says all about it
-(PROVIDERS, section 3). Pure: the time is an argument (R14).
+A bucket is a GCRA: its state is one time, `_full_at`, at which it will be full again
+(docs/providers.md, OpenAI: limits and headers). Pure: the time is an argument (R14).
 """
 
 import math
@@ -20,18 +20,18 @@ __all__ = [
 
 
 PERIOD_S = 60.0
-# Floats: a cost that fits in less than a microsecond fits now.
+# Rounding of floats: a wait below a microsecond counts as none.
 INSTANT_S = 1e-6
 MAX_IDLE_SETS = 1024
 
 
 @attrs.frozen
 class Level:
-    """How full a bucket is.
+    """The level of a bucket.
 
     Args:
-        limit: how many a minute.
-        used: how many are missing from a full bucket.
+        limit: the amount per minute.
+        used: the amount that is missing from a full bucket.
     """
 
     limit: int
@@ -39,22 +39,22 @@ class Level:
 
     @property
     def remaining(self) -> int:
-        """How many are left, rounded down."""
+        """The amount left, rounded down."""
         return max(0, math.floor(self.limit - self.used + 1e-6))
 
     @property
     def reset_s(self) -> float:
-        """Seconds until it is full."""
+        """Seconds until the bucket is full."""
         return self.used * PERIOD_S / self.limit
 
 
 @attrs.define
 class MinuteBucket:
-    """One limit of so many a minute.
+    """One limit per minute.
 
     Args:
-        limit: how many a minute.
-        burst_s: how many seconds' worth may be used at once.
+        limit: the amount per minute.
+        burst_s: the amount that may be used at once, in seconds of the limit.
     """
 
     limit: int
@@ -63,46 +63,46 @@ class MinuteBucket:
 
     @property
     def capacity(self) -> float:
-        """How many may be used at once; always at least one."""
+        """The amount that may be used at once; at least one."""
         return max(1.0, self.limit * self.burst_s / PERIOD_S)
 
     def used(self, now: float) -> float:
-        """How many are missing from a full bucket."""
+        """Return the amount that is missing from a full bucket."""
         return max(0.0, self._full_at - now) * self.limit / PERIOD_S
 
     def is_full(self, now: float) -> bool:
-        """Whether nothing is missing."""
+        """Return whether the bucket is full."""
         return self._full_at <= now
 
     def wait(self, cost: float, now: float) -> float:
-        """Seconds until `cost` fits; 0 when it fits now.
+        """Return the seconds until `cost` fits; 0 if it fits now.
 
-        A cost above the capacity, though not above the limit, fits when the bucket is full:
-        otherwise a small `burst_s` would refuse it for ever.
+        A cost above the capacity, but not above the limit, fits when the bucket is full; with a
+        small `burst_s` it would otherwise never fit.
         """
         excess = self.used(now) + cost - max(self.capacity, cost)
         wait = excess * PERIOD_S / self.limit
         return wait if wait > INSTANT_S else 0.0
 
     def debit(self, cost: float, now: float) -> None:
-        """Take `cost`, or put back what is below 0."""
+        """Take `cost` from the bucket; a negative cost is a refund."""
         self._full_at = max(now, self._full_at) + cost * PERIOD_S / self.limit
 
     def level(self, now: float) -> Level:
-        """How full it is."""
+        """Return the level of the bucket."""
         return Level(self.limit, self.used(now))
 
 
 @attrs.frozen
 class LimitRefusal:
-    """Why a request was not admitted.
+    """The reason why a request was not admitted.
 
     Args:
-        what: the limit in the way.
-        limit: how many a minute it allows.
-        used: how many of them are in use.
-        requested: how many the request needs.
-        wait_s: seconds until it would be admitted; infinite when it never will.
+        what: the name of the limit.
+        limit: the amount per minute.
+        used: the amount in use.
+        requested: the amount that the request needs.
+        wait_s: seconds until it would be admitted; infinite if it never will be.
     """
 
     what: str
@@ -114,13 +114,13 @@ class LimitRefusal:
 
 @attrs.define
 class QuotaCharge:
-    """What one admitted request has been charged so far, and may be charged yet."""
+    """The charges of one admitted request, which can be corrected."""
 
     _buckets: Mapping[str, MinuteBucket]
     _charged: dict[str, float]
 
     def charge(self, totals: Mapping[str, float], now: float) -> None:
-        """Correct the charges to these totals; a limit that is not named stays as charged."""
+        """Correct the charges to these totals; a limit that is not named keeps its charge."""
         for name, total in totals.items():
             more = total - self._charged.get(name, 0)
             if more and name in self._buckets:
@@ -130,12 +130,12 @@ class QuotaCharge:
 
 @attrs.frozen
 class Admission:
-    """What the limits say of a request.
+    """The decision of the limits on a request.
 
     Args:
-        levels: how full each bucket is after it.
-        account: what the request is charged; nothing at all when it is refused.
-        refusal: why it is, if it is.
+        levels: the level of each bucket after the request.
+        account: the charges of the request; empty if it is refused.
+        refusal: the reason of a refusal; None if it is admitted.
     """
 
     levels: Mapping[str, Level]
@@ -148,7 +148,7 @@ def _refusal(what: str, bucket: MinuteBucket, cost: float, now: float) -> LimitR
     requested = math.ceil(cost)
     if cost > bucket.limit:
         return LimitRefusal(what, bucket.limit, used, requested, math.inf)
-    # What costs nothing yet needs a bucket that is not empty.
+    # A request that costs nothing needs a bucket that is not empty.
     wait = bucket.wait(max(1, cost), now)
     return LimitRefusal(what, bucket.limit, used, requested, wait) if wait else None
 
@@ -157,9 +157,9 @@ class AdmissionControl:
     """Admits requests by key and model: checks every limit, then takes from every one.
 
     Args:
-        limits: how many a minute, by name; "requests" is the one that refused requests count
-            against too. None is no limit.
-        burst_s: how many seconds' worth of a limit may be used at once.
+        limits: {name: amount per minute, None for no limit}; refused requests count against
+            "requests", too.
+        burst_s: the amount that may be used at once, in seconds of the limit.
     """
 
     def __init__(self, limits: Mapping[str, int | None], burst_s: float) -> None:
@@ -171,14 +171,14 @@ class AdmissionControl:
     def admit(self, key: str, model: str, costs: Mapping[str, float], now: float) -> Admission:
         """Decide on one request.
 
-        One that is refused takes no tokens, but it takes a request as long as there are any:
-        failed requests count, so that tight retry loops lock themselves out.
+        A refused request takes no tokens, but takes a request while there are any: failed requests
+        count, so a tight retry loop blocks itself.
 
         Args:
-            key: whose request it is.
-            model: for which model.
-            costs: what it is charged, by name of the limit; limits without one do not matter.
-            now: seconds on the provider's clock.
+            key: the API key of the request.
+            model: the model of the request.
+            costs: {name of the limit: amount}; names without a limit are ignored.
+            now: the time, in seconds on the provider's clock.
         """
         buckets = self._buckets(key, model, now)
         costs = {name: cost for name, cost in costs.items() if name in buckets}
@@ -196,14 +196,14 @@ class AdmissionControl:
         return Admission(levels, account, refusal)
 
     def refill(self) -> None:
-        """Make every bucket full."""
+        """Fill every bucket."""
         self._sets.clear()
 
     def _buckets(self, key: str, model: str, now: float) -> dict[str, MinuteBucket]:
         found = self._sets.get((key, model))
         if found is None:
             if len(self._sets) >= self._prune_at:
-                # A full set is the same as none: names made up by clients must not fill memory.
+                # Drop full sets, so that arbitrary names from clients do not fill memory.
                 self._sets = {
                     place: buckets
                     for place, buckets in self._sets.items()

@@ -1,4 +1,4 @@
-"""POST /v1/messages: Anthropic's chat."""
+"""The endpoint POST /v1/messages, Anthropic's chat."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -8,7 +8,7 @@ import attrs
 from .apierror import RequestRefused
 from .body import RequestBody
 from .call import AnswerContext, ModelAnswer, Piece
-from .conversation import Conversation, ConversationTurn, read_turn, text_of
+from .conversation import Conversation, ConversationMessage, read_message, text_of
 from .jsontext import Json, canonical, compact
 from .settings import ProviderSettings
 from .sse import event, pieces_of
@@ -36,7 +36,7 @@ _TIERS = ("auto", "standard_only")
 
 @attrs.frozen(kw_only=True)
 class MessagesCall:
-    """A message to answer (see `Call`)."""
+    """A parsed message call (see `ModelCall`)."""
 
     model: str
     conversation: Conversation
@@ -49,10 +49,10 @@ class MessagesCall:
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "MessagesCall":
-        """Read a request.
+        """Parse a request.
 
         Raises:
-            RequestRefused: it is not in order.
+            RequestRefused: the request is invalid.
         """
         for name in body.members:
             if name not in _MEMBERS:
@@ -65,8 +65,8 @@ class MessagesCall:
         body.integer("top_k", 0, MAX_TOP_K)
         body.choice("service_tier", _TIERS)
         body.object("metadata").text("user_id")
-        turns = (*_system(body), *_turns(body.items("messages", MAX_MESSAGES)))
-        conversation = Conversation(turns)
+        messages = (*_system(body), *_messages(body.items("messages", MAX_MESSAGES)))
+        conversation = Conversation(messages)
         room = settings.context_tokens - conversation.tokens
         if room < 0:
             raise RequestRefused(
@@ -77,7 +77,7 @@ class MessagesCall:
         return cls(
             model=body.model(),
             conversation=conversation,
-            prompt_key=_prompt_key(turns),
+            prompt_key=_prompt_key(messages),
             max_tokens=max_tokens,
             room=room,
             stops=body.words("stop_sequences", MAX_STOPS),
@@ -87,21 +87,21 @@ class MessagesCall:
 
     @property
     def tier(self) -> str:
-        """The only one that this provider's account has."""
+        """The only service tier of the simulated account."""
         return "default"
 
     @property
     def estimated_tokens(self) -> int:
-        """Tokens of the prompt for the limiter: its characters alone."""
+        """The prompt tokens, estimated from the characters."""
         return self.conversation.estimated_tokens
 
     @property
     def max_output_tokens(self) -> int:
-        """What the request says; no limit looks at it."""
+        """The maximum of output tokens that the request sets; no limit uses it."""
         return self.max_tokens
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
-        """Write the one answer."""
+        """Write the response."""
         written = write(
             self.conversation.system,
             self.conversation.question,
@@ -117,7 +117,7 @@ class MessagesCall:
         return ModelAnswer((Piece(body, written.tokens),), self.conversation.tokens)
 
     def _stream(self, context: AnswerContext, written: Written) -> ModelAnswer:
-        # The usage so far: one token, with which the first event comes.
+        # The usage in the first event: one output token.
         message = self._message(context, [], min(1, written.tokens))
         message |= {"stop_reason": None, "stop_sequence": None}
         block = {"type": "text", "text": ""}
@@ -188,22 +188,22 @@ def _event(kind: str, **members: Json) -> bytes:
     return event({"type": kind, **members}, named=True)
 
 
-def _system(body: RequestBody) -> tuple[ConversationTurn, ...]:
+def _system(body: RequestBody) -> tuple[ConversationMessage, ...]:
     system = body.members.get("system")
     return () if system is None else (text_of("system", "system", system),)
 
 
-def _turns(messages: list[Json]) -> tuple[ConversationTurn, ...]:
-    turns = tuple(read_turn(f"messages[{i}]", message) for i, message in enumerate(messages))
-    for i, turn in enumerate(turns):
-        if turn.role not in _ROLES:
-            raise RequestRefused.unsupported(f"messages[{i}].role", turn.role, _ROLES)
-    return turns
+def _messages(items: list[Json]) -> tuple[ConversationMessage, ...]:
+    messages = tuple(read_message(f"messages[{i}]", item) for i, item in enumerate(items))
+    for i, message in enumerate(messages):
+        if message.role not in _ROLES:
+            raise RequestRefused.unsupported(f"messages[{i}].role", message.role, _ROLES)
+    return messages
 
 
-def _prompt_key(turns: tuple[ConversationTurn, ...]) -> str:
-    """The prompt as OpenAI's chat would have it, so that both take the same time for it."""
-    return canonical([{"role": turn.role, "content": turn.text} for turn in turns])
+def _prompt_key(messages: tuple[ConversationMessage, ...]) -> str:
+    """Return the prompt in OpenAI's format, so that both vendors have the same latency for it."""
+    return canonical([{"role": m.role, "content": m.text} for m in messages])
 
 
 def _schema(wanted: RequestBody) -> Mapping[str, Json] | None:

@@ -1,4 +1,4 @@
-"""What every request meets first: a number, the date, its key, and the fault it is to have."""
+"""The middleware of every request: number, date, key check and fault."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -24,13 +24,13 @@ __all__ = [
 
 
 _FAULT_HEADER = "x-callsheet-fault"
-# The provider's own clock, unless it is given another, starts with the year 2026 (R13).
+# The default calendar starts with the year 2026 (R13).
 _EPOCH_S = 1_767_225_600
 
 
 @attrs.frozen
 class Instant:
-    """A moment, on both clocks.
+    """A time on both clocks.
 
     Args:
         clock: seconds on Trio's clock.
@@ -41,19 +41,19 @@ class Instant:
     date: float
 
     def date_of(self, clock: float) -> float:
-        """The date of another moment."""
+        """Return the date of another time on Trio's clock."""
         return self.date + clock - self.clock
 
 
 @attrs.frozen
 class Arrival:
-    """A request that was let in at the door.
+    """A numbered request.
 
     Args:
-        number: how many requests there were, with this one.
-        at: when it came.
+        number: the number of the request, from 1.
+        at: the time of its arrival.
         request_id: its id.
-        headers: what its answer has in any case.
+        headers: the headers of every response to it.
     """
 
     number: int
@@ -63,11 +63,11 @@ class Arrival:
 
 
 class FaultMiddleware:
-    """Takes requests in.
+    """Numbers requests, checks their keys and models, and selects their faults.
 
     Args:
-        settings: the provider's.
-        calendar: tells the date in seconds since 1970; by default a clock of its own.
+        settings: the provider's settings.
+        calendar: returns the date in seconds since 1970; the default starts with the year 2026.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class FaultMiddleware:
         self.stats = RunningStats()
 
     def take(self, exchange: AsgiExchange, vendor: SimulatedVendor) -> Arrival:
-        """Give a request its number and its date."""
+        """Number and date a request."""
         self._number += 1
         if self._first_arrived is None:
             self._first_arrived = exchange.arrived
@@ -90,14 +90,14 @@ class FaultMiddleware:
         return Arrival(self._number, at, request_id, headers)
 
     def request_id(self) -> str:
-        """The id of the latest request."""
+        """Return the id of the latest request."""
         return f"req_{hex_of('request', self._settings.seed, self._number)}"
 
     def check_key(self, exchange: AsgiExchange, vendor: SimulatedVendor) -> str:
-        """The key a request brings, or nothing where none is needed.
+        """Return the key of a request, or "" if no key is required.
 
         Raises:
-            RequestRefused: 401, it is not the right one.
+            RequestRefused: 401, the key is wrong.
         """
         given = vendor.key_in(exchange)
         if self._settings.api_key not in (None, given):
@@ -105,15 +105,15 @@ class FaultMiddleware:
         return given or ""
 
     def check_model(self, name: str, vendor: SimulatedVendor) -> None:
-        """Raise `RequestRefused` 404 when there is no such model."""
+        """Raise `RequestRefused` (404) for an unknown model."""
         if self._settings.models and name not in self._settings.models:
             raise vendor.no_such_model(name)
 
     def fault(self, exchange: AsgiExchange, chance: random.Random) -> Fault | None:
-        """The fault that a request asks for by its header, or else one that is drawn.
+        """Return the fault that the request's header sets, or else one that is drawn.
 
         Raises:
-            RequestRefused: 400, it asks for one that there is not.
+            RequestRefused: 400, the header is invalid.
         """
         drawn = self._settings.faults.draw(chance)
         asked = exchange.headers.get(_FAULT_HEADER)
@@ -131,7 +131,7 @@ class FaultMiddleware:
         error: RequestRefused,
         arrival: Arrival,
     ) -> None:
-        """Answer with an error."""
+        """Send an error response."""
         body = vendor.error_body(error, arrival.request_id)
         headers = {**arrival.headers, **JSON_BODY, **error.headers}
         await exchange.answer(error.status, body, headers)

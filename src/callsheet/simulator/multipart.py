@@ -1,4 +1,4 @@
-"""Forms as multipart/form-data has them, read by the standard library's mail parser."""
+"""Parse multipart/form-data with the standard library's mail parser."""
 
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -19,8 +19,8 @@ class FormFile:
     """A file in a form.
 
     Args:
-        name: as the client calls it.
-        data: its bytes.
+        name: the file name that the client sent.
+        data: the content.
     """
 
     name: str
@@ -28,10 +28,10 @@ class FormFile:
 
 
 def read_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str, FormFile]]:
-    """The texts and the files of a form, by name.
+    """Return the texts and the files of a form, by name.
 
     Raises:
-        RequestRefused: 400, it is none.
+        RequestRefused: 400, the body is not a form.
     """
     head = f"content-type: {content_type}\r\n\r\n".encode("latin-1")
     message = BytesParser(policy=HTTP).parsebytes(head + body)

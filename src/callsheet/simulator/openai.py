@@ -1,4 +1,7 @@
-"""OpenAI's ways (PROVIDERS, sections 1 and 3)."""
+"""OpenAI's keys, headers, limits and errors.
+
+Source: docs/providers.md, OpenAI: limits and headers; OpenAI: errors.
+"""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +27,7 @@ __all__ = [
 
 ORGANIZATION = "org-callsheet"
 
-# Of a shorter key, even the ends would give too much away.
+# The ends of a shorter key would reveal too much of it.
 SHOWN_KEY_LENGTH = 20
 
 _MARKS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
@@ -32,35 +35,35 @@ _MARKS = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"
 
 @attrs.frozen
 class OpenAI:
-    """OpenAI as the provider plays it (see `Vendor`)."""
+    """OpenAI, as the simulator implements it (see `SimulatedVendor`)."""
 
     _settings: ProviderSettings
 
     def limits(self) -> Mapping[str, int | None]:
-        """Requests, and tokens of both sides."""
+        """Return the limits on requests, and on input and output tokens together."""
         return {"requests": self._settings.rpm, "tokens": self._settings.tpm}
 
     def key_in(self, exchange: AsgiExchange) -> str | None:
-        """A bearer's."""
+        """Return the bearer token."""
         return bearer_in(exchange)
 
     def check(self, exchange: AsgiExchange) -> None:
-        """Nothing more is needed."""
+        """Accept every request."""
 
     def id_headers(self, request_id: str) -> dict[str, str]:
-        """The request's id."""
+        """Return the header with the request id."""
         return {"x-request-id": request_id}
 
     def account_headers(self) -> dict[str, str]:
-        """Version and organisation."""
+        """Return the headers with version and organisation."""
         return {"openai-version": "2020-10-01", "openai-organization": ORGANIZATION}
 
     def work_headers(self, latency_s: float) -> dict[str, str]:
-        """How long the model takes."""
+        """Return the header with the processing time."""
         return {"openai-processing-ms": str(int(latency_s * 1000))}
 
     def level_headers(self, levels: Mapping[str, Level], date: float) -> dict[str, str]:  # noqa: ARG002 - these are durations
-        """The three `x-ratelimit-*` headers of each limit."""
+        """Return the three `x-ratelimit-*` headers of each limit."""
         found: dict[str, str] = {}
         for name, level in levels.items():
             found[f"x-ratelimit-limit-{name}"] = str(level.limit)
@@ -69,7 +72,7 @@ class OpenAI:
         return found
 
     def costs(self, call: ModelCall) -> Mapping[str, float]:
-        """One request, and the tokens it sends or may be answered with."""
+        """Charge one request, and the tokens that it sends or may be answered with."""
         charge = self._settings.charge(call.estimated_tokens, call.max_output_tokens)
         return {"requests": 1, "tokens": charge}
 
@@ -99,7 +102,7 @@ class OpenAI:
         )
 
     def rate_limited(self, refusal: LimitRefusal, model: str) -> RequestRefused:
-        """429, with the wait in its text."""
+        """Return the 429 of a limit, with the waiting time in its text."""
         where = f"for {model} in organization {ORGANIZATION} on {_MARKS[refusal.what]}"
         if math.isinf(refusal.wait_s):
             message = (
@@ -108,7 +111,7 @@ class OpenAI:
                 "successfully."
             )
         else:
-            # Rounded up to a millisecond: who waits as long as it says is let in.
+            # Rounded up to a millisecond, so that a client that waits this long is admitted.
             wait = go_duration(math.ceil(refusal.wait_s * 1000 - 1e-6) / 1000)
             message = (
                 f"Rate limit reached {where}: Limit {refusal.limit}, Used {refusal.used}, "
@@ -123,7 +126,7 @@ class OpenAI:
         )
 
     def refused(self, kind: str, retry_after: int | None) -> RequestRefused:
-        """401, 429, 500, 503 or 529, or 429 for want of credit."""
+        """Return the refusal of a fault: 401, 429, 500, 503 or 529, or 429 for a spent quota."""
         headers = {} if retry_after is None else {"retry-after": str(retry_after)}
         match kind:
             case "401":
@@ -163,17 +166,17 @@ class OpenAI:
                     headers=headers,
                 )
 
-    def error_body(self, error: RequestRefused, request_id: str) -> bytes:  # noqa: ARG002 - only in a header
-        """The error's four members."""
+    def error_body(self, error: RequestRefused, request_id: str) -> bytes:  # noqa: ARG002 - sent in a header only
+        """Return the error body with its four members."""
         return compact(_error(error))
 
     def error_event(self) -> bytes:
-        """Data with an "error" instead of choices."""
+        """Return a stream event with an "error" instead of choices."""
         return event(_error(self.refused("500", None)))
 
 
 def no_capacity() -> RequestRefused:
-    """429: nothing is free to work on a flex call, which costs nothing."""
+    """Return the 429 of a flex call without capacity; it costs nothing."""
     return RequestRefused(
         429, "Resource Unavailable", type="rate_limit_error", code="resource_unavailable"
     )

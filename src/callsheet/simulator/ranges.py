@@ -1,4 +1,4 @@
-"""Ranges that something is drawn from, and shares of what it happens to, as settings have them."""
+"""Validators for settings: ranges of random values, and shares from 0 to 1."""
 
 import attrs
 
@@ -13,7 +13,7 @@ Range = tuple[float, float]
 
 
 def is_range(_: object, field: "attrs.Attribute[Range]", value: Range) -> None:
-    """Raise `ValueError` unless the range begins at 0 or above and ends at or above that."""
+    """Raise `ValueError` unless 0 <= low <= high."""
     low, high = value
     if not 0 <= low <= high:
         raise ValueError(f"{field.name} must be 0 <= low <= high, got {low} to {high}")

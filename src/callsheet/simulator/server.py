@@ -1,4 +1,4 @@
-"""The provider on a real socket, served by Hypercorn."""
+"""Serve the provider on a socket with Hypercorn."""
 
 import errno
 import logging
@@ -23,12 +23,12 @@ __all__ = [
 BACKLOG = 1024
 IDLE_S = 600.0
 MAX_HEADER_BYTES = 64 * 1024
-# On, and zero seconds: closing sends a reset instead of what is still unsent.
+# Linger on, with zero seconds: closing sends a reset instead of unsent data.
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class CannotListen(OSError):
-    """The address is in use, not this machine's, or not allowed."""
+    """The provider cannot listen on the address; the text has the reason."""
 
 
 async def serve(
@@ -38,16 +38,16 @@ async def serve(
     port: int = 0,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled, and then stop at once, whatever is in flight.
+    """Serve until cancelled; then close all connections at once.
 
     Args:
-        provider: what to serve.
+        provider: the provider.
         host: the address to listen on.
-        port: the port; 0 takes a free one.
-        task_status: is told the base URL, such as "http://127.0.0.1:43211/v1".
+        port: the port; 0 for any free one.
+        task_status: receives the base URL, such as "http://127.0.0.1:43211/v1".
 
     Raises:
-        CannotListen: nobody can listen there; the message says why.
+        CannotListen: the address cannot be used; the text has the reason.
     """
     try:
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
@@ -65,7 +65,7 @@ async def serve(
             try:
                 await trio.sleep_forever()
             finally:
-                # Hypercorn shields what it sends; only a closed socket ends that at once.
+                # Hypercorn shields its sends from cancellation; closing the socket ends them.
                 connections.close()
     finally:
         for listener in listeners:
@@ -75,10 +75,10 @@ async def serve(
 def _config() -> Config:
     config = Config()
     config.accesslog = None
-    # Silent unless the app has a bug: a client that goes away is none.
+    # Log errors of the app only, not clients that disconnect.
     config.errorlog = logging.getLogger("callsheet.simulator")
     config.include_server_header = False
-    # The provider says its own, on whose clock the limits' instants are.
+    # The provider sends its own date, on the clock of the limits' reset times.
     config.include_date_header = False
     config.keep_alive_timeout = IDLE_S
     config.keep_alive_max_requests = 10**9
@@ -88,10 +88,10 @@ def _config() -> Config:
 
 @attrs.define(eq=False)
 class _Connections:
-    """The connections there are, each with Hypercorn's protocol on it.
+    """The open connections, each served by Hypercorn's protocol.
 
-    Hypercorn's own `serve` takes neither a listener nor a way to drop a connection, and it waits
-    on shutdown; so it is used from the connection on, which it calls `TCPServer`.
+    Hypercorn's own `serve` accepts no listener, cannot drop a connection, and waits on shutdown. So
+    only its connection handler, `TCPServer`, is used.
     """
 
     _provider: Provider
@@ -104,7 +104,7 @@ class _Connections:
         app = _ConnectedApp(self._provider, stream)
         self._open.add(stream)
         try:
-            await TCPServer(app, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it takes plain streams too
+            await TCPServer(app, self._config, self._context, ConnectionState({}), stream)  # type: ignore[arg-type]  # it accepts plain streams, too
         finally:
             self._open.discard(stream)
             stream.socket.close()
@@ -117,7 +117,7 @@ class _Connections:
 
 @attrs.frozen(eq=False)
 class _ConnectedApp:
-    """The app of one connection, which it may drop (`RESET`)."""
+    """The app for one connection, which it can drop (`RESET`)."""
 
     _provider: Provider
     _stream: trio.SocketStream

@@ -1,4 +1,4 @@
-"""What a call to a model goes through: key, faults, limits, answer, and then a `DeliveryJob`."""
+"""Serve model calls: key, faults, limits, response, and then a `DeliveryJob`."""
 
 from collections.abc import Callable
 
@@ -35,18 +35,18 @@ TOO_MANY_REQUESTS = 429
 
 @attrs.frozen(eq=False)
 class VendorEndpoints:
-    """Where the calls to one vendor's endpoints come in, with that vendor's limits."""
+    """The endpoints of one vendor, with that vendor's limits."""
 
     vendor: SimulatedVendor
     limiter: AdmissionControl
 
 
 class ModelService:
-    """Answers calls to models.
+    """Responds to model calls.
 
     Args:
-        settings: the provider's.
-        middleware: where they come in.
+        settings: the provider's settings.
+        middleware: checks and counts requests.
     """
 
     def __init__(self, settings: ProviderSettings, middleware: FaultMiddleware) -> None:
@@ -58,12 +58,12 @@ class ModelService:
         self._flex_chance = random_of("flex", settings.seed)
 
     def refill(self) -> None:
-        """Fill every bucket."""
+        """Fill every rate-limit bucket."""
         self.openai.limiter.refill()
         self.anthropic.limiter.refill()
 
     async def serve(self, exchange: AsgiExchange, counter: VendorEndpoints, parse: Parse) -> None:
-        """Answer one call, whatever becomes of it."""
+        """Serve one call."""
         stats = self._middleware.stats
         stats.begin()
         arrival = self._middleware.take(exchange, counter.vendor)
@@ -89,7 +89,9 @@ class ModelService:
         headers: dict[str, str],
         arrival: Arrival,
     ) -> DeliveryJob:
-        """The work to do. Headers that a refusal has too are added as they are known.
+        """Return the delivery job of a call.
+
+        Headers that refusals have, too, are added as they become known.
 
         Raises:
             RequestRefused: the call is refused.
@@ -139,9 +141,9 @@ class ModelService:
         date: float,
         fault: Fault | None,
     ) -> tuple[ModelCall, Admission]:
-        """The call, found in order and within the limits.
+        """Parse a call and check it against the limits.
 
-        A call that is not in order counts as a request too, where its model is known.
+        An invalid call counts as a request, too, if its model is known.
         """
         vendor, limiter = counter.vendor, counter.limiter
         body = RequestBody.parse(exchange.body)
@@ -166,7 +168,7 @@ class ModelService:
     def _with_levels(
         self, error: RequestRefused, vendor: SimulatedVendor, admission: Admission, date: float
     ) -> RequestRefused:
-        """The refusal with the limits' headers, where it has them."""
+        """Return the refusal with the limits' headers, if the settings include them."""
         if error.status == TOO_MANY_REQUESTS and "limits" not in self._settings.headers_on_429:
             return error
         levels = vendor.level_headers(admission.levels, date)

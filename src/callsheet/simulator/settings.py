@@ -1,4 +1,4 @@
-"""What a provider is like: its speed, its limits, its faults."""
+"""The settings of a provider: speed, limits, faults and batches."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -17,7 +17,7 @@ __all__ = [
 
 
 HEADERS_ON_429 = ("limits", "retry-after", "retry-after-ms", "x-should-retry")
-"""What a 429 may have: the limits' own headers, and three more that say when to try again."""
+"""The headers that a 429 may have: those of the limits, and three with the time of a retry."""
 
 
 def _names(value: Iterable[str]) -> frozenset[str]:
@@ -27,47 +27,48 @@ def _names(value: Iterable[str]) -> frozenset[str]:
 def _are_known(_: object, field: "attrs.Attribute[frozenset[str]]", value: frozenset[str]) -> None:
     for name in sorted(value):
         if name not in HEADERS_ON_429:
-            raise ValueError(f"{field.name}: {name!r} is none of {', '.join(HEADERS_ON_429)}")
+            raise ValueError(f"{field.name}: {name!r} must be one of {', '.join(HEADERS_ON_429)}")
 
 
 @attrs.frozen(kw_only=True)
 class ProviderSettings:
-    """Settings of the built-in provider; the defaults are those of the workloads.
+    """The settings of the built-in provider; the defaults are those of the workloads.
 
-    Where sources differ on what real providers do, there is a setting for it.
+    Where sources differ on what real providers do, a setting selects the behaviour.
 
     Args:
-        seed: everything the provider draws follows from it.
-        latency_s: the shortest and the longest time an answer takes, seconds, uniform between.
-        time_scale: multiplies every latency.
-        first_piece: the share of its latency after which a stream's first piece comes, 0 to 1;
-            the others follow evenly, and the last one when the whole answer would.
-        stream_pieces: the most pieces that a stream's text comes in.
-        rpm: requests a minute for each key and model; None for no limit.
-        tpm: tokens a minute for each key and model of OpenAI's endpoints; None for no limit.
-        itpm: input tokens a minute for each key and model of Anthropic's; None for no limit.
-        otpm: output tokens a minute of Anthropic's, counted as they are produced; None for no
+        seed: determines everything random.
+        latency_s: the minimum and maximum latency of a response in seconds, drawn uniformly.
+        time_scale: the factor on every latency.
+        first_piece: the share of its latency after which a stream's first piece is sent, 0 to 1;
+            the others are evenly spaced, and the last one is sent when a whole response would be.
+        stream_pieces: the maximum number of pieces of a stream's text.
+        rpm: requests per minute for each key and model; None for no limit.
+        tpm: tokens per minute for each key and model of OpenAI's endpoints; None for no limit.
+        itpm: input tokens per minute for each key and model of Anthropic's; None for no limit.
+        otpm: output tokens per minute of Anthropic's, counted as they are produced; None for no
             limit.
-        burst_s: how many seconds' worth of a limit may be used at once. 60 is a full minute's;
-            less stands for the shorter spans that providers enforce without saying which.
-        token_charge: what a request is charged against tpm at admission: the larger of the tokens
-            it may answer with and those it sends ("max"), or both ("sum").
-        default_answer_tokens: the tokens that a chat which names no most is taken to answer with
-            in that charge. 16 was seen in early 2025, and nothing later.
-        corrects_charge: whether that charge is corrected to what was used when the answer ends.
-        headers_on_429: which of `HEADERS_ON_429` a 429 has.
-        choice_order: what the indices of n choices of several prompts run along: all choices of
-            one prompt ("prompt": index i * n + j), or the first choice of all prompts ("choice").
-        flex_refused: the share of chats of the tier flex that are refused for want of capacity,
-            0 to 1; they cost nothing.
-        api_key: when set, any other key gets a 401.
-        models: the models there are; when empty, any name is one.
-        context_tokens: the most tokens a prompt and its answer may have together.
-        faults: what goes wrong, and how often.
-        batches: what its batches are like.
+        burst_s: the amount of a limit that may be used at once, in seconds of the limit. 60 allows
+            a full minute's; less simulates the shorter periods that providers enforce without
+            documenting them.
+        token_charge: what a request is charged against `tpm` at admission: the larger of its
+            maximum of output tokens and its prompt tokens ("max"), or both ("sum").
+        default_answer_tokens: the output tokens that a chat without a maximum is charged. 16 was
+            observed in early 2025; nothing later is known.
+        corrects_charge: True to correct that charge to the actual tokens at the end.
+        headers_on_429: those of `HEADERS_ON_429` that a 429 has.
+        choice_order: the order of the indices for n choices of several prompts: by prompt
+            ("prompt": index i * n + j), or by choice ("choice").
+        flex_refused: the share of flex-tier chats that are refused for lack of capacity, 0 to 1;
+            they cost nothing.
+        api_key: the only valid key; None to accept any.
+        models: the names of the models; if empty, every name is accepted.
+        context_tokens: the maximum of tokens of a prompt and its response together.
+        faults: the rates of faults.
+        batches: the settings of batches.
 
     Raises:
-        ValueError: a value is out of its range; the message names the field.
+        ValueError: a value is out of range; the text names the field.
     """
 
     seed: int = 0
@@ -101,8 +102,8 @@ class ProviderSettings:
     )
 
     def charge(self, prompt_tokens: int, max_answer_tokens: int | None) -> int:
-        """Tokens that a request takes from its minute's at admission."""
+        """Return the tokens that a request is charged at admission."""
         answer = self.default_answer_tokens if max_answer_tokens is None else max_answer_tokens
-        if self.token_charge == "sum":  # noqa: S105 - no secret, whatever its name
+        if self.token_charge == "sum":  # noqa: S105 - not a secret
             return prompt_tokens + answer
         return max(prompt_tokens, answer)

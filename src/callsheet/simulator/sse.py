@@ -1,4 +1,7 @@
-"""Answers as streams of server-sent events (PROVIDERS, sections 1.3 and 5)."""
+"""Format responses as streams of server-sent events.
+
+Source: docs/providers.md, OpenAI: streams; Anthropic: streams.
+"""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -13,22 +16,22 @@ __all__ = [
 
 
 DONE = b"data: [DONE]\n\n"
-"""The last word of OpenAI's streams; Anthropic's have none."""
+"""The end mark of OpenAI's streams; Anthropic's have none."""
 
 
 def event(value: Mapping[str, Json], *, named: bool = False) -> bytes:
-    """One event: a line of data and a blank one.
+    """Format one event: a line of data and a blank line.
 
     Args:
         value: the data.
-        named: whether a line before it has the event's name, the data's "type".
+        named: True to put a line with the event's name, the data's "type", before it.
     """
     name = f"event: {value['type']}\n".encode() if named else b""
     return name + b"data: " + compact(value) + b"\n\n"
 
 
 def pieces_of(text: str, most: int) -> list[str]:
-    """The text in the pieces that a stream hands out: whole words, at most so many pieces."""
+    """Split a text into whole words for a stream, in at most `most` pieces."""
     words = text.split(" ")
     number = min(most, len(words))
     ends = [len(words) * i // number for i in range(number + 1)]

@@ -1,4 +1,4 @@
-"""What a provider has done so far."""
+"""The counts of a provider."""
 
 from collections.abc import Mapping
 
@@ -15,53 +15,53 @@ __all__ = [
 
 @attrs.frozen
 class BilledTokens:
-    """Tokens that cost.
+    """Billed tokens.
 
     Args:
-        input_tokens: of prompts.
-        output_tokens: of answers.
+        input_tokens: the tokens of prompts.
+        output_tokens: the tokens of responses.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
 
     def plus(self, input_tokens: int, output_tokens: int) -> "BilledTokens":
-        """These and some more."""
+        """Return the sum of these and further tokens."""
         return BilledTokens(self.input_tokens + input_tokens, self.output_tokens + output_tokens)
 
 
 @attrs.frozen(kw_only=True)
 class ProviderStats:
-    """Counts of model calls: requests to one of the endpoints that answer with a model's work.
+    """The counts of model calls: requests to the endpoints that respond with a model's output.
 
-    Files and batches, and the calls that control them, have counts of their own. Only the tokens
-    are counted together, when a call or a line of a batch is done.
+    Files, batches, and the calls that control them have separate counts. Only tokens are counted
+    together, when a call or a line of a batch ends.
 
-    A plain call whose client goes away is worked on, and billed, to its end, as real providers do;
-    a stream stops, and is billed as far as it came.
+    A plain call whose client disconnects is completed and billed, as by real providers; a stream
+    stops, and is billed up to that point.
 
     Args:
         requests: calls that arrived; each is answered, cancelled, broken or still in flight.
-        answered: calls that were answered in full, with whatever status.
-        by_status: those, by HTTP status.
-        cancelled: calls whose client went away first.
-        streams_cut: those of them that were streams, and stopped.
-        abandoned: those of them that were plain calls, and were worked on to their end all the same.
-        broken: calls that a fault left without an answer, or with only a part of one.
-        rejected: answers of status 429.
+        answered: calls with a complete response, of any status.
+        by_status: {HTTP status: answered calls}.
+        cancelled: calls whose client disconnected first.
+        streams_cut: cancelled calls that were streams, and stopped.
+        abandoned: cancelled calls that were not streams, and were completed without a client.
+        broken: calls that a fault left without a complete response.
+        rejected: responses with status 429.
         input_tokens: billed tokens of prompts.
-        output_tokens: billed tokens of answers.
-        billed: those tokens, by model and by how they are billed: "default", "flex", "priority" or
+        output_tokens: billed tokens of responses.
+        billed: {model: {tier: billed tokens}}, with the tiers "default", "flex", "priority" and
             "batch".
-        abandoned_tokens: those of answers that were produced when the client was gone.
+        abandoned_tokens: output tokens that were produced after the client disconnected.
         in_flight: calls whose client is waiting.
-        max_in_flight: the most there were at once.
-        working: calls being worked on, the ones whose client is gone included.
-        max_working: the most there were at once.
-        control_requests: calls to the endpoints of files and batches, whatever their answer.
-        files: files that were uploaded.
-        batches: batches that were created.
-        batch_lines: lines of batches that were worked on, with whatever result.
+        max_in_flight: the maximum of `in_flight`.
+        working: calls being processed, abandoned ones included.
+        max_working: the maximum of `working`.
+        control_requests: calls to the endpoints of files and batches, of any result.
+        files: uploaded files.
+        batches: created batches.
+        batch_lines: processed lines of batches, of any result.
     """
 
     requests: int = 0
@@ -88,7 +88,7 @@ class ProviderStats:
     batch_lines: int = 0
 
     def as_json(self) -> dict[str, Json]:
-        """The same as a JSON object; statuses become strings."""
+        """Return the counts as a JSON object; statuses become strings."""
         found: dict[str, Json] = attrs.asdict(self)
         found["by_status"] = {str(status): n for status, n in self.by_status.items()}
         return found
@@ -96,7 +96,7 @@ class ProviderStats:
 
 @attrs.define
 class RunningStats:
-    """The counts as they grow."""
+    """The counts while the provider runs."""
 
     requests: int = 0
     by_status: dict[int, int] = attrs.field(factory=dict[int, int])
@@ -118,7 +118,7 @@ class RunningStats:
     batch_lines: int = 0
 
     def begin(self) -> None:
-        """A call arrived."""
+        """Count a call that arrived."""
         self.requests += 1
         self.in_flight += 1
         self.working += 1
@@ -126,45 +126,45 @@ class RunningStats:
         self.max_working = max(self.max_working, self.working)
 
     def answer(self, status: int) -> None:
-        """A call was answered in full."""
+        """Count a complete response."""
         self._end()
         self.by_status[status] = self.by_status.get(status, 0) + 1
 
     def break_off(self) -> None:
-        """A fault ended a call without a whole answer."""
+        """Count a call that a fault ended without a complete response."""
         self._end()
         self.broken += 1
 
     def cancel(self) -> None:
-        """A call's client went away, and so the work on it ended."""
+        """Count a call whose client disconnected, which ended the work on it."""
         self._end()
         self.cancelled += 1
 
     def cut_stream(self) -> None:
-        """A stream's client went away, and so the stream ended."""
+        """Count a stream whose client disconnected, which ended it."""
         self.cancel()
         self.streams_cut += 1
 
     def abandon(self) -> None:
-        """A plain call's client went away, and the work on it goes on."""
+        """Count a plain call whose client disconnected while the work goes on."""
         self.in_flight -= 1
         self.cancelled += 1
 
     def finish_abandoned(self, output_tokens: int) -> None:
-        """That work ended."""
+        """Count the end of that work."""
         self.working -= 1
         self.abandoned += 1
         self.abandoned_tokens += output_tokens
 
     def bill(self, model: str, tier: str, input_tokens: int, output_tokens: int) -> None:
-        """Tokens were read or produced, and cost."""
+        """Bill tokens."""
         tiers = self.billed.setdefault(model, {})
         tiers[tier] = tiers.get(tier, BilledTokens()).plus(input_tokens, output_tokens)
 
     def renew(self) -> None:
-        """Count anew.
+        """Reset the counts.
 
-        What is in flight stays counted as a request, so that the sum still holds (R9).
+        Calls in flight stay counted as requests, so that the sum still holds (R9).
         """
         fresh = RunningStats(
             requests=self.in_flight,
@@ -173,12 +173,12 @@ class RunningStats:
             working=self.working,
             max_working=self.working,
         )
-        # In place: the jobs that are running count here.
+        # In place, because running jobs count in this object.
         for field in attrs.fields(RunningStats):
             setattr(self, field.name, getattr(fresh, field.name))
 
     def freeze(self) -> ProviderStats:
-        """The counts at this moment."""
+        """Return a snapshot of the counts."""
         bills = [bill for tiers in self.billed.values() for bill in tiers.values()]
         return ProviderStats(
             requests=self.requests,

@@ -1,7 +1,8 @@
-"""An estimate of tokens from characters.
+"""Estimate tokens from characters.
 
-English text has about 4 characters a token, and OpenAI's own limiter estimates a request so
-(PROVIDERS, section 3). Rounded up; no tokenizer is needed, and a client can predict it.
+English text has about 4 characters per token, and OpenAI's limiter estimates requests this way
+(docs/providers.md, OpenAI: limits and headers). The estimate is rounded up; it needs no tokenizer,
+and a client can predict it.
 """
 
 from collections.abc import Sequence
@@ -21,31 +22,31 @@ __all__ = [
 CHARACTERS_PER_TOKEN = 4
 
 MESSAGE_TOKENS = 4
-"""What each turn of a chat costs besides its text: its role and the marks around it."""
+"""The tokens of each message besides its text: its role and separators."""
 
 PRIMING_TOKENS = 3
-"""What each chat costs besides its turns: the opening of the assistant's answer."""
+"""The tokens of each chat besides its messages: the start of the response."""
 
 IMAGE_TOKENS = 765
-"""What an image in a turn costs, whatever its size."""
+"""The tokens of an image in a message, of any size."""
 
 
 def count_tokens(text: str) -> int:
-    """Tokens of a text: a quarter of its characters, rounded up."""
+    """Return the tokens of a text: a quarter of its characters, rounded up."""
     return -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 def cut_to_tokens(text: str, tokens: int) -> str:
-    """The beginning of a text, at most so many tokens of it."""
+    """Return the beginning of a text, with at most `tokens` tokens."""
     return text[: tokens * CHARACTERS_PER_TOKEN]
 
 
 @attrs.frozen
 class Texts:
-    """Several prompts or inputs of one call.
+    """The prompts or inputs of one call.
 
     Args:
-        items: each a text, or token ids, which cannot be read back without a tokenizer.
+        items: texts, or lists of token ids, which cannot be decoded without a tokenizer.
         key: canonical JSON of what was sent.
     """
 
@@ -54,15 +55,15 @@ class Texts:
 
     @property
     def sizes(self) -> list[int]:
-        """Tokens of each."""
+        """The tokens of each item."""
         return [count_tokens(i) if isinstance(i, str) else len(i) for i in self.items]
 
     @property
     def tokens(self) -> int:
-        """Tokens of all of them."""
+        """The tokens of all items."""
         return sum(self.sizes)
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest."""
+        """The tokens of the longest item."""
         return max(self.sizes)

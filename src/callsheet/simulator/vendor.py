@@ -1,4 +1,4 @@
-"""What sets the vendors apart: keys, headers, what is counted, and how they say no."""
+"""The interface to one vendor's keys, headers, limits and errors."""
 
 import math
 from collections.abc import Mapping
@@ -18,92 +18,92 @@ __all__ = [
 
 
 class SimulatedVendor(Protocol):
-    """One vendor's ways, as the provider plays them."""
+    """One vendor, as the simulator implements it."""
 
     def limits(self) -> Mapping[str, int | None]:
-        """Its limits a minute, by name."""
+        """Return {name: limit per minute}."""
         ...
 
     def key_in(self, exchange: AsgiExchange) -> str | None:
-        """The key that a request brings."""
+        """Return the key of a request."""
         ...
 
     def check(self, exchange: AsgiExchange) -> None:
-        """Raise `RequestRefused` when the request lacks what every request to this vendor needs."""
+        """Raise `RequestRefused` if the request lacks what the vendor requires of every request."""
         ...
 
     def id_headers(self, request_id: str) -> dict[str, str]:
-        """What every answer has, refusals too."""
+        """Return the headers of every response, refusals included."""
         ...
 
     def account_headers(self) -> dict[str, str]:
-        """What every answer to a known key has, refusals too."""
+        """Return the headers of every response to a valid key, refusals included."""
         ...
 
     def work_headers(self, latency_s: float) -> dict[str, str]:
-        """What only the answer of a model has."""
+        """Return the headers of model responses only."""
         ...
 
     def level_headers(self, levels: Mapping[str, Level], date: float) -> dict[str, str]:
-        """The limits' headers.
+        """Return the headers of the limits.
 
         Args:
-            levels: how full each bucket is.
+            levels: the level of each bucket.
             date: the time, in seconds since 1970.
         """
         ...
 
     def costs(self, call: ModelCall) -> Mapping[str, float]:
-        """What a call is charged at admission, by name of the limit."""
+        """Return the charges of a call at admission, by name of the limit."""
         ...
 
     def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:
-        """What a call should have been charged once so many tokens are read and produced.
+        """Return the total charges of a call for the tokens so far, by name of the limit.
 
         Args:
-            input_tokens: of the prompt.
-            output_tokens: produced so far.
-            ended: whether no more will be.
+            input_tokens: the tokens of the prompt.
+            output_tokens: the tokens produced so far.
+            ended: True if no more tokens follow.
         """
         ...
 
     def bad_key(self, key: str | None) -> RequestRefused:
-        """401: no key, or a wrong one."""
+        """Return the 401 for a missing or wrong key."""
         ...
 
     def no_such_model(self, model: str) -> RequestRefused:
-        """404: there is no model of this name."""
+        """Return the 404 for an unknown model."""
         ...
 
     def rate_limited(self, refusal: LimitRefusal, model: str) -> RequestRefused:
-        """429: too fast, or larger than the limit can ever hold."""
+        """Return the 429 for a request over a limit, or larger than the limit."""
         ...
 
     def refused(self, kind: str, retry_after: int | None) -> RequestRefused:
-        """The refusal that a fault asks for: one of `REFUSALS`."""
+        """Return the refusal of a fault: one of `REFUSALS`."""
         ...
 
     def error_body(self, error: RequestRefused, request_id: str) -> bytes:
-        """A refusal's JSON."""
+        """Return the JSON body of a refusal."""
         ...
 
     def error_event(self) -> bytes:
-        """What a stream says when it fails in the middle."""
+        """Return the event of a stream that fails in the middle."""
         ...
 
 
 def bearer_in(exchange: AsgiExchange) -> str | None:
-    """The key in an Authorization header."""
+    """Return the key in an Authorization header."""
     scheme, _, key = exchange.headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" and key.strip() else None
 
 
 def retry_headers(settings: ProviderSettings, wait_s: float) -> dict[str, str]:
-    """The headers of a 429 that say when to try again, as far as the settings have them.
+    """Return the headers of a 429 with the time of a retry, as far as the settings include them.
 
     Args:
-        settings: the provider's.
-        wait_s: seconds until it would be let in; infinite when it never will.
+        settings: the provider's settings.
+        wait_s: seconds until the request would be admitted; infinite if it never will be.
     """
     found: dict[str, str] = {}
     if math.isfinite(wait_s):

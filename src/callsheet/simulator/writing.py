@@ -1,4 +1,4 @@
-"""Writing one answer's text, and where it ends: at its own end, at a limit, or at a stop word."""
+"""Write the text of one response, and end it at its natural end, a limit, or a stop sequence."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -17,13 +17,13 @@ __all__ = [
 
 @attrs.frozen
 class Written:
-    """A text, and why it ends where it does.
+    """A text, and the reason of its end.
 
     Args:
         text: the text.
-        ended: "end" when it was all said, "limit" when it was cut to its tokens, "stop" when a
-            stop sequence came up, which is not part of the text.
-        stop: that sequence.
+        ended: "end" for a complete text, "limit" for one cut to its tokens, "stop" for one cut at a
+            stop sequence, which is not part of the text.
+        stop: the stop sequence.
     """
 
     text: str
@@ -32,7 +32,7 @@ class Written:
 
     @property
     def tokens(self) -> int:
-        """What it costs."""
+        """The tokens of the text."""
         return count_tokens(self.text)
 
 
@@ -46,16 +46,16 @@ def write(
     max_tokens: int | None = None,
     stops: tuple[str, ...] = (),
 ) -> Written:
-    """Answer a prompt.
+    """Write the response to a prompt.
 
     Args:
-        system: what the system turns say, or nothing.
-        user: the last user turn.
-        seed: the provider's.
-        choice: which of the n choices it is.
-        schema: when given, the answer is JSON that this schema allows.
-        max_tokens: where to cut it off.
-        stops: where to stop: before the first of these that comes up.
+        system: the text of the system messages; "" for none.
+        user: the last user message.
+        seed: the provider's seed.
+        choice: the index of the choice.
+        schema: a JSON schema for the response; None for text.
+        max_tokens: the maximum of output tokens.
+        stops: the stop sequences.
     """
     allowed = None if schema is None else dict(schema)
     whole = write_answer(system, user, seed=seed, choice=choice, schema=allowed)

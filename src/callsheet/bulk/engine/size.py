@@ -15,11 +15,11 @@ _CHARS_PER_NUMBER = 128  # memory: as received text, twice as a number, as text 
 
 def size_of(request: Request) -> int:
     """Return the characters of the prompt, of extra members, and of the expected vectors."""
-    size = sum(len(turn.content) for turn in request.messages) + sum(map(len, request.inputs))
+    size = sum(len(message.content) for message in request.messages) + sum(map(len, request.inputs))
     for given in (
         request.extra_body,
         request.json_schema,
-        *(turn.extra for turn in request.messages),
+        *(message.extra for message in request.messages),
     ):
         if given:
             size += _chars(given)

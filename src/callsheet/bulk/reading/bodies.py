@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from ...actors import Json, Request, Task
-from .asking import RequestBuilder
 from .errors import BadRecord
 from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema, take_system
+from .request_builder import RequestBuilder
 
 __all__ = ["BodyReader", "task_of", "task_of_url", "url_of"]
 
@@ -51,11 +51,11 @@ class BodyReader:
     """Reads bodies as requests, with the defaults of the input.
 
     Args:
-        asker: builds the requests.
+        builder: builds the requests.
     """
 
-    def __init__(self, asker: RequestBuilder) -> None:
-        self._asker = asker
+    def __init__(self, builder: RequestBuilder) -> None:
+        self._builder = builder
 
     def request(self, task: Task, body: Mapping[str, Json]) -> Request:
         """Return the request of a body, such that the request sent is equivalent to it.
@@ -79,4 +79,4 @@ class BodyReader:
             raise BadRecord(f'the body has no "{_NEEDED[task]}"')
         if extra:
             fields["extra_body"] = extra
-        return self._asker.request(task, fields)
+        return self._builder.request(task, fields)

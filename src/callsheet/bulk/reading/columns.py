@@ -6,9 +6,9 @@ from jinja2 import Environment, UndefinedError, nodes
 from jinja2.defaults import DEFAULT_NAMESPACE
 
 from ...actors import ChatMessage, Request, TemplateError, names_used, render
-from .asking import RequestBuilder
 from .errors import BadRecord, InputError
 from .members import kind
+from .request_builder import RequestBuilder
 from .settings import ReadSettings
 
 __all__ = ["ColumnReader"]
@@ -24,12 +24,12 @@ class ColumnReader:
     fields; all others are data, whatever their names.
 
     Args:
-        asker: builds the requests.
+        builder: builds the requests.
         settings: the settings of the input.
     """
 
-    def __init__(self, asker: RequestBuilder, settings: ReadSettings) -> None:
-        self._asker = asker
+    def __init__(self, builder: RequestBuilder, settings: ReadSettings) -> None:
+        self._builder = builder
         self._template = settings.template
         self._system = settings.system
         self._fields = dict(settings.fields)
@@ -91,7 +91,7 @@ class ColumnReader:
         for field, value in taken.items():
             if value is not None and value != "":
                 fields[field] = _read(field, self._fields[field], value)
-        return self._asker.request("chat", fields)
+        return self._builder.request("chat", fields)
 
     def _taken(self, columns: Mapping[str, object], name: str) -> object:
         if name not in columns:

@@ -32,8 +32,8 @@ def _asked(request: Request) -> dict[str, object]:
     asked: dict[str, object] = {"model": request.model}
     if request.messages:
         asked["messages"] = [
-            [turn.role, turn.content, *([turn.extra] if turn.extra else ())]
-            for turn in request.messages
+            [message.role, message.content, *([message.extra] if message.extra else ())]
+            for message in request.messages
         ]
     else:
         asked["inputs"] = list(request.inputs)

@@ -66,34 +66,34 @@ def _texts(name: str, value: Json) -> object:
     raise _wrong(name, "a string or a list of strings", value)
 
 
-def _turns(name: str, value: Json) -> object:
+def _messages(name: str, value: Json) -> object:
     if not isinstance(value, list):
         raise _wrong(name, "a list", value)
-    turns: list[ChatMessage] = []
-    for turn in value:
-        if isinstance(turn, dict) and len(turn) == 2:  # noqa: PLR2004  # only role and content, as in most messages
-            role, content = turn.get("role"), turn.get("content")
+    messages: list[ChatMessage] = []
+    for message in value:
+        if isinstance(message, dict) and len(message) == 2:  # noqa: PLR2004  # only role and content, as in most messages
+            role, content = message.get("role"), message.get("content")
             if isinstance(role, str) and isinstance(content, str) and role in _ROLES:
-                turns.append(ChatMessage(_ROLES[role], content))
+                messages.append(ChatMessage(_ROLES[role], content))
                 continue
-        turns.append(_unusual_turn(f"{name}[{len(turns)}]", turn))
-    return tuple(turns)
+        messages.append(_unusual_message(f"{name}[{len(messages)}]", message))
+    return tuple(messages)
 
 
-def _unusual_turn(name: str, turn: Json) -> ChatMessage:
+def _unusual_message(name: str, message: Json) -> ChatMessage:
     """Read a message with further members, with parts, or with an error."""
-    if not isinstance(turn, dict):
-        raise _wrong(name, "an object", turn)
-    role = turn.get("role")
+    if not isinstance(message, dict):
+        raise _wrong(name, "an object", message)
+    role = message.get("role")
     if not isinstance(role, str) or role not in _ROLES:
         raise BadRecord(f'"{name}.role" is {kind(role)}; it must be one of {", ".join(_ROLES)}')
     # A response used as a message has members such as "refusal": null and "annotations": [].
     further: dict[str, Json] = {
         member: value
-        for member, value in turn.items()
+        for member, value in message.items()
         if member not in ("role", "content") and value is not None and value != []
     }
-    content = turn.get("content")
+    content = message.get("content")
     if content is None and further:  # an assistant message with tool calls
         return ChatMessage(_ROLES[role], "", extra={"content": None, **further})
     text, is_all = _content(f"{name}.content", content)
@@ -126,7 +126,7 @@ def _content(name: str, content: Json) -> tuple[str, bool]:
 
 
 Reader = Callable[[str, Json], object]
-_Turns = tuple[ChatMessage, ...]
+_Messages = tuple[ChatMessage, ...]
 
 _SAMPLING: Mapping[str, tuple[str, Reader]] = {
     "max_tokens": ("max_tokens", _whole),
@@ -140,7 +140,7 @@ _MODEL: Mapping[str, tuple[str, Reader]] = {"model": ("model", _text)}
 
 CHAT = {
     **_MODEL,
-    "messages": ("messages", _turns),
+    "messages": ("messages", _messages),
     **_SAMPLING,
     "max_completion_tokens": ("max_tokens", _whole),
 }
@@ -203,7 +203,7 @@ def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
 
 def take_system(fields: dict[str, object], extra: dict[str, Json]) -> None:
     """Read Anthropic's `system`, if it is a string, as a system message."""
-    system, turns = extra.get("system"), fields.get("messages")
-    if isinstance(system, str) and isinstance(turns, tuple):
+    system, messages = extra.get("system"), fields.get("messages")
+    if isinstance(system, str) and isinstance(messages, tuple):
         del extra["system"]
-        fields["messages"] = (ChatMessage("system", system), *cast("_Turns", turns))
+        fields["messages"] = (ChatMessage("system", system), *cast("_Messages", messages))

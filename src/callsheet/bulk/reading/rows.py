@@ -5,12 +5,12 @@ from contextlib import suppress
 
 from ...actors import Request
 from ..row import BadRow, Row
-from .asking import RequestBuilder
 from .bodies import BodyReader, url_of
 from .columns import ColumnReader
 from .errors import BadRecord
 from .identity import Identities, given_id
 from .lines import BadLine, shown
+from .request_builder import RequestBuilder
 from .settings import ReadSettings
 
 __all__ = ["RowReader", "table_rows"]
@@ -24,9 +24,9 @@ class RowReader:
     """
 
     def __init__(self, settings: ReadSettings) -> None:
-        asker = RequestBuilder(settings)
-        self.bodies = BodyReader(asker)
-        self.columns = ColumnReader(asker, settings)
+        builder = RequestBuilder(settings)
+        self.bodies = BodyReader(builder)
+        self.columns = ColumnReader(builder, settings)
         self.identities = Identities()
 
     def row(self, number: int, columns: Mapping[str, object], url: str, request: Request) -> Row:

@@ -1,4 +1,4 @@
-"""Batches: OpenAI's, with the files that they come and go in, and Anthropic's."""
+"""The batch endpoints: OpenAI's batches and files, and Anthropic's batches."""
 
 from .context import BatchRequestContext, HttpRoute, JsonReply
 from .routes import BatchEndpoints

@@ -1,4 +1,7 @@
-"""/v1/messages/batches: Anthropic's batches (PROVIDERS, section 5)."""
+"""The endpoints below /v1/messages/batches: Anthropic's batches.
+
+Source: docs/providers.md, Anthropic: batches.
+"""
 
 import re
 from collections.abc import Iterator
@@ -36,19 +39,19 @@ _LINES = {"content-type": "application/x-jsonl"}
 
 @attrs.frozen(eq=False)
 class _Job:
-    """A batch, and where the client said that this server is."""
+    """A batch, and the address by which the client reached this server."""
 
     batch: SimulatedBatch
     host: str
 
 
 class MessageBatches:
-    """The batches there are.
+    """Anthropic's batches.
 
     Args:
-        settings: the provider's.
+        settings: the provider's settings.
         vendor: Anthropic.
-        middleware: knows the models, and counts.
+        middleware: checks models, and counts.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class MessageBatches:
         self._jobs: dict[str, _Job] = {}
 
     def create(self, context: BatchRequestContext) -> JsonReply:
-        """POST /v1/messages/batches."""
+        """Create a batch: POST /v1/messages/batches."""
         body = context.body()
         asked = body.items("requests", self._settings.batches.max_requests)
         lines: dict[str, SimulatedLine] = {}
@@ -79,7 +82,7 @@ class MessageBatches:
         return JsonReply.of(_shown(job, batch.look(context.at.clock)))
 
     def show(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/messages/batches/{id}."""
+        """Show a batch: GET /v1/messages/batches/{id}."""
         job = self._find(batch_id)
         moment = job.batch.look(context.at.clock)
         if moment.has_ended:
@@ -87,7 +90,7 @@ class MessageBatches:
         return JsonReply.of(_shown(job, moment), retry_after=str(POLL_S))
 
     def listed(self, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/messages/batches, newest first."""
+        """List batches, newest first: GET /v1/messages/batches."""
         marks = {
             side: self._find(mark)
             for side in ("after", "before")
@@ -102,7 +105,7 @@ class MessageBatches:
         )
 
     def cancel(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
-        """POST /v1/messages/batches/{id}/cancel."""
+        """Cancel a batch: POST /v1/messages/batches/{id}/cancel."""
         job = self._find(batch_id)
         if job.batch.look(context.at.clock).has_ended:
             raise RequestRefused(400, f"Batch {batch_id} cannot be canceled because it has ended.")
@@ -110,7 +113,7 @@ class MessageBatches:
         return JsonReply.of(_shown(job, job.batch.look(context.at.clock)))
 
     def results(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/messages/batches/{id}/results."""
+        """Return the results of a batch: GET /v1/messages/batches/{id}/results."""
         batch = self._find(batch_id).batch
         moment = batch.look(context.at.clock)
         if not moment.has_ended:
@@ -123,14 +126,14 @@ class MessageBatches:
         return JsonReply(b"".join(lines), _LINES)
 
     def delete(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
-        """DELETE /v1/messages/batches/{id}."""
+        """Delete a batch: DELETE /v1/messages/batches/{id}."""
         if not self._find(batch_id).batch.look(context.at.clock).has_ended:
             raise RequestRefused(400, f"Batch {batch_id} has not ended: cancel it first.")
         del self._jobs[batch_id]
         return JsonReply.of({"id": batch_id, "type": "message_batch_deleted"})
 
     def catch_up(self, clock: float) -> Iterator[None]:
-        """Do all lines that are due."""
+        """Process all lines that are due."""
         return self._workshop.catch_up(clock)
 
     def _find(self, batch_id: str) -> _Job:
@@ -140,7 +143,7 @@ class MessageBatches:
         return found
 
     def _line(self, where: str, item: Json) -> SimulatedLine:
-        """A request, which is refused with the batch only for what is around its `params`."""
+        """Parse a request; only errors outside of its `params` refuse the whole batch."""
         body = RequestBody({where: item}).object(where)
         body.required("params")
         params = body.object("params")
@@ -168,7 +171,7 @@ class MessageBatches:
 def _shown(job: _Job, moment: Moment) -> dict[str, Json]:
     batch, created = job.batch, job.batch.created
 
-    def told(clock: float | None) -> str | None:
+    def shown(clock: float | None) -> str | None:
         return None if clock is None else rfc3339(created.date_of(clock))
 
     counts: dict[str, Json] = dict.fromkeys(
@@ -191,10 +194,10 @@ def _shown(job: _Job, moment: Moment) -> dict[str, Json]:
         "type": "message_batch",
         "processing_status": status,
         "request_counts": counts,
-        "created_at": told(created.clock),
-        "expires_at": told(batch.lifecycle.expires),
-        "ended_at": told(ended),
-        "cancel_initiated_at": told(batch.lifecycle.cancelled),
+        "created_at": shown(created.clock),
+        "expires_at": shown(batch.lifecycle.expires),
+        "ended_at": shown(ended),
+        "cancel_initiated_at": shown(batch.lifecycle.cancelled),
         "archived_at": None,
         "results_url": results_url,
     }
@@ -203,5 +206,5 @@ def _shown(job: _Job, moment: Moment) -> dict[str, Json]:
 def _result(outcome: LineOutcome) -> bytes:
     head = compact({"custom_id": outcome.line.custom_id})[:-1]
     kind, name = (b"succeeded", b"message") if outcome.is_ok else (b"errored", b"error")
-    # The body is JSON already.
+    # The body is already JSON.
     return b'%b,"result":{"type":"%b","%b":%b}}\n' % (head, kind, name, outcome.body)

@@ -1,4 +1,4 @@
-"""A call that controls files or batches, and what it is answered with."""
+"""A call that controls files or batches, and its reply."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,25 +22,25 @@ __all__ = [
 
 @attrs.frozen(eq=False)
 class BatchRequestContext:
-    """A call.
+    """A call that controls files or batches.
 
     Args:
-        exchange: the request.
-        at: when it came.
+        exchange: the HTTP request.
+        at: the time of its arrival.
     """
 
     exchange: AsgiExchange
     at: Instant
 
     def body(self) -> RequestBody:
-        """Its JSON body."""
+        """The JSON body of the call."""
         return RequestBody.parse(self.exchange.body)
 
     def limit(self, most: int, default: int) -> int:
-        """How many items of a list it asks for.
+        """Return the requested number of items of a list.
 
         Raises:
-            RequestRefused: 400, it is no number, or too large.
+            RequestRefused: 400, it is not an integer within its bounds.
         """
         asked = self.exchange.query.get("limit")
         if asked is None:
@@ -51,11 +51,11 @@ class BatchRequestContext:
 
 @attrs.frozen
 class JsonReply:
-    """A whole answer of status 200.
+    """A complete response with status 200.
 
     Args:
-        body: its bytes.
-        headers: its type, and what else it has.
+        body: the bytes.
+        headers: the headers, content type included.
     """
 
     body: bytes = attrs.field(repr=False)
@@ -63,13 +63,13 @@ class JsonReply:
 
     @classmethod
     def of(cls, value: Mapping[str, Json], **headers: str) -> "JsonReply":
-        """Answer with a JSON object; an underscore in a header's name is a dash."""
+        """Make a reply with a JSON object; an underscore in a header's name becomes a dash."""
         more = {name.replace("_", "-"): text for name, text in headers.items()}
         return cls(compact(value), JSON_BODY | more)
 
     @classmethod
     def list(cls, values: Sequence[Mapping[str, Json]]) -> "JsonReply":
-        """Answer with a bare JSON array."""
+        """Make a reply with a JSON array."""
         return cls(b"[%b]" % b",".join(map(compact, values)))
 
 
@@ -78,21 +78,21 @@ RouteHandler = Callable[[BatchRequestContext], JsonReply]
 
 @attrs.frozen(eq=False)
 class HttpRoute:
-    """What there is at one path.
+    """The handlers of one path.
 
     Args:
-        vendor: whose it is.
-        handlers: what each method does there.
+        vendor: the vendor that the path belongs to.
+        handlers: {HTTP method: handler}.
     """
 
     vendor: SimulatedVendor
     handlers: Mapping[str, RouteHandler]
 
     def handler(self, method: str) -> RouteHandler:
-        """What a method does.
+        """Return the handler of a method.
 
         Raises:
-            RequestRefused: 405, nothing.
+            RequestRefused: 405, the path has no such method.
         """
         found = self.handlers.get(method)
         if found is None:

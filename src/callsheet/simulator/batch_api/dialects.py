@@ -1,4 +1,7 @@
-"""A batch as OpenAI tells of it, and as Together does (PROVIDERS, section 4)."""
+"""Format a batch as OpenAI does, or as Together does.
+
+Source: docs/providers.md, OpenAI: batches; Together: batches.
+"""
 
 from collections.abc import Mapping
 
@@ -35,7 +38,7 @@ _TOGETHER: Mapping[Status, str] = {
 
 
 def openai_batch(order: Order, moment: Moment) -> dict[str, Json]:
-    """A batch object of OpenAI's."""
+    """Format a batch object of OpenAI."""
     batch = order.batch
     has_begun = "in_progress" in moment.since
     errors: Json = None
@@ -69,7 +72,7 @@ def openai_batch(order: Order, moment: Moment) -> dict[str, Json]:
 
 
 def together_batch(order: Order, moment: Moment) -> dict[str, Json]:
-    """A batch job of Together's."""
+    """Format a batch job of Together."""
     batch = order.batch
     completed = moment.since.get("completed")
     return {

@@ -1,4 +1,4 @@
-"""All batches of one vendor: how they come into being, and how they are kept up with the time."""
+"""Create the batches of one vendor, and process their lines when they are due."""
 
 from collections.abc import Iterable, Iterator
 
@@ -18,18 +18,18 @@ __all__ = [
 ]
 
 
-# How many lines are done before others get their turn.
+# The number of lines processed before other tasks run.
 SLICE = 50
 CANCELLING = 0.1
 
 
 @attrs.frozen
 class Phases:
-    """How a batch spends its time, in shares of it.
+    """The shares of a batch's duration before and after its lines are processed.
 
     Args:
-        validating: at its beginning.
-        finalizing: at its end.
+        validating: the share at its beginning, 0 to 1.
+        finalizing: the share at its end, 0 to 1.
     """
 
     validating: float = 0.0
@@ -37,14 +37,14 @@ class Phases:
 
 
 class BatchEngine:
-    """Where one vendor's batches are worked on.
+    """Processes the batches of one vendor.
 
     Args:
-        settings: the provider's.
-        vendor: whose batches they are.
-        stats: counts.
-        prefix: of their ids.
-        phases: how they spend their time.
+        settings: the provider's settings.
+        vendor: the vendor.
+        stats: the counts of the provider.
+        prefix: the prefix of batch ids.
+        phases: the shares of a batch's duration.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class BatchEngine:
     def create(
         self, lines: Iterable[SimulatedLine], at: Instant, *, is_valid: bool = True
     ) -> SimulatedBatch:
-        """Take a batch in.
+        """Create a batch.
 
         Args:
-            lines: in the order of the input.
-            at: when it is created.
-            is_valid: whether its input was found in order.
+            lines: the lines, in the order of the input.
+            at: the time of creation.
+            is_valid: True if its input is valid.
         """
         self._number += 1
         self._stats.batches += 1
@@ -85,7 +85,7 @@ class BatchEngine:
         return batch
 
     def catch_up(self, clock: float) -> Iterator[None]:
-        """Do all lines that are due, with a pause after each few of them."""
+        """Process all lines that are due, and yield after each few of them."""
         for batch in list(self._under_way.values()):
             while batch.is_behind(clock):
                 due = batch.lifecycle.at(clock).done

@@ -1,4 +1,4 @@
-"""Files: what goes into OpenAI's batches, and what comes out of them."""
+"""The files endpoints: the inputs and outputs of OpenAI's batches."""
 
 import attrs
 
@@ -30,15 +30,15 @@ _LINES = {"content-type": "application/octet-stream"}
 
 @attrs.frozen(eq=False)
 class StoredFile:
-    """A file.
+    """A stored file.
 
     Args:
         id: its id.
-        purpose: what it is for: "batch" for a batch's input, "batch_output" for its output.
+        purpose: "batch" for the input of a batch, "batch_output" for its output.
         filename: its name.
-        data: what is in it.
-        created: when it was made, in seconds since 1970.
-        expires: when it goes, in seconds since 1970.
+        data: its content.
+        created: the time of its creation, in seconds since 1970.
+        expires: the time of its expiry, in seconds since 1970.
     """
 
     id: str
@@ -49,7 +49,7 @@ class StoredFile:
     expires: int | None
 
     def as_json(self) -> dict[str, Json]:
-        """What is told of it."""
+        """Return the JSON object of the file."""
         return {
             "object": "file",
             "id": self.id,
@@ -64,11 +64,11 @@ class StoredFile:
 
 
 class Files:
-    """The files there are.
+    """The stored files.
 
     Args:
-        settings: the provider's.
-        stats: counts uploads.
+        settings: the provider's settings.
+        stats: the counts of the provider.
     """
 
     def __init__(self, settings: ProviderSettings, stats: RunningStats) -> None:
@@ -78,10 +78,10 @@ class Files:
         self._uploads = 0
 
     def find(self, file_id: str, at: Instant) -> StoredFile:
-        """A file.
+        """Return a file.
 
         Raises:
-            RequestRefused: 404, there is none of this id, or no longer.
+            RequestRefused: 404, there is no file with this id, or it has expired.
         """
         found = self._files.get(file_id)
         if found is None or (found.expires is not None and found.expires <= at.date):
@@ -98,15 +98,15 @@ class Files:
         life_s: int | None,
         purpose: str,
     ) -> StoredFile:
-        """Keep a file.
+        """Store a file.
 
         Args:
-            key: its id follows from this.
-            name: what it is called.
-            data: what is in it.
-            created: when it was made, in seconds since 1970.
-            life_s: how long it is kept, seconds; None for ever.
-            purpose: what it is for.
+            key: determines its id.
+            name: its name.
+            data: its content.
+            created: the time of its creation, in seconds since 1970.
+            life_s: seconds until it expires; None for never.
+            purpose: its purpose.
         """
         file_id = f"file-{hex_of('file', self._settings.seed, key, length=24)}"
         expires = None if life_s is None else int(created) + life_s
@@ -115,7 +115,7 @@ class Files:
         return found
 
     def upload(self, context: BatchRequestContext) -> JsonReply:
-        """POST /v1/files."""
+        """Upload a file: POST /v1/files."""
         exchange = context.exchange
         texts, files = read_form(exchange.headers.get("content-type", ""), exchange.body)
         for name, known in (("purpose", texts), ("file", files)):
@@ -155,15 +155,15 @@ class Files:
         return JsonReply.of(found.as_json())
 
     def show(self, file_id: str, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/files/{id}."""
+        """Show a file: GET /v1/files/{id}."""
         return JsonReply.of(self.find(file_id, context.at).as_json())
 
     def content(self, file_id: str, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/files/{id}/content."""
+        """Return the content of a file: GET /v1/files/{id}/content."""
         return JsonReply(self.find(file_id, context.at).data, _LINES)
 
     def listed(self, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/files."""
+        """List files: GET /v1/files."""
         query = context.exchange.query
         purpose, after = query.get("purpose"), query.get("after")
         found = [
@@ -182,7 +182,7 @@ class Files:
         return JsonReply.of({"object": "list", **shown})
 
     def delete(self, file_id: str, context: BatchRequestContext) -> JsonReply:
-        """DELETE /v1/files/{id}."""
+        """Delete a file: DELETE /v1/files/{id}."""
         self.find(file_id, context.at)
         del self._files[file_id]
         return JsonReply.of({"id": file_id, "object": "file", "deleted": True})

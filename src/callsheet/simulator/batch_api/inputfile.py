@@ -1,4 +1,4 @@
-"""The input file of a batch of OpenAI's: its lines, or why they cannot be worked on. Pure (R14)."""
+"""Parse and validate the input file of an OpenAI batch. Pure (R14)."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-# How many flaws are told of one file.
+# The maximum of problems reported for one file.
 MAX_FLAWS = 100
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
@@ -28,13 +28,13 @@ Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 
 @attrs.frozen
 class ValidationProblem(Exception):
-    """Why a batch fails its validation.
+    """A problem for which a batch fails validation.
 
     Args:
-        code: for programs.
-        message: for people.
-        line: the line at fault, from 1; None for the whole file.
-        param: the member of it.
+        code: the machine-readable code.
+        message: the text.
+        line: the line, from 1; None for the whole file.
+        param: the member of the line that is invalid.
     """
 
     code: str
@@ -43,7 +43,7 @@ class ValidationProblem(Exception):
     param: str | None = None
 
     def as_json(self) -> dict[str, Json]:
-        """As the batch's errors have it."""
+        """Return the problem as an item of the batch's errors."""
         return {
             "code": self.code,
             "message": self.message,
@@ -54,12 +54,12 @@ class ValidationProblem(Exception):
 
 @attrs.frozen
 class InputFile:
-    """What a file has to work on.
+    """A parsed input file.
 
     Args:
         lines: the calls.
-        model: whose calls they are; None when that is not known.
-        flaws: what is wrong; when there is anything, nothing is worked on.
+        model: the model of all calls; None if it is not known.
+        flaws: the problems; if there are any, no line is processed.
     """
 
     lines: tuple[SimulatedLine, ...] = ()
@@ -68,7 +68,7 @@ class InputFile:
 
     @property
     def tokens(self) -> int:
-        """What is enqueued with it: the tokens of all prompts, as limiters estimate them."""
+        """The enqueued tokens: those of all prompts, as limiters estimate them."""
         calls = (line.call for line in self.lines)
         return sum(call.estimated_tokens for call in calls if not isinstance(call, RequestRefused))
 
@@ -80,14 +80,14 @@ def read_input(
     settings: ProviderSettings,
     check_model: Callable[[str], None],
 ) -> InputFile:
-    """Read and validate a file.
+    """Parse and validate a file.
 
     Args:
-        data: what is in it.
-        endpoint: where its lines are to go.
-        parse: reads a call to that endpoint.
-        settings: the provider's.
-        check_model: raises `RequestRefused` when there is no such model.
+        data: the content of the file.
+        endpoint: the endpoint of its lines.
+        parse: parses a call to that endpoint.
+        settings: the provider's settings.
+        check_model: raises `RequestRefused` for an unknown model.
     """
     batches = settings.batches
     if len(data) > batches.max_bytes:
@@ -124,7 +124,7 @@ class _Reader:
     _ids: set[str] = attrs.field(factory=set[str])
 
     def line(self, row: bytes) -> SimulatedLine:
-        """Read one line, or raise `ValidationProblem`."""
+        """Parse one line, or raise `ValidationProblem`."""
         members = _object(row)
         custom_id = members.get("custom_id")
         if not isinstance(custom_id, str) or not custom_id:
@@ -145,7 +145,7 @@ class _Reader:
         return SimulatedLine(custom_id, self._call(body))
 
     def _misdirected(self, members: dict[str, Json]) -> Iterator[ValidationProblem]:
-        """What is wrong with where it goes, which Together's lines need not say."""
+        """Yield the problems of method and URL, which Together's lines may leave out."""
         for name, wanted, code in (
             ("method", "POST", "invalid_method"),
             ("url", self._endpoint, "url_mismatch"),

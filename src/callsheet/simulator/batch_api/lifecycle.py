@@ -1,7 +1,6 @@
-"""The life of a batch, as a function of the time (R14).
+"""The lifecycle of a batch, as a function of time (R14).
 
-Nothing runs while a batch is worked on. What has become of it is worked out whenever somebody
-looks, so it needs no task of its own and keeps to whatever clock there is.
+No task runs for a batch. Its state is computed whenever it is needed, so it follows any clock.
 """
 
 import math
@@ -32,20 +31,20 @@ Status = Literal[
 _Step = tuple[Status, float]
 
 ENDS: frozenset[Status] = frozenset({"completed", "failed", "expired", "cancelled"})
-"""The statuses that none follows."""
+"""The final statuses."""
 
-# Floats: a line that is due in less than a millionth of the time between two is due.
+# Rounding of floats: a line due within a millionth of the time between two lines is due.
 ALMOST = 1e-6
 
 
 @attrs.frozen
 class Moment:
-    """What a batch is like at one moment.
+    """The state of a batch at one time.
 
     Args:
         status: its status.
-        done: how many lines are done.
-        since: when it came into each status that it has had, in seconds.
+        done: the number of processed lines.
+        since: {status: the time at which it was reached, in seconds}.
     """
 
     status: Status
@@ -54,24 +53,24 @@ class Moment:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more becomes of it."""
+        """Whether the status is final."""
         return self.status in ENDS
 
 
 @attrs.frozen(kw_only=True)
 class Lifecycle:
-    """When what becomes of a batch. All times are seconds on one clock.
+    """The schedule of a batch. All times are seconds on one clock.
 
     Args:
-        lines: how many there are to do; they are done one after the other, evenly.
-        created: when it was created.
-        validating_s: how long it is validated.
-        work_s: how long its lines take; infinite when they are never done.
-        finalizing_s: how long its output is put together.
-        cancelling_s: how long a cancellation takes.
-        expires: when it expires, if its lines are not done by then.
-        is_valid: whether its input was found in order.
-        cancelled: when it was cancelled, if it was.
+        lines: the number of lines; they are processed one after another at a constant rate.
+        created: the time of creation.
+        validating_s: the duration of validation.
+        work_s: the duration of processing; infinite if it never ends.
+        finalizing_s: the duration of writing the output.
+        cancelling_s: the duration of a cancellation.
+        expires: the time of expiry, if the lines are not processed by then.
+        is_valid: True if the input is valid.
+        cancelled: the time of cancellation; None if it was not cancelled.
     """
 
     lines: int
@@ -86,37 +85,41 @@ class Lifecycle:
 
     @property
     def begins(self) -> float:
-        """When the work on its lines begins."""
+        """The time at which processing begins."""
         return min(self.created + self.validating_s, self.expires)
 
     @property
     def ends(self) -> float:
-        """When the work on its lines ends, if nothing comes between."""
+        """The time at which processing would end."""
         return self.begins + self.work_s
 
     def at(self, now: float) -> Moment:
-        """What it is like at a moment, which is not before its creation."""
+        """Return the state at a time, which is not before the creation."""
         passed = [step for step in self._path() if step[1] <= now]
         status, _ = passed[-1]
         return Moment(status, self._done(now), dict(passed))
 
     def done_at(self, place: int) -> float:
-        """When the line at this place, from 0, is done, if nothing comes between."""
+        """Return the time at which the line at an index, from 0, would be processed."""
         return self.begins + self.work_s * ((place + 1) / self.lines)
 
     def cancel(self, now: float) -> "Lifecycle":
-        """The same batch, cancelled now; one that has ended, or is cancelled, stays as it is."""
+        """Return the batch cancelled now; a batch that ended or was cancelled does not change."""
         if self.cancelled is not None or self.at(now).has_ended:
             return self
         return attrs.evolve(self, cancelled=now)
 
     def expiring(self, share: float) -> "Lifecycle":
-        """The same batch, so slow that it expires with this share of its lines done, below 1."""
+        """Return the batch slowed down so that it expires with this share of its lines processed.
+
+        Args:
+            share: from 0 to below 1.
+        """
         time_s = self.expires - self.begins
         return attrs.evolve(self, work_s=time_s / share if share else math.inf)
 
     def _path(self) -> list[_Step]:
-        """The statuses it goes through, and when."""
+        """Return the statuses of the batch, with their times."""
         path: list[_Step] = [("validating", self.created)]
         if not self.is_valid:
             path.append(("failed", self.begins))
@@ -137,7 +140,9 @@ class Lifecycle:
         stop = min(now, self.expires, math.inf if self.cancelled is None else self.cancelled)
         if not self.is_valid or stop < self.begins:
             return 0
-        if stop >= self.ends:  # the same sum as the status goes by: floats differ in another one
+        if (
+            stop >= self.ends
+        ):  # the sum that decides the status, because floats of another sum may differ
             return self.lines
         worked = stop - self.begins
         return min(self.lines, math.floor(self.lines * (worked / self.work_s) + ALMOST))

@@ -1,4 +1,7 @@
-"""/v1/batches: OpenAI's batches, or Together's (PROVIDERS, section 4)."""
+"""The endpoints below /v1/batches: OpenAI's batches, or Together's.
+
+Source: docs/providers.md, OpenAI: batches; Together: batches.
+"""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -35,7 +38,7 @@ MAX_VALUE = 512
 MIN_LIFE_S = 3600
 LIFE_S = 30 * DAY_S
 
-# {endpoint: how the body of a line is read}
+# {endpoint: parser of a line's body}
 _ENDPOINTS: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
@@ -44,13 +47,13 @@ _ENDPOINTS: Mapping[str, Parse] = {
 
 
 class OpenAIBatches:
-    """The batches there are.
+    """OpenAI's batches.
 
     Args:
-        settings: the provider's.
+        settings: the provider's settings.
         vendor: OpenAI.
-        middleware: knows the models, and counts.
-        files: where their lines come from and their output goes to.
+        middleware: checks models, and counts.
+        files: the files of inputs and outputs.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class OpenAIBatches:
         self._orders: dict[str, Order] = {}
 
     def create(self, context: BatchRequestContext) -> JsonReply:
-        """POST /v1/batches."""
+        """Create a batch: POST /v1/batches."""
         body = context.body()
         file_id = _required_text(body, "input_file_id")
         endpoint = body.choice("endpoint", tuple(_ENDPOINTS)) or _required_text(body, "endpoint")
@@ -101,11 +104,11 @@ class OpenAIBatches:
         return JsonReply.of({"job": shown} if self._is_together else shown)
 
     def show(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/batches/{id}."""
+        """Show a batch: GET /v1/batches/{id}."""
         return JsonReply.of(self._shown(self._find(batch_id), context.at.clock))
 
     def cancel(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
-        """POST /v1/batches/{id}/cancel."""
+        """Cancel a batch: POST /v1/batches/{id}/cancel."""
         order = self._find(batch_id)
         moment = self._look(order, context.at.clock)
         if moment.has_ended:
@@ -114,7 +117,7 @@ class OpenAIBatches:
         return JsonReply.of(self._shown(order, context.at.clock))
 
     def listed(self, context: BatchRequestContext) -> JsonReply:
-        """GET /v1/batches, newest first."""
+        """List batches, newest first: GET /v1/batches."""
         orders = reversed(self._orders.values())
         if self._is_together:
             return JsonReply.list([self._shown(order, context.at.clock) for order in orders])
@@ -127,7 +130,7 @@ class OpenAIBatches:
         return JsonReply.of({"object": "list", **shown})
 
     def catch_up(self, clock: float) -> Iterator[None]:
-        """Do all lines that are due, and file what has ended."""
+        """Process all lines that are due, and write the files of batches that have ended."""
         yield from self._workshop.catch_up(clock)
         for order in self._orders.values():
             if not order.is_filed:
@@ -151,7 +154,7 @@ class OpenAIBatches:
         return moment
 
     def _file(self, order: Order, moment: Moment) -> None:
-        """Put answers and failures where the client finds them; what is empty is no file."""
+        """Write the output files of a batch; an empty file is left out."""
         order.is_filed = True
         batch = order.batch
         ended = batch.created.date_of(moment.since[moment.status])
@@ -174,7 +177,7 @@ class OpenAIBatches:
         order.error_file_id = put("error", error_lines(batch, moment))
 
     def _input(self, file_id: str, endpoint: str, at: Instant) -> tuple[InputFile, int]:
-        """The lines to do, and the size of the file that they are in."""
+        """Return the input of a batch, and the size of its file in bytes."""
         try:
             file = self._files.find(file_id, at)
         except RequestRefused as error:
@@ -186,10 +189,10 @@ class OpenAIBatches:
         return found, len(file.data)
 
     def _within_limit(self, found: InputFile, clock: float) -> InputFile:
-        """The input, with a flaw if it is more than may wait.
+        """Return the input, with a problem if it exceeds the limit of enqueued tokens.
 
         Raises:
-            RequestRefused: 429, it is, and the settings have it refused at once.
+            RequestRefused: 429, it exceeds the limit, and the settings refuse creation.
         """
         limit = self._settings.batches.enqueued_tokens
         if limit is None or found.flaws:

@@ -1,4 +1,4 @@
-"""A batch of OpenAI's: what was ordered, and what comes out of it."""
+"""An OpenAI batch: its parameters and its output."""
 
 from collections.abc import Mapping
 
@@ -27,22 +27,22 @@ _UNDONE = {
 
 @attrs.define(eq=False, kw_only=True)
 class Order:
-    """A batch, and what its creator said of it.
+    """A batch, and the parameters of its creation.
 
     Args:
-        batch: the work.
-        input_file_id: where its lines are.
-        input_bytes: how large that is.
-        endpoint: where they go.
-        model: whose they are, if that is known.
-        window: how long it may take, as it was ordered.
-        metadata: the client's own.
-        flaws: why it fails, if it does.
-        tokens: what of the model's limit it takes until it ends.
-        output_life_s: how long its output is kept, seconds.
-        output_file_id: where its answers are, once it has ended with any.
-        error_file_id: where its failures are, once it has ended with any.
-        is_filed: whether these were put where they are.
+        batch: the simulated batch.
+        input_file_id: the id of the input file.
+        input_bytes: the size of the input file.
+        endpoint: the endpoint of the lines.
+        model: the model of the lines, if it is known.
+        window: the requested completion window.
+        metadata: the metadata of the client.
+        flaws: the problems for which it fails, if any.
+        tokens: the enqueued tokens that it occupies until it ends.
+        output_life_s: seconds until its output expires.
+        output_file_id: the id of the file of responses, after its end.
+        error_file_id: the id of the file of failures, after its end.
+        is_filed: True if these files were written.
     """
 
     batch: SimulatedBatch
@@ -61,12 +61,12 @@ class Order:
 
 
 def output_lines(batch: SimulatedBatch) -> bytes:
-    """The answers there are, in the order in which they were made."""
+    """Return the lines of the output file, in the order of processing."""
     return b"".join(_line(outcome) for outcome in batch.outcomes if outcome.is_ok)
 
 
 def error_lines(batch: SimulatedBatch, moment: Moment) -> bytes:
-    """The failures, and the lines that were not done by the end."""
+    """Return the lines of the error file: failures, and lines that were not processed."""
     failed = [_line(outcome) for outcome in batch.outcomes if not outcome.is_ok]
     if moment.status in _UNDONE:
         code, message = _UNDONE[moment.status]
@@ -90,7 +90,7 @@ def _line(outcome: LineOutcome) -> bytes:
         "status_code": outcome.status,
         "request_id": outcome.request_id,
     }
-    # The body is JSON already.
+    # The body is already JSON.
     return b'%b,"response":%b,"body":%b},"error":null}\n' % (
         compact(head)[:-1],
         compact(response)[:-1],

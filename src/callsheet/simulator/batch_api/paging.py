@@ -1,4 +1,4 @@
-"""A page of a list, newest first."""
+"""Pages of a list, newest first."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -19,18 +19,18 @@ T = TypeVar("T")
 
 @attrs.frozen
 class ListPage(Generic[T]):
-    """Some items of a list.
+    """A page of a list.
 
     Args:
-        items: those.
-        has_more: whether others follow them, or stand before them if the page was sought so.
+        items: the items.
+        has_more: True if more items follow; for a page found with `before`, if more precede it.
     """
 
     items: list[T]
     has_more: bool
 
     def as_json(self, ident: Callable[[T], str], shown: Callable[[T], Json]) -> dict[str, Json]:
-        """The page as both vendors have it."""
+        """Return the page as JSON, in the format of both vendors."""
         ids = [ident(item) for item in self.items]
         return {
             "data": [shown(item) for item in self.items],
@@ -43,13 +43,13 @@ class ListPage(Generic[T]):
 def page_of(
     items: Iterable[T], limit: int, *, after: T | None = None, before: T | None = None
 ) -> ListPage[T]:
-    """Find a page.
+    """Return a page of a list.
 
     Args:
-        items: the list, in its order.
-        limit: the most items of the page.
-        after: the item that it comes next to.
-        before: the item that it ends just before, where no `after` is given.
+        items: the list.
+        limit: the maximum number of items of the page.
+        after: the item before the page.
+        before: the item after the page, if `after` is None.
     """
     found = list(items)
     if after is not None:

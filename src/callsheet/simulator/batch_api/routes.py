@@ -1,4 +1,4 @@
-"""Which call about files and batches goes where."""
+"""Route the calls that control files and batches."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,13 +17,13 @@ __all__ = [
 
 
 class BatchEndpoints:
-    """The files and the batches of both vendors.
+    """The endpoints of files and batches of both vendors.
 
     Args:
-        settings: the provider's.
-        middleware: where calls come in.
-        openai: the one vendor.
-        anthropic: the other.
+        settings: the provider's settings.
+        middleware: checks and counts requests.
+        openai: OpenAI.
+        anthropic: Anthropic.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class BatchEndpoints:
         self._messages = MessageBatches(settings, anthropic, middleware)
 
     def route(self, path: str) -> HttpRoute | None:
-        """What there is at a path, or None."""
+        """Return the handlers of a path, or None."""
         files, batches, messages = self._files, self._batches, self._messages
         handlers: dict[str, RouteHandler] = {}
         match path.split("/")[1:]:
@@ -79,6 +79,6 @@ class BatchEndpoints:
         return HttpRoute(self._anthropic if is_anthropic else self._openai, handlers)
 
     def catch_up(self, clock: float) -> Iterator[None]:
-        """Do all lines that are due by a moment, with a pause after each few of them."""
+        """Process all lines that are due, and yield after each few of them."""
         yield from self._batches.catch_up(clock)
         yield from self._messages.catch_up(clock)

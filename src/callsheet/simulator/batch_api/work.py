@@ -1,4 +1,4 @@
-"""The work on a batch: its lines, and what comes of each when it is due."""
+"""Process the lines of a batch when they are due."""
 
 from collections.abc import Sequence
 
@@ -30,8 +30,8 @@ class SimulatedLine:
     """One call of a batch.
 
     Args:
-        custom_id: the client's name for it.
-        call: what it asks, or why it cannot be answered.
+        custom_id: the client's id of the line.
+        call: the parsed call, or why it is invalid.
     """
 
     custom_id: str
@@ -40,15 +40,15 @@ class SimulatedLine:
 
 @attrs.frozen(kw_only=True)
 class LineOutcome:
-    """What came of a line.
+    """The outcome of a line.
 
     Args:
         line: the line.
-        hex: digits that no other line of this provider has.
-        status: as a live call would have had it; 0 for none.
-        body: the answer's, or an error's; nothing at all without a status.
-        input_tokens: billed for the prompt.
-        output_tokens: billed for the answer.
+        hex: hexadecimal digits that are unique to this line.
+        status: the status that a live call would have had; 0 for none.
+        body: the body of the response or the error; empty without a status.
+        input_tokens: the tokens billed for the prompt.
+        output_tokens: the tokens billed for the response.
     """
 
     line: SimulatedLine
@@ -60,23 +60,23 @@ class LineOutcome:
 
     @property
     def is_ok(self) -> bool:
-        """Whether it is an answer."""
+        """Whether the line has a response with status 200."""
         return self.status == OK
 
     @property
     def request_id(self) -> str:
-        """The id of the request that the line became."""
+        """The id of the request for the line."""
         return f"req_{self.hex}"
 
 
 @attrs.frozen(eq=False)
 class LineWorker:
-    """Answers lines by the code that answers live calls, and bills them.
+    """Processes lines by the code of live calls, and bills them.
 
     Args:
-        settings: the provider's.
-        vendor: puts errors into words.
-        stats: counts.
+        settings: the provider's settings.
+        vendor: formats errors.
+        stats: the counts of the provider.
     """
 
     settings: ProviderSettings
@@ -84,12 +84,12 @@ class LineWorker:
     stats: RunningStats
 
     def work(self, batch_id: str, line: SimulatedLine, created: float) -> LineOutcome:
-        """Do one line.
+        """Process one line.
 
         Args:
-            batch_id: the batch it is in.
+            batch_id: the id of the batch.
             line: the line.
-            created: when its answer is made, in seconds since 1970.
+            created: the time of the response, in seconds since 1970.
         """
         seed = self.settings.seed
         hex_ = hex_of("line", seed, batch_id, line.custom_id)
@@ -127,14 +127,14 @@ class LineWorker:
 
 @attrs.define(eq=False)
 class SimulatedBatch:
-    """A batch that was created.
+    """A batch.
 
     Args:
         id: its id.
-        created: when.
-        lines: in the order they are worked on, which is not that of the input.
-        lifecycle: when what becomes of it.
-        worker: does its lines.
+        created: the time of creation.
+        lines: the lines in the order of processing, which differs from that of the input.
+        lifecycle: the schedule.
+        worker: processes the lines.
     """
 
     id: str
@@ -145,32 +145,32 @@ class SimulatedBatch:
     outcomes: list[LineOutcome] = attrs.field(factory=list[LineOutcome], init=False, repr=False)
 
     def look(self, clock: float) -> Moment:
-        """What it is like at a moment, with all done that is due by then."""
+        """Return the state at a time, after processing all lines that are due by then."""
         moment = self.lifecycle.at(clock)
         self.work(moment.done)
         return moment
 
     def is_behind(self, clock: float) -> bool:
-        """Whether more is due than is done."""
+        """Return whether lines are due that were not processed."""
         return len(self.outcomes) < self.lifecycle.at(clock).done
 
     def work(self, done: int) -> None:
-        """Do lines until so many are done."""
+        """Process lines up to a number."""
         while len(self.outcomes) < done:
             place = len(self.outcomes)
             date = self.created.date_of(self.lifecycle.done_at(place))
             self.outcomes.append(self.worker.work(self.id, self.lines[place], date))
 
     def cancel(self, clock: float) -> None:
-        """Stop the work on it, unless it has ended."""
+        """Cancel the batch, unless it has ended."""
         self.lifecycle = self.lifecycle.cancel(clock)
 
     @property
     def succeeded(self) -> int:
-        """How many lines have an answer."""
+        """The number of lines with a response."""
         return sum(outcome.is_ok for outcome in self.outcomes)
 
     @property
     def undone(self) -> Sequence[SimulatedLine]:
-        """The lines that are not done."""
+        """The lines that were not processed."""
         return self.lines[len(self.outcomes) :]

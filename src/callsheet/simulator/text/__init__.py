@@ -1,4 +1,4 @@
-"""The provider's pen: deterministic, believable short texts in the shape a prompt asks for."""
+"""The text generator: deterministic, plausible short texts in the form that a prompt asks for."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 
-# Names of properties that are themselves the name of a kind of text.
+# Names of properties that are also kinds of text.
 _KINDS: Mapping[str, TextKind] = {
     "headline": "headline", "title": "headline", "image_prompt": "image", "social_blurb": "social",
     "conclusion": "conclusion", "intro": "introduction", "introduction": "introduction",
@@ -28,14 +28,14 @@ _KINDS: Mapping[str, TextKind] = {
 def write_answer(
     system: str, user: str, *, seed: int, choice: int = 0, schema: dict[str, Json] | None = None
 ) -> str:
-    """Answer a prompt.
+    """Write the response to a prompt.
 
     Args:
-        system: what the system turns say, or nothing.
-        user: the last user turn.
-        seed: the provider's.
-        choice: which of the n choices it is; each says it in another way.
-        schema: when given, the answer is JSON that this schema allows.
+        system: the text of the system messages; "" for none.
+        user: the last user message.
+        seed: the provider's seed.
+        choice: the index of the choice; each has another wording.
+        schema: a JSON schema for the response; None for text.
     """
     ask = read_ask(system, user)
     chance = random_of("answer", seed, choice, system, user)

@@ -1,4 +1,4 @@
-"""Reading a prompt: which kind of text is asked for, about what, and how many of it."""
+"""Detect what a prompt asks for: the kind of text, its subject, and the number of items."""
 
 import re
 from typing import Literal
@@ -21,7 +21,7 @@ TextKind = Literal[
 ]  # fmt: skip
 
 _LABELLING = re.compile(r"\b(?:classif\w*|sentiment|categori[sz]e\w*|labels?)\b", re.IGNORECASE)
-# The noun that comes first in an instruction is what is asked for; later ones give its context.
+# The first noun of an instruction is the kind of text; later ones are its context.
 _NOUNS: dict[TextKind, str] = {
     "meta": r"meta[- ]description",
     "image": r"(?:describe|image|picture|illustration|cover)\b",
@@ -89,13 +89,13 @@ class PromptIntent:
 
     Args:
         kind: the kind of text.
-        subject: what it is about, as it would stand in a sentence.
+        subject: the subject, in the form for the middle of a sentence.
         title: the title of the section to write.
-        part: which section of the post it is, from 1.
-        count: how many keywords or sections.
-        comma_separated: whether a list is wanted on one line.
-        labels: what a classification chooses from.
-        review: what it classifies.
+        part: the number of the section in the post, from 1.
+        count: the number of keywords or sections.
+        comma_separated: True for a list on one line.
+        labels: the labels of a classification.
+        review: the text to classify.
     """
 
     kind: TextKind
@@ -109,9 +109,9 @@ class PromptIntent:
 
 
 def read_ask(system: str, user: str) -> PromptIntent:
-    """Recognise what is asked for by the first words of the prompt.
+    """Detect what is asked for from the first paragraph of the prompt.
 
-    Later words may quote other answers, so that only the first paragraph is an instruction.
+    Later paragraphs may quote other responses, so only the first one is an instruction.
     """
     if _LABELLING.search(system):
         return _labelling(system, user)
@@ -147,7 +147,7 @@ def _kind(head: str) -> TextKind | None:
 
 def _subject(head: str, user: str, quotes: list[str], kind: TextKind | None) -> str:
     if quotes:
-        for quote in quotes:  # a topic says it better than a title
+        for quote in quotes:  # prefer a topic to a title
             before = head[: head.index(quote)].rstrip(' "“').lower()
             if before.endswith(("about", "topic", "topic:", "on", "regarding")):
                 return subject_of(quote)
@@ -188,7 +188,7 @@ def _labelling(instruction: str, review: str) -> PromptIntent:
 
 
 def _review_in(prompt: str) -> str:
-    """The review in a prompt that has its instruction before it."""
+    """Return the review of a prompt that begins with the instruction."""
     marked = re.split(r"\b(?:review|text|comment|input)\s*:\s*", prompt, flags=re.IGNORECASE)
     if len(marked) > 1:
         return marked[-1]

@@ -1,4 +1,4 @@
-"""The words and sentences texts are made of, read once from the files in `data`."""
+"""The words and sentences of generated texts, read once from the files in `data`."""
 
 import re
 import tomllib
@@ -26,7 +26,7 @@ def _read(name: str) -> dict[str, object]:
 
 @attrs.frozen
 class Field:
-    """What people of one field work with; each list has words that fit the same gaps."""
+    """The vocabulary of one field; each list has words for the same gaps."""
 
     marks: list[str]
     people: list[str]
@@ -36,8 +36,8 @@ class Field:
     places: list[str]
 
     def matches(self, words: list[str]) -> int:
-        """How many of the words belong to this field."""
-        # Short marks are whole words: "ai" is not in "aid".
+        """Return how many of the words belong to this field."""
+        # Short marks match whole words only: "ai" does not match "aid".
         return sum(
             any(
                 word == mark or (len(mark) >= SHORTEST_BEGINNING and word.startswith(mark))
@@ -53,13 +53,13 @@ OUTLINE = cast("list[list[str]]", _PHRASES.pop("outline"))
 """Titles of sections, by stage of the argument."""
 
 SENTENCES = _PHRASES
-"""Sentences with gaps, by what they are for."""
+"""Sentences with gaps, by purpose."""
 
 WORDS = {
     name: frozenset(words.split())
     for name, words in cast("dict[str, str]", _read("words.toml")).items()
 }
-"""Lists of words, by what they are."""
+"""Lists of words, by kind."""
 
 _FIELDS = [
     Field(**field) for field in cast("list[dict[str, list[str]]]", _read("fields.toml")["fields"])
@@ -75,11 +75,11 @@ STOCK_WORDS = frozenset(
     for text in texts
     for word in re.findall(r"[\w'-]+", text.lower())
 )
-"""What texts are made of whatever they are about."""
+"""The vocabulary for any subject."""
 
 
 def field_of(subject: str) -> Field:
-    """The field that most words of a subject belong to; the general one if none does."""
+    """Return the field that most words of a subject belong to, or the general one."""
     words = re.findall(r"[\w-]+", subject.lower())
     best = max(_FIELDS, key=lambda field: field.matches(words))
     return best if best.matches(words) else _FIELDS[-1]

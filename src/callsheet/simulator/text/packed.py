@@ -1,7 +1,6 @@
-"""Many items in one prompt: a JSON array of objects with an id, answered one by one.
+"""Respond to packed prompts: a JSON array of objects with an id, one response for each.
 
-A model that is given such an array, and a schema that wants an array of objects with an id, takes
-the items for what they are. So does the author.
+A prompt is treated as packed if it has such an array, and the schema asks for one.
 """
 
 import json
@@ -21,12 +20,13 @@ _ID = "id"
 
 
 def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dict[str, Json] | None:
-    """The answers to all items; None if the prompt, or the schema, is of another kind.
+    """Return the responses to all items; None if the prompt or the schema is not packed.
 
     Args:
-        schema: of the whole answer.
-        user: the last user turn.
-        answer: answers one item's text; is given the schema of its answer, None for a text.
+        schema: the schema of the whole response.
+        user: the last user message.
+        answer: writes the response to one item's text; its second argument is the schema of the
+            response, None for text.
     """
     place, items = _place(schema), _items(user)
     if place is None or not items:
@@ -38,7 +38,7 @@ def answer_items(schema: dict[str, Json], user: str, answer: WriteAnswer) -> dic
 
 
 def _items(user: str) -> list[tuple[Json, str]]:
-    """Id and text of each item."""
+    """Return the id and the text of each item."""
     try:
         found = cast("Json", json.loads(user))
     except (ValueError, RecursionError):
@@ -53,7 +53,7 @@ def _items(user: str) -> list[tuple[Json, str]]:
 
 
 def _place(schema: dict[str, Json]) -> tuple[str, str, dict[str, Json]] | None:
-    """Where the answers go: the array's name, the answer's name in an entry, its schema."""
+    """Return the name of the array, the name of an entry's response, and its schema."""
     properties = _object(schema.get("properties"))
     if len(properties) != 1:
         return None

@@ -1,4 +1,4 @@
-"""Writing what was asked for."""
+"""Write the kinds of text."""
 
 import random
 import re
@@ -20,11 +20,11 @@ _COUNTS = ("three", "four", "six", "eight", "nine", "twelve")
 
 
 def write(ask: PromptIntent, chance: random.Random) -> str:
-    """The text that was asked for.
+    """Write the text that a prompt asks for.
 
     Args:
-        ask: what was.
-        chance: decides between the ways to say it (R13).
+        ask: what the prompt asks for.
+        chance: the random source of the wording (R13).
     """
     return _FORMS[ask.kind](_Writer(ask, chance))
 
@@ -46,18 +46,18 @@ class _Writer:
         }
 
     def say(self, name: str) -> str:
-        """One of the sentences of a name."""
+        """Return one sentence of a kind."""
         return self.fill(self.chance.choice(SENTENCES[name]))
 
     def turn(self, name: str, number: int) -> list[str]:
-        """So many sentences of a name, other ones than the sections before this one have."""
+        """Return `number` sentences of a kind that earlier sections do not use."""
         known = SENTENCES[name]
         order = random_of("order", name, self.ask.subject).sample(known, len(known))
         start = (self.ask.part - 1) * number
         return [self.fill(order[i % len(order)]) for i in range(start, start + number)]
 
     def fill(self, sentence: str) -> str:
-        """The sentence with its gaps filled, differently each time."""
+        """Return the sentence with its gaps filled, differently each time."""
         subject = self.ask.subject
         gaps = {name: self.chance.choice(words) for name, words in self._words.items()}
         gaps |= {as_sentence(name): as_sentence(word) for name, word in gaps.items()}
@@ -72,7 +72,7 @@ class _Writer:
         )
 
     def flip(self) -> bool:
-        """Heads or tails."""
+        """Return a random boolean."""
         return self.chance.choice((True, False))
 
 
@@ -97,8 +97,7 @@ def _conclusion(writer: _Writer) -> str:
 
 
 def _outline(writer: _Writer) -> str:
-    # A title from each stage of an argument, in its order; from the first stage again when more
-    # are asked for than there are stages.
+    # A title from each stage of an argument, in order; after the last stage, from the first again.
     stages = [writer.chance.sample(stage, len(stage)) for stage in OUTLINE]
     titles = [
         as_title(writer.fill(stage[turn]))
@@ -149,7 +148,7 @@ _FORMS: Mapping[TextKind, Callable[[_Writer], str]] = {
 
 
 def _exactly(count: int, found: Sequence[str]) -> list[str]:
-    """So many different ones; numbered repetitions when more are asked for than there are."""
+    """Return `count` different items, with numbered repetitions if there are too few."""
     different = list(dict.fromkeys(found))
     repeated = [f"{different[0]} ({i})" for i in range(2, count - len(different) + 2)]
     return (different + repeated)[:count]

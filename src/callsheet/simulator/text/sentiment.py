@@ -1,4 +1,4 @@
-"""Which label a review gets: decided by its words alone, so that duplicates agree."""
+"""Label a review by its words alone, so that copies get the same label."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _CLAUSE = re.compile(r"[.,;:!?]|\bbut\b")
 
 
 def sentiment_of(review: str) -> str:
-    """Weigh good and bad words; a negation shortly before one, in its clause, turns it over."""
+    """Compare positive and negative words; a negation shortly before a word inverts it."""
     score = 0
     for clause in _CLAUSE.split(review.lower().replace("\u2019", "'")):
         words = re.findall(r"[a-z]+(?:'[a-z]+)?", clause)
@@ -31,11 +31,11 @@ def sentiment_of(review: str) -> str:
 
 
 def label_of(review: str, labels: Sequence[str]) -> str:
-    """One of the labels: by sentiment when they are sentiments, else by a stable hash."""
+    """Return one of the labels: by sentiment if they are sentiments, else by a stable hash."""
     sentiment = sentiment_of(review)
     if sentiment in labels:
         return sentiment
-    if "positive" in labels and "negative" in labels:  # neutral is not on offer
+    if "positive" in labels and "negative" in labels:  # "neutral" is not among the labels
         return "positive"
     key = " ".join(review.lower().split())
     return labels[int(fraction_of("label", key) * len(labels))]

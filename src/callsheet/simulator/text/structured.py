@@ -1,4 +1,4 @@
-"""Values that a JSON schema asks for, so that structured calls get what they can parse."""
+"""Make values for a JSON schema, so that structured calls get valid JSON."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -16,13 +16,13 @@ DEEPEST = 6
 
 
 def value_for(schema: Schema, say: Say, chance: random.Random) -> Json:
-    """A value that a schema allows: simple, and the same for the same chance.
+    """Return a value that a schema allows: simple, and the same for the same seed.
 
     Args:
-        schema: a JSON schema of the kind that structured outputs take: types, properties, items,
-            enum, const, anyOf, bounds and references inside the schema.
-        say: a text for a property, given the property's name.
-        chance: decides where there is a choice (R13).
+        schema: a JSON schema for structured outputs: types, properties, items, enum, const, anyOf,
+            bounds and references inside the schema.
+        say: returns a text for a property, from the property's name.
+        chance: the random source (R13).
     """
     return _Filler(schema, say, chance).fill(schema, "text", 0)
 
@@ -61,7 +61,7 @@ class _Filler:
                 return self._string(schema, name)
 
     def _resolved(self, schema: Schema, depth: int) -> Schema:
-        """Follow references and choices; deep down prefer what ends a recursion."""
+        """Resolve references and choices; deep down prefer a choice that ends recursion."""
         for _ in range(DEEPEST):
             if isinstance(reference := schema.get("$ref"), str):
                 found: Json = dict(self._root)
@@ -82,7 +82,7 @@ class _Filler:
         required = schema.get("required")
         if not isinstance(properties, dict):
             return {}
-        if depth >= DEEPEST:  # only what must be there
+        if depth >= DEEPEST:  # required members only
             names = required if isinstance(required, list) else []
             properties = {name: sub for name, sub in properties.items() if name in names}
         if depth >= 4 * DEEPEST:

@@ -1,4 +1,4 @@
-"""From a topic such as "The Rise of Quantum Computing" to a subject, "quantum computing"."""
+"""Extract the subject from a topic: "The Rise of Quantum Computing" gives "quantum computing"."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ LONGEST_PHRASE = 4
 
 _SMALL = WORDS["small"]
 _STOP = _SMALL | WORDS["stop"]
-# How a topic may begin and end around the words it is about.
+# Common beginnings and ends of topics, around the subject.
 _OPENING = re.compile(
     r"^(?:(?:the|an|a)\s+)?(?:(?:quiet |true |real |hidden )?(?:rise|future|impact|art|state|case|"
     r"history|evolution|promise|power|basics|limits|role|importance|benefits|guide|introduction)"
@@ -40,9 +40,9 @@ _PATTERNS = tuple(
 
 
 def subject_of(topic: str) -> str:
-    """What a topic or a headline is about, as it would stand inside a sentence."""
+    """Return the subject of a topic or headline, in the form for the middle of a sentence."""
     text = " ".join(topic.split()).strip(" \"'.,;:!?“”")
-    for pattern in _PATTERNS:  # a headline of ours says exactly what it is about
+    for pattern in _PATTERNS:  # a headline of the simulator contains its subject
         if found := pattern.match(text):
             text = found["topic"]
             break
@@ -57,7 +57,7 @@ def _lowered(text: str) -> str:
     titled = all(not word[0].islower() or word in _SMALL for word in words)
 
     def lowered(word: str) -> str:
-        # "AI" and "IoT" stay; "Next-Gen" does not.
+        # Keep "AI" and "IoT", but not "Next-Gen".
         inner = any(letter.isupper() for part in word.split("-") for letter in part[1:])
         return word if inner else word.lower()
 
@@ -65,12 +65,12 @@ def _lowered(text: str) -> str:
 
 
 def as_sentence(text: str) -> str:
-    """The text with its first letter in upper case."""
+    """Return the text with an upper-case first letter."""
     return text[:1].upper() + text[1:]
 
 
 def as_title(text: str) -> str:
-    """The text in a headline's capitals: "quantum computing" becomes "Quantum Computing"."""
+    """Return the text in title case: "quantum computing" becomes "Quantum Computing"."""
     words = text.split()
     return " ".join(
         word if i and word.lower() in _SMALL else "-".join(map(as_sentence, word.split("-")))
@@ -79,7 +79,7 @@ def as_title(text: str) -> str:
 
 
 def main_phrase(text: str) -> str:
-    """The phrase of one to four words that a text comes back to most."""
+    """Return the phrase of one to four words that a text repeats most."""
     words = re.findall(r"[^\W\d_][\w'\u2019-]*", text[:MAX_CHARACTERS])
     lower = [word.lower() for word in words]
     counts = Counter(
@@ -90,11 +90,11 @@ def main_phrase(text: str) -> str:
     )
     if not counts:
         return ""
-    if max(counts.values()) == 1:  # nothing comes back: the longest word says most
+    if max(counts.values()) == 1:  # nothing is repeated: take the longest word
         best = (max(lower, key=len),)
     else:
-        # Said twice beats said once; among those, what the provider would not say of its own accord
-        # beats what it would, longer beats shorter, and often beats seldom.
+        # Prefer repeated phrases, then phrases that generated texts do not use by themselves, then
+        # longer ones, then more frequent ones.
         best = max(
             counts,
             key=lambda phrase: (

@@ -56,15 +56,15 @@ class RequestBuilder:
             fields["model"] = self._model
         if task != "embedding" and self._defaults:
             fields = self._defaults | fields
-        turns: tuple[ChatMessage, ...] = fields.get("messages", ())
-        if not turns or "extra_body" in fields or "json_schema" in fields:
+        messages: tuple[ChatMessage, ...] = fields.get("messages", ())
+        if not messages or "extra_body" in fields or "json_schema" in fields:
             return self._made(task, fields)
         del fields["messages"]
         common = tuple(fields.items())
         alike = self._templates.get(common)
         if alike is not None:
-            return _chat(turns, alike)
-        request = self._made(task, {**fields, "messages": turns})
+            return _chat(messages, alike)
+        request = self._made(task, {**fields, "messages": messages})
         if len(self._templates) >= _MAX_TEMPLATES:
             self._templates.clear()
         self._templates[common] = tuple((name, getattr(request, name)) for name in _ALIKE)
@@ -77,11 +77,11 @@ class RequestBuilder:
             raise BadRecord(str(error.args[0])) from None
 
 
-def _chat(turns: tuple[ChatMessage, ...], alike: "_Alike") -> Request:
+def _chat(messages: tuple[ChatMessage, ...], alike: "_Alike") -> Request:
     """Build a chat from validated messages and fields that were validated before."""
     request = Request.__new__(Request)
     put = object.__setattr__  # it is frozen
-    put(request, "messages", turns)
+    put(request, "messages", messages)
     for name, value in alike:
         put(request, name, value)
     return request

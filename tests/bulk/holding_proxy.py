@@ -1,4 +1,4 @@
-"""Somebody between a run and its provider, who holds a call back at the moment a test wants."""
+"""A proxy between a run and its provider that holds a call back at a point the test chooses."""
 
 import http.client
 import re
@@ -13,13 +13,13 @@ PATIENCE_S = 30.0
 
 
 @attrs.define(eq=False)
-class Held:
-    """A call that is held back at a moment of it, once.
+class HeldCall:
+    """A call that is held back once, at one point of its processing.
 
     Args:
         call: a pattern of method and path, such as "POST /v1/batches$".
-        moment: "before" it goes to the provider, "after" the provider has answered it and before
-            the answer goes on, or in the middle of that: "half" of the body.
+        moment: "before" the call is sent to the provider, "after" the provider has responded and
+            before the response is passed on, or "half": after half of the body was passed on.
     """
 
     call: str
@@ -28,35 +28,35 @@ class Held:
     released: threading.Event = attrs.field(factory=threading.Event)
 
     def wait(self):
-        """Until a call is there."""
+        """Wait until a call is held."""
         if not self.reached.wait(PATIENCE_S):
             raise TimeoutError(f"no {self.call}")
 
     def release(self):
-        """What waits goes no further: whoever made the call is dead."""
+        """Drop the held call; its client has been killed."""
         self.released.set()
 
 
-class Doorkeeper(ThreadingHTTPServer):
+class HoldingProxy(ThreadingHTTPServer):
     """Passes calls on to a provider.
 
     Args:
         target: the provider's base URL.
 
     Attributes:
-        calls: method and path of each that has come.
-        refuse: what is said to a body instead of the provider's answer, status and text; None for
-            what goes on.
+        calls: the method and the path of each call so far.
+        refuse: returns the status and the text to respond with instead of the provider, from the
+            body of a call; None to pass the call on.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, target):
-        super().__init__(("127.0.0.1", 0), _Door)
+        super().__init__(("127.0.0.1", 0), _ProxyHandler)
         self.target = target
         self.calls = []
-        self.refuse = _nobody
+        self.refuse = _refuse_none
         self._held = []
 
     @property
@@ -64,13 +64,13 @@ class Doorkeeper(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def hold(self, call, moment):
-        """The next such call is held back."""
-        held = Held(call, moment)
+        """Hold the next such call back."""
+        held = HeldCall(call, moment)
         self._held.append(held)
         return held
 
     def pause(self, call, moment):
-        """Whether a call goes no further, for whoever made it has died at this moment."""
+        """Hold a matching call; return True if it is to be dropped: its client was killed."""
         for held in list(self._held):
             if held.moment == moment and re.match(held.call, call):
                 self._held.remove(held)
@@ -80,28 +80,24 @@ class Doorkeeper(ThreadingHTTPServer):
         return False
 
     def handle_error(self, request, client_address):
-        pass  # who called has died
+        pass  # the client was killed
 
 
-def _nobody(_):
+def _refuse_none(_):
     return None
 
 
-def _nobody(_):
-    return None
-
-
-class _Door(BaseHTTPRequestHandler):
+class _ProxyHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         call = f"{self.command} {self.path}"
         self.server.calls.append(call)
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if (said := self.server.refuse(body)) is not None:
-            self._answer(said[0], {"content-type": "application/json"}, said[1])
+        if (response := self.server.refuse(body)) is not None:
+            self._answer(response[0], {"content-type": "application/json"}, response[1])
         elif not self.server.pause(call, "before"):
-            status, headers, content = self._ask(body)
+            status, headers, content = self._forward(body)
             if self.server.pause(call, "after"):
                 self.close_connection = True
             else:
@@ -109,22 +105,22 @@ class _Door(BaseHTTPRequestHandler):
         else:
             self.close_connection = True
 
-    do_POST = do_DELETE = do_GET  # noqa: N815  # their names are given
+    do_POST = do_DELETE = do_GET  # noqa: N815  # names that http.server requires
 
-    def _ask(self, body):
-        """What the provider says."""
+    def _forward(self, body):
+        """Send the call to the provider and return its response."""
         place = urlsplit(self.server.target)
         connection = http.client.HTTPConnection(place.hostname, place.port, timeout=PATIENCE_S)
         try:
             headers = {name: value for name, value in self.headers.items() if name != "Connection"}
             connection.request(self.command, self.path, body, headers)
-            said = connection.getresponse()
+            response = connection.getresponse()
             kept = {
                 name: value
-                for name, value in said.getheaders()
+                for name, value in response.getheaders()
                 if name.lower() not in ("content-length", "transfer-encoding", "connection")
             }
-            return said.status, kept, said.read()
+            return response.status, kept, response.read()
         finally:
             connection.close()
 
@@ -145,15 +141,15 @@ class _Door(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def doorkeeper(target):
-    """One at a door of its own."""
-    with Doorkeeper(target) as door:
-        thread = threading.Thread(target=door.serve_forever, kwargs={"poll_interval": 0.05})
+def holding_proxy(target):
+    """Run a proxy in a thread."""
+    with HoldingProxy(target) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield door
+            yield proxy
         finally:
-            for held in door._held:
+            for held in proxy._held:
                 held.release()
-            door.shutdown()
+            proxy.shutdown()
             thread.join()
