@@ -12,6 +12,7 @@ __all__ = [
     "percent",
     "printable",
     "rate",
+    "retries",
     "seconds",
 ]
 
@@ -68,6 +69,13 @@ def duration(value: float) -> str:
     if whole < _DAY_S:
         return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S:02} min"
     return f"{whole // _DAY_S:,} d {whole % _DAY_S // _HOUR_S:02} h"
+
+
+def retries(count: int) -> str:
+    """Format a number of retries: "including 1 retry"; "" for none."""
+    if not count:
+        return ""
+    return f"including {count:,} {'retry' if count == 1 else 'retries'}"
 
 
 def rate(value: float | None) -> str:

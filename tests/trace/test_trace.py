@@ -246,7 +246,7 @@ def page(tmp_path, timeline, titles=None, critical=None):
 def test_the_page_has_the_figures_of_the_run_and_a_line_for_each_call(tmp_path):
     shown = page(tmp_path, whole_post(), {"p1": "Why backpressure matters"}, {"p1": PATH})
     text = "\n".join(shown.words)
-    figures = ("8.35 s", "wall time is 1.00 x", "1 of them retries", "440 in, 198 out")
+    figures = ("8.35 s", "wall time is 1.00 x", "including 1 retry", "440 in, 198 out")
     for words in (*figures, "11 calls"):
         assert words in text
     assert len(shown.classed("track")) == 11

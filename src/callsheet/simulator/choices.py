@@ -13,8 +13,8 @@ from .writing import Written
 
 __all__ = [
     "MAX_TOKENS",
-    "AnswerShape",
     "AnswerOptions",
+    "AnswerShape",
 ]
 
 

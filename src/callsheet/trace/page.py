@@ -12,7 +12,7 @@ import attrs
 
 from .._version import __version__
 from ..templates import PageFigure, page_template
-from ..wording import dollars, printable, seconds
+from ..wording import dollars, printable, retries, seconds
 from .timeline import CallPhase, CallRecord, CallTotals, Timeline
 
 __all__ = [
@@ -233,13 +233,12 @@ def _figures(timeline: Timeline, posts: list[_PostChart]) -> Iterator[PageFigure
     yield PageFigure("Sequential time", seconds(totals.sequential_s), ratio)
     if paths := [post.critical_s for post in posts if post.critical_s is not None]:
         longest = max(paths)
-        ratio = f"wall time is {wall / longest:.2f} x" if longest > 0 else ""
+        ratio = f"wall time is {wall / longest:.2f} x this" if longest > 0 else ""
         note = ratio if len(posts) == 1 else "of the slowest post"
         yield PageFigure("Critical path", seconds(longest), note)
     failed = f"{totals.failed:,} failed" if totals.failed else ""
     yield PageFigure("Calls", f"{totals.calls:,}", failed)
-    retries = f"{totals.retries:,} of them retries" if totals.retries else ""
-    yield PageFigure("HTTP requests", f"{totals.http_requests:,}", retries)
+    yield PageFigure("HTTP requests", f"{totals.http_requests:,}", retries(totals.retries))
     tokens = f"{totals.input_tokens:,} in, {totals.output_tokens:,} out"
     yield PageFigure("Tokens", f"{totals.input_tokens + totals.output_tokens:,}", tokens)
     yield PageFigure("Cost", dollars(totals.cost_usd))

@@ -132,7 +132,7 @@ def test_the_summary_says_what_came_of_the_run():
         "rows      180 answered, 20 failed",
         "speed     10.0 rows/s on average",
         "latency   p50 0.98 s, p90 1.39 s, p99 1.50 s (within 2 %), slowest 1.50 s",
-        "requests  240, 40 of them retries",
+        "requests  240, including 40 retries",
         "tokens    1,800 in, 900 out",
         "cost      $1.80",
         "",

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from ..._version import __version__
 from ...templates import PageFigure, page_template
-from ...wording import amount, dollars, duration, printable, rate, seconds
+from ...wording import amount, dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
@@ -100,9 +100,8 @@ def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
     median, high = (series.latency.percentile(p) for p in (50, 99))
     if median is not None and high is not None:
         yield PageFigure("Median latency", seconds(median), f"p99 {seconds(high)}")
-    retries = max(0, series.attempts - series.answered - series.failed)
     requests = max(series.attempts, progress.requests)
-    yield PageFigure("Requests", f"{requests:,}", f"{retries:,} of them retries" if retries else "")
+    yield PageFigure("Requests", f"{requests:,}", retries(series.retries))
     usage = progress.usage
     tokens = f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"
     yield PageFigure("Tokens", f"{usage.total_tokens:,}", tokens)

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...wording import dollars, duration, printable, rate, seconds
+from ...wording import dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
@@ -55,9 +55,7 @@ def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
         within = f"(within {100 * RELATIVE_ERROR:.0f} %)"
         lines.append(("latency", f"{', '.join(times)} {within}, slowest {slowest}"))
     requests = max(series.attempts, progress.requests)
-    retries = max(0, series.attempts - series.answered - series.failed)
-    sent = f"{requests:,}{f', {retries:,} of them retries' if retries else ''}"
-    lines.append(("requests", sent))
+    lines.append(("requests", ", ".join(filter(None, (f"{requests:,}", retries(series.retries))))))
     usage = progress.usage
     lines.append(("tokens", f"{usage.input_tokens:,} in, {usage.output_tokens:,} out"))
     cost = dollars(progress.cost_usd)

@@ -75,6 +75,11 @@ class Series:
         return f"<Series of {self.answered} answered, {self.failed} failed, {self.reused} reused>"
 
     @property
+    def retries(self) -> int:
+        """HTTP requests that were not the first of their row."""
+        return max(0, self.attempts - self.answered - self.failed)
+
+    @property
     def slowest(self) -> tuple[SlowRow, ...]:
         """The slowest 20 responses of this run, the slowest first."""
         return tuple(sorted(self._slowest, reverse=True))
