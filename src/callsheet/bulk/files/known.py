@@ -1,4 +1,4 @@
-"""A look at what is known of OUTPUT already, which changes nothing."""
+"""Look up the responses of earlier runs, without changing anything."""
 
 import sqlite3
 from collections.abc import Generator
@@ -17,17 +17,17 @@ __all__ = [
 
 @final
 class KnownKeys:
-    """Which keys have an answer.
+    """The keys that have a response.
 
     Args:
-        connection: to the store; None if there is none.
+        connection: the connection to the store; None if there is no store.
     """
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self._connection = connection
 
     def has(self, key: bytes) -> bool:
-        """Whether this one has."""
+        """Return whether a key has a response."""
         if self._connection is None:
             return False
         row = self._connection.execute("SELECT 1 FROM answers WHERE key = ?", (key,)).fetchone()
@@ -35,7 +35,7 @@ class KnownKeys:
 
     @property
     def cost_usd(self) -> Decimal:
-        """What they have cost, in USD, as far as it is known."""
+        """The cost of the responses in USD, as far as it is known."""
         if self._connection is None:
             return Decimal(0)
         (usd,) = self._connection.execute("SELECT cost_usd FROM account").fetchone()
@@ -44,13 +44,13 @@ class KnownKeys:
 
 @contextmanager
 def open_known(path: Path) -> Generator[KnownKeys]:
-    """Open a store for a look.
+    """Open a store for reading.
 
     Args:
-        path: of the store; it need not be there.
+        path: the path of the store, which need not exist.
 
     Raises:
-        BulkRefused: a run has it, or it cannot be read.
+        BulkRefused: a run has it open, or it cannot be read.
     """
     if not path.exists():
         yield KnownKeys(None)

@@ -1,10 +1,10 @@
-"""What is known of OUTPUT, in SQLite: every answer by its key, and how many were asked for.
+"""The store of a run, in SQLite: every response by its key, and the count of sent rows.
 
-    answers    {key: the line of the answer}, of all runs
-    account    one row: whose answers they are, and what was spent and sent
+    answers    {key: the line of the response}, of all runs
+    account    one row: the provider, and what was spent and sent
 
-An answer is on disk when `keep` returns (L7), as far as `fsync` says. Of the rows of this run, only
-ids are known, in a temporary table that nobody else sees: so that no id is there twice.
+A response is on disk when `keep` returns (L7), as far as `fsync` provides. Of the rows of this run,
+only the ids are stored, in a temporary table that finds duplicates.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ __all__ = [
 ]
 
 
-_APPLICATION = 0x43534255  # "CSBU": a file with another number is somebody else's
+_APPLICATION = 0x43534255  # "CSBU": a file with another number is not a store
 _VERSION = 1
 _CACHE_KIB = 2 * 1024
-_LONGEST_ID = 64  # characters that are kept as they are
+_LONGEST_ID = 64  # characters; longer ids are stored as a digest
 _MOVE = "move it away, and whatever OUTPUT has, or give another OUTPUT"
 
 _SCHEMA = (
@@ -68,17 +68,17 @@ class RunSpend:
 
 @final
 class RunStore:
-    """The file beside OUTPUT. One process at a time has it.
+    """The store file beside OUTPUT; one process at a time can open it.
 
-    All of it blocks; call it from a thread, one at a time.
+    All methods block; call them from a thread, one at a time.
 
     Args:
-        path: of the file; made if it is not there.
+        path: the path of the file; it is created if it does not exist.
         fsync: see `BulkSettings`.
 
     Raises:
-        BulkRefused: another run has it, or it is something else.
-        sqlite3.Error, OSError: it cannot be read or written.
+        BulkRefused: another run has the file open, or it is not a store.
+        sqlite3.Error, OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, fsync: Fsync = "full") -> None:
@@ -103,7 +103,8 @@ class RunStore:
 
     def _open(self, fsync: Fsync) -> None:
         db = self._db
-        # The lock of the file lasts as long as the process, and the index of the log needs no file.
+        # EXCLUSIVE keeps the lock until the file is closed, and the WAL needs no shared-memory
+        # file.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("BEGIN EXCLUSIVE")
         if self._number("SELECT count(*) FROM sqlite_master") == 0:
@@ -113,7 +114,7 @@ class RunStore:
             raise BulkRefused(f"{self._path} is a database of something else", _MOVE)
         elif (version := self._number("PRAGMA user_version")) != _VERSION:
             raise BulkRefused(f"{self._path} is of version {version}, not {_VERSION}", _MOVE)
-        # What was sent by a process that died, and has not ended, may have been charged.
+        # Calls that a dead process had sent, and that have not ended, may have been billed.
         db.execute(
             "UPDATE account SET lost = lost + sent - ended, sent = 0, ended = 0, "
             "opened = opened + 1"
@@ -131,23 +132,23 @@ class RunStore:
 
     @property
     def opened(self) -> int:
-        """How often it was opened."""
+        """The number of times the store was opened."""
         return self._number("SELECT opened FROM account")
 
     @property
     def name(self) -> str:
-        """What tells this opening of this store from all others, in books that many share."""
+        """A name that is unique to this opening of this store, for a ledger shared by many runs."""
         (name,) = self._db.execute("SELECT name FROM account").fetchone()
         return f"{name}-{self.opened}"
 
     @property
     def answers(self) -> int:
-        """How many there are."""
+        """The number of responses."""
         return self._number("SELECT count(*) FROM answers")
 
     @property
     def provider(self) -> str:
-        """Whose answers they are; "" if there are none."""
+        """The provider of the responses; "" if there are none."""
         return cast("str", self._db.execute("SELECT provider FROM account").fetchone()[0])
 
     @provider.setter
@@ -161,7 +162,7 @@ class RunStore:
         return RunSpend(cost_usd=Decimal(row[0]), sent=row[1], ended=row[2], lost=row[3])
 
     def meet(self, ids: Sequence[tuple[str, int]]) -> list[int | None]:
-        """For each custom id and row: the row that had that id already, if any."""
+        """Record custom ids; return for each the row that had the id before, or None."""
         db, found = self._db, list[int | None]()
         db.execute("BEGIN")
         try:
@@ -180,16 +181,16 @@ class RunStore:
         return found
 
     def find(self, keys: Iterable[bytes]) -> list[bytes | None]:
-        """The line of each answer that is there."""
+        """Return the line of each response, or None."""
         select = "SELECT line FROM answers WHERE key = ?"
         rows = [self._db.execute(select, (key,)).fetchone() for key in keys]
         return [None if row is None else row[0] for row in rows]
 
     def keep(self, answers: Iterable[tuple[bytes, bytes]], account: RunSpend) -> None:
-        """Keep keys and lines, and what was sent and spent: all of it, or nothing.
+        """Store keys and lines, and what was sent and spent, in one transaction.
 
         Raises:
-            sqlite3.Error: nothing.
+            sqlite3.Error: nothing was stored.
         """
         db = self._db
         db.execute("BEGIN IMMEDIATE")
@@ -203,13 +204,13 @@ class RunStore:
             raise
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     # ----------------------------------------------------------------
 
     def _roll_back(self) -> None:
-        if self._db.in_transaction:  # some errors end it, such as a full disk
+        if self._db.in_transaction:  # some errors, such as a full disk, end the transaction
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
 
@@ -218,17 +219,17 @@ class RunStore:
 
 
 _BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-_FULL = ("SQLITE_FULL", "SQLITE_IOERR")  # the latter for quotas, and for files that may not grow
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR")  # SQLITE_IOERR for quotas and file size limits
 
 
 def _name(error: sqlite3.Error) -> str:
-    """SQLite's name of an error, without what follows a second underscore."""
-    name = getattr(error, "sqlite_errorname", "")  # not of errors that Python itself finds
+    """Return SQLite's name of an error, without its extension after a second underscore."""
+    name = getattr(error, "sqlite_errorname", "")  # errors raised by Python itself have none
     return "_".join(name.split("_")[:2])
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """Whether more room would help."""
+    """Return whether the error means that the disk is full."""
     return _name(error) in _FULL
 
 
