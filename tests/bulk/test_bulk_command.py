@@ -131,14 +131,14 @@ def test_what_cannot_be_written_is_refused_before_anything_is_asked(
 ):
     before = stats(quick_provider)["requests"]
     base = ("--base-url", quick_provider)
-    assert refused(run(source, tmp_path, *base), "is a folder; give a file")
+    assert refused(run(source, tmp_path, *base), "is a folder; give the path of a file")
     assert refused(run(source, tmp_path / "no" / "out", *base), "there is no folder")
     assert refused(run(source, source, *base), "are the same file")
     assert refused(run(source, "-", *base), "OUTPUT must be a file")
-    assert refused(run(source, os.devnull, *base), "is no file that can be gone on with")
+    assert refused(run(source, os.devnull, *base), "is not a regular file")
     foreign = tmp_path / "novel.txt"
     foreign.write_text("Once upon a time\n")
-    assert refused(run(source, foreign, *base), "nobody knows whose answers")
+    assert refused(run(source, foreign, *base), "Callsheet did not write that file")
     assert foreign.read_text() == "Once upon a time\n"
     assert stats(quick_provider)["requests"] == before
 

@@ -41,9 +41,7 @@ async def test_two_runs_on_one_output_refuse_each_other_by_any_name(autojump_clo
 async def test_an_output_that_is_gone_meanwhile_is_written_again(autojump_clock, output, what):
     """What is beside it has the answers, and stays, though it was not to be kept."""
     async with stage() as it:
-        with pytest.raises(
-            BulkStopped, match="moved, removed or changed it meanwhile; leave it alone"
-        ):
+        with pytest.raises(BulkStopped, match="moved, removed or changed the file; do not change"):
             async with it.open(rows(20), output, keep=False) as run:
                 output.unlink()
                 if what == "replaced":

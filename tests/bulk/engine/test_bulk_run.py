@@ -174,7 +174,7 @@ async def test_the_store_is_removed_after_a_complete_run_without_keep(autojump_c
     async with stage() as it:
         await it.run(rows(5), output, keep=False)
         assert [path.name for path in output.parent.iterdir()] == ["out.jsonl"]
-        with pytest.raises(BulkRefused, match="nobody knows whose answers"):
+        with pytest.raises(BulkRefused, match="Callsheet did not write that file"):
             await it.run(rows(5), output)
     assert ids_of(output) == ids(*range(1, 6))
 
@@ -182,7 +182,7 @@ async def test_the_store_is_removed_after_a_complete_run_without_keep(autojump_c
 async def test_a_foreign_file_is_left_alone(autojump_clock, output):
     output.write_text("My novel.\n")
     async with stage() as it:
-        with pytest.raises(BulkRefused, match="nobody knows whose answers"):
+        with pytest.raises(BulkRefused, match="Callsheet did not write that file"):
             await it.run(rows(5), output)
     assert output.read_text() == "My novel.\n"
 

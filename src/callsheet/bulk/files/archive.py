@@ -1,4 +1,4 @@
-"""What is kept of a run: the store, OUTPUT and the file of errors, always in this order (L7)."""
+"""The files of a run: the store, OUTPUT and the errors file, always written in this order (L7)."""
 
 import contextlib
 import errno
@@ -35,11 +35,11 @@ _RESERVE_BYTES = 4 * 1024**2
 
 
 class NoRoom(Exception):
-    """It cannot be written; the text says why.
+    """A file cannot be written; the text has the reason.
 
     Args:
         reason: the text.
-        remedy: what to do about it.
+        remedy: what the user can do.
     """
 
     def __init__(self, reason: str, remedy: str = MAKE_ROOM) -> None:
@@ -49,11 +49,11 @@ class NoRoom(Exception):
 
 @attrs.frozen
 class Placed:
-    """A row that is to be asked for.
+    """A row to send, with its place.
 
     Args:
-        place: in the input, from 0.
-        row: it.
+        place: the index of the row in the input, from 0.
+        row: the row.
     """
 
     place: int
@@ -62,13 +62,13 @@ class Placed:
 
 @attrs.frozen
 class Admitted:
-    """What is to be done for rows that were read.
+    """The result of admitting rows that were read.
 
     Args:
-        to_ask: those without an answer.
-        ended: the others.
-        left: rows whose turn it was by that, in their order.
-        trouble: why nothing more should be begun; "" if there is no trouble.
+        to_ask: rows without a response.
+        ended: rows that have a response already, and bad rows.
+        left: rows that may be written to OUTPUT now, in its order.
+        trouble: why no more rows should start; "" if they may.
     """
 
     to_ask: Sequence[Placed]
@@ -79,11 +79,11 @@ class Admitted:
 
 @attrs.frozen
 class WrittenRows:
-    """What was written.
+    """The result of storing rows.
 
     Args:
-        left: rows whose turn it was by that, in their order.
-        trouble: why nothing more should be begun; "" if there is no trouble.
+        left: rows that may be written to OUTPUT now, in its order.
+        trouble: why no more rows should start; "" if they may.
     """
 
     left: Sequence[RowOutcome]
@@ -92,14 +92,14 @@ class WrittenRows:
 
 @final
 class Archive:
-    """The files of a run. They are nobody else's as long as it is open.
+    """The files of a run; while it is open, no other process can use them.
 
-    All of it blocks; call it from a thread, one at a time.
+    All methods block; call them from a thread, one at a time.
 
     Args:
-        output: where the answers go.
-        settings: how.
-        provider: who gives them, as a name that stays the same.
+        output: the path of the output file.
+        settings: the settings of the run.
+        provider: a stable name of the provider.
     """
 
     def __init__(self, output: Path, settings: BulkSettings, provider: str) -> None:
@@ -114,19 +114,19 @@ class Archive:
         )
 
     def open(self) -> None:
-        """Take the files, and see what is in them.
+        """Open and lock the files, and check them.
 
         Raises:
-            BulkRefused: that cannot be, or should not; nothing has changed.
+            BulkRefused: a file cannot or should not be used; no file was changed.
         """
         paths = self.paths
         _check_place(paths.output)
         is_new = not paths.store.exists()
         if is_new and paths.output.exists() and paths.output.stat().st_size:
             raise BulkRefused(
-                f"{paths.output} is there, and {paths.store.name} is not: nobody knows whose "
-                "answers these are",
-                "give another OUTPUT, or move it away",
+                f"{paths.output} exists, but {paths.store.name} does not: Callsheet did not write "
+                "that file",
+                "give another OUTPUT, or move the file away",
             )
         with contextlib.ExitStack() as undo:
             try:
@@ -142,13 +142,13 @@ class Archive:
                 self._errors: LinesFile | None = None
             except BlockingIOError:
                 raise BulkRefused(
-                    f"another run is writing {paths.output.name}, maybe by another name",
+                    f"another run is writing {paths.output.name}, possibly under another name",
                     "wait until it has ended, or give another OUTPUT",
                 ) from None
             except (OSError, sqlite3.Error) as error:
                 raise BulkRefused(
                     f"{paths.output} cannot be written: {_reason(error)}",
-                    "give an OUTPUT in a folder that may be written, on a disk that has room",
+                    "give an OUTPUT in a writable folder, on a disk with free space",
                 ) from None
             undo.pop_all()
         self._reserve.take()
@@ -156,15 +156,15 @@ class Archive:
         self.lane = f"{paths.output.name}#{self._store.name}"
 
     def admit(self, rows: Sequence[Row | BadRow], at: float) -> Admitted:
-        """Take rows in, in the order of the input.
+        """Admit rows, in the order of the input.
 
         Args:
-            rows: the next ones.
-            at: the present, in seconds on Trio's clock.
+            rows: the next rows.
+            at: the current time, in seconds on Trio's clock.
         """
         first, self._places = self._places, self._places + len(rows)
         self.window.read(len(rows))
-        # A bad line may have an id, too: an answer could not be told from it.
+        # Ids of bad rows do not count: only responses are identified by their id.
         good = [row for row in rows if isinstance(row, Row)]
         doubles = iter(self._store.meet([(row.custom_id, row.number) for row in good]))
         lines = iter(self._store.find(row.key for row in good))
@@ -185,10 +185,10 @@ class Archive:
         return Admitted(to_ask, ended, *self._pass(ended))
 
     def keep(self, ended: Sequence[RowOutcome], account: RunSpend) -> WrittenRows:
-        """Keep what has ended, all of it before any of it is written to OUTPUT.
+        """Store rows that have ended; all are in the store before any is written to OUTPUT.
 
         Raises:
-            NoRoom: it could not be kept; nothing has changed.
+            NoRoom: the store could not be written; nothing was changed.
         """
         answers = [(one.key, one.line) for one in ended if one.key is not None]
         trouble = ""
@@ -207,23 +207,23 @@ class Archive:
         return WrittenRows(left, trouble or behind)
 
     def finish(self) -> None:
-        """Every row has its answer or its error: nothing follows in any of the files.
+        """Finish the files after every row has ended.
 
         Raises:
-            NoRoom: OUTPUT could not be written to its end.
+            NoRoom: OUTPUT could not be completed.
         """
         try:
             self._output.finish()
         except (OSError, sqlite3.Error) as error:
             is_ours = not isinstance(error, ChangedByOthers)
-            remedy = MAKE_ROOM if is_ours else "leave it alone while it is written"
+            remedy = MAKE_ROOM if is_ours else "do not change the file during a run"
             reason = f"{self.paths.output} cannot be written: {_reason(error)}"
             raise NoRoom(reason, remedy) from None
 
     def break_off(self) -> None:
-        """Not every row has ended: write what waits for one that has not, so that all can be seen.
+        """Write the rows that wait for an earlier one, when not every row has ended.
 
-        The next run finds a gap there, and goes on from it.
+        The next run finds the gap and fills it.
         """
         left = self.window.give_up()
         if not self._trouble:
@@ -231,10 +231,10 @@ class Archive:
                 self._output.write([one.line for one in left if one.is_answer])
 
     def close(self, *, remove: bool = False) -> None:
-        """Let go of the files.
+        """Close the files.
 
         Args:
-            remove: what is beside OUTPUT is needed no more.
+            remove: True to remove the store, too.
         """
         self._reserve.give_back()
         self._output.close()
@@ -247,7 +247,7 @@ class Archive:
     # ----------------------------------------------------------------
 
     def _pass(self, ended: Sequence[RowOutcome]) -> tuple[Sequence[RowOutcome], str]:
-        """Through the window, and those whose turn it is into OUTPUT; and what went wrong there."""
+        """Pass rows through the window, and write those that leave it; return them and any error."""
         if not ended:
             return (), self._trouble
         for one in ended:
@@ -257,7 +257,7 @@ class Archive:
             try:
                 self._write(left, [one.line for one in ended if not one.is_answer])
             except (OSError, sqlite3.Error) as error:
-                # From here on there would be a gap. The next run writes what is in the store.
+                # Writing on would leave a gap. The next run writes the rows from the store.
                 self._trouble = f"{self.paths.output} cannot be written: {_reason(error)}"
         return left, self._trouble
 
@@ -272,9 +272,9 @@ class Archive:
         theirs = self._store.provider
         if theirs and theirs != self._provider and not self._settings.other_provider:
             raise BulkRefused(
-                f"the answers in {self.paths.output} are from {theirs}, and {self._provider} "
-                "would be asked for the rest",
-                "give another OUTPUT, or say that it may be another provider (--other-provider)",
+                f"the responses in {self.paths.output} are from {theirs}, and {self._provider} "
+                "would be used for the rest",
+                "give another OUTPUT, or allow another provider (--other-provider)",
             )
         if theirs != self._provider:
             self._store.provider = self._provider
@@ -286,13 +286,13 @@ def _reason(error: OSError | sqlite3.Error) -> str:
 
 def _check_place(output: Path) -> None:
     if output.is_dir():
-        raise BulkRefused(f"{output} is a folder", "give a file")
+        raise BulkRefused(f"{output} is a folder", "give the path of a file")
     if output.exists() and not output.is_file():
-        raise BulkRefused(
-            f"{output} is no file that can be gone on with", "give a path to an ordinary file"
-        )
+        raise BulkRefused(f"{output} is not a regular file", "give the path of a regular file")
     if not output.resolve().parent.is_dir():
-        raise BulkRefused(f"there is no folder {output.parent}", "make it, or give another OUTPUT")
+        raise BulkRefused(
+            f"there is no folder {output.parent}", "create it, or give another OUTPUT"
+        )
     if output.exists() and not os.access(output, os.W_OK):
         raise BulkRefused(
             f"{output} cannot be written: {os.strerror(errno.EACCES)}",
@@ -301,10 +301,7 @@ def _check_place(output: Path) -> None:
 
 
 def _twice(row: Row, before: int) -> BadRow:
-    reason = (
-        f"its id {row.custom_id!r:.80} is that of row {before} already, and answers are told apart "
-        "by it; give each row an id of its own"
-    )
+    reason = f"the id {row.custom_id!r:.80} is that of row {before} already; ids must be unique"
     return BadRow(number=row.number, reason=reason, custom_id=row.custom_id)
 
 
