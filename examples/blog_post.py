@@ -1,16 +1,22 @@
 """A blog post (11 calls) in the time of its critical path.
 
-Run it as it is against the built-in provider, or set OPENAI_BASE_URL and OPENAI_API_KEY.
+    python examples/blog_post.py [PROVIDER]
+
+PROVIDER is "builtin" by default; "openai" sends the calls to OpenAI, with OPENAI_API_KEY.
 """
+
+import sys
 
 import trio
 
 from callsheet import TroupeSettings, open_endpoint, open_troupe
 
+PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
+
 
 async def main() -> None:
     async with (
-        open_endpoint() as endpoint,
+        open_endpoint(PROVIDER) as endpoint,
         open_troupe(TroupeSettings(endpoint=endpoint)) as troupe,
     ):
         post = await troupe.compose("Why backpressure matters", timeout=60)

@@ -1,10 +1,16 @@
-"""A file of answers to 200 requests: run it, stop it by Ctrl-C, and run it again.
+"""Write the responses to 200 requests to a file.
 
-What has an answer is not asked for a second time. OUTPUT and what is known of it are in a folder
-of its own here, which is made anew each time; give a path of yours instead.
+A run that is stopped, by Ctrl-C for example, continues when it is started again with the same
+output file: it sends only the requests that have no response yet. This example writes to a
+temporary folder; use a path of your own to continue a run.
+
+    python examples/bulk.py [PROVIDER]
+
+PROVIDER is "builtin" by default; "openai" sends the calls to OpenAI, with OPENAI_API_KEY.
 """
 
 import hashlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +21,8 @@ from callsheet import Limits, Request, TroupeSettings, open_endpoint
 from callsheet.bulk import bulk
 from callsheet.bulk.row import Row
 from callsheet.bulk.settings import BulkSettings
+
+PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
 
 
 def rows(count: int) -> Iterator[Row]:
@@ -30,16 +38,16 @@ def rows(count: int) -> Iterator[Row]:
 
 
 async def main(output: Path) -> None:
-    async with open_endpoint() as endpoint:
+    async with open_endpoint(PROVIDER) as endpoint:
         troupe = TroupeSettings(endpoint=endpoint, limits=Limits(in_flight=100))
         async with bulk(rows(200), output, troupe, BulkSettings(window_rows=500)) as results:
-            async for result in results:  # each is on disk by now
+            async for result in results:  # each is on disk already
                 if result.error is not None:
                     print(result.custom_id, "failed:", result.message)
                 elif result.number % 50 == 0:
                     print(result.custom_id, result.response.text[:60])
         progress = results.progress()
-    print(f"{progress.answered} answers, {progress.cost_usd} USD, in {output.name}")
+    print(f"{progress.answered} responses, {progress.cost_usd} USD, in {output.name}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
-"""An actor of your own beside the troupe, under the same supervisor.
+"""Run an actor of your own beside the troupe, under the same supervisor.
 
-`Editor` keeps count of the words it has approved. It has a bug: an empty text crashes it. The
-supervisor starts a new one; the ref stays valid, what waits in its mailbox waits on, and the troupe
-does not notice.
+`Editor` counts the words that it has approved. It has a bug: an empty text crashes it. The
+supervisor starts a new incarnation. The ref stays valid, the mailbox keeps its messages, and the
+troupe keeps running.
+
+    python examples/custom_actor.py [PROVIDER]
+
+PROVIDER is "builtin" by default; "openai" sends the calls to OpenAI, with OPENAI_API_KEY.
 """
 
+import sys
 from functools import partial
 
 import attrs
@@ -22,20 +27,22 @@ from callsheet import (
 )
 from callsheet.runtime import ActorCrashed
 
+PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
+
 
 @attrs.frozen
 class Approve(Message[int]):
-    """Ask for approval; the answer is how many words this editor has approved so far."""
+    """Ask for approval; the reply is the number of words approved so far."""
 
     markdown: str
 
 
 class TooShort(Exception):
-    """A declared error: it is an answer, not a crash."""
+    """A declared error: the caller gets it as a reply, and the actor does not crash."""
 
 
 class Editor(Actor):
-    """Approves posts of at least so many words."""
+    """Approves posts of at least `least_words` words."""
 
     def __init__(self, least_words: int) -> None:
         self.least_words = least_words
@@ -45,7 +52,7 @@ class Editor(Actor):
     async def approve(self, message: Approve) -> int:
         words = len(message.markdown.split())
         if words and words < self.least_words:
-            raise TooShort(f"{words} words, {self.least_words} are wanted")
+            raise TooShort(f"{words} words, at least {self.least_words} are required")
         headline = message.markdown.split("\n# ")[1].splitlines()[0]
         print(f"approved: {headline}")
         self.approved_words += words
@@ -53,7 +60,7 @@ class Editor(Actor):
 
 
 async def main() -> None:
-    async with open_endpoint() as endpoint, open_runtime("newsroom") as runtime:
+    async with open_endpoint(PROVIDER) as endpoint, open_runtime("newsroom") as runtime:
         troupe: Troupe = await cast_troupe(runtime, TroupeSettings(endpoint=endpoint))
         editor = await runtime.spawn("editor", partial(Editor, least_words=20))
 

@@ -1,12 +1,20 @@
-"""Inside an app's own nursery, beside its other tasks, and cancelled from outside.
+"""Run a troupe inside a Trio app's own nursery, and cancel it from outside.
 
-The app allows eight seconds. What is finished by then is kept; what is not is cancelled down to the
-sockets, because the runtime lives in a nursery that the app can see.
+The app allows eight seconds. It keeps the posts that are finished by then. The others are cancelled
+down to their sockets, because the runtime runs in a nursery of the app.
+
+    python examples/embed_in_trio_app.py [PROVIDER]
+
+PROVIDER is "builtin" by default; "openai" sends the calls to OpenAI, with OPENAI_API_KEY.
 """
+
+import sys
 
 import trio
 
 from callsheet import Troupe, TroupeSettings, open_endpoint, open_troupe
+
+PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
 
 
 async def write(troupe: Troupe, topic: str, posts: dict[str, str]) -> None:
@@ -14,7 +22,7 @@ async def write(troupe: Troupe, topic: str, posts: dict[str, str]) -> None:
 
 
 async def heartbeat() -> None:
-    """Something else that the app does meanwhile."""
+    """Stand for everything else that the app does."""
     while True:
         print("the app is alive")
         await trio.sleep(1)
@@ -22,7 +30,7 @@ async def heartbeat() -> None:
 
 async def main() -> None:
     posts: dict[str, str] = {}
-    async with open_endpoint() as endpoint, trio.open_nursery() as app:
+    async with open_endpoint(PROVIDER) as endpoint, trio.open_nursery() as app:
         app.start_soon(heartbeat)
         with trio.move_on_after(8) as allowance:
             async with (

@@ -1,9 +1,9 @@
-"""A provider that is out, and another one that answers for it.
+"""Fall back to a second provider while the first one is overloaded.
 
-Two built-in providers: everything at the first is refused as overloaded. A call is tried there as
-often as its retry budget allows, and the last request of the budget goes to the fallback, with the
-model that is asked there. Meanwhile the first one's circuit breaker has opened, so that the next
-calls go to the fallback at once.
+Both are built-in providers. The first refuses every request as overloaded. A call tries it as often
+as its retry budget allows, and sends the last request of the budget to the fallback, with the
+fallback's model. By then the circuit breaker of the first provider is open, so the next calls go to
+the fallback at once.
 """
 
 import trio

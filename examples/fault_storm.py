@@ -1,12 +1,12 @@
-"""A tree of actors in a storm of faults, and what it kept of its promises.
+"""Run a tree of actors through a storm of faults, and show which promises it kept.
 
-A little photo service. Forty clients upload and look up photos, each with a deadline of its own,
-and lose patience now and then. For a second or so lightning strikes actors at random: whoever is
-struck crashes with whatever it has in hand. Some photos take far too long. Mailboxes are small and
-fill up. One sensor is broken for good and takes its supervisor down with it, again and again.
+A small photo service. Forty clients upload and look up photos. Each call has a deadline, and some
+clients cancel their calls. For one second, faults crash actors at random, together with the message
+that they handle. Some photos take far too long. Small mailboxes fill up. One sensor always crashes,
+so its supervisor exceeds its restart intensity again and again.
 
-What comes out: the tree before, in and after the storm; how every single ask ended; the sum of all
-messages, which comes out even (R9); the plan of the shutdown and what became of it (R11).
+The output is the tree before, during and after the storm; the outcome of every ask; the sum of all
+messages, which is conserved (R9); and the plan and the report of the shutdown (R11).
 
     python examples/fault_storm.py
 """
@@ -47,44 +47,44 @@ CLIENTS = 40
 STORM_S = 1.0
 STRIKES_PER_S = 50.0
 HUGE = 0.02  # share of photos that take far too long
-IMPATIENT = 0.1  # share of asks that the client itself gives up
+IMPATIENT = 0.1  # share of asks that the client cancels
 QUICKLY = RestartPolicy(max_restarts=1000, period_s=1.0, base_s=0.02, cap_s=0.1)
 
 
-# ------------------------------------------------------------------ what they say to each other
+# ------------------------------------------------------------------ messages
 
 
 @attrs.frozen
 class Upload(Message[str]):
-    """Scale a photo; the answer is the name of the thumbnail."""
+    """Scale a photo; the reply is the name of the thumbnail."""
 
     photo: int
 
 
 @attrs.frozen
 class LookUp(Message[str]):
-    """Where a photo is kept."""
+    """Look a photo up in the catalogue."""
 
     photo: int
 
 
 @attrs.frozen
 class Read(Message[bytes]):
-    """What is in a photo."""
+    """Read the bytes of a photo."""
 
     photo: int
 
 
 @attrs.frozen
 class Note(Message[None]):
-    """For the audit, which takes its time."""
+    """Note something in the audit, which is slow."""
 
     text: str
 
 
 @attrs.frozen
 class Progress(Message[None]):
-    """For the gauge, to which only the latest one of each kind matters."""
+    """Report progress to the gauge, which needs only the latest report of each kind."""
 
     kind: str
     photo: int
@@ -92,24 +92,24 @@ class Progress(Message[None]):
 
 @attrs.frozen
 class Strike(Message[None]):
-    """Lightning. It is urgent: it does not wait in line."""
+    """Crash the actor. The message is urgent, so it overtakes the mailbox."""
 
     text: str = "struck by lightning"
 
 
 class NotAPhoto(Exception):
-    """A declared error: it is an answer."""
+    """A declared error: the caller gets it as a reply."""
 
 
 class Lightning(Exception):
-    """Nobody declares it: it is a crash."""
+    """An error that no handler declares: it is a crash."""
 
 
-# ------------------------------------------------------------------ who does the work
+# ------------------------------------------------------------------ actors
 
 
 class Mortal(Actor):
-    """Whoever may be struck."""
+    """An actor that crashes when it gets `Strike`."""
 
     @handles(Strike, urgent=True)
     async def strike(self, message: Strike) -> None:
@@ -117,7 +117,7 @@ class Mortal(Actor):
 
 
 class Stage(Mortal):
-    """Hands uploads on, and never sees an answer: that goes straight to the client."""
+    """Forwards uploads. The reply goes straight to the client, not through this actor."""
 
     def __init__(self, to: Ref) -> None:
         self._to = to
@@ -128,7 +128,7 @@ class Stage(Mortal):
 
 
 class Scaler(Mortal):
-    """Scales one photo at a time; six of them are a pool behind one ref."""
+    """Scales one photo at a time; a pool of six is behind one ref."""
 
     def __init__(self, audit: Ref, gauge: Ref) -> None:
         self._audit = audit
@@ -146,7 +146,7 @@ class Scaler(Mortal):
 
 
 class Catalogue(Mortal):
-    """Asks in turn: its questions inherit the deadline of the client's."""
+    """Asks the blobs; each ask inherits the deadline of the client's ask."""
 
     def __init__(self, blobs: Ref) -> None:
         self._blobs = blobs
@@ -158,7 +158,7 @@ class Catalogue(Mortal):
 
 
 class Blobs(Mortal):
-    """Where the photos are; what was read when it crashed is read again (`redeliver`)."""
+    """Has the photos. A read that a crash interrupts is delivered again (`redeliver`)."""
 
     @handles(Read)
     async def read(self, message: Read) -> bytes:
@@ -167,7 +167,7 @@ class Blobs(Mortal):
 
 
 class Audit(Mortal):
-    """Slow; for want of room the oldest notes are dropped."""
+    """Slow; a full mailbox drops its oldest note."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -179,7 +179,7 @@ class Audit(Mortal):
 
 
 class Gauge(Mortal):
-    """Slower still; of each kind only the latest progress waits."""
+    """Slower still; its mailbox keeps only the latest progress of each kind."""
 
     def __init__(self) -> None:
         self.latest: dict[str, int] = {}
@@ -191,7 +191,7 @@ class Gauge(Mortal):
 
 
 class Sensor(Mortal):
-    """Broken for good: it strikes itself a moment after each start."""
+    """Always fails: it crashes itself soon after each start."""
 
     async def started(self) -> None:
         self.send_after(self.random.uniform(0.05, 0.15), Strike())
@@ -199,7 +199,7 @@ class Sensor(Mortal):
 
 @attrs.frozen
 class Service:
-    """The refs that clients and the lightning need."""
+    """The refs that the clients and the storm use."""
 
     intake: Ref
     catalogue: Ref
@@ -207,8 +207,8 @@ class Service:
 
 
 async def build(runtime: Runtime) -> Service:
-    """The tree; those that others need come first, since stopping goes in reverse."""
-    sensors = await runtime.supervise(  # gives up at the third crash in a second
+    """Build the tree. An actor starts before those that use it, because stops run in reverse."""
+    sensors = await runtime.supervise(  # fails at the third crash in a second
         "sensors", restarts=RestartPolicy(max_restarts=2, period_s=1.0, base_s=0.01)
     )
     await sensors.spawn("thermometer", Sensor)
@@ -227,7 +227,7 @@ async def build(runtime: Runtime) -> Service:
         stop_s=0.02,
     )
 
-    # The pool's supervisor has the default patience, so the workers get one of their own above it.
+    # The pool's supervisor has the default restart policy, so a more tolerant one is above it.
     scaling = await runtime.supervise("scaling", restarts=QUICKLY)
     scalers = await spawn_pool(
         scaling, "scalers", partial(Scaler, audit, gauge), size=6, capacity=8
@@ -260,15 +260,15 @@ class Weather(Instrument):
 
 
 async def strike(targets: tuple[Ref, ...], random: Random) -> None:
-    """Lightning, at random moments."""
+    """Crash random actors at random moments."""
     while True:
         await trio.sleep(random.expovariate(STRIKES_PER_S))
-        with suppress(MailboxFull):  # the pool's may be, and lightning does not wait
+        with suppress(MailboxFull):  # the pool's mailbox may be full
             random.choice(targets).tell_nowait(Strike())
 
 
 async def live(service: Service, ends: Counter[str], random: Random) -> None:
-    """One client: asks, with little time and less patience, and notes how each ask ended."""
+    """Run one client, which asks with short timeouts and counts how each ask ended."""
     while True:
         photo = random.randrange(10_000)
         timeout = random.uniform(0.1, 0.6)
@@ -283,7 +283,7 @@ async def live(service: Service, ends: Counter[str], random: Random) -> None:
             try:
                 ends[await _end(ask)] += 1
             except trio.Cancelled:
-                ends["given up by the client"] += 1
+                ends["cancelled by the client"] += 1
                 raise
         await trio.sleep(random.uniform(0.0, 0.02))
 
@@ -302,7 +302,7 @@ async def _end(ask: Callable[[], Awaitable[str]]) -> str:
     return "answered"
 
 
-# ------------------------------------------------------------------ what is shown
+# ------------------------------------------------------------------ output
 
 
 def show(title: str, *lines: object) -> None:
@@ -314,7 +314,7 @@ def counted(counts: Counter[str]) -> list[str]:
 
 
 def balance(snapshot: RuntimeSnapshot) -> list[str]:
-    """R9: what came in is what has ended and what is pending, for each actor and for all."""
+    """Add up R9: accepted messages are ended or pending, for each actor and in total."""
     total = Counter[str]()
     for actor in snapshot.actors:
         total.update(attrs.asdict(actor.counts))
@@ -323,7 +323,7 @@ def balance(snapshot: RuntimeSnapshot) -> list[str]:
     ways = ("handled", "failed", "cancelled", "expired", "dropped", "dead_lettered", "pending")
     even = sum(actor.is_conserved for actor in snapshot.actors)
     return [
-        f"  {came:6} came in: {total['accepted']} by mailbox, {total['bypassed']} past it",
+        f"  {came:6} received: {total['accepted']} by mailbox, {total['bypassed']} past it",
         f"  {sum(total[way] for way in ways):6} = "
         + " + ".join(f"{total[way]} {way.replace('_', '-')}" for way in ways),
         f"         and so for each of {even} of {len(snapshot.actors)} actors",
@@ -331,7 +331,7 @@ def balance(snapshot: RuntimeSnapshot) -> list[str]:
 
 
 async def main() -> None:
-    structlog.configure(  # each crash is an event with its traceback: too much to read here
+    structlog.configure(  # each crash logs a traceback, which is too long here
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
     )
     weather = Weather()
@@ -351,7 +351,7 @@ async def main() -> None:
             await trio.sleep(STORM_S * 0.4)
             outside.cancel_scope.cancel()
 
-        await trio.sleep(0.3)  # the last ones are struck down or done
+        await trio.sleep(0.3)  # the last handlers end
         after = runtime.snapshot()
         show("after", format_tree(after))
 
@@ -361,15 +361,15 @@ async def main() -> None:
         show(f"{weather.crashes.total()} crashes: {decisions}", *counted(weather.crashes))
         show("every message is accounted for", *balance(after))
         show(
-            "the same refs, after all that",
+            "the same refs still work",
             await service.intake.ask(Upload(1), timeout=10),
             await service.catalogue.ask(LookUp(1), timeout=10),
         )
 
         for photo in range(1, 9):  # something to drain
             await service.intake.submit(Upload(photo))
-        show("the plan", runtime.shutdown_plan())
-    show("what became of it", runtime.shutdown_report)
+        show("the shutdown plan", runtime.shutdown_plan())
+    show("the shutdown report", runtime.shutdown_report)
 
 
 if __name__ == "__main__":

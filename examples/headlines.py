@@ -1,9 +1,17 @@
-"""A headline for each of twelve topics, all at once, in the time of the slowest single call."""
+"""Write a headline for each of twelve topics, all at once, in the time of the slowest call.
+
+    python examples/headlines.py [PROVIDER]
+
+PROVIDER is "builtin" by default; "openai" sends the calls to OpenAI, with OPENAI_API_KEY.
+"""
+
+import sys
 
 import trio
 
 from callsheet import Request, Response, Troupe, TroupeSettings, open_endpoint, open_troupe
 
+PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
 TOPICS = [
     "The Rise of Quantum Computing",
     "Sustainable Urban Planning in 2026",
@@ -32,7 +40,7 @@ async def write_headline(troupe: Troupe, topic: str, answers: dict[str, Response
 async def main() -> None:
     answers: dict[str, Response] = {}
     async with (
-        open_endpoint() as endpoint,
+        open_endpoint(PROVIDER) as endpoint,
         open_troupe(TroupeSettings(endpoint=endpoint)) as troupe,
     ):
         start = trio.current_time()

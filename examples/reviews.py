@@ -1,9 +1,14 @@
-"""Labels for 1,000 product reviews, for a third of what a call each would cost.
+"""Label 1,000 product reviews, for a third of the cost of a call each.
 
-`cacheable=True` lets identical reviews share an answer, `packable=True` lets many of them be asked
-in one call, and a `deadline=` would let them go through the provider's Batch API, for half of that.
+`cacheable=True` lets identical reviews share a response. `packable=True` lets one call have many
+reviews. A `deadline=` would let them go through the provider's Batch API, at half the price.
+
+    python examples/reviews.py [PROVIDER]
+
+PROVIDER is "builtin" by default; "openai" sends the calls to OpenAI, with OPENAI_API_KEY.
 """
 
+import sys
 from collections import Counter
 from decimal import Decimal
 from random import Random
@@ -12,6 +17,7 @@ import trio
 
 from callsheet import Request, Response, Troupe, TroupeSettings, open_endpoint, open_troupe
 
+PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
 INSTRUCTION = """\
 You classify product reviews for the team of a shop that wants to see at a glance what customers
 think. Judge what is written about the product itself; late parcels and torn wrapping do not count,
@@ -29,7 +35,7 @@ VERDICTS = [
 
 
 def make_reviews(count: int, random: Random) -> list[str]:
-    """Some of them are exact duplicates, as real ones are."""
+    """Make reviews, a fifth of them exact duplicates."""
     fresh = [
         f"{random.choice(OPENINGS)} {random.choice(VERDICTS)} (order {number})"
         for number in range(count * 4 // 5)
@@ -63,7 +69,7 @@ async def label_all(troupe: Troupe, reviews: list[str]) -> list[Response]:
 
 async def main() -> None:
     async with (
-        open_endpoint() as endpoint,
+        open_endpoint(PROVIDER) as endpoint,
         open_troupe(TroupeSettings(endpoint=endpoint)) as troupe,
     ):
         answers = await label_all(troupe, make_reviews(1000, Random(7)))

@@ -1,14 +1,19 @@
-"""An answer as it is being written, and one that is given up half-way.
+"""Print a response while the provider writes it; then close a stream half-way.
 
-Leaving the block closes the stream: the provider sees that nobody reads on, and stops working.
+Leaving the block closes the stream and its connection, so the provider stops working.
 
-Run it as it is against the built-in provider, or set OPENAI_BASE_URL and OPENAI_API_KEY.
+    python examples/streaming.py [PROVIDER]
+
+PROVIDER is "builtin" by default; "openai" sends the calls to OpenAI, with OPENAI_API_KEY.
 """
+
+import sys
 
 import trio
 
 from callsheet import Request, Response, TroupeSettings, open_endpoint, open_troupe
 
+PROVIDER = sys.argv[1] if len(sys.argv) > 1 else "builtin"
 ENOUGH_CHARS = 60
 
 
@@ -19,18 +24,18 @@ async def main() -> None:
         max_tokens=400,
     )
     async with (
-        open_endpoint() as endpoint,
+        open_endpoint(PROVIDER) as endpoint,
         open_troupe(TroupeSettings(endpoint=endpoint)) as troupe,
     ):
         async with troupe.stream(request, timeout=60) as items:
             async for item in items:
-                if isinstance(item, Response):  # the whole comes last
+                if isinstance(item, Response):  # the complete response comes last
                     print(f"\n-- {item.usage.output_tokens} tokens in {item.seconds:.1f} s,")
                     print(f"-- the first of them after {item.first_byte_s or 0:.1f} s")
                 else:
                     print(item.text, end="", flush=True)
 
-        print("\nOnce more, but the beginning will do:")
+        print("\nThe same request, closed half-way:")
         chars = 0
         async with troupe.stream(request, timeout=60) as items:
             async for item in items:

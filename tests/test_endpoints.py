@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from callsheet.actors import VENDORS, Endpoint
 from callsheet.cli import main
-from callsheet.endpoints import choose_endpoint
+from callsheet.endpoints import choose_endpoint, open_endpoint
 
 KEY, OTHER = "sk-one-0123456789", "sk-other-0123456789"
 
@@ -25,6 +25,35 @@ def test_without_anything_it_is_the_built_in_one():
     assert chosen(OPENAI_API_KEY="", OPENAI_BASE_URL=" ") is None
 
 
+def test_the_built_in_one_has_a_name_that_goes_before_the_environment():
+    environ = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": LOCAL, "ANTHROPIC_API_KEY": OTHER}
+    assert chosen(provider="builtin", **environ) is None
+    choice = choose_endpoint(environ=environ, provider="builtin")
+    assert choice.describe(Endpoint(LOCAL)) == f"Provider: builtin at {LOCAL} (--provider builtin)"
+    with pytest.raises(ValueError, match=r"--base-url: --provider builtin .* no other address"):
+        chosen(LOCAL, "builtin")
+
+
+def test_what_else_could_be_chosen_is_named_when_nothing_is_configured():
+    assert choose_endpoint(environ={}).describe(Endpoint(LOCAL)) == (
+        f"Provider: builtin at {LOCAL} "
+        "(no provider is configured; --provider or --base-url chooses one)"
+    )
+
+
+async def test_an_endpoint_is_opened_by_the_name_of_its_provider(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    async with open_endpoint("openai") as named, open_endpoint() as of_the_environment:
+        assert named == of_the_environment
+        assert named.base_url == OPENAI
+    async with open_endpoint("builtin") as builtin:
+        assert builtin.host.startswith("127.0.0.1:")
+        assert builtin.api_key is None
+    with pytest.raises(ValueError, match="'nonsense' is unknown; choose one of builtin, openai,"):
+        async with open_endpoint("nonsense"):
+            pass
+
+
 def test_openais_variables_choose_as_ever():
     assert chosen(OPENAI_API_KEY=KEY) == ("openai", OPENAI, KEY)
     assert chosen(OPENAI_BASE_URL=LOCAL) == ("compatible", LOCAL, None)
@@ -39,7 +68,7 @@ def test_the_key_of_another_vendor_alone_chooses_nothing_but_is_mentioned(name):
     choice = choose_endpoint(environ={variable: KEY})
     assert choice.endpoint is None
     line = choice.describe(Endpoint(LOCAL))
-    assert f"{variable} is set: --provider {name} asks" in line
+    assert f"{variable} is set: --provider {name} uses" in line
     assert KEY not in line
 
 
@@ -134,6 +163,7 @@ def test_what_makes_no_sense_is_refused_with_where_it_stands(source, arguments):
 def test_the_command_knows_the_providers_and_refuses_others():
     result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "nobody"])
     assert result.exit_code == 2
+    assert "'builtin', 'openai'" in result.stderr
     assert "'anthropic'" in result.stderr
 
 

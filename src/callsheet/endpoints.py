@@ -1,4 +1,4 @@
-"""Which provider a run talks to: the one that is configured, or else the built-in one."""
+"""Choose and open the provider of a run: a configured one, or else the built-in one."""
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .actors import VENDORS, Endpoint, Vendor, vendor_at, vendor_named
+from .actors import VENDORS, Endpoint, Vendor, vendor_at
 from .runtime import open_collapsing_nursery
 
 if TYPE_CHECKING:
     from .simulator import ProviderSettings
 
-__all__ = ["EndpointChoice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
+__all__ = ["BUILTIN", "EndpointChoice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
+
+BUILTIN = "builtin"
+"""The name of the built-in provider, wherever the name of a provider is asked for."""
 
 
 @attrs.frozen
 class EndpointChoice:
-    """A provider, and where the choice came from.
+    """A provider, and the reason why it was chosen.
 
     Args:
-        endpoint: where it is; None stands for the built-in one.
-        reason: why this one.
-        hint: what else could be chosen.
+        endpoint: the endpoint of the provider; None for the built-in provider, which has an
+            address only while it runs.
+        reason: the option or the variable that chose it.
+        hint: for the built-in provider, how to choose another one; may be empty.
     """
 
     endpoint: Endpoint | None
@@ -32,12 +36,13 @@ class EndpointChoice:
     hint: str = ""
 
     def describe(self, endpoint: Endpoint) -> str:
-        """One line that says whom the run talks to."""
+        """Describe in one line which provider a run uses, and why.
+
+        Args:
+            endpoint: where the provider is, the built-in one included.
+        """
         if self.endpoint is None:
-            return (
-                f"Provider: built in, at {endpoint.base_url} in this process "
-                f"(set OPENAI_BASE_URL or --base-url for another one{self.hint})"
-            )
+            return f"Provider: {BUILTIN} at {endpoint.base_url} ({self.reason}{self.hint})"
         return f"Provider: {endpoint.vendor.title} at {endpoint.base_url} ({self.reason})"
 
 
@@ -47,43 +52,51 @@ def choose_endpoint(
     *,
     provider: str | None = None,
 ) -> EndpointChoice:
-    """The provider of that name, at `base_url` or where the environment says that it is.
+    """Choose a provider by its name, by its address, or by the environment.
 
-    Without a name: `base_url` if given, else OPENAI_BASE_URL; OpenAI if only OPENAI_API_KEY is set;
-    else the built-in one. A key alone never chooses another vendor.
+    With a name, that provider, at `base_url` or at the address in its own variable. Without a name,
+    `base_url` if it is given; else OPENAI_BASE_URL; else OpenAI if OPENAI_API_KEY is set; else the
+    built-in provider. The key of another vendor in the environment never chooses that vendor.
 
     Args:
-        base_url: up to and with the version, such as ``http://127.0.0.1:8080/v1``.
-        environ: the environment; by default the process's. A variable that is empty is not set.
-        provider: the name of a vendor, such as "anthropic"; see `callsheet.actors.VENDORS`.
+        base_url: the URL of the API, version included, such as ``http://127.0.0.1:8080/v1``.
+        environ: the environment; by default that of the process. An empty variable counts as unset.
+        provider: "builtin", which ignores the environment, or the name of a vendor, such as
+            "anthropic"; `callsheet.actors.VENDORS` has all of them.
 
     Raises:
-        ValueError: there is no such provider, it lacks an address or a key, or one of them makes
-            no sense; the message names where it stands.
+        ValueError: the provider is unknown, its address or its key is missing, or one of them is
+            malformed. The message names the option or the variable.
     """
     environ = os.environ if environ is None else environ
+    if provider == BUILTIN:
+        if base_url is not None:
+            raise ValueError(
+                f"--base-url: --provider {BUILTIN} runs in this process and has no other address; "
+                "remove one of the two options"
+            )
+        return EndpointChoice(None, f"--provider {BUILTIN}")
     if provider is not None:
-        try:
-            vendor = vendor_named(provider)
-        except ValueError as error:
-            raise ValueError(f"--provider: {error}") from None
-        return _choice(vendor, base_url, environ, f"--provider {provider}")
+        if provider not in VENDORS:
+            names = ", ".join((BUILTIN, *VENDORS))
+            raise ValueError(f"--provider: {provider!r:.60} is unknown; choose one of {names}")
+        return _choice(VENDORS[provider], base_url, environ, f"--provider {provider}")
     if base_url is not None:
         return _choice(vendor_at(base_url.strip().rstrip("/")), base_url, environ, "")
     if url := _value("OPENAI_BASE_URL", environ):
-        # Whoever sets both says that the one is the key of the other, whosever address it is.
+        # A user who sets both variables states that the key belongs to that address.
         vendor = vendor_at(url.rstrip("/"))
         variables = ("OPENAI_API_KEY", *vendor.key_variables)
         return _opened(vendor, url, "OPENAI_BASE_URL", variables, environ)
     if _value("OPENAI_API_KEY", environ):
         return _choice(VENDORS["openai"], None, environ, "OPENAI_API_KEY is set")
-    return EndpointChoice(None, "nothing is configured", _hint(environ))
+    return EndpointChoice(None, "no provider is configured", _hint(environ))
 
 
 def _choice(
     vendor: Vendor, base_url: str | None, environ: Mapping[str, str], reason: str
 ) -> EndpointChoice:
-    """A vendor at `base_url`, or where a variable of its own says, or at its own address."""
+    """Choose a vendor at `base_url`, at the URL in its own variable, or at its public URL."""
     url, source = base_url, "--base-url"
     if url is None:
         url, source = _first(vendor.url_variables, environ)
@@ -91,9 +104,7 @@ def _choice(
         url, source = vendor.base_url, reason
     if url is None:
         variables = "".join(f" or set {name}" for name in vendor.url_variables)
-        raise ValueError(
-            f"{vendor.title} has no address that is the same for all; give --base-url{variables}"
-        )
+        raise ValueError(f"{vendor.title} has no default URL; give --base-url{variables}")
     return _opened(vendor, vendor.whole_url(url), source, vendor.key_variables, environ)
 
 
@@ -103,7 +114,7 @@ def _opened(
     key, key_source = _first(variables, environ)
     if key is None and vendor.needs_key and url == vendor.base_url:
         names = " or ".join(vendor.key_variables)
-        raise ValueError(f"{source}: {vendor.title} answers only those who have a key; set {names}")
+        raise ValueError(f"{source}: {vendor.title} needs an API key; set {names}")
     try:
         return EndpointChoice(Endpoint(url, key, vendor), source)
     except ValueError as error:
@@ -112,7 +123,7 @@ def _opened(
 
 
 def _first(names: Iterable[str], environ: Mapping[str, str]) -> tuple[str | None, str]:
-    """The first of these variables that is set, and its name."""
+    """Return the value and the name of the first of these variables that is set."""
     for name in names:
         if value := _value(name, environ):
             return value, name
@@ -124,24 +135,29 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _hint(environ: Mapping[str, str]) -> str:
-    """Whom a key in the environment would open."""
+    """Name the vendor whose key is in the environment."""
     for vendor in VENDORS.values():
         _, name = _first(vendor.key_variables, environ)
         if name:
-            return f"; {name} is set: --provider {vendor.name} asks {vendor.title}"
-    return ""
+            return f"; {name} is set: --provider {vendor.name} uses {vendor.title}"
+    return "; --provider or --base-url chooses one"
 
 
 @asynccontextmanager
-async def open_endpoint(choice: EndpointChoice | None = None) -> AsyncGenerator[Endpoint]:
-    """The endpoint of a choice; the built-in provider's exists only within the block.
+async def open_endpoint(provider: EndpointChoice | str | None = None) -> AsyncGenerator[Endpoint]:
+    """Open the endpoint of a provider. The built-in provider runs until the block ends.
 
     Args:
-        choice: by default what the environment says; see `choose_endpoint`.
+        provider: "builtin", the name of a vendor, such as "openai", or what `choose_endpoint`
+            returned. By default the environment decides, as `choose_endpoint` describes.
+
+    Raises:
+        ValueError: see `choose_endpoint`.
     """
-    choice = choose_endpoint() if choice is None else choice
-    if choice.endpoint is not None:
-        yield choice.endpoint
+    if provider is None or isinstance(provider, str):
+        provider = choose_endpoint(provider=provider)
+    if provider.endpoint is not None:
+        yield provider.endpoint
     else:
         async with open_builtin_provider() as endpoint:
             yield endpoint
@@ -151,12 +167,12 @@ async def open_endpoint(choice: EndpointChoice | None = None) -> AsyncGenerator[
 async def open_builtin_provider(
     settings: "ProviderSettings | None" = None,
 ) -> AsyncGenerator[Endpoint]:
-    """Serve the built-in provider on a free port of this machine for as long as the block runs.
+    """Serve the built-in provider on a free port of the loopback interface until the block ends.
 
     Args:
-        settings: its latency, limits and faults; answers take 1 to 3 s by default.
+        settings: its latency, limits and faults; by default a response takes 1 to 3 seconds.
     """
-    # Its server takes 8 MB and a tenth of a second, which others need not spend.
+    # The server takes 8 MB and 0.1 s to import, so a run against another provider leaves it out.
     from .simulator import Provider, ProviderSettings, serve  # noqa: PLC0415
 
     async with open_collapsing_nursery() as nursery:

@@ -328,7 +328,7 @@ def observe(event: CallEvent) -> None:
 
 
 async def choosing() -> None:
-    async with open_endpoint() as found, open_builtin_provider() as builtin:
+    async with open_endpoint("openai") as found, open_builtin_provider() as builtin:
         assert_type(found, Endpoint)
         settings = TroupeSettings(
             endpoint=Endpoint.of("anthropic", lambda: "key"),

@@ -15,7 +15,7 @@ import structlog
 
 from ..actors import VENDORS, PriceBook, PriceError, default_prices, redact_secrets
 from ..costs.report import LEDGER_VARIABLE, default_ledger
-from ..endpoints import EndpointChoice, choose_endpoint
+from ..endpoints import BUILTIN, EndpointChoice, choose_endpoint
 
 __all__ = [
     "chosen_endpoint",
@@ -52,7 +52,7 @@ def provider_options(command: F) -> F:
         ),
         click.option(
             "--provider",
-            type=click.Choice(list(VENDORS)),
+            type=click.Choice([BUILTIN, *VENDORS]),
             help="Whose API it is. Its key and address come from variables of its own, such as "
             "ANTHROPIC_API_KEY; its models have names of their own, too: see --model.",
         ),
