@@ -4,6 +4,14 @@
 The names most programs need are here.
 """
 
+from pathlib import Path
+
+# `actors` and `runtime` are symbolic links to the folders at the top of the repository. A clone
+# without symbolic links (Windows' default) has text files in their place, so look at the top, too.
+_HERE = Path(__path__[0])
+if not (_HERE / "actors").is_dir():
+    __path__.append(str(_HERE.parent.parent))
+
 from ._version import __version__
 from .actors import (
     CallFailed,
