@@ -1,17 +1,75 @@
-"""What every test gets: a quiet log, and as many random examples as there is time for.
+"""What every test gets: the same start, a time limit, a quiet log, and random examples.
 
-`HYPOTHESIS_PROFILE=thorough pytest` tries ten times as many.
+`HYPOTHESIS_PROFILE=thorough pytest` tries ten times as many examples.
 """
 
+import faulthandler
+import gc
 import os
+import signal
+import threading
+import traceback
 
 import pytest
 import structlog
+import trio
 from hypothesis import settings
 
 settings.register_profile("usual", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=600, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
+
+SLOW_FACTOR = 30  # a test that is marked as slow may take so many times as long
+INHERITED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGPIPE")
+stderr = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser):
+    parser.addini(
+        "limit_s", "seconds after which a test that has not ended is ended", default="120"
+    )
+
+
+def pytest_configure(config):
+    """Start as from a terminal, because `nohup`, `&` and cron pass on other signals and files."""
+    if (null := os.open(os.devnull, os.O_RDONLY)) != 0:  # or else 0 was closed, and is in use now
+        os.close(null)
+    for name in INHERITED:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
+    config.stash[stderr] = os.dup(2)  # not captured yet
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """End the process of a test that hangs, after printing what its tasks and threads do."""
+    limit_s = float(item.config.getini("limit_s"))
+    if item.get_closest_marker("slow"):
+        limit_s *= SLOW_FACTOR
+    to = item.config.stash[stderr]
+    timer = threading.Timer(limit_s, end_hanging, [item.nodeid, limit_s, to])
+    timer.daemon = True
+    timer.start()
+    # The timer needs the interpreter lock. This does not, so it ends a test that never releases it.
+    faulthandler.dump_traceback_later(limit_s + 10, exit=True, file=to)
+    try:
+        return (yield)
+    finally:
+        timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def end_hanging(test: str, limit_s: float, to: int) -> None:
+    lines = [f"\n\n{test} has not ended within {limit_s:g} s\n"]
+    for task in gc.get_objects():
+        if isinstance(task, trio.lowlevel.Task) and task.coro.cr_frame is not None:
+            stack = traceback.StackSummary.extract(task.iter_await_frames())
+            lines += [f"\nTask {task.name}:\n", *stack.format()]
+    os.write(to, "".join([*lines, "\n"]).encode())
+    faulthandler.dump_traceback(to)
+    os._exit(1)
 
 
 @pytest.fixture(autouse=True)
