@@ -9,6 +9,7 @@ __all__ = [
     "amount",
     "dollars",
     "duration",
+    "how_to_install",
     "percent",
     "printable",
     "rate",
@@ -111,3 +112,13 @@ def dollars(value: Decimal | None) -> str:
     if value < Decimal("0.001"):
         return f"${value:.6f}"
     return f"${value:.4f}" if value < 1 else f"${value:,.2f}"
+
+
+def how_to_install(package: str, extra: str) -> str:
+    """Describe how to install an optional dependency, for an error message.
+
+    Args:
+        package: its name on the package index.
+        extra: the extra of this project that needs it, for those who work in a clone.
+    """
+    return f"install it with 'pip install {package}', or in a clone with 'uv sync --extra {extra}'"

@@ -135,4 +135,4 @@ def test_what_went_live_is_told_of_after_a_kill(start, stats, tmp_path):
         told = finish(start(*command[:-4], "--route", "live"))
         lost = stats(base_url)["requests"] - 40
     assert lost > 0
-    assert re.search(rf"Up to ({lost}|40) calls may have been billed without an answer", told)
+    assert re.search(rf"Up to ({lost}|40) calls may have been billed without a response", told)

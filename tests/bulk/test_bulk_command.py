@@ -56,9 +56,9 @@ def test_a_dry_run_says_what_it_would_take_and_asks_for_nothing(
     assert result.exit_code == 0
     words = " ".join(result.stdout.split())
     assert "gpt-4o-mini 31 " in words
-    assert "Rows: 32, of which 31 would be asked for, 0 have an answer and 1 cannot" in words
-    assert "Duplicates: 1 rows" in words
-    assert "The first that cannot be read is row 32" in words
+    assert "Rows: 32, of which 31 would be sent, 0 have a response already, and 1 cannot" in words
+    assert "Duplicates: 1 (" in words
+    assert "The first row that cannot be read is row 32" in words
     assert "Time: at least 31.00 s" in words
     assert "Route: live" in words
     assert stats(quick_provider)["requests"] == before
@@ -74,25 +74,25 @@ def dry(source, output, *options):
 def test_a_dry_run_says_what_money_and_time_will_not_do_for(source, output):
     words = dry(source, output, "--max-cost", "5", "--deadline", "3600", "--rpm", "60")
     assert "Cost: about $0.000400." in words
-    assert "would end it" not in words
+    assert "would stop the run" not in words
     words = dry(source, output, "--max-cost", "0.0001", "--deadline", "20", "--rpm", "60")
-    assert "--max-cost 0.0001 would end it before its last row." in words
-    assert "--deadline 20 would end it before its last row." in words
+    assert "--max-cost 0.0001 would stop the run before its last row." in words
+    assert "--deadline 20 would stop the run before its last row." in words
     assert "Cost: about $0.000200." in dry(source, output, "--route", "batch")
 
 
 def test_a_dry_run_counts_what_was_spent_before(quick_provider, source, output):
     run(source, output, "--base-url", quick_provider)
     write_input(source, 60)
-    assert "Cost: about $0.000400, and $0.000400 is spent." in dry(source, output)
+    assert "Cost: about $0.000400, in addition to $0.000400 spent." in dry(source, output)
 
 
 def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, output, stats):
     before = stats(quick_provider)["requests"]
     source.write_text(source.read_text().replace("gpt-4o-mini", "somebodys-own"))
     words = dry(source, output, "--max-cost", "5")
-    assert "the price of somebodys-own is not known; give it (--prices)" in words
-    assert "With --max-cost 5 nothing of unknown price would be asked for." in words
+    assert "no price is known for somebodys-own (add one with --prices)" in words
+    assert "With --max-cost 5, no call of unknown price would be sent." in words
     result = run(source, output, "--base-url", quick_provider, "--max-cost", "5")
     assert result.exit_code == 2
     assert "Error: the price of somebodys-own is not known" in result.stderr
@@ -104,7 +104,7 @@ def test_a_bad_line_is_told_of_and_the_exit_status_tells(quick_provider, source,
     source.write_text(source.read_text() + "{no JSON\n")
     result = run(source, output, "--base-url", quick_provider)
     assert result.exit_code == 1
-    assert f"1 row without an answer: see {output}.errors.jsonl" in result.stderr
+    assert f"1 row failed, listed in {output}.errors.jsonl with the reason." in result.stderr
     (line,) = lines_of(output.with_name("out.jsonl.errors.jsonl"))
     assert line["callsheet"]["row"] == 31
 
@@ -161,7 +161,7 @@ def test_a_file_that_is_needed_otherwise_is_not_written_over(
         (limits, "--limits"),
     ):
         (tmp_path / "no").mkdir(exist_ok=True)
-        assert refused(run(*base, option, path), f"is {name} already; name another file")
+        assert refused(run(*base, option, path), f"is already {name}; choose another file")
     assert source.read_bytes() == before
     assert not output.exists()
     assert run(*base, option, os.devnull).exit_code == 0
@@ -169,7 +169,7 @@ def test_a_file_that_is_needed_otherwise_is_not_written_over(
 
 def test_events_and_the_report_are_two_files(quick_provider, source, output, tmp_path):
     both = ("--events", tmp_path / "both", "--report", tmp_path / "both")
-    assert refused(run(source, output, "--base-url", quick_provider, *both), "is --events already")
+    assert refused(run(source, output, "--base-url", quick_provider, *both), "is already --events")
 
 
 def test_an_input_that_is_not_there_is_refused(quick_provider, tmp_path, output):
@@ -220,10 +220,10 @@ def running(start, quick_provider, source, output, stats):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 def test_an_interruption_waits_for_what_was_sent(running, output, source, quick_provider, name):
-    running.send_signal(signal.Signals[name])  # there are no limits to be read again
+    running.send_signal(signal.Signals[name])  # no --limits file is read again
     _, told = running.communicate(timeout=60)
     assert running.returncode == 130, told
-    assert "Interrupted: the same command goes on from there." in told
+    assert "Interrupted. Run the same command again to continue." in told
     assert "may have been billed" not in told
     assert 0 < len(ids_of(output)) < 300
     result = run(source, output, "--base-url", quick_provider)
@@ -237,14 +237,16 @@ def test_a_second_interruption_stops_at_once(start, source, output, stats, quick
         process = start(source, output, "--base-url", slow_provider)
         wait_for(lambda: stats(slow_provider)["requests"] == 3)
         process.send_signal(signal.SIGINT)
-        assert "Waiting for 3 that were sent" in read_until(process, "Waiting")
+        assert "Waiting for 3 calls in flight. Press Ctrl-C again to stop now." in read_until(
+            process, "Waiting"
+        )
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=0.5)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=20)
         assert stats(slow_provider)["answered"] == 0
     assert process.returncode == 130, told
-    assert "Up to 3 calls may have been billed without an answer" in told
+    assert "Up to 3 calls may have been billed without a response" in told
     result = run(source, output, "--base-url", quick_provider, "--other-provider")
     assert result.exit_code == 0
     assert ids_of(output) == ["r-1", "r-2", "r-3"]
@@ -273,7 +275,7 @@ def test_limits_are_read_again_at_a_signal(start, quick_provider, source, output
     wait_for(lambda: stats(quick_provider)["requests"] > before)
     limits.write_text("nonsense")
     process.send_signal(signal.SIGHUP)
-    assert "stay as they were" in read_until(process, "The limits")
+    assert "are unchanged" in read_until(process, "The limits")
     limits.write_text("rpm = 60000")
     process.send_signal(signal.SIGHUP)
     _, told = process.communicate(timeout=20)

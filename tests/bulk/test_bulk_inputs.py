@@ -66,7 +66,7 @@ def test_lines_with_a_flaw_are_told_of_and_the_others_answered(run, tmp_path, ou
         5: errors()[5],
     }
     assert errors()[5].startswith("the line must be a JSON object, not")
-    assert f"3 rows without an answer: see {output}.errors.jsonl" in result.stderr
+    assert f"3 rows failed, listed in {output}.errors.jsonl with the reason." in result.stderr
 
 
 def test_strict_stops_at_the_first_flaw_with_what_was_answered_kept(run, tmp_path, output):

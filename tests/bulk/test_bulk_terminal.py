@@ -10,20 +10,28 @@ import time
 
 import pytest
 from bulk_rows import write_input
+from provider_process import provider_process
 
 pytestmark = pytest.mark.sockets
 
 _ERASED = b"\x1b[2K"  # what was in the line before
 
 
+@pytest.fixture(scope="module")
+def slow_provider():
+    """One whose calls are in flight whenever the test looks."""
+    with provider_process("--latency", "60") as base_url:
+        yield base_url
+
+
 @pytest.fixture
-def on_terminal(quick_provider, tmp_path):
+def on_terminal(slow_provider, tmp_path):
     """A slow run whose stderr is a terminal, and what reads from that until some words come."""
     write_input(tmp_path / "in.jsonl", 300)
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "callsheet", "run", "in.jsonl", "out.jsonl"]
     process = subprocess.Popen(
-        [*command, "--base-url", quick_provider, "--rpm", "300"],
+        [*command, "--base-url", slow_provider, "--rpm", "300"],
         cwd=tmp_path,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
         stdout=subprocess.DEVNULL,
@@ -54,10 +62,10 @@ def test_what_a_signal_does_is_told_above_the_display(on_terminal):
     read_until(b"in flight")
     process.send_signal(signal.SIGUSR1)
     # Past the display, the words would stand in its last line, and be drawn over.
-    assert read_until(b"Paused; SIGUSR1 goes on.").endswith(_ERASED)
+    assert read_until(b"Paused. Send SIGUSR1 again to resume.").endswith(_ERASED)
     read_until(b"of 300 rows")
     process.send_signal(signal.SIGUSR1)
-    assert read_until(b"Going on.").endswith(_ERASED)
+    assert read_until(b"Resumed.").endswith(_ERASED)
     read_until(b"of 300 rows")
     process.send_signal(signal.SIGINT)
     assert read_until(b"Waiting for ").endswith(_ERASED)

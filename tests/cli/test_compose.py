@@ -221,7 +221,7 @@ def test_an_address_that_refuses_is_named_in_one_line():
         (["Tea", "--recipe", "missing.toml"], "missing.toml"),
         (["Tea", "--prices", "missing.json"], "missing.json"),
         (["Tea", "--trace", "run.png"], ".json or .html"),
-        (["Tea", "--trace", "no/such/folder/run.json"], "no folder"),
+        (["Tea", "--trace", "no/such/folder/run.json"], "the folder no/such/folder does not exist"),
         (["Tea", "--output", "/no/such/folder/file.md"], "--output: cannot write"),
         (["Tea", "--rpm", "0"], "--rpm"),
         (["Tea", "--deadline", "-1"], "--deadline"),

@@ -21,9 +21,9 @@ from callsheet.compare.workloads import make_workload
         (["--time-scale", "11"], "11.0 is not in the range"),
         (["--seed", "x"], "'x' is not a valid integer"),
         (["--plot", "figures.gif"], "figures.gif must end in one of .png, .svg, .pdf"),
-        (["--plot", "no/such/folder/figures.png"], "there is no folder no/such/folder"),
-        (["--modes", "staged,threads"], "name each way at most once"),
-        (["--modes", "staged,staged"], "name each way at most once"),
+        (["--plot", "no/such/folder/figures.png"], "the folder no/such/folder does not exist"),
+        (["--modes", "staged,threads"], "at most once"),
+        (["--modes", "staged,staged"], "at most once"),
         (["extra"], "unexpected extra argument"),
     ],
 )
@@ -39,7 +39,8 @@ def test_a_plot_without_matplotlib_is_refused_with_the_remedy(monkeypatch):
     found = CliRunner().invoke(command, ["--plot", "figures.png"])
     assert found.exit_code == 1
     assert found.stderr == (
-        "Error: --plot needs Matplotlib; install it with: pip install 'callsheet[plot]'\n"
+        "Error: --plot needs Matplotlib; install it with 'pip install matplotlib', "
+        "or in a clone with 'uv sync --extra plot'\n"
     )
 
 

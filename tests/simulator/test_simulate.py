@@ -8,9 +8,9 @@ from callsheet.simulator.faults import FAULT_KINDS
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--latency", "soon"], "neither seconds"),
+        (["--latency", "soon"], "not a number of seconds"),
         (["--latency", "3-1"], "low <= high"),
-        (["--batch-time", "soon"], "neither seconds"),
+        (["--batch-time", "soon"], "not a number of seconds"),
         (["--batch-time", "3-1"], "low <= high"),
         (["--enqueued-tokens", "0"], "--enqueued-tokens"),
         (["--flex-refused", "2"], "--flex-refused"),

@@ -1,6 +1,6 @@
 """The command line. Results go to stdout, everything else to stderr.
 
-Exit status: 0, or 1 if a run failed, 2 if it was called wrongly, 130 after Ctrl-C.
+Exit status: 0 on success, 1 if a run failed, 2 for wrong usage, 130 after Ctrl-C.
 """
 
 from importlib import import_module
@@ -9,13 +9,16 @@ import click
 
 from .._version import __version__
 
-__all__ = ["main"]
+__all__ = ["INTERRUPTED", "main"]
 
-_COMMANDS = ("compare", "compose", "costs", "run", "simulate")
+INTERRUPTED = 130
+"""The exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
+
+_COMMANDS = ("compose", "run", "costs", "compare", "simulate")
 
 
 class _Commands(click.Group):
-    """Commands that are imported when they are used: each needs libraries that others do not."""
+    """Commands that are imported when they are used, because each needs libraries of its own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(_COMMANDS)
@@ -26,8 +29,29 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command. Ctrl-C before the command handles it itself ends the process quietly."""
+        result: object = None
+        is_interrupted = False
+        try:
+            result = super().invoke(ctx)
+        except* KeyboardInterrupt:  # out of a nursery it comes in a group
+            is_interrupted = True
+        if is_interrupted:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        return result
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Example:
+  callsheet compose "Why backpressure matters" --provider builtin
+
+'callsheet COMMAND --help' describes a command and its options.""",
+)
 @click.version_option(__version__, prog_name="callsheet")
 def main() -> None:
-    """Make LLM API work fast, cheap and safe to cancel, with supervised actors on Trio."""
+    """Run LLM API calls fast, cheaply, and with real cancellation."""

@@ -1,4 +1,4 @@
-"""`callsheet compare`: the ways of making many calls, side by side."""
+"""`callsheet compare`: measure four ways of making many calls on the same work."""
 
 import json
 import signal
@@ -25,20 +25,20 @@ from ..compare.report import (
 )
 from ..compare.run import RunFailed
 from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
+from . import INTERRUPTED
+from .sections import SectionedCommand, option
 
 __all__ = ["compare"]
 
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
 
 def _check_plot(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse before the run what could not be written after it."""
+    """Check before the run that the plot can be written after it."""
     if path is None:
         return None
     if path.suffix.lower() not in SUFFIXES:
         raise click.BadParameter(f"{path} must end in one of {', '.join(SUFFIXES)}")
     if not path.resolve().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {path.parent}")
+        raise click.BadParameter(f"the folder {path.parent} does not exist")
     try:
         load_matplotlib()
     except PlotMissing as error:
@@ -50,44 +50,59 @@ def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mod
     names = value.split(",")
     modes = tuple[Mode, ...](mode for mode in MODES if names.count(mode) == 1)
     if len(modes) != len(names):
-        raise click.BadParameter(f"{value!r}: name each way at most once: {', '.join(MODES)}")
+        raise click.BadParameter(f"name each of {', '.join(MODES)} at most once, not {value!r}")
     return modes
 
 
-@click.command()
-@click.option(
+@click.command(
+    cls=SectionedCommand,
+    short_help="Measure Callsheet against three usual ways of making calls.",
+    examples=("compare --workload posts --time-scale 1 --plot posts.png",),
+)
+@option(
     "--workload",
     "workload_name",
+    section="Workload",
     type=click.Choice(WORKLOADS),
     default="post",
     show_default=True,
-    help="One post of 11 calls, 50 posts, 12 headlines, 1,000 reviews to label, or 10,000 "
-    "texts to embed.",
+    help="post: one blog post, 11 calls. posts: 50 posts. headlines: 12 calls. reviews: 1,000 "
+    "reviews to label. embeddings: 10,000 texts to embed.",
 )
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Latencies and texts follow from it."
+@option(
+    "--seed",
+    section="Workload",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="The seed of all latencies and texts.",
 )
-@click.option(
+@option(
     "--time-scale",
+    section="Workload",
+    metavar="X",
     type=click.FloatRange(0, 10, min_open=True),
     default=0.1,
     show_default=True,
-    help="Multiplies all latencies and waiting times; below 0.05 the machine's own time shows.",
+    help="The factor for all latencies and waiting times. Below 0.05, the time that this machine "
+    "needs itself distorts the figures.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The figures as JSON, instead of the table.")
-@click.option(
+@option("--json", "as_json", section="Output", is_flag=True, help="Write JSON instead of a table.")
+@option(
     "--plot",
+    section="Output",
     metavar="FILE.png",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=_check_plot,
-    help="Draw the figures as well; needs the extra callsheet[plot].",
+    help="Also draw the figures, as .png, .svg or .pdf. Needs Matplotlib.",
 )
-@click.option(
+@option(
     "--modes",
     callback=_parse_modes,
     default=",".join(MODES),
     hidden=True,
-    help="Which ways to run, separated by commas.",
+    help="The ways to run, separated by commas.",
 )
 def compare(
     *,
@@ -98,10 +113,10 @@ def compare(
     plot: Path | None,
     modes: tuple[Mode, ...],
 ) -> None:
-    """Run the same work in four ways, and show what each of them takes.
+    """Run the same work in four ways, and show time, requests, tokens and cost of each.
 
-    The ways run one after another against a built-in provider in a process of its own, which
-    takes the same time for the same prompt. It needs no key and no network.
+    The ways run one after another against the built-in provider, which runs in a process of its own
+    and takes the same time for the same prompt. No key and no network are needed.
     """
     workload = make_workload(workload_name, seed)
     watch = _watch(len(workload.items))
@@ -109,7 +124,7 @@ def compare(
     comparison = trio.run(_run_until_signal, run)
     if comparison is None:
         click.echo("\nInterrupted.", err=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     if as_json:
         click.echo(json.dumps(comparison.to_json()))
     else:
@@ -122,10 +137,10 @@ def compare(
 
 
 async def _run_until_signal(run: Callable[[], Awaitable[Comparison]]) -> Comparison | None:
-    """What `run` finds, or None if a signal stopped it.
+    """Return the comparison, or None if a signal stopped it.
 
     Raises:
-        click.ClickException: it found nothing; the message says why.
+        click.ClickException: the comparison failed; the message has the reason.
     """
     found: Comparison | None = None
     failure: str | None = None
@@ -155,17 +170,17 @@ def _watch(items: int) -> ProgressCallback:
     """
     tenth = max(1, items // 10)
 
-    def draw_over(mode: Mode, done: int) -> None:
+    def redraw(mode: Mode, done: int) -> None:
         if done == items:
             click.echo(f"\r{mode}: {items} of {items}", err=True)
         elif done % tenth == 0:
             click.echo(f"\r{mode}: {done} of {items} ", nl=False, err=True)
 
-    def say_start(mode: Mode, done: int) -> None:
+    def print_start(mode: Mode, done: int) -> None:
         if done == 0:
             click.echo(f"Running {mode}", err=True)
 
-    return draw_over if sys.stderr.isatty() else say_start
+    return redraw if sys.stderr.isatty() else print_start
 
 
 def _print(comparison: Comparison) -> None:

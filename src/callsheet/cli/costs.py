@@ -1,4 +1,4 @@
-"""`callsheet costs`: what calls have cost, by model, tenant, post, day, route or call."""
+"""`callsheet costs`: sum up the ledger by model, tenant, post, day, route or call."""
 
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..costs.report import (
     to_json,
 )
 from ..wording import printable
+from .sections import SectionedCommand, option
 
 __all__ = [
     "costs",
@@ -29,30 +30,45 @@ __all__ = [
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
-@click.command()
-@click.option(
+@click.command(
+    cls=SectionedCommand,
+    short_help="Show what calls have cost.",
+    examples=("costs --by day --since 2026-11-01",),
+)
+@option(
     "--ledger",
+    section="Rows",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help=f"The ledger; by default ${LEDGER_VARIABLE}, or else {default_ledger({}).name} where this "
-    "system keeps a user's data.",
+    help=f"The ledger. Default: ${LEDGER_VARIABLE}, or {default_ledger({}).name} in your data "
+    "folder.",
 )
-@click.option(
+@option(
     "--by",
+    section="Rows",
     type=click.Choice(BY),
     default="model",
     show_default=True,
-    help="What each row is.",
+    help="The property of calls by which they are grouped: one row per value.",
 )
-@click.option("--since", metavar="DATE", type=_DAY, help="The first day, in UTC: 2026-11-26.")
-@click.option("--until", metavar="DATE", type=_DAY, help="The last day, in UTC.")
-@click.option(
+@option(
+    "--since", section="Rows", metavar="DATE", type=_DAY, help="The first day, such as 2026-11-26."
+)
+@option(
+    "--until",
+    section="Rows",
+    metavar="DATE",
+    type=_DAY,
+    help="The last day. Days are in UTC.",
+)
+@option(
     "--format",
     "form",
+    section="Output",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
-    help="A table for people; CSV and JSON have every figure, to the last digit.",
+    help="table rounds its figures; csv and json have every figure in full precision.",
 )
 def costs(
     *,
@@ -62,9 +78,9 @@ def costs(
     until: datetime | None,
     form: Literal["table", "csv", "json"],
 ) -> None:
-    """Show what calls have cost, what may have been billed, and what has no known price."""
+    """Show what calls have cost, what may have been billed, and which calls have no known price."""
     if since is not None and until is not None and since > until:
-        raise click.UsageError("--since is after --until; no day is left")
+        raise click.UsageError("--since is after --until, so no day is left")
     try:
         report = read_costs(
             default_ledger() if ledger is None else ledger,

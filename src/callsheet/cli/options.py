@@ -1,7 +1,4 @@
-"""The options that say which provider a command talks to, how fast it may, and what that costs.
-
-What commands have in common: provider, prices, books and log, as the options say.
-"""
+"""The options that several commands share: provider, limits, prices, ledger and log."""
 
 import logging
 import os
@@ -16,73 +13,109 @@ import structlog
 from ..actors import VENDORS, PriceBook, PriceError, default_prices, redact_secrets
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, choose_endpoint
+from .sections import option
 
 __all__ = [
     "chosen_endpoint",
     "chosen_ledger",
     "chosen_prices",
+    "default_model",
     "ledger_option",
+    "limit_options",
     "prices_option",
     "provider_options",
     "set_up_logging",
-    "usual_model",
+    "verbose_option",
 ]
-
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def provider_options(command: F) -> F:
-    """Add `--provider`, `--base-url`, `--rpm`, `--tpm` and `--max-concurrency`."""
-    for option in (
-        click.option(
-            "--max-concurrency",
-            type=click.IntRange(1),
-            default=100,
-            show_default=True,
-            help="Calls in flight at a time.",
-        ),
-        click.option("--tpm", type=click.FloatRange(0, min_open=True), help="Tokens a minute."),
-        click.option("--rpm", type=click.FloatRange(0, min_open=True), help="Requests a minute."),
-        click.option(
-            "--base-url",
-            metavar="URL",
-            help="Where the API is, such as http://127.0.0.1:8080/v1. Else OPENAI_BASE_URL "
-            "and OPENAI_API_KEY; else the built-in provider.",
-        ),
-        click.option(
-            "--provider",
-            type=click.Choice([BUILTIN, *VENDORS]),
-            help="Whose API it is. Its key and address come from variables of its own, such as "
-            "ANTHROPIC_API_KEY; its models have names of their own, too: see --model.",
-        ),
-    ):
-        command = option(command)
-    return command
+def _all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def add(command: F) -> F:
+        for one in reversed(options):
+            command = one(command)
+        return command
+
+    return add
 
 
-prices_option = click.option(
+provider_options: Callable[[Callable[..., object]], Callable[..., object]] = _all_of(
+    option(
+        "--provider",
+        section="Provider",
+        metavar="NAME",
+        type=click.Choice([BUILTIN, *VENDORS]),
+        help=f'The provider: {", ".join((BUILTIN, *VENDORS))}. "{BUILTIN}" runs in this process '
+        "and needs no key. The others take key and URL from their own variables, such as "
+        "ANTHROPIC_API_KEY. Default: OPENAI_BASE_URL or OPENAI_API_KEY decides; without them, "
+        f"{BUILTIN}.",
+    ),
+    option(
+        "--base-url",
+        section="Provider",
+        metavar="URL",
+        help="The URL of the API, version included, such as http://127.0.0.1:8080/v1.",
+    ),
+)
+"""Adds `--provider` and `--base-url`."""
+
+limit_options: Callable[[Callable[..., object]], Callable[..., object]] = _all_of(
+    option(
+        "--rpm",
+        section="Limits",
+        metavar="N",
+        type=click.FloatRange(0, min_open=True),
+        help="The maximum number of requests per minute.",
+    ),
+    option(
+        "--tpm",
+        section="Limits",
+        metavar="N",
+        type=click.FloatRange(0, min_open=True),
+        help="The maximum number of tokens per minute.",
+    ),
+    option(
+        "--max-concurrency",
+        section="Limits",
+        metavar="N",
+        type=click.IntRange(1),
+        default=100,
+        show_default=True,
+        help="The maximum number of calls in flight.",
+    ),
+)
+"""Adds `--rpm`, `--tpm` and `--max-concurrency`."""
+
+prices_option = option(
     "--prices",
     "price_file",
+    section="Cost",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="A JSON file of prices in USD per million tokens, on top of the built-in ones.",
+    help="A JSON file of prices in USD per million tokens. It adds to the built-in prices and "
+    "overrides them.",
 )
 
-ledger_option = click.option(
+ledger_option = option(
     "--ledger",
+    section="Cost",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep the books of what calls cost here, for callsheet costs; by default "
-    f"${LEDGER_VARIABLE}, or else the user's own for a provider that is paid.",
+    help="The file that records the cost of every call, for callsheet costs. Default: "
+    f"${LEDGER_VARIABLE}, or a file in your data folder; with {BUILTIN}, none.",
+)
+
+verbose_option = option(
+    "--verbose", "-v", is_flag=True, help="Log every call, and show tracebacks."
 )
 
 
 def chosen_endpoint(base_url: str | None, provider: str | None) -> EndpointChoice:
-    """The provider.
+    """Choose the provider by the options and the environment.
 
     Raises:
-        click.UsageError: it is not said well.
+        click.UsageError: see `choose_endpoint`.
     """
     try:
         return choose_endpoint(base_url, provider=provider)
@@ -90,24 +123,22 @@ def chosen_endpoint(base_url: str | None, provider: str | None) -> EndpointChoic
         raise click.UsageError(str(error)) from None
 
 
-def usual_model(choice: EndpointChoice) -> str | None:
-    """What to ask a provider for that may not know the built-in recipe's model.
+def default_model(choice: EndpointChoice) -> str | None:
+    """Return the provider's default model; None where the recipe's model is known to work.
 
     Raises:
-        click.UsageError: it has no usual one.
+        click.UsageError: the provider has no default model.
     """
     if choice.endpoint is None or choice.endpoint.vendor.name == "compatible":
         return None
     vendor = choice.endpoint.vendor
     if vendor.model is None:
-        raise click.UsageError(
-            f"{vendor.title} has no model that is the same for all; give --model"
-        )
+        raise click.UsageError(f"{vendor.title} has no default model; give --model")
     return vendor.model
 
 
 def chosen_prices(file: str | None) -> PriceBook:
-    """What models cost.
+    """Load the built-in prices, and those of a file over them.
 
     Raises:
         click.UsageError: the file cannot be read.
@@ -119,18 +150,18 @@ def chosen_prices(file: str | None) -> PriceBook:
 
 
 def chosen_ledger(path: Path | None, choice: EndpointChoice) -> Path | None:
-    """Where the books are kept; nowhere for the built-in provider, unless somebody says where."""
+    """Return the file of the ledger; None for the built-in provider, unless a file is named."""
     if path is None and (choice.endpoint is not None or LEDGER_VARIABLE in os.environ):
         return default_ledger()
     return path
 
 
 def set_up_logging(*, is_verbose: bool, file: TextIO | None = None) -> None:
-    """Log crashes always, every call and the task statistics if asked for.
+    """Log errors; with `--verbose` every call and Trio's task statistics as well.
 
     Args:
-        is_verbose: whether they are.
-        file: where to; by default stderr.
+        is_verbose: whether `--verbose` is set.
+        file: where the log is written; by default stderr.
     """
     file = sys.stderr if file is None else file
     level = logging.INFO if is_verbose else logging.ERROR
@@ -153,6 +184,6 @@ def set_up_logging(*, is_verbose: bool, file: TextIO | None = None) -> None:
 def _without_traceback(
     _: object, __: str, event: MutableMapping[str, object]
 ) -> MutableMapping[str, object]:
-    """A crash on one line; `--verbose` shows where it was."""
+    """Keep a crash on one line; `--verbose` shows its traceback."""
     event.pop("exception", None)
     return event

@@ -1,4 +1,4 @@
-"""`callsheet simulate`: the built-in provider on a port of this machine."""
+"""`callsheet simulate`: serve the built-in provider on a local port."""
 
 import signal
 import sys
@@ -15,6 +15,7 @@ from ..simulator.faults import FAULT_KINDS, Faults
 from ..simulator.server import CannotListen, serve
 from ..simulator.settings import HEADERS_ON_429, ProviderSettings
 from ..simulator.stats import ProviderStats
+from .sections import SectionedCommand, option
 
 __all__ = ["simulate"]
 
@@ -25,7 +26,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: str) -> tuple[float, 
         return float(low), float(high or low)
     except ValueError:
         raise click.BadParameter(
-            f"{value!r} is neither seconds (0.5) nor a range of seconds (1-3)"
+            f"{value!r} is not a number of seconds (0.5) or a range of seconds (1-3)"
         ) from None
 
 
@@ -43,122 +44,194 @@ def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]
 _FAULTS = "\n".join(f"  {kind:<12} {what}" for kind, what in FAULT_KINDS.items())
 
 
+_share = click.FloatRange(0, 1)
+
+
 @click.command(
-    epilog="One request's fault: the header x-callsheet-fault, such as 'x-callsheet-fault: 500' "
-    "or '429; retry-after=2'. Counts: GET /callsheet/stats. Count anew: POST /callsheet/reset."
-    f"\n\n\b\nFaults:\n{_FAULTS}"
+    cls=SectionedCommand,
+    short_help="Serve the built-in provider on a local port.",
+    examples=("simulate --port 8080 --rpm 600 --faults 429=0.05,500=0.02",),
+    epilog="The request header x-callsheet-fault selects the fault of one request, such as "
+    "'x-callsheet-fault: 500' or '429; retry-after=2'. GET /callsheet/stats returns the counts; "
+    "POST /callsheet/reset resets them."
+    f"\n\n\b\nFaults:\n{_FAULTS}",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
+@option(
+    "--host",
+    section="Server",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on.",
+)
+@option(
     "--port",
+    section="Server",
+    metavar="N",
     type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
-    help="Port to listen on; 0 takes a free one.",
+    help="The port to listen on; 0 takes a free one.",
 )
-@click.option("--rpm", type=click.IntRange(1), help="Requests a minute, per key and model.")
-@click.option("--tpm", type=click.IntRange(1), help="Tokens a minute, on OpenAI's endpoints.")
-@click.option("--itpm", type=click.IntRange(1), help="Input tokens a minute, on Anthropic's.")
-@click.option("--otpm", type=click.IntRange(1), help="Output tokens a minute, on Anthropic's.")
-@click.option(
-    "--burst",
-    type=click.FloatRange(0, min_open=True),
-    default=60.0,
+@option(
+    "--api-key",
+    section="Server",
+    metavar="KEY",
+    help="The only key to accept. Default: every key.",
+)
+@option(
+    "--seed",
+    section="Server",
+    metavar="N",
+    type=int,
+    default=0,
     show_default=True,
-    help="Seconds' worth of a limit that may be used at once.",
+    help="The seed of texts, latencies and faults.",
 )
-@click.option(
+@option(
     "--latency",
+    section="Time",
     default="1-3",
     show_default=True,
     callback=_seconds,
     metavar="LOW-HIGH",
-    help="Seconds an answer takes, drawn from seed and prompt.",
+    help="The seconds that a response takes. Seed and prompt determine the value.",
 )
-@click.option(
+@option(
     "--time-scale",
+    section="Time",
+    metavar="X",
     type=click.FloatRange(0),
     default=1.0,
     show_default=True,
-    help="Multiplies every latency, and the time of every batch.",
+    help="The factor for every latency and for the time of every batch.",
 )
-@click.option(
+@option(
+    "--first-piece",
+    section="Time",
+    metavar="SHARE",
+    type=_share,
+    default=ProviderSettings().first_piece,
+    help="The share of the latency after which a stream sends its first event. Default: a third.",
+)
+@option(
+    "--stream-pieces",
+    section="Time",
+    metavar="N",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="The maximum number of text events of a stream.",
+)
+@option(
     "--batch-time",
+    section="Time",
     default="60-600",
     show_default=True,
     callback=_seconds,
     metavar="LOW-HIGH",
-    help="Seconds a batch takes from its creation to its end.",
+    help="The seconds from the creation of a batch to its end.",
 )
-@click.option(
-    "--enqueued-tokens",
+@option(
+    "--rpm",
+    section="Limits",
+    metavar="N",
     type=click.IntRange(1),
-    help="Tokens that the prompts of a model's unfinished batches may have, on OpenAI's endpoints.",
+    help="The maximum number of requests per minute, for each key and model.",
 )
-@click.option(
-    "--flex-refused",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    metavar="SHARE",
-    help="Share of chats of the tier flex that find no capacity; none by default.",
-)
-@click.option(
-    "--first-piece",
-    type=click.FloatRange(0, 1),
-    default=ProviderSettings().first_piece,
-    metavar="SHARE",
-    help="Share of its latency after which a stream's first piece comes; a third by default.",
-)
-@click.option(
-    "--stream-pieces",
+@option(
+    "--tpm",
+    section="Limits",
+    metavar="N",
     type=click.IntRange(1),
-    default=12,
+    help="The maximum number of tokens per minute; OpenAI endpoints.",
+)
+@option(
+    "--itpm",
+    section="Limits",
+    metavar="N",
+    type=click.IntRange(1),
+    help="The maximum number of input tokens per minute; Anthropic endpoints.",
+)
+@option(
+    "--otpm",
+    section="Limits",
+    metavar="N",
+    type=click.IntRange(1),
+    help="The maximum number of output tokens per minute; Anthropic endpoints.",
+)
+@option(
+    "--burst",
+    section="Limits",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
     show_default=True,
-    help="Most pieces of a stream.",
+    help="The burst that a limit allows: what it allows in this time can be used at once.",
 )
-@click.option(
+@option(
+    "--token-charge",
+    section="Limits",
+    type=click.Choice(["max", "sum"]),
+    default="max",
+    show_default=True,
+    help="What --tpm charges for a request: the larger of prompt and max_tokens, or their sum.",
+)
+@option(
+    "--default-answer-tokens",
+    section="Limits",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The max_tokens that --tpm charges for a chat that sets none.",
+)
+@option(
+    "--corrects-charge",
+    section="Limits",
+    is_flag=True,
+    help="Correct that charge to the actual usage when the response ends.",
+)
+@option(
+    "--enqueued-tokens",
+    section="Limits",
+    metavar="N",
+    type=click.IntRange(1),
+    help="The maximum number of prompt tokens in the unfinished batches of a model; OpenAI "
+    "endpoints.",
+)
+@option(
     "--faults",
+    section="Faults",
     default="",
     callback=_faults,
     metavar="FAULT=RATE,...",
-    help="What goes wrong, and in which share of requests; see below.",
+    help="The faults, and the share of requests that gets each of them; listed below.",
 )
-@click.option(
+@option(
     "--headers-on-429",
+    section="Faults",
     default="limits,retry-after",
     show_default=True,
     callback=_names,
     metavar="NAME,...",
-    help=f"What a 429 has of {', '.join(HEADERS_ON_429)}; '' for none.",
+    help=f"The headers of a 429: {', '.join(HEADERS_ON_429)}; '' for none.",
 )
-@click.option(
-    "--token-charge",
-    type=click.Choice(["max", "sum"]),
-    default="max",
-    show_default=True,
-    help="What counts against --tpm: the larger of prompt and max_tokens, or both.",
+@option(
+    "--flex-refused",
+    section="Faults",
+    metavar="SHARE",
+    type=_share,
+    default=0.0,
+    help="The share of requests of the flex tier that is refused for lack of capacity. Default: 0.",
 )
-@click.option(
-    "--default-answer-tokens",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="max_tokens, in that charge, of a chat that does not say.",
-)
-@click.option(
-    "--corrects-charge", is_flag=True, help="Correct that charge to what was used at the end."
-)
-@click.option(
+@option(
     "--choice-order",
     type=click.Choice(["prompt", "choice"]),
     default="prompt",
     show_default=True,
-    help="What comes first in the indices of n choices of several prompts.",
+    help="What the indices of n choices for several prompts count first.",
 )
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Everything drawn follows from it."
-)
-@click.option("--api-key", metavar="KEY", help="Refuse every other key. Without it, any will do.")
 def simulate(
     *,
     host: str,
@@ -184,11 +257,10 @@ def simulate(
     seed: int,
     api_key: str | None,
 ) -> None:
-    """Run the built-in provider until Ctrl-C: OpenAI's endpoints and Anthropic's messages.
+    """Serve the built-in provider until Ctrl-C, with the APIs of OpenAI and of Anthropic.
 
-    Both have their batches too.
-
-    The first line on stdout is its base URL.
+    It has chats, completions, embeddings and batches of OpenAI's API, and messages and batches of
+    Anthropic's. The first line on stdout is its base URL.
     """
     try:
         settings = ProviderSettings(
@@ -214,14 +286,14 @@ def simulate(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    # Anthropic's limits are told as instants, which a client compares with its own clock.
+    # Anthropic's headers have limits as instants, which a client compares with its own clock.
     provider = Provider(settings, calendar=time.time)
     refused: list[str] = []
     try:
         trio.run(_run, provider, host, port)
     except* CannotListen as group:
         refused += map(str, group.exceptions)
-    if refused:  # raised here, because out of `except*` it would come as a group
+    if refused:  # raised here, because `except*` would wrap it in a group
         raise click.ClickException(refused[0])
 
 
@@ -231,11 +303,11 @@ async def _run(provider: Provider, host: str, port: int) -> None:
             url = await nursery.start(partial(serve, provider, host=host, port=port))
             click.echo(url)
             sys.stdout.flush()
-            key = "the --api-key" if provider.settings.api_key else "anything"
+            key = "the --api-key" if provider.settings.api_key else "any"
             click.echo(
-                f"Point a client at it: OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n"
+                f"To use it, set OPENAI_BASE_URL={url} OPENAI_API_KEY={key}\n"
                 f"or ANTHROPIC_BASE_URL={url.removesuffix('/v1')} ANTHROPIC_API_KEY={key}\n"
-                "Ctrl-C stops it.",
+                "Press Ctrl-C to stop.",
                 err=True,
             )
             async for _ in signals:
@@ -246,15 +318,15 @@ async def _run(provider: Provider, host: str, port: int) -> None:
 
 def _counts(stats: ProviderStats) -> str:
     return (
-        f"{stats.requests} requests: {stats.answered} answered ({stats.rejected} of them 429), "
-        f"{stats.cancelled} cancelled ({stats.streams_cut} streams cut, "
-        f"{stats.abandoned} completed without a client), {stats.broken} broken, "
-        f"{stats.in_flight} in flight at the end; {stats.input_tokens} tokens in, "
-        f"{stats.output_tokens} out; at most {stats.max_in_flight} at once{_batches(stats)}"
+        f"{stats.requests} requests: {stats.answered} answered ({stats.rejected} of them with "
+        f"429), {stats.cancelled} cancelled by the client ({stats.streams_cut} during a stream, "
+        f"{stats.abandoned} completed anyway), {stats.broken} broken by a fault, {stats.in_flight} "
+        f"in flight at the end; {stats.input_tokens} input tokens, {stats.output_tokens} output "
+        f"tokens; at most {stats.max_in_flight} in flight at once{_batches(stats)}"
     )
 
 
 def _batches(stats: ProviderStats) -> str:
     if not stats.batches:
         return ""
-    return f"; {stats.batch_lines} lines of {stats.batches} batches done"
+    return f"; {stats.batches} batches with {stats.batch_lines} completed lines"

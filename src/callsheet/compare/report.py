@@ -1,6 +1,6 @@
 """Show a comparison: a table, an explanation of its figures, and a chart.
 
-The chart needs Matplotlib, which the optional extra `callsheet[plot]` installs.
+The chart needs Matplotlib, the extra `plot`.
 """
 
 # Matplotlib leaves its keyword arguments untyped.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from ..wording import dollars, seconds
+from ..wording import dollars, how_to_install, seconds
 from .comparison import Comparison
 from .run import ModeResult
 
@@ -137,9 +137,8 @@ def load_matplotlib() -> None:
     try:
         importlib.import_module("matplotlib.figure")
     except ImportError:
-        raise PlotMissing(
-            "needs Matplotlib; install it with: pip install 'callsheet[plot]'"
-        ) from None
+        how = how_to_install("matplotlib", "plot")
+        raise PlotMissing(f"needs Matplotlib; {how}") from None
 
 
 def draw(comparison: Comparison, path: Path) -> None:

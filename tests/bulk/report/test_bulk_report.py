@@ -278,7 +278,8 @@ def test_without_matplotlib_the_page_says_how_to_get_the_plots(monkeypatch):
     monkeypatch.setattr(page, "has_matplotlib", lambda: False)
     parsed = Page(paged(*run()))
     assert "svg" not in parsed.tags
-    assert "pip install 'callsheet[plot]'" in parsed.texts
+    assert "pip install matplotlib" in parsed.texts
+    assert "uv sync --extra plot" in parsed.texts
     assert "Over time" in parsed.texts
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from ...wording import how_to_install
 from .errors import InputError
 from .identity import USUAL_IDS
 from .lines import BadLine
@@ -33,8 +34,8 @@ def open_parquet(path: Path) -> AbstractContextManager[ParquetFile]:
     try:
         library = _library()
     except ImportError:
-        remedy = 'pip install "callsheet[parquet]"'
-        raise InputError(f"{path} is Parquet; to read it, install the extra: {remedy}") from None
+        how = how_to_install("pyarrow", "parquet")
+        raise InputError(f"{path} is Parquet, which needs PyArrow; {how}") from None
     try:
         file = library.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (OSError, ValueError) as error:  # pyarrow's errors are one of these

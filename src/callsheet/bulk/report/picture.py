@@ -1,4 +1,4 @@
-"""Draw plots as SVG elements of a page. Needs Matplotlib, the extra `callsheet[plot]`.
+"""Draw plots as SVG elements of a page. Needs Matplotlib, the extra `plot`.
 
 Colours are drawn as placeholders and replaced by CSS variables of the page, so that they follow its
 light and dark styles.

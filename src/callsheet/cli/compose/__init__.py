@@ -1,4 +1,4 @@
-"""`callsheet compose`: a blog post for each topic."""
+"""`callsheet compose`: write a blog post for each topic."""
 
 import sys
 from math import inf
@@ -17,12 +17,15 @@ from ..options import (
     chosen_endpoint,
     chosen_ledger,
     chosen_prices,
+    default_model,
     ledger_option,
+    limit_options,
     prices_option,
     provider_options,
     set_up_logging,
-    usual_model,
+    verbose_option,
 )
+from ..sections import SectionedCommand, option
 from .job import Composition, TopicJob, compose_all, report
 from .output import open_output
 
@@ -31,40 +34,60 @@ __all__ = [
 ]
 
 
-@click.command()
+@click.command(
+    cls=SectionedCommand,
+    short_help="Write a blog post about each topic.",
+    examples=(
+        'compose "Why backpressure matters" --provider builtin',
+        'compose "Tea" "Coffee" --provider openai --output posts/',
+    ),
+)
 @click.argument("topics", metavar="TOPIC...", nargs=-1, required=True)
 @provider_options
-@click.option("--model", metavar="M", help="Instead of the recipe's, or the provider's usual, one.")
-@click.option(
+@option(
+    "--model",
+    section="Provider",
+    metavar="MODEL",
+    help="The model. Default: the provider's default model, or the model of the recipe.",
+)
+@option(
     "--recipe",
     "recipe_file",
+    section="Post",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="A TOML or JSON file of steps and prompts, instead of the built-in recipe.",
+    help="A TOML or JSON file of steps and prompts. Default: the built-in recipe.",
+)
+@option(
+    "--output",
+    section="Post",
+    metavar="PATH",
+    help="A file for all posts; or a folder (PATH/) for one file per post. Default: stdout.",
+)
+@option(
+    "--json",
+    "as_json",
+    section="Post",
+    is_flag=True,
+    help="Write one JSON object per topic and line, instead of Markdown.",
+)
+@limit_options
+@option(
+    "--deadline",
+    section="Limits",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="The maximum time for each post, waiting and retries included.",
 )
 @prices_option
-@click.option(
-    "--deadline",
-    type=click.FloatRange(0, min_open=True),
-    metavar="S",
-    help="Seconds for each post, waiting and retries included.",
-)
-@click.option(
-    "--output",
-    metavar="PATH",
-    help="Write to this file, or to a file for each topic in this folder (PATH/), not to stdout.",
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object for each topic, a line each."
-)
-@click.option(
+@ledger_option
+@option(
     "--trace",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a timeline of every call: .json for Perfetto, .html for one page.",
+    help="Write a timeline of every call: .json for Perfetto, .html for a page.",
 )
-@ledger_option
-@click.option("--verbose", "-v", is_flag=True, help="Log every call, and how the tasks ran.")
+@verbose_option
 def compose(
     *,
     topics: tuple[str, ...],
@@ -83,14 +106,14 @@ def compose(
     ledger: Path | None,
     verbose: bool,
 ) -> None:
-    """Write a blog post about each TOPIC.
+    """Write a blog post about each TOPIC. The built-in recipe makes 11 LLM calls per post.
 
-    The post goes to stdout as Markdown. Several topics are written side by side; one that fails
-    does not stop the others.
+    The post is written to stdout as Markdown. Posts about several topics are written concurrently.
+    A post that fails does not stop the others, and makes the exit status 1.
     """
     for number, topic in enumerate(topics, 1):
         if not topic.strip():
-            raise click.UsageError(f"topic {number} is empty; say what the post is about")
+            raise click.UsageError(f"topic {number} is empty")
     set_up_logging(is_verbose=verbose)
     choice = chosen_endpoint(base_url, provider)
     run = Composition(
@@ -116,10 +139,10 @@ def compose(
 
 
 def _jobs(topics: tuple[str, ...]) -> tuple[TopicJob, ...]:
-    """An id for each topic: the topic itself, numbered where it is there twice."""
+    """Give each topic an id: the topic itself, with a number if it is a duplicate."""
     jobs: list[TopicJob] = []
     for topic in topics:
-        # What is not UTF-8 comes from a shell as letters that nothing can be written with.
+        # A shell passes bytes that are not UTF-8 as surrogates, which cannot be written.
         topic = topic.strip().encode(errors="replace").decode()  # noqa: PLW2901
         again = sum(job.topic == topic for job in jobs)
         jobs.append(TopicJob(topic, f"{topic} ({again + 1})" if again else topic))
@@ -132,12 +155,12 @@ def _recipe(file: str | None, model: str | None, choice: EndpointChoice) -> Reci
     except RecipeError as error:
         raise click.UsageError(str(error)) from None
     if model is None and file is None:
-        model = usual_model(choice)
+        model = default_model(choice)
     return recipe if model is None else attrs.evolve(recipe, model=model)
 
 
 def _checked_trace(path: Path | None) -> Path | None:
-    """The path, if it can be written later on: nobody should learn that after the spending."""
+    """Check that the file can be written, before any call is paid for."""
     if path is None:
         return None
     try:
@@ -145,5 +168,5 @@ def _checked_trace(path: Path | None) -> Path | None:
     except ValueError as error:
         raise click.UsageError(f"--trace: {error}") from None
     if not path.resolve().parent.is_dir():
-        raise click.UsageError(f"--trace: there is no folder {path.parent}")
+        raise click.UsageError(f"--trace: the folder {path.parent} does not exist")
     return path

@@ -1,7 +1,4 @@
-"""One run of `callsheet compose`: provider, display and troupe around the topics.
-
-What is left to say when a run of `callsheet compose` is over.
-"""
+"""Run `callsheet compose`: open provider, display and troupe, write the posts, and report."""
 
 import json
 import signal
@@ -36,6 +33,7 @@ from ...runtime import AskFailed, AskTimedOut, RestartIntensityExceeded
 from ...trace import write_trace
 from ...trace.timeline import CallTotals, Timeline
 from ...wording import dollars, printable, seconds
+from .. import INTERRUPTED
 from .output import PostOutput
 
 __all__ = [
@@ -48,12 +46,12 @@ __all__ = [
 
 
 _BREAKER = BreakerPolicy(max_pause_s=5.0)
-"""Somebody waits: a server that is not there is told of within a minute, not seven."""
+"""A person waits, so a server that does not respond is reported within one minute, not seven."""
 
 
 @attrs.frozen
 class TopicJob:
-    """One topic, and the id that its calls carry."""
+    """One topic, and the id of its post, which its calls carry."""
 
     topic: str
     post: str
@@ -61,28 +59,28 @@ class TopicJob:
 
 @attrs.define
 class Composition:
-    """What one command is to do, and how far it has come.
+    """The options of one run, and its state.
 
     Args:
         jobs: the topics, in the order in which their posts are written.
-        recipe: what a post is made of.
-        prices: what models cost.
-        limits: how fast calls may go.
+        recipe: the steps of a post.
+        prices: the prices of the models.
+        limits: the rates at which calls are sent.
         deadline_s: seconds for each post; infinity for no deadline.
         choice: the provider.
-        output: where the posts go.
-        as_json: as JSON objects rather than as Markdown.
-        ledger: the file of the books; None for none.
-        trace: a file for the timeline of every call.
-        is_verbose: log every call.
-        console: where the display goes.
-        timeline: every call so far.
-        ended: by post id, the post, or why there is none.
-        troubles: by post id, what the last attempt that failed has failed with.
-        written: how many of the jobs were written, from the first on.
-        interrupted: a signal has stopped it.
-        crash: what no supervisor could handle.
-        refused: why nothing was begun.
+        output: where the posts are written.
+        as_json: whether posts are written as JSON objects instead of Markdown.
+        ledger: the file of the ledger; None for none.
+        trace: the file for the timeline of every call; None for none.
+        is_verbose: whether every call is logged.
+        console: where the display is drawn.
+        timeline: the events of every call so far.
+        ended: by post id, the post, or the error that ended it.
+        troubles: by post id, the error of the latest attempt that failed.
+        written: the number of jobs whose posts are written, from the first job on.
+        interrupted: whether a signal stopped the run.
+        crash: the error that no supervisor handled.
+        refused: the reason why the run did not start.
     """
 
     jobs: tuple[TopicJob, ...]
@@ -107,7 +105,7 @@ class Composition:
 
 
 async def compose_all(run: Composition) -> None:
-    """Write every post of a run, side by side, until they are written or a signal stops it."""
+    """Write all posts of a run concurrently, until they are written or a signal stops the run."""
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
             await nursery.start(_stop_on_signal, run, scope)
@@ -174,14 +172,16 @@ async def _compose_one(run: Composition, troupe: Troupe, job: TopicJob) -> None:
     except AskTimedOut:
         text = f"the deadline of {run.deadline_s:g} s has passed (--deadline)"
         trouble = run.troubles.get(job.post)
-        run.ended[job.post] = text if trouble is None else f"{text}; before that, {trouble}"
+        run.ended[job.post] = (
+            text if trouble is None else f"{text}; the latest attempt failed: {trouble}"
+        )
     except AskFailed as error:
         run.ended[job.post] = str(error)
     _write_ended(run)
 
 
 def _write_ended(run: Composition) -> None:
-    """Write what is ready, in the order of the topics; not into a live tree on the screen."""
+    """Write the posts that are ready, in the order of the topics; later if a live tree is drawn."""
     if run.output.is_screen and run.console.is_terminal:
         return
     while run.written < len(run.jobs) and run.jobs[run.written].post in run.ended:
@@ -190,7 +190,7 @@ def _write_ended(run: Composition) -> None:
 
 
 def write_post(run: Composition, job: TopicJob) -> None:
-    """Write a post that has ended; one that failed is an object with an error, or nothing."""
+    """Write a post that has ended. A post that failed is written as JSON only."""
     ended = run.ended[job.post]
     if run.as_json:
         answer: Mapping[str, object] = (
@@ -203,14 +203,11 @@ def write_post(run: Composition, job: TopicJob) -> None:
         run.output.write(job.topic, ended.markdown)
 
 
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-
 def report(run: Composition) -> int:
-    """Write what an interruption left unwritten, the trace and the summary.
+    """Write the posts that an interrupt left unwritten, the trace, the errors and the summary.
 
     Returns:
-        The exit status: 0, 1 if any post is missing, 130 if the run was interrupted.
+        The exit status: 0; 1 if a post is missing; 130 if the run was interrupted.
     """
     for job in run.jobs[run.written :]:
         if job.post in run.ended:
@@ -219,24 +216,24 @@ def report(run: Composition) -> int:
     posts = {post: ended for post, ended in run.ended.items() if isinstance(ended, Post)}
     status = 0 if len(posts) == len(run.jobs) and run.crash is None else 1
     if run.refused is not None:
-        _say(f"Error: {run.refused}")
+        _print(f"Error: {run.refused}")
     for job in run.jobs:
         ended = run.ended.get(job.post)
         if isinstance(ended, str):
-            _say(f"Error: {job.topic}: {ended}")
+            _print(f"Error: {job.topic}: {ended}")
     if not _wrote_trace(run, posts):
         status = 1
     for line in _summary(run, posts):
-        _say(line)
+        _print(line)
     if run.crash is not None:
-        _say(f"Error: {run.crash}. This is a bug; --verbose shows where.")
+        _print(f"Error: {run.crash}. This is a bug in Callsheet; --verbose shows the traceback.")
     if run.interrupted:
-        _say(f"Interrupted: {len(posts)} of {_count(len(run.jobs), 'post')} finished.")
-        status = _INTERRUPTED
+        _print(f"Interrupted: {len(posts)} of {_count(len(run.jobs), 'post')} finished.")
+        status = INTERRUPTED
     return status
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
@@ -255,23 +252,23 @@ def _wrote_trace(run: Composition, posts: dict[str, Post]) -> bool:
             critical=critical,
         )
     except OSError as error:
-        _say(f"Error: --trace: cannot write {run.trace}: {error.strerror}")
+        _print(f"Error: --trace: cannot write {run.trace}: {error.strerror}")
         return False
     return True
 
 
 def _summary(run: Composition, posts: dict[str, Post]) -> list[str]:
-    """What the calls took, those of posts that failed included: they are paid for as well."""
+    """Sum up all calls, those of failed posts included, because they are paid for as well."""
     totals = CallTotals.of(run.timeline.calls, run.timeline.ended_at)
     if not totals.output_tokens:
         return []
     retries = f" ({_count(totals.retries, 'retry', 'retries')})" if totals.retries else ""
     if totals.cost_usd is None:
-        price = f"cost unknown: no price for {run.recipe.model} (--prices FILE adds one)"
+        price = f"cost unknown: no price for {run.recipe.model} (add one with --prices)"
     elif run.choice.endpoint is None:
-        price = f"{dollars(totals.cost_usd)} at OpenAI's prices, free here"
+        price = f"{dollars(totals.cost_usd)} at OpenAI's prices, but the built-in provider is free"
     else:
-        price = f"{dollars(totals.cost_usd)} (prices of {run.prices.as_of})"
+        price = f"{dollars(totals.cost_usd)} (prices as of {run.prices.as_of})"
     took = (
         f"{_count(totals.calls, 'call')}, {_count(totals.http_requests, 'HTTP request')}{retries}, "
         f"{totals.input_tokens:,} tokens in, {totals.output_tokens:,} out; {price}"
@@ -281,7 +278,7 @@ def _summary(run: Composition, posts: dict[str, Post]) -> list[str]:
         slowest = max((post.stats for post in posts.values()), key=lambda it: it.critical_path_s)
         wall_s = run.timeline.ended_at - run.timeline.started_at
         lines.append(
-            f"{seconds(wall_s)}; one by one: {seconds(totals.sequential_s)}; critical path: "
+            f"{seconds(wall_s)}; sequentially: {seconds(totals.sequential_s)}; critical path: "
             f"{seconds(slowest.critical_path_s)} ({', '.join(slowest.critical_path)})"
         )
     return lines

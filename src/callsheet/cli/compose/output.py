@@ -1,4 +1,4 @@
-"""Where results go: stdout, a file, or a file each in a folder. Nothing written is lost later."""
+"""Write posts to stdout, to one file, or to a file each in a folder, as soon as they are ready."""
 
 import re
 import sys
@@ -18,24 +18,29 @@ _NAME_CHARS = 60
 
 
 class PostOutput(Protocol):
-    """Takes results one by one, in the order of the topics."""
+    """Writes posts one by one, in the order of the topics."""
 
     @property
     def is_screen(self) -> bool:
-        """Whether a person watches what is written."""
+        """Whether the output is a terminal."""
         ...
 
     def write(self, topic: str, text: str) -> None:
-        """Write one result; it is there when this returns."""
+        """Write one post. It is in the file, or on the terminal, when this returns.
+
+        Args:
+            topic: the topic, which names the file in a folder.
+            text: the post.
+        """
         ...
 
     def close(self) -> None:
-        """No more will come."""
+        """Close the file."""
         ...
 
 
 class _Stream:
-    """All of them one after another."""
+    """Writes all posts to one stream."""
 
     def __init__(self, stream: TextIO, separator: str, *, is_stdout: bool) -> None:
         self._stream = stream
@@ -45,11 +50,11 @@ class _Stream:
 
     @property
     def is_screen(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the stream is a terminal."""
         return self._stream.isatty()
 
-    def write(self, topic: str, text: str) -> None:  # noqa: ARG002  # the text names it
-        """Append it and flush."""
+    def write(self, topic: str, text: str) -> None:  # noqa: ARG002  # the text contains it
+        """Append a post and flush."""
         if not self._is_first:
             self._stream.write(self._separator)
         self._is_first = False
@@ -57,13 +62,13 @@ class _Stream:
         self._stream.flush()
 
     def close(self) -> None:
-        """Close it, unless it is stdout."""
+        """Close the file; stdout stays open."""
         if not self._is_stdout:
             self._stream.close()
 
 
 class _Folder:
-    """One file for each, named by its topic."""
+    """Writes each post to a file that is named after its topic."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
         self._folder = folder
@@ -72,29 +77,29 @@ class _Folder:
         self.is_screen = False
 
     def write(self, topic: str, text: str) -> None:
-        """Write its file."""
+        """Write the file of a post."""
         stem = name = _file_stem(topic)
         number = 1
-        while name in self._names:  # two topics may come to the same name
+        while name in self._names:  # two topics may have the same file name
             number += 1
             name = f"{stem}-{number}"
         self._names.add(name)
         (self._folder / f"{name}{self._suffix}").write_text(text, encoding="utf-8")
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because no file is open."""
 
 
 def open_output(path: str | None, *, suffix: str, separator: str) -> PostOutput:
-    """Open it before anything is spent on what goes into it.
+    """Open the output, before any call is paid for.
 
     Args:
-        path: a file; or a folder, if it is one or ends with a slash; None is stdout.
-        suffix: of the files in a folder.
-        separator: what stands between two results in one file.
+        path: a file; or a folder, if it exists as one or ends with a slash; None for stdout.
+        suffix: the suffix of the files in a folder.
+        separator: the text between two posts in one file.
 
     Raises:
-        click.UsageError: it cannot be written; the message says why.
+        click.UsageError: the path cannot be written; the message has the reason.
     """
     if path is None:
         return _Stream(sys.stdout, separator, is_stdout=True)
@@ -109,7 +114,7 @@ def open_output(path: str | None, *, suffix: str, separator: str) -> PostOutput:
 
 
 def _file_stem(topic: str) -> str:
-    """A file name that any system takes: "Why backpressure matters" is why-backpressure-matters."""
+    """Make a portable file name: "Why backpressure matters" becomes why-backpressure-matters."""
     plain = unicodedata.normalize("NFKD", topic).casefold()
     words = re.findall(r"\w+", plain)
     return "-".join(words)[:_NAME_CHARS].rstrip("-") or "post"

@@ -1,4 +1,4 @@
-"""`callsheet run`: a file of requests, and a file of answers."""
+"""`callsheet run`: send every request of a file, and write the responses to another file."""
 
 import os
 import sys
@@ -25,12 +25,15 @@ from ..options import (
     chosen_endpoint,
     chosen_ledger,
     chosen_prices,
+    default_model,
     ledger_option,
+    limit_options,
     prices_option,
     provider_options,
     set_up_logging,
-    usual_model,
+    verbose_option,
 )
+from ..sections import SectionedCommand, option
 from .job import BulkJob, run_job
 from .options import check_extra_files, read_options, read_settings, strictly
 from .report import print_forecast, report, rows_in_batches
@@ -41,7 +44,7 @@ __all__ = [
 
 
 _REFUSED = 2
-_MOST_IN_FLIGHT = 1000  # that a file of limits may come to allow
+_MAX_IN_FLIGHT = 1000  # calls; a limits file that is read again may raise its limit up to this
 _CACHE_BYTES = 16 * 1024**2
 _STDIN = "-"
 
@@ -52,94 +55,125 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     try:
         usd = Decimal(value.lstrip("$"))
     except InvalidOperation:
-        raise click.BadParameter(f"{value!r} is no sum of US dollars, such as 2.50") from None
+        raise click.BadParameter(
+            f"{value!r} is not an amount in US dollars, such as 2.50"
+        ) from None
     if not usd.is_finite() or usd < 0:
-        raise click.BadParameter(f"{value!r} is no sum that can be spent")
+        raise click.BadParameter(f"{value!r} is not an amount of 0 or more")
     return usd
 
 
-@click.command()
+@click.command(
+    cls=SectionedCommand,
+    short_help="Send every request of a file, and write the responses to a file.",
+    examples=(
+        "run requests.jsonl responses.jsonl --provider openai --max-cost 25",
+        "run reviews.csv labels.jsonl --template '{{ text }}' --dry-run",
+    ),
+)
 @click.argument("source", metavar="INPUT")
 @click.argument("output", metavar="OUTPUT", type=click.Path(path_type=Path))
 @provider_options
-@read_options
-@click.option(
+@option(
     "--model",
-    metavar="M",
-    help="For rows that name none; else the provider's usual one, where it has one.",
+    section="Provider",
+    metavar="MODEL",
+    help="The model of rows that name none. Default: the provider's default model, if it has one.",
 )
-@prices_option
-@click.option(
+@option(
+    "--other-provider",
+    section="Provider",
+    is_flag=True,
+    help="Continue although OUTPUT has responses of another provider.",
+)
+@limit_options
+@option(
     "--limits",
     "limits_file",
+    section="Limits",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A TOML file with rpm, tpm and max_concurrency, read again at SIGHUP.",
+    help="A TOML file with rpm, tpm and max_concurrency. SIGHUP reads it again.",
 )
-@click.option(
+@option(
+    "--deadline",
+    section="Limits",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="The maximum time for the whole run.",
+)
+@option(
     "--max-cost",
+    section="Cost",
     metavar="USD",
     callback=_dollars,
-    help="What all answers in OUTPUT may cost. No call is sent that might go beyond it.",
+    help="The maximum cost of all responses in OUTPUT. A call that might exceed it is not sent.",
 )
-@click.option(
-    "--deadline",
-    type=click.FloatRange(0, min_open=True),
-    metavar="S",
-    help="Seconds for the whole run.",
-)
-@click.option(
+@prices_option
+@ledger_option
+@option(
     "--route",
+    section="Cost",
     type=click.Choice(["auto", "live", "batch", "pack"]),
     default="auto",
     show_default=True,
-    help="How rows are sent: what is cheapest by the deadline, at once, by the provider's "
-    "Batch API, or many in a call.",
+    help="How rows are sent. live: one call per row. batch: the provider's Batch API. pack: many "
+    "rows per call. auto: the cheapest route that meets --deadline.",
 )
-@click.option("--unordered", is_flag=True, help="Write answers as they come.")
-@click.option(
+@option(
+    "--dry-run",
+    section="Cost",
+    is_flag=True,
+    help="Estimate rows, tokens, cost and time without sending anything.",
+)
+@read_options
+@option(
+    "--unordered",
+    section="Output",
+    is_flag=True,
+    help="Write responses as they arrive, not in the order of INPUT.",
+)
+@option(
     "--window",
+    section="Output",
     type=click.IntRange(1),
     default=10_000,
     show_default=True,
     metavar="ROWS",
-    help="Rows that may be read and not yet written.",
+    help="The maximum number of rows that are read but not yet written.",
 )
-@click.option(
+@option(
     "--fsync",
+    section="Output",
     type=click.Choice(["full", "normal", "off"]),
     default="full",
     show_default=True,
-    help="full outlives a power cut; normal may lose the last answers in one.",
+    help="full: responses survive a power failure. normal: a power failure may lose the latest "
+    "ones. off: the operating system decides when they reach the disk.",
 )
-@click.option(
+@option(
     "--keep/--no-keep",
+    section="Output",
     default=True,
     show_default=True,
-    help="Keep OUTPUT.callsheet when all is done, so that a longer INPUT asks only for what is "
-    "new.",
+    help="Keep OUTPUT.callsheet after the last row, so that a longer INPUT sends only new rows.",
 )
-@click.option(
-    "--other-provider",
-    is_flag=True,
-    help="Go on although OUTPUT has answers of another provider.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what it would take, and ask for nothing.")
-@ledger_option
-@click.option(
+@option(
     "--events",
+    section="Output",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write what becomes of each row here, as JSON Lines.",
+    help="Write the outcome of each row to this file, as JSON Lines.",
 )
-@click.option(
+@option(
     "--report",
     "page",
+    section="Output",
     metavar="FILE.html",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a page about the run at its end; its plots need the extra callsheet[plot].",
+    help="Write a page about the run when it ends. The plots on it need Matplotlib.",
 )
-@click.option("--verbose", "-v", is_flag=True, help="Log every call.")
+@verbose_option
 def run(
     *,
     source: str,
@@ -176,25 +210,27 @@ def run(
     page: Path | None,
     verbose: bool,
 ) -> None:
-    """Answer every request in INPUT, in OUTPUT: a line each, in the same order.
+    """Send every request in INPUT, and write the responses to OUTPUT in the same order.
 
-    INPUT is a file, or - for standard input. Whatever stops it, the same command goes on from
-    there: an answer that has come is kept, and only what has none is asked for. Rows without an
-    answer are told of in OUTPUT.errors.jsonl, and asked for again the next time.
+    INPUT is a file of JSON Lines, CSV or Parquet, which may be compressed with gzip; - reads
+    standard input. Every response is written to disk before it is reported. If the run is stopped,
+    the same command continues it: it sends only rows that have no response yet. Rows that failed
+    are listed in OUTPUT.errors.jsonl, with the reason, and are sent again by the next run.
 
-    Ctrl-C waits for what was sent; a second one does not. SIGUSR1 pauses, and goes on.
+    Ctrl-C waits for the calls in flight; a second Ctrl-C stops at once. SIGUSR1 pauses the run and
+    resumes it.
     """
     console = Console(stderr=True, highlight=False)
-    above = cast("TextIO", FileProxy(console, sys.stderr))  # the display, if there is one
+    above = cast("TextIO", FileProxy(console, sys.stderr))  # above the live display
     set_up_logging(is_verbose=verbose, file=above if console.is_terminal else None)
     choice = chosen_endpoint(base_url, provider)
-    usual = Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency)
-    limits = _limits(limits_file, usual)
+    defaults = Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency)
+    limits = _limits(limits_file, defaults)
     _check_input(source, output)
     prices = chosen_prices(price_file)
-    books = chosen_ledger(ledger, choice)
+    ledger_file = chosen_ledger(ledger, choice)
     reading = read_settings(
-        model=model or _usual(choice),
+        model=model or _model(choice),
         form=form,
         template=template,
         system=system,
@@ -211,7 +247,7 @@ def run(
         | {
             "--limits": limits_file,
             "--prices": None if price_file is None else Path(price_file),
-            "--ledger": books,
+            "--ledger": ledger_file,
         },
     )
     try:
@@ -246,13 +282,13 @@ def run(
                 troupe=lambda endpoint: TroupeSettings(
                     endpoint=endpoint,
                     limits=limits,
-                    max_in_flight=None if limits_file is None else _MOST_IN_FLIGHT,
+                    max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
                     prices=prices,
-                    # Duplicates are mostly not in flight at the same time.
+                    # Most duplicates are not in flight at the same time.
                     cache=CachePolicy(path=None, memory_bytes=_CACHE_BYTES) if cacheable else None,
-                    ledger=None if books is None else LedgerPolicy(path=books),
+                    ledger=None if ledger_file is None else LedgerPolicy(path=ledger_file),
                 ),
-                reread=lambda: _limits(limits_file, usual),
+                reread=lambda: _limits(limits_file, defaults),
                 has_limits_file=limits_file is not None,
                 events=events,
                 page=page,
@@ -262,7 +298,7 @@ def run(
             trio.run(run_job, job)
             status = report(job)
             if source == _STDIN and not job.is_complete:
-                # A thread may still wait for the pipe, and would hold the interpreter up.
+                # A thread may still read from the pipe; the interpreter would wait for it.
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(status)
@@ -272,24 +308,24 @@ def run(
     sys.exit(status)
 
 
-def _usual(choice: EndpointChoice) -> str | None:
+def _model(choice: EndpointChoice) -> str | None:
     try:
-        return usual_model(choice)
+        return default_model(choice)
     except click.UsageError:
-        return None  # rows may name one
+        return None  # the rows may name their models
 
 
-def _limits(file: Path | None, usual: Limits) -> Limits:
+def _limits(file: Path | None, defaults: Limits) -> Limits:
     if file is None:
-        return usual
+        return defaults
     try:
-        return read_limits(file, usual)
+        return read_limits(file, defaults)
     except ValueError as error:
         raise click.UsageError(f"--limits: {error}") from None
 
 
 def _taken(source: str, output: Path) -> dict[str, Path | None]:
-    """The files of a run that need no option, by what they are called."""
+    """Name the files that a run uses without an option for them."""
     paths = Paths(output)
     beside = (paths.store, paths.errors, paths.batches, paths.reserve)
     return {
@@ -301,11 +337,13 @@ def _taken(source: str, output: Path) -> dict[str, Path | None]:
 
 def _check_input(source: str, output: Path) -> None:
     if str(output) == _STDIN:
-        raise click.UsageError("OUTPUT must be a file, because a run that is stopped goes on in it")
+        raise click.UsageError(
+            "OUTPUT must be a file, because a run that was stopped continues in it"
+        )
     if source == _STDIN:
         return
     try:
         if Path(source).samefile(output):
-            raise click.UsageError("INPUT and OUTPUT are the same file; give another OUTPUT")
+            raise click.UsageError("INPUT and OUTPUT are the same file; choose another OUTPUT")
     except OSError:
-        pass  # one of them is not there
+        pass  # one of them does not exist

@@ -1,4 +1,4 @@
-"""One run of `callsheet run`: provider, signals and watchers around the rows."""
+"""Run `callsheet run`: open the provider, handle signals, and display the progress."""
 
 import contextlib
 import signal
@@ -38,31 +38,31 @@ _REREAD: int | None = getattr(signal, "SIGHUP", None)
 
 @attrs.define
 class BulkJob:
-    """What one command is to do, and how far it has come.
+    """The options of one run, and its state.
 
     Args:
-        source: where the rows come from.
-        rows: of the input.
-        output: where the answers go.
+        source: the path of the input; "-" for standard input.
+        rows: the rows of the input.
+        output: the file for the responses.
         choice: the provider.
-        settings: of the run.
-        troupe: makes the settings of whom to ask.
-        reread: the limits as they are in their file now.
-        has_limits_file: whether there is one.
-        events: a file for what becomes of each row; None for none.
-        page: a file for a page about the run; None for none.
-        is_verbose: log every call.
-        console: where the display goes.
-        series: what is kept of it for the report.
-        run: it, once it has begun.
-        progress: how it stood at the end.
-        ending: why it has ended before its input.
-        is_complete: every row has ended.
-        interrupted: a signal has stopped it.
-        crash: what no supervisor could handle.
-        refused: why nothing was begun.
-        provider: who answers, for people.
-        ended_at: when that was.
+        settings: the settings of the run.
+        troupe: makes the settings of the troupe for an endpoint.
+        reread: reads the limits again.
+        has_limits_file: whether the limits come from a file.
+        events: the file for the outcome of each row; None for none.
+        page: the file for a page about the run; None for none.
+        is_verbose: whether every call is logged.
+        console: where the display is drawn.
+        series: the sums and samples for the report.
+        run: the run, once it has started.
+        progress: the progress at the end.
+        ending: the reason why the run ended before its input; None if it did not.
+        is_complete: whether every row has an outcome.
+        interrupted: whether a signal stopped the run.
+        crash: the error that no supervisor handled.
+        refused: the reason why the run did not start.
+        provider: the name and the host of the provider, for the report.
+        ended_at: the time at which the run ended.
     """
 
     source: str
@@ -90,7 +90,7 @@ class BulkJob:
 
 
 async def run_job(job: BulkJob) -> None:
-    """Answer every row, or as many as there is time, money and room for."""
+    """Run until every row has an outcome, or time, money or disk space runs out."""
     with trio.CancelScope() as scope:
         try:
             await _with_provider(job, scope)
@@ -130,9 +130,9 @@ async def _with_provider(job: BulkJob, scope: trio.CancelScope) -> None:
                     job.console,
                     observers=[series.sample, *(one.sample for one in logs)],
                 )
-                # What ends it before the input does is told of at the end.
+                # The report states why the run ended early.
                 with contextlib.suppress(BulkStopped):
-                    async with _steered(job, run, scope), watch:
+                    async with _signals_handled(job, run, scope), watch:
                         await run.wait()
 
 
@@ -142,34 +142,35 @@ def _event_log(job: BulkJob) -> Generator[EventLog | None]:
         yield None
         return
     try:
-        log = EventLog(job.events, on_error=lambda text: _say(job, text))
+        log = EventLog(job.events, on_error=lambda text: _print(job, text))
     except OSError as error:
         why = f"--events: cannot write {job.events}: {error.strerror}"
-        raise BulkRefused(why, "name another file") from None
+        raise BulkRefused(why, "choose another file") from None
     with log:
         yield log
 
 
 @contextlib.asynccontextmanager
-async def _steered(job: BulkJob, run: BulkRun, scope: trio.CancelScope) -> AsyncGenerator[None]:
-    """Heed signals for as long as the block runs."""
-    # Without limits to read again, the terminal that is gone ends it as gently as a Ctrl-C.
-    ends = {signal.SIGINT, signal.SIGTERM}
-    others = {_PAUSE, _REREAD} - {None}
+async def _signals_handled(
+    job: BulkJob, run: BulkRun, scope: trio.CancelScope
+) -> AsyncGenerator[None]:
+    """Handle signals until the block ends."""
+    # Without a limits file, SIGHUP means that the terminal is gone; it drains as Ctrl-C does.
+    numbers = {signal.SIGINT, signal.SIGTERM, _PAUSE, _REREAD} - {None}
     async with open_collapsing_nursery() as nursery:
-        await nursery.start(_heed, job, run, scope, {*ends, *others})
+        await nursery.start(_handle_signals, job, run, scope, numbers)
         yield
         nursery.cancel_scope.cancel()
 
 
-async def _heed(
+async def _handle_signals(
     job: BulkJob,
     run: BulkRun,
     scope: trio.CancelScope,
-    heeded: set[int],
+    handled: set[int],
     task_status: trio.TaskStatus[None],
 ) -> None:
-    with trio.open_signal_receiver(*heeded) as signals:
+    with trio.open_signal_receiver(*handled) as signals:
         task_status.started()
         async for one in signals:
             if one == _PAUSE:
@@ -180,30 +181,35 @@ async def _heed(
                 scope.cancel()
             else:
                 job.interrupted = True
-                waiting = run.drain()
-                wait = f"Waiting for {waiting} that were sent; Ctrl-C again does not."
-                _say(job, wait if waiting else "Stopping; nothing is under way.")
+                _print(job, _drain_notice(run.drain()))
+
+
+def _drain_notice(in_flight: int) -> str:
+    if not in_flight:
+        return "Stopping. No call is in flight."
+    calls = "1 call" if in_flight == 1 else f"{in_flight:,} calls"
+    return f"Waiting for {calls} in flight. Press Ctrl-C again to stop now."
 
 
 def _toggle(job: BulkJob, run: BulkRun) -> None:
     if run.is_paused:
         run.resume()
-        _say(job, "Going on.")
+        _print(job, "Resumed.")
     else:
         run.pause()
-        _say(job, "Paused; SIGUSR1 goes on.")
+        _print(job, "Paused. Send SIGUSR1 again to resume.")
 
 
 async def _change_limits(job: BulkJob, run: BulkRun) -> None:
     try:
         limits = job.reread()
     except click.UsageError as error:
-        _say(job, f"The limits stay as they were: {error.message}")
+        _print(job, f"The limits are unchanged: {error.message}")
         return
     await run.change_limits(limits)
-    _say(job, "The limits were read again.")
+    _print(job, "The limits file was read again.")
 
 
-def _say(job: BulkJob, text: str) -> None:
-    """Print a line above the display, which would overwrite what goes past the console."""
+def _print(job: BulkJob, text: str) -> None:
+    """Print a line above the live display, through the console that draws it."""
     job.console.print(Text(text), soft_wrap=True)

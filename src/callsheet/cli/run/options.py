@@ -1,9 +1,7 @@
-"""The options of `callsheet run` that say how its input is read.
-
-Which files `callsheet run` may write beside OUTPUT: none that it, or anybody, still needs.
-"""
+"""The options of `callsheet run` for its input, and the check of the files it writes."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +10,7 @@ import click
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
+from ..sections import option
 
 __all__ = [
     "check_extra_files",
@@ -31,76 +30,89 @@ def _mapping(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> 
         if not equals or not column:
             raise click.BadParameter(f"{value!r} must be NAME=COLUMN, such as id=order_number")
         if name in found:
-            raise click.BadParameter(f"{name!r} is there twice")
+            raise click.BadParameter(f"{name!r} is given twice")
         found[name] = column
     return found
 
 
 def _text(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A text, or with @ before it the name of a file that has it."""
+    """Return the text, or the content of the file that is named after an @."""
     if value is None or not value.startswith("@"):
         return value
     try:
         return Path(value[1:]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        reason = error.strerror if isinstance(error, OSError) else "the file is not UTF-8"
         raise click.BadParameter(f"cannot read {value[1:]}: {reason}", param=parameter) from None
 
 
+_in = partial(option, section="Input")
 _OPTIONS = (
-    click.option(
+    _in(
         "--format",
         "form",
         type=click.Choice(["auto", "jsonl", "csv", "parquet"]),
         default="auto",
         show_default=True,
-        help="What INPUT is; auto goes by its name, and else by its content.",
+        help="The format of INPUT. auto: by its file name, or by its content.",
     ),
-    click.option(
+    _in(
         "--template",
         metavar="TEXT",
         callback=_text,
-        help="A Jinja2 template over the columns of a row, which makes its prompt; @FILE reads it.",
+        help="A Jinja2 template of the prompt, over the columns of a row; @FILE reads it from a "
+        "file.",
     ),
-    click.option(
-        "--system", metavar="TEXT", callback=_text, help="One that makes the system turn; or @FILE."
+    _in(
+        "--system",
+        metavar="TEXT",
+        callback=_text,
+        help="A Jinja2 template of the system message; or @FILE.",
     ),
-    click.option(
+    _in(
         "--map",
         "fields",
         metavar="NAME=COLUMN",
         multiple=True,
         callback=_mapping,
-        help="Which column is the id, prompt, system, model, max_tokens or temperature of a row.",
+        help="The column that has the id, prompt, system, model, max_tokens or temperature of a "
+        "row. Can be repeated.",
     ),
-    click.option("--delimiter", metavar="CHAR", help="Between the fields of CSV."),
-    click.option(
-        "--max-tokens", type=click.IntRange(1), metavar="N", help="For rows that set none."
+    _in("--delimiter", metavar="CHAR", help="The character between the fields of CSV."),
+    _in(
+        "--max-tokens",
+        type=click.IntRange(1),
+        metavar="N",
+        help="The max_tokens of rows that set none.",
     ),
-    click.option(
-        "--temperature", type=click.FloatRange(0, 2), metavar="T", help="For rows that set none."
+    _in(
+        "--temperature",
+        type=click.FloatRange(0, 2),
+        metavar="T",
+        help="The temperature of rows that set none.",
     ),
-    click.option(
+    _in(
         "--cacheable",
         is_flag=True,
-        help="Rows that ask for the same may share an answer: one under way, or one of the latest.",
+        help="Let rows with the same request share one response.",
     ),
-    click.option(
+    _in(
         "--max-line-bytes",
         type=click.IntRange(1),
         default=16 * 1024**2,
         show_default=True,
-        metavar="N",
-        help="Of JSON Lines and CSV; a longer line is told of and passed over.",
+        metavar="BYTES",
+        help="The maximum length of a line of JSON Lines or CSV. A longer line is listed as an "
+        "error and skipped.",
     ),
-    click.option("--strict", is_flag=True, help="End at the first line that is no request."),
+    _in("--strict", is_flag=True, help="Stop at the first row that is not a valid request."),
 )
 
 
 def read_options(command: F) -> F:
-    """Add them to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    """Add the options of the input to a command."""
+    for one in reversed(_OPTIONS):
+        command = one(command)
     return command
 
 
@@ -117,10 +129,10 @@ def read_settings(
     cacheable: bool,
     max_line_bytes: int,
 ) -> ReadSettings:
-    """What they say.
+    """Make settings of the options.
 
     Raises:
-        click.UsageError: they make no sense together.
+        click.UsageError: an option is invalid, or two of them exclude each other.
     """
     try:
         return ReadSettings(
@@ -144,10 +156,10 @@ def read_settings(
 
 
 def strictly(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
-    """The rows up to the first that is none.
+    """Yield the rows before the first bad one.
 
     Raises:
-        InputError: there is such a line.
+        InputError: a row is not a valid request.
     """
     for row in rows:
         if isinstance(row, BadRow):
@@ -156,32 +168,32 @@ def strictly(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
 
 
 def check_extra_files(extra: Mapping[str, Path | None], taken: Mapping[str, Path | None]) -> None:
-    """Refuse before the run what could not be written in it, or would overwrite a file of it.
+    """Check, before the run starts, that it can write its files and overwrites none that it uses.
 
     Args:
-        extra: files that the run writes because an option says so, by that option.
-        taken: files that it reads, or writes anyway, by what they are called.
+        extra: the files that an option makes the run write, by option.
+        taken: the files that the run reads or writes in any case, by name for the user.
 
     Raises:
-        click.UsageError: a folder is not there, or a file is another one of the run, too, by any
-            spelling of its path or a link.
+        click.UsageError: a folder does not exist, or two files of the run are the same, by any
+            spelling of their paths or by a link.
     """
     known = {name: path for name, path in taken.items() if path is not None}
-    for option, path in extra.items():
+    for name, path in extra.items():
         if path is None:
             continue
         if not path.resolve().parent.is_dir():
-            raise click.UsageError(f"{option}: there is no folder {path.parent}")
-        for name, other in known.items():
+            raise click.UsageError(f"{name}: the folder {path.parent} does not exist")
+        for user, other in known.items():
             if _is_same(path, other):
-                raise click.UsageError(f"{option}: {path} is {name} already; name another file")
-        known[option] = path
+                raise click.UsageError(f"{name}: {path} is already {user}; choose another file")
+        known[name] = path
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    if path.exists() and not path.is_file():  # a device or a pipe may be shared
+    if path.exists() and not path.is_file():  # a device or a pipe can have several writers
         return False
     try:
         return path.samefile(other)
-    except OSError:  # one of them is not there yet
+    except OSError:  # one of them does not exist yet
         return path.resolve() == other.resolve()

@@ -1,7 +1,4 @@
-"""What is left to say when `callsheet run` is over.
-
-What `callsheet run --dry-run` prints.
-"""
+"""Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
 import sqlite3
 from pathlib import Path
@@ -19,6 +16,7 @@ from ...bulk.report.meta import ReportMeta
 from ...bulk.report.page import write_report
 from ...bulk.settings import BulkSettings, Paths
 from ...wording import dollars, printable, seconds
+from .. import INTERRUPTED
 from .job import BulkJob
 
 __all__ = [
@@ -28,34 +26,33 @@ __all__ = [
 ]
 
 
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _REFUSED = 2
 
 
 def report(job: BulkJob) -> int:
-    """Say how it went.
+    """Print the summary of a run, its errors, and how to continue it.
 
     Returns:
-        The exit status: 0, 1 if any row has no answer, 2 if nothing was begun, 130 if the run was
+        The exit status: 0; 1 if a row has no response; 2 if the run did not start; 130 if it was
         interrupted.
     """
     if job.refused is not None:
-        _say(f"Error: {job.refused}")
+        _print(f"Error: {job.refused}")
         return _REFUSED
     now = job.progress
     has_page = True
     if now is not None:
         job.console.print(summary(job.series, now))
         for line in _remarks(job, now):
-            _say(line)
+            _print(line)
         has_page = _wrote_page(job, now)
     if job.crash is not None:
-        _say(f"Error: {job.crash}. This is a bug; --verbose shows where.")
+        _print(f"Error: {job.crash}. This is a bug in Callsheet; --verbose shows the traceback.")
     if job.interrupted and not job.is_complete:
-        _say("Interrupted: the same command goes on from there.")
-        return _INTERRUPTED
+        _print("Interrupted. Run the same command again to continue.")
+        return INTERRUPTED
     if job.ending is not None:
-        _say(f"Error: {job.ending}")
+        _print(f"Error: {job.ending}")
         if _nothing_was_paid(job):
             return _REFUSED
     is_whole = job.is_complete and now is not None and not now.failed and not now.bad
@@ -63,14 +60,14 @@ def report(job: BulkJob) -> int:
 
 
 def _nothing_was_paid(job: BulkJob) -> bool:
-    """Whether the money was not enough, or could not be counted, from the first row on."""
+    """Whether --max-cost, or an unknown price, stopped the run before its first call."""
     now, ending = job.progress, job.ending
     is_unpaid = ending is not None and ending.kind == "unpaid"
     return is_unpaid and now is not None and now.answered == now.reused and not now.failed
 
 
 def _wrote_page(job: BulkJob, now: Progress) -> bool:
-    """Write the page about the run, if it is wanted; whether nothing went wrong with that."""
+    """Write the page about the run, if --report asks for one; return False if that failed."""
     if job.page is None:
         return True
     settings = {
@@ -79,42 +76,42 @@ def _wrote_page(job: BulkJob, now: Progress) -> bool:
         "input": job.source,
         "output": str(job.output),
         "route": job.settings.route,
-        "order": "of the input" if job.settings.ordered else "as they came",
+        "order": "of the input" if job.settings.ordered else "of arrival",
     }
     if job.ending is not None:
-        settings["why it ended"] = str(job.ending)
+        settings["ended because"] = str(job.ending)
     try:
         write_report(
             job.page, job.series, now, ReportMeta(title=Path(job.source).name, settings=settings)
         )
     except OSError as error:
-        _say(f"Error: --report: cannot write {job.page}: {error.strerror}")
+        _print(f"Error: --report: cannot write {job.page}: {error.strerror}")
         return False
     return True
 
 
 def _remarks(job: BulkJob, now: Progress) -> list[str]:
-    """Where to look, and what cannot be known."""
+    """List where errors are, which rows are in batches, and what may have been billed."""
     lines: list[str] = []
     if now.failed or now.bad:
         where = Paths(job.output).errors
-        lines.append(f"{_rows(now.failed + now.bad)} without an answer: see {where}.")
+        lines.append(f"{_rows(now.failed + now.bad)} failed, listed in {where} with the reason.")
     if not job.is_complete and (count := rows_in_batches(job.output)):
         lines.append(
-            f"{_rows(count)} in batches at the provider, which will be billed: the same command "
-            "has their answers."
+            f"Rows in batches at the provider, which will be billed: {count:,}. Run the same "
+            "command again to get the responses."
         )
     if now.maybe_billed:
         lost = 0 if job.run is None else job.run.lost_before
         before = f", {lost:,} of them in earlier runs" if lost else ""
         lines.append(
-            f"Up to {now.maybe_billed:,} calls may have been billed without an answer{before}."
+            f"Up to {now.maybe_billed:,} calls may have been billed without a response{before}."
         )
     return lines
 
 
 def rows_in_batches(output: Path) -> int:
-    """How many rows the journal of a run has; 0 if that cannot be known now."""
+    """Count the rows in the journal of a run; 0 if the journal cannot be read."""
     try:
         return lines_in(Paths(output).batches)
     except sqlite3.Error:
@@ -125,7 +122,7 @@ def _rows(count: int) -> str:
     return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
@@ -135,13 +132,13 @@ _BATCH_FROM_S = 3600.0
 def print_forecast(
     found: Forecast, limits: Limits, settings: BulkSettings, in_batches: int
 ) -> None:
-    """Print what a run would take.
+    """Print the estimate of a run.
 
     Args:
-        found: it.
-        limits: how fast calls would go.
-        settings: of the run.
-        in_batches: rows that are in batches at the provider.
+        found: the estimate.
+        limits: the rate limits of the run.
+        settings: the settings of the run.
+        in_batches: the number of rows that are in batches at the provider already.
     """
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -160,31 +157,31 @@ def print_forecast(
     if found.models:
         console.print(table)
     if in_batches:
-        console.print(f"In batches at the provider already: {in_batches:,} of the rows.")
+        console.print(f"Rows in batches at the provider already: {in_batches:,}.")
     for line in _words(found, limits, settings):
         console.print(line, markup=False, soft_wrap=True)
 
 
 def _words(found: Forecast, limits: Limits, settings: BulkSettings) -> list[str]:
-    fate = f"{found.answered:,} have an answer and {found.bad:,} cannot be read"
+    known = f"{found.answered:,} have a response already, and {found.bad:,} cannot be read"
     lines = [
-        f"Rows: {found.read:,}, of which {found.to_send:,} would be asked for, {fate}.",
-        f"Duplicates: {found.duplicates:,} rows ask for what another one asks for.",
+        f"Rows: {found.read:,}, of which {found.to_send:,} would be sent, {known}.",
+        f"Duplicates: {found.duplicates:,} (the same request as an earlier row).",
     ]
     if found.first_bad is not None:
         reason = printable(found.first_bad.reason)
-        lines.append(f"The first that cannot be read is row {found.first_bad.number}: {reason}")
+        lines.append(f"The first row that cannot be read is row {found.first_bad.number}: {reason}")
     least_s = found.least_s(limits)
     lines.append(
-        "Time: no limit is set; as fast as the provider answers."
+        "Time: unknown, because no limit is set; as fast as the provider responds."
         if least_s is None
         else f"Time: at least {seconds(least_s)}, by the limits that are set."
     )
     if settings.deadline_s is not None and least_s is not None and least_s > settings.deadline_s:
-        lines.append(f"--deadline {settings.deadline_s:g} would end it before its last row.")
+        lines.append(f"--deadline {settings.deadline_s:g} would stop the run before its last row.")
     lines += _cost(found, settings)
     lines.append(f"Route: {_route(settings)}")
-    lines.append("Tokens are estimates, and so is what they cost. Nothing was asked for.")
+    lines.append("Tokens and cost are estimates. Nothing was sent.")
     return lines
 
 
@@ -192,19 +189,19 @@ def _cost(found: Forecast, settings: BulkSettings) -> list[str]:
     usd, most = found.usd(settings.route), settings.max_cost
     if found.unpriced:
         names = ", ".join(map(printable, found.unpriced))
-        lines = [f"Cost: unknown, because no price is known for {names}; give it (--prices)."]
-        refused = f"With --max-cost {most} nothing of unknown price would be asked for."
+        lines = [f"Cost: unknown, because no price is known for {names} (add one with --prices)."]
+        refused = f"With --max-cost {most}, no call of unknown price would be sent."
         return lines if most is None else [*lines, refused]
-    before = f", and {dollars(found.spent_usd)} is spent" if found.spent_usd else ""
+    before = f", in addition to {dollars(found.spent_usd)} spent" if found.spent_usd else ""
     lines = [f"Cost: about {dollars(usd)}{before}."]
     if most is not None and usd is not None and found.spent_usd + usd > most:
-        lines.append(f"--max-cost {most} would end it before its last row.")
+        lines.append(f"--max-cost {most} would stop the run before its last row.")
     return lines
 
 
 def _route(settings: BulkSettings) -> str:
     if settings.route != "auto":
-        return f"{settings.route}, as it was said."
+        return f"{settings.route}, as --route states."
     if settings.deadline_s is None or settings.deadline_s < _BATCH_FROM_S:
-        return "live; with --deadline of an hour or more, what is cheapest in that time."
-    return "what is cheapest within the deadline, the Batch API where there is one."
+        return "live; with a --deadline of an hour or more, the cheapest route that meets it."
+    return "the cheapest that meets the deadline; the Batch API where the provider has one."

@@ -1,0 +1,60 @@
+"""Help in sections: options under titles, then examples."""
+
+from functools import partial
+from typing import Any
+
+import click
+
+__all__ = [
+    "SectionedCommand",
+    "option",
+]
+
+
+_LAST = "Other"
+
+
+class SectionedOption(click.Option):
+    """An option that `--help` lists under the title of its section.
+
+    Args:
+        section: the title.
+    """
+
+    def __init__(self, *args: Any, section: str = _LAST, **attributes: Any) -> None:  # noqa: ANN401  # click's
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose `--help` lists options by section, then examples.
+
+    Args:
+        examples: command lines, without the name of the program.
+    """
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:  # noqa: ANN401  # click's
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of each section, the sections in the order of their first options."""
+        sections: dict[str, list[tuple[str, str]]] = {}  # {title: [(names, help)]}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
+                title = getattr(parameter, "section", _LAST)  # --help has none
+                sections.setdefault(title, []).append(record)
+        for title in sorted(sections, key=lambda title: title == _LAST):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, then the epilog."""
+        with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}callsheet {example}\n")
+        super().format_epilog(ctx, formatter)
+
+
+option = partial(click.option, cls=SectionedOption)
+"""`click.option` with one more argument, `section`."""
