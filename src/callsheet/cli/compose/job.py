@@ -266,7 +266,7 @@ def _summary(run: Composition, posts: dict[str, Post]) -> list[str]:
     if totals.cost_usd is None:
         price = f"cost unknown: no price for {run.recipe.model} (add one with --prices)"
     elif run.choice.endpoint is None:
-        price = f"{dollars(totals.cost_usd)} at OpenAI's prices, but the built-in provider is free"
+        price = f"{dollars(totals.cost_usd)} at OpenAI's prices (the built-in provider is free)"
     else:
         price = f"{dollars(totals.cost_usd)} (prices as of {run.prices.as_of})"
     took = (
