@@ -17,9 +17,10 @@ from hypothesis import settings
 
 settings.register_profile("usual", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=600, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "usual"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "usual")
+settings.load_profile(PROFILE)
 
-SLOW_FACTOR = 30  # a test that is marked as slow may take so many times as long
+SLOW_FACTOR = 30  # for a test that is marked as slow, and with thorough examples
 INHERITED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGPIPE")
 stderr = pytest.StashKey[int]()
 
@@ -46,7 +47,7 @@ def pytest_configure(config):
 def pytest_runtest_protocol(item):
     """End the process of a test that hangs, after printing what its tasks and threads do."""
     limit_s = float(item.config.getini("limit_s"))
-    if item.get_closest_marker("slow"):
+    if item.get_closest_marker("slow") or PROFILE == "thorough":
         limit_s *= SLOW_FACTOR
     to = item.config.stash[stderr]
     timer = threading.Timer(limit_s, end_hanging, [item.nodeid, limit_s, to])

@@ -63,7 +63,7 @@ def test_openais_variables_choose_as_ever():
 
 @pytest.mark.parametrize("name", sorted(set(VENDORS) - {"openai", "compatible"}))
 def test_the_key_of_another_vendor_alone_chooses_nothing_but_is_mentioned(name):
-    """Nobody should spend money because of a variable that is there for something else."""
+    """A variable that exists for another program must not make a run spend money."""
     variable = VENDORS[name].key_variables[0]
     choice = choose_endpoint(environ={variable: KEY})
     assert choice.endpoint is None
@@ -134,7 +134,7 @@ def test_an_address_that_is_missing_is_asked_for():
 
 
 def test_a_key_is_sent_only_to_whom_it_is_for():
-    """OpenAI's goes to another vendor only if somebody says that they belong together."""
+    """OpenAI's key goes to another vendor only if both variables of OpenAI are set."""
     url = "https://openrouter.ai/api/v1"
     with pytest.raises(ValueError, match="OPENROUTER_API_KEY"):
         chosen(url, OPENAI_API_KEY=OTHER)
@@ -151,7 +151,7 @@ def test_a_key_is_sent_only_to_whom_it_is_for():
         ("OPENAI_BASE_URL", {"OPENAI_BASE_URL": "nonsense"}),
         ("ANTHROPIC_BASE_URL", {"ANTHROPIC_BASE_URL": "nonsense", "provider": "anthropic"}),
         ("GROQ_API_KEY", {"GROQ_API_KEY": "schlüssel", "provider": "groq"}),
-        ("--provider", {"provider": "nobody"}),
+        ("--provider", {"provider": "unknown"}),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_where_it_stands(source, arguments):
@@ -161,7 +161,7 @@ def test_what_makes_no_sense_is_refused_with_where_it_stands(source, arguments):
 
 
 def test_the_command_knows_the_providers_and_refuses_others():
-    result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "nobody"])
+    result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "unknown"])
     assert result.exit_code == 2
     assert "'builtin', 'openai'" in result.stderr
     assert "'anthropic'" in result.stderr

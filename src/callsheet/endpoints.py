@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILTIN", "EndpointChoice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
 
 BUILTIN = "builtin"
-"""The name of the built-in provider, wherever the name of a provider is asked for."""
+"""The name of the built-in provider, for `--provider` and `open_endpoint`."""
 
 
 @attrs.frozen

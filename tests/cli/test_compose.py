@@ -125,7 +125,7 @@ def test_a_vendor_is_asked_for_a_model_of_its_own(provider, name):
     assert f"model='{VENDORS[name].model}'" in result.stderr
 
 
-def test_the_recipe_of_a_user_says_which_model_whoever_is_asked(provider, tmp_path):
+def test_a_recipe_of_the_user_sets_the_model_for_every_provider(provider, tmp_path):
     recipe = tmp_path / "own.toml"
     recipe.write_text(
         'name = "own"\nmodel = "own-model"\n[[steps]]\nname = "headline"\nshape = "line"\n'
@@ -138,16 +138,16 @@ def test_the_recipe_of_a_user_says_which_model_whoever_is_asked(provider, tmp_pa
 
 
 def test_a_model_without_a_price_costs_null_and_says_so(provider):
-    result = compose("Tea", "--base-url", provider, "--model", "nobody-knows", "--json")
+    result = compose("Tea", "--base-url", provider, "--model", "unpriced", "--json")
     assert json.loads(result.stdout)["stats"]["cost_usd"] is None
-    assert "cost unknown: no price for nobody-knows" in result.stderr
+    assert "cost unknown: no price for unpriced" in result.stderr
 
 
 def test_a_price_file_gives_it_one(provider, tmp_path):
     prices = tmp_path / "prices.json"
-    prices.write_text('{"models": {"nobody-knows": {"input": 1, "output": 1}}}')
+    prices.write_text('{"models": {"unpriced": {"input": 1, "output": 1}}}')
     result = compose(
-        "Tea", "--base-url", provider, "--model", "nobody-knows", "--prices", prices, "--json"
+        "Tea", "--base-url", provider, "--model", "unpriced", "--prices", prices, "--json"
     )
     stats = json.loads(result.stdout)["stats"]
     tokens = stats["input_tokens"] + stats["output_tokens"]

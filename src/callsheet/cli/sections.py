@@ -11,7 +11,7 @@ __all__ = [
 ]
 
 
-_LAST = "Other"
+_LAST = "Other"  # the title of the last section
 
 
 class SectionedOption(click.Option):
@@ -19,6 +19,8 @@ class SectionedOption(click.Option):
 
     Args:
         section: the title.
+        args: what `click.Option` takes.
+        attributes: what `click.Option` takes.
     """
 
     def __init__(self, *args: Any, section: str = _LAST, **attributes: Any) -> None:  # noqa: ANN401  # click's
@@ -31,6 +33,8 @@ class SectionedCommand(click.Command):
 
     Args:
         examples: command lines, without the name of the program.
+        args: what `click.Command` takes.
+        attributes: what `click.Command` takes.
     """
 
     def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:  # noqa: ANN401  # click's
@@ -38,7 +42,7 @@ class SectionedCommand(click.Command):
         self.examples = examples
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options of each section, the sections in the order of their first options."""
+        """Write the options by section. Sections are in the order of their first options."""
         sections: dict[str, list[tuple[str, str]]] = {}  # {title: [(names, help)]}
         for parameter in self.get_params(ctx):
             if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
@@ -50,9 +54,10 @@ class SectionedCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, then the epilog."""
-        with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
-            for example in self.examples:
-                formatter.write(f"{'':{formatter.current_indent}}callsheet {example}\n")
+        if self.examples:
+            with formatter.section("Example" if len(self.examples) == 1 else "Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}callsheet {example}\n")
         super().format_epilog(ctx, formatter)
 
 

@@ -193,12 +193,12 @@ def write_post(run: Composition, job: TopicJob) -> None:
     """Write a post that has ended. A post that failed is written as JSON only."""
     ended = run.ended[job.post]
     if run.as_json:
-        answer: Mapping[str, object] = (
+        line: Mapping[str, object] = (
             ended.to_json()
             if isinstance(ended, Post)
             else {"topic": job.topic, "error": printable(ended)}
         )
-        run.output.write(job.topic, json.dumps(answer, ensure_ascii=False) + "\n")
+        run.output.write(job.topic, json.dumps(line, ensure_ascii=False) + "\n")
     elif isinstance(ended, Post):
         run.output.write(job.topic, ended.markdown)
 

@@ -67,7 +67,7 @@ def _nothing_was_paid(job: BulkJob) -> bool:
 
 
 def _wrote_page(job: BulkJob, now: Progress) -> bool:
-    """Write the page about the run, if --report asks for one; return False if that failed."""
+    """Write the page about the run, if --report names a file; return False if that failed."""
     if job.page is None:
         return True
     settings = {
