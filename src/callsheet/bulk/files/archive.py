@@ -247,7 +247,7 @@ class Archive:
     # ----------------------------------------------------------------
 
     def _pass(self, ended: Sequence[RowOutcome]) -> tuple[Sequence[RowOutcome], str]:
-        """Pass rows through the window, and write those that leave it; return them and any error."""
+        """Pass rows through the window and write those that leave it; return them and any error."""
         if not ended:
             return (), self._trouble
         for one in ended:
