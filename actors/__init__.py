@@ -1,143 +1,199 @@
-"""The actors that make LLM API work fast, cheap and safe to cancel."""
+"""Actors that run LLM API calls fast, cheaply, and with real cancellation."""
 
-from .asking import ResponseStream
-from .batch_api import (
-    BatchApiActor,
-    BatchApiPolicy,
-    BatchApiStatistics,
-    GetBatchApiStatistics,
-    lines_in,
-)
-from .batching import (
-    AgreementStatistics,
-    BatcherActor,
-    Batching,
-    BatchingStatistics,
-    BatchRecord,
-    BatchStrategy,
-    GetBatchingStatistics,
-    ListStrategy,
-    Packing,
-)
-from .cache import (
-    CacheActor,
-    CachePolicy,
-    CacheStatistics,
-    CacheStore,
-    ClearCache,
-    GetCacheStatistics,
-)
-from .call_plan import CallPlan, SharedCall
-from .calls import CallContext, Complete, Stream
-from .casting import cast_troupe, open_troupe
-from .compose import (
-    Compose,
-    Post,
-    PostComposerActor,
-    PostGraph,
-    PostStats,
-    Recipe,
-    RecipeError,
-    Step,
-    StepCall,
-    StepFailed,
-    StepResult,
-    TemplateError,
-    critical_path,
-    default_recipe,
-    load_recipe,
-    names_used,
-    render,
-)
-from .errors import (
-    AuthenticationFailed,
-    BadRequest,
-    BudgetExceeded,
-    CallFailed,
-    ConnectionFailed,
-    DeadlineTooShort,
-    LedgerUnavailable,
-    MalformedAnswer,
-    ProviderUnavailable,
-    QuotaExhausted,
-    RateLimited,
-    RequestTooLarge,
-)
-from .events import CallEvent, Observer, Stage, ignore, log_call
-from .http import LeanTransport
-from .identity import sharing_key
-from .ledger import (
-    NOTHING,
-    Amount,
-    Budget,
-    CostStatistics,
-    CostTotals,
-    GetCosts,
-    LedgerActor,
-    LedgerPolicy,
-    LedgerUnusable,
-    connect,
-    recover,
-    sums,
-)
-from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
-from .permit import Dimension, Permit, Throttled
-from .rate_limit import (
-    BucketState,
-    ChangeLimits,
-    Explain,
-    Explanation,
-    GetLimiterStatistics,
-    Lane,
-    LimiterSnapshot,
-    LimiterStatistics,
-    Limits,
-    Rate,
-    RateLimiterActor,
-    TokenEstimator,
-)
-from .redaction import redact_secrets
-from .request import (
-    BreakerPolicy,
-    BreakerStatistics,
-    GetRequestStatistics,
-    HedgePolicy,
-    RequestActor,
-    RequestStatistics,
-    RetryPolicy,
-    Target,
-    ThrottlePolicy,
-)
-from .routing import Quote, Route, RouteChoice, RouterActor, Routing
-from .settings import TroupeSettings
-from .troupe import Troupe
-from .vendors import (
-    VENDORS,
-    ApiError,
-    BatchLimits,
-    BatchWeight,
-    DecodedResponse,
-    Endpoint,
-    Malformed,
-    OpenAIChat,
-    OpenAIEmbeddings,
-    Price,
-    PriceBook,
-    PriceError,
-    TierPrice,
-    Timeouts,
-    UnsupportedField,
-    Vendor,
-    WireFormat,
-    default_prices,
-    dumps,
-    loads,
-    read_chat,
-    read_completion,
-    read_embeddings,
-    vendor_at,
-    vendor_named,
-)
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .asking import ResponseStream
+    from .batch_api import (
+        BatchApiActor,
+        BatchApiPolicy,
+        BatchApiStatistics,
+        GetBatchApiStatistics,
+        lines_in,
+    )
+    from .batching import (
+        AgreementStatistics,
+        BatcherActor,
+        Batching,
+        BatchingStatistics,
+        BatchRecord,
+        BatchStrategy,
+        GetBatchingStatistics,
+        ListStrategy,
+        Packing,
+    )
+    from .cache import (
+        CacheActor,
+        CachePolicy,
+        CacheStatistics,
+        CacheStore,
+        ClearCache,
+        GetCacheStatistics,
+    )
+    from .call_plan import CallPlan, SharedCall
+    from .calls import CallContext, Complete, Stream
+    from .casting import cast_troupe, open_troupe
+    from .compose import (
+        Compose,
+        Post,
+        PostComposerActor,
+        PostGraph,
+        PostStats,
+        Recipe,
+        RecipeError,
+        Step,
+        StepCall,
+        StepFailed,
+        StepResult,
+        TemplateError,
+        critical_path,
+        default_recipe,
+        load_recipe,
+        names_used,
+        render,
+    )
+    from .errors import (
+        AuthenticationFailed,
+        BadRequest,
+        BudgetExceeded,
+        CallFailed,
+        ConnectionFailed,
+        DeadlineTooShort,
+        LedgerUnavailable,
+        MalformedAnswer,
+        ProviderUnavailable,
+        QuotaExhausted,
+        RateLimited,
+        RequestTooLarge,
+    )
+    from .events import CallEvent, Observer, Stage, ignore, log_call
+    from .http import LeanTransport
+    from .identity import sharing_key
+    from .ledger import (
+        NOTHING,
+        Amount,
+        Budget,
+        CostStatistics,
+        CostTotals,
+        GetCosts,
+        LedgerActor,
+        LedgerPolicy,
+        LedgerUnusable,
+        connect,
+        recover,
+        sums,
+    )
+    from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
+    from .permit import Dimension, Permit, Throttled
+    from .rate_limit import (
+        BucketState,
+        ChangeLimits,
+        Explain,
+        Explanation,
+        GetLimiterStatistics,
+        Lane,
+        LimiterSnapshot,
+        LimiterStatistics,
+        Limits,
+        Rate,
+        RateLimiterActor,
+        TokenEstimator,
+    )
+    from .redaction import redact_secrets
+    from .request import (
+        BreakerPolicy,
+        BreakerStatistics,
+        GetRequestStatistics,
+        HedgePolicy,
+        RequestActor,
+        RequestStatistics,
+        RetryPolicy,
+        Target,
+        ThrottlePolicy,
+    )
+    from .routing import Quote, Route, RouteChoice, RouterActor, Routing
+    from .settings import TroupeSettings
+    from .troupe import Troupe
+    from .vendors import (
+        VENDORS,
+        ApiError,
+        BatchLimits,
+        BatchWeight,
+        DecodedResponse,
+        Endpoint,
+        Malformed,
+        OpenAIChat,
+        OpenAIEmbeddings,
+        Price,
+        PriceBook,
+        PriceError,
+        TierPrice,
+        Timeouts,
+        UnsupportedField,
+        Vendor,
+        WireFormat,
+        default_prices,
+        dumps,
+        loads,
+        read_chat,
+        read_completion,
+        read_embeddings,
+        vendor_at,
+        vendor_named,
+    )
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        asking="ResponseStream",
+        batch_api="BatchApiActor BatchApiPolicy BatchApiStatistics GetBatchApiStatistics lines_in",
+        batching=(
+            "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
+            "BatchStrategy GetBatchingStatistics ListStrategy Packing"
+        ),
+        cache="CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics",
+        call_plan="CallPlan SharedCall",
+        calls="CallContext Complete Stream",
+        casting="cast_troupe open_troupe",
+        compose=(
+            "Compose Post PostComposerActor PostGraph PostStats Recipe RecipeError Step "
+            "StepCall StepFailed StepResult TemplateError critical_path default_recipe "
+            "load_recipe names_used render"
+        ),
+        errors=(
+            "AuthenticationFailed BadRequest BudgetExceeded CallFailed ConnectionFailed "
+            "DeadlineTooShort LedgerUnavailable MalformedAnswer ProviderUnavailable "
+            "QuotaExhausted RateLimited RequestTooLarge"
+        ),
+        events="CallEvent Observer Stage ignore log_call",
+        http="LeanTransport",
+        identity="sharing_key",
+        ledger=(
+            "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
+            "LedgerPolicy LedgerUnusable connect recover sums"
+        ),
+        messages="ChatMessage Choice Delta Json Request Response Role Task Usage",
+        permit="Dimension Permit Throttled",
+        rate_limit=(
+            "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
+            "LimiterSnapshot LimiterStatistics Limits Rate RateLimiterActor TokenEstimator"
+        ),
+        redaction="redact_secrets",
+        request=(
+            "BreakerPolicy BreakerStatistics GetRequestStatistics HedgePolicy RequestActor "
+            "RequestStatistics RetryPolicy Target ThrottlePolicy"
+        ),
+        routing="Quote Route RouteChoice RouterActor Routing",
+        settings="TroupeSettings",
+        troupe="Troupe",
+        vendors=(
+            "VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
+            "OpenAIChat OpenAIEmbeddings Price PriceBook PriceError TierPrice Timeouts "
+            "UnsupportedField Vendor WireFormat default_prices dumps loads read_chat "
+            "read_completion read_embeddings vendor_at vendor_named"
+        ),
+    )
 
 __all__ = [
     "NOTHING",

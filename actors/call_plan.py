@@ -1,25 +1,30 @@
-"""How a call would be answered: what its stages say of it, put together. Pure (R14)."""
+"""Combine what the stages report about a call into one plan. Pure (R14)."""
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import attrs
 
 from .messages import Usage
-from .rate_limit import Explanation
-from .routing import Quote, RouteChoice
+
+if TYPE_CHECKING:
+    from .rate_limit import Explanation
+    from .routing import Quote, RouteChoice
 
 __all__ = ["CallPlan", "SharedCall", "plan_call"]
 
 
 @attrs.frozen(kw_only=True)
 class SharedCall:
-    """With whom a request would share a call if it came now.
+    """The call that a request would share with other requests.
 
     Args:
-        is_joined: an identical request's call is under way.
-        strategy: how it would be made one call with others; "" if it would go alone.
-        members: how many would be in that call, itself included.
-        share: of the tokens that its prompt has alone, how many it would be sent with.
+        is_joined: whether a call for an identical request is in flight, which it would join.
+        strategy: the name of the strategy that would combine it with other requests; empty if it
+            would be sent alone.
+        members: how many requests would share the call, this one included.
+        share: its part of the prompt tokens of the shared call, divided by the prompt tokens that
+            it needs alone. 0.25 stands for a quarter.
     """
 
     is_joined: bool = False
@@ -30,26 +35,26 @@ class SharedCall:
 
 @attrs.frozen(kw_only=True)
 class CallPlan:
-    """How a call would be answered if it came now. All of it is an estimate, and nothing was sent.
+    """How a call would be made if it came now. Every value is an estimate; nothing was sent.
 
     Args:
-        route: which way it would take, as `Response.route` says afterwards.
-        cost_usd: what it would cost, in USD; None when the price is not known.
-        expected_s: in how many seconds the answer would probably be there, its turn included.
-        latest_s: in how many seconds it would be there at the latest; infinity if nobody says.
-        quotes: what each way would take that was looked at, without those who share the call.
-        sharing: with whom it would share the call.
-        limits: what it would wait for, if it were sent live.
-        usage: the tokens that it would probably take alone.
+        route: the route that the call would take, in the words of `Response.route`.
+        cost_usd: the cost in USD; None when the price is not known.
+        expected_s: seconds until the response would probably arrive, waits included.
+        latest_s: seconds until it would arrive at the latest; infinity if there is no bound.
+        quotes: the quote of each route that was compared, for a call that is not shared.
+        sharing: the call that the request would share.
+        limits: what the call would wait for if it were sent live.
+        usage: the tokens that it would probably use if sent alone.
     """
 
     route: str
     cost_usd: Decimal | None
     expected_s: float
     latest_s: float
-    quotes: tuple[Quote, ...]
+    quotes: "tuple[Quote, ...]"
     sharing: SharedCall
-    limits: Explanation
+    limits: "Explanation"
     usage: Usage
 
     def __str__(self) -> str:
@@ -58,15 +63,15 @@ class CallPlan:
 
 
 def plan_call(
-    choice: RouteChoice, limits: Explanation, sharing: SharedCall, *, is_cached: bool
+    choice: "RouteChoice", limits: "Explanation", sharing: SharedCall, *, is_cached: bool
 ) -> CallPlan:
-    """Put together what the stages say.
+    """Combine the reports of the stages.
 
     Args:
-        choice: the router.
-        limits: the limiter.
-        sharing: the batcher.
-        is_cached: the cache has the answer.
+        choice: the router's report.
+        limits: the limiter's report.
+        sharing: the batcher's report.
+        is_cached: whether the cache has the response.
     """
     chosen = choice.chosen
     cost, expected_s, latest_s = chosen.cost_usd, chosen.expected_s, chosen.latest_s

@@ -1,4 +1,4 @@
-"""Casts a troupe: spawns its actors, and wires each to the next."""
+"""Cast a troupe: spawn its actors and connect each stage to the next."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,174 +8,50 @@ from functools import partial
 import attrs
 
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
-from .batch_api import BatchApiActor
-from .batching import BatcherActor, BatchStrategy, ListStrategy
-from .cache import CacheActor
-from .compose import PostComposerActor
-from .ledger import Accounts, LedgerActor
-from .rate_limit import RateLimiterActor
-from .request import RequestActor
-from .routing import BatchRoute, LiveRoute, Route, RouterActor, TierRoute
+
+# A stage is loaded when it is spawned, and an optional one only if the settings ask for it.
+from . import batch_api, batching, cache, compose, ledger, rate_limit, request, routing
+from .batching import BatchStrategy
+from .routing import Route
 from .settings import TroupeSettings
 from .troupe import Troupe
 from .vendors import BatchLimits, OpenAICompletions, OpenAIEmbeddings
 
 __all__ = ["cast_troupe", "open_troupe"]
 
-_AIM = 0.98  # of the tokens that one call may have
-_FLEX_S = 60.0  # that a call takes, until one was seen
+_TOKEN_MARGIN = 0.98  # of the tokens that one call may have: tokens are estimated
+_FLEX_S = 60.0  # expected duration of a call in the flex tier, until one has been measured
 _PRIORITY_S = 2.0
 
 
 async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str = "") -> Troupe:
-    """Spawn the actors in a runtime of yours, the last stage first.
+    """Spawn the actors of a troupe in an open runtime, the last stage first.
 
     Args:
-        runtime: where they live.
-        settings: how they work.
-        prefix: goes before their names, for several troupes in one runtime.
+        runtime: the runtime that the actors run in.
+        settings: the settings of the troupe.
+        prefix: a prefix of the actors' names, which must differ if one runtime has several troupes.
     """
-    limits, observer = settings.limits, settings.observer
-    # As many may come at once as can be under way: to wait at the door costs more than in the room.
-    most = max(limits.in_flight, settings.max_in_flight or 0)
-    at_once = max(64, most)
-    requester = await runtime.spawn(
-        f"{prefix}requester",
-        partial(
-            RequestActor,
-            settings.endpoint,
-            fallbacks=settings.fallbacks,
-            retry=settings.retry,
-            throttle=settings.throttle,
-            breaker=settings.breaker,
-            hedging=settings.hedging,
-            timeouts=settings.timeouts,
-            prices=settings.prices,
-            connections=most,
-            streaming=settings.streaming,
-            transport=settings.transport,
-            client=settings.client,
-            observer=observer,
-        ),
-        capacity=most,
-        concurrency=most,
-    )
-    limiter = await runtime.spawn(
-        f"{prefix}limiter",
-        partial(RateLimiterActor, requester, limits, observer, settings.prices),
-        capacity=at_once,
-        max_deferred=settings.max_waiting_calls,
-    )
-    batches = None
-    if settings.batches is not None:
-        batches = await runtime.spawn(
-            f"{prefix}batches",
-            partial(
-                BatchApiActor,
-                limiter,
-                settings.endpoint,
-                settings.batches,
-                retry=settings.retry,
-                timeouts=settings.timeouts,
-                prices=settings.prices,
-                observer=observer,
-                transport=settings.transport,
-            ),
-            capacity=at_once,
-            concurrency=8,
-            max_deferred=settings.max_waiting_batches,
-        )
-    router = await runtime.spawn(
-        f"{prefix}router",
-        partial(RouterActor, limiter, _routes(settings, batches)),
-        capacity=at_once,
-        max_deferred=settings.max_waiting_calls,
-    )
-    ledger = None
-    if settings.ledger is not None:
-        ledger = await runtime.spawn(
-            f"{prefix}ledger",
-            partial(
-                LedgerActor,
-                router,
-                Accounts(settings.ledger),  # which outlive the actor's incarnations
-                settings.prices,
-                other_models=tuple(it.model for it in settings.fallbacks if it.model),
-            ),
-            capacity=at_once,
-            max_deferred=settings.max_waiting_calls,
-        )
-    batcher = await runtime.spawn(
-        f"{prefix}batcher",
-        partial(
-            BatcherActor,
-            ledger or limiter,
-            settings.batching,
-            _strategies(settings),
-            ledger or router,
-        ),
-        capacity=at_once,
-    )
-    cache = None
-    if settings.cache is not None:
-        cache = await runtime.spawn(
-            f"{prefix}cache",
-            partial(CacheActor, batcher, settings.endpoint.identity, settings.cache),
-            capacity=at_once,
-            concurrency=8,
-            max_deferred=settings.max_waiting_calls,
-        )
-    composer = await runtime.spawn(
-        f"{prefix}composer",
-        partial(PostComposerActor, cache or batcher, settings.recipe, observer),
-        capacity=settings.max_concurrent_posts,
-        concurrency=settings.max_concurrent_posts,
-    )
+    casting = _Casting(runtime, settings, prefix)
+    requester = await casting.spawn_requester()
+    limiter = await casting.spawn_limiter(requester)
+    batches = await casting.spawn_batches(limiter)
+    router = await casting.spawn_router(limiter, batches)
+    ledger_ref = await casting.spawn_ledger(router)
+    batcher = await casting.spawn_batcher(ledger_ref or limiter, ledger_ref or router)
+    cache_ref = await casting.spawn_cache(batcher)
+    composer = await casting.spawn_composer(cache_ref or batcher)
     return Troupe(
         composer=composer,
-        cache=cache,
+        cache=cache_ref,
         batcher=batcher,
-        ledger=ledger,
+        ledger=ledger_ref,
         router=router,
         batches=batches,
         limiter=limiter,
         requester=requester,
-        observer=observer,
+        observer=settings.observer,
     )
-
-
-def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
-    """Live, and what the endpoint has besides."""
-    routing, prices, tiers = settings.routing, settings.prices, settings.endpoint.vendor.tiers
-    found: list[Route] = [LiveRoute(prices)]
-    if routing.flex and "flex" in tiers:
-        found.append(TierRoute("flex", prices, Decimal("0.5"), routing.flex_from_s, _FLEX_S))
-    if routing.priority and "priority" in tiers:
-        found.append(TierRoute("priority", prices, Decimal(2), 0.0, _PRIORITY_S))
-    if routing.batch and batches is not None:
-        found.append(BatchRoute(batches, prices, routing.batch_from_s))
-    return (*found, *settings.routes)
-
-
-def _strategies(settings: TroupeSettings) -> tuple[BatchStrategy, ...]:
-    """What the user has added, what the endpoint takes lists of, and packing."""
-    found = list(settings.strategies)
-    formats = settings.endpoint.vendor.formats
-    embeddings, completions = formats.get("embedding"), formats.get("completion")
-    if isinstance(embeddings, OpenAIEmbeddings):
-        found.append(ListStrategy("embedding", _with_margin(embeddings.takes)))
-    if isinstance(completions, OpenAICompletions) and completions.several_prompts:
-        found.append(ListStrategy("completion", _with_margin(completions.takes)))
-    if settings.packing is not None:
-        found.append(settings.packing)
-    return tuple(found)
-
-
-def _with_margin(bounds: BatchLimits) -> BatchLimits:
-    """Tokens are estimated: a little less than the provider takes is aimed for."""
-    if bounds.max_tokens is None:
-        return bounds
-    return attrs.evolve(bounds, max_tokens=max(1, int(bounds.max_tokens * _AIM)))
 
 
 @asynccontextmanager
@@ -186,6 +62,209 @@ async def open_troupe(
     drain_s: float = 10.0,
     seed: str | None = None,
 ) -> AsyncGenerator[Troupe]:
-    """Open a runtime with nothing but a troupe in it; see `open_runtime` for the arguments."""
+    """Open a runtime that contains one troupe.
+
+    Args:
+        settings: the settings of the troupe.
+        restarts: when a crashed actor is restarted, and when the crash ends the runtime instead;
+            None for the default of `open_runtime`.
+        drain_s: seconds that calls in flight may take to finish when the block is left.
+        seed: seed of the random numbers for jitter, so that a test can repeat a run; None for a
+            random seed.
+    """
     async with open_runtime("troupe", restarts=restarts, drain_s=drain_s, seed=seed) as runtime:
         yield await cast_troupe(runtime, settings)
+
+
+@attrs.frozen
+class _Casting:
+    """Spawns the actors of one troupe.
+
+    Args:
+        runtime: the runtime that the actors run in.
+        settings: the settings of the troupe.
+        prefix: a prefix of the actors' names.
+    """
+
+    runtime: Runtime
+    settings: TroupeSettings
+    prefix: str
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most calls that can ever be in flight."""
+        return max(self.settings.limits.in_flight, self.settings.max_in_flight or 0)
+
+    @property
+    def capacity(self) -> int:
+        """Messages that a mailbox holds: a wait for room in a mailbox costs more than the room."""
+        return max(64, self.max_in_flight)
+
+    async def spawn_requester(self) -> Ref:
+        """Spawn the last stage, which sends HTTP requests."""
+        settings = self.settings
+        return await self.runtime.spawn(
+            f"{self.prefix}requester",
+            partial(
+                request.RequestActor,
+                settings.endpoint,
+                fallbacks=settings.fallbacks,
+                retry=settings.retry,
+                throttle=settings.throttle,
+                breaker=settings.breaker,
+                hedging=settings.hedging,
+                timeouts=settings.timeouts,
+                prices=settings.prices,
+                connections=self.max_in_flight,
+                streaming=settings.streaming,
+                transport=settings.transport,
+                client=settings.client,
+                observer=settings.observer,
+            ),
+            capacity=self.max_in_flight,
+            concurrency=self.max_in_flight,
+        )
+
+    async def spawn_limiter(self, requester: Ref) -> Ref:
+        """Spawn the rate limiter before the requester."""
+        settings = self.settings
+        return await self.runtime.spawn(
+            f"{self.prefix}limiter",
+            partial(
+                rate_limit.RateLimiterActor,
+                requester,
+                settings.limits,
+                settings.observer,
+                settings.prices,
+            ),
+            capacity=self.capacity,
+            max_deferred=settings.max_waiting_calls,
+        )
+
+    async def spawn_batches(self, limiter: Ref) -> Ref | None:
+        """Spawn the Batch API stage beside the limiter, which handles its live calls."""
+        settings = self.settings
+        if settings.batches is None:
+            return None
+        return await self.runtime.spawn(
+            f"{self.prefix}batches",
+            partial(
+                batch_api.BatchApiActor,
+                limiter,
+                settings.endpoint,
+                settings.batches,
+                retry=settings.retry,
+                timeouts=settings.timeouts,
+                prices=settings.prices,
+                observer=settings.observer,
+                transport=settings.transport,
+            ),
+            capacity=self.capacity,
+            concurrency=8,
+            max_deferred=settings.max_waiting_batches,
+        )
+
+    async def spawn_router(self, limiter: Ref, batches: Ref | None) -> Ref:
+        """Spawn the router before the limiter and the Batch API stage."""
+        return await self.runtime.spawn(
+            f"{self.prefix}router",
+            partial(routing.RouterActor, limiter, _routes(self.settings, batches)),
+            capacity=self.capacity,
+            max_deferred=self.settings.max_waiting_calls,
+        )
+
+    async def spawn_ledger(self, router: Ref) -> Ref | None:
+        """Spawn the ledger before the router."""
+        settings = self.settings
+        if settings.ledger is None:
+            return None
+        return await self.runtime.spawn(
+            f"{self.prefix}ledger",
+            partial(
+                ledger.LedgerActor,
+                router,
+                ledger.Accounts(settings.ledger),  # outlives the incarnations of the actor
+                settings.prices,
+                other_models=tuple(it.model for it in settings.fallbacks if it.model),
+            ),
+            capacity=self.capacity,
+            max_deferred=settings.max_waiting_calls,
+        )
+
+    async def spawn_batcher(self, live: Ref, deferred: Ref) -> Ref:
+        """Spawn the batcher.
+
+        Args:
+            live: the stage that takes calls without a deadline.
+            deferred: the stage that takes calls with a deadline.
+        """
+        return await self.runtime.spawn(
+            f"{self.prefix}batcher",
+            partial(
+                batching.BatcherActor,
+                live,
+                self.settings.batching,
+                _strategies(self.settings),
+                deferred,
+            ),
+            capacity=self.capacity,
+        )
+
+    async def spawn_cache(self, batcher: Ref) -> Ref | None:
+        """Spawn the cache before the batcher."""
+        settings = self.settings
+        if settings.cache is None:
+            return None
+        return await self.runtime.spawn(
+            f"{self.prefix}cache",
+            partial(cache.CacheActor, batcher, settings.endpoint.identity, settings.cache),
+            capacity=self.capacity,
+            concurrency=8,
+            max_deferred=settings.max_waiting_calls,
+        )
+
+    async def spawn_composer(self, first_stage: Ref) -> Ref:
+        """Spawn the composer, which makes calls to the first stage."""
+        settings = self.settings
+        return await self.runtime.spawn(
+            f"{self.prefix}composer",
+            partial(compose.PostComposerActor, first_stage, settings.recipe, settings.observer),
+            capacity=settings.max_concurrent_posts,
+            concurrency=settings.max_concurrent_posts,
+        )
+
+
+def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
+    """The live route, the other routes that the endpoint has, and the user's."""
+    wanted, prices, tiers = settings.routing, settings.prices, settings.endpoint.vendor.tiers
+    routes: list[Route] = [routing.LiveRoute(prices)]
+    if wanted.flex and "flex" in tiers:
+        routes.append(
+            routing.TierRoute("flex", prices, Decimal("0.5"), wanted.flex_from_s, _FLEX_S)
+        )
+    if wanted.priority and "priority" in tiers:
+        routes.append(routing.TierRoute("priority", prices, Decimal(2), 0.0, _PRIORITY_S))
+    if wanted.batch and batches is not None:
+        routes.append(routing.BatchRoute(batches, prices, wanted.batch_from_s))
+    return (*routes, *settings.routes)
+
+
+def _strategies(settings: TroupeSettings) -> tuple[BatchStrategy, ...]:
+    """The user's strategies, then lists where the endpoint takes them, then packing."""
+    strategies = list(settings.strategies)
+    formats = settings.endpoint.vendor.formats
+    embeddings, completions = formats.get("embedding"), formats.get("completion")
+    if isinstance(embeddings, OpenAIEmbeddings):
+        strategies.append(batching.ListStrategy("embedding", _with_margin(embeddings.takes)))
+    if isinstance(completions, OpenAICompletions) and completions.several_prompts:
+        strategies.append(batching.ListStrategy("completion", _with_margin(completions.takes)))
+    if settings.packing is not None:
+        strategies.append(settings.packing)
+    return tuple(strategies)
+
+
+def _with_margin(limits: BatchLimits) -> BatchLimits:
+    """Lower the token limit a little, because the tokens of a request are estimated."""
+    if limits.max_tokens is None:
+        return limits
+    return attrs.evolve(limits, max_tokens=max(1, int(limits.max_tokens * _TOKEN_MARGIN)))

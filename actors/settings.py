@@ -1,62 +1,73 @@
-"""Everything that can be set of a troupe."""
+"""The settings of a troupe."""
+
+from typing import TYPE_CHECKING
 
 import attrs
 import httpx
 from attrs.validators import deep_iterable, ge, instance_of, optional
 
-from .batch_api import BatchApiPolicy
 from .batching import Batching, BatchStrategy, Packing
-from .cache import CachePolicy
-from .compose import Recipe, default_recipe
 from .events import Observer, ignore
-from .http import Configure
-from .ledger import LedgerPolicy
 from .rate_limit import Limits
-from .request import BreakerPolicy, HedgePolicy, RetryPolicy, Target, ThrottlePolicy
+from .request import BreakerPolicy, RetryPolicy, Target
 from .routing import Route, Routing
 from .vendors import Endpoint, PriceBook, Timeouts, default_prices
+
+if TYPE_CHECKING:  # what the default settings do not use is loaded by the program that makes it
+    from .batch_api import BatchApiPolicy
+    from .cache import CachePolicy
+    from .compose import Recipe
+    from .http import Configure
+    from .ledger import LedgerPolicy
+    from .request import HedgePolicy, ThrottlePolicy
 
 __all__ = ["TroupeSettings"]
 
 
 @attrs.frozen(kw_only=True)
 class TroupeSettings:
-    """Everything that can be set.
+    """The settings of a troupe. Only `endpoint` is required.
 
     Args:
-        endpoint: the provider.
-        limits: what it allows, or what to use of that.
-        batching: when a batch goes.
-        packing: how requests that are declared packable are asked together; None for never.
-        strategies: further ways of making one call of several requests, tried before those.
-        cache: where answers to requests that are declared cacheable are kept; None for nowhere.
-        ledger: what calls may cost, and where it is written down; None for no books.
-        batches: how the provider's Batch API is used for requests that can wait; None for not.
-        routing: when requests that can wait take a cheaper way.
-        routes: further ways to an answer, which compete with those by price.
-        fallbacks: where a call goes that the endpoint cannot serve; see `RequestActor`.
-        retry: the retry budget of a call.
-        throttle: what all calls together may spend on being sent again; None for no limit.
-        breaker: when calls are kept away from an endpoint that fails; None for never.
-        hedging: when a late call is sent a second time; None for never.
-        timeouts: how long one attempt may be silent.
-        recipe: what a post is made of.
-        prices: what models cost.
-        max_concurrent_posts: posts written side by side; more of them wait.
-        max_waiting_calls: calls that wait at the limiter; more of them hold back who asks.
-        max_in_flight: calls that may ever be under way, however the limits are changed; None for
-            as many as `limits` says.
-        max_waiting_batches: requests that wait for a batch of the provider's; more of them hold
-            back who asks.
-        observer: is told of everything that happens to a call.
-        streaming: ask for answers piece by piece even if only the whole is wanted, because a
-            provider stops working on a stream that is closed.
-        transport: takes the place of the network, in tests.
-        client: makes an httpx client over the transport, for event hooks, authentication and so
-            on; None goes straight over the transport.
+        endpoint: the provider: its base URL, key and vendor.
+        limits: how many calls may be in flight, and the rates of requests, tokens and USD that the
+            provider allows. The rate limiter keeps calls within them.
+        batching: when a batch of combined requests is sent.
+        packing: how requests declared `packable` are combined into one prompt; None sends each
+            alone.
+        strategies: further strategies for combining requests into one call. They are tried before
+            lists and packing.
+        cache: where responses to requests declared `cacheable` are stored, and for how long; None
+            for no cache.
+        ledger: the budgets, and the file in which costs are recorded; None for no ledger.
+        batches: how requests that can wait use the provider's Batch API; None never uses it.
+        routing: how much time a request must have to take a cheaper and slower route.
+        routes: further routes. The router compares their quotes with those of the other routes.
+        fallbacks: targets for calls that the endpoint cannot serve, tried in this order.
+        retry: how often a call may be retried, and the delay before a retry (L2).
+        throttle: how many retries and hedged requests all calls together may send; None for no
+            limit beyond that of each call.
+        breaker: when the circuit breaker of a failing endpoint opens; None never opens it.
+        hedging: when a second copy of a slow call is sent; None never sends one.
+        timeouts: how many seconds one attempt may spend connecting, or without receiving a byte.
+        recipe: the steps of a post and their prompts; None for the default recipe.
+        prices: the price of each model, in USD per million tokens.
+        max_concurrent_posts: posts composed at a time; further ones wait.
+        max_waiting_calls: calls that may wait for the rate limiter. When so many wait, further
+            callers are held back.
+        max_in_flight: calls that may be in flight after any change of the limits; None for
+            `limits.in_flight`.
+        max_waiting_batches: requests that may wait for a batch. When so many wait, further callers
+            are held back.
+        observer: called with a `CallEvent` at each stage of each call.
+        streaming: whether a call requests a streamed response even if its caller wants only the
+            complete one. A provider stops generating, and charging, when a stream is closed.
+        transport: an httpx transport to use instead of the network, for tests.
+        client: makes the httpx client over the transport, to add event hooks or authentication;
+            None sends requests over the transport without a client.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError, TypeError: a value is out of its range; the message names the field.
     """
 
     endpoint: Endpoint
@@ -66,9 +77,9 @@ class TroupeSettings:
     strategies: tuple[BatchStrategy, ...] = attrs.field(
         default=(), converter=tuple[BatchStrategy, ...]
     )
-    cache: CachePolicy | None = None
-    ledger: LedgerPolicy | None = None
-    batches: BatchApiPolicy | None = None
+    cache: "CachePolicy | None" = None
+    ledger: "LedgerPolicy | None" = None
+    batches: "BatchApiPolicy | None" = None
     routing: Routing = attrs.field(factory=Routing)
     routes: tuple[Route, ...] = attrs.field(default=(), converter=tuple[Route, ...])
     fallbacks: tuple[Target, ...] = attrs.field(
@@ -77,11 +88,11 @@ class TroupeSettings:
         validator=deep_iterable(instance_of(Target)),
     )
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
-    throttle: ThrottlePolicy | None = None
+    throttle: "ThrottlePolicy | None" = None
     breaker: BreakerPolicy | None = attrs.field(factory=BreakerPolicy)
-    hedging: HedgePolicy | None = None
+    hedging: "HedgePolicy | None" = None
     timeouts: Timeouts = attrs.field(factory=Timeouts)
-    recipe: Recipe = attrs.field(factory=default_recipe)
+    recipe: "Recipe | None" = None
     prices: PriceBook = attrs.field(factory=default_prices)
     max_concurrent_posts: int = attrs.field(default=100, validator=[instance_of(int), ge(1)])
     max_waiting_calls: int = attrs.field(default=1000, validator=[instance_of(int), ge(1)])
@@ -92,4 +103,4 @@ class TroupeSettings:
     observer: Observer = ignore
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
-    client: Configure | None = None
+    client: "Configure | None" = None

@@ -1,27 +1,28 @@
-"""The actors of one provider, and what one asks them."""
+"""The troupe: the actors that make calls to one provider, behind plain methods."""
 
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from math import inf
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import attrs
 
 from ..runtime import Ref
+
+# The messages of a stage are loaded with the stage.
+from . import batch_api, batching, cache, call_plan, compose, ledger, rate_limit, request, routing
 from .asking import ResponseStream, ask_for, stream_for
-from .batch_api import AcknowledgeResponses
-from .batching import ExplainBatching
-from .cache import PeekCache
-from .call_plan import CallPlan, plan_call
 from .calls import CallContext
-from .compose import Compose, Post
 from .events import Observer
-from .ledger import CostStatistics, GetCosts
 from .messages import Request, Response
-from .rate_limit import ChangeLimits, Explain, GetLimiterStatistics, LimiterStatistics, Limits
-from .request import GetRequestStatistics, RequestStatistics
-from .routing import ExplainRoute
+
+if TYPE_CHECKING:
+    from .call_plan import CallPlan
+    from .compose import Post
+    from .ledger import CostStatistics
+    from .rate_limit import LimiterStatistics, Limits
+    from .request import RequestStatistics
 
 __all__ = ["Troupe"]
 
@@ -29,18 +30,22 @@ __all__ = ["Troupe"]
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Troupe:
-    """The actors that were cast; each can also be spoken to by its ref.
+    """The actors that make calls to one provider; `open_troupe` and `cast_troupe` make one.
+
+    The methods send messages to the actors. A program may also send messages to an actor's ref.
 
     Args:
-        composer: takes `Compose`.
-        cache: takes `Complete`, as all that follow; None if there is none.
-        batcher: the next stage.
-        ledger: keeps the books; None if there are none.
-        router: the stage of those that can wait; of all, if there are books.
-        batches: the Batch API's; None if it is not used.
-        limiter: the next stage.
-        requester: the last stage.
-        observer: is told of everything that happens to a call.
+        composer: writes posts; takes `Compose`.
+        cache: answers repeated calls; takes `Complete`, as every stage below does; None without
+            `TroupeSettings.cache`.
+        batcher: combines calls.
+        ledger: reserves and records costs; None without `TroupeSettings.ledger`.
+        router: picks the route of each call with a deadline, and of every call if there is a
+            ledger.
+        batches: sends calls through the Batch API; None without `TroupeSettings.batches`.
+        limiter: keeps calls within the limits.
+        requester: sends HTTP requests.
+        observer: called with a `CallEvent` at each stage of each call.
     """
 
     composer: Ref
@@ -55,47 +60,49 @@ class Troupe:
     _calls: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False, repr=False)
 
     @property
-    def entrance(self) -> Ref:
-        """Where calls come in."""
+    def first_stage(self) -> Ref:
+        """The first stage of a call: the cache, or the batcher if there is no cache."""
         return self.cache or self.batcher
 
     async def compose(
         self, topic: str, *, timeout: float = inf, post: str = "", lane: str = ""
-    ) -> Post:
+    ) -> "Post":
         """Write a post.
 
         Args:
-            topic: what it is about.
-            timeout: seconds for all of it, waiting and retries included (L1).
-            post: an id that its calls carry in events and logs (L9); the topic if empty.
-            lane: in which its calls wait for their turn; see `Limits.lanes`.
+            topic: the topic of the post.
+            timeout: seconds for the whole post, waits and retries included (L1).
+            post: the id of the post, which its calls carry in events and logs (L9); the topic if
+                empty.
+            lane: the lane in which its calls wait; see `Limits.lanes`.
 
         Raises:
             ValueError: the topic is empty.
-            StepFailed: a required step failed; it says which, and why.
-            AskTimedOut: `timeout` was too short.
+            StepFailed: a required step failed; the message names the step and the reason.
+            AskTimedOut: the post was not complete within `timeout`.
         """
-        return await self.composer.ask(Compose(topic, post, lane), timeout=timeout)
+        return await self.composer.ask(compose.Compose(topic, post, lane), timeout=timeout)
 
     async def complete(
         self, request: Request, *, timeout: float = inf, call: str = "", lane: str = ""
     ) -> Response:
-        """Make one call.
+        """Make one call and wait for the complete response.
 
         Args:
-            request: what to ask.
-            timeout: seconds for all of it, waiting and retries included (L1).
-            call: an id that it carries in events and logs (L9); a number if empty.
-            lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
+            request: the request to send.
+            timeout: seconds for the whole call, waits and retries included (L1).
+            call: the id of the call in events and logs (L9); a running number if empty.
+            lane: the lane in which the call waits, such as a tenant or a purpose; see
+                `Limits.lanes`.
 
         Raises:
-            CallFailed: there is no answer; the subclass says why.
-            AskTimedOut: `timeout` was too short.
+            CallFailed: the call failed; the subclass states why.
+            AskTimedOut: there was no response within `timeout`.
         """
         return await ask_for(
-            self.entrance,
+            self.first_stage,
             request,
-            self._origin(call, lane),
+            self._context(call, lane),
             observer=self.observer,
             timeout=timeout,
         )
@@ -109,78 +116,84 @@ class Troupe:
         lane: str = "",
         buffer: int = 64,
     ) -> AbstractAsyncContextManager[ResponseStream]:
-        """Make one call, and see the answer being written; leaving the block closes it.
+        """Make one call and receive the response piece by piece. Leaving the block cancels it.
 
             async with troupe.stream(request) as items:
                 async for item in items:
-                    ...  # a Delta each, and at last the Response
+                    ...  # each Delta, and at the end the Response
 
         Args:
-            request: what to ask.
-            timeout: seconds for all of it, waiting and retries included (L1).
-            call: an id that it carries in events and logs (L9); a number if empty.
-            lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
-            buffer: pieces that may wait for whoever reads; then the provider has to wait.
+            request: the request to send.
+            timeout: seconds for the whole call, waits and retries included (L1).
+            call: the id of the call in events and logs (L9); a running number if empty.
+            lane: the lane in which the call waits, such as a tenant or a purpose; see
+                `Limits.lanes`.
+            buffer: pieces that may wait to be read. When so many wait, the connection is not read.
 
         Raises:
-            CallFailed: there is no answer, or it broke off; iterating raises it.
-            AskTimedOut: `timeout` was too short; iterating raises it.
+            CallFailed: the call failed or the response broke off; iterating raises it.
+            AskTimedOut: the response was not complete within `timeout`; iterating raises it.
         """
         return stream_for(
-            self.entrance,
+            self.first_stage,
             request,
-            self._origin(call, lane),
+            self._context(call, lane),
             observer=self.observer,
             timeout=timeout,
             buffer=buffer,
         )
 
     async def acknowledge(self, calls: Iterable[str]) -> None:
-        """Say that answers are kept elsewhere, so that the Batch API's journal need not have them.
+        """State that responses are stored elsewhere, so that the Batch API journal can drop them.
 
-        See `BatchApiPolicy.is_held`. Without that, and of calls that were live, it says nothing.
+        It has an effect only with `BatchApiPolicy.is_acknowledged`, and only on responses that
+        came from a batch.
 
         Args:
-            calls: ids of calls that were answered.
+            calls: the ids of the calls whose responses are stored.
         """
         if self.batches is not None:
-            await self.batches.ask(AcknowledgeResponses(tuple(calls)))
+            await self.batches.ask(batch_api.AcknowledgeResponses(tuple(calls)))
 
-    async def request_statistics(self) -> RequestStatistics:
-        """What the request actor is doing: circuit breakers, hedges, retries, connections."""
-        return await self.requester.ask(GetRequestStatistics())
+    async def request_statistics(self) -> "RequestStatistics":
+        """Return the state of circuit breakers, hedging, retries and connections."""
+        return await self.requester.ask(request.GetRequestStatistics())
 
-    async def limit_statistics(self) -> LimiterStatistics:
-        """What the limiter knows: every limit, who waits, how well tokens are estimated."""
-        return await self.limiter.ask(GetLimiterStatistics())
+    async def limit_statistics(self) -> "LimiterStatistics":
+        """Return the state of each limit, the calls that wait, and the error of token estimates."""
+        return await self.limiter.ask(rate_limit.GetLimiterStatistics())
 
-    async def costs(self) -> CostStatistics:
-        """What the books say: of calls, models, tenants, posts, days and routes.
+    async def costs(self) -> "CostStatistics":
+        """Return the costs recorded in the ledger: by model, lane, post, day and route.
 
         Raises:
-            ValueError: there are none; see `TroupeSettings.ledger`.
+            ValueError: there is no ledger; see `TroupeSettings.ledger`.
         """
         if self.ledger is None:
-            raise ValueError("no books are kept; give TroupeSettings(ledger=LedgerPolicy())")
-        return await self.ledger.ask(GetCosts())
+            raise ValueError("there is no ledger; set TroupeSettings(ledger=LedgerPolicy())")
+        return await self.ledger.ask(ledger.GetCosts())
 
-    async def explain(self, request: Request, *, lane: str = "") -> CallPlan:
-        """How a call would be answered if it came now: which way, at what cost, by when.
+    async def explain(self, request: Request, *, lane: str = "") -> "CallPlan":
+        """Estimate the route, cost and duration of a call without making it.
 
-        Nothing is sent, and nothing is kept of it.
+        Args:
+            request: the request that the call would send.
+            lane: the lane in which the call would wait.
         """
-        limits = await self.limiter.ask(Explain(request, lane))
-        choice = await self.router.ask(ExplainRoute(request))
-        sharing = await self.batcher.ask(ExplainBatching(request, lane))
-        is_cached = self.cache is not None and await self.cache.ask(PeekCache(request))
-        return plan_call(choice, limits, sharing, is_cached=is_cached)
+        limits = await self.limiter.ask(rate_limit.Explain(request, lane))
+        choice = await self.router.ask(routing.ExplainRoute(request))
+        sharing = await self.batcher.ask(batching.ExplainBatching(request, lane))
+        is_cached = self.cache is not None and await self.cache.ask(cache.PeekCache(request))
+        return call_plan.plan_call(choice, limits, sharing, is_cached=is_cached)
 
-    async def change_limits(self, limits: Limits) -> None:
-        """Go by other limits from now on; calls that wait are planned anew.
+    async def change_limits(self, limits: "Limits") -> None:
+        """Replace the limits. Calls that wait are scheduled again under the new ones.
 
-        More in flight than `TroupeSettings.max_in_flight` has no effect.
+        Args:
+            limits: the new limits. A value of `in_flight` above `TroupeSettings.max_in_flight` has
+                no further effect.
         """
-        await self.limiter.ask(ChangeLimits(limits))
+        await self.limiter.ask(rate_limit.ChangeLimits(limits))
 
-    def _origin(self, call: str, lane: str) -> CallContext:
+    def _context(self, call: str, lane: str) -> CallContext:
         return CallContext(call or f"call-{next(self._calls)}", lane=lane)

@@ -1,8 +1,28 @@
-"""The Batch API stage: BatchApiActor, the life of a batch, and its journal."""
+"""The Batch API stage: `BatchApiActor` sends requests that can wait as batches of the provider.
 
-from .actor import AcknowledgeResponses, BatchApiActor, BatchApiStatistics, GetBatchApiStatistics
-from .journal import lines_in
-from .policy import BatchApiPolicy
+A journal records each batch, so that a later process collects what an earlier one has submitted.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .actor import (
+        AcknowledgeResponses,
+        BatchApiActor,
+        BatchApiStatistics,
+        GetBatchApiStatistics,
+    )
+    from .journal import lines_in
+    from .policy import BatchApiPolicy
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        actor="AcknowledgeResponses BatchApiActor BatchApiStatistics GetBatchApiStatistics",
+        journal="lines_in",
+        policy="BatchApiPolicy",
+    )
 
 __all__ = [
     "AcknowledgeResponses",

@@ -1,11 +1,26 @@
-"""Combining requests into one call: BatcherActor, batch former, lists and packing."""
+"""Combining requests into one call: `BatcherActor` gathers them by list or by packing (L5)."""
 
-from .actor import BatcherActor
-from .former import Batching
-from .lists import ListStrategy
-from .packing import AgreementStatistics, Packing
-from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
-from .strategy import BatchStrategy
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .actor import BatcherActor
+    from .former import Batching
+    from .lists import ListStrategy
+    from .packing import AgreementStatistics, Packing
+    from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
+    from .strategy import BatchStrategy
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        actor="BatcherActor",
+        former="Batching",
+        lists="ListStrategy",
+        packing="AgreementStatistics Packing",
+        statistics="BatchingStatistics BatchRecord ExplainBatching GetBatchingStatistics",
+        strategy="BatchStrategy",
+    )
 
 __all__ = [
     "AgreementStatistics",

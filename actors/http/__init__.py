@@ -1,11 +1,26 @@
 """HTTP/1.1 over Trio: the transport, its connections, and the bodies of responses."""
 
-from .carrier import Configure, HttpCarrier, HttpResponse, carrier_over, transport_for
-from .connection import may_have_run
-from .pool import PoolStatistics
-from .response_reader import ResponseReader, TooLarge
-from .retry_after import duration_s, retry_after_s, should_retry
-from .transport import LeanTransport
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .carrier import Configure, HttpCarrier, HttpResponse, carrier_over, transport_for
+    from .connection import may_have_run
+    from .pool import PoolStatistics
+    from .response_reader import ResponseReader, TooLarge
+    from .retry_after import duration_s, retry_after_s, should_retry
+    from .transport import LeanTransport
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        carrier="Configure HttpCarrier HttpResponse carrier_over transport_for",
+        connection="may_have_run",
+        pool="PoolStatistics",
+        response_reader="ResponseReader TooLarge",
+        retry_after="duration_s retry_after_s should_retry",
+        transport="LeanTransport",
+    )
 
 __all__ = [
     "Configure",

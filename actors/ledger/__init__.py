@@ -1,13 +1,30 @@
-"""The ledger: double-entry accounts of every cent, budgets, and the file behind them (L3)."""
+"""The ledger: `LedgerActor` reserves what each call may cost and enforces budgets (L3)."""
 
-from .accounts import Accounts
-from .actor import GetCosts, LedgerActor
-from .book import CostStatistics, CostTotals
-from .bound import asked_tier
-from .budgets import Budget, LedgerPolicy
-from .entries import NOTHING, Amount
-from .file import LedgerUnusable, connect, recover
-from .tables import sums
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .accounts import Accounts
+    from .actor import GetCosts, LedgerActor
+    from .book import CostStatistics, CostTotals
+    from .bound import asked_tier
+    from .budgets import Budget, LedgerPolicy
+    from .entries import NOTHING, Amount
+    from .file import LedgerUnusable, connect, recover
+    from .tables import sums
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        accounts="Accounts",
+        actor="GetCosts LedgerActor",
+        book="CostStatistics CostTotals",
+        bound="asked_tier",
+        budgets="Budget LedgerPolicy",
+        entries="NOTHING Amount",
+        file="LedgerUnusable connect recover",
+        tables="sums",
+    )
 
 __all__ = [
     "NOTHING",

@@ -1,12 +1,28 @@
-"""Sending a call: one send, retry and hedging at one target, fallback over targets."""
+"""Sending a call: `RequestActor` retries and hedges it at one target, and falls back to others."""
 
-from .actor import GetRequestStatistics, RequestActor, RequestStatistics
-from .breaker import BreakerPolicy, BreakerStatistics
-from .classification import classify, is_retried
-from .failures import AttemptFailed, Failures, without_key
-from .fallback import Target
-from .hedging import HedgePolicy
-from .retry import RetryPolicy, ThrottlePolicy
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .actor import GetRequestStatistics, RequestActor, RequestStatistics
+    from .breaker import BreakerPolicy, BreakerStatistics
+    from .classification import classify, is_retried
+    from .failures import AttemptFailed, Failures, without_key
+    from .fallback import Target
+    from .hedging import HedgePolicy
+    from .retry import RetryPolicy, ThrottlePolicy
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        actor="GetRequestStatistics RequestActor RequestStatistics",
+        breaker="BreakerPolicy BreakerStatistics",
+        classification="classify is_retried",
+        failures="AttemptFailed Failures without_key",
+        fallback="Target",
+        hedging="HedgePolicy",
+        retry="RetryPolicy ThrottlePolicy",
+    )
 
 __all__ = [
     "AttemptFailed",

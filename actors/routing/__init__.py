@@ -1,7 +1,18 @@
-"""Routing: RouterActor picks the cheapest route that meets the deadline."""
+"""Routing: `RouterActor` picks the cheapest route that meets the deadline of a call."""
 
-from .actor import ExplainRoute, RouteChoice, RouterActor
-from .routes import BatchRoute, LiveRoute, Quote, Route, Routing, TierRoute
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .actor import ExplainRoute, RouteChoice, RouterActor
+    from .routes import BatchRoute, LiveRoute, Quote, Route, Routing, TierRoute
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        actor="ExplainRoute RouteChoice RouterActor",
+        routes="BatchRoute LiveRoute Quote Route Routing TierRoute",
+    )
 
 __all__ = [
     "BatchRoute",

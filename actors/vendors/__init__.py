@@ -1,25 +1,46 @@
-"""The providers: endpoints, wire formats, Batch API dialects and prices."""
+"""The providers: endpoints, wire formats, Batch API dialects and prices. No actor, no I/O."""
 
-from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
-from .catalog import VENDORS, Vendor, dialect_named, vendor_at, vendor_named
-from .decoding import dumps, loads
-from .endpoint import Endpoint, Timeouts
-from .format import (
-    ApiError,
-    BatchLimits,
-    BatchWeight,
-    BrokeOff,
-    DecodedResponse,
-    Full,
-    Malformed,
-    StreamFailed,
-    UnsupportedField,
-    WireFormat,
-)
-from .openai_chat import OpenAIChat, read_chat
-from .openai_lists import OpenAICompletions, OpenAIEmbeddings, read_completion, read_embeddings
-from .prices import Price, PriceBook, PriceError, TierPrice, default_prices, tier_named
-from .sse import SseParser
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
+    from .catalog import VENDORS, Vendor, dialect_named, vendor_at, vendor_named
+    from .decoding import dumps, loads
+    from .endpoint import Endpoint, Timeouts
+    from .format import (
+        ApiError,
+        BatchLimits,
+        BatchWeight,
+        BrokeOff,
+        DecodedResponse,
+        Full,
+        Malformed,
+        StreamFailed,
+        UnsupportedField,
+        WireFormat,
+    )
+    from .openai_chat import OpenAIChat, read_chat
+    from .openai_lists import OpenAICompletions, OpenAIEmbeddings, read_completion, read_embeddings
+    from .prices import Price, PriceBook, PriceError, TierPrice, default_prices, tier_named
+    from .sse import SseParser
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        batch_dialect="BatchDialect BatchView ControlCall LineResult",
+        catalog="VENDORS Vendor dialect_named vendor_at vendor_named",
+        decoding="dumps loads",
+        endpoint="Endpoint Timeouts",
+        format=(
+            "ApiError BatchLimits BatchWeight BrokeOff DecodedResponse "
+            "Full Malformed StreamFailed UnsupportedField WireFormat"
+        ),
+        openai_chat="OpenAIChat read_chat",
+        openai_lists="OpenAICompletions OpenAIEmbeddings read_completion read_embeddings",
+        prices="Price PriceBook PriceError TierPrice default_prices tier_named",
+        sse="SseParser",
+    )
 
 __all__ = [
     "VENDORS",

@@ -1,10 +1,13 @@
-"""Callsheet: a supervised actor runtime on Trio, and a troupe of actors for LLM API work.
+"""Callsheet: a supervised actor runtime on Trio, and actors on it that make LLM API calls.
 
-`callsheet.runtime` is the runtime, which knows nothing of LLMs; `callsheet.actors` are the actors.
-The names most programs need are here.
+`callsheet.runtime` is the runtime, which has no knowledge of LLMs. `callsheet.actors` has the
+actors. This package has the names that most programs need; each is loaded when it is first used, so
+that a program that uses the runtime alone does not load the actors.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # `actors` and `runtime` are symbolic links to the folders at the top of the repository. A clone
 # without symbolic links (Windows' default) has text files in their place, so look at the top, too.
@@ -13,26 +16,50 @@ if not (_HERE / "actors").is_dir():
     __path__.append(str(_HERE.parent.parent))
 
 from ._version import __version__
-from .actors import (
-    CallFailed,
-    Endpoint,
-    Lane,
-    Limits,
-    Post,
-    Rate,
-    Recipe,
-    Request,
-    Response,
-    RetryPolicy,
-    StepFailed,
-    Troupe,
-    TroupeSettings,
-    cast_troupe,
-    load_recipe,
-    open_troupe,
-)
-from .endpoints import open_builtin_provider, open_endpoint
-from .runtime import Actor, AskTimedOut, Message, Ref, ReplySlot, defers, handles, open_runtime
+
+if TYPE_CHECKING:
+    from .actors import (
+        CallFailed,
+        Endpoint,
+        Lane,
+        Limits,
+        Post,
+        Rate,
+        Recipe,
+        Request,
+        Response,
+        RetryPolicy,
+        StepFailed,
+        Troupe,
+        TroupeSettings,
+        cast_troupe,
+        load_recipe,
+        open_troupe,
+    )
+    from .endpoints import open_builtin_provider, open_endpoint
+    from .runtime import Actor, AskTimedOut, Message, Ref, ReplySlot, defers, handles, open_runtime
+else:
+    _NAMES = {
+        "actors": "CallFailed Endpoint Lane Limits Post Rate Recipe Request Response RetryPolicy"
+        " StepFailed Troupe TroupeSettings cast_troupe load_recipe open_troupe",
+        "endpoints": "open_builtin_provider open_endpoint",
+        "runtime": "Actor AskTimedOut Message Ref ReplySlot defers handles open_runtime",
+    }
+    _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+    def __getattr__(name: str) -> object:
+        """Load a name, or one of the two packages, when it is first used (PEP 562)."""
+        if name in ("actors", "runtime"):
+            return import_module(f".{name}", __name__)
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        return value
+
+    def __dir__() -> list[str]:
+        """List the names that are loaded and those that can be."""
+        return sorted({*globals(), *_HOME, "actors", "runtime"})
+
 
 __all__ = [
     "Actor",
