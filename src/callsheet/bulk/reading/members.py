@@ -11,7 +11,7 @@ __all__ = [
     "CHAT",
     "COMPLETION",
     "EMBEDDING",
-    "Reader",
+    "ReadMember",
     "kind",
     "stated",
     "take_schema",
@@ -125,10 +125,10 @@ def _content(name: str, content: Json) -> tuple[str, bool]:
     return "\n".join(texts), is_all
 
 
-Reader = Callable[[str, Json], object]
+ReadMember = Callable[[str, Json], object]
 _Messages = tuple[ChatMessage, ...]
 
-_SAMPLING: Mapping[str, tuple[str, Reader]] = {
+_SAMPLING: Mapping[str, tuple[str, ReadMember]] = {
     "max_tokens": ("max_tokens", _whole),
     "n": ("n", _whole),
     "temperature": ("temperature", _number),
@@ -136,7 +136,7 @@ _SAMPLING: Mapping[str, tuple[str, Reader]] = {
     "stop": ("stop", _texts),
     "seed": ("seed", _whole),
 }
-_MODEL: Mapping[str, tuple[str, Reader]] = {"model": ("model", _text)}
+_MODEL: Mapping[str, tuple[str, ReadMember]] = {"model": ("model", _text)}
 
 CHAT = {
     **_MODEL,
@@ -150,7 +150,7 @@ EMBEDDING = {**_MODEL, "input": ("inputs", _texts), "dimensions": ("dimensions",
 
 
 def stated(
-    body: Mapping[str, Json], known: Mapping[str, tuple[str, Reader]]
+    body: Mapping[str, Json], known: Mapping[str, tuple[str, ReadMember]]
 ) -> tuple[dict[str, object], dict[str, Json]]:
     """Split a body into the fields of a `Request` and all other members.
 

@@ -10,6 +10,7 @@ from ..apierror import RequestRefused
 from ..body import RequestBody
 from ..call import ModelCall
 from ..jsontext import Json
+from ..service import Parse
 from ..settings import ProviderSettings
 from .work import SimulatedLine
 
@@ -22,8 +23,6 @@ __all__ = [
 
 # The maximum of problems reported for one file.
 MAX_FLAWS = 100
-
-Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 
 
 @attrs.frozen

@@ -1,0 +1,266 @@
+"""What may import what, and that one class name stands for one thing.
+
+The rules are read from the source text, so that they also hold for imports under `TYPE_CHECKING`
+and inside functions. Each rule is a function that returns what breaks it. The last tests show that
+each of them finds a fault in a small tree that is made for it.
+"""
+
+import ast
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.append(str(REPO / "benchmarks"))
+
+from bench_kit.import_graph import ImportGraph, circles, read_files  # noqa: E402
+
+ACTORS, RUNTIME, FACE = "callsheet.actors", "callsheet.runtime", "callsheet"
+LAYERS = (RUNTIME, ACTORS, FACE)  # from the lowest up
+SIMULATOR = "callsheet.simulator"
+CORE = "callsheet.runtime._core"  # one actor in several files, which know each other
+
+SHARED_NAMES = {
+    "InThread",
+    "Json",  # the simulator imports nothing of the actors, so it has its own
+}
+
+
+def is_in(module, package):
+    return module == package or module.startswith(f"{package}.")
+
+
+def layer(module):
+    return next(package for package in LAYERS if is_in(module, package))
+
+
+# ------------------------------------------------------------------------------------- the rules
+
+
+def upward_imports(graph):
+    """Imports of a higher layer by a lower one. Nothing imports the face."""
+    return [
+        str(edge)
+        for edge in graph.imports
+        if LAYERS.index(layer(edge.importer)) < LAYERS.index(layer(edge.target))
+    ]
+
+
+def imports_past_the_public_names(graph):
+    """Imports of a module inside another layer: only the package itself has public names."""
+    return [
+        str(edge)
+        for edge in graph.imports
+        if layer(edge.importer) != layer(edge.target) and edge.target not in LAYERS
+    ]
+
+
+def imports_of_the_simulator(graph):
+    """Imports by the simulator of anything of ours outside it."""
+    return [
+        str(edge)
+        for edge in graph.imports
+        if is_in(edge.importer, SIMULATOR) and not is_in(edge.target, SIMULATOR)
+    ]
+
+
+def imports_past_a_room(graph):
+    """Imports of a module inside another room of the actors or the runtime."""
+    return [
+        str(edge)
+        for edge in graph.imports
+        if layer(edge.importer) == layer(edge.target) != FACE
+        and edge.target != graph.rooms(edge)[1]
+    ]
+
+
+def room_circles(graph):
+    """Rooms that import each other, at every depth, but for the core of the runtime."""
+    edges = [graph.rooms(edge) for edge in graph.imports]
+    return circles(edge for edge in edges if not is_in(edge[0], CORE) or not is_in(edge[1], CORE))
+
+
+def file_circles(graph):
+    """Modules that import each other, but for the core of the runtime."""
+    edges = [(edge.importer, edge.target) for edge in graph.imports]
+    return circles(edge for edge in edges if not is_in(edge[0], CORE) or not is_in(edge[1], CORE))
+
+
+def shared_names(graph):
+    """Names of classes and type aliases that two modules define, with these modules."""
+    modules = defaultdict(set)
+    for module, tree in graph.trees.items():
+        for name in defined_types(tree):
+            modules[name].add(module)
+    return {name: sorted(found) for name, found in modules.items() if len(found) > 1}
+
+
+def defined_types(tree):
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign) and not is_type_variable(node.value):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            yield from (name for name in names if name[0].isupper() and not name.isupper())
+
+
+def is_type_variable(value):
+    return isinstance(value, ast.Call) and ast.unparse(value.func).startswith("TypeVar")
+
+
+# ------------------------------------------------------------------------------- this repository
+
+
+@pytest.fixture(scope="module")
+def graph():
+    found = ImportGraph(read_files(REPO))
+    assert {ACTORS, RUNTIME, FACE, SIMULATOR} < found.packages
+    assert len(found.imports) > len(found.trees)
+    return found
+
+
+def test_no_import_runs_upward(graph):
+    assert upward_imports(graph) == []
+
+
+def test_layers_use_each_other_through_their_public_names(graph):
+    assert imports_past_the_public_names(graph) == []
+
+
+def test_the_simulator_imports_nothing_of_ours(graph):
+    assert imports_of_the_simulator(graph) == []
+
+
+def test_rooms_of_the_actors_and_the_runtime_are_used_through_their_init(graph):
+    assert imports_past_a_room(graph) == []
+
+
+def test_there_is_no_circle_between_rooms(graph):
+    assert room_circles(graph) == []
+
+
+def test_there_is_no_circle_between_files(graph):
+    assert file_circles(graph) == []
+
+
+def test_a_class_name_stands_for_one_thing(graph):
+    found = shared_names(graph)
+    assert {name: found[name] for name in found.keys() - SHARED_NAMES} == {}
+
+
+# ------------------------------------------------------------------------- that each rule can fail
+
+SOUND = {
+    "src/callsheet/__init__.py": "",
+    "src/callsheet/face.py": "from .actors import Stage\nfrom .runtime import Actor",
+    "src/callsheet/simulator/__init__.py": "from .app import App",
+    "src/callsheet/simulator/app.py": "import trio\n\nclass App: ...",
+    "actors/__init__.py": "from .room import Stage",
+    "actors/flat.py": "from ..runtime import Actor",
+    "actors/room/__init__.py": "from .inner import Stage",
+    "actors/room/inner.py": "from ..flat import Actor\n\nclass Stage: ...",
+    "runtime/__init__.py": "from ._core import Actor",
+    "runtime/_core/__init__.py": "from .actor import Actor",
+    "runtime/_core/actor.py": "from . import cell\n\nclass Actor: ...",
+    "runtime/_core/cell.py": "from . import actor",
+}
+
+
+def tree_with(tmp_path, **changes):
+    for path, text in (SOUND | changes).items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return ImportGraph(read_files(tmp_path))
+
+
+RULES = {
+    upward_imports: [],
+    imports_past_the_public_names: [],
+    imports_of_the_simulator: [],
+    imports_past_a_room: [],
+    room_circles: [],
+    file_circles: [],
+    shared_names: {},
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_sound_tree_breaks_no_rule(tmp_path, rule):
+    assert rule(tree_with(tmp_path)) == RULES[rule]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text", "fault"),
+    [
+        (
+            upward_imports,
+            "runtime/bad.py",
+            "def late():\n    from ..actors import Stage",
+            ["callsheet.runtime.bad imports callsheet.actors"],
+        ),
+        (
+            upward_imports,
+            "actors/bad.py",
+            "import callsheet.face",
+            ["callsheet.actors.bad imports callsheet.face"],
+        ),
+        (
+            upward_imports,
+            "actors/room/bad.py",
+            "from ... import face",
+            ["callsheet.actors.room.bad imports callsheet.face"],
+        ),
+        (
+            imports_past_the_public_names,
+            "src/callsheet/bad.py",
+            "if TYPE_CHECKING:\n    from .actors.room import Stage",
+            ["callsheet.bad imports callsheet.actors.room"],
+        ),
+        (
+            imports_past_the_public_names,
+            "actors/bad.py",
+            "from ..runtime._core import Actor",
+            ["callsheet.actors.bad imports callsheet.runtime._core"],
+        ),
+        (
+            imports_of_the_simulator,
+            "src/callsheet/simulator/bad.py",
+            "from ..runtime import Actor",
+            ["callsheet.simulator.bad imports callsheet.runtime"],
+        ),
+        (
+            imports_past_a_room,
+            "actors/bad.py",
+            "from .room.inner import Stage",
+            ["callsheet.actors.bad imports callsheet.actors.room.inner"],
+        ),
+        (
+            imports_past_a_room,
+            "runtime/bad.py",
+            "from ._core import cell",
+            ["callsheet.runtime.bad imports callsheet.runtime._core.cell"],
+        ),
+        (
+            room_circles,
+            "actors/flat.py",
+            "from .room import Stage",
+            [("callsheet.actors.flat", "callsheet.actors.room")],
+        ),
+        (
+            file_circles,
+            "src/callsheet/simulator/app.py",
+            "from . import App",
+            [("callsheet.simulator", "callsheet.simulator.app")],
+        ),
+        (
+            shared_names,
+            "src/callsheet/face.py",
+            "Stage = int | str",
+            {"Stage": ["callsheet.actors.room.inner", "callsheet.face"]},
+        ),
+    ],
+)
+def test_each_rule_finds_its_fault(tmp_path, rule, path, text, fault):
+    assert rule(tree_with(tmp_path, **{path: text})) == fault
