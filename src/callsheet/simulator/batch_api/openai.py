@@ -14,13 +14,14 @@ from ..embeddings import EmbeddingsCall
 from ..jsontext import Json
 from ..middleware import FaultMiddleware, Instant
 from ..openai import ORGANIZATION
+from ..service import Parse
 from ..settings import ProviderSettings
 from ..vendor import SimulatedVendor
 from .context import BatchRequestContext, JsonReply
 from .dialects import openai_batch, together_batch
 from .engine import BatchEngine, Phases
 from .files import DAY_S, Files
-from .inputfile import InputFile, Parse, ValidationProblem, read_input
+from .inputfile import InputFile, ValidationProblem, read_input
 from .lifecycle import Moment
 from .order import Order, error_lines, output_lines
 from .paging import page_of

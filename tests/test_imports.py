@@ -1,0 +1,192 @@
+"""Which modules an import loads. Each program runs in a fresh process.
+
+httpx imports click, rich and pygments where they are installed, and structlog imports rich. So the
+programs run as if the optional packages were not installed: their import fails.
+"""
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import callsheet
+import callsheet.actors
+import callsheet.runtime
+
+REPO = Path(__file__).resolve().parent.parent
+TROUPE = "from callsheet import open_troupe, Request, Endpoint, TroupeSettings"
+OPTIONAL = (
+    "click", "hypercorn", "jinja2", "matplotlib", "platformdirs", "pyarrow", "pygments", "rich",
+    "sqlite3",
+)  # fmt: skip
+BLOCK = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} is blocked by the test")
+
+sys.meta_path.insert(0, Blocker())
+"""
+STAGES = ("batch_api", "cache", "compose", "ledger")
+
+
+def modules_after(program, *, blocked=()):
+    """Run a program in a fresh process and return the modules that it has loaded."""
+    program = f"{BLOCK.format(blocked=blocked)}\n{program}\n"
+    program += "print('MODULES', *sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    *_, modules = run.stdout.splitlines()
+    return set(modules.split()[1:])
+
+
+def loaded_of(modules, package):
+    """Return the modules inside a package; the package itself has only its table of names."""
+    return {name for name in modules if name.startswith(f"{package}.")}
+
+
+# --------------------------------------------------------------------------------------- a troupe
+
+
+def test_a_troupe_is_imported_without_the_optional_packages():
+    modules = modules_after(TROUPE, blocked=OPTIONAL)
+    assert not modules & set(OPTIONAL)
+    assert "callsheet.actors.casting" in modules
+
+
+def test_a_blocked_package_cannot_be_imported():
+    with pytest.raises(AssertionError, match="jinja2 is blocked by the test"):
+        modules_after("import jinja2", blocked=OPTIONAL)
+
+
+@pytest.mark.parametrize("room", STAGES)
+def test_importing_a_troupe_loads_no_optional_stage(room):
+    assert not loaded_of(modules_after(TROUPE), f"callsheet.actors.{room}")
+
+
+OPEN = f"""
+import trio
+{TROUPE}
+
+async def main():
+    settings = TroupeSettings(endpoint=Endpoint("http://127.0.0.1:1/v1"), SETTINGS)
+    async with open_troupe(settings):
+        pass
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "room"),
+    [
+        ("", None),
+        ("cache=CachePolicy(path=None)", "cache"),
+        ("ledger=LedgerPolicy()", "ledger"),
+        ("batches=BatchApiPolicy()", "batch_api"),
+    ],
+)
+def test_opening_a_troupe_loads_the_stages_that_its_settings_ask_for(setting, room):
+    policies = "from callsheet.actors import BatchApiPolicy, CachePolicy, LedgerPolicy\n"
+    modules = modules_after(policies + OPEN.replace("SETTINGS", setting))
+    loaded = {it for it in STAGES if f"callsheet.actors.{it}.actor" in modules}
+    assert loaded - {"compose"} == {room} - {None}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "from callsheet.actors import VENDORS, PriceBook, redact_secrets",
+        "from callsheet.actors import CallEvent, Usage, log_call",
+        "from callsheet.actors import BatchApiPolicy, CachePolicy, LedgerPolicy, Limits, Routing",
+    ],
+)
+def test_a_name_of_the_actors_loads_no_actor(program):
+    modules = modules_after(program)
+    assert not {it for it in loaded_of(modules, "callsheet.actors") if it.endswith(".actor")}
+    assert not modules & {"callsheet.actors.casting", "jinja2", "sqlite3"}
+
+
+# ---------------------------------------------------------------------------- the other packages
+
+
+def test_importing_the_runtime_loads_nothing_of_the_actors_or_the_face():
+    modules = modules_after("import callsheet.runtime")
+    ours = {name for name in modules if name.partition(".")[0] == "callsheet"}
+    assert ours - loaded_of(ours, "callsheet.runtime") == {
+        "callsheet",
+        "callsheet._version",
+        "callsheet.runtime",
+    }
+    assert "httpx" not in modules
+
+
+def test_importing_callsheet_loads_neither_package():
+    modules = modules_after("import callsheet")
+    assert not modules & {"callsheet.actors", "callsheet.runtime", "trio", "attrs", "click"}
+
+
+def test_the_version_is_printed_without_the_libraries_of_the_commands():
+    program = """
+from callsheet.cli import main
+main(["--version"], standalone_mode=False)
+"""
+    modules = modules_after(program)
+    assert not modules & {"trio", "attrs", "httpx", "rich", "callsheet.actors", "callsheet.runtime"}
+
+
+# ---------------------------------------------------------------- names that are loaded when used
+
+LAZY = [
+    name.removesuffix(".__init__")
+    for path in sorted((REPO / "actors").rglob("__init__.py"))
+    for name in [".".join(["callsheet", *path.relative_to(REPO).with_suffix("").parts])]
+]
+
+
+def imported_names(package):
+    """Return what the `__init__` of a package imports for type checkers."""
+    tree = ast.parse(Path(import_module(package).__file__).read_text())
+    return {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.If)
+        for inner in node.body
+        if isinstance(inner, ast.ImportFrom)
+        for alias in inner.names
+    }
+
+
+@pytest.mark.parametrize("package", [*LAZY, "callsheet"])
+def test_type_checkers_and_programs_find_the_same_names(package):
+    module = import_module(package)
+    public = set(module.__all__) - {"__version__"}
+    assert imported_names(package) == public
+    assert public <= set(dir(module))
+    for name in public:
+        assert getattr(module, name) is not None, name
+
+
+@pytest.mark.parametrize("package", [*LAZY, "callsheet"])
+def test_an_unknown_name_is_an_attribute_error(package):
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        _ = import_module(package).nothing
+    assert not hasattr(import_module(package), "annotations")
+
+
+def test_a_star_import_brings_every_public_name():
+    names = {}
+    exec("from callsheet.actors import *", names)
+    assert set(callsheet.actors.__all__) <= names.keys()
+
+
+def test_the_packages_are_attributes_of_callsheet():
+    program = "import callsheet\ncallsheet.runtime.Actor, callsheet.actors.Request"
+    assert "callsheet.actors.messages" in modules_after(program)
