@@ -98,6 +98,8 @@ def test_opening_a_troupe_loads_the_stages_that_its_settings_ask_for(setting, ro
     modules = modules_after(policies + OPEN.replace("SETTINGS", setting))
     loaded = {it for it in STAGES if f"callsheet.actors.{it}.actor" in modules}
     assert loaded - {"compose"} == {room} - {None}
+    assert "jinja2" not in modules  # loaded with the first post
+    assert room is not None or "sqlite3" not in modules
 
 
 @pytest.mark.parametrize(
