@@ -1,4 +1,4 @@
-"""Asks for one call and tells of its beginning and its end, which whoever asks always sees."""
+"""Make one call to a stage, and report its start and its end to the observer."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,31 +22,31 @@ async def ask_for(
 ) -> Response:
     """Ask a stage for a response.
 
-    Exactly one event tells of the end: "answered", "shared", "failed" or "cancelled" (L9).
+    Exactly one event reports the end: "answered", "shared", "failed" or "cancelled" (L9).
 
     Args:
-        to: any stage that takes `Complete`.
-        request: what to ask.
-        context: whom it is for.
-        observer: is told of the beginning and of the end.
-        timeout: seconds for all of it.
+        to: a stage that takes `Complete`.
+        request: the request to send.
+        context: the ids of the call.
+        observer: called with the first and the last event of the call.
+        timeout: seconds for the whole call.
 
     Raises:
-        CallFailed: there is no answer; the subclass says why.
-        AskFailed: the runtime has a verdict instead, such as that time was up.
+        CallFailed: the call failed; the subclass states why.
+        AskFailed: the runtime ended the ask, for example because of the timeout.
     """
-    teller = _Teller(request, context, observer)
-    teller.tell("asked")
+    events = _CallEvents(request, context, observer)
+    events.report("asked")
     try:
-        answer = await to.ask(Complete(request, context), timeout=_within(request, timeout))
+        response = await to.ask(Complete(request, context), timeout=_within(request, timeout))
     except (CallFailed, AskFailed) as error:
-        teller.tell("failed", error=error)
+        events.report("failed", error=error)
         raise
     except trio.Cancelled:
-        teller.tell("cancelled")
+        events.report("cancelled")
         raise
-    teller.tell("answered" if answer.http_requests else "shared", answer)
-    return answer
+    events.report("answered" if response.http_requests else "shared", response)
+    return response
 
 
 @asynccontextmanager
@@ -61,24 +61,24 @@ async def stream_for(
 ) -> "AsyncGenerator[ResponseStream]":
     """Ask a stage for a response piece by piece; see `Troupe.stream`.
 
-    The end is told as by `ask_for`; a block that is left before the last item has cancelled.
+    The end is reported as by `ask_for`. Leaving the block before the last item cancels the call.
 
     Args:
-        to: any stage that takes `Stream`.
-        request: what to ask.
-        context: whom it is for.
-        observer: is told of the beginning and of the end.
-        timeout: seconds for all of it.
-        buffer: pieces that may wait.
+        to: a stage that takes `Stream`.
+        request: the request to send.
+        context: the ids of the call.
+        observer: called with the first and the last event of the call.
+        timeout: seconds for the whole call.
+        buffer: pieces that may wait to be read.
     """
-    teller = _Teller(request, context, observer)
-    teller.tell("asked")
+    events = _CallEvents(request, context, observer)
+    events.report("asked")
     pieces: ResponseStream | None = None
     failed: CallFailed | AskFailed | None = None
     try:
         message = Stream(request, context)
-        due = _within(request, timeout)
-        async with to.stream(message, buffer=buffer, timeout=due) as items:
+        within_s = _within(request, timeout)
+        async with to.stream(message, buffer=buffer, timeout=within_s) as items:
             pieces = ResponseStream(items)
             yield pieces
     except (CallFailed, AskFailed) as error:
@@ -86,22 +86,25 @@ async def stream_for(
         raise
     finally:
         if pieces is not None and pieces.response is not None:
-            teller.tell("answered", pieces.response)
+            events.report("answered", pieces.response)
         else:
-            teller.tell("cancelled" if failed is None else "failed", error=failed)
+            events.report("cancelled" if failed is None else "failed", error=failed)
 
 
 def _within(request: Request, timeout: float) -> float:
-    """The seconds that a request has: its own deadline is one as well (L1)."""
+    """Return the seconds that a call may take: its timeout or its deadline, the shorter (L1)."""
     return timeout if request.deadline is None else min(timeout, request.deadline)
 
 
 @final
 class ResponseStream:
-    """The pieces of an answer as they come, and at last the `Response`; iterate over it, once.
+    """The pieces of a response in order, then the complete `Response`. It can be iterated once.
+
+    Args:
+        items: the stream of the ask.
 
     Attributes:
-        response: the whole, once it has come.
+        response: the complete response; None until it is received.
     """
 
     def __init__(self, items: AskStream[Delta | Response]) -> None:
@@ -112,11 +115,11 @@ class ResponseStream:
         return self
 
     async def __anext__(self) -> Delta | Response:
-        """The next piece.
+        """Return the next piece, or the complete response after the last piece.
 
         Raises:
-            CallFailed: there is no answer, or it broke off; the subclass says why.
-            AskFailed: the runtime has a verdict instead, such as that time was up.
+            CallFailed: the call failed or the response broke off; the subclass states why.
+            AskFailed: the runtime ended the ask, for example because of the timeout.
         """
         item = await anext(self._items)
         if isinstance(item, Response):
@@ -125,17 +128,17 @@ class ResponseStream:
 
 
 @attrs.frozen
-class _Teller:
-    """Tells of one call."""
+class _CallEvents:
+    """Reports the events of one call to its observer."""
 
     request: Request
     context: CallContext
     observer: Observer
 
-    def tell(
+    def report(
         self,
         stage: Stage,
-        answer: Response | None = None,
+        response: Response | None = None,
         error: CallFailed | AskFailed | None = None,
     ) -> None:
         if self.observer is ignore:
@@ -146,10 +149,10 @@ class _Teller:
                 stage=stage,
                 at=trio.current_time(),
                 context=self.context,
-                model=self.request.model if answer is None else answer.model,
-                attempt=attempts if answer is None else answer.http_requests,
-                usage=None if answer is None else answer.usage,
-                cost_usd=None if answer is None else answer.cost_usd,
+                model=self.request.model if response is None else response.model,
+                attempt=attempts if response is None else response.http_requests,
+                usage=None if response is None else response.usage,
+                cost_usd=None if response is None else response.cost_usd,
                 error=None if error is None else str(error),
             )
         )

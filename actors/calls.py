@@ -1,7 +1,12 @@
-"""What goes along with a call to be told of its attempts."""
+"""The messages that carry a call from stage to stage, with the call's context and account.
+
+Every stage takes the same two messages, so that stages can be stacked, left out or replaced:
+
+    PostComposerActor -> BatcherActor -> RateLimiterActor -> RequestActor -> provider
+"""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import attrs
 import trio
@@ -9,9 +14,7 @@ import trio
 from ..runtime import Message, StreamOf
 from .errors import CallFailed
 from .messages import Delta, Request, Response
-
-if TYPE_CHECKING:
-    from .permit import Permit
+from .permit import Permit
 
 __all__ = [
     "CallAccount",
@@ -23,14 +26,15 @@ __all__ = [
 
 @attrs.frozen
 class CallContext:
-    """Whom a call is for: the ids that let one follow a post through every actor (L9).
+    """The ids of a call, which events and logs carry through every actor (L9).
 
     Args:
-        call: of the call.
-        post: of the post that it is for, if any.
-        step: of the post's.
-        lane: in which it waits for its turn: a tenant, a purpose; see `Limits.lanes`.
-        shared_by: whom it is for if it is made for several, who share its cost evenly.
+        call: the id of the call.
+        post: the id of the post that the call belongs to; None if it belongs to none.
+        step: the name of the post's step.
+        lane: the lane in which the call waits, such as a tenant or a purpose; see `Limits.lanes`.
+        shared_by: the contexts of the calls that share this one and, in equal parts, its cost;
+            empty if it is not shared.
     """
 
     call: str
@@ -42,54 +46,54 @@ class CallContext:
 
 @attrs.frozen
 class Complete(Message[Response]):
-    """Ask for one completion. Every stage hands it on with reply slot and deadline (R4).
+    """Ask a stage for a complete response. A stage forwards it with its reply slot (R4).
 
     Args:
-        request: what to ask the provider.
-        context: whom it is for.
-        permit: set by the limiter; without one, attempts are not limited.
-        account: set by the ledger; without one, attempts are not paid for from a budget.
+        request: the request to send.
+        context: the ids of the call.
+        permit: set by the limiter; without it, attempts are not limited.
+        account: set by the ledger; without it, attempts reserve nothing.
     """
 
     request: Request
     context: CallContext
-    permit: "Permit | None" = None
+    permit: Permit | None = None
     account: "CallAccount | None" = None
 
 
 @attrs.frozen
 class Stream(StreamOf[Delta | Response]):
-    """Ask for one response piece by piece; its last item is the `Response` as a whole.
+    """Ask a stage for a response piece by piece. The last item is the complete `Response`.
 
     Args:
-        request: what to ask the provider.
-        context: whom it is for.
-        permit: set by the limiter; without one, attempts are not limited.
-        account: set by the ledger; without one, attempts are not paid for from a budget.
+        request: the request to send.
+        context: the ids of the call.
+        permit: set by the limiter; without it, attempts are not limited.
+        account: set by the ledger; without it, attempts reserve nothing.
     """
 
     request: Request
     context: CallContext
-    permit: "Permit | None" = None
+    permit: Permit | None = None
     account: "CallAccount | None" = None
 
 
 @final
 class CallAccount:
-    """The running account of one call.
+    """The attempts of one call that were reserved and sent.
 
-    The ledger puts it on the message. Whoever sends an attempt takes one from it beforehand, and
-    spares it when the provider has surely charged nothing. So what was taken and neither spared nor
-    answered may have been billed, even if nobody comes back to say so (L3). It belongs to no
-    incarnation of any actor, and outlives their crashes.
+    The ledger puts it on the message. A stage that sends an attempt takes one first, and refunds it
+    when the provider certainly charged nothing. An attempt that was taken, not refunded and not
+    answered may have been billed, even if no stage reports it any more (L3). The account belongs to
+    no incarnation of an actor and survives their crashes.
 
     Args:
-        key: of the call's reservation.
-        extend: reserves for one attempt more.
+        key: the key of the call's reservation.
+        extend: reserves the cost of one more attempt for a key.
 
     Attributes:
-        taken: attempts that were sent and not spared.
-        answer: the call's, once it is known.
+        taken: attempts that were sent and not refunded.
+        answer: the response of the call; None until it is known.
     """
 
     __slots__ = ("_extend", "_is_closed", "_paid", "answer", "key", "taken")
@@ -98,7 +102,7 @@ class CallAccount:
         self.key = key
         self.taken = 0
         self.answer: Response | None = None
-        self._paid = 1  # attempts that are reserved for
+        self._paid = 1  # attempts that are reserved
         self._extend = extend
         self._is_closed = False
 
@@ -106,25 +110,25 @@ class CallAccount:
         return f"<CallAccount {self.key}: {self.taken} of {self._paid} attempts taken>"
 
     async def take(self) -> None:
-        """An attempt is about to be sent. Waits, and checkpoints, only to reserve for it.
+        """Take one attempt before it is sent. Checkpoints only if it must be reserved first.
 
         Raises:
-            BudgetExceeded: a budget has not so much left; do not send it.
-            LedgerUnavailable: it cannot be written down; do not send it.
-            CallFailed: the call has ended; do not send it.
+            BudgetExceeded: a budget has too little left. Do not send the attempt.
+            LedgerUnavailable: the ledger cannot be written. Do not send the attempt.
+            CallFailed: the call has ended. Do not send the attempt.
         """
         if self.taken >= self._paid and not self._is_closed:
             await self._extend(self.key)
             self._paid += 1
         if self._is_closed:
-            await trio.lowlevel.checkpoint()  # whoever works for nobody is cancelled here
-            raise CallFailed("nothing was sent: nobody waits for the answer any more")
+            await trio.lowlevel.checkpoint()  # raises Cancelled in a task that was cancelled
+            raise CallFailed("the attempt was not sent, because the call has ended")
         self.taken += 1
 
     def refund(self) -> None:
-        """An attempt that was taken has surely cost nothing: the next one may have its place."""
+        """Return an attempt that certainly cost nothing, so that the next one can take it."""
         self.taken -= 1
 
     def close(self) -> None:
-        """The ledger's: the call has ended, and no attempt may follow."""
+        """Mark the call as ended, so that no attempt can follow. Only the ledger calls it."""
         self._is_closed = True

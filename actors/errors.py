@@ -1,4 +1,4 @@
-"""What can go wrong with a call, each with its cause and its remedy."""
+"""The errors of a call."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -27,19 +27,21 @@ Billed = Literal["no", "maybe"]
 
 
 class CallFailed(Exception):
-    """A call has no answer, for good. Base of the errors that the stages of a call reply with.
+    """A call failed and is not retried. The base of the errors that the stages reply with.
+
+    Args:
+        message: the cause and, where there is one, the remedy.
+        attempts: HTTP requests that were sent.
+        status: the HTTP status of the last response; None if there was none.
+        billed: "maybe" when the provider may have charged for a response that was lost (L3).
+        body: the JSON object with which the provider refused, without any API key (L8); None if
+            there was none.
+        request_id: the provider's id of that HTTP request; empty if it reports none.
 
     Attributes:
-        attempts: how many HTTP requests were made.
-        status: the HTTP status of the last one, or None.
-        billed: "maybe" when the provider may have worked, and charged, for an answer that
-            never came (L3).
-        maybe_billed: how many attempts that may have been charged for.
-        is_transient: the same call may fare better later, and nothing is paid twice by that: its
-            last attempt was refused, or never got there, for a reason that passes.
-        body: what the provider said when it refused with a status, in its own shape, without any
-            key (L8); None if that was no JSON object.
-        request_id: by which the provider knows that HTTP request; empty if it did not say.
+        maybe_billed: the number of attempts that may have been charged.
+        is_transient: whether the same call may succeed later and a repetition cannot be paid for
+            twice: the last attempt did not reach the provider or was refused for a passing reason.
     """
 
     def __init__(
@@ -62,55 +64,63 @@ class CallFailed(Exception):
         self.request_id = request_id
 
     def but(self, more: str) -> Self:
-        """The same error, with something to add to its text."""
+        """Return the same error with an addition to its message.
+
+        Args:
+            more: the text to add after a semicolon.
+        """
         error = copy(self)
         error.args = (f"{self}; {more}",)
         return error
 
 
 class AuthenticationFailed(CallFailed):
-    """401 or 403: the key is missing, wrong, or not allowed to do this. Never retried."""
+    """Status 401 or 403: the key is missing, wrong, or lacks the permission. Never retried."""
 
 
 class BadRequest(CallFailed):
-    """Any other 4xx: the request itself is at fault. Never retried."""
+    """Any other status 4xx: the request is invalid. Never retried."""
 
 
 class QuotaExhausted(CallFailed):
-    """No credit is left, or the quota of a day: waiting does not help soon. Never retried."""
+    """The credit or a quota of a day or longer is used up. Never retried."""
 
 
 class RateLimited(CallFailed):
-    """429 until the retry budget or the deadline was used up."""
+    """Status 429 until the retry budget or the deadline was used up."""
 
 
 class ProviderUnavailable(CallFailed):
-    """5xx until the retry budget or the deadline was used up."""
+    """Status 5xx until the retry budget or the deadline was used up."""
 
 
 class ConnectionFailed(CallFailed):
-    """No connection, or one that broke before the answer was whole."""
+    """There was no connection, or it broke before the response was complete."""
 
 
 class MalformedAnswer(CallFailed):
-    """The provider answered with something that is not a completion."""
+    """The provider sent a response that is not in its documented format."""
 
 
 class RequestTooLarge(CallFailed):
-    """The call needs more than the limit can ever hold; it would wait for ever."""
+    """The call needs more than a limit can ever hold, so that it would never pass."""
 
 
 class DeadlineTooShort(CallFailed):
-    """The limits leave no room for the call before its deadline: it is told at once, not later."""
+    """The limits do not let the call pass before its deadline. It fails without waiting."""
 
 
 class BudgetExceeded(CallFailed):
-    """The call, or one more attempt of it, might cost more than a budget has left.
+    """The call, or another attempt of it, may cost more than a budget has left.
 
-    Attributes:
-        budget: in words, and of whom it is.
-        left_usd: what it has left, in USD.
-        needs_usd: what might be spent, in USD; None if no price is known for it.
+    Args:
+        message: the cause and the remedy.
+        budget: the budget in words, with the tenant, model or other subject that it is for.
+        left_usd: what the budget has left, in USD.
+        needs_usd: what the call may cost, in USD; None if no price is known for it.
+        attempts: HTTP requests that were sent.
+        status: the HTTP status of the last response; None if there was none.
+        billed: "maybe" when the provider may have charged for a response that was lost (L3).
     """
 
     def __init__(
@@ -131,4 +141,4 @@ class BudgetExceeded(CallFailed):
 
 
 class LedgerUnavailable(CallFailed):
-    """The ledger cannot be written, and there are budgets: nothing is spent that is not counted."""
+    """The ledger cannot be written although there are budgets, so that no call is sent."""

@@ -1,9 +1,7 @@
-"""What happens to a call, as data: one frozen event at each stage, handed to an observer.
+"""The events of a call, which an observer receives, and the observer that logs them.
 
-The live tree, the trace file and the log are observers and equals; none of the actors knows which
-of them listens.
-
-The log as an observer: one structlog event a call, when the call has ended (L9).
+An observer is a function that takes a `CallEvent`. The live display, the trace and the log are
+observers.
 """
 
 from collections.abc import Callable
@@ -26,35 +24,35 @@ __all__ = [
 
 
 Stage = Literal[
-    "asked",  # the composer asked for it
-    "queued",  # it waits at the limiter
-    "admitted",  # the limiter let it pass
-    "sent",  # an attempt goes out over HTTP
-    "retrying",  # an attempt failed, another one follows
-    "answered",  # the answer is there
-    "shared",  # answered by an identical request's call
-    "failed",  # it failed for good
-    "cancelled",  # nobody waits for it any more
+    "asked",  # the caller asked for a response
+    "queued",  # the call waits at the limiter
+    "admitted",  # the limiter let the call pass
+    "sent",  # an HTTP request is being sent
+    "retrying",  # an attempt failed, and another one follows
+    "answered",  # the response is complete
+    "shared",  # the call of an identical request supplied the response
+    "failed",  # the call failed and is not retried
+    "cancelled",  # the caller cancelled the call
 ]
 
 
 @attrs.frozen(kw_only=True)
 class CallEvent:
-    """One thing that happened to one call.
+    """One event of one call.
 
     Args:
-        stage: what happened.
-        at: when, in seconds on Trio's clock.
-        context: the call's ids.
-        model: the model asked for.
-        attempt: which HTTP attempt it is about, from 1; 0 before the first.
-        usage: tokens, on "answered" and "shared".
-        cost_usd: USD, on "answered"; None when the price is not known.
-        error: what went wrong, on "retrying" and "failed".
+        stage: the kind of the event.
+        at: the time in seconds on Trio's clock.
+        context: the ids of the call.
+        model: the requested model; on "answered" and "shared", the model that responded.
+        attempt: the number of the HTTP request, from 1; 0 before the first.
+        usage: the tokens used, on "answered" and "shared".
+        cost_usd: the cost in USD, on "answered"; None when the price is not known.
+        error: the error message, on "retrying" and "failed".
         delay: seconds until the next attempt, on "retrying".
-        route: by which way it goes, on "sent": "live" or "batch".
-        is_unreachable: whether the attempt that failed never got there, on "retrying".
-        is_billed: whether the attempt that failed may have been charged for, on "retrying".
+        route: the route of the attempt, on "sent": "live" or "batch".
+        is_unreachable: whether the failed attempt never reached the provider, on "retrying".
+        is_billed: whether the failed attempt may have been charged, on "retrying".
     """
 
     stage: Stage
@@ -72,19 +70,23 @@ class CallEvent:
 
 
 Observer = Callable[[CallEvent], None]
+"""A function that is called with each event of each call. It must return quickly."""
 
 
 def ignore(event: CallEvent) -> None:
-    """The observer of a call that nobody watches."""
+    """Ignore an event. This is the default observer."""
 
 
 _log = structlog.stdlib.get_logger("callsheet.calls")
 
 
 def log_call(event: CallEvent) -> None:
-    """Log the end of a call, with the ids that let one follow its post through every actor.
+    """Log the last event of a call, with the ids of its call, post and step (L9).
 
-    Prompts and answers are not logged, and neither is anything of the key (L8).
+    Prompts, responses and API keys are not logged (L8).
+
+    Args:
+        event: an event of any kind; only "answered", "shared", "failed" and "cancelled" are logged.
     """
     if event.stage not in ("answered", "shared", "failed", "cancelled"):
         return

@@ -1,9 +1,4 @@
-"""Which requests may share one answer (L6).
-
-What a cached answer is found by (L6).
-
-Which request is the same as one that was asked before, perhaps by a process that died.
-"""
+"""Keys of requests: two requests with the same key may share one response (L6)."""
 
 import hashlib
 import json
@@ -22,32 +17,36 @@ __all__ = [
 ]
 
 
-_NOT_ASKED = ("cacheable", "deadline", "idempotency_key")  # fields that no answer depends on
-_ASKED = tuple(field.name for field in attrs.fields(Request) if field.name not in _NOT_ASKED)
+# Fields that cannot change the response.
+_LEFT_OUT = ("cacheable", "deadline", "idempotency_key")
+_FIELDS = tuple(field.name for field in attrs.fields(Request) if field.name not in _LEFT_OUT)
 
 
 def sharing_key(request: Request) -> str | None:
-    """What two requests must have in common to share one answer; None if it may not be shared.
+    """Return the key of requests that may share one call; None if the request is not cacheable.
 
-    It covers every field that the body is made of, and with them everything that can change the
-    answer; the endpoint is the same for all that go through one troupe (L6).
+    The key covers every field that can change the response. It does not cover the endpoint, which
+    is the same for all calls of one troupe (L6).
+
+    Args:
+        request: the request.
     """
-    text = text_of_fields(request, _ASKED) if request.cacheable else None
+    text = text_of_fields(request, _FIELDS) if request.cacheable else None
     return None if text is None else hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
-    """Some fields of a request as canonical JSON; None if they are no JSON, so nobody can send it.
+    """Return fields of a request as canonical JSON; None if a value cannot be written as JSON.
 
     Args:
         request: the request.
-        names: of the fields.
+        names: the names of the fields.
     """
     values = {name: getattr(request, name) for name in names}
     if "messages" in values:
         values["messages"] = [
-            (turn.role, turn.content, *([turn.extra] if turn.extra else ()))
-            for turn in request.messages
+            (message.role, message.content, *([message.extra] if message.extra else ()))
+            for message in request.messages
         ]
     try:
         return orjson.dumps(values, default=dict, option=orjson.OPT_SORT_KEYS)
@@ -56,14 +55,14 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
 
 
 def cache_key(scope: str, request: Request) -> str | None:
-    """The key of the answer; None if the request is not declared cacheable.
+    """Return the key of a response in the cache; None if the request is not cacheable.
 
-    It covers the endpoint and everything that the body is made of (L6). It is a digest: neither a
-    prompt nor anything else can be read from it (L8).
+    The key covers the endpoint and every field that can change the response (L6). It is a digest,
+    from which no prompt can be recovered (L8).
 
     Args:
-        scope: which endpoint answers, such as its base URL.
-        request: what is asked of it.
+        scope: the identity of the endpoint, such as its base URL.
+        request: the request.
     """
     shared = sharing_key(request)
     if shared is None:
@@ -72,17 +71,16 @@ def cache_key(scope: str, request: Request) -> str | None:
 
 
 def content_key(account: str, path: str, body: Mapping[str, Json]) -> str:
-    """What two requests have in common that are asked in the same words.
+    """Return the key of requests with the same body, whether or not they are cacheable.
 
-    It covers everything that can change the answer: endpoint, path, model and the whole canonical
-    body (L6). Unlike `sharing_key` it is there for every request: an answer is for one who asks,
-    not for all.
+    The key covers everything that can change the response: endpoint, path, model and the whole
+    canonical body (L6). With it, a batch that an earlier process submitted is found again.
 
     Args:
-        account: the endpoint.
-        path: after the base URL.
-        body: as it would be sent.
+        account: the identity of the endpoint.
+        path: the path after the base URL.
+        body: the JSON body as it would be sent.
     """
-    asked = [account, path, body]
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=dict)
+    content = [account, path, body]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=dict)
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()

@@ -1,10 +1,4 @@
-"""What the troupe says to each other.
-
-Every stage on the way of a call takes the same message, `Complete`, so that stages can be stacked,
-left out or replaced:
-
-    PostComposerActor -> BatcherActor -> RateLimiterActor -> RequestActor -> provider
-"""
+"""Requests to a model and its responses, whatever the wire format of the provider."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -31,6 +25,7 @@ __all__ = [
     "Json",
     "Request",
     "Response",
+    "Role",
     "Task",
     "Usage",
 ]
@@ -42,13 +37,13 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 @attrs.frozen
 class ChatMessage:
-    """One turn of a chat.
+    """One message of a chat.
 
     Args:
-        role: who says it; the last two give what a call of a tool came to.
-        content: the text of it.
-        extra: further members of the turn, which are sent as they are and win over the other two:
-            `name`, `tool_calls`, or a `content` of several parts, such as images.
+        role: the author of the message; "tool" and "function" are for the result of a tool call.
+        content: the text.
+        extra: further members of the message, sent unchanged, such as `name`, `tool_calls`, or a
+            `content` of several parts with images. They override `role` and `content`.
     """
 
     role: Role
@@ -57,20 +52,20 @@ class ChatMessage:
 
     @property
     def body(self) -> dict[str, Json]:
-        """The turn as OpenAI's and Anthropic's formats have it."""
-        said: dict[str, Json] = {"role": self.role, "content": self.content}
+        """The message as a JSON object in the format of OpenAI and Anthropic."""
+        body: dict[str, Json] = {"role": self.role, "content": self.content}
         if self.extra is not None:
-            said.update(self.extra)
-        return said
+            body.update(self.extra)
+        return body
 
     @property
     def attachments(self) -> int:
-        """How many of its parts are images, sounds or files, those that a tool gave included."""
+        """The number of parts that are images, sounds or files, those in tool results included."""
         return 0 if self.extra is None else _attachments(self.extra.get("content"))
 
 
+# The types of such parts begin with one of these.
 _ATTACHED = ("image", "input_image", "input_audio", "audio", "file", "document", "video")
-"""What the types of such parts begin with."""
 
 
 def _attachments(parts: Json) -> int:
@@ -84,21 +79,21 @@ def _attachments(parts: Json) -> int:
 
 
 Task = Literal["chat", "completion", "embedding"]
-"""The next turn of a chat, texts that go on from prompts, or the vectors of texts."""
+"""Continue a chat, continue prompts, or compute the vectors of texts."""
 
 
 def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
-    """A chat has messages, the other tasks have inputs; never both."""
+    """Check that a chat has messages only and the other tasks have inputs only."""
     if request.task == "chat":
         if inputs:
-            raise ValueError('inputs go with task="completion" or "embedding", not with a chat')
+            raise ValueError('inputs require task="completion" or task="embedding"')
         if not request.messages:
-            raise ValueError("messages must hold at least one turn")
+            raise ValueError("messages must have at least one message")
         return
     if request.messages:
-        raise ValueError(f'messages go with task="chat", not with task={request.task!r}')
+        raise ValueError(f'messages require task="chat", not task={request.task!r}')
     if not inputs or not all(inputs):
-        raise ValueError("inputs must hold at least one text, and none that is empty")
+        raise ValueError("inputs must have at least one text, and no empty text")
 
 
 def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -110,34 +105,36 @@ _at_least_one = and_(instance_of(int), gt(0))
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """One request to a model, whatever the wire format it will be sent in.
+    """One request to a model.
 
-    What the format of the provider cannot express is refused by name before anything is sent.
+    If the wire format of the provider has no equivalent of a field, the call fails with
+    `UnsupportedField`, which names the field, before anything is sent.
 
     Args:
         model: the provider's name of the model.
-        messages: the turns of a chat so far, at least one.
-        inputs: of the other tasks: prompts to go on from, or texts to embed; at least one.
-        task: "chat", "completion" (a text that goes on from each prompt) or "embedding".
-        max_tokens: the most tokens each answer may have; None leaves it to the provider.
-        n: answers to each chat or prompt; all of them are billed.
-        temperature: 0 to 2; None leaves it to the provider.
-        top_p: the share of probability to draw from, 0 to 1; None leaves it to the provider.
-        stop: texts at which an answer ends.
-        seed: asks the provider for a repeatable answer, which it may or may not give.
-        json_schema: a JSON schema that the answer, which is JSON then, must match.
-        dimensions: of the vectors; None leaves it to the model.
-        extra_body: further members of the request's JSON body, sent as they are.
-        cacheable: declares that one answer may serve every identical request (L6).
-        packable: declares that it may be asked together with others of the same instruction, in
-            one call whose answer holds theirs; for a chat whose last turn is a short item.
-        deadline: within how many seconds of being asked for it the answer is wanted; whatever is
-            cheapest in that time is done. None for as soon as possible.
-        idempotency_key: names this one logical call over all its attempts, in at most 255 visible
-            ASCII characters; made when it is sent if empty.
+        messages: the messages of a chat so far, at least one.
+        inputs: the prompts to continue or the texts to embed, at least one. Not for a chat.
+        task: "chat", "completion" (continue each prompt) or "embedding" (a vector for each text).
+        max_tokens: the most tokens of each generated text; None for the provider's default.
+        n: the number of texts to generate for each chat or prompt. All of them are billed.
+        temperature: the sampling temperature, 0 to 2; None for the provider's default.
+        top_p: the probability mass to sample from, above 0 and up to 1; None for the provider's
+            default.
+        stop: texts that end the generation.
+        seed: a seed for repeatable sampling. A provider may ignore it.
+        json_schema: a JSON schema that the generated text, which is JSON then, must match.
+        dimensions: the number of dimensions of each vector; None for the model's default.
+        extra_body: further members of the JSON body, sent unchanged.
+        cacheable: declares that one response may serve every identical request (L6).
+        packable: declares that the request may be combined with others that have the same
+            instruction into one prompt. For a chat whose last message is a short item.
+        deadline: seconds within which the response is needed. The router picks the cheapest route
+            that is fast enough. None for as soon as possible.
+        idempotency_key: the identity of this call over all its attempts: at most 255 visible ASCII
+            characters. A key is generated if it is empty.
 
     Raises:
-        ValueError, TypeError: a field is out of its range, or no such thing; names the field.
+        ValueError, TypeError: a field is out of its range; the message names the field.
     """
 
     model: str = attrs.field(validator=and_(instance_of(str), min_len(1)))
@@ -179,7 +176,18 @@ class Request:
         packable: bool = False,
         deadline: float | None = None,
     ) -> "Request":
-        """A chat of one user turn, with a system turn before it if `system` is given."""
+        """Make a chat request with one user message.
+
+        Args:
+            prompt: the text of the user message.
+            model: the provider's name of the model.
+            system: the text of a system message before it; None for no system message.
+            max_tokens: as for `Request`, like the arguments that follow.
+            temperature: 0 to 2.
+            cacheable: whether one response may serve every identical request.
+            packable: whether the request may be combined with others into one prompt.
+            deadline: seconds within which the response is needed.
+        """
         user = ChatMessage("user", prompt)
         return cls(
             model=model,
@@ -200,7 +208,14 @@ class Request:
         cacheable: bool = False,
         deadline: float | None = None,
     ) -> "Request":
-        """A request for the vectors of some texts."""
+        """Make a request for the vectors of texts.
+
+        Args:
+            texts: one text or several.
+            model: the provider's name of the model.
+            cacheable: whether one response may serve every identical request.
+            deadline: seconds within which the vectors are needed; None for as soon as possible.
+        """
         return cls(
             model=model,
             task="embedding",
@@ -212,14 +227,14 @@ class Request:
 
 @attrs.frozen
 class Usage:
-    """Tokens a provider reports for one call.
+    """The tokens that a provider reports for one call.
 
     Args:
-        input_tokens: of the prompt, cached ones and those written to a cache included.
-        output_tokens: of the answer, reasoning included.
-        cached_tokens: of the prompt, read from the provider's cache.
-        cache_write_tokens: of the prompt, written to the provider's cache.
-        reasoning_tokens: of the answer, thought and not shown.
+        input_tokens: tokens of the prompt, cached ones and those written to a cache included.
+        output_tokens: tokens that the model generated, reasoning included.
+        cached_tokens: tokens of the prompt that were read from the provider's cache.
+        cache_write_tokens: tokens of the prompt that were written to the provider's cache.
+        reasoning_tokens: generated tokens of reasoning, which are not part of the text.
     """
 
     input_tokens: int = 0
@@ -230,7 +245,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Input and output together."""
+        """The sum of input and output tokens."""
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -245,12 +260,12 @@ class Usage:
 
 @attrs.frozen
 class Choice:
-    """One of the answers that a model wrote.
+    """One text that a model generated.
 
     Args:
-        text: what it wrote.
-        finish_reason: why it ended: "stop", "length", "content_filter" and so on, in OpenAI's
-            words whatever the provider's are.
+        text: the text.
+        finish_reason: why the generation ended, in OpenAI's words whatever the provider: "stop",
+            "length", "content_filter" and so on; None if the provider does not report it.
     """
 
     text: str
@@ -259,32 +274,35 @@ class Choice:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """The answer to a `Request`, and what it took.
+    """The response to a `Request`, with its usage and cost.
 
     Args:
-        text: what the model wrote; the first of `choices`, empty for embeddings.
-        model: the model that answered, as the provider names it.
-        finish_reason: why it ended: "stop", "length", "content_filter" and so on.
-        usage: the tokens the provider reports; zero where it reports none.
-        cost_usd: what the call cost in USD; None when the model's price is not known.
-        http_requests: how many HTTP requests it took, retries included; 0 when the answer was
-            shared with an identical request.
-        seconds: from the first byte sent to the last byte received, of the attempt that answered.
-        choices: every answer, in the order of prompt and choice: number ``i * n + j`` is answer j
-            to prompt i. Empty for embeddings.
+        text: the generated text, which is that of the first of `choices`; empty for embeddings.
+        model: the model that generated it, as the provider names it.
+        finish_reason: why the generation ended: "stop", "length", "content_filter" and so on.
+        usage: the tokens that the provider reports; zero if it reports none.
+        cost_usd: the cost of the call in USD; None when the price of the model is not known.
+        http_requests: HTTP requests that were sent, retries included; 0 if the call of an
+            identical request supplied the response.
+        seconds: from the first byte sent to the last byte received, for the attempt that
+            succeeded.
+        choices: every generated text, ordered by prompt and then by choice: number ``i * n + j``
+            is text j for prompt i. Empty for embeddings.
         embeddings: the vector of each text, in the order of the texts. Empty for other tasks.
-        first_byte_s: seconds until the first piece of the answer; None if that was not seen.
-        maybe_billed: how many other HTTP requests of this call may have been charged although
-            their answer never came or was not wanted (L3).
-        host: where the answer came from, which tells which of several endpoints answered.
-        route: the way it was had: "live", "flex" or "batch" for a call of its own; "list" or
-            "pack" for a part of one; "joined" to an identical request's, or from the "cache".
-        tier: the service tier whose price it has: what the provider says, or else what was asked.
-        body: all that the provider said, in its own shape, for what has no field here: calls of
-            tools, log probabilities, citations. Of an answer that came in a list with others, its
-            own part, without the usage. None where the provider wrote no such body for this request
-            alone: for streams and packs. Read it only; who shares an answer shares it.
-        request_id: by which the provider knows the HTTP request; empty if it does not say.
+        first_byte_s: seconds until the first byte of the response; None if it was not measured.
+        maybe_billed: other HTTP requests of this call that may have been charged although their
+            response was lost or not used (L3).
+        host: the host of the endpoint that responded.
+        route: how the call was made: "live", "flex", "priority" or "batch" for a call of its own,
+            "list" or "pack" for a part of a combined call, "joined" for the call of an identical
+            request, "cache" for a cached response.
+        tier: the service tier whose price applies: as reported by the provider, otherwise as
+            requested.
+        body: the JSON body of the response, for members that have no field here, such as tool
+            calls, log probabilities and citations. For a part of a list it has this part only,
+            without the usage. None for streams and packs, which have no such body. Callers that
+            share a response share this object: do not change it.
+        request_id: the provider's id of the HTTP request; empty if it reports none.
     """
 
     text: str
@@ -307,11 +325,11 @@ class Response:
 
 @attrs.frozen
 class Delta:
-    """A piece of an answer that is still being written.
+    """A piece of a response that is still being generated.
 
     Args:
-        text: what was added.
-        index: to which of the answers; see `Response.choices`.
+        text: the text to append.
+        index: the index of the choice to append it to; see `Response.choices`.
     """
 
     text: str

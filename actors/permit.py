@@ -1,4 +1,4 @@
-"""What the limiter lets a call pass with, and what it is told in return."""
+"""The permit that the limiter attaches to a call, and what providers report about their limits."""
 
 from typing import Literal, Protocol, get_args
 
@@ -17,21 +17,22 @@ __all__ = [
 
 
 Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"]
-"""What can be limited; "tokens" are those that a provider counts for both sides together."""
+"""What a limit counts. A provider that counts input and output tokens together limits "tokens"."""
 
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
 @attrs.frozen
 class Report:
-    """One limit, as the provider tells it.
+    """The state of one limit, as the provider reports it.
 
     Args:
-        dimension: of what.
-        limit: how much in a period.
-        used: how much of it is missing.
-        period_s: seconds in which all of it refills.
-        reset_s: seconds until nothing is missing, or until it is counted anew.
+        dimension: what the limit counts.
+        limit: the amount that is allowed in each period.
+        used: the part of that amount that is not available now.
+        period_s: seconds in which an empty limit refills completely.
+        reset_s: seconds until the limit is full, or until its next period begins; None if the
+            provider does not report it.
     """
 
     dimension: Dimension
@@ -49,8 +50,8 @@ class Throttled:
     """A provider refused a call because of its limits.
 
     Args:
-        why: calls come "too_fast", or "too_many" are under way.
-        told: the limit that the refusal names, if it names one.
+        why: "too_fast" if the rate is too high, "too_many" if too many calls are in flight.
+        told: the limit that the refusal names; None if it names none.
     """
 
     why: Refused
@@ -58,50 +59,55 @@ class Throttled:
 
 
 class Permit(Protocol):
-    """What the limiter lets a call pass with.
+    """The limiter's permission to send a call.
 
-    It holds one place in flight until the call's answer is there, retries included.
+    It holds one of the places in flight until the call has its response, retries included.
     """
 
     async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
-        """Wait until one more attempt of the same call may be sent.
+        """Wait until another attempt of the same call may be sent.
 
         Args:
-            delay: seconds from now before which it must not be sent.
-            throttled: the provider refused the last one: everybody waits, not only this call.
+            delay: the least number of seconds to wait.
+            throttled: the refusal of the last attempt, which delays all calls; None if the provider
+                did not refuse it because of limits.
 
         Raises:
-            AskFailed: it will not be known; the verdict says that asking again is safe.
+            AskFailed: the limiter did not reply. No attempt was sent, so a retry is safe.
         """
         ...
 
     def park(self, *, delay: float, throttled: Throttled) -> None:
-        """The provider refused, and this call gives up: the others wait all the same.
+        """Report a refusal after which this call is not retried, so that other calls wait.
 
         Args:
-            delay: seconds from now.
-            throttled: what the refusal says.
+            delay: seconds that the other calls wait.
+            throttled: the refusal.
         """
         ...
 
     def use(self) -> None:
-        """A request goes over the wire: what the call has reserved is no longer to be had back."""
+        """Report that a request is being sent: what is reserved can no longer be returned."""
         ...
 
     def listens(self) -> bool:
-        """Whether what an answer tells of limits is of interest now: not every one is."""
+        """Return whether the limiter wants the limits in the headers of a response now."""
         ...
 
     def hear(self, reports: tuple[Report, ...]) -> None:
-        """An answer has begun, and tells of the provider's limits."""
+        """Report the limits that the headers of a response state.
+
+        Args:
+            reports: the state of each limit; empty if the headers state none.
+        """
         ...
 
     def settle(self, usage: Usage | None, usd: float | None, first_byte_s: float | None) -> None:
-        """The call has its answer.
+        """Report what a call used, so that the limiter can correct its reservation.
 
         Args:
-            usage: the tokens that the provider reports, if it does.
-            usd: what it cost, if that is known.
-            first_byte_s: seconds until the answer began.
+            usage: the tokens that the provider reports; None if it reports none.
+            usd: the cost in USD; None if it is not known.
+            first_byte_s: seconds until the first byte of the response; None if not measured.
         """
         ...

@@ -1,4 +1,4 @@
-"""Takes secrets out of what is logged, whoever logged it (L8)."""
+"""Remove secrets from log events (L8)."""
 
 import re
 from collections.abc import Mapping, MutableMapping
@@ -8,20 +8,20 @@ __all__ = ["redact_secrets"]
 
 _HIDDEN = "***"
 
-# Names of members that hold a secret, in small letters with underscores.
+# The names of members that contain a secret, in lower case and with underscores.
 _SECRET_NAME = re.compile(
     r"(.*_)?(authorization|api_?key|x_goog_api_key|secret(_key)?|password|passwd|cookie"
     r"|(access|auth|bearer|refresh|id|session|security)_token|credentials?)"
 )
-# What looks like a key wherever it stands.
+# Texts that look like a key.
 _SECRET_TEXT = re.compile(
-    r"\b(?:sk|gsk|csk|pk|rk|tgp|hf)[-_][A-Za-z0-9_\-]{8,}"  # OpenAI's and those named after it
-    r"|\bAIza[A-Za-z0-9_\-]{20,}"  # Google's
-    r"|(?<=//)[^/@\s:]*:[^/@\s]+(?=@)"  # of a URL: user and password
+    r"\b(?:sk|gsk|csk|pk|rk|tgp|hf)[-_][A-Za-z0-9_\-]{8,}"  # OpenAI and vendors with similar keys
+    r"|\bAIza[A-Za-z0-9_\-]{20,}"  # Google
+    r"|(?<=//)[^/@\s:]*:[^/@\s]+(?=@)"  # user and password in a URL
     r"|(?i:(?<=[?&]key=)|(?<=[?&]api-key=)|(?<=[?&]api_key=))[^&\s\"']+"
     r"|(?i:(?<=bearer )|(?<=basic ))[A-Za-z0-9._~+/=\-]{6,}"
 )
-_DEEPEST = 20  # levels; what refers to itself ends there, too
+_DEEPEST = 20  # levels; this also ends a structure that contains itself
 
 
 def redact_secrets(
@@ -29,11 +29,16 @@ def redact_secrets(
     method: str,  # noqa: ARG001
     event: MutableMapping[str, object],
 ) -> MutableMapping[str, object]:
-    """A structlog processor that writes ``***`` for everything that is, or looks like, a secret.
+    """Replace everything that is a secret, or looks like one, with ``***``. A structlog processor.
 
-    It goes by the names of members ("authorization", "api_key", "x-api-key" and so on) and by what
-    a text looks like ("sk-...", "Bearer ..."), at any depth. Put it last before the renderer, and
-    after what turns exceptions into text.
+    It recognizes the names of members ("authorization", "api_key", "x-api-key" and so on) and the
+    form of texts ("sk-...", "Bearer ..."), up to 20 levels deep. Place it directly before the
+    renderer, after the processor that turns exceptions into text.
+
+    Args:
+        logger: not used.
+        method: not used.
+        event: the event, which is changed in place.
     """
     for name, value in list(event.items()):
         event[name] = _redacted(name, value, _DEEPEST)
@@ -67,7 +72,7 @@ def _redacted_inside(value: object, levels: int) -> object:
 
 
 def _item(item: object, levels: int) -> object:
-    """One of many; or a pair of name and value, as which HTTP headers are often given."""
+    """Redact an item of a sequence; a pair of texts is the name and the value of a header."""
     pair = _pair(item)
     if pair is None:
         return _redacted("", item, levels)

@@ -489,6 +489,6 @@ async def test_a_tab_shows_itself_and_sends_nothing_for_a_call_that_has_ended():
     await account.take()
     assert repr(account) == "<CallAccount 7: 1 of 1 attempts taken>"
     account.close()
-    with pytest.raises(CallFailed, match="nobody waits"):
+    with pytest.raises(CallFailed, match="the call has ended"):
         await account.take()
     assert account.taken == 1
