@@ -1,4 +1,4 @@
-"""Which requests may share an answer (L6)."""
+"""Requests with the same key may share a response (L6)."""
 
 import itertools
 
@@ -102,7 +102,7 @@ def test_the_order_of_members_does_not_change_the_key_but_the_order_of_turns_doe
 
 
 async def test_a_prompt_that_no_encoding_can_write_does_not_take_the_others_down(autojump_clock):
-    """R8: bad input is no bug of the batcher's; text from a shell can be like this."""
+    """R8: bad input is not a bug of the batcher; text from a shell can have such characters."""
     async with open_runtime() as runtime:
         batcher = await batcher_to(runtime, Journal(), batching=Batching(max_wait_s=1))
         good, _ = await outcomes(

@@ -1,4 +1,4 @@
-"""The log: one event a call, and nothing in it that is a secret or a prompt."""
+"""The log has one event for each call, without secrets and prompts (L8, L9)."""
 
 import json
 from decimal import Decimal

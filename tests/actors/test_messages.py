@@ -1,4 +1,4 @@
-"""What a request refuses, by the name of its field."""
+"""A request with a field out of range is refused by the name of the field."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""No secret is logged, whoever logs it (L8)."""
+"""No secret reaches the log (L8)."""
 
 import pytest
 import structlog

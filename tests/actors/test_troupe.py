@@ -1,4 +1,4 @@
-"""The stages together: crashes stay where they are, and a close lets work come to its end."""
+"""A whole troupe: events, deadlines, crashes of single stages, and closing."""
 
 from functools import partial
 from math import inf
@@ -53,7 +53,7 @@ def text_of(outcome):
 
 @attrs.define
 class Poison:
-    """An observer with a bug, which one call meets at one stage."""
+    """An observer that raises at one stage of one call."""
 
     stage: str
     call: str = "poison"
@@ -63,7 +63,7 @@ class Poison:
             raise ZeroDivisionError("bug")
 
 
-# ------------------------------------------------------------------ in a runtime of one's own
+# ------------------------------------------------------------------ in a runtime of the program
 
 
 async def test_two_troupes_live_beside_an_actor_of_the_users_own(autojump_clock):
@@ -99,7 +99,7 @@ async def test_each_stage_can_be_asked_by_its_ref(autojump_clock):
 
 
 async def test_stages_can_be_left_out(autojump_clock):
-    """Every one takes the same message: here a batcher straight before the requests."""
+    """Every stage takes the same message: here a batcher is directly before the requests."""
     script = Script(refusal(500), Reply())
     async with open_runtime() as runtime:
         endpoint = Endpoint(URL)
@@ -115,7 +115,7 @@ def test_settings_out_of_range_are_refused_by_name(field, value):
         settings_for(Script(), **{field: value})
 
 
-# ------------------------------------------------------------------ one call through all of it
+# ------------------------------------------------------------------ one call through every stage
 
 
 async def test_the_events_of_a_call_follow_it_through_every_stage(autojump_clock):
@@ -184,7 +184,7 @@ async def test_a_provider_full_of_faults_costs_retries_and_loses_nothing(autojum
 
 
 async def test_the_last_deadline_of_those_who_share_holds_in_a_renewal_too(autojump_clock):
-    """The leader's ends while the call waits to be sent once more; a joiner still wants it."""
+    """The deadline of the first caller passes during a retry; a caller that joined still waits."""
     script = Script(
         by_prompt={
             "shared": [refusal(500, headers={"retry-after": "0"}, after=1), Reply()],
@@ -281,7 +281,7 @@ async def test_a_bug_in_any_stage_costs_what_it_had_in_its_hands(
 
 
 async def test_a_crash_of_the_limiter_leaves_the_calls_in_flight_alone(autojump_clock):
-    """Those further on are in other hands; also the one that waits for another attempt (R8)."""
+    """Calls in flight belong to later stages; so does a call that waits to be retried (R8)."""
     script = Script(
         by_prompt={
             "again": [refusal(503, headers={"retry-after": "60"}), Reply()],
@@ -314,7 +314,7 @@ async def test_a_crash_of_the_requests_is_survived_by_what_waits(autojump_clock)
         assert limiter.incarnation == 1
 
 
-# ------------------------------------------------------------------ the end
+# ------------------------------------------------------------------ closing
 
 
 async def test_closing_lets_what_was_asked_come_to_its_end(autojump_clock):
@@ -400,7 +400,7 @@ async def test_a_provider_that_cannot_be_reached_spends_no_restarts(autojump_clo
 async def test_a_call_that_gives_up_for_too_fast_tells_the_others_to_wait(
     autojump_clock, attempts, timeout
 ):
-    """R10: 429 parks the stage, also where the call that met it will not be sent again."""
+    """R10: 429 parks the stage, also if the refused call is not retried."""
     line = refusal(429, headers={"retry-after": "30"}, after=0.5)
     script = Script(by_prompt={"first": [line], "second": [Reply()]})
     settings = settings_for(script, retry=RetryPolicy(max_attempts=attempts))

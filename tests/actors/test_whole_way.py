@@ -1,4 +1,4 @@
-"""All of it together: packed, in a batch, cached, on the books, beside the provider's own count."""
+"""Every stage together: the ledger agrees with what the simulated provider has charged."""
 
 from decimal import Decimal
 from functools import partial
@@ -39,7 +39,7 @@ def labelling(review, **more):
 
 
 async def label(settings=None, *, reviews=REVIEWS, provider=None, **more):
-    """Labels, answers, the provider's counts and the troupe's books."""
+    """Return labels, responses, the statistics of the provider and the costs in the ledger."""
     provider = Provider(provider or ProviderSettings())
     async with ProviderTransport(provider) as transport:
         known = {
@@ -141,7 +141,7 @@ async def test_an_answer_out_of_the_cache_is_on_no_bill(autojump_clock):
 
 
 async def test_lines_that_fail_in_a_batch_go_live_and_are_billed_once(autojump_clock):
-    """Partial failures, no answers, and an expiry in the middle: the net holds, L5 and L3."""
+    """L5 and L3 hold if lines fail, have no response, or expire with their batch."""
     batches = BatchSettings(failing=0.2, unanswered=0.1)
     answers, stats, books = await label(
         provider=ProviderSettings(batches=batches), cacheable=True, deadline=DAY_S
