@@ -74,7 +74,11 @@ Observer = Callable[[CallEvent], None]
 
 
 def ignore(event: CallEvent) -> None:
-    """Ignore an event. This is the default observer."""
+    """Ignore an event. This is the default observer.
+
+    Args:
+        event: an event of any kind.
+    """
 
 
 _log = structlog.stdlib.get_logger("callsheet.calls")

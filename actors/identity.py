@@ -29,7 +29,7 @@ def sharing_key(request: Request) -> str | None:
     is the same for all calls of one troupe (L6).
 
     Args:
-        request: the request.
+        request: the request to be compared with others.
     """
     text = text_of_fields(request, _FIELDS) if request.cacheable else None
     return None if text is None else hashlib.blake2b(text, digest_size=16).hexdigest()
@@ -39,8 +39,8 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
     """Return fields of a request as canonical JSON; None if a value cannot be written as JSON.
 
     Args:
-        request: the request.
-        names: the names of the fields.
+        request: the request whose fields are written.
+        names: the names of these fields, in any order.
     """
     values = {name: getattr(request, name) for name in names}
     if "messages" in values:
@@ -62,7 +62,7 @@ def cache_key(scope: str, request: Request) -> str | None:
 
     Args:
         scope: the identity of the endpoint, such as its base URL.
-        request: the request.
+        request: the request to be looked up.
     """
     shared = sharing_key(request)
     if shared is None:

@@ -41,7 +41,7 @@ class ChatMessage:
 
     Args:
         role: the author of the message; "tool" and "function" are for the result of a tool call.
-        content: the text.
+        content: the text of the message.
         extra: further members of the message, sent unchanged, such as `name`, `tool_calls`, or a
             `content` of several parts with images. They override `role` and `content`.
     """
@@ -263,7 +263,7 @@ class Choice:
     """One text that a model generated.
 
     Args:
-        text: the text.
+        text: the generated text.
         finish_reason: why the generation ended, in OpenAI's words whatever the provider: "stop",
             "length", "content_filter" and so on; None if the provider does not report it.
     """

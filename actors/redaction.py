@@ -36,8 +36,8 @@ def redact_secrets(
     renderer, after the processor that turns exceptions into text.
 
     Args:
-        logger: not used.
-        method: not used.
+        logger: ignored; structlog passes it.
+        method: ignored; structlog passes it.
         event: the event, which is changed in place.
     """
     for name, value in list(event.items()):

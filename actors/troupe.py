@@ -38,13 +38,13 @@ class Troupe:
         composer: writes posts; takes `Compose`.
         cache: answers repeated calls; takes `Complete`, as every stage below does; None without
             `TroupeSettings.cache`.
-        batcher: combines calls.
+        batcher: combines requests into shared calls.
         ledger: reserves and records costs; None without `TroupeSettings.ledger`.
         router: picks the route of each call with a deadline, and of every call if there is a
             ledger.
         batches: sends calls through the Batch API; None without `TroupeSettings.batches`.
-        limiter: keeps calls within the limits.
-        requester: sends HTTP requests.
+        limiter: delays calls that would exceed the limits.
+        requester: sends the HTTP requests of each call.
         observer: called with a `CallEvent` at each stage of each call.
     """
 
