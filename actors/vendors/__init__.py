@@ -33,8 +33,8 @@ else:
         decoding="dumps loads",
         endpoint="Endpoint Timeouts",
         format=(
-            "ApiError BatchLimits BatchWeight BrokeOff DecodedResponse "
-            "Full Malformed StreamFailed UnsupportedField WireFormat"
+            "ApiError BatchLimits BatchWeight BrokeOff DecodedResponse Full Malformed "
+            "StreamFailed UnsupportedField WireFormat"
         ),
         openai_chat="OpenAIChat read_chat",
         openai_lists="OpenAICompletions OpenAIEmbeddings read_completion read_embeddings",
