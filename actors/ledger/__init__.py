@@ -1,4 +1,4 @@
-"""The ledger: double-entry accounts of every cent, budgets, and the file behind them (L3)."""
+"""The ledger: what calls cost, as double-entry accounts, with budgets and a file (L3)."""
 
 from .accounts import Accounts
 from .actor import GetCosts, LedgerActor
@@ -6,8 +6,7 @@ from .book import CostStatistics, CostTotals
 from .bound import asked_tier
 from .budgets import Budget, LedgerPolicy
 from .entries import NOTHING, Amount
-from .file import LedgerUnusable, connect, recover
-from .tables import sums
+from .file import read_sums
 
 __all__ = [
     "NOTHING",
@@ -19,9 +18,6 @@ __all__ = [
     "GetCosts",
     "LedgerActor",
     "LedgerPolicy",
-    "LedgerUnusable",
     "asked_tier",
-    "connect",
-    "recover",
-    "sums",
+    "read_sums",
 ]

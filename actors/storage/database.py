@@ -27,7 +27,6 @@ __all__ = ["Database", "Owner", "ProcessLock", "Synchronous", "open_database"]
 Owner = Literal["one process", "shared"]
 Synchronous = Literal["full", "normal", "off"]
 
-_CHECKED_BYTES = 1024**3  # the check reads about 1 GB a second: a larger file is not checked
 _NO_CHECKPOINT_ON_CLOSE = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
 _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: class}
     "SQLITE_CORRUPT": DamagedFile,
@@ -47,7 +46,7 @@ def open_database(
     synchronous: Synchronous = "full",
     wait_s: float = 1.0,
     create: bool = True,
-    check: bool = True,
+    check_bytes: int = 1024**3,
 ) -> "Database":
     """Open a database file, and create it if it does not exist.
 
@@ -63,8 +62,7 @@ def open_database(
             last commits; "off": it may also damage the file.
         wait_s: seconds to wait for another process that holds a lock on the file.
         create: whether to create a missing file, and its folder.
-        check: whether to look for damage (`PRAGMA quick_check`), which reads the whole file. Files
-            above 1 GiB are never checked.
+        check_bytes: the size up to which the whole file is checked for damage, about 1 GB a second.
 
     Raises:
         StorageError: the file cannot be used; the subclass and the message give the reason.
@@ -80,7 +78,9 @@ def open_database(
             form.check_header(path)
         except OSError as error:
             raise StorageUnavailable(form.name(path), error.strerror or str(error)) from None
-    return Database(path, form, owner=owner, synchronous=synchronous, wait_s=wait_s, check=check)
+    return Database(
+        path, form, owner=owner, synchronous=synchronous, wait_s=wait_s, check_bytes=check_bytes
+    )
 
 
 def _check_log(path: Path, form: DatabaseFormat) -> None:
@@ -100,7 +100,7 @@ def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
     unfinished = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
     os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        new = Database(unfinished, form, owner=owner, check=False, name=form.name(path))
+        new = Database(unfinished, form, owner=owner, check_bytes=0, name=form.name(path))
         try:
             new.create_tables()
         finally:
@@ -125,7 +125,7 @@ class Database:
         owner: see `open_database`, as for the others.
         synchronous: what a commit waits for.
         wait_s: seconds to wait for a lock.
-        check: whether to look for damage.
+        check_bytes: the size up to which the file is checked.
         name: what messages call the file.
     """
 
@@ -137,7 +137,7 @@ class Database:
         owner: Owner,
         synchronous: Synchronous = "full",
         wait_s: float = 1.0,
-        check: bool = True,
+        check_bytes: int = 0,
         name: str | None = None,
     ) -> None:
         import sqlite3  # noqa: PLC0415  # see above
@@ -158,7 +158,7 @@ class Database:
             self._prepare(owner, synchronous)
             if path is None:
                 self.create_tables()
-            elif check:
+            elif self.bytes_used <= check_bytes:
                 self._look_for_damage()
         except BaseException:
             self._close_unchanged()
@@ -268,8 +268,6 @@ class Database:
                 self._connection.create_aggregate(name, arguments, aggregate)
 
     def _look_for_damage(self) -> None:
-        if self.bytes_used > _CHECKED_BYTES:
-            return
         found = self.row("PRAGMA quick_check(1)")
         if found != ("ok",):
             text = " ".join(str(found[0] if found else "").split())

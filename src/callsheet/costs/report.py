@@ -1,17 +1,9 @@
-"""What a ledger says, summed up by something.
-
-Costs for programs: every figure, and dollars to the last digit.
-
-Where the ledger of this user is.
-
-Costs before a person.
-"""
+"""Cost reports of a ledger: read, and written as a table, as CSV and as JSON."""
 
 import csv
 import io
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..actors import NOTHING, Amount, CostTotals, LedgerUnusable, connect, recover, sums
+from ..actors import NOTHING, Amount, CostTotals, StorageError, read_sums
 from ..wording import dollars, printable
 
 __all__ = [
@@ -47,16 +39,16 @@ BY: tuple[By, ...] = ("model", "tenant", "post", "day", "route", "call")
 
 
 class NoLedger(Exception):
-    """There is no such ledger, or it cannot be read; the text says what to do."""
+    """The ledger does not exist or cannot be read; the message gives the remedy."""
 
 
 @attrs.frozen
 class CostRow:
-    """What one thing has cost.
+    """The costs of one model, tenant, post, day, route or call.
 
     Args:
-        name: of the thing; "" for what has none, such as a call without a post.
-        totals: what was spent, is reserved and may have been billed.
+        name: of the model, tenant and so on; "" for calls without one (calls without a post).
+        totals: what is spent, reserved and possibly billed.
     """
 
     name: str
@@ -64,26 +56,26 @@ class CostRow:
 
     @property
     def calls(self) -> int:
-        """Those that have ended, and those under way."""
+        """The number of calls that have ended or are in flight."""
         found = self.totals
         return found.spent.calls + found.maybe_billed.calls + found.reserved.calls
 
     @property
     def whole(self) -> Amount:
-        """All of it together: for how much of it no price is known."""
+        """The sum of what is spent, possibly billed and reserved."""
         return self.totals.spent + self.totals.maybe_billed + self.totals.reserved
 
 
 @attrs.frozen(kw_only=True)
 class CostReport:
-    """What a ledger says.
+    """The costs in a ledger, by one dimension.
 
     Args:
         ledger: the file.
-        by: what each row is.
-        since: the first day; "" for the first there is.
-        until: the last day; "" for the last there is.
-        rows: by name.
+        by: the dimension: each row is one model, tenant, post, day, route or call.
+        since: the first UTC day; "" for the first day in the ledger.
+        until: the last UTC day; "" for the last day in the ledger.
+        rows: the costs, sorted by name.
     """
 
     ledger: Path
@@ -94,7 +86,7 @@ class CostReport:
 
     @property
     def total(self) -> CostRow:
-        """All rows together."""
+        """The sum of all rows."""
         totals = [row.totals for row in self.rows]
         return CostRow(
             "total",
@@ -114,46 +106,43 @@ def read_costs(
     until: str = "",
     clock: Callable[[], float] = time.time,
 ) -> CostReport:
-    """Sum up a ledger. What processes that are gone have left reserved is booked beforehand.
+    """Read the costs from a ledger.
+
+    What processes that have ended left reserved is counted as possibly billed first.
 
     Args:
         ledger: the file.
-        by: what each row is to be.
-        since: the first day, as in "2026-11-26" (UTC); "" for the first there is.
-        until: the last day; "" for the last there is.
+        by: the dimension of the rows.
+        since: the first day, such as "2026-11-26" (UTC); "" for the first day in the ledger.
+        until: the last day; "" for the last day in the ledger.
         clock: Unix time in seconds.
 
     Raises:
-        NoLedger: there is none, or it cannot be read.
+        NoLedger: the file does not exist or cannot be read.
     """
     if not ledger.exists():
-        raise NoLedger(f"there is no ledger at {ledger}; it is there when calls have been counted")
+        raise NoLedger(
+            f"there is no ledger at {ledger}; it is created with the first call that is counted"
+        )
     rows: dict[str, CostTotals] = {}
     try:
-        recover(ledger, clock())
-        connection = connect(ledger, create=False)
-        try:
-            for name, account, amount in sums(connection, by, since, until or "9999"):
-                rows[name] = rows.get(name, CostTotals()).plus(account, amount)
-        finally:
-            connection.close()
-    except LedgerUnusable as error:
+        found = read_sums(ledger, by, since=since, until=until or "9999", now=clock())
+    except StorageError as error:
         raise NoLedger(str(error)) from None
-    except sqlite3.Error as error:
-        raise NoLedger(f"the ledger {ledger} cannot be read ({error})") from None
-    found = tuple(CostRow(name, totals) for name, totals in rows.items())
-    # What was refunded has come to nothing.
+    for name, account, amount in found:
+        rows[name] = rows.get(name, CostTotals()).plus(account, amount)
+    costs = tuple(CostRow(name, totals) for name, totals in rows.items())
     return CostReport(
         ledger=ledger,
         by=by,
         since=since,
         until=until,
-        rows=tuple(row for row in found if row.calls or row.whole != NOTHING),
+        rows=tuple(row for row in costs if row.calls or row.whole != NOTHING),  # not refunded
     )
 
 
 def _figures(row: CostRow) -> dict[str, str | int]:
-    """Dollars are texts, because a number of JSON's is rounded by many who read it."""
+    """USD are texts, because many JSON parsers round numbers."""
     totals = row.totals
     return {
         "calls": row.calls,
@@ -175,7 +164,7 @@ def _amount(account: str, amount: Amount) -> dict[str, str | int]:
 
 
 def to_csv(report: CostReport) -> str:
-    """A line for each row, with a heading; the total is for whoever reads it to make."""
+    """Return the rows as CSV, with a header line and without the total."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [report.by, *_figures(report.total)], lineterminator="\n")
     writer.writeheader()
@@ -185,7 +174,7 @@ def to_csv(report: CostReport) -> str:
 
 
 def to_json(report: CostReport) -> str:
-    """One object."""
+    """Return the report as one JSON object."""
     return json.dumps(
         {
             "ledger": str(report.ledger),
@@ -203,7 +192,7 @@ LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 
 
 def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
-    """The file that $CALLSHEET_LEDGER names, or else one where this system keeps a user's data."""
+    """Return the file that $CALLSHEET_LEDGER names, or one in the user's data folder."""
     named = environment.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -211,7 +200,7 @@ def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def costs_table(report: CostReport) -> Table:
-    """A row for each thing, and one for all of them."""
+    """Return the report as a table for a terminal, with a row for the total."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
     under_way = report.total.totals.reserved.calls > 0
@@ -242,24 +231,22 @@ def _cells(row: CostRow, *, under_way: bool) -> tuple[str, ...]:
 
 
 def _money(amount: Amount) -> str:
-    """Dollars; what has no known price is not "$0"."""
+    """Return USD as text; an unknown price is not "$0"."""
     if amount.unpriced_tokens and not amount.usd:
         return dollars(None)
     return dollars(amount.usd) if amount.usd or amount.calls else "-"
 
 
 def remarks(report: CostReport) -> list[str]:
-    """What one has to know to read the table."""
+    """Return the notes that explain the columns of the table."""
     totals, found = report.total.totals, list[str]()
     if totals.maybe_billed.calls or totals.maybe_billed.usd:
-        found.append(
-            "may have been billed: at most, for attempts whose answer never came or was not wanted."
-        )
+        found.append("may have been billed: at most, for attempts without a response.")
     if totals.reserved.calls:
-        found.append("in flight: reserved for calls that are under way, at most.")
+        found.append("in flight: reserved for calls in flight, at most.")
     unpriced = report.total.whole.unpriced_tokens
     if unpriced:
         found.append(
-            f"price unknown: {unpriced:,} tokens of these calls are in none of the sums of dollars."
+            f"price unknown: the sums of dollars leave out {unpriced:,} tokens of these calls."
         )
     return found

@@ -45,7 +45,7 @@ from callsheet.actors.errors import BudgetExceeded, LedgerUnavailable
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.actor import GetCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
-from callsheet.actors.ledger.file import LedgerUnusable
+from callsheet.actors.storage import StorageError, in_place
 from callsheet.actors.vendors.prices import Price, PriceBook
 from callsheet.runtime import (
     Actor,
@@ -64,15 +64,9 @@ BOUND = Decimal("0.001033")
 PAID = Decimal("0.00006")  # what the script's answer costs, of 10 and 5 tokens
 
 
-async def inline(sync_fn):
-    """In place of a thread, which virtual time does not wait for."""
-    await trio.lowlevel.checkpoint()
-    sync_fn()
-
-
 def books(*budgets, path=None):
     policy = LedgerPolicy(budgets=budgets, path=path)
-    return Accounts(policy, clock=lambda: NOON, in_thread=inline)
+    return Accounts(policy, clock=lambda: NOON, in_thread=in_place)
 
 
 async def ledger_to(runtime, ref, accounts):
@@ -298,7 +292,7 @@ async def test_no_more_calls_go_at_once_than_the_budget_can_pay(autojump_clock):
         assert len(refused) == 17
         assert (refused[0].left_usd, refused[0].needs_usd) == (0, BOUND)
         assert refused[0].attempts == 0
-        assert "$0 left, and the call might cost $0.001033" in str(refused[0])
+        assert "$0 left, and the call may cost $0.001033" in str(refused[0])
         assert "raise the budget, or lower max_tokens" in str(refused[0])
         assert usd(await totals(accounts)) == (3 * PAID, 0, 0)
         found = await outcomes(*(partial(ref.ask, asked()) for _ in range(20)))
@@ -343,7 +337,7 @@ async def test_a_model_that_may_answer_instead_is_reserved_for(autojump_clock):
             "ledger",
             partial(LedgerActor, ref, books(Budget("0.005")), prices, other_models=("dear",)),
         )
-        with pytest.raises(BudgetExceeded, match=r"might cost \$0\.0100"):
+        with pytest.raises(BudgetExceeded, match=r"may cost \$0\.0100"):
             await first.ask(asked())
 
 
@@ -442,7 +436,7 @@ async def test_a_file_that_cannot_be_used_stops_the_ledger_from_starting(tmp_pat
     (tmp_path / "notes.txt").write_text("no ledger, " * 100)
     async with open_runtime() as runtime:
         stage = await runtime.spawn("stage", partial(Stage, Journal()))
-        with pytest.raises(LedgerUnusable, match="damaged, or no ledger: move it away"):
+        with pytest.raises(StorageError, match="or another program wrote it; move the file away"):
             await ledger_to(runtime, stage, books(path=tmp_path / "notes.txt"))
 
 
@@ -453,7 +447,7 @@ class Failing(Accounts):
 
     def _begin(self, store):
         if self.is_full:
-            return LedgerUnusable("the disk is full")
+            return StorageError("the ledger", "the disk is full")
         return super()._begin(store)
 
 
@@ -462,7 +456,7 @@ async def test_with_budgets_nothing_is_spent_that_cannot_be_written(
     autojump_clock, tmp_path, budgets, log
 ):
     policy = LedgerPolicy(budgets=budgets, path=tmp_path / "ledger.sqlite3")
-    accounts = Failing(policy, clock=lambda: NOON, in_thread=inline)
+    accounts = Failing(policy, clock=lambda: NOON, in_thread=in_place)
     script = Script()
     async with ledger(script, accounts=accounts) as (ref, _, _):
         await ref.ask(asked())
