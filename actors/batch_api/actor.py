@@ -23,7 +23,7 @@ from .control import Control
 from .deadlines import DeadlineFallback
 from .driver import BatchDriver
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, InFlightTable
-from .job import BatchJob, aftermath
+from .job import BatchJob, handle_orphans
 from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
 from .plan import BatchGroup, BatchPlan, BatchSizeLimits, LineSize, PlannedBatch
 from .policy import BatchApiPolicy
@@ -96,7 +96,7 @@ class _Gathered(Message[None]):
 class _Drive(Message[None]):
     """Something is to be done for a batch."""
 
-    task: BatchInFlight
+    batch: BatchInFlight
 
 
 @attrs.frozen
@@ -157,10 +157,10 @@ class BatchApiActor(Actor):
         self._journal: Journal = journal(policy.journal, self._account, policy.keep_s)
         self._estimator = TokenEstimator()
         self._counts: Counter[str] = Counter()
-        self._book = InFlightTable()
-        self._net = DeadlineFallback(to, self._counts)
+        self._table = InFlightTable()
+        self._deadlines = DeadlineFallback(to, self._counts)
         self._plan: BatchPlan[BatchWaiter] = BatchPlan(policy, _bounds(policy, self._dialect))
-        self._tasks: dict[str, BatchInFlight] = {}
+        self._batches: dict[str, BatchInFlight] = {}
         self._control: Control | None = None
         self._gather_timer: Timer | None = None
         self._due_timer: Timer | None = None
@@ -170,8 +170,8 @@ class BatchApiActor(Actor):
         """Take up what an earlier life has begun. Nothing is asked of the provider yet."""
         if self._dialect is None:
             return
-        store = await self._journal.open()
-        self._name = f"cs{store.opened}-{self.random.getrandbits(48):012x}"
+        file = await self._journal.open()
+        self._name = f"cs{file.opened}-{self.random.getrandbits(48):012x}"
         try:
             known, unclaimed = await self._journal.do(JournalFile.load)
         except BaseException:  # one that has not started is not stopped
@@ -179,16 +179,16 @@ class BatchApiActor(Actor):
                 await self._journal.close()
             raise
         self._control = Control(self._endpoint, self._dialect, self._timeouts, self._transport)
-        self._answers = BatchResults(
+        self._results = BatchResults(
             endpoint=self._endpoint,
             dialect=self._dialect,
             journal=self._journal,
             prices=self._prices,
-            book=self._book,
+            table=self._table,
             counts=self._counts,
             claims=Claims(are_held=self._policy.is_acknowledged),
         )
-        self._errands = BatchDriver(
+        self._driver = BatchDriver(
             control=self._control,
             dialect=self._dialect,
             journal=self._journal,
@@ -197,11 +197,11 @@ class BatchApiActor(Actor):
             random=self.random,
             encode=self._encode,
             deliver=self._deliver,
-            known=lambda: {task.job.batch_id for task in self._tasks.values()},
+            known=lambda: {batch.job.batch_id for batch in self._batches.values()},
             observer=self._observer,
         )
         for answer in unclaimed:
-            self._book.offer_answer(answer.key, answer.custom_id)
+            self._table.offer_result(answer.key, answer.custom_id)
         for one in known:
             self._take_up(one)
 
@@ -218,29 +218,29 @@ class BatchApiActor(Actor):
 
     @defers(Stream)
     async def pass_on(self, message: Stream, slot: ReplySlot[None]) -> None:
-        """Hand on at once a call whose asker wants to see it being written."""
+        """Hand on at once a call whose waiter wants to see it being written."""
         await slot.forward(self._to, message)
 
     @defers(Complete)
     async def gather(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Take one request in."""
-        asker = None if self._dialect is None else self._asker(message, slot)
-        if asker is None:
+        waiter = None if self._dialect is None else self._waiter(message, slot)
+        if waiter is None:
             self._counts["live"] += 1
             await slot.forward(self._to, message)
             return
-        slot.on_settled(partial(self._left, asker))
-        if await self._answers.find(asker):
+        slot.on_settled(partial(self._left, waiter))
+        if await self._results.find(waiter):
             return
-        line = self._book.take_line(asker.key)
+        line = self._table.take_line(waiter.key)
         if line is None:
-            await self._add(asker)
+            await self._add(waiter)
         else:
             slot.start()  # it may have run (R3)
-            asker.line, line.asker = line, asker
-            line.task.waiting.add(asker)
-            line.task.job.keep()
-            self._watch(asker)
+            waiter.line, line.waiter = line, waiter
+            line.batch.waiting.add(waiter)
+            line.batch.job.keep()
+            self._watch(waiter)
 
     @handles(_Gathered)
     async def gathered(self, message: _Gathered) -> None:  # noqa: ARG002  # it only says when
@@ -251,53 +251,53 @@ class BatchApiActor(Actor):
     @handles(_Drive)
     async def drive(self, message: _Drive) -> None:
         """Do what is next for a batch, until there is something to wait for."""
-        task = message.task
-        task.timer = None
-        if task.is_busy or task.job.id not in self._tasks:
+        batch = message.batch
+        batch.timer = None
+        if batch.is_busy or batch.job.id not in self._batches:
             return
-        task.is_busy = True
-        while isinstance(step := task.job.next(trio.current_time()), str):
-            await self._errands.do(task, step)
-        task.is_busy = False
-        if task.job.ending is None:
-            self._wake(task, step)
+        batch.is_busy = True
+        while isinstance(step := batch.job.next(trio.current_time()), str):
+            await self._driver.do(batch, step)
+        batch.is_busy = False
+        if batch.job.ending is None:
+            self._wake(batch, step)
         else:
-            await self._end(task)
+            await self._end(batch)
 
     @handles(_DeadlineNear)
     async def due(self, message: _DeadlineNear) -> None:  # noqa: ARG002  # it only says when
         """Send those live whose deadline is near."""
         self._due_timer = None
-        while (asker := self._net.take(trio.current_time())) is not None:
-            await self._go_live(asker)
+        while (waiter := self._deadlines.take(trio.current_time())) is not None:
+            await self._go_live(waiter)
         self._watch(None)
 
     @handles(AcknowledgeResponses, urgent=True)
     async def acknowledge(self, message: AcknowledgeResponses) -> None:
         """Take out of the journal what is kept elsewhere."""
         if self._dialect is not None:
-            await self._answers.acknowledge(message.calls)
+            await self._results.acknowledge(message.calls)
 
     @handles(GetBatchApiStatistics, urgent=True)
     async def count(self, message: GetBatchApiStatistics) -> BatchApiStatistics:  # noqa: ARG002  # it only asks
         """Say what is going on."""
-        tasks, counts = self._tasks.values(), self._counts
-        models = sorted({task.pool.model for task in tasks})
+        batches, counts = self._batches.values(), self._counts
+        models = sorted({batch.group.model for batch in batches})
         return BatchApiStatistics(
-            batches=dict(Counter(task.job.phase for task in tasks)),
+            batches=dict(Counter(batch.job.phase for batch in batches)),
             gathering=len(self._plan),
-            submitted=sum(len(task.waiting) for task in tasks),
+            submitted=sum(len(batch.waiting) for batch in batches),
             answered=counts["answered"],
             found=counts["found"],
             failed=counts["failed"],
             live=counts["live"],
-            unclaimed=self._book.answers,
+            unclaimed=self._table.unclaimed,
             enqueued_tokens={model: self._plan.enqueued(model) for model in models},
         )
 
     # ---------------------------------------------------------------- who asks
 
-    def _asker(self, message: Complete, slot: ReplySlot[Response]) -> BatchWaiter | None:
+    def _waiter(self, message: Complete, slot: ReplySlot[Response]) -> BatchWaiter | None:
         """One who asks for what can be in a batch; None if it cannot even be said."""
         request, now = message.request, trio.current_time()
         try:
@@ -313,68 +313,68 @@ class BatchApiActor(Actor):
             message=message,
             slot=slot,
             key=key,
-            pool=BatchGroup(path, request.model),
+            group=BatchGroup(path, request.model),
             size=LineSize(len(text) + _OVERHEAD_BYTES, tokens, len(request.inputs)),
             due=due,
             margin_s=self._policy.margin_s(min(due, slot.deadline) - now),
         )
 
-    async def _add(self, asker: BatchWaiter) -> None:
+    async def _add(self, waiter: BatchWaiter) -> None:
         """Have one wait for the next batch; or send it live, where it cannot be in one."""
         now = trio.current_time()
-        asker.line = None
-        if asker.slot.done or asker.is_out:
+        waiter.line = None
+        if waiter.slot.done or waiter.is_out:
             return
-        if asker.live_at <= now or not self._plan.takes(asker.pool, asker.size):
-            await self._go_live(asker)
+        if waiter.live_at <= now or not self._plan.takes(waiter.group, waiter.size):
+            await self._go_live(waiter)
             return
-        self._plan.add(asker.pool, asker, asker.size, now)
-        self._watch(asker)
+        self._plan.add(waiter.group, waiter, waiter.size, now)
+        self._watch(waiter)
         self._send_gathered()
 
-    def _left(self, asker: BatchWaiter, slot: ReplySlot[Response]) -> None:
+    def _left(self, waiter: BatchWaiter, slot: ReplySlot[Response]) -> None:
         """One has his answer, or has gone."""
-        if self._plan.discard(asker) or asker.line is None or asker.line.is_over:
+        if self._plan.discard(waiter) or waiter.line is None or waiter.line.is_over:
             return
-        line = asker.line
-        line.asker = None
-        self._book.offer_line(line)
+        line = waiter.line
+        line.waiter = None
+        self._table.offer_line(line)
         has_gone = slot.outcome in (Outcome.CANCELLED, Outcome.EXPIRED)
-        self._let_go(line.task, asker, may_return=has_gone)
+        self._let_go(line.batch, waiter, may_return=has_gone)
 
-    def _let_go(self, task: BatchInFlight, asker: BatchWaiter, *, may_return: bool) -> None:
+    def _let_go(self, batch: BatchInFlight, waiter: BatchWaiter, *, may_return: bool) -> None:
         """One does not count on a batch any more; when nobody does, it is given up."""
-        if asker not in task.waiting:
+        if waiter not in batch.waiting:
             return
-        task.waiting.discard(asker)
-        task.is_left |= may_return
+        batch.waiting.discard(waiter)
+        batch.is_left |= may_return
         # Those who waited for what the journal told of died with their process; they may ask again.
-        if not task.waiting and not task.job.is_found:
+        if not batch.waiting and not batch.job.is_found:
             now = trio.current_time()
-            keeps = task.is_left and self._journal.is_durable
-            task.job.abandon(now + (self._policy.abandon_s if keeps else 0.0))
-            self._wake(task, now)
+            keeps = batch.is_left and self._journal.is_durable
+            batch.job.abandon(now + (self._policy.abandon_s if keeps else 0.0))
+            self._wake(batch, now)
 
-    def _watch(self, asker: BatchWaiter | None) -> None:
+    def _watch(self, waiter: BatchWaiter | None) -> None:
         """See to it that one is sent live in time, and that the timer goes by the first of them."""
-        if asker is not None:
-            self._net.watch(asker)
-        due_at, timer = self._net.due_at, self._due_timer
+        if waiter is not None:
+            self._deadlines.watch(waiter)
+        due_at, timer = self._deadlines.due_at, self._due_timer
         if timer is not None and timer.when > due_at:
             timer.cancel()
             timer = self._due_timer = None
         if timer is None and due_at < inf:
             self._due_timer = self.send_at(due_at, _DeadlineNear())
 
-    async def _go_live(self, asker: BatchWaiter, *, maybe_billed: int = 0) -> None:
+    async def _go_live(self, waiter: BatchWaiter, *, maybe_billed: int = 0) -> None:
         """One does not wait for a batch any longer."""
-        line = asker.line
+        line = waiter.line
         if line is not None and not line.is_over:
             maybe_billed = 1  # the batch goes on, and may do it as well
-            self._let_go(line.task, asker, may_return=False)
+            self._let_go(line.batch, waiter, may_return=False)
         else:
-            self._plan.discard(asker)
-        await self._net.send(asker, maybe_billed=maybe_billed)
+            self._plan.discard(waiter)
+        await self._deadlines.send(waiter, maybe_billed=maybe_billed)
 
     # ---------------------------------------------------------------- batches
 
@@ -392,15 +392,15 @@ class BatchApiActor(Actor):
     def _begin(self, gathered: PlannedBatch[BatchWaiter], now: float) -> None:
         self._counts["batches"] += 1
         name = f"{self._name}-{self._counts['batches']}"
-        askers = {f"{name}-{at}": asker for at, asker in enumerate(gathered.lines)}
-        job = BatchJob(name, askers, self._policy.window_s, self._policy.settle_s)
-        task = BatchInFlight(job, gathered.pool, gathered.tokens, now)
-        task.waiting.update(askers.values())
-        for custom_id, asker in askers.items():
-            line = BatchLine(custom_id, asker.key, task, asker.message, asker)
-            asker.line = task.lines[custom_id] = line
-        self._tasks[name] = task
-        self._wake(task, now)
+        waiters = {f"{name}-{at}": waiter for at, waiter in enumerate(gathered.lines)}
+        job = BatchJob(name, waiters, self._policy.window_s, self._policy.settle_s)
+        batch = BatchInFlight(job, gathered.group, gathered.tokens, now)
+        batch.waiting.update(waiters.values())
+        for custom_id, waiter in waiters.items():
+            line = BatchLine(custom_id, waiter.key, batch, waiter.message, waiter)
+            waiter.line = batch.lines[custom_id] = line
+        self._batches[name] = batch
+        self._wake(batch, now)
 
     def _encode(self, message: Complete) -> bytes:
         request = message.request
@@ -420,68 +420,70 @@ class BatchApiActor(Actor):
             settle_s=self._policy.settle_s,
             now=now,
         )
-        task = BatchInFlight(job, known.pool, known.tokens, now, is_intended=True)
+        batch = BatchInFlight(job, known.group, known.tokens, now, is_intended=True)
         for custom_id, key in known.lines:
-            line = task.lines[custom_id] = BatchLine(custom_id, key, task)
+            line = batch.lines[custom_id] = BatchLine(custom_id, key, batch)
             if job.ending is None:
-                self._book.offer_line(line)
-        self._tasks[job.id] = task
-        self._plan.begun(known.pool, known.tokens)
-        self._wake(task, now)
+                self._table.offer_line(line)
+        self._batches[job.id] = batch
+        self._plan.begun(known.group, known.tokens)
+        self._wake(batch, now)
 
-    def _wake(self, task: BatchInFlight, when: float) -> None:
+    def _wake(self, batch: BatchInFlight, when: float) -> None:
         """Look at a batch; while it is being looked at, that is done anyway."""
-        if task.is_busy or task.job.id not in self._tasks:
+        if batch.is_busy or batch.job.id not in self._batches:
             return
-        if task.timer is not None:
-            task.timer.cancel()
-        task.timer = self.send_at(when, _Drive(task))
+        if batch.timer is not None:
+            batch.timer.cancel()
+        batch.timer = self.send_at(when, _Drive(batch))
 
-    async def _deliver(self, task: BatchInFlight, results: LineResults) -> None:
-        for asker, why in await self._answers.deliver(task, results):
-            task.waiting.discard(asker)
-            if asker.is_out:
+    async def _deliver(self, batch: BatchInFlight, results: LineResults) -> None:
+        for waiter, why in await self._results.deliver(batch, results):
+            batch.waiting.discard(waiter)
+            if waiter.is_out:
                 continue  # a live call is under way already
             if why.is_retried:
-                await self._go_live(asker, maybe_billed=int(why.maybe_billed))
+                await self._go_live(waiter, maybe_billed=int(why.maybe_billed))
             else:
-                self._fail(asker, why.error)
+                self._fail(waiter, why.error)
 
-    async def _end(self, task: BatchInFlight) -> None:
+    async def _end(self, batch: BatchInFlight) -> None:
         """A batch is over. Those without a result are asked for again, in the way that fits."""
-        del self._tasks[task.job.id]
-        left = {custom_id: task.lines.pop(custom_id) for custom_id in task.job.release()}
+        del self._batches[batch.job.id]
+        left = {custom_id: batch.lines.pop(custom_id) for custom_id in batch.job.release()}
         for line in left.values():
             line.is_over = True
-            self._book.withdraw_line(line)
-        if task.is_intended:
-            await self._journal.do(partial(JournalFile.finish, batch=task.job.id))
-        after = aftermath(task.job, left, task.error)
-        self._plan.ended(task.pool, task.tokens)
+            self._table.withdraw_line(line)
+        if batch.is_intended:
+            await self._journal.do(partial(JournalFile.finish, batch=batch.job.id))
+        after = handle_orphans(batch.job, left, batch.error)
+        self._plan.ended(batch.group, batch.tokens)
         if after.is_overflow:
             until = trio.current_time() + self._policy.max_poll_s
-            self._plan.overflowed(task.pool, task.tokens, after.told_limit, until)
-            for one in self._plan.oversize(task.pool):
+            self._plan.overflowed(batch.group, batch.tokens, after.stated_limit, until)
+            for one in self._plan.oversize(batch.group):
                 await self._go_live(one)
-        if left and task.job.ending in ("refused", "lost"):
-            ending, why = task.job.ending, None if task.error is None else str(task.error)
-            _log.warning("batch_lost", batch=task.job.id, ending=ending, lines=len(left), error=why)
+        if left and batch.job.ending in ("refused", "lost"):
+            ending, why = batch.job.ending, None if batch.error is None else str(batch.error)
+            _log.warning(
+                "batch_lost", batch=batch.job.id, ending=ending, lines=len(left), error=why
+            )
         for custom_id, line in left.items():
-            asker = line.asker
-            if asker is None or asker.is_out:
+            waiter = line.waiter
+            if waiter is None or waiter.is_out:
                 continue
             if not after.maybe_billed:
-                asker.refund()
+                waiter.refund()
             if custom_id in after.again:
-                await self._add(asker)
+                await self._add(waiter)
             elif custom_id in after.live:
-                await self._go_live(asker, maybe_billed=int(after.maybe_billed))
-            elif task.error is not None:
-                self._fail(asker, task.error)
+                await self._go_live(waiter, maybe_billed=int(after.maybe_billed))
+            elif batch.error is not None:
+                self._fail(waiter, batch.error)
         self._send_gathered()
 
-    def _fail(self, asker: BatchWaiter, error: CallFailed) -> None:
-        if asker.slot.fail(error):
+    def _fail(self, waiter: BatchWaiter, error: CallFailed) -> None:
+        if waiter.slot.fail(error):
             self._counts["failed"] += 1
 
 

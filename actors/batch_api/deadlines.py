@@ -45,58 +45,58 @@ class DeadlineFallback:
             heapq.heappop(self._near)
         return self._near[0][0] if self._near else inf
 
-    def watch(self, asker: BatchWaiter) -> None:
+    def watch(self, waiter: BatchWaiter) -> None:
         """One counts on a batch."""
         if len(self._near) >= self._tidy_at:  # most have their answer long before their deadline
             self._near = [entry for entry in self._near if not self._is_idle(entry[2])]
             heapq.heapify(self._near)
             self._tidy_at = max(_LEAST_TIDIED, 2 * len(self._near))
-        if asker.live_at < inf:
-            heapq.heappush(self._near, (asker.live_at, next(self._numbers), asker))
+        if waiter.live_at < inf:
+            heapq.heappush(self._near, (waiter.live_at, next(self._numbers), waiter))
 
     def take(self, now: float) -> BatchWaiter | None:
         """One whose deadline is near; None if there is none."""
         while self._near and self._near[0][0] <= now:
-            _, _, asker = heapq.heappop(self._near)
-            if self._is_idle(asker):
+            _, _, waiter = heapq.heappop(self._near)
+            if self._is_idle(waiter):
                 continue
-            if asker.live_at <= now:
-                return asker
-            self.watch(asker)  # it was given more time meanwhile
+            if waiter.live_at <= now:
+                return waiter
+            self.watch(waiter)  # it was given more time meanwhile
         return None
 
-    async def send(self, asker: BatchWaiter, *, maybe_billed: int) -> None:
+    async def send(self, waiter: BatchWaiter, *, maybe_billed: int) -> None:
         """Send one live.
 
         Args:
-            asker: who.
+            waiter: who.
             maybe_billed: how often the provider may have charged for it in a batch, or will; the
                 answer tells of it (L3).
         """
-        if asker.is_out:
+        if waiter.is_out:
             return
-        asker.is_out = True
+        waiter.is_out = True
         self._counts["live"] += 1
         if maybe_billed:
-            await self._relay(asker, maybe_billed)
+            await self._relay(waiter, maybe_billed)
         else:
-            await asker.slot.forward(self._to, asker.message)
+            await waiter.slot.forward(self._to, waiter.message)
 
-    async def _relay(self, asker: BatchWaiter, maybe_billed: int) -> None:
+    async def _relay(self, waiter: BatchWaiter, maybe_billed: int) -> None:
         """Ask in his stead: what is forwarded could not be added to."""
-        slot = asker.slot
+        slot = waiter.slot
         if slot.done:
             return
         try:
-            call = await self._to.submit(asker.message, deadline=slot.deadline)
+            call = await self._to.submit(waiter.message, deadline=slot.deadline)
         except (ActorStopped, MailboxFull, Deadlock) as error:  # as for `forward`
             slot.fail(error)
             return
         slot.on_settled(partial(_give_up, call))
         call.on_settled(partial(_pass_back, slot, maybe_billed))
 
-    def _is_idle(self, asker: BatchWaiter) -> bool:
-        return asker.is_out or asker.slot.done
+    def _is_idle(self, waiter: BatchWaiter) -> bool:
+        return waiter.is_out or waiter.slot.done
 
 
 def _give_up(call: ReplySlot[Response], _: object) -> None:

@@ -30,7 +30,7 @@ class BatchWaiter:
         message: what was asked.
         slot: where the answer goes.
         key: of its content.
-        pool: of the batches that it may be in.
+        group: of the batches that it may be in.
         size: what it takes in a batch.
         due: by when the answer is wanted, at the latest, on Trio's clock.
         margin_s: how long before that it is sent live, in seconds.
@@ -42,7 +42,7 @@ class BatchWaiter:
     message: Complete
     slot: ReplySlot[Response]
     key: str
-    pool: BatchGroup
+    group: BatchGroup
     size: LineSize
     due: float = inf
     margin_s: float = 0.0
@@ -78,17 +78,17 @@ class BatchLine:
     Args:
         custom_id: what its result is known by.
         key: of its content.
-        task: the batch.
+        batch: the batch.
         message: what was asked; None once the batch is written.
-        asker: who waits for it; None if nobody does.
+        waiter: who waits for it; None if nobody does.
         is_over: it has its end.
     """
 
     custom_id: str
     key: str
-    task: "BatchInFlight" = attrs.field(repr=False)
+    batch: "BatchInFlight" = attrs.field(repr=False)
     message: Complete | None = attrs.field(default=None, repr=False)
-    asker: BatchWaiter | None = None
+    waiter: BatchWaiter | None = None
     is_over: bool = False
 
 
@@ -98,7 +98,7 @@ class BatchInFlight:
 
     Args:
         job: how far it is.
-        pool: what its lines have in common.
+        group: what its lines have in common.
         tokens: of its prompts.
         began_at: when it was begun, on Trio's clock.
         lines: by custom id.
@@ -114,7 +114,7 @@ class BatchInFlight:
     """
 
     job: BatchJob
-    pool: BatchGroup
+    group: BatchGroup
     tokens: int
     began_at: float
     lines: dict[str, BatchLine] = attrs.field(factory=dict[str, BatchLine], repr=False)
@@ -134,13 +134,13 @@ class InFlightTable:
     """Where an answer may be that somebody asks for: in a batch, or in the journal already.
 
     A line answers one who asks. Those who ask the same get different lines, in the order in which
-    these came to be without an asker.
+    these came to be without an waiter.
     """
 
     def __init__(self) -> None:
         self._lines: defaultdict[str, deque[BatchLine]] = defaultdict(deque)
-        self._answers: defaultdict[str, deque[str]] = defaultdict(deque)
-        self.answers = 0  # that nobody has got
+        self._results: defaultdict[str, deque[str]] = defaultdict(deque)
+        self.unclaimed = 0  # that nobody has got
 
     def offer_line(self, line: BatchLine) -> None:
         """A line of a batch has nobody who waits for it."""
@@ -164,18 +164,18 @@ class InFlightTable:
             del self._lines[key]
         return line
 
-    def offer_answer(self, key: str, custom_id: str) -> None:
+    def offer_result(self, key: str, custom_id: str) -> None:
         """The journal has an answer that nobody has got."""
-        self._answers[key].append(custom_id)
-        self.answers += 1
+        self._results[key].append(custom_id)
+        self.unclaimed += 1
 
-    def take_answer(self, key: str) -> str | None:
+    def take_result(self, key: str) -> str | None:
         """The custom id of such an answer for one who asks; None if there is none."""
-        found = self._answers.get(key)
+        found = self._results.get(key)
         if found is None:
             return None
-        self.answers -= 1
+        self.unclaimed -= 1
         custom_id = found.popleft()
         if not found:
-            del self._answers[key]
+            del self._results[key]
         return custom_id

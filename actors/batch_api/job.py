@@ -24,8 +24,8 @@ __all__ = [
     "BatchPhase",
     "BatchStep",
     "OrphanHandling",
-    "Told",
-    "aftermath",
+    "ResultOwner",
+    "handle_orphans",
     "is_overflow",
 ]
 
@@ -44,7 +44,7 @@ BatchEnding = Literal[
 ]
 """How a batch ended."""
 
-Told = Literal["ours", "twice", "foreign"]
+ResultOwner = Literal["ours", "twice", "foreign"]
 """Whose a result is: that of a line, of one that has its end, or of another batch."""
 
 
@@ -184,7 +184,7 @@ class BatchJob:
             return
         self.batch_id, self.is_certain, self.phase = view.id, is_certain, "running"
         self._began_at = now
-        self.told(view)
+        self.update(view)
 
     def not_found(self, now: float) -> None:
         """It is not in the list. In time that means that there is none."""
@@ -195,7 +195,7 @@ class BatchJob:
         else:
             self.phase = "marked"
 
-    def told(self, view: BatchView) -> None:
+    def update(self, view: BatchView) -> None:
         """The provider has said how it stands."""
         if self.phase != "running" or view.id != self.batch_id:
             return
@@ -243,7 +243,7 @@ class BatchJob:
         """Whether a custom id has our name of the batch in it."""
         return custom_id.startswith(f"{self.id}-")
 
-    def result(self, custom_id: str) -> Told:
+    def take_result(self, custom_id: str) -> ResultOwner:
         """A line has its end; each has one."""
         if custom_id in self.lines:
             del self.lines[custom_id]
@@ -284,7 +284,7 @@ class OrphanHandling:
         fails: custom ids of those that fail.
         maybe_billed: whether the provider may have charged for those that are sent live (L3).
         is_overflow: the batch was refused because too many tokens are in batches.
-        told_limit: how many there may be, if the provider told it.
+        stated_limit: how many there may be, if the provider told it.
     """
 
     again: frozenset[str] = _NOBODY
@@ -292,10 +292,10 @@ class OrphanHandling:
     fails: frozenset[str] = _NOBODY
     maybe_billed: bool = False
     is_overflow: bool = False
-    told_limit: int | None = None
+    stated_limit: int | None = None
 
 
-def aftermath(job: BatchJob, left: Iterable[str], error: CallFailed | None) -> OrphanHandling:
+def handle_orphans(job: BatchJob, left: Iterable[str], error: CallFailed | None) -> OrphanHandling:
     """What becomes of them.
 
     Args:
@@ -313,7 +313,9 @@ def aftermath(job: BatchJob, left: Iterable[str], error: CallFailed | None) -> O
     words += [] if error is None else [str(error)]
     overflow = next((one for one in words if is_overflow(one)), None)
     if overflow is not None:
-        return OrphanHandling(again=everybody, is_overflow=True, told_limit=_told_limit(overflow))
+        return OrphanHandling(
+            again=everybody, is_overflow=True, stated_limit=_stated_limit(overflow)
+        )
     if not errors and isinstance(error, _OF_THE_ACCOUNT):
         return OrphanHandling(fails=everybody)
     # The live way says what is wrong with those that are named; if none is, with all of them. At
@@ -327,6 +329,6 @@ def is_overflow(words: str) -> bool:
     return _OVERFLOW.search(words) is not None
 
 
-def _told_limit(words: str) -> int | None:
+def _stated_limit(words: str) -> int | None:
     found = _LIMIT.search(words)
     return int(found[1].replace(",", "") or 0) or None if found else None

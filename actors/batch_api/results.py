@@ -35,8 +35,8 @@ from .journal import Journal, JournalFile
 __all__ = [
     "BatchResults",
     "Claims",
+    "FailedLine",
     "LineResults",
-    "Unanswered",
     "judge",
 ]
 
@@ -91,11 +91,11 @@ _MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is abo
 
 
 @attrs.frozen
-class Unanswered:
+class FailedLine:
     """A line has no answer.
 
     Args:
-        error: what the asker gets, unless it is asked again.
+        error: what the waiter gets, unless it is asked again.
         is_retried: whether a live call may fare better.
         maybe_billed: the provider may have charged for it (L3).
     """
@@ -107,7 +107,7 @@ class Unanswered:
 
 def judge(
     result: LineResult, form: WireFormat, request: Request, endpoint: Endpoint
-) -> DecodedResponse | Unanswered:
+) -> DecodedResponse | FailedLine:
     """What came of a line.
 
     Args:
@@ -121,14 +121,14 @@ def judge(
         why = said or ApiError()
         words = _quoted(why.message or why.code or "no reason given", endpoint)
         text = f"{endpoint.host} did not run a line of a batch: {words}"
-        return Unanswered(ProviderUnavailable(text), is_retried=True)
+        return FailedLine(ProviderUnavailable(text), is_retried=True)
     if said is None and result.status == HTTPStatus.OK:
         try:
             answer = form.decode(result.body, request)
         except Malformed as error:
             text = f"{endpoint.host} answered 200 in a batch, but not with a completion: "
             wrong = MalformedAnswer(text + _quoted(str(error), endpoint), billed="maybe")
-            return Unanswered(wrong, is_retried=True, maybe_billed=True)
+            return FailedLine(wrong, is_retried=True, maybe_billed=True)
         if isinstance(answer, DecodedResponse):
             return answer
         said = answer
@@ -143,7 +143,7 @@ def judge(
         body=without_key(endpoint, result.body),
         request_id=endpoint.scrub(result.request_id),
     )
-    return Unanswered(failed, is_retried=is_retried(kind, should_retry=None))
+    return FailedLine(failed, is_retried=is_retried(kind, should_retry=None))
 
 
 def _quoted(words: str, endpoint: Endpoint) -> str:
@@ -167,7 +167,7 @@ class BatchResults:
         dialect: what the results mean.
         journal: keeps them.
         prices: what models cost.
-        book: where an answer may be that somebody asks for.
+        table: where an answer may be that somebody asks for.
         counts: of "answered" and "found".
         claims: which answers the journal need not have any longer.
     """
@@ -179,7 +179,7 @@ class BatchResults:
         dialect: BatchDialect,
         journal: Journal,
         prices: PriceBook,
-        book: InFlightTable,
+        table: InFlightTable,
         counts: Counter[str],
         claims: Claims,
     ) -> None:
@@ -188,72 +188,70 @@ class BatchResults:
         self._dialect = dialect
         self._journal = journal
         self._prices = prices
-        self._book = book
+        self._table = table
         self._counts = counts
         self._claims = claims
-        self._claimed: list[str] = []
-        self._is_claiming = False
 
-    async def find(self, asker: BatchWaiter) -> bool:
+    async def find(self, waiter: BatchWaiter) -> bool:
         """Answer with what was paid for earlier, if there is such an answer."""
-        while (custom_id := self._book.take_answer(asker.key)) is not None:
-            raw = await self._journal.do(partial(JournalFile.answer, custom_id=custom_id))
+        while (custom_id := self._table.take_result(waiter.key)) is not None:
+            raw = await self._journal.do(partial(JournalFile.result, custom_id=custom_id))
             try:
                 result = None
                 if raw is not None:
                     result = self._without_key(self._dialect.read_line(raw), raw)
             except Malformed:
                 result = None
-            found = None if result is None else self._judge(asker, result)
+            found = None if result is None else self._judge(waiter, result)
             if result is not None and isinstance(found, DecodedResponse):
-                if asker.slot.reply(self._response(asker, result, found, 0.0, 0)):
+                if waiter.slot.reply(self._response(waiter, result, found, 0.0, 0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
-                    if self._claims.give(custom_id, asker.message.context):
+                    if self._claims.give(custom_id, waiter.message.context):
                         await self._claim([custom_id])
                 else:
-                    self._book.offer_answer(asker.key, custom_id)  # for the next who asks
+                    self._table.offer_result(waiter.key, custom_id)  # for the next who asks
                 return True
         return False
 
     async def deliver(
-        self, task: BatchInFlight, results: LineResults
-    ) -> list[tuple[BatchWaiter, Unanswered]]:
+        self, batch: BatchInFlight, results: LineResults
+    ) -> list[tuple[BatchWaiter, FailedLine]]:
         """Take results in.
 
         Returns:
             Those who have no answer, and why.
         """
         answered: list[tuple[BatchLine, BatchWaiter, LineResult, DecodedResponse]] = []
-        unanswered: list[tuple[BatchWaiter, Unanswered]] = []
+        failed: list[tuple[BatchWaiter, FailedLine]] = []
         kept: list[tuple[str, bytes]] = []
         dropped: list[str] = []
         for quoting, raw in results:
             result = self._without_key(quoting, raw)
-            line = self._line(task, result)
+            line = self._line(batch, result)
             if line is None:
                 continue
-            asker = line.asker
-            if asker is None:
+            waiter = line.waiter
+            if waiter is None:
                 if result.status == HTTPStatus.OK and result.said is None:
                     kept.append((line.custom_id, raw))
-                    self._book.offer_answer(line.key, line.custom_id)
+                    self._table.offer_result(line.key, line.custom_id)
                 else:
                     dropped.append(line.custom_id)
                 continue
-            found = self._judge(asker, result)
+            found = self._judge(waiter, result)
             if isinstance(found, DecodedResponse):
                 kept.append((line.custom_id, raw))
-                answered.append((line, asker, result, found))
+                answered.append((line, waiter, result, found))
             else:
                 dropped.append(line.custom_id)
-                unanswered.append((asker, found))
+                failed.append((waiter, found))
                 if not found.maybe_billed:
-                    asker.refund()  # a line that failed is free
+                    waiter.refund()  # a line that failed is free
         if kept or dropped:
-            await self._journal.do(partial(JournalFile.keep, answers=kept, unanswered=dropped))
-        await self._report(task, answered)
-        return unanswered
+            await self._journal.do(partial(JournalFile.store, results=kept, failed=dropped))
+        await self._report(batch, answered)
+        return failed
 
     def _without_key(self, result: LineResult, raw: bytes) -> LineResult:
         """A result without a key that the provider quotes (L8)."""
@@ -265,40 +263,40 @@ class BatchResults:
             request_id=self._endpoint.scrub(result.request_id),
         )
 
-    def _line(self, task: BatchInFlight, result: LineResult) -> BatchLine | None:
+    def _line(self, batch: BatchInFlight, result: LineResult) -> BatchLine | None:
         """The line that a result is of, which has its end now; None if it is of none (L5)."""
-        told = task.job.result(result.custom_id)
+        told = batch.job.take_result(result.custom_id)
         if told == "foreign":
             _log.warning(
                 "batch_has_foreign_result",
-                batch=task.job.id,
+                batch=batch.job.id,
                 custom_id=self._endpoint.scrub(result.custom_id[:64]),
             )
         if told != "ours":
             return None
-        line = task.lines.pop(result.custom_id)
+        line = batch.lines.pop(result.custom_id)
         line.is_over = True
-        self._book.withdraw_line(line)
+        self._table.withdraw_line(line)
         return line
 
     async def _report(
         self,
-        task: BatchInFlight,
+        batch: BatchInFlight,
         answered: list[tuple[BatchLine, BatchWaiter, LineResult, DecodedResponse]],
     ) -> None:
-        seconds = trio.current_time() - task.began_at
+        seconds = trio.current_time() - batch.began_at
         claimed: list[str] = []
-        for line, asker, result, answer in answered:
-            task.waiting.discard(asker)
-            billed = int(asker.is_out)  # a live call of it is under way
-            response = self._response(asker, result, answer, seconds, billed)
-            if asker.slot.reply(response):
+        for line, waiter, result, answer in answered:
+            batch.waiting.discard(waiter)
+            billed = int(waiter.is_out)  # a live call of it is under way
+            response = self._response(waiter, result, answer, seconds, billed)
+            if waiter.slot.reply(response):
                 self._counts["answered"] += 1
-                self._counts["found"] += task.job.is_found
-                if self._claims.give(line.custom_id, asker.message.context):
+                self._counts["found"] += batch.job.is_found
+                if self._claims.give(line.custom_id, waiter.message.context):
                     claimed.append(line.custom_id)
             else:
-                self._book.offer_answer(line.key, line.custom_id)
+                self._table.offer_result(line.key, line.custom_id)
         await self._claim(claimed)
 
     async def acknowledge(self, calls: Iterable[str]) -> None:
@@ -306,33 +304,24 @@ class BatchResults:
         await self._claim(self._claims.keep(calls))
 
     async def _claim(self, custom_ids: list[str]) -> None:
-        """Note who has an answer. What comes while that is written is written together."""
-        self._claimed += custom_ids
-        if self._is_claiming:
-            return
-        self._is_claiming = True
-        try:
-            while self._claimed:
-                count = len(self._claimed)
-                await self._journal.do(partial(JournalFile.claim, custom_ids=self._claimed[:count]))
-                del self._claimed[:count]
-        finally:
-            self._is_claiming = False
+        """Delete results from the journal that their callers have."""
+        if custom_ids:
+            await self._journal.do(partial(JournalFile.claim, custom_ids=custom_ids))
 
-    def _judge(self, asker: BatchWaiter, result: LineResult) -> DecodedResponse | Unanswered:
-        request = asker.message.request
+    def _judge(self, waiter: BatchWaiter, result: LineResult) -> DecodedResponse | FailedLine:
+        request = waiter.message.request
         return judge(result, self._endpoint.format_for(request), request, self._endpoint)
 
     def _response(
         self,
-        asker: BatchWaiter,
+        waiter: BatchWaiter,
         result: LineResult,
         answer: DecodedResponse,
         seconds: float,
         maybe_billed: int,
     ) -> Response:
         first = answer.choices[0] if answer.choices else None
-        asked = asker.message.request.model
+        asked = waiter.message.request.model
         model = asked if answer.model in (None, asked) else self._endpoint.scrub(answer.model or "")
         usage = answer.usage or Usage()
         cost = None  # without the tokens nobody knows it

@@ -204,11 +204,10 @@ class Accounts:
 
     async def _do(self, jobs: Sequence[_Job]) -> None:
         if self.policy.path is None:
-            for job in jobs:
-                self._jobs.add(job)
+            self._jobs.add(*jobs)
             self._jobs.do_now()
         else:
-            await self._jobs.do(jobs)
+            await self._jobs.do(*jobs)
             self._log_error()
 
     # ---------------------------------------------------------------- in a thread

@@ -1,6 +1,7 @@
 """How blocking work reaches a thread, and how callers that wait for the disk wait together."""
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, Protocol, TypeVar, final
 
@@ -63,6 +64,8 @@ class _Group(Generic[T]):
     """Jobs that are committed together, and the error if the commit failed."""
 
     jobs: list[T] = attrs.field(factory=list[T])
+    is_begun: bool = False
+    is_over: bool = False
     error: BaseException | None = None
 
 
@@ -82,62 +85,80 @@ class GroupCommit(Generic[T]):
     def __init__(self, commit: Callable[[list[T]], None], in_thread: InThread) -> None:
         self._commit = commit
         self._in_thread = in_thread
-        self._gathering: _Group[T] = _Group()
+        self._groups: deque[_Group[T]] = deque()  # those that are not over, the oldest first
         self._limiter = trio.CapacityLimiter(1)
         self._lock = trio.Lock()
 
     def __len__(self) -> int:
-        return len(self._gathering.jobs)
+        return sum(len(group.jobs) for group in self._groups)
 
     def __repr__(self) -> str:
         return f"<GroupCommit {len(self)} jobs waiting>"
 
-    def add(self, job: T) -> None:
-        """Add a job, and do not wait for it."""
-        self._gathering.jobs.append(job)
+    def add(self, *jobs: T) -> None:
+        """Add jobs, and do not wait for them."""
+        self._gather(jobs)
 
-    async def do(self, jobs: Iterable[T] = ()) -> None:
+    async def do(self, *jobs: T) -> None:
         """Add jobs, and return when they, and all jobs added before, are committed.
 
         Raises:
             Exception: what `commit` raised for the group of these jobs.
         """
-        group = self._gathering
-        group.jobs.extend(jobs)
+        group = self._gather(jobs)
         async with self._lock:
-            with trio.CancelScope(shield=True):  # it is done for other callers, too
-                while self._gathering.jobs:
-                    # Taken here: the event loop may add jobs while the thread commits.
-                    commit = partial(self._commit_group, self._take())
-                    await self._in_thread(commit, limiter=self._limiter)
-        if group.error is not None:
+            while self._groups:
+                await self._commit_first()
+        if group is not None and group.error is not None:
             raise group.error
 
     def do_now(self) -> bool:
         """Commit what was added, here and now, unless a group is being committed.
 
         Returns:
-            Whether it was committed; if not, the caller of `do` that commits does it next.
+            Whether it was committed. If not, the caller of `do` that commits does it next.
+
+        Raises:
+            Exception: what `commit` raised.
         """
         if self._lock.locked():
             return False
-        group = self._take()
-        self._commit_group(group)
-        if group.error is not None:
-            raise group.error
+        while self._groups:
+            group = self._groups.popleft()
+            self._commit_group(group)
+            if group.error is not None:
+                raise group.error
         return True
 
     async def alone(self, function: Callable[[], object]) -> None:
-        """Run something else that uses the same file, such as opening it, between two groups."""
+        """Run something else that uses the same file, such as closing it, between two groups."""
         async with self._lock:
             await self._in_thread(function, limiter=self._limiter)
 
-    def _take(self) -> _Group[T]:
-        group, self._gathering = self._gathering, _Group()
-        return group
+    def _gather(self, jobs: Sequence[T]) -> _Group[T] | None:
+        if not jobs:
+            return None
+        # The event loop adds no job to a group that a thread may be committing.
+        if not self._groups or self._groups[-1].is_begun:
+            self._groups.append(_Group())
+        self._groups[-1].jobs.extend(jobs)
+        return self._groups[-1]
+
+    async def _commit_first(self) -> None:
+        group = self._groups[0]
+        group.is_begun = True
+        try:
+            await self._in_thread(partial(self._commit_group, group), limiter=self._limiter)
+        finally:
+            if (
+                group.is_over
+            ):  # else this caller was cancelled before it began: the next one does it
+                self._groups.popleft()
 
     def _commit_group(self, group: _Group[T]) -> None:
         try:
             self._commit(group.jobs)
         except BaseException as error:  # noqa: BLE001  # it is raised in every caller that waits
             group.error = error
+        finally:
+            group.is_over = True

@@ -287,7 +287,9 @@ class Database:
         except self._sqlite_error as error:
             # Errors that Python itself finds have no name, such as the use of a closed database.
             code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-            raise _ERRORS.get(code, StorageUnavailable)(self.name, str(error)) from error
+            kind = _ERRORS.get(code, StorageUnavailable)
+            reason = "another process has locked it" if kind is FileInUse else str(error)
+            raise kind(self.name, reason) from error
 
 
 @final
@@ -319,7 +321,7 @@ class ProcessLock:
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             self._connection.close()
-            raise FileInUse(name, str(error)) from error
+            raise FileInUse(name, "another process has locked it") from error
 
     @staticmethod
     def is_held(path: Path) -> bool:

@@ -22,8 +22,9 @@ from callsheet.actors import (
     Usage,
 )
 from callsheet.actors.batch_api.actor import BatchApiActor
-from callsheet.actors.batch_api.journal import Journal, JournalFile, at_once
+from callsheet.actors.batch_api.journal import Journal, JournalFile
 from callsheet.actors.batch_api.policy import BatchApiPolicy
+from callsheet.actors.storage import in_place
 from callsheet.runtime import ActorCrashed, open_runtime
 
 
@@ -250,10 +251,10 @@ async def test_those_who_have_their_answer_are_not_watched_any_more(autojump_clo
     async with house(BatchProvider(batch_s=1.0), gather_s=0.1, poll_s=1.0) as here:
         await here.ask_all(*(f"p{number}" for number in range(1500)))
         actor = here.ref._cell.life.actor
-        assert len(actor._net._near) == 1500
+        assert len(actor._deadlines._near) == 1500
         await here.ask("a")
-        assert len(actor._net._near) == 1
-        assert not actor._book._lines
+        assert len(actor._deadlines._near) == 1
+        assert not actor._table._lines
 
 
 async def test_an_outage_without_end_does_not_keep_anybody_beyond_the_deadline(autojump_clock):
@@ -352,7 +353,7 @@ async def test_with_a_journal_a_batch_is_kept_for_a_while_for_who_comes_back(
     autojump_clock, tmp_path
 ):
     def journal(_, account, keep_s):
-        return Journal(lambda: JournalFile(tmp_path / "j", account, keep_s, lambda: 0.0), at_once)
+        return Journal(lambda: JournalFile(tmp_path / "j", account, keep_s, lambda: 0.0), in_place)
 
     async with house(BatchProvider(batch_s=300.0), journal=journal, abandon_s=30.0) as here:
         await leaving(50, here.ask, "a")
@@ -443,7 +444,7 @@ async def test_a_crash_is_told_and_what_was_sent_goes_on(autojump_clock, tmp_pat
             raise RuntimeError("a bug")
 
     def journal(path, account, keep_s):
-        return Journal(lambda: JournalFile(tmp_path / "j", account, keep_s, lambda: 0.0), at_once)
+        return Journal(lambda: JournalFile(tmp_path / "j", account, keep_s, lambda: 0.0), in_place)
 
     live = []
     async with open_runtime() as runtime:

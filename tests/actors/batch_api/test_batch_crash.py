@@ -74,7 +74,7 @@ class Death:
 
 
 def journal_in(path, death):
-    async def run(function):
+    async def run(function, /, *, limiter=None):  # as `InThread`
         await death.step()
         found = function()
         await death.step()
