@@ -21,13 +21,14 @@ from callsheet.actors.cache.actor import (
     PeekCache,
 )
 from callsheet.actors.cache.policy import CachePolicy
-from callsheet.actors.cache.store import CacheEntry, Holding, StoreUnavailable
+from callsheet.actors.cache.store import CacheEntry, CacheUsage
+from callsheet.actors.storage import StorageError
 from callsheet.runtime import Actor, AskTimedOut, open_runtime, streams
 from callsheet.runtime.testing.conservation import check_conservation
 
 URL = "http://provider/v1"
 MEMORYLESS = CachePolicy(path=None, memory_bytes=0)
-BROKEN = StoreUnavailable("the disk is on fire", "put it out")
+BROKEN = StorageError("the store", "the disk is on fire", "put it out")
 
 
 @attrs.define(eq=False)
@@ -71,9 +72,9 @@ class FakeStore:
         self.transactions.append((len(entries), len(used)))
         self.kept.update((entry.key, entry) for entry in entries)
 
-    async def count(self):
+    async def usage(self):
         self._do("count")
-        return Holding(len(self.kept), sum(len(one.value) for one in self.kept.values()), 0)
+        return CacheUsage(len(self.kept), sum(len(one.value) for one in self.kept.values()), 0)
 
     async def clear(self):
         self._do("clear")
@@ -138,7 +139,7 @@ async def test_who_asks_again_gets_the_same_at_once_and_for_nothing(autojump_clo
         misses=1,
         stored=1,
         saved_usd=Decimal("0.001"),
-        memory=Holding(1, statistics.memory.bytes, 0),
+        memory=CacheUsage(1, statistics.memory.bytes, 0),
         disk=statistics.disk,
     )
     assert statistics.is_on_disk == (store is not None)
