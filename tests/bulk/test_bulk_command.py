@@ -112,7 +112,7 @@ def test_a_bad_line_is_told_of_and_the_exit_status_tells(quick_provider, source,
 def test_money_that_is_spent_ends_it_and_the_exit_status_tells(quick_provider, source, output):
     result = run(source, output, "--base-url", quick_provider, "--max-cost", "0.0001")
     assert result.exit_code == 1
-    assert "Error: the next call may cost $" in result.stderr
+    assert "Error: the next call might cost $" in result.stderr
     spent = sum(line["callsheet"]["cost_usd"] for line in lines_of(output))
     assert 0 < spent <= 0.0001
     again = run(source, output, "--base-url", quick_provider, "--max-cost", "1")

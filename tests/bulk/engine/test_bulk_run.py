@@ -229,7 +229,7 @@ async def test_a_run_that_is_cancelled_tells_what_may_be_billed(autojump_clock, 
 
 def kept(output):
     store = RunStore(Paths(output).store)
-    found = store._db.execute("SELECT key FROM answers").fetchall()
+    found = store._db.execute("SELECT key FROM responses").fetchall()
     store.close()
     return found
 
@@ -280,7 +280,7 @@ async def test_as_many_are_in_flight_as_the_limits_come_to_allow(
 
 async def test_the_money_is_never_gone_beyond(autojump_clock, output):
     async with stage() as it:
-        with pytest.raises(BulkStopped, match="the next call may cost") as caught:
+        with pytest.raises(BulkStopped, match="the next call might cost") as caught:
             await it.run(rows(200), output, max_cost="0.001")
         assert caught.value.ending.kind == "unpaid"
         spent = sum(line["callsheet"]["cost_usd"] for line in lines_of(output))
@@ -313,7 +313,7 @@ async def test_no_more_is_billed_than_may_be_spent(autojump_clock, output, route
     most = Decimal("0.002")
     async with stage(faults=faults, seed=3) as it:
         for _ in range(runs):
-            with pytest.raises(BulkStopped, match="the next call may cost"):
+            with pytest.raises(BulkStopped, match="the next call might cost"):
                 await it.run(rows(1000), output, max_cost=most, route=route)
             assert most * 8 / 10 < billed_usd(it) <= most
 

@@ -3,7 +3,6 @@
 What `callsheet run --dry-run` prints.
 """
 
-import sqlite3
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import Limits, lines_in
+from ...actors import Limits, StorageError, lines_in
 from ...bulk.forecast import Forecast
 from ...bulk.progress import Progress
 from ...bulk.report import summary
@@ -117,7 +116,7 @@ def rows_in_batches(output: Path) -> int:
     """How many rows the journal of a run has; 0 if that cannot be known now."""
     try:
         return lines_in(Paths(output).batches)
-    except sqlite3.Error:
+    except StorageError:
         return 0
 
 
