@@ -1,4 +1,4 @@
-"""The Batch API stage: BatchApiActor, the life of a batch, and its journal."""
+"""The Batch API stage: sends requests that can wait as batches, and keeps a journal of them."""
 
 from .actor import AcknowledgeResponses, BatchApiActor, BatchApiStatistics, GetBatchApiStatistics
 from .journal import lines_in

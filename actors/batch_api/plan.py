@@ -1,4 +1,4 @@
-"""Which lines make a batch, and when it goes. Pure (R14)."""
+"""The plan of batches: which lines are sent together, and when. Pure (R14)."""
 
 from collections.abc import Sequence
 from math import inf
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 @attrs.frozen
 class BatchGroup:
-    """What all lines of one batch have in common.
+    """What all lines of a batch have in common.
 
     Args:
-        path: after the base URL.
-        model: the provider's name of it.
+        path: the path of the requests, after the base URL.
+        model: the provider's name of the model.
     """
 
     path: str
@@ -35,12 +35,12 @@ class BatchGroup:
 
 @attrs.frozen
 class LineSize:
-    """What a line takes.
+    """The size of a line, or of a batch.
 
     Args:
-        bytes: in the batch.
-        tokens: of the prompt, as estimated.
-        inputs: texts to embed.
+        bytes: the encoded bytes.
+        tokens: the estimated tokens of the prompt.
+        inputs: the number of texts to embed.
     """
 
     bytes: int
@@ -50,12 +50,12 @@ class LineSize:
 
 @attrs.frozen
 class BatchSizeLimits:
-    """What a batch may have of each.
+    """The limits of one batch.
 
     Args:
-        requests: lines.
-        bytes: of all.
-        inputs: texts to embed.
+        requests: the number of lines.
+        bytes: the encoded bytes of all lines.
+        inputs: the number of texts to embed; 0 for no limit.
     """
 
     requests: int
@@ -65,12 +65,12 @@ class BatchSizeLimits:
 
 @attrs.frozen
 class PlannedBatch(Generic[T]):
-    """Lines that go together.
+    """Lines that are sent as one batch.
 
     Args:
-        group: what they have in common.
-        lines: at least one, in the order they came.
-        tokens: of all their prompts.
+        group: their path and model.
+        lines: at least one, in the order in which they arrived.
+        tokens: the estimated tokens of all their prompts.
     """
 
     group: BatchGroup
@@ -80,7 +80,7 @@ class PlannedBatch(Generic[T]):
 
 @attrs.define(eq=False)
 class _Gathering(Generic[T]):
-    """The lines that wait in one group; each with what it takes and the instant it came."""
+    """The lines of one group that wait, each with its size and when it arrived."""
 
     waiting: dict[int, tuple[T, LineSize, float]] = attrs.field(
         factory=dict[int, tuple[T, LineSize, float]]
@@ -93,29 +93,28 @@ class _Gathering(Generic[T]):
 
 
 class BatchPlan(Generic[T]):
-    """Gathers lines, and says when they make a batch.
+    """Gathers lines, and decides when they are sent as a batch.
 
-    The tokens of a model's batches are counted until `ended`; what is over its limit waits for
-    that.
+    The tokens of a model's batches count until `ended`; lines beyond the model's limit wait.
 
     Args:
-        policy: when a batch goes.
-        bounds: how large it may be.
+        policy: when a batch is sent, and how many tokens may be in batches.
+        bounds: the limits of one batch.
     """
 
     def __init__(self, policy: BatchApiPolicy, bounds: BatchSizeLimits) -> None:
         self._policy = policy
         self._bounds = bounds
         self._groups: dict[BatchGroup, _Gathering[T]] = {}
-        self._where: dict[int, BatchGroup] = {}  # {id of a line: its group}
+        self._where: dict[int, BatchGroup] = {}  # {id() of a line: its group}
         self._enqueued: dict[str, int] = {}  # {model: tokens in batches}
-        self._limits: dict[str, float] = {}  # {model: tokens that the provider allows}
+        self._limits: dict[str, float] = {}  # {model: tokens that the provider has stated}
 
     def __len__(self) -> int:
         return len(self._where)
 
     def takes(self, group: BatchGroup, size: LineSize) -> bool:
-        """Whether a line is no larger than a batch may be."""
+        """Return whether a line fits into a batch of its own."""
         bounds = self._bounds
         return (
             size.bytes <= bounds.bytes
@@ -124,7 +123,7 @@ class BatchPlan(Generic[T]):
         )
 
     def add(self, group: BatchGroup, line: T, size: LineSize, now: float) -> None:
-        """One more line, which it takes."""
+        """Add a line that `takes` accepts."""
         gathering = self._groups.setdefault(group, _Gathering[T]())
         gathering.waiting[id(line)] = (line, size, now)
         gathering.latest_at = now
@@ -132,7 +131,7 @@ class BatchPlan(Generic[T]):
         self._where[id(line)] = group
 
     def discard(self, line: T) -> bool:
-        """A line has left; the others are not concerned (L5). Whether it was here."""
+        """Remove a line, and no other one (L5). Return whether it was here."""
         group = self._where.pop(id(line), None)
         if group is None:
             return False
@@ -144,19 +143,19 @@ class BatchPlan(Generic[T]):
         return True
 
     def limit(self, model: str) -> float:
-        """Tokens that may be in a model's batches at a time."""
+        """Return the tokens that may be in a model's batches at a time."""
         return min(self._policy.enqueued_limit(model), self._limits.get(model, inf))
 
     def enqueued(self, model: str) -> int:
-        """Tokens that are in a model's batches."""
+        """Return the tokens that are in a model's batches."""
         return self._enqueued.get(model, 0)
 
     def begun(self, group: BatchGroup, tokens: int) -> None:
-        """A batch is there that was not taken from here."""
+        """Count the tokens of a batch, such as one that the journal contains."""
         self._enqueued[group.model] = self.enqueued(group.model) + tokens
 
     def ended(self, group: BatchGroup, tokens: int) -> None:
-        """A batch has ended, so that its model has room again."""
+        """Release the tokens of a batch that has ended."""
         self._enqueued[group.model] = max(0, self.enqueued(group.model) - tokens)
         for one, gathering in self._groups.items():
             if one.model == group.model:
@@ -165,23 +164,24 @@ class BatchPlan(Generic[T]):
     def overflowed(
         self, group: BatchGroup, tokens: int, stated_limit: int | None, until: float
     ) -> None:
-        """The provider has refused a batch, because too many tokens are enqueued; it has `ended`.
+        """Lower the limit after the provider has refused a batch for too many enqueued tokens.
 
         Args:
-            group: of the batch.
-            tokens: of the batch.
-            stated_limit: the limit, if the provider told it.
-            until: when the next batch of the group may go, unless another one ends before.
+            group: the group of the batch, which has `ended`.
+            tokens: the tokens of the batch.
+            stated_limit: the limit that the provider stated, if any.
+            until: when the next batch of the group may be sent, unless another one ends before; on
+                Trio's clock.
         """
         others = self.enqueued(group.model)
         if stated_limit is not None:
             self._limits[group.model] = stated_limit
-        elif not others:  # it did not even fit alone
+        elif not others:  # no other batch was enqueued
             self._limits[group.model] = max(1, min(tokens, self.limit(group.model)) // 2)
         self._groups.setdefault(group, _Gathering[T]()).parked_until = until
 
     def take(self, now: float, *, draining: bool = False) -> PlannedBatch[T] | None:
-        """The batch that goes at `now`, or None if none does yet."""
+        """Return a batch to send at `now`; None if none is due."""
         for group, gathering in self._groups.items():
             if self._due_at(group, gathering) <= now or (
                 draining and gathering.parked_until <= now
@@ -191,14 +191,14 @@ class BatchPlan(Generic[T]):
                     tokens = sum(size.tokens for _, size in chosen)
                     for line, _ in chosen:
                         self.discard(line)
-                    gathering.waiting = dict(gathering.waiting)  # one that has lost many is slow
+                    gathering.waiting = dict(gathering.waiting)  # else it stays large
                     self.begun(group, tokens)
                     return PlannedBatch(group, tuple(line for line, _ in chosen), tokens)
         return None
 
     @property
     def due_at(self) -> float:
-        """When to look again, if nothing changes before; infinity if never."""
+        """When the next batch is due, if nothing changes before; infinity if none is."""
         return min(
             (
                 self._due_at(group, gathering)
@@ -209,7 +209,7 @@ class BatchPlan(Generic[T]):
         )
 
     def oversize(self, group: BatchGroup) -> Sequence[T]:
-        """Lines that fit into no batch any more, since the limit of tokens was told."""
+        """Return the lines that are above the model's limit of tokens since it was lowered."""
         limit = self.limit(group.model)
         gathering = self._groups.get(group)
         waiting = [] if gathering is None else list(gathering.waiting.values())
@@ -232,7 +232,7 @@ class BatchPlan(Generic[T]):
     def _choose(
         self, group: BatchGroup, gathering: _Gathering[T], most: int | None = None
     ) -> list[tuple[T, LineSize]]:
-        """The first lines that fit together, and into what is left of the limit of tokens."""
+        """Return the first lines that fit into one batch and into the model's limit of tokens."""
         bounds = self._bounds
         requests = bounds.requests if most is None else most
         room = self.limit(group.model) - self.enqueued(group.model)
