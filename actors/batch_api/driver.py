@@ -146,7 +146,7 @@ class BatchDriver:
             await waiter.pay()
             waiter.slot.start()  # from now on it may have run (R3)
             self._report_sent(waiter)
-        job.asked(trio.current_time())
+        job.creating(trio.current_time())
         try:
             view = await self._control.create(
                 mark=job.mark, tag=job.id, path=batch.group.path, content=batch.content

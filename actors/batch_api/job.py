@@ -164,7 +164,7 @@ class BatchJob:
         if self.phase == "new":
             self.mark, self.phase = mark, "marked"
 
-    def asked(self, now: float) -> None:
+    def creating(self, now: float) -> None:
         """The call that creates it is being sent: from now on it may exist."""
         if self.phase == "marked":
             self.phase = "unsure"

@@ -21,7 +21,7 @@ def _path(path: str | PathLike[str] | None) -> Path | None:
 
 
 def _default_path() -> Path:
-    return platformdirs.user_cache_path("callsheet") / "answers.sqlite"
+    return platformdirs.user_cache_path("callsheet") / "responses.sqlite"
 
 
 @attrs.frozen(kw_only=True)

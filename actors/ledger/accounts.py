@@ -49,6 +49,7 @@ def unavailable(error: StorageError) -> LedgerUnavailable:
     return LedgerUnavailable(f"held back, because a budget needs the ledger: {error}")
 
 
+_REFUND = CallOutcome(None, 0)
 _log = structlog.stdlib.get_logger("callsheet.actors")
 
 
@@ -161,7 +162,14 @@ class Accounts:
             For each call the reason why it may not be sent, or None.
         """
         jobs = [self._reservation(key, payers) for key, payers in wanted]
-        await self._do(jobs)
+        try:
+            await self._do(jobs)
+        except (
+            BaseException
+        ):  # cancelled: the jobs are done all the same, and the calls are not sent
+            for key, _ in wanted:
+                self.settle(key, _REFUND)
+            raise
         return [job.error for job in jobs]
 
     async def extend(self, key: str) -> None:
@@ -195,11 +203,10 @@ class Accounts:
         return attrs.evolve(job.result, unwritten=len(self._unwritten))
 
     def _reservation(self, key: str, payers: Sequence[Payer]) -> _Job:
-        refund = CallOutcome(None, 0)
         return _Job(
             lambda book, at: book.reserve(key, payers, at),
             must_be_written=True,
-            undo=lambda book, at: book.settle(key, refund, at),
+            undo=lambda book, at: book.settle(key, _REFUND, at),
         )
 
     async def _do(self, jobs: Sequence[_Job]) -> None:

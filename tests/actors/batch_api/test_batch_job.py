@@ -21,7 +21,7 @@ def job(**more):
 def running(now=0.0):
     one = job()
     one.prepared("file")
-    one.asked(now)
+    one.creating(now)
     one.created(view("validating"), now)
     return one
 
@@ -38,7 +38,7 @@ def test_a_batch_goes_from_intent_to_results():
     assert one.next(0) == "prepare"
     one.prepared("file")
     assert one.next(0) == "create"
-    one.asked(0)
+    one.creating(0)
     one.created(view("validating"), 0)
     one.wait(5)
     assert one.next(0) == 5
@@ -59,13 +59,13 @@ def test_a_batch_goes_from_intent_to_results():
 def test_a_create_without_an_answer_is_looked_for_before_it_is_sent_again():
     one = job()
     one.prepared("file")
-    one.asked(0)
+    one.creating(0)
     assert one.next(1) == "find"
     one.not_found(1)
     assert one.next(9) == "find"
     one.not_found(10)
     assert one.next(10) == "create"
-    one.asked(11)
+    one.creating(11)
     one.created(view("in_progress"), 12)
     assert one.next(12) == "poll"
 
@@ -195,7 +195,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
         if step == "prepare":
             one.prepared("file")
         elif step == "create":
-            one.asked(now)
+            one.creating(now)
             if event == "refused":
                 one.unmade()
                 one.finish("refused")
@@ -233,7 +233,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
         if one.next(now) == "prepare":
             one.finish("none")
         if one.next(now) == "create":
-            one.asked(now)
+            one.creating(now)
             one.unmade()
             one.finish("refused")
     assert one.next(now) == inf

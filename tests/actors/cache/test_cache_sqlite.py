@@ -29,7 +29,7 @@ MIB = 2**20
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "new" / "answers.sqlite"
+    return tmp_path / "new" / "responses.sqlite"
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ STEPS = st.lists(
 @settings(max_examples=20)
 @given(steps=STEPS)
 def test_a_file_is_a_dict_with_a_time_to_live(tmp_path_factory, steps):
-    path = tmp_path_factory.mktemp("model") / "answers.sqlite"
+    path = tmp_path_factory.mktemp("model") / "responses.sqlite"
     file, model, now = CacheFile(path, 10, MIB), {}, 0.0
     file.open()
     for number, (step, key) in enumerate(steps):

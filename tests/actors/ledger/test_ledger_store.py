@@ -93,6 +93,18 @@ async def test_who_waits_for_the_disk_waits_together(tmp_path):
     await accounts.leave()
 
 
+async def test_a_reservation_whose_caller_is_cancelled_is_refunded(tmp_path):
+    """Its call is not sent; but its job may be done with the next group."""
+    accounts = await opened(tmp_path / "ledger.sqlite3", Budget(1))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await accounts.reserve([("1", [line("0.9")])])
+    assert await accounts.reserve([("2", [line("0.9")])]) == [None]
+    assert (await accounts.statistics()).open_calls == 1
+    accounts.settle("2", CallOutcome(None, 0))
+    await accounts.leave()
+
+
 async def test_budgets_count_what_earlier_runs_have_spent(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     first = await opened(path)
