@@ -1,4 +1,4 @@
-"""A `BatchApiActor` before a provider, with a live way behind it, on the virtual clock."""
+"""A `BatchApiActor` before a provider, with a live stage behind it, on the virtual clock."""
 
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -33,7 +33,7 @@ LIVE_S = 3.0
 
 
 class Live(Actor):
-    """Stands in for the live way."""
+    """The stage that sends requests live."""
 
     def __init__(self, log, error=None):
         self.log = log
@@ -123,7 +123,7 @@ async def batch_stage(
 
 
 async def leaving(seconds, function, *args):
-    """Run it, and leave after a while; nobody knows beforehand."""
+    """Run a function, and cancel it after some seconds."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(function, *args)
         await trio.sleep(seconds)

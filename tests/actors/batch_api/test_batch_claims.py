@@ -1,4 +1,4 @@
-"""An answer leaves the journal when everybody it was for has kept it, and not before (L7)."""
+"""A result leaves the journal when all its callers have acknowledged it, and not before (L7)."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""One batch, whatever the provider says: every line ends once, and nothing is done for ever."""
+"""The state machine of a batch: every line ends once, and every batch ends."""
 
 from math import inf
 

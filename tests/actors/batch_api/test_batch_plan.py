@@ -1,4 +1,4 @@
-"""Which lines go together: never too many, none twice, none left behind."""
+"""The plan of batches: within the limits, each line once, and no line is left."""
 
 from math import inf
 

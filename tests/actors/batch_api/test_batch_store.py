@@ -1,4 +1,4 @@
-"""The journal: what one process wrote, the next one knows."""
+"""The journal: what one process has written, the next one reads."""
 
 from functools import partial
 

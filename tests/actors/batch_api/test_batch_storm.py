@@ -1,4 +1,4 @@
-"""Everything at once: whatever goes wrong, whoever waits is answered, rightly and in time."""
+"""Many faults together: every request gets the right response in time."""
 
 from collections import Counter
 

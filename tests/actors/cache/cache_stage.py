@@ -72,7 +72,7 @@ class FakeStore:
 
 
 class WallClock:
-    """Says what it is told."""
+    """A wall clock that a test sets."""
 
     def __init__(self):
         self.now = 1_700_000_000.0

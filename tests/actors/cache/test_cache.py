@@ -211,7 +211,7 @@ async def test_a_hit_waits_neither_for_the_store_nor_for_calls_that_have_no_room
 
 
 async def test_an_asker_who_leaves_during_the_lookup_harms_nobody(autojump_clock):
-    """R4: his message is not sent on, those of others are."""
+    """R4: the cancelled request is not forwarded, the others are."""
     journal, store = Journal(), FakeStore(read_s=1.0)
     async with open_runtime() as runtime:
         cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)

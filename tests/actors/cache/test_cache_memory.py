@@ -1,4 +1,4 @@
-"""What a cache keeps in memory, against a model; and what it knows to be under way."""
+"""The cache in memory, compared with a model; and the requests in flight."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 
 class Model:
-    """The same, slowly: a list of (key, value, size, written at), the longest unused first."""
+    """A slow model: a list of (key, value, size, written at), least recently used first."""
 
     def __init__(self, max_bytes, max_entries, ttl):
         self.max_bytes, self.max_entries, self.ttl = max_bytes, max_entries, ttl

@@ -1,4 +1,4 @@
-"""Answers in a file: found again, bounded, shared by programs, and nobody's trouble when it breaks.
+"""The cache file: read again, bounded, shared by programs, and without effect when it fails.
 
 Threads run in real time, so nothing here depends on it.
 """
@@ -354,7 +354,7 @@ async def test_the_next_program_finds_what_this_one_was_told(path):
 
 
 async def test_neither_what_was_asked_nor_of_whom_is_in_the_file(path):
-    """L8: what is there is the answer, and a key that nothing can be read from."""
+    """L8: the file contains the response, and a key that reveals nothing."""
 
     class Secretive(Quick):
         def answer(self, prompt):

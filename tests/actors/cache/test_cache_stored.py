@@ -1,4 +1,4 @@
-"""What is kept of an answer: exactly what was answered, and nothing of what was asked."""
+"""Encoded responses: exactly the response, and nothing of the request."""
 
 from contextlib import suppress
 from decimal import Decimal
@@ -132,7 +132,7 @@ CHANGES = {
 
 
 def test_the_key_covers_the_endpoint_and_all_that_can_change_the_answer():
-    """L6; the message's task decides which of the others it has, and so it is told apart, too."""
+    """L6: the task decides which other fields a request has, so it is part of the key, too."""
     changed = [attrs.evolve(ASKED, **{name: value}) for name, value in CHANGES.items()]
     texts = Request.embedding("Hi", model=MODEL, cacheable=True)
     prompts = attrs.evolve(texts, task="completion")

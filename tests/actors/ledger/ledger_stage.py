@@ -40,7 +40,7 @@ async def ledger_to(runtime, ref, accounts):
 
 @asynccontextmanager
 async def ledger(script, *budgets, path=None, accounts=None, **settings):
-    """A ledger before a requester, and its books."""
+    """A ledger before a requester, and its accounts."""
     accounts = accounts or books(*budgets, path=path)
     async with requester(script, prices=PRICES, **settings) as (ref, runtime):
         yield await ledger_to(runtime, ref, accounts), accounts, runtime

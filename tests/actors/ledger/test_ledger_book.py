@@ -1,4 +1,4 @@
-"""The books: they balance, no reservation is lost, and every sum is the sum of its parts."""
+"""The book: it balances, no reservation is lost, and every sum is the sum of its parts."""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -81,7 +81,7 @@ def test_sums_are_not_rounded(values):
 
 
 class Books(RuleBasedStateMachine):
-    """Any calls, shared or not, that end in any way, beside what a simple model says of them."""
+    """Any calls, shared or not, that end in any way, compared with a simple model."""
 
     keys = Bundle("keys")
 

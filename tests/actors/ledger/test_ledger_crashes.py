@@ -52,7 +52,7 @@ from callsheet.runtime.testing.faults import Faulty
 @pytest.mark.parametrize("path", [None, "ledger.sqlite3"])
 @pytest.mark.parametrize("place", range(1, 9))
 async def test_a_crash_of_the_ledger_loses_no_reservation(autojump_clock, tmp_path, path, place):
-    """R2: calls under way go on, and their ends are booked by whoever is there then."""
+    """R2: calls in flight go on, and the next incarnation settles them."""
     accounts = books(path=None if path is None else tmp_path / path)
     script = Script()
     async with requester(script, prices=PRICES) as (ref, runtime):
@@ -146,7 +146,7 @@ async def test_a_file_that_cannot_be_used_stops_the_ledger_from_starting(tmp_pat
 
 
 class Failing(Accounts):
-    """Books whose disk is full for a while."""
+    """Accounts whose disk is full for a while."""
 
     is_full = False
 

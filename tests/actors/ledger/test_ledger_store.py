@@ -1,4 +1,4 @@
-"""The ledger on disk: what is reserved is there first, and a process that dies loses nothing."""
+"""The ledger file: a reservation is on disk first, and a process that dies loses nothing."""
 
 import signal
 import sqlite3
@@ -45,7 +45,7 @@ async def opened(path, *budgets):
 
 
 def on_disk(path, by="model"):
-    """What the file says, as {account: USD}."""
+    """The sums of the file, as {account: USD}."""
     connection = open_ledger(path)
     found = {account: amount.usd for _, account, amount in sums(connection, by)}
     connection.close()

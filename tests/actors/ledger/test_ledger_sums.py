@@ -1,4 +1,4 @@
-"""The sums that a ledger's file keeps: what the entries come to, and all that opening it reads."""
+"""The sums in a ledger file: equal to the sums of its entries, and all that opening reads."""
 
 import itertools
 import sqlite3
@@ -56,7 +56,7 @@ steps = st.tuples(st.integers(0, 1), st.integers(0, 3), lines, outcomes, st.bool
 
 
 def expected(transactions, by, days=DAYS):
-    """What entries come to, found out from all of them."""
+    """The sums of entries, computed from all of them."""
     found = {}
     for transaction in transactions:
         for entry in transaction.entries:
@@ -76,7 +76,7 @@ def on_disk(connection, by, *days):
 
 
 def act(book, number, bounds, outcome, is_end):
-    """Reserve, extend or settle, as it may be."""
+    """Reserve, extend or settle, at random."""
     key = str(number)
     if is_end:
         return book.settle(key, outcome, NOON)
@@ -90,7 +90,7 @@ def told(book, by):
 @given(st.lists(st.lists(steps, max_size=4), max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_sums_are_what_all_entries_come_to(commits):
-    """Two processes that book at random, several transactions at a time."""
+    """Two processes write at random, several transactions at a time."""
     everything = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite3"
@@ -124,7 +124,7 @@ def test_sums_are_what_all_entries_come_to(commits):
 
 @pytest.fixture
 def count_steps(monkeypatch):
-    """Counts what SQLite does, in steps of its machine."""
+    """Counts the steps of SQLite's virtual machine."""
     steps = itertools.count()
     usual = sqlite3.connect
 
@@ -205,7 +205,7 @@ async def test_a_budget_for_each_post_counts_what_earlier_runs_have_spent_on_it(
 
 
 def test_a_name_whose_writing_failed_is_written_with_the_next(tmp_path):
-    """The numbers of names that were taken back are not remembered."""
+    """The ids of names that were rolled back are not cached."""
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
     reserved = book.reserve("1", [Payer(heading(post="new"), amount("0.25"))], NOON)
