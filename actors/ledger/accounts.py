@@ -164,9 +164,8 @@ class Accounts:
         jobs = [self._reservation(key, payers) for key, payers in wanted]
         try:
             await self._do(jobs)
-        except (
-            BaseException
-        ):  # cancelled: the jobs are done all the same, and the calls are not sent
+        except BaseException:
+            # Cancelled: the jobs are done all the same, and the calls are not sent.
             for key, _ in wanted:
                 self.settle(key, _REFUND)
             raise

@@ -150,9 +150,8 @@ class GroupCommit(Generic[T]):
         try:
             await self._in_thread(partial(self._commit_group, group), limiter=self._limiter)
         finally:
-            if (
-                group.is_over
-            ):  # else this caller was cancelled before it began: the next one does it
+            # Not over: this caller was cancelled before the commit began. The next caller does it.
+            if group.is_over:
                 self._groups.popleft()
 
     def _commit_group(self, group: _Group[T]) -> None:

@@ -62,7 +62,8 @@ def open_database(
             last commits; "off": it may also damage the file.
         wait_s: seconds to wait for another process that holds a lock on the file.
         create: whether to create a missing file, and its folder.
-        check_bytes: the size up to which the whole file is checked for damage, about 1 GB a second.
+        check_bytes: the size up to which the whole file is checked for damage, which takes some 2
+            seconds for 1 GB.
 
     Raises:
         StorageError: the file cannot be used; the subclass and the message give the reason.
@@ -146,7 +147,7 @@ class Database:
         self._form = form
         self._sqlite_error = sqlite3.Error
         self._depth = 0
-        with self._translated():
+        try:
             self._connection = sqlite3.connect(
                 ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw",
                 uri=path is not None,
@@ -154,6 +155,8 @@ class Database:
                 isolation_level=None,  # transactions begin and end in `transaction`
                 check_same_thread=False,  # one thread at a time, but not always the same one
             )
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
         try:
             self._prepare(owner, synchronous)
             if path is None:
@@ -169,24 +172,32 @@ class Database:
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> "sqlite3.Cursor":
         """Execute one statement."""
-        with self._translated():
+        try:
             return self._connection.execute(sql, parameters)
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
 
     def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Execute one statement with each of several rows of parameters."""
-        with self._translated():
+        try:
             self._connection.executemany(sql, rows)
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
 
     def row(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """Return the first row of a query, or None."""
-        with self._translated():
+        try:
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
         return row
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query, each read when it is asked for."""
-        with self._translated():
+        try:
             yield from self._connection.execute(sql, parameters)
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
 
     def number(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Return the one whole number that a query results in; 0 for NULL."""
@@ -261,11 +272,10 @@ class Database:
             self.execute("BEGIN EXCLUSIVE")
             self.execute("COMMIT")
         self.execute(f"PRAGMA synchronous = {synchronous}")
-        with self._translated():
-            for name, (arguments, function) in self._form.functions.items():
-                self._connection.create_function(name, arguments, function, deterministic=True)
-            for name, (arguments, aggregate) in self._form.aggregates.items():
-                self._connection.create_aggregate(name, arguments, aggregate)
+        for name, (arguments, function) in self._form.functions.items():
+            self._connection.create_function(name, arguments, function, deterministic=True)
+        for name, (arguments, aggregate) in self._form.aggregates.items():
+            self._connection.create_aggregate(name, arguments, aggregate)
 
     def _look_for_damage(self) -> None:
         found = self.row("PRAGMA quick_check(1)")
@@ -280,16 +290,12 @@ class Database:
             configure(_NO_CHECKPOINT_ON_CLOSE, True)  # noqa: FBT003  # positional only
         self.close()
 
-    @contextlib.contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except self._sqlite_error as error:
-            # Errors that Python itself finds have no name, such as the use of a closed database.
-            code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-            kind = _ERRORS.get(code, StorageUnavailable)
-            reason = "another process has locked it" if kind is FileInUse else str(error)
-            raise kind(self.name, reason) from error
+    def _translated(self, error: "sqlite3.Error") -> StorageError:
+        # Errors that Python itself finds have no name, such as the use of a closed database.
+        code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+        kind = _ERRORS.get(code, StorageUnavailable)
+        reason = "another process has locked it" if kind is FileInUse else str(error)
+        return kind(self.name, reason)
 
 
 @final
