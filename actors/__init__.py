@@ -80,10 +80,7 @@ if TYPE_CHECKING:
         GetCosts,
         LedgerActor,
         LedgerPolicy,
-        LedgerUnusable,
-        connect,
-        recover,
-        sums,
+        read_sums,
     )
     from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
     from .permit import Dimension, Permit, Throttled
@@ -115,6 +112,19 @@ if TYPE_CHECKING:
     )
     from .routing import Quote, Route, RouteChoice, RouterActor, Routing
     from .settings import TroupeSettings
+    from .storage import (
+        DamagedFile,
+        Database,
+        DatabaseFormat,
+        FileInUse,
+        ForeignFile,
+        InThread,
+        OtherVersion,
+        StorageError,
+        StorageFull,
+        in_worker_thread,
+        open_database,
+    )
     from .troupe import Troupe
     from .vendors import (
         VENDORS,
@@ -171,7 +181,7 @@ else:
         identity="sharing_key",
         ledger=(
             "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
-            "LedgerPolicy LedgerUnusable connect recover sums"
+            "LedgerPolicy read_sums"
         ),
         messages="ChatMessage Choice Delta Json Request Response Role Task Usage",
         permit="Dimension Permit Throttled",
@@ -186,6 +196,10 @@ else:
         ),
         routing="Quote Route RouteChoice RouterActor Routing",
         settings="TroupeSettings",
+        storage=(
+            "DamagedFile Database DatabaseFormat FileInUse ForeignFile InThread OtherVersion "
+            "StorageError StorageFull in_worker_thread open_database"
+        ),
         troupe="Troupe",
         vendors=(
             "VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
@@ -235,6 +249,9 @@ __all__ = [
     "ConnectionFailed",
     "CostStatistics",
     "CostTotals",
+    "DamagedFile",
+    "Database",
+    "DatabaseFormat",
     "DeadlineTooShort",
     "DecodedResponse",
     "Delta",
@@ -242,6 +259,8 @@ __all__ = [
     "Endpoint",
     "Explain",
     "Explanation",
+    "FileInUse",
+    "ForeignFile",
     "GetBatchApiStatistics",
     "GetBatchingStatistics",
     "GetCacheStatistics",
@@ -249,13 +268,13 @@ __all__ = [
     "GetLimiterStatistics",
     "GetRequestStatistics",
     "HedgePolicy",
+    "InThread",
     "Json",
     "Lane",
     "LeanTransport",
     "LedgerActor",
     "LedgerPolicy",
     "LedgerUnavailable",
-    "LedgerUnusable",
     "LimiterSnapshot",
     "LimiterStatistics",
     "Limits",
@@ -265,6 +284,7 @@ __all__ = [
     "Observer",
     "OpenAIChat",
     "OpenAIEmbeddings",
+    "OtherVersion",
     "Packing",
     "Permit",
     "Post",
@@ -300,6 +320,8 @@ __all__ = [
     "StepCall",
     "StepFailed",
     "StepResult",
+    "StorageError",
+    "StorageFull",
     "Stream",
     "Target",
     "Task",
@@ -316,26 +338,26 @@ __all__ = [
     "Vendor",
     "WireFormat",
     "cast_troupe",
-    "connect",
     "critical_path",
     "default_prices",
     "default_recipe",
     "dumps",
     "ignore",
+    "in_worker_thread",
     "lines_in",
     "load_recipe",
     "loads",
     "log_call",
     "names_used",
+    "open_database",
     "open_troupe",
     "read_chat",
     "read_completion",
     "read_embeddings",
-    "recover",
+    "read_sums",
     "redact_secrets",
     "render",
     "sharing_key",
-    "sums",
     "vendor_at",
     "vendor_named",
 ]

@@ -23,7 +23,6 @@ SIMULATOR = "callsheet.simulator"
 CORE = "callsheet.runtime._core"  # one actor in several files, which know each other
 
 SHARED_NAMES = {
-    "InThread",
     "Json",  # the simulator imports nothing of the actors, so it has its own
 }
 

@@ -1,7 +1,4 @@
-"""The calls of a Batch API over HTTP: each once, and what came of it. It retries nothing.
-
-Lines out of bytes that come in any pieces. Pure (R14).
-"""
+"""The control calls of a Batch API over HTTP. Each call is one attempt; the driver retries."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -31,17 +28,17 @@ _MAX_LINE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 
 
 
 class LineTooLong(ValueError):
-    """A line is longer than any result is."""
+    """A line is longer than any result can be."""
 
 
 @final
 class LineSplitter:
-    """Takes a file's bytes in any pieces, and gives its lines, of which none is empty.
+    """Splits a file that arrives in pieces into lines, without empty ones. Pure (R14).
 
-    Lines end in a line feed and nothing else: JSON may have other line separators in its texts.
+    Lines end in a line feed and nothing else: JSON may contain other line separators.
 
     Args:
-        max_bytes: that one line may have.
+        max_bytes: the length of the longest line.
     """
 
     def __init__(self, max_bytes: int = _MAX_LINE_BYTES) -> None:
@@ -50,10 +47,10 @@ class LineSplitter:
         self._size = 0
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The lines that are whole now.
+        """Add a piece, and return the lines that are complete now.
 
         Raises:
-            LineTooLong: one has no end.
+            LineTooLong: a line is longer than `max_bytes`.
         """
         first, *more = piece.split(b"\n")
         self._tail.append(first)
@@ -67,7 +64,7 @@ class LineSplitter:
         return [line for line in lines if line.strip()]
 
     def end(self) -> list[bytes]:
-        """What is left when the file has ended."""
+        """Return the last line, if it did not end in a line feed."""
         rest = b"".join(self._tail)
         self._tail, self._size = [], 0
         return [rest] if rest.strip() else []
@@ -81,28 +78,28 @@ _HEADERS = {
     "user-agent": f"callsheet/{version('callsheet')}",
 }
 
-_CONNECTIONS = 10  # control calls at a time
+_CONNECTIONS = 10  # control calls in flight
 _MAX_FILE_BYTES = 16 * 1024**3  # of results: 50,000 embeddings of 3,072 floats are 3 GB
-_MAX_BYTES = 64 * 1024 * 1024  # of an answer that is no file
-_MOST_PAGES = 100  # of the list, the newest batches first
+_MAX_BYTES = 64 * 1024 * 1024  # of a response that is not a file
+_MAX_PAGES = 100  # of the list of batches, the newest first
 
 
 class _Body(ResponseReader):
-    """The body of an answer, and its headers."""
+    """The body of a response, and its headers."""
 
-    def __init__(self, answer: HttpResponse, start: float) -> None:
-        super().__init__(answer, start)
-        self.headers = answer.headers
+    def __init__(self, response: HttpResponse, start: float) -> None:
+        super().__init__(response, start)
+        self.headers = response.headers
 
 
 class Control:
     """Makes the control calls of one endpoint's Batch API.
 
     Args:
-        endpoint: whom to ask.
-        dialect: how.
+        endpoint: the endpoint.
+        dialect: the Batch API that it speaks.
         timeouts: how long a call may be silent.
-        transport: takes the place of the network, in tests.
+        transport: replaces the network, in tests.
     """
 
     def __init__(
@@ -124,47 +121,59 @@ class Control:
         await self._transport.aclose()
 
     async def prepare(self, content: bytes) -> str:
-        """Take the first step of a batch; returns its mark.
+        """Make the first call of a batch, such as the upload of its input.
+
+        Args:
+            content: the lines of the batch.
+
+        Returns:
+            The mark that `create` needs, such as the id of the uploaded file.
 
         Raises:
-            Refusal: it was not taken.
+            AttemptFailed: the call failed.
         """
         body, _ = await self._ask(self._dialect.prepare(content))
         return self._read(partial(self._dialect.read_mark, body))
 
     async def create(self, *, mark: str, tag: str, path: str, content: bytes) -> BatchView:
-        """Make a batch.
+        """Create a batch.
+
+        Args:
+            mark: what `prepare` returned.
+            tag: Callsheet's id of the batch, which the provider stores if it can.
+            path: the path of the requests.
+            content: the lines of the batch.
 
         Raises:
-            Refusal: nobody knows of one; see `may_have_made`.
+            AttemptFailed: the call failed. The batch may exist all the same.
         """
         call = self._dialect.create(mark=mark, tag=tag, path=path, content=content)
         return await self._ask_for_batch(call)
 
     async def poll(self, batch_id: str) -> BatchView:
-        """How a batch stands.
+        """Return the state of a batch.
 
         Raises:
-            Refusal: it does not say.
+            AttemptFailed: the call failed.
         """
         return await self._ask_for_batch(self._dialect.poll(batch_id))
 
     async def cancel(self, batch_id: str) -> BatchView:
-        """End a batch.
+        """Cancel a batch.
 
         Raises:
-            Refusal: it goes on.
+            AttemptFailed: the call failed, and the batch may go on.
         """
         return await self._ask_for_batch(self._dialect.cancel(batch_id))
 
     async def batches(self, mark: str) -> AsyncGenerator[BatchView]:
-        """All that were made since a mark, as far as that can be told; the newest first.
+        """Yield the batches that may have been created since a mark, the newest first.
 
         Raises:
-            Refusal: the list is not to be had, or not to its end.
+            AttemptFailed: the list cannot be read to its end.
         """
         call: ControlCall | None = self._dialect.list()
-        for _ in range(_MOST_PAGES):
+        for _ in range(_MAX_PAGES):
             if call is None:
                 return
             body, _headers = await self._ask(call)
@@ -176,10 +185,10 @@ class Control:
             call = page.following
 
     async def lines(self, output: str) -> AsyncGenerator[bytes]:
-        """The lines of results, as they come; no more of them is in memory than one piece has.
+        """Yield the lines of a file of results. Only one piece of the file is in memory.
 
         Raises:
-            Refusal: they are not to be had, or not to their end.
+            AttemptFailed: the file cannot be read to its end.
         """
         splitter = LineSplitter()
         try:
@@ -202,8 +211,8 @@ class Control:
     async def _ask(self, call: ControlCall) -> tuple[Json, Mapping[str, str]]:
         try:
             async with self._sent(call) as body:
-                said = loads(await body.read_all(_MAX_BYTES))
-                return said, body.headers
+                document = loads(await body.read_all(_MAX_BYTES))
+                return document, body.headers
         except httpx.RequestError as error:
             raise self._failures.no_response(error, 1) from self._failures.as_cause(error)
         except ValueError as error:
@@ -211,7 +220,7 @@ class Control:
 
     @asynccontextmanager
     async def _sent(self, call: ControlCall) -> AsyncGenerator["_Body"]:
-        """Straight over the transport: a client of httpx's would follow, keep and decode."""
+        """Send a call. httpx's client would follow redirects and decode bodies."""
         request = httpx.Request(
             call.method,
             self._endpoint.base_url + call.path,
@@ -224,20 +233,20 @@ class Control:
             else {"file": ("callsheet.jsonl", call.upload, "application/jsonl")},
             extensions=self._extensions,
         )
-        answer = HttpResponse.of(await self._transport.handle_async_request(request))
+        response = HttpResponse.of(await self._transport.handle_async_request(request))
         try:
-            if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
-                raise await self._failures.refused(answer, self._form, 1, streamed=False)
-            async with _Body(answer, trio.current_time()) as body:
+            if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
+                raise await self._failures.refused(response, self._form, 1, streamed=False)
+            async with _Body(response, trio.current_time()) as body:
                 yield body
         finally:
-            await answer.aclose()
+            await response.aclose()
 
     def _headers(self, call: ControlCall) -> dict[str, str]:
         try:
             headers = _HEADERS | self._endpoint.auth_headers()
-        except Exception as error:  # noqa: BLE001  # a function of the user's may raise anything
-            # Its type only: its text may have the key in it (L8).
+        except Exception as error:  # noqa: BLE001  # the user's function may raise anything
+            # Only its type: its text may contain the key (L8).
             text = f"nothing was sent: api_key gave no key ({type(error).__name__})"
             raise AttemptFailed(AuthenticationFailed(text), is_final=True) from None
         if call.body is not None:
@@ -251,5 +260,5 @@ class Control:
             raise self._malformed(str(error)) from None
 
     def _malformed(self, why: str) -> AttemptFailed:
-        text = f"{self._endpoint.host} answered, but not as a Batch API does: {why}"
+        text = f"the response of {self._endpoint.host} is not one of a Batch API: {why}"
         return AttemptFailed(MalformedAnswer(self._endpoint.scrub(text), billed="maybe"))

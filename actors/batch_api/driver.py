@@ -1,7 +1,6 @@
-"""Does what is next for a batch: one control call, and what the journal has to know of it.
+"""The batch driver: advances one batch by a step, and writes it to the journal first.
 
-Nothing else here waits. A Batch API can only be polled, which L4 forbids where there is another
-way: it tells nobody when a batch has ended.
+A Batch API can only be polled: it does not report the end of a batch (an exception to L4).
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -33,16 +32,16 @@ __all__ = [
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
 _NOT_FOUND = 404
-_GROWTH = 1.5  # of the pause between two polls
-_JITTER = 0.2  # of it, to either side
-_GROUP_BYTES = 1024 * 1024  # of results that are written together
-_GROUP_LINES = 500
-_WRITTEN_AT_A_TIME = 200  # lines
+_GROWTH = 1.5  # factor of the pause between two polls
+_JITTER = 0.2  # part of the pause, to either side
+_CHUNK_BYTES = 1024 * 1024  # of results that are stored in one transaction
+_CHUNK_LINES = 500
+_ENCODED_AT_A_TIME = 200  # lines
 
 
-def _may_have_made(refusal: AttemptFailed) -> bool:
-    """Whether a batch may have been made by a call that has no answer saying so."""
-    error = refusal.error
+def _may_have_created(failed: AttemptFailed) -> bool:
+    """Return whether a call that failed may have created a batch."""
+    error = failed.error
     if isinstance(error, ConnectionFailed):
         return error.billed == "maybe"
     return isinstance(error, ProviderUnavailable | MalformedAnswer)
@@ -50,19 +49,19 @@ def _may_have_made(refusal: AttemptFailed) -> bool:
 
 @final
 class BatchDriver:
-    """Does what is next for a batch.
+    """Advances one batch: submit, poll, or download.
 
     Args:
-        control: makes the calls.
-        dialect: what their answers mean.
-        journal: is told of every step, before the next one depends on it.
-        policy: how often to ask.
-        retry: how late to try again what failed.
+        control: makes the control calls.
+        dialect: reads their responses.
+        journal: stores each step before the next one depends on it.
+        policy: the pauses between polls.
+        retry: the pauses after failed calls.
         random: the source of the jitter (R13).
-        encode: writes the body of a line.
-        deliver: is given results; each must be on disk when it returns.
-        known: the provider's names of the batches that are ours.
-        observer: is told of each call whose line goes out.
+        encode: encodes the body of a line.
+        deliver: takes results; they are on disk when it returns.
+        known: returns the provider's ids of the batches in flight.
+        observer: receives an event for each call whose line is sent.
     """
 
     def __init__(
@@ -98,96 +97,96 @@ class BatchDriver:
             "fetch": self._fetch,
         }
 
-    async def do(self, task: BatchInFlight, step: BatchStep) -> None:
-        """Do one step. An outage upstream is no crash: the batch waits, then tries again (R10)."""
+    async def do(self, batch: BatchInFlight, step: BatchStep) -> None:
+        """Do one step. After an outage of the provider the batch waits and tries again (R10)."""
         try:
-            await self._steps[step](task)
-        except AttemptFailed as refusal:
-            task.failures += 1
-            task.error = refusal.error
-            self._refused(task, step, refusal)
+            await self._steps[step](batch)
+        except AttemptFailed as failed:
+            batch.failures += 1
+            batch.error = failed.error
+            self._failed(batch, step, failed)
         else:
-            task.failures, task.error = 0, None
+            batch.failures, batch.error = 0, None
 
-    async def _prepare(self, task: BatchInFlight) -> None:
-        job = task.job
-        if not task.is_intended:
-            lines = [(line.custom_id, line.key) for line in task.lines.values()]
+    async def _prepare(self, batch: BatchInFlight) -> None:
+        job = batch.job
+        if not batch.is_intended:
+            lines = [(line.custom_id, line.key) for line in batch.lines.values()]
             await self._journal.do(
                 partial(
                     JournalFile.intend,
                     batch=job.id,
-                    pool=task.pool,
-                    tokens=task.tokens,
+                    group=batch.group,
+                    tokens=batch.tokens,
                     lines=lines,
                 )
             )
-            task.is_intended = True
-        if not task.content:
-            task.content = await self._written(task)
-        mark = await self._control.prepare(task.content)
+            batch.is_intended = True
+        if not batch.content:
+            batch.content = await self._encode_lines(batch)
+        mark = await self._control.prepare(batch.content)
         await self._journal.do(partial(JournalFile.mark, batch=job.id, mark=mark))
         job.prepared(mark)
 
-    async def _written(self, task: BatchInFlight) -> bytes:
-        """The content of a batch; others go on while it is written."""
+    async def _encode_lines(self, batch: BatchInFlight) -> bytes:
+        """Encode the lines of a batch; other tasks go on meanwhile."""
         lines: list[bytes] = []
-        for line in task.lines.values():
+        for line in batch.lines.values():
             if line.message is not None:
                 body = self._encode(line.message)
-                lines.append(self._dialect.line(line.custom_id, task.pool.path, body))
+                lines.append(self._dialect.line(line.custom_id, batch.group.path, body))
                 line.message = None
-            if len(lines) % _WRITTEN_AT_A_TIME == 0:
+            if len(lines) % _ENCODED_AT_A_TIME == 0:
                 await trio.lowlevel.checkpoint()
         return self._dialect.join(lines)
 
-    async def _create(self, task: BatchInFlight) -> None:
-        job = task.job
-        for asker in list(task.waiting):
-            await asker.pay()
-            asker.slot.start()  # it may have run from now on (R3)
-            self._tell(asker)
-        job.asked(trio.current_time())
+    async def _create(self, batch: BatchInFlight) -> None:
+        job = batch.job
+        for waiter in list(batch.waiting):
+            await waiter.pay()
+            waiter.slot.start()  # from now on it may have run (R3)
+            self._report_sent(waiter)
+        job.creating(trio.current_time())
         try:
             view = await self._control.create(
-                mark=job.mark, tag=job.id, path=task.pool.path, content=task.content
+                mark=job.mark, tag=job.id, path=batch.group.path, content=batch.content
             )
-        except AttemptFailed as refusal:
-            if not _may_have_made(refusal):
+        except AttemptFailed as failed:
+            if not _may_have_created(failed):
                 job.unmade()
-                for asker in task.waiting:
-                    asker.refund()
+                for waiter in batch.waiting:
+                    waiter.refund()
                 raise
-            _log.warning("batch_made_perhaps", batch=job.id, error=str(refusal.error))
+            _log.warning("batch_may_exist", batch=job.id, error=str(failed.error))
             return
-        await self._made(task, view, is_certain=True)
+        await self._created(batch, view, is_certain=True)
 
-    def _tell(self, asker: BatchWaiter) -> None:
+    def _report_sent(self, waiter: BatchWaiter) -> None:
         self._observer(
             CallEvent(
                 stage="sent",
                 at=trio.current_time(),
-                context=asker.message.context,
-                model=asker.message.request.model,
+                context=waiter.message.context,
+                model=waiter.message.request.model,
                 attempt=1,
                 route="batch",
             )
         )
 
-    async def _made(self, task: BatchInFlight, view: BatchView, *, is_certain: bool) -> None:
-        job = task.job
+    async def _created(self, batch: BatchInFlight, view: BatchView, *, is_certain: bool) -> None:
+        job = batch.job
         await self._journal.do(
             partial(JournalFile.created, batch=job.id, batch_id=view.id, is_certain=is_certain)
         )
         job.created(view, trio.current_time(), is_certain=is_certain)
         if is_certain:
-            task.content = b""
-        task.pause_s = self._policy.poll_s
-        self._wait_to_poll(task, view)
+            batch.content = b""
+        batch.pause_s = self._policy.poll_s
+        self._wait_to_poll(batch, view)
 
-    async def _find(self, task: BatchInFlight) -> None:
-        """See whether it is in the list; of those that may be it, the oldest is tried first."""
-        job, found = task.job, None
+    async def _find(self, batch: BatchInFlight) -> None:
+        """Look for the batch in the provider's list. The oldest candidate is tried first."""
+        job, found = batch.job, None
         known = job.rejected | set(self._known())
         async with aclosing(self._control.batches(job.mark)) as views:
             async for view in views:
@@ -196,31 +195,31 @@ class BatchDriver:
                     found = view
         now = trio.current_time()
         if found is not None:
-            await self._made(task, found, is_certain=self._dialect.is_certain)
+            await self._created(batch, found, is_certain=self._dialect.is_certain)
         else:
             job.not_found(now)
             if job.phase == "unsure":
-                job.wait(now + self._pause(task))
+                job.wait(now + self._pause(batch))
 
-    async def _poll(self, task: BatchInFlight) -> None:
-        view = await self._control.poll(task.job.batch_id)
-        task.job.told(view)
-        self._wait_to_poll(task, view)
+    async def _poll(self, batch: BatchInFlight) -> None:
+        view = await self._control.poll(batch.job.batch_id)
+        batch.job.update(view)
+        self._wait_to_poll(batch, view)
 
-    async def _cancel(self, task: BatchInFlight) -> None:
-        view = await self._control.cancel(task.job.batch_id)
-        task.job.is_cancelled = True
-        task.job.told(view)
-        task.pause_s = self._policy.poll_s
-        self._wait_to_poll(task, view)
+    async def _cancel(self, batch: BatchInFlight) -> None:
+        view = await self._control.cancel(batch.job.batch_id)
+        batch.job.is_cancelled = True
+        batch.job.update(view)
+        batch.pause_s = self._policy.poll_s
+        self._wait_to_poll(batch, view)
 
-    async def _fetch(self, task: BatchInFlight) -> None:
-        """Read one file of results, and have them delivered a group at a time."""
-        job = task.job
+    async def _fetch(self, batch: BatchInFlight) -> None:
+        """Read one file of results, and deliver them in chunks."""
+        job = batch.job
         if job.view is None:
             return
         output = next(one for one in job.view.outputs if one not in job.fetched)
-        group: LineResults = []
+        chunk: LineResults = []
         size = torn = 0
         async with aclosing(self._control.lines(output)) as lines:
             async for raw in lines:
@@ -229,26 +228,26 @@ class BatchDriver:
                 except Malformed:
                     torn += 1
                     continue
-                if not job.is_certain and not await self._is_ours(task, result):
+                if not job.is_certain and not await self._is_ours(batch, result):
                     return
-                group.append((result, raw))
+                chunk.append((result, raw))
                 size += len(raw)
-                if size >= _GROUP_BYTES or len(group) >= _GROUP_LINES:
-                    await self._deliver(task, group)
-                    group, size = [], 0
-        if group:
-            await self._deliver(task, group)
+                if size >= _CHUNK_BYTES or len(chunk) >= _CHUNK_LINES:
+                    await self._deliver(batch, chunk)
+                    chunk, size = [], 0
+        if chunk:
+            await self._deliver(batch, chunk)
         if not job.is_certain:
-            await self._is_ours(task, None)
-        elif torn and task.failures + 1 < self._retry.max_attempts:
-            text = f"{torn} lines of the results are not whole"
+            await self._is_ours(batch, None)
+        elif torn and batch.failures + 1 < self._retry.max_attempts:
+            text = f"{torn} lines of the results cannot be read"
             raise AttemptFailed(MalformedAnswer(text, billed="maybe"))
         else:
             job.fetched_all(output, is_whole=not torn)
 
-    async def _is_ours(self, task: BatchInFlight, result: LineResult | None) -> bool:
-        """Whether results are those of a batch that may have been ours."""
-        job = task.job
+    async def _is_ours(self, batch: BatchInFlight, result: LineResult | None) -> bool:
+        """Find out from a result whether a batch with an uncertain id is the right one."""
+        job = batch.job
         is_ours = result is not None and job.is_own(result.custom_id)
         batch_id = job.batch_id if is_ours else ""
         await self._journal.do(
@@ -256,50 +255,50 @@ class BatchDriver:
         )
         if is_ours:
             job.is_certain = True
-            task.content = b""
+            batch.content = b""
         else:
             job.is_foreign()
         return is_ours
 
-    # ---------------------------------------------------------------- when a call fails
+    # ---------------------------------------------------------------- failed calls
 
-    def _refused(self, task: BatchInFlight, step: BatchStep, refusal: AttemptFailed) -> None:
-        job, error, now = task.job, refusal.error, trio.current_time()
-        if step in ("prepare", "create") and (refusal.is_final or is_overflow(str(error))):
+    def _failed(self, batch: BatchInFlight, step: BatchStep, failed: AttemptFailed) -> None:
+        job, error, now = batch.job, failed.error, trio.current_time()
+        if step in ("prepare", "create") and (failed.is_final or is_overflow(str(error))):
             job.finish("refused")
-        elif step == "cancel" and refusal.is_final:
-            job.is_cancelled = True  # it has ended meanwhile, most likely
+        elif step == "cancel" and failed.is_final:
+            job.is_cancelled = True  # most likely it has ended meanwhile
         elif step == "fetch" and error.status == _NOT_FOUND and job.view is not None:
             output = next(one for one in job.view.outputs if one not in job.fetched)
             job.fetched_all(output, is_whole=False)
         else:
             if step == "poll" and error.status == _NOT_FOUND:
                 job.vanished(now)
-            until = now + self._back_off(task, refusal)
+            until = now + self._back_off(batch, failed)
             if step == "cancel":
                 job.cancels_at = until
-                job.wait(now)  # it may be over: that is seen first
+                job.wait(now)  # poll first: it may be over
             else:
                 job.wait(until)
         _log.warning("batch_call_failed", batch=job.id, step=step, error=str(error))
 
-    def _back_off(self, task: BatchInFlight, refusal: AttemptFailed) -> float:
-        """Seconds until the next attempt; there always is one, until nobody needs it."""
-        retry, server_s = self._retry, refusal.server_s
-        is_hopeless = isinstance(refusal.error, AuthenticationFailed)  # until the key is changed
-        if task.failures >= retry.max_attempts or retry.is_too_long(server_s) or is_hopeless:
+    def _back_off(self, batch: BatchInFlight, failed: AttemptFailed) -> float:
+        """Return the seconds until the next attempt; there is no limit to their number."""
+        retry, server_s = self._retry, failed.server_s
+        needs_key = isinstance(failed.error, AuthenticationFailed)
+        if batch.failures >= retry.max_attempts or retry.is_too_long(server_s) or needs_key:
             return self._jittered(self._policy.max_poll_s)
-        return retry.backoff(task.failures, server_s, self._random)
+        return retry.backoff(batch.failures, server_s, self._random)
 
-    def _wait_to_poll(self, task: BatchInFlight, view: BatchView) -> None:
-        if task.job.phase == "running":
-            pause = max(self._pause(task), view.wait_s or 0.0)
-            task.job.wait(trio.current_time() + pause)
+    def _wait_to_poll(self, batch: BatchInFlight, view: BatchView) -> None:
+        if batch.job.phase == "running":
+            pause = max(self._pause(batch), view.wait_s or 0.0)
+            batch.job.wait(trio.current_time() + pause)
 
-    def _pause(self, task: BatchInFlight) -> float:
-        """Seconds until the next question; each time more."""
-        pause = min(task.pause_s or self._policy.poll_s, self._policy.max_poll_s)
-        task.pause_s = pause * _GROWTH
+    def _pause(self, batch: BatchInFlight) -> float:
+        """Return the seconds until the next poll, which grow each time."""
+        pause = min(batch.pause_s or self._policy.poll_s, self._policy.max_poll_s)
+        batch.pause_s = pause * _GROWTH
         return self._jittered(pause)
 
     def _jittered(self, seconds: float) -> float:

@@ -1,13 +1,16 @@
-"""What an actor has in hand: who asks, the lines of batches, and the batches."""
+"""What is in flight: waiters, lines and batches, and the results that no caller has claimed."""
 
-from collections import defaultdict, deque
+import heapq
+import itertools
+from collections import Counter, defaultdict, deque
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import final
 
 import attrs
 
-from ...runtime import ReplySlot, Timer
+from ...runtime import ActorStopped, Deadlock, MailboxFull, Outcome, Ref, ReplySlot, Timer
 from ..calls import Complete
 from ..errors import CallFailed
 from ..messages import Response
@@ -18,31 +21,32 @@ __all__ = [
     "BatchInFlight",
     "BatchLine",
     "BatchWaiter",
+    "DeadlineFallback",
     "InFlightTable",
 ]
 
 
 @attrs.define(eq=False)
 class BatchWaiter:
-    """Somebody who waits for an answer.
+    """A request that waits for its response.
 
     Args:
-        message: what was asked.
-        slot: where the answer goes.
-        key: of its content.
-        pool: of the batches that it may be in.
-        size: what it takes in a batch.
-        due: by when the answer is wanted, at the latest, on Trio's clock.
-        margin_s: how long before that it is sent live, in seconds.
-        line: of a batch, that will answer.
-        is_out: it does not count on a batch any more.
-        is_paid: its line is on the tab of the call.
+        message: the request.
+        slot: the reply slot.
+        key: its content key.
+        group: the path and model of the batches that it may be in.
+        size: its size in a batch.
+        due: the request's deadline on Trio's clock.
+        margin_s: seconds before its deadline at which it is sent live.
+        line: the line of a batch whose result answers it.
+        is_out: whether it no longer waits for a batch.
+        is_paid: whether its line is reserved for in the account of the call.
     """
 
     message: Complete
     slot: ReplySlot[Response]
     key: str
-    pool: BatchGroup
+    group: BatchGroup
     size: LineSize
     due: float = inf
     margin_s: float = 0.0
@@ -51,23 +55,23 @@ class BatchWaiter:
     is_paid: bool = False
 
     async def pay(self) -> None:
-        """Its line is about to be sent, and may be billed from now on (L3)."""
+        """Reserve for its line, which is about to be sent and may be billed (L3)."""
         account = self.message.account
         if account is None or self.is_paid:
             return
-        with suppress(CallFailed):  # it has gone meanwhile
+        with suppress(CallFailed):  # the call has ended meanwhile
             await account.take()
             self.is_paid = True
 
     def refund(self) -> None:
-        """Its line has surely cost nothing."""
+        """Refund its line, which has certainly cost nothing."""
         if self.is_paid and self.message.account is not None:
             self.is_paid = False
             self.message.account.refund()
 
     @property
     def live_at(self) -> float:
-        """When it is sent live, on Trio's clock; its deadline may be moved (R4)."""
+        """When it is sent live, on Trio's clock. A deadline may change (R4)."""
         return min(self.due, self.slot.deadline) - self.margin_s
 
 
@@ -76,45 +80,45 @@ class BatchLine:
     """One line of a batch.
 
     Args:
-        custom_id: what its result is known by.
-        key: of its content.
-        task: the batch.
-        message: what was asked; None once the batch is written.
-        asker: who waits for it; None if nobody does.
-        is_over: it has its end.
+        custom_id: identifies its result.
+        key: its content key.
+        batch: its batch.
+        message: the request; None when the content of the batch is written.
+        waiter: the request that waits for it, if any.
+        is_over: whether it has a result, or will have none.
     """
 
     custom_id: str
     key: str
-    task: "BatchInFlight" = attrs.field(repr=False)
+    batch: "BatchInFlight" = attrs.field(repr=False)
     message: Complete | None = attrs.field(default=None, repr=False)
-    asker: BatchWaiter | None = None
+    waiter: BatchWaiter | None = None
     is_over: bool = False
 
 
 @attrs.define(eq=False)
 class BatchInFlight:
-    """A batch in hand.
+    """A batch in flight.
 
     Args:
-        job: how far it is.
-        pool: what its lines have in common.
-        tokens: of its prompts.
-        began_at: when it was begun, on Trio's clock.
-        lines: by custom id.
-        content: what is sent; empty once it was.
-        waiting: those who count on it.
-        is_intended: the journal knows of it.
-        is_left: somebody who counted on it has gone, and may come back.
-        failures: control calls in a row that failed.
-        pause_s: from one question how it stands to the next.
-        error: the latest that a control call failed with.
-        timer: when it is looked at.
-        is_busy: it is being looked at.
+        job: its state.
+        group: the path and model of its lines.
+        tokens: the estimated tokens of its prompts.
+        began_at: when it was planned, on Trio's clock.
+        lines: its lines by custom id.
+        content: the encoded lines; empty when they are sent.
+        waiting: the requests that wait for it.
+        is_intended: whether the journal contains it.
+        is_left: whether a caller that waited for it was cancelled, and may return.
+        failures: the number of control calls that failed in a row.
+        pause_s: seconds from the last poll to the next.
+        error: the error of the last control call that failed.
+        timer: wakes the actor for its next step.
+        is_busy: whether a step is running.
     """
 
     job: BatchJob
-    pool: BatchGroup
+    group: BatchGroup
     tokens: int
     began_at: float
     lines: dict[str, BatchLine] = attrs.field(factory=dict[str, BatchLine], repr=False)
@@ -131,23 +135,22 @@ class BatchInFlight:
 
 @final
 class InFlightTable:
-    """Where an answer may be that somebody asks for: in a batch, or in the journal already.
+    """The lines without a waiter and the unclaimed results, by content key.
 
-    A line answers one who asks. Those who ask the same get different lines, in the order in which
-    these came to be without an asker.
+    Each line answers one request. Equal requests get different lines, the oldest first.
     """
 
     def __init__(self) -> None:
         self._lines: defaultdict[str, deque[BatchLine]] = defaultdict(deque)
-        self._answers: defaultdict[str, deque[str]] = defaultdict(deque)
-        self.answers = 0  # that nobody has got
+        self._results: defaultdict[str, deque[str]] = defaultdict(deque)
+        self.unclaimed = 0  # the number of results
 
     def offer_line(self, line: BatchLine) -> None:
-        """A line of a batch has nobody who waits for it."""
+        """Add a line that no request waits for."""
         self._lines[line.key].append(line)
 
     def withdraw_line(self, line: BatchLine) -> None:
-        """It has its end."""
+        """Remove a line that is over."""
         lines = self._lines.get(line.key)
         if lines is not None and line in lines:
             lines.remove(line)
@@ -155,7 +158,7 @@ class InFlightTable:
                 del self._lines[line.key]
 
     def take_line(self, key: str) -> BatchLine | None:
-        """Such a line for one who asks; None if there is none."""
+        """Take a line for a request; return None if there is none."""
         lines = self._lines.get(key)
         if lines is None:
             return None
@@ -164,18 +167,112 @@ class InFlightTable:
             del self._lines[key]
         return line
 
-    def offer_answer(self, key: str, custom_id: str) -> None:
-        """The journal has an answer that nobody has got."""
-        self._answers[key].append(custom_id)
-        self.answers += 1
+    def offer_result(self, key: str, custom_id: str) -> None:
+        """Add a result that no caller has claimed."""
+        self._results[key].append(custom_id)
+        self.unclaimed += 1
 
-    def take_answer(self, key: str) -> str | None:
-        """The custom id of such an answer for one who asks; None if there is none."""
-        found = self._answers.get(key)
+    def take_result(self, key: str) -> str | None:
+        """Take the custom id of a result for a request; return None if there is none."""
+        found = self._results.get(key)
         if found is None:
             return None
-        self.answers -= 1
+        self.unclaimed -= 1
         custom_id = found.popleft()
         if not found:
-            del self._answers[key]
+            del self._results[key]
         return custom_id
+
+
+_MIN_TIDIED = 1000
+
+
+@final
+class DeadlineFallback:
+    """Sends requests live before their deadline.
+
+    Args:
+        to: the stage that sends requests live.
+        counts: the counter of "live".
+    """
+
+    def __init__(self, to: Ref, counts: Counter[str]) -> None:
+        self._to = to
+        self._counts = counts
+        self._near: list[tuple[float, int, BatchWaiter]] = []  # a heap
+        self._numbers = itertools.count()
+        self._tidy_at = _MIN_TIDIED
+
+    @property
+    def due_at(self) -> float:
+        """When the next request is due, on Trio's clock; infinity if none is."""
+        while self._near and self._is_idle(self._near[0][2]):
+            heapq.heappop(self._near)
+        return self._near[0][0] if self._near else inf
+
+    def watch(self, waiter: BatchWaiter) -> None:
+        """Watch the deadline of a request that waits for a batch."""
+        if len(self._near) >= self._tidy_at:  # most have a response long before their deadline
+            self._near = [entry for entry in self._near if not self._is_idle(entry[2])]
+            heapq.heapify(self._near)
+            self._tidy_at = max(_MIN_TIDIED, 2 * len(self._near))
+        if waiter.live_at < inf:
+            heapq.heappush(self._near, (waiter.live_at, next(self._numbers), waiter))
+
+    def take(self, now: float) -> BatchWaiter | None:
+        """Return a request that is due; None if none is."""
+        while self._near and self._near[0][0] <= now:
+            _, _, waiter = heapq.heappop(self._near)
+            if self._is_idle(waiter):
+                continue
+            if waiter.live_at <= now:
+                return waiter
+            self.watch(waiter)  # its deadline has moved
+        return None
+
+    async def send(self, waiter: BatchWaiter, *, maybe_billed: int) -> None:
+        """Send a request live.
+
+        Args:
+            waiter: the request.
+            maybe_billed: how often the provider may have charged for it in a batch, or will. The
+                response reports it (L3).
+        """
+        if waiter.is_out:
+            return
+        waiter.is_out = True
+        self._counts["live"] += 1
+        if maybe_billed:
+            await self._relay(waiter, maybe_billed)
+        else:
+            await waiter.slot.forward(self._to, waiter.message)
+
+    async def _relay(self, waiter: BatchWaiter, maybe_billed: int) -> None:
+        """Send the request on its behalf: the response to a forwarded one could not be changed."""
+        slot = waiter.slot
+        if slot.done:
+            return
+        try:
+            call = await self._to.submit(waiter.message, deadline=slot.deadline)
+        except (ActorStopped, MailboxFull, Deadlock) as error:  # as for `forward`
+            slot.fail(error)
+            return
+        slot.on_settled(partial(_give_up, call))
+        call.on_settled(partial(_pass_back, slot, maybe_billed))
+
+    def _is_idle(self, waiter: BatchWaiter) -> bool:
+        return waiter.is_out or waiter.slot.done
+
+
+def _give_up(call: ReplySlot[Response], _: object) -> None:
+    call.cancel()
+
+
+def _pass_back(slot: ReplySlot[Response], maybe_billed: int, call: ReplySlot[Response]) -> None:
+    if call.outcome is Outcome.REPLIED and call.value is not None:
+        billed = call.value.maybe_billed + maybe_billed
+        slot.reply(attrs.evolve(call.value, maybe_billed=billed))
+    elif call.error is not None:
+        if isinstance(call.error, CallFailed):
+            call.error.billed = "maybe"
+        slot.fail(call.error)

@@ -1,11 +1,9 @@
-"""One batch, from the intent to its end: what comes next, whatever the provider says. Pure (R14).
+"""The state machine of one batch, and what happens to its lines without a result. Pure (R14).
 
 new -> marked -> running -> ended -> over
           |        ^  |
-          v        |  v        unsure: a batch may have been made, or not; one looks for it
-        unsure ----+  over     from everywhere: the provider refuses, or it takes too long
-
-What becomes of the lines that a batch has left without a result. Pure (R14).
+          v        |  v        unsure: the batch may have been created; it is looked for
+        unsure ----+  over     from every phase: the provider refuses it, or it takes too long
 """
 
 import re
@@ -24,8 +22,8 @@ __all__ = [
     "BatchPhase",
     "BatchStep",
     "OrphanHandling",
-    "Told",
-    "aftermath",
+    "ResultOwner",
+    "handle_orphans",
     "is_overflow",
 ]
 
@@ -33,19 +31,19 @@ __all__ = [
 BatchPhase = Literal["new", "marked", "unsure", "running", "ended", "over"]
 
 BatchStep = Literal["prepare", "create", "find", "poll", "cancel", "fetch"]
-"""What is to be done next."""
+"""The next step of a batch."""
 
 BatchEnding = Literal[
-    "results",  # each line has had its chance; what has no result ran, perhaps
-    "unrun",  # it is over, and what has no result has not run
-    "refused",  # the provider would not have it: no line of it has run
-    "none",  # it never was made
-    "lost",  # nobody knows
+    "results",  # it is complete; a line without a result may have run
+    "unrun",  # it was cut short; a line without a result has not run
+    "refused",  # the provider refused it: no line has run
+    "none",  # it was never created
+    "lost",  # its end is not known
 ]
 """How a batch ended."""
 
-Told = Literal["ours", "twice", "foreign"]
-"""Whose a result is: that of a line, of one that has its end, or of another batch."""
+ResultOwner = Literal["ours", "twice", "foreign"]
+"""Where a result belongs: to an open line, to a line that has a result, or to another batch."""
 
 
 def _open(custom_ids: Iterable[str]) -> dict[str, None]:
@@ -54,19 +52,19 @@ def _open(custom_ids: Iterable[str]) -> dict[str, None]:
 
 @attrs.define(eq=False)
 class BatchJob:
-    """What one knows of one batch.
+    """The state of one batch.
 
     Args:
-        id: our name for it.
-        lines: the custom ids that have no end yet.
-        window_s: how long after it was made it is over, in seconds.
-        settle_s: how long one looks for a batch that was perhaps made, in seconds.
-        is_found: it was in the journal: whoever wanted it is gone, and it is not made anew.
-        phase: how far it is.
-        mark: what it is made from; "" until `prepared`.
-        batch_id: the provider's name of it; "" until it is known.
+        id: Callsheet's id of the batch.
+        lines: the custom ids of the lines without a result.
+        window_s: seconds after its creation at which it counts as over.
+        settle_s: seconds for which a batch that may have been created is looked for.
+        is_found: whether it is from the journal of an earlier process; it is not created again.
+        phase: the phase, see above.
+        mark: the provider's name of its input; "" until `prepared`.
+        batch_id: the provider's id of it; "" until it is known.
         ending: how it ended; None until it is over.
-        view: the last that the provider said.
+        view: the last state that the provider has reported.
     """
 
     id: str
@@ -94,7 +92,7 @@ class BatchJob:
         self.size = self.size or len(self.lines)
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self.phase}, {len(self.lines)} lines left>"
+        return f"<BatchJob {self.id} {self.phase}, {len(self.lines)} lines left>"
 
     @classmethod
     def found(
@@ -110,7 +108,7 @@ class BatchJob:
         settle_s: float,
         now: float,
     ) -> "BatchJob":
-        """One that the journal of an earlier life tells of."""
+        """Return the job of a batch that the journal of an earlier process contains."""
         job = cls(job_id, lines, window_s, settle_s, is_found=True, mark=mark, batch_id=batch_id)
         job.size = size
         job._began_at = job._asked_at = now
@@ -118,14 +116,14 @@ class BatchJob:
             job.phase, job.is_certain = "running", is_certain
         elif mark:
             job.phase = "unsure"
-        else:  # to make a batch takes a mark: there is none
+        else:  # without a mark it cannot have been created
             job.finish("none")
         return job
 
-    # ---------------------------------------------------------------- what is next
+    # ---------------------------------------------------------------- the next step
 
     def next(self, now: float) -> BatchStep | float:
-        """What is to be done; or when to ask again, infinity if it is over."""
+        """Return the next step; or the time to call this again, infinity if it is over."""
         self._look_at_clock(now)
         if self.phase == "over":
             return inf
@@ -147,47 +145,47 @@ class BatchJob:
         return steps[self.phase]
 
     def abandon(self, at: float) -> None:
-        """Nobody waits for it any more; if that is still so at `at`, it is cancelled."""
+        """Cancel it at `at`, unless a request waits for it by then."""
         self.cancels_at = min(self.cancels_at, at)
 
     def keep(self) -> None:
-        """Somebody waits for it."""
+        """Do not cancel it: a request waits for it."""
         if not self.is_cancelled:
             self.cancels_at = inf
 
     def wait(self, until: float) -> None:
-        """Nothing is to be done before then, but for a cancellation."""
+        """Do no step before then, except for a cancellation."""
         self.not_before = until
 
-    # ---------------------------------------------------------------- what has happened
+    # ---------------------------------------------------------------- events
 
     def prepared(self, mark: str) -> None:
-        """The first step is done."""
+        """The first call has returned a mark."""
         if self.phase == "new":
             self.mark, self.phase = mark, "marked"
 
-    def asked(self, now: float) -> None:
-        """The call that makes it has gone out, and nobody knows what came of it."""
+    def creating(self, now: float) -> None:
+        """The call that creates it is being sent: from now on it may exist."""
         if self.phase == "marked":
             self.phase = "unsure"
             self._asked_at = now
             self.not_before = now
 
     def unmade(self) -> None:
-        """The call that makes it was refused: there is none."""
+        """The call that creates it was refused: it does not exist."""
         if self.phase == "unsure":
             self.phase = "marked"
 
     def created(self, view: BatchView, now: float, *, is_certain: bool = True) -> None:
-        """It is there."""
+        """It exists."""
         if self.phase != "unsure":
             return
         self.batch_id, self.is_certain, self.phase = view.id, is_certain, "running"
         self._began_at = now
-        self.told(view)
+        self.update(view)
 
     def not_found(self, now: float) -> None:
-        """It is not in the list. In time that means that there is none."""
+        """It is not in the list. After `settle_s` that means that it does not exist."""
         if self.phase != "unsure" or now < self._asked_at + self.settle_s:
             return
         if self.is_found:
@@ -195,8 +193,8 @@ class BatchJob:
         else:
             self.phase = "marked"
 
-    def told(self, view: BatchView) -> None:
-        """The provider has said how it stands."""
+    def update(self, view: BatchView) -> None:
+        """The provider has reported its state."""
         if self.phase != "running" or view.id != self.batch_id:
             return
         self.view = view
@@ -211,19 +209,24 @@ class BatchJob:
             self.finish("results" if view.is_complete else "unrun")
 
     def vanished(self, now: float) -> None:
-        """The provider knows of no such batch. Just after it was made, that may be too early."""
+        """The provider does not know it. Just after its creation that may be too early."""
         is_early = self._began_at is not None and now < self._began_at + self.settle_s
         if self.phase == "running" and not is_early:
             self.finish("lost")
 
     def is_foreign(self) -> None:
-        """It turned out to be somebody else's."""
+        """Its results are those of another batch: it has the wrong id."""
         self.rejected.add(self.batch_id)
         self.batch_id, self.view, self.phase = "", None, "unsure"
         self.fetched.clear()
 
     def fetched_all(self, output: str, *, is_whole: bool = True) -> None:
-        """The results at one place have all been read; or not the whole of them, for good."""
+        """One file of results has been read.
+
+        Args:
+            output: the file.
+            is_whole: whether all of it could be read.
+        """
         if self.phase != "ended" or self.view is None:
             return
         self.fetched.add(output)
@@ -233,32 +236,32 @@ class BatchJob:
             self.finish("results" if has_run else "unrun")
 
     def finish(self, ending: BatchEnding) -> None:
-        """It is over, for good."""
+        """It is over."""
         if self.phase != "over":
             self.phase, self.ending = "over", ending
 
     # ---------------------------------------------------------------- its lines
 
     def is_own(self, custom_id: str) -> bool:
-        """Whether a custom id has our name of the batch in it."""
+        """Return whether a custom id is made from the id of this batch."""
         return custom_id.startswith(f"{self.id}-")
 
-    def result(self, custom_id: str) -> Told:
-        """A line has its end; each has one."""
+    def take_result(self, custom_id: str) -> ResultOwner:
+        """Take the result of a line, once. Return where it belongs."""
         if custom_id in self.lines:
             del self.lines[custom_id]
             return "ours"
         return "twice" if self.is_own(custom_id) else "foreign"
 
     def release(self) -> tuple[str, ...]:
-        """Once it is over: the lines that have no result. They have their end then, too."""
+        """Remove and return the lines without a result, when it is over."""
         left = tuple(self.lines)
         self.lines.clear()
         return left
 
     @property
     def _can_be_cancelled(self) -> bool:
-        """What may be somebody else's is not touched; what may be made is looked for first."""
+        """Whether it is surely the right batch; one that may exist is looked for first."""
         if self.phase == "running":
             return self.is_certain and not self.is_cancelled
         return self.phase in ("new", "marked")
@@ -268,65 +271,67 @@ class BatchJob:
             self.finish("lost")
 
 
-_OF_THE_ACCOUNT = (AuthenticationFailed, QuotaExhausted)  # a live call would fail alike
+_OF_THE_ACCOUNT = (AuthenticationFailed, QuotaExhausted)  # a live call would fail as well
 _OVERFLOW = re.compile(r"token_limit_exceeded|enqueued[ _]token", re.IGNORECASE)
 _LIMIT = re.compile(r"limit: *([\d,]+)", re.IGNORECASE)
-_NOBODY: frozenset[str] = frozenset()
+_NONE: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
 class OrphanHandling:
-    """What becomes of the lines without a result; each is in one of the three.
+    """What happens to the lines without a result; each is in one of the three sets.
 
     Args:
-        again: custom ids of those that wait for another batch.
-        live: custom ids of those that are sent live.
-        fails: custom ids of those that fail.
-        maybe_billed: whether the provider may have charged for those that are sent live (L3).
-        is_overflow: the batch was refused because too many tokens are in batches.
-        told_limit: how many there may be, if the provider told it.
+        again: custom ids of the lines that go into another batch.
+        live: custom ids of the lines that are sent live.
+        fails: custom ids of the lines that fail.
+        maybe_billed: whether the provider may have charged for the lines that are sent live (L3).
+        is_overflow: whether the batch was refused because too many tokens are in batches.
+        stated_limit: the limit of tokens, if the provider stated it.
     """
 
-    again: frozenset[str] = _NOBODY
-    live: frozenset[str] = _NOBODY
-    fails: frozenset[str] = _NOBODY
+    again: frozenset[str] = _NONE
+    live: frozenset[str] = _NONE
+    fails: frozenset[str] = _NONE
     maybe_billed: bool = False
     is_overflow: bool = False
-    told_limit: int | None = None
+    stated_limit: int | None = None
 
 
-def aftermath(job: BatchJob, left: Iterable[str], error: CallFailed | None) -> OrphanHandling:
-    """What becomes of them.
+def handle_orphans(job: BatchJob, left: Iterable[str], error: CallFailed | None) -> OrphanHandling:
+    """Decide what happens to the lines that a batch leaves without a result.
 
     Args:
-        job: that is over.
+        job: the batch, which is over.
         left: custom ids of its lines without a result.
-        error: the latest that a control call failed with.
+        error: the error of the last control call that failed, if any.
     """
-    everybody = frozenset(left)
+    everything = frozenset(left)
     if job.ending == "none":
-        return OrphanHandling(again=everybody)
+        return OrphanHandling(again=everything)
     if job.ending != "refused":
-        return OrphanHandling(live=everybody, maybe_billed=job.ending != "unrun")
+        return OrphanHandling(live=everything, maybe_billed=job.ending != "unrun")
     errors = () if job.view is None else job.view.errors
     words = [f"{one.code} {one.message}" for one in errors]
     words += [] if error is None else [str(error)]
     overflow = next((one for one in words if is_overflow(one)), None)
     if overflow is not None:
-        return OrphanHandling(again=everybody, is_overflow=True, told_limit=_told_limit(overflow))
+        return OrphanHandling(
+            again=everything, is_overflow=True, stated_limit=_stated_limit(overflow)
+        )
     if not errors and isinstance(error, _OF_THE_ACCOUNT):
-        return OrphanHandling(fails=everybody)
-    # The live way says what is wrong with those that are named; if none is, with all of them. At
-    # least one line fewer goes into the next batch, so that this comes to an end.
-    named = everybody & {f"{job.id}-{one.position}" for one in errors if one.position is not None}
-    return OrphanHandling(live=named or everybody, again=everybody - named if named else _NOBODY)
+        return OrphanHandling(fails=everything)
+    # Lines that the provider names go live, where the error is precise; if it names none, all do.
+    # Each new batch has fewer lines, so this ends.
+    named = everything & {f"{job.id}-{one.position}" for one in errors if one.position is not None}
+    return OrphanHandling(live=named or everything, again=everything - named if named else _NONE)
 
 
 def is_overflow(words: str) -> bool:
-    """Whether a refusal says that too many tokens are in batches already."""
+    """Return whether an error text states that too many tokens are in batches."""
     return _OVERFLOW.search(words) is not None
 
 
-def _told_limit(words: str) -> int | None:
+def _stated_limit(words: str) -> int | None:
     found = _LIMIT.search(words)
     return int(found[1].replace(",", "") or 0) or None if found else None

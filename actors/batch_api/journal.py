@@ -1,78 +1,81 @@
-"""What was sent and what came back, in SQLite: what the next process knows of this one.
+"""The journal of batches: what one process has sent and received, for the next process.
 
-    serial     how often it was opened; a part of every name, so that none comes twice
-    batches    each that was intended and is not over
-    lines      of those batches, or answered and not yet claimed
+    serial     how often the journal was opened; part of each batch id, so that ids are unique
+    batches    the batches that are intended or running
+    lines      the lines of these batches, and the results that no caller has claimed yet
 
-Every method is one transaction and is on disk when it returns (L7).
-
-The journal as actors use it: its writes wait for the disk in a thread, one after another.
+A write is on disk when it returns (L7). The journal belongs to one process at a time.
 """
 
-import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol, TypeVar, final
+from typing import Any, TypeVar, cast, final
 
 import attrs
-import trio
 
+from ..storage import (
+    Database,
+    DatabaseFormat,
+    GroupCommit,
+    InThread,
+    in_place,
+    in_worker_thread,
+    open_database,
+)
 from .plan import BatchGroup
 
 __all__ = [
     "Journal",
     "JournalFile",
-    "JournalInUse",
     "KnownBatch",
     "OpenJournal",
-    "Run",
-    "Unclaimed",
-    "at_once",
-    "in_thread",
+    "UnclaimedResult",
     "lines_in",
     "open_journal",
 ]
 
 
-_SCHEMA = """
-create table if not exists serial (opened integer not null);
-create table if not exists batches (
-    id text primary key, account text not null, path text not null, model text not null,
-    tokens integer not null, size integer not null,
-    mark text not null default '', batch_id text not null default '',
-    is_certain integer not null default 1, is_over integer not null default 0
-) without rowid;
-create table if not exists lines (
-    id text primary key, batch text not null, position integer not null, key text not null,
-    result blob, stored_at real
-) without rowid;
-create index if not exists lines_of on lines (batch, position);
-"""
-
-
-class JournalInUse(RuntimeError):
-    """Another process has the journal open."""
+_JOURNAL = DatabaseFormat(
+    noun="batch journal",
+    application_id=0x43534A4C,  # "CSJL"
+    version=2,
+    schema=(
+        "CREATE TABLE serial (opened INTEGER NOT NULL)",
+        "INSERT INTO serial VALUES (0)",
+        """CREATE TABLE batches (
+            id TEXT PRIMARY KEY, account TEXT NOT NULL, path TEXT NOT NULL, model TEXT NOT NULL,
+            tokens INTEGER NOT NULL, size INTEGER NOT NULL, mark TEXT NOT NULL DEFAULT '',
+            batch_id TEXT NOT NULL DEFAULT '', is_certain INTEGER NOT NULL DEFAULT 1,
+            is_over INTEGER NOT NULL DEFAULT 0
+        ) WITHOUT ROWID""",
+        """CREATE TABLE lines (
+            id TEXT PRIMARY KEY, batch TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL,
+            result BLOB, stored_at REAL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX lines_of ON lines (batch, position)",
+    ),
+)
 
 
 @attrs.frozen(kw_only=True)
 class KnownBatch:
-    """A batch that is not over.
+    """A batch that the journal contains and that is not over.
 
     Args:
-        id: our name for it.
-        pool: what its lines have in common.
-        tokens: of its prompts.
-        size: lines that it had.
-        mark: what it was made from; "" if that step was not done.
-        batch_id: the provider's name of it; "" if that is not known.
-        is_certain: whether that is certain.
-        lines: custom id and content key of each line without an end.
+        id: Callsheet's id of the batch.
+        group: the path and model of its lines.
+        tokens: the estimated tokens of its prompts.
+        size: the number of lines when it was made.
+        mark: the provider's name of its uploaded input; "" before the upload.
+        batch_id: the provider's id of the batch; "" if it is not known.
+        is_certain: whether the batch with that id is surely this one.
+        lines: custom id and content key of each line without a result.
     """
 
     id: str
-    pool: BatchGroup
+    group: BatchGroup
     tokens: int
     size: int
     mark: str
@@ -82,33 +85,35 @@ class KnownBatch:
 
 
 @attrs.frozen
-class Unclaimed:
-    """An answer that nobody has got.
+class UnclaimedResult:
+    """A result that no caller has received.
 
     Args:
         custom_id: of its line.
-        key: of its content.
-        pool: what the line had in common with others.
+        key: the content key of its line.
+        group: the path and model of the batch.
     """
 
     custom_id: str
     key: str
-    pool: BatchGroup
+    group: BatchGroup
 
 
 @final
 class JournalFile:
-    """The journal's file; or, without one, memory.
+    """The journal's database. Every method blocks, and is one transaction.
 
     Args:
         path: the file; None for memory.
-        account: whose batches are meant; those of others in the file are left alone.
-        keep_s: how long an answer that nobody has got is kept, in seconds.
-        wall_clock: seconds since 1970; for that alone.
+        account: the account whose batches are meant; the file may contain those of others.
+        keep_s: seconds after which a result that no caller claims is deleted.
+        wall_clock: Unix time in seconds.
+
+    Attributes:
+        opened: how often the journal was opened, including this time.
 
     Raises:
-        JournalInUse: another process has it open.
-        sqlite3.Error: it is no journal, or cannot be written.
+        StorageError: the file cannot be used; `FileInUse`, if another process has it open.
     """
 
     def __init__(
@@ -116,49 +121,33 @@ class JournalFile:
     ) -> None:
         self._account = account
         self._wall_clock = wall_clock
-        # One thread at a time uses it, but not always the same.
-        self._db = sqlite3.connect(
-            ":memory:" if path is None else path,
-            isolation_level=None,
-            check_same_thread=False,
-            timeout=0.0 if path is None else 1.0,
-        )
+        self._db: Database = open_database(path, _JOURNAL, owner="one process")
         try:
-            self._db.execute("pragma locking_mode = exclusive")
-            self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = full")
-            self._db.executescript(_SCHEMA)
-            with self._transaction():
-                if not self._db.execute("update serial set opened = opened + 1").rowcount:
-                    self._db.execute("insert into serial values (1)")
+            with self._db.transaction():
+                self._db.execute("UPDATE serial SET opened = opened + 1")
                 oldest = wall_clock() - keep_s
-                self._db.execute("delete from lines where stored_at < ?", (oldest,))
-            (self.opened,) = self._db.execute("select opened from serial").fetchone()
-        except sqlite3.OperationalError as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise JournalInUse(
-                    f"another process has the journal {path} open; give each one its own"
-                ) from None
-            raise
+                self._db.execute("DELETE FROM lines WHERE stored_at < ?", (oldest,))
+            self.opened = self._db.number("SELECT opened FROM serial")
         except BaseException:
             self._db.close()
             raise
 
     def __repr__(self) -> str:
-        return f"<Store opened {self.opened} times>"
+        return f"<JournalFile opened {self.opened} times>"
 
-    def load(self) -> tuple[tuple[KnownBatch, ...], tuple[Unclaimed, ...]]:
-        """What is not over, and what nobody has got, in the order it was asked for."""
-        rows = self._db.execute(
-            "select id, path, model, tokens, size, mark, batch_id, is_certain from batches"
-            " where account = ? and is_over = 0 order by id",
-            (self._account,),
-        ).fetchall()
+    def load(self) -> tuple[tuple[KnownBatch, ...], tuple[UnclaimedResult, ...]]:
+        """Return the batches that are not over, and the unclaimed results, oldest first."""
+        batches = list(
+            self._db.rows(
+                "SELECT id, path, model, tokens, size, mark, batch_id, is_certain FROM batches"
+                " WHERE account = ? AND is_over = 0 ORDER BY id",
+                (self._account,),
+            )
+        )
         known = tuple(
             KnownBatch(
                 id=batch,
-                pool=BatchGroup(path, model),
+                group=BatchGroup(path, model),
                 tokens=tokens,
                 size=size,
                 mark=mark,
@@ -166,203 +155,212 @@ class JournalFile:
                 is_certain=bool(is_certain),
                 lines=self._open_lines(batch),
             )
-            for batch, path, model, tokens, size, mark, batch_id, is_certain in rows
+            for batch, path, model, tokens, size, mark, batch_id, is_certain in batches
         )
-        unclaimed = self._db.execute(
-            "select lines.id, key, path, model from lines join batches on batches.id = batch"
-            " where account = ? and result is not null order by batch, position",
+        unclaimed = self._db.rows(
+            "SELECT lines.id, key, path, model FROM lines JOIN batches ON batches.id = batch"
+            " WHERE account = ? AND result IS NOT NULL ORDER BY batch, position",
             (self._account,),
         )
         return known, tuple(
-            Unclaimed(custom_id, key, BatchGroup(path, model))
+            UnclaimedResult(custom_id, key, BatchGroup(path, model))
             for custom_id, key, path, model in unclaimed
         )
 
     def intend(
-        self, batch: str, pool: BatchGroup, tokens: int, lines: Sequence[tuple[str, str]]
+        self, batch: str, group: BatchGroup, tokens: int, lines: Sequence[tuple[str, str]]
     ) -> None:
-        """A batch will be made.
+        """Write down a batch before anything of it is sent.
 
         Args:
-            batch: our name for it.
-            pool: what its lines have in common.
-            tokens: of its prompts.
-            lines: custom id and content key of each.
+            batch: Callsheet's id of the batch.
+            group: the path and model of its lines.
+            tokens: the estimated tokens of its prompts.
+            lines: custom id and content key of each line.
         """
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
-                "insert into batches (id, account, path, model, tokens, size)"
-                " values (?, ?, ?, ?, ?, ?)",
-                (batch, self._account, pool.path, pool.model, tokens, len(lines)),
+                "INSERT INTO batches (id, account, path, model, tokens, size)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (batch, self._account, group.path, group.model, tokens, len(lines)),
             )
             self._db.executemany(
-                "insert into lines (id, batch, position, key) values (?, ?, ?, ?)",
+                "INSERT INTO lines (id, batch, position, key) VALUES (?, ?, ?, ?)",
                 [(custom_id, batch, at, key) for at, (custom_id, key) in enumerate(lines)],
             )
 
     def mark(self, batch: str, mark: str) -> None:
-        """Its first step is done."""
-        with self._transaction():
-            self._db.execute("update batches set mark = ? where id = ?", (mark, batch))
+        """Write down the mark of a batch, after the upload of its input."""
+        with self._db.transaction():
+            self._db.execute("UPDATE batches SET mark = ? WHERE id = ?", (mark, batch))
 
     def created(self, batch: str, batch_id: str, *, is_certain: bool) -> None:
-        """The provider's name of it is known; "" that it is not, after all."""
-        with self._transaction():
+        """Write down the provider's id of a batch; "" if an id turned out to be wrong."""
+        with self._db.transaction():
             self._db.execute(
-                "update batches set batch_id = ?, is_certain = ? where id = ?",
+                "UPDATE batches SET batch_id = ?, is_certain = ? WHERE id = ?",
                 (batch_id, int(is_certain), batch),
             )
 
-    def keep(self, answers: Sequence[tuple[str, bytes]], unanswered: Iterable[str]) -> None:
-        """Lines have their end.
+    def store(self, results: Sequence[tuple[str, bytes]], failed: Iterable[str]) -> None:
+        """Store the results of lines.
 
         Args:
-            answers: custom id of each that is answered, and its line of the results.
-            unanswered: custom ids of the others.
+            results: custom id and result of each line with a response.
+            failed: custom ids of the lines that failed; they are deleted.
         """
         now = self._wall_clock()
-        with self._transaction():
+        with self._db.transaction():
             self._db.executemany(
-                "update lines set result = ?, stored_at = ? where id = ?",
-                [(raw, now, custom_id) for custom_id, raw in answers],
+                "UPDATE lines SET result = ?, stored_at = ? WHERE id = ?",
+                [(raw, now, custom_id) for custom_id, raw in results],
             )
-            self._db.executemany("delete from lines where id = ?", [(one,) for one in unanswered])
+            self._db.executemany("DELETE FROM lines WHERE id = ?", [(one,) for one in failed])
 
-    def answer(self, custom_id: str) -> bytes | None:
-        """The line of the results that a line was answered with."""
-        row = self._db.execute("select result from lines where id = ?", (custom_id,)).fetchone()
-        return None if row is None else row[0]
+    def result(self, custom_id: str) -> bytes | None:
+        """Return the stored result of a line; None if there is none."""
+        row = self._db.row("SELECT result FROM lines WHERE id = ?", (custom_id,))
+        return None if row is None else cast("bytes | None", row[0])
 
     def claim(self, custom_ids: Iterable[str]) -> None:
-        """Whoever asked has the answers: no one else will get them."""
-        with self._transaction():
-            self._db.executemany("delete from lines where id = ?", [(one,) for one in custom_ids])
+        """Delete results whose callers have received them."""
+        with self._db.transaction():
+            self._db.executemany("DELETE FROM lines WHERE id = ?", [(one,) for one in custom_ids])
 
     def finish(self, batch: str) -> None:
-        """It is over: what has no answer now has its end as well."""
-        with self._transaction():
-            self._db.execute("delete from lines where batch = ? and result is null", (batch,))
-            self._db.execute("update batches set is_over = 1 where id = ?", (batch,))
+        """Mark a batch as over, and delete its lines without a result."""
+        with self._db.transaction():
+            self._db.execute("DELETE FROM lines WHERE batch = ? AND result IS NULL", (batch,))
+            self._db.execute("UPDATE batches SET is_over = 1 WHERE id = ?", (batch,))
             self._db.execute(
-                "delete from batches where is_over = 1 and not exists"
-                " (select 1 from lines where batch = batches.id)"
+                "DELETE FROM batches WHERE is_over = 1 AND NOT EXISTS"
+                " (SELECT 1 FROM lines WHERE batch = batches.id)"
             )
 
+    def do(self, jobs: "Sequence[_JournalJob]") -> None:
+        """Do several jobs in one transaction. A job that fails fails alone."""
+        with self._db.transaction():
+            for job in jobs:
+                try:
+                    with self._db.transaction():
+                        job.result = job.function(self)
+                except Exception as error:  # noqa: BLE001  # raised where the job comes from
+                    job.error = error
+
     def close(self) -> None:
-        """Nothing more will be read or written."""
+        """Close the file."""
         self._db.close()
 
     def _open_lines(self, batch: str) -> tuple[tuple[str, str], ...]:
-        found = self._db.execute(
-            "select id, key from lines where batch = ? and result is null order by position",
+        found = self._db.rows(
+            "SELECT id, key FROM lines WHERE batch = ? AND result IS NULL ORDER BY position",
             (batch,),
         )
-        return tuple(found.fetchall())
-
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db)
+        return tuple((custom_id, key) for custom_id, key in found)
 
 
 def lines_in(path: Path) -> int:
-    """How many lines a journal has that are in batches, or answered and not claimed; 0 for no file.
+    """Return how many lines a journal contains: in batches, or with an unclaimed result.
+
+    Args:
+        path: the journal; a missing file has none.
 
     Raises:
-        sqlite3.Error: another process has it, or it is no journal.
+        StorageError: the file cannot be used; `FileInUse`, if another process has it open.
     """
     if not path.exists():
         return 0
-    uri = f"{path.absolute().as_uri()}?mode=rw"  # only so does it leave nothing beside the file
-    with closing(sqlite3.connect(uri, uri=True, timeout=0.0)) as db:
-        db.execute("pragma locking_mode = exclusive")
-        (count,) = db.execute("select count(*) from lines").fetchone()
-    return int(count)
-
-
-@attrs.frozen
-class _Transaction:
-    _db: sqlite3.Connection
-
-    def __enter__(self) -> None:
-        self._db.execute("begin immediate")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("commit" if kind is None else "rollback")
+    with closing(
+        open_database(path, _JOURNAL, owner="one process", wait_s=0.0, create=False)
+    ) as database:
+        return database.number("SELECT count(*) FROM lines")
 
 
 T = TypeVar("T")
 
 
-class Run(Protocol):
-    """Runs what waits for the disk."""
-
-    async def __call__(self, function: Callable[[], T], /) -> T:
-        """Run it to its end, even if the caller is cancelled meanwhile."""
-        ...
-
-
-async def in_thread(function: Callable[[], T], /) -> T:
-    """In a thread of Trio's, so that the event loop goes on."""
-    return await trio.to_thread.run_sync(function)
-
-
-async def at_once(function: Callable[[], T], /) -> T:
-    """Here and now: for what only waits for memory."""
-    await trio.lowlevel.checkpoint()
-    return function()
+@attrs.define(eq=False)
+class _JournalJob:
+    function: Callable[[JournalFile], object]
+    result: Any = None
+    error: Exception | None = None
 
 
 @final
 class Journal:
-    """A `JournalFile` that one task after another uses.
+    """A `JournalFile` for tasks: the writes of tasks that wait at the same time are one commit.
 
     Args:
-        store: opens it.
-        run: runs what waits for the disk.
-        is_durable: whether it outlives the process.
+        opener: opens the file; it blocks.
+        in_thread: runs what waits for the disk.
+        is_durable: whether the journal outlives the process.
     """
 
     def __init__(
-        self, store: Callable[[], JournalFile], run: Run = in_thread, *, is_durable: bool = True
+        self,
+        opener: Callable[[], JournalFile],
+        in_thread: InThread = in_worker_thread,
+        *,
+        is_durable: bool = True,
     ) -> None:
         self.is_durable = is_durable
-        self._open = store
-        self._store: JournalFile | None = None
-        self._run = run
-        self._turn = trio.Lock()
+        self._opener = opener
+        self._in_thread = in_thread
+        self._file: JournalFile | None = None
+        self._jobs: GroupCommit[_JournalJob] = GroupCommit(self._commit, in_thread)
 
     async def open(self) -> JournalFile:
-        """Open it.
+        """Open the file.
 
         Raises:
-            JournalInUse, sqlite3.Error: see `JournalFile`.
+            StorageError: see `JournalFile`.
         """
-        self._store = await self._run(self._open)
-        return self._store
+        self._file = await self._in_thread(self._opener)
+        return self._file
 
     async def do(self, function: Callable[[JournalFile], T]) -> T:
-        """Read or write; what was written is on disk when this returns."""
-        store = self._store
-        if store is None:
+        """Read or write. What was written is on disk when this returns.
+
+        A caller that is cancelled while it waits takes nothing back: the function may still run.
+
+        Raises:
+            StorageError: the file cannot be used, and nothing was written.
+        """
+        if self._file is None:
             raise RuntimeError("the journal is not open")
-        async with self._turn:
-            return await self._run(lambda: function(store))
+        job = _JournalJob(function)
+        await self._jobs.do(job)
+        if job.error is not None:
+            raise job.error
+        return cast("T", job.result)
 
     async def close(self) -> None:
-        """Close it, if it is open."""
-        store, self._store = self._store, None
-        if store is not None:
-            async with self._turn:
-                await self._run(store.close)
+        """Write what is left, and close the file; harmless if it is not open."""
+        if self._file is not None:
+            await self._jobs.do()
+            file, self._file = self._file, None
+            if file is not None:
+                await self._jobs.alone(file.close)
+
+    def _commit(self, jobs: list[_JournalJob]) -> None:
+        if self._file is not None:
+            self._file.do(jobs)
 
 
 OpenJournal = Callable[[Path | None, str, float], Journal]
-"""Makes a journal out of its file, the account and how long it keeps answers, in seconds."""
+"""Makes a journal from its file, the account, and the seconds for which it keeps results."""
 
 
 def open_journal(path: Path | None, account: str, keep_s: float) -> Journal:
-    """The journal of a file; or, without one, of memory alone."""
-    run: Callable[[Callable[[], object]], Awaitable[object]]
-    run = at_once if path is None else in_thread
+    """Return the journal of a file, not opened yet; or one in memory.
+
+    Args:
+        path: the file; None for memory.
+        account: the account whose batches are meant.
+        keep_s: seconds after which a result that no caller claims is deleted.
+    """
     return Journal(
-        lambda: JournalFile(path, account, keep_s, time.time), run, is_durable=path is not None
+        lambda: JournalFile(path, account, keep_s, time.time),
+        in_place if path is None else in_worker_thread,
+        is_durable=path is not None,
     )

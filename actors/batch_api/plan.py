@@ -1,4 +1,4 @@
-"""Which lines make a batch, and when it goes. Pure (R14)."""
+"""The plan of batches: which lines are sent together, and when. Pure (R14)."""
 
 from collections.abc import Sequence
 from math import inf
@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 @attrs.frozen
 class BatchGroup:
-    """What all lines of one batch have in common.
+    """What all lines of a batch have in common.
 
     Args:
-        path: after the base URL.
-        model: the provider's name of it.
+        path: the path of the requests, after the base URL.
+        model: the provider's name of the model.
     """
 
     path: str
@@ -35,12 +35,12 @@ class BatchGroup:
 
 @attrs.frozen
 class LineSize:
-    """What a line takes.
+    """The size of a line, or of a batch.
 
     Args:
-        bytes: in the batch.
-        tokens: of the prompt, as estimated.
-        inputs: texts to embed.
+        bytes: the encoded bytes.
+        tokens: the estimated tokens of the prompt.
+        inputs: the number of texts to embed.
     """
 
     bytes: int
@@ -50,12 +50,12 @@ class LineSize:
 
 @attrs.frozen
 class BatchSizeLimits:
-    """What a batch may have of each.
+    """The limits of one batch.
 
     Args:
-        requests: lines.
-        bytes: of all.
-        inputs: texts to embed.
+        requests: the number of lines.
+        bytes: the encoded bytes of all lines.
+        inputs: the number of texts to embed; 0 for no limit.
     """
 
     requests: int
@@ -65,22 +65,22 @@ class BatchSizeLimits:
 
 @attrs.frozen
 class PlannedBatch(Generic[T]):
-    """Lines that go together.
+    """Lines that are sent as one batch.
 
     Args:
-        pool: what they have in common.
-        lines: at least one, in the order they came.
-        tokens: of all their prompts.
+        group: their path and model.
+        lines: at least one, in the order in which they arrived.
+        tokens: the estimated tokens of all their prompts.
     """
 
-    pool: BatchGroup
+    group: BatchGroup
     lines: tuple[T, ...]
     tokens: int
 
 
 @attrs.define(eq=False)
-class _Pooled(Generic[T]):
-    """The lines that wait in one pool; each with what it takes and the instant it came."""
+class _Gathering(Generic[T]):
+    """The lines of one group that wait, each with its size and when it arrived."""
 
     waiting: dict[int, tuple[T, LineSize, float]] = attrs.field(
         factory=dict[int, tuple[T, LineSize, float]]
@@ -93,148 +93,152 @@ class _Pooled(Generic[T]):
 
 
 class BatchPlan(Generic[T]):
-    """Gathers lines, and says when they make a batch.
+    """Gathers lines, and decides when they are sent as a batch.
 
-    The tokens of a model's batches are counted until `ended`; what is over its limit waits for
-    that.
+    The tokens of a model's batches count until `ended`; lines beyond the model's limit wait.
 
     Args:
-        policy: when a batch goes.
-        bounds: how large it may be.
+        policy: when a batch is sent, and how many tokens may be in batches.
+        bounds: the limits of one batch.
     """
 
     def __init__(self, policy: BatchApiPolicy, bounds: BatchSizeLimits) -> None:
         self._policy = policy
         self._bounds = bounds
-        self._pools: dict[BatchGroup, _Pooled[T]] = {}
-        self._where: dict[int, BatchGroup] = {}  # {id of a line: its pool}
+        self._groups: dict[BatchGroup, _Gathering[T]] = {}
+        self._where: dict[int, BatchGroup] = {}  # {id() of a line: its group}
         self._enqueued: dict[str, int] = {}  # {model: tokens in batches}
-        self._limits: dict[str, float] = {}  # {model: tokens that the provider allows}
+        self._limits: dict[str, float] = {}  # {model: tokens that the provider has stated}
 
     def __len__(self) -> int:
         return len(self._where)
 
-    def takes(self, pool: BatchGroup, size: LineSize) -> bool:
-        """Whether a line is no larger than a batch may be."""
+    def takes(self, group: BatchGroup, size: LineSize) -> bool:
+        """Return whether a line fits into a batch of its own."""
         bounds = self._bounds
         return (
             size.bytes <= bounds.bytes
             and size.inputs <= bounds.inputs
-            and size.tokens <= self.limit(pool.model)
+            and size.tokens <= self.limit(group.model)
         )
 
-    def add(self, pool: BatchGroup, line: T, size: LineSize, now: float) -> None:
-        """One more line, which it takes."""
-        pooled = self._pools.setdefault(pool, _Pooled[T]())
-        pooled.waiting[id(line)] = (line, size, now)
-        pooled.latest_at = now
-        _count(pooled, size, 1)
-        self._where[id(line)] = pool
+    def add(self, group: BatchGroup, line: T, size: LineSize, now: float) -> None:
+        """Add a line that `takes` accepts."""
+        gathering = self._groups.setdefault(group, _Gathering[T]())
+        gathering.waiting[id(line)] = (line, size, now)
+        gathering.latest_at = now
+        _count(gathering, size, 1)
+        self._where[id(line)] = group
 
     def discard(self, line: T) -> bool:
-        """A line has left; the others are not concerned (L5). Whether it was here."""
-        pool = self._where.pop(id(line), None)
-        if pool is None:
+        """Remove a line, and no other one (L5). Return whether it was here."""
+        group = self._where.pop(id(line), None)
+        if group is None:
             return False
-        pooled = self._pools[pool]
-        _, size, _ = pooled.waiting.pop(id(line))
-        _count(pooled, size, -1)
-        if not pooled.waiting and pooled.parked_until == -inf:
-            del self._pools[pool]
+        gathering = self._groups[group]
+        _, size, _ = gathering.waiting.pop(id(line))
+        _count(gathering, size, -1)
+        if not gathering.waiting and gathering.parked_until == -inf:
+            del self._groups[group]
         return True
 
     def limit(self, model: str) -> float:
-        """Tokens that may be in a model's batches at a time."""
+        """Return the tokens that may be in a model's batches at a time."""
         return min(self._policy.enqueued_limit(model), self._limits.get(model, inf))
 
     def enqueued(self, model: str) -> int:
-        """Tokens that are in a model's batches."""
+        """Return the tokens that are in a model's batches."""
         return self._enqueued.get(model, 0)
 
-    def begun(self, pool: BatchGroup, tokens: int) -> None:
-        """A batch is there that was not taken from here."""
-        self._enqueued[pool.model] = self.enqueued(pool.model) + tokens
+    def begun(self, group: BatchGroup, tokens: int) -> None:
+        """Count the tokens of a batch, such as one that the journal contains."""
+        self._enqueued[group.model] = self.enqueued(group.model) + tokens
 
-    def ended(self, pool: BatchGroup, tokens: int) -> None:
-        """A batch has ended, so that its model has room again."""
-        self._enqueued[pool.model] = max(0, self.enqueued(pool.model) - tokens)
-        for one, pooled in self._pools.items():
-            if one.model == pool.model:
-                pooled.parked_until = -inf
+    def ended(self, group: BatchGroup, tokens: int) -> None:
+        """Release the tokens of a batch that has ended."""
+        self._enqueued[group.model] = max(0, self.enqueued(group.model) - tokens)
+        for one, gathering in self._groups.items():
+            if one.model == group.model:
+                gathering.parked_until = -inf
 
-    def overflowed(self, pool: BatchGroup, tokens: int, told: int | None, until: float) -> None:
-        """The provider has refused a batch, because too many tokens are enqueued; it has `ended`.
+    def overflowed(
+        self, group: BatchGroup, tokens: int, stated_limit: int | None, until: float
+    ) -> None:
+        """Lower the limit after the provider has refused a batch for too many enqueued tokens.
 
         Args:
-            pool: of the batch.
-            tokens: of the batch.
-            told: the limit, if the provider told it.
-            until: when the next batch of the pool may go, unless another one ends before.
+            group: the group of the batch, which has `ended`.
+            tokens: the tokens of the batch.
+            stated_limit: the limit that the provider stated, if any.
+            until: when the next batch of the group may be sent, unless another one ends before; on
+                Trio's clock.
         """
-        others = self.enqueued(pool.model)
-        if told is not None:
-            self._limits[pool.model] = told
-        elif not others:  # it did not even fit alone
-            self._limits[pool.model] = max(1, min(tokens, self.limit(pool.model)) // 2)
-        self._pools.setdefault(pool, _Pooled[T]()).parked_until = until
+        others = self.enqueued(group.model)
+        if stated_limit is not None:
+            self._limits[group.model] = stated_limit
+        elif not others:  # no other batch was enqueued
+            self._limits[group.model] = max(1, min(tokens, self.limit(group.model)) // 2)
+        self._groups.setdefault(group, _Gathering[T]()).parked_until = until
 
     def take(self, now: float, *, draining: bool = False) -> PlannedBatch[T] | None:
-        """The batch that goes at `now`, or None if none does yet."""
-        for pool, pooled in self._pools.items():
-            if self._due_at(pool, pooled) <= now or (draining and pooled.parked_until <= now):
-                chosen = self._choose(pool, pooled)
+        """Return a batch to send at `now`; None if none is due."""
+        for group, gathering in self._groups.items():
+            if self._due_at(group, gathering) <= now or (
+                draining and gathering.parked_until <= now
+            ):
+                chosen = self._choose(group, gathering)
                 if chosen:
                     tokens = sum(size.tokens for _, size in chosen)
                     for line, _ in chosen:
                         self.discard(line)
-                    pooled.waiting = dict(pooled.waiting)  # one that has lost many is slow
-                    self.begun(pool, tokens)
-                    return PlannedBatch(pool, tuple(line for line, _ in chosen), tokens)
+                    gathering.waiting = dict(gathering.waiting)  # else it stays large
+                    self.begun(group, tokens)
+                    return PlannedBatch(group, tuple(line for line, _ in chosen), tokens)
         return None
 
     @property
     def due_at(self) -> float:
-        """When to look again, if nothing changes before; infinity if never."""
+        """When the next batch is due, if nothing changes before; infinity if none is."""
         return min(
             (
-                self._due_at(pool, pooled)
-                for pool, pooled in self._pools.items()
-                if self._choose(pool, pooled, most=1)
+                self._due_at(group, gathering)
+                for group, gathering in self._groups.items()
+                if self._choose(group, gathering, most=1)
             ),
             default=inf,
         )
 
-    def oversize(self, pool: BatchGroup) -> Sequence[T]:
-        """Lines that fit into no batch any more, since the limit of tokens was told."""
-        limit = self.limit(pool.model)
-        pooled = self._pools.get(pool)
-        waiting = [] if pooled is None else list(pooled.waiting.values())
+    def oversize(self, group: BatchGroup) -> Sequence[T]:
+        """Return the lines that are above the model's limit of tokens since it was lowered."""
+        limit = self.limit(group.model)
+        gathering = self._groups.get(group)
+        waiting = [] if gathering is None else list(gathering.waiting.values())
         return [line for line, size, _ in waiting if size.tokens > limit]
 
-    def _due_at(self, pool: BatchGroup, pooled: _Pooled[T]) -> float:
-        if not pooled.waiting:
+    def _due_at(self, group: BatchGroup, gathering: _Gathering[T]) -> float:
+        if not gathering.waiting:
             return inf
         bounds, policy = self._bounds, self._policy
         is_full = (
-            len(pooled.waiting) >= bounds.requests
-            or pooled.bytes >= bounds.bytes
-            or pooled.inputs >= bounds.inputs > 0
-            or pooled.tokens >= self.limit(pool.model)
+            len(gathering.waiting) >= bounds.requests
+            or gathering.bytes >= bounds.bytes
+            or gathering.inputs >= bounds.inputs > 0
+            or gathering.tokens >= self.limit(group.model)
         )
-        first_at = next(iter(pooled.waiting.values()))[2]
-        quiet_at = min(pooled.latest_at + policy.gather_s, first_at + policy.max_gather_s)
-        return max(pooled.parked_until, -inf if is_full else quiet_at)
+        first_at = next(iter(gathering.waiting.values()))[2]
+        quiet_at = min(gathering.latest_at + policy.gather_s, first_at + policy.max_gather_s)
+        return max(gathering.parked_until, -inf if is_full else quiet_at)
 
     def _choose(
-        self, pool: BatchGroup, pooled: _Pooled[T], most: int | None = None
+        self, group: BatchGroup, gathering: _Gathering[T], most: int | None = None
     ) -> list[tuple[T, LineSize]]:
-        """The first lines that fit together, and into what is left of the limit of tokens."""
+        """Return the first lines that fit into one batch and into the model's limit of tokens."""
         bounds = self._bounds
         requests = bounds.requests if most is None else most
-        room = self.limit(pool.model) - self.enqueued(pool.model)
+        room = self.limit(group.model) - self.enqueued(group.model)
         chosen: list[tuple[T, LineSize]] = []
         total = LineSize(0)
-        for line, size, _ in pooled.waiting.values():
+        for line, size, _ in gathering.waiting.values():
             total = LineSize(
                 total.bytes + size.bytes, total.tokens + size.tokens, total.inputs + size.inputs
             )
@@ -249,7 +253,7 @@ class BatchPlan(Generic[T]):
         return chosen
 
 
-def _count(pooled: "_Pooled[T]", size: LineSize, sign: int) -> None:
-    pooled.bytes += sign * size.bytes
-    pooled.tokens += sign * size.tokens
-    pooled.inputs += sign * size.inputs
+def _count(gathering: "_Gathering[T]", size: LineSize, sign: int) -> None:
+    gathering.bytes += sign * size.bytes
+    gathering.tokens += sign * size.tokens
+    gathering.inputs += sign * size.inputs

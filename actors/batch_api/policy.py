@@ -1,4 +1,4 @@
-"""When requests go into a batch, and when one no longer relies on it."""
+"""Settings of the Batch API stage."""
 
 from collections.abc import Mapping
 from math import inf
@@ -33,38 +33,38 @@ _count = and_(instance_of(int), gt(0))
 
 @attrs.frozen(kw_only=True)
 class BatchApiPolicy:
-    """When requests go into a batch, and when one no longer relies on it.
+    """Settings of the Batch API stage: when a batch is sent, polled, and given up.
 
     Args:
-        journal: a file that keeps what was sent, for the next process after a crash; one process
-            at a time, and one account, uses it. None keeps it in memory: what a process that dies
-            had sent is then sent, and paid for, again.
-        dialect: which Batch API the endpoint speaks: "openai", "together" or "anthropic", or a
-            `BatchDialect` of your own; None for that of the endpoint's vendor.
-        gather_s: a batch goes when nothing was added to it for so long, in seconds.
-        max_gather_s: a batch goes when its first line has waited so long, in seconds.
-        max_requests: lines in a batch at most; the provider's limit holds as well.
-        max_bytes: of a batch at most; the provider's limit holds as well.
-        enqueued_tokens: tokens of prompts that may be in batches at a time, by model, or for each
-            model; the provider's "enqueued token limit". None for no limit but what it tells.
-        poll_s: how long after a batch was made one first asks how it stands, in seconds.
-        max_poll_s: the longest pause between two such questions, in seconds.
-        live_margin_s: how long before its deadline a request is taken out and sent live, in
-            seconds; None for 60 seconds, or a twentieth of its time if that is longer.
-        window_s: how long after it was made a batch is over, whatever the provider says, in
-            seconds.
-        settle_s: how long after a call that made, perhaps, a batch one looks for it before one
-            takes it that there is none, in seconds.
-        abandon_s: how long a batch may be without anybody who waits for it before it is cancelled,
-            in seconds. Whoever asks the same again within that time has it again. It is 0 without
-            a journal.
-        keep_s: how long an answer that nobody has fetched is kept in the journal, in seconds.
-        is_acknowledged: an answer stays in the journal until the caller acknowledges it
-            (`Troupe.acknowledge`), not only until it was delivered. Without it, a process that dies
-            between delivery and its own write loses the answer.
+        journal: the file that tells the next process what was sent, after a crash. One process at a
+            time uses it, with one account. None keeps the journal in memory: what a process that
+            dies has sent is then sent, and paid for, again.
+        dialect: the Batch API that the endpoint speaks: "openai", "together" or "anthropic", or a
+            `BatchDialect`; None for that of the endpoint's vendor.
+        gather_s: seconds without a new request after which a batch is sent.
+        max_gather_s: seconds that the first request of a batch waits at most.
+        max_requests: the number of requests in a batch; the provider's limit applies as well.
+        max_bytes: the bytes of a batch; the provider's limit applies as well.
+        enqueued_tokens: the tokens of prompts that may be in batches at a time, by model or for
+            each model (the provider's "enqueued token limit"). None for no limit but what the
+            provider states when it refuses a batch.
+        poll_s: seconds from the creation of a batch to the first poll.
+        max_poll_s: the longest pause between two polls, in seconds.
+        live_margin_s: seconds before its deadline at which a request is sent live; None for 60
+            seconds, or a twentieth of the request's time if that is longer.
+        window_s: seconds after its creation at which a batch counts as over, whatever the provider
+            reports.
+        settle_s: seconds for which a batch that may have been created is looked for before it is
+            created again.
+        abandon_s: seconds without a caller after which a batch is cancelled. A caller that sends
+            the same request within that time gets the batch's result. It is 0 without a journal.
+        keep_s: seconds for which the journal keeps a result that no caller has claimed.
+        is_acknowledged: whether a result stays in the journal until the caller acknowledges it
+            (`Troupe.acknowledge`), instead of until it is delivered. Without it, a process that
+            dies between the delivery and its own write loses the result.
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError, TypeError: a value is out of range; the message names the field.
     """
 
     journal: Path | None = attrs.field(default=None, converter=_path)
@@ -89,11 +89,15 @@ class BatchApiPolicy:
     is_acknowledged: bool = attrs.field(default=False, validator=instance_of(bool))
 
     def margin_s(self, left_s: float) -> float:
-        """How long before its deadline a request is sent live that had so long, in seconds."""
+        """Return how many seconds before its deadline a request is sent live.
+
+        Args:
+            left_s: seconds that the request had when it arrived.
+        """
         if left_s == inf:
             return 0.0
         return max(60.0, 0.05 * left_s) if self.live_margin_s is None else self.live_margin_s
 
     def enqueued_limit(self, model: str) -> float:
-        """Tokens that may be in batches of a model at a time."""
+        """Return the tokens that may be in batches of a model at a time."""
         return self.enqueued_tokens.get(model, self.enqueued_tokens.get("", inf))

@@ -1,9 +1,4 @@
-"""Gives the results of lines to those who ask: on disk first, then reported, then claimed (L7).
-
-Which answers the journal need not have any longer. Pure (R14).
-
-What came of one line: an answer, or the error that it would have been as a live call.
-"""
+"""The results of lines: stored on disk, then delivered to callers, then claimed (L7)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -35,38 +30,38 @@ from .journal import Journal, JournalFile
 __all__ = [
     "BatchResults",
     "Claims",
+    "FailedLine",
     "LineResults",
-    "Unanswered",
     "judge",
 ]
 
 
 @final
 class Claims:
-    """Answers that were given and are not known to be kept.
+    """The delivered results that callers have not acknowledged. Pure (R14).
 
-    A line may answer several calls, when they were made as one; and several lines one call.
+    A line may answer several calls that share it, and several lines may answer one call.
 
     Args:
-        are_held: until they are kept; else an answer that was given is done with.
+        is_acknowledged: whether callers acknowledge results; else a delivered result is done with.
     """
 
-    def __init__(self, *, are_held: bool) -> None:
-        self._are_held = are_held
-        self._calls: dict[str, set[str]] = {}  # {custom id of a line: calls that have not kept it}
-        self._lines: defaultdict[str, set[str]] = defaultdict(set)  # the other way round
+    def __init__(self, *, is_acknowledged: bool) -> None:
+        self._is_acknowledged = is_acknowledged
+        self._calls: dict[str, set[str]] = {}  # {custom id of a line: calls}
+        self._lines: defaultdict[str, set[str]] = defaultdict(set)  # {call: custom ids}
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def give(self, custom_id: str, context: CallContext) -> bool:
-        """An answer was given; whether it is done with.
+    def deliver(self, custom_id: str, context: CallContext) -> bool:
+        """Note that a result was delivered, and return whether it is done with.
 
         Args:
             custom_id: of its line.
-            context: whom it is for.
+            context: of the call, and of those that share it.
         """
-        if not self._are_held:
+        if not self._is_acknowledged:
             return True
         calls = {one.call for one in context.shared_by or (context,)}
         self._calls[custom_id] = calls
@@ -74,8 +69,12 @@ class Claims:
             self._lines[call].add(custom_id)
         return False
 
-    def keep(self, calls: Iterable[str]) -> list[str]:
-        """Calls have kept what they were answered; the lines that are done with by that."""
+    def acknowledge(self, calls: Iterable[str]) -> list[str]:
+        """Note that callers have stored their responses, and return the lines that are done with.
+
+        Args:
+            calls: ids of the calls.
+        """
         done: list[str] = []
         for call in calls:
             for custom_id in self._lines.pop(call, ()):
@@ -87,17 +86,17 @@ class Claims:
         return done
 
 
-_MESSAGE_CHARS = 300  # of a provider's error text: enough to see what it is about
+_MESSAGE_CHARS = 300  # of a provider's error text
 
 
 @attrs.frozen
-class Unanswered:
-    """A line has no answer.
+class FailedLine:
+    """The error of a line.
 
     Args:
-        error: what the asker gets, unless it is asked again.
-        is_retried: whether a live call may fare better.
-        maybe_billed: the provider may have charged for it (L3).
+        error: the error for the caller, unless the request is sent live.
+        is_retried: whether a live call may succeed.
+        maybe_billed: whether the provider may have charged for the line (L3).
     """
 
     error: CallFailed
@@ -107,31 +106,31 @@ class Unanswered:
 
 def judge(
     result: LineResult, form: WireFormat, request: Request, endpoint: Endpoint
-) -> DecodedResponse | Unanswered:
-    """What came of a line.
+) -> DecodedResponse | FailedLine:
+    """Read the result of a line: a response, or the error that a live call would have raised.
 
     Args:
-        result: of the line.
-        form: reads the answer.
-        request: what was asked.
-        endpoint: who answered; its key is in no error (L8).
+        result: the result.
+        form: the wire format that decodes it.
+        request: the request of the line.
+        endpoint: the endpoint; its key is removed from errors (L8).
     """
     said = result.error
     if result.status == 0:
         why = said or ApiError()
         words = _quoted(why.message or why.code or "no reason given", endpoint)
         text = f"{endpoint.host} did not run a line of a batch: {words}"
-        return Unanswered(ProviderUnavailable(text), is_retried=True)
+        return FailedLine(ProviderUnavailable(text), is_retried=True)
     if said is None and result.status == HTTPStatus.OK:
         try:
-            answer = form.decode(result.body, request)
+            response = form.decode(result.body, request)
         except Malformed as error:
             text = f"{endpoint.host} answered 200 in a batch, but not with a completion: "
             wrong = MalformedAnswer(text + _quoted(str(error), endpoint), billed="maybe")
-            return Unanswered(wrong, is_retried=True, maybe_billed=True)
-        if isinstance(answer, DecodedResponse):
-            return answer
-        said = answer
+            return FailedLine(wrong, is_retried=True, maybe_billed=True)
+        if isinstance(response, DecodedResponse):
+            return response
+        said = response
     said = said or form.decode_error(result.body)
     kind, remedy = classify(result.status, said)
     words = _quoted(said.message or said.code or said.type or "no reason given", endpoint)
@@ -143,33 +142,33 @@ def judge(
         body=without_key(endpoint, result.body),
         request_id=endpoint.scrub(result.request_id),
     )
-    return Unanswered(failed, is_retried=is_retried(kind, should_retry=None))
+    return FailedLine(failed, is_retried=is_retried(kind, should_retry=None))
 
 
 def _quoted(words: str, endpoint: Endpoint) -> str:
-    """What a provider said, on one line, not too long, and without the key (L8)."""
+    """Return a provider's text on one line, shortened, and without the key (L8)."""
     line = endpoint.scrub(" ".join(words.split()))
     return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}..."
 
 
 LineResults = list[tuple[LineResult, bytes]]
-"""What came of lines, each with the text that says so."""
+"""Results of lines, each with the text that it was read from."""
 
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
 
 @final
 class BatchResults:
-    """Gives the results of lines to those who ask.
+    """Stores the results of lines, and delivers them to the requests that wait.
 
     Args:
-        endpoint: who answers.
-        dialect: what the results mean.
-        journal: keeps them.
-        prices: what models cost.
-        book: where an answer may be that somebody asks for.
-        counts: of "answered" and "found".
-        claims: which answers the journal need not have any longer.
+        endpoint: the endpoint.
+        dialect: reads the results.
+        journal: stores the results.
+        prices: the prices of models.
+        table: the lines and results without a caller.
+        counts: the counters of "answered" and "found".
+        claims: the results that callers have not acknowledged.
     """
 
     def __init__(
@@ -179,84 +178,86 @@ class BatchResults:
         dialect: BatchDialect,
         journal: Journal,
         prices: PriceBook,
-        book: InFlightTable,
+        table: InFlightTable,
         counts: Counter[str],
         claims: Claims,
     ) -> None:
         self._endpoint = endpoint
-        self._host = endpoint.host  # which takes longer to find out than an answer to read
+        self._host = endpoint.host  # computed once: it is slower than reading a result
         self._dialect = dialect
         self._journal = journal
         self._prices = prices
-        self._book = book
+        self._table = table
         self._counts = counts
         self._claims = claims
-        self._claimed: list[str] = []
-        self._is_claiming = False
 
-    async def find(self, asker: BatchWaiter) -> bool:
-        """Answer with what was paid for earlier, if there is such an answer."""
-        while (custom_id := self._book.take_answer(asker.key)) is not None:
-            raw = await self._journal.do(partial(JournalFile.answer, custom_id=custom_id))
+    async def find(self, waiter: BatchWaiter) -> bool:
+        """Reply with an unclaimed result, if there is one. Return whether there is."""
+        while (custom_id := self._table.take_result(waiter.key)) is not None:
+            raw = await self._journal.do(partial(JournalFile.result, custom_id=custom_id))
             try:
                 result = None
                 if raw is not None:
                     result = self._without_key(self._dialect.read_line(raw), raw)
             except Malformed:
                 result = None
-            found = None if result is None else self._judge(asker, result)
+            found = None if result is None else self._judge(waiter, result)
             if result is not None and isinstance(found, DecodedResponse):
-                if asker.slot.reply(self._response(asker, result, found, 0.0, 0)):
+                if waiter.slot.reply(self._response(waiter, result, found, 0.0, 0)):
                     self._counts["answered"] += 1
                     self._counts["found"] += 1
-                    if self._claims.give(custom_id, asker.message.context):
+                    if self._claims.deliver(custom_id, waiter.message.context):
                         await self._claim([custom_id])
                 else:
-                    self._book.offer_answer(asker.key, custom_id)  # for the next who asks
+                    self._table.offer_result(waiter.key, custom_id)  # for the next equal request
                 return True
         return False
 
     async def deliver(
-        self, task: BatchInFlight, results: LineResults
-    ) -> list[tuple[BatchWaiter, Unanswered]]:
-        """Take results in.
+        self, batch: BatchInFlight, results: LineResults
+    ) -> list[tuple[BatchWaiter, FailedLine]]:
+        """Store results, and deliver them.
+
+        Args:
+            batch: the batch.
+            results: results, which may belong to other batches, too.
 
         Returns:
-            Those who have no answer, and why.
+            The requests whose line failed, and the errors.
         """
         answered: list[tuple[BatchLine, BatchWaiter, LineResult, DecodedResponse]] = []
-        unanswered: list[tuple[BatchWaiter, Unanswered]] = []
+        failed: list[tuple[BatchWaiter, FailedLine]] = []
         kept: list[tuple[str, bytes]] = []
         dropped: list[str] = []
         for quoting, raw in results:
             result = self._without_key(quoting, raw)
-            line = self._line(task, result)
+            line = self._line(batch, result)
             if line is None:
                 continue
-            asker = line.asker
-            if asker is None:
+            waiter = line.waiter
+            if waiter is None:
                 if result.status == HTTPStatus.OK and result.error is None:
                     kept.append((line.custom_id, raw))
-                    self._book.offer_answer(line.key, line.custom_id)
+                    self._table.offer_result(line.key, line.custom_id)
                 else:
                     dropped.append(line.custom_id)
                 continue
-            found = self._judge(asker, result)
+            found = self._judge(waiter, result)
             if isinstance(found, DecodedResponse):
                 kept.append((line.custom_id, raw))
-                answered.append((line, asker, result, found))
+                answered.append((line, waiter, result, found))
             else:
                 dropped.append(line.custom_id)
-                unanswered.append((asker, found))
+                failed.append((waiter, found))
                 if not found.maybe_billed:
-                    asker.refund()  # a line that failed is free
+                    waiter.refund()  # a failed line costs nothing
         if kept or dropped:
-            await self._journal.do(partial(JournalFile.keep, answers=kept, unanswered=dropped))
-        await self._report(task, answered)
-        return unanswered
+            await self._journal.do(partial(JournalFile.store, results=kept, failed=dropped))
+        await self._report(batch, answered)
+        return failed
 
     def _without_key(self, result: LineResult, raw: bytes) -> LineResult:
-        """A result without a key that the provider quotes (L8)."""
+        """Return the result without the key, if the provider quotes it (L8)."""
         if not self._endpoint.is_quoted_in(raw):
             return result
         return attrs.evolve(
@@ -265,79 +266,74 @@ class BatchResults:
             request_id=self._endpoint.scrub(result.request_id),
         )
 
-    def _line(self, task: BatchInFlight, result: LineResult) -> BatchLine | None:
-        """The line that a result is of, which has its end now; None if it is of none (L5)."""
-        told = task.job.result(result.custom_id)
-        if told == "foreign":
+    def _line(self, batch: BatchInFlight, result: LineResult) -> BatchLine | None:
+        """Take the line that a result belongs to; return None if there is none (L5)."""
+        owner = batch.job.take_result(result.custom_id)
+        if owner == "foreign":
             _log.warning(
                 "batch_has_foreign_result",
-                batch=task.job.id,
+                batch=batch.job.id,
                 custom_id=self._endpoint.scrub(result.custom_id[:64]),
             )
-        if told != "ours":
+        if owner != "ours":
             return None
-        line = task.lines.pop(result.custom_id)
+        line = batch.lines.pop(result.custom_id)
         line.is_over = True
-        self._book.withdraw_line(line)
+        self._table.withdraw_line(line)
         return line
 
     async def _report(
         self,
-        task: BatchInFlight,
+        batch: BatchInFlight,
         answered: list[tuple[BatchLine, BatchWaiter, LineResult, DecodedResponse]],
     ) -> None:
-        seconds = trio.current_time() - task.began_at
+        seconds = trio.current_time() - batch.began_at
         claimed: list[str] = []
-        for line, asker, result, answer in answered:
-            task.waiting.discard(asker)
-            billed = int(asker.is_out)  # a live call of it is under way
-            response = self._response(asker, result, answer, seconds, billed)
-            if asker.slot.reply(response):
+        for line, waiter, result, decoded in answered:
+            batch.waiting.discard(waiter)
+            billed = int(waiter.is_out)  # its live call is in flight
+            response = self._response(waiter, result, decoded, seconds, billed)
+            if waiter.slot.reply(response):
                 self._counts["answered"] += 1
-                self._counts["found"] += task.job.is_found
-                if self._claims.give(line.custom_id, asker.message.context):
+                self._counts["found"] += batch.job.is_found
+                if self._claims.deliver(line.custom_id, waiter.message.context):
                     claimed.append(line.custom_id)
             else:
-                self._book.offer_answer(line.key, line.custom_id)
+                self._table.offer_result(line.key, line.custom_id)
         await self._claim(claimed)
 
     async def acknowledge(self, calls: Iterable[str]) -> None:
-        """Those calls have what they were answered on a disk of their own."""
-        await self._claim(self._claims.keep(calls))
+        """Delete the results of calls whose callers have stored them."""
+        await self._claim(self._claims.acknowledge(calls))
 
     async def _claim(self, custom_ids: list[str]) -> None:
-        """Note who has an answer. What comes while that is written is written together."""
-        self._claimed += custom_ids
-        if self._is_claiming:
-            return
-        self._is_claiming = True
-        try:
-            while self._claimed:
-                count = len(self._claimed)
-                await self._journal.do(partial(JournalFile.claim, custom_ids=self._claimed[:count]))
-                del self._claimed[:count]
-        finally:
-            self._is_claiming = False
+        """Delete results from the journal that their callers have."""
+        if custom_ids:
+            await self._journal.do(partial(JournalFile.claim, custom_ids=custom_ids))
 
-    def _judge(self, asker: BatchWaiter, result: LineResult) -> DecodedResponse | Unanswered:
-        request = asker.message.request
+    def _judge(self, waiter: BatchWaiter, result: LineResult) -> DecodedResponse | FailedLine:
+        request = waiter.message.request
         return judge(result, self._endpoint.format_for(request), request, self._endpoint)
 
     def _response(
         self,
-        asker: BatchWaiter,
+        waiter: BatchWaiter,
         result: LineResult,
-        answer: DecodedResponse,
+        decoded: DecodedResponse,
         seconds: float,
         maybe_billed: int,
     ) -> Response:
-        first = answer.choices[0] if answer.choices else None
-        asked = asker.message.request.model
-        model = asked if answer.model in (None, asked) else self._endpoint.scrub(answer.model or "")
-        usage = answer.usage or Usage()
-        cost = None  # without the tokens nobody knows it
-        if answer.usage is not None:
-            priced = asked if self._prices.price(model) is None else model
+        first = decoded.choices[0] if decoded.choices else None
+        requested = waiter.message.request.model
+        model = (
+            requested
+            if decoded.model in (None, requested)
+            else self._endpoint.scrub(decoded.model or "")
+        )
+        usage = decoded.usage or Usage()
+        cost = None  # not known without the tokens
+        if decoded.usage is not None:
+            priced = requested if self._prices.price(model) is None else model
             cost = self._prices.cost(priced, usage, "batch")
         return Response(
             text="" if first is None else first.text,
@@ -345,14 +341,14 @@ class BatchResults:
             finish_reason=None if first is None else first.finish_reason,
             usage=usage,
             cost_usd=cost,
-            http_requests=1,  # its share of those that the batch took
+            http_requests=1,  # its share of the batch's requests
             seconds=seconds,
-            choices=answer.choices,
-            embeddings=answer.embeddings,
+            choices=decoded.choices,
+            embeddings=decoded.embeddings,
             maybe_billed=maybe_billed,
             host=self._host,
             route="batch",
             tier="batch",
-            body=answer.body,
+            body=decoded.body,
             request_id=result.request_id,
         )

@@ -1,9 +1,4 @@
-"""Answers that were given before, to whoever asks the very same again.
-
-The calls that have gone on, by what they ask. Pure (R14).
-
-What one may ask of a cache, besides answers.
-"""
+"""The actor of the response cache, and the requests in flight by their cache key."""
 
 import time
 from collections.abc import Callable
@@ -17,11 +12,10 @@ from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, defers, handles
 from ..calls import Complete, Stream
 from ..identity import cache_key
 from ..messages import Request, Response
-from .file import SqliteStore
 from .memory import MemoryCache
 from .policy import CachePolicy
-from .store import CachedResponse, CacheStore, FailOpenStore, Holding
-from .stored import for_keeping, from_cache, is_kept, size_in_memory
+from .store import CachedResponse, CacheStore, CacheUsage, FailOpenStore
+from .stored import for_storing, from_cache, is_storable, size_in_memory
 
 __all__ = [
     "CacheActor",
@@ -29,19 +23,19 @@ __all__ = [
     "ClearCache",
     "Flight",
     "GetCacheStatistics",
+    "MissesInFlight",
     "PeekCache",
-    "SingleFlight",
 ]
 
 
 @attrs.define(eq=False)
 class Flight:
-    """Identical requests that have gone on, for one answer.
+    """Identical requests in flight.
 
     Attributes:
-        key: what they have in common.
-        members: how many of them are still under way.
-        is_answered: the answer has come to one of them.
+        key: their cache key.
+        members: the number of them that are in flight.
+        is_answered: whether one of them has its response.
     """
 
     key: str
@@ -49,42 +43,42 @@ class Flight:
     is_answered: bool = False
 
 
-class SingleFlight:
-    """Knows which keys nobody need look up: their answer is on its way."""
+class MissesInFlight:
+    """The cache keys of requests in flight, which need no lookup. Pure (R14)."""
 
     def __init__(self) -> None:
-        self._single_flight: dict[str, Flight] = {}
+        self._flights: dict[str, Flight] = {}
 
     def __len__(self) -> int:
-        return len(self._single_flight)
+        return len(self._flights)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._single_flight
+        return key in self._flights
 
     def __repr__(self) -> str:
-        members = sum(flight.members for flight in self._single_flight.values())
-        return f"<Flights {members} calls with {len(self)} keys>"
+        members = sum(flight.members for flight in self._flights.values())
+        return f"<SingleFlight {members} calls with {len(self)} keys>"
 
     def join(self, key: str) -> Flight:
-        """One more request goes on."""
-        flight = self._single_flight.setdefault(key, Flight(key))
+        """Add a request that goes to the next stage."""
+        flight = self._flights.setdefault(key, Flight(key))
         flight.members += 1
         return flight
 
     def finish(self, flight: Flight, *, is_answered: bool) -> bool:
-        """One of them has ended.
+        """Remove a request that has ended.
 
         Args:
-            flight: that it was of.
-            is_answered: it has an answer that may serve others.
+            flight: what `join` returned for it.
+            is_answered: whether it has a response that can be stored.
 
         Returns:
-            Whether that is the answer to keep. The first one is the one that was paid for; those
-            of the others are copies of it.
+            Whether to store that response. The first response of a flight was paid for; the others
+            are copies of it.
         """
         flight.members -= 1
         if not flight.members:
-            del self._single_flight[flight.key]
+            del self._flights[flight.key]
         is_first = is_answered and not flight.is_answered
         flight.is_answered |= is_answered
         return is_first
@@ -92,16 +86,16 @@ class SingleFlight:
 
 @attrs.frozen(kw_only=True)
 class CacheStatistics:
-    """What a `CacheActor` has done since it began, and what it holds.
+    """The counts of a `CacheActor` since it started, and what it contains.
 
     Args:
-        memory_hits: requests answered from memory.
-        disk_hits: requests answered from the store behind it.
-        misses: cacheable requests that went on.
-        stored: answers that were taken in.
-        saved_usd: what the answers of all hits had cost, as far as that is known.
-        memory: what is in memory.
-        disk: what is in the store; None if there is none, or it cannot be used.
+        memory_hits: requests with a response in memory.
+        disk_hits: requests with a response in the store.
+        misses: cacheable requests that went to the next stage.
+        stored: responses that were stored.
+        saved_usd: the cost in USD of the responses of all hits, as far as it is known.
+        memory: how much is in memory.
+        disk: how much is in the store; None without a store, or when it cannot be used.
     """
 
     memory_hits: int
@@ -109,73 +103,76 @@ class CacheStatistics:
     misses: int
     stored: int
     saved_usd: Decimal
-    memory: Holding
-    disk: Holding | None
+    memory: CacheUsage
+    disk: CacheUsage | None
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether answers outlive the program."""
+        """Whether responses are stored on disk."""
         return self.disk is not None
 
 
 @attrs.frozen
 class GetCacheStatistics(Message[CacheStatistics]):
-    """Ask a `CacheActor` what it has done."""
+    """Ask a `CacheActor` for its `CacheStatistics`."""
 
 
 @attrs.frozen
 class PeekCache(Message[bool]):
-    """Ask whether a request would be answered at once if it came now. Nothing is changed."""
+    """Ask whether a request would be a hit now. Nothing is changed.
+
+    Args:
+        request: the request; it is not sent.
+    """
 
     request: Request
 
 
 @attrs.frozen
 class ClearCache(Message[None]):
-    """Have a `CacheActor` drop every answer that it holds."""
+    """Tell a `CacheActor` to delete all responses."""
 
 
-_MOST_USED = 1000  # answers whose use is not yet written down
+_MAX_USED = 1000  # responses whose use is not written yet
 
 
 @attrs.frozen
 class _LookUp(Message[None]):
-    """Requests have gathered while others were looked up."""
+    """Requests have arrived during a lookup."""
 
 
 @attrs.frozen
 class _Write(Message[None]):
-    """There are answers to be written."""
+    """Responses are to be written."""
 
 
 @attrs.frozen
-class _Asked:
-    """One who asked, and what for."""
+class _Waiter:
+    """A request that waits for its lookup."""
 
     message: Complete
     slot: ReplySlot[Response]
 
 
 class CacheActor(Actor):
-    """Answers a request that was answered before, and lets every other one go on.
+    """Replies with a stored response, or forwards the request to the next stage.
 
-    Only requests that are declared cacheable are looked up, and only whole answers are kept (L6).
-    Identical requests that come at once lead to one lookup; if it finds nothing all of them go on,
-    and the batcher makes them one call. The answer is in memory as soon as it is there, and on disk
-    a moment later: this is a cache and no ledger (L7 is kept elsewhere).
+    Only requests that are declared cacheable are looked up, and only complete responses are stored
+    (L6). Identical requests that arrive together share one lookup. If it finds nothing, all of them
+    are forwarded, and the batcher makes one call of them. A response is in memory when it arrives,
+    and on disk a moment later: a cache may lose it (L7 is for other files).
 
-    Spawn it with a `concurrency` of 8: one worker may wait for the file to be read, one for it to
-    be written, and some for room in the next stage; with 1, which is right for memory alone, all
-    is as correct, but no request is answered meanwhile. `max_deferred` bounds how many requests
-    may wait here for their lookup, as it does for the limiter. Its `capacity` is that of any stage.
+    Spawn it with `concurrency=8`: one worker may wait for the file to be read, one for it to be
+    written, and others for room in the next stage. With 1, which is enough for memory alone, other
+    requests wait meanwhile. `max_deferred` is the number of requests that may wait for a lookup.
 
     Args:
-        to: where the calls go next; the batcher.
-        scope: which endpoint answers, such as its base URL, without secrets: part of every key.
-        policy: what is kept, and where; in memory only by default.
-        store: what stands behind the memory, instead of the file that the policy names.
-        now: the wall clock, in seconds since 1970. Trio's begins anew with every program, and how
-            old an answer is must be true over all of them.
+        to: the next stage, the batcher.
+        scope: identifies the endpoint, such as its base URL, without secrets; part of every key.
+        policy: the file and the bounds; by default in memory only.
+        store: used instead of the file that the policy names.
+        now: Unix time in seconds. Trio's clock starts anew with every program, and the age of a
+            response must be right across programs.
 
     Raises:
         ValueError: the scope is empty.
@@ -194,6 +191,8 @@ class CacheActor(Actor):
             raise ValueError("scope must name the endpoint, such as by its base URL")
         policy = policy or CachePolicy(path=None)
         if store is None and policy.path is not None:
+            from .file import SqliteStore  # noqa: PLC0415  # loads SQLite, which memory does not need
+
             store = SqliteStore(policy)
         self._to = to
         self._scope = scope
@@ -202,13 +201,13 @@ class CacheActor(Actor):
             policy.memory_bytes, policy.memory_entries, policy.ttl_s
         )
         self._store = FailOpenStore(store)
-        self._asked: dict[str, list[_Asked]] = {}  # {key: who waits for its lookup}
-        self._unread: list[str] = []  # keys of them that no lookup under way is for
+        self._waiting: dict[str, list[_Waiter]] = {}  # {key: requests that wait for its lookup}
+        self._unread: list[str] = []  # keys that no running lookup reads
         self._is_reading = False
-        self._single_flight = SingleFlight()
-        self._landed = trio.Event()  # nothing is under way
+        self._single_flight = MissesInFlight()
+        self._all_finished = trio.Event()  # no request is in flight
         self._unwritten: dict[str, CachedResponse] = {}
-        self._used: dict[str, None] = {}  # keys whose use is to be written, the longest ago first
+        self._used: dict[str, None] = {}  # keys whose use is to be written, oldest first
         self._is_writing = False
         self._clearings = 0
         self._memory_hits = self._disk_hits = self._misses = self._stored = 0
@@ -216,18 +215,18 @@ class CacheActor(Actor):
         self._is_over = False
 
     async def started(self) -> None:
-        """Open the file."""
+        """Open the store."""
         await self._store.open()
 
     async def draining(self) -> None:
-        """Wait for the answers of what has gone on, and write them: they were paid for."""
-        while self._single_flight and self._store.is_there:
-            self._landed = trio.Event()
-            await self._landed.wait()
+        """Wait for the responses of requests in flight, and write them: they were paid for."""
+        while self._single_flight and self._store.is_usable:
+            self._all_finished = trio.Event()
+            await self._all_finished.wait()
         await self._write()
 
     async def stopped(self) -> None:
-        """Write what is left, and let go of the file."""
+        """Write what is left, and close the store."""
         self._is_over = True
         try:
             await self._write()
@@ -238,97 +237,98 @@ class CacheActor(Actor):
 
     @defers(Complete)
     async def complete(self, message: Complete, slot: ReplySlot[Response]) -> None:
-        """Answer a call, or let it go on."""
+        """Reply to a call from the cache, or forward it."""
         key = cache_key(self._scope, message.request)
         if key is None:
             await slot.forward(self._to, message)
             return
-        kept = self._memory.get(key, self._now())
-        if kept is not None:
+        cached = self._memory.get(key, self._now())
+        if cached is not None:
             self._memory_hits += 1
-            self._hit(key, kept, slot)
-        elif key in self._single_flight or not self._store.is_there:
+            self._hit(key, cached, slot)
+        elif key in self._single_flight or not self._store.is_usable:
             self._miss(key, slot)
             await slot.forward(self._to, message)
-        elif key in self._asked:
-            self._asked[key].append(_Asked(message, slot))
+        elif key in self._waiting:
+            self._waiting[key].append(_Waiter(message, slot))
         else:
-            self._asked[key] = [_Asked(message, slot)]
+            self._waiting[key] = [_Waiter(message, slot)]
             self._unread.append(key)
             if not self._is_reading:
                 await self._look_up()
 
     @defers(Stream)
     async def pass_on(self, message: Stream, slot: ReplySlot[None]) -> None:
-        """Hand on at once a call whose asker wants to see it being written."""
+        """Forward a streaming call; it is not looked up."""
         await slot.forward(self._to, message)
 
     @handles(_LookUp)
-    async def look_up(self, message: _LookUp) -> None:  # noqa: ARG002  # it only says when
-        """Look up what has gathered."""
+    async def look_up(self, message: _LookUp) -> None:  # noqa: ARG002  # it has no fields
+        """Look up the requests that wait."""
         await self._look_up()
 
     async def _look_up(self) -> None:
-        """One lookup for all that wait for one; who comes meanwhile gathers for the next."""
+        """Look up all requests that wait; those that arrive meanwhile wait for the next lookup."""
         keys, self._unread = self._unread, []
         clearings, now = self._clearings, self._now()
         self._is_reading = True
         found = await self._store.get_many(keys, now)
         if clearings != self._clearings:
-            found = {}  # it may be what has been cleared meanwhile
+            found = {}  # it may have been cleared meanwhile
         self._is_reading = bool(self._unread)
         if self._is_reading:
-            self.send_after(0.0, _LookUp())  # not by this worker, which may have to wait below
-        missed: list[_Asked] = []
+            self.send_after(0.0, _LookUp())  # in another worker: this one may wait below
+        missed: list[_Waiter] = []
         for key in keys:
-            asked, kept = self._asked.pop(key), found.get(key)
-            if kept is not None:
-                self._remember(key, kept)
-            for one in asked:
-                if kept is not None:
+            waiting, cached = self._waiting.pop(key), found.get(key)
+            if cached is not None:
+                self._remember(key, cached)
+            for one in waiting:
+                if cached is not None:
                     self._disk_hits += 1
-                    self._hit(key, kept, one.slot)
+                    self._hit(key, cached, one.slot)
                 else:
                     self._miss(key, one.slot)
                     missed.append(one)
         for one in missed:
             await one.slot.forward(self._to, one.message)
 
-    def _hit(self, key: str, kept: CachedResponse, slot: ReplySlot[Response]) -> None:
-        self._saved_usd += kept.response.cost_usd or 0
-        slot.reply(from_cache(kept.response))
-        if self._store.is_there:
+    def _hit(self, key: str, cached: CachedResponse, slot: ReplySlot[Response]) -> None:
+        self._saved_usd += cached.response.cost_usd or 0
+        slot.reply(from_cache(cached.response))
+        if self._store.is_usable:
             self._used.pop(key, None)
             self._used[key] = None
-            if len(self._used) >= _MOST_USED:
+            if len(self._used) >= _MAX_USED:
                 self._write_soon()
 
     def _miss(self, key: str, slot: ReplySlot[Response]) -> None:
         self._misses += 1
         flight = self._single_flight.join(key)
-        slot.on_settled(partial(self._landed_with, flight))
+        slot.on_settled(partial(self._finished, flight))
 
-    # ---------------------------------------------------------------- answers
+    # ---------------------------------------------------------------- responses
 
-    def _landed_with(self, flight: Flight, slot: ReplySlot[Response]) -> None:
-        """One of the calls that have gone on has its answer, or needs none any more."""
+    def _finished(self, flight: Flight, slot: ReplySlot[Response]) -> None:
+        """Store the response of a request that was forwarded and has ended."""
         response = slot.value if slot.outcome is Outcome.REPLIED else None
-        if response is not None and not is_kept(response):
+        if response is not None and not is_storable(response):
             response = None
         is_first = self._single_flight.finish(flight, is_answered=response is not None)
         if not self._single_flight:
-            self._landed.set()
+            self._all_finished.set()
         if response is None or not is_first:
             return
         self._stored += 1
-        kept = CachedResponse(for_keeping(response), self._now())
-        self._remember(flight.key, kept)
-        if self._store.is_there and not self._is_over:
-            self._unwritten[flight.key] = kept
+        cached = CachedResponse(for_storing(response), self._now())
+        self._remember(flight.key, cached)
+        if self._store.is_usable and not self._is_over:
+            self._unwritten[flight.key] = cached
             self._write_soon()
 
-    def _remember(self, key: str, kept: CachedResponse) -> None:
-        self._memory.put(key, kept, size=size_in_memory(kept.response), written_at=kept.written_at)
+    def _remember(self, key: str, cached: CachedResponse) -> None:
+        size = size_in_memory(cached.response)
+        self._memory.put(key, cached, size=size, written_at=cached.written_at)
 
     def _write_soon(self) -> None:
         if not self._is_writing:
@@ -336,27 +336,27 @@ class CacheActor(Actor):
             self.send_after(0.0, _Write())
 
     @handles(_Write)
-    async def write(self, message: _Write) -> None:  # noqa: ARG002  # it only says when
-        """Write what there is to be written."""
+    async def write(self, message: _Write) -> None:  # noqa: ARG002  # it has no fields
+        """Write what is to be written."""
         await self._write()
 
     async def _write(self) -> None:
-        """Each transaction has all that has gathered during the one before it."""
+        """Write all responses; those that arrive during a transaction are in the next one."""
         self._is_writing = True
         while self._unwritten or self._used:
-            kept, self._unwritten = self._unwritten, {}
+            cached, self._unwritten = self._unwritten, {}
             used, self._used = self._used, {}
-            await self._store.put_many(kept, used, self._now())
+            await self._store.put_many(cached, used, self._now())
         self._is_writing = False
 
     # ---------------------------------------------------------------- questions
 
     @handles(GetCacheStatistics, urgent=True)
-    async def count(self, message: GetCacheStatistics) -> CacheStatistics:  # noqa: ARG002  # it only asks
-        """Say what was done, and what there is."""
+    async def count(self, message: GetCacheStatistics) -> CacheStatistics:  # noqa: ARG002  # it has no fields
+        """Return the counts, and how much is stored."""
         return CacheStatistics(
-            disk=await self._store.count(),
-            memory=Holding(len(self._memory), self._memory.bytes, self._memory.evicted),
+            disk=await self._store.usage(),
+            memory=CacheUsage(len(self._memory), self._memory.bytes, self._memory.evicted),
             memory_hits=self._memory_hits,
             disk_hits=self._disk_hits,
             misses=self._misses,
@@ -366,7 +366,7 @@ class CacheActor(Actor):
 
     @handles(PeekCache, urgent=True)
     async def peek(self, message: PeekCache) -> bool:
-        """Say whether a request would be answered at once."""
+        """Return whether a request would be a hit."""
         key, now = cache_key(self._scope, message.request), self._now()
         if key is None:
             return False
@@ -375,8 +375,8 @@ class CacheActor(Actor):
         return key in await self._store.get_many((key,), now)
 
     @handles(ClearCache, urgent=True, uninterruptible=True)
-    async def clear(self, message: ClearCache) -> None:  # noqa: ARG002  # it only says when
-        """Drop every answer."""
+    async def clear(self, message: ClearCache) -> None:  # noqa: ARG002  # it has no fields
+        """Delete all responses."""
         self._clearings += 1
         self._memory.clear()
         self._unwritten.clear()

@@ -1,4 +1,4 @@
-"""How much a cache of answers may take, and for how long it holds them."""
+"""Settings of the response cache."""
 
 from os import PathLike
 from pathlib import Path
@@ -20,29 +20,28 @@ def _path(path: str | PathLike[str] | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _usual_path() -> Path:
-    return platformdirs.user_cache_path("callsheet") / "answers.sqlite"
+def _default_path() -> Path:
+    return platformdirs.user_cache_path("callsheet") / "responses.sqlite"
 
 
 @attrs.frozen(kw_only=True)
 class CachePolicy:
-    """What is kept where.
+    """Settings of the response cache: its file, its bounds, and how long a response is valid.
 
     Args:
-        path: the file that outlives the program; it may be shared by several programs of one
-            machine. By default it is where this system keeps caches; None keeps answers in memory
-            only.
-        ttl_s: for how many seconds an answer holds, by the wall clock; None for ever.
-        max_bytes: how large the file may grow, at least 1 MiB; the answers that were not used for
-            the longest time make room.
-        memory_bytes: what the answers in memory may take, about; 0 keeps none there.
-        memory_entries: how many of them there may be.
+        path: the file, which several programs on one machine may share. The default is in the
+            user's cache folder; None keeps responses in memory only.
+        ttl_s: seconds for which a response is valid, by the wall clock; None for ever.
+        max_bytes: the size up to which the file may grow, at least 1 MiB. The least recently used
+            responses are dropped to make room.
+        memory_bytes: the approximate bytes that responses in memory may take; 0 keeps none there.
+        memory_entries: the number of responses in memory.
 
     Raises:
-        ValueError, TypeError: a value is out of its range, or no such thing; names the field.
+        ValueError, TypeError: a value is out of range; the message names the field.
     """
 
-    path: Path | None = attrs.field(factory=_usual_path, converter=_path)
+    path: Path | None = attrs.field(factory=_default_path, converter=_path)
     ttl_s: float | None = attrs.field(default=_MONTH_S, validator=optional(gt(0.0)))
     max_bytes: int = attrs.field(default=1024 * _MIB, validator=[instance_of(int), ge(_MIB)])
     memory_bytes: int = attrs.field(default=64 * _MIB, validator=[instance_of(int), ge(0)])

@@ -1,7 +1,4 @@
-"""What stands behind the memory of a cache: the seam for files, and for servers to come.
-
-A store that may be missing or break: the work goes on without it.
-"""
+"""The store behind a cache's memory: the protocol, and a wrapper that goes on when it fails."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -10,26 +7,26 @@ import attrs
 import structlog
 
 from ..messages import Response
+from ..storage import StorageError
 from .stored import decode, encode
 
 __all__ = [
     "CacheEntry",
     "CacheStore",
+    "CacheUsage",
     "CachedResponse",
     "FailOpenStore",
-    "Holding",
-    "StoreUnavailable",
 ]
 
 
 @attrs.frozen
 class CacheEntry:
-    """An answer as a store has it.
+    """A response in a store.
 
     Args:
-        key: what it is found by.
-        value: the answer, as bytes that mean nothing to the store.
-        written_at: when it was answered, in seconds of the wall clock.
+        key: the cache key of the request.
+        value: the encoded response; a store does not read it.
+        written_at: when the response arrived, in Unix seconds.
     """
 
     key: str
@@ -38,13 +35,13 @@ class CacheEntry:
 
 
 @attrs.frozen
-class Holding:
-    """What a store, or a memory, holds.
+class CacheUsage:
+    """How much a store, or the memory, contains.
 
     Args:
-        entries: how many answers.
-        bytes: what they take.
-        evicted: how many were dropped for want of room since it was opened.
+        entries: the number of responses.
+        bytes: the bytes that they take.
+        evicted: the number of responses that were dropped to make room since it was opened.
     """
 
     entries: int
@@ -52,62 +49,48 @@ class Holding:
     evicted: int
 
 
-class StoreUnavailable(Exception):
-    """The store cannot be used; the cache goes on without it.
-
-    Args:
-        reason: why.
-        remedy: what to do about it.
-    """
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(f"{reason}; {remedy}")
-        self.reason = reason
-        self.remedy = remedy
-
-
 class CacheStore(Protocol):
-    """Keeps entries, drops those that are too old and the longest unused ones for room.
+    """Stores responses by key; drops expired ones, and the least recently used ones for room.
 
-    Any of it may raise `StoreUnavailable`, but for `close`. `now` is always the wall clock, in
-    seconds. Several of them may be under way at a time.
+    Each method but `close` may raise `StorageError`. `now` is Unix time in seconds. Several methods
+    may run at the same time.
     """
 
     @property
     def name(self) -> str:
-        """Where it is, for logs; no secret (L8)."""
+        """The place of the store for logs, without secrets (L8)."""
         ...
 
     async def open(self) -> None:
-        """Make it ready; also after a `close`."""
+        """Open the store; also after `close`."""
         ...
 
     async def get_many(self, keys: Sequence[str], now: float) -> Sequence[CacheEntry]:
-        """What is there of these keys and not too old."""
+        """Return the entries of these keys that exist and have not expired."""
         ...
 
     async def put_many(
         self, entries: Sequence[CacheEntry], used: Sequence[str], now: float
     ) -> None:
-        """Keep entries, all or none of them.
+        """Store entries, all of them or none.
 
         Args:
-            entries: to be kept; they take the place of those of the same keys.
-            used: keys of others that were used since the last time.
-            now: the wall clock.
+            entries: the entries; each replaces an entry with the same key.
+            used: keys of other entries that were used since the last call.
+            now: Unix time in seconds.
         """
         ...
 
-    async def count(self) -> Holding:
-        """What it holds."""
+    async def usage(self) -> CacheUsage:
+        """Return how much the store contains."""
         ...
 
     async def clear(self) -> None:
-        """Drop everything."""
+        """Delete all entries."""
         ...
 
     async def close(self) -> None:
-        """Let go of it; harmless if it is not open."""
+        """Close the store; harmless if it is not open."""
         ...
 
 
@@ -116,96 +99,96 @@ _log = structlog.stdlib.get_logger("callsheet.cache")
 
 @attrs.frozen
 class CachedResponse:
-    """An answer, and when it was given, in seconds of the wall clock."""
+    """A response, and when it arrived, in Unix seconds."""
 
     response: Response
     written_at: float
 
 
 class FailOpenStore:
-    """Puts answers into a store and takes them out again.
+    """Reads and writes responses in a store, and goes on without it when it fails.
 
-    The first error of the store is logged as one event, `cache_unavailable`, and is the end of it:
-    from then on there is nothing on the shelf.
+    The first error is logged as the event `cache_unavailable`, and the store is closed. From then
+    on lookups find nothing, and nothing is stored.
 
     Args:
-        store: None if there is none.
+        store: the store; None for none.
     """
 
     def __init__(self, store: CacheStore | None) -> None:
         self._store = store
 
     @property
-    def is_there(self) -> bool:
-        """Whether there is a store that works."""
+    def is_usable(self) -> bool:
+        """Whether there is a store that has not failed."""
         return self._store is not None
 
     async def open(self) -> None:
-        """Make the store ready."""
+        """Open the store."""
         if self._store is not None:
             try:
                 await self._store.open()
-            except StoreUnavailable as error:
+            except StorageError as error:
                 await self._give_up(error)
 
     async def get_many(self, keys: Sequence[str], now: float) -> dict[str, CachedResponse]:
-        """What is there of these; what cannot be read is as if it were not there."""
+        """Return the responses that are stored, without those that cannot be decoded."""
         if self._store is None:
             return {}
         try:
             entries = await self._store.get_many(keys, now)
-        except StoreUnavailable as error:
+        except StorageError as error:
             await self._give_up(error)
             return {}
-        kept: dict[str, CachedResponse] = {}
+        found: dict[str, CachedResponse] = {}
         for entry in entries:
             try:
-                kept[entry.key] = CachedResponse(decode(entry.value), entry.written_at)
+                found[entry.key] = CachedResponse(decode(entry.value), entry.written_at)
             except ValueError:
-                continue  # the next answer takes its place
-        return kept
+                continue  # the next response to this request replaces it
+        return found
 
     async def put_many(
-        self, kept: dict[str, CachedResponse], used: Iterable[str], now: float
+        self, responses: dict[str, CachedResponse], used: Iterable[str], now: float
     ) -> None:
-        """Keep answers, and say what else was used."""
+        """Store responses, and note the keys of others that were used."""
         if self._store is None:
             return
         entries = [
-            CacheEntry(key, encode(one.response), one.written_at) for key, one in kept.items()
+            CacheEntry(key, encode(one.response), one.written_at) for key, one in responses.items()
         ]
         try:
-            await self._store.put_many(entries, [key for key in used if key not in kept], now)
-        except StoreUnavailable as error:
+            await self._store.put_many(entries, [key for key in used if key not in responses], now)
+        except StorageError as error:
             await self._give_up(error)
 
-    async def count(self) -> Holding | None:
-        """What is there; None if there is no store."""
+    async def usage(self) -> CacheUsage | None:
+        """Return how much the store contains; None without a store."""
         if self._store is None:
             return None
         try:
-            return await self._store.count()
-        except StoreUnavailable as error:
+            return await self._store.usage()
+        except StorageError as error:
             await self._give_up(error)
             return None
 
     async def clear(self) -> None:
-        """Drop everything."""
+        """Delete all responses."""
         if self._store is not None:
             try:
                 await self._store.clear()
-            except StoreUnavailable as error:
+            except StorageError as error:
                 await self._give_up(error)
 
     async def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
         store, self._store = self._store, None
         if store is not None:
             await store.close()
 
-    async def _give_up(self, error: StoreUnavailable) -> None:
+    async def _give_up(self, error: StorageError) -> None:
         store, self._store = self._store, None
-        if store is not None:  # else another one was first
+        if store is not None:  # else another task has logged it
             _log.warning(
                 "cache_unavailable", path=store.name, reason=error.reason, remedy=error.remedy
             )

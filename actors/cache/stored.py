@@ -1,4 +1,4 @@
-"""Which answers are kept, and how one is written down."""
+"""Which responses are stored, and how a response is encoded."""
 
 import json
 import struct
@@ -14,24 +14,24 @@ from ..messages import Choice, Json, Response, Usage
 __all__ = [
     "decode",
     "encode",
-    "for_keeping",
+    "for_storing",
     "from_cache",
-    "is_kept",
+    "is_storable",
     "size_in_memory",
 ]
 
 
 _FORMAT = 1
-_HEAD = struct.Struct("<BI")  # the format, and how long the JSON is; behind that come the vectors
-_OBJECTS_BYTES = 1024  # a response without its texts and vectors, about
-_FLOAT_BYTES = 32  # a float, and where a tuple has it
+_HEAD = struct.Struct("<BI")  # the format, and the length of the JSON, which the vectors follow
+_OBJECTS_BYTES = 1024  # of a response without its texts and vectors, approximately
+_FLOAT_BYTES = 32  # of a float and its place in a tuple
 
 
-def is_kept(response: Response) -> bool:
-    """Whether an answer may serve others.
+def is_storable(response: Response) -> bool:
+    """Return whether a response may answer later requests.
 
-    One that was cut off or held back is not what was asked for, and another time there may be a
-    better one: each of its choices must have ended by itself. Vectors have no such end.
+    Each choice must have ended by itself: a response that was cut off or filtered may be better the
+    next time. Embeddings have no finish reason.
     """
     if response.embeddings:
         return response.finish_reason in (None, "stop")
@@ -39,13 +39,13 @@ def is_kept(response: Response) -> bool:
     return all(reason == "stop" for reason in reasons)
 
 
-def for_keeping(response: Response) -> Response:
-    """The answer without what says the same again: a body of vectors has nothing but them."""
+def for_storing(response: Response) -> Response:
+    """Return the response without a redundant body: the body of embeddings only repeats them."""
     return attrs.evolve(response, body=None) if response.embeddings else response
 
 
 def from_cache(response: Response) -> Response:
-    """The answer as it is given to one for whom nothing was sent."""
+    """Return the response as a cache hit: without tokens, cost and requests."""
     return attrs.evolve(
         response,
         usage=Usage(),
@@ -59,7 +59,7 @@ def from_cache(response: Response) -> Response:
 
 
 def size_in_memory(response: Response) -> int:
-    """How many bytes an answer takes in memory, about."""
+    """Return the approximate bytes that a response takes in memory."""
     texts = [choice.text for choice in response.choices] or [response.text]
     floats = sum(len(vector) for vector in response.embeddings)
     sizes = sum(getsizeof(text) for text in texts) + _FLOAT_BYTES * floats
@@ -67,23 +67,23 @@ def size_in_memory(response: Response) -> int:
 
 
 def _size_of_body(body: Mapping[str, Json] | None, counted: set[int]) -> int:
-    """What a body takes beyond texts that are counted already. It may be too deep to recurse."""
+    """Return the bytes of a body, without texts that are counted. It may be too deep to recurse."""
     size, left = 0, [] if body is None else [cast("Json", body)]
     while left:
         value = left.pop()
         if id(value) not in counted:
             size += getsizeof(value)
         if isinstance(value, Mapping):
-            left += value.values()  # its names are mostly the same objects as everybody's
+            left += value.values()  # the names are mostly shared objects
         elif isinstance(value, list):
             left += value
     return size
 
 
 def encode(response: Response) -> bytes:
-    """An answer as bytes: JSON, and behind it the vectors in binary.
+    """Encode a response: JSON, followed by the embeddings in binary.
 
-    It has what was answered and what that took, and nothing of what was asked or sent (L8).
+    The bytes contain the response and its usage, and nothing of the request (L8).
     """
     choices, text = response.choices, response.text
     is_first_choice = bool(choices) and choices[0].text == text
@@ -99,10 +99,10 @@ def encode(response: Response) -> bytes:
         "body": response.body,
         "request_id": response.request_id,
     }
-    # The standard library's, since a text may hold half a surrogate pair and must come back as is.
+    # The standard library's JSON: a text may contain half a surrogate pair.
     try:
         head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    except RecursionError:  # the body is nested deeper than anybody means
+    except RecursionError:  # the body is nested too deeply
         fields["body"] = None
         head = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     document = head.encode("utf-8", "surrogatepass")
@@ -111,15 +111,15 @@ def encode(response: Response) -> bytes:
 
 
 def decode(value: bytes) -> Response:
-    """The answer that `encode` has written.
+    """Decode a response that `encode` has encoded.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the bytes are something else.
     """
     try:
         return _decode(value)
     except (LookupError, TypeError, ArithmeticError, struct.error) as error:
-        raise ValueError(f"this is no answer: {type(error).__name__}") from None
+        raise ValueError(f"not an encoded response: {type(error).__name__}") from None
 
 
 def _decode(value: bytes) -> Response:
@@ -144,6 +144,6 @@ def _decode(value: bytes) -> Response:
         choices=choices,
         embeddings=tuple(vectors),
         host=fields["host"],
-        body=fields.get("body"),  # which older ones have not
+        body=fields.get("body"),
         request_id=fields.get("request_id", ""),
     )

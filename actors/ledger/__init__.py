@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from .bound import asked_tier
     from .budgets import Budget, LedgerPolicy
     from .entries import NOTHING, Amount
-    from .file import LedgerUnusable, connect, recover
-    from .tables import sums
+    from .file import read_sums
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -22,8 +21,7 @@ else:
         bound="asked_tier",
         budgets="Budget LedgerPolicy",
         entries="NOTHING Amount",
-        file="LedgerUnusable connect recover",
-        tables="sums",
+        file="read_sums",
     )
 
 __all__ = [
@@ -36,9 +34,6 @@ __all__ = [
     "GetCosts",
     "LedgerActor",
     "LedgerPolicy",
-    "LedgerUnusable",
     "asked_tier",
-    "connect",
-    "recover",
-    "sums",
+    "read_sums",
 ]

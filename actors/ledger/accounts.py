@@ -1,76 +1,69 @@
-"""The books of a process and the file behind them: who waits for the disk, waits together.
-
-Why a call is held back, in words that one can act on.
-"""
+"""The accounts of a process: the book in memory, and the file that a group commit writes."""
 
 import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from itertools import chain
-from typing import Protocol, final
+from typing import TYPE_CHECKING, final
 
 import attrs
 import structlog
-import trio
 
 from ..errors import BudgetExceeded, CallFailed, LedgerUnavailable
+from ..storage import GroupCommit, InThread, StorageError, in_worker_thread
 from .book import Book, CallOutcome, CostStatistics
 from .budgets import Excess, LedgerPolicy
 from .entries import Payer, Transaction, dollars
-from .file import LedgerFile, LedgerUnusable
+
+if TYPE_CHECKING:
+    from .file import LedgerFile
 
 __all__ = [
     "Accounts",
-    "InThread",
     "exceeded",
     "unavailable",
 ]
 
 
 def exceeded(excess: Excess) -> BudgetExceeded:
-    """A budget has not so much left."""
+    """Return the error of a call that a budget has no room for."""
     state, needs = excess.state, excess.needs
     whose = f" for {state.name}" if state.name and state.budget.per != "call" else ""
     budget = f"the budget of {state.budget.name}{whose}"
     if needs is None:
         text = (
-            f"held back: no price is known for {excess.model}, and {budget} lets nothing pass that "
-            "cannot be counted; add the price (PriceBook.load), or let the budget allow_unknown"
+            f"held back: no price is known for {excess.model}, and {budget} allows only calls with "
+            "a known price; add the price (PriceBook.load), or set allow_unknown on the budget"
         )
     else:
         left = dollars(max(state.left, Decimal(0)))
         text = (
-            f"held back: {budget} has {left} left, and the call might cost {dollars(needs)}; raise "
+            f"held back: {budget} has {left} left, and the call may cost {dollars(needs)}; raise "
             "the budget, or lower max_tokens"
         )
     return BudgetExceeded(text, budget=budget, left_usd=state.left, needs_usd=needs)
 
 
-def unavailable(trouble: LedgerUnusable) -> LedgerUnavailable:
-    """There are budgets, and what is spent cannot be written down."""
-    return LedgerUnavailable(f"held back, because there are budgets to keep: {trouble}")
+def unavailable(error: StorageError) -> LedgerUnavailable:
+    """Return the error of a call whose reservation cannot be written, where there are budgets."""
+    return LedgerUnavailable(f"held back, because a budget needs the ledger: {error}")
 
 
+_REFUND = CallOutcome(None, 0)
 _log = structlog.stdlib.get_logger("callsheet.actors")
 
 
-class InThread(Protocol):
-    """Runs what blocks, such as `trio.to_thread.run_sync`."""
-
-    async def __call__(self, sync_fn: Callable[[], None], /) -> None:
-        """Return when it has run."""
-        ...
-
-
 @attrs.define(eq=False)
-class _Task:
-    """Something to do with the books, and what came of it.
+class _LedgerJob:
+    """One operation on the book, and its result.
 
     Args:
-        work: does it; what it makes is to be written.
-        must_be_written: it is not to be done if it cannot be.
-        needs_posts: it looks at what each post has come to.
-        undo: takes it back, if it was done and could not be written.
+        work: does it; a `Transaction` that it returns is to be written.
+        must_be_written: whether the operation fails if it cannot be written.
+        needs_posts: whether it reads the sums of each post.
+        undo: reverts it, if it was done and could not be written.
+        error: why it failed.
+        result: what `work` returned.
     """
 
     work: Callable[[Book, float], Transaction | CostStatistics | None]
@@ -78,22 +71,20 @@ class _Task:
     needs_posts: bool = False
     undo: Callable[[Book, float], Transaction | None] | None = None
     error: CallFailed | None = None
-    found: Transaction | CostStatistics | None = None
+    result: Transaction | CostStatistics | None = None
 
 
 @final
 class Accounts:
-    """One process's books; they belong to the place of the ledger, not to one incarnation (R2).
+    """The accounts of one process. They belong to the ledger's place, not to an incarnation (R2).
 
-    What is to be done with them is queued, and done in one stretch: in memory at once; with a file
-    in a thread, in one transaction for all that waits (group commit). Nothing else touches the
-    books, so that they need no lock.
+    Operations are queued and done together: at once in memory; with a file in a worker thread, and
+    in one transaction for all that wait (`GroupCommit`). Nothing else reads or writes the book.
 
     Args:
-        policy: how money is kept.
+        policy: the budgets and the file.
         clock: Unix time in seconds.
-        in_thread: runs what waits for the disk; in virtual time, which does not wait for threads,
-            something that runs it on the spot.
+        in_thread: runs what waits for the disk; `in_place` for virtual time.
     """
 
     def __init__(
@@ -101,20 +92,18 @@ class Accounts:
         policy: LedgerPolicy | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        in_thread: InThread | None = None,
+        in_thread: InThread = in_worker_thread,
     ) -> None:
         self.policy = policy or LedgerPolicy()
         self.clock = clock
         self._book = Book(self.policy.budgets)
-        self._in_thread: InThread = in_thread or trio.to_thread.run_sync
-        self._store: LedgerFile | None = None
-        self._seen = 0  # the last entry of the file that the books know
-        # Of earlier runs, posts are told apart only if somebody looks at them: there may be many.
+        self._jobs: GroupCommit[_LedgerJob] = GroupCommit(self._commit, in_thread)
+        self._file: LedgerFile | None = None
+        self._seen = 0  # the id of the last entry of the file that the book contains
+        # Posts of earlier runs are read only when they are needed: there may be many.
         self._has_posts = any(budget.per == "post" for budget in self.policy.budgets)
-        self._queue: list[_Task] = []
         self._unwritten: list[Transaction] = []
-        self._trouble: LedgerUnusable | None = None
-        self._turn = trio.Lock()
+        self._error: StorageError | None = None
         self._listener: Callable[[], None] | None = None
         self._keys = 0
 
@@ -123,193 +112,200 @@ class Accounts:
 
     @property
     def has_work(self) -> bool:
-        """Whether something is queued."""
-        return bool(self._queue)
+        """Whether operations are queued."""
+        return bool(self._jobs)
 
-    # ---------------------------------------------------------------- the actor's
+    # ---------------------------------------------------------------- for the actor
 
     async def open(self, listener: Callable[[], None]) -> None:
-        """An actor takes care of them from now on.
+        """Open the file for an actor that calls `work` from now on.
 
         Args:
             listener: is called when there is something to write.
 
         Raises:
-            LedgerUnusable: the file cannot be read or written.
+            StorageError: the file cannot be used.
         """
-        async with self._turn:
-            if self.policy.path is not None and self._store is None:
-                await self._in_thread(self._open_store)
+        if self.policy.path is not None:
+            await self._jobs.alone(self._open_file)
         self._listener = listener
 
     async def leave(self) -> None:
-        """No actor takes care of them; what ends from now on is written where it ends."""
+        """Write what is left. From now on `settle` writes what ends, since no actor does."""
         self._listener = None
-        if self._unwritten:  # the disk may have come back
-            self._queue.append(_Task(_nothing))
-        if self._queue:
+        if self._unwritten:  # the disk may have room again
+            self._jobs.add(_LedgerJob(_do_nothing))
+        if self._jobs:
             await self.work()
         self._close_if_idle()
 
     async def work(self) -> None:
         """Do all that is queued, and write it."""
-        if self.policy.path is None:
-            self._run_queue()
-            return
-        async with self._turn:
-            with trio.CancelScope(shield=True):  # it is done for others, too
-                while self._queue:
-                    await self._in_thread(self._run_queue)
-                    self._tell_trouble()
+        await self._do(())
 
-    # ---------------------------------------------------------------- the books
+    # ---------------------------------------------------------------- the book
 
     def new_key(self) -> str:
-        """A reservation's, of this process."""
+        """Return the key of a new reservation of this process."""
         self._keys += 1
         return str(self._keys)
 
     async def reserve(
         self, wanted: Sequence[tuple[str, Sequence[Payer]]]
     ) -> list[CallFailed | None]:
-        """Reserve for several calls, in this order; for each, why it may not be made."""
-        tasks = [self._reservation(key, lines) for key, lines in wanted]
-        await self._do(tasks)
-        return [task.error for task in tasks]
+        """Reserve for several calls, in this order.
+
+        Args:
+            wanted: the key of each reservation, and who pays for the call.
+
+        Returns:
+            For each call the reason why it may not be sent, or None.
+        """
+        jobs = [self._reservation(key, payers) for key, payers in wanted]
+        try:
+            await self._do(jobs)
+        except BaseException:
+            # Cancelled: the jobs are done all the same, and the calls are not sent.
+            for key, _ in wanted:
+                self.settle(key, _REFUND)
+            raise
+        return [job.error for job in jobs]
 
     async def extend(self, key: str) -> None:
-        """Reserve for one attempt more of a call.
+        """Reserve for one more attempt of a call.
 
         Raises:
-            BudgetExceeded, LedgerUnavailable: it may not be made.
+            BudgetExceeded, LedgerUnavailable: the attempt may not be sent.
         """
-        task = _Task(lambda book, at: book.extend(key, at), must_be_written=True)
-        await self._do([task])
-        if task.error is not None:
-            raise task.error
+        job = _LedgerJob(lambda book, at: book.extend(key, at), must_be_written=True)
+        await self._do([job])
+        if job.error is not None:
+            raise job.error
 
     def settle(self, key: str, outcome: CallOutcome) -> None:
-        """End a reservation; from anywhere, and at once for all who ask later."""
-        self._queue.append(_Task(lambda book, at: book.settle(key, outcome, at)))
+        """End a reservation. Every later operation takes it into account."""
+        self._jobs.add(_LedgerJob(lambda book, at: book.settle(key, outcome, at)))
         if self.policy.path is None:
-            self._run_queue()
+            self._jobs.do_now()
         elif self._listener is not None:
             self._listener()
-        elif not self._turn.locked():  # else it is done by who has the turn
-            self._run_queue()
+        elif self._jobs.do_now():
+            self._log_error()
             self._close_if_idle()
 
     async def statistics(self) -> CostStatistics:
-        """What the books say."""
-        task = _Task(lambda book, _: book.statistics(), needs_posts=True)
-        await self._do([task])
-        if not isinstance(task.found, CostStatistics):
-            raise TypeError("the books say nothing")
-        return attrs.evolve(task.found, unwritten=len(self._unwritten))
+        """Return the sums, the state of the budgets, and what is not written yet."""
+        job = _LedgerJob(lambda book, _: book.statistics(), needs_posts=True)
+        await self._do([job])
+        if not isinstance(job.result, CostStatistics):
+            raise TypeError("the book returned no statistics")
+        return attrs.evolve(job.result, unwritten=len(self._unwritten))
 
-    def _reservation(self, key: str, lines: Sequence[Payer]) -> _Task:
-        refund = CallOutcome(None, 0)
-        return _Task(
-            lambda book, at: book.reserve(key, lines, at),
+    def _reservation(self, key: str, payers: Sequence[Payer]) -> _LedgerJob:
+        return _LedgerJob(
+            lambda book, at: book.reserve(key, payers, at),
             must_be_written=True,
-            undo=lambda book, at: book.settle(key, refund, at),
+            undo=lambda book, at: book.settle(key, _REFUND, at),
         )
 
-    async def _do(self, tasks: Sequence[_Task]) -> None:
-        self._queue.extend(tasks)
-        await self.work()
+    async def _do(self, jobs: Sequence[_LedgerJob]) -> None:
+        if self.policy.path is None:
+            self._jobs.add(*jobs)
+            self._jobs.do_now()
+        else:
+            await self._jobs.do(*jobs)
+            self._log_error()
 
     # ---------------------------------------------------------------- in a thread
 
-    def _open_store(self) -> None:
-        path = self.policy.path
-        if path is not None:
-            self._store = LedgerFile(path, self.clock(), after=self._seen)
+    def _open_file(self) -> None:
+        from .file import LedgerFile  # noqa: PLC0415  # loads SQLite, which memory does not need
 
-    def _run_queue(self) -> None:
-        """Do all that is queued: the only place where the books are touched."""
-        tasks, self._queue = self._queue, []
-        at, store = self.clock(), self._store
-        trouble = self._begin(store)
-        if trouble is None and any(task.needs_posts for task in tasks):
-            trouble = self._tell_posts_apart(store)
+        if self.policy.path is not None and self._file is None:
+            self._file = LedgerFile(self.policy.path, self.clock(), after=self._seen)
+
+    def _commit(self, jobs: list[_LedgerJob]) -> None:
+        """Do queued operations: the only place where the book is read and written."""
+        at, file = self.clock(), self._file
+        error = self._begin(file)
+        if error is None and any(job.needs_posts for job in jobs):
+            error = self._read_posts(file)
         try:
-            for task in tasks:
-                self._run(task, at, trouble)
+            for job in jobs:
+                self._run(job, at, error)
         except BaseException:
-            if store is not None:
-                store.roll_back()
+            if file is not None:
+                file.roll_back()
             raise
-        if trouble is None and store is not None:
+        if error is None and file is not None:
             try:
-                store.commit(self._unwritten)
-            except LedgerUnusable as error:
-                trouble = error
-                self._take_back(tasks, at, error)
+                file.commit(self._unwritten)
+            except StorageError as failed:
+                error = failed
+                self._revert(jobs, at, failed)
             else:
                 self._unwritten.clear()
         if self.policy.path is None:
             self._unwritten.clear()
-        self._trouble = trouble
+        self._error = error
 
-    def _begin(self, store: LedgerFile | None) -> LedgerUnusable | None:
-        if store is None:
+    def _begin(self, file: "LedgerFile | None") -> StorageError | None:
+        if file is None:
             return None
         try:
-            for entry in store.begin(by_post=self._has_posts):
+            for entry in file.begin(by_post=self._has_posts):
                 self._book.post(entry)
-        except LedgerUnusable as error:
+        except StorageError as error:
             return error
         return None
 
-    def _tell_posts_apart(self, store: LedgerFile | None) -> LedgerUnusable | None:
-        if store is None or self._has_posts:
+    def _read_posts(self, file: "LedgerFile | None") -> StorageError | None:
+        if file is None or self._has_posts:
             return None
         try:
-            known = store.by_post()
-        except LedgerUnusable as error:
+            known = file.by_post()
+        except StorageError as error:
             return error
-        # The books are the file, and what is not in it yet.
-        self._book.tell_apart(chain(known, *(done.entries for done in self._unwritten)))
+        # The book contains the file, and what is not written to it yet.
+        self._book.replace_sums(chain(known, *(done.entries for done in self._unwritten)))
         self._has_posts = True
         return None
 
-    def _run(self, task: _Task, at: float, trouble: LedgerUnusable | None) -> None:
-        if trouble is not None and task.must_be_written and self.policy.budgets:
-            task.error = unavailable(trouble)
+    def _run(self, job: _LedgerJob, at: float, error: StorageError | None) -> None:
+        if error is not None and job.must_be_written and self.policy.budgets:
+            job.error = unavailable(error)
             return
         try:
-            task.found = task.work(self._book, at)
+            job.result = job.work(self._book, at)
         except Excess as excess:
-            task.error = exceeded(excess)
+            job.error = exceeded(excess)
         else:
-            if isinstance(task.found, Transaction):
-                self._unwritten.append(task.found)
+            if isinstance(job.result, Transaction):
+                self._unwritten.append(job.result)
 
-    def _take_back(self, tasks: Sequence[_Task], at: float, trouble: LedgerUnusable) -> None:
-        """With budgets, nothing is spent that is not on disk (L3)."""
-        for task in tasks:
-            if task.must_be_written and task.error is None and self.policy.budgets:
-                task.error = unavailable(trouble)
-                undone = None if task.undo is None else task.undo(self._book, at)
+    def _revert(self, jobs: Sequence[_LedgerJob], at: float, error: StorageError) -> None:
+        """Revert what must be on disk before it is spent, and is not (L3)."""
+        for job in jobs:
+            if job.must_be_written and job.error is None and self.policy.budgets:
+                job.error = unavailable(error)
+                undone = None if job.undo is None else job.undo(self._book, at)
                 if undone is not None:
                     self._unwritten.append(undone)
 
-    # ---------------------------------------------------------------- back again
+    # ---------------------------------------------------------------- in the event loop
 
-    def _tell_trouble(self) -> None:
-        if self._trouble is not None:
-            _log.warning(
-                "ledger_not_written", error=str(self._trouble), transactions=len(self._unwritten)
-            )
+    def _log_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            _log.warning("ledger_not_written", error=str(error), transactions=len(self._unwritten))
 
     def _close_if_idle(self) -> None:
-        """Let go of the file, unless it would say that all has ended well, and it has not."""
-        store, has_more = self._store, bool(self._queue or self._unwritten)
-        if store is not None and not self._book.open_calls and not has_more:
-            self._store, self._seen = None, store.seen
-            store.close(self.clock())
+        """Close the file, unless something is open: only an open run is recovered."""
+        file, has_more = self._file, bool(self._jobs or self._unwritten)
+        if file is not None and not self._book.open_calls and not has_more:
+            self._file, self._seen = None, file.seen
+            file.close(self.clock())
 
 
-def _nothing(book: Book, at: float) -> None:  # as all that is done with them
-    """What is unwritten is written all the same."""
+def _do_nothing(book: Book, at: float) -> None:
+    """Do nothing: a job that only makes a transaction, in which unwritten ones are written."""

@@ -1,4 +1,4 @@
-"""The books: what is reserved, spent and perhaps billed, by whom and on what. Pure (R14)."""
+"""The book: what is reserved, spent and possibly billed, by payer and model. Pure (R14)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
@@ -25,12 +25,12 @@ __all__ = ["Book", "CallOutcome", "CostStatistics", "CostTotals"]
 
 @attrs.frozen
 class CostTotals:
-    """What something has come to.
+    """The sums of a model, a tenant, or of everything.
 
     Args:
-        spent: as the provider charged it.
-        reserved: for calls under way, at most.
-        maybe_billed: what may have been charged for nothing, at most.
+        spent: what the provider has charged.
+        reserved: the most that calls in flight can cost.
+        maybe_billed: the most that may have been charged for attempts without a response.
     """
 
     spent: Amount = NOTHING
@@ -45,7 +45,7 @@ class CostTotals:
         )
 
     def plus(self, account: Account, amount: Amount) -> "CostTotals":
-        """The same after an entry."""
+        """Return the sums after one more entry."""
         if account == "available":
             return self
         spent, reserved, maybe = self.spent, self.reserved, self.maybe_billed
@@ -58,14 +58,15 @@ class CostTotals:
 
 @attrs.frozen(kw_only=True)
 class CostStatistics:
-    """What the books say.
+    """The sums and budgets of a ledger at one moment.
 
     Args:
-        totals: of everything.
-        by: the same by model, tenant, post, UTC day and route; each of them adds up to `totals`.
-        budgets: how each budget stands that anything counts for.
-        open_calls: reservations for calls under way.
-        unwritten: transactions that could not be written to the file yet.
+        totals: the sums of everything.
+        by: the sums by model, tenant, post, UTC day and route; each dimension adds up to `totals`.
+        budgets: the state of each budget that anything counts against.
+        open_calls: the number of reservations for calls in flight.
+        unwritten: the number of transactions that are not in the file yet, because it could not be
+            written.
     """
 
     totals: CostTotals
@@ -77,13 +78,13 @@ class CostStatistics:
 
 @attrs.frozen
 class CallOutcome:
-    """What became of a call.
+    """How a call ended, for the ledger.
 
     Args:
-        spent: what its answer cost; None if it has none, or one that does not tell its tokens.
-        maybe: attempts that may have been charged besides.
-        model: that answered, if it is another one than was asked for.
-        route: the way that the answer was had; None for the one that was reserved for.
+        spent: what its response cost; None without a response, or if it does not report its tokens.
+        maybe: the number of other attempts that may have been charged.
+        model: the model that responded, if it is not the one that was requested.
+        route: the route that the response took; None for the one that was reserved for.
     """
 
     spent: Amount | None
@@ -93,7 +94,7 @@ class CallOutcome:
 
     @property
     def kind(self) -> TransactionKind:
-        """Of the transaction that it makes."""
+        """The kind of transaction that it results in."""
         if self.spent is not None:
             return "settle"
         return "maybe" if self.maybe else "refund"
@@ -101,27 +102,26 @@ class CallOutcome:
 
 @attrs.define
 class _Open:
-    lines: Sequence[Payer]
-    attempts: int  # that are reserved for
+    payers: Sequence[Payer]
+    attempts: int  # the number that is reserved for
 
 
 @final
 class Book:
-    """Double entry: every transaction only moves amounts from one account to another.
+    """Double entry: every transaction moves amounts from one account to another.
 
     A reservation is made once, may be extended by one attempt at a time, and ends once: as
-    settled, as perhaps billed, or as refunded. What comes for one that has ended is a no-op.
+    settled, as possibly billed, or as refunded. An operation on an ended reservation is a no-op.
 
     Args:
-        budgets: what may be spent.
+        budgets: the budgets that reservations are checked against.
     """
 
     def __init__(self, budgets: Sequence[Budget] = ()) -> None:
-        self._open: dict[str, _Open] = {}  # {key of the reservation: what is reserved}
-        # One sum for each combination of what sums are told by: most entries need no other.
-        self._sums: dict[
-            tuple[str, ...], CostTotals
-        ] = {}  # {names, in the order of DIMENSIONS: sum}
+        self._open: dict[str, _Open] = {}  # {key of the reservation: it}
+        # One sum for each combination of dimensions: an entry changes one of them.
+        # {values, in the order of COST_DIMENSIONS: sum}
+        self._sums: dict[tuple[str, ...], CostTotals] = {}
         self._counters = [BudgetCounter(budget) for budget in budgets]
 
     def __repr__(self) -> str:
@@ -129,63 +129,75 @@ class Book:
 
     @property
     def open_calls(self) -> int:
-        """Reservations that have not ended."""
+        """The number of reservations that have not ended."""
         return len(self._open)
 
-    def reserve(self, key: str, lines: Sequence[Payer], at: float) -> Transaction:
-        """Put aside what one attempt of a call may cost.
+    def reserve(self, key: str, payers: Sequence[Payer], at: float) -> Transaction:
+        """Reserve what one attempt of a call may cost.
+
+        Args:
+            key: identifies the reservation.
+            payers: who pays for the call, and at most how much each of them.
+            at: Unix time in seconds.
 
         Raises:
-            Excess: a budget has not so much left; nothing has changed.
-            ValueError: there is such a reservation.
+            Excess: a budget has too little left; nothing has changed.
+            ValueError: there is a reservation with this key.
         """
         if key in self._open:
-            raise ValueError(f"there is a reservation {key} already")
-        transaction = self._set_aside("reserve", key, lines, at, calls=1)
-        self._open[key] = _Open(lines, 1)
+            raise ValueError(f"there is already a reservation {key}")
+        transaction = self._reserve("reserve", key, payers, at, calls=1)
+        self._open[key] = _Open(payers, 1)
         return transaction
 
     def extend(self, key: str, at: float) -> Transaction | None:
-        """Put aside what one attempt more may cost; None if the reservation has ended.
+        """Reserve what one more attempt may cost.
+
+        Args:
+            key: of the reservation.
+            at: Unix time in seconds.
+
+        Returns:
+            The transaction, or None if the reservation has ended.
 
         Raises:
-            Excess: a budget has not so much left; nothing has changed.
+            Excess: a budget has too little left; nothing has changed.
         """
         reservation = self._open.get(key)
         if reservation is None:
             return None
-        transaction = self._set_aside("extend", key, reservation.lines, at, calls=0)
+        transaction = self._reserve("extend", key, reservation.payers, at, calls=0)
         reservation.attempts += 1
         return transaction
 
     def settle(self, key: str, outcome: CallOutcome, at: float) -> Transaction | None:
-        """End a reservation; None if it has ended before."""
+        """End a reservation; return None if it has ended before."""
         reservation = self._open.pop(key, None)
         if reservation is None:
             return None
-        lines = reservation.lines
-        spent = (None,) * len(lines) if outcome.spent is None else outcome.spent.split(len(lines))
+        payers = reservation.payers
+        spent = (None,) * len(payers) if outcome.spent is None else outcome.spent.split(len(payers))
         entries: list[LedgerEntry] = []
-        for line, share in zip(lines, spent, strict=True):
-            entries += _endings(line, reservation.attempts, share, outcome)
+        for payer, share in zip(payers, spent, strict=True):
+            entries += _endings(payer, reservation.attempts, share, outcome)
         transaction = self._post(Transaction(outcome.kind, key, at, tuple(entries)))
         for counter in self._counters:
             counter.close(key)
         return transaction
 
     def post(self, entry: LedgerEntry, reservation: str = "") -> None:
-        """Take in what others have written, or earlier runs."""
+        """Take in an entry that another run has written."""
         if entry.account == "available":
             return
         self._add(entry)
         for counter in self._counters:
             counter.post(entry, reservation)
 
-    def tell_apart(self, entries: Iterable[LedgerEntry]) -> None:
-        """Take in all that is known once more, of each post for itself.
+    def replace_sums(self, entries: Iterable[LedgerEntry]) -> None:
+        """Replace all sums by sums that distinguish posts.
 
         Args:
-            entries: what all that was posted comes to.
+            entries: the sum of everything that was posted, with entries for each post.
         """
         self._sums.clear()
         for entry in entries:
@@ -193,7 +205,7 @@ class Book:
                 self._add(entry)
 
     def statistics(self) -> CostStatistics:
-        """What they say now."""
+        """Return the sums and the state of the budgets."""
         whole = CostTotals()
         by: dict[CostDimension, dict[str, CostTotals]] = {
             dimension: {} for dimension in COST_DIMENSIONS
@@ -209,20 +221,20 @@ class Book:
             open_calls=len(self._open),
         )
 
-    def _set_aside(
-        self, kind: TransactionKind, key: str, lines: Sequence[Payer], at: float, *, calls: int
+    def _reserve(
+        self, kind: TransactionKind, key: str, payers: Sequence[Payer], at: float, *, calls: int
     ) -> Transaction:
         for counter in self._counters:
-            counter.check(lines, key)
+            counter.check(payers, key)
         entries: list[LedgerEntry] = []
-        for line in lines:
-            bound = line.bound.of_calls(calls)
-            entries.append(LedgerEntry("available", line.heading, bound.times(-1)))
-            entries.append(LedgerEntry("reserved", line.heading, bound))
+        for payer in payers:
+            bound = payer.bound.of_calls(calls)
+            entries.append(LedgerEntry("available", payer.label, bound.times(-1)))
+            entries.append(LedgerEntry("reserved", payer.label, bound))
         return self._post(Transaction(kind, key, at, tuple(entries)))
 
     def _add(self, entry: LedgerEntry) -> None:
-        names = _names(entry.heading)
+        names = _names(entry.label)
         self._sums[names] = self._sums.get(names, _NONE).plus(entry.account, entry.amount)
 
     def _post(self, transaction: Transaction) -> Transaction:
@@ -236,27 +248,27 @@ _names = attrgetter(*COST_DIMENSIONS)
 
 
 def _endings(
-    line: Payer, attempts: int, share: Amount | None, outcome: CallOutcome
+    payer: Payer, attempts: int, share: Amount | None, outcome: CallOutcome
 ) -> list[LedgerEntry]:
-    """Where one payer's reservation goes."""
-    heading: CostLabel = line.heading
-    reserved = line.bound.of_calls(0).times(attempts) + _calls_of(line.bound)
-    entries = [LedgerEntry("reserved", heading, reserved.times(-1))]
+    """Return the entries that end one payer's reservation."""
+    label: CostLabel = payer.label
+    reserved = payer.bound.of_calls(0).times(attempts) + _calls_of(payer.bound)
+    entries = [LedgerEntry("reserved", label, reserved.times(-1))]
     rest = reserved
     if share is not None:
         paid = attrs.evolve(
-            heading, model=outcome.model or heading.model, route=outcome.route or heading.route
+            label, model=outcome.model or label.model, route=outcome.route or label.route
         )
         entries.append(LedgerEntry("spent", paid, share))
         rest -= share
     if outcome.maybe:
-        maybe = line.bound.of_calls(0).times(outcome.maybe)
+        maybe = payer.bound.of_calls(0).times(outcome.maybe)
         if share is None:
-            maybe += _calls_of(line.bound)
-        entries.append(LedgerEntry("maybe_billed", heading, maybe))
+            maybe += _calls_of(payer.bound)
+        entries.append(LedgerEntry("maybe_billed", label, maybe))
         rest -= maybe
     if rest != NOTHING:
-        entries.append(LedgerEntry("available", heading, rest))
+        entries.append(LedgerEntry("available", label, rest))
     return entries
 
 

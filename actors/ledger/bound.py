@@ -1,4 +1,4 @@
-"""The most that one attempt of a call can cost: what is reserved for it. Pure (R14)."""
+"""The most that one attempt of a call can cost, which is what is reserved for it. Pure (R14)."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -11,35 +11,37 @@ from ..vendors import PriceBook, dumps, tier_named
 
 __all__ = ["asked_tier", "most_usage", "most_usd"]
 
-_LIMITS = ("max_tokens", "max_completion_tokens")  # what `extra` may say of an answer's length
-_TOKENS_PER_TURN = 16  # for the role and the marks around a turn; 3 or 4 are usual
+_LIMITS = ("max_tokens", "max_completion_tokens")  # fields of `extra_body` that limit a response
+_TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
 _TOKENS_PER_ATTACHMENT = 50_000
-"""Of an image; OpenAI's dearest are billed as 48,169 tokens. Larger files are beyond all bounds."""
+"""For an image: OpenAI bills at most 48,169 tokens. Larger files have no bound."""
 
 
 def asked_tier(request: Request) -> str:
-    """The service tier that a request asks for; "default" if it asks for none."""
+    """Return the service tier that a request asks for; "default" if it asks for none."""
     tier = request.extra_body.get("service_tier")
     return tier_named(tier) if isinstance(tier, str) else "default"
 
 
 def most_usage(request: Request, counter: TokenCounter | None, *, most_output: int) -> Usage:
-    """The most tokens that one attempt can take.
+    """Return the most tokens that one attempt can take.
 
-    A tokenizer makes no more tokens of a text than it has bytes in UTF-8, because each token
-    stands for one byte at least; so that is taken where nothing counts them exactly.
+    Each token stands for at least one byte, so a text has no more tokens than bytes in UTF-8. That
+    is the bound where no exact counter exists.
 
     Args:
-        request: the call.
-        counter: counts the tokens of a text exactly, if there is one for the model.
-        most_output: tokens of each answer, where the request sets no bound.
+        request: the request.
+        counter: counts the tokens of a text exactly; None if there is none for the model.
+        most_output: tokens of each response, if the request sets no limit.
     """
-    texts = [turn.content for turn in request.messages] if request.messages else request.inputs
+    texts = (
+        [message.content for message in request.messages] if request.messages else request.inputs
+    )
     count = _bytes_of if counter is None else counter
-    tokens = sum(map(count, texts)) + _TOKENS_PER_TURN * (len(texts) + 1)
-    for turn in request.messages:
-        if turn.extra:
-            tokens += len(dumps(turn.extra)) + turn.attachments * _TOKENS_PER_ATTACHMENT
+    tokens = sum(map(count, texts)) + _TOKENS_PER_MESSAGE * (len(texts) + 1)
+    for message in request.messages:
+        if message.extra:
+            tokens += len(dumps(message.extra)) + message.attachments * _TOKENS_PER_ATTACHMENT
     if request.json_schema is not None:
         tokens += len(dumps(request.json_schema))
     if request.extra_body:  # tools, for example, are part of the prompt
@@ -47,10 +49,10 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     if request.task == "embedding":
         return Usage(tokens)
     best_of = request.extra_body.get("best_of")
-    answers = max(request.n, best_of if isinstance(best_of, int) else 1)
-    told = (request.max_tokens, *map(request.extra_body.get, _LIMITS))
-    each = max((most for most in told if isinstance(most, int)), default=most_output)
-    return Usage(tokens, each * answers * max(1, len(request.inputs)))
+    choices = max(request.n, best_of if isinstance(best_of, int) else 1)
+    limits = (request.max_tokens, *map(request.extra_body.get, _LIMITS))
+    each = max((most for most in limits if isinstance(most, int)), default=most_output)
+    return Usage(tokens, each * choices * max(1, len(request.inputs)))
 
 
 def _bytes_of(text: str) -> int:
@@ -60,16 +62,16 @@ def _bytes_of(text: str) -> int:
 def most_usd(
     prices: PriceBook, request: Request, usage: Usage, other_models: Iterable[str] = ()
 ) -> Decimal | None:
-    """The most USD that so many tokens cost; None if one of the prices is not known.
+    """Return the most USD that an attempt can cost; None if one of the prices is not known.
 
-    The provider may serve a call at its usual tier instead of the one asked for, may write all of
-    the prompt to its cache, or another model may answer: whatever is dearest counts.
+    The provider may serve a call at its default tier instead of the requested one, may write the
+    whole prompt to its cache, and another model may respond. The most expensive case counts.
 
     Args:
-        prices: of models.
-        request: the call.
-        usage: its tokens.
-        other_models: that may answer if the one asked for cannot.
+        prices: the prices of models.
+        request: the request.
+        usage: the most tokens that it can take.
+        other_models: models that may respond instead of the requested one.
     """
     most = Decimal(0)
     for model in (request.model, *other_models):

@@ -1,7 +1,4 @@
-"""How much may be spent, by whom and on what. Pure (R14).
-
-How the ledger of a troupe is kept.
-"""
+"""Budgets: how much may be spent, and how much of it is used. Pure (R14)."""
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -42,19 +39,20 @@ def _is_money(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> N
 
 @attrs.frozen
 class Budget:
-    """So many US dollars, for each of something.
+    """A limit in USD. A call that may exceed it is not sent.
 
     Args:
-        usd: how many; a Decimal, a whole number or a text, but no float.
-        per: each call, post, tenant (the lane of `Origin`), model or UTC day has so much, or all
-            of them together ("total").
-        match: which posts, tenants or models have it, as a pattern such as "gpt-4o*".
-        period: for how long: each UTC "day" or "month" anew, or for "ever", which is as far back as
-            the ledger goes.
-        allow_unknown: let calls pass whose price is not known; they count for nothing here.
+        usd: the limit in USD: a Decimal, an int or a text, but not a float.
+        per: what has this limit: each "call", "post", "tenant" (the lane of `CallContext`), "model"
+            or UTC "day", or all calls together ("total").
+        match: the names of the posts, tenants or models that the budget applies to, as a pattern
+            such as "gpt-4o*".
+        period: when the limit is available again: each UTC "day" or "month", or never ("ever",
+            which counts as far back as the ledger goes).
+        allow_unknown: whether calls without a known price are sent; they count as 0 USD.
 
     Raises:
-        ValueError, TypeError: a value is out of its range, or does not go with the others.
+        ValueError, TypeError: a value is out of range, or does not fit the other values.
     """
 
     usd: Decimal = attrs.field(converter=_dollars, validator=_is_money)
@@ -65,42 +63,42 @@ class Budget:
 
     def __attrs_post_init__(self) -> None:
         if self.match != "*" and self.per not in _NAMED:
-            raise ValueError(f"match goes with per post, tenant or model, not with {self.per!r}")
+            raise ValueError(f"match needs per='post', 'tenant' or 'model', not {self.per!r}")
         if self.period != "ever" and self.per in ("call", "day"):
-            raise ValueError(f"period goes with a budget that lasts, not with per {self.per!r}")
+            raise ValueError(f"period='ever' is the only one for per={self.per!r}")
 
     @property
     def name(self) -> str:
-        """In words, such as "$5 per tenant (team-*) and day"."""
+        """The budget in words, such as "$5 per tenant (team-*) and day"."""
         words = f"{dollars(self.usd)} "
         words += "in total" if self.per == "total" else f"per {self.per}"
         if self.match != "*":
             words += f" ({self.match})"
         return words if self.period == "ever" else f"{words} and {self.period}"
 
-    def key(self, heading: CostLabel, reservation: str) -> str | None:
-        """Which of the budgets that it makes an amount counts for; None if for none of them."""
+    def key(self, label: CostLabel, reservation: str) -> str | None:
+        """Return the name of what an amount counts against; None if it does not count here."""
         if self.per in _NAMED:
-            name: str = getattr(heading, self.per)
+            name: str = getattr(label, self.per)
             if not fnmatchcase(name, self.match):
                 return None
         else:
-            name = {"call": reservation, "day": heading.day, "total": ""}[self.per]
+            name = {"call": reservation, "day": label.day, "total": ""}[self.per]
         if self.period == "ever":
             return name
-        when = heading.day if self.period == "day" else heading.day[:7]
+        when = label.day if self.period == "day" else label.day[:7]
         return f"{name} {when}".strip()
 
 
 @attrs.frozen
 class BudgetState:
-    """How a budget stands.
+    """How much of a budget is used by one tenant, model, day and so on.
 
     Args:
-        budget: which.
-        name: of whom or when it is, such as "team-a 2026-11-26"; "" for one in total.
-        used: USD spent, reserved and perhaps billed.
-        left: USD that are left; below 0 if calls have cost more than could be known beforehand.
+        budget: the budget.
+        name: what it is for, such as "team-a 2026-11-26"; "" for a total.
+        used: USD that are spent, reserved or possibly billed.
+        left: USD that are left; below 0 if calls have cost more than was reserved.
     """
 
     budget: Budget
@@ -110,12 +108,12 @@ class BudgetState:
 
 
 class Excess(Exception):
-    """Something may not be reserved.
+    """A budget has too little left for a reservation.
 
     Attributes:
-        state: of the budget in the way.
-        needs: USD that were to be reserved; None if no price is known.
-        model: that the call is for.
+        state: the state of the budget.
+        needs: USD that the reservation needs; None if no price is known.
+        model: the model of the call.
     """
 
     def __init__(self, state: BudgetState, needs: Decimal | None, model: str) -> None:
@@ -126,46 +124,46 @@ class Excess(Exception):
 
 
 class BudgetCounter:
-    """How much of a budget is used, for each whose it is."""
+    """Counts how much of a budget is used, by tenant, model, day and so on."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._used: dict[str, Decimal] = {}  # {key: USD spent, reserved, perhaps billed}
+        self._used: dict[str, Decimal] = {}  # {key: USD spent, reserved or possibly billed}
 
-    def check(self, lines: Sequence[Payer], reservation: str) -> None:
-        """Whether one attempt more can be paid.
+    def check(self, payers: Sequence[Payer], reservation: str) -> None:
+        """Check that the budget has room for one more attempt.
 
         Raises:
-            Excess: it cannot.
+            Excess: it has not.
         """
         needs: dict[str, Decimal] = {}
-        for line in lines:
-            key = self.budget.key(line.heading, reservation)
+        for payer in payers:
+            key = self.budget.key(payer.label, reservation)
             if key is None:
                 continue
-            if line.bound.unpriced_calls and not self.budget.allow_unknown:
-                raise Excess(self._state(key), None, line.heading.model)
-            needs[key] = add_usd(needs.get(key, Decimal(0)), line.bound.usd)
+            if payer.bound.unpriced_calls and not self.budget.allow_unknown:
+                raise Excess(self._state(key), None, payer.label.model)
+            needs[key] = add_usd(needs.get(key, Decimal(0)), payer.bound.usd)
         for key, usd in needs.items():
             state = self._state(key)
             if usd > state.left:
-                raise Excess(state, usd, lines[0].heading.model)
+                raise Excess(state, usd, payers[0].label.model)
 
     def post(self, entry: LedgerEntry, reservation: str) -> None:
-        """Take an entry into account."""
+        """Count an entry."""
         if self.budget.per == "call" and not reservation:
-            return  # of an earlier run, whose calls have ended
-        key = self.budget.key(entry.heading, reservation)
+            return  # an entry of an earlier run, whose calls have ended
+        key = self.budget.key(entry.label, reservation)
         if key is not None and entry.account != "available":
             self._used[key] = add_usd(self._used.get(key, Decimal(0)), entry.amount.usd)
 
     def close(self, reservation: str) -> None:
-        """A reservation has ended: a budget of its own is of no interest any more."""
+        """Forget the budget of one call, when its reservation has ended."""
         if self.budget.per == "call":
             self._used.pop(reservation, None)
 
     def states(self) -> Iterator[BudgetState]:
-        """How it stands, for each whose it is."""
+        """Return the state for each tenant, model, day and so on."""
         return map(self._state, self._used)
 
     def _state(self, key: str) -> BudgetState:
@@ -179,16 +177,16 @@ def _path(value: str | PathLike[str] | None) -> Path | None:
 
 @attrs.frozen(kw_only=True)
 class LedgerPolicy:
-    """How money is kept.
+    """Settings of the ledger.
 
     Args:
-        budgets: what may be spent; a call that might go beyond any of them is not sent.
-        path: of the file; None keeps the books in memory only.
-        most_output_tokens: what an answer may have, for what is reserved, if the request says
-            nothing (`Request.max_tokens`).
+        budgets: limits in USD; a call that may exceed one of them is not sent.
+        path: the ledger file; None keeps the accounts in memory.
+        most_output_tokens: tokens of a response that are reserved for, if the request sets no limit
+            (`Request.max_tokens`).
 
     Raises:
-        ValueError, TypeError: a value is out of its range; the message names it.
+        ValueError, TypeError: a value is out of range; the message names the field.
     """
 
     budgets: tuple[Budget, ...] = attrs.field(

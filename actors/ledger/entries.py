@@ -1,7 +1,4 @@
-"""What is written into the books: transactions, each a set of entries that balance. Pure (R14).
-
-Amounts of money and tokens that add up to the last digit. Pure (R14).
-"""
+"""Transactions and their entries, in amounts that add up exactly. Pure (R14)."""
 
 from collections.abc import Iterable
 from decimal import Context, Decimal, Inexact
@@ -31,38 +28,38 @@ __all__ = [
 ]
 
 
-# Rounding is an error here. No sum of prices has so many digits.
+# Rounding is an error here. No sum of prices has 1,000 digits.
 _EXACT = Context(prec=1000, traps=[Inexact])
-_FINEST = -12  # a share is a whole number of millionths of a millionth of a dollar, or finer
+_FINEST = -12  # a share is a whole number of 1e-12 USD, or finer
 
 
 def add_usd(one: Decimal, other: Decimal) -> Decimal:
-    """The sum, not rounded as Python's usual 28 digits might."""
+    """Return the exact sum, beyond the 28 digits that Python rounds to."""
     return _EXACT.add(one, other)
 
 
 def subtract_usd(one: Decimal, other: Decimal) -> Decimal:
-    """The difference, not rounded."""
+    """Return the exact difference."""
     return _EXACT.subtract(one, other)
 
 
 def dollars(usd: Decimal) -> str:
-    """An amount to its last digit, such as "$0.001033"."""
+    """Return an amount as text with all its digits, such as "$0.001033"."""
     return f"${usd.normalize(_EXACT):f}"
 
 
 @attrs.frozen
 class Amount:
-    """What is moved from one account to another.
+    """USD, tokens and calls, which move together from one account to another.
 
     Args:
-        usd: US dollars, of what has a known price.
-        input_tokens: of prompts, cached ones included.
-        output_tokens: of answers.
-        cached_tokens: of prompts, read from the provider's cache.
-        unpriced_tokens: those of all of them whose price nobody knows; `usd` says nothing of them.
-        calls: the calls that this is for.
-        unpriced_calls: those of them whose price nobody knows.
+        usd: the cost in USD of everything with a known price.
+        input_tokens: tokens of prompts, including cached ones.
+        output_tokens: tokens of responses.
+        cached_tokens: tokens of prompts that the provider read from its cache.
+        unpriced_tokens: the part of all these tokens without a known price; not in `usd`.
+        calls: the number of calls.
+        unpriced_calls: the number of calls without a known price.
     """
 
     usd: Decimal = Decimal(0)
@@ -75,7 +72,12 @@ class Amount:
 
     @classmethod
     def of(cls, usage: Usage, usd: Decimal | None) -> "Amount":
-        """One call's tokens at their price, or at a price that is not known."""
+        """Return the amount of one call.
+
+        Args:
+            usage: its tokens.
+            usd: its cost in USD; None if the price is not known.
+        """
         return cls(
             Decimal(0) if usd is None else usd,
             usage.input_tokens,
@@ -101,7 +103,7 @@ class Amount:
         return self + other.times(-1)
 
     def times(self, factor: int) -> "Amount":
-        """So many times as much of everything."""
+        """Return the amount multiplied by a factor."""
         return Amount(
             _EXACT.multiply(self.usd, Decimal(factor)),
             self.input_tokens * factor,
@@ -113,7 +115,7 @@ class Amount:
         )
 
     def of_calls(self, calls: int) -> "Amount":
-        """The same amount, of so many calls."""
+        """Return the same amount for another number of calls."""
         return Amount(
             self.usd,
             self.input_tokens,
@@ -125,9 +127,9 @@ class Amount:
         )
 
     def split(self, shares: int) -> "tuple[Amount, ...]":
-        """Even shares whose sum is the whole; what does not divide goes to the first of them.
+        """Split into even shares whose sum is the whole; the first shares get the remainder.
 
-        The calls are not split: each share is of as many as the whole.
+        The number of calls is not split: each share has all of them.
         """
         if shares == 1:
             return (self,)
@@ -160,28 +162,28 @@ NOTHING = Amount()
 
 Account = Literal["available", "reserved", "spent", "maybe_billed"]
 ACCOUNTS: tuple[Account, ...] = ("available", "reserved", "spent", "maybe_billed")
-"""Where money and tokens are: not touched, put aside for a call under way, paid, or charged by the
-provider for all that is known. What leaves one account comes into another (double entry)."""
+"""Not used yet, reserved for calls in flight, charged, or possibly charged by the provider.
+What leaves one account enters another (double entry)."""
 
 TransactionKind = Literal["reserve", "extend", "settle", "maybe", "refund"]
-"""Of a transaction. The last three end a reservation: as charged, perhaps charged, or nothing."""
+"""The last three end a reservation: as charged, as possibly charged, or as not charged."""
 
 CostDimension = Literal["model", "tenant", "post", "day", "route"]
 COST_DIMENSIONS: tuple[CostDimension, ...] = ("model", "tenant", "post", "day", "route")
-"""What sums are kept by."""
+"""The dimensions of the sums."""
 
 
 @attrs.frozen
 class CostLabel:
-    """What an entry is for.
+    """The call that an entry belongs to, and the dimensions of the sums.
 
     Args:
-        call: the call's id.
-        post: that it is for; "" for none.
-        tenant: the lane of whoever asked; "" for none.
-        model: that was asked for, or that answered instead.
-        day: on which it was asked, in UTC, as in "2026-11-26".
-        route: the way it was had; see `Response.route`.
+        call: the id of the call.
+        post: the name of the post; "" for none.
+        tenant: the lane of the caller; "" for none.
+        model: the model that was requested, or the one that responded instead.
+        day: the UTC day of the call, such as "2026-11-26".
+        route: the route of the response; see `Response.route`.
     """
 
     call: str
@@ -194,35 +196,35 @@ class CostLabel:
 
 @attrs.frozen
 class Payer:
-    """One of those who share what a call costs, and the most that an attempt costs them.
+    """One payer of a call; a call that several callers share has several.
 
     Args:
-        heading: who.
-        bound: how much.
+        label: who pays, and for what.
+        bound: the most that one attempt can cost this payer.
     """
 
-    heading: CostLabel
+    label: CostLabel
     bound: Amount
 
 
 @attrs.frozen
 class LedgerEntry:
-    """So much comes into an account, or leaves it if it is negative."""
+    """An amount that enters an account, or leaves it if it is negative."""
 
     account: Account
-    heading: CostLabel
+    label: CostLabel
     amount: Amount
 
 
 @attrs.frozen
 class Transaction:
-    """Entries that belong together.
+    """Entries that belong together and add up to nothing.
 
     Args:
         kind: what happened.
-        reservation: the key of the reservation that it is about.
-        at: when, in seconds of Unix time.
-        entries: what came and went; all of them together are nothing.
+        reservation: the key of the reservation.
+        at: Unix time in seconds.
+        entries: the amounts that moved.
     """
 
     kind: TransactionKind
@@ -232,12 +234,19 @@ class Transaction:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether nothing has come out of nowhere, or gone there."""
+        """Whether the entries add up to nothing."""
         return sum((entry.amount for entry in self.entries), NOTHING) == NOTHING
 
 
 def cost_labels(context: CallContext, model: str, day: str, route: str) -> tuple[CostLabel, ...]:
-    """Who pays for a call: whom it is for, or each of those that share it."""
+    """Return who pays for a call: its caller, or each caller that shares it.
+
+    Args:
+        context: of the call.
+        model: the model that is requested.
+        day: the UTC day, such as "2026-11-26".
+        route: the route that is expected.
+    """
     payers: Iterable[CallContext] = context.shared_by or (context,)
     return tuple(
         CostLabel(payer.call, payer.post or "", payer.lane, model, day, route) for payer in payers

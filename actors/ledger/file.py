@@ -1,398 +1,227 @@
-"""The ledger on disk: what is reserved is there before it is spent, and survives who spends it.
+"""The ledger file: reserved before it is spent, shared by processes, and recovered after a crash.
 
-How a process that has a ledger open is known to be there.
+Each process that has the file open is a run. A run holds a lock for as long as its process lives.
+The next process that opens the file ends the reservations of runs without a process, as possibly
+billed.
 
-How a ledger's file of an earlier version becomes one of this.
-
-A ledger's file, made and opened.
+All of it blocks: run it in a worker thread, one at a time.
 """
 
 import contextlib
 import os
-import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import final
 
-from .entries import Account, LedgerEntry, Transaction, TransactionKind
+from ..storage import Database, ProcessLock, StorageError, open_database
+from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
 from .tables import (
-    ACCOUNT_CODES,
-    AMOUNT,
-    KIND_CODES,
-    NAMES,
-    SUMMED,
-    TABLES,
-    VERSION,
+    LEDGER_FORMAT,
     LedgerWriter,
-    add_functions,
     last_entry,
-    left_open,
+    open_reservations,
     standing,
+    sums,
     written_since,
 )
 
 __all__ = [
     "LedgerFile",
-    "LedgerUnusable",
-    "connect",
-    "forget",
-    "hold",
-    "is_held",
-    "migrate",
+    "open_ledger",
+    "read_sums",
     "recover",
-    "unusable",
 ]
 
 
-def hold(path: Path, run: int) -> sqlite3.Connection:
-    """Take a run's lock: an exclusive transaction on a file beside the ledger.
+_CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
+_WAIT_S = 10.0  # for another process that writes, which takes milliseconds
 
-    The system lets go of it when the process ends, however it ends, and SQLite can hold it on
-    every system.
+
+def open_ledger(path: Path, *, create: bool = False) -> Database:
+    """Open a ledger file that several processes may share.
+
+    Args:
+        path: the file.
+        create: whether to create a missing file.
 
     Raises:
-        sqlite3.OperationalError: somebody has it.
+        StorageError: the file cannot be used.
     """
-    lock = sqlite3.connect(
-        _lock_path(path, run), timeout=0, isolation_level=None, check_same_thread=False
+    return open_database(
+        path,
+        LEDGER_FORMAT,
+        owner="shared",
+        wait_s=_WAIT_S,
+        create=create,
+        check_bytes=_CHECKED_BYTES,
     )
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except BaseException:
-        lock.close()
-        raise
-    return lock
 
 
-def is_held(path: Path, run: int) -> bool:
-    """Whether the run's process is there."""
-    try:
-        hold(path, run).close()
-    except sqlite3.OperationalError:
-        return True
-    return False
+@final
+class LedgerFile:
+    """One run's access to a ledger file. Several processes may have the file open.
+
+    Args:
+        path: the file; it is created if it does not exist.
+        now: Unix time in seconds.
+        after: the id of the last entry that the caller knows; 0 for none.
+
+    Attributes:
+        seen: the id of the last entry that the caller knows.
+        run: the id of this run.
+
+    Raises:
+        StorageError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, now: float, *, after: int = 0) -> None:
+        self.path = path
+        self.seen = after
+        self._lock: ProcessLock | None = None
+        self._database = open_ledger(path, create=True)
+        self._writer = LedgerWriter(self._database)
+        try:
+            with self._database.transaction():
+                _end_dead_runs(self._database, path, now)
+                cursor = self._database.execute(
+                    "INSERT INTO runs (pid, began_at) VALUES (?, ?)", (os.getpid(), now)
+                )
+                self.run: int = cursor.lastrowid or 0
+                # Locked before the commit, when other processes see the run.
+                self._lock = ProcessLock(_lock_path(path, self.run))
+        except BaseException:
+            self._release()
+            raise
+
+    def begin(self, *, by_post: bool = False) -> list[LedgerEntry]:
+        """Begin a transaction, and return what other runs have written since the last one.
+
+        The first time, if the caller knows no entry, that is the sum of everything.
+
+        Args:
+            by_post: whether the first time each post has entries of its own.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        database = self._database
+        try:
+            database.begin()
+            last = last_entry(database)
+            if not self.seen:
+                found = list(standing(database, by_post=by_post))
+            elif last > self.seen:
+                found = list(written_since(database, self.seen, self.run))
+            else:
+                found = []
+            self.seen = last
+        except StorageError:
+            self.roll_back()
+            raise
+        return found
+
+    def by_post(self) -> list[LedgerEntry]:
+        """Return the sum of everything, with entries for each post; after `begin`.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        try:
+            return list(standing(self._database, by_post=True))
+        except StorageError:
+            self.roll_back()
+            raise
+
+    def commit(self, transactions: Iterable[Transaction]) -> None:
+        """Write transactions, and end the transaction of the file; they are on disk then.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        try:
+            last = self._writer.write(self.run, transactions)
+            self._database.commit()
+        except StorageError:
+            self.roll_back()
+            raise
+        self.seen = last
+
+    def roll_back(self) -> None:
+        """Undo what was written since `begin`."""
+        self._writer.forget()
+        self._database.roll_back()
+
+    def close(self, now: float) -> None:
+        """Mark the run as ended, and close the file. Nothing must be reserved any more."""
+        with contextlib.suppress(StorageError):  # the next process finds no open reservation
+            self._database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, self.run))
+        self._release()
+        _remove_lock(self.path, self.run)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        self._database.close()
 
 
-def forget(path: Path, run: int) -> None:
-    """The run has ended: its lock is needed no more."""
-    with contextlib.suppress(OSError):
-        _lock_path(path, run).unlink(missing_ok=True)
+def recover(path: Path, now: float) -> None:
+    """End the reservations of processes that have ended, as possibly billed.
+
+    Args:
+        path: the ledger file.
+        now: Unix time in seconds.
+
+    Raises:
+        StorageError: the file cannot be used.
+    """
+    with contextlib.closing(open_ledger(path)) as database:
+        _recover(database, path, now)
+
+
+def read_sums(
+    path: Path, by: CostDimension | str, *, since: str = "", until: str = "9999", now: float
+) -> list[tuple[str, Account, Amount]]:
+    """Return the sums of a ledger file, after the recovery of what ended processes left reserved.
+
+    Args:
+        path: the ledger file.
+        by: what the sums are by: "model", "tenant", "post", "day", "route" or "call".
+        since: the first day, such as "2026-11-26" (UTC); "" for the first day there is.
+        until: the last day.
+        now: Unix time in seconds.
+
+    Returns:
+        Name, account and amount of each sum.
+
+    Raises:
+        StorageError: the file cannot be used.
+        ValueError: `by` is none of these.
+    """
+    with contextlib.closing(open_ledger(path)) as database:
+        _recover(database, path, now)
+        return list(sums(database, by, since, until))
+
+
+def _recover(database: Database, path: Path, now: float) -> None:
+    with database.transaction():
+        _end_dead_runs(database, path, now)
+
+
+def _end_dead_runs(database: Database, path: Path, now: float) -> None:
+    """End what is open of runs whose process has ended; inside a transaction."""
+    runs = list(database.rows("SELECT id FROM runs WHERE ended_at IS NULL"))
+    for (run,) in runs:
+        if ProcessLock.is_held(_lock_path(path, run)):
+            continue
+        LedgerWriter(database).write(run, open_reservations(database, run, now))
+        database.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, run))
+        _remove_lock(path, run)
 
 
 def _lock_path(path: Path, run: int) -> Path:
     return path.with_name(f"{path.name}.run-{run}")
 
 
-_NAMES = ", ".join(NAMES)
-
-
-def _cases(column: str, codes: Mapping[TransactionKind, int] | Mapping[Account, int]) -> str:
-    cases = " ".join(f"WHEN '{name}' THEN {code}" for name, code in codes.items())
-    return f"CASE {column} {cases} END"
-
-
-_KIND = _cases("kind", KIND_CODES)
-_ACCOUNT = _cases("account", ACCOUNT_CODES)
-_NUMBERED = (
-    f"old_entries JOIN headings USING ({_NAMES}) JOIN posts ON posts.name = old_entries.post"
-)
-# Version 1 had entries alone, each with all its names: what was under way, and what all came to,
-# was found out from every one of them.
-_STEPS = (
-    "ALTER TABLE transactions RENAME TO old_transactions",
-    "ALTER TABLE entries RENAME TO old_entries",
-    *TABLES[1:],  # the runs stay as they are
-    f"""
-    INSERT INTO headings ({_NAMES})
-    SELECT {_NAMES} FROM old_entries GROUP BY {_NAMES} ORDER BY min(id)
-    """,  # noqa: S608  # no names of users, here and below
-    "INSERT INTO posts (name) SELECT post FROM old_entries GROUP BY post ORDER BY min(id)",
-    f"""
-    INSERT INTO transactions
-    SELECT id, run, reservation, {_KIND}, at FROM old_transactions ORDER BY id
-    """,  # noqa: S608
-    f"""
-    INSERT INTO entries
-    SELECT old_entries.id, entry_of, {_ACCOUNT}, headings.id, posts.id,
-        CASE account WHEN 'reserved' THEN '' ELSE call END, {AMOUNT}
-    FROM {_NUMBERED} WHERE account <> 'available' ORDER BY old_entries.id
-    """,  # noqa: S608
-    f"""
-    INSERT INTO reservations
-    SELECT run, reservation, min(old_entries.id), headings.id, posts.id, call, {SUMMED}
-    FROM {_NUMBERED} JOIN old_transactions ON old_transactions.id = entry_of
-    WHERE account = 'reserved' AND (run, reservation) IN (
-        SELECT run, reservation FROM old_transactions GROUP BY run, reservation
-        HAVING sum(kind IN ('settle', 'maybe', 'refund')) = 0
-    )
-    GROUP BY run, reservation, call, headings.id, posts.id
-    """,  # noqa: S608
-    # Whoever opens it next books these as perhaps billed, even if their run has ended well.
-    "UPDATE runs SET ended_at = NULL WHERE id IN (SELECT run FROM reservations)",
-    f"""
-    INSERT INTO post_sums
-    SELECT post, heading, account, {SUMMED} FROM entries WHERE account <> 1
-    GROUP BY post, heading, account
-    """,  # noqa: S608
-    f"""
-    INSERT INTO sums
-    SELECT heading, account, {SUMMED} FROM post_sums GROUP BY heading, account
-    """,  # noqa: S608
-    "DROP TABLE old_entries",
-    "DROP TABLE old_transactions",
-)
-
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Make version 2 of version 1, within a transaction."""
-    for step in _STEPS:
-        connection.execute(step)
-
-
-_BUSY_S = 10.0  # to wait for another process that writes; it takes milliseconds
-_APPLICATION = 0x63616C6C  # "call", so that no other SQLite file is taken for a ledger
-
-
-class LedgerUnusable(Exception):
-    """A ledger's file cannot be read or written; the text says why, and what to do."""
-
-
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the file, and make sure that it is a ledger, and of this version.
-
-    Args:
-        path: of it.
-        create: make it if there is none.
-
-    Raises:
-        LedgerUnusable: it is no ledger, is of a later version, or cannot be written.
-    """
-    try:
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        mode = "rwc" if create else "rw"
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
-            uri=True,
-            timeout=_BUSY_S,
-            isolation_level=None,  # transactions begin and end where it is said
-            check_same_thread=False,  # a thread at a time
-        )
-    except (OSError, sqlite3.Error) as error:
-        raise unusable(path, error) from None
-    try:
-        add_functions(connection)
-        _prepare(connection, path)
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise unusable(path, error) from None
-        raise
-    return connection
-
-
-def unusable(path: Path, error: Exception) -> LedgerUnusable:
-    """What to raise for an error of the file."""
-    if isinstance(error, OSError) and error.errno is not None:
-        words = os.strerror(error.errno)
-    else:
-        words = str(error)
-    if "not a database" in words or "malformed" in words:
-        remedy = "it is damaged, or no ledger: move it away, or name another file"
-    elif "locked" in words:
-        remedy = "another program holds it; try again when that has ended"
-    else:
-        remedy = "make the file and its folder writable, or name another file"
-    return LedgerUnusable(f"the ledger {path} cannot be used ({words}); {remedy}")
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # on disk, when a commit returns
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        is_old = False
-        if not tables and not application:
-            for statement in TABLES:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        else:
-            is_old = _check(path, application, version)
-            if is_old:
-                _bring_up_to_date(connection, path)
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-    if is_old:
-        with contextlib.suppress(sqlite3.Error):  # it is as good if it stays as large
-            connection.execute("VACUUM")
-
-
-def _check(path: Path, application: int, version: int) -> bool:
-    """Refuse a file of somebody else's, or of a later version's; whether it is an old one."""
-    if application != _APPLICATION:
-        raise LedgerUnusable(
-            f"{path} is a database, but no ledger of Callsheet's; name another file"
-        )
-    if version not in (1, VERSION):
-        raise LedgerUnusable(
-            f"the ledger {path} was written by another version of Callsheet ({version}, not "
-            f"{VERSION}); name another file"
-        )
-    return bool(version != VERSION)
-
-
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    runs = connection.execute("SELECT id FROM runs WHERE ended_at IS NULL").fetchall()
-    if any(is_held(path, run) for (run,) in runs):
-        raise LedgerUnusable(
-            f"the ledger {path} is in use by an earlier version of Callsheet; try again when that "
-            "has ended"
-        )
-    migrate(connection)
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
-@final
-class LedgerFile:
-    """One process's hold of a ledger's file, which several may have at a time.
-
-    Opening it books as perhaps billed what a process that is gone has left reserved. A process is
-    known to be there by a lock that the system lets go of when it ends.
-
-    All of it blocks; call it from a thread, one at a time.
-
-    Args:
-        path: of the file; made if it is not there.
-        now: in seconds of Unix time.
-        after: the last entry that whoever opens it knows.
-
-    Raises:
-        LedgerUnusable: it cannot be read or written.
-    """
-
-    def __init__(self, path: Path, now: float, *, after: int = 0) -> None:
-        self.path = path
-        self.seen = after
-        self._lock: sqlite3.Connection | None = None
-        self._connection = connect(path, create=True)
-        self._writer = LedgerWriter(self._connection)
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            _book_the_dead(self._connection, path, now)
-            cursor = self._connection.execute(
-                "INSERT INTO runs (pid, began_at) VALUES (?, ?)", (os.getpid(), now)
-            )
-            self.run: int = cursor.lastrowid or 0
-            self._lock = hold(path, self.run)  # before anybody can see the run
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            self._let_go()
-            if isinstance(error, sqlite3.Error):
-                raise unusable(path, error) from None
-            raise
-
-    def begin(self, *, by_post: bool = False) -> list[LedgerEntry]:
-        """Keep others from writing, and say what they have written since the last time.
-
-        The first time, if nothing is known yet, that is what all has come to, in few entries.
-
-        Args:
-            by_post: tell the first time of each post for itself, however many there are.
-
-        Raises:
-            LedgerUnusable: it cannot be written.
-        """
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            last = last_entry(connection)
-            if not self.seen:
-                found = list(standing(connection, by_post=by_post))
-            elif last > self.seen:
-                found = list(written_since(connection, self.seen, self.run))
-            else:
-                found = []
-            self.seen = last
-        except sqlite3.Error as error:
-            self.roll_back()
-            raise unusable(self.path, error) from None
-        return found
-
-    def by_post(self) -> list[LedgerEntry]:
-        """What all has come to, of each post for itself; after `begin`.
-
-        Raises:
-            LedgerUnusable: it cannot be read.
-        """
-        try:
-            return list(standing(self._connection, by_post=True))
-        except sqlite3.Error as error:
-            self.roll_back()
-            raise unusable(self.path, error) from None
-
-    def commit(self, transactions: Iterable[Transaction]) -> None:
-        """Write these, and let others write again; they are on disk when it returns.
-
-        Raises:
-            LedgerUnusable: they are not written.
-        """
-        try:
-            last = self._writer.write(self.run, transactions)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self.roll_back()
-            raise unusable(self.path, error) from None
-        self.seen = last
-
-    def roll_back(self) -> None:
-        """Leave it as it was."""
-        self._writer.forget()
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.execute("ROLLBACK")
-
-    def close(self, now: float) -> None:
-        """Nothing is reserved any more: let go of the file."""
-        with contextlib.suppress(sqlite3.Error):  # the next one to open it finds nothing open
-            self._connection.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, self.run))
-        self._let_go()
-        forget(self.path, self.run)
-
-    def _let_go(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-        self._connection.close()
-
-
-def recover(path: Path, now: float) -> None:
-    """Book what processes that are gone have left reserved; all that is to be done before reading.
-
-    Raises:
-        LedgerUnusable: the file cannot be read or written.
-    """
-    connection = connect(path, create=False)
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        _book_the_dead(connection, path, now)
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise unusable(path, error) from None
-    finally:
-        connection.close()
-
-
-def _book_the_dead(connection: sqlite3.Connection, path: Path, now: float) -> None:
-    """End what is left of runs whose process is gone; within a transaction."""
-    runs = connection.execute("SELECT id FROM runs WHERE ended_at IS NULL").fetchall()
-    for (run,) in runs:
-        if is_held(path, run):
-            continue  # it lives
-        LedgerWriter(connection).write(run, left_open(connection, run, now))
-        connection.execute("UPDATE runs SET ended_at = ? WHERE id = ?", (now, run))
-        forget(path, run)
+def _remove_lock(path: Path, run: int) -> None:
+    with contextlib.suppress(OSError):
+        _lock_path(path, run).unlink(missing_ok=True)

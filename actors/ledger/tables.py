@@ -1,17 +1,12 @@
-"""What a ledger's file is made of.
+"""The tables of a ledger file: how transactions are written, and how sums are read."""
 
-How transactions get into a ledger's file, and its sums with them.
-
-What a ledger's file says.
-"""
-
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from typing import cast, final
 
+from ..storage import Database, DatabaseFormat
 from .entries import (
     NOTHING,
     Account,
@@ -25,29 +20,19 @@ from .entries import (
 )
 
 __all__ = [
-    "ACCOUNT_CODES",
-    "AMOUNT",
-    "KIND_CODES",
-    "MORE",
-    "NAMES",
-    "SUMMED",
-    "TABLES",
-    "VERSION",
+    "LEDGER_FORMAT",
+    "ExactSum",
     "LedgerWriter",
-    "add_functions",
-    "amount_of",
-    "columns_of",
     "last_entry",
-    "left_open",
+    "open_reservations",
     "standing",
     "sums",
     "written_since",
 ]
 
 
-VERSION = 2
-NAMES = ("tenant", "model", "day", "route")
-"""What a heading of the file has; its post is by the side, for there may be one for each call."""
+_LABEL = ("tenant", "model", "day", "route")
+"""The columns of a label. The post is in a table of its own: each call may have another one."""
 
 _COUNTS = (
     "input_tokens",
@@ -57,18 +42,16 @@ _COUNTS = (
     "calls",
     "unpriced_calls",
 )
-AMOUNT = ", ".join(("usd", *_COUNTS))
-"""The columns of an amount."""
-SUMMED = ", ".join(("exact_sum(usd)", *(f"sum({name})" for name in _COUNTS)))
-"""The sum of an amount's columns."""
-MORE = "usd = exact_add(usd, excluded.usd), " + ", ".join(
+_AMOUNT = ", ".join(("usd", *_COUNTS))
+_SUMMED = ", ".join(("exact_sum(usd)", *(f"sum({name})" for name in _COUNTS)))
+_ADDED = "usd = exact_add(usd, excluded.usd), " + ", ".join(
     f"{name} = {name} + excluded.{name}" for name in _COUNTS
 )
-"""What is done to an amount that is there already."""
 
-# What is "available" is not in the file: it is what the others come to, taken away.
-ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
-KIND_CODES: dict[TransactionKind, int] = {
+# The account "available" is not in the file: it is the negative sum of the others.
+_ACCOUNT_CODES: dict[Account, int] = {"reserved": 1, "spent": 2, "maybe_billed": 3}
+_ACCOUNTS: dict[int, Account] = {code: account for account, code in _ACCOUNT_CODES.items()}
+_KIND_CODES: dict[TransactionKind, int] = {
     "reserve": 1,
     "extend": 2,
     "settle": 3,
@@ -76,9 +59,9 @@ KIND_CODES: dict[TransactionKind, int] = {
     "refund": 5,
 }
 
-# Amounts of USD are texts: SQLite's own numbers are no decimals.
-_AMOUNT = "usd TEXT NOT NULL, " + ", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)
-TABLES = (
+# USD are texts: SQLite's own numbers are not decimals.
+_AMOUNT_COLUMNS = "usd TEXT NOT NULL, " + ", ".join(f"{name} INTEGER NOT NULL" for name in _COUNTS)
+_TABLES = (
     """
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, began_at REAL NOT NULL,
@@ -86,7 +69,7 @@ TABLES = (
     )
     """,
     """
-    CREATE TABLE headings (
+    CREATE TABLE labels (
         id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, day TEXT NOT NULL,
         route TEXT NOT NULL, UNIQUE (tenant, model, day, route)
     )
@@ -103,47 +86,47 @@ TABLES = (
     CREATE TABLE entries (
         id INTEGER PRIMARY KEY, entry_of INTEGER NOT NULL REFERENCES transactions,
         account INTEGER NOT NULL, -- 1 reserved, 2 spent, 3 maybe_billed
-        heading INTEGER NOT NULL REFERENCES headings, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, -- '' where it is reserved
-        {_AMOUNT}
+        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
+        call TEXT NOT NULL, -- '' for account 1
+        {_AMOUNT_COLUMNS}
     )
     """,
-    # What is under way now. A row goes when its reservation ends.
+    # The reservations of calls in flight. A row is deleted when its reservation ends.
     f"""
     CREATE TABLE reservations (
-        run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, line INTEGER NOT NULL,
-        heading INTEGER NOT NULL REFERENCES headings, post INTEGER NOT NULL REFERENCES posts,
-        call TEXT NOT NULL, {_AMOUNT}, PRIMARY KEY (run, reservation, line)
+        run INTEGER NOT NULL REFERENCES runs, reservation TEXT NOT NULL, payer INTEGER NOT NULL,
+        label INTEGER NOT NULL REFERENCES labels, post INTEGER NOT NULL REFERENCES posts,
+        call TEXT NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (run, reservation, payer)
     ) WITHOUT ROWID
     """,
-    # What the entries of accounts 2 and 3 come to, so that nobody has to add them all up.
+    # The sums of the entries of accounts 2 and 3, so that a reader need not add up all entries.
     f"""
     CREATE TABLE sums (
-        heading INTEGER NOT NULL REFERENCES headings, account INTEGER NOT NULL, {_AMOUNT},
-        PRIMARY KEY (heading, account)
+        label INTEGER NOT NULL REFERENCES labels, account INTEGER NOT NULL, {_AMOUNT_COLUMNS},
+        PRIMARY KEY (label, account)
     ) WITHOUT ROWID
     """,
     f"""
     CREATE TABLE post_sums (
-        post INTEGER NOT NULL REFERENCES posts, heading INTEGER NOT NULL REFERENCES headings,
-        account INTEGER NOT NULL, {_AMOUNT}, PRIMARY KEY (post, heading, account)
+        post INTEGER NOT NULL REFERENCES posts, label INTEGER NOT NULL REFERENCES labels,
+        account INTEGER NOT NULL, {_AMOUNT_COLUMNS}, PRIMARY KEY (post, label, account)
     ) WITHOUT ROWID
     """,
 )
 
 
 class ExactSum:
-    """Adds up USD as Python does, to the last digit."""
+    """The SQL aggregate `exact_sum`: adds USD without rounding, as Python's decimals do."""
 
     def __init__(self) -> None:
         self._sum = Decimal(0)
 
     def step(self, usd: object) -> None:
-        """One more."""
+        """Add one amount."""
         self._sum = add_usd(self._sum, Decimal(str(usd)))
 
     def finalize(self) -> str:
-        """All of them."""
+        """Return the sum, as text."""
         return str(self._sum)
 
 
@@ -151,15 +134,17 @@ def _exact_add(one: str, other: str) -> str:
     return str(add_usd(Decimal(one), Decimal(other)))
 
 
-def add_functions(connection: sqlite3.Connection) -> None:
-    """Teach a connection to add up USD."""
-    # Typeshed knows only of aggregates of whole numbers.
-    connection.create_aggregate("exact_sum", 1, ExactSum)  # type: ignore[arg-type]
-    connection.create_function("exact_add", 2, _exact_add, deterministic=True)
+LEDGER_FORMAT = DatabaseFormat(
+    noun="ledger",
+    application_id=0x63616C6C,  # "call"
+    version=3,
+    schema=_TABLES,
+    functions={"exact_add": (2, _exact_add)},
+    aggregates={"exact_sum": (1, ExactSum)},
+)
 
 
-def columns_of(amount: Amount) -> tuple[object, ...]:
-    """An amount, as it is written."""
+def _columns_of(amount: Amount) -> tuple[object, ...]:
     return (
         str(amount.usd),
         amount.input_tokens,
@@ -171,190 +156,193 @@ def columns_of(amount: Amount) -> tuple[object, ...]:
     )
 
 
-def amount_of(columns: Sequence[object]) -> Amount:
-    """An amount, as it is read."""
+def _amount_of(columns: Sequence[object]) -> Amount:
     usd, *counts = columns
     return Amount(Decimal(cast("str", usd)), *cast("list[int]", counts))
 
 
-_MOST_NAMES = 10_000  # to remember the numbers of
+_MAX_CACHED_IDS = 10_000
 _ENDINGS = frozenset({"settle", "maybe", "refund"})
-_Names = tuple[str, str, str, str]  # a heading's, without its call and post
+_Label = tuple[str, str, str, str]  # tenant, model, day, route
 
 
-def _insert(table: str, columns: str, then: str = "") -> str:
+def _insert(table: str, columns: str, conflict: str = "") -> str:
     marks = ", ".join("?" * (columns.count(",") + 1))
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) {then}"  # noqa: S608  # no names of users
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) {conflict}"  # noqa: S608  # constants
 
 
 _TRANSACTION = _insert("transactions", "id, run, reservation, kind, at")
-_ENTRY = _insert("entries", f"id, entry_of, account, heading, post, call, {AMOUNT}")
+_ENTRY = _insert("entries", f"id, entry_of, account, label, post, call, {_AMOUNT}")
 _RESERVED = _insert(
     "reservations",
-    f"run, reservation, line, heading, post, call, {AMOUNT}",
-    f"ON CONFLICT (run, reservation, line) DO UPDATE SET {MORE}",
+    f"run, reservation, payer, label, post, call, {_AMOUNT}",
+    f"ON CONFLICT (run, reservation, payer) DO UPDATE SET {_ADDED}",
 )
 _ENDED = "DELETE FROM reservations WHERE run = ? AND reservation = ?"
 _SUM = _insert(
     "sums",
-    f"heading, account, {AMOUNT}",
-    f"ON CONFLICT (heading, account) DO UPDATE SET {MORE}",
+    f"label, account, {_AMOUNT}",
+    f"ON CONFLICT (label, account) DO UPDATE SET {_ADDED}",
 )
 _POST_SUM = _insert(
     "post_sums",
-    f"post, heading, account, {AMOUNT}",
-    f"ON CONFLICT (post, heading, account) DO UPDATE SET {MORE}",
+    f"post, label, account, {_AMOUNT}",
+    f"ON CONFLICT (post, label, account) DO UPDATE SET {_ADDED}",
 )
 
 
-def last_entry(connection: sqlite3.Connection) -> int:
-    """The last there is; 0 if there is none."""
-    return _last(connection, "entries")
-
-
-def _last(connection: sqlite3.Connection, table: str) -> int:
-    (last,) = connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608  # no names of users
-    return last or 0
+def last_entry(database: Database) -> int:
+    """Return the id of the last entry; 0 if there is none."""
+    return database.number("SELECT max(id) FROM entries")
 
 
 @final
 class LedgerWriter:
-    """Writes transactions, and remembers by which numbers the file knows names.
+    """Writes transactions, and caches the ids of labels and posts.
 
     Args:
-        connection: to the file.
+        database: the ledger file.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._headings: dict[_Names, int] = {}
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._labels: dict[_Label, int] = {}
         self._posts: dict[str, int] = {}
 
     def forget(self) -> None:
-        """What was written was taken back, and names with it."""
-        self._headings.clear()
+        """Clear the cache: a rollback has removed what was inserted."""
+        self._labels.clear()
         self._posts.clear()
 
     def write(self, run: int, transactions: Iterable[Transaction]) -> int:
-        """Append transactions of a run, within one of the file; returns the last entry."""
-        if len(self._headings) + len(self._posts) > _MOST_NAMES:
+        """Append transactions inside the open transaction of the file.
+
+        Args:
+            run: the id of the run that they belong to.
+            transactions: in the order in which they happened.
+
+        Returns:
+            The id of the last entry.
+        """
+        if len(self._labels) + len(self._posts) > _MAX_CACHED_IDS:
             self.forget()
-        connection = self._connection
-        # Nobody else writes meanwhile, so that the numbers are ours to give.
-        number, last = _last(connection, "transactions"), last_entry(connection)
+        database = self._database
+        # No other process writes during the transaction, so ids can be assigned here.
+        number = database.number("SELECT max(id) FROM transactions")
+        last = last_entry(database)
         heads: list[tuple[object, ...]] = []
         entries: list[tuple[object, ...]] = []
         reserved: dict[str, list[tuple[object, ...]]] = {}  # {reservation: rows}
         ended: list[tuple[int, str]] = []
-        sums: dict[tuple[int, int, int], Amount] = {}  # {(post, heading, account): sum}
+        sums: dict[tuple[int, int, int], Amount] = {}  # {(post, label, account): sum}
         for transaction in transactions:
             number += 1
             kind, key = transaction.kind, transaction.reservation
-            heads.append((number, run, key, KIND_CODES[kind], transaction.at))
+            heads.append((number, run, key, _KIND_CODES[kind], transaction.at))
             is_end = kind in _ENDINGS
-            line = 0
+            payer = 0
             for entry in transaction.entries:
-                account = ACCOUNT_CODES.get(entry.account)
+                account = _ACCOUNT_CODES.get(entry.account)
                 if account is None:
                     continue
-                heading, post = self._numbers(entry.heading)
-                columns = columns_of(entry.amount)
-                call = "" if account == 1 else _text(entry.heading.call)
+                label, post = self._ids(entry.label)
+                columns = _columns_of(entry.amount)
+                call = "" if account == 1 else _text(entry.label.call)
                 last += 1
-                entries.append((last, number, account, heading, post, call, *columns))
+                entries.append((last, number, account, label, post, call, *columns))
                 if account != 1:
-                    where = (post, heading, account)
+                    where = (post, label, account)
                     found = sums.get(where)
                     sums[where] = entry.amount if found is None else found + entry.amount
                 elif not is_end:
-                    call = _text(entry.heading.call)
-                    row = (run, key, line, heading, post, call, *columns)
+                    call = _text(entry.label.call)
+                    row = (run, key, payer, label, post, call, *columns)
                     reserved.setdefault(key, []).append(row)
-                    line += 1
+                    payer += 1
             if is_end:
-                reserved.pop(key, None)  # it has come and gone
+                reserved.pop(key, None)  # it begins and ends in this group
                 ended.append((run, key))
-        connection.executemany(_TRANSACTION, heads)
-        connection.executemany(_ENTRY, entries)
-        connection.executemany(_ENDED, ended)
-        connection.executemany(_RESERVED, [row for rows in reserved.values() for row in rows])
+        database.executemany(_TRANSACTION, heads)
+        database.executemany(_ENTRY, entries)
+        database.executemany(_ENDED, ended)
+        database.executemany(_RESERVED, [row for rows in reserved.values() for row in rows])
         self._add(sums)
         return last
 
     def _add(self, sums: dict[tuple[int, int, int], Amount]) -> None:
-        whole: dict[tuple[int, int], Amount] = {}
-        for (_, heading, account), amount in sums.items():
-            found = whole.get((heading, account))
-            whole[heading, account] = amount if found is None else found + amount
-        connection = self._connection
-        connection.executemany(_SUM, [(*at, *columns_of(sum_)) for at, sum_ in whole.items()])
-        connection.executemany(_POST_SUM, [(*at, *columns_of(sum_)) for at, sum_ in sums.items()])
+        by_label: dict[tuple[int, int], Amount] = {}
+        for (_, label, account), amount in sums.items():
+            found = by_label.get((label, account))
+            by_label[label, account] = amount if found is None else found + amount
+        database = self._database
+        database.executemany(_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in by_label.items()])
+        database.executemany(_POST_SUM, [(*at, *_columns_of(sum_)) for at, sum_ in sums.items()])
 
-    def _numbers(self, heading: CostLabel) -> tuple[int, int]:
-        """Those of a heading and of its post."""
-        names = (heading.tenant, heading.model, heading.day, heading.route)
-        number = self._headings.get(names)
+    def _ids(self, label: CostLabel) -> tuple[int, int]:
+        """Return the ids of a label and of its post."""
+        names = (label.tenant, label.model, label.day, label.route)
+        number = self._labels.get(names)
         if number is None:
-            number = self._headings[names] = self._number("headings", NAMES, names)
-        post = self._posts.get(heading.post)
+            number = self._labels[names] = self._id("labels", _LABEL, names)
+        post = self._posts.get(label.post)
         if post is None:
-            post = self._posts[heading.post] = self._number("posts", ("name",), (heading.post,))
+            post = self._posts[label.post] = self._id("posts", ("name",), (label.post,))
         return number, post
 
-    def _number(self, table: str, columns: Sequence[str], names: Iterable[str]) -> int:
+    def _id(self, table: str, columns: Sequence[str], names: Iterable[str]) -> int:
         values = tuple(map(_text, names))
         insert = _insert(
             table, ", ".join(columns), f"ON CONFLICT ({', '.join(columns)}) DO NOTHING"
         )
-        self._connection.execute(insert, values)
+        self._database.execute(insert, values)
         where = " AND ".join(f"{column} = ?" for column in columns)
-        (number,) = self._connection.execute(
-            f"SELECT id FROM {table} WHERE {where}",  # noqa: S608  # no names of users
+        return self._database.number(
+            f"SELECT id FROM {table} WHERE {where}",  # noqa: S608  # constants
             values,
-        ).fetchone()
-        return int(number)
+        )
 
 
 def _text(name: str) -> str:
-    """A name as UTF-8 can have it: what comes from a shell may not be."""
+    """Return a name as valid UTF-8: a name that comes from a shell may not be."""
     return name if name.isascii() else name.encode(errors="replace").decode()
 
 
-_ACCOUNTS: dict[int, Account] = {code: account for account, code in ACCOUNT_CODES.items()}
-_NAMES = ", ".join(NAMES)
-_BY = ("call", "post", *NAMES)
-_HEADED = "JOIN headings ON headings.id = heading"
+_LABEL_COLUMNS = ", ".join(_LABEL)
+_BY = ("call", "post", *_LABEL)
+_LABELED = "JOIN labels ON labels.id = label"
 _POSTED = "JOIN posts ON posts.id = post"
 
 
-def standing(connection: sqlite3.Connection, *, by_post: bool) -> Iterator[LedgerEntry]:
-    """What everything has come to, in as few entries as will do; it reads no calls that have ended.
+def standing(database: Database, *, by_post: bool) -> Iterator[LedgerEntry]:
+    """Yield the sums of everything, in as few entries as possible.
+
+    Entries of single calls are not read.
 
     Args:
-        connection: to the file.
-        by_post: those of each post for themselves; else what has ended is of none.
+        database: the ledger file.
+        by_post: whether each post has entries of its own; else what has ended has the post "".
     """
     post, ended = ("name", f"post_sums {_POSTED}") if by_post else ("''", "sums")
-    rows = connection.execute(
-        f"SELECT account, {post}, {_NAMES}, {AMOUNT} FROM {ended} {_HEADED} UNION ALL "  # noqa: S608  # no names of users
-        f"SELECT 1, name, {_NAMES}, {AMOUNT} FROM reservations {_POSTED} {_HEADED}"
+    rows = database.rows(
+        f"SELECT account, {post}, {_LABEL_COLUMNS}, {_AMOUNT} FROM {ended} {_LABELED} UNION ALL "  # noqa: S608  # constants
+        f"SELECT 1, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations {_POSTED} {_LABELED}"
     )
     return map(_entry, rows)
 
 
-def written_since(connection: sqlite3.Connection, entry: int, run: int) -> Iterator[LedgerEntry]:
-    """What others have written, one for each account and heading.
+def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEntry]:
+    """Yield what other runs have written, in as few entries as possible.
 
     Args:
-        connection: to the file.
-        entry: the last that is known.
-        run: that is none of the others.
+        database: the ledger file.
+        entry: the id of the last entry that is known.
+        run: the id of the run whose entries are left out.
     """
-    # CROSS keeps the order: from the new entries to what they belong to.
-    rows = connection.execute(
-        f"SELECT account, name, {_NAMES}, {SUMMED} FROM entries "  # noqa: S608  # no names of users
+    # CROSS keeps the order: from the new entries to their transactions.
+    rows = database.rows(
+        f"SELECT account, name, {_LABEL_COLUMNS}, {_SUMMED} FROM entries "  # noqa: S608  # constants
         "CROSS JOIN transactions ON transactions.id = entry_of "
-        f"{_POSTED} {_HEADED} WHERE entries.id > ? AND run <> ? GROUP BY account, post, heading",
+        f"{_POSTED} {_LABELED} WHERE entries.id > ? AND run <> ? GROUP BY account, post, label",
         (entry, run),
     )
     return map(_entry, rows)
@@ -363,64 +351,73 @@ def written_since(connection: sqlite3.Connection, entry: int, run: int) -> Itera
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
     account, post, tenant, model, day, route, *amount = row
     names = cast("tuple[str, ...]", (post, tenant, model, day, route))
-    return LedgerEntry(_ACCOUNTS[cast("int", account)], CostLabel("", *names), amount_of(amount))
+    return LedgerEntry(_ACCOUNTS[cast("int", account)], CostLabel("", *names), _amount_of(amount))
 
 
-def left_open(connection: sqlite3.Connection, run: int, now: float) -> list[Transaction]:
-    """What ends a run's reservations, if nobody knows what became of their calls."""
-    rows = connection.execute(
-        f"SELECT reservation, call, name, {_NAMES}, {AMOUNT} FROM reservations "  # noqa: S608  # no names of users
-        f"{_POSTED} {_HEADED} WHERE run = ? ORDER BY reservation, line",
+def open_reservations(database: Database, run: int, now: float) -> list[Transaction]:
+    """Return the transactions that end a run's open reservations, as possibly billed.
+
+    Args:
+        database: the ledger file.
+        run: the id of a run whose process has ended.
+        now: Unix time in seconds.
+    """
+    rows = database.rows(
+        f"SELECT reservation, call, name, {_LABEL_COLUMNS}, {_AMOUNT} FROM reservations "  # noqa: S608  # constants
+        f"{_POSTED} {_LABELED} WHERE run = ? ORDER BY reservation, payer",
         (run,),
     )
     found: list[Transaction] = []
-    for key, lines in groupby(rows, itemgetter(0)):
+    for key, payers in groupby(rows, itemgetter(0)):
         entries: list[LedgerEntry] = []
-        for _, call, post, tenant, model, day, route, *columns in lines:
-            heading, amount = CostLabel(call, post, tenant, model, day, route), amount_of(columns)
-            entries.append(LedgerEntry("reserved", heading, amount.times(-1)))
-            entries.append(LedgerEntry("maybe_billed", heading, amount))
+        for _, call, post, tenant, model, day, route, *columns in payers:
+            label, amount = CostLabel(call, post, tenant, model, day, route), _amount_of(columns)
+            entries.append(LedgerEntry("reserved", label, amount.times(-1)))
+            entries.append(LedgerEntry("maybe_billed", label, amount))
         found.append(Transaction("maybe", key, now, tuple(entries)))
     return found
 
 
 def sums(
-    connection: sqlite3.Connection,
+    database: Database,
     by: CostDimension | str,
     since: str = "",
     until: str = "9999",
 ) -> Iterator[tuple[str, Account, Amount]]:
-    """What everything has come to, by name and account.
+    """Yield the sums of everything, by name and account.
 
-    Only by call are all entries read.
+    Only the sums by call read all entries.
 
     Args:
-        connection: to the file.
+        database: the ledger file.
         by: a dimension, or "call".
-        since: the first day.
+        since: the first day, such as "2026-11-26" (UTC).
         until: the last day.
+
+    Raises:
+        ValueError: there is no such dimension.
     """
     if by not in _BY:
         raise ValueError(f"by must be one of {', '.join(_BY)}, not {by!r}")
     if by == "call":
         ended, name = "entries", "call"
-        only = "account <> 1 AND"  # what was reserved has no call, and has come to nothing
+        only = "account <> 1 AND"  # entries of account 1 have no call, and cancel out
     elif by == "post":
         ended, name, only = f"post_sums {_POSTED}", "name", ""
     else:
         ended, name, only = "sums", by, ""
     days = "day >= ? AND day <= ?"
-    rows = connection.execute(
-        f"SELECT name, account, {SUMMED} FROM ("  # noqa: S608  # names that are said above
-        f"SELECT {name} AS name, account, {AMOUNT} FROM {ended} {_HEADED} WHERE {only} {days} "
-        f"UNION ALL SELECT {name}, 1, {AMOUNT} FROM reservations {_POSTED} {_HEADED} WHERE {days}"
+    rows = database.rows(
+        f"SELECT name, account, {_SUMMED} FROM ("  # noqa: S608  # constants, and `by` is checked
+        f"SELECT {name} AS name, account, {_AMOUNT} FROM {ended} {_LABELED} WHERE {only} {days} "
+        f"UNION ALL SELECT {name}, 1, {_AMOUNT} FROM reservations {_POSTED} {_LABELED} WHERE {days}"
         ") GROUP BY name, account ORDER BY name, account",
         (since, until, since, until),
     )
-    for own, accounts in groupby(rows, itemgetter(0)):
+    for group, accounts in groupby(rows, itemgetter(0)):
         found: dict[Account, Amount] = {"reserved": NOTHING}
         for _, account, *columns in accounts:
-            found[_ACCOUNTS[account]] = amount_of(columns)
-        yield own, "available", sum(found.values(), NOTHING).times(-1)
+            found[_ACCOUNTS[account]] = _amount_of(columns)
+        yield group, "available", sum(found.values(), NOTHING).times(-1)
         for name_of, amount in found.items():
-            yield own, name_of, amount
+            yield group, name_of, amount

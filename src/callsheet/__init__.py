@@ -9,13 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ._version import __version__
+
 # `actors` and `runtime` are symbolic links to the folders at the top of the repository. A clone
 # without symbolic links (Windows' default) has text files in their place, so look at the top, too.
 _HERE = Path(__path__[0])
 if not (_HERE / "actors").is_dir():
     __path__.append(str(_HERE.parent.parent))
-
-from ._version import __version__
 
 if TYPE_CHECKING:
     from .actors import (

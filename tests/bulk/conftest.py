@@ -33,7 +33,7 @@ def output(tmp_path):
 @pytest.fixture
 def journal_on_the_spot(monkeypatch):
     """Virtual time does not wait for a thread."""
-    monkeypatch.setattr(journal, "in_thread", journal.at_once)
+    monkeypatch.setattr(journal, "in_worker_thread", journal.in_place)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """A disk that is full: what was paid for is kept as long as there is any room at all."""
 
 import contextlib
-import sqlite3
 
 import pytest
 from bulk_rows import ids_of, row, stage
 
+from callsheet.actors import StorageError
 from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.files.disk_reserve import Reserve
 from callsheet.bulk.files.lines_file import LinesFile
@@ -19,7 +19,7 @@ def rows(count):
 
 def fill(store):
     """There is room for nothing more."""
-    pages = store._number("PRAGMA page_count")
+    pages = store._db.number("PRAGMA page_count")
     store._db.execute(f"PRAGMA max_page_count = {pages}")
 
 
@@ -42,7 +42,7 @@ async def test_what_was_sent_is_kept_in_the_reserve(autojump_clock, tmp_path, st
 
     def make_room(reserve):
         if was_there := give_back(reserve):
-            with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed
+            with contextlib.suppress(StorageError):  # it is closed
                 stores[0]._db.execute("PRAGMA max_page_count = 1000000")
         return was_there
 

@@ -96,7 +96,7 @@ async def test_rows_without_an_answer_are_told_of_once_after_a_power_cut(
 def test_the_store_is_synced_as_it_was_said(tmp_path, fsync, level):
     store = RunStore(tmp_path / "store", fsync)
     try:
-        assert store._number("PRAGMA synchronous") == level
+        assert store._db.number("PRAGMA synchronous") == level
         assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert store._db.execute("PRAGMA temp.synchronous").fetchone() == (0,)
     finally:

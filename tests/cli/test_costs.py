@@ -73,7 +73,7 @@ def test_a_table_shows_what_was_spent_and_what_is_not_certain(ledger):
     assert "unknown" in lines["new"]
     assert "1 call" in lines["new"]
     assert lines["total"].split()[1] == "5"
-    assert "the amounts in USD leave out 1,500 tokens of these calls" in result.stdout
+    assert "the sums of dollars leave out 1,500 tokens of these calls" in result.stdout
 
 
 def test_what_others_named_is_shown_and_does_nothing(ledger):
@@ -121,7 +121,7 @@ def test_days_bound_what_is_shown(ledger):
         (["--since", "yesterday"], 2, "does not match the format"),
         (["--by", "colour"], 2, "is not one of"),
         (["--ledger", "none.sqlite3"], 1, "Error: there is no ledger at none.sqlite3"),
-        (["--ledger", "text"], 1, "it is damaged, or no ledger: move it away"),
+        (["--ledger", "text"], 1, "another program wrote it; move the file away"),
         (["--ledger", "."], 2, "is a directory"),
     ],
 )

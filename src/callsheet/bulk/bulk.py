@@ -9,11 +9,18 @@ from pathlib import Path
 import attrs
 import trio
 
-from ..actors import CallEvent, Observer, TroupeSettings, ignore, open_troupe
+from ..actors import (
+    CallEvent,
+    InThread,
+    Observer,
+    TroupeSettings,
+    ignore,
+    in_worker_thread,
+    open_troupe,
+)
 from ..runtime import open_collapsing_nursery
 from .engine.routing import plan_run
 from .engine.run import BulkRun
-from .engine.threads import InThread, in_worker_thread
 from .files.archive import Archive
 from .progress import RowObserver
 from .row import BadRow, Row

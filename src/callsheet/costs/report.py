@@ -1,13 +1,9 @@
-"""Sum up a ledger by model, tenant, post, day, route or call; format it as table, CSV or JSON.
-
-CSV and JSON have every figure, and amounts in USD to the last digit; the table rounds.
-"""
+"""Cost reports of a ledger: read, and written as a table, as CSV and as JSON."""
 
 import csv
 import io
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..actors import NOTHING, Amount, CostTotals, LedgerUnusable, connect, recover, sums
+from ..actors import NOTHING, Amount, CostTotals, StorageError, read_sums
 from ..wording import dollars, printable
 
 __all__ = [
@@ -43,16 +39,16 @@ BY: tuple[By, ...] = ("model", "tenant", "post", "day", "route", "call")
 
 
 class NoLedger(Exception):
-    """The ledger file does not exist or cannot be read; the text has the file and the reason."""
+    """The ledger does not exist or cannot be read; the message gives the remedy."""
 
 
 @attrs.frozen
 class CostRow:
-    """The cost of one model, tenant, post, day, route or call.
+    """The costs of one model, tenant, post, day, route or call.
 
     Args:
-        name: its name; "" for calls that have none, such as calls outside a post.
-        totals: the amounts spent, reserved, and possibly billed (USD and tokens).
+        name: of the model, tenant and so on; "" for calls without one (calls without a post).
+        totals: what is spent, reserved and possibly billed.
     """
 
     name: str
@@ -60,25 +56,25 @@ class CostRow:
 
     @property
     def calls(self) -> int:
-        """The number of calls that have ended, plus those in flight."""
+        """The number of calls that have ended or are in flight."""
         found = self.totals
         return found.spent.calls + found.maybe_billed.calls + found.reserved.calls
 
     @property
     def whole(self) -> Amount:
-        """All amounts together: spent, possibly billed and reserved."""
+        """The sum of what is spent, possibly billed and reserved."""
         return self.totals.spent + self.totals.maybe_billed + self.totals.reserved
 
 
 @attrs.frozen(kw_only=True)
 class CostReport:
-    """The costs in a ledger.
+    """The costs in a ledger, by one dimension.
 
     Args:
-        ledger: the path of the ledger file.
-        by: what each row stands for.
-        since: the first day, as in "2026-11-26" (UTC); "" for the ledger's first.
-        until: the last day; "" for the ledger's last.
+        ledger: the file.
+        by: the dimension: each row is one model, tenant, post, day, route or call.
+        since: the first UTC day; "" for the first day in the ledger.
+        until: the last UTC day; "" for the last day in the ledger.
         rows: the costs, sorted by name.
     """
 
@@ -110,50 +106,43 @@ def read_costs(
     until: str = "",
     clock: Callable[[], float] = time.time,
 ) -> CostReport:
-    """Sum up a ledger.
+    """Read the costs from a ledger.
 
-    Amounts that exited processes left reserved are first booked as possibly billed.
+    What processes that have ended left reserved is counted as possibly billed first.
 
     Args:
-        ledger: the path of the ledger file.
-        by: what each row stands for.
-        since: the first day, as in "2026-11-26" (UTC); "" for the ledger's first.
-        until: the last day; "" for the ledger's last.
-        clock: returns the Unix time in seconds.
+        ledger: the file.
+        by: the dimension of the rows.
+        since: the first day, such as "2026-11-26" (UTC); "" for the first day in the ledger.
+        until: the last day; "" for the last day in the ledger.
+        clock: Unix time in seconds.
 
     Raises:
         NoLedger: the file does not exist or cannot be read.
     """
     if not ledger.exists():
         raise NoLedger(
-            f"there is no ledger at {ledger}; a run that records its costs creates the file"
+            f"there is no ledger at {ledger}; it is created with the first call that is counted"
         )
     rows: dict[str, CostTotals] = {}
     try:
-        recover(ledger, clock())
-        connection = connect(ledger, create=False)
-        try:
-            for name, account, amount in sums(connection, by, since, until or "9999"):
-                rows[name] = rows.get(name, CostTotals()).plus(account, amount)
-        finally:
-            connection.close()
-    except LedgerUnusable as error:
+        found = read_sums(ledger, by, since=since, until=until or "9999", now=clock())
+    except StorageError as error:
         raise NoLedger(str(error)) from None
-    except sqlite3.Error as error:
-        raise NoLedger(f"the ledger {ledger} cannot be read ({error})") from None
-    found = tuple(CostRow(name, totals) for name, totals in rows.items())
-    # Leave out rows whose every amount was refunded.
+    for name, account, amount in found:
+        rows[name] = rows.get(name, CostTotals()).plus(account, amount)
+    costs = tuple(CostRow(name, totals) for name, totals in rows.items())
     return CostReport(
         ledger=ledger,
         by=by,
         since=since,
         until=until,
-        rows=tuple(row for row in found if row.calls or row.whole != NOTHING),
+        rows=tuple(row for row in costs if row.calls or row.whole != NOTHING),  # not refunded
     )
 
 
 def _figures(row: CostRow) -> dict[str, str | int]:
-    """Return the figures of a row; USD as text, because many JSON readers round numbers."""
+    """USD are texts, because many JSON parsers round numbers."""
     totals = row.totals
     return {
         "calls": row.calls,
@@ -175,7 +164,7 @@ def _amount(account: str, amount: Amount) -> dict[str, str | int]:
 
 
 def to_csv(report: CostReport) -> str:
-    """Return the rows as CSV with a header line and without a total."""
+    """Return the rows as CSV, with a header line and without the total."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [report.by, *_figures(report.total)], lineterminator="\n")
     writer.writeheader()
@@ -185,7 +174,7 @@ def to_csv(report: CostReport) -> str:
 
 
 def to_json(report: CostReport) -> str:
-    """Return the report as one JSON object, with the total."""
+    """Return the report as one JSON object."""
     return json.dumps(
         {
             "ledger": str(report.ledger),
@@ -203,7 +192,7 @@ LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 
 
 def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the path in $CALLSHEET_LEDGER, or else a path in the user's data folder."""
+    """Return the file that $CALLSHEET_LEDGER names, or one in the user's data folder."""
     named = environment.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -211,22 +200,22 @@ def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def costs_table(report: CostReport) -> Table:
-    """Return a table with the rows of the report and a total."""
+    """Return the report as a table for a terminal, with a row for the total."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
-    in_flight = report.total.totals.reserved.calls > 0
+    under_way = report.total.totals.reserved.calls > 0
     names = ("calls", "tokens\nin", "\ncached", "\nout", "spent", "may have\nbeen billed")
-    for name in (*names, *(("in\nflight",) if in_flight else ()), "price\nunknown"):
+    for name in (*names, *(("in\nflight",) if under_way else ()), "price\nunknown"):
         table.add_column(name, justify="right", no_wrap=True, vertical="bottom")
     for row in report.rows:
         name = Text(printable(row.name) or "-")
-        table.add_row(name, *_cells(row, in_flight=in_flight))
+        table.add_row(name, *_cells(row, under_way=under_way))
     table.add_section()
-    table.add_row("total", *_cells(report.total, in_flight=in_flight), style="bold")
+    table.add_row("total", *_cells(report.total, under_way=under_way), style="bold")
     return table
 
 
-def _cells(row: CostRow, *, in_flight: bool) -> tuple[str, ...]:
+def _cells(row: CostRow, *, under_way: bool) -> tuple[str, ...]:
     totals = row.totals
     spent, unknown = totals.spent, row.whole.unpriced_calls
     return (
@@ -236,30 +225,28 @@ def _cells(row: CostRow, *, in_flight: bool) -> tuple[str, ...]:
         f"{spent.output_tokens:,}",
         _money(spent),
         _money(totals.maybe_billed),
-        *((_money(totals.reserved),) if in_flight else ()),
+        *((_money(totals.reserved),) if under_way else ()),
         f"{unknown:,} calls" if unknown > 1 else "1 call" if unknown else "-",
     )
 
 
 def _money(amount: Amount) -> str:
-    """Format an amount in USD; an unknown price is "unknown", not "$0"."""
+    """Return USD as text; an unknown price is not "$0"."""
     if amount.unpriced_tokens and not amount.usd:
         return dollars(None)
     return dollars(amount.usd) if amount.usd or amount.calls else "-"
 
 
 def remarks(report: CostReport) -> list[str]:
-    """Return notes that explain the columns of the table, where they have figures."""
+    """Return the notes that explain the columns of the table."""
     totals, found = report.total.totals, list[str]()
     if totals.maybe_billed.calls or totals.maybe_billed.usd:
-        found.append(
-            "may have been billed: the upper bound for attempts that ended without a response."
-        )
+        found.append("may have been billed: at most, for attempts without a response.")
     if totals.reserved.calls:
-        found.append("in flight: the upper bound for calls that have not ended yet.")
+        found.append("in flight: reserved for calls in flight, at most.")
     unpriced = report.total.whole.unpriced_tokens
     if unpriced:
         found.append(
-            f"price unknown: the amounts in USD leave out {unpriced:,} tokens of these calls."
+            f"price unknown: the sums of dollars leave out {unpriced:,} tokens of these calls."
         )
     return found

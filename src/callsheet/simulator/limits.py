@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import attrs
 
 __all__ = [
-    "Admission",
     "AdmissionControl",
+    "AdmissionResult",
     "Level",
     "LimitRefusal",
     "MinuteBucket",
@@ -129,7 +129,7 @@ class QuotaCharge:
 
 
 @attrs.frozen
-class Admission:
+class AdmissionResult:
     """The decision of the limits on a request.
 
     Args:
@@ -168,7 +168,9 @@ class AdmissionControl:
         self._sets: dict[tuple[str, str], dict[str, MinuteBucket]] = {}
         self._prune_at = MAX_IDLE_SETS
 
-    def admit(self, key: str, model: str, costs: Mapping[str, float], now: float) -> Admission:
+    def admit(
+        self, key: str, model: str, costs: Mapping[str, float], now: float
+    ) -> AdmissionResult:
         """Decide on one request.
 
         A refused request takes no tokens, but takes a request while there are any: failed requests
@@ -193,7 +195,7 @@ class AdmissionControl:
         levels = {name: bucket.level(now) for name, bucket in buckets.items()}
         refusal = max(refusals.values(), key=lambda found: found.wait_s, default=None)
         account = QuotaCharge(buckets, dict(costs)) if refusal is None else QuotaCharge({}, {})
-        return Admission(levels, account, refusal)
+        return AdmissionResult(levels, account, refusal)
 
     def refill(self) -> None:
         """Fill every bucket."""

@@ -15,7 +15,7 @@ from .fault_injection import inject_fault
 from .faults import REFUSALS, Fault
 from .job import DeliveryJob
 from .latency import latency_of
-from .limits import Admission, AdmissionControl
+from .limits import AdmissionControl, AdmissionResult
 from .middleware import Arrival, FaultMiddleware
 from .openai import OpenAI, no_capacity
 from .settings import ProviderSettings
@@ -140,7 +140,7 @@ class ModelService:
         key: str,
         date: float,
         fault: Fault | None,
-    ) -> tuple[ModelCall, Admission]:
+    ) -> tuple[ModelCall, AdmissionResult]:
         """Parse a call and check it against the limits.
 
         An invalid call counts as a request, too, if its model is known.
@@ -166,7 +166,11 @@ class ModelService:
         raise self._with_levels(refused, vendor, admission, date)
 
     def _with_levels(
-        self, error: RequestRefused, vendor: SimulatedVendor, admission: Admission, date: float
+        self,
+        error: RequestRefused,
+        vendor: SimulatedVendor,
+        admission: AdmissionResult,
+        date: float,
     ) -> RequestRefused:
         """Return the refusal with the limits' headers, if the settings include them."""
         if error.status == TOO_MANY_REQUESTS and "limits" not in self._settings.headers_on_429:

@@ -35,7 +35,7 @@ MAX_REQUESTS = 3  # so that there are two batches
 
 
 class NobodyHome(Actor):
-    """A live way that nothing should go."""
+    """A live stage that no request should reach."""
 
     @handles(Complete)
     async def complete(self, message):
@@ -74,7 +74,7 @@ class Death:
 
 
 def journal_in(path, death):
-    async def run(function):
+    async def run(function, /, *, limiter=None):  # as `InThread`
         await death.step()
         found = function()
         await death.step()
@@ -87,7 +87,7 @@ def journal_in(path, death):
 
 
 async def lifetime(provider, path, death, prompts=PROMPTS, *, seed="always the same"):
-    """A process that asks, and its answers; it may die meanwhile."""
+    """A process that sends requests, and the responses; it may die meanwhile."""
     found = []
     provider.hook = death.step
     with death.scope:
@@ -117,7 +117,7 @@ async def lifetime(provider, path, death, prompts=PROMPTS, *, seed="always the s
                     await trio.sleep(0.01)
             counts = await ref.ask(GetBatchApiStatistics())
             assert (counts.live, counts.failed, counts.submitted) == (0, 0, 0)
-            # Who was told by one who died before he could note it, is not told again.
+            # A result that was delivered just before the process died is delivered once.
             assert counts.unclaimed <= len(PROMPTS) - len(prompts)
     death.bury()
     return found
@@ -170,7 +170,7 @@ def test_deaths_again_and_again_cost_nothing(kind, deaths, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_nobody_asks_again_and_it_is_kept_for_who_will(kind, autojump_clock, tmp_path):
-    """What was made is read to its end though nobody waits: it is paid for."""
+    """A batch is read to its end although no caller waits: it is paid for."""
     provider, path = BatchProvider(kind), tmp_path / "journal"
     death = Death(None)
 
@@ -204,7 +204,7 @@ async def test_nobody_asks_again_and_it_is_kept_for_who_will(kind, autojump_cloc
 
 
 async def test_a_stranger_with_as_many_lines_is_not_taken_for_ours(autojump_clock, tmp_path):
-    """Anthropic's list does not say whose a batch is; its results do."""
+    """Anthropic's list does not identify a batch; its results do."""
     provider = BatchProvider("anthropic")
     path = tmp_path / "journal"
     death = Death(None)

@@ -1,4 +1,4 @@
-"""What each Batch API says, and what is said to it."""
+"""The requests and responses of each Batch API."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""One batch, whatever the provider says: every line ends once, and nothing is done for ever."""
+"""The state machine of a batch: every line ends once, and every batch ends."""
 
 from math import inf
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import BadRequest, QuotaExhausted
-from callsheet.actors.batch_api.job import BatchJob, OrphanHandling, aftermath
+from callsheet.actors.batch_api.job import BatchJob, OrphanHandling, handle_orphans
 from callsheet.actors.vendors.batch_dialect import BatchView, LineError
 
 IDS = ("b-0", "b-1", "b-2")
@@ -21,7 +21,7 @@ def job(**more):
 def running(now=0.0):
     one = job()
     one.prepared("file")
-    one.asked(now)
+    one.creating(now)
     one.created(view("validating"), now)
     return one
 
@@ -38,14 +38,14 @@ def test_a_batch_goes_from_intent_to_results():
     assert one.next(0) == "prepare"
     one.prepared("file")
     assert one.next(0) == "create"
-    one.asked(0)
+    one.creating(0)
     one.created(view("validating"), 0)
     one.wait(5)
     assert one.next(0) == 5
     assert one.next(5) == "poll"
-    one.told(OVER)
+    one.update(OVER)
     assert one.next(5) == "fetch"
-    assert [one.result(custom_id) for custom_id in ("b-0", "b-0", "x-0")] == [
+    assert [one.take_result(custom_id) for custom_id in ("b-0", "b-0", "x-0")] == [
         "ours",
         "twice",
         "foreign",
@@ -59,13 +59,13 @@ def test_a_batch_goes_from_intent_to_results():
 def test_a_create_without_an_answer_is_looked_for_before_it_is_sent_again():
     one = job()
     one.prepared("file")
-    one.asked(0)
+    one.creating(0)
     assert one.next(1) == "find"
     one.not_found(1)
     assert one.next(9) == "find"
     one.not_found(10)
     assert one.next(10) == "create"
-    one.asked(11)
+    one.creating(11)
     one.created(view("in_progress"), 12)
     assert one.next(12) == "poll"
 
@@ -109,7 +109,7 @@ def test_a_batch_that_nobody_waits_for_is_cancelled_once():
     assert (one.next(10), one.next(50)) == (50, "cancel")
     one.is_cancelled = True
     assert one.next(50) == 100
-    one.told(view("cancelled", is_over=True))
+    one.update(view("cancelled", is_over=True))
     assert (one.next(100), one.ending) == (inf, "unrun")
 
 
@@ -126,7 +126,7 @@ def test_one_that_is_not_certainly_ours_is_not_cancelled():
     one.is_certain = False
     one.abandon(0)
     assert one.next(1) == "poll"
-    one.told(OVER)
+    one.update(OVER)
     one.is_foreign()
     assert (one.next(1), one.rejected) == ("find", {"p1"})
 
@@ -152,7 +152,7 @@ def test_a_name_is_ours_or_not(custom_id):
 
 def test_results_that_are_lost_may_have_been_paid_for():
     one = running()
-    one.told(view("expired", is_over=True, outputs=OUTPUTS))
+    one.update(view("expired", is_over=True, outputs=OUTPUTS))
     one.fetched_all(OUTPUTS[0], is_whole=False)
     one.fetched_all(OUTPUTS[1])
     assert one.ending == "results"
@@ -195,7 +195,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
         if step == "prepare":
             one.prepared("file")
         elif step == "create":
-            one.asked(now)
+            one.creating(now)
             if event == "refused":
                 one.unmade()
                 one.finish("refused")
@@ -206,7 +206,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
             if isinstance(event, BatchView):
                 one.created(event, now, is_certain=event.id == "p1")
         elif step == "poll" and isinstance(event, BatchView):
-            one.told(event)
+            one.update(event)
         elif step == "poll" and event == "vanished":
             one.vanished(now)
         elif step == "cancel":
@@ -216,7 +216,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
         elif step == "fetch":
             assert one.view is not None
             if event in (*IDS, "b-9", "foreign-0"):
-                if one.result(event) == "ours":
+                if one.take_result(event) == "ours":
                     ends.append(event)
             elif event == "foreign!" and not one.is_certain:
                 one.is_foreign()
@@ -233,7 +233,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
         if one.next(now) == "prepare":
             one.finish("none")
         if one.next(now) == "create":
-            one.asked(now)
+            one.creating(now)
             one.unmade()
             one.finish("refused")
     assert one.next(now) == inf
@@ -255,7 +255,7 @@ def over(ending, view=None):
 
 def left(ending, error=None, *errors):
     said = view("failed", errors=errors) if errors else None
-    return aftermath(over(ending, said), IDS, error)
+    return handle_orphans(over(ending, said), IDS, error)
 
 
 ALL = frozenset(IDS)
@@ -288,7 +288,7 @@ def test_what_concerns_the_account_fails_everybody():
     ],
 )
 def test_an_overflow_waits(error, told):
-    expected = OrphanHandling(again=ALL, is_overflow=True, told_limit=told)
+    expected = OrphanHandling(again=ALL, is_overflow=True, stated_limit=told)
     assert left("refused", None, error) == expected
     assert left("refused", BadRequest(f"{error.code} {error.message}")) == expected
 

@@ -1,4 +1,4 @@
-"""Which lines go together: never too many, none twice, none left behind."""
+"""The plan of batches: within the limits, each line once, and no line is left."""
 
 from math import inf
 
@@ -138,7 +138,7 @@ def test_no_batch_is_too_large_and_no_line_is_lost_or_doubled(moves):
                 gone.append(line)
             open_batches.append(batch)
             for pool in (POOL, OTHER):
-                tokens = sum(b.tokens for b in open_batches if b.pool == pool)
+                tokens = sum(b.tokens for b in open_batches if b.group == pool)
                 assert tokens == one.enqueued(pool.model) <= 60
 
     for kind, *what in moves:
@@ -152,13 +152,13 @@ def test_no_batch_is_too_large_and_no_line_is_lost_or_doubled(moves):
             assert one.discard(there.pop(what[0] % len(there)))
         elif kind == "end" and open_batches:
             batch = open_batches.pop(what[0] % len(open_batches))
-            one.ended(batch.pool, batch.tokens)
+            one.ended(batch.group, batch.tokens)
         look()
         assert len(one) == len(there)
     for _ in range(200):
         look(draining=True)
         if open_batches:
             batch = open_batches.pop()
-            one.ended(batch.pool, batch.tokens)
+            one.ended(batch.group, batch.tokens)
     assert not there
     assert len(set(gone)) == len(gone)

@@ -1,6 +1,5 @@
-"""The journal: what one process wrote, the next one knows."""
+"""The journal: what one process has written, the next one reads."""
 
-import sqlite3
 from functools import partial
 
 import pytest
@@ -9,11 +8,11 @@ import trio
 from callsheet.actors.batch_api.journal import (
     Journal,
     JournalFile,
-    JournalInUse,
     lines_in,
     open_journal,
 )
 from callsheet.actors.batch_api.plan import BatchGroup
+from callsheet.actors.storage import DamagedFile, FileInUse, StorageError
 
 POOL = BatchGroup("/chat/completions", "m")
 LINES = (("b-0", "k0"), ("b-1", "k1"), ("b-2", "k1"))
@@ -45,7 +44,7 @@ def test_an_intent_is_there_after_a_crash(tmp_path):
     written(tmp_path / "journal").close()
     again = store(tmp_path / "journal")
     (known,), unclaimed = again.load()
-    assert (known.id, known.pool, known.tokens, known.size) == ("b", POOL, 12, 3)
+    assert (known.id, known.group, known.tokens, known.size) == ("b", POOL, 12, 3)
     assert (known.mark, known.batch_id, known.lines, unclaimed) == ("", "", LINES, ())
     assert again.opened == 2
     again.close()
@@ -55,7 +54,7 @@ def test_others_can_see_how_many_lines_it_has(tmp_path):
     path = tmp_path / "journal"
     assert lines_in(path) == 0
     one = written(path)
-    with pytest.raises(sqlite3.OperationalError, match="locked"):
+    with pytest.raises(FileInUse, match="locked"):
         lines_in(path)
     one.close()
     assert lines_in(path) == 3
@@ -72,16 +71,16 @@ def test_each_step_is_kept():
 
 def test_an_answer_is_kept_until_somebody_has_it():
     one = written(None)
-    one.keep([("b-1", b"{}"), ("b-2", b"[]")], ["b-0"])
+    one.store([("b-1", b"{}"), ("b-2", b"[]")], ["b-0"])
     (known,), unclaimed = one.load()
     assert known.lines == ()
     assert [(found.custom_id, found.key) for found in unclaimed] == [("b-1", "k1"), ("b-2", "k1")]
     one.finish("b")
     known, unclaimed = one.load()
     assert (known, len(unclaimed)) == ((), 2)
-    assert one.answer("b-2") == b"[]"
+    assert one.result("b-2") == b"[]"
     one.claim(["b-1", "b-2"])
-    assert (one.load(), one.answer("b-2")) == (((), ()), None)
+    assert (one.load(), one.result("b-2")) == (((), ()), None)
 
 
 def test_when_it_is_over_nothing_is_left_of_what_has_no_answer():
@@ -93,7 +92,7 @@ def test_when_it_is_over_nothing_is_left_of_what_has_no_answer():
 def test_an_answer_that_nobody_wants_is_not_kept_for_ever(tmp_path):
     path = tmp_path / "journal"
     one = written(path)
-    one.keep([("b-0", b"{}")], [])
+    one.store([("b-0", b"{}")], [])
     one.close()
     for now, left in ((KEEP_S, 1), (KEEP_S + 1, 0)):
         again = store(path, now=now)
@@ -110,7 +109,10 @@ def test_accounts_do_not_see_each_other(tmp_path):
 
 def test_one_process_at_a_time(tmp_path):
     first = store(tmp_path / "journal")
-    with pytest.raises(JournalInUse, match="another process has the journal"):
+    with pytest.raises(
+        FileInUse,
+        match=r"the batch journal .*: another process has locked it; wait",
+    ):
         store(tmp_path / "journal")
     first.close()
     store(tmp_path / "journal").close()
@@ -119,14 +121,14 @@ def test_one_process_at_a_time(tmp_path):
 def test_what_is_no_journal_is_not_overwritten(tmp_path):
     path = tmp_path / "notes"
     path.write_text("not a database at all, just some notes that somebody has written\n" * 20)
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(DamagedFile):
         store(path)
     assert path.read_text().startswith("not a database")
 
 
 def test_a_write_that_fails_leaves_nothing_behind():
     one = written(None)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(StorageError, match="UNIQUE constraint"):
         one.intend("c", POOL, 1, [("c-0", "k"), ("b-0", "k")])
     assert [known.id for known in one.load()[0]] == ["b"]
 
@@ -152,7 +154,7 @@ async def test_memory_needs_no_thread(autojump_clock):
     journal = open_journal(None, "me", KEEP_S)
     assert isinstance(journal, Journal)
     await journal.open()
-    await journal.do(partial(JournalFile.intend, batch="b", pool=POOL, tokens=1, lines=LINES))
+    await journal.do(partial(JournalFile.intend, batch="b", group=POOL, tokens=1, lines=LINES))
     assert len((await journal.do(JournalFile.load))[0]) == 1
     assert not journal.is_durable
     await journal.close()

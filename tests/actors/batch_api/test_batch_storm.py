@@ -1,11 +1,11 @@
-"""Everything at once: whatever goes wrong, whoever waits is answered, rightly and in time."""
+"""Many faults together: every request gets the right response in time."""
 
 from collections import Counter
 
 import pytest
 import trio
-from batch_house import KINDS, LIVE_S, house
 from batch_provider import BatchProvider, answer_text
+from batch_stage import KINDS, LIVE_S, batch_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -66,7 +66,7 @@ def test_whatever_goes_wrong(kind, askers, finals, faults, *, batch_s, limit):
                     await trio.sleep(comes + leaves)
                     own.cancel_scope.cancel()
 
-        async with house(provider, max_requests=3) as here:
+        async with batch_stage(provider, max_requests=3) as here:
             async with trio.open_nursery() as nursery:
                 for number, (_, *times) in enumerate(askers):
                     nursery.start_soon(asking, here, number, *times)

@@ -1,7 +1,4 @@
-"""The cache: who asks the same again is answered at once, and nothing is sent for it.
-
-The store behind it is one in memory, so that all of it runs in virtual time; threads do not.
-"""
+"""The cache: an equal request gets the stored response at once, and nothing is sent for it."""
 
 from decimal import Decimal
 from functools import partial
@@ -9,6 +6,15 @@ from functools import partial
 import attrs
 import pytest
 import trio
+from cache_stage import (
+    MEMORYLESS,
+    FakeStore,
+    WallClock,
+    again,
+    cache_to,
+    paid,
+    stage_of,
+)
 from fakes import MODEL, Journal, Stage, Turn, answer_to, asking, call, outcomes
 from trio.testing import wait_all_tasks_blocked
 
@@ -21,98 +27,9 @@ from callsheet.actors.cache.actor import (
     PeekCache,
 )
 from callsheet.actors.cache.policy import CachePolicy
-from callsheet.actors.cache.store import CacheEntry, Holding, StoreUnavailable
+from callsheet.actors.cache.store import CacheUsage
 from callsheet.runtime import Actor, AskTimedOut, open_runtime, streams
 from callsheet.runtime.testing.conservation import check_conservation
-
-URL = "http://provider/v1"
-MEMORYLESS = CachePolicy(path=None, memory_bytes=0)
-BROKEN = StoreUnavailable("the disk is on fire", "put it out")
-
-
-@attrs.define(eq=False)
-class FakeStore:
-    """A store in memory.
-
-    Args:
-        read_s: seconds that a lookup takes.
-        write_s: seconds that a transaction takes.
-        breaks: the names of what raises `BROKEN`.
-    """
-
-    read_s: float = 0.0
-    write_s: float = 0.0
-    breaks: set[str] = attrs.field(factory=set)
-    kept: dict[str, CacheEntry] = attrs.field(factory=dict)
-    lookups: list[tuple[str, ...]] = attrs.field(factory=list)
-    transactions: list[tuple[int, int]] = attrs.field(factory=list)  # entries, and those used
-    is_open: bool = False
-    name = "a fake"
-
-    def _do(self, what):
-        if what in self.breaks:
-            raise BROKEN
-
-    async def open(self):
-        self._do("open")
-        self.is_open = True
-
-    async def get_many(self, keys, now):
-        self.lookups.append(tuple(keys))
-        found = [self.kept[key] for key in keys if key in self.kept]
-        await trio.sleep(self.read_s)
-        self._do("get_many")
-        return found
-
-    async def put_many(self, entries, used, now):
-        with trio.CancelScope(shield=True):  # as a thread is
-            await trio.sleep(self.write_s)
-        self._do("put_many")
-        self.transactions.append((len(entries), len(used)))
-        self.kept.update((entry.key, entry) for entry in entries)
-
-    async def count(self):
-        self._do("count")
-        return Holding(len(self.kept), sum(len(one.value) for one in self.kept.values()), 0)
-
-    async def clear(self):
-        self._do("clear")
-        self.kept.clear()
-
-    async def close(self):
-        self.is_open = False
-
-
-class WallClock:
-    """Says what it is told."""
-
-    def __init__(self):
-        self.now = 1_700_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-async def stage_of(runtime, journal, by_prompt=None, *, kind=Stage, capacity=100):
-    return await runtime.spawn(
-        "stage", partial(kind, journal, by_prompt), capacity=capacity, concurrency=capacity
-    )
-
-
-async def cache_to(
-    runtime, to, *, scope=URL, store=None, policy=None, clock=None, concurrency=8, **options
-):
-    factory = partial(CacheActor, to, scope, policy, store=store, now=clock or WallClock())
-    return await runtime.spawn("cache", factory, concurrency=concurrency, **options)
-
-
-def again(ref, *prompts, **more):
-    return asking(ref, *prompts, cacheable=True, **more)
-
-
-def paid(journal):
-    return [prompt for prompt, _ in journal.began]
-
 
 # ------------------------------------------------------------------ hits and misses
 
@@ -138,7 +55,7 @@ async def test_who_asks_again_gets_the_same_at_once_and_for_nothing(autojump_clo
         misses=1,
         stored=1,
         saved_usd=Decimal("0.001"),
-        memory=Holding(1, statistics.memory.bytes, 0),
+        memory=CacheUsage(1, statistics.memory.bytes, 0),
         disk=statistics.disk,
     )
     assert statistics.is_on_disk == (store is not None)
@@ -294,7 +211,7 @@ async def test_a_hit_waits_neither_for_the_store_nor_for_calls_that_have_no_room
 
 
 async def test_an_asker_who_leaves_during_the_lookup_harms_nobody(autojump_clock):
-    """R4: his message is not sent on, those of others are."""
+    """R4: the cancelled request is not forwarded, the others are."""
     journal, store = Journal(), FakeStore(read_s=1.0)
     async with open_runtime() as runtime:
         cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
@@ -323,122 +240,6 @@ async def test_the_answer_is_kept_if_one_of_those_who_asked_has_waited_for_it(au
         assert [type(error) for error in both_gone] == [AskTimedOut] * 2
         assert (await cache.ask(call("Ho", cacheable=True))).route == "live"
     assert paid(journal) == ["Hi", "Ho", "Ho"]
-
-
-# ------------------------------------------------------------------ writing
-
-
-async def test_answers_are_written_in_as_few_transactions_as_there_is_time_for(autojump_clock):
-    store = FakeStore(write_s=10.0)
-    async with open_runtime() as runtime:
-        cache = await cache_to(runtime, await stage_of(runtime, Journal()), store=store)
-        for prompt in "abcde":
-            await outcomes(*again(cache, prompt))
-        assert store.transactions == []
-    assert store.transactions == [(1, 0), (4, 0)]
-
-
-async def test_what_was_used_is_written_with_the_next_answer_and_once(autojump_clock):
-    store = FakeStore()
-    async with open_runtime() as runtime:
-        cache = await cache_to(runtime, await stage_of(runtime, Journal()), store=store)
-        await outcomes(*again(cache, "a", "b"))
-        await wait_all_tasks_blocked()
-        before = len(store.transactions)
-        await outcomes(*again(cache, "a", "b", "a"))
-        await wait_all_tasks_blocked()
-        assert len(store.transactions) == before
-        await outcomes(*again(cache, "c"))
-        await wait_all_tasks_blocked()
-        assert store.transactions[before:] == [(1, 2)]
-        await outcomes(*again(cache, "a"))
-    assert store.transactions[-1] == (0, 1)
-
-
-async def test_a_stopped_cache_waits_for_what_was_paid_for_and_writes_it(autojump_clock):
-    store = FakeStore(write_s=2.0)
-    async with open_runtime() as runtime:
-        stage = await stage_of(runtime, Journal(), {"slow": Turn(30)})
-        cache = await cache_to(runtime, stage, store=store)
-        async with trio.open_nursery() as nursery:
-            for function in again(cache, "quick", "slow"):
-                nursery.start_soon(function)
-            await trio.sleep(5)
-            await runtime.stop(cache)
-            assert trio.current_time() == 32
-        assert len(store.kept) == 2
-        assert not store.is_open
-
-
-async def test_a_cache_that_has_no_more_time_writes_what_it_has(autojump_clock):
-    store = FakeStore(write_s=1.0)
-    async with open_runtime(drain_s=5) as runtime:
-        stage = await stage_of(runtime, Journal(), {"slow": Turn(1000)})
-        cache = await cache_to(runtime, stage, store=store)
-        await outcomes(*again(cache, "quick"))
-        await cache.submit(call("slow", cacheable=True))
-        await trio.sleep(1)
-    assert trio.current_time() < 20
-    assert len(store.kept) == 1
-    assert not store.is_open
-
-
-async def test_a_cache_in_memory_waits_for_nothing_when_it_is_stopped(autojump_clock):
-    async with open_runtime() as runtime:
-        cache = await cache_to(runtime, await stage_of(runtime, Journal()))
-        slot = await cache.submit(call(cacheable=True))
-        await wait_all_tasks_blocked()
-        await runtime.stop(cache)
-        assert trio.current_time() == 0
-        assert (await slot.wait()).text == "about Hi"
-
-
-# ------------------------------------------------------------------ a store that breaks
-
-
-@pytest.mark.parametrize("what", ["open", "get_many", "put_many", "count", "clear"])
-async def test_without_its_store_the_cache_goes_on_in_memory_and_says_so_once(
-    autojump_clock, log, what
-):
-    journal, store = Journal(), FakeStore(breaks={what})
-    async with open_runtime() as runtime:
-        cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
-        await outcomes(*again(cache, "a", "b"))
-        await wait_all_tasks_blocked()
-        await cache.ask(GetCacheStatistics())
-        await cache.ask(ClearCache())
-        answers = await outcomes(*again(cache, "c", "d"))
-        assert [answer.text for answer in answers] == ["about c", "about d"]
-        assert (await cache.ask(call("c", cacheable=True))).route == "cache"
-        statistics = await cache.ask(GetCacheStatistics())
-        assert not statistics.is_on_disk
-        assert runtime.snapshot()[cache.path].incarnation == 1
-    assert [event for event in log if event["event"] == "cache_unavailable"] == [
-        {
-            "event": "cache_unavailable",
-            "log_level": "warning",
-            "path": "a fake",
-            "reason": BROKEN.reason,
-            "remedy": BROKEN.remedy,
-        }
-    ]
-    assert not store.is_open
-
-
-async def test_an_entry_that_cannot_be_read_is_asked_for_again_and_replaced(autojump_clock):
-    journal, store = Journal(), FakeStore()
-    async with open_runtime() as runtime:
-        cache = await cache_to(
-            runtime, await stage_of(runtime, journal), store=store, policy=MEMORYLESS
-        )
-        await cache.ask(call(cacheable=True))
-        await wait_all_tasks_blocked()
-        [(key, entry)] = store.kept.items()
-        store.kept[key] = attrs.evolve(entry, value=b"rubbish")
-        assert (await cache.ask(call(cacheable=True))).route == "live"
-        await wait_all_tasks_blocked()
-        assert store.kept[key] == entry
-        assert (await cache.ask(call(cacheable=True))).route == "cache"
 
 
 # ------------------------------------------------------------------ questions

@@ -1,10 +1,10 @@
-"""What a cache keeps in memory, against a model; and what it knows to be under way."""
+"""The cache in memory, compared with a model; and the requests in flight."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.cache.actor import SingleFlight
+from callsheet.actors.cache.actor import MissesInFlight
 from callsheet.actors.cache.memory import MemoryCache
 from callsheet.actors.cache.policy import CachePolicy
 
@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 
 class Model:
-    """The same, slowly: a list of (key, value, size, written at), the longest unused first."""
+    """A slow model: a list of (key, value, size, written at), least recently used first."""
 
     def __init__(self, max_bytes, max_entries, ttl):
         self.max_bytes, self.max_entries, self.ttl = max_bytes, max_entries, ttl
@@ -86,7 +86,7 @@ def test_only_what_makes_room_counts_as_evicted():
 
 @given(st.lists(st.tuples(KEYS, st.booleans(), st.integers(0, 10))))
 def test_of_identical_calls_one_answer_is_kept_and_all_that_land_are_forgotten(steps):
-    flights, boarded, kept = SingleFlight(), [], []
+    flights, boarded, kept = MissesInFlight(), [], []
     for key, is_answered, at in steps:
         if at < len(boarded):
             flight = boarded.pop(at)

@@ -1,4 +1,4 @@
-"""Answers in a file: found again, bounded, shared by programs, and nobody's trouble when it breaks.
+"""The cache file: read again, bounded, shared by programs, and without effect when it fails.
 
 Threads run in real time, so nothing here depends on it.
 """
@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from callsheet.actors import Choice, Response, Usage
 from callsheet.actors.cache import file as module
 from callsheet.actors.cache.actor import CacheActor, GetCacheStatistics
-from callsheet.actors.cache.file import SqliteFile, SqliteStore
+from callsheet.actors.cache.file import CacheFile, SqliteStore
 from callsheet.actors.cache.policy import CachePolicy
-from callsheet.actors.cache.store import CacheEntry, StoreUnavailable
+from callsheet.actors.cache.store import CacheEntry
+from callsheet.actors.storage import StorageError
 from callsheet.runtime import open_runtime
 
 MIB = 2**20
@@ -28,12 +29,12 @@ MIB = 2**20
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "new" / "answers.sqlite"
+    return tmp_path / "new" / "responses.sqlite"
 
 
 @pytest.fixture
 def file(path):
-    file = SqliteFile(path, 60, MIB)
+    file = CacheFile(path, 60, MIB)
     file.open()
     yield file
     file.close_reader()
@@ -55,16 +56,16 @@ def test_what_is_put_is_got_and_the_later_one_counts(file):
     file.put_many([entry("a", b"1"), entry("b", b"2")], [], 100)
     file.put_many([entry("a", b"3", 101.0)], [], 101)
     assert file.get_many(["a", "b", "c"], 101) == [entry("a", b"3", 101.0), entry("b", b"2")]
-    assert file.count().entries == 2
+    assert file.usage().entries == 2
 
 
 def test_what_is_too_old_is_not_found_and_goes_with_the_next_transaction(file):
     file.put_many([entry("a"), entry("b", at=110.0)], [], 110)
     assert keys(file, "ab", 159) == "ab"
     assert keys(file, "ab", 160) == "b"
-    assert file.count().entries == 2
+    assert file.usage().entries == 2
     file.put_many([], [], 160)
-    assert (file.count().entries, file.evicted) == (1, 0)
+    assert (file.usage().entries, file.evicted) == (1, 0)
 
 
 def test_the_longest_unused_make_room(file):
@@ -78,16 +79,16 @@ def test_the_longest_unused_make_room(file):
     assert found.startswith("ab")
     assert found.endswith("ijk")
     assert file.evicted == 11 - len(found) > 0
-    assert file.count().bytes <= MIB
+    assert file.usage().bytes <= MIB
 
 
 def test_the_file_does_not_outgrow_its_bound(file, path):
     for at in range(60):
         entries = [entry(f"{at}-{number}", os.urandom(4000)) for number in range(20)]
         file.put_many(entries, [], 100 + at)
-        assert file.count().bytes <= MIB
+        assert file.usage().bytes <= MIB
     assert path.stat().st_size < 1.2 * MIB
-    assert file.count().entries > 150
+    assert file.usage().entries > 150
 
 
 def test_an_answer_that_would_take_a_quarter_of_the_file_is_not_put_there(file):
@@ -98,7 +99,7 @@ def test_an_answer_that_would_take_a_quarter_of_the_file_is_not_put_there(file):
 def test_what_is_cleared_is_not_in_the_file_any_more(file, path):
     file.put_many([entry("a", b"a private answer" * 1000)], [], 100)
     file.clear()
-    assert file.count().entries == 0
+    assert file.usage().entries == 0
     for one in path.parent.iterdir():
         assert b"a private answer" not in one.read_bytes()
 
@@ -118,8 +119,8 @@ STEPS = st.lists(
 @settings(max_examples=20)
 @given(steps=STEPS)
 def test_a_file_is_a_dict_with_a_time_to_live(tmp_path_factory, steps):
-    path = tmp_path_factory.mktemp("model") / "answers.sqlite"
-    file, model, now = SqliteFile(path, 10, MIB), {}, 0.0
+    path = tmp_path_factory.mktemp("model") / "responses.sqlite"
+    file, model, now = CacheFile(path, 10, MIB), {}, 0.0
     file.open()
     for number, (step, key) in enumerate(steps):
         if step == "put":
@@ -144,7 +145,7 @@ def close(file):
 
 
 def test_after_a_transaction_that_failed_nothing_of_it_is_there(file):
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(StorageError):
         file.put_many([entry("a"), entry("b", at=None)], [], 100)
     assert keys(file, "ab") == ""
     file.put_many([entry("a")], [], 100)
@@ -170,7 +171,7 @@ async def test_two_stores_share_one_file(path):
         nursery.start_soon(fill, one, "one")
         nursery.start_soon(fill, other, "other")
     assert len(await one.get_many([f"other{number}" for number in range(50)], 1e9)) == 50
-    assert (await other.count()).entries == 100
+    assert (await other.usage()).entries == 100
     await one.close()
     assert len(await other.get_many(["one1"], 1e9)) == 1
     await other.close()
@@ -180,9 +181,9 @@ async def test_two_stores_share_one_file(path):
 PROGRAM = """
 import sys
 from pathlib import Path
-from callsheet.actors.cache.file import SqliteFile
+from callsheet.actors.cache.file import CacheFile
 from callsheet.actors.cache.store import CacheEntry
-file = SqliteFile(Path(sys.argv[1]), None, 2**30)
+file = CacheFile(Path(sys.argv[1]), None, 2**30)
 file.open()
 for number in range(20):
     file.put_many([CacheEntry(f"{sys.argv[2]}{number}", b"value", 0.0)], [], 0.0)
@@ -197,9 +198,9 @@ def test_programs_that_begin_at_the_same_moment_share_one_file(path):
         subprocess.Popen([sys.executable, "-c", PROGRAM, str(path), name]) for name in "abc"
     ]
     assert [program.wait() for program in programs] == [0, 0, 0]
-    file = SqliteFile(path, None, MIB)
+    file = CacheFile(path, None, MIB)
     file.open()
-    assert file.count().entries == 60
+    assert file.usage().entries == 60
     close(file)
 
 
@@ -210,7 +211,7 @@ async def test_a_store_is_closed_even_if_it_is_cancelled(path):
         scope.cancel()
         await store.close()
     assert await store.get_many(["a"], 0) == []
-    with pytest.raises(StoreUnavailable, match="not open"):
+    with pytest.raises(StorageError, match="not open"):
         await store.put_many([entry("a")], [], 0)
 
 
@@ -227,9 +228,9 @@ def rubbish(path):
 
 
 def another_version(path):
-    file = SqliteFile(path, None, MIB)
+    file = CacheFile(path, None, MIB)
     file.open()
-    file._writer.execute("PRAGMA user_version = 2")
+    file._writer.execute("PRAGMA user_version = 3")
     close(file)
 
 
@@ -250,10 +251,10 @@ def below_a_file(path):
 
 BAD = {
     rubbish: ("not a database", "move the file away"),
-    another_version: ("version 2, not 1", "move the file away"),
-    something_else: ("something else", "move the file away"),
-    a_directory: ("unable to open", "give a path"),
-    below_a_file: ("exists", "give a path"),
+    another_version: ("format version 3, and this release reads version 2", "move the file away"),
+    something_else: ("not a response cache of Callsheet", "give another path"),
+    a_directory: ("Is a directory", "give another path"),
+    below_a_file: ("exists", "give another path"),
 }
 
 
@@ -292,8 +293,8 @@ class Quick(Stage):
 
 
 async def test_a_file_that_somebody_keeps_locked_is_done_without(path, log, monkeypatch):
-    monkeypatch.setattr(module, "_BUSY_S", 0.01)
-    close_at_once = SqliteFile(path, None, MIB)
+    monkeypatch.setattr(module, "_WAIT_S", 0.01)
+    close_at_once = CacheFile(path, None, MIB)
     close_at_once.open()
     close(close_at_once)
     with sqlite3.connect(path) as somebody:
@@ -304,7 +305,7 @@ async def test_a_file_that_somebody_keeps_locked_is_done_without(path, log, monk
     assert [answer.route for answer in answers] == ["live", "cache"]
     [event] = [event for event in log if event["event"] == "cache_unavailable"]
     assert "locked" in event["reason"]
-    assert "end the program" in event["remedy"]
+    assert "wait until the other process ends" in event["remedy"]
 
 
 async def test_a_disk_that_is_full_is_done_without(path, log):
@@ -317,7 +318,7 @@ async def test_a_disk_that_is_full_is_done_without(path, log):
         finally:
             await store.close()
 
-    with pytest.raises(StoreUnavailable, match="full; make room"):
+    with pytest.raises(StorageError, match="full; make room"):
         await fill()
     answers, statistics = await ask_twice(path)
     assert statistics.is_on_disk
@@ -332,12 +333,12 @@ async def test_a_file_that_breaks_while_it_is_used_is_done_without(path, log):
         cache = await runtime.spawn(
             "cache", partial(CacheActor, stage, "http://a/v1", policy, store=store), concurrency=8
         )
-        store._file._writer.execute("DROP TABLE answers")
+        store._file._writer.execute("DROP TABLE responses")
         for _ in range(2):
             assert (await cache.ask(call(cacheable=True))).route == "live"
         assert not (await cache.ask(GetCacheStatistics())).is_on_disk
     [event] = [event for event in log if event["event"] == "cache_unavailable"]
-    assert "answers" in event["reason"]
+    assert "no such table: responses" in event["reason"]
 
 
 # ------------------------------------------------------------------ the whole
@@ -353,7 +354,7 @@ async def test_the_next_program_finds_what_this_one_was_told(path):
 
 
 async def test_neither_what_was_asked_nor_of_whom_is_in_the_file(path):
-    """L8: what is there is the answer, and a key that nothing can be read from."""
+    """L8: the file contains the response, and a key that reveals nothing."""
 
     class Secretive(Quick):
         def answer(self, prompt):

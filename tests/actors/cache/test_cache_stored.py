@@ -1,4 +1,4 @@
-"""What is kept of an answer: exactly what was answered, and nothing of what was asked."""
+"""Encoded responses: exactly the response, and nothing of the request."""
 
 from contextlib import suppress
 from decimal import Decimal
@@ -13,9 +13,9 @@ from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
 from callsheet.actors.cache.stored import (
     decode,
     encode,
-    for_keeping,
+    for_storing,
     from_cache,
-    is_kept,
+    is_storable,
     size_in_memory,
 )
 from callsheet.actors.identity import cache_key
@@ -45,12 +45,12 @@ def test_what_is_read_is_what_was_written(response):
 
 def test_what_the_provider_said_beyond_the_text_is_kept_unless_it_is_vectors():
     body = {"choices": [{"message": {"tool_calls": [{"id": "call_1"}]}}]}
-    said = for_keeping(answer_to("Hi", text="", body=body, request_id="req_1"))
+    said = for_storing(answer_to("Hi", text="", body=body, request_id="req_1"))
     read = decode(encode(said))
     assert (read.body, read.request_id) == (body, "req_1")
     assert size_in_memory(said) > size_in_memory(attrs.evolve(said, body=None)) + 500
     vectors = answer_to("Hi", text="", embeddings=((0.5,),), body={"data": []})
-    assert for_keeping(vectors).body is None
+    assert for_storing(vectors).body is None
 
 
 def test_the_first_choice_is_written_once_and_a_vector_takes_eight_bytes_a_number():
@@ -101,7 +101,7 @@ def test_an_answer_from_the_cache_has_cost_nothing():
     ],
 )
 def test_only_an_answer_that_ended_by_itself_is_kept(response, kept):
-    assert is_kept(response) is kept
+    assert is_storable(response) is kept
 
 
 def test_the_size_in_memory_grows_with_texts_and_vectors():
@@ -132,7 +132,7 @@ CHANGES = {
 
 
 def test_the_key_covers_the_endpoint_and_all_that_can_change_the_answer():
-    """L6; the message's task decides which of the others it has, and so it is told apart, too."""
+    """L6: the task decides which other fields a request has, so it is part of the key, too."""
     changed = [attrs.evolve(ASKED, **{name: value}) for name, value in CHANGES.items()]
     texts = Request.embedding("Hi", model=MODEL, cacheable=True)
     prompts = attrs.evolve(texts, task="completion")

@@ -1,4 +1,4 @@
-"""The books: they balance, no reservation is lost, and every sum is the sum of its parts."""
+"""The book: it balances, no reservation is lost, and every sum is the sum of its parts."""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -81,7 +81,7 @@ def test_sums_are_not_rounded(values):
 
 
 class Books(RuleBasedStateMachine):
-    """Any calls, shared or not, that end in any way, beside what a simple model says of them."""
+    """Any calls, shared or not, that end in any way, compared with a simple model."""
 
     keys = Bundle("keys")
 
@@ -301,8 +301,12 @@ def test_more_than_was_reserved_is_booked_as_it_was_and_ends_the_budget():
         ({"usd": -1}, ValueError, "usd must be US dollars"),
         ({"usd": "NaN"}, ValueError, "usd must be US dollars"),
         ({"usd": 1, "per": "week"}, ValueError, "'per' must be in"),
-        ({"usd": 1, "match": "a*"}, ValueError, "match goes with per post, tenant or model"),
-        ({"usd": 1, "per": "day", "period": "day"}, ValueError, "period goes with a budget"),
+        ({"usd": 1, "match": "a*"}, ValueError, "match needs per="),
+        (
+            {"usd": 1, "per": "day", "period": "day"},
+            ValueError,
+            "period=.ever. is the only one for per=",
+        ),
     ],
 )
 def test_a_budget_that_makes_no_sense_is_refused(settings, error, what):

@@ -1,4 +1,4 @@
-"""The ledger on disk: what is reserved is there first, and a process that dies loses nothing."""
+"""The ledger file: a reservation is on disk first, and a process that dies loses nothing."""
 
 import signal
 import sqlite3
@@ -18,8 +18,9 @@ from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
-from callsheet.actors.ledger.file import LedgerUnusable, connect, recover
+from callsheet.actors.ledger.file import open_ledger, recover
 from callsheet.actors.ledger.tables import ExactSum, sums
+from callsheet.actors.storage import StorageError, in_worker_thread
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
@@ -44,8 +45,8 @@ async def opened(path, *budgets):
 
 
 def on_disk(path, by="model"):
-    """What the file says, as {account: USD}."""
-    connection = connect(path, create=False)
+    """The sums of the file, as {account: USD}."""
+    connection = open_ledger(path)
     found = {account: amount.usd for _, account, amount in sums(connection, by)}
     connection.close()
     return found
@@ -72,10 +73,10 @@ async def test_who_waits_for_the_disk_waits_together(tmp_path):
     """Group commit: a hundred that come while one is written make two transactions, not 101."""
     hops = 0
 
-    async def in_thread(sync_fn):
+    async def in_thread(function, /, **limits):
         nonlocal hops
         hops += 1
-        await trio.to_thread.run_sync(sync_fn)
+        return await in_worker_thread(function, **limits)
 
     policy = LedgerPolicy(path=tmp_path / "ledger.sqlite3")
     accounts = Accounts(policy, in_thread=in_thread)
@@ -89,6 +90,18 @@ async def test_who_waits_for_the_disk_waits_together(tmp_path):
     assert statistics.open_calls == 100
     for at in range(100):
         accounts.settle(str(at), CallOutcome(None, 0))
+    await accounts.leave()
+
+
+async def test_a_reservation_whose_caller_is_cancelled_is_refunded(tmp_path):
+    """Its call is not sent; but its job may be done with the next group."""
+    accounts = await opened(tmp_path / "ledger.sqlite3", Budget(1))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await accounts.reserve([("1", [line("0.9")])])
+    assert await accounts.reserve([("2", [line("0.9")])]) == [None]
+    assert (await accounts.statistics()).open_calls == 1
+    accounts.settle("2", CallOutcome(None, 0))
     await accounts.leave()
 
 
@@ -129,7 +142,7 @@ async def test_what_others_have_written_counts_once_even_if_it_cannot_be_written
     path = tmp_path / "ledger.sqlite3"
     one, two = await opened(path), await opened(path)
     await one.reserve([("1", [line("0.6")])])
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     connection.execute("CREATE TRIGGER full BEFORE INSERT ON entries BEGIN "
                        "SELECT raise(ABORT, 'disk full'); END")  # fmt: skip
     await two.reserve([("1", [line("0.1")])])
@@ -158,15 +171,15 @@ async def test_what_a_run_leaves_open_may_have_been_billed(tmp_path):
     await accounts.reserve([("1", [line()]), ("2", [line("0.5", call="d")])])
     accounts.settle("1", paid())
     await accounts.leave()  # it keeps hold of the file, for the second call is under way
-    assert accounts._store is not None
-    accounts._store._let_go()  # as when its process ends
+    assert accounts._file is not None
+    accounts._file._release()  # as when its process ends
     for _ in range(2):  # once is enough
         recover(path, NOON)
         assert on_disk(path)["maybe_billed"] == Decimal("0.5")
         assert on_disk(path)["reserved"] == 0
     found = await total(path)
     assert (found.spent.usd, found.maybe_billed.usd) == (Decimal("0.1"), Decimal("0.5"))
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     names = [name for name, account, _ in sums(connection, "call") if account == "maybe_billed"]
     connection.close()
     assert names == ["d"]
@@ -180,7 +193,7 @@ async def test_what_could_not_be_written_is_written_later_or_may_have_been_bille
     path = tmp_path / "ledger.sqlite3"
     accounts = await opened(path)
     await accounts.reserve([("1", [line()])])
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     connection.execute("CREATE TRIGGER full BEFORE INSERT ON entries BEGIN "
                        "SELECT raise(ABORT, 'disk full'); END")  # fmt: skip
     accounts.settle("1", paid())
@@ -192,7 +205,7 @@ async def test_what_could_not_be_written_is_written_later_or_may_have_been_bille
         assert (await accounts.statistics()).unwritten == 0
         await accounts.leave()
     else:
-        accounts._store._let_go()  # as when its process ends
+        accounts._file._release()  # as when its process ends
     recover(path, NOON)
     found = await total(path)
     assert found.reserved.usd == 0
@@ -253,7 +266,7 @@ async def test_the_calls_of_a_process_that_is_killed_may_have_been_billed(tmp_pa
     assert found.maybe_billed.calls == 2
     assert found.maybe_billed.usd == alive.reserved.usd > 0
     assert found.maybe_billed.output_tokens == 200
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     rows = {name: amount for name, account, amount in sums(connection, "call") if "m" in account}
     connection.close()
     assert {name: amount.calls for name, amount in rows.items()} == {"a": 1, "b": 1}
@@ -263,8 +276,8 @@ async def test_the_calls_of_a_process_that_is_killed_may_have_been_billed(tmp_pa
 
 
 def unusable(path):
-    with pytest.raises(LedgerUnusable) as caught:
-        connect(path, create=True)
+    with pytest.raises(StorageError) as caught:
+        open_ledger(path, create=True)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -272,36 +285,36 @@ def unusable(path):
 def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
     text = tmp_path / "text"
     text.write_text("Hello " * 1000)
-    assert "it is damaged, or no ledger: move it away" in unusable(text)
+    assert "it is damaged, or another program wrote it; move the file away" in unusable(text)
     assert text.read_text() == "Hello " * 1000
     other = tmp_path / "other.sqlite3"
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE mine (id)")
     connection.close()
-    assert "is a database, but no ledger of Callsheet's" in unusable(other)
+    assert "is a database, but not a ledger of Callsheet" in unusable(other)
     assert "cannot be used" in unusable(tmp_path)
     assert "make the file and its folder writable" in unusable(text / "below")
-    with pytest.raises(LedgerUnusable):
-        connect(tmp_path / "none", create=False)
+    with pytest.raises(StorageError):
+        open_ledger(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     path = tmp_path / "ledger.sqlite3"
-    connection = connect(path, create=True)
-    connection.execute("PRAGMA user_version = 3")
+    connection = open_ledger(path, create=True)
+    connection.execute("PRAGMA user_version = 4")
     connection.close()
-    assert "was written by another version of Callsheet (3, not 2)" in unusable(path)
+    assert "format version 4, and this release reads version 3" in unusable(path)
 
 
 async def test_a_file_that_goes_bad_meanwhile_is_told_of(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     accounts = await opened(path, Budget(1))
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     connection.execute("DROP TABLE entries")
     connection.close()
     (error,) = await accounts.reserve([("1", [line()])])
-    assert "held back, because there are budgets to keep" in str(error)
+    assert "held back, because a budget needs the ledger" in str(error)
     assert (await accounts.statistics()).totals.reserved.usd == 0
     await accounts.leave()
 
@@ -315,7 +328,7 @@ def test_the_sums_of_a_file_are_not_rounded(values):
 
 
 def test_sums_are_by_what_there_is(tmp_path):
-    connection = connect(tmp_path / "ledger.sqlite3", create=True)
+    connection = open_ledger(tmp_path / "ledger.sqlite3", create=True)
     with pytest.raises(ValueError, match="by must be one of call, post, tenant"):
         list(sums(connection, "usd; DROP TABLE entries"))
     connection.close()
@@ -327,6 +340,6 @@ async def test_names_that_are_no_text_are_kept_as_far_as_they_can_be(tmp_path):
     assert await accounts.reserve([("1", [line(call="bad\udcff")])]) == [None]
     accounts.settle("1", paid())
     await accounts.leave()
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     assert {name for name, _, _ in sums(connection, "call")} == {"bad?"}
     connection.close()

@@ -1,4 +1,4 @@
-"""The ledger beside the provider's own count: the same to the token, but for what it shows."""
+"""The ledger and the provider's own count agree to the token, except for possibly billed calls."""
 
 from collections import Counter
 from decimal import Decimal
@@ -51,7 +51,7 @@ NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
 @attrs.define(eq=False)
 class Till:
-    """What those who asked know, to be held against the books."""
+    """What the callers know, to be compared with the accounts."""
 
     calls: int = 0
     ended: Counter = attrs.field(factory=Counter)
@@ -88,12 +88,12 @@ class Till:
 
 
 def in_the_middle(number):
-    """Whether the one who asked has enough of a stream when it has begun."""
+    """Whether the caller stops a stream when it has begun."""
     return number % 11 == 0
 
 
 async def storm(*, faults, patience, leaves=in_the_middle, budgets=(), crashes=None, hedging=None):
-    """Many calls through ledger, limiter and requester; returns all counts of them."""
+    """Send many calls through ledger, limiter and requester; return all counts."""
     provider = Provider(attrs.evolve(PROVIDER, faults=Faults(faults)))
     accounts = Accounts(LedgerPolicy(budgets=budgets), clock=lambda: NOON)
     till, random = Till(), Random(5)
@@ -130,7 +130,7 @@ async def storm(*, faults, patience, leaves=in_the_middle, budgets=(), crashes=N
 
 
 def check(stats, books, till):
-    """What holds whatever happens."""
+    """Check what is true in every case."""
     spent, maybe = books.totals.spent, books.totals.maybe_billed
     assert (books.open_calls, books.totals.reserved.usd) == (0, 0)
     assert till.usage.input_tokens <= spent.input_tokens <= stats.input_tokens
@@ -157,7 +157,7 @@ seeds = pytest.mark.parametrize(
 
 @seeds
 def test_every_token_the_provider_bills_is_in_the_books(seed):
-    """Refusals and retries, and nobody leaves: nothing is uncertain, and the sums are equal."""
+    """Refusals and retries without cancellation: nothing is uncertain, and the sums are equal."""
 
     async def main():
         stats, books, till = await storm(
@@ -178,7 +178,7 @@ def test_every_token_the_provider_bills_is_in_the_books(seed):
 @seeds
 @pytest.mark.parametrize("crashes", [None, 250])
 def test_what_the_provider_bills_more_is_shown_as_perhaps_billed(seed, crashes):
-    """Every fault there is, impatience, hedges, and a crash with fifty calls in hand."""
+    """Every fault, short deadlines, hedges, and a crash with fifty calls in flight."""
 
     async def main():
         stats, books, till = await storm(
@@ -200,7 +200,7 @@ def test_what_the_provider_bills_more_is_shown_as_perhaps_billed(seed, crashes):
 
 @seeds
 def test_a_budget_is_kept_by_what_the_provider_bills_in_the_end(seed):
-    """Whatever goes wrong: what was charged, and what is perhaps charged, is within the budget."""
+    """With every fault: what was charged or possibly charged is within the budget."""
 
     async def main():
         budget = Budget("0.002", per="tenant", match="team-*")

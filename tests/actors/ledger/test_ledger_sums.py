@@ -1,4 +1,4 @@
-"""The sums that a ledger's file keeps: what the entries come to, and all that opening it reads."""
+"""The sums in a ledger file: equal to the sums of its entries, and all that opening reads."""
 
 import itertools
 import sqlite3
@@ -16,7 +16,7 @@ from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import Book, CallOutcome, CostTotals
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import COST_DIMENSIONS, NOTHING, Amount, CostLabel, Payer
-from callsheet.actors.ledger.file import LedgerFile, connect
+from callsheet.actors.ledger.file import LedgerFile, open_ledger
 from callsheet.actors.ledger.tables import standing, sums
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
@@ -56,12 +56,12 @@ steps = st.tuples(st.integers(0, 1), st.integers(0, 3), lines, outcomes, st.bool
 
 
 def expected(transactions, by, days=DAYS):
-    """What entries come to, found out from all of them."""
+    """The sums of entries, computed from all of them."""
     found = {}
     for transaction in transactions:
         for entry in transaction.entries:
-            if entry.heading.day in days:
-                name = getattr(entry.heading, by)
+            if entry.label.day in days:
+                name = getattr(entry.label, by)
                 found[name] = found.get(name, CostTotals()).plus(entry.account, entry.amount)
     return {name: totals for name, totals in found.items() if totals != CostTotals()}
 
@@ -76,7 +76,7 @@ def on_disk(connection, by, *days):
 
 
 def act(book, number, bounds, outcome, is_end):
-    """Reserve, extend or settle, as it may be."""
+    """Reserve, extend or settle, at random."""
     key = str(number)
     if is_end:
         return book.settle(key, outcome, NOON)
@@ -90,7 +90,7 @@ def told(book, by):
 @given(st.lists(st.lists(steps, max_size=4), max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_sums_are_what_all_entries_come_to(commits):
-    """Two processes that book at random, several transactions at a time."""
+    """Two processes write at random, several transactions at a time."""
     everything = []
     with TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite3"
@@ -103,7 +103,7 @@ def test_sums_are_what_all_entries_come_to(commits):
         books.append(Book())
         for store, book in zip(stores, books, strict=True):
             write(store, book)
-        connection = connect(path, create=False)
+        connection = open_ledger(path)
         for by in COST_DIMENSIONS:
             assert on_disk(connection, by) == expected(everything, by)
             assert on_disk(connection, by, *DAYS[:1] * 2) == expected(everything, by, DAYS[:1])
@@ -124,7 +124,7 @@ def test_sums_are_what_all_entries_come_to(commits):
 
 @pytest.fixture
 def count_steps(monkeypatch):
-    """Counts what SQLite does, in steps of its machine."""
+    """Counts the steps of SQLite's virtual machine."""
     steps = itertools.count()
     usual = sqlite3.connect
 
@@ -148,8 +148,9 @@ def book_calls(path, calls, *, since=0):
     store.close(NOON)
 
 
-def test_opening_a_ledger_takes_no_longer_for_the_calls_in_it(tmp_path, count_steps):
-    """Each of which is for a post of its own here."""
+def test_opening_a_ledger_takes_no_longer_for_the_calls_in_it(tmp_path, count_steps, monkeypatch):
+    """Each call is for another post. The check for damage is bounded by the size of the file."""
+    monkeypatch.setattr("callsheet.actors.ledger.file._CHECKED_BYTES", 0)
     path = tmp_path / "ledger.sqlite3"
     took = []
     for calls in (10, 990):
@@ -159,7 +160,7 @@ def test_opening_a_ledger_takes_no_longer_for_the_calls_in_it(tmp_path, count_st
         found = store.begin()
         store.roll_back()
         took.append(count_steps() - before)
-        assert [(entry.account, entry.heading.post) for entry in found] == [("spent", "")]
+        assert [(entry.account, entry.label.post) for entry in found] == [("spent", "")]
         store.close(NOON)
     few, many = took
     assert many <= few * 1.1
@@ -204,7 +205,7 @@ async def test_a_budget_for_each_post_counts_what_earlier_runs_have_spent_on_it(
 
 
 def test_a_name_whose_writing_failed_is_written_with_the_next(tmp_path):
-    """The numbers of names that were taken back are not remembered."""
+    """The ids of names that were rolled back are not cached."""
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
     reserved = book.reserve("1", [Payer(heading(post="new"), amount("0.25"))], NOON)
@@ -212,21 +213,21 @@ def test_a_name_whose_writing_failed_is_written_with_the_next(tmp_path):
     store._writer.write(store.run, [reserved])
     store.roll_back()
     write(store, Book(), reserved, book.settle("1", CallOutcome(amount("0.1"), 0), NOON))
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     assert {name for name, _, _ in sums(connection, "post")} == {"new"}
     connection.close()
     store.close(NOON)
 
 
 def test_a_ledger_of_many_posts_does_not_remember_all_their_numbers(tmp_path, monkeypatch):
-    monkeypatch.setattr("callsheet.actors.ledger.tables._MOST_NAMES", 5)
+    monkeypatch.setattr("callsheet.actors.ledger.tables._MAX_CACHED_IDS", 5)
     path = tmp_path / "ledger.sqlite3"
     store, book = LedgerFile(path, NOON), Book()
     for number in range(20):
         bound = Payer(heading(post=f"post-{number % 7}"), amount("0.25"))
         write(store, Book(), book.reserve(str(number), [bound], NOON))
     assert len(store._writer._posts) < 7
-    connection = connect(path, create=False)
+    connection = open_ledger(path)
     assert len(list(sums(connection, "post"))) == 2 * 7
     connection.close()
     store.close(NOON)

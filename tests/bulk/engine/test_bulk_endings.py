@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 
 def stored_keys(output):
     store = RunStore(Paths(output).store)
-    found = store._db.execute("SELECT key FROM answers").fetchall()
+    found = store._db.execute("SELECT key FROM responses").fetchall()
     store.close()
     return found
 

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
+from callsheet.actors import StorageFull
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
-from callsheet.bulk.files.store import RunSpend, RunStore, is_full
+from callsheet.bulk.files.store import RunSpend, RunStore
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def test_answers_are_found_by_their_keys(path):
     store = RunStore(path)
     store.keep([(b"a", b"one\n"), (b"b", b"two\n")], RunSpend())
     assert store.find([b"b", b"c", b"a"]) == [b"two\n", None, b"one\n"]
-    assert store.answers == 2
+    assert store.responses == 2
     store.close()
 
 
@@ -28,11 +29,11 @@ def test_what_was_sent_and_has_not_ended_is_lost_with_the_process(path):
     store.keep([], RunSpend(cost_usd=Decimal("0.25"), sent=10, ended=7, lost=2))
     store.close()
     again = RunStore(path)
-    assert again.account == RunSpend(cost_usd=Decimal("0.25"), lost=5)
+    assert again.spend == RunSpend(cost_usd=Decimal("0.25"), lost=5)
     assert again.opened == 2
     again.close()
     third = RunStore(path)
-    assert third.account.lost == 5
+    assert third.spend.lost == 5
     third.close()
 
 
@@ -49,7 +50,7 @@ def test_two_runs_refuse_each_other(path):
     store = RunStore(path)
     with pytest.raises(BulkRefused, match="another run is writing"):
         RunStore(path)
-    with pytest.raises(BulkRefused, match="cannot be read"), open_known(path):
+    with pytest.raises(BulkRefused, match="another run is writing"), open_known(path):
         pass
     store.close()
     RunStore(path).close()
@@ -67,13 +68,13 @@ def test_another_database_is_left_alone(path):
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
-    with pytest.raises(BulkRefused, match="database of something else"):
+    with pytest.raises(BulkRefused, match="a database, but not a run store of Callsheet"):
         RunStore(path)
 
 
 def test_what_is_no_database_is_left_alone(path):
     path.write_bytes(b"They are only words, but many of them. " * 100)
-    with pytest.raises(BulkRefused, match="cannot be read"):
+    with pytest.raises(BulkRefused, match="cannot be used: the file is not a database"):
         RunStore(path)
     assert path.read_bytes().startswith(b"They are")
 
@@ -83,7 +84,7 @@ def test_a_later_version_is_left_alone(path):
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA user_version = 9")
     other.close()
-    with pytest.raises(BulkRefused, match="version 9, not 1"):
+    with pytest.raises(BulkRefused, match="version 9, and this release reads version 2"):
         RunStore(path)
 
 
@@ -101,13 +102,12 @@ def test_ids_are_met_once_in_a_run(path):
 def test_a_full_disk_is_told_from_other_troubles_and_changes_nothing(path):
     store = RunStore(path)
     store.keep([(b"a", b"one\n")], RunSpend())
-    pages = store._number("PRAGMA page_count")
+    pages = store._db.number("PRAGMA page_count")
     store._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(sqlite3.OperationalError) as caught:
+    with pytest.raises(StorageFull, match="full; make room on the disk"):
         store.keep([(b"b", b"x" * 100_000)], RunSpend(sent=9))
-    assert is_full(caught.value)
     assert store.find([b"a", b"b"]) == [b"one\n", None]
-    assert store.account.sent == 0
+    assert store.spend.sent == 0
     store.close()
 
 
@@ -122,5 +122,5 @@ def test_a_look_changes_nothing(path):
         assert known.has(b"a")
         assert not known.has(b"b")
     store = RunStore(path)
-    assert (store.opened, store.account.lost) == (2, 3)
+    assert (store.opened, store.spend.lost) == (2, 3)
     store.close()

@@ -6,12 +6,12 @@ from typing import final
 
 import trio
 
+from ...actors import InThread
 from ..errors import RunEnding
 from ..reading.errors import InputChanged
 from ..row import BadRow, Row
 from .state import RunState
 from .taking import Taken, take
-from .threads import InThread
 
 __all__ = [
     "READ_AT_ONCE",

@@ -1,7 +1,5 @@
 """Apply the route of a run to the settings of the troupe, and to each request. Pure (R14)."""
 
-import contextlib
-import sqlite3
 from collections.abc import Callable
 from functools import partial
 from glob import escape
@@ -13,9 +11,11 @@ import attrs
 from ...actors import (
     BatchApiPolicy,
     Budget,
+    FileInUse,
     LedgerPolicy,
     Request,
     Routing,
+    StorageError,
     TroupeSettings,
     lines_in,
 )
@@ -105,12 +105,17 @@ def _see_to_batches(troupe: TroupeSettings, settings: BulkSettings, journal: Pat
         return
     if troupe.batches is not None and troupe.batches.journal is not None:
         journal = troupe.batches.journal
-    with contextlib.suppress(sqlite3.Error):  # an unreadable journal is reported when it is opened
-        if count := lines_in(journal):
-            raise BulkRefused(
-                f"{count:,} rows are in batches at the provider ({journal.name})",
-                "continue with --route batch, or remove that file and pay for these rows again",
-            )
+    try:
+        count = lines_in(journal)
+    except FileInUse:
+        return  # then the number of rows is not known
+    except StorageError as error:
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", error.remedy) from None
+    if count:
+        raise BulkRefused(
+            f"{count:,} rows are in batches at the provider ({journal.name})",
+            "continue with --route batch, or remove that file and pay for these rows again",
+        )
 
 
 def _a_call_each(in_flight: int) -> int:

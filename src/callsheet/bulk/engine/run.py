@@ -5,7 +5,7 @@ from typing import final
 
 import trio
 
-from ...actors import CallEvent, LimiterSnapshot, Limits, Request, Troupe
+from ...actors import CallEvent, InThread, LimiterSnapshot, Limits, Request, Troupe
 from ..errors import BulkStopped, RunEnding
 from ..files.archive import Archive
 from ..files.outcome import Result
@@ -15,7 +15,6 @@ from ..settings import BulkSettings
 from .dispatcher import Dispatcher
 from .reader import Reader
 from .state import DRAINED, LATE, RunState
-from .threads import InThread
 from .writer import Writer
 
 __all__ = [

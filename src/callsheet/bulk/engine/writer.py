@@ -6,11 +6,11 @@ from typing import final
 
 import trio
 
+from ...actors import InThread
 from ...runtime import AskFailed
 from ..files.archive import NoRoom
 from ..files.store import RunSpend
 from .state import RunState, no_room
-from .threads import InThread
 
 __all__ = [
     "Writer",

@@ -10,6 +10,7 @@ from typing import final
 
 import attrs
 
+from ...actors import StorageError, StorageFull
 from ..errors import MAKE_ROOM, BulkRefused
 from ..progress import RowEnded
 from ..row import BadRow, Row
@@ -20,7 +21,7 @@ from .lines_file import ChangedByOthers, LinesFile
 from .outcome import RowOutcome
 from .output import OrderedOutput, OutputFile, UnorderedOutput
 from .reorder import ReorderWindow
-from .store import RunSpend, RunStore, is_full
+from .store import RunSpend, RunStore
 
 __all__ = [
     "Admitted",
@@ -145,14 +146,14 @@ class Archive:
                     f"another run is writing {paths.output.name}, possibly under another name",
                     "wait until it has ended, or give another OUTPUT",
                 ) from None
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, StorageError) as error:
                 raise BulkRefused(
                     f"{paths.output} cannot be written: {_reason(error)}",
                     "give an OUTPUT in a writable folder, on a disk with free space",
                 ) from None
             undo.pop_all()
         self._reserve.take()
-        self.account = self._store.account
+        self.account = self._store.spend
         self.lane = f"{paths.output.name}#{self._store.name}"
 
     def admit(self, rows: Sequence[Row | BadRow], at: float) -> Admitted:
@@ -194,14 +195,14 @@ class Archive:
         trouble = ""
         try:
             self._store.keep(answers, account)
-        except sqlite3.Error as error:
-            if not (is_full(error) and self._reserve.give_back()):
-                raise NoRoom(str(error)) from None
-            trouble = str(error)
+        except StorageError as error:
+            if not (isinstance(error, StorageFull) and self._reserve.give_back()):
+                raise NoRoom(error.reason) from None
+            trouble = error.reason
             try:
                 self._store.keep(answers, account)
-            except sqlite3.Error as again:
-                raise NoRoom(str(again)) from None
+            except StorageError as again:
+                raise NoRoom(again.reason) from None
         self.account = account
         left, behind = self._pass(ended)
         return WrittenRows(left, trouble or behind)
@@ -280,7 +281,9 @@ class Archive:
             self._store.provider = self._provider
 
 
-def _reason(error: OSError | sqlite3.Error) -> str:
+def _reason(error: OSError | sqlite3.Error | StorageError) -> str:
+    if isinstance(error, StorageError):
+        return error.reason
     return getattr(error, "strerror", None) or str(error)
 
 

@@ -1,13 +1,14 @@
-"""Look up the responses of earlier runs, without changing anything."""
+"""Reads what a store of earlier runs contains, without changing it."""
 
-import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import final
 
+from ...actors import Database, StorageError
 from ..errors import BulkRefused
+from .store import open_store
 
 __all__ = [
     "KnownKeys",
@@ -17,29 +18,26 @@ __all__ = [
 
 @final
 class KnownKeys:
-    """The keys that have a response.
+    """The keys that have a response in a store.
 
     Args:
-        connection: the connection to the store; None if there is no store.
+        database: the store; None if it does not exist.
     """
 
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
-        self._connection = connection
+    def __init__(self, database: Database | None) -> None:
+        self._database = database
 
     def has(self, key: bytes) -> bool:
         """Return whether a key has a response."""
-        if self._connection is None:
+        if self._database is None:
             return False
-        row = self._connection.execute("SELECT 1 FROM answers WHERE key = ?", (key,)).fetchone()
-        return row is not None
+        return self._database.row("SELECT 1 FROM responses WHERE key = ?", (key,)) is not None
 
     @property
     def cost_usd(self) -> Decimal:
-        """The cost of the responses in USD, as far as it is known."""
-        if self._connection is None:
-            return Decimal(0)
-        (usd,) = self._connection.execute("SELECT cost_usd FROM account").fetchone()
-        return Decimal(usd)
+        """The known cost of all responses, in USD."""
+        row = None if self._database is None else self._database.row("SELECT cost_usd FROM spend")
+        return Decimal(0) if row is None else Decimal(row[0])
 
 
 @contextmanager
@@ -47,24 +45,17 @@ def open_known(path: Path) -> Generator[KnownKeys]:
     """Open a store for reading.
 
     Args:
-        path: the path of the store, which need not exist.
+        path: the store; it need not exist.
 
     Raises:
-        BulkRefused: a run has it open, or it cannot be read.
+        BulkRefused: another run uses the store, or it cannot be read.
     """
     if not path.exists():
         yield KnownKeys(None)
         return
-    connection = sqlite3.connect(path, timeout=0.5, isolation_level=None)
     try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("SELECT count(*) FROM (SELECT 1 FROM answers LIMIT 1)").fetchone()
-    except sqlite3.Error as error:
-        connection.close()
-        raise BulkRefused(
-            f"{path} cannot be read: {error}", "wait until the run that has it has ended"
-        ) from None
-    try:
-        yield KnownKeys(connection)
-    finally:
-        connection.close()
+        database = open_store(path, create=False)
+    except StorageError as error:
+        raise BulkRefused(f"{path} cannot be read: {error.reason}", error.remedy) from None
+    with closing(database):
+        yield KnownKeys(database)

@@ -1,52 +1,64 @@
-"""The store of a run, in SQLite: every response by its key, and the count of sent rows.
+"""The store of a bulk run, in SQLite: every response by its key, and what was sent and spent.
 
-    answers    {key: the line of the response}, of all runs
-    account    one row: the provider, and what was spent and sent
+    responses  {key: line of the response}, of all runs
+    spend      one row: the provider, and what was sent and spent
 
-A response is on disk when `keep` returns (L7), as far as `fsync` provides. Of the rows of this run,
-only the ids are stored, in a temporary table that finds duplicates.
+A response is on disk when `keep` returns (L7), as far as `fsync` asks for it. The ids of this run's
+rows are in a temporary table, so that an id that comes twice is found.
 """
 
-import contextlib
 import hashlib
-import sqlite3
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import cast, final
+from typing import final
 
 import attrs
 
+from ...actors import (
+    DamagedFile,
+    Database,
+    DatabaseFormat,
+    FileInUse,
+    ForeignFile,
+    OtherVersion,
+    open_database,
+)
 from ..errors import BulkRefused
 from ..settings import Fsync
 
 __all__ = [
     "RunSpend",
     "RunStore",
-    "is_full",
+    "open_store",
 ]
 
 
-_APPLICATION = 0x43534255  # "CSBU": a file with another number is not a store
-_VERSION = 1
 _CACHE_KIB = 2 * 1024
-_LONGEST_ID = 64  # characters; longer ids are stored as a digest
-_MOVE = "move it away, and whatever OUTPUT has, or give another OUTPUT"
+_MAX_ID_BYTES = 64  # of an id that is stored as it is
+_WAIT_S = 0.5
+_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
 
-_SCHEMA = (
-    "CREATE TABLE answers (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL)",
-    """CREATE TABLE account (
-        name TEXT NOT NULL, opened INTEGER NOT NULL, provider TEXT NOT NULL, cost_usd TEXT NOT NULL,
-        sent INTEGER NOT NULL, ended INTEGER NOT NULL, lost INTEGER NOT NULL
-    )""",
-    "INSERT INTO account VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0)",
-    f"PRAGMA application_id = {_APPLICATION}",
-    f"PRAGMA user_version = {_VERSION}",
+RUN_STORE = DatabaseFormat(
+    noun="run store",
+    application_id=0x43534255,  # "CSBU"
+    version=2,
+    schema=(
+        """CREATE TABLE responses (
+            id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, line BLOB NOT NULL
+        )""",
+        """CREATE TABLE spend (
+            name TEXT NOT NULL, opened INTEGER NOT NULL, provider TEXT NOT NULL,
+            cost_usd TEXT NOT NULL, sent INTEGER NOT NULL, ended INTEGER NOT NULL,
+            lost INTEGER NOT NULL
+        )""",
+        "INSERT INTO spend VALUES (lower(hex(randomblob(4))), 0, '', '0', 0, 0, 0)",
+    ),
 )
 _SEEN = "CREATE TEMP TABLE seen (id BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
-_KEEP = """INSERT INTO answers (key, line) VALUES (?, ?)
+_STORE = """INSERT INTO responses (key, line) VALUES (?, ?)
     ON CONFLICT (key) DO UPDATE SET line = excluded.line"""
-_NOTE = "UPDATE account SET cost_usd = ?, sent = ?, ended = ?, lost = ?"
+_SPEND = "UPDATE spend SET cost_usd = ?, sent = ?, ended = ?, lost = ?"
 
 
 @attrs.frozen(kw_only=True)
@@ -54,10 +66,10 @@ class RunSpend:
     """What was sent and spent.
 
     Args:
-        cost_usd: USD that all answers have cost, as far as it is known.
-        sent: rows of this run that may have been sent.
-        ended: of them, those that have ended, or were not sent after all.
-        lost: HTTP requests of all runs that may have been charged for nothing.
+        cost_usd: the known cost of all responses, in USD.
+        sent: the number of rows of this run that may have been sent.
+        ended: the number of these that have ended, or were not sent after all.
+        lost: the number of HTTP requests of all runs that may have been charged without a response.
     """
 
     cost_usd: Decimal = Decimal(0)
@@ -68,60 +80,35 @@ class RunSpend:
 
 @final
 class RunStore:
-    """The store file beside OUTPUT; one process at a time can open it.
+    """The file beside OUTPUT. It belongs to one process at a time.
 
-    All methods block; call them from a thread, one at a time.
+    All of it blocks: run it in a worker thread, one at a time.
 
     Args:
-        path: the path of the file; it is created if it does not exist.
+        path: the file; it is created if it does not exist.
         fsync: see `BulkSettings`.
 
     Raises:
-        BulkRefused: another run has the file open, or it is not a store.
-        sqlite3.Error, OSError: the file cannot be read or written.
+        BulkRefused: another run uses the file, or it is damaged, foreign or of another version.
+        StorageError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, fsync: Fsync = "full") -> None:
-        self._path = path
-        if not path.exists():
-            path.touch(mode=0o600)
-        self._db = sqlite3.connect(
-            path, timeout=0.5, isolation_level=None, check_same_thread=False, cached_statements=16
-        )
+        self._db = open_store(path, fsync)
         try:
-            self._open(fsync)
-        except BaseException as error:
+            self._begin_run()
+        except BaseException:
             self._db.close()
-            if isinstance(error, sqlite3.OperationalError) and _name(error) == "SQLITE_BUSY":
-                raise BulkRefused(
-                    f"another run is writing {path.name.removesuffix('.callsheet')}",
-                    "wait until it has ended, or give another OUTPUT",
-                ) from None
-            if isinstance(error, sqlite3.DatabaseError) and _name(error) in _BROKEN:
-                raise BulkRefused(f"{path} cannot be read: {error}", _MOVE) from None
             raise
 
-    def _open(self, fsync: Fsync) -> None:
+    def _begin_run(self) -> None:
         db = self._db
-        # EXCLUSIVE keeps the lock until the file is closed, and the WAL needs no shared-memory
-        # file.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("BEGIN EXCLUSIVE")
-        if self._number("SELECT count(*) FROM sqlite_master") == 0:
-            for statement in _SCHEMA:
-                db.execute(statement)
-        elif self._number("PRAGMA application_id") != _APPLICATION:
-            raise BulkRefused(f"{self._path} is a database of something else", _MOVE)
-        elif (version := self._number("PRAGMA user_version")) != _VERSION:
-            raise BulkRefused(f"{self._path} is of version {version}, not {_VERSION}", _MOVE)
-        # Calls that a dead process had sent, and that have not ended, may have been billed.
-        db.execute(
-            "UPDATE account SET lost = lost + sent - ended, sent = 0, ended = 0, "
-            "opened = opened + 1"
-        )
-        db.execute("COMMIT")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute(f"PRAGMA synchronous = {fsync.upper()}")
+        with db.transaction():
+            # What a process that died has sent, and what has not ended, may have been charged.
+            db.execute(
+                "UPDATE spend SET lost = lost + sent - ended, sent = 0, ended = 0, "
+                "opened = opened + 1"
+            )
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("PRAGMA temp_store = FILE")
         db.execute("PRAGMA temp.journal_mode = OFF")
@@ -132,76 +119,76 @@ class RunStore:
 
     @property
     def opened(self) -> int:
-        """The number of times the store was opened."""
-        return self._number("SELECT opened FROM account")
+        """How often the store was opened, including this time."""
+        return self._db.number("SELECT opened FROM spend")
 
     @property
     def name(self) -> str:
-        """A name that is unique to this opening of this store, for a ledger shared by many runs."""
-        (name,) = self._db.execute("SELECT name FROM account").fetchone()
-        return f"{name}-{self.opened}"
+        """A name that is unique to this opening of this store, for a ledger that runs share."""
+        return f"{self._text('name')}-{self.opened}"
 
     @property
-    def answers(self) -> int:
+    def responses(self) -> int:
         """The number of responses."""
-        return self._number("SELECT count(*) FROM answers")
+        return self._db.number("SELECT count(*) FROM responses")
 
     @property
     def provider(self) -> str:
-        """The provider of the responses; "" if there are none."""
-        return cast("str", self._db.execute("SELECT provider FROM account").fetchone()[0])
+        """The provider of the responses; "" if there is none yet."""
+        return self._text("provider")
 
     @provider.setter
     def provider(self, name: str) -> None:
-        self._db.execute("UPDATE account SET provider = ?", (name,))
+        self._db.execute("UPDATE spend SET provider = ?", (name,))
 
     @property
-    def account(self) -> RunSpend:
+    def spend(self) -> RunSpend:
         """What was sent and spent."""
-        row = self._db.execute("SELECT cost_usd, sent, ended, lost FROM account").fetchone()
-        return RunSpend(cost_usd=Decimal(row[0]), sent=row[1], ended=row[2], lost=row[3])
+        for cost_usd, sent, ended, lost in self._db.rows(
+            "SELECT cost_usd, sent, ended, lost FROM spend"
+        ):
+            return RunSpend(cost_usd=Decimal(cost_usd), sent=sent, ended=ended, lost=lost)
+        return RunSpend()
 
     def meet(self, ids: Sequence[tuple[str, int]]) -> list[int | None]:
-        """Record custom ids; return for each the row that had the id before, or None."""
+        """Note the ids of rows, and find those that an earlier row of this run has.
+
+        Args:
+            ids: custom id and number of each row.
+
+        Returns:
+            For each row the number of the row that had the id first, or None.
+        """
         db, found = self._db, list[int | None]()
-        db.execute("BEGIN")
-        try:
+        with db.transaction():
             for custom_id, number in ids:
                 name = _short(custom_id)
                 cursor = db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (name, number))
                 if cursor.rowcount:
                     found.append(None)
                 else:
-                    row = db.execute("SELECT number FROM seen WHERE id = ?", (name,)).fetchone()
-                    found.append(row[0])
-            db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
+                    found.append(db.number("SELECT number FROM seen WHERE id = ?", (name,)))
         return found
 
     def find(self, keys: Iterable[bytes]) -> list[bytes | None]:
-        """Return the line of each response, or None."""
-        select = "SELECT line FROM answers WHERE key = ?"
-        rows = [self._db.execute(select, (key,)).fetchone() for key in keys]
+        """Return for each key the line of its response, or None."""
+        rows = [self._db.row("SELECT line FROM responses WHERE key = ?", (key,)) for key in keys]
         return [None if row is None else row[0] for row in rows]
 
-    def keep(self, answers: Iterable[tuple[bytes, bytes]], account: RunSpend) -> None:
-        """Store keys and lines, and what was sent and spent, in one transaction.
+    def keep(self, responses: Iterable[tuple[bytes, bytes]], spend: RunSpend) -> None:
+        """Store responses, and what was sent and spent: all of it, or nothing.
+
+        Args:
+            responses: key and line of each.
+            spend: what was sent and spent.
 
         Raises:
-            sqlite3.Error: nothing was stored.
+            StorageError: nothing is stored.
         """
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            db.executemany(_KEEP, answers)
-            cost = str(account.cost_usd)
-            db.execute(_NOTE, (cost, account.sent, account.ended, account.lost))
-            db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
+        with self._db.transaction():
+            self._db.executemany(_STORE, responses)
+            cost = str(spend.cost_usd)
+            self._db.execute(_SPEND, (cost, spend.sent, spend.ended, spend.lost))
 
     def close(self) -> None:
         """Close the file."""
@@ -209,32 +196,38 @@ class RunStore:
 
     # ----------------------------------------------------------------
 
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:  # some errors, such as a full disk, end the transaction
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-
-    def _number(self, question: str) -> int:
-        return cast("int", self._db.execute(question).fetchone()[0])
+    def _text(self, column: str) -> str:
+        row = self._db.row(f"SELECT {column} FROM spend")  # noqa: S608  # a constant
+        return "" if row is None else str(row[0])
 
 
-_BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-_FULL = ("SQLITE_FULL", "SQLITE_IOERR")  # SQLITE_IOERR for quotas and file size limits
+def open_store(path: Path, fsync: Fsync = "full", *, create: bool = True) -> Database:
+    """Open the database of a store, which no other process may use meanwhile.
 
+    Args:
+        path: the file.
+        fsync: see `BulkSettings`.
+        create: whether to create a missing file.
 
-def _name(error: sqlite3.Error) -> str:
-    """Return SQLite's name of an error, without its extension after a second underscore."""
-    name = getattr(error, "sqlite_errorname", "")  # errors raised by Python itself have none
-    return "_".join(name.split("_")[:2])
-
-
-def is_full(error: sqlite3.Error) -> bool:
-    """Return whether the error means that the disk is full."""
-    return _name(error) in _FULL
+    Raises:
+        BulkRefused: another run uses the file, or it is damaged, foreign or of another version.
+        StorageError: the file cannot be read or written.
+    """
+    try:
+        return open_database(
+            path, RUN_STORE, owner="one process", synchronous=fsync, wait_s=_WAIT_S, create=create
+        )
+    except FileInUse:
+        raise BulkRefused(
+            f"another run is writing {path.name.removesuffix('.callsheet')}",
+            "wait until it has ended, or give another OUTPUT",
+        ) from None
+    except (DamagedFile, ForeignFile, OtherVersion) as error:
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", _REMEDY) from None
 
 
 def _short(custom_id: str) -> bytes:
     name = custom_id.encode("utf-8", "surrogatepass")
-    if len(name) <= _LONGEST_ID:
+    if len(name) <= _MAX_ID_BYTES:
         return name
     return b"\0" + hashlib.blake2b(name, digest_size=20).digest()

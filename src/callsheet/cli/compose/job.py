@@ -15,13 +15,13 @@ from ...actors import (
     BreakerPolicy,
     CallEvent,
     LedgerPolicy,
-    LedgerUnusable,
     Limits,
     Observer,
     Post,
     PriceBook,
     Recipe,
     StepFailed,
+    StorageError,
     Troupe,
     TroupeSettings,
     log_call,
@@ -113,8 +113,8 @@ async def compose_all(run: Composition) -> None:
                 await _with_provider(run)
             except RestartIntensityExceeded as error:
                 run.crash = str(error)
-            except LedgerUnusable as error:
-                run.refused = f"--ledger: {error}"
+            except StorageError as error:
+                run.refused = str(error)
             nursery.cancel_scope.cancel()
 
 

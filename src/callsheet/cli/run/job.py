@@ -12,7 +12,7 @@ import trio
 from rich.console import Console
 from rich.text import Text
 
-from ...actors import Endpoint, LedgerUnusable, Limits, TroupeSettings, log_call
+from ...actors import Endpoint, Limits, StorageError, TroupeSettings, log_call
 from ...bulk import bulk
 from ...bulk.engine.run import BulkRun
 from ...bulk.errors import BulkRefused, BulkStopped, RunEnding
@@ -98,8 +98,8 @@ async def run_job(job: BulkJob) -> None:
             job.refused = str(error)
         except RestartIntensityExceeded as error:
             job.crash = str(error)
-        except LedgerUnusable as error:
-            job.refused = f"--ledger: {error}"
+        except StorageError as error:
+            job.refused = str(error)
     job.ended_at = datetime.now(UTC)
     if (run := job.run) is not None:
         job.progress, job.ending, job.is_complete = run.progress(), run.ending, run.is_complete

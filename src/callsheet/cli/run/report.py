@@ -1,6 +1,5 @@
 """Report how `callsheet run` ended, or print the estimate of `callsheet run --dry-run`."""
 
-import sqlite3
 from pathlib import Path
 
 import click
@@ -8,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ...actors import Limits, lines_in
+from ...actors import Limits, StorageError, lines_in
 from ...bulk.forecast import Forecast
 from ...bulk.progress import Progress
 from ...bulk.report import summary
@@ -114,7 +113,7 @@ def rows_in_batches(output: Path) -> int:
     """Count the rows in the journal of a run; 0 if the journal cannot be read."""
     try:
         return lines_in(Paths(output).batches)
-    except sqlite3.Error:
+    except StorageError:
         return 0
 
 

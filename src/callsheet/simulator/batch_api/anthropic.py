@@ -38,7 +38,7 @@ _LINES = {"content-type": "application/x-jsonl"}
 
 
 @attrs.frozen(eq=False)
-class _Job:
+class _AnthropicJob:
     """A batch, and the address by which the client reached this server."""
 
     batch: SimulatedBatch
@@ -62,7 +62,7 @@ class MessageBatches:
             settings, vendor, middleware.stats, prefix="msgbatch_", phases=Phases()
         )
         self._check_model = partial(middleware.check_model, vendor=vendor)
-        self._jobs: dict[str, _Job] = {}
+        self._jobs: dict[str, _AnthropicJob] = {}
 
     def create(self, context: BatchRequestContext) -> JsonReply:
         """Create a batch: POST /v1/messages/batches."""
@@ -77,7 +77,7 @@ class MessageBatches:
                 )
             lines[line.custom_id] = line
         batch = self._workshop.create(lines.values(), context.at)
-        job = _Job(batch, context.exchange.headers.get("host", ""))
+        job = _AnthropicJob(batch, context.exchange.headers.get("host", ""))
         self._jobs[batch.id] = job
         return JsonReply.of(_shown(job, batch.look(context.at.clock)))
 
@@ -136,7 +136,7 @@ class MessageBatches:
         """Process all lines that are due."""
         return self._workshop.catch_up(clock)
 
-    def _find(self, batch_id: str) -> _Job:
+    def _find(self, batch_id: str) -> _AnthropicJob:
         found = self._jobs.get(batch_id)
         if found is None:
             raise RequestRefused(404, f"Message Batch {batch_id} not found.")
@@ -168,7 +168,7 @@ class MessageBatches:
         return call
 
 
-def _shown(job: _Job, moment: Moment) -> dict[str, Json]:
+def _shown(job: _AnthropicJob, moment: Moment) -> dict[str, Json]:
     batch, created = job.batch, job.batch.created
 
     def shown(clock: float | None) -> str | None:

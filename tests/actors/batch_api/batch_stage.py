@@ -1,4 +1,4 @@
-"""A `BatchApiActor` before a provider, with a live way behind it, on the virtual clock."""
+"""A `BatchApiActor` before a provider, with a live stage behind it, on the virtual clock."""
 
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -33,7 +33,7 @@ LIVE_S = 3.0
 
 
 class Live(Actor):
-    """Stands in for the live way."""
+    """The stage that sends requests live."""
 
     def __init__(self, log, error=None):
         self.log = log
@@ -61,7 +61,7 @@ class Live(Actor):
         await sink.send("piece")
 
 
-class House:
+class BatchStage:
     def __init__(self, runtime, ref, provider, live):
         self.runtime, self.ref, self.provider, self.live = runtime, ref, provider, live
         self.count = partial(ref.ask, GetBatchApiStatistics())
@@ -93,7 +93,9 @@ class House:
 
 
 @asynccontextmanager
-async def house(provider=None, *, live_error=None, endpoint=None, journal=open_journal, **policy):
+async def batch_stage(
+    provider=None, *, live_error=None, endpoint=None, journal=open_journal, **policy
+):
     provider = provider or BatchProvider()
     vendor = {"openai": "openai", "together": "together", "anthropic": "anthropic"}[provider.kind]
     endpoint = endpoint or Endpoint(URL, KEY, vendor)
@@ -113,7 +115,7 @@ async def house(provider=None, *, live_error=None, endpoint=None, journal=open_j
             ),
             concurrency=8,
         )
-        yield House(runtime, ref, provider, live)
+        yield BatchStage(runtime, ref, provider, live)
         await wait_all_tasks_blocked()
         snapshot = runtime.snapshot()
         check_conservation(snapshot)
@@ -121,7 +123,7 @@ async def house(provider=None, *, live_error=None, endpoint=None, journal=open_j
 
 
 async def leaving(seconds, function, *args):
-    """Run it, and leave after a while; nobody knows beforehand."""
+    """Run a function, and cancel it after some seconds."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(function, *args)
         await trio.sleep(seconds)

@@ -1,0 +1,48 @@
+"""The one way to SQLite: files, their format, ownership and errors, threads and group commit."""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .commit import GroupCommit, InThread, in_place, in_worker_thread
+    from .database import Database, ProcessLock, open_database
+    from .errors import (
+        DamagedFile,
+        FileInUse,
+        ForeignFile,
+        OtherVersion,
+        StorageError,
+        StorageFull,
+        StorageUnavailable,
+    )
+    from .format import DatabaseFormat
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        commit="GroupCommit InThread in_place in_worker_thread",
+        database="Database ProcessLock open_database",
+        errors=(
+            "DamagedFile FileInUse ForeignFile OtherVersion StorageError StorageFull "
+            "StorageUnavailable"
+        ),
+        format="DatabaseFormat",
+    )
+
+__all__ = [
+    "DamagedFile",
+    "Database",
+    "DatabaseFormat",
+    "FileInUse",
+    "ForeignFile",
+    "GroupCommit",
+    "InThread",
+    "OtherVersion",
+    "ProcessLock",
+    "StorageError",
+    "StorageFull",
+    "StorageUnavailable",
+    "in_place",
+    "in_worker_thread",
+    "open_database",
+]

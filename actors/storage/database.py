@@ -1,0 +1,343 @@
+"""Database files: creation in one step, opening with checks, ownership, transactions, errors.
+
+Everything here blocks. Run it in a worker thread, and let one thread at a time use a `Database`.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from .errors import (
+    DamagedFile,
+    FileInUse,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)
+from .format import DatabaseFormat
+
+if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
+    import sqlite3
+
+__all__ = ["Database", "Owner", "ProcessLock", "Synchronous", "open_database"]
+
+Owner = Literal["one process", "shared"]
+Synchronous = Literal["full", "normal", "off"]
+
+_NO_CHECKPOINT_ON_CLOSE = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
+_ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: class}
+    "SQLITE_CORRUPT": DamagedFile,
+    "SQLITE_NOTADB": DamagedFile,
+    "SQLITE_BUSY": FileInUse,
+    "SQLITE_LOCKED": FileInUse,
+    "SQLITE_FULL": StorageFull,
+    "SQLITE_IOERR": StorageFull,  # a quota, or a file that may not grow, ends in this one
+}
+
+
+def open_database(
+    path: Path | None,
+    form: DatabaseFormat,
+    *,
+    owner: Owner,
+    synchronous: Synchronous = "full",
+    wait_s: float = 1.0,
+    create: bool = True,
+    check_bytes: int = 1024**3,
+) -> "Database":
+    """Open a database file, and create it if it does not exist.
+
+    A new file is complete before it has its name, and only its owner may read it (mode 0600). An
+    existing file that is damaged, foreign or of another version is refused and is not changed.
+
+    Args:
+        path: the file; None for a database in memory.
+        form: the format that the file must have.
+        owner: "one process" keeps every other process out until the database is closed; "shared"
+            lets several processes read and write.
+        synchronous: "full": a commit is on disk when it returns; "normal": a power cut may lose the
+            last commits; "off": it may also damage the file.
+        wait_s: seconds to wait for another process that holds a lock on the file.
+        create: whether to create a missing file, and its folder.
+        check_bytes: the size up to which the whole file is checked for damage, which takes some 2
+            seconds for 1 GB.
+
+    Raises:
+        StorageError: the file cannot be used; the subclass and the message give the reason.
+    """
+    if path is not None:
+        try:
+            if not path.exists():
+                _check_log(path, form)
+                if not create:
+                    raise StorageUnavailable(form.name(path), "the file does not exist")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _create(path, form, owner)
+            form.check_header(path)
+        except OSError as error:
+            raise StorageUnavailable(form.name(path), error.strerror or str(error)) from None
+    return Database(
+        path, form, owner=owner, synchronous=synchronous, wait_s=wait_s, check_bytes=check_bytes
+    )
+
+
+def _check_log(path: Path, form: DatabaseFormat) -> None:
+    """Refuse to create a file whose log exists: SQLite would replay it into the new file."""
+    log = path.with_name(f"{path.name}-wal")
+    # In this order: another process that creates the file gives it its name before its log.
+    if log.exists() and not path.exists():
+        raise DamagedFile(
+            form.name(path),
+            f"the file does not exist, but its log {log.name} does",
+            f"restore the file, or move {log.name} away",
+        )
+
+
+def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
+    """Create the file under a temporary name, complete, then give it its name."""
+    unfinished = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        new = Database(unfinished, form, owner=owner, check_bytes=0, name=form.name(path))
+        try:
+            new.create_tables()
+        finally:
+            new.close()
+        try:
+            os.link(unfinished, path)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:  # the file system has no hard links
+            unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@final
+class Database:
+    """An open database. Its methods raise `StorageError`, and no error of sqlite3.
+
+    Args:
+        path: the file, which exists; None for memory.
+        form: its format.
+        owner: see `open_database`, as for the others.
+        synchronous: what a commit waits for.
+        wait_s: seconds to wait for a lock.
+        check_bytes: the size up to which the file is checked.
+        name: what messages call the file.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        form: DatabaseFormat,
+        *,
+        owner: Owner,
+        synchronous: Synchronous = "full",
+        wait_s: float = 1.0,
+        check_bytes: int = 0,
+        name: str | None = None,
+    ) -> None:
+        import sqlite3  # noqa: PLC0415  # see above
+
+        self.name = name or form.name(path)
+        self._form = form
+        self._sqlite_error = sqlite3.Error
+        self._depth = 0
+        try:
+            self._connection = sqlite3.connect(
+                ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw",
+                uri=path is not None,
+                timeout=wait_s,
+                isolation_level=None,  # transactions begin and end in `transaction`
+                check_same_thread=False,  # one thread at a time, but not always the same one
+            )
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        try:
+            self._prepare(owner, synchronous)
+            if path is None:
+                self.create_tables()
+            elif self.bytes_used <= check_bytes:
+                self._look_for_damage()
+        except BaseException:
+            self._close_unchanged()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Database {self.name}>"
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> "sqlite3.Cursor":
+        """Execute one statement."""
+        try:
+            return self._connection.execute(sql, parameters)
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Execute one statement with each of several rows of parameters."""
+        try:
+            self._connection.executemany(sql, rows)
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
+
+    def row(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        """Return the first row of a query, or None."""
+        try:
+            row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
+        return row
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query, each read when it is asked for."""
+        try:
+            yield from self._connection.execute(sql, parameters)
+        except self._sqlite_error as error:
+            raise self._translated(error) from error
+
+    def number(self, sql: str, parameters: Sequence[object] = ()) -> int:
+        """Return the one whole number that a query results in; 0 for NULL."""
+        row = self.row(sql, parameters)
+        return 0 if row is None else int(row[0] or 0)
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes in use in the file, without free pages, which are used before the file grows."""
+        pages = self.number("PRAGMA page_count") - self.number("PRAGMA freelist_count")
+        return pages * self.number("PRAGMA page_size")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Generator[None]:
+        """Commit what the block writes, or nothing of it if the block raises.
+
+        A transaction inside a transaction is a savepoint: it fails alone, and is on disk when the
+        outer one is.
+        """
+        if self._depth:
+            begin, commit, roll_back = "SAVEPOINT inner", "RELEASE inner", "ROLLBACK TO inner"
+        else:
+            # Locked from the beginning: SQLite does not wait for a lock in the middle.
+            begin, commit, roll_back = "BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"
+        self.execute(begin)
+        self._depth += 1
+        try:
+            yield
+            self.execute(commit)
+        except BaseException:
+            with contextlib.suppress(StorageError):  # some errors end it, such as a full disk
+                self.execute(roll_back)
+                if self._depth > 1:
+                    self.execute(commit)
+            raise
+        finally:
+            self._depth -= 1
+
+    def begin(self) -> None:
+        """Begin a transaction that `commit` or `roll_back` ends later."""
+        self.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Commit what was written since `begin`."""
+        self.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Undo what was written since `begin`; harmless if there is nothing to undo."""
+        with contextlib.suppress(StorageError):
+            self.execute("ROLLBACK")
+
+    def create_tables(self) -> None:
+        """Create the tables of the format in a new database."""
+        with self.transaction():
+            for statement in self._form.schema:
+                self.execute(statement)
+            self.execute(f"PRAGMA application_id = {self._form.application_id}")
+            self.execute(f"PRAGMA user_version = {self._form.version}")
+        self.execute("PRAGMA journal_mode = WAL")
+
+    def close(self) -> None:
+        """Close the database and release the file. Closing twice is harmless."""
+        with contextlib.suppress(self._sqlite_error):
+            self._connection.close()
+
+    # ----------------------------------------------------------------
+
+    def _prepare(self, owner: Owner, synchronous: Synchronous) -> None:
+        if owner == "one process":
+            # The lock lasts until the database is closed, and the log needs no index file.
+            self.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self.execute("BEGIN EXCLUSIVE")
+            self.execute("COMMIT")
+        self.execute(f"PRAGMA synchronous = {synchronous}")
+        for name, (arguments, function) in self._form.functions.items():
+            self._connection.create_function(name, arguments, function, deterministic=True)
+        for name, (arguments, aggregate) in self._form.aggregates.items():
+            self._connection.create_aggregate(name, arguments, aggregate)
+
+    def _look_for_damage(self) -> None:
+        found = self.row("PRAGMA quick_check(1)")
+        if found != ("ok",):
+            text = " ".join(str(found[0] if found else "").split())
+            raise DamagedFile(self.name, f"the file is damaged ({text})")
+
+    def _close_unchanged(self) -> None:
+        """Close without copying the log into a file that was refused."""
+        configure = getattr(self._connection, "setconfig", None)  # Python 3.12 and later
+        if configure is not None:
+            configure(_NO_CHECKPOINT_ON_CLOSE, True)  # noqa: FBT003  # positional only
+        self.close()
+
+    def _translated(self, error: "sqlite3.Error") -> StorageError:
+        # Errors that Python itself finds have no name, such as the use of a closed database.
+        code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
+        kind = _ERRORS.get(code, StorageUnavailable)
+        reason = "another process has locked it" if kind is FileInUse else str(error)
+        return kind(self.name, reason)
+
+
+@final
+class ProcessLock:
+    """A lock that a process holds until it releases it or ends, however it ends.
+
+    It is an exclusive SQLite transaction on a file of its own, which works on every system.
+
+    Args:
+        path: the file of the lock; it is created if it does not exist.
+
+    Raises:
+        FileInUse: another process, or another `ProcessLock` of this one, holds the lock.
+        StorageUnavailable: the file cannot be created or locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import sqlite3  # noqa: PLC0415  # see above
+
+        self._path = path
+        name = f"the lock {path}"
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=0.0, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise StorageUnavailable(name, str(error)) from error
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise FileInUse(name, "another process has locked it") from error
+
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Return whether a running process holds the lock."""
+        try:
+            ProcessLock(path).release()
+        except FileInUse:
+            return True
+        return False
+
+    def release(self) -> None:
+        """Release the lock; the file stays. Releasing twice is harmless."""
+        self._connection.close()

@@ -1,0 +1,67 @@
+"""The errors of storage: each names the file, the reason and the remedy, on one line."""
+
+from typing import ClassVar
+
+__all__ = [
+    "DamagedFile",
+    "FileInUse",
+    "ForeignFile",
+    "OtherVersion",
+    "StorageError",
+    "StorageFull",
+    "StorageUnavailable",
+]
+
+
+class StorageError(Exception):
+    """A file, or another store, cannot be used. Callsheet has not changed it.
+
+    Args:
+        name: what the store is and where it is, such as "the ledger /var/ledger.sqlite3".
+        reason: what is wrong.
+        remedy: what the user can do; by default what helps for this kind of error.
+    """
+
+    default_remedy: ClassVar[str] = "give another path"
+
+    def __init__(self, name: str, reason: str, remedy: str | None = None) -> None:
+        self.name = name
+        self.reason = reason
+        self.remedy = remedy or self.default_remedy
+        super().__init__(f"{name} cannot be used: {reason}; {self.remedy}")
+
+
+class DamagedFile(StorageError):
+    """The file is empty or damaged, or it is not a database."""
+
+    default_remedy = "move the file away, or give another path"
+
+
+class ForeignFile(StorageError):
+    """The file is a database of another program, or another kind of Callsheet file."""
+
+    default_remedy = "give another path"
+
+
+class OtherVersion(StorageError):
+    """The file has the format of another version of Callsheet."""
+
+    default_remedy = "use that version, move the file away, or give another path"
+
+
+class FileInUse(StorageError):
+    """Another process holds the file."""
+
+    default_remedy = "wait until the other process ends, or give another path"
+
+
+class StorageFull(StorageError):
+    """The disk or a quota is full, or the disk fails."""
+
+    default_remedy = "make room on the disk"
+
+
+class StorageUnavailable(StorageError):
+    """The file cannot be opened, read or written, for a reason that the message gives."""
+
+    default_remedy = "make the file and its folder writable, or give another path"
