@@ -90,10 +90,13 @@ def test_the_first_command_of_the_readme_installs_no_test_tools_and_composes(clo
     uv = shutil.which("uv")
     if uv is None:
         pytest.skip("uv is not installed")
-    ours = {"UV_PROJECT_ENVIRONMENT": str(clone / ".venv"), "UV_PYTHON": sys.executable}
+    environment = (
+        clone.parent / "environment"
+    )  # not in the clone, where a link could lead elsewhere
+    ours = {"UV_PROJECT_ENVIRONMENT": str(environment), "UV_PYTHON": sys.executable}
     printed = run(uv, "run", "--no-dev", "callsheet", *COMPOSE, cwd=clone, PYTHONPATH="", **ours)
     assert json.loads(printed)["topic"] == "Tea"
-    (site,) = (clone / ".venv").glob("lib/python*/site-packages")
+    (site,) = environment.glob("lib/python*/site-packages")
     installed = {path.name.partition("-")[0] for path in site.glob("*.dist-info")}
     assert "callsheet" in installed
     assert not installed & {"pytest", "mypy", "pyright", "ruff", "matplotlib", "pyarrow", "numpy"}
