@@ -104,7 +104,7 @@ def test_a_run_is_told_with_its_speed_limits_spending_and_troubles():
     assert line_of(lines, "speed") == speed
     assert line_of(lines, "requests").endswith("100 % of 6,000 a minute")
     assert line_of(lines, "tokens").endswith("0 % of 2,000,000 a minute (learned)")
-    assert line_of(lines, "spend") == "spend $1.25 so far, about $10.12 in total"
+    assert line_of(lines, "cost") == "cost $1.25 so far, about $10.12 in total"
     assert line_of(lines, "errors") == "errors RateLimited 8, Timeout 4, 3 bad lines"
     assert line_of(lines, "slowest") == "slowest row-7 9.50 s"
     assert line_of(lines, "in order").startswith("in order 12 of 10,000 rows wait")
@@ -115,7 +115,7 @@ def test_without_a_total_the_bar_only_moves_and_without_limits_that_is_said():
     assert lines[0] == "running    12,345 rows  for 2 min 05 s"
     assert "%" not in lines[1]
     assert line_of(lines, "limits") == "limits no limit known"
-    assert line_of(lines, "spend") == "spend $1.25 so far"
+    assert line_of(lines, "cost") == "cost $1.25 so far"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_at_the_end_it_is_said_whether_all_rows_have_ended():
     )
     assert lines[1].endswith("100 %")
     assert not any(line.startswith(("requests", "limits", "in order")) for line in lines)
-    assert line_of(lines, "spend") == "spend $1.25"
+    assert line_of(lines, "cost") == "cost $1.25"
     assert line_of(lines, "speed") == "speed 320 rows/s on average"
     assert drawn(stands(), is_over=True)[0].startswith("stopped ")
     piped = stands(total=None, answered=12_500, in_flight=0)
@@ -181,8 +181,8 @@ def test_on_a_narrow_screen_the_words_of_a_limit_give_way_and_its_name_does_not(
 
 def test_money_that_may_be_lost_and_prices_that_are_not_known_are_told():
     lines = drawn(stands(unpriced=5, maybe_billed=2))
-    assert line_of(lines, "spend") == (
-        "spend $1.25 so far, at least $10.13 in total; 5 with unknown price"
+    assert line_of(lines, "cost") == (
+        "cost $1.25 so far, at least $10.13 in total; 5 with unknown price"
     )
     assert "           2 may have been billed without a response" in lines
 
@@ -191,7 +191,7 @@ def test_on_a_low_screen_the_most_important_lines_are_left():
     run = stands(failed=1, errors={"Timeout": 1}, slowest=(("row-7", 9.5),))
     heads = [line.split()[0] for line in drawn(run, height=7)]
     assert heads[0] == "running"
-    assert heads[2:] == ["speed", "requests", "spend", "errors"]
+    assert heads[2:] == ["speed", "requests", "cost", "errors"]
     assert len(drawn(run, height=2)) == 1
 
 

@@ -66,10 +66,10 @@ class RunSpend:
     """What was sent and spent.
 
     Args:
-        cost_usd: the known cost of all responses, in USD.
-        sent: the number of rows of this run that may have been sent.
-        ended: the number of these that have ended, or were not sent after all.
-        lost: the number of HTTP requests of all runs that may have been charged without a response.
+        cost_usd: the cost in USD of all responses, as far as it is known.
+        sent: rows of this run that may have been sent.
+        ended: of these, rows that have ended, or were not sent after all.
+        lost: HTTP requests of all runs that may have been billed without a response.
     """
 
     cost_usd: Decimal = Decimal(0)

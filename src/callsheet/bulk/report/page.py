@@ -15,7 +15,7 @@ from ...wording import amount, dollars, duration, printable, rate, retries, seco
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
-from ..watching.panel import bad_lines, standing
+from ..watching.panel import bad_lines, run_state
 from ..watching.series import Series
 from .meta import ReportMeta
 from .picture import has_matplotlib
@@ -90,7 +90,7 @@ def _shown(plot: Plot) -> _Shown:
 
 def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
     of = "" if progress.total is None else f"of {progress.total:,}, "
-    yield PageFigure("Rows", f"{progress.ended:,}", f"{of}{standing(progress, is_over=True)}")
+    yield PageFigure("Rows", f"{progress.ended:,}", f"{of}{run_state(progress, is_over=True)}")
     reused = f"and {progress.reused:,} from earlier runs" if progress.reused else ""
     yield PageFigure("Answered", f"{series.answered:,}", reused)
     bad = f"and {bad_lines(progress)}" if progress.bad else ""

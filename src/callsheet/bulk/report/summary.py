@@ -10,7 +10,7 @@ from ...wording import dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
-from ..watching.panel import bad_lines, rows_words, standing
+from ..watching.panel import bad_lines, rows_text, run_state
 from ..watching.series import Series
 
 __all__ = ["PERCENTILES", "summary"]
@@ -39,7 +39,7 @@ def summary(series: Series, progress: Progress) -> RenderableType:
 
 def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     passed = progress.now - progress.started_at
-    lines = [(standing(progress, is_over=True), f"{rows_words(progress)} in {duration(passed)}")]
+    lines = [(run_state(progress, is_over=True), f"{rows_text(progress)} in {duration(passed)}")]
     parts = [f"{series.answered:,} answered"]
     parts += [f"{progress.reused:,} from earlier runs"] if progress.reused else []
     parts += [f"{progress.failed:,} failed"] if progress.failed else []

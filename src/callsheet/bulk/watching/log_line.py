@@ -4,7 +4,7 @@ from ...wording import dollars, duration, percent, printable, rate
 from ..progress import Progress
 from .limit_use import limit_name
 from .outlook import Outlook
-from .panel import errors_words, rows_words, standing
+from .panel import errors_text, rows_text, run_state
 
 __all__ = ["log_line"]
 
@@ -20,7 +20,7 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
     share = ""
     if progress.total:
         share = f" ({percent(min(1.0, progress.ended / progress.total))})"
-    parts = [f"{standing(progress, is_over=is_over)}: {rows_words(progress)}{share}"]
+    parts = [f"{run_state(progress, is_over=is_over)}: {rows_text(progress)}{share}"]
     if progress.reused:
         parts.append(f"{progress.reused:,} from earlier runs")
     if is_over:
@@ -44,7 +44,7 @@ def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str
         parts.append(f"{progress.unpriced:,} with unknown price")
     if progress.maybe_billed:
         parts.append(f"{progress.maybe_billed:,} may have been billed without a response")
-    if errors := errors_words(progress):
+    if errors := errors_text(progress):
         parts.append(errors)
     passed = max(0.0, progress.now - progress.started_at)
     return f"[{passed:7.1f}s] {', '.join(parts)}"

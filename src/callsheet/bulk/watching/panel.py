@@ -17,7 +17,7 @@ from ..progress import Progress
 from .limit_use import LimitUse, limit_text
 from .outlook import Outlook
 
-__all__ = ["bad_lines", "errors_words", "panel", "rows_words", "spend_words", "standing"]
+__all__ = ["bad_lines", "cost_text", "errors_text", "panel", "rows_text", "run_state"]
 
 _WIDEST = 100
 _HEAD = 11  # columns of the name of a line
@@ -48,9 +48,9 @@ def panel(
     lines: list[_Line] = [
         (0, _title(progress, look, is_over=is_over)),
         (1, _bar(progress, width, is_over=is_over)),
-        (2, _line("speed", _speed_words(progress, look, is_over=is_over))),
+        (2, _line("speed", _speed_text(progress, look, is_over=is_over))),
         *_limits(progress, look.limits, width, is_over=is_over),
-        (3, _line("spend", spend_words(progress, look, is_over=is_over))),
+        (3, _line("cost", cost_text(progress, look, is_over=is_over))),
         *_troubles(progress, is_over=is_over),
         *_slowest(progress),
         *_waiting(progress, is_over=is_over),
@@ -60,7 +60,7 @@ def panel(
     return [_cut(lines[at][1], width) for at in kept]
 
 
-def standing(progress: Progress, *, is_over: bool = False) -> str:
+def run_state(progress: Progress, *, is_over: bool = False) -> str:
     """Return the state of a run as a word."""
     if is_over:
         known = progress.ended if progress.total is None else progress.total
@@ -71,13 +71,13 @@ def standing(progress: Progress, *, is_over: bool = False) -> str:
     return "paused" if progress.is_paused else "running"
 
 
-def rows_words(progress: Progress) -> str:
+def rows_text(progress: Progress) -> str:
     """Format the number of ended rows: "12,345 of 100,000 rows"."""
     of = "" if progress.total is None else f" of {progress.total:,}"
     return f"{progress.ended:,}{of} rows"
 
 
-def spend_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
+def cost_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     """Format the cost so far, and the estimated cost of the whole run."""
     words = f"{dollars(progress.cost_usd)}{'' if is_over else ' so far'}"
     if not is_over and look.projected_usd is not None:
@@ -86,7 +86,7 @@ def spend_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     return f"{words}; {progress.unpriced:,} with unknown price" if progress.unpriced else words
 
 
-def errors_words(progress: Progress) -> str:
+def errors_text(progress: Progress) -> str:
     """Format the number of failed rows by kind of error; "" if none failed."""
     kinds = sorted(
         ((kind, count) for kind, count in progress.errors.items() if count),
@@ -108,9 +108,9 @@ def bad_lines(progress: Progress) -> str:
 
 
 def _title(progress: Progress, look: Outlook, *, is_over: bool) -> Text:
-    word = standing(progress, is_over=is_over)
+    word = run_state(progress, is_over=is_over)
     passed = duration(progress.now - progress.started_at)
-    parts = [(f"{word:<{_HEAD}}", _STYLES.get(word, "bold red")), (rows_words(progress), "bold")]
+    parts = [(f"{word:<{_HEAD}}", _STYLES.get(word, "bold red")), (rows_text(progress), "bold")]
     if progress.reused:
         parts.append((f" ({progress.reused:,} from earlier runs)", ""))
     parts.append((f"  {'in' if is_over else 'for'} {passed}", ""))
@@ -138,7 +138,7 @@ def _bar(progress: Progress, width: int, *, is_over: bool) -> RenderableType:
     return _row((room, bar), words=Text(words))
 
 
-def _speed_words(progress: Progress, look: Outlook, *, is_over: bool) -> str:
+def _speed_text(progress: Progress, look: Outlook, *, is_over: bool) -> str:
     if is_over:  # no current rate, and calls in flight were cancelled
         return f"{rate(look.mean_rate)} rows/s on average"
     words = f"{rate(look.rate)} rows/s now, {rate(look.mean_rate)} on average"
@@ -196,7 +196,7 @@ def _troubles(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
                 "", f"{progress.maybe_billed:,} may have been billed without a response", "yellow"
             ),
         )
-    if words := errors_words(progress):
+    if words := errors_text(progress):
         yield 4, _line("errors", words, "red")
 
 

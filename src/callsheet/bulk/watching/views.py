@@ -12,7 +12,7 @@ from rich.text import Text
 from .history import History
 from .log_line import log_line
 from .outlook import outlook
-from .panel import panel, standing
+from .panel import panel, run_state
 
 __all__ = ["LiveView", "PlainView", "ProgressView"]
 
@@ -110,7 +110,7 @@ class PlainView:
     def show(self, history: History, *, is_over: bool) -> None:
         """Print a line if it is due."""
         progress = history.latest
-        stands = standing(progress, is_over=is_over)
+        stands = run_state(progress, is_over=is_over)
         if self._next_at is None:
             self._next_at = progress.now + self._every_s
         if stands == self._stood and progress.now < self._next_at:
