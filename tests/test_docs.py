@@ -6,6 +6,7 @@ that opens the built-in provider is run as well, against one that is fast, in re
 names another endpoint, and a block that is no program, are only compiled.
 """
 
+import difflib
 import re
 import runpy
 from functools import partial
@@ -114,16 +115,110 @@ def test_every_field_of_a_request_and_who_can_express_it_is_documented():
         assert row in text, f"docs/requests.md should have this row:\n{row}"
 
 
+def documents():
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def sources():
+    for folder in ("actors", "runtime", "src", "tests", "examples", "benchmarks"):
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+RULES = [*(f"R{number}" for number in range(1, 19)), *(f"L{number}" for number in range(1, 16))]
+
+
+def rules():
+    """The section of each rule in docs/architecture.md, by its number."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    parts = re.split(r"^### ([RL]\d+): ", text, flags=re.MULTILINE)[1:]
+    return {
+        rule: re.split(r"^##", section, flags=re.MULTILINE)[0]
+        for rule, section in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_every_rule_is_documented_with_what_keeps_it_and_what_shows_it():
+    found = rules()
+    assert list(found) == RULES
+    for rule, section in found.items():
+        keepers = re.findall(r"^- Kept by ", section, re.MULTILINE)
+        is_kept = "- Not kept yet: " not in section
+        assert keepers or not is_kept, f"{rule} names no module that keeps it"
+        assert "- Shown by" in section, f"{rule} names no test that shows it"
+
+
 def test_every_rule_names_tests_that_exist():
-    text = (ROOT / "docs" / "runtime.md").read_text()
-    rows = re.findall(r"^\| (R\d+)? ?\| (.*) \|$", text.partition("| rule |")[2], re.MULTILINE)
-    assert [rule for rule, _ in rows if rule] == [f"R{number}" for number in range(1, 15)]
-    for _, row in rows:
-        named = re.findall(r"`(test_\w+\.py)::(\w+)`", row)
-        assert named
-        for file, name in named:
-            source = (ROOT / "tests" / "runtime" / file).read_text()
-            assert re.search(rf"def {name}\(|^{name} =", source, re.MULTILINE), f"{file}::{name}"
+    """The name of a test file is unique, so its folder is not part of the name."""
+    files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+    homes = {}  # {name of a test: its files}
+    for file, path in files.items():
+        for name in re.findall(
+            r"^(?:async )?def (test_\w+)\(|^(Test\w+|test_\w+) =", path.read_text(), re.MULTILINE
+        ):
+            homes.setdefault("".join(name), []).append(file)
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", text)
+    assert len(named) > len(RULES)
+    wrong = []
+    for file, name in named:
+        if file in homes.get(name, ()):
+            continue
+        here = [each for each, where in homes.items() if file in where]
+        likely = homes.get(name) or difflib.get_close_matches(name, here or list(homes), n=2)
+        wrong.append(
+            f"{file}::{name} is not there; perhaps {', '.join(likely) or 'it was removed'}"
+        )
+    assert not wrong, "docs/architecture.md names tests that do not exist:\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", ["architecture.md", "providers.md"])
+def test_every_path_in_a_document_exists(name):
+    text = (ROOT / "docs" / name).read_text()
+    paths = re.findall(r"`((?:actors|runtime|src|tests|docs|examples|benchmarks)/[\w./-]*)`", text)
+    assert len(paths) > len(RULES)
+    wrong = sorted({path for path in paths if not (ROOT / path).exists()})
+    assert not wrong, f"docs/{name} names paths that do not exist: {', '.join(wrong)}"
+
+
+def test_every_rule_that_is_cited_is_documented():
+    for path in [*sources(), *documents()]:
+        cited = set(re.findall(r"\b[RL]\d{1,2}\b", path.read_text()))
+        wrong = sorted(cited - set(RULES))
+        assert not wrong, f"{path} cites rules that are not in docs/architecture.md: {wrong}"
+
+
+def test_every_section_about_providers_that_is_cited_exists():
+    """A citation has the name of the page and, after a comma, of the section."""
+    text = (ROOT / "docs" / "providers.md").read_text()
+    headings = re.findall(r"^### (\w+: .+)$", text, re.MULTILINE)
+    for path in sources():
+        words = " ".join(path.read_text().replace("# ", " ").split())
+        for cited in re.findall(r"docs/providers\.md, (\w+: [a-z]+)", words):
+            known = any(heading.startswith(cited) for heading in headings)
+            assert known, f"{path} cites docs/providers.md, {cited}: there is no such heading"
+
+
+def test_every_document_that_is_cited_exists():
+    for path in sources():
+        for cited in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text()):
+            assert (ROOT / cited).exists(), f"{path} cites {cited}, which does not exist"
+
+
+def test_links_between_documents_lead_somewhere():
+    for path in documents():
+        for target, anchor in re.findall(
+            r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", path.read_text()
+        ):
+            file = (path.parent / target).resolve() if target else path
+            assert file.exists(), f"{path.name} links to {target}, which does not exist"
+            if anchor and file.suffix == ".md":
+                titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+                anchors = {
+                    re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+                }
+                assert anchor in anchors, (
+                    f"{path.name} links to {target}#{anchor}, which is no heading"
+                )
 
 
 def test_what_each_status_means_is_documented():
