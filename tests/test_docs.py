@@ -3,13 +3,15 @@
 A ``python`` block that calls ``trio.run``, or the kit's ``run_virtual``, is a program: it is run,
 on the virtual clock, and if a ``text`` block follows at once, that is what it prints. A program
 that opens the built-in provider is run as well, against one that is fast, in real time. One that
-names another endpoint, and a block that is no program, are only compiled.
+names another endpoint, and a block that is no program, are compiled, and their imports are checked.
 """
 
+import ast
 import difflib
 import re
 import runpy
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import attrs
@@ -233,8 +235,14 @@ def test_what_each_status_means_is_documented():
 
 
 @pytest.mark.parametrize("block", OTHERS, ids=lambda block: block.where)
-def test_a_block_that_is_no_program_compiles(block):
-    compile(block.source, block.where, "exec")
+def test_a_block_that_is_no_program_compiles_and_imports_what_exists(block):
+    tree = ast.parse(block.source, block.where)
+    compile(tree, block.where, "exec", dont_inherit=True)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("callsheet"):
+            module = import_module(str(node.module))
+            for name in node.names:
+                assert hasattr(module, name.name), f"{block.where}: no {name.name} in {node.module}"
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.where)
