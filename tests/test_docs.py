@@ -1,9 +1,9 @@
-"""The Python in README.md and docs/ is code that runs.
+"""The documents are right: their programs run, and what they name exists.
 
-A ``python`` block that calls ``trio.run``, or the kit's ``run_virtual``, is a program: it is run,
-on the virtual clock, and if a ``text`` block follows at once, that is what it prints. A program
-that opens the built-in provider is run as well, against one that is fast, in real time. One that
-names another endpoint, and a block that is no program, are compiled, and their imports are checked.
+A ``python`` block that calls ``trio.run``, or the kit's ``run_virtual``, is a program. It runs on
+the virtual clock, and its output must equal a ``text`` block that follows it directly. A program
+that opens the built-in provider runs in real time against a fast one. All other blocks, such as
+programs that name another endpoint, are compiled, and their imports are checked.
 """
 
 import ast
@@ -26,7 +26,7 @@ from callsheet.actors.vendors.format import ApiError
 from callsheet.simulator.settings import ProviderSettings
 
 ROOT = Path(__file__).parent.parent
-LIMIT_S = 600  # of virtual time: a program that waits for ever fails
+LIMIT_S = 600  # seconds of virtual time; a program that never ends fails
 REAL_LIMIT_S = 60
 PROVIDER = re.compile(r"open_(endpoint|builtin_provider)\(")
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
@@ -36,7 +36,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MUL
 class Block:
     where: str
     source: str
-    prints: str  # empty if the document does not say
+    prints: str  # the expected output; empty for any
 
     @property
     def is_program(self) -> bool:
@@ -166,10 +166,9 @@ def test_every_rule_names_tests_that_exist():
         if file in homes.get(name, ()):
             continue
         here = [each for each, where in homes.items() if file in where]
-        likely = homes.get(name) or difflib.get_close_matches(name, here or list(homes), n=2)
-        wrong.append(
-            f"{file}::{name} is not there; perhaps {', '.join(likely) or 'it was removed'}"
-        )
+        alike = [name] if name in homes else difflib.get_close_matches(name, here or homes, n=2)
+        likely = [f"{where}::{each}" for each in alike for where in homes[each]]
+        wrong.append(f"{file}::{name}; perhaps it is now {' or '.join(likely) or 'removed'}")
     assert not wrong, "docs/architecture.md names tests that do not exist:\n" + "\n".join(wrong)
 
 
