@@ -174,13 +174,16 @@ def test_every_rule_names_tests_that_exist():
     assert not wrong, "docs/architecture.md names tests that do not exist:\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", ["architecture.md", "providers.md"])
-def test_every_path_in_a_document_exists(name):
-    text = (ROOT / "docs" / name).read_text()
-    paths = re.findall(r"`((?:actors|runtime|src|tests|docs|examples|benchmarks)/[\w./-]*)`", text)
-    assert len(paths) > len(RULES)
-    wrong = sorted({path for path in paths if not (ROOT / path).exists()})
-    assert not wrong, f"docs/{name} names paths that do not exist: {', '.join(wrong)}"
+def test_every_path_in_a_document_exists():
+    wrong, found = [], 0
+    for path in documents():
+        named = re.findall(
+            r"`((?:actors|runtime|src|tests|docs|examples|benchmarks)/[\w./-]*)`", path.read_text()
+        )
+        found += len(named)
+        wrong += [f"{path.name}: {each}" for each in set(named) if not (ROOT / each).exists()]
+    assert found > len(RULES)
+    assert not wrong, "documents name paths that do not exist:\n" + "\n".join(sorted(wrong))
 
 
 def test_every_rule_that_is_cited_is_documented():
