@@ -1,14 +1,17 @@
-"""The Python in README.md and docs/ is code that runs.
+"""The documents are right: their programs run, and what they name exists.
 
-A ``python`` block that calls ``trio.run``, or the kit's ``run_virtual``, is a program: it is run,
-on the virtual clock, and if a ``text`` block follows at once, that is what it prints. A program
-that opens the built-in provider is run as well, against one that is fast, in real time. One that
-names another endpoint, and a block that is no program, are only compiled.
+A ``python`` block that calls ``trio.run``, or the kit's ``run_virtual``, is a program. It runs on
+the virtual clock, and its output must equal a ``text`` block that follows it directly. A program
+that opens the built-in provider runs in real time against a fast one. All other blocks, such as
+programs that name another endpoint, are compiled, and their imports are checked.
 """
 
+import ast
+import difflib
 import re
 import runpy
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import attrs
@@ -23,7 +26,7 @@ from callsheet.actors.vendors.format import ApiError
 from callsheet.simulator.settings import ProviderSettings
 
 ROOT = Path(__file__).parent.parent
-LIMIT_S = 600  # of virtual time: a program that waits for ever fails
+LIMIT_S = 600  # seconds of virtual time; a program that never ends fails
 REAL_LIMIT_S = 60
 PROVIDER = re.compile(r"open_(endpoint|builtin_provider)\(")
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
@@ -33,7 +36,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MUL
 class Block:
     where: str
     source: str
-    prints: str  # empty if the document does not say
+    prints: str  # the expected output; empty for any
 
     @property
     def is_program(self) -> bool:
@@ -114,16 +117,114 @@ def test_every_field_of_a_request_and_who_can_express_it_is_documented():
         assert row in text, f"docs/requests.md should have this row:\n{row}"
 
 
+def documents():
+    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def sources():
+    for folder in ("actors", "runtime", "src", "tests", "examples", "benchmarks"):
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+RULES = [*(f"R{number}" for number in range(1, 19)), *(f"L{number}" for number in range(1, 16))]
+
+
+def rules():
+    """The section of each rule in docs/architecture.md, by its number."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    parts = re.split(r"^### ([RL]\d+): ", text, flags=re.MULTILINE)[1:]
+    return {
+        rule: re.split(r"^##", section, flags=re.MULTILINE)[0]
+        for rule, section in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_every_rule_is_documented_with_what_keeps_it_and_what_shows_it():
+    found = rules()
+    assert list(found) == RULES
+    for rule, section in found.items():
+        keepers = re.findall(r"^- Kept by ", section, re.MULTILINE)
+        is_kept = "- Not kept yet: " not in section
+        assert keepers or not is_kept, f"{rule} names no module that keeps it"
+        assert re.search(r"^- Shown.* by\n  - `test_", section, re.MULTILINE), (
+            f"{rule} names no test that shows it"
+        )
+
+
 def test_every_rule_names_tests_that_exist():
-    text = (ROOT / "docs" / "runtime.md").read_text()
-    rows = re.findall(r"^\| (R\d+)? ?\| (.*) \|$", text.partition("| rule |")[2], re.MULTILINE)
-    assert [rule for rule, _ in rows if rule] == [f"R{number}" for number in range(1, 15)]
-    for _, row in rows:
-        named = re.findall(r"`(test_\w+\.py)::(\w+)`", row)
-        assert named
-        for file, name in named:
-            source = (ROOT / "tests" / "runtime" / file).read_text()
-            assert re.search(rf"def {name}\(|^{name} =", source, re.MULTILINE), f"{file}::{name}"
+    """The name of a test file is unique, so its folder is not part of the name."""
+    files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+    homes = {}  # {name of a test: its files}
+    for file, path in files.items():
+        for name in re.findall(
+            r"^(?:async )?def (test_\w+)\(|^(Test\w+|test_\w+) =", path.read_text(), re.MULTILINE
+        ):
+            homes.setdefault("".join(name), []).append(file)
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(\w+)`", text)
+    assert len(named) > len(RULES)
+    wrong = []
+    for file, name in named:
+        if file in homes.get(name, ()):
+            continue
+        here = [each for each, where in homes.items() if file in where]
+        alike = [name] if name in homes else difflib.get_close_matches(name, here or homes, n=2)
+        likely = [f"{where}::{each}" for each in alike for where in homes[each]]
+        wrong.append(f"{file}::{name}; perhaps it is now {' or '.join(likely) or 'removed'}")
+    assert not wrong, "docs/architecture.md names tests that do not exist:\n" + "\n".join(wrong)
+
+
+def test_every_path_in_a_document_exists():
+    wrong, found = [], 0
+    for path in documents():
+        named = re.findall(
+            r"`((?:actors|runtime|src|tests|docs|examples|benchmarks)/[\w./-]*)`", path.read_text()
+        )
+        found += len(named)
+        wrong += [f"{path.name}: {each}" for each in set(named) if not (ROOT / each).exists()]
+    assert found > len(RULES)
+    assert not wrong, "documents name paths that do not exist:\n" + "\n".join(sorted(wrong))
+
+
+def test_every_rule_that_is_cited_is_documented():
+    for path in [*sources(), *documents()]:
+        cited = set(re.findall(r"\b[RL]\d{1,2}\b", path.read_text()))
+        wrong = sorted(cited - set(RULES))
+        assert not wrong, f"{path} cites rules that are not in docs/architecture.md: {wrong}"
+
+
+def test_every_section_about_providers_that_is_cited_exists():
+    """A citation has the name of the page and, after a comma, of the section."""
+    text = (ROOT / "docs" / "providers.md").read_text()
+    headings = re.findall(r"^### (\w+: .+)$", text, re.MULTILINE)
+    for path in sources():
+        words = " ".join(path.read_text().replace("# ", " ").split())
+        for cited in re.findall(r"docs/providers\.md, (\w+: [a-z]+)", words):
+            known = any(heading.startswith(cited) for heading in headings)
+            assert known, f"{path} cites docs/providers.md, {cited}: there is no such heading"
+
+
+def test_every_document_that_is_cited_exists():
+    for path in sources():
+        for cited in re.findall(r"\bdocs/[\w-]+\.md\b", path.read_text()):
+            assert (ROOT / cited).exists(), f"{path} cites {cited}, which does not exist"
+
+
+def test_links_between_documents_lead_somewhere():
+    for path in documents():
+        for target, anchor in re.findall(
+            r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", path.read_text()
+        ):
+            file = (path.parent / target).resolve() if target else path
+            assert file.exists(), f"{path.name} links to {target}, which does not exist"
+            if anchor and file.suffix == ".md":
+                titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+                anchors = {
+                    re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+                }
+                assert anchor in anchors, (
+                    f"{path.name} links to {target}#{anchor}, which is no heading"
+                )
 
 
 def test_what_each_status_means_is_documented():
@@ -138,8 +239,14 @@ def test_what_each_status_means_is_documented():
 
 
 @pytest.mark.parametrize("block", OTHERS, ids=lambda block: block.where)
-def test_a_block_that_is_no_program_compiles(block):
-    compile(block.source, block.where, "exec")
+def test_a_block_that_is_no_program_compiles_and_imports_what_exists(block):
+    tree = ast.parse(block.source, block.where)
+    compile(tree, block.where, "exec", dont_inherit=True)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("callsheet"):
+            module = import_module(str(node.module))
+            for name in node.names:
+                assert hasattr(module, name.name), f"{block.where}: no {name.name} in {node.module}"
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.where)
