@@ -93,15 +93,15 @@ class CallAccount:
 
     Attributes:
         taken: attempts that were sent and not refunded.
-        answer: the response of the call; None until it is known.
+        response: the response of the call; None until it is known.
     """
 
-    __slots__ = ("_extend", "_is_closed", "_paid", "answer", "key", "taken")
+    __slots__ = ("_extend", "_is_closed", "_paid", "key", "response", "taken")
 
     def __init__(self, key: str, extend: Callable[[str], Awaitable[None]]) -> None:
         self.key = key
         self.taken = 0
-        self.answer: Response | None = None
+        self.response: Response | None = None
         self._paid = 1  # attempts that are reserved
         self._extend = extend
         self._is_closed = False

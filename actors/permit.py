@@ -51,11 +51,11 @@ class Throttled:
 
     Args:
         why: "too_fast" if the rate is too high, "too_many" if too many calls are in flight.
-        told: the limit that the refusal names; None if it names none.
+        limit: the limit that the refusal names; None if it names none.
     """
 
     why: Refused
-    told: Report | None = None
+    limit: Report | None = None
 
 
 class Permit(Protocol):
@@ -90,11 +90,11 @@ class Permit(Protocol):
         """Report that a request is being sent: what is reserved can no longer be returned."""
         ...
 
-    def listens(self) -> bool:
+    def wants_reports(self) -> bool:
         """Return whether the limiter wants the limits in the headers of a response now."""
         ...
 
-    def hear(self, reports: tuple[Report, ...]) -> None:
+    def report_limits(self, reports: tuple[Report, ...]) -> None:
         """Report the limits that the headers of a response state.
 
         Args:

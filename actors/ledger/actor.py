@@ -201,7 +201,7 @@ class LedgerActor(Actor):
 
     def _outcome(self, call: _OpenCall, slot: ReplySlot[Any]) -> CallOutcome:
         account, error = call.account, slot.error
-        response = account.answer
+        response = account.response
         if response is None and slot.outcome is Outcome.REPLIED:
             response = slot.value if isinstance(slot.value, Response) else None
         if response is None:

@@ -295,7 +295,7 @@ class RateLimiterActor(Actor):
         self._limiter.refused(
             call.reservation,
             throttled.why,
-            throttled.told,
+            throttled.limit,
             pause_s=delay,
             now=trio.current_time(),
         )

@@ -121,11 +121,11 @@ class CallPermit:
         """See `Permit`."""
         self._call.is_sent = True
 
-    def listens(self) -> bool:
+    def wants_reports(self) -> bool:
         """See `Permit`."""
         return trio.current_time() >= self._filter.open_at
 
-    def hear(self, reports: tuple[Report, ...]) -> None:
+    def report_limits(self, reports: tuple[Report, ...]) -> None:
         """See `Permit`."""
         self._filter.open_at = trio.current_time() + _REPORT_EVERY_S
         if reports:

@@ -156,7 +156,7 @@ class CallRunner:
             request_id=exchanged.request_id,
         )
         if account is not None:
-            account.answer = response
+            account.response = response
         return response
 
     def _cost(self, model: str, asked: str, usage: Usage, tier: str) -> Decimal | None:

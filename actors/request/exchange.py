@@ -174,8 +174,8 @@ class Exchange:
             try:
                 if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
-                if permit is not None and permit.listens():
-                    permit.hear(read_reports(response.limit_headers))
+                if permit is not None and permit.wants_reports():
+                    permit.report_limits(read_reports(response.limit_headers))
                 body = ResponseReader(response, start)
                 if prepared.stream and body.media_type.startswith("text/event-stream"):
                     decoded = await self._read_events(body, prepared, attempt, deliver)

@@ -251,10 +251,10 @@ class LoosePermit:
     def park(self, *, delay, throttled):
         self.parked.append((delay, throttled))
 
-    def listens(self):
+    def wants_reports(self):
         return True
 
-    def hear(self, reports):
+    def report_limits(self, reports):
         self.heard += reports
 
     def settle(self, usage, usd, first_byte_s):

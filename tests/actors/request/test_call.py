@@ -159,7 +159,7 @@ async def test_the_response_has_the_cost_and_settles_permit_and_account(autojump
     assert (response.model, response.seconds, response.first_byte_s) == (MODEL, 1.5, 0.5)
     assert (response.host, response.request_id) == ("provider", "req-1")
     assert permit.settled == [(Usage(1000, 500), 0.0075, 0.5)]
-    assert account.answer is response
+    assert account.response is response
 
 
 async def test_without_tokens_the_cost_is_unknown(autojump_clock):
