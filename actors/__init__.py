@@ -122,6 +122,7 @@ if TYPE_CHECKING:
         OtherVersion,
         StorageError,
         StorageFull,
+        StorageUnavailable,
         in_worker_thread,
         open_database,
     )
@@ -198,7 +199,7 @@ else:
         settings="TroupeSettings",
         storage=(
             "DamagedFile Database DatabaseFormat FileInUse ForeignFile InThread OtherVersion "
-            "StorageError StorageFull in_worker_thread open_database"
+            "StorageError StorageFull in_worker_thread open_database StorageUnavailable"
         ),
         troupe="Troupe",
         vendors=(
@@ -322,6 +323,7 @@ __all__ = [
     "StepResult",
     "StorageError",
     "StorageFull",
+    "StorageUnavailable",
     "Stream",
     "Target",
     "Task",

@@ -18,7 +18,11 @@ _TOKENS_PER_ATTACHMENT = 50_000
 
 
 def asked_tier(request: Request) -> str:
-    """Return the service tier that a request asks for; "default" if it asks for none."""
+    """Return the service tier that a request asks for; "default" if it asks for none.
+
+    Args:
+        request: the request.
+    """
     tier = request.extra_body.get("service_tier")
     return tier_named(tier) if isinstance(tier, str) else "default"
 

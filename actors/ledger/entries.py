@@ -103,7 +103,7 @@ class Amount:
         return self + other.times(-1)
 
     def times(self, factor: int) -> "Amount":
-        """Return the amount multiplied by a factor."""
+        """Return the amount multiplied by a whole number, which may be negative."""
         return Amount(
             _EXACT.multiply(self.usd, Decimal(factor)),
             self.input_tokens * factor,

@@ -171,21 +171,31 @@ class Database:
         return f"<Database {self.name}>"
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> "sqlite3.Cursor":
-        """Execute one statement."""
+        """Execute one statement.
+
+        Args:
+            sql: the statement, with `?` for each parameter.
+            parameters: the values.
+        """
         try:
             return self._connection.execute(sql, parameters)
         except self._sqlite_error as error:
             raise self._translated(error) from error
 
     def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        """Execute one statement with each of several rows of parameters."""
+        """Execute one statement for each row of parameters.
+
+        Args:
+            sql: the statement, with `?` for each parameter.
+            rows: the values of each execution.
+        """
         try:
             self._connection.executemany(sql, rows)
         except self._sqlite_error as error:
             raise self._translated(error) from error
 
     def row(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
-        """Return the first row of a query, or None."""
+        """Return the first row of a query, or None; arguments as for `execute`."""
         try:
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
         except self._sqlite_error as error:
@@ -193,14 +203,14 @@ class Database:
         return row
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query, each read when it is asked for."""
+        """Yield the rows of a query, which are read one by one; arguments as for `execute`."""
         try:
             yield from self._connection.execute(sql, parameters)
         except self._sqlite_error as error:
             raise self._translated(error) from error
 
     def number(self, sql: str, parameters: Sequence[object] = ()) -> int:
-        """Return the one whole number that a query results in; 0 for NULL."""
+        """Return the whole number in the first row of a query; 0 for NULL and for no row."""
         row = self.row(sql, parameters)
         return 0 if row is None else int(row[0] or 0)
 
@@ -315,13 +325,13 @@ class ProcessLock:
     def __init__(self, path: Path) -> None:
         import sqlite3  # noqa: PLC0415  # see above
 
-        self._path = path
         name = f"the lock {path}"
         try:
+            path.touch(mode=0o600)
             self._connection = sqlite3.connect(
                 path, timeout=0.0, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise StorageUnavailable(name, str(error)) from error
         try:
             self._connection.execute("BEGIN EXCLUSIVE")

@@ -276,6 +276,7 @@ def test_a_lock_is_held_until_it_is_released(tmp_path):
     path = tmp_path / "lock"
     lock = ProcessLock(path)
     assert ProcessLock.is_held(path)
+    assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileInUse, match=f"the lock {path} cannot be used"):
         ProcessLock(path)
     lock.release()

@@ -5,10 +5,13 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.actors import StorageFull
+from callsheet.actors import Endpoint, StorageFull, TroupeSettings
+from callsheet.actors.batch_api.journal import JournalFile
+from callsheet.bulk.engine.routing import plan_run
 from callsheet.bulk.errors import BulkRefused
 from callsheet.bulk.files.known import open_known
 from callsheet.bulk.files.store import RunSpend, RunStore
+from callsheet.bulk.settings import BulkSettings
 
 
 @pytest.fixture
@@ -124,3 +127,15 @@ def test_a_look_changes_nothing(path):
     store = RunStore(path)
     assert (store.opened, store.spend.lost) == (2, 3)
     store.close()
+
+
+def test_a_journal_that_cannot_be_read_stops_a_run_before_anything_is_sent(tmp_path):
+    """Its rows may be in batches, and would be paid for twice."""
+    journal, settings = tmp_path / "journal", BulkSettings(route="live")
+    troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1"))
+    journal.write_bytes(b"not a database" * 100)
+    with pytest.raises(BulkRefused, match=r"the batch journal .* cannot be used: .*move the file"):
+        plan_run(troupe, settings, RunSpend(), journal, "lane")
+    journal.unlink()
+    JournalFile(journal, "me", 1.0, lambda: 0.0).close()
+    assert plan_run(troupe, settings, RunSpend(), journal, "lane").troupe.batches is None
