@@ -6,7 +6,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .commit import GroupCommit, InThread, in_place, in_worker_thread
-    from .database import Database, ProcessLock, open_database
+    from .database import Database, DatabaseFormat, ProcessLock, open_database
     from .errors import (
         DamagedFile,
         FileInUse,
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
         StorageFull,
         StorageUnavailable,
     )
-    from .format import DatabaseFormat
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         commit="GroupCommit InThread in_place in_worker_thread",
-        database="Database ProcessLock open_database",
+        database="Database DatabaseFormat ProcessLock open_database",
         errors=(
             "DamagedFile FileInUse ForeignFile OtherVersion StorageError StorageFull "
             "StorageUnavailable"
         ),
-        format="DatabaseFormat",
     )
 
 __all__ = [

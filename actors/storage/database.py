@@ -4,30 +4,36 @@ Everything here blocks. Run it in a worker thread, and let one thread at a time 
 """
 
 import contextlib
+import errno
 import os
 import secrets
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
+
+import attrs
 
 from .errors import (
     DamagedFile,
     FileInUse,
+    ForeignFile,
+    OtherVersion,
     StorageError,
     StorageFull,
     StorageUnavailable,
 )
-from .format import DatabaseFormat
 
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
     import sqlite3
 
-__all__ = ["Database", "Owner", "ProcessLock", "Synchronous", "open_database"]
+__all__ = ["Database", "DatabaseFormat", "Owner", "ProcessLock", "Synchronous", "open_database"]
 
 Owner = Literal["one process", "shared"]
 Synchronous = Literal["full", "normal", "off"]
 
+_HEADER_BYTES = 100  # SQLite takes a shorter file for an empty database
 _NO_CHECKPOINT_ON_CLOSE = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
+_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: class}
     "SQLITE_CORRUPT": DamagedFile,
     "SQLITE_NOTADB": DamagedFile,
@@ -36,6 +42,68 @@ _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: clas
     "SQLITE_FULL": StorageFull,
     "SQLITE_IOERR": StorageFull,  # a quota, or a file that may not grow, ends in this one
 }
+
+
+@attrs.frozen(kw_only=True)
+class DatabaseFormat:
+    """A kind of database file: what it is called, how it is recognized, which tables it has.
+
+    Args:
+        noun: what messages call the file, such as "ledger".
+        application_id: a 32-bit number, different for each kind of file (SQLite's application_id).
+        version: of the tables (SQLite's user_version); a file with another one is refused.
+        schema: the SQL statements that create the tables.
+        functions: SQL functions by name: the number of arguments and the function.
+        aggregates: SQL aggregates by name: the number of arguments and the class.
+    """
+
+    noun: str
+    application_id: int
+    version: int
+    schema: tuple[str, ...]
+    functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(factory=dict)
+    aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict)
+
+    def name(self, path: Path | None) -> str:
+        """What messages call a file of this format, such as "the ledger /var/ledger.sqlite3"."""
+        return f"the {self.noun} {'in memory' if path is None else path}"
+
+    def check_header(self, path: Path) -> None:
+        """Check that an existing file is of this format, without locks, its log, or any change.
+
+        SQLite reads the header, and no `open` of Python's: closing a file of Python's would release
+        all locks that this process holds on the file (https://www.sqlite.org/howtocorrupt.html).
+
+        Raises:
+            DamagedFile, ForeignFile, OtherVersion: the file is not of this format.
+            OSError: the file does not exist, or is a folder.
+            StorageUnavailable: the file cannot be read.
+        """
+        import sqlite3  # noqa: PLC0415  # see above
+
+        name = self.name(path)
+        no_database = "the file is not a database: it is damaged, or another program wrote it"
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not (size := path.stat().st_size):
+            raise DamagedFile(name, "the file is empty")
+        if size < _HEADER_BYTES:
+            raise DamagedFile(name, no_database)
+        try:
+            with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as header:
+                (application_id,) = header.execute("PRAGMA application_id").fetchone()
+                (version,) = header.execute("PRAGMA user_version").fetchone()
+        except sqlite3.Error as error:
+            if _code(error) not in _DAMAGE:
+                raise StorageUnavailable(name, str(error)) from error
+            raise DamagedFile(name, no_database) from error
+        if application_id != self.application_id:
+            raise ForeignFile(name, f"the file is a database, but not a {self.noun} of Callsheet")
+        if version != self.version:
+            raise OtherVersion(
+                name, f"the file has format version {version}, and this release reads version "
+                f"{self.version}"
+            )  # fmt: skip
 
 
 def open_database(
@@ -148,13 +216,7 @@ class Database:
         self._sqlite_error = sqlite3.Error
         self._depth = 0
         try:
-            self._connection = sqlite3.connect(
-                ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw",
-                uri=path is not None,
-                timeout=wait_s,
-                isolation_level=None,  # transactions begin and end in `transaction`
-                check_same_thread=False,  # one thread at a time, but not always the same one
-            )
+            self._connection = _connect(path, "mode=rw", wait_s)
         except sqlite3.Error as error:
             raise self._translated(error) from error
         try:
@@ -301,11 +363,27 @@ class Database:
         self.close()
 
     def _translated(self, error: "sqlite3.Error") -> StorageError:
-        # Errors that Python itself finds have no name, such as the use of a closed database.
-        code = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-        kind = _ERRORS.get(code, StorageUnavailable)
+        kind = _ERRORS.get(_code(error), StorageUnavailable)
         reason = "another process has locked it" if kind is FileInUse else str(error)
         return kind(self.name, reason)
+
+
+def _connect(path: Path | None, options: str, wait_s: float = 0.0) -> "sqlite3.Connection":
+    import sqlite3  # noqa: PLC0415  # see above
+
+    return sqlite3.connect(
+        ":memory:" if path is None else f"{path.absolute().as_uri()}?{options}",
+        uri=path is not None,
+        timeout=wait_s,
+        isolation_level=None,  # transactions begin and end in `transaction`
+        check_same_thread=False,  # one thread at a time, but not always the same one
+    )
+
+
+def _code(error: "sqlite3.Error") -> str:
+    """Return SQLite's primary error name, such as "SQLITE_BUSY"."""
+    # Errors that Python itself finds have no name, such as the use of a closed database.
+    return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
 
 
 @final
@@ -327,10 +405,8 @@ class ProcessLock:
 
         name = f"the lock {path}"
         try:
-            path.touch(mode=0o600)
-            self._connection = sqlite3.connect(
-                path, timeout=0.0, isolation_level=None, check_same_thread=False
-            )
+            path.touch(mode=0o600)  # does not open a file that exists, see `check_header`
+            self._connection = _connect(path, "mode=rw")
         except (OSError, sqlite3.Error) as error:
             raise StorageUnavailable(name, str(error)) from error
         try:

@@ -7,6 +7,7 @@ import sys
 from contextlib import closing
 from random import Random
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -258,6 +259,22 @@ def test_two_in_one_process_refuse_each_other_as_well(path, other):
         write(first, "a")
         with pytest.raises(FileInUse):
             opened(path, other)
+    assert read(path) == ["a"]
+
+
+def test_a_refusal_in_the_same_process_does_not_release_the_lock(path):
+    """POSIX releases all locks of a process on a file when it closes the file once."""
+    program = HOLDER.replace("sys.stdin.read()", "")
+    here = os.path.dirname(__file__)  # noqa: PTH120  # for sys.path
+    with closing(opened(path, "one process")) as first:
+        with pytest.raises(FileInUse):
+            opened(path)
+        with pytest.raises(OtherVersion):
+            open_database(path, attrs.evolve(NOTES, version=4), owner="shared")
+        command = [sys.executable, "-c", program, str(path), here]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "another process has locked it" in done.stderr
+        write(first, "a")
     assert read(path) == ["a"]
 
 
