@@ -64,6 +64,7 @@ class _Group(Generic[T]):
     """Jobs that are committed together, and the error if the commit failed."""
 
     jobs: list[T] = attrs.field(factory=list[T])
+    is_awaited: bool = False
     is_begun: bool = False
     is_over: bool = False
     error: BaseException | None = None
@@ -103,14 +104,22 @@ class GroupCommit(Generic[T]):
         """Add jobs, and return when they, and all jobs added before, are committed.
 
         Raises:
-            Exception: what `commit` raised for the group of these jobs.
+            Exception: what `commit` raised for the group of these jobs, or for a group of jobs that
+                were only added.
         """
-        group = self._gather(jobs)
+        own = self._gather(jobs)
+        error: BaseException | None = None
+        if own is not None:
+            own.is_awaited = True
         async with self._lock:
             while self._groups:
+                group = self._groups[0]
                 await self._commit_first()
-        if group is not None and group.error is not None:
-            raise group.error
+                error = error if group.is_awaited else group.error
+        if own is not None and own.error is not None:
+            error = own.error
+        if error is not None:
+            raise error
 
     def do_now(self) -> bool:
         """Commit what was added, here and now, unless a group is being committed.

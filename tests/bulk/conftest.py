@@ -13,32 +13,32 @@ from callsheet.actors.batch_api import journal
 
 @pytest.fixture(scope="session")
 def quick_provider():
-    """One that answers within some hundredths of a second."""
+    """A provider that responds within some hundredths of a second."""
     with provider_process("--time-scale", "0.02") as base_url:
         yield base_url
 
 
 @pytest.fixture
 def source(tmp_path):
-    """Where the input goes."""
+    """The path of the input."""
     return tmp_path / "in.jsonl"
 
 
 @pytest.fixture
 def output(tmp_path):
-    """Where the answers go."""
+    """The path of OUTPUT."""
     return tmp_path / "out.jsonl"
 
 
 @pytest.fixture
 def journal_on_the_spot(monkeypatch):
-    """Virtual time does not wait for a thread."""
+    """Run the journal without threads, which virtual time does not wait for."""
     monkeypatch.setattr(journal, "in_worker_thread", journal.in_place)
 
 
 @pytest.fixture
 def stats():
-    """What a provider has counted."""
+    """Reads the counts of a provider."""
 
     def ask(base_url):
         root = base_url.removesuffix("/v1")

@@ -128,6 +128,18 @@ async def test_an_error_while_committing_reaches_each_caller_of_that_group_and_n
     assert len(disk.commits) == 3
 
 
+async def test_an_error_of_jobs_that_no_caller_waits_for_reaches_the_one_that_commits_them(
+    autojump_clock,
+):
+    disk = Disk(fails=lambda jobs: "bad" in jobs)
+    group = group_on(disk)
+    group.add("bad")
+    with pytest.raises(OSError, match="the disk is gone"):
+        await group.do()
+    await group.do("good")
+    assert disk.commits == [["bad"], ["good"]]
+
+
 async def test_now_means_now_unless_a_commit_is_running(autojump_clock):
     disk = Disk(fails=lambda jobs: "bad" in jobs)
     group = group_on(disk)

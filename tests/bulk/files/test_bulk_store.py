@@ -1,4 +1,4 @@
-"""What is known outlives the process, and is one process's at a time."""
+"""The run store: it outlives the process, and belongs to one process at a time."""
 
 import sqlite3
 from decimal import Decimal
