@@ -16,12 +16,7 @@ from .errors import CallFailed
 from .messages import Delta, Request, Response
 from .permit import Permit
 
-__all__ = [
-    "CallAccount",
-    "CallContext",
-    "Complete",
-    "Stream",
-]
+__all__ = ["CallAccount", "CallContext", "Complete", "Stream"]
 
 
 @attrs.frozen

@@ -14,13 +14,7 @@ import structlog
 from .calls import CallContext
 from .messages import Usage
 
-__all__ = [
-    "CallEvent",
-    "Observer",
-    "Stage",
-    "ignore",
-    "log_call",
-]
+__all__ = ["CallEvent", "Observer", "Stage", "ignore", "log_call"]
 
 
 Stage = Literal[

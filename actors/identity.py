@@ -9,12 +9,7 @@ import orjson
 
 from .messages import Json, Request
 
-__all__ = [
-    "cache_key",
-    "content_key",
-    "sharing_key",
-    "text_of_fields",
-]
+__all__ = ["cache_key", "content_key", "sharing_key", "text_of_fields"]
 
 
 # Fields that cannot change the response.

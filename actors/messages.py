@@ -18,17 +18,7 @@ from attrs.validators import (
     optional,
 )
 
-__all__ = [
-    "ChatMessage",
-    "Choice",
-    "Delta",
-    "Json",
-    "Request",
-    "Response",
-    "Role",
-    "Task",
-    "Usage",
-]
+__all__ = ["ChatMessage", "Choice", "Delta", "Json", "Request", "Response", "Role", "Task", "Usage"]
 
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]

@@ -6,14 +6,7 @@ import attrs
 
 from .messages import Usage
 
-__all__ = [
-    "DIMENSIONS",
-    "Dimension",
-    "Permit",
-    "Refused",
-    "Report",
-    "Throttled",
-]
+__all__ = ["DIMENSIONS", "Dimension", "Permit", "Refused", "Report", "Throttled"]
 
 
 Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"]

@@ -32,13 +32,7 @@ from .errors import RestartIntensityExceeded
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
 from .supervision import RestartPolicy, Supervisor, SupervisorNode
 
-__all__ = [
-    "Runtime",
-    "dump",
-    "format_tree",
-    "open_runtime",
-    "watch_signals",
-]
+__all__ = ["Runtime", "dump", "format_tree", "open_runtime", "watch_signals"]
 
 
 async def watch_signals(

@@ -21,25 +21,14 @@ from ..request import RetryPolicy
 from ..vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
 from .control import Control
 from .driver import BatchDriver
-from .in_flight import (
-    BatchInFlight,
-    BatchLine,
-    BatchWaiter,
-    DeadlineFallback,
-    InFlightTable,
-)
+from .in_flight import BatchInFlight, BatchLine, BatchWaiter, DeadlineFallback, InFlightTable
 from .job import BatchJob, handle_orphans
 from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
 from .plan import BatchGroup, BatchPlan, BatchSizeLimits, LineSize, PlannedBatch
 from .policy import BatchApiPolicy
 from .results import BatchResults, Claims, LineResults
 
-__all__ = [
-    "AcknowledgeResponses",
-    "BatchApiActor",
-    "BatchApiStatistics",
-    "GetBatchApiStatistics",
-]
+__all__ = ["AcknowledgeResponses", "BatchApiActor", "BatchApiStatistics", "GetBatchApiStatistics"]
 
 
 _log = structlog.stdlib.get_logger("callsheet.batches")

@@ -24,9 +24,7 @@ from .journal import Journal, JournalFile
 from .policy import BatchApiPolicy
 from .results import LineResults
 
-__all__ = [
-    "BatchDriver",
-]
+__all__ = ["BatchDriver"]
 
 
 _log = structlog.stdlib.get_logger("callsheet.batches")

@@ -8,13 +8,7 @@ import attrs
 
 from .policy import BatchApiPolicy
 
-__all__ = [
-    "BatchGroup",
-    "BatchPlan",
-    "BatchSizeLimits",
-    "LineSize",
-    "PlannedBatch",
-]
+__all__ = ["BatchGroup", "BatchPlan", "BatchSizeLimits", "LineSize", "PlannedBatch"]
 
 
 T = TypeVar("T")

@@ -9,9 +9,7 @@ from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, option
 
 from ..vendors import BatchDialect, dialect_named
 
-__all__ = [
-    "BatchApiPolicy",
-]
+__all__ = ["BatchApiPolicy"]
 
 
 def _dialect(value: str | BatchDialect | None) -> BatchDialect | None:

@@ -23,9 +23,7 @@ from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
 
-__all__ = [
-    "BatcherActor",
-]
+__all__ = ["BatcherActor"]
 
 
 _CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)

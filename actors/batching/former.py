@@ -13,13 +13,7 @@ from attrs.validators import ge
 
 from ..vendors import BatchLimits, BatchWeight, Full
 
-__all__ = [
-    "Batch",
-    "BatchFormer",
-    "BatchWindow",
-    "Batching",
-    "Reason",
-]
+__all__ = ["Batch", "BatchFormer", "BatchWindow", "Batching", "Reason"]
 
 
 _LEAST_S = 0.0002

@@ -9,9 +9,7 @@ from ..messages import Json, Request, Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
-__all__ = [
-    "ListStrategy",
-]
+__all__ = ["ListStrategy"]
 
 
 ResponseBodyJson = Mapping[str, Json] | None

@@ -13,14 +13,7 @@ from .former import BatchFormer, BatchWindow
 from .packing import Agreement
 from .strategy import BatchStrategy
 
-__all__ = [
-    "BatchMember",
-    "Combined",
-    "Group",
-    "Spent",
-    "Waiter",
-    "error_of",
-]
+__all__ = ["BatchMember", "Combined", "Group", "Spent", "Waiter", "error_of"]
 
 
 @attrs.frozen(eq=False)

@@ -17,12 +17,7 @@ from ..messages import ChatMessage, Choice, Json, Request, Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
-__all__ = [
-    "Agreement",
-    "AgreementStatistics",
-    "Packing",
-    "answers_agree",
-]
+__all__ = ["Agreement", "AgreementStatistics", "Packing", "answers_agree"]
 
 
 _NOTE = """\

@@ -6,9 +6,7 @@ from .cost_shares import free_of_charge
 from .members import BatchMember, Waiter, error_of
 from .packing import answers_agree
 
-__all__ = [
-    "SingleFlight",
-]
+__all__ = ["SingleFlight"]
 
 
 class SingleFlight:

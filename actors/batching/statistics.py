@@ -11,12 +11,7 @@ from ..vendors import BatchWeight
 from .former import Reason
 from .packing import AgreementStatistics
 
-__all__ = [
-    "BatchRecord",
-    "BatchingStatistics",
-    "ExplainBatching",
-    "GetBatchingStatistics",
-]
+__all__ = ["BatchRecord", "BatchingStatistics", "ExplainBatching", "GetBatchingStatistics"]
 
 
 @attrs.frozen

@@ -9,10 +9,7 @@ from ..identity import text_of_fields
 from ..messages import Request, Response
 from ..vendors import BatchLimits, BatchWeight
 
-__all__ = [
-    "BatchStrategy",
-    "common_key",
-]
+__all__ = ["BatchStrategy", "common_key"]
 
 
 _OWN = ("cacheable", "deadline", "idempotency_key")

@@ -18,10 +18,7 @@ from ..storage import (
 from .policy import CachePolicy
 from .store import CacheEntry, CacheUsage
 
-__all__ = [
-    "CacheFile",
-    "SqliteStore",
-]
+__all__ = ["CacheFile", "SqliteStore"]
 
 
 _WAIT_S = 2.0  # for another process that writes, which takes milliseconds

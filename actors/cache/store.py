@@ -10,13 +10,7 @@ from ..messages import Response
 from ..storage import StorageError
 from .stored import decode, encode
 
-__all__ = [
-    "CacheEntry",
-    "CacheStore",
-    "CacheUsage",
-    "CachedResponse",
-    "FailOpenStore",
-]
+__all__ = ["CacheEntry", "CacheStore", "CacheUsage", "CachedResponse", "FailOpenStore"]
 
 
 @attrs.frozen

@@ -11,14 +11,7 @@ import attrs
 
 from ..messages import Choice, Json, Response, Usage
 
-__all__ = [
-    "decode",
-    "encode",
-    "for_storing",
-    "from_cache",
-    "is_storable",
-    "size_in_memory",
-]
+__all__ = ["decode", "encode", "for_storing", "from_cache", "is_storable", "size_in_memory"]
 
 
 _FORMAT = 1

@@ -12,10 +12,7 @@ from .graph import PostGraph
 from .shape import StepResult
 from .template import TemplateError, render
 
-__all__ = [
-    "Post",
-    "PostStats",
-]
+__all__ = ["Post", "PostStats"]
 
 
 @attrs.frozen(kw_only=True)

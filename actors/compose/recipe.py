@@ -23,13 +23,7 @@ import attrs
 from .shape import SHAPES, StepShape
 from .template import TemplateError, names_used
 
-__all__ = [
-    "Recipe",
-    "RecipeError",
-    "Step",
-    "default_recipe",
-    "load_recipe",
-]
+__all__ = ["Recipe", "RecipeError", "Step", "default_recipe", "load_recipe"]
 
 
 class RecipeError(ValueError):

@@ -9,13 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, cast
 
-__all__ = [
-    "SHAPES",
-    "EmptyResponse",
-    "StepResult",
-    "StepShape",
-    "read_result",
-]
+__all__ = ["SHAPES", "EmptyResponse", "StepResult", "StepShape", "read_result"]
 
 
 StepShape = Literal["text", "line", "list"]

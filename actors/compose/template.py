@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = [
-    "TemplateError",
-    "names_used",
-    "render",
-]
+__all__ = ["TemplateError", "names_used", "render"]
 
 
 class TemplateError(ValueError):

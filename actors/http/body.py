@@ -7,9 +7,7 @@ import httpx
 from .connection import Connection
 from .connections import Connections
 
-__all__ = [
-    "ResponseBody",
-]
+__all__ = ["ResponseBody"]
 
 
 @final

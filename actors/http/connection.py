@@ -16,12 +16,7 @@ from .pool import Origin
 from .response_parser import Head, ProtocolError, ResponseParser
 from .streams import QuickStream
 
-__all__ = [
-    "Connection",
-    "StaleConnection",
-    "close_now",
-    "may_have_run",
-]
+__all__ = ["Connection", "StaleConnection", "close_now", "may_have_run"]
 
 
 _BEFORE_SENDING = (

@@ -12,12 +12,7 @@ from .connection import Connection, close_now
 from .pool import NEW, ConnectionGrant, ConnectionPool, New, Origin, PoolStatistics
 from .streams import SocketStream, TlsStream
 
-__all__ = [
-    "Connections",
-    "Connector",
-    "OpenStream",
-    "Verify",
-]
+__all__ = ["Connections", "Connector", "OpenStream", "Verify"]
 
 
 OpenStream = Callable[[str, int], Awaitable[trio.abc.Stream]]

@@ -13,12 +13,7 @@ import httpx
 
 from .pool import Origin
 
-__all__ = [
-    "Outgoing",
-    "RequestHead",
-    "encode",
-    "origin_of",
-]
+__all__ = ["Outgoing", "RequestHead", "encode", "origin_of"]
 
 
 _PORTS = {"http": 80, "https": 443}

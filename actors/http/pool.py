@@ -11,12 +11,7 @@ from typing import Final, Generic, Literal, TypeVar, final
 
 import attrs
 
-__all__ = [
-    "NEW",
-    "ConnectionGrant",
-    "ConnectionPool",
-    "PoolStatistics",
-]
+__all__ = ["NEW", "ConnectionGrant", "ConnectionPool", "PoolStatistics"]
 
 
 C = TypeVar("C")  # a connection

@@ -9,11 +9,7 @@ from typing import final
 import attrs
 import httptools
 
-__all__ = [
-    "Head",
-    "ProtocolError",
-    "ResponseParser",
-]
+__all__ = ["Head", "ProtocolError", "ResponseParser"]
 
 
 _MAX_INFORMATIONAL = 100  # responses like "102 Processing" before the final one

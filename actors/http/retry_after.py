@@ -4,11 +4,7 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-__all__ = [
-    "duration_s",
-    "retry_after_s",
-    "should_retry",
-]
+__all__ = ["duration_s", "retry_after_s", "should_retry"]
 
 
 # Python writes small floats as 5e-05; "inf" is the wait for a limit of zero.

@@ -14,11 +14,7 @@ from typing import TypeVar, final
 
 import trio
 
-__all__ = [
-    "QuickStream",
-    "SocketStream",
-    "TlsStream",
-]
+__all__ = ["QuickStream", "SocketStream", "TlsStream"]
 
 
 T = TypeVar("T")

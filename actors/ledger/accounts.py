@@ -18,11 +18,7 @@ from .entries import Payer, Transaction, dollars
 if TYPE_CHECKING:
     from .file import LedgerFile
 
-__all__ = [
-    "Accounts",
-    "exceeded",
-    "unavailable",
-]
+__all__ = ["Accounts", "exceeded", "unavailable"]
 
 
 def exceeded(excess: Excess) -> BudgetExceeded:

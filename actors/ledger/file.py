@@ -25,12 +25,7 @@ from .tables import (
     written_since,
 )
 
-__all__ = [
-    "LedgerFile",
-    "open_ledger",
-    "read_sums",
-    "recover",
-]
+__all__ = ["LedgerFile", "open_ledger", "read_sums", "recover"]
 
 
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger

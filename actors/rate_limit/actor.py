@@ -7,16 +7,7 @@ from typing import Any
 import attrs
 import trio
 
-from ...runtime import (
-    Actor,
-    Message,
-    Outcome,
-    Ref,
-    ReplySlot,
-    Timer,
-    defers,
-    handles,
-)
+from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import Complete, Stream
 from ..errors import DeadlineTooShort, RequestTooLarge
 from ..events import CallEvent, Observer, Stage, ignore

@@ -24,12 +24,7 @@ from .lanes import Waiting
 from .limits import Cost, Impossible, Limits
 from .scope import LimitScope, PermitRequest, QueuedCall, Reservation, SimulatedWaiter
 
-__all__ = [
-    "Grant",
-    "Limiter",
-    "PermitRequest",
-    "Reservation",
-]
+__all__ = ["Grant", "Limiter", "PermitRequest", "Reservation"]
 
 
 W = TypeVar("W", bound=Waiting)

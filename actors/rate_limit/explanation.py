@@ -9,12 +9,7 @@ from ..permit import Dimension
 from .finder import FinderStatistics
 from .limits import Cost
 
-__all__ = [
-    "BucketState",
-    "Explanation",
-    "LimiterSnapshot",
-    "ScopeState",
-]
+__all__ = ["BucketState", "Explanation", "LimiterSnapshot", "ScopeState"]
 
 
 @attrs.frozen

@@ -13,10 +13,7 @@ import attrs
 
 from ..permit import Refused
 
-__all__ = [
-    "Finder",
-    "FinderStatistics",
-]
+__all__ = ["Finder", "FinderStatistics"]
 
 
 _DECREASE = 0.7

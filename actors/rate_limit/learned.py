@@ -13,9 +13,7 @@ from .bucket import Bucket
 from .explanation import BucketState
 from .limits import ENFORCED_IN_PARTS_S, Rate
 
-__all__ = [
-    "Learned",
-]
+__all__ = ["Learned"]
 
 
 _AVERAGED_S = 5.0  # seconds over which the rate of other clients is averaged

@@ -17,13 +17,7 @@ from .lanes import FairQueue, Waiting
 from .learned import Learned
 from .limits import Cost, Limits, TooLate
 
-__all__ = [
-    "LimitScope",
-    "PermitRequest",
-    "QueuedCall",
-    "Reservation",
-    "SimulatedWaiter",
-]
+__all__ = ["LimitScope", "PermitRequest", "QueuedCall", "Reservation", "SimulatedWaiter"]
 
 
 @attrs.frozen

@@ -9,10 +9,7 @@ from .context import CallProgress
 from .exchange import Exchange, Exchanged, Prepared
 from .failures import AttemptFailed
 
-__all__ = [
-    "AttemptLayer",
-    "SingleAttempt",
-]
+__all__ = ["AttemptLayer", "SingleAttempt"]
 
 
 class AttemptLayer(Protocol):

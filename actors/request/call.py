@@ -17,10 +17,7 @@ from .failures import AttemptFailed
 from .fallback import Target
 from .retry import RetryBudget
 
-__all__ = [
-    "CallRunner",
-    "TargetLayer",
-]
+__all__ = ["CallRunner", "TargetLayer"]
 
 
 class TargetLayer(Protocol):

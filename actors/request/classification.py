@@ -13,11 +13,7 @@ from ..errors import (
 )
 from ..vendors import ApiError
 
-__all__ = [
-    "TRANSIENT",
-    "classify",
-    "is_retried",
-]
+__all__ = ["TRANSIENT", "classify", "is_retried"]
 
 
 TRANSIENT = (RateLimited, ProviderUnavailable)

@@ -27,11 +27,7 @@ from ..rate_limit import read_refusal, read_reports
 from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
 from .classification import classify, is_retried
 
-__all__ = [
-    "AttemptFailed",
-    "Failures",
-    "without_key",
-]
+__all__ = ["AttemptFailed", "Failures", "without_key"]
 
 
 _MESSAGE_CHARS = 300  # of a provider's error text

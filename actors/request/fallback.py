@@ -18,12 +18,7 @@ from ..errors import (
 )
 from ..vendors import Endpoint
 
-__all__ = [
-    "FALLS_BACK",
-    "Fallback",
-    "Target",
-    "TargetOutcome",
-]
+__all__ = ["FALLS_BACK", "Fallback", "Target", "TargetOutcome"]
 
 
 TargetOutcome = type[CallFailed] | Literal["breaker_open"]

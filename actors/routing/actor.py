@@ -25,12 +25,7 @@ from ..messages import Request, Response, Usage
 from ..rate_limit import TokenEstimator
 from .routes import Quote, Route, choose
 
-__all__ = [
-    "ExplainRoute",
-    "Pace",
-    "RouteChoice",
-    "RouterActor",
-]
+__all__ = ["ExplainRoute", "Pace", "RouteChoice", "RouterActor"]
 
 
 _GAIN = 0.2  # weight of one call in the means

@@ -12,15 +12,7 @@ from ...runtime import Ref
 from ..messages import Request, Usage
 from ..vendors import PriceBook
 
-__all__ = [
-    "BatchRoute",
-    "LiveRoute",
-    "Quote",
-    "Route",
-    "Routing",
-    "TierRoute",
-    "choose",
-]
+__all__ = ["BatchRoute", "LiveRoute", "Quote", "Route", "Routing", "TierRoute", "choose"]
 
 
 @attrs.frozen(kw_only=True)

@@ -19,9 +19,7 @@ from .format import (
 )
 from .sse import ServerSentEvent
 
-__all__ = [
-    "AnthropicMessages",
-]
+__all__ = ["AnthropicMessages"]
 
 
 _RESERVED = frozenset({"stream", "messages"})

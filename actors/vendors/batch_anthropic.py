@@ -9,10 +9,7 @@ from .batch_dialect import BatchPage, BatchView, ControlCall, LineResult
 from .decoding import count_of, object_of, read_error, read_object, text_of
 from .format import ApiError, Malformed
 
-__all__ = [
-    "ANTHROPIC_BATCHES",
-    "AnthropicBatchDialect",
-]
+__all__ = ["ANTHROPIC_BATCHES", "AnthropicBatchDialect"]
 
 
 _PATH = "/messages/batches"

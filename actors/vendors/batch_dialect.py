@@ -12,14 +12,7 @@ import attrs
 from ..messages import Json
 from .format import ApiError
 
-__all__ = [
-    "BatchDialect",
-    "BatchPage",
-    "BatchView",
-    "ControlCall",
-    "LineError",
-    "LineResult",
-]
+__all__ = ["BatchDialect", "BatchPage", "BatchView", "ControlCall", "LineError", "LineResult"]
 
 
 @attrs.frozen(kw_only=True)

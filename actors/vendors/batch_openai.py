@@ -9,11 +9,7 @@ from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineRes
 from .decoding import count_of, dumps, object_of, read_error, read_object, text_of
 from .format import Malformed
 
-__all__ = [
-    "OPENAI_BATCHES",
-    "TOGETHER_BATCHES",
-    "OpenAIBatchDialect",
-]
+__all__ = ["OPENAI_BATCHES", "TOGETHER_BATCHES", "OpenAIBatchDialect"]
 
 
 _PAGE = "100"  # the most batches of one page

@@ -7,12 +7,7 @@ import attrs
 from ..messages import ChatMessage, Json, Request
 from .format import UnsupportedField
 
-__all__ = [
-    "add_extra",
-    "check_supported",
-    "expected_choices",
-    "split_system",
-]
+__all__ = ["add_extra", "check_supported", "expected_choices", "split_system"]
 
 
 _EVERYWHERE = frozenset(

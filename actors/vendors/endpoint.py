@@ -14,11 +14,7 @@ from ..messages import Request
 from .catalog import Vendor, vendor_at, vendor_named
 from .format import WireFormat
 
-__all__ = [
-    "Endpoint",
-    "Key",
-    "Timeouts",
-]
+__all__ = ["Endpoint", "Key", "Timeouts"]
 
 
 Key = str | Callable[[], str]

@@ -28,9 +28,7 @@ from .format import (
 )
 from .sse import ServerSentEvent
 
-__all__ = [
-    "GeminiContent",
-]
+__all__ = ["GeminiContent"]
 
 
 _RESERVED = frozenset({"contents"})

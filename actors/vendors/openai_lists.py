@@ -20,12 +20,7 @@ from .format import (
 )
 from .openai_chat import ChunkDecoder, read_choices, read_usage
 
-__all__ = [
-    "OpenAICompletions",
-    "OpenAIEmbeddings",
-    "read_completion",
-    "read_embeddings",
-]
+__all__ = ["OpenAICompletions", "OpenAIEmbeddings", "read_completion", "read_embeddings"]
 
 
 _COMPLETION_LIMITS = BatchLimits(max_size=100)

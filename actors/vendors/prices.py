@@ -18,14 +18,7 @@ from attrs.validators import deep_mapping, instance_of, optional
 
 from ..messages import Usage
 
-__all__ = [
-    "Price",
-    "PriceBook",
-    "PriceError",
-    "TierPrice",
-    "default_prices",
-    "tier_named",
-]
+__all__ = ["Price", "PriceBook", "PriceError", "TierPrice", "default_prices", "tier_named"]
 
 
 class PriceError(ValueError):

@@ -6,15 +6,7 @@ import trio
 
 from bench_kit.figures import Figure
 from bench_kit.sampling import cpu_s, settle
-from callsheet.runtime import (
-    Actor,
-    Message,
-    Ref,
-    RestartPolicy,
-    Runtime,
-    handles,
-    open_runtime,
-)
+from callsheet.runtime import Actor, Message, Ref, RestartPolicy, Runtime, handles, open_runtime
 from runtime_bench.echo import ECHO, Echo
 
 __all__ = ["figures_of_restarts"]

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from .incarnation import Incarnation, Timer
     from .ref import Ref
 
-__all__ = [
-    "Actor",
-    "Handler",
-    "defers",
-    "handles",
-    "streams",
-]
+__all__ = ["Actor", "Handler", "defers", "handles", "streams"]
 
 
 A = TypeVar("A", bound="Actor")

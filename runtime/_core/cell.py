@@ -22,10 +22,7 @@ from .reply import Message, Outcome, ReplySlot, current_slot
 from .snapshot import ActorSnapshot, InProgress, MessageCounts, State
 from .worker import Worker
 
-__all__ = [
-    "Cell",
-    "Spec",
-]
+__all__ = ["Cell", "Spec"]
 
 
 def _is_overflow(_: object, __: object, value: object) -> None:

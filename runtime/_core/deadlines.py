@@ -14,11 +14,7 @@ from typing import Protocol
 
 import trio
 
-__all__ = [
-    "DeadlineLane",
-    "Deadlines",
-    "Due",
-]
+__all__ = ["DeadlineLane", "Deadlines", "Due"]
 
 
 _MIN_CLEANED = 256

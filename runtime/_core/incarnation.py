@@ -19,12 +19,7 @@ from .worker import Worker, current_worker
 if TYPE_CHECKING:
     from .cell import Cell
 
-__all__ = [
-    "Incarnation",
-    "Timer",
-    "is_cancellation",
-    "open_collapsing_nursery",
-]
+__all__ = ["Incarnation", "Timer", "is_cancellation", "open_collapsing_nursery"]
 
 
 @asynccontextmanager

@@ -11,15 +11,7 @@ from .deadlines import Deadlines
 from .instruments import Instrument, LostMessage
 from .snapshot import Snapshot, State
 
-__all__ = [
-    "RESTARTS",
-    "Node",
-    "Restart",
-    "States",
-    "Stopper",
-    "TreeContext",
-    "Waker",
-]
+__all__ = ["RESTARTS", "Node", "Restart", "States", "Stopper", "TreeContext", "Waker"]
 
 
 Restart = Literal["permanent", "transient", "temporary"]

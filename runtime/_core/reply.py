@@ -23,12 +23,7 @@ if TYPE_CHECKING:
     # the worker that handles it. Each has `path`, and `released`, which is called at the end.
     Holder: TypeAlias = Cell | Incarnation | Worker
 
-__all__ = [
-    "Message",
-    "Outcome",
-    "ReplySlot",
-    "current_slot",
-]
+__all__ = ["Message", "Outcome", "ReplySlot", "current_slot"]
 
 
 R_co = TypeVar("R_co", covariant=True)

@@ -4,9 +4,4 @@ from .pool import spawn_pool
 from .restarts import RestartPolicy
 from .supervisor import Supervisor, SupervisorNode
 
-__all__ = [
-    "RestartPolicy",
-    "Supervisor",
-    "SupervisorNode",
-    "spawn_pool",
-]
+__all__ = ["RestartPolicy", "Supervisor", "SupervisorNode", "spawn_pool"]

@@ -9,9 +9,7 @@ import trio
 from .._core import Node, State
 from .restarts import Backoff
 
-__all__ = [
-    "Child",
-]
+__all__ = ["Child"]
 
 
 @attrs.define(eq=False)

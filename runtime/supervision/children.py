@@ -21,9 +21,7 @@ from .child import Child
 from .crashes import Decision, escalation_error, report_crash
 from .restarts import Backoff, RestartPolicy, RestartWindow, is_restarted, restart_group
 
-__all__ = [
-    "Children",
-]
+__all__ = ["Children"]
 
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")

@@ -12,9 +12,7 @@ from ..errors import ChildNotFound
 from .restarts import RestartPolicy
 from .supervisor import Supervisor
 
-__all__ = [
-    "spawn_pool",
-]
+__all__ = ["spawn_pool"]
 
 
 class _Router(Actor):

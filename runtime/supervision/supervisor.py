@@ -34,10 +34,7 @@ from .child import Child
 from .children import Children
 from .restarts import STRATEGIES, RestartPolicy
 
-__all__ = [
-    "Supervisor",
-    "SupervisorNode",
-]
+__all__ = ["Supervisor", "SupervisorNode"]
 
 
 @final

@@ -3,22 +3,11 @@
 import itertools
 
 import attrs
-from fakes import (
-    MODEL,
-    Journal,
-    asking,
-    batcher_to,
-    call,
-    outcomes,
-)
+from fakes import MODEL, Journal, asking, batcher_to, call, outcomes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import (
-    Batching,
-    ChatMessage,
-    Request,
-)
+from callsheet.actors import Batching, ChatMessage, Request
 from callsheet.actors.identity import sharing_key
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.runtime import open_runtime

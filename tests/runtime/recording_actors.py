@@ -6,13 +6,7 @@ import attrs
 import trio
 from sample_actors import Counter, Work
 
-from callsheet.runtime import (
-    ActorCrash,
-    Instrument,
-    Message,
-    RestartPolicy,
-    handles,
-)
+from callsheet.runtime import ActorCrash, Instrument, Message, RestartPolicy, handles
 
 NO_PAUSE = RestartPolicy(max_restarts=5, period_s=30, base_s=0)
 NO_RESTARTS = RestartPolicy(max_restarts=0)

@@ -8,10 +8,7 @@ import trio
 from recording_actors import NO_PAUSE, Recorder
 from sample_actors import Add, Counter, Fail, Work
 
-from callsheet.runtime import (
-    handles,
-    open_runtime,
-)
+from callsheet.runtime import handles, open_runtime
 
 
 @pytest.mark.parametrize(("stop_s", "took", "ends"), [(0, 0, False), (2, 2, False), (inf, 9, True)])

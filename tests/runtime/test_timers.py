@@ -10,15 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from callsheet.runtime import (
-    Actor,
-    Message,
-    Ref,
-    Timer,
-    UnhandledMessage,
-    handles,
-    open_runtime,
-)
+from callsheet.runtime import Actor, Message, Ref, Timer, UnhandledMessage, handles, open_runtime
 
 
 @attrs.frozen

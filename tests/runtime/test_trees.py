@@ -7,12 +7,7 @@ import trio
 from recording_actors import NO_PAUSE, NO_RESTARTS, End, Recorder, crashes_in, spawn_all
 from sample_actors import Add, Fail, Work
 
-from callsheet.runtime import (
-    ActorStopped,
-    RestartIntensityExceeded,
-    State,
-    open_runtime,
-)
+from callsheet.runtime import ActorStopped, RestartIntensityExceeded, State, open_runtime
 
 # ---------------------------------------------------------------- order and strategies
 

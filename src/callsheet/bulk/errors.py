@@ -4,14 +4,7 @@ from typing import Literal
 
 import attrs
 
-__all__ = [
-    "MAKE_ROOM",
-    "RUN_AGAIN",
-    "BulkRefused",
-    "BulkStopped",
-    "EndingKind",
-    "RunEnding",
-]
+__all__ = ["MAKE_ROOM", "RUN_AGAIN", "BulkRefused", "BulkStopped", "EndingKind", "RunEnding"]
 
 
 MAKE_ROOM = "free space on the disk"

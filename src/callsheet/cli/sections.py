@@ -5,10 +5,7 @@ from typing import Any
 
 import click
 
-__all__ = [
-    "SectionedCommand",
-    "option",
-]
+__all__ = ["SectionedCommand", "option"]
 
 
 _LAST = "Other"  # the title of the last section

@@ -12,14 +12,7 @@ from ..actors import LeanTransport, Request
 from .execution import Item, ItemOutcome, PlainReply, path_of, read_reply, write_body
 from .workloads import Workload
 
-__all__ = [
-    "CALL_TIMEOUT",
-    "Environment",
-    "OpenMode",
-    "RunItem",
-    "SendRequest",
-    "open_plain_http",
-]
+__all__ = ["CALL_TIMEOUT", "Environment", "OpenMode", "RunItem", "SendRequest", "open_plain_http"]
 
 
 SendRequest = Callable[[Request], Awaitable[PlainReply]]

@@ -15,12 +15,7 @@ from .execution import BadAnswer, Item, ItemOutcome, StepResults
 from .modes import OPEN_MODE, Mode
 from .workloads import Workload
 
-__all__ = [
-    "ModeResult",
-    "RunFailed",
-    "nearest_rank",
-    "run_mode",
-]
+__all__ = ["ModeResult", "RunFailed", "nearest_rank", "run_mode"]
 
 
 def nearest_rank(values: Sequence[float], percent: int) -> float:

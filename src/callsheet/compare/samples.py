@@ -2,13 +2,7 @@
 
 import random
 
-__all__ = [
-    "HEADLINE_TOPICS",
-    "INSTRUCTION",
-    "TOPICS",
-    "write_passages",
-    "write_reviews",
-]
+__all__ = ["HEADLINE_TOPICS", "INSTRUCTION", "TOPICS", "write_passages", "write_reviews"]
 
 
 INSTRUCTION = """\

@@ -18,11 +18,7 @@ from ..trace.timeline import CallRecord, Timeline
 from ..wording import printable, seconds
 from .live import board
 
-__all__ = [
-    "LiveDisplay",
-    "PlainDisplay",
-    "open_display",
-]
+__all__ = ["LiveDisplay", "PlainDisplay", "open_display"]
 
 
 _TICK_S = 1 / 8  # between two drawings when no event arrives, so that durations advance

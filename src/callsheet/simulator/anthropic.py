@@ -18,9 +18,7 @@ from .settings import ProviderSettings
 from .sse import event
 from .vendor import bearer_in, retry_headers
 
-__all__ = [
-    "Anthropic",
-]
+__all__ = ["Anthropic"]
 
 
 MAX_BODY_BYTES = 32 * 1024 * 1024

@@ -2,9 +2,7 @@
 
 import attrs
 
-__all__ = [
-    "RequestRefused",
-]
+__all__ = ["RequestRefused"]
 
 
 @attrs.frozen(eq=False)

@@ -19,9 +19,7 @@ from .service import ModelService, Parse
 from .settings import ProviderSettings
 from .stats import ProviderStats
 
-__all__ = [
-    "Provider",
-]
+__all__ = ["Provider"]
 
 
 # {path: how its body is read}

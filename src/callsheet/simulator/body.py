@@ -11,9 +11,7 @@ from .apierror import RequestRefused
 from .jsontext import Json, canonical
 from .tokens import Texts
 
-__all__ = [
-    "RequestBody",
-]
+__all__ = ["RequestBody"]
 
 
 def _bad(name: str, expected: str, value: Json) -> RequestRefused:

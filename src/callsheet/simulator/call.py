@@ -4,12 +4,7 @@ from typing import Protocol
 
 import attrs
 
-__all__ = [
-    "AnswerContext",
-    "ModelAnswer",
-    "ModelCall",
-    "Piece",
-]
+__all__ = ["AnswerContext", "ModelAnswer", "ModelCall", "Piece"]
 
 
 @attrs.frozen(kw_only=True)

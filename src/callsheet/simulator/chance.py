@@ -3,11 +3,7 @@
 import random
 from hashlib import blake2b
 
-__all__ = [
-    "fraction_of",
-    "hex_of",
-    "random_of",
-]
+__all__ = ["fraction_of", "hex_of", "random_of"]
 
 
 def _digest(parts: tuple[object, ...], size: int) -> bytes:

@@ -14,9 +14,7 @@ from .jsontext import Json, canonical
 from .settings import ProviderSettings
 from .writing import write
 
-__all__ = [
-    "ChatCall",
-]
+__all__ = ["ChatCall"]
 
 
 MAX_MESSAGES = 100_000

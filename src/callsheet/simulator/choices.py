@@ -11,11 +11,7 @@ from .sse import DONE, event, pieces_of
 from .tokens import count_tokens
 from .writing import Written
 
-__all__ = [
-    "MAX_TOKENS",
-    "AnswerOptions",
-    "AnswerShape",
-]
+__all__ = ["MAX_TOKENS", "AnswerOptions", "AnswerShape"]
 
 
 MAX_TOKENS = 10_000_000

@@ -11,9 +11,7 @@ from .settings import ProviderSettings
 from .tokens import Texts
 from .writing import Written, write
 
-__all__ = [
-    "CompletionsCall",
-]
+__all__ = ["CompletionsCall"]
 
 
 DEFAULT_MAX_TOKENS = 16

@@ -15,9 +15,7 @@ from .faults import REFUSALS, Fault
 from .middleware import Arrival, FaultMiddleware
 from .settings import ProviderSettings
 
-__all__ = [
-    "ControlService",
-]
+__all__ = ["ControlService"]
 
 
 class ControlService:

@@ -9,13 +9,7 @@ import attrs
 
 from .call import ModelAnswer
 
-__all__ = [
-    "JSON_BODY",
-    "Delivery",
-    "DeliveryEnding",
-    "DeliveryStep",
-    "delivered",
-]
+__all__ = ["JSON_BODY", "Delivery", "DeliveryEnding", "DeliveryStep", "delivered"]
 
 
 JSON_BODY = {"content-type": "application/json"}

@@ -2,10 +2,7 @@
 
 from datetime import UTC, datetime
 
-__all__ = [
-    "go_duration",
-    "rfc3339",
-]
+__all__ = ["go_duration", "rfc3339"]
 
 
 MS_PER_S = 1000

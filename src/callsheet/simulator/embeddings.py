@@ -19,9 +19,7 @@ from .jsontext import Json, compact
 from .settings import ProviderSettings
 from .tokens import Texts
 
-__all__ = [
-    "EmbeddingsCall",
-]
+__all__ = ["EmbeddingsCall"]
 
 
 MAX_INPUTS = 2048

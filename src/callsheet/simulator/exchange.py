@@ -7,15 +7,7 @@ from urllib.parse import parse_qsl
 import attrs
 import trio
 
-__all__ = [
-    "RESET",
-    "AsgiEvent",
-    "AsgiExchange",
-    "AsgiScope",
-    "ClientGone",
-    "Receive",
-    "Send",
-]
+__all__ = ["RESET", "AsgiEvent", "AsgiExchange", "AsgiScope", "ClientGone", "Receive", "Send"]
 
 
 AsgiScope = Mapping[str, object]

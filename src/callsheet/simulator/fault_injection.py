@@ -8,9 +8,7 @@ import attrs
 from .delivery import Delivery, DeliveryEnding, DeliveryStep
 from .faults import Fault, Faults
 
-__all__ = [
-    "inject_fault",
-]
+__all__ = ["inject_fault"]
 
 
 _HTML_BODY = {"content-type": "text/html; charset=utf-8"}

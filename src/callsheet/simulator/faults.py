@@ -7,12 +7,7 @@ from collections.abc import Mapping
 import attrs
 from attrs.validators import ge, gt, in_, optional
 
-__all__ = [
-    "FAULT_KINDS",
-    "REFUSALS",
-    "Fault",
-    "Faults",
-]
+__all__ = ["FAULT_KINDS", "REFUSALS", "Fault", "Faults"]
 
 
 FAULT_KINDS = {

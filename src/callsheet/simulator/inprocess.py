@@ -12,9 +12,7 @@ import trio
 from .app import Provider
 from .exchange import RESET, AsgiEvent, AsgiScope
 
-__all__ = [
-    "ProviderTransport",
-]
+__all__ = ["ProviderTransport"]
 
 
 _CLIENT = ("127.0.0.1", 1)

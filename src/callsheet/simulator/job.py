@@ -10,9 +10,7 @@ from .limits import QuotaCharge
 from .stats import RunningStats
 from .vendor import SimulatedVendor
 
-__all__ = [
-    "DeliveryJob",
-]
+__all__ = ["DeliveryJob"]
 
 
 @attrs.define(eq=False)

@@ -3,11 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-__all__ = [
-    "Json",
-    "canonical",
-    "compact",
-]
+__all__ = ["Json", "canonical", "compact"]
 
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]

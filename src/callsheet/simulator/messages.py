@@ -15,9 +15,7 @@ from .sse import event, pieces_of
 from .tokens import count_tokens
 from .writing import Written, write
 
-__all__ = [
-    "MessagesCall",
-]
+__all__ = ["MessagesCall"]
 
 
 MAX_MESSAGES = 100_000

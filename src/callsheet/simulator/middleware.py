@@ -16,11 +16,7 @@ from .settings import ProviderSettings
 from .stats import RunningStats
 from .vendor import SimulatedVendor
 
-__all__ = [
-    "Arrival",
-    "FaultMiddleware",
-    "Instant",
-]
+__all__ = ["Arrival", "FaultMiddleware", "Instant"]
 
 
 _FAULT_HEADER = "x-callsheet-fault"

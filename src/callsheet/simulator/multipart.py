@@ -8,10 +8,7 @@ import attrs
 
 from .apierror import RequestRefused
 
-__all__ = [
-    "FormFile",
-    "read_form",
-]
+__all__ = ["FormFile", "read_form"]
 
 
 @attrs.frozen

@@ -18,11 +18,7 @@ from .settings import ProviderSettings
 from .sse import event
 from .vendor import bearer_in, retry_headers
 
-__all__ = [
-    "ORGANIZATION",
-    "OpenAI",
-    "no_capacity",
-]
+__all__ = ["ORGANIZATION", "OpenAI", "no_capacity"]
 
 
 ORGANIZATION = "org-callsheet"

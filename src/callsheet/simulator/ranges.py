@@ -2,11 +2,7 @@
 
 import attrs
 
-__all__ = [
-    "Range",
-    "is_range",
-    "is_share",
-]
+__all__ = ["Range", "is_range", "is_share"]
 
 
 Range = tuple[float, float]

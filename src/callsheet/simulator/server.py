@@ -14,10 +14,7 @@ from hypercorn.typing import ConnectionState
 from .app import Provider
 from .exchange import RESET, AsgiScope, Receive, Send
 
-__all__ = [
-    "CannotListen",
-    "serve",
-]
+__all__ = ["CannotListen", "serve"]
 
 
 BACKLOG = 1024

@@ -21,11 +21,7 @@ from .openai import OpenAI, no_capacity
 from .settings import ProviderSettings
 from .vendor import SimulatedVendor
 
-__all__ = [
-    "ModelService",
-    "Parse",
-    "VendorEndpoints",
-]
+__all__ = ["ModelService", "Parse", "VendorEndpoints"]
 
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]

@@ -10,10 +10,7 @@ from .batchsettings import BatchSettings
 from .faults import Faults
 from .ranges import Range, is_range, is_share
 
-__all__ = [
-    "HEADERS_ON_429",
-    "ProviderSettings",
-]
+__all__ = ["HEADERS_ON_429", "ProviderSettings"]
 
 
 HEADERS_ON_429 = ("limits", "retry-after", "retry-after-ms", "x-should-retry")

@@ -8,11 +8,7 @@ from itertools import pairwise
 
 from .jsontext import Json, compact
 
-__all__ = [
-    "DONE",
-    "event",
-    "pieces_of",
-]
+__all__ = ["DONE", "event", "pieces_of"]
 
 
 DONE = b"data: [DONE]\n\n"

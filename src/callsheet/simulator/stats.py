@@ -6,11 +6,7 @@ import attrs
 
 from .jsontext import Json
 
-__all__ = [
-    "BilledTokens",
-    "ProviderStats",
-    "RunningStats",
-]
+__all__ = ["BilledTokens", "ProviderStats", "RunningStats"]
 
 
 @attrs.frozen

@@ -10,11 +10,7 @@ from .exchange import AsgiExchange
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
 
-__all__ = [
-    "SimulatedVendor",
-    "bearer_in",
-    "retry_headers",
-]
+__all__ = ["SimulatedVendor", "bearer_in", "retry_headers"]
 
 
 class SimulatedVendor(Protocol):

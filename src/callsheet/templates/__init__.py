@@ -8,10 +8,7 @@ from functools import cache
 import attrs
 import jinja2
 
-__all__ = [
-    "PageFigure",
-    "page_template",
-]
+__all__ = ["PageFigure", "page_template"]
 
 
 @attrs.frozen

@@ -10,10 +10,7 @@ from .chrome import chrome_trace
 from .page import trace_page
 from .timeline import Timeline
 
-__all__ = [
-    "trace_format",
-    "write_trace",
-]
+__all__ = ["trace_format", "write_trace"]
 
 
 def trace_format(path: Path) -> Literal["json", "html"]:

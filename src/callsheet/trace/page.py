@@ -15,9 +15,7 @@ from ..templates import PageFigure, page_template
 from ..wording import dollars, printable, retries, seconds
 from .timeline import CallPhase, CallRecord, CallTotals, Timeline
 
-__all__ = [
-    "trace_page",
-]
+__all__ = ["trace_page"]
 
 
 _OPEN_POSTS = 3  # with more of them, only the first is unfolded

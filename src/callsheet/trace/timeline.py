@@ -12,14 +12,7 @@ import attrs
 
 from ..actors import CallEvent, Stage, Usage
 
-__all__ = [
-    "CallPhase",
-    "CallRecord",
-    "CallState",
-    "CallTotals",
-    "PhaseState",
-    "Timeline",
-]
+__all__ = ["CallPhase", "CallRecord", "CallState", "CallTotals", "PhaseState", "Timeline"]
 
 
 PhaseState = Literal["waiting", "queued", "in flight", "retrying"]

@@ -9,14 +9,7 @@ from batch_provider import MODEL, URL, BatchProvider
 from batch_stage import KEY, BatchStage, Live, about, batch_stage, leaving, texts
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors import (
-    BadRequest,
-    CallContext,
-    Complete,
-    Endpoint,
-    Request,
-    Usage,
-)
+from callsheet.actors import BadRequest, CallContext, Complete, Endpoint, Request, Usage
 from callsheet.actors.batch_api.actor import BatchApiActor
 from callsheet.actors.batch_api.journal import Journal, JournalFile
 from callsheet.actors.batch_api.policy import BatchApiPolicy

@@ -5,12 +5,7 @@ from functools import partial
 import pytest
 import trio
 
-from callsheet.actors.batch_api.journal import (
-    Journal,
-    JournalFile,
-    lines_in,
-    open_journal,
-)
+from callsheet.actors.batch_api.journal import Journal, JournalFile, lines_in, open_journal
 from callsheet.actors.batch_api.plan import BatchGroup
 from callsheet.actors.storage import DamagedFile, FileInUse, StorageError
 

@@ -4,27 +4,9 @@ from functools import partial
 
 import pytest
 import trio
-from fakes import (
-    MODEL,
-    Chorus,
-    Journal,
-    Stage,
-    Turn,
-    asking,
-    batcher_to,
-    call,
-    chorus_to,
-    outcomes,
-)
+from fakes import MODEL, Chorus, Journal, Stage, Turn, asking, batcher_to, call, chorus_to, outcomes
 
-from callsheet.actors import (
-    BadRequest,
-    BatcherActor,
-    Batching,
-    CallContext,
-    Complete,
-    Request,
-)
+from callsheet.actors import BadRequest, BatcherActor, Batching, CallContext, Complete, Request
 from callsheet.actors.batching.statistics import GetBatchingStatistics
 from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import ActorStopped, open_runtime

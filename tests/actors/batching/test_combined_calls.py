@@ -8,11 +8,7 @@ import pytest
 import trio
 from fakes import Chorus, Journal, Stage, Turn, answer_to, asking, call, chorus_to, outcomes
 
-from callsheet.actors import (
-    BadRequest,
-    ProviderUnavailable,
-    Usage,
-)
+from callsheet.actors import BadRequest, ProviderUnavailable, Usage
 from callsheet.actors.batching.statistics import GetBatchingStatistics
 from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import open_runtime

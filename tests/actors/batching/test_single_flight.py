@@ -6,23 +6,9 @@ from random import Random
 
 import pytest
 import trio
-from fakes import (
-    Journal,
-    Stage,
-    Turn,
-    answer_to,
-    asking,
-    batcher_to,
-    call,
-    chorus_to,
-    outcomes,
-)
+from fakes import Journal, Stage, Turn, answer_to, asking, batcher_to, call, chorus_to, outcomes
 
-from callsheet.actors import (
-    BadRequest,
-    Batching,
-    Usage,
-)
+from callsheet.actors import BadRequest, Batching, Usage
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
 
 FAILS = {"bad": Turn(error=BadRequest("no such thing"))}

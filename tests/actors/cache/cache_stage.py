@@ -6,9 +6,7 @@ import attrs
 import trio
 from fakes import Stage, asking
 
-from callsheet.actors.cache.actor import (
-    CacheActor,
-)
+from callsheet.actors.cache.actor import CacheActor
 from callsheet.actors.cache.policy import CachePolicy
 from callsheet.actors.cache.store import CacheEntry, CacheUsage
 from callsheet.actors.storage import StorageError

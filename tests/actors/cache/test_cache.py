@@ -6,15 +6,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from cache_stage import (
-    MEMORYLESS,
-    FakeStore,
-    WallClock,
-    again,
-    cache_to,
-    paid,
-    stage_of,
-)
+from cache_stage import MEMORYLESS, FakeStore, WallClock, again, cache_to, paid, stage_of
 from fakes import MODEL, Journal, Stage, Turn, answer_to, asking, call, outcomes
 from trio.testing import wait_all_tasks_blocked
 

@@ -7,10 +7,7 @@ from cache_stage import BROKEN, MEMORYLESS, FakeStore, again, cache_to, stage_of
 from fakes import Journal, Turn, call, outcomes
 from trio.testing import wait_all_tasks_blocked
 
-from callsheet.actors.cache.actor import (
-    ClearCache,
-    GetCacheStatistics,
-)
+from callsheet.actors.cache.actor import ClearCache, GetCacheStatistics
 from callsheet.runtime import open_runtime
 
 # ------------------------------------------------------------------ writing

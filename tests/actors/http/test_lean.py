@@ -5,18 +5,7 @@ import gzip
 import httpx
 import pytest
 import trio
-from network import (
-    OK,
-    URL,
-    answer,
-    answering,
-    call,
-    counts,
-    in_memory,
-    polite,
-    request,
-    silent,
-)
+from network import OK, URL, answer, answering, call, counts, in_memory, polite, request, silent
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors.http.transport import LeanTransport

@@ -3,16 +3,7 @@
 import httpx
 import pytest
 import trio
-from network import (
-    OK,
-    Pieces,
-    answer,
-    answering,
-    call,
-    counts,
-    in_memory,
-    polite,
-)
+from network import OK, Pieces, answer, answering, call, counts, in_memory, polite
 
 
 @pytest.mark.parametrize(

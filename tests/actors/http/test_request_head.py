@@ -3,13 +3,7 @@
 import attrs
 import httpx
 import pytest
-from network import (
-    URL,
-    Pieces,
-    call,
-    in_memory,
-    polite,
-)
+from network import URL, Pieces, call, in_memory, polite
 
 from callsheet.actors.http.head import RequestHead, encode
 

@@ -5,11 +5,7 @@ from decimal import Decimal
 from functools import partial
 
 import trio
-from fakes import (
-    MODEL,
-    call,
-    requester,
-)
+from fakes import MODEL, call, requester
 
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.actor import LedgerActor

@@ -22,17 +22,7 @@ from fakes import (
     refusal,
     requester,
 )
-from ledger_stage import (
-    BOUND,
-    PAID,
-    PRICES,
-    asked,
-    books,
-    ledger,
-    ledger_to,
-    totals,
-    usd,
-)
+from ledger_stage import BOUND, PAID, PRICES, asked, books, ledger, ledger_to, totals, usd
 
 from callsheet.actors import (
     BadRequest,
@@ -51,13 +41,7 @@ from callsheet.actors.errors import BudgetExceeded
 from callsheet.actors.ledger.actor import GetCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget
 from callsheet.actors.vendors.prices import Price, PriceBook
-from callsheet.runtime import (
-    Actor,
-    ActorCrashed,
-    AskTimedOut,
-    handles,
-    open_runtime,
-)
+from callsheet.runtime import Actor, ActorCrashed, AskTimedOut, handles, open_runtime
 
 # ------------------------------------------------------------------ how a call ends
 

@@ -32,20 +32,14 @@ from ledger_stage import (
     usd,
 )
 
-from callsheet.actors import (
-    CallFailed,
-    Response,
-)
+from callsheet.actors import CallFailed, Response
 from callsheet.actors.calls import CallAccount
 from callsheet.actors.errors import LedgerUnavailable
 from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.actor import GetCosts, LedgerActor
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.storage import StorageError, in_place
-from callsheet.runtime import (
-    AskFailed,
-    open_runtime,
-)
+from callsheet.runtime import AskFailed, open_runtime
 from callsheet.runtime.testing.faults import Faulty
 
 

@@ -5,9 +5,7 @@ from functools import partial
 import trio
 from fakes import Stage
 
-from callsheet.actors import (
-    RateLimiterActor,
-)
+from callsheet.actors import RateLimiterActor
 
 
 async def limiter_to(

@@ -8,12 +8,7 @@ import trio
 from fakes import Journal, Stage, Turn, asking, call, outcomes
 from limiter_stage import limiter_to, settled
 
-from callsheet.actors import (
-    BadRequest,
-    DeadlineTooShort,
-    Limits,
-    RateLimiterActor,
-)
+from callsheet.actors import BadRequest, DeadlineTooShort, Limits, RateLimiterActor
 from callsheet.runtime import ActorCrashed, AskTimedOut, open_runtime
 
 # ------------------------------------------------------------------ no permit is lost

@@ -2,22 +2,9 @@
 
 import pytest
 import trio
-from fakes import (
-    STALL,
-    Reply,
-    Script,
-    asking,
-    call,
-    outcomes,
-    refusal,
-    requester,
-)
+from fakes import STALL, Reply, Script, asking, call, outcomes, refusal, requester
 
-from callsheet.actors import (
-    ConnectionFailed,
-    RetryPolicy,
-    Timeouts,
-)
+from callsheet.actors import ConnectionFailed, RetryPolicy, Timeouts
 from callsheet.runtime import AskTimedOut, Verdict
 from callsheet.simulator.app import Provider
 from callsheet.simulator.faults import Faults

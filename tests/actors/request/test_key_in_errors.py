@@ -4,20 +4,9 @@ import traceback
 
 import httpx
 import pytest
-from fakes import (
-    Reply,
-    Script,
-    broken,
-    call,
-    refusal,
-    requester,
-)
+from fakes import Reply, Script, broken, call, refusal, requester
 
-from callsheet.actors import (
-    AuthenticationFailed,
-    CallFailed,
-    RetryPolicy,
-)
+from callsheet.actors import AuthenticationFailed, CallFailed, RetryPolicy
 from callsheet.runtime import ActorCrashed
 
 KEY = "sk-secret-0123456789"

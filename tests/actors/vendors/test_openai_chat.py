@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Choice, Request, Usage
 from callsheet.actors.vendors.decoding import loads
-from callsheet.actors.vendors.format import (
-    ApiError,
-    DecodedResponse,
-    Malformed,
-    UnsupportedField,
-)
+from callsheet.actors.vendors.format import ApiError, DecodedResponse, Malformed, UnsupportedField
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 
 CHAT = OpenAIChat()

@@ -34,9 +34,7 @@ from ..row import Row
 from .reader import READ_AT_ONCE
 from .state import LATE, RunState
 
-__all__ = [
-    "Dispatcher",
-]
+__all__ = ["Dispatcher"]
 
 
 _MIN_S = 0.001

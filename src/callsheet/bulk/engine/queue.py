@@ -8,9 +8,7 @@ from typing import final
 from ..files.archive import Placed
 from .size import size_of
 
-__all__ = [
-    "RowQueue",
-]
+__all__ = ["RowQueue"]
 
 
 @final

@@ -23,10 +23,7 @@ from ..errors import BulkRefused
 from ..files.store import RunSpend
 from ..settings import BulkSettings
 
-__all__ = [
-    "RunPlan",
-    "plan_run",
-]
+__all__ = ["RunPlan", "plan_run"]
 
 
 _DAY_S = 86_400.0

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ...actors import Json, Request
 
-__all__ = [
-    "size_of",
-]
+__all__ = ["size_of"]
 
 
 _DIMENSIONS = 3072  # the longest vector of current embedding models

@@ -15,13 +15,7 @@ from ..settings import BulkSettings
 from .counts import RunCounts
 from .queue import RowQueue
 
-__all__ = [
-    "DRAINED",
-    "LATE",
-    "RunState",
-    "WakeEvent",
-    "no_room",
-]
+__all__ = ["DRAINED", "LATE", "RunState", "WakeEvent", "no_room"]
 
 
 @final

@@ -8,10 +8,7 @@ import attrs
 from ..row import BadRow, Row
 from .size import size_of
 
-__all__ = [
-    "Taken",
-    "take",
-]
+__all__ = ["Taken", "take"]
 
 
 _PATIENCE_S = 0.02

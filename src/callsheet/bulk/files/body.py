@@ -19,11 +19,7 @@ from ...actors import (
 )
 from ..row import Row
 
-__all__ = [
-    "made_body",
-    "own_body",
-    "read_body",
-]
+__all__ = ["made_body", "own_body", "read_body"]
 
 
 _ANSWERS: Mapping[Task, str] = {"chat": "choices", "completion": "choices", "embedding": "data"}

@@ -5,9 +5,7 @@ import os
 from pathlib import Path
 from typing import final
 
-__all__ = [
-    "Reserve",
-]
+__all__ = ["Reserve"]
 
 
 @final

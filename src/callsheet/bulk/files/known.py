@@ -10,10 +10,7 @@ from ...actors import Database, StorageError
 from ..errors import BulkRefused
 from .store import open_store
 
-__all__ = [
-    "KnownKeys",
-    "open_known",
-]
+__all__ = ["KnownKeys", "open_known"]
 
 
 @final

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
-__all__ = [
-    "ChangedByOthers",
-    "LinesFile",
-]
+__all__ = ["ChangedByOthers", "LinesFile"]
 
 
 if sys.platform != "win32":  # on Windows, only the store is locked

@@ -8,10 +8,7 @@ from ...actors import Response
 from ..progress import RowEnded
 from .lines import read_answer
 
-__all__ = [
-    "Result",
-    "RowOutcome",
-]
+__all__ = ["Result", "RowOutcome"]
 
 
 @attrs.frozen

@@ -10,12 +10,7 @@ from typing import Protocol, final
 
 from .lines_file import LinesFile
 
-__all__ = [
-    "OrderedOutput",
-    "OutputFile",
-    "UnorderedOutput",
-    "matching",
-]
+__all__ = ["OrderedOutput", "OutputFile", "UnorderedOutput", "matching"]
 
 
 _OLD = """CREATE TABLE old (

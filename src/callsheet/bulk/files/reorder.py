@@ -4,9 +4,7 @@ from typing import final
 
 from .outcome import RowOutcome
 
-__all__ = [
-    "ReorderWindow",
-]
+__all__ = ["ReorderWindow"]
 
 
 @final

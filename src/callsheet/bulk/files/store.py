@@ -27,11 +27,7 @@ from ...actors import (
 from ..errors import BulkRefused
 from ..settings import Fsync
 
-__all__ = [
-    "RunSpend",
-    "RunStore",
-    "open_store",
-]
+__all__ = ["RunSpend", "RunStore", "open_store"]
 
 
 _CACHE_KIB = 2 * 1024

@@ -29,9 +29,7 @@ from ..sections import SectionedCommand, option
 from .job import Composition, TopicJob, compose_all, report
 from .output import open_output
 
-__all__ = [
-    "compose",
-]
+__all__ = ["compose"]
 
 
 @click.command(

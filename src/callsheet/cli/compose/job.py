@@ -36,13 +36,7 @@ from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from .output import PostOutput
 
-__all__ = [
-    "Composition",
-    "TopicJob",
-    "compose_all",
-    "report",
-    "write_post",
-]
+__all__ = ["Composition", "TopicJob", "compose_all", "report", "write_post"]
 
 
 _BREAKER = BreakerPolicy(max_pause_s=5.0)

@@ -8,10 +8,7 @@ from typing import Protocol, TextIO
 
 import click
 
-__all__ = [
-    "PostOutput",
-    "open_output",
-]
+__all__ = ["PostOutput", "open_output"]
 
 
 _NAME_CHARS = 60

@@ -38,9 +38,7 @@ from .job import BulkJob, run_job
 from .options import check_extra_files, read_options, read_settings, strictly
 from .report import print_forecast, report, rows_in_batches
 
-__all__ = [
-    "run",
-]
+__all__ = ["run"]
 
 
 _REFUSED = 2

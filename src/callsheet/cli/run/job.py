@@ -25,10 +25,7 @@ from ...bulk.watching.watch import open_watch
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
 
-__all__ = [
-    "BulkJob",
-    "run_job",
-]
+__all__ = ["BulkJob", "run_job"]
 
 
 _BUILT_IN = "the built-in provider"

@@ -3,9 +3,4 @@
 from .context import BatchRequestContext, HttpRoute, JsonReply
 from .routes import BatchEndpoints
 
-__all__ = [
-    "BatchEndpoints",
-    "BatchRequestContext",
-    "HttpRoute",
-    "JsonReply",
-]
+__all__ = ["BatchEndpoints", "BatchRequestContext", "HttpRoute", "JsonReply"]

@@ -24,9 +24,7 @@ from .lifecycle import Moment
 from .paging import page_of
 from .work import LineOutcome, SimulatedBatch, SimulatedLine
 
-__all__ = [
-    "MessageBatches",
-]
+__all__ = ["MessageBatches"]
 
 
 MAX_LISTED = 1000

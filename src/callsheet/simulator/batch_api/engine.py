@@ -12,10 +12,7 @@ from ..vendor import SimulatedVendor
 from .lifecycle import Lifecycle
 from .work import LineWorker, SimulatedBatch, SimulatedLine
 
-__all__ = [
-    "BatchEngine",
-    "Phases",
-]
+__all__ = ["BatchEngine", "Phases"]
 
 
 # The number of lines processed before other tasks run.

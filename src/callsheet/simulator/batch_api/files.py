@@ -12,11 +12,7 @@ from ..stats import RunningStats
 from .context import BatchRequestContext, JsonReply
 from .paging import page_of
 
-__all__ = [
-    "DAY_S",
-    "Files",
-    "StoredFile",
-]
+__all__ = ["DAY_S", "Files", "StoredFile"]
 
 
 DAY_S = 86_400

@@ -14,11 +14,7 @@ from ..service import Parse
 from ..settings import ProviderSettings
 from .work import SimulatedLine
 
-__all__ = [
-    "InputFile",
-    "ValidationProblem",
-    "read_input",
-]
+__all__ = ["InputFile", "ValidationProblem", "read_input"]
 
 
 # The maximum of problems reported for one file.

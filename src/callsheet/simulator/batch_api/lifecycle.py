@@ -9,12 +9,7 @@ from typing import Literal
 
 import attrs
 
-__all__ = [
-    "ENDS",
-    "Lifecycle",
-    "Moment",
-    "Status",
-]
+__all__ = ["ENDS", "Lifecycle", "Moment", "Status"]
 
 
 Status = Literal[

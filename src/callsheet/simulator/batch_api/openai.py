@@ -26,9 +26,7 @@ from .lifecycle import Moment
 from .order import Order, error_lines, output_lines
 from .paging import page_of
 
-__all__ = [
-    "OpenAIBatches",
-]
+__all__ = ["OpenAIBatches"]
 
 
 MAX_LISTED = 100

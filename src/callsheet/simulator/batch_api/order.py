@@ -9,11 +9,7 @@ from .inputfile import ValidationProblem
 from .lifecycle import Moment
 from .work import LineOutcome, SimulatedBatch
 
-__all__ = [
-    "Order",
-    "error_lines",
-    "output_lines",
-]
+__all__ = ["Order", "error_lines", "output_lines"]
 
 
 _UNDONE = {

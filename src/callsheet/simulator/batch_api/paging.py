@@ -8,10 +8,7 @@ import attrs
 
 from ..jsontext import Json
 
-__all__ = [
-    "ListPage",
-    "page_of",
-]
+__all__ = ["ListPage", "page_of"]
 
 
 T = TypeVar("T")

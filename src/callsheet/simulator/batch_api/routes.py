@@ -11,9 +11,7 @@ from .context import HttpRoute, RouteHandler
 from .files import Files
 from .openai import OpenAIBatches
 
-__all__ = [
-    "BatchEndpoints",
-]
+__all__ = ["BatchEndpoints"]
 
 
 class BatchEndpoints:

@@ -13,12 +13,7 @@ from ..stats import RunningStats
 from ..vendor import SimulatedVendor
 from .lifecycle import Lifecycle, Moment
 
-__all__ = [
-    "LineOutcome",
-    "LineWorker",
-    "SimulatedBatch",
-    "SimulatedLine",
-]
+__all__ = ["LineOutcome", "LineWorker", "SimulatedBatch", "SimulatedLine"]
 
 
 OK = 200

@@ -12,9 +12,7 @@ from .packed import answer_items
 from .prose import write
 from .structured import value_for
 
-__all__ = [
-    "write_answer",
-]
+__all__ = ["write_answer"]
 
 
 # Names of properties that are also kinds of text.

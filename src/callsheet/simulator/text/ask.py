@@ -8,11 +8,7 @@ import attrs
 from .sentiment import SENTIMENTS
 from .subject import main_phrase, subject_of
 
-__all__ = [
-    "PromptIntent",
-    "TextKind",
-    "read_ask",
-]
+__all__ = ["PromptIntent", "TextKind", "read_ask"]
 
 
 TextKind = Literal[

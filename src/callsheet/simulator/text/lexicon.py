@@ -7,14 +7,7 @@ from typing import cast
 
 import attrs
 
-__all__ = [
-    "OUTLINE",
-    "SENTENCES",
-    "STOCK_WORDS",
-    "WORDS",
-    "Field",
-    "field_of",
-]
+__all__ = ["OUTLINE", "SENTENCES", "STOCK_WORDS", "WORDS", "Field", "field_of"]
 
 
 SHORTEST_BEGINNING = 4

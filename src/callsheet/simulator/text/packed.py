@@ -9,9 +9,7 @@ from typing import cast
 
 from ..jsontext import Json
 
-__all__ = [
-    "answer_items",
-]
+__all__ = ["answer_items"]
 
 
 WriteAnswer = Callable[[str, dict[str, Json] | None], Json]

@@ -10,9 +10,7 @@ from .lexicon import OUTLINE, SENTENCES, field_of
 from .sentiment import label_of
 from .subject import as_sentence, as_title
 
-__all__ = [
-    "write",
-]
+__all__ = ["write"]
 
 
 META_CHARACTERS = 155

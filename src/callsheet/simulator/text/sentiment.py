@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from ..chance import fraction_of
 from .lexicon import WORDS
 
-__all__ = [
-    "SENTIMENTS",
-    "label_of",
-    "sentiment_of",
-]
+__all__ = ["SENTIMENTS", "label_of", "sentiment_of"]
 
 
 SENTIMENTS = ("positive", "negative", "neutral")

@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping
 
 from ..jsontext import Json
 
-__all__ = [
-    "value_for",
-]
+__all__ = ["value_for"]
 
 
 Say = Callable[[str], str]
