@@ -14,8 +14,6 @@ from .errors import CallFailed
 from .events import CallEvent, Observer, Stage, ignore
 from .messages import Delta, Request, Response
 
-__all__ = ["ResponseStream", "ask_for", "stream_for"]
-
 
 async def ask_for(
     to: Ref, request: Request, context: CallContext, *, observer: Observer, timeout: float = inf

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from .rate_limit import Explanation
     from .routing import Quote, RouteChoice
 
-__all__ = ["CallPlan", "SharedCall", "plan_call"]
-
 
 @attrs.frozen(kw_only=True)
 class SharedCall:

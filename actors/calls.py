@@ -16,8 +16,6 @@ from .errors import CallFailed
 from .messages import Delta, Request, Response
 from .permit import Permit
 
-__all__ = ["CallAccount", "CallContext", "Complete", "Stream"]
-
 
 @attrs.frozen
 class CallContext:

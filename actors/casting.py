@@ -17,8 +17,6 @@ from .settings import TroupeSettings
 from .troupe import Troupe
 from .vendors import BatchLimits, OpenAICompletions, OpenAIEmbeddings
 
-__all__ = ["cast_troupe", "open_troupe"]
-
 _TOKEN_MARGIN = 0.98  # of the tokens that one call may have: tokens are estimated
 _FLEX_S = 60.0  # expected duration of a call in the flex tier, until one has been measured
 _PRIORITY_S = 2.0

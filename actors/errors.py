@@ -7,22 +7,6 @@ from typing import Literal, Self
 
 from .messages import Json
 
-__all__ = [
-    "AuthenticationFailed",
-    "BadRequest",
-    "Billed",
-    "BudgetExceeded",
-    "CallFailed",
-    "ConnectionFailed",
-    "DeadlineTooShort",
-    "LedgerUnavailable",
-    "MalformedAnswer",
-    "ProviderUnavailable",
-    "QuotaExhausted",
-    "RateLimited",
-    "RequestTooLarge",
-]
-
 Billed = Literal["no", "maybe"]
 
 

@@ -14,9 +14,6 @@ import structlog
 from .calls import CallContext
 from .messages import Usage
 
-__all__ = ["CallEvent", "Observer", "Stage", "ignore", "log_call"]
-
-
 Stage = Literal[
     "asked",  # the caller asked for a response
     "queued",  # the call waits at the limiter

@@ -9,9 +9,6 @@ import orjson
 
 from .messages import Json, Request
 
-__all__ = ["cache_key", "content_key", "sharing_key", "text_of_fields"]
-
-
 # Fields that cannot change the response.
 _LEFT_OUT = ("cacheable", "deadline", "idempotency_key")
 _FIELDS = tuple(field.name for field in attrs.fields(Request) if field.name not in _LEFT_OUT)

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-__all__ = ["lazy_names"]
-
 
 def lazy_names(
     package: str, **modules: str

@@ -18,9 +18,6 @@ from attrs.validators import (
     optional,
 )
 
-__all__ = ["ChatMessage", "Choice", "Delta", "Json", "Request", "Response", "Role", "Task", "Usage"]
-
-
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 

@@ -6,9 +6,6 @@ import attrs
 
 from .messages import Usage
 
-__all__ = ["DIMENSIONS", "Dimension", "Permit", "Refused", "Report", "Throttled"]
-
-
 Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"]
 """What a limit counts. A provider that counts input and output tokens together limits "tokens"."""
 

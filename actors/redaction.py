@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import cast
 
-__all__ = ["redact_secrets"]
-
 _HIDDEN = "***"
 
 # The names of members that contain a secret, in lower case and with underscores.

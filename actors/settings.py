@@ -21,8 +21,6 @@ if TYPE_CHECKING:  # what the default settings do not use is loaded by the progr
     from .ledger import LedgerPolicy
     from .request import HedgePolicy, ThrottlePolicy
 
-__all__ = ["TroupeSettings"]
-
 
 @attrs.frozen(kw_only=True)
 class TroupeSettings:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .rate_limit import LimiterStatistics, Limits
     from .request import RequestStatistics
 
-__all__ = ["Troupe"]
-
 
 @final
 @attrs.frozen(kw_only=True, eq=False)

@@ -2,23 +2,6 @@
 
 import enum
 
-__all__ = [
-    "ActorCrashed",
-    "ActorStopped",
-    "AlreadyPresent",
-    "AlreadyRunning",
-    "AskFailed",
-    "AskTimedOut",
-    "ChildNotFound",
-    "ChildRestarting",
-    "Deadlock",
-    "Dropped",
-    "MailboxFull",
-    "RestartIntensityExceeded",
-    "UnhandledMessage",
-    "Verdict",
-]
-
 
 class Verdict(enum.Enum):
     """What the runtime knows about the work of an ask that got no reply from its actor (R3)."""

@@ -32,8 +32,6 @@ from .errors import RestartIntensityExceeded
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
 from .supervision import RestartPolicy, Supervisor, SupervisorNode
 
-__all__ = ["Runtime", "dump", "format_tree", "open_runtime", "watch_signals"]
-
 
 async def watch_signals(
     stop: Sequence[trio.CancelScope],

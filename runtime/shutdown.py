@@ -8,8 +8,6 @@ import attrs
 
 from ._core import ActorSnapshot, MessageCounts, Snapshot, State, SupervisorSnapshot
 
-__all__ = ["PlannedStop", "ShutdownPlan", "ShutdownReport", "StopReport", "plan_shutdown"]
-
 
 @attrs.frozen
 class PlannedStop:

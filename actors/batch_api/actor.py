@@ -28,9 +28,6 @@ from .plan import BatchGroup, BatchPlan, BatchSizeLimits, LineSize, PlannedBatch
 from .policy import BatchApiPolicy
 from .results import BatchResults, Claims, LineResults
 
-__all__ = ["AcknowledgeResponses", "BatchApiActor", "BatchApiStatistics", "GetBatchApiStatistics"]
-
-
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
 _OVERHEAD_BYTES = 256  # of a line besides its body

@@ -17,9 +17,6 @@ from ..messages import Json
 from ..request import AttemptFailed, Failures
 from ..vendors import BatchDialect, BatchView, ControlCall, Endpoint, Timeouts, loads
 
-__all__ = ["Control", "LineSplitter", "LineTooLong"]
-
-
 _MAX_LINE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 
 

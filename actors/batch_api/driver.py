@@ -24,9 +24,6 @@ from .journal import Journal, JournalFile
 from .policy import BatchApiPolicy
 from .results import LineResults
 
-__all__ = ["BatchDriver"]
-
-
 _log = structlog.stdlib.get_logger("callsheet.batches")
 
 _NOT_FOUND = 404

@@ -17,8 +17,6 @@ from ..messages import Response
 from .job import BatchJob
 from .plan import BatchGroup, LineSize
 
-__all__ = ["BatchInFlight", "BatchLine", "BatchWaiter", "DeadlineFallback", "InFlightTable"]
-
 
 @attrs.define(eq=False)
 class BatchWaiter:

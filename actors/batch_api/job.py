@@ -16,18 +16,6 @@ import attrs
 from ..errors import AuthenticationFailed, CallFailed, QuotaExhausted
 from ..vendors import BatchView
 
-__all__ = [
-    "BatchEnding",
-    "BatchJob",
-    "BatchPhase",
-    "BatchStep",
-    "OrphanHandling",
-    "ResultOwner",
-    "handle_orphans",
-    "is_overflow",
-]
-
-
 BatchPhase = Literal["new", "marked", "unsure", "running", "ended", "over"]
 
 BatchStep = Literal["prepare", "create", "find", "poll", "cancel", "fetch"]

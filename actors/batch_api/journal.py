@@ -26,17 +26,6 @@ from ..storage import (
 )
 from .plan import BatchGroup
 
-__all__ = [
-    "Journal",
-    "JournalFile",
-    "KnownBatch",
-    "OpenJournal",
-    "UnclaimedResult",
-    "lines_in",
-    "open_journal",
-]
-
-
 _JOURNAL = DatabaseFormat(
     noun="batch journal",
     application_id=0x43534A4C,  # "CSJL"

@@ -8,9 +8,6 @@ import attrs
 
 from .policy import BatchApiPolicy
 
-__all__ = ["BatchGroup", "BatchPlan", "BatchSizeLimits", "LineSize", "PlannedBatch"]
-
-
 T = TypeVar("T")
 
 

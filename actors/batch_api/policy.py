@@ -9,8 +9,6 @@ from attrs.validators import and_, deep_mapping, ge, gt, instance_of, lt, option
 
 from ..vendors import BatchDialect, dialect_named
 
-__all__ = ["BatchApiPolicy"]
-
 
 def _dialect(value: str | BatchDialect | None) -> BatchDialect | None:
     return dialect_named(value) if isinstance(value, str) else value

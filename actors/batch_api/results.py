@@ -27,8 +27,6 @@ from ..vendors import (
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, InFlightTable
 from .journal import Journal, JournalFile
 
-__all__ = ["BatchResults", "Claims", "FailedLine", "LineResults", "judge"]
-
 
 @final
 class Claims:

@@ -23,9 +23,6 @@ from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
 
-__all__ = ["BatcherActor"]
-
-
 _CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)
 """Errors of a combined call that may be caused by some of its members only."""
 _NOT_FOUND = 404  # the model does not exist: this concerns all members

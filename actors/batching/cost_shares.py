@@ -9,9 +9,6 @@ from ..messages import Request, Response, Usage
 from .members import BatchMember, Spent
 from .strategy import BatchStrategy
 
-__all__ = ["free_of_charge", "join_pieces", "share_out", "split_cost", "split_count", "split_usage"]
-
-
 _SMALLEST = Decimal("1e-12")  # USD; the first member gets the remainder
 
 

@@ -13,9 +13,6 @@ from attrs.validators import ge
 
 from ..vendors import BatchLimits, BatchWeight, Full
 
-__all__ = ["Batch", "BatchFormer", "BatchWindow", "Batching", "Reason"]
-
-
 _LEAST_S = 0.0002
 """Seconds that a batch always waits: requests made at the same moment arrive within this time."""
 

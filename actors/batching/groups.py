@@ -8,9 +8,6 @@ from .members import BatchMember, Group
 from .packing import Agreement, AgreementStatistics
 from .strategy import BatchStrategy
 
-__all__ = ["Groups"]
-
-
 _MAX_GROUPS = 1000  # each remembers how fast its members arrive, and its agreement
 
 _GroupKey = tuple[int, Hashable, str, bool]

@@ -9,9 +9,6 @@ from ..messages import Json, Request, Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
-__all__ = ["ListStrategy"]
-
-
 ResponseBodyJson = Mapping[str, Json] | None
 
 

@@ -13,8 +13,6 @@ from .former import BatchFormer, BatchWindow
 from .packing import Agreement
 from .strategy import BatchStrategy
 
-__all__ = ["BatchMember", "Combined", "Group", "Spent", "Waiter", "error_of"]
-
 
 @attrs.frozen(eq=False)
 class Waiter:

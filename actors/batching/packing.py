@@ -17,9 +17,6 @@ from ..messages import ChatMessage, Choice, Json, Request, Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
-__all__ = ["Agreement", "AgreementStatistics", "Packing", "answers_agree"]
-
-
 _NOTE = """\
 The user sends a JSON array of items, each with an id and a text. Follow the instruction above for \
 each item by itself, as if it were the only one. Answer with one object for each id: the id, and \

@@ -6,8 +6,6 @@ from .cost_shares import free_of_charge
 from .members import BatchMember, Waiter, error_of
 from .packing import answers_agree
 
-__all__ = ["SingleFlight"]
-
 
 class SingleFlight:
     """The members that are under way, and the callers that wait for them (L5).

@@ -11,8 +11,6 @@ from ..vendors import BatchWeight
 from .former import Reason
 from .packing import AgreementStatistics
 
-__all__ = ["BatchRecord", "BatchingStatistics", "ExplainBatching", "GetBatchingStatistics"]
-
 
 @attrs.frozen
 class BatchRecord:

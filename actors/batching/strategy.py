@@ -9,9 +9,6 @@ from ..identity import text_of_fields
 from ..messages import Request, Response
 from ..vendors import BatchLimits, BatchWeight
 
-__all__ = ["BatchStrategy", "common_key"]
-
-
 _OWN = ("cacheable", "deadline", "idempotency_key")
 _IN_COMMON = tuple(field.name for field in attrs.fields(Request) if field.name not in _OWN)
 

@@ -17,16 +17,6 @@ from .policy import CachePolicy
 from .store import CachedResponse, CacheStore, CacheUsage, FailOpenStore
 from .stored import for_storing, from_cache, is_storable, size_in_memory
 
-__all__ = [
-    "CacheActor",
-    "CacheStatistics",
-    "ClearCache",
-    "Flight",
-    "GetCacheStatistics",
-    "MissesInFlight",
-    "PeekCache",
-]
-
 
 @attrs.define(eq=False)
 class Flight:

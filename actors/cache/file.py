@@ -18,9 +18,6 @@ from ..storage import (
 from .policy import CachePolicy
 from .store import CacheEntry, CacheUsage
 
-__all__ = ["CacheFile", "SqliteStore"]
-
-
 _WAIT_S = 2.0  # for another process that writes, which takes milliseconds
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms; damage costs only hits
 _MAX_VALUE_BYTES = 100_000_000  # SQLite takes no value above a billion

@@ -4,9 +4,6 @@ from collections import OrderedDict
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["MemoryCache"]
-
-
 T = TypeVar("T")
 
 

@@ -7,9 +7,6 @@ import attrs
 import platformdirs
 from attrs.validators import ge, gt, instance_of, optional
 
-__all__ = ["CachePolicy"]
-
-
 _MONTH_S: float | None = 30 * 86_400.0
 _MIB = 2**20
 

@@ -10,8 +10,6 @@ from ..messages import Response
 from ..storage import StorageError
 from .stored import decode, encode
 
-__all__ = ["CacheEntry", "CacheStore", "CacheUsage", "CachedResponse", "FailOpenStore"]
-
 
 @attrs.frozen
 class CacheEntry:

@@ -11,9 +11,6 @@ import attrs
 
 from ..messages import Choice, Json, Response, Usage
 
-__all__ = ["decode", "encode", "for_storing", "from_cache", "is_storable", "size_in_memory"]
-
-
 _FORMAT = 1
 _HEAD = struct.Struct("<BI")  # the format, and the length of the JSON, which the vectors follow
 _OBJECTS_BYTES = 1024  # of a response without its texts and vectors, approximately

@@ -16,8 +16,6 @@ from .graph import PostGraph, StepCall
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe
 
-__all__ = ["Compose", "PostComposerActor", "StepFailed"]
-
 
 def _strip(topic: str) -> str:
     return topic.strip()

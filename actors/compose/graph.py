@@ -14,9 +14,6 @@ from .recipe import Recipe, Step
 from .shape import EmptyResponse, StepResult, read_result
 from .template import TemplateError, render
 
-__all__ = ["Failure", "PostGraph", "StepCall", "StepCallState", "StepState", "critical_path"]
-
-
 StepState = Literal["waiting", "ready", "done", "failed", "skipped"]
 
 

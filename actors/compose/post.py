@@ -12,8 +12,6 @@ from .graph import PostGraph
 from .shape import StepResult
 from .template import TemplateError, render
 
-__all__ = ["Post", "PostStats"]
-
 
 @attrs.frozen(kw_only=True)
 class PostStats:

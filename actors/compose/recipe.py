@@ -23,8 +23,6 @@ import attrs
 from .shape import SHAPES, StepShape
 from .template import TemplateError, names_used
 
-__all__ = ["Recipe", "RecipeError", "Step", "default_recipe", "load_recipe"]
-
 
 class RecipeError(ValueError):
     """A recipe is invalid. The text names the place, the problem and the remedy.

@@ -9,9 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Literal, cast
 
-__all__ = ["SHAPES", "EmptyResponse", "StepResult", "StepShape", "read_result"]
-
-
 StepShape = Literal["text", "line", "list"]
 SHAPES: tuple[StepShape, ...] = ("text", "line", "list")
 

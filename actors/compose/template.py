@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["TemplateError", "names_used", "render"]
-
 
 class TemplateError(ValueError):
     """A template cannot be parsed, or failed with the values that it was given."""

@@ -7,8 +7,6 @@ import httpx
 from .connection import Connection
 from .connections import Connections
 
-__all__ = ["ResponseBody"]
-
 
 @final
 class ResponseBody(httpx.AsyncByteStream):

@@ -14,18 +14,6 @@ from .body import ResponseBody
 from .head import RequestHead
 from .transport import LeanTransport
 
-__all__ = [
-    "Configure",
-    "HttpCarrier",
-    "HttpResponse",
-    "HttpxCarrier",
-    "LeanCarrier",
-    "carrier_over",
-    "proxy_for",
-    "transport_for",
-]
-
-
 Seconds = Mapping[str, float | None]
 
 

@@ -16,9 +16,6 @@ from .pool import Origin
 from .response_parser import Head, ProtocolError, ResponseParser
 from .streams import QuickStream
 
-__all__ = ["Connection", "StaleConnection", "close_now", "may_have_run"]
-
-
 _BEFORE_SENDING = (
     httpx.ConnectError,
     httpx.ConnectTimeout,

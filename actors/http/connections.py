@@ -12,9 +12,6 @@ from .connection import Connection, close_now
 from .pool import NEW, ConnectionGrant, ConnectionPool, New, Origin, PoolStatistics
 from .streams import SocketStream, TlsStream
 
-__all__ = ["Connections", "Connector", "OpenStream", "Verify"]
-
-
 OpenStream = Callable[[str, int], Awaitable[trio.abc.Stream]]
 Verify = Literal["certifi", "system"] | ssl.SSLContext
 _ALPN = "http/1.1"

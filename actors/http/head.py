@@ -13,9 +13,6 @@ import httpx
 
 from .pool import Origin
 
-__all__ = ["Outgoing", "RequestHead", "encode", "origin_of"]
-
-
 _PORTS = {"http": 80, "https": 443}
 _NO_VALUE = "the value of a header contains a line break or another control character"
 

@@ -11,9 +11,6 @@ from typing import Final, Generic, Literal, TypeVar, final
 
 import attrs
 
-__all__ = ["NEW", "ConnectionGrant", "ConnectionPool", "PoolStatistics"]
-
-
 C = TypeVar("C")  # a connection
 W = TypeVar("W")  # a waiting request
 Origin = tuple[str, str, int]  # scheme, host, port

@@ -9,9 +9,6 @@ from typing import final
 import attrs
 import httptools
 
-__all__ = ["Head", "ProtocolError", "ResponseParser"]
-
-
 _MAX_INFORMATIONAL = 100  # responses like "102 Processing" before the final one
 _SWITCHING = 101
 _OK = 200  # below this a response is informational

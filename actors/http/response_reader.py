@@ -12,9 +12,6 @@ import trio
 from ..vendors import Malformed
 from .carrier import HttpResponse
 
-__all__ = ["ResponseReader", "TooLarge"]
-
-
 _END_S = 1.0  # the longest wait for the end of a body that only saves its connection
 
 

@@ -4,9 +4,6 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-__all__ = ["duration_s", "retry_after_s", "should_retry"]
-
-
 # Python writes small floats as 5e-05; "inf" is the wait for a limit of zero.
 _NUMBER = re.compile(r"(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|\+?inf(?:inity)?)", re.ASCII | re.IGNORECASE)
 

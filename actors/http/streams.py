@@ -14,9 +14,6 @@ from typing import TypeVar, final
 
 import trio
 
-__all__ = ["QuickStream", "SocketStream", "TlsStream"]
-
-
 T = TypeVar("T")
 
 

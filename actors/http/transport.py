@@ -12,9 +12,6 @@ from .head import Outgoing, encode, origin_of
 from .pool import Origin, PoolStatistics
 from .response_parser import Head
 
-__all__ = ["LeanTransport"]
-
-
 _UNLIMITED: Mapping[str, float | None] = {}
 
 

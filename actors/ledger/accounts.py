@@ -18,8 +18,6 @@ from .entries import Payer, Transaction, dollars
 if TYPE_CHECKING:
     from .file import LedgerFile
 
-__all__ = ["Accounts", "exceeded", "unavailable"]
-
 
 def exceeded(excess: Excess) -> BudgetExceeded:
     """Return the error of a call that a budget has no room for."""

@@ -19,9 +19,6 @@ from .book import CallOutcome, CostStatistics
 from .bound import asked_tier, most_usage, most_usd
 from .entries import Amount, Payer, cost_labels
 
-__all__ = ["GetCosts", "LedgerActor"]
-
-
 _MAX_COUNTERS = 256  # models whose counter is cached
 _ROUTES = ("flex", "batch")  # tiers that are routes of their own
 

@@ -20,8 +20,6 @@ from .entries import (
     TransactionKind,
 )
 
-__all__ = ["Book", "CallOutcome", "CostStatistics", "CostTotals"]
-
 
 @attrs.frozen
 class CostTotals:

@@ -9,8 +9,6 @@ from ..messages import Request, Usage
 from ..rate_limit import TokenCounter
 from ..vendors import PriceBook, dumps, tier_named
 
-__all__ = ["asked_tier", "most_usage", "most_usd"]
-
 _LIMITS = ("max_tokens", "max_completion_tokens")  # fields of `extra_body` that limit a response
 _TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
 _TOKENS_PER_ATTACHMENT = 50_000

@@ -12,9 +12,6 @@ from attrs.validators import deep_iterable, gt, in_, instance_of
 
 from .entries import CostLabel, LedgerEntry, Payer, add_usd, dollars, subtract_usd
 
-__all__ = ["Budget", "BudgetCounter", "BudgetState", "Excess", "LedgerPolicy"]
-
-
 Per = Literal["call", "post", "tenant", "model", "day", "total"]
 Period = Literal["ever", "month", "day"]
 _NAMED = ("post", "tenant", "model")

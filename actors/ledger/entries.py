@@ -9,25 +9,6 @@ import attrs
 from ..calls import CallContext
 from ..messages import Usage
 
-__all__ = [
-    "ACCOUNTS",
-    "COST_DIMENSIONS",
-    "NOTHING",
-    "Account",
-    "Amount",
-    "CostDimension",
-    "CostLabel",
-    "LedgerEntry",
-    "Payer",
-    "Transaction",
-    "TransactionKind",
-    "add_usd",
-    "cost_labels",
-    "dollars",
-    "subtract_usd",
-]
-
-
 # Rounding is an error here. No sum of prices has 1,000 digits.
 _EXACT = Context(prec=1000, traps=[Inexact])
 _FINEST = -12  # a share is a whole number of 1e-12 USD, or finer

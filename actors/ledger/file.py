@@ -25,9 +25,6 @@ from .tables import (
     written_since,
 )
 
-__all__ = ["LedgerFile", "open_ledger", "read_sums", "recover"]
-
-
 _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
 

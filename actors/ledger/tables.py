@@ -19,18 +19,6 @@ from .entries import (
     add_usd,
 )
 
-__all__ = [
-    "LEDGER_FORMAT",
-    "ExactSum",
-    "LedgerWriter",
-    "last_entry",
-    "open_reservations",
-    "standing",
-    "sums",
-    "written_since",
-]
-
-
 _LABEL = ("tenant", "model", "day", "route")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
 

@@ -21,14 +21,6 @@ from .limits import Impossible, Limits, TooLate
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .scope import PermitRequest, Reservation
 
-__all__ = [
-    "ChangeLimits",
-    "Explain",
-    "GetLimiterStatistics",
-    "LimiterStatistics",
-    "RateLimiterActor",
-]
-
 
 @attrs.frozen
 class LimiterStatistics:

@@ -18,9 +18,6 @@ from typing import final
 from .explanation import BucketState
 from .limits import Cost, Impossible, Rate
 
-__all__ = ["Bucket", "Limit", "changed", "check_possible"]
-
-
 _EPSILON = 1e-9  # seconds; rounding must not make a timer fire too early
 
 

@@ -24,9 +24,6 @@ from .lanes import Waiting
 from .limits import Cost, Impossible, Limits
 from .scope import LimitScope, PermitRequest, QueuedCall, Reservation, SimulatedWaiter
 
-__all__ = ["Grant", "Limiter", "PermitRequest", "Reservation"]
-
-
 W = TypeVar("W", bound=Waiting)
 _, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
 _MAX_SCOPES = 256  # beyond it, models without calls are forgotten

@@ -12,16 +12,6 @@ import attrs
 
 from ..messages import ChatMessage, Request, Usage
 
-__all__ = [
-    "Estimate",
-    "EstimatorStatistics",
-    "TokenCounter",
-    "TokenEstimator",
-    "offline_counter",
-    "tokens_besides",
-]
-
-
 TokenCounter = Callable[[str], int]
 """Returns the number of tokens of a text."""
 

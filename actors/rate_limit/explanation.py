@@ -9,8 +9,6 @@ from ..permit import Dimension
 from .finder import FinderStatistics
 from .limits import Cost
 
-__all__ = ["BucketState", "Explanation", "LimiterSnapshot", "ScopeState"]
-
 
 @attrs.frozen
 class Explanation:

@@ -13,9 +13,6 @@ import attrs
 
 from ..permit import Refused
 
-__all__ = ["Finder", "FinderStatistics"]
-
-
 _DECREASE = 0.7
 _FIRST_DECREASE = 0.9  # of the rate that the provider accepted before the first refusal
 _INCREASE = 0.02  # least increase a second, as a share of the rate after a decrease

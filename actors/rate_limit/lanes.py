@@ -20,9 +20,6 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, final
 import attrs
 from attrs.validators import gt, instance_of
 
-__all__ = ["FairQueue", "Lane", "Place", "Waiting"]
-
-
 _PURGE_AT = 256  # calls in a lane; beyond it, calls that were given up are removed
 _MAX_QUEUES = 1024  # lanes; beyond it, lanes without calls are forgotten
 

@@ -13,9 +13,6 @@ from .bucket import Bucket
 from .explanation import BucketState
 from .limits import ENFORCED_IN_PARTS_S, Rate
 
-__all__ = ["Learned"]
-
-
 _AVERAGED_S = 5.0  # seconds over which the rate of other clients is averaged
 _MAX_OF_OTHERS = 0.95  # of the rate; some calls are needed to receive further reports
 _FEW = 0.05  # of the rate; below it there may be no other client

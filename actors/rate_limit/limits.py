@@ -12,9 +12,6 @@ from ..permit import DIMENSIONS, Dimension
 from .estimator import Estimate, tokens_besides
 from .lanes import Lane
 
-__all__ = ["ENFORCED_IN_PARTS_S", "Cost", "Impossible", "Limits", "Rate", "TooLate"]
-
-
 ENFORCED_IN_PARTS_S = 60.0
 """Seconds; providers may enforce a limit with a period up to this over shorter spans."""
 

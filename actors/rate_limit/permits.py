@@ -11,9 +11,6 @@ from ..permit import Report, Throttled
 from .estimator import Estimate
 from .scope import Reservation
 
-__all__ = ["CallPermit", "HeaderFilter", "InFlightCall", "ParkCalls", "RenewPermit", "ReportLimits"]
-
-
 _REPORT_EVERY_S = 0.05  # the headers of two responses in a row report nearly the same limits
 
 

@@ -14,9 +14,6 @@ from math import isfinite
 from ..http import duration_s
 from ..permit import Dimension, Report
 
-__all__ = ["read_refusal", "read_reports"]
-
-
 _PERIODS = (60.0, 86_400.0, 1.0, 3_600.0)  # the most likely first
 _OPENAI: tuple[tuple[str, Dimension, float | None], ...] = (
     ("requests", "requests", None),

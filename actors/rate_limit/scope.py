@@ -17,8 +17,6 @@ from .lanes import FairQueue, Waiting
 from .learned import Learned
 from .limits import Cost, Limits, TooLate
 
-__all__ = ["LimitScope", "PermitRequest", "QueuedCall", "Reservation", "SimulatedWaiter"]
-
 
 @attrs.frozen
 class PermitRequest:

@@ -30,8 +30,6 @@ from .hedging import HedgedAttempt, HedgePolicy, Hedger, HedgeStatistics
 from .retry import RetryPolicy, RetryThrottle, ThrottlePolicy, ThrottleStatistics
 from .target import RetryingTarget
 
-__all__ = ["GetRequestStatistics", "RequestActor", "RequestStatistics"]
-
 
 @attrs.frozen(kw_only=True)
 class RequestStatistics:

@@ -9,8 +9,6 @@ from .context import CallProgress
 from .exchange import Exchange, Exchanged, Prepared
 from .failures import AttemptFailed
 
-__all__ = ["AttemptLayer", "SingleAttempt"]
-
 
 class AttemptLayer(Protocol):
     """Makes one attempt at a target. `SingleAttempt` does, and so does what wraps it."""

@@ -25,19 +25,6 @@ from attrs.validators import and_, ge, gt, instance_of, le, lt, optional
 
 from ..errors import CallFailed, ConnectionFailed, ProviderUnavailable
 
-__all__ = [
-    "NEVER_OPENS",
-    "OUTAGES",
-    "BreakerPolicy",
-    "BreakerState",
-    "BreakerStatistics",
-    "CircuitBreaker",
-    "EndpointBreaker",
-    "Ticket",
-    "is_outage",
-]
-
-
 BreakerState = Literal["closed", "open", "half_open"]
 
 OUTAGES = (ProviderUnavailable, ConnectionFailed)

@@ -17,8 +17,6 @@ from .failures import AttemptFailed
 from .fallback import Target
 from .retry import RetryBudget
 
-__all__ = ["CallRunner", "TargetLayer"]
-
 
 class TargetLayer(Protocol):
     """Sends a call to one target, with as many attempts as that takes. `RetryingTarget` does."""

@@ -13,9 +13,6 @@ from ..errors import (
 )
 from ..vendors import ApiError
 
-__all__ = ["TRANSIENT", "classify", "is_retried"]
-
-
 TRANSIENT = (RateLimited, ProviderUnavailable)
 """Errors that may have passed by the next attempt; any other error would only occur again."""
 

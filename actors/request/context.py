@@ -16,9 +16,6 @@ from .exchange import Exchange
 from .fallback import Fallback, Target
 from .retry import RetryBudget, RetryPolicy, RetryThrottle
 
-__all__ = ["CallProgress", "RequestContext", "TargetContext"]
-
-
 _STORED_BY = ("store", "background")  # members of a body that make the provider keep the response
 
 

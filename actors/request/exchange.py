@@ -26,9 +26,6 @@ from ..vendors import (
 )
 from .failures import AttemptFailed, Failures, without_key
 
-__all__ = ["Exchange", "Exchanged", "Prepared"]
-
-
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _MAX_URLS = 100  # remembered
 _Deliver = Callable[[Delta], Awaitable[None]]

@@ -27,9 +27,6 @@ from ..rate_limit import read_refusal, read_reports
 from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads
 from .classification import classify, is_retried
 
-__all__ = ["AttemptFailed", "Failures", "without_key"]
-
-
 _MESSAGE_CHARS = 300  # of a provider's error text
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_S = 5.0  # to read the body of an error

@@ -18,9 +18,6 @@ from ..errors import (
 )
 from ..vendors import Endpoint
 
-__all__ = ["FALLS_BACK", "Fallback", "Target", "TargetOutcome"]
-
-
 TargetOutcome = type[CallFailed] | Literal["breaker_open"]
 """Why a target does not serve a call: the error there, or an open circuit breaker."""
 

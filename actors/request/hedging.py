@@ -26,9 +26,6 @@ from .context import CallProgress
 from .exchange import Exchanged, Prepared
 from .failures import AttemptFailed
 
-__all__ = ["HedgePolicy", "HedgeStatistics", "HedgedAttempt", "Hedger", "LatencyWindow", "race"]
-
-
 _ROUNDING = 1e-9  # 0.07 x 100 is 7.000000000000001, and 0.05 twenty times is not quite 1
 
 

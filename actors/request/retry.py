@@ -12,18 +12,6 @@ from typing import Literal
 import attrs
 from attrs.validators import ge, instance_of, lt
 
-__all__ = [
-    "BudgetStatistics",
-    "Extra",
-    "GiveUp",
-    "RetryBudget",
-    "RetryDecision",
-    "RetryPolicy",
-    "RetryThrottle",
-    "ThrottlePolicy",
-    "ThrottleStatistics",
-]
-
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:

@@ -15,8 +15,6 @@ from .exchange import Exchanged, Prepared
 from .failures import AttemptFailed
 from .retry import RetryDecision
 
-__all__ = ["RetryingTarget"]
-
 
 @final
 class RetryingTarget:

@@ -25,9 +25,6 @@ from ..messages import Request, Response, Usage
 from ..rate_limit import TokenEstimator
 from .routes import Quote, Route, choose
 
-__all__ = ["ExplainRoute", "Pace", "RouteChoice", "RouterActor"]
-
-
 _GAIN = 0.2  # weight of one call in the means
 _MAX_KNOWN = 500  # pairs of route and model; beyond it, the oldest is forgotten
 

@@ -12,8 +12,6 @@ from ...runtime import Ref
 from ..messages import Request, Usage
 from ..vendors import PriceBook
 
-__all__ = ["BatchRoute", "LiveRoute", "Quote", "Route", "Routing", "TierRoute", "choose"]
-
 
 @attrs.frozen(kw_only=True)
 class Quote:

@@ -8,8 +8,6 @@ from typing import Generic, Protocol, TypeVar, final
 import attrs
 import trio
 
-__all__ = ["GroupCommit", "InThread", "in_place", "in_worker_thread"]
-
 T = TypeVar("T")
 
 

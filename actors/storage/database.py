@@ -26,7 +26,6 @@ from .errors import (
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
     import sqlite3
 
-__all__ = ["Database", "DatabaseFormat", "Owner", "ProcessLock", "Synchronous", "open_database"]
 
 Owner = Literal["one process", "shared"]
 Synchronous = Literal["full", "normal", "off"]

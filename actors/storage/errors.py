@@ -2,16 +2,6 @@
 
 from typing import ClassVar
 
-__all__ = [
-    "DamagedFile",
-    "FileInUse",
-    "ForeignFile",
-    "OtherVersion",
-    "StorageError",
-    "StorageFull",
-    "StorageUnavailable",
-]
-
 
 class StorageError(Exception):
     """A file, or another store, cannot be used. Callsheet has not changed it.

@@ -19,9 +19,6 @@ from .format import (
 )
 from .sse import ServerSentEvent
 
-__all__ = ["AnthropicMessages"]
-
-
 _RESERVED = frozenset({"stream", "messages"})
 
 # {Anthropic's stop reason: OpenAI's finish reason}

@@ -9,9 +9,6 @@ from .batch_dialect import BatchPage, BatchView, ControlCall, LineResult
 from .decoding import count_of, object_of, read_error, read_object, text_of
 from .format import ApiError, Malformed
 
-__all__ = ["ANTHROPIC_BATCHES", "AnthropicBatchDialect"]
-
-
 _PATH = "/messages/batches"
 _PAGE = "1000"  # the most batches of one page
 _NO_BATCH = "none"  # the mark if no batch existed before

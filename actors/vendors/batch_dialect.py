@@ -12,8 +12,6 @@ import attrs
 from ..messages import Json
 from .format import ApiError
 
-__all__ = ["BatchDialect", "BatchPage", "BatchView", "ControlCall", "LineError", "LineResult"]
-
 
 @attrs.frozen(kw_only=True)
 class ControlCall:

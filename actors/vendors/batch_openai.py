@@ -9,9 +9,6 @@ from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineRes
 from .decoding import count_of, dumps, object_of, read_error, read_object, text_of
 from .format import Malformed
 
-__all__ = ["OPENAI_BATCHES", "TOGETHER_BATCHES", "OpenAIBatchDialect"]
-
-
 _PAGE = "100"  # the most batches of one page
 _TAG = "callsheet"  # the member of the metadata that holds Callsheet's name of the batch
 _OVER = frozenset({"completed", "failed", "expired", "cancelled", "canceled"})

@@ -21,8 +21,6 @@ from .gemini import GeminiContent
 from .openai_chat import OpenAIChat
 from .openai_lists import OpenAICompletions, OpenAIEmbeddings
 
-__all__ = ["DIALECTS", "VENDORS", "Vendor", "dialect_named", "vendor_at", "vendor_named"]
-
 
 @attrs.frozen(kw_only=True)
 class Vendor:

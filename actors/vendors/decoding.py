@@ -14,20 +14,6 @@ import orjson
 from ..messages import Choice, Json
 from .format import ApiError, BrokeOff, Malformed
 
-__all__ = [
-    "EVENT",
-    "Collector",
-    "count_of",
-    "dumps",
-    "in_order",
-    "loads",
-    "object_of",
-    "read_error",
-    "read_object",
-    "text_of",
-]
-
-
 EVENT = "an event of the stream"  # for `read_object`
 
 

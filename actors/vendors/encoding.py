@@ -7,9 +7,6 @@ import attrs
 from ..messages import ChatMessage, Json, Request
 from .format import UnsupportedField
 
-__all__ = ["add_extra", "check_supported", "expected_choices", "split_system"]
-
-
 _EVERYWHERE = frozenset(
     {"model", "task", "extra_body", "cacheable", "packable", "deadline", "idempotency_key"}
 )

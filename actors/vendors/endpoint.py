@@ -14,9 +14,6 @@ from ..messages import Request
 from .catalog import Vendor, vendor_at, vendor_named
 from .format import WireFormat
 
-__all__ = ["Endpoint", "Key", "Timeouts"]
-
-
 Key = str | Callable[[], str]
 """An API key, or a function that returns the current one."""
 

@@ -13,20 +13,6 @@ from attrs.validators import ge, instance_of, optional
 from ..messages import Choice, Delta, Json, Request, Usage
 from .sse import ServerSentEvent
 
-__all__ = [
-    "ApiError",
-    "BatchLimits",
-    "BatchWeight",
-    "BrokeOff",
-    "DecodedResponse",
-    "Full",
-    "Malformed",
-    "StreamDecoder",
-    "StreamFailed",
-    "UnsupportedField",
-    "WireFormat",
-]
-
 
 @attrs.frozen(kw_only=True)
 class DecodedResponse:

@@ -28,9 +28,6 @@ from .format import (
 )
 from .sse import ServerSentEvent
 
-__all__ = ["GeminiContent"]
-
-
 _RESERVED = frozenset({"contents"})
 
 # {Gemini's finish reason: OpenAI's}; other reasons are put in lower case.

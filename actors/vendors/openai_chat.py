@@ -24,8 +24,6 @@ from .encoding import add_extra, check_supported, expected_choices
 from .format import ApiError, DecodedResponse, Malformed, StreamDecoder, StreamFailed
 from .sse import ServerSentEvent
 
-__all__ = ["ChunkDecoder", "OpenAIChat", "read_chat", "read_choices", "read_usage"]
-
 
 def read_usage(usage: Json) -> Usage | None:
     """Read the tokens in OpenAI's `usage`; None if it has none."""

@@ -20,9 +20,6 @@ from .format import (
 )
 from .openai_chat import ChunkDecoder, read_choices, read_usage
 
-__all__ = ["OpenAICompletions", "OpenAIEmbeddings", "read_completion", "read_embeddings"]
-
-
 _COMPLETION_LIMITS = BatchLimits(max_size=100)
 _COMPLETION_RESERVED = frozenset({"n", "stream", "prompt"})
 _USUAL_CHARS, _MAX_CHARS = 4, 7  # characters per token, on the average of a longer text

@@ -18,8 +18,6 @@ from attrs.validators import deep_mapping, instance_of, optional
 
 from ..messages import Usage
 
-__all__ = ["Price", "PriceBook", "PriceError", "TierPrice", "default_prices", "tier_named"]
-
 
 class PriceError(ValueError):
     """A price file is invalid; the text names file, model and field."""

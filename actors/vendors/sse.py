@@ -6,9 +6,6 @@ Source of the grammar: the HTML standard, "Server-sent events", parsing an event
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["MAX_EVENT_BYTES", "EventTooLarge", "ServerSentEvent", "SseParser"]
-
-
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """More than any provider sends in one event. Without a limit, an endless line fills memory."""
 

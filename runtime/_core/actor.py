@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .incarnation import Incarnation, Timer
     from .ref import Ref
 
-__all__ = ["Actor", "Handler", "defers", "handles", "streams"]
-
 
 A = TypeVar("A", bound="Actor")
 M = TypeVar("M", bound="Message[object]")

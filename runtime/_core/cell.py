@@ -22,8 +22,6 @@ from .reply import Message, Outcome, ReplySlot, current_slot
 from .snapshot import ActorSnapshot, InProgress, MessageCounts, State
 from .worker import Worker
 
-__all__ = ["Cell", "Spec"]
-
 
 def _is_overflow(_: object, __: object, value: object) -> None:
     if value not in POLICIES and not isinstance(value, Coalesce):

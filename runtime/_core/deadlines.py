@@ -14,9 +14,6 @@ from typing import Protocol
 
 import trio
 
-__all__ = ["DeadlineLane", "Deadlines", "Due"]
-
-
 _MIN_CLEANED = 256
 _MAX_LANES = 64  # a program with more timeouts computes them; those go to the heap
 

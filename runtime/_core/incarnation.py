@@ -19,8 +19,6 @@ from .worker import Worker, current_worker
 if TYPE_CHECKING:
     from .cell import Cell
 
-__all__ = ["Incarnation", "Timer", "is_cancellation", "open_collapsing_nursery"]
-
 
 @asynccontextmanager
 async def open_collapsing_nursery() -> AsyncGenerator[trio.Nursery]:

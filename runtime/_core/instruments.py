@@ -11,19 +11,6 @@ import structlog
 
 from ..errors import Verdict
 
-__all__ = [
-    "ActorCrash",
-    "ActorEvent",
-    "DeadLetter",
-    "Guarded",
-    "Instrument",
-    "LostMessage",
-    "MessageFailed",
-    "MessageHandled",
-    "StructlogInstrument",
-]
-
-
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 
 

@@ -19,21 +19,6 @@ import trio
 
 from .reply import Message, ReplySlot
 
-__all__ = [
-    "Admission",
-    "ByKey",
-    "ByPriority",
-    "Coalesce",
-    "Envelope",
-    "Fifo",
-    "Mailbox",
-    "MailboxStatistics",
-    "Overflow",
-    "Priority",
-    "Queue",
-]
-
-
 # A tuple, not a class: one is made for every message. The float is the time of arrival.
 Envelope = tuple[Message[object], ReplySlot[Any] | None, float]
 

@@ -11,9 +11,6 @@ from .deadlines import Deadlines
 from .instruments import Instrument, LostMessage
 from .snapshot import Snapshot, State
 
-__all__ = ["RESTARTS", "Node", "Restart", "States", "Stopper", "TreeContext", "Waker"]
-
-
 Restart = Literal["permanent", "transient", "temporary"]
 """When a child is restarted: always ("permanent"), only after a crash ("transient"), or never
 ("temporary")."""

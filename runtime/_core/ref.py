@@ -18,8 +18,6 @@ from .worker import Worker, check_deadlock, current_worker, find_cycle, waiting_
 if TYPE_CHECKING:
     from .cell import Cell
 
-__all__ = ["Ref"]
-
 
 R = TypeVar("R")
 T = TypeVar("T")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     # the worker that handles it. Each has `path`, and `released`, which is called at the end.
     Holder: TypeAlias = Cell | Incarnation | Worker
 
-__all__ = ["Message", "Outcome", "ReplySlot", "current_slot"]
-
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -9,18 +9,6 @@ import attrs
 from .mailbox import MailboxStatistics
 from .reply import Outcome
 
-__all__ = [
-    "ActorSnapshot",
-    "InProgress",
-    "MessageCounts",
-    "RuntimeSnapshot",
-    "Snapshot",
-    "State",
-    "Strategy",
-    "SupervisorSnapshot",
-]
-
-
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 """Which children a supervisor restarts after a crash: the one that crashed ("one_for_one"), all of
 them ("one_for_all"), or the one that crashed and those started after it ("rest_for_one")."""

@@ -8,9 +8,6 @@ import trio
 from .reply import Message, ReplySlot
 from .worker import Worker, check_deadlock, waiting_worker
 
-__all__ = ["AskStream", "StreamOf", "StreamSink"]
-
-
 T = TypeVar("T")
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .cell import Cell
     from .stream import AskStream
 
-__all__ = ["Worker", "check_deadlock", "current_worker", "find_cycle", "waiting_worker"]
-
 
 _ABANDONED = (Outcome.CANCELLED, Outcome.EXPIRED)
 

@@ -9,8 +9,6 @@ import trio
 from .._core import Node, State
 from .restarts import Backoff
 
-__all__ = ["Child"]
-
 
 @attrs.define(eq=False)
 class Child:

@@ -21,9 +21,6 @@ from .child import Child
 from .crashes import Decision, escalation_error, report_crash
 from .restarts import Backoff, RestartPolicy, RestartWindow, is_restarted, restart_group
 
-__all__ = ["Children"]
-
-
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 _GRACE_S = 5.0  # until `stop_ignored` is logged for a cancelled child; limit of an unlimited halt
 

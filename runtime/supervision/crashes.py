@@ -12,9 +12,6 @@ from ..errors import RestartIntensityExceeded
 from .child import Child
 from .restarts import RestartPolicy
 
-__all__ = ["Decision", "escalation_error", "report_crash"]
-
-
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 
 Decision = Literal["restart", "leave", "fail upward"]

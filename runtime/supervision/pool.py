@@ -12,8 +12,6 @@ from ..errors import ChildNotFound
 from .restarts import RestartPolicy
 from .supervisor import Supervisor
 
-__all__ = ["spawn_pool"]
-
 
 class _Router(Actor):
     """Forwards every message to the least loaded worker; equally loaded workers alternate.

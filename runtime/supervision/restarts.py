@@ -13,16 +13,6 @@ from attrs.validators import ge, gt
 
 from .._core import Restart, Strategy
 
-__all__ = [
-    "STRATEGIES",
-    "Backoff",
-    "RestartPolicy",
-    "RestartWindow",
-    "is_restarted",
-    "restart_group",
-]
-
-
 STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
 
 

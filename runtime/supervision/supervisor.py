@@ -34,8 +34,6 @@ from .child import Child
 from .children import Children
 from .restarts import STRATEGIES, RestartPolicy
 
-__all__ = ["Supervisor", "SupervisorNode"]
-
 
 @final
 class Supervisor:

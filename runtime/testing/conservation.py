@@ -11,8 +11,6 @@ from .._core import ActorEvent, ActorSnapshot, Cell, Instrument, RuntimeSnapshot
 from ..runtime import Runtime, open_runtime
 from ..supervision import RestartPolicy, SupervisorNode
 
-__all__ = ["check_conservation", "open_test_runtime"]
-
 
 def check_conservation(snapshot: RuntimeSnapshot) -> None:
     """Check R9 for every actor of a snapshot; it holds at any moment.

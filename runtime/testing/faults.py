@@ -10,8 +10,6 @@ from attrs.validators import ge, optional
 
 from .._core import Actor, Handler
 
-__all__ = ["Faulty", "InjectedFault"]
-
 
 class InjectedFault(Exception):
     """The exception of a `Faulty` actor, unless another one is set."""

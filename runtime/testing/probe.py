@@ -8,8 +8,6 @@ import trio
 
 from .._core import Actor, Message, ReplySlot, StreamOf, defers, handles
 
-__all__ = ["Probe"]
-
 M = TypeVar("M", bound=Message[Any])
 R = TypeVar("R")
 T = TypeVar("T")

@@ -8,8 +8,6 @@ import trio
 import trio.testing
 from trio._core import _run as scheduler
 
-__all__ = ["run_virtual"]
-
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 

@@ -14,7 +14,6 @@ from .runtime import open_collapsing_nursery
 if TYPE_CHECKING:
     from .simulator import ProviderSettings
 
-__all__ = ["BUILTIN", "EndpointChoice", "choose_endpoint", "open_builtin_provider", "open_endpoint"]
 
 BUILTIN = "builtin"
 """The name of the built-in provider, for `--provider` and `open_endpoint`."""

@@ -5,19 +5,6 @@ import unicodedata
 from decimal import Decimal
 from functools import lru_cache
 
-__all__ = [
-    "amount",
-    "dollars",
-    "duration",
-    "how_to_install",
-    "percent",
-    "printable",
-    "rate",
-    "retries",
-    "seconds",
-]
-
-
 # Terminal escape sequences: CSI sequences, strings up to BEL or ST, and other short ones.
 _ESCAPE = re.compile(
     r"""

@@ -26,8 +26,6 @@ from .progress import RowObserver
 from .row import BadRow, Row
 from .settings import BulkSettings
 
-__all__ = ["bulk"]
-
 
 @asynccontextmanager
 async def bulk(

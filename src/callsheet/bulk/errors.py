@@ -4,9 +4,6 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["MAKE_ROOM", "RUN_AGAIN", "BulkRefused", "BulkStopped", "EndingKind", "RunEnding"]
-
-
 MAKE_ROOM = "free space on the disk"
 """The usual remedy when a file cannot be written."""
 

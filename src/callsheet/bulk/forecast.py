@@ -12,8 +12,6 @@ from .files.known import KnownKeys
 from .row import BadRow, Row
 from .settings import RunRoute
 
-__all__ = ["Forecast", "ModelForecast", "forecast"]
-
 _MINUTE_S = 60.0
 
 

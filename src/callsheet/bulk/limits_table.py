@@ -9,8 +9,6 @@ import attrs
 
 from ..actors import Limits
 
-__all__ = ["read_limits"]
-
 _NAMES = {  # {name in the file: name in `Limits`}
     "rpm": "rpm",
     "tpm": "tpm",

@@ -7,8 +7,6 @@ import attrs
 
 from ..actors import LimiterSnapshot, Usage
 
-__all__ = ["Progress", "RowEnded", "RowObserver"]
-
 
 @attrs.frozen(kw_only=True)
 class RowEnded:

@@ -4,8 +4,6 @@ import attrs
 
 from ..actors import Request
 
-__all__ = ["BadRow", "Row"]
-
 
 @attrs.frozen(kw_only=True)
 class Row:

@@ -8,8 +8,6 @@ from typing import Literal
 import attrs
 from attrs.validators import and_, ge, gt, in_, instance_of, lt, optional
 
-__all__ = ["BulkSettings", "Fsync", "Paths", "RunRoute"]
-
 Fsync = Literal["full", "normal", "off"]
 """When a result counts as stored: when it is on the disk, with the system, or with SQLite."""
 

@@ -28,8 +28,6 @@ from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
 from . import INTERRUPTED
 from .sections import SectionedCommand, option
 
-__all__ = ["compare"]
-
 
 def _check_plot(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
     """Check before the run that the plot can be written after it."""

@@ -22,9 +22,6 @@ from ..costs.report import (
 from ..wording import printable
 from .sections import SectionedCommand, option
 
-__all__ = ["costs"]
-
-
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 

@@ -15,19 +15,6 @@ from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, choose_endpoint
 from .sections import option
 
-__all__ = [
-    "chosen_endpoint",
-    "chosen_ledger",
-    "chosen_prices",
-    "default_model",
-    "ledger_option",
-    "limit_options",
-    "prices_option",
-    "provider_options",
-    "set_up_logging",
-    "verbose_option",
-]
-
 F = TypeVar("F", bound=Callable[..., object])
 
 

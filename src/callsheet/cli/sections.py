@@ -5,9 +5,6 @@ from typing import Any
 
 import click
 
-__all__ = ["SectionedCommand", "option"]
-
-
 _LAST = "Other"  # the title of the last section
 
 

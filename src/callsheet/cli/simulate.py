@@ -17,8 +17,6 @@ from ..simulator.settings import HEADERS_ON_429, ProviderSettings
 from ..simulator.stats import ProviderStats
 from .sections import SectionedCommand, option
 
-__all__ = ["simulate"]
-
 
 def _seconds(_: click.Context, __: click.Parameter, value: str) -> tuple[float, float]:
     low, _dash, high = value.partition("-")

@@ -20,17 +20,6 @@ from .modes import MODES, Mode
 from .run import ModeResult, run_mode
 from .workloads import Workload
 
-__all__ = [
-    "AnswerMismatch",
-    "Comparison",
-    "ProgressCallback",
-    "ProviderNotStarted",
-    "check_answers",
-    "compare",
-    "open_provider",
-]
-
-
 _START_S = 60.0  # imports on a slow machine; it takes one second on a usual one
 
 

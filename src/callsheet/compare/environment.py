@@ -12,9 +12,6 @@ from ..actors import LeanTransport, Request
 from .execution import Item, ItemOutcome, PlainReply, path_of, read_reply, write_body
 from .workloads import Workload
 
-__all__ = ["CALL_TIMEOUT", "Environment", "OpenMode", "RunItem", "SendRequest", "open_plain_http"]
-
-
 SendRequest = Callable[[Request], Awaitable[PlainReply]]
 """Sends one request and returns its reply."""
 

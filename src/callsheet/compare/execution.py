@@ -28,23 +28,6 @@ from ..actors import (
     loads,
 )
 
-__all__ = [
-    "BadAnswer",
-    "Execution",
-    "Item",
-    "ItemOutcome",
-    "PlainReply",
-    "Script",
-    "SingleRequest",
-    "StepResults",
-    "comparable_text",
-    "make_script",
-    "path_of",
-    "read_reply",
-    "write_body",
-]
-
-
 Item = str | Request
 """The topic of a post, or a single request."""
 

@@ -17,8 +17,6 @@ from .environment import Environment, SendRequest, open_plain_http
 from .execution import Execution, Item, StepResults, write_body
 from .workloads import Workload
 
-__all__ = ["ItemLowerBound", "LowerBound", "compute_lower_bound"]
-
 
 @attrs.frozen
 class ItemLowerBound:

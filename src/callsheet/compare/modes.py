@@ -40,21 +40,6 @@ from .execution import (
 )
 from .workloads import Workload
 
-__all__ = [
-    "MAX_BATCH_SIZE",
-    "MODES",
-    "OPEN_MODE",
-    "POLL_S",
-    "WINDOW_S",
-    "BatchProcessor",
-    "Mode",
-    "callsheet",
-    "fixed_window",
-    "run_in_waves",
-    "sequential",
-    "staged",
-]
-
 
 @asynccontextmanager
 async def callsheet(environment: Environment, workload: Workload) -> AsyncGenerator[RunItem]:

@@ -21,16 +21,6 @@ from .run import ModeResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "SUFFIXES",
-    "PlotMissing",
-    "bounds_text",
-    "draw",
-    "footer_text",
-    "load_matplotlib",
-    "summary_table",
-]
-
 
 _COLUMNS = (
     "wall\ns", "p50\ns", "p99\ns", "HTTP\nrequests", "tokens\nin", "\nout", "cost", "429s", "ratio",

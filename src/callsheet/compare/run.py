@@ -15,8 +15,6 @@ from .execution import BadAnswer, Item, ItemOutcome, StepResults
 from .modes import OPEN_MODE, Mode
 from .workloads import Workload
 
-__all__ = ["ModeResult", "RunFailed", "nearest_rank", "run_mode"]
-
 
 def nearest_rank(values: Sequence[float], percent: int) -> float:
     """Return a percentile by the nearest-rank method, which always returns one of the values.

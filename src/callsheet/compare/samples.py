@@ -2,9 +2,6 @@
 
 import random
 
-__all__ = ["HEADLINE_TOPICS", "INSTRUCTION", "TOPICS", "write_passages", "write_reviews"]
-
-
 INSTRUCTION = """\
 You classify product reviews for the team of a shop that wants to see at a glance what customers \
 think. Read the review and answer with exactly one word, the label: positive, negative or neutral.

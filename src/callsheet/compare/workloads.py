@@ -10,9 +10,6 @@ from ..actors import Recipe, Request, default_recipe
 from .execution import Item
 from .samples import HEADLINE_TOPICS, INSTRUCTION, TOPICS, write_passages, write_reviews
 
-__all__ = ["WORKLOADS", "Workload", "WorkloadName", "make_workload"]
-
-
 WorkloadName = Literal["post", "posts", "headlines", "reviews", "embeddings"]
 WORKLOADS: tuple[WorkloadName, ...] = get_args(WorkloadName)
 

@@ -18,22 +18,6 @@ from rich.text import Text
 from ..actors import NOTHING, Amount, CostTotals, StorageError, read_sums
 from ..wording import dollars, printable
 
-__all__ = [
-    "BY",
-    "LEDGER_VARIABLE",
-    "By",
-    "CostReport",
-    "CostRow",
-    "NoLedger",
-    "costs_table",
-    "default_ledger",
-    "read_costs",
-    "remarks",
-    "to_csv",
-    "to_json",
-]
-
-
 By = Literal["model", "tenant", "post", "day", "route", "call"]
 BY: tuple[By, ...] = ("model", "tenant", "post", "day", "route", "call")
 

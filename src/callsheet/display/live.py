@@ -18,9 +18,6 @@ from rich.tree import Tree
 from ..trace.timeline import CallRecord, CallTotals, Timeline
 from ..wording import dollars, printable, seconds
 
-__all__ = ["board"]
-
-
 _STYLES = {
     "waiting": "dim",
     "queued": "yellow",

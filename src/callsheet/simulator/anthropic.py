@@ -18,9 +18,6 @@ from .settings import ProviderSettings
 from .sse import event
 from .vendor import bearer_in, retry_headers
 
-__all__ = ["Anthropic"]
-
-
 MAX_BODY_BYTES = 32 * 1024 * 1024
 # Remaining tokens are rounded to the nearest thousand.
 TOKEN_STEP = 1000

@@ -2,8 +2,6 @@
 
 import attrs
 
-__all__ = ["RequestRefused"]
-
 
 @attrs.frozen(eq=False)
 class RequestRefused(Exception):

@@ -19,9 +19,6 @@ from .service import ModelService, Parse
 from .settings import ProviderSettings
 from .stats import ProviderStats
 
-__all__ = ["Provider"]
-
-
 # {path: how its body is read}
 _OPENAI: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,

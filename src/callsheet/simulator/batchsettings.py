@@ -7,9 +7,6 @@ from attrs.validators import and_, ge, gt, in_, lt, optional
 
 from .ranges import Range, is_range, is_share
 
-__all__ = ["BatchSettings"]
-
-
 MEBIBYTE = 1024 * 1024
 
 

@@ -11,8 +11,6 @@ from .apierror import RequestRefused
 from .jsontext import Json, canonical
 from .tokens import Texts
 
-__all__ = ["RequestBody"]
-
 
 def _bad(name: str, expected: str, value: Json) -> RequestRefused:
     return RequestRefused(

@@ -4,8 +4,6 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["AnswerContext", "ModelAnswer", "ModelCall", "Piece"]
-
 
 @attrs.frozen(kw_only=True)
 class AnswerContext:

@@ -3,8 +3,6 @@
 import random
 from hashlib import blake2b
 
-__all__ = ["fraction_of", "hex_of", "random_of"]
-
 
 def _digest(parts: tuple[object, ...], size: int) -> bytes:
     text = "\x1f".join(map(str, parts))

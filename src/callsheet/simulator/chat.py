@@ -14,9 +14,6 @@ from .jsontext import Json, canonical
 from .settings import ProviderSettings
 from .writing import write
 
-__all__ = ["ChatCall"]
-
-
 MAX_MESSAGES = 100_000
 MAX_TOP_LOGPROBS = 20
 

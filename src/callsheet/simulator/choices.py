@@ -11,9 +11,6 @@ from .sse import DONE, event, pieces_of
 from .tokens import count_tokens
 from .writing import Written
 
-__all__ = ["MAX_TOKENS", "AnswerOptions", "AnswerShape"]
-
-
 MAX_TOKENS = 10_000_000
 MAX_CHOICES = 128
 MAX_STOPS = 4

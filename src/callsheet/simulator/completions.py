@@ -11,9 +11,6 @@ from .settings import ProviderSettings
 from .tokens import Texts
 from .writing import Written, write
 
-__all__ = ["CompletionsCall"]
-
-
 DEFAULT_MAX_TOKENS = 16
 MAX_BEST_OF = 20
 MAX_LOGPROBS = 5

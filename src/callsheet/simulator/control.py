@@ -15,8 +15,6 @@ from .faults import REFUSALS, Fault
 from .middleware import Arrival, FaultMiddleware
 from .settings import ProviderSettings
 
-__all__ = ["ControlService"]
-
 
 class ControlService:
     """Responds to calls that control files and batches, without latency.

@@ -8,9 +8,6 @@ from .apierror import RequestRefused
 from .jsontext import Json
 from .tokens import IMAGE_TOKENS, MESSAGE_TOKENS, PRIMING_TOKENS, count_tokens
 
-__all__ = ["Conversation", "ConversationMessage", "read_message", "text_of"]
-
-
 _IMAGES = ("image_url", "image")
 
 

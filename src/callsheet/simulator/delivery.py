@@ -9,9 +9,6 @@ import attrs
 
 from .call import ModelAnswer
 
-__all__ = ["JSON_BODY", "Delivery", "DeliveryEnding", "DeliveryStep", "delivered"]
-
-
 JSON_BODY = {"content-type": "application/json"}
 DeliveryEnding = Literal["whole", "broken", "reset"]
 _EVENT_BODY = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}

@@ -2,9 +2,6 @@
 
 from datetime import UTC, datetime
 
-__all__ = ["go_duration", "rfc3339"]
-
-
 MS_PER_S = 1000
 # Rounding of floats: a wait below a microsecond counts as none.
 INSTANT_S = 1e-6

@@ -19,9 +19,6 @@ from .jsontext import Json, compact
 from .settings import ProviderSettings
 from .tokens import Texts
 
-__all__ = ["EmbeddingsCall"]
-
-
 MAX_INPUTS = 2048
 MAX_TOKENS_PER_INPUT = 8192
 MAX_TOKENS = 300_000

@@ -7,9 +7,6 @@ from urllib.parse import parse_qsl
 import attrs
 import trio
 
-__all__ = ["RESET", "AsgiEvent", "AsgiExchange", "AsgiScope", "ClientGone", "Receive", "Send"]
-
-
 AsgiScope = Mapping[str, object]
 AsgiEvent = Mapping[str, object]
 Receive = Callable[[], Awaitable[AsgiEvent]]

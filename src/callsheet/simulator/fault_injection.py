@@ -8,9 +8,6 @@ import attrs
 from .delivery import Delivery, DeliveryEnding, DeliveryStep
 from .faults import Fault, Faults
 
-__all__ = ["inject_fault"]
-
-
 _HTML_BODY = {"content-type": "text/html; charset=utf-8"}
 _HTML = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body></body></html>\n"
 _SLOW_PIECE = 64

@@ -7,9 +7,6 @@ from collections.abc import Mapping
 import attrs
 from attrs.validators import ge, gt, in_, optional
 
-__all__ = ["FAULT_KINDS", "REFUSALS", "Fault", "Faults"]
-
-
 FAULT_KINDS = {
     "401": "refused, as if the key were wrong",
     "429": "refused as too fast",

@@ -12,9 +12,6 @@ import trio
 from .app import Provider
 from .exchange import RESET, AsgiEvent, AsgiScope
 
-__all__ = ["ProviderTransport"]
-
-
 _CLIENT = ("127.0.0.1", 1)
 
 

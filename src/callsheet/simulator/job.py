@@ -10,8 +10,6 @@ from .limits import QuotaCharge
 from .stats import RunningStats
 from .vendor import SimulatedVendor
 
-__all__ = ["DeliveryJob"]
-
 
 @attrs.define(eq=False)
 class DeliveryJob:

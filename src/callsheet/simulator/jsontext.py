@@ -3,9 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 
-__all__ = ["Json", "canonical", "compact"]
-
-
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 

@@ -9,8 +9,6 @@ from .chance import fraction_of
 from .jsontext import Json, canonical
 from .settings import ProviderSettings
 
-__all__ = ["chat_latency", "latency_of", "prompt_latency"]
-
 
 def latency_of(seed: int, prompt_key: str, low: float, high: float) -> float:
     """Return seconds between low and high, uniformly distributed over prompts.

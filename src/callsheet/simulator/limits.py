@@ -9,16 +9,6 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = [
-    "AdmissionControl",
-    "AdmissionResult",
-    "Level",
-    "LimitRefusal",
-    "MinuteBucket",
-    "QuotaCharge",
-]
-
-
 PERIOD_S = 60.0
 # Rounding of floats: a wait below a microsecond counts as none.
 INSTANT_S = 1e-6

@@ -15,9 +15,6 @@ from .sse import event, pieces_of
 from .tokens import count_tokens
 from .writing import Written, write
 
-__all__ = ["MessagesCall"]
-
-
 MAX_MESSAGES = 100_000
 MAX_TOKENS = 10_000_000
 MAX_STOPS = 8192

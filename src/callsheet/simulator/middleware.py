@@ -16,9 +16,6 @@ from .settings import ProviderSettings
 from .stats import RunningStats
 from .vendor import SimulatedVendor
 
-__all__ = ["Arrival", "FaultMiddleware", "Instant"]
-
-
 _FAULT_HEADER = "x-callsheet-fault"
 # The default calendar starts with the year 2026 (R13).
 _EPOCH_S = 1_767_225_600

@@ -8,8 +8,6 @@ import attrs
 
 from .apierror import RequestRefused
 
-__all__ = ["FormFile", "read_form"]
-
 
 @attrs.frozen
 class FormFile:

@@ -18,9 +18,6 @@ from .settings import ProviderSettings
 from .sse import event
 from .vendor import bearer_in, retry_headers
 
-__all__ = ["ORGANIZATION", "OpenAI", "no_capacity"]
-
-
 ORGANIZATION = "org-callsheet"
 
 # The ends of a shorter key would reveal too much of it.

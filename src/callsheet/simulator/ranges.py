@@ -2,9 +2,6 @@
 
 import attrs
 
-__all__ = ["Range", "is_range", "is_share"]
-
-
 Range = tuple[float, float]
 
 

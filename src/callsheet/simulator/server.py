@@ -14,9 +14,6 @@ from hypercorn.typing import ConnectionState
 from .app import Provider
 from .exchange import RESET, AsgiScope, Receive, Send
 
-__all__ = ["CannotListen", "serve"]
-
-
 BACKLOG = 1024
 IDLE_S = 600.0
 MAX_HEADER_BYTES = 64 * 1024

@@ -21,9 +21,6 @@ from .openai import OpenAI, no_capacity
 from .settings import ProviderSettings
 from .vendor import SimulatedVendor
 
-__all__ = ["ModelService", "Parse", "VendorEndpoints"]
-
-
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 
 TOO_MANY_REQUESTS = 429

@@ -10,9 +10,6 @@ from .batchsettings import BatchSettings
 from .faults import Faults
 from .ranges import Range, is_range, is_share
 
-__all__ = ["HEADERS_ON_429", "ProviderSettings"]
-
-
 HEADERS_ON_429 = ("limits", "retry-after", "retry-after-ms", "x-should-retry")
 """The headers that a 429 may have: those of the limits, and three with the time of a retry."""
 

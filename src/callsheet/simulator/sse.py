@@ -8,9 +8,6 @@ from itertools import pairwise
 
 from .jsontext import Json, compact
 
-__all__ = ["DONE", "event", "pieces_of"]
-
-
 DONE = b"data: [DONE]\n\n"
 """The end mark of OpenAI's streams; Anthropic's have none."""
 

@@ -6,8 +6,6 @@ import attrs
 
 from .jsontext import Json
 
-__all__ = ["BilledTokens", "ProviderStats", "RunningStats"]
-
 
 @attrs.frozen
 class BilledTokens:

@@ -9,16 +9,6 @@ from collections.abc import Sequence
 
 import attrs
 
-__all__ = [
-    "IMAGE_TOKENS",
-    "MESSAGE_TOKENS",
-    "PRIMING_TOKENS",
-    "Texts",
-    "count_tokens",
-    "cut_to_tokens",
-]
-
-
 CHARACTERS_PER_TOKEN = 4
 
 MESSAGE_TOKENS = 4

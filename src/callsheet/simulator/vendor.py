@@ -10,8 +10,6 @@ from .exchange import AsgiExchange
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
 
-__all__ = ["SimulatedVendor", "bearer_in", "retry_headers"]
-
 
 class SimulatedVendor(Protocol):
     """One vendor, as the simulator implements it."""

@@ -9,8 +9,6 @@ from .jsontext import Json
 from .text import write_answer
 from .tokens import count_tokens, cut_to_tokens
 
-__all__ = ["Written", "write"]
-
 
 @attrs.frozen
 class Written:

@@ -14,9 +14,6 @@ from .._version import __version__
 from ..actors import Json
 from .timeline import CallRecord, CallTotals, Timeline
 
-__all__ = ["chrome_trace"]
-
-
 _MICROSECONDS = 1_000_000
 
 

@@ -15,9 +15,6 @@ from ..templates import PageFigure, page_template
 from ..wording import dollars, printable, retries, seconds
 from .timeline import CallPhase, CallRecord, CallTotals, Timeline
 
-__all__ = ["trace_page"]
-
-
 _OPEN_POSTS = 3  # with more of them, only the first is unfolded
 _MAX_TICKS = 12
 _NEAR_ZERO = 0.02  # share of the width: an axis that would start below it starts at zero

@@ -12,9 +12,6 @@ import attrs
 
 from ..actors import CallEvent, Stage, Usage
 
-__all__ = ["CallPhase", "CallRecord", "CallState", "CallTotals", "PhaseState", "Timeline"]
-
-
 PhaseState = Literal["waiting", "queued", "in flight", "retrying"]
 CallState = PhaseState | Literal["done", "shared", "failed", "cancelled"]
 

@@ -10,9 +10,6 @@ from ...actors import Usage
 from ..files.lines import BAD_ROW
 from ..progress import RowEnded
 
-__all__ = ["RunCounts"]
-
-
 _SLOWEST = 5
 
 

@@ -34,9 +34,6 @@ from ..row import Row
 from .reader import READ_AT_ONCE
 from .state import LATE, RunState
 
-__all__ = ["Dispatcher"]
-
-
 _MIN_S = 0.001
 _FATAL = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
 """Errors that every other row would meet as well."""

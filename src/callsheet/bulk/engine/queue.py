@@ -8,8 +8,6 @@ from typing import final
 from ..files.archive import Placed
 from .size import size_of
 
-__all__ = ["RowQueue"]
-
 
 @final
 class RowQueue:

@@ -13,9 +13,6 @@ from ..row import BadRow, Row
 from .state import RunState
 from .taking import Taken, take
 
-__all__ = ["READ_AT_ONCE", "Reader"]
-
-
 READ_AT_ONCE = 512  # rows
 
 

@@ -23,9 +23,6 @@ from ..errors import BulkRefused
 from ..files.store import RunSpend
 from ..settings import BulkSettings
 
-__all__ = ["RunPlan", "plan_run"]
-
-
 _DAY_S = 86_400.0
 _PER_PACK = 32  # rows dispatched per call in flight: enough for several packs
 

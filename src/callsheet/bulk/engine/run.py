@@ -17,9 +17,6 @@ from .reader import Reader
 from .state import DRAINED, LATE, RunState
 from .writer import Writer
 
-__all__ = ["BulkRun"]
-
-
 _QUIET_S = 2.0  # without a response, after which the reason is shown
 
 

@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from ...actors import Json, Request
 
-__all__ = ["size_of"]
-
-
 _DIMENSIONS = 3072  # the longest vector of current embedding models
 _CHARS_PER_NUMBER = 128  # memory: as received text, twice as a number, as text to write
 

@@ -15,8 +15,6 @@ from ..settings import BulkSettings
 from .counts import RunCounts
 from .queue import RowQueue
 
-__all__ = ["DRAINED", "LATE", "RunState", "WakeEvent", "no_room"]
-
 
 @final
 class WakeEvent:

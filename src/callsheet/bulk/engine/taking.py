@@ -8,9 +8,6 @@ import attrs
 from ..row import BadRow, Row
 from .size import size_of
 
-__all__ = ["Taken", "take"]
-
-
 _PATIENCE_S = 0.02
 _MOST_CHARS = 4 * 1024**2
 

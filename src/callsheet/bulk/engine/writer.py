@@ -12,9 +12,6 @@ from ..files.archive import NoRoom
 from ..files.store import RunSpend
 from .state import RunState, no_room
 
-__all__ = ["Writer"]
-
-
 _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
 
 

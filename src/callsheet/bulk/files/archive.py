@@ -23,9 +23,6 @@ from .output import OrderedOutput, OutputFile, UnorderedOutput
 from .reorder import ReorderWindow
 from .store import RunSpend, RunStore
 
-__all__ = ["Admitted", "Archive", "NoRoom", "Placed", "WrittenRows"]
-
-
 _RESERVE_BYTES = 4 * 1024**2
 
 

@@ -19,9 +19,6 @@ from ...actors import (
 )
 from ..row import Row
 
-__all__ = ["made_body", "own_body", "read_body"]
-
-
 _ANSWERS: Mapping[Task, str] = {"chat": "choices", "completion": "choices", "embedding": "data"}
 _ALONE = ("live", "flex", "batch")  # routes of responses that share no usage with others
 

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 from typing import final
 
-__all__ = ["Reserve"]
-
 
 @final
 class Reserve:

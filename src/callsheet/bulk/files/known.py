@@ -10,8 +10,6 @@ from ...actors import Database, StorageError
 from ..errors import BulkRefused
 from .store import open_store
 
-__all__ = ["KnownKeys", "open_known"]
-
 
 @final
 class KnownKeys:

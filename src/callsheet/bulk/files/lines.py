@@ -11,9 +11,6 @@ from ...actors import CallFailed, Json, Response, Usage, dumps, loads
 from ..row import BadRow, Row
 from .body import made_body, own_body, read_body
 
-__all__ = ["answer_line", "bad_line", "failure_line", "read_answer", "with_id"]
-
-
 BAD_ROW = "BadRow"
 """The kind of error of a line that is not a valid request."""
 

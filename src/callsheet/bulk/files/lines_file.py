@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
-__all__ = ["ChangedByOthers", "LinesFile"]
-
-
 if sys.platform != "win32":  # on Windows, only the store is locked
     import fcntl
 

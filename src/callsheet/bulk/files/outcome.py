@@ -8,8 +8,6 @@ from ...actors import Response
 from ..progress import RowEnded
 from .lines import read_answer
 
-__all__ = ["Result", "RowOutcome"]
-
 
 @attrs.frozen
 class RowOutcome:

@@ -10,9 +10,6 @@ from typing import Protocol, final
 
 from .lines_file import LinesFile
 
-__all__ = ["OrderedOutput", "OutputFile", "UnorderedOutput", "matching"]
-
-
 _OLD = """CREATE TABLE old (
     line BLOB PRIMARY KEY, count INTEGER NOT NULL, is_wanted INTEGER NOT NULL
 ) WITHOUT ROWID"""

@@ -4,8 +4,6 @@ from typing import final
 
 from .outcome import RowOutcome
 
-__all__ = ["ReorderWindow"]
-
 
 @final
 class ReorderWindow:

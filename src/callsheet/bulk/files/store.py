@@ -27,9 +27,6 @@ from ...actors import (
 from ..errors import BulkRefused
 from ..settings import Fsync
 
-__all__ = ["RunSpend", "RunStore", "open_store"]
-
-
 _CACHE_KIB = 2 * 1024
 _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5

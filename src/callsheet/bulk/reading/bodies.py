@@ -7,8 +7,6 @@ from .errors import BadRecord
 from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema, take_system
 from .request_builder import RequestBuilder
 
-__all__ = ["BodyReader", "task_of", "task_of_url", "url_of"]
-
 _URLS: Mapping[Task, str] = {
     "chat": "/v1/chat/completions",
     "completion": "/v1/completions",

@@ -11,8 +11,6 @@ from .members import kind
 from .request_builder import RequestBuilder
 from .settings import ReadSettings
 
-__all__ = ["ColumnReader"]
-
 _ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
 _REMEDY = "; set a template, or map the prompt to one of these columns"
 

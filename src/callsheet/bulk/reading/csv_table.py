@@ -7,8 +7,6 @@ from typing import BinaryIO
 from .errors import InputError
 from .lines import BadLine, lines, not_utf8, shown
 
-__all__ = ["CsvTable"]
-
 
 class CsvTable:
     """The records of a CSV file; quoted fields may contain line ends.

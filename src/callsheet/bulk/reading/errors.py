@@ -1,7 +1,5 @@
 """The errors of an input as a whole, and of one record."""
 
-__all__ = ["BadRecord", "InputChanged", "InputError"]
-
 
 class InputError(Exception):
     """The input cannot be read; the text is one line with the reason and the remedy."""

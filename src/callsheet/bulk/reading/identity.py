@@ -11,8 +11,6 @@ from .key import row_key
 from .members import kind
 from .seen import Seen
 
-__all__ = ["USUAL_IDS", "Identities", "given_id"]
-
 _MADE = re.compile(r"row-([1-9][0-9]{0,17})", re.ASCII)
 USUAL_IDS = ("custom_id", "id")
 _LONGEST = 512

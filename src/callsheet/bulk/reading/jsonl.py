@@ -15,8 +15,6 @@ from .members import kind
 from .rows import RowReader
 from .settings import ReadSettings
 
-__all__ = ["jsonl_rows"]
-
 
 def jsonl_rows(
     stream: BinaryIO, settings: ReadSettings, reader: RowReader

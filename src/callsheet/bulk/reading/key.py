@@ -7,8 +7,6 @@ import orjson
 
 from ...actors import Request
 
-__all__ = ["row_key"]
-
 
 def row_key(name: str | int, url: str, request: Request) -> bytes:
     """Return a digest of the name, the path and the whole request of a row.

@@ -6,8 +6,6 @@ from typing import BinaryIO
 
 import attrs
 
-__all__ = ["BROKEN", "BadLine", "lines", "not_utf8", "shown"]
-
 BROKEN = (OSError, EOFError, zlib.error)
 """What reading a truncated or damaged file raises; `gzip.BadGzipFile` is an OSError."""
 

@@ -7,17 +7,6 @@ from typing import cast, get_args
 from ...actors import ChatMessage, Json, Role
 from .errors import BadRecord
 
-__all__ = [
-    "CHAT",
-    "COMPLETION",
-    "EMBEDDING",
-    "ReadMember",
-    "kind",
-    "stated",
-    "take_schema",
-    "take_system",
-]
-
 _SHOWN = 40
 _ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
 

@@ -15,8 +15,6 @@ from .rows import RowReader, table_rows
 from .settings import Form, ReadSettings
 from .source import STDIN, Source, open_source
 
-__all__ = ["count_rows", "open_rows"]
-
 _SUFFIXES: dict[str, Form] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

@@ -13,8 +13,6 @@ from .errors import InputError
 from .identity import USUAL_IDS
 from .lines import BadLine
 
-__all__ = ["open_parquet", "parquet_columns", "parquet_records", "parquet_size"]
-
 _RECORDS_AT_A_TIME = 64  # few, because prompts may be long
 _BATCHES_TO_TIDY = 256
 _BUFFER_BYTES = 1024 * 1024  # per column; the default buffers a whole row group

@@ -8,8 +8,6 @@ from ...actors import ChatMessage, Request, Task
 from .errors import BadRecord
 from .settings import ReadSettings
 
-__all__ = ["RequestBuilder"]
-
 _ALIKE = tuple(field.name for field in attrs.fields(Request) if field.name != "messages")
 _Alike = tuple[tuple[str, object], ...]
 

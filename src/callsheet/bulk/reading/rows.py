@@ -13,8 +13,6 @@ from .lines import BadLine, shown
 from .request_builder import RequestBuilder
 from .settings import ReadSettings
 
-__all__ = ["RowReader", "table_rows"]
-
 
 class RowReader:
     """Makes the rows of one input.

@@ -3,8 +3,6 @@
 import sqlite3
 from typing import cast, final
 
-__all__ = ["Seen"]
-
 _CACHE_KIB = 1024
 
 

@@ -8,8 +8,6 @@ from attrs.validators import and_, ge, gt, in_, instance_of, le, min_len, option
 
 from ...actors import TemplateError, names_used
 
-__all__ = ["MAPPABLE", "Form", "ReadSettings"]
-
 Form = Literal["auto", "jsonl", "csv", "parquet"]
 
 MAPPABLE = ("id", "prompt", "system", "model", "max_tokens", "temperature")

@@ -17,7 +17,6 @@ from .steady import SteadyFile
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["STDIN", "Source", "open_source"]
 
 STDIN = "-"
 

@@ -11,7 +11,6 @@ from .errors import InputChanged
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["SteadyFile"]
 
 _BUFFER_BYTES = 256 * 1024
 

@@ -22,8 +22,6 @@ from .picture import has_matplotlib
 from .plots import Plot, draw_plots
 from .summary import PERCENTILES
 
-__all__ = ["report_page", "write_report"]
-
 _PERIODS = 12  # rows of the table "Over time"
 
 

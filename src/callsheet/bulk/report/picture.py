@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["MOST_KINDS", "color_of", "has_matplotlib", "svg"]
 
 MOST_KINDS = 5
 """The number of kinds of errors with a colour of their own; all others share one."""

@@ -20,7 +20,6 @@ from .picture import MOST_KINDS, color_of, svg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Plot", "draw_plots"]
 
 _POINTS = 120  # along a time axis
 _BINS = 48

@@ -13,8 +13,6 @@ from ..watching.outlook import mean_rate
 from ..watching.panel import bad_lines, rows_text, run_state
 from ..watching.series import Series
 
-__all__ = ["PERCENTILES", "summary"]
-
 PERCENTILES = (50, 90, 99)
 _MOST_KINDS = 8
 _KIND = 24  # columns

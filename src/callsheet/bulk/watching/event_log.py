@@ -11,8 +11,6 @@ from typing import Self
 from ...actors import LimiterSnapshot
 from ..progress import Progress, RowEnded
 
-__all__ = ["EventLog"]
-
 _FLUSH_S = 1.0
 _BUFFER = 1 << 16  # bytes
 

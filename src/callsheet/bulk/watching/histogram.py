@@ -7,8 +7,6 @@ factor g, the geometric middle of a bucket is off by a factor of sqrt(g) at most
 import math
 from collections.abc import Iterator
 
-__all__ = ["RELATIVE_ERROR", "Histogram"]
-
 _MIN_S, _MAX_S = 1e-3, 7 * 86400.0
 _GROWTH = 1.04
 _LAST = math.ceil(math.log(_MAX_S / _MIN_S, _GROWTH))

@@ -4,8 +4,6 @@ from collections import deque
 
 from ..progress import Progress
 
-__all__ = ["History", "worked"]
-
 _SPACINGS = 240  # a quarter of a second in a minute; at most two snapshots each
 
 

@@ -16,8 +16,6 @@ from ...actors import BucketState, Dimension
 from ...wording import amount, percent
 from ..progress import Progress
 
-__all__ = ["LimitUse", "limit_name", "limit_text", "limit_uses"]
-
 _SHORT_S = 60.0  # for a longer limit, such as one per day, the share used up is of interest
 _NOTHING = 1e-9  # share of a limit: rounding errors of sums
 

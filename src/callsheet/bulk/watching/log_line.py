@@ -6,8 +6,6 @@ from .limit_use import limit_name
 from .outlook import Outlook
 from .panel import errors_text, rows_text, run_state
 
-__all__ = ["log_line"]
-
 
 def log_line(progress: Progress, look: Outlook, *, is_over: bool = False) -> str:
     """Format the progress of a run as one line of plain text.

@@ -10,8 +10,6 @@ from ..progress import Progress
 from .history import History, worked
 from .limit_use import LimitUse, limit_uses
 
-__all__ = ["Outlook", "mean_rate", "outlook", "projected_usd", "remaining"]
-
 _NOW_S = 10.0  # the period of the current rate: a shorter one fluctuates, a longer one lags
 _MIN_S = 1e-3  # a shorter period gives no rate
 

@@ -17,8 +17,6 @@ from ..progress import Progress
 from .limit_use import LimitUse, limit_text
 from .outlook import Outlook
 
-__all__ = ["bad_lines", "cost_text", "errors_text", "panel", "rows_text", "run_state"]
-
 _WIDEST = 100
 _HEAD = 11  # columns of the name of a line
 _SHORT = {"input_tokens": "tokens in", "output_tokens": "tokens out", "usd": "USD"}

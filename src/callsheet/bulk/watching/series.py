@@ -12,8 +12,6 @@ from ..progress import Progress, RowEnded
 from .histogram import Histogram
 from .time_buckets import TimeBuckets
 
-__all__ = ["Series", "SlowRow"]
-
 _MOST_KINDS = 20  # of errors, and of routes
 _OTHER = "other"
 _MOST_SLOW = 20

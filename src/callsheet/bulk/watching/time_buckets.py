@@ -10,8 +10,6 @@ from decimal import Decimal
 
 import attrs
 
-__all__ = ["MAX_BUCKETS", "TimeBucket", "TimeBuckets"]
-
 MAX_BUCKETS = 600
 _FIRST_WIDTH_S = 0.1
 

@@ -14,8 +14,6 @@ from .log_line import log_line
 from .outlook import outlook
 from .panel import panel, run_state
 
-__all__ = ["LiveView", "PlainView", "ProgressView"]
-
 
 class ProgressView(Protocol):
     """Shows a run while it is entered."""

@@ -11,8 +11,6 @@ from ..progress import Progress
 from .history import History
 from .views import LiveView, PlainView, ProgressView
 
-__all__ = ["ProgressObserver", "open_watch"]
-
 ProgressObserver = Callable[[Progress], None]
 
 

@@ -36,9 +36,6 @@ from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from .output import PostOutput
 
-__all__ = ["Composition", "TopicJob", "compose_all", "report", "write_post"]
-
-
 _BREAKER = BreakerPolicy(max_pause_s=5.0)
 """A person waits, so a server that does not respond is reported within one minute, not seven."""
 

@@ -8,9 +8,6 @@ from typing import Protocol, TextIO
 
 import click
 
-__all__ = ["PostOutput", "open_output"]
-
-
 _NAME_CHARS = 60
 
 

@@ -25,9 +25,6 @@ from ...bulk.watching.watch import open_watch
 from ...endpoints import EndpointChoice, open_endpoint
 from ...runtime import RestartIntensityExceeded, open_collapsing_nursery
 
-__all__ = ["BulkJob", "run_job"]
-
-
 _BUILT_IN = "the built-in provider"
 _PAUSE: int | None = getattr(signal, "SIGUSR1", None)  # not on Windows
 _REREAD: int | None = getattr(signal, "SIGHUP", None)

@@ -12,9 +12,6 @@ from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
 from ..sections import option
 
-__all__ = ["check_extra_files", "read_options", "read_settings", "strictly"]
-
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

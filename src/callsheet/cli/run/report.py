@@ -18,9 +18,6 @@ from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from .job import BulkJob
 
-__all__ = ["print_forecast", "report", "rows_in_batches"]
-
-
 _REFUSED = 2
 
 

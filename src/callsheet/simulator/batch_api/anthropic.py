@@ -24,9 +24,6 @@ from .lifecycle import Moment
 from .paging import page_of
 from .work import LineOutcome, SimulatedBatch, SimulatedLine
 
-__all__ = ["MessageBatches"]
-
-
 MAX_LISTED = 1000
 LISTED = 20
 POLL_S = 10

@@ -12,8 +12,6 @@ from ..jsontext import Json, compact
 from ..middleware import Instant
 from ..vendor import SimulatedVendor
 
-__all__ = ["BatchRequestContext", "HttpRoute", "JsonReply", "RouteHandler"]
-
 
 @attrs.frozen(eq=False)
 class BatchRequestContext:

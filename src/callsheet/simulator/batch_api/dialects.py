@@ -10,9 +10,6 @@ from ..jsontext import Json
 from .lifecycle import Moment, Status
 from .order import Order
 
-__all__ = ["openai_batch", "together_batch"]
-
-
 _STAMPED: tuple[Status, ...] = (
     "in_progress",
     "finalizing",

@@ -12,9 +12,6 @@ from ..vendor import SimulatedVendor
 from .lifecycle import Lifecycle
 from .work import LineWorker, SimulatedBatch, SimulatedLine
 
-__all__ = ["BatchEngine", "Phases"]
-
-
 # The number of lines processed before other tasks run.
 SLICE = 50
 CANCELLING = 0.1

@@ -12,9 +12,6 @@ from ..stats import RunningStats
 from .context import BatchRequestContext, JsonReply
 from .paging import page_of
 
-__all__ = ["DAY_S", "Files", "StoredFile"]
-
-
 DAY_S = 86_400
 MAX_BYTES = 512 * 1024 * 1024
 MAX_LISTED = 10_000

@@ -14,9 +14,6 @@ from ..service import Parse
 from ..settings import ProviderSettings
 from .work import SimulatedLine
 
-__all__ = ["InputFile", "ValidationProblem", "read_input"]
-
-
 # The maximum of problems reported for one file.
 MAX_FLAWS = 100
 

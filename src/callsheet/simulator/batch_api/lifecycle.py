@@ -9,9 +9,6 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["ENDS", "Lifecycle", "Moment", "Status"]
-
-
 Status = Literal[
     "validating",
     "in_progress",

@@ -26,9 +26,6 @@ from .lifecycle import Moment
 from .order import Order, error_lines, output_lines
 from .paging import page_of
 
-__all__ = ["OpenAIBatches"]
-
-
 MAX_LISTED = 100
 LISTED = 20
 MAX_PAIRS = 16

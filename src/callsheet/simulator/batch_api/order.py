@@ -9,9 +9,6 @@ from .inputfile import ValidationProblem
 from .lifecycle import Moment
 from .work import LineOutcome, SimulatedBatch
 
-__all__ = ["Order", "error_lines", "output_lines"]
-
-
 _UNDONE = {
     "expired": (
         "batch_expired",

@@ -8,9 +8,6 @@ import attrs
 
 from ..jsontext import Json
 
-__all__ = ["ListPage", "page_of"]
-
-
 T = TypeVar("T")
 
 

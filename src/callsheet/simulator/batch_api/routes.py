@@ -11,8 +11,6 @@ from .context import HttpRoute, RouteHandler
 from .files import Files
 from .openai import OpenAIBatches
 
-__all__ = ["BatchEndpoints"]
-
 
 class BatchEndpoints:
     """The endpoints of files and batches of both vendors.

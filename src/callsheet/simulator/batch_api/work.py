@@ -13,9 +13,6 @@ from ..stats import RunningStats
 from ..vendor import SimulatedVendor
 from .lifecycle import Lifecycle, Moment
 
-__all__ = ["LineOutcome", "LineWorker", "SimulatedBatch", "SimulatedLine"]
-
-
 OK = 200
 UNANSWERED = 0
 

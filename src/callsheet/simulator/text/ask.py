@@ -8,9 +8,6 @@ import attrs
 from .sentiment import SENTIMENTS
 from .subject import main_phrase, subject_of
 
-__all__ = ["PromptIntent", "TextKind", "read_ask"]
-
-
 TextKind = Literal[
     "headline", "keywords", "image", "social", "conclusion", "introduction", "outline", "section",
     "meta", "label", "general",

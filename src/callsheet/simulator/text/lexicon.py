@@ -7,9 +7,6 @@ from typing import cast
 
 import attrs
 
-__all__ = ["OUTLINE", "SENTENCES", "STOCK_WORDS", "WORDS", "Field", "field_of"]
-
-
 SHORTEST_BEGINNING = 4
 
 

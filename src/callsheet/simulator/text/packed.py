@@ -9,9 +9,6 @@ from typing import cast
 
 from ..jsontext import Json
 
-__all__ = ["answer_items"]
-
-
 WriteAnswer = Callable[[str, dict[str, Json] | None], Json]
 
 _ID = "id"

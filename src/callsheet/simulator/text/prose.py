@@ -10,9 +10,6 @@ from .lexicon import OUTLINE, SENTENCES, field_of
 from .sentiment import label_of
 from .subject import as_sentence, as_title
 
-__all__ = ["write"]
-
-
 META_CHARACTERS = 155
 _COUNTS = ("three", "four", "six", "eight", "nine", "twelve")
 

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from ..chance import fraction_of
 from .lexicon import WORDS
 
-__all__ = ["SENTIMENTS", "label_of", "sentiment_of"]
-
-
 SENTIMENTS = ("positive", "negative", "neutral")
 REACH = 3
 _CLAUSE = re.compile(r"[.,;:!?]|\bbut\b")

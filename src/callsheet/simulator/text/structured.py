@@ -5,9 +5,6 @@ from collections.abc import Callable, Mapping
 
 from ..jsontext import Json
 
-__all__ = ["value_for"]
-
-
 Say = Callable[[str], str]
 Schema = Mapping[str, Json]
 DEEPEST = 6

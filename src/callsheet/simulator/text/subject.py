@@ -5,9 +5,6 @@ from collections import Counter
 
 from .lexicon import SENTENCES, STOCK_WORDS, WORDS
 
-__all__ = ["as_sentence", "as_title", "main_phrase", "subject_of"]
-
-
 MAX_CHARACTERS = 4000
 LONGEST_PHRASE = 4
 
