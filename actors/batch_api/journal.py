@@ -325,11 +325,13 @@ class Journal:
 
     async def close(self) -> None:
         """Write what is left, and close the file; harmless if it is not open."""
-        if self._file is not None:
-            await self._jobs.do()
-            file, self._file = self._file, None
-            if file is not None:
-                await self._jobs.alone(file.close)
+        file = self._file
+        if file is None:
+            return
+        await self._jobs.do()
+        if self._file is file:  # no other task has closed it meanwhile
+            self._file = None
+            await self._jobs.alone(file.close)
 
     def _commit(self, jobs: list[_JournalJob]) -> None:
         if self._file is not None:

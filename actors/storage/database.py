@@ -60,8 +60,10 @@ class DatabaseFormat:
     application_id: int
     version: int
     schema: tuple[str, ...]
-    functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(factory=dict)
-    aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict)
+    functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(
+        factory=dict[str, tuple[int, Callable[..., str]]]
+    )
+    aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict[str, tuple[int, type]])
 
     def name(self, path: Path | None) -> str:
         """What messages call a file of this format, such as "the ledger /var/ledger.sqlite3"."""
