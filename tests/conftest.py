@@ -21,7 +21,7 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "usual")
 settings.load_profile(PROFILE)
 
 SLOW_FACTOR = 30  # for a test that is marked as slow, and with thorough examples
-INHERITED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGPIPE")
+INHERITED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # not SIGPIPE: Python itself ignores that
 stderr = pytest.StashKey[int]()
 
 

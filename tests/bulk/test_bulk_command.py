@@ -96,7 +96,7 @@ def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, outpu
     result = run(source, output, "--base-url", quick_provider, "--max-cost", "5")
     assert result.exit_code == 2
     assert "Error: the price of somebodys-own is not known" in result.stderr
-    assert "(--prices), or no --max-cost" in result.stderr
+    assert "(--prices), or leave out --max-cost" in result.stderr
     assert stats(quick_provider)["requests"] == before
 
 
