@@ -1,10 +1,11 @@
-"""A file of requests against a fast provider, beside how it is done elsewhere.
+"""Compare ways to send a file of requests to a fast provider.
 
     python benchmarks/bulk.py [--rows 100000] [--quick] [--only callsheet] [--json]
 
-Every contender runs in a process of its own against a provider in another one, one after another,
-over the same file. aiohttp, for the cookbook's pattern, and LangChain are in the dependency group
-"bench"; what is not installed is left out. 1,000,000 rows are `--rows 1000000 --only callsheet`.
+The contenders run one after another over the same file, each in its own process, against a provider
+in another process. aiohttp, which the cookbook's pattern needs, and LangChain are in the dependency
+group "bench"; contenders that are not installed are left out. To measure 1,000,000 rows, use
+`--rows 1000000 --only callsheet`.
 """
 
 import json
@@ -52,7 +53,12 @@ def _provider() -> Generator[str]:
 
 
 def measure(names: Sequence[str], rows: int) -> Iterator[tuple[str, Turn]]:
-    """Let each contender answer all rows, in a folder of its own."""
+    """Measure each contender with all rows and an output file of its own.
+
+    Args:
+        names: keys of `_CONTENDERS`.
+        rows: number of rows in the input.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in.jsonl"
         write_rows(source, rows)
@@ -83,11 +89,13 @@ def _row(name: str, turn: Turn) -> tuple[str, ...]:
 
 @click.command()
 @click.option("--rows", type=click.IntRange(1), default=100_000, show_default=True)
-@click.option("--quick", is_flag=True, help="10,000 rows.")
+@click.option("--quick", is_flag=True, help="Measure 10,000 rows.")
 @click.option("--only", type=click.Choice(list(_CONTENDERS)), multiple=True)
-@click.option("--json", "as_json", is_flag=True, help="Print all values, memory over time too.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print all values as JSON, with memory over time."
+)
 def main(*, rows: int, quick: bool, only: Sequence[str], as_json: bool) -> None:
-    """Measure a file of requests beside what else there is."""
+    """Measure a file of requests with Callsheet and with the alternatives."""
     load = os.getloadavg()[0]
     names = [name for name in _CONTENDERS if not only or name in only]
     names = [name for name in names if _is_installed(_CONTENDERS[name][0])]
@@ -99,16 +107,18 @@ def main(*, rows: int, quick: bool, only: Sequence[str], as_json: bool) -> None:
         click.echo(json.dumps({name: attrs.asdict(turn) for name, turn in turns.items()}))
         return
     table = make_table(
-        ["contender"], ["rows", "rows/s", "CPU per row", "MiB half-way", "MiB at most"]
+        ["contender"], ["rows", "rows/s", "CPU per row", "MiB half-way", "MiB, peak"]
     )
     for name, turn in turns.items():
         table.add_row(*_row(name, turn))
     about = (
-        f"A provider that answers after {_LATENCY_MS} ms; {IN_FLIGHT} calls in flight, but for the "
-        "cookbook's pattern, which has no such bound, and httpx once more with 20, where its pool "
-        "takes less time. Only callsheet keeps the order, and can be resumed."
+        f"The provider responds after {_LATENCY_MS} ms. {IN_FLIGHT} calls are in flight, except in "
+        "the cookbook's pattern, which has no such limit, and in a second run of httpx with 20, "
+        "whose pool takes less time. Only callsheet keeps the order of rows and can resume a run."
     )
-    print_tables([table], [about, f"Others kept {load:.1f} cores busy when this began."])
+    print_tables(
+        [table], [about, f"Other processes used {load:.1f} cores when the benchmark started."]
+    )
 
 
 if __name__ == "__main__":

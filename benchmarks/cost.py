@@ -1,12 +1,13 @@
-"""What the same work costs: packed, in lists, in batches, cached, and counted to the last token.
+"""Measure the cost of the same work: packed, in lists, in batches and cached; and check the ledger.
 
     python benchmarks/cost.py [--only reviews|embeddings|burst|stages|books] [--check]
 
-The provider runs in a process of its own; tokens and requests are as it counted them, and dollars
-are those tokens at the published prices of their tier. The baseline of the reviews is one call
-each, by plain HTTP, in the same run.
+The provider runs in its own process. Tokens and requests are the provider's counts, and USD are
+those tokens at the published prices of their tier. The baseline of the reviews is one call for each
+review, by plain HTTP, in the same run.
 
-The embeddings run with latencies of 1 to 3 s and take the longest; all of it takes three minutes.
+The embeddings have latencies of 1 to 3 s and take the longest. The whole benchmark takes three
+minutes.
 """
 
 import logging
@@ -31,10 +32,10 @@ def _reviews() -> Part:
     found = trio.run(reviews)
     table = make_table(["1,000 reviews"], ["live calls", "control calls", "in", "out", "USD"])
     for name, bill in (
-        ("a call each", found.each),
+        ("one call each", found.each),
         ("callsheet, joined", found.joined),
         ("callsheet, packed", found.live),
-        ("callsheet, packed, a day's time", found.batch),
+        ("callsheet, packed, 24 h deadline", found.batch),
     ):
         table.add_row(
             name,
@@ -96,10 +97,11 @@ def _stages() -> Part:
 
 def _books() -> Part:
     table = make_table(
-        ["ledger beside provider"], ["answered", "billed", "spent", "surplus", "maybe, at most"]
+        ["ledger beside provider"],
+        ["answered", "billed", "spent", "surplus", "possibly billed, at most"],
     )
     figures: list[Figure] = []
-    for name, everything in (("refusals", False), ("all faults, impatience, crashes", True)):
+    for name, everything in (("rejections", False), ("all faults, cancelled calls, crashes", True)):
         found: BookFigures = trio.run(partial(books, everything=everything))
         usages = (found.bill.usage, found.spent, found.surplus, found.maybe)
         table.add_row(
@@ -114,17 +116,21 @@ def _books() -> Part:
         )
         if everything:
             figures.append(
-                Figure("surplus shown as maybe", "", [float(is_told)], at_least=1.0, is_ratio=False)
+                Figure(
+                    "surplus within possibly billed",
+                    "",
+                    [float(is_told)],
+                    at_least=1.0,
+                    is_ratio=False,
+                )
             )
         else:
             off = 0.0 + abs(surplus.input_tokens) + abs(surplus.output_tokens)
             figures.append(
-                Figure(
-                    "tokens that the ledger is off", "", [float(off)], at_most=0.0, is_ratio=False
-                )
+                Figure("ledger error in tokens", "", [float(off)], at_most=0.0, is_ratio=False)
             )
             cents = abs(float(found.spent_usd - found.bill.usd))
-            figures.append(Figure("USD that it is off", "", [cents], at_most=0.0, is_ratio=False))
+            figures.append(Figure("ledger error in USD", "", [cents], at_most=0.0, is_ratio=False))
     return [table], figures
 
 
@@ -138,13 +144,11 @@ _PARTS: dict[str, Callable[[], Part]] = {
 
 
 @click.command()
-@click.option(
-    "--only", type=click.Choice(list(_PARTS)), multiple=True, help="Leave out the others."
-)
+@click.option("--only", type=click.Choice(list(_PARTS)), multiple=True, help="Run only this part.")
 @click.option("--check", is_flag=True, help="Exit with 1 if a target is missed.")
 def main(*, only: Sequence[str], check: bool) -> None:
-    """Measure what the same work costs."""
-    # Crashes on purpose are logged as any other.
+    """Measure the cost of the same work done in different ways."""
+    # The crashes are intended, so their log is left out.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     tables: list[Table] = []
     figures: list[Figure] = []

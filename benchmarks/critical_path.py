@@ -1,10 +1,10 @@
-"""How close a run comes to the time that no order of calls could beat (W1, W2, W3).
+"""Measure wall time against the critical path, the least time of any schedule (W1, W2, W3).
 
     python benchmarks/critical_path.py [--time-scale 1] [--rounds 1]
 
-The provider runs in a process of its own. The baseline is the sequential way in the same run: an
-item's calls one after another, the items side by side in threads. Figures are ratios, because
-machines are shared and noisy; of several rounds the median counts.
+The provider runs in its own process. The baseline is the sequential mode in the same run: the calls
+of an item run one after another, and the items run in parallel threads. Figures are ratios, because
+machines are shared and noisy. With several rounds, the figure is the median.
 """
 
 import statistics
@@ -19,7 +19,13 @@ from callsheet.compare.workloads import WorkloadName, make_workload
 
 @attrs.frozen
 class Figure:
-    """What is to be reached: wall or p99, over the critical path."""
+    """A target for a time as a multiple of the critical path.
+
+    Args:
+        workload: the workload that is measured.
+        measure: "wall" for the wall time of the run, "p99" for the 99th percentile of its items.
+        at_most: the target, as a multiple of the critical path.
+    """
 
     workload: WorkloadName
     measure: str
@@ -34,14 +40,26 @@ FIGURES = (
 
 
 def ratio(comparison: Comparison, mode: str, measure: str) -> float:
-    """Wall time or 99th percentile of one way, over the critical path of the slowest item."""
+    """Return a time of one mode divided by the critical path of the slowest item.
+
+    Args:
+        comparison: the results.
+        mode: the name of the mode.
+        measure: "wall" for the wall time, any other for the 99th percentile.
+    """
     result = next(result for name, result in comparison.modes.items() if name == mode)
     seconds = result.wall_s if measure == "wall" else result.p99_s
     return seconds / comparison.critical_path_s
 
 
 async def measure_all(time_scale: float, rounds: int, seed: int) -> bool:
-    """Print a line for each figure; whether all are reached."""
+    """Print a line for each figure, and return whether all targets are reached.
+
+    Args:
+        time_scale: factor on all latencies.
+        rounds: measurements of each figure.
+        seed: the seed of the provider and of the workloads.
+    """
     all_reached = True
     for figure in FIGURES:
         ours: list[float] = []
@@ -68,9 +86,11 @@ async def measure_all(time_scale: float, rounds: int, seed: int) -> bool:
 
 
 @click.command()
-@click.option("--time-scale", default=1.0, show_default=True, help="Multiplies all latencies.")
-@click.option("--rounds", default=1, show_default=True, help="Of several, the median counts.")
-@click.option("--seed", default=0, show_default=True, help="The provider's.")
+@click.option("--time-scale", default=1.0, show_default=True, help="Factor on all latencies.")
+@click.option(
+    "--rounds", default=1, show_default=True, help="Measurements of each figure; the median counts."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the provider.")
 def main(time_scale: float, rounds: int, seed: int) -> None:
     """Measure W1, W2 and W3 against their critical paths."""
     raise SystemExit(0 if trio.run(measure_all, time_scale, rounds, seed) else 1)

@@ -1,14 +1,14 @@
-"""What a call costs on its whole way, beside HTTP clients and a bare pool of sockets.
+"""Measure whole calls, beside HTTP clients and a bare pool of sockets.
 
     python benchmarks/http_calls.py [--rounds 3] [--quick] [--only tls] [--json] [--check]
 
-The rivals are in the dependency group "bench"; those that are not installed are left out. Every
-contender runs in a process of its own against a provider in another one, and all take turns. What
-a target is judged by is measured in every round, ratios are those of turns of one round, in
-brackets the least and the greatest; the rest is measured once. All of it takes ten minutes, the
-quick way less than two.
+The alternatives are in the dependency group "bench"; those that are not installed are left out.
+Each contender runs in its own process against a provider in another process, in alternating order.
+Measurements that a target needs are repeated in every round; the others are made once. Ratios
+compare measurements of the same round; the brackets have the smallest and the largest ratio. The
+whole benchmark takes ten minutes, with `--quick` less than two.
 
-(It is not called http.py: run as a script, that would stand in for Python's own `http`.)
+(The file is not named http.py: as a script, it would shadow Python's own `http`.)
 """
 
 import json
@@ -28,13 +28,20 @@ from http_bench.meter import Sample
 from http_bench.targets import BOUND_AT, SUBJECTS, Cell, Samples, judge, needed
 
 _WINDOW_S, _QUICK_WINDOW_S = 1.5, 1.0
-_CROWD = 1_000  # calls in flight from which memory can be said of each
+_CROWD = 1_000  # calls in flight from which memory per call is a meaningful figure
 _OF_MEMORY = (OURS, "aiohttp", BARE)  # the others take minutes until all calls are in flight
-_BUSY_LOAD = 0.5  # cores that others use
+_BUSY_LOAD = 0.5  # cores that other processes use
 
 
 def plan(rounds: int, subjects: Sequence[str], contenders: Sequence[str]) -> list[Cell]:
-    """What to measure, in this order; with 0 rounds once, and only what targets need."""
+    """Return the cells to measure, in order.
+
+    Args:
+        rounds: measurements of each cell that has a target; 0 means one of each of these, and none
+            of the other cells.
+        subjects: the kinds of provider.
+        contenders: keys of `CONTENDERS`.
+    """
     cells = [
         Cell(name, in_flight, contender)
         for name in subjects
@@ -48,7 +55,7 @@ def plan(rounds: int, subjects: Sequence[str], contenders: Sequence[str]) -> lis
 
 
 def samples_table(samples: Samples) -> Table:
-    """What each contender did."""
+    """Return the table of the measurements of each contender."""
     table = make_table(
         ["contender", "provider"],
         ["in flight", "calls/s", "", "p50", "CPU per call", "RSS", "per call", "provider's CPU"],
@@ -69,7 +76,7 @@ def _row(cell: Cell, samples: Sequence[Sample]) -> tuple[str, ...]:
 
     rates = [sample.calls / sample.wall_s for sample in samples]
     spread = f"{min(rates):,.0f}..{max(rates):,.0f}" if len(rates) > 1 else ""
-    holds = SUBJECTS[cell.subject].holds  # how fast that goes says nothing
+    holds = SUBJECTS[cell.subject].holds  # rates and latencies have no meaning there
     each = median(lambda one: (one.busy_bytes - one.idle_bytes) / cell.in_flight / 1_024)
     return (
         cell.contender,
@@ -86,32 +93,32 @@ def _row(cell: Cell, samples: Sequence[Sample]) -> tuple[str, ...]:
 
 
 def remarks(samples: Samples, failures: Sequence[Failure], rounds: int) -> list[str]:
-    """What is to be known of the figures."""
+    """Return the notes that explain the figures."""
     about = (
-        f"Medians; what targets are judged by, of {max(1, rounds)} rounds. A call counts in the "
-        "window it ends in. CPU is that of the client's process; RSS is with all calls in flight, "
-        "and per call, above the same client after one call (the asking task is in it). A provider "
-        "that holds answers gives them all when nobody new has called for a while, so that all "
-        "calls are in its hands at once: memory is judged there."
+        f"Medians; for targets, medians of {max(1, rounds)} rounds. A call counts in the window in "
+        "which it ends. CPU is the CPU time of the client's process. RSS is its memory with all "
+        "calls in flight; per call, it is the growth since the first call, the calling task "
+        "included. A provider that holds its responses sends them together after a pause without "
+        "new calls, so all calls are in flight at once: memory is measured there."
     )
     notes = [about]
     everything = [(sample, cell) for cell, values in samples.items() for sample in values]
     if everything and any(sample.provider_cpu_s for sample, _ in everything):
         sample, cell = max(everything, key=lambda one: one[0].provider_share)
         notes.append(
-            "The provider's CPU time was read at both ends of each window: at most "
+            "The provider's CPU time was read at both ends of each window. It used at most "
             f"{sample.provider_share:.0%} of a core ({_name(cell)}, "
-            f"{sample.calls / sample.wall_s:,.0f} calls/s). Above {BOUND_AT:.0%} nothing is judged."
+            f"{sample.calls / sample.wall_s:,.0f} calls/s). Above {BOUND_AT:.0%} no target counts."
         )
     else:
-        notes.append("How busy the provider was is not known on this system.")
+        notes.append("This system does not report the provider's CPU time.")
     cold = [_name(cell) for sample, cell in everything if not sample.is_warm]
     if cold:
         notes.append(
-            f"So slow that all is counted, from connecting on: {'; '.join(dict.fromkeys(cold))}."
+            f"Not warmed up, so the figures include connecting: {'; '.join(dict.fromkeys(cold))}."
         )
     notes += [
-        f"{_name(cell)}: calls failed: {sample.failures}."
+        f"{_name(cell)}: failed calls: {sample.failures}."
         for sample, cell in everything
         if sample.failures
     ]
@@ -134,18 +141,24 @@ def _as_json(samples: Samples) -> list[dict[str, object]]:
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Turns each.")
-@click.option("--quick", is_flag=True, help="Once, and only what the targets need.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Measurements of each cell.",
+)
+@click.option("--quick", is_flag=True, help="Measure once, and only the cells that targets need.")
 @click.option("--json", "as_json", is_flag=True, help="Print all values instead of the tables.")
 @click.option(
-    "--only", type=click.Choice(list(SUBJECTS)), multiple=True, help="Leave out the others."
+    "--only", type=click.Choice(list(SUBJECTS)), multiple=True, help="Measure only this subject."
 )
 @click.option(
     "--contender",
     "chosen",
     type=click.Choice(list(CONTENDERS)),
     multiple=True,
-    help="Leave out the others.",
+    help="Measure only this contender.",
 )
 @click.option(
     "--check", is_flag=True, help="Exit with 1 if a target is missed or could not be judged."
@@ -159,7 +172,7 @@ def main(
     chosen: Sequence[str],
     check: bool,
 ) -> None:
-    """Measure calls beside what else there is."""
+    """Measure calls with Callsheet and with the alternatives."""
     load = os.getloadavg()[0]
     found, notes = find_contenders()
     subjects = [name for name in SUBJECTS if not only or name in only]
@@ -184,7 +197,7 @@ def main(
     figures = judge(samples)
     notes = [*remarks(samples, failures, 0 if quick else rounds), *notes]
     if load > _BUSY_LOAD:
-        notes.append(f"Others kept {load:.1f} cores busy when this began: rates may be too low.")
+        notes.append(f"Other processes used {load:.1f} cores at the start: rates may be too low.")
     if as_json:
         values = {
             "cells": _as_json(samples),

@@ -1,15 +1,15 @@
-"""How much of a provider's limits is used, how often they are tripped, and what a permit costs.
+"""Measure the use of a provider's limits, the number of 429s, and the cost of a permit.
 
     python benchmarks/limits.py [--requests 300] [--only sockets|day|permits] [--check]
 
-The provider runs in a process of its own and allows 600 requests and 90,000 tokens a minute, no
-more than a second's worth at once, which it tells nobody. Contenders ask one after the other, each
-from a process of its own. "Used" is the share of the limit that binds between the first and the
-last request that was let in; the burst at the beginning may bring it above 1. The rivals are in the
+The provider runs in its own process and allows 600 requests and 90,000 tokens a minute, but at
+most a second's share of them at once, which it does not announce. Contenders run in turn, each
+in its own process. "Used" is the used share of the limit that binds, between the first and the last
+accepted request; the burst at the start may bring it above 1. The alternatives are in the
 dependency group "bench"; those that are not installed are left out.
 
-The day is a simulation of a million requests. A 429 in it is of a request that was on its way when
-the limit was lowered. All of it takes six minutes.
+The day is a simulation of a million requests. Its 429s belong to requests that were on their way
+when the limit was lowered. The whole benchmark takes six minutes.
 """
 
 import gc
@@ -35,21 +35,21 @@ from limits_bench.day import DayFigures, run_day
 from limits_bench.permits import cost_of_free_us, cost_of_waiting_us
 
 _PARTS = ("sockets", "day", "permits")
-_TIME_SCALE = 0.1  # answers take 0.1 to 0.3 s
+_TIME_SCALE = 0.1  # responses take 0.1 to 0.3 s
 _FEW, _MANY = 100, 100_000
 _ROUNDS = 5
 
 
 @attrs.frozen
 class Outcome:
-    """How a contender did.
+    """The result of one contender.
 
     Args:
-        title: its name.
-        seconds: from the first to the last request that was let in.
-        used: the share of the binding limit.
-        refused: how often the provider answered 429.
-        given_up: requests that were never answered.
+        title: the contender's name in the table.
+        seconds: seconds from the first to the last accepted request.
+        used: the used share of the limit that binds, 0 to 1.
+        refused: number of responses with status 429.
+        given_up: number of requests that never got a response.
     """
 
     title: str
@@ -62,7 +62,17 @@ class Outcome:
 async def _run_clients(
     name: str, base_url: str, requests: Sequence[int]
 ) -> tuple[list[float], int]:
-    """When requests went out that were let in, of a process for each number; those given up."""
+    """Run one client process for each number of requests.
+
+    Args:
+        name: the contender, a key of `CONTENDERS`.
+        base_url: the provider's.
+        requests: the number of requests of each process.
+
+    Returns:
+        The monotonic times in seconds at which the accepted requests were sent, and the number of
+        requests that were given up.
+    """
     sent: list[float] = []
     given_up = 0
 
@@ -85,7 +95,13 @@ async def _run_clients(
 
 
 async def measure(name: str, title: str, requests: Sequence[int]) -> Outcome:
-    """One contender against a provider of its own."""
+    """Measure one contender against a new provider.
+
+    Args:
+        name: the contender, a key of `CONTENDERS`.
+        title: the contender's name in the table.
+        requests: the number of requests of each of its processes.
+    """
     async with (
         open_provider(seed=0, time_scale=_TIME_SCALE, rpm=RPM, tpm=TPM, burst_s=1.0) as base_url,
         httpx.AsyncClient(trust_env=False) as control,
@@ -103,13 +119,13 @@ async def measure(name: str, title: str, requests: Sequence[int]) -> Outcome:
 
 
 def sockets(requests: int) -> tuple[Table, list[Figure], list[str]]:
-    """All contenders."""
+    """Measure all contenders over sockets, and return the table, the figures and the notes."""
     table = make_table(["contender"], ["seconds", "used", "429s", "given up"])
     notes: list[str] = []
     outcomes: dict[str, Outcome] = {}
     runs = [(name, entrant.title, [requests]) for name, entrant in CONTENDERS.items()]
     halves = [requests // 2, requests - requests // 2]
-    runs.insert(2, ("told", "callsheet, two processes, told by headers", halves))
+    runs.insert(2, ("told", "callsheet, two processes, limits from headers", halves))
     for name, title, counts in runs:
         if find_spec(CONTENDERS[name].package) is None:
             notes.append(f"{CONTENDERS[name].package} is not installed: left out.")
@@ -122,22 +138,26 @@ def sockets(requests: int) -> tuple[Table, list[Figure], list[str]]:
     figures = [
         Figure("used, limits set", "", [set_.used], at_least=0.99, is_ratio=False),
         Figure("429s, limits set", "", [float(set_.refused)], at_most=0.0, is_ratio=False),
-        Figure("used, told by headers", "", [told.used], at_least=0.99, is_ratio=False),
-        Figure("429s, told by headers", "", [float(told.refused)], at_most=0.0, is_ratio=False),
+        Figure("used, limits from headers", "", [told.used], at_least=0.99, is_ratio=False),
+        Figure("429s, limits from headers", "", [float(told.refused)], at_most=0.0, is_ratio=False),
         Figure("used by two processes", "", [two.used], at_least=0.95, is_ratio=False),
         Figure("429s of two processes", "", [float(two.refused)], is_ratio=False),
         Figure(
-            "429s, found by trying", "", [float(by_trying.refused)], at_most=3.0, is_ratio=False
+            "429s, limits found by trying",
+            "",
+            [float(by_trying.refused)],
+            at_most=3.0,
+            is_ratio=False,
         ),
     ]
     return table, figures, notes
 
 
 def day() -> tuple[Table, list[Figure]]:
-    """The simulation."""
+    """Simulate the day, and return the table and the figures."""
     click.echo("a day ...", err=True)
     settle()
-    gc.disable()  # there are no cycles, and it would look at all that wait, again and again
+    gc.disable()  # there are no cycles, and each collection would traverse all waiting calls
     start = cpu_s()
     found: DayFigures = run_day()
     took = cpu_s() - start
@@ -146,15 +166,15 @@ def day() -> tuple[Table, list[Figure]]:
     for name, value in (
         ("requests answered", f"{found.requests:,}"),
         ("429s", f"{found.refused:,}"),
-        ("sent again, outage included", f"{found.retried:,}"),
+        ("retries, outage included", f"{found.retried:,}"),
         (f"used, median of {found.spans} spans of ten minutes", f"{found.used:.4f}"),
-        ("the least of them", f"{found.least_used:.4f}"),
+        ("used, the least of these spans", f"{found.least_used:.4f}"),
         ("Jain's index of fairness", f"{found.fairness:.5f}"),
         *(
             (f"worst wait, {name}", f"{seconds:,.1f} s")
             for name, seconds in found.worst_wait_s.items()
         ),
-        ("the last answer", f"{found.end_s / 3600:.1f} h"),
+        ("time of the last response", f"{found.end_s / 3600:.1f} h"),
         ("CPU time", f"{took:.1f} s"),
     ):
         table.add_row(name, value)
@@ -162,13 +182,13 @@ def day() -> tuple[Table, list[Figure]]:
         Figure("fairness of a day", "", [found.fairness], at_least=0.99, is_ratio=False),
         Figure("used in a day", "", [found.used], at_least=0.99, is_ratio=False),
         Figure("429s in a day", "", [float(found.refused)], is_ratio=False),
-        Figure("a day takes", "s", [took], at_most=60.0, is_ratio=False),
+        Figure("CPU time of a day", "s", [took], at_most=60.0, is_ratio=False),
     ]
     return table, figures
 
 
 def permits() -> list[Figure]:
-    """What a permit costs."""
+    """Return figures for the cost of a permit."""
     click.echo("permits ...", err=True)
     free, few, many = list[float](), list[float](), list[float]()
     for _ in range(_ROUNDS):
@@ -183,10 +203,10 @@ def permits() -> list[Figure]:
 
 @click.command()
 @click.option("--requests", type=click.IntRange(20), default=300, show_default=True)
-@click.option("--only", type=click.Choice(_PARTS), multiple=True, help="Leave out the others.")
+@click.option("--only", type=click.Choice(_PARTS), multiple=True, help="Run only this part.")
 @click.option("--check", is_flag=True, help="Exit with 1 if a target is missed.")
 def main(*, requests: int, only: Sequence[str], check: bool) -> None:
-    """Measure the limiter."""
+    """Measure the rate limiter and its alternatives."""
     tables: list[Table] = []
     figures: list[Figure] = []
     notes: list[str] = []

@@ -1,9 +1,9 @@
-"""What the wire formats cost: a body written, a body read, an event of a stream.
+"""Measure the wire formats: to write a body, to read a body, and to read an event of a stream.
 
     python benchmarks/wire.py [--rounds 9]
 
-Figures are microseconds of processor time, the least of the rounds: what the code itself takes
-when nothing else is in its way.
+Figures are microseconds of CPU time, the least of the rounds, because the least has the least
+disturbance by other processes.
 """
 
 import time
@@ -52,39 +52,39 @@ _BODY = dumps(
 
 
 def write() -> None:
-    """The bodies of so many requests."""
+    """Encode the bodies of `_EVENTS` requests."""
     for _ in range(_EVENTS):
         dumps(_FORM.encode(_REQUEST, stream=False))
 
 
 def read() -> None:
-    """So many whole answers."""
+    """Decode `_EVENTS` complete responses."""
     for _ in range(_EVENTS):
         _FORM.decode(loads(_BODY), _REQUEST)
 
 
 def split_alone() -> None:
-    """A stream to its events, each in a piece of its own."""
+    """Split a stream into its events, one event in each piece of bytes."""
     parser = SseParser()
     for _ in range(_EVENTS):
         parser.feed(_EVENT)
 
 
 def split_together() -> None:
-    """A stream to its events, many in a piece, as they come when the reader is behind."""
+    """Split a stream into its events, many in each piece, as when the reader falls behind."""
     parser = SseParser()
     for at in range(0, len(_STREAM), 16384):
         parser.feed(_STREAM[at : at + 16384])
 
 
 def parse() -> None:
-    """The JSON of each event alone, for comparison."""
+    """Decode only the JSON of each event, for comparison."""
     for _ in range(_EVENTS):
         loads(_EVENT[6:-2])
 
 
 def stream() -> None:
-    """A whole stream to its answer, each event in a piece of its own."""
+    """Decode a whole stream to its response, one event in each piece of bytes."""
     parser, decoder = SseParser(), _FORM.stream_decoder(_REQUEST)
     for at in range(0, len(_STREAM), len(_EVENT)):
         for event in parser.feed(_STREAM[at : at + len(_EVENT)]):
@@ -104,14 +104,14 @@ def _least_us(run: Callable[[], None], rounds: int) -> float:
 @click.command()
 @click.option("--rounds", type=click.IntRange(1), default=9, show_default=True)
 def main(rounds: int) -> None:
-    """Print what each costs."""
+    """Print the cost of each operation."""
     for name, run in (
         ("write a request's body", write),
-        ("read a whole answer", read),
+        ("read a complete response", read),
         ("an event, JSON alone", parse),
         ("an event to its data, one in a piece", split_alone),
         ("an event to its data, many in a piece", split_together),
-        ("an event to its delta, all in all", stream),
+        ("an event to its delta, all steps", stream),
     ):
         print(f"{name:<40} {_least_us(run, rounds):6.2f} us")
 

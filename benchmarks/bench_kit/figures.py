@@ -1,4 +1,4 @@
-"""What was measured, against what, and whether that is enough."""
+"""A measured figure, its baseline and its target."""
 
 import statistics
 from collections.abc import Sequence
@@ -13,15 +13,16 @@ class Figure:
     """One line of the table.
 
     Args:
-        name: what it says.
-        unit: of `ours` and `baseline`.
-        ours: one value for each round.
-        baseline_name: what it is compared with; empty if with nothing.
-        baseline: one value for each round, or none.
-        at_most: the target; None if there is none, and the line is there to compare.
-        at_least: the target where more is better; a figure has one of the two at most.
-        is_ratio: the target is one for ours / baseline, not for ours.
-        spoilt: why nothing can be judged by it; empty if it can.
+        name: the title of the line.
+        unit: the unit of `ours` and `baseline`.
+        ours: Callsheet's values, one for each round.
+        baseline_name: the name of the baseline; empty without one.
+        baseline: the baseline's values, one for each round; empty without one.
+        at_most: the target where less is better; None if there is no such target.
+        at_least: the target where more is better; None if there is no such target. A figure has at
+            most one of the two targets.
+        is_ratio: whether the target applies to ours / baseline, rather than to ours.
+        spoilt: the reason why the figure cannot be judged; empty if it can.
     """
 
     name: str
@@ -36,22 +37,22 @@ class Figure:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours / baseline, round by round."""
+        """The ratio ours / baseline of each round."""
         return ratios(self.ours, self.baseline)
 
     @property
     def judged(self) -> float:
-        """The median that the target is for."""
+        """The median that is compared with the target."""
         return statistics.median(self.ratios if self.is_ratio else self.ours)
 
     @property
     def has_target(self) -> bool:
-        """Whether it is there to be judged."""
+        """Whether the figure has a target."""
         return self.at_most is not None or self.at_least is not None
 
     @property
     def is_reached(self) -> bool | None:
-        """None if there is no target, or no judging by it."""
+        """Whether the target is reached; None without a target, or if the figure is spoilt."""
         if self.spoilt:
             return None
         if self.at_most is not None:
@@ -60,16 +61,16 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """For the table; empty if there is no target."""
+        """The verdict for the table; empty without a target."""
         if not self.has_target:
             return ""
         return self.spoilt or ("reached" if self.is_reached else "MISSED")
 
     def as_dict(self) -> dict[str, object]:
-        """For `--json`: the settings, all values, and the verdict."""
+        """Return the settings, all values and the verdict, for `--json`."""
         return {**attrs.asdict(self), "ratios": self.ratios, "is_reached": self.is_reached}
 
 
 def ratios(ours: Sequence[float], baseline: Sequence[float]) -> list[float]:
-    """Ours / baseline, round by round; none without a baseline."""
+    """Return the ratio ours / baseline of each round; an empty list without a baseline."""
     return [mine / other for mine, other in zip(ours, baseline, strict=True)] if baseline else []

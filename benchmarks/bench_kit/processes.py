@@ -1,4 +1,4 @@
-"""Processes of their own, for what must not share memory or a loop with the rest."""
+"""Start separate processes for measurements, and read the use of resources of processes."""
 
 import os
 import subprocess
@@ -20,27 +20,27 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """What starts a module of the benchmarks; see `module_environment`."""
+    """Return the command that starts a module of the benchmarks, see `module_environment`."""
     return [sys.executable, "-m", module, *arguments]
 
 
 def module_environment() -> dict[str, str]:
-    """This process's environment, with the benchmarks on the path and no proxies."""
+    """Return the environment of this process, with the benchmarks on the path and no proxies."""
     path = os.pathsep.join([str(_HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.lower().endswith("_proxy")  # everything here is on this machine
+        if not name.lower().endswith("_proxy")  # all connections are local
     }
     return {**kept, "PYTHONPATH": path}
 
 
 def run_module(module: str, *arguments: str, timeout_s: float | None = None) -> bytes:
-    """Run a module of the benchmarks, and say what it printed.
+    """Run a module of the benchmarks, and return its standard output.
 
     Raises:
-        subprocess.CalledProcessError: it failed; what it had to say is on stderr.
-        subprocess.TimeoutExpired: it took longer than `timeout_s` and was ended.
+        subprocess.CalledProcessError: the process failed; its errors are on stderr.
+        subprocess.TimeoutExpired: the process took longer than `timeout_s` seconds and was killed.
     """
     return subprocess.run(
         module_command(module, *arguments),
@@ -52,21 +52,21 @@ def run_module(module: str, *arguments: str, timeout_s: float | None = None) -> 
 
 
 def resident_bytes() -> int:
-    """What this process holds of the machine's memory just now; 0 where that is not known."""
+    """Return the resident memory of this process in bytes; 0 where it is not reported."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * _PAGE if statm.exists() else 0
 
 
 def open_files() -> int:
-    """How many files and sockets this process has open; 0 where that is not known."""
+    """Return the number of open files and sockets of this process; 0 where it is not reported."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
 def cpu_s_of(pid: int) -> float:
-    """CPU seconds that another process has used; 0 where that is not known."""
+    """Return the CPU seconds that another process has used; 0 where they are not reported."""
     if sys.platform != "linux":
         return 0.0
-    # clock_getcpuclockid(3): the complement of the pid, and in the low bits that it is the
-    # scheduler's clock (2) of a whole process.
+    # clock_getcpuclockid(3): the id has the complement of the pid, and in the low bits 2, the
+    # scheduler's clock of a whole process.
     return time.clock_gettime(~pid << 3 | 2)

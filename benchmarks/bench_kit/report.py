@@ -1,4 +1,4 @@
-"""What is printed: tables that are never cut, and notes below them."""
+"""Print tables, whose cells are never cut, and notes below them."""
 
 import statistics
 import sys
@@ -11,15 +11,15 @@ from bench_kit.figures import Figure
 
 __all__ = ["figures_table", "make_table", "print_tables"]
 
-_WIDTH = 150  # where there is no terminal: a table that is cut to fit says less than one that wraps
+_WIDTH = 150  # without a terminal: wide enough that no cell is cut
 
 
 def make_table(left: Sequence[str], right: Sequence[str]) -> Table:
-    """A table without lines.
+    """Return an empty table without lines.
 
     Args:
-        left: titles of the first columns, which are words.
-        right: titles of the others, which are numbers and never wrap.
+        left: titles of the first columns, which have text.
+        right: titles of the other columns, which have numbers and never wrap.
     """
     table = Table(*left, box=None, pad_edge=False)
     for title in right:
@@ -28,7 +28,7 @@ def make_table(left: Sequence[str], right: Sequence[str]) -> Table:
 
 
 def print_tables(tables: Sequence[Table], notes: Sequence[str]) -> None:
-    """Print tables, an empty line between them, and the notes."""
+    """Print the tables with an empty line between them, then the notes."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
     for number, table in enumerate(tables):
         if number:
@@ -39,7 +39,7 @@ def print_tables(tables: Sequence[Table], notes: Sequence[str]) -> None:
 
 
 def figures_table(figures: Sequence[Figure]) -> Table:
-    """Ours beside the baseline, the targets and the verdicts."""
+    """Return the table of figures, with baselines, targets and verdicts."""
     table = make_table(["figure"], ["ours", "baseline", "ratio", "target", ""])
     for figure in figures:
         table.add_row(*_cells(figure))

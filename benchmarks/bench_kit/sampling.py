@@ -1,8 +1,7 @@
-"""How a figure is measured: contenders take turns, and each turn begins with the garbage gone.
+"""Measure contenders in alternating order, each after a garbage collection.
 
-Time is the CPU time of this process: it leaves out what others do on a shared machine. Where
-nothing waits for anything outside of the process it is what the clock on the wall shows on an idle
-one.
+Time is the CPU time of this process, which does not include other processes of a shared machine.
+For work that waits for nothing outside the process, it equals the wall time on an idle machine.
 """
 
 import gc
@@ -18,11 +17,14 @@ cpu_s = time.process_time
 
 
 def alternate(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Let everybody have a turn in every round: A B, A B, ..., so that a slow spell hits all.
+    """Measure each contender once in every round (A B, A B, ...), so that noise affects all.
 
     Args:
-        contenders: what to measure; each call is one turn.
-        rounds: turns of each.
+        contenders: the functions to measure, by name; each call is one measurement.
+        rounds: measurements of each contender.
+
+    Returns:
+            The results of each contender, one for each round.
     """
     samples: dict[str, list[T]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -32,9 +34,9 @@ def alternate(contenders: Mapping[str, Callable[[], T]], rounds: int) -> dict[st
 
 
 def settle() -> None:
-    """Collect what earlier turns left, and keep what lives now out of later collections.
+    """Collect the garbage of earlier measurements, and freeze the objects that are alive.
 
-    The collector stays on: what it costs is part of what a contender costs.
+    The collector stays on, because its cost is part of the cost of a contender.
     """
     gc.unfreeze()
     gc.collect()

@@ -1,9 +1,9 @@
-"""The pattern of the OpenAI cookbook's script for many requests: asyncio and aiohttp.
+"""Measure the pattern of the OpenAI cookbook's script for many requests: asyncio and aiohttp.
 
-One loop reads a line, checks what the limits have left, starts a task, and sleeps for a
-millisecond, which bounds it to less than 1,000 requests a second. Each task appends its answer to
-the output, in the order of answers. There is no resuming. aiohttp may be absent when types are
-checked: it is imported by name.
+One loop reads a line, checks the remaining capacity of the limits, starts a task, and sleeps for a
+millisecond, which bounds it to less than 1,000 requests a second. Each task appends its response
+to the output, in the order of responses. The script cannot resume a run. aiohttp is imported by
+name, because it may be absent for type checkers.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from bulk_bench.turn import main_of
 
 _aiohttp = import_module("aiohttp")
 _LOOP_S = 0.001
-_RPM = 10_000_000.0  # no limit that is ever reached
+_RPM = 10_000_000.0  # a limit that is never reached
 _ATTEMPTS = 5
 
 
@@ -76,7 +76,7 @@ async def _run(base_url: str, source: Path, output: Path) -> None:
 
 
 def run(base_url: str, source: Path, output: Path, mode: str) -> None:  # noqa: ARG001  # one way
-    """Answer all rows."""
+    """Send all rows, and write the responses."""
     asyncio.run(_run(base_url, source, output))
 
 

@@ -1,7 +1,7 @@
-"""LangChain's batch: `abatch_as_completed` of its model for OpenAI, with its bound on concurrency.
+"""Measure LangChain's batch: `abatch_as_completed` of its OpenAI model, with bounded concurrency.
 
-It takes all inputs as a list, and gives answers in the order in which they come. LangChain may be
-absent when types are checked: it is imported by name.
+It takes all inputs as a list, and returns responses in the order in which they arrive. LangChain is
+imported by name, because it may be absent for type checkers.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ _langchain = import_module("langchain_openai")
 
 async def _run(base_url: str, source: Path, output: Path) -> None:
     requests: list[dict[str, Any]] = []
-    with source.open() as lines:  # as one does
+    with source.open() as lines:  # as is usual
         requests = [json.loads(line) for line in lines]
-    body = requests[0]["body"]  # all rows have the same model and the same bound
+    body = requests[0]["body"]  # all rows have the same model and the same `max_tokens`
     model = _langchain.ChatOpenAI(
         base_url=base_url,
         api_key="sk-benchmark",
@@ -30,7 +30,7 @@ async def _run(base_url: str, source: Path, output: Path) -> None:
     )
     asked = [request["body"]["messages"] for request in requests]
     config = {"max_concurrency": IN_FLIGHT}
-    with output.open("w") as file:  # as one does
+    with output.open("w") as file:  # as is usual
         async for at, message in model.abatch_as_completed(
             asked, config=config, return_exceptions=True
         ):
@@ -45,7 +45,7 @@ async def _run(base_url: str, source: Path, output: Path) -> None:
 
 
 def run(base_url: str, source: Path, output: Path, mode: str) -> None:  # noqa: ARG001  # one way
-    """Answer all rows."""
+    """Send all rows, and write the responses."""
     asyncio.run(_run(base_url, source, output))
 
 

@@ -1,4 +1,4 @@
-"""`callsheet.bulk`, with the reader of its command. The mode is how far an answer is kept."""
+"""Measure `callsheet.bulk` with the reader of its command. The mode is the `fsync` setting."""
 
 from pathlib import Path
 from typing import cast
@@ -22,7 +22,7 @@ async def _run(base_url: str, source: Path, output: Path, mode: str) -> None:
 
 
 def run(base_url: str, source: Path, output: Path, mode: str) -> None:
-    """Answer all rows."""
+    """Send all rows, and write the responses."""
     trio.run(_run, base_url, source, output, mode)
 
 

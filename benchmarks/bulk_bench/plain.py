@@ -1,8 +1,8 @@
-"""httpx with a limiter, as one writes it oneself: some workers, a pace, one open file.
+"""Measure httpx with a simple limiter: some workers, a pace, and one open file.
 
-The mode is how many workers. With a hundred, most of its time goes into its pool, which for each
-request looks through all connections, and for each of these through all of them once more to see
-how many are idle. With fewer a call costs less, and more of the provider's latency is waited for.
+The mode is the number of workers. With a hundred, most of the time is spent in the pool: for each
+request it visits all connections, and for each of these all connections again, to count the idle
+ones. With fewer workers a call costs less, but the workers wait more for the provider.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ import httpx
 
 from bulk_bench.turn import main_of
 
-_PER_S = 100_000.0  # no limit that is ever reached
+_PER_S = 100_000.0  # a limit that is never reached
 
 
 async def _run(base_url: str, source: Path, output: Path, workers: int) -> None:
     url, next_at = f"{base_url}/chat/completions", 0.0
     limits = httpx.Limits(max_connections=workers, max_keepalive_connections=workers)
-    with source.open() as lines, output.open("w") as file:  # as one does
+    with source.open() as lines, output.open("w") as file:  # as is usual
         async with httpx.AsyncClient(limits=limits, timeout=60.0, trust_env=False) as client:
 
             async def work() -> None:
@@ -41,7 +41,7 @@ async def _run(base_url: str, source: Path, output: Path, workers: int) -> None:
 
 
 def run(base_url: str, source: Path, output: Path, mode: str) -> None:
-    """Answer all rows."""
+    """Send all rows, and write the responses."""
     asyncio.run(_run(base_url, source, output, int(mode)))
 
 

@@ -1,4 +1,4 @@
-"""What every contender does: a file of requests in, a file of answers out, and what it took."""
+"""The common part of all contenders: write the input, run, and measure time and memory."""
 
 import json
 import sys
@@ -21,13 +21,13 @@ _EVERY_S = 0.5
 
 @attrs.frozen
 class Turn:
-    """What one run took.
+    """The measurements of one run.
 
     Args:
-        rows: that were answered.
-        wall_s: seconds from its beginning to its end.
-        cpu_s: of the process in that time.
-        resident: bytes, every half second.
+        rows: number of rows in the output.
+        wall_s: seconds from the start to the end of the run.
+        cpu_s: CPU seconds of the process in that time.
+        resident: resident memory in bytes, every half second.
     """
 
     rows: int
@@ -37,7 +37,12 @@ class Turn:
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Write an input in the shape of OpenAI's batches."""
+    """Write an input file in the format of OpenAI's batches.
+
+    Args:
+        path: the file to write.
+        count: number of rows.
+    """
     with path.open("w", encoding="utf-8") as file:
         for number in range(1, count + 1):
             prompt = f"Say hello to guest {number}, who comes from afar."
@@ -76,7 +81,7 @@ def _sampled() -> Generator[list[int]]:
 
 
 def main_of(run: Callable[[str, Path, Path, str], None]) -> None:
-    """Run a contender with the arguments of this process, and print what it took as JSON."""
+    """Run a contender with the arguments of this process, and print its `Turn` as JSON."""
     base_url, source, output, mode = sys.argv[1:]
     with _sampled() as resident:
         since, cpu = perf_counter(), cpu_s()

@@ -1,4 +1,4 @@
-"""The ledger beside the provider's own count, in a run where much goes wrong."""
+"""Compare the ledger with the provider's own count, in a run with many faults."""
 
 import random
 from collections.abc import Collection
@@ -25,15 +25,15 @@ _PATIENCE = (0.03, 0.1, 30.0)  # seconds
 
 @attrs.frozen
 class BookFigures:
-    """Both counts.
+    """The counts of the provider and of the ledger.
 
     Args:
-        bill: the provider's.
-        spent: what the ledger says was spent.
-        spent_usd: the same in USD.
-        maybe: tokens that the ledger says may have been billed besides, at most.
-        maybe_calls: calls of which that is said.
-        answered: calls that were answered.
+        bill: the provider's count.
+        spent: the tokens that the ledger has as spent.
+        spent_usd: the USD that the ledger has as spent.
+        maybe: the upper bound of the tokens that the ledger has as possibly billed.
+        maybe_calls: the number of calls with possibly billed tokens.
+        answered: the number of calls that got a response.
     """
 
     bill: Bill
@@ -45,7 +45,7 @@ class BookFigures:
 
     @property
     def surplus(self) -> Usage:
-        """What the provider billed more than the ledger says was spent."""
+        """The tokens that the provider billed and that the ledger does not have as spent."""
         billed = self.bill.usage
         return Usage(
             billed.input_tokens - self.spent.input_tokens,
@@ -54,11 +54,11 @@ class BookFigures:
 
 
 class _Bug(Exception):
-    """On purpose."""
+    """The intended crash."""
 
 
 class _Saboteur:
-    """An observer with a bug: the stage that sends crashes with all that it has in hand."""
+    """An observer with a bug, which crashes the request actor with all its calls in flight."""
 
     def __init__(self, at: Collection[int]) -> None:
         self._at = at
@@ -72,10 +72,11 @@ class _Saboteur:
 
 
 async def books(*, everything: bool) -> BookFigures:
-    """Many calls; refusals alone, or also broken answers, impatient askers and crashes.
+    """Run many calls against a provider with faults, and return the counts.
 
     Args:
-        everything: whether there is more than refusals.
+        everything: whether there are broken responses, cancelled calls and crashes, rather than
+            only rejections.
     """
     options = ("--faults", _ALL if everything else _REFUSALS)
     chance = random.Random(0)  # noqa: S311  # no secrets
@@ -107,7 +108,8 @@ async def books(*, everything: bool) -> BookFigures:
                     seconds = chance.choice(_PATIENCE) if everything else inf
                     nursery.start_soon(ask, number, seconds)
                     await trio.sleep(0.005)
-            await trio.sleep(3 * _SCALE + 1.0)  # what is worked on unheard is billed as well
+            # The provider also bills calls whose client has left.
+            await trio.sleep(3 * _SCALE + 1.0)
             totals = (await troupe.costs()).totals
         bill = await read_bill(base_url)
     return BookFigures(

@@ -1,4 +1,4 @@
-"""The built-in provider in a process of its own, and what it counted."""
+"""Run the built-in provider in its own process, and read its counts."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -18,13 +18,13 @@ _BATCH_TIME = "20-40"  # seconds, times the time scale
 
 @attrs.frozen
 class Bill:
-    """What the provider counted.
+    """The provider's counts.
 
     Args:
-        requests: live calls.
-        control_requests: calls about files and batches.
-        usage: tokens, of all tiers.
-        usd: what they cost, each tier at its price.
+        requests: number of live calls.
+        control_requests: number of calls that manage files and batches.
+        usage: tokens of all tiers.
+        usd: the cost of these tokens in USD, each tier at its price.
     """
 
     requests: int
@@ -35,20 +35,20 @@ class Bill:
 
 @asynccontextmanager
 async def running_provider(time_scale: float, *options: str) -> AsyncGenerator[str]:
-    """Run it; yields its base URL."""
+    """Run the provider, and yield its base URL."""
     options = ("--batch-time", _BATCH_TIME, *options)
     async with open_provider(seed=0, time_scale=time_scale, options=options) as base_url:
         yield base_url
 
 
 async def reset(base_url: str) -> None:
-    """Have it count anew."""
+    """Reset the provider's counts."""
     async with httpx.AsyncClient(trust_env=False) as control:
         await control.post(f"{base_url.removesuffix('/v1')}/callsheet/reset")
 
 
 async def read_bill(base_url: str) -> Bill:
-    """What it has counted since.
+    """Return the provider's counts since the last reset.
 
     Raises:
         ValueError: a model or tier has no known price.

@@ -1,4 +1,4 @@
-"""What batcher and cache add to a call, and save; no provider, so that nothing else is measured."""
+"""Measure the batcher and the cache alone: a fake provider responds without a network."""
 
 import statistics
 import tempfile
@@ -28,19 +28,19 @@ __all__ = ["StageFigures", "measure_stages"]
 
 _IDENTICAL = 1_000
 _TURNS = 300
-_PAUSE_S = 0.002  # between two lone requests: longer than anybody is waited for
+_PAUSE_S = 0.002  # between two lone requests: longer than the batcher's window
 
 
 @attrs.frozen
 class StageFigures:
-    """What was measured.
+    """The measurements.
 
     Args:
-        lone_ms: what the batcher adds to a request that could share a call, and comes alone.
-        identical_calls: calls that came of a thousand identical requests at once.
-        identical_replies: answers to them.
-        memory_us: a hit in memory, from ask to answer.
-        disk_us: a hit on disk, likewise.
+        lone_ms: milliseconds that the batcher adds to a lone request that could share a call.
+        identical_calls: number of calls made for a thousand concurrent identical requests.
+        identical_replies: number of replies to these requests.
+        memory_us: microseconds from the ask to the reply for a cache hit in memory.
+        disk_us: microseconds from the ask to the reply for a cache hit on disk.
     """
 
     lone_ms: float
@@ -51,7 +51,7 @@ class StageFigures:
 
 
 class _Provider(Actor):
-    """Answers at once, or after a while."""
+    """A fake provider stage, which replies at once or after a delay."""
 
     def __init__(self, calls: list[str], seconds: float = 0.0) -> None:
         self._calls = calls
@@ -73,7 +73,7 @@ class _Provider(Actor):
 
 
 def measure_stages() -> StageFigures:
-    """Measure all of it."""
+    """Make all measurements."""
     lone_ms = trio.run(_lone_ms)
     calls, replies = trio.run(_identical)
     memory_us, disk_us = trio.run(_cache_us)
@@ -93,7 +93,7 @@ async def _batcher(calls: list[str], seconds: float) -> AsyncGenerator[tuple[Ref
 
 
 async def _lone_ms() -> float:
-    """With and without the batcher in turns: the difference of the medians."""
+    """Return the milliseconds that the batcher adds: the difference of the medians."""
     async with _batcher([], 0.0) as (provider, batcher):
         found: dict[str, list[float]] = {"alone": [], "batcher": []}
         for number in range(_TURNS):
@@ -121,7 +121,7 @@ async def _identical() -> tuple[int, int]:
 
 
 async def _cache_us() -> tuple[float, float]:
-    """Answers that were asked for before, from memory; then from a file that another one wrote."""
+    """Return the microseconds of a hit in memory, and of a hit in a file of an earlier cache."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers.sqlite"
         calls: list[str] = []
@@ -138,7 +138,7 @@ async def _cache_us() -> tuple[float, float]:
         memory = (await take(CachePolicy(path=path)))[_TURNS:]
         disk = await take(CachePolicy(path=path, memory_bytes=0))
     if len(calls) != _TURNS:
-        raise AssertionError(f"{len(calls)} calls were made of {_TURNS} different requests")
+        raise AssertionError(f"{len(calls)} calls were made for {_TURNS} different requests")
     return statistics.median(memory) * 1e6, statistics.median(disk) * 1e6
 
 

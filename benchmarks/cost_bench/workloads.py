@@ -1,4 +1,4 @@
-"""W3, W4 and W5: what they cost, and how long a burst takes."""
+"""Measure the cost of the workloads W4 and W5, and the time of a burst (W3)."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -16,7 +16,7 @@ __all__ = ["EmbeddingFigures", "ReviewFigures", "burst", "embeddings", "reviews"
 
 _DAY_S = 86_400.0
 _SCALE = 0.1
-_MOST_TEXTS, _MOST_TOKENS = 2_048, 300_000  # that OpenAI takes in one call
+_MOST_TEXTS, _MOST_TOKENS = 2_048, 300_000  # the most that OpenAI accepts in one call
 
 
 @attrs.frozen
@@ -24,13 +24,13 @@ class ReviewFigures:
     """W4 in four ways.
 
     Args:
-        each: a call each, by plain HTTP.
-        joined: identical ones share a call.
-        live: packed as well.
-        batch: packed, by the Batch API.
-        same_live: labels that are those of the single calls.
-        same_batch: likewise.
-        labels: how many there are.
+        each: the bill of one call for each review, by plain HTTP.
+        joined: the bill where identical requests share a call.
+        live: the bill where requests are also packed.
+        batch: the bill where requests are packed and sent by the Batch API.
+        same_live: number of labels of `live` that equal those of the single calls.
+        same_batch: number of labels of `batch` that equal those of the single calls.
+        labels: number of labels.
     """
 
     each: Bill
@@ -47,9 +47,9 @@ class EmbeddingFigures:
     """W5.
 
     Args:
-        bill: what it came to.
-        texts: how many there are.
-        fewest: HTTP requests that the endpoint's limits allow.
+        bill: the provider's counts.
+        texts: number of texts.
+        fewest: the smallest number of HTTP requests that the endpoint's limits allow.
     """
 
     bill: Bill
@@ -58,7 +58,7 @@ class EmbeddingFigures:
 
 
 async def reviews() -> ReviewFigures:
-    """A thousand reviews: a call each, packed, and packed in a batch."""
+    """Label a thousand reviews: with a call each, joined, packed, and packed in a batch."""
     workload = make_workload("reviews")
     requests = [item for item in workload.items if isinstance(item, Request)]
     async with running_provider(_SCALE) as base_url:
@@ -86,7 +86,7 @@ def _same(expected: Sequence[str], answers: Sequence[Response]) -> int:
 
 
 async def embeddings() -> EmbeddingFigures:
-    """Ten thousand texts, each asked for by somebody else."""
+    """Embed ten thousand texts, each with a request of its own."""
     requests = [item for item in make_workload("embeddings").items if isinstance(item, Request)]
     async with running_provider(1.0) as base_url:
         _, bill = await _answers(base_url, requests)
@@ -95,7 +95,7 @@ async def embeddings() -> EmbeddingFigures:
 
 
 async def burst() -> float:
-    """Twelve headlines at once: wall to the slowest call."""
+    """Return the wall time of twelve concurrent headlines, divided by that of the slowest call."""
     requests = [
         Request.of(f'A headline about "{topic}".', model="gpt-3.5-turbo", max_tokens=50)
         for topic in make_workload("headlines").items

@@ -1,4 +1,4 @@
-"""aiohttp. It may be absent, also when types are checked: imported by name."""
+"""Measure aiohttp. It is imported by name, because it may be absent, also for type checkers."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -14,7 +14,7 @@ _aiohttp = import_module("aiohttp")
 
 @asynccontextmanager
 async def open_client(target: Target) -> AsyncGenerator[Ask]:
-    """With a connection for every call in flight."""
+    """Open a session that may have a connection for every call in flight."""
     url = f"{target.base_url}/chat/completions"
 
     async def ask() -> None:

@@ -1,4 +1,4 @@
-"""The provider's answers, as bytes that are made once: a completion, whole or streamed."""
+"""The provider's responses, as bytes that are made once: a completion, complete or streamed."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _HEADERS = (
     b"openai-processing-ms: 50\r\n"
     b"openai-version: 2020-10-01\r\n"
     b"x-request-id: req_benchmark\r\n"
-    b"x-ratelimit-limit-requests: 30000000\r\n"  # a limit that binds nobody
+    b"x-ratelimit-limit-requests: 30000000\r\n"  # a limit that never binds
     b"x-ratelimit-remaining-requests: 29999999\r\n"
     b"x-ratelimit-reset-requests: 0s\r\n"
 )

@@ -1,4 +1,4 @@
-"""Asks on asyncio, for contenders that know no other loop or are mostly used on this one."""
+"""Make the calls of contenders that need asyncio or are mostly used on it."""
 
 import asyncio
 
@@ -10,7 +10,15 @@ __all__ = ["run"]
 
 
 def run(contender: Contender, target: Target, meter: Meter, plan: Plan, say: Say) -> None:
-    """Measure one window."""
+    """Measure a contender for one window.
+
+    Args:
+        contender: opens the client.
+        target: the provider to call.
+        meter: counts the calls.
+        plan: the length of the window.
+        say: gets the sample.
+    """
     asyncio.run(_run(contender, target, meter, plan, say))
 
 
@@ -25,7 +33,7 @@ async def _run(contender: Contender, target: Target, meter: Meter, plan: Plan, s
                 since = meter.now
                 try:
                     await ask()
-                except Exception as error:  # noqa: BLE001  # whatever it is, it is counted
+                except Exception as error:  # noqa: BLE001  # every error counts as a failure
                     meter.failed(error)
                     await asyncio.sleep(0)
                     continue
@@ -45,7 +53,7 @@ async def _run(contender: Contender, target: Target, meter: Meter, plan: Plan, s
                 async with asyncio.timeout(plan.warm_up_s):
                     await warm.wait()
             except TimeoutError:
-                pass  # the sample says so
+                pass  # the sample has `is_warm` false
             if meter.is_warm:
                 settle()
                 await asyncio.sleep(CALM_S)

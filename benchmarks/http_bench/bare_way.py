@@ -1,7 +1,7 @@
-"""The floor: what it takes to send bytes over a kept connection and read the answer with h11.
+"""Measure the lower bound: send bytes over a kept connection, and read the response with h11.
 
-It asks for what Callsheet asks for, an answer that is streamed, so that both have the same bytes to
-read; what is in them it does not look at.
+It requests a streamed response, as Callsheet does, so that both read the same bytes. It does not
+decode them.
 """
 
 import json
@@ -22,10 +22,10 @@ _NEEDLE = b"data: [DONE]"
 
 
 class Pool:
-    """Connections that are kept; the one that was used last is used first.
+    """A pool of kept connections, which reuses the last one first.
 
     Args:
-        target: where they lead.
+        target: the provider to connect to.
     """
 
     def __init__(self, target: Target) -> None:
@@ -51,12 +51,12 @@ class Pool:
         """Make one call.
 
         Raises:
-            ValueError: the answer is not what it must be.
+            ValueError: the response is incomplete or has another status than 200.
         """
         stream = self._idle.pop() if self._idle else await self._connect()
         await stream.send_all(self._request)
-        # h11 has not written the request, so it would not begin a next cycle; a parser that is
-        # made anew costs less than having it write.
+        # h11 has not written the request, so it would not start a next cycle. A new parser costs
+        # less than to let h11 write the request.
         parser = h11.Connection(h11.CLIENT)
         status, body = 0, b""
         while True:
@@ -70,9 +70,9 @@ class Pool:
             elif isinstance(event, h11.EndOfMessage):
                 break
             else:
-                raise ValueError(f"the connection ended before the answer did: {event}")
+                raise ValueError(f"the connection ended before the response was complete: {event}")
         if status != 200 or _NEEDLE not in body:  # noqa: PLR2004  # HTTP's OK
-            raise ValueError("the answer must have status 200, and be whole")
+            raise ValueError("the response must have status 200 and be complete")
         self._idle.append(stream)
 
     async def _connect(self) -> trio.abc.Stream:
@@ -86,5 +86,5 @@ class Pool:
 
 @asynccontextmanager
 async def open_client(target: Target) -> AsyncGenerator[Ask]:
-    """It is never closed: the process ends."""
+    """Open a pool. Its connections close when the process ends."""
     yield Pool(target).ask

@@ -1,4 +1,4 @@
-"""What all contenders do: the same chat completion, its answer read and looked at."""
+"""The call that all contenders make: the same chat completion, whose response is checked."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -34,24 +34,24 @@ PIECES = (
     "! You have come a long way",
     "; your table by the window",
     " is ready, and so is the soup.",
-)  # as an answer that is streamed comes; about twenty tokens
+)  # the pieces of the streamed response; about twenty tokens
 ANSWER = "".join(PIECES)
-CALM_S = 0.2  # between the collection of garbage and the window
-TIMEOUT_S = 600.0  # what the OpenAI SDK has; nothing here takes as long
-TICK_S = 0.05  # between two looks at whether the window is over
+CALM_S = 0.2  # between the garbage collection and the window
+TIMEOUT_S = 600.0  # the default of the OpenAI SDK; no call here takes as long
+TICK_S = 0.05  # between two checks whether the window is over
 
 Ask = Callable[[], Awaitable[None]]
-"""Makes one call and looks at the answer."""
+"""Makes one call and checks the response."""
 
 
 @attrs.frozen
 class Target:
-    """Whom to call.
+    """The provider to call.
 
     Args:
-        base_url: up to and with the version.
-        in_flight: calls at a time.
-        ca: the file of the authority that the provider's certificate is from; None without TLS.
+        base_url: the URL up to and including the version.
+        in_flight: number of concurrent calls.
+        ca: the file of the authority that signed the provider's certificate; None without TLS.
     """
 
     base_url: str
@@ -63,7 +63,7 @@ Contender = Callable[[Target], AbstractAsyncContextManager[Ask]]
 
 
 def request_body() -> dict[str, Any]:
-    """For those that are given the JSON body."""
+    """Return the JSON body, for contenders that send it as it is."""
     return {
         "model": MODEL,
         "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": PROMPT}],
@@ -72,10 +72,10 @@ def request_body() -> dict[str, Any]:
 
 
 def check(text: object) -> None:
-    """See whether somebody measures something else.
+    """Check the text of a response, so that no contender is measured at other work.
 
     Raises:
         ValueError: the text is not `ANSWER`.
     """
     if text != ANSWER:
-        raise ValueError(f"the answer must be {ANSWER!r}, not {text!r}")
+        raise ValueError(f"the response must be {ANSWER!r}, not {text!r}")

@@ -1,4 +1,4 @@
-"""Callsheet, as somebody uses it who has a provider and no limits."""
+"""Measure Callsheet with a provider and no rate limits."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -12,7 +12,7 @@ __all__ = ["open_client"]
 
 @asynccontextmanager
 async def open_client(target: Target) -> AsyncGenerator[Ask]:
-    """Every call makes its request, and walks through batcher, limiter and request actor."""
+    """Open a troupe. Every call makes its request and passes all stages of the troupe."""
 
     async def ask() -> None:
         request = Request.of(PROMPT, model=MODEL, system=SYSTEM, max_tokens=40)

@@ -1,4 +1,4 @@
-"""Runs the cells: providers that stay, and a client process for each."""
+"""Measure the cells: the providers keep running, and each cell has its own client process."""
 
 import json
 import subprocess
@@ -17,16 +17,16 @@ from http_bench.targets import SUBJECTS, Cell
 
 __all__ = ["Failure", "measure"]
 
-_TIMEOUT_S = 90.0  # of a cell; a loop that is busy with its pool does not notice the time
+_TIMEOUT_S = 90.0  # of a cell; a loop that is busy with its pool cannot end the window itself
 _WARM_UP_S = 5.0
-_WARM_UP_OF_QUICK_S = 30.0  # they need all calls in flight, and are done far sooner
+_WARM_UP_OF_QUICK_S = 30.0  # the cells need all calls in flight, and take far less time
 _STOP_S = 5.0
 _CA, _SERVER = "ca.pem", "server.pem"
 
 
 @attrs.frozen
 class Failure:
-    """A cell that gave no sample, and why."""
+    """A cell without a sample, and the reason."""
 
     cell: Cell
     why: str
@@ -45,12 +45,12 @@ def measure(
     """Measure one cell after another.
 
     Args:
-        cells: what to measure, in this order.
-        window_s: how long each is watched.
-        say: is told what is measured next.
+        cells: the cells to measure, in order.
+        window_s: length of the window of each cell, in seconds.
+        say: gets each cell before it is measured.
 
     Raises:
-        RuntimeError: a provider did not start; what it had to say is on stderr.
+        RuntimeError: a provider did not start; its errors are on stderr.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -81,9 +81,9 @@ def _measure(cell: Cell, provider: _Provider, window_s: float) -> Sample | Failu
             "http_bench.client", cell.contender, provider.base_url, *words, timeout_s=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        return Failure(cell, f"not done in {_TIMEOUT_S:g} s")
+        return Failure(cell, f"not finished in {_TIMEOUT_S:g} s")
     except subprocess.CalledProcessError as error:
-        return Failure(cell, f"ended with {error.returncode}; what it said is above")
+        return Failure(cell, f"exited with status {error.returncode}; its errors are above")
     return Sample(**json.loads(printed))
 
 
@@ -104,15 +104,17 @@ def _open_provider(subject: str, folder: Path) -> Generator[_Provider]:
         text=True,
     ) as process:
         if process.stdin is None or process.stdout is None:
-            raise AssertionError("both are pipes")
+            raise AssertionError("stdin and stdout must be pipes")
         port = process.stdout.readline().strip()
         if not port:
-            raise RuntimeError(f"the provider ended with {process.wait()}; what it said is above")
+            raise RuntimeError(
+                f"the provider exited with status {process.wait()}; its errors are above"
+            )
         scheme = "http" if ca is None else "https"
         try:
             yield _Provider(f"{scheme}://127.0.0.1:{port}/v1", process.pid, ca)
         finally:
-            process.stdin.close()  # which ends it
+            process.stdin.close()  # the provider then exits
             try:
                 process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
@@ -120,7 +122,7 @@ def _open_provider(subject: str, folder: Path) -> Generator[_Provider]:
 
 
 def _make_certificates(folder: Path) -> None:
-    """Write the files of an authority, and of a server's key and certificate from it."""
+    """Write the certificate of an authority, and the key and certificate of a server."""
     authority = import_module("trustme").CA()
     authority.cert_pem.write_to_path(folder / _CA)
     certificate = authority.issue_cert("127.0.0.1")

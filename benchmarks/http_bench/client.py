@@ -1,4 +1,4 @@
-"""One contender, one window, in a process of its own: memory and loops do not mix.
+"""Measure one contender for one window, in its own process.
 
     python -m http_bench.client callsheet http://127.0.0.1:8000/v1 --in-flight 100 --provider PID
 
@@ -37,7 +37,7 @@ def main(
     warm_up: float,
     ca: str | None,
 ) -> None:
-    """Ask, and print what it took."""
+    """Make calls, and print the sample as JSON."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     entrant, meter = CONTENDERS[contender], Meter(provider, in_flight)
@@ -46,7 +46,7 @@ def main(
 
 
 def say(sample: Sample) -> None:
-    """Print it, and end here: to close a thousand connections takes some contenders minutes."""
+    """Print the sample and exit; some contenders need minutes to close a thousand connections."""
     print(json.dumps(attrs.asdict(sample)), flush=True)
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""Who takes part, and how each is found."""
+"""The contenders, and how to load each of them."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module, metadata
@@ -22,12 +22,12 @@ class Entrant:
     """One contender.
 
     Args:
-        package: what has to be installed.
-        module: where it is in this package; imported only in the process that measures it.
-        loop: what it runs on.
-        opener: the module's function that sets it up.
-        remark: how it is used.
-        most: how many calls at a time it is asked to make; more of them would take minutes.
+        package: the package that must be installed.
+        module: its module in this package; imported only in the process that measures it.
+        loop: the event loop that it runs on.
+        opener: the function of the module that opens the client.
+        remark: how the client is used, for the notes.
+        most: the most concurrent calls that it is measured with; more would take minutes.
     """
 
     package: str
@@ -39,16 +39,16 @@ class Entrant:
 
     @property
     def version(self) -> str:
-        """Of its package."""
+        """The version of its package."""
         return metadata.version(self.package)
 
     def load(self) -> Contender:
-        """Import it."""
+        """Import the function that opens the client."""
         contender: Contender = getattr(import_module(f"http_bench.{self.module}"), self.opener)
         return contender
 
     def load_loop(self) -> Loop:
-        """Import what runs it."""
+        """Import the function that runs it."""
         loop: Loop = import_module(f"http_bench.{self.loop}_loop").run
         return loop
 
@@ -58,14 +58,14 @@ CONTENDERS: Mapping[str, Entrant] = {
         "callsheet",
         "callsheet_way",
         "trio",
-        "the whole way of a call, with limits that do not bind",
+        "all stages of a call, with limits that do not bind",
     ),
     HTTPX: Entrant("httpx", "httpx_way", "trio", "AsyncClient with its own pool limits"),
     "httpx, raised": Entrant(
         "httpx",
         "httpx_way",
         "trio",
-        "the same with a pool as large as the calls in flight",
+        "the same, with a pool for all calls in flight",
         opener="open_raised",
         most=1_000,
     ),
@@ -83,20 +83,20 @@ CONTENDERS: Mapping[str, Entrant] = {
         "aiohttp",
         "aiohttp_way",
         "asyncio",
-        "ClientSession with a pool as large as the calls in flight",
+        "ClientSession with a pool for all calls in flight",
     ),
     BARE: Entrant(
         "h11",
         "bare_way",
         "trio",
-        "the floor: a list of sockets, a request made beforehand, the same streamed answer read by "
-        "h11; no deadline, no JSON, nothing else",
+        "the lower bound: a list of sockets, a prepared request, and the same streamed response "
+        "read by h11; no deadlines and no JSON",
     ),
 }
 
 
 def find_contenders() -> tuple[list[str], list[str]]:
-    """The names of those that are installed, and what is to be said of the others."""
+    """Return the names of the installed contenders, and notes on the others."""
     found = [name for name, entrant in CONTENDERS.items() if find_spec(entrant.package)]
     missing = [name for name in CONTENDERS if name not in found]
-    return found, [f"{name} is not installed: nothing is compared with it." for name in missing]
+    return found, [f"{name} is not installed and is left out." for name in missing]

@@ -1,4 +1,4 @@
-"""httpx2, as usually written. It may be absent, also when types are checked: imported by name."""
+"""Measure httpx2. It is imported by name, because it may be absent, also for type checkers."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -14,7 +14,7 @@ _httpx2 = import_module("httpx2")
 
 @asynccontextmanager
 async def open_client(target: Target) -> AsyncGenerator[Ask]:
-    """With the limits it comes with."""
+    """Open a client with the default limits."""
 
     async def ask() -> None:
         response = await client.post("/chat/completions", json=request_body())

@@ -1,4 +1,4 @@
-"""httpx, as usually written."""
+"""Measure httpx as it is usually used."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -15,7 +15,7 @@ _HEADERS = {"Authorization": f"Bearer {API_KEY}"}
 
 @asynccontextmanager
 async def open_client(target: Target) -> AsyncGenerator[Ask]:
-    """With the limits it comes with: 100 connections, of which 20 are kept."""
+    """Open a client with the default limits: 100 connections, of which 20 are kept."""
     async with httpx.AsyncClient(
         base_url=target.base_url, headers=_HEADERS, timeout=TIMEOUT_S, verify=_verify(target)
     ) as client:
@@ -24,7 +24,7 @@ async def open_client(target: Target) -> AsyncGenerator[Ask]:
 
 @asynccontextmanager
 async def open_raised(target: Target) -> AsyncGenerator[Ask]:
-    """With a connection for every call in flight, and all of them kept."""
+    """Open a client that keeps a connection for every call in flight."""
     count = target.in_flight
     async with httpx.AsyncClient(
         base_url=target.base_url,

@@ -1,8 +1,7 @@
-"""What is counted while the client asks. Pure but for the clocks: the loop that asks is another's.
+"""Count the calls of a client. The module makes no calls; it reads only clocks and memory.
 
-The phases are: one call; `idle`; `begin`; everybody asks, until each has had an answer; `begin`
-again; the window; `finish`. Contenders that do not get as far in time are counted from the first
-`begin` on.
+The phases are: one call; `idle`; `begin`; all tasks call until each has a response; `begin` again;
+the window; `finish`. A contender that is not warm in time is counted from the first `begin` on.
 """
 
 import statistics
@@ -23,21 +22,21 @@ _LONGEST_S = 20.0
 
 @attrs.frozen
 class Plan:
-    """How long a contender is watched.
+    """The lengths of the phases.
 
     Args:
-        window_s: the window, at least.
-        warm_up_s: everybody has that long, at most, to get a first answer before it.
+        window_s: the shortest length of the window, in seconds.
+        warm_up_s: the longest time in seconds until each task has its first response.
     """
 
     window_s: float
     warm_up_s: float
 
     def is_over(self, elapsed_s: float, calls: int, in_flight: int) -> bool:
-        """Whether the window is.
+        """Return whether the window is over.
 
-        A slow contender answers in bursts, far apart. It stays open until as many were answered as
-        are in flight at a time, so that it has seen a burst, or there is no more time for that.
+        A slow contender gets responses in bursts with long pauses. So the window stays open until
+        it has as many responses as calls in flight, or until its longest time is over.
         """
         has_seen_all = calls >= in_flight or elapsed_s >= _LONGEST_S
         return has_seen_all and elapsed_s >= self.window_s
@@ -45,19 +44,21 @@ class Plan:
 
 @attrs.frozen
 class Sample:
-    """What one contender did in one window.
+    """The measurements of one contender in one window.
 
     Args:
-        calls: that were answered in it.
-        wall_s: how long it was.
-        cpu_s: CPU seconds of the client in it.
-        provider_cpu_s: those of the provider.
-        p50_s: the median of how long a call took.
-        idle_bytes: resident memory of the client after one call.
-        busy_bytes: the same with all calls in flight.
-        open_files: of the client, with all calls in flight; 0 where that is not known.
-        failures: how many calls failed, by the error's name.
-        is_warm: everybody had an answer before the window began; else it is all the time.
+        calls: number of responses in the window.
+        wall_s: length of the window in seconds.
+        cpu_s: CPU seconds of the client in the window.
+        provider_cpu_s: CPU seconds of the provider in the window.
+        p50_s: the median duration of a call, in seconds.
+        idle_bytes: resident memory of the client after one call, in bytes.
+        busy_bytes: resident memory of the client with all calls in flight, in bytes.
+        open_files: number of open files of the client with all calls in flight; 0 where it is not
+            reported.
+        failures: number of failed calls by the name of the error.
+        is_warm: whether each task had a response before the window began. If not, the window
+            includes the warm-up.
     """
 
     calls: int
@@ -73,20 +74,20 @@ class Sample:
 
     @property
     def provider_share(self) -> float:
-        """Of one core, that the provider used."""
+        """The share of one core that the provider used, 0 to 1."""
         return self.provider_cpu_s / self.wall_s
 
 
 Say = Callable[[Sample], None]
-"""Is told what came of the window."""
+"""Gets the sample of the window."""
 
 
 class Meter:
-    """Counts for one window.
+    """Counts the calls of one window.
 
     Args:
-        provider: its process id.
-        in_flight: how many ask at a time.
+        provider: the process id of the provider.
+        in_flight: number of tasks that call.
     """
 
     def __init__(self, provider: int, in_flight: int) -> None:
@@ -99,30 +100,30 @@ class Meter:
 
     @property
     def is_warm(self) -> bool:
-        """Everybody has had an answer."""
+        """Whether each task has had a response."""
         return self._cold <= 0
 
     @property
     def now(self) -> float:
-        """In seconds."""
+        """The time in seconds, of a monotonic clock."""
         return time.perf_counter()
 
     def is_over(self, plan: Plan) -> bool:
-        """Whether the window is."""
+        """Return whether the window is over."""
         return plan.is_over(self.now - self._began, len(self._seconds), self._in_flight)
 
     def idle(self) -> None:
-        """The client is set up, and has made a call."""
+        """Record the memory of a client that has made one call."""
         settle()
         self._idle_bytes = resident_bytes()
 
     def warmed(self) -> bool:
-        """Somebody has had a first answer; whether it was the last one to have."""
+        """Record that a task has its first response, and return whether all tasks have one."""
         self._cold -= 1
         return self._cold == 0
 
     def begin(self) -> None:
-        """The window begins, or begins anew."""
+        """Begin the window, or begin it again."""
         self._busy_bytes = resident_bytes()
         self._failures.clear()
         del self._seconds[:]
@@ -130,23 +131,23 @@ class Meter:
         self._began, self._cpu_began = self.now, cpu_s()
 
     def answered(self, since: float) -> None:
-        """A call that was made at `since` has its answer."""
+        """Record the response to a call that was made at `since`, a time of `now`."""
         self._seconds.append(self.now - since)
 
     def failed(self, error: Exception) -> None:
-        """A call has none."""
+        """Record a failed call."""
         self._failures[type(error).__name__] += 1
 
     def finish(self) -> Sample:
-        """The window ends.
+        """End the window, and return its sample.
 
         Raises:
-            RuntimeError: nothing was answered in it.
+            RuntimeError: the window has no response.
         """
         used_s, wall_s = cpu_s() - self._cpu_began, self.now - self._began
         provider_s = cpu_s_of(self._provider) - self._provider_began
         if not self._seconds:
-            raise RuntimeError(f"no call was answered in {wall_s:.1f} s: {dict(self._failures)}")
+            raise RuntimeError(f"no call got a response in {wall_s:.1f} s: {dict(self._failures)}")
         return Sample(
             calls=len(self._seconds),
             wall_s=wall_s,

@@ -1,4 +1,4 @@
-"""The OpenAI SDK. It may be absent, also when types are checked: imported by name."""
+"""Measure the OpenAI SDK. It is imported by name, because it may be absent."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -14,9 +14,9 @@ _openai = import_module("openai")
 
 @asynccontextmanager
 async def open_client(target: Target) -> AsyncGenerator[Ask]:
-    """As its README has it, but without retries, and with time enough to connect.
+    """Open a client as in the SDK's README, but without retries and with a longer connect timeout.
 
-    Of the 5 s that it has for that, its own pool takes more when a thousand ask, and calls fail.
+    With a thousand concurrent calls, its pool alone takes longer than the default of 5 s.
     """
 
     async def ask() -> None:
@@ -24,7 +24,7 @@ async def open_client(target: Target) -> AsyncGenerator[Ask]:
         check(completion.choices[0].message.content)
 
     http_client = None
-    if target.ca is not None:  # with the limits of the client it makes itself
+    if target.ca is not None:  # with the limits of the SDK's default client
         context = ssl.create_default_context(cafile=target.ca)
         http_client = _openai.DefaultAsyncHttpxClient(verify=context)
     async with _openai.AsyncOpenAI(

@@ -1,9 +1,9 @@
-"""A provider that costs next to nothing, so that the client is what is measured.
+"""A provider that uses little CPU time, so that the client bounds the rate.
 
     python -m http_bench.provider --latency-ms 50 [--holds] [--tls server.pem]
 
-prints its port. It reads of a request where it ends and whether the answer is to be streamed, and
-sends bytes that were made beforehand, in one piece. It ends when its standard input does.
+prints its port. Of a request it reads only the end and whether the response is streamed. It sends
+prepared bytes in one piece. It exits when its standard input is closed.
 """
 
 import contextlib
@@ -30,18 +30,18 @@ Send = Callable[[bytes], None]
 
 
 class Plain:
-    """A connection as it is."""
+    """A connection without TLS."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.send: Send = sock.sendall  # an answer fits into what the kernel keeps for it
+        self.send: Send = sock.sendall  # a response fits into the kernel's buffer
 
     def received(self, data: bytes) -> bytes:
-        """What came, to be read."""
+        """Return the received bytes."""
         return data
 
 
 class Encrypted:
-    """A connection with TLS on it, in memory: no tasks and no locks, unlike a stream."""
+    """A connection with TLS in memory, which needs no tasks and no locks, unlike a stream."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         self._socket = sock
@@ -55,7 +55,7 @@ class Encrypted:
         self._flush()
 
     def received(self, data: bytes) -> bytes:
-        """What came, to be read; nothing while hands are being shaken."""
+        """Return the received bytes, decrypted; none during the handshake."""
         self._in.write(data)
         text = b""
         try:
@@ -75,7 +75,7 @@ class Encrypted:
 
 
 class Later:
-    """Sends what is due. All wait for equally long, so who came first goes first."""
+    """Sends each response after the same latency, so in the order of the requests."""
 
     def __init__(self, latency_s: float) -> None:
         self._latency_s = latency_s
@@ -83,7 +83,7 @@ class Later:
         self._came = trio.Event()
 
     def push(self, send: Send, answer: bytes) -> None:
-        """Send an answer when its time has come."""
+        """Send a response after the latency."""
         if not self._latency_s:
             send(answer)
             return
@@ -102,15 +102,15 @@ class Later:
     def _send_until(self, due: float) -> None:
         while self._waiting and self._waiting[0][0] <= due:
             _, send, answer = self._waiting.popleft()
-            with contextlib.suppress(OSError):  # whoever asked has gone
+            with contextlib.suppress(OSError):  # the client has closed the connection
                 send(answer)
 
 
 class Together(Later):
-    """Sends everything when nothing new has come for a while.
+    """Sends all responses together after a pause without new requests.
 
     Args:
-        latency_s: the while.
+        latency_s: the length of the pause in seconds.
     """
 
     async def run(self) -> None:
@@ -127,7 +127,7 @@ class Together(Later):
 
 
 def take_request(buffer: bytearray) -> bytes | None:
-    """The answer to the first request, which is taken out; None if it is not whole yet."""
+    """Remove the first request and return its response; None if the request is incomplete."""
     head_end = buffer.find(b"\r\n\r\n")
     if head_end < 0:
         return None
@@ -146,7 +146,7 @@ def take_request(buffer: bytearray) -> bytes | None:
 
 
 async def serve(sock: socket.socket, context: ssl.SSLContext | None, later: Later) -> None:
-    """Answer on one connection until it is closed."""
+    """Respond on one connection until it is closed."""
     with sock:
         connection = Plain(sock) if context is None else Encrypted(sock, context)
         buffer = bytearray()
@@ -159,17 +159,17 @@ async def serve(sock: socket.socket, context: ssl.SSLContext | None, later: Late
                 buffer += connection.received(data)
                 while buffer and (answer := take_request(buffer)) is not None:
                     later.push(connection.send, answer)
-        except OSError:  # TLS errors are of this kind, too
+        except OSError:  # TLS errors are OSErrors, too
             pass
 
 
 async def until_stdin_ends() -> None:
-    """Whoever started this has it open."""
+    """Wait until the parent process closes the standard input."""
     await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
 
 
 async def run(later: Later, context: ssl.SSLContext | None) -> None:
-    """Listen on a port of the system's choice, and print it."""
+    """Listen on a free port, and print it."""
     with socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG) as listener:
         listener.settimeout(0)
         print(listener.getsockname()[1], flush=True)
@@ -198,7 +198,7 @@ async def run(later: Later, context: ssl.SSLContext | None) -> None:
 @click.option("--holds", is_flag=True, help="Answer all at once when none came for as long.")
 @click.option("--tls", help="A file with key and certificate; none for plain HTTP.")
 def main(*, latency_ms: float, holds: bool, tls: str | None) -> None:
-    """Answer until the standard input ends."""
+    """Respond until the standard input is closed."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     context = None

@@ -1,4 +1,4 @@
-"""What is to be reached, and by which cells that is judged. Pure."""
+"""The targets, and the cells that each target needs."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,7 +10,7 @@ from http_bench.meter import Sample
 
 __all__ = ["BOUND_AT", "SUBJECTS", "Cell", "Samples", "Subject", "added_ms", "judge", "needed"]
 
-BOUND_AT = 0.9  # of a core: a provider that is as busy may be what bounds the rate
+BOUND_AT = 0.9  # share of a core from which the provider may bound the rate
 _LATENCY_MS = 50.0
 _QUIET_MS = 1_000.0
 _FEW, _MANY, _MOST = 100, 1_000, 2_000
@@ -22,10 +22,10 @@ class Subject:
     """A kind of provider.
 
     Args:
-        latency_ms: until it answers.
-        is_encrypted: TLS, with a certificate that the client verifies.
-        in_flight: how many calls at a time it is asked.
-        holds: it answers everybody at once when nobody new has asked for `latency_ms`.
+        latency_ms: milliseconds until it responds.
+        is_encrypted: whether it uses TLS, with a certificate that the client verifies.
+        in_flight: the numbers of concurrent calls to measure with.
+        holds: whether it sends all responses together, after `latency_ms` without a new request.
     """
 
     latency_ms: float
@@ -35,7 +35,7 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """For the table."""
+        """The title for the table."""
         kind = "holds answers" if self.holds else f"{self.latency_ms:g} ms"
         return f"{kind}{', TLS' if self.is_encrypted else ''}"
 
@@ -52,7 +52,7 @@ SUBJECTS: Mapping[str, Subject] = {
 
 @attrs.frozen
 class Cell:
-    """What is measured at once: who asks whom, and how many calls at a time."""
+    """One measurement: a provider, a number of concurrent calls, and a contender."""
 
     subject: str
     in_flight: int
@@ -71,7 +71,7 @@ def _share(sample: Sample) -> float:
 
 
 def added_ms(sample: Sample) -> float:
-    """What the client adds to the provider's latency, in milliseconds."""
+    """Return the milliseconds that the client adds to the provider's latency."""
     return sample.p50_s * 1_000 - _LATENCY_MS
 
 
@@ -88,10 +88,10 @@ class _Goal:
     """One line of the table of targets; the fields are those of `Figure`.
 
     Args:
-        value: of a sample.
-        ours: where the figure is from.
-        beside: where the baseline is from.
-        is_of_memory: how busy the provider is does not matter.
+        value: computes the value of a sample.
+        ours: the cell of the figure.
+        beside: the cell of the baseline.
+        is_of_memory: whether the value is of memory, for which the provider's load does not matter.
     """
 
     name: str
@@ -107,12 +107,12 @@ class _Goal:
 
     @property
     def cells(self) -> list[Cell]:
-        """What has to be measured."""
+        """The cells to measure."""
         return [self.ours] if self.beside is None else [self.ours, self.beside]
 
     @property
     def has_target(self) -> bool:
-        """Whether it is judged."""
+        """Whether there is a target."""
         return self.at_most is not None or self.at_least is not None
 
 
@@ -200,19 +200,19 @@ _GOALS = (
 
 
 def needed() -> set[Cell]:
-    """The cells that targets are judged by."""
+    """Return the cells that targets need."""
     return {cell for goal in _GOALS if goal.has_target for cell in goal.cells}
 
 
 def judge(samples: Samples) -> list[Figure]:
-    """The figures for which there is all that they need."""
+    """Return the figures whose cells have samples."""
     return [
         _figure(goal, samples) for goal in _GOALS if all(samples.get(cell) for cell in goal.cells)
     ]
 
 
 def _figure(goal: _Goal, samples: Samples) -> Figure:
-    # Cells that no target needs are measured once: the first rounds belong together.
+    # Cells that no target needs are measured once, in the first round.
     rounds = min(len(samples[cell]) for cell in goal.cells)
     ours, *beside = ([*samples[cell][:rounds]] for cell in goal.cells)
     return Figure(
@@ -229,7 +229,7 @@ def _figure(goal: _Goal, samples: Samples) -> Figure:
 
 
 def _why_spoilt(goal: _Goal, ours: Sequence[Sample], beside: Sequence[Sample]) -> str:
-    # That a rival gives up calls is its own affair; what it answered is counted.
+    # Failed calls of the baseline do not matter: only its successful calls count.
     if any(sample.failures for sample in ours):
         return "calls failed"
     if not all(sample.is_warm for sample in ours):

@@ -1,4 +1,4 @@
-"""Asks on Trio."""
+"""Make the calls of contenders that run on Trio."""
 
 import trio
 import trio.lowlevel
@@ -11,7 +11,15 @@ __all__ = ["run"]
 
 
 def run(contender: Contender, target: Target, meter: Meter, plan: Plan, say: Say) -> None:
-    """Measure one window."""
+    """Measure a contender for one window.
+
+    Args:
+        contender: opens the client.
+        target: the provider to call.
+        meter: counts the calls.
+        plan: the length of the window.
+        say: gets the sample.
+    """
     trio.run(_run, contender, target, meter, plan, say)
 
 

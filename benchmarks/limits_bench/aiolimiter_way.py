@@ -1,4 +1,4 @@
-"""aiolimiter before httpx, for both limits; a 429 is waited for as it says. It may be absent."""
+"""Measure httpx behind aiolimiter, for both limits, with Retry-After on a 429. It may be absent."""
 
 import asyncio
 import time
@@ -16,8 +16,8 @@ _aiolimiter = import_module("aiolimiter")
 
 
 async def run(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
-    """Ask when both limiters allow it."""
-    # A second's worth at a time: with a minute's, all of it would go at once.
+    """Send each request when both limiters allow it."""
+    # The capacity is that of one second: with that of a minute, all requests would be sent at once.
     requests = _aiolimiter.AsyncLimiter(RPM / 60, 1)
     tokens = _aiolimiter.AsyncLimiter(TPM / 60, 1)
 

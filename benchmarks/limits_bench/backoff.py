@@ -1,4 +1,4 @@
-"""What is usually written: fifty at a time, and exponential back-off with full jitter on a 429."""
+"""Measure the usual code: fifty at a time, and exponential back-off with full jitter on a 429."""
 
 import random
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _FIRST_S, _LONGEST_S = 0.5, 30.0
 
 
 async def run(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
-    """Ask, wait, ask again."""
+    """Send each request, and retry it after a pause."""
     source = random.Random(0)  # noqa: S311  # no secrets
     places = trio.CapacityLimiter(CONCURRENT)
 

@@ -1,4 +1,4 @@
-"""What all contenders do: the same small chats, each different, answered in the end."""
+"""The requests of all contenders: the same small chats, each different."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +11,7 @@ __all__ = ["CONCURRENT", "MODEL", "RPM", "TPM", "Chat", "Run", "Sent", "chats"]
 MODEL = "gpt-4o-mini"
 RPM, TPM = 600, 90_000
 CONCURRENT = 50
-_TOKENS = (50, 230)  # that an answer may have; the limits bind at 150
+_TOKENS = (50, 230)  # range of the response's `max_tokens`; both limits bind equally at 150
 
 
 @attrs.frozen
@@ -19,28 +19,28 @@ class Chat:
     """One request.
 
     Args:
-        prompt: what it says.
-        max_tokens: of the answer; what the provider counts it for.
+        prompt: the text of the user message.
+        max_tokens: the bound of the response in tokens, which the provider counts.
     """
 
     prompt: str
     max_tokens: int
 
     def body(self) -> dict[str, Any]:
-        """For those that are given the JSON body."""
+        """Return the JSON body, for contenders that send it as it is."""
         messages = [{"role": "user", "content": self.prompt}]
         return {"model": MODEL, "messages": messages, "max_tokens": self.max_tokens}
 
 
 Sent = Callable[[float], None]
-"""Is told when a request went out that was let in, in seconds of the loop's clock."""
+"""Gets the time at which an accepted request was sent, in seconds of the loop's clock."""
 
 Run = Callable[[str, Sequence[Chat], Sent], Awaitable[int]]
-"""Has all chats answered by a base URL, and says how many it gave up."""
+"""Sends all chats to a base URL, and returns the number that it gave up."""
 
 
 def chats(count: int, seed: int = 0) -> list[Chat]:
-    """So many chats; their tokens follow from the seed."""
+    """Return a number of chats, whose token counts follow from the seed."""
     source = random.Random(seed)  # noqa: S311  # no secrets
     return [
         Chat(f"Say hello to guest {seed}-{number}.", source.randrange(*_TOKENS))

@@ -1,8 +1,8 @@
-"""One contender in a process of its own.
+"""Run one contender in its own process.
 
     python -m limits_bench.client set http://127.0.0.1:8000/v1 --requests 300
 
-prints when each request that was let in went out, in seconds of the monotonic clock, as JSON.
+prints as JSON the time at which each accepted request was sent, in seconds of the monotonic clock.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ __all__ = ["CONTENDERS", "Contender", "main"]
 
 @attrs.frozen
 class Contender:
-    """Who takes part.
+    """One contender.
 
     Args:
-        title: for the table.
-        module: where it is; imported only in the process that runs it.
-        function: its function that has chats answered.
-        loop: what it runs on.
-        package: what has to be installed.
+        title: the title for the table.
+        module: its module in this package; imported only in the process that runs it.
+        function: the function of the module that sends the chats.
+        loop: the event loop that it runs on.
+        package: the package that must be installed.
     """
 
     title: str
@@ -42,8 +42,8 @@ class Contender:
 
 CONTENDERS: Mapping[str, Contender] = {
     "set": Contender("callsheet, limits set", "ours", "set_"),
-    "told": Contender("callsheet, told by headers", "ours", "told"),
-    "found": Contender("callsheet, found by trying", "ours", "found"),
+    "told": Contender("callsheet, limits from headers", "ours", "told"),
+    "found": Contender("callsheet, limits found by trying", "ours", "found"),
     "aiolimiter": Contender("aiolimiter", "aiolimiter_way", "run", "asyncio", "aiolimiter"),
     "openai": Contender("OpenAI SDK, 50 at a time", "openai_way", "run", "asyncio", "openai"),
     "backoff": Contender("back-off, 50 at a time", "backoff"),
@@ -54,9 +54,9 @@ CONTENDERS: Mapping[str, Contender] = {
 @click.argument("name", type=click.Choice(list(CONTENDERS)))
 @click.argument("base_url")
 @click.option("--requests", type=click.IntRange(1), required=True)
-@click.option("--seed", type=int, default=0, help="Of the chats.")
+@click.option("--seed", type=int, default=0, help="Seed of the chats.")
 def main(name: str, base_url: str, *, requests: int, seed: int) -> None:
-    """Have chats answered, and print how it went."""
+    """Send the chats, and print the results as JSON."""
     contender = CONTENDERS[name]
     run: Run = getattr(import_module(f"limits_bench.{contender.module}"), contender.function)
     todo, went = chats(requests, seed), list[float]()
@@ -72,7 +72,7 @@ async def _awaited(run: Run, base_url: str, todo: list[Chat], went: list[float])
 
 
 async def _on_one_clock(run: Run, base_url: str, todo: list[Chat], went: list[float]) -> int:
-    """Trio's clock begins anywhere; all processes have the monotonic one."""
+    """Run on Trio, and convert its times, which start anywhere, to the monotonic clock."""
     ahead = time.monotonic() - trio.current_time()
 
     def sent(at: float) -> None:

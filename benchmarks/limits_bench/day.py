@@ -1,7 +1,7 @@
-"""A day of traffic on paper: a million requests of fifty tenants, in virtual time.
+"""Simulate a day of traffic: a million requests of fifty tenants, in virtual time.
 
-The limiter's core is driven as its actor drives it, against a provider that refuses whatever comes
-too fast. Nothing waits: the clock goes from one event to the next.
+The simulation drives the limiter's core as its actor does, against a provider that rejects requests
+above its limits. No code sleeps: the clock jumps from one event to the next.
 """
 
 import heapq
@@ -26,37 +26,37 @@ _DAY_S = 86_400.0
 _MODEL = "model"
 _TENANTS = 50
 _SHARE_OF_INTERACTIVE = 0.01  # of the requests
-_JOBS_AT = (3_600.0, 32_400.0, 52_000.0)  # when every tenant begins to send a third of his
-_JOB_S = 900.0  # that it takes him
-_CALL_S = (0.5, 4.0)  # that a call takes
-_ON_THE_WAY_S = 0.05  # at most, from us to the provider
+_JOBS_AT = (3_600.0, 32_400.0, 52_000.0)  # when every tenant starts to send a third of its requests
+_JOB_S = 900.0  # seconds in which a tenant sends them
+_CALL_S = (0.5, 4.0)  # range of a call's duration, seconds
+_ON_THE_WAY_S = 0.05  # the longest way to the provider, seconds
 _OUTAGE = (39_600.0, 40_200.0)  # ten minutes from 11:00 on
-_REFUSED_S = 0.1  # until that is known
+_REFUSED_S = 0.1  # seconds until the client gets the rejection
 _LONGEST_PAUSE_S = 60.0
-_CHANGES = (  # when, and requests and tokens a minute from then on
+_CHANGES = (  # (time, requests a minute from then on, tokens a minute from then on)
     (0.0, 900.0, 450_000.0),
     (21_600.0, 1_200.0, 500_000.0),
     (50_000.0, 600.0, 400_000.0),
     (57_000.0, 1_000.0, 600_000.0),
 )
-_SPAN_S = 600.0  # over which use and shares are looked at
+_SPAN_S = 600.0  # the spans for which use and shares are computed
 
 
 @attrs.frozen
 class DayFigures:
-    """What came of it.
+    """The results of the day.
 
     Args:
-        requests: that were answered.
-        refused: by the provider, because they came too fast.
-        retried: after failing, in the outage or for being refused.
-        used: the share of the binding limit that was used in spans of ten minutes in which every
-            tenant waited; the median.
-        least_used: the least of these.
-        fairness: Jain's index of what the tenants got in these spans; 1 is equal.
-        spans: how many these are.
-        worst_wait_s: by kind of lane, the longest that a request waited.
-        end_s: when the last one was answered.
+        requests: number of requests that got a response.
+        refused: number of requests that the provider rejected, because they exceeded its limits.
+        retried: number of retries, after the outage's failures and after rejections.
+        used: the median of the used share of the limit that binds, over the spans of ten minutes
+            in which every tenant had waiting requests.
+        least_used: the least of these shares.
+        fairness: Jain's index of the tenants' numbers of requests in these spans; 1 is equal.
+        spans: the number of these spans.
+        worst_wait_s: the longest wait of a request in seconds, by kind of lane.
+        end_s: the time of the last response, in seconds.
     """
 
     requests: int
@@ -71,11 +71,11 @@ class DayFigures:
 
 
 def run_day(requests: int = 1_000_000, seed: int = 0) -> DayFigures:
-    """Simulate it.
+    """Simulate the day.
 
     Args:
-        requests: of all tenants together.
-        seed: what they ask, and when, follows from it.
+        requests: number of requests of all tenants together.
+        seed: the seed of the requests and their times.
     """
     return _Day(requests, seed).run()
 
@@ -92,7 +92,7 @@ class _Call:
 
 
 class _Provider:
-    """Requests and tokens, refilled continuously, no more than a second's worth at once."""
+    """Limits of requests and tokens, refilled continuously, with a burst of one second's share."""
 
     def __init__(self) -> None:
         self._full_at = [0.0, 0.0]
@@ -105,7 +105,7 @@ class _Provider:
             self._full_at[at] = now + missing / self._rates[at]
 
     def admits(self, tokens: float, now: float) -> bool:
-        """Check both, then take from both; a refused request counts against none."""
+        """Check both limits, then take from both; a rejected request takes from neither."""
         costs = (1.0, tokens)
         for at, cost in enumerate(costs):
             rate = self._rates[at]
@@ -117,17 +117,17 @@ class _Provider:
 
 
 class _Span:
-    """What went in ten minutes."""
+    """The calls sent in a span of ten minutes."""
 
     def __init__(self, waiting: set[str]) -> None:
-        self.waiting = waiting  # tenants, at its beginning
+        self.waiting = waiting  # tenants with waiting requests at its start
         self.calls = 0
         self.tokens = 0.0
         self.served: dict[str, int] = {}
 
 
 class _Day:
-    """The events of the day, each a function that is called in its turn."""
+    """The simulation: a heap of events, each a function that is called at its time."""
 
     def __init__(self, requests: int, seed: int) -> None:
         self._random = Random(seed)  # noqa: S311  # no secrets
@@ -223,7 +223,7 @@ class _Day:
             self._at(self._now + _REFUSED_S, lambda: self._fail(call))
 
     def _fail(self, call: _Call) -> None:
-        """It is sent once more: exponential back-off with full jitter."""
+        """Retry the call, with exponential back-off and full jitter."""
         self._retried += 1
         call.failures += 1
         pause_s = self._random.uniform(0.0, min(_LONGEST_PAUSE_S, 2.0 ** min(call.failures, 10)))
@@ -246,7 +246,7 @@ class _Day:
         self._provider.change(rpm, tpm, self._now)
         self._limiter.change(self._limits, self._now)
         self._let_through()
-        self._span.waiting = set()  # half of it would be of one rate, half of the other
+        self._span.waiting = set()  # the span would mix two rates
 
     def _end_span(self) -> None:
         scopes = self._limiter.snapshot(self._now).scopes
@@ -272,7 +272,7 @@ def _limits(rpm: float, tpm: float) -> Limits:
 
 
 def _arrivals(requests: int, random: Random) -> Iterator[_Call]:
-    """Who comes when: the tenants in three crowds, the interactive ones all day."""
+    """Return the calls by arrival: tenants in three bursts, interactive ones all day."""
 
     def call(lane: str, came: float) -> _Call:
         return _Call(lane, float(random.randrange(100, 800)), came, random.uniform(*_CALL_S))

@@ -1,4 +1,4 @@
-"""The OpenAI SDK with fifty calls at a time and its own retries. It may be absent."""
+"""Measure the OpenAI SDK with fifty calls at a time and its own retries. It may be absent."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ from limits_bench.calls import CONCURRENT, Chat, Sent
 
 __all__ = ["run"]
 
-_MAX_RETRIES = 20  # with the two that it has by default most requests would be lost
+_MAX_RETRIES = 20  # with the default of two, most requests would fail
 _openai = import_module("openai")
 
 
 async def run(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
-    """Ask through `AsyncOpenAI`."""
+    """Send all requests through `AsyncOpenAI`."""
     places, given_up = asyncio.Semaphore(CONCURRENT), 0
 
     async def ask(chat: Chat) -> None:
@@ -26,7 +26,7 @@ async def run(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
             except _openai.RateLimitError:
                 given_up += 1
                 return
-            # When the attempt that was let in went out is not told: it took what the last one took.
+            # The SDK does not report when it sent the accepted attempt, so it is computed.
             sent(max(at, time.monotonic() - raw.elapsed.total_seconds()))
 
     async with _openai.AsyncOpenAI(

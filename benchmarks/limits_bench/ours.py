@@ -1,4 +1,4 @@
-"""Callsheet: with the limits set, told by headers, or found by trying."""
+"""Measure Callsheet with limits that are set, read from headers, or found by trying."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ __all__ = ["found", "set_", "told"]
 
 
 async def set_(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
-    """Somebody who knows his limits."""
+    """Send all requests with the provider's limits set."""
     return await _run(base_url, todo, sent, Limits(rpm=RPM, tpm=TPM, in_flight=300))
 
 
 async def told(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
-    """Somebody who does not: the provider's headers say them."""
+    """Send all requests with limits that the provider's headers report."""
     return await _run(base_url, todo, sent, Limits(find=True, in_flight=300))
 
 
 async def found(base_url: str, todo: Sequence[Chat], sent: Sent) -> int:
-    """Nobody says them; not even the text of a refusal is read."""
+    """Send all requests with limits found by trying; not even the text of a 429 is read."""
     return await _run(base_url, todo, sent, Limits(find=True, learn=False, in_flight=300))
 
 

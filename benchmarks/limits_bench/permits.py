@@ -1,4 +1,4 @@
-"""What a permit costs: where nothing binds, and with few or very many that wait."""
+"""Measure the cost of a permit: without a wait, and with few or very many waiting calls."""
 
 import attrs
 
@@ -19,7 +19,7 @@ class _Waiter:
 
 
 def cost_of_free_us() -> float:
-    """Microseconds of a permit that waits for nothing, from asking to release; two limits set."""
+    """Return the microseconds from request to release of a permit without a wait; two limits."""
     limiter: Limiter[_Waiter] = Limiter(Limits(rpm=1e9, tpm=1e12, in_flight=1_000), 0.0)
     ask, now = PermitRequest("model", Cost(tokens=500.0)), 0.0
     settle()
@@ -28,13 +28,17 @@ def cost_of_free_us() -> float:
         now += 1e-3
         reservation = limiter.try_admit(ask, now)
         if reservation is None:
-            raise RuntimeError("nothing should be in the way")
+            raise RuntimeError("the permit should be available")
         limiter.release(reservation, now)
     return (cpu_s() - start) / _MANY * 1e6
 
 
 def cost_of_waiting_us(waiting: int) -> float:
-    """Microseconds of a permit while so many wait in fifty lanes: one comes, one goes, one ends."""
+    """Return the microseconds of a permit while other calls wait in fifty lanes.
+
+    Args:
+        waiting: number of waiting calls.
+    """
     limiter: Limiter[_Waiter] = Limiter(Limits(rpm=60_000.0, in_flight=10**6), 0.0)
     lanes = [f"lane {number}" for number in range(50)]
     asks = [PermitRequest("model", Cost(tokens=500.0), lane) for lane in lanes]
@@ -42,7 +46,7 @@ def cost_of_waiting_us(waiting: int) -> float:
     for number in range(waiting):
         limiter.push(_Waiter(), asks[number % 50], now)
     while limiter.pop(now) is not None:
-        pass  # what may go at once
+        pass  # grants the permits that are available at once
     settle()
     start = cpu_s()
     for number in range(_GO):
@@ -50,6 +54,6 @@ def cost_of_waiting_us(waiting: int) -> float:
         now = limiter.next_at(now)
         grant = limiter.pop(now)
         if grant is None:
-            raise RuntimeError("somebody should go")
+            raise RuntimeError("a permit should be available")
         limiter.release(grant.reservation, now)
     return (cpu_s() - start) / _GO * 1e6
