@@ -1,4 +1,4 @@
-"""Events of made-up calls, for whoever listens to a run."""
+"""Events of made-up calls, for tests of observers."""
 
 from decimal import Decimal
 
@@ -8,7 +8,7 @@ from callsheet.actors.messages import Usage
 
 
 def event(stage, at, call, *, post="p1", step=None, **more):
-    """One event; the step of a post's call is named by the call's id unless given."""
+    """Return one event; the step of a post's call is named by the call's id unless given."""
     if post is not None and step is None:
         step = call.rpartition("/")[2].partition("[")[0]
     context = CallContext(call, post=post, step=step)
@@ -16,7 +16,7 @@ def event(stage, at, call, *, post="p1", step=None, **more):
 
 
 def done(call, start, end, *, queued=0.0, post="p1", step=None, tokens=(40, 18), cost="0.00005"):
-    """The events of a call that is answered by its first request, queued for some seconds first."""
+    """Return the events of a call whose first request succeeds after some seconds in a queue."""
     sent = start + queued
     ids = {"post": post, "step": step}
     usage = Usage(*tokens)
@@ -31,7 +31,7 @@ def done(call, start, end, *, queued=0.0, post="p1", step=None, tokens=(40, 18),
 
 
 def post_events(post="p1", start=0.0, scale=1.0):
-    """A whole post (W1): eleven calls, one of them retried, one queued at the limiter."""
+    """Return the events of a whole post (W1): eleven calls, one retried, one queued."""
     times = {  # {call: (start, end)} in seconds
         "headline": (0.0, 1.92),
         "keywords": (0.0, 1.31),
@@ -58,7 +58,7 @@ def post_events(post="p1", start=0.0, scale=1.0):
 
 
 def retried(call, start, end, *, post="p1", error="429 Too Many Requests"):
-    """The events of a call that is answered by its second request."""
+    """Return the events of a call whose second request succeeds."""
     span = end - start
     return [
         event("asked", start, call, post=post),

@@ -1,4 +1,4 @@
-"""What tests do to `callsheet run` as a process of its own, and as a part of this one."""
+"""Run `callsheet run` for tests: in its own process, or in this process."""
 
 import signal
 import time
@@ -11,7 +11,7 @@ PATIENCE_S = 60.0
 
 
 def begun(process, base_url, stats, before):
-    """Wait until it has asked for something; whether it has, rather than ended."""
+    """Wait for the first request; return True, or False if the process ended without one."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         if process.poll() is not None:
@@ -23,13 +23,13 @@ def begun(process, base_url, stats, before):
 
 
 def die(process):
-    """No warning, and no time for anything."""
+    """Kill the process with SIGKILL."""
     process.send_signal(signal.SIGKILL)
     process.wait()
 
 
 def finish(process, status=0):
-    """What it has told at its end."""
+    """Return the output of the process at its end."""
     _, told = process.communicate(timeout=300)
     assert "Traceback" not in told
     assert process.returncode == status, told
@@ -37,7 +37,7 @@ def finish(process, status=0):
 
 
 def run_here(*arguments, status=0):
-    """What the command has told at its end, here, where it begins sooner."""
+    """Return the output of the command, run in this process, where it starts faster."""
     result = CliRunner().invoke(main, ["run", *map(str, arguments)])
     assert "Traceback" not in result.output
     assert result.exit_code == status, result.output

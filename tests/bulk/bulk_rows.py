@@ -41,7 +41,7 @@ def ids(*numbers):
 
 
 def read(path):
-    """Batch-shaped JSONL, as rows."""
+    """Return the rows of JSON Lines in the format of batches."""
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -88,13 +88,13 @@ def ids_of(path):
 
 
 def bodies(output):
-    """What was answered, by id, without what a provider gives each answer anew."""
+    """Return the response bodies by id, without the members that differ in every response."""
     anew = {"created": 0, "id": ""}
     return {line["custom_id"]: line["response"]["body"] | anew for line in lines_of(output)}
 
 
 async def on_the_spot(function, /, *, abandon_on_cancel=False, limiter=None):
-    """In place of a thread, which the virtual clock does not wait for."""
+    """Run a function without a thread, for which the virtual clock would not wait."""
     if limiter is None:
         return function()
     async with limiter:
@@ -103,10 +103,10 @@ async def on_the_spot(function, /, *, abandon_on_cancel=False, limiter=None):
 
 @attrs.define(eq=False)
 class Stage:
-    """A provider, and runs before it.
+    """A provider, and runs that send to it.
 
     Args:
-        wall_s: what a clock on the wall shows, in seconds of Unix time.
+        wall_s: the wall clock, in seconds of Unix time.
     """
 
     provider: Provider
@@ -126,7 +126,7 @@ class Stage:
         )
 
     async def run(self, rows, output, **more):
-        """A run to its end; its results."""
+        """Run to the end, and return the results."""
         async with self.open(rows, output, **more) as results:
             return [result async for result in results]
 

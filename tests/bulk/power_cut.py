@@ -1,4 +1,4 @@
-"""What a disk may have of files after a power cut."""
+"""Simulate the possible contents of files after a power cut."""
 
 import shutil
 
@@ -6,14 +6,14 @@ from callsheet.bulk.settings import Paths
 
 
 def noise(random):
-    """What a disk may have where nothing was synced."""
+    """Return possible bytes of a file that was not synced."""
     kind = random.choice(["zeros", "garbage", "nothing"])
     size = random.randrange(1, 20_000)
     return {"zeros": bytes(size), "garbage": random.randbytes(size), "nothing": b""}[kind]
 
 
 def cut(random, text):
-    """A file that was not synced: short of its end, with zeros for it, or not there."""
+    """Damage a file that was not synced: cut its end, fill it with zeros, or remove the file."""
     kind, at = random.choice(["short", "zeros", "gone", "whole"]), random.randrange(len(text) + 1)
     return {
         "short": text[:at],
@@ -24,12 +24,12 @@ def cut(random, text):
 
 
 def log_of(store):
-    """The file that SQLite keeps of what is not in the store itself yet."""
+    """Return the path of SQLite's write-ahead log of the store."""
     return store.with_name(f"{store.name}-wal")
 
 
 def cut_off(random, output, folder):
-    """What the disk has at this moment, if the power goes: the store is synced."""
+    """Leave what the disk may have after a power cut at this moment; the store is synced."""
     folder.mkdir()
     there, paths = Paths(folder / output.name), Paths(output)
     shutil.copy(paths.store, there.store)

@@ -1,4 +1,4 @@
-"""A run by batches that is killed at any moment goes on with them: none is made, or paid, twice."""
+"""A run by batches that is killed at any moment resumes them: none is created or paid twice."""
 
 import re
 import time
@@ -21,7 +21,7 @@ MOMENTS = ("before", "half", "after")
 
 
 def write_rows(path, count):
-    """For two models by turns, and so for two batches."""
+    """Write rows that alternate between two models, so that they need two batches."""
     write_input(path, count)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(
@@ -39,7 +39,7 @@ def check_all_are_answered(output, rows):
 
 
 def check_nothing_was_paid_twice(counts, outputs, rows):
-    """By what the provider counts: what it was paid for is what these outputs have."""
+    """Check the provider's counts: it was paid once for each response in these outputs."""
     assert counts["batch_lines"] == rows
     assert counts["requests"] == 0
     assert {tier for tiers in counts["billed"].values() for tier in tiers} == {"batch"}
@@ -49,7 +49,7 @@ def check_nothing_was_paid_twice(counts, outputs, rows):
 
 
 def killed_at(start, proxy, command, call, moment):
-    """Whether a run came to that moment, and was killed at it, rather than to its end."""
+    """Kill a run at that moment; return False if the run ended before."""
     held = proxy.hold(call, moment)
     process = start(*command)
     while not held.reached.wait(0.02) and process.poll() is None:
@@ -62,7 +62,7 @@ def killed_at(start, proxy, command, call, moment):
 
 
 def test_a_run_that_is_killed_at_each_step_of_its_batch_goes_on(start, stats, tmp_path):
-    """When a file is there, when a batch is, while it is at work, and when half is fetched (L7)."""
+    """After the upload, after the creation, while the batch runs, and amid the download (L7)."""
     source, output, undisturbed = (tmp_path / f"{name}.jsonl" for name in ("in", "out", "calm"))
     write_input(source, 40)
     options = ("--batch-time", "2-2")
@@ -74,7 +74,7 @@ def test_a_run_that_is_killed_at_each_step_of_its_batch_goes_on(start, stats, tm
         made_at = time.monotonic()
         process = start(*command)
         asked_by = time.monotonic() + PATIENCE_S
-        while LIST not in proxy.calls:  # whether there is one, before another one is made
+        while LIST not in proxy.calls:  # a run looks for an existing batch first
             assert time.monotonic() < asked_by
             time.sleep(0.02)
         time.sleep(0.3)
@@ -121,7 +121,7 @@ def test_kills_at_any_steps_of_many_batches_make_none_twice(start, stats, tmp_pa
 
 @pytest.mark.slow
 def test_what_went_live_is_told_of_after_a_kill(start, stats, tmp_path):
-    """There is no time for a batch; the journal does not have what a live call was answered."""
+    """There is no time for a batch, and the journal does not have responses of live calls."""
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     write_input(source, 40)
     with provider_process() as base_url:

@@ -1,6 +1,6 @@
-"""An answer of a batch is in the journal until it is in the store: there is no moment between (L7).
+"""A response of a batch is in the journal until it is in the store, without a gap (L7).
 
-On the virtual clock, with a disk that takes its time for what the run writes.
+The tests use the virtual clock and a disk whose writes take time.
 """
 
 import shutil
@@ -26,15 +26,15 @@ def rows():
 
 @attrs.define
 class SlowDisk:
-    """Copies the folder of a run just before each time that the run writes something.
+    """Copies the folder of a run before each write of the run.
 
     Args:
-        folder: of the run.
-        copies: where copies go, by number.
+        folder: the folder of the run.
+        copies: the folder for the copies, which are named by number.
         stage: the provider.
 
     Attributes:
-        sent: how many lines the provider had been sent by then, by number.
+        sent: the number of lines that the provider had received, by the number of the copy.
     """
 
     folder: object

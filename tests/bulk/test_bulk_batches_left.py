@@ -1,6 +1,6 @@
-"""A run by batches that is left in the middle, and begun again: what it asks for, and what it says.
+"""A run by batches that is stopped early and started again: what it sends, and what it reports.
 
-On the virtual clock; so the journal is written on the spot, as it would not be waited for.
+The tests use the virtual clock. It does not wait for threads, so the journal is written without.
 """
 
 import pytest
@@ -18,7 +18,7 @@ LATE_S = 50.0  # too soon for a batch: all rows go live
 
 
 def rows():
-    """Some ask for the same."""
+    """Return rows, some of which have the same request."""
     return [row(number, f"Say {number % 75}.") for number in range(1, ROWS + 1)]
 
 
@@ -29,7 +29,7 @@ def by_batches(output, *, is_durable=True, **more):
 
 
 async def break_off(it, output, settings, _):
-    """Go out of the loop at the first result."""
+    """Leave the loop at the first result."""
     async with it.open(rows(), output, **settings) as run:
         async for _ in run:
             break
@@ -37,7 +37,7 @@ async def break_off(it, output, settings, _):
 
 
 async def leave(it, output, settings, seconds):
-    """Go out of the block."""
+    """Leave the block."""
     async with it.open(rows(), output, **settings) as run:
         await trio.sleep(seconds)
     return run
@@ -53,7 +53,7 @@ async def drain(it, output, settings, seconds):
 
 
 async def cancel(it, output, settings, seconds):
-    """Nobody knows beforehand: a deadline that is known would have rows go live in time (R4)."""
+    """Cancel the run. A deadline would be known in advance, and rows would go live in time (R4)."""
     found = []
 
     async def work():
@@ -86,7 +86,7 @@ def routes(output):
 
 @pytest.mark.parametrize(("way", "seconds"), LEAVINGS)
 async def test_a_run_that_is_left_goes_on_with_its_batches(autojump_clock, output, way, seconds):
-    """What was sent is in the journal, so that it is not lost, and not told of as lost (L3, L7)."""
+    """Sent rows are in the journal, so they are not lost and not reported as lost (L3, L7)."""
     settings = by_batches(output)
     async with stage() as it:
         run = await way(it, output, settings, seconds)
@@ -119,7 +119,7 @@ async def test_a_run_that_is_left_again_and_again_asks_for_nothing_twice(autojum
 async def test_rows_that_nobody_wants_any_more_are_there_when_somebody_does(
     autojump_clock, output, seconds
 ):
-    """The run that goes on has fewer rows; the next one has them all, and asks for none of them."""
+    """The resumed run has fewer rows; the next run has all rows again, and sends none of them."""
     settings = by_batches(output)
     async with stage() as it:
         await cancel(it, output, settings, seconds)
@@ -135,7 +135,7 @@ async def test_rows_that_nobody_wants_any_more_are_there_when_somebody_does(
 async def test_lines_that_fail_are_sent_live_whenever_the_run_is_left(
     autojump_clock, output, seconds
 ):
-    """Each is in a batch once, and those without an answer there have one of the live way."""
+    """Each row is in a batch once; rows without a response there get a response to a live call."""
     settings = by_batches(output)
     async with stage(batches=BatchSettings(unanswered=0.5), seed=1) as it:
         await cancel(it, output, settings, seconds)
@@ -148,7 +148,7 @@ async def test_lines_that_fail_are_sent_live_whenever_the_run_is_left(
 
 @pytest.mark.parametrize("way", [leave, drain])
 async def test_a_batch_that_only_memory_knows_of_is_waited_for(autojump_clock, output, way):
-    """Without a journal nobody would have what it is billed for."""
+    """Without a journal, the billed responses would be lost."""
     settings = by_batches(output, is_durable=False)
     async with stage() as it:
         run = await way(it, output, settings, 30.0)
@@ -159,7 +159,7 @@ async def test_a_batch_that_only_memory_knows_of_is_waited_for(autojump_clock, o
 async def test_a_batch_that_only_memory_knows_of_is_told_of_when_it_is_given_up(
     autojump_clock, output
 ):
-    """Without a journal nobody will have what it is billed for (L3)."""
+    """Without a journal, the billed responses are lost (L3)."""
     settings = by_batches(output, is_durable=False)
     async with stage() as it:
         run = await cancel(it, output, settings, 30.0)
@@ -174,7 +174,7 @@ async def test_a_batch_that_only_memory_knows_of_is_told_of_when_it_is_given_up(
 
 
 async def test_what_went_live_is_told_of_when_it_is_cancelled(autojump_clock, output):
-    """The journal has batches; a live call is lost with whoever made it (L3)."""
+    """The journal has batches only; a live call is lost with its caller (L3)."""
     settings = by_batches(output, deadline_s=LATE_S)
     async with stage() as it:
         run = await cancel(it, output, settings, 1.5)

@@ -210,7 +210,7 @@ def wait_for(condition):
 
 @pytest.fixture
 def running(start, quick_provider, source, output, stats):
-    """A run of 30 rows that takes half a minute, and has begun."""
+    """A run of 30 rows that takes half a minute and has started."""
     write_input(source, 300)
     before = stats(quick_provider)["requests"]
     process = start(source, output, "--base-url", quick_provider, "--rpm", "300")

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on, and neither loses nor repeats an answer."""
+"""A run that is killed at any moment can be resumed, and neither loses nor repeats a response."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def kill_and_go_on(start, stats, tmp_path, base_url, *, rows, kills, seed, most_
 
 
 def without_figures(line):
-    """The line without what a provider gives each answer anew."""
+    """Return the line without the members that differ in every response."""
     body = line["response"]["body"]
     return line["custom_id"], {k: body[k] for k in body.keys() - {"id", "created"}}
 

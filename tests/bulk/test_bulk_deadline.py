@@ -1,4 +1,4 @@
-"""A run with a deadline ends when its rows have, not when the deadline does."""
+"""A run with a deadline ends when its rows have ended, not at the deadline."""
 
 import pytest
 import trio

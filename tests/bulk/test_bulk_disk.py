@@ -1,4 +1,4 @@
-"""A disk that is full: what was paid for is kept as long as there is any room at all."""
+"""A full disk: responses that were paid for are kept as long as there is any room."""
 
 import contextlib
 
@@ -18,7 +18,7 @@ def rows(count):
 
 
 def fill(store):
-    """There is room for nothing more."""
+    """Fill the disk completely."""
     pages = store._db.number("PRAGMA page_count")
     store._db.execute(f"PRAGMA max_page_count = {pages}")
 

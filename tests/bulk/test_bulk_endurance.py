@@ -1,4 +1,4 @@
-"""What others do to the files of a run, while it lasts and between two of them."""
+"""Other processes change the files of a run, during the run and between two runs."""
 
 import pytest
 from bulk_rows import ids_of, row, stage
@@ -24,7 +24,7 @@ def by_another_name(path, how):
 
 @pytest.mark.parametrize("how", SPELLINGS)
 async def test_two_runs_on_one_output_refuse_each_other_by_any_name(autojump_clock, output, how):
-    """Even when nothing is written yet, so that nobody can see whose the file is."""
+    """Even when nothing is written yet, so that the file itself does not show its owner."""
     async with stage() as it:
         async with it.open(rows(20), output) as first:
             other = by_another_name(output, how)
@@ -39,7 +39,7 @@ async def test_two_runs_on_one_output_refuse_each_other_by_any_name(autojump_clo
 
 @pytest.mark.parametrize("what", ["removed", "replaced"])
 async def test_an_output_that_is_gone_meanwhile_is_written_again(autojump_clock, output, what):
-    """What is beside it has the answers, and stays, though it was not to be kept."""
+    """The store beside it has the responses, and stays, although it was not to be kept."""
     async with stage() as it:
         with pytest.raises(BulkStopped, match="moved, removed or changed the file; do not change"):
             async with it.open(rows(20), output, keep=False) as run:

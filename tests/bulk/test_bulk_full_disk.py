@@ -1,4 +1,4 @@
-"""A disk that is really full, or may really not be written: a small one that is mounted."""
+"""A disk that is actually full or read-only: a small file system that is mounted."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ def mount(*arguments):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A disk of 5 MiB: the reserve, and not much more."""
+    """A disk of 5 MiB: room for the reserve and little more."""
     place = tmp_path / "disk"
     place.mkdir()
     if (

@@ -1,4 +1,4 @@
-"""Inputs of every form and with every flaw, through `callsheet run`: what a user sees and has."""
+"""Inputs of every format and with every fault, through `callsheet run`: output and files."""
 
 import csv
 import gzip
@@ -30,7 +30,7 @@ def run(quick_provider, output):
 
 @pytest.fixture
 def errors(output):
-    """What was told of rows without an answer: {number of the row: why}."""
+    """Return the reported rows without a response: {number of the row: reason}."""
 
     def read():
         path = output.with_name("out.jsonl.errors.jsonl")
@@ -188,12 +188,12 @@ def test_an_input_that_is_written_to_ends_the_run_and_the_next_one_goes_on(
 
 
 def unprivileged():
-    """What starts a process that is root, if anybody, but may not write where root may not."""
+    """Return a command prefix that drops the permission of root to write everywhere."""
     if shutil.which("setpriv") is None:
         pytest.skip("there is no setpriv")
     command = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
     if subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
-        command = []  # nobody who may drop it has it
+        command = []  # without root there is no such permission
     return [*command, sys.executable, "-m", "callsheet", "run"]
 
 
@@ -218,7 +218,7 @@ def test_what_is_read_only_is_refused_by_name(quick_provider, tmp_path, stats, w
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     read_only.chmod(0o755)
     assert "Traceback" not in result.stderr
-    if what == "errors":  # it is made anew
+    if what == "errors":  # the run creates it again
         assert result.returncode == 1
         assert ids_of(output) == ["a", "b"]
         return

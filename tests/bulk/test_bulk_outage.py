@@ -1,4 +1,4 @@
-"""An outage delays rows and fails none (R10); a row that fails alone is to blame for it."""
+"""An outage delays rows and fails none (R10); a row that fails alone is itself at fault."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def unreachable():
 
 
 def outage(since, until, how):
-    """For everybody."""
+    """Fail every request."""
     return lambda _, at: how if since <= at < until else None
 
 
@@ -38,7 +38,7 @@ def one_fails(number, how, *, until=math.inf):
 
 
 class World:
-    """A provider that answers each prompt after a second, unless `trouble` says otherwise."""
+    """A provider that responds to each prompt after a second, unless `trouble` raises an error."""
 
     def __init__(self, trouble, *, answer_s=lambda _: 1.0):
         self.trouble = trouble
@@ -94,7 +94,7 @@ async def test_rows_wait_for_the_end_of_an_outage_however_long_it_is(
     assert world.began_at + 3600 < trio.current_time() < world.began_at + 3900
     assert said in seen[0]
     assert seen[1:] == [""]
-    assert sum(world.asked.values()) < 300 + 200, "nobody asks again and again (L4)"
+    assert sum(world.asked.values()) < 300 + 200, "no row is sent again and again (L4)"
 
 
 async def test_a_run_that_begins_in_an_outage_waits_too(autojump_clock, tmp_path):
@@ -102,7 +102,7 @@ async def test_a_run_that_begins_in_an_outage_waits_too(autojump_clock, tmp_path
     ended, _ = await world.run(ROWS, tmp_path / "out.jsonl")
     assert [told.error for told in ended] == [None] * 300
     attempts = [line["callsheet"]["attempts"] for line in lines_of(tmp_path / "out.jsonl")]
-    assert sum(attempts) == sum(world.asked.values()), "those of earlier rounds count as well"
+    assert sum(attempts) == sum(world.asked.values()), "attempts of earlier rounds count as well"
 
 
 async def test_a_row_that_alone_fails_ends_as_failed(autojump_clock, tmp_path):
@@ -135,7 +135,7 @@ async def test_an_address_where_nobody_is_ends_the_run_instead_of_failing_every_
 
 
 async def test_a_fallback_that_takes_long_is_waited_for(autojump_clock, tmp_path):
-    """The first address is dead, and the second one has not answered yet."""
+    """The first address is dead, and the second has not responded yet."""
     elsewhere = Endpoint("http://elsewhere/v1", None, "openai")
     world = World(lambda _, __: None, answer_s=lambda _: 90.0)
     handle = world.handle
@@ -144,7 +144,7 @@ async def test_a_fallback_that_takes_long_is_waited_for(autojump_clock, tmp_path
         if request.url.host == "elsewhere":
             return await handle(request)
         prompt = json.loads(request.content)["messages"][0]["content"]
-        await trio.sleep(2.0 * int(prompt.strip("Say .")))  # it takes some long to find out
+        await trio.sleep(2.0 * int(prompt.strip("Say .")))  # some rows take long to fail
         return unreachable()
 
     world.handle = first_is_dead
@@ -174,7 +174,7 @@ async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):
     ended, _ = await world.run([row(1)], tmp_path / "one.jsonl")
     assert [told.error for told in ended] == ["ProviderUnavailable"]
     assert (ended[0].attempts, world.asked[1]) == (55, 55)
-    assert trio.current_time() - world.began_at > 1800, "an outage, for all one knows"
+    assert trio.current_time() - world.began_at > 1800, "it may be an outage"
     world = World(one_fails(300, refuses(503)))
     ended, _ = await world.run(ROWS, tmp_path / "last.jsonl")
     assert [told.error for told in ended if told.error] == ["ProviderUnavailable"]
@@ -182,7 +182,7 @@ async def test_the_last_row_does_not_wait_for_ever(autojump_clock, tmp_path):
 
 
 async def test_no_row_fails_that_is_under_way_when_an_outage_begins(autojump_clock, tmp_path):
-    """Answers come for a while after it, of calls that began before."""
+    """Responses to calls that began before the outage still arrive for a while."""
     for in_flight in (4, 10, 100):
         world = World(outage(60, 660, refuses(503)), answer_s=lambda number: 1 + number % 20)
         rows = [row(number) for number in range(1, 1001)]
@@ -192,7 +192,7 @@ async def test_no_row_fails_that_is_under_way_when_an_outage_begins(autojump_clo
 
 
 async def test_what_may_not_be_asked_again_is_not(autojump_clock, tmp_path):
-    """A provider that says so, or that keeps what it is asked (L2)."""
+    """The provider forbids a retry, or it stores the request (L2)."""
 
     def never():
         return httpx.Response(503, json={}, headers={"x-should-retry": "false"})
@@ -217,4 +217,4 @@ async def test_what_may_be_billed_each_time_is_not_asked_for_without_end(autojum
     world = World(outage(0, math.inf, cut_off))
     ended, _ = await world.run([row(1)], tmp_path / "out.jsonl")
     assert (ended[0].error, world.asked[1]) == ("ConnectionFailed", 5)
-    assert world.lost == 5, "each of them may have been (L3)"
+    assert world.lost == 5, "each of them may have been billed (L3)"

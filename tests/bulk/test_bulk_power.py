@@ -1,4 +1,4 @@
-"""What was told is there after a power cut: of files that were not synced, nothing need be (L7)."""
+"""Reported responses survive a power cut, even if all files that were not synced are lost (L7)."""
 
 from random import Random
 
@@ -18,12 +18,12 @@ def rows():
 
 
 def bad_rows():
-    """Lines that are no requests, and rows that the provider refuses, among the others."""
+    """Return rows among which are invalid lines, and rows that the provider rejects."""
     for number in range(1, ROWS + 1):
         if number % 7 == 3:
             yield BadRow(number=number, reason="it is no JSON", text="{")
         else:
-            most = 10**6 if number % 7 == 5 else 20  # more than the model may write
+            most = 10**6 if number % 7 == 5 else 20  # more than the model's maximum
             yield row(number, max_tokens=most)
 
 
@@ -47,7 +47,7 @@ async def test_what_was_told_is_not_asked_again_after_a_power_cut(
     async with stage() as it:
         await it.run(rows(), output, ordered=ordered, observers=[look])
         assert it.requests == ROWS
-        it.wall_s += 60  # so that no line that is had again is the same
+        it.wall_s += 60  # so that a repeated response has a different line
         after = folder / output.name
         await it.run(rows(), after, ordered=ordered, observers=[look_again])
         assert it.requests - ROWS <= ROWS - cut_at
@@ -64,7 +64,7 @@ async def test_what_was_told_is_not_asked_again_after_a_power_cut(
 async def test_rows_without_an_answer_are_told_of_once_after_a_power_cut(
     autojump_clock, tmp_path, seed, ordered
 ):
-    """Whatever is left of the file of errors, it is made anew."""
+    """The file of errors is written again, whatever is left of it."""
     random, output, folder = Random(seed), tmp_path / "out.jsonl", tmp_path / "after"
     failed, count, cut_at = set(), 0, random.randrange(20, ROWS)
 

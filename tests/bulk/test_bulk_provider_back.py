@@ -1,4 +1,4 @@
-"""A provider that goes away in the middle of a run, and one that refuses some of its rows."""
+"""A provider that stops during a run, and a provider that rejects some rows."""
 
 import json
 import re
@@ -21,7 +21,7 @@ WHY = {"error": {"message": "this cannot be said", "type": "invalid_request_erro
 
 @pytest.fixture
 def open_provider():
-    """Starts the built-in provider; whoever did not die ends with the test."""
+    """Starts the built-in provider; every process that still runs is ended with the test."""
     opened = []
 
     def begin(*options):
@@ -43,7 +43,7 @@ def wait_for(stats, base_url, answered):
 
 
 def test_a_run_outlives_its_provider(start, stats, source, output, open_provider):
-    """What was under way is asked again, the rest waits: an outage is no failure (R10)."""
+    """Rows in flight are sent again, the others wait: an outage is no failure (R10)."""
     write_input(source, 200)
     options = ("--time-scale", "0.1")
     provider, base_url = open_provider(*options)
@@ -66,7 +66,7 @@ def test_a_run_outlives_its_provider(start, stats, source, output, open_provider
     lost = sum(line["callsheet"]["maybe_billed"] for line in lines)
     assert re.search(rf"Up to {lost} calls may have been billed", told)
     assert lost <= IN_FLIGHT
-    # Who was answered before is not asked again.
+    # Rows that already have a response are not sent again.
     assert stats(base_url)["answered"] <= 200 - 60 + IN_FLIGHT
     undisturbed = output.with_name("undisturbed.jsonl")
     run_here(source, undisturbed, "--base-url", base_url)
@@ -74,7 +74,7 @@ def test_a_run_outlives_its_provider(start, stats, source, output, open_provider
 
 
 def refusing(*numbers):
-    """What says 400 to some rows."""
+    """Return a function that responds with 400 to some rows."""
     prompts = {f"Say {number}." for number in numbers}
 
     def refuse(body):
@@ -86,12 +86,12 @@ def refusing(*numbers):
 
 @pytest.mark.parametrize("order", [(), ("--unordered",)], ids=["ordered", "unordered"])
 def test_only_rows_that_have_failed_are_asked_again(source, output, quick_provider, order):
-    """The file of errors has those that failed this time, and OUTPUT each of the others once."""
+    """The file of errors has the rows that failed this time, and OUTPUT has each other row once."""
     write_input(source, 60)
     all_ids = [f"r-{number}" for number in range(1, 61)]
 
     def run(failing, *, status):
-        """Run, when these are refused; the rows that were asked for."""
+        """Run while the provider rejects these rows; return the rows that were sent."""
         proxy.calls.clear()
         proxy.refuse = refusing(*failing)
         told = run_here(source, output, "--base-url", proxy.base_url, *order, status=status)

@@ -1,4 +1,4 @@
-"""A run that is begun while another one still has the files, or is just dying."""
+"""A run that starts while another process still has the files, or is being killed."""
 
 import json
 import re
@@ -34,25 +34,25 @@ def check(output, rows):
 def test_who_comes_while_another_one_stands_still_is_refused(
     start, stats, source, output, base_url
 ):
-    """It has the files as long as it lives, whatever it does; and not a moment longer."""
+    """A process owns the files exactly as long as it lives, even if it is suspended."""
     write_input(source, 150)
     first = start(*command(source, output, base_url))
     assert begun(first, base_url, stats, 0)
     first.send_signal(signal.SIGSTOP)
-    time.sleep(0.5)  # what was on its way comes
+    time.sleep(0.5)  # calls in flight end
     before, asked = output.read_bytes(), stats(base_url)["requests"]
     told = finish(start(*command(source, output, base_url)), status=2)
     assert f"{REFUSED}; wait until it has ended, or give another OUTPUT" in told
     assert output.read_bytes() == before
     assert stats(base_url)["requests"] == asked
-    first.send_signal(signal.SIGKILL)  # and nobody waits for its end
+    first.send_signal(signal.SIGKILL)  # without waiting for its end
     finish(start(*command(source, output, base_url)))
     check(output, 150)
     assert stats(base_url)["requests"] - 150 <= IN_FLIGHT
 
 
 def succeed(start, stats, source, output, base_url, *, rows, rounds, seed, most_s):
-    """Again and again, one is begun while the one before it is being killed; how many were."""
+    """Start runs while the one before is being killed; return the number of runs."""
     random = Random(seed)
     write_input(source, rows)
     kills = refusals = 0

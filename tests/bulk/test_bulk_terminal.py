@@ -1,4 +1,4 @@
-"""What `callsheet run` says on a real terminal while the display is drawn there."""
+"""The output of `callsheet run` on a real terminal while the display is drawn there."""
 
 import os
 import pty
@@ -14,19 +14,19 @@ from provider_process import provider_process
 
 pytestmark = pytest.mark.sockets
 
-_ERASED = b"\x1b[2K"  # what was in the line before
+_ERASED = b"\x1b[2K"  # erases the line
 
 
 @pytest.fixture(scope="module")
 def slow_provider():
-    """One whose calls are in flight whenever the test looks."""
+    """A provider slow enough that calls are in flight during the whole test."""
     with provider_process("--latency", "60") as base_url:
         yield base_url
 
 
 @pytest.fixture
 def on_terminal(slow_provider, tmp_path):
-    """A slow run whose stderr is a terminal, and what reads from that until some words come."""
+    """A slow run whose stderr is a terminal, and a function that reads it until words appear."""
     write_input(tmp_path / "in.jsonl", 300)
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "callsheet", "run", "in.jsonl", "out.jsonl"]
@@ -61,7 +61,7 @@ def test_what_a_signal_does_is_told_above_the_display(on_terminal):
     process, read_until = on_terminal
     read_until(b"in flight")
     process.send_signal(signal.SIGUSR1)
-    # Past the display, the words would stand in its last line, and be drawn over.
+    # Written without the display, the words would be in its last line and be overwritten.
     assert read_until(b"Paused. Send SIGUSR1 again to resume.").endswith(_ERASED)
     read_until(b"of 300 rows")
     process.send_signal(signal.SIGUSR1)

@@ -32,7 +32,7 @@ def response_body():
 
 
 async def test_no_more_is_read_than_the_window_has(autojump_clock, output):
-    """The first row is slow: what comes after it waits for it, and nothing more is read."""
+    """The first row is slow: later results wait for it, and no more rows are read."""
     read = itertools.count(1)
 
     async def slow_first(request):

@@ -1,4 +1,4 @@
-"""What is held in memory is bounded by its size, and not only by how many rows it is."""
+"""The results held in memory are bounded by their size, and not only by their number."""
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ LONG = "long " * 200
 
 
 class Counted:
-    """Rows with long prompts, and how many were read."""
+    """Rows with long prompts, and the number of rows read."""
 
     def __init__(self, count):
         self.read = 0
@@ -68,6 +68,6 @@ def test_all_that_may_be_large_is_counted():
     one = Request(model="m", messages=(ChatMessage("user", "y" * 20),), extra_body=extra)
     assert size_of(one) == 20 + 500 + len("image_url") + len("user")
     texts = Request(model="m", task="embedding", inputs=("abc", "de"))
-    assert size_of(texts) == 5 + 2 * 3072 * 128, "vectors are larger than what they are of"
+    assert size_of(texts) == 5 + 2 * 3072 * 128, "vectors are larger than their texts"
     short = Request(model="m", task="embedding", inputs=("abc",), dimensions=256)
     assert size_of(short) == 3 + 256 * 128

@@ -68,7 +68,7 @@ def test_a_row_that_waits_for_a_retry_makes_room_until_it_is_sent():
         queue.mark_sent(placed.row.custom_id)
         queue.end(placed)
     write(queue)
-    assert queue.written_bound == queue.started == 6, "four are under way"
+    assert queue.written_bound == queue.started == 6, "four are in flight"
     queue.end(begun[2])
     write(queue)
     assert len(begin_all(queue)) == 1
@@ -132,7 +132,7 @@ def test_a_row_over_budget_waits_until_no_other_row_has_money_reserved():
         queue.end(placed)
     write(queue)
     assert queue.next() is b
-    assert queue.next() is None, "it goes alone"
+    assert queue.next() is None, "no other row is sent beside it"
     queue.end(b)
     assert not queue.is_spent
 

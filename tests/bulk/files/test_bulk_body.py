@@ -58,7 +58,7 @@ def ask(prompt="Well?", **more):
 
 
 async def lines_from(answer, output, *requests, vendor="openai", **troupe):
-    """The lines of OUTPUT and of its errors if the provider answers so."""
+    """Return the lines of OUTPUT and of the file of errors for this response of the provider."""
 
     def respond(body):
         status, headers = (400, {}) if "error" in body else (200, {"x-request-id": "req_7"})
@@ -66,7 +66,7 @@ async def lines_from(answer, output, *requests, vendor="openai", **troupe):
 
     def handle(request):
         asked = json.loads(request.content)
-        assert "stream" not in asked, "in pieces, an answer is without what nobody puts together"
+        assert "stream" not in asked, "a stream lacks some members of a body"
         return respond(answer(asked) if callable(answer) else answer)
 
     settings = TroupeSettings(

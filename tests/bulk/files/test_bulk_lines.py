@@ -1,4 +1,4 @@
-"""Lines say what a Batch API's would, and can be read again."""
+"""Lines have the members of a Batch API's results, and can be read again."""
 
 import json
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""OUTPUT is brought from whatever it is to what it should be, in whole lines."""
+"""OUTPUT is repaired from any state, in whole lines."""
 
 import os
 
@@ -99,7 +99,7 @@ def test_a_file_is_one_run_s_whatever_its_name(tmp_path, how):
     path = tmp_path / "out.jsonl"
     file = LinesFile(path)
     link = link_to(path, how)
-    os.write(file._file, b"half a li")  # the other one must not cut this off
+    os.write(file._file, b"half a li")  # the other process must not cut this off
     with pytest.raises(BlockingIOError):
         LinesFile(link)
     assert path.read_bytes() == b"half a li"
@@ -110,7 +110,7 @@ def test_a_file_is_one_run_s_whatever_its_name(tmp_path, how):
 @pytest.mark.skipif(os.name == "nt", reason="it has no such call")
 @pytest.mark.parametrize("old", [b"", b"what nobody wants\n"], ids=["new", "replaced"])
 def test_at_the_end_the_names_are_on_the_disk_too(tmp_path, monkeypatch, old):
-    """What is beside OUTPUT may be removed after that."""
+    """The store beside OUTPUT may be removed after that."""
     path, synced, fsync = tmp_path / "out.jsonl", [], os.fsync
     path.write_bytes(old)
 

@@ -130,7 +130,7 @@ def test_a_look_changes_nothing(path):
 
 
 def test_a_journal_that_cannot_be_read_stops_a_run_before_anything_is_sent(tmp_path):
-    """Its rows may be in batches, and would be paid for twice."""
+    """Rows of the journal may be in batches, and would be paid for twice."""
     journal, settings = tmp_path / "journal", BulkSettings(route="live")
     troupe = TroupeSettings(endpoint=Endpoint("http://provider/v1"))
     journal.write_bytes(b"not a database" * 100)

@@ -1,6 +1,6 @@
-"""A store whose log is torn or rotten at its end: what is whole counts, the rest is asked again.
+"""A store with a damaged end of its log: intact transactions count, the other rows are sent again.
 
-So a disk leaves it that has not written what it was told to write, or with `fsync="normal"`.
+A disk that ignores a sync leaves such a log, and so may a power cut with `fsync="normal"`.
 """
 
 import shutil
@@ -24,14 +24,14 @@ def rows():
 
 @attrs.frozen
 class Scene:
-    """What is on a disk in the middle of a run.
+    """The state of the disk in the middle of a run.
 
     Args:
-        stage: the provider, which has been asked for each row once.
-        folder: has the files.
-        log: the store's.
-        told: the ids of the rows that were told of by then.
-        answers: what the whole run has written, by id.
+        stage: the provider, which has received each row once.
+        folder: the folder of the files.
+        log: the store's log.
+        told: the ids of the rows that were reported by then.
+        answers: the lines that the whole run has written, by id.
     """
 
     stage: object
@@ -41,13 +41,13 @@ class Scene:
     answers: dict
 
     async def go_on(self, log, *, ordered=True):
-        """Go on with another log; the ids of those that were not asked again."""
+        """Resume with another log, and return the ids of the rows that were not sent again."""
         shutil.rmtree(after := self.folder.with_name("after"), ignore_errors=True)
         shutil.copytree(self.folder, after)
         output, found = after / "out.jsonl", set()
         log_of(Paths(output).store).write_bytes(log)
         before = self.stage.requests
-        self.stage.wall_s += 60  # so that no line that is had again is the same
+        self.stage.wall_s += 60  # so that a repeated response has a different line
         settings = {"ordered": ordered, "fsync": "normal"}
 
         def look(ended):
@@ -65,7 +65,7 @@ class Scene:
 
 
 async def scene(it, tmp_path, *, ordered=True):
-    """A run whose files are copied when so many rows were told of."""
+    """A run whose files are copied when a given number of rows was reported."""
     output, folder, told = tmp_path / "out.jsonl", tmp_path / "cut", set()
 
     def look(ended):
@@ -88,7 +88,7 @@ def flipped(log, at, bits=0xFF):
 
 
 def ends(log):
-    """Where its frames end."""
+    """Return the offsets at which the frames of the log end."""
     return range(HEAD, len(log) + 1, FRAME)
 
 
@@ -101,7 +101,7 @@ async def test_a_whole_log_has_all_that_was_told(autojump_clock, tmp_path):
 
 
 async def test_a_log_that_is_torn_anywhere_has_what_was_whole(autojump_clock, tmp_path):
-    """The longer it is, the more is there; and it is never half a transaction."""
+    """A longer log has more rows, and never half a transaction."""
     async with stage() as it:
         there = await scene(it, tmp_path)
         near = {end + by for end in ends(there.log)[-2:] for by in (-PAGE, -1, 0, 1, FRAME_HEAD)}
@@ -120,11 +120,11 @@ async def test_a_log_that_is_torn_anywhere_has_what_was_whole(autojump_clock, tm
 async def test_a_byte_that_is_rotten_in_the_last_frame_takes_it_away(
     autojump_clock, tmp_path, seed, ordered
 ):
-    """SQLite's sums tell: what was before it is there, and what it had is asked again."""
+    """SQLite's checksums detect it: earlier rows are kept, and the frame's rows are sent again."""
     random = Random(seed)
     async with stage() as it:
         there = await scene(it, tmp_path, ordered=ordered)
-        # In its head: page, size, salts and sums; in its page, whatever it has.
+        # In its head: page, size, salts and checksums; in its page: any byte.
         at = seed if seed % 2 else random.randrange(FRAME_HEAD, FRAME)
         log = flipped(there.log, len(there.log) - FRAME + at, 1 << random.randrange(8))
         found = await there.go_on(log, ordered=ordered)
@@ -145,7 +145,7 @@ async def test_rot_anywhere_in_the_log_takes_away_what_follows(autojump_clock, t
 
 @pytest.mark.parametrize("kind", ["zeros", "garbage", "old frames"])
 async def test_what_follows_the_log_is_no_part_of_it(autojump_clock, tmp_path, kind):
-    """Room that the disk gave and that was not written, or that has what was there before."""
+    """Allocated space that was not written, or that has old contents."""
     random = Random(2)
     async with stage() as it:
         there = await scene(it, tmp_path)

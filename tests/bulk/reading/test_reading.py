@@ -1,4 +1,4 @@
-"""Whole inputs: what they are taken for, what is wrong with them, and how they are counted."""
+"""Whole inputs: how their format is detected, which errors they have, and how they are counted."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Bodies: what is read of them says the same when it is sent."""
+"""Bodies: a body that is read and sent has the same meaning."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def sent(body, task="chat"):
 
 
 def only(line, **settings):
-    """The one row of a line."""
+    """Return the only row of a line."""
     settings = ReadSettings(**settings)
     text = line if isinstance(line, bytes) else json.dumps(line).encode()
     reader = RowReader(settings)
@@ -47,7 +47,7 @@ def only(line, **settings):
     return row
 
 
-# What JSON can carry there and back: orjson's whole numbers have 64 bits.
+# Values that survive encoding and decoding: orjson's integers have 64 bits.
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 some = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 whole = st.integers(1, 2**40)

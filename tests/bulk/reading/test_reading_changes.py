@@ -17,7 +17,7 @@ ROWS = 300
 
 
 def write(path, first=1):
-    """More than is read at a time."""
+    """Write more bytes than one read returns."""
     write_input(path, ROWS, first=first)
     lines = [{**line, "note": "-" * 2_500} for line in lines_of(path)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

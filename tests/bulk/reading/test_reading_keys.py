@@ -1,4 +1,4 @@
-"""Keys: the same in every run, and another one for whatever else is asked."""
+"""Keys: the same request has the same key in every run, and any other request another key."""
 
 import io
 import json
@@ -42,7 +42,7 @@ LINE = {
 }
 
 
-# Whoever changes these makes everybody ask all again who resumes with another version.
+# A change of these keys makes runs that are resumed with another version send all rows again.
 EXAMPLES = [
     ("a", URL, Request(model="m", messages=HI), "31f58b0aa74cce3c5ab2d46c2315fa56"),
     (0, URL, Request(model="m", messages=HI), "2314d0b6c013a90f6ead9e141673287c"),

@@ -1,4 +1,4 @@
-"""What is left to read of a bulk run: a summary on the terminal, and a page."""
+"""The report of a bulk run: a summary on the terminal, and a page."""
 
 import io
 import re
@@ -22,7 +22,7 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Sees that every element is closed in its order, and collects what there is."""
+    """Checks that every element is closed in order, and collects the elements and texts."""
 
     def __init__(self, text):
         super().__init__()
@@ -67,7 +67,7 @@ def limiter(limit):
 
 
 def run(rows=200, *, kinds=("Timeout", "RateLimited"), limit=600.0, **more):
-    """A run of ten rows a second, every tenth of which fails; its series and how it ended."""
+    """A run of ten rows a second, every tenth of which fails; its series and its end."""
     series, cost, failed = Series(0.0), Decimal(0), 0
     for number in range(1, rows + 1):
         at = number / 10

@@ -1,4 +1,4 @@
-"""What a person sees of a bulk run while it lasts, on a terminal and in a pipe."""
+"""The display of a bulk run, on a terminal and in a pipe."""
 
 import io
 import math
@@ -72,7 +72,7 @@ def stands(now=125.0, **more):
 
 
 def drawn(*snapshots, width=80, height=24, is_over=False):
-    """The lines of the panel after some snapshots."""
+    """Return the lines of the panel after some snapshots."""
     history = History(snapshots[0])
     for one in snapshots[1:]:
         history.add(one)
@@ -250,7 +250,7 @@ class Run:
 
 
 def left_behind(output):
-    """What a screen shows after all the control sequences that a live display makes use of."""
+    """Return the text of a screen after the control sequences that a live display uses."""
     lines, at = [""], 0
     for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", output):
         if part == "\n":
@@ -278,7 +278,7 @@ async def test_a_terminal_shows_how_the_run_goes_on_and_keeps_how_it_ended(autoj
     lines = left_behind(output)
     assert lines[0] == "stopped    29 of 100 rows  in 3 s"
     assert sum("of 100 rows" in line for line in lines) == 1
-    assert output.rfind("\x1b[?25h") > output.rfind("\x1b[?25l") >= 0  # the cursor is there again
+    assert output.rfind("\x1b[?25h") > output.rfind("\x1b[?25l") >= 0  # the cursor is visible again
 
 
 async def test_a_run_that_fails_or_is_cancelled_leaves_how_it_stood_too(autojump_clock):

@@ -1,4 +1,4 @@
-"""How fast a run is, when it ends and what it costs, from a short history of it."""
+"""The speed, end and cost of a run, estimated from its recent history."""
 
 import random
 from decimal import Decimal

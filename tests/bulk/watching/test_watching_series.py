@@ -1,4 +1,4 @@
-"""What the report of a run is made of, whatever the number of its rows."""
+"""The data of a run's report, whose size does not depend on the number of rows."""
 
 import math
 from decimal import Decimal
