@@ -1,4 +1,4 @@
-"""The built-in provider as a process of its own."""
+"""Run the built-in provider in its own process."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 def start_provider(*options):
-    """The process, and its base URL."""
+    """Start the provider; return the process and its base URL."""
     command = [sys.executable, "-m", "callsheet", "simulate", "--port", "0", *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -1,4 +1,4 @@
-"""Which provider a run talks to, by its options and its environment."""
+"""The options and the environment decide which provider a run uses."""
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +11,7 @@ KEY, OTHER = "sk-one-0123456789", "sk-other-0123456789"
 
 
 def chosen(base_url=None, provider=None, **environ):
-    """Vendor, base URL and key."""
+    """Return the vendor, base URL and key of an endpoint."""
     endpoint = choose_endpoint(base_url, environ, provider=provider).endpoint
     return endpoint and (endpoint.vendor.name, endpoint.base_url, endpoint.api_key)
 
@@ -123,7 +123,7 @@ def test_a_server_on_this_machine_needs_no_key(name):
 def test_a_key_that_is_missing_is_asked_for_before_anything_is_sent(name, variable):
     with pytest.raises(ValueError, match=f"--provider {name}: .* key; set {variable}"):
         chosen(provider=name)
-    assert chosen(LOCAL, name) == (name, LOCAL, None)  # perhaps a proxy, which has the key
+    assert chosen(LOCAL, name) == (name, LOCAL, None)  # the server may be a proxy that has the key
 
 
 def test_an_address_that_is_missing_is_asked_for():

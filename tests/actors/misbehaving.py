@@ -1,4 +1,4 @@
-"""Servers written by hand, down to the bytes, and a request actor that calls them for real."""
+"""Servers that send given bytes, and a request actor that calls them."""
 
 import json
 import re
@@ -43,21 +43,21 @@ def chunked(body=JSON, size=20):
 
 @attrs.frozen
 class Line:
-    """What a server does with one request.
+    """The reaction of a server to one request.
 
     Args:
-        pieces: what it sends, one after the other.
-        gap: seconds between two of them.
+        pieces: the bytes that it sends, one piece after another.
+        gap: seconds between two pieces.
         then: "keep" the connection and serve the next request, "close" it, "reset" it or "hang".
-        repeats: the last piece is sent again and again, until the client has gone.
-        unheard: all this without having read the request.
+        repeats: whether the last piece is repeated until the client closes the connection.
+        unread: whether it does all this without reading the request.
     """
 
     pieces: tuple[bytes, ...] = ()
     gap: float = 0.0
     then: str = "close"
     repeats: bool = False
-    unheard: bool = False
+    unread: bool = False
 
 
 def says(*pieces, **more):
@@ -69,13 +69,13 @@ POLITE = says(whole(), then="keep")
 
 @attrs.define(eq=False)
 class Server:
-    """Serves each request with the next line, and then with the last one.
+    """Serves each request with the next line; the last line is repeated.
 
     Attributes:
-        lines: those that are left.
-        requests: what it was asked, head and body.
-        connections: how many were made.
-        sent: bytes that it got rid of.
+        lines: the remaining lines.
+        requests: the head and body of each request.
+        connections: the number of connections so far.
+        sent: the number of bytes sent.
     """
 
     lines: list
@@ -96,7 +96,7 @@ class Server:
                 pass  # the client has gone
 
     async def _exchange(self, stream):
-        if not self.lines[0].unheard:
+        if not self.lines[0].unread:
             request = await self._request(stream)
             if request is None:
                 return False
@@ -109,7 +109,7 @@ class Server:
         if line.then == "hang":
             await trio.sleep_forever()
         if line.then == "reset":
-            await trio.sleep(0.02)  # else it would overtake what was sent
+            await trio.sleep(0.02)  # the reset would overtake the sent bytes
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             stream.socket.close()
         return line.then == "keep"
@@ -134,7 +134,7 @@ class Server:
 
 @attrs.define(eq=False)
 class Caller:
-    """A request actor, and whom it calls."""
+    """A request actor and its server."""
 
     ref: object
     runtime: object
@@ -142,12 +142,12 @@ class Caller:
     base_url: str
 
     async def pool(self):
-        """Its connections: how many are open, idle, waited for."""
+        """Return the numbers of connections that are open, idle, and waited for."""
         ((_, now),) = (await self.ref.ask(GetRequestStatistics())).connections
         return now.open, now.idle, now.waiting
 
     async def at_rest(self):
-        """Nothing is under way, and nothing was lost, or crashed."""
+        """Return whether nothing is in progress, and nothing was lost or has crashed."""
         open_, idle, waiting = await self.pool()
         assert (open_ - idle, waiting) == (0, 0)
         snapshot = self.runtime.snapshot()
@@ -158,7 +158,7 @@ class Caller:
 
 @asynccontextmanager
 async def calling(*lines, tls=None, base_url=None, **settings):
-    """A caller of a server on loopback, over sockets and in real time."""
+    """Open a caller of a server on loopback, over sockets and in real time."""
     before = trio.lowlevel.current_statistics().tasks_living
     server = Server(list(lines))
     async with trio.open_nursery() as nursery:
@@ -176,7 +176,7 @@ async def calling(*lines, tls=None, base_url=None, **settings):
 
 @attrs.define(eq=False)
 class Counted(trio.abc.Stream):
-    """A client's end that counts what it receives, and knows whether it is closed."""
+    """The client's end of a stream, which counts received bytes and records its closing."""
 
     stream: trio.abc.Stream
     received: int = 0
@@ -200,7 +200,7 @@ class Counted(trio.abc.Stream):
 
 @asynccontextmanager
 async def in_memory(*lines, connections=1):
-    """A transport to a server in memory, for the virtual clock; the server; the streams opened."""
+    """Return a transport to a server in memory, the server, and the streams that are opened."""
     server = Server(list(lines))
     streams = []
     async with trio.open_nursery() as nursery:
@@ -221,7 +221,7 @@ async def in_memory(*lines, connections=1):
 
 @asynccontextmanager
 async def calling_in_memory(*lines, connections=1, **settings):
-    """As `calling`, in memory; and the streams that were opened."""
+    """Open a caller as `calling` does, in memory; yield also the opened streams."""
     async with (
         in_memory(*lines, connections=connections) as (transport, server, streams),
         _caller(server, "http://server/v1", transport=transport, **settings) as caller,

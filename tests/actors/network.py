@@ -1,4 +1,4 @@
-"""Servers for tests of the transport: in memory, or on real sockets, and as rude as wanted."""
+"""Servers for tests of the transport, in memory or on real sockets, with any faults."""
 
 import re
 import socket
@@ -30,7 +30,7 @@ class Peer:
         self.buffer = b""
 
     async def request(self):
-        """The next request, as its head and body; None at the end of the connection."""
+        """Return the head and body of the next request; None at the end of the connection."""
         try:
             head = await self._until(b"\r\n\r\n")
             if b"chunked" in head.lower():
@@ -47,12 +47,12 @@ class Peer:
             await self.stream.send_all(piece)
 
     def reset(self):
-        """End the connection with a RST; on a real socket."""
+        """End the connection with a RST, on a real socket."""
         self.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.stream.socket.close()
 
     async def gone(self):
-        """Wait until the client has closed."""
+        """Wait until the client has closed the connection."""
         while await self._receive():
             pass
 
@@ -80,7 +80,7 @@ def _eof():
 
 
 def answering(said, seen=None):
-    """A server that answers everything with the same bytes."""
+    """Return a handler that responds to every request with the same bytes."""
 
     async def serve(peer):
         while (came := await peer.request()) is not None:
@@ -92,14 +92,14 @@ def answering(said, seen=None):
 
 
 async def polite(peer, said=OK, after=0.0):
-    """Answer everything."""
+    """Respond to every request."""
     while await peer.request() is not None:
         await trio.sleep(after)
         await peer.send(said)
 
 
 class Tracked(trio.abc.Stream):
-    """A client's end in memory, which knows whether it was closed."""
+    """The client's end of a stream in memory, which records its closing."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -123,7 +123,7 @@ class Tracked(trio.abc.Stream):
 
 
 class Corked(Tracked):
-    """A server's end that holds back what is sent while it is corked, and then sends it at once."""
+    """A server's end that holds sent bytes back while it is corked, and then sends them at once."""
 
     def __init__(self, stream):
         super().__init__(stream)
@@ -141,16 +141,16 @@ class Corked(Tracked):
 
 
 async def silent(peer):
-    """Say nothing, whatever comes."""
+    """Send nothing, whatever the client sends."""
     await trio.sleep_forever()
 
 
 async def deaf(peer):
-    """Close at once."""
+    """Close the connection at once."""
 
 
 class Network:
-    """Hosts in memory: every connection is served by the next of the handlers, then by the last."""
+    """Hosts in memory: each connection gets the next handler; the last handler is repeated."""
 
     def __init__(self, nursery, *handlers):
         self.nursery = nursery
@@ -180,7 +180,7 @@ async def _serve(handler, stream):
 
 @asynccontextmanager
 async def in_memory(*handlers, **settings):
-    """A transport to hosts in memory; everything must be closed at the end."""
+    """Open a transport to hosts in memory, and check that all is closed at the end."""
     async with trio.open_nursery() as nursery:
         network = Network(nursery, *handlers)
         transport = LeanTransport(open_stream=network.open_stream, **settings)
@@ -193,7 +193,7 @@ async def in_memory(*handlers, **settings):
 
 @asynccontextmanager
 async def on_sockets(*handlers, tls=None, **settings):
-    """A transport to a real server on loopback; everything must be closed at the end."""
+    """Open a transport to a real server on loopback, and check that all is closed at the end."""
     left = list(handlers)
 
     async def serve(stream):
@@ -234,13 +234,13 @@ def request(method="GET", url=URL, *, timeout=None, **more):
 
 
 async def call(transport, method="GET", url=URL, **more):
-    """Make a request and read the whole answer."""
+    """Make a request and read the whole response."""
     response = await transport.handle_async_request(request(method, url, **more))
     return response, await response.stream.read()
 
 
 class Pieces(httpx.AsyncByteStream):
-    """A body that comes piece by piece."""
+    """A body that arrives piece by piece."""
 
     def __init__(self, *pieces, gap=0.0):
         self.pieces = pieces
@@ -259,7 +259,7 @@ class Pieces(httpx.AsyncByteStream):
 
 
 async def cancelled_at(nth, work):
-    """Cancel a call at its nth checkpoint; returns whether there were as many."""
+    """Cancel a call at its nth checkpoint; return False if it has fewer checkpoints."""
     count = 0
 
     def tell():

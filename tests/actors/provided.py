@@ -1,4 +1,4 @@
-"""Troupes before the built-in provider, in this process and on the virtual clock."""
+"""Troupes with the built-in provider, in this process and on the virtual clock."""
 
 import itertools
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ VENDORS = {"openai": ("openai", None), "anthropic": ("anthropic", "sk-ant-123456
 
 @attrs.define(eq=False)
 class Sent:
-    """A request on its way to the provider."""
+    """A request sent to the provider."""
 
     at: float
     host: str
@@ -29,11 +29,11 @@ class Sent:
 
 
 class Spoiled(httpx.AsyncBaseTransport):
-    """Hands requests on, each with the next of the faults, and after the last with "ok".
+    """Passes requests on, each with the next of the faults, and after the last one with "ok".
 
     Args:
-        transport: where they go.
-        faults: one for each request; None lets the provider's own dice decide.
+        transport: the next transport.
+        faults: the fault of each request; None lets the provider choose at random.
     """
 
     def __init__(self, transport, *faults, then="ok"):
@@ -52,14 +52,14 @@ class Spoiled(httpx.AsyncBaseTransport):
 
 @attrs.define(eq=False)
 class House:
-    """A troupe and what is around it.
+    """A troupe and its surroundings.
 
     Attributes:
-        troupe: it.
-        runtime: where it lives.
-        provider: who answers.
-        sent: the requests that the provider got.
-        events: what the troupe's observer was told.
+        troupe: the troupe.
+        runtime: the runtime of its actors.
+        provider: the simulated provider.
+        sent: the requests that the provider received.
+        events: the events that the troupe's observer received.
     """
 
     troupe: object
@@ -81,7 +81,7 @@ class House:
         return [event.stage for event in self.events]
 
     async def at_rest(self):
-        """Nobody asks: so nothing may be under way, nothing lost, and nobody have crashed."""
+        """Check an idle troupe: nothing is in progress or lost, and no actor has crashed."""
         await wait_all_tasks_blocked()
         snapshot = self.runtime.snapshot()
         check_conservation(snapshot)
@@ -94,7 +94,7 @@ class House:
 
 @asynccontextmanager
 async def house(*faults, then="ok", vendor="openai", provider=None, **settings):
-    """A troupe before a provider; `faults` are those of the first requests."""
+    """Open a troupe with a provider; `faults` are those of the first requests."""
     name, key = VENDORS[vendor]
     provider = Provider(provider or ProviderSettings(latency_s=(3.0, 3.0)))
     events = []
@@ -112,11 +112,11 @@ async def house(*faults, then="ok", vendor="openai", provider=None, **settings):
 
 
 def asked(prompt="Describe the sea.", **more):
-    more.setdefault("max_tokens", 200)  # Anthropic's format has to have it
+    more.setdefault("max_tokens", 200)  # Anthropic's format requires it
     return Request.of(prompt, model=MODEL, **more)
 
 
 async def pieces_of(troupe, request=None, **more):
-    """What a stream gives, to its end."""
+    """Return the pieces of a stream."""
     async with troupe.stream(request or asked(), **more) as items:
         return [item async for item in items]

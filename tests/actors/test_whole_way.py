@@ -86,7 +86,7 @@ async def test_every_way_comes_to_the_same_labels_and_the_books_agree(autojump_c
         assert spent.output_tokens == stats.output_tokens
         assert books.totals.reserved.usd == books.totals.maybe_billed.usd == 0
         usage = sum((answer.usage for answer in answers), Usage())
-        assert usage == Usage(stats.input_tokens, stats.output_tokens), "split to the token"
+        assert usage == Usage(stats.input_tokens, stats.output_tokens), "equal to the token"
     assert all(found == labels["alone"] for found in labels.values())
     assert costs["joined"] < costs["alone"]
     assert costs["packed"] < costs["alone"] * Decimal("0.35")

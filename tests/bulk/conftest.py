@@ -1,4 +1,4 @@
-"""The built-in provider as a process of its own, for tests that go through real sockets."""
+"""The built-in provider in its own process, for tests with real sockets."""
 
 import os
 import subprocess

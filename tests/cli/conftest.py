@@ -1,4 +1,4 @@
-"""The built-in provider as a process of its own, for tests through the command line."""
+"""The built-in provider in its own process, for tests of the command line."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,6 @@ from provider_process import provider_process
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[str]:
-    """One that answers within some hundredths of a second."""
+    """Start a provider that responds within some hundredths of a second."""
     with provider_process("--time-scale", "0.02") as base_url:
         yield base_url

@@ -40,7 +40,7 @@ def posts(number):
 
 
 def reviews(distinct, copies, *, packable=False):
-    """`distinct` reviews, and `copies` copies of the first."""
+    """Return `distinct` reviews, and `copies` copies of the first."""
     workload = make_workload("reviews")
     by_text = {request.messages[-1].content: request for request in workload.items}
     items = tuple(by_text.values())[:distinct]

@@ -32,7 +32,7 @@ WAVES = (
 
 
 def waves_s(item):
-    """Seconds of an item in waves: those of the slowest call of each."""
+    """Return the seconds of an item in waves: the sum of the slowest call of each wave."""
     assert sorted(sum(WAVES, ())) == sorted(item.latencies_s)
     return sum(max(item.latencies_s[call] for call in wave) for wave in WAVES)
 

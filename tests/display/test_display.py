@@ -1,4 +1,4 @@
-"""What a person sees of a run while it lasts, on a terminal and in a pipe."""
+"""The display of a run, on a terminal and in a pipe."""
 
 import io
 import re
@@ -32,7 +32,7 @@ EVIL = "[red]x[/red] :smile: \x1b[31mred\x1b]0;title\x07\r\n\x9b2J\u202eback\ud8
 
 
 def drawn(events, *, now, posts=None, width=100, height=40):
-    """The lines of the board after some events."""
+    """Return the lines of the display after some events."""
     timeline = Timeline()
     for happened in events:
         timeline.observe(happened)
@@ -180,7 +180,7 @@ async def test_a_burst_of_events_is_drawn_a_few_times_only(autojump_clock):
 
 
 def left_behind(output):
-    """What a screen shows after all the control sequences that a live display makes use of."""
+    """Return the text of a screen after the control sequences that a live display uses."""
     lines, at = [""], 0
     for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", output):
         if part == "\n":
@@ -200,7 +200,7 @@ async def assert_tidy(console):
     lines, shown = left_behind(output)
     assert "A topic" in output
     assert lines == []
-    assert shown > output.rfind("\x1b[?25l") >= 0  # the cursor is there again
+    assert shown > output.rfind("\x1b[?25l") >= 0  # the cursor is visible again
 
 
 async def test_the_terminal_is_left_as_it_was(autojump_clock):

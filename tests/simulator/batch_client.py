@@ -13,7 +13,7 @@ CHATS = "/v1/chat/completions"
 
 @asynccontextmanager
 async def batching(*, time_s=(100.0, 100.0), settings=None, **batches):
-    """A client of a new provider whose batches take a hundred seconds."""
+    """Open a client of a new provider whose batches take a hundred seconds."""
     async with connected(
         batches=BatchSettings(time_s=time_s, **batches), **(settings or {})
     ) as client:
@@ -45,14 +45,14 @@ async def upload(client, lines, purpose="batch", **more):
 
 
 async def create(client, lines, *, endpoint=CHATS, **more):
-    """Upload the lines and order a batch of them; returns the answer."""
+    """Upload the lines and create a batch of them; return the response."""
     file = await upload(client, lines)
     order = {"input_file_id": file["id"], "endpoint": endpoint, "completion_window": "24h"}
     return await client.post("/v1/batches", json=order | more)
 
 
 async def after(client, seconds, batch):
-    """The batch, so many seconds later."""
+    """Return the batch after some seconds."""
     await trio.sleep(seconds)
     return (await client.get(f"/v1/batches/{batch['id']}")).json()
 

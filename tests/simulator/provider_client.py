@@ -1,4 +1,4 @@
-"""A client of a provider in process."""
+"""A client of a provider in this process."""
 
 import json
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ def chat_body(text="What is Trio?", **more):
 
 @asynccontextmanager
 async def connected(*, latency_s=(1.0, 1.0), faults=None, timeout=None, **settings):
-    """A client of a new provider, which answers after a second."""
+    """Open a client of a new provider, which responds after a second."""
     provider = Provider(
         ProviderSettings(latency_s=latency_s, faults=faults or Faults(), **settings)
     )
@@ -61,14 +61,14 @@ async def connected(*, latency_s=(1.0, 1.0), faults=None, timeout=None, **settin
 
 
 def events_in(text):
-    """The events of a stream's text; [DONE] is asserted and left out."""
+    """Return the events of a stream's text; [DONE] is asserted and left out."""
     *blocks, done, rest = text.split("\n\n")
     assert (done, rest) == ("data: [DONE]", "")
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
 
 
 def named_events_in(text):
-    """The events of an Anthropic stream's text, as pairs of name and data."""
+    """Return the events of an Anthropic stream's text, as pairs of name and data."""
     *blocks, rest = text.split("\n\n")
     assert rest == ""
     lines = [block.split("\n") for block in blocks]
@@ -81,5 +81,5 @@ def named_events_in(text):
 
 
 def text_in(events):
-    """What an Anthropic stream's events say."""
+    """Return the text of an Anthropic stream's events."""
     return "".join(data["delta"]["text"] for name, data in events if name == "content_block_delta")

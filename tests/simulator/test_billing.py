@@ -1,4 +1,4 @@
-"""What is billed, by model and tier; flex calls that find no capacity."""
+"""The billed tokens by model and tier; flex calls without capacity."""
 
 import httpx
 import pytest

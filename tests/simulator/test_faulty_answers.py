@@ -16,7 +16,7 @@ def fault_of(kind):
 
 
 async def read_stream(client, vendor, fault, **more):
-    """The text of a stream, as far as it comes, and the error that ends it, if one does."""
+    """Return the text of a stream as far as it arrives, and the error that ends it, or None."""
     text, error = "", None
     start = getattr(client, f"{vendor}_stream")
     try:
@@ -29,7 +29,7 @@ async def read_stream(client, vendor, fault, **more):
 
 
 def said_in(vendor, text):
-    """What the whole events of a stream say, none of which may be its end."""
+    """Return the text of the complete events of a stream, none of which may be its end."""
     blocks = text.split("\n\n")[:-1]
     assert not any("[DONE]" in block or "_stop" in block for block in blocks)
     if vendor == "message":
@@ -224,7 +224,7 @@ async def test_a_body_may_be_reset_in_the_middle(autojump_clock, vendor):
             await getattr(client, vendor)(headers=fault_of("reset_body"))
         stats = client.provider.stats
     assert stats.broken == 1
-    assert stats.output_tokens > 0, "it was worked out all the same"
+    assert stats.output_tokens > 0, "the tokens were generated nevertheless"
 
 
 @VENDORS

@@ -1,4 +1,4 @@
-"""A client that goes away: a stream stops, a plain call is worked on and billed to its end."""
+"""A client that disconnects: a stream stops, and another call runs to its end and is billed."""
 
 import pytest
 import trio
@@ -9,7 +9,7 @@ from callsheet.simulator.settings import ProviderSettings
 
 
 async def read_for(client, start, seconds):
-    """Read a stream for so long, and close it; returns the bytes that came."""
+    """Read a stream for some seconds and close it; return the bytes that arrived."""
     found = []
     with trio.move_on_after(seconds):
         async with start() as response:
@@ -158,7 +158,7 @@ async def test_pieces_that_a_slow_reader_let_pile_up_come_together(autojump_cloc
             pieces.append(piece)
             if len(pieces) == 1:
                 await trio.sleep(6)
-    # The second waited for its reader from 2 s on; all that had come due meanwhile is the third.
+    # The second piece waited for its reader from 2 s on; the third has all that became due since.
     assert len(pieces) == 1 + 1 + 1 + 5
     assert pieces[-1].endswith(b"data: [DONE]\n\n")
 

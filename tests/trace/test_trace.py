@@ -1,4 +1,4 @@
-"""What is written down of a run: the fold of its events, the trace file, the page."""
+"""The records of a run: the phases of its calls, the trace file, and the page."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from callsheet.trace import trace_format, write_trace
 from callsheet.trace.timeline import CallTotals, Timeline
 
 STAGES = get_args(Stage)
-QUICK = settings(max_examples=50, deadline=None)  # a page is some work, and machines are busy
+QUICK = settings(max_examples=50, deadline=None)  # a page takes long on a busy machine
 PATH = tuple(f"p1/{name}" for name in ("headline", "intro", "outline", "sections[2]"))
 
 
@@ -35,7 +35,7 @@ def whole_post(start=100.0):
 
 @st.composite
 def streams(draw):
-    """Events in the order of their time, but of calls that do whatever they like."""
+    """Generate events in the order of their times, with any phases of the calls."""
     at = draw(st.floats(0, 1e6))
     events = []
     for _ in range(draw(st.integers(0, 30))):
@@ -138,7 +138,7 @@ def slices(trace, category):
 
 
 def assert_well_formed(trace):
-    """What Perfetto and chrome://tracing ask of a file."""
+    """Check the rules of Perfetto and chrome://tracing for a file."""
     assert trace["displayTimeUnit"] == "ms"
     events = [e for e in trace["traceEvents"] if e["ph"] != "M"]
     assert [e["ts"] for e in events] == sorted(e["ts"] for e in events)

@@ -1,7 +1,7 @@
-"""A small honest Batch API of each kind, as a transport, on Trio's clock.
+"""A small Batch API of each kind, as a transport, on Trio's clock.
 
-It keeps what it was sent and what it would charge. A test says, by prompt, what comes of a line;
-and, by call, what goes wrong on the way.
+It records the requests and the lines that it would bill. A test sets the outcome of a line by its
+prompt, and the faults of control calls by the kind of call.
 """
 
 import itertools
@@ -20,7 +20,7 @@ MODEL = "gpt-4o"
 
 @attrs.define(eq=False)
 class Made:
-    """A batch at the provider."""
+    """A batch, as the provider stores it."""
 
     id: str
     file: str
@@ -40,21 +40,22 @@ def answer_text(prompt):
 
 
 class BatchProvider(httpx.AsyncBaseTransport):
-    """Answers control calls.
+    """Responds to control calls.
 
     Args:
         kind: "openai", "together" or "anthropic".
-        batch_s: seconds that a batch takes.
-        fates: {prompt: what becomes of its line}: "ok", "missing", "twice", "expired",
-            "malformed", or an HTTP status.
-        fails: final status of the batches, in the order they are made; the last one is repeated.
+        batch_s: the duration of a batch in seconds.
+        fates: {prompt: outcome of its line}: "ok", "missing", "twice", "expired", "malformed", or
+            an HTTP status.
+        fails: final status of the batches, in the order of creation; the last one is repeated.
 
     Attributes:
         calls: (what, instant) of each control call: "upload", "create", "list", "poll", "cancel",
             "fetch".
         billed: prompts of the lines that were run, in the order of their end.
-        hook: awaited before and after each call takes effect, with what and "before" or "after".
-        enqueued_limit: tokens (characters) that may be in batches; None for no limit.
+        hook: awaited before and after each call takes effect, with the kind of call and "before"
+            or "after".
+        enqueued_limit: the most tokens (here characters) in batches; None for no limit.
     """
 
     def __init__(self, kind="openai", *, batch_s=100.0, fates=None, finals=("completed",)):
@@ -71,10 +72,10 @@ class BatchProvider(httpx.AsyncBaseTransport):
         self.faults = {}  # {what: [fault of each call]}; "refuse-STATUS", "lose", "drop", "ok"
         self.enqueued_limit = None
         self.extra_lines = []
-        self.retry_after = ""  # of answers to polls
+        self.retry_after = ""  # header of the responses to polls
         self.names = itertools.count(1)
         self.hook = None
-        self.pieces = 7  # bytes of results at a time, so that lines are cut anywhere
+        self.pieces = 7  # bytes of each chunk of results, so that chunks end anywhere in a line
 
     # ------------------------------------------------------------ HTTP
 
@@ -94,7 +95,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
             raise httpx.ConnectError("All connection attempts failed")
         if fault.startswith("refuse"):
             status = int(fault.partition("-")[2])
-            key = request.headers.get("authorization")  # which a careless provider quotes
+            key = request.headers.get("authorization")  # the provider quotes the key in its errors
             said = {"error": {"message": f"Not now, {key}.", "type": "x", "code": None}}
             return httpx.Response(status, json=said, request=request)
         await trio.sleep(0.1)
@@ -187,7 +188,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
         after = params.get("after") or params.get("after_id")
         if after:
             newest = newest[[one["id"] for one in newest].index(after) + 1 :]
-        page = newest[: min(int(params["limit"]), 2)]  # two at most, so that there are pages
+        page = newest[: min(int(params["limit"]), 2)]  # two a page, so there are several
         more = len(newest) > len(page)
         return httpx.Response(200, json={"data": page, "has_more": more})
 
@@ -238,7 +239,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
         }
 
     def _settle(self):
-        """Let those end whose time has come."""
+        """End the batches that are due."""
         for batch in self.batches:
             if batch.settled or trio.current_time() < batch.ends_at:
                 continue
@@ -319,7 +320,7 @@ def prompt_of(body):
 
 
 def parse_form(content_type, body):
-    """The fields of a form: texts, and the bytes of its file."""
+    """Return the fields of a form: texts, and the bytes of its file."""
     head = f"content-type: {content_type}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + body)
     form = {}

@@ -1,4 +1,4 @@
-"""A `BatchApiActor` before a provider, with a live stage behind it, on the virtual clock."""
+"""A `BatchApiActor` with a provider and a live stage, on the virtual clock."""
 
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -76,7 +76,7 @@ class BatchStage:
         return await self.ref.ask(Complete(request, CallContext(prompt)), timeout=timeout)
 
     async def ask_all(self, *prompts, **more):
-        """Each answer, or error, by prompt."""
+        """Return each response or error by its prompt."""
         found = {}
 
         async def one(prompt):

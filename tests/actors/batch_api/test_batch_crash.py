@@ -1,8 +1,8 @@
 """A process that dies at any step: nothing is lost, nothing is sent twice, nothing is paid twice.
 
 A death is simulated at each instant before and after each control call and each write of the
-journal takes effect: the whole runtime is cancelled there. A new one, with the same journal and
-provider, is then asked the same. One test kills a real process, again and again.
+journal takes effect: the whole runtime is cancelled there. A new runtime, with the same journal and
+provider, then gets the same requests. One test kills a real process repeatedly.
 """
 
 import itertools
@@ -30,11 +30,11 @@ from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.runtime import Actor, handles, open_runtime
 
 KINDS = ["openai", "together", "anthropic"]
-PROMPTS = ["a", "b", "b", "c"]  # two ask the same
+PROMPTS = ["a", "b", "b", "c"]  # two requests are the same
 MAX_REQUESTS = 3  # so that there are two batches
 
 
-class NobodyHome(Actor):
+class NoLiveStage(Actor):
     """A live stage that no request should reach."""
 
     @handles(Complete)
@@ -92,7 +92,7 @@ async def lifetime(provider, path, death, prompts=PROMPTS, *, seed="always the s
     provider.hook = death.step
     with death.scope:
         async with open_runtime(seed=seed, drain_s=1.0) as runtime:
-            to = await runtime.spawn("live", NobodyHome)
+            to = await runtime.spawn("live", NoLiveStage)
             ref = await runtime.spawn(
                 "batches",
                 partial(
@@ -143,7 +143,7 @@ async def test_a_death_at_any_step_costs_nothing(kind, autojump_clock, tmp_path)
         if not death.scope.cancelled_caught:
             check(provider, found)
             break
-        # Those who were told, were told; their process would not ask again.
+        # Callers that got a response before the death do not send the request again.
         left = list((Counter(PROMPTS) - Counter(prompt for prompt, _ in found)).elements())
         found += await lifetime(provider, path, Death(None), left)
         assert Counter(found) == Counter((prompt, answer_text(prompt)) for prompt in PROMPTS)
@@ -185,7 +185,7 @@ async def test_nobody_asks_again_and_it_is_kept_for_who_will(kind, autojump_cloc
     life = Death(None)
     provider.hook = life.step
     async with open_runtime() as runtime:
-        to = await runtime.spawn("live", NobodyHome)
+        to = await runtime.spawn("live", NoLiveStage)
         ref = await runtime.spawn(
             "batches",
             partial(

@@ -1,4 +1,4 @@
-"""Requests that cannot wait, that are cancelled, and that come again; and crashes of the actor."""
+"""Requests that cannot wait, are cancelled, or are sent again; and crashes of the actor."""
 
 import json
 from functools import partial

@@ -226,7 +226,7 @@ def test_whatever_happens_each_line_ends_once(events):  # noqa: PLR0912  # one b
             one.abandon(now)
         elif event == "keep":
             one.keep()
-    for _ in range(50):  # with a provider that has nothing more to say, it comes to an end
+    for _ in range(50):  # the job also ends if the provider reports nothing more
         now += 400.0
         if one.next(now) == "find":
             one.not_found(now)

@@ -115,7 +115,7 @@ def test_one_process_at_a_time(tmp_path):
 
 def test_what_is_no_journal_is_not_overwritten(tmp_path):
     path = tmp_path / "notes"
-    path.write_text("not a database at all, just some notes that somebody has written\n" * 20)
+    path.write_text("not a database at all, just some notes that a user has written\n" * 20)
     with pytest.raises(DamagedFile):
         store(path)
     assert path.read_text().startswith("not a database")

@@ -20,8 +20,8 @@ askers = st.lists(
     st.tuples(
         st.sampled_from(FATES),
         st.sampled_from([50.0, 200.0, 900.0, 86_400.0]),  # its deadline
-        st.sampled_from([None, None, None, 0.5, 30.0, 250.0]),  # when it leaves
-        st.floats(0, 20),  # when it comes
+        st.sampled_from([None, None, None, 0.5, 30.0, 250.0]),  # when the caller is cancelled
+        st.floats(0, 20),  # when the request is sent
     ),
     min_size=1,
     max_size=8,

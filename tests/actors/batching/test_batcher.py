@@ -237,6 +237,6 @@ async def test_a_full_stage_ahead_makes_the_askers_wait(autojump_clock):
                 nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
             mailbox = runtime.snapshot()[batcher.path].mailbox
-            # One runs, one waits at the stage, one is in the batcher's hands.
+            # One runs, one waits at the stage, and the batcher holds one.
             assert (mailbox.depth, mailbox.senders_waiting) == (2, 1)
     assert len(journal.ended) == 6

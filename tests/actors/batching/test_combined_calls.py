@@ -31,7 +31,7 @@ async def test_what_an_answer_lacks_is_asked_again_by_halves_and_alone_at_last(a
     ]
     assert statistics.combined > 1
     paid = sum(answer.http_requests for answer in answers)
-    assert paid == len(journal.ended), "whoever needed it bears it"
+    assert paid == len(journal.ended), "the request that caused a call pays for it"
     assert sum((answer.usage for answer in answers), Usage()) == Usage(10 * paid, 5 * paid)
     assert sum(answer.cost_usd for answer in answers) == Decimal("0.001") * paid
 
@@ -103,7 +103,7 @@ async def test_an_error_that_concerns_the_provider_is_everybodys(autojump_clock)
         batcher = await chorus_to(runtime, journal, by_prompt=down)
         found = await outcomes(*asking(batcher, "a", "b"))
         assert [type(error) for error in found] == [ProviderUnavailable] * 2
-    assert len(journal.began) == 1, "asking again is nobody's business here (L2)"
+    assert len(journal.began) == 1, "the batcher does not retry (L2)"
 
 
 async def test_a_group_whose_answers_lack_too_much_is_sent_alone_from_then_on(autojump_clock):
@@ -111,7 +111,7 @@ async def test_a_group_whose_answers_lack_too_much_is_sent_alone_from_then_on(au
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_size=50)))
         await outcomes(*asking(batcher, *(f"mute{number}" for number in range(50))))
-        assert len(journal.began) == 51, "the one that failed, and then each alone"
+        assert len(journal.began) == 51, "the call that failed, and then one call for each member"
         journal.began.clear()
         await outcomes(*asking(batcher, "x", "y"))
     assert [prompt for prompt, _ in journal.began] == ["x", "y"]
@@ -227,10 +227,10 @@ async def test_whoever_leaves_at_whatever_instant_everybody_else_gets_his_own(au
                 except ProviderUnavailable:
                     return None
                 except BadRequest:
-                    assert "bad" in prompt, "whoever is not at fault does not bear it"
+                    assert "bad" in prompt, "a member without fault does not fail"
                     return None
                 expected = " ".join(f"about {text}" for text in prompt.split(" "))
-                assert answer.text == expected, "nobody gets somebody else's answer"
+                assert answer.text == expected, "no member gets another member's response"
                 return answer
             assert scope.cancelled_caught
             return None
@@ -255,4 +255,4 @@ async def test_whoever_leaves_at_whatever_instant_everybody_else_gets_his_own(au
         assert all(actor.is_conserved for actor in snapshot.actors)
         assert [actor.deferred for actor in snapshot.actors] == [0, 0]
         assert snapshot[batcher.path].incarnation == 1
-    assert journal.in_hand == 0, "nobody works for those who have gone"
+    assert journal.in_hand == 0, "no work continues for cancelled callers"

@@ -62,13 +62,13 @@ def test_everybody_goes_once_within_the_bounds_or_has_left(bounds, wait, steps):
             case ("discard", at) if inside:
                 member = list(inside)[at % len(inside)]
                 former.discard(member)
-                former.discard(member)  # again: it is nobody's loss
+                former.discard(member)  # a second time has no effect
                 del inside[member]
             case ("take", draining):
                 first = next(iter(inside), None)
                 batch = former.take(now, draining=draining)
                 if batch is not None:
-                    assert batch.members[0] is first, "nobody is passed over for ever"
+                    assert batch.members[0] is first, "no member is passed over for ever"
                     check(batch)
                 elif draining:
                     assert not inside
@@ -192,7 +192,7 @@ def test_a_smaller_one_that_came_later_fills_the_place_that_a_larger_one_leaves(
 
 
 def test_who_hears_late_of_those_who_came_listens_once_more():
-    """The process was busy for longer than the wait: messages may have arrived meanwhile."""
+    """The process was busy for longer than the window: messages may have arrived meanwhile."""
     former = former_of(max_size=10, max_wait_s=60.0)
     former.add("a", 0.0)
     late = 0.5

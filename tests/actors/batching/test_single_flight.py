@@ -95,7 +95,7 @@ async def test_when_all_who_share_are_cancelled_so_is_the_call_at_the_last_one(a
         await outcomes(*(partial(impatient, seconds) for seconds in (1, 2, 3)))
         assert journal.cancelled == [("Hi", 3)]
         await outcomes(partial(impatient, 1))
-        assert len(journal.began) == 2, "nobody joins a call that was given up"
+        assert len(journal.began) == 2, "no request joins a call that was given up"
 
 
 async def test_a_joiner_with_a_later_deadline_outlives_the_leader(autojump_clock):
@@ -166,7 +166,7 @@ async def test_the_shared_call_never_goes_without_the_deadline_of_those_who_wait
     async with open_runtime() as runtime:
         watcher = await runtime.spawn("watcher", partial(Watcher, Journal()))
         batcher = await batcher_to(runtime, None, stage=watcher)
-        for _ in range(20):  # who runs first is up to Trio's scheduler
+        for _ in range(20):  # Trio's scheduler decides which task runs first
             await batcher.ask(call("Hi", cacheable=True), timeout=5)
     assert set(deadlines) == {5.0}
 
@@ -209,7 +209,7 @@ async def test_those_who_leave_while_there_is_no_room_ahead_leave_nothing_behind
             with trio.move_on_after(0.25):
                 await batcher.ask(call("gone", cacheable=True))
 
-        # One runs, one waits at the stage; the third is in the batcher's hands when it is given up.
+        # One runs, one waits at the stage; the batcher holds the third when it is given up.
         await outcomes(*asking(batcher, "a", "b"), impatient)
         assert [prompt for prompt, _ in journal.began] == ["a", "b"]
         answer = await batcher.ask(call("gone", cacheable=True))
@@ -232,10 +232,10 @@ async def test_whatever_is_cancelled_everybody_else_is_answered_and_nothing_is_l
             await trio.sleep(at)
             with trio.move_on_after(patience) as scope:
                 answer = await batcher.ask(call(prompt, cacheable=cacheable))
-                assert answer.text == f"about {prompt}", "nobody gets somebody else's answer"
+                assert answer.text == f"about {prompt}", "no caller gets another caller's response"
                 return answer
             assert scope.cancelled_caught
-            assert patience < 5, "only the impatient go without an answer"
+            assert patience < 5, "only callers with a short timeout get no response"
             return None
 
         found = await outcomes(

@@ -293,7 +293,7 @@ def test_trust_ends_when_the_latest_checks_agree_too_rarely_and_does_not_come_ba
 def test_a_few_missing_answers_are_no_reason_and_many_are():
     agreement = Agreement(0.9)
     agreement.count(0, 10)
-    assert agreement.is_trusted, "ten say little"
+    assert agreement.is_trusted, "ten are too few to judge"
     agreement.count(100, 0)
     assert agreement.is_trusted
     agreement.count(0, 50)

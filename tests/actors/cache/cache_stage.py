@@ -51,7 +51,7 @@ class FakeStore:
         return found
 
     async def put_many(self, entries, used, now):
-        with trio.CancelScope(shield=True):  # as a thread is
+        with trio.CancelScope(shield=True):  # a thread cannot be cancelled
             await trio.sleep(self.write_s)
         self._do("put_many")
         self.transactions.append((len(entries), len(used)))

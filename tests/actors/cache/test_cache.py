@@ -159,7 +159,7 @@ async def test_a_thousand_identical_requests_are_one_lookup_and_one_call(
     assert (statistics.misses, statistics.stored) == (1000, 1)
     assert store.transactions == [(1, 0)]
     with_cost = next(iter(store.kept.values())).value
-    assert b'"cost_usd":"0.001"' in with_cost  # what was paid, not what the others were told
+    assert b'"cost_usd":"0.001"' in with_cost  # what was paid, not the others' zero
 
 
 async def together(*functions):

@@ -162,7 +162,7 @@ async def test_a_step_that_is_optional_may_fail(autojump_clock):
         post = await composer.ask(Compose("T"))
     assert post.results["extra"] is None
     assert post.results["end"] == "about T/about T/a()"
-    assert prompts(journal)["T/about T/a()"] == 3, "it waited for the end of it, well or not"
+    assert prompts(journal)["T/about T/a()"] == 3, "it waited for its end, successful or not"
     assert post.stats.calls == 3
 
 
@@ -212,8 +212,10 @@ async def test_the_error_says_which_step_which_call_and_why(autojump_clock):
         assert str(error) == "step 'texts', call texts[2] failed: No."
         assert (error.topic, error.step, error.call) == ("T", "texts", "texts[2]")
         assert error.__cause__ is NO
-        assert set(error.spent) == {"items", "texts[1]", "texts[3]"}, "what was paid for is told"
-        assert runtime.snapshot()[composer.path].incarnation == 1, "it is an answer, not a crash"
+        assert set(error.spent) == {"items", "texts[1]", "texts[3]"}, (
+            "the error has the cost of the successful calls"
+        )
+        assert runtime.snapshot()[composer.path].incarnation == 1, "it is a reply, not a crash"
 
 
 async def test_a_step_of_one_call_is_named_once(autojump_clock):
@@ -232,7 +234,7 @@ async def test_an_answer_that_is_not_of_the_steps_shape_is_a_failed_step(autojum
         )
         with pytest.raises(StepFailed, match="step 'a' failed: the response is empty") as caught:
             await composer.ask(Compose("T"))
-        assert set(caught.value.spent) == {"a"}, "it was paid for all the same"
+        assert set(caught.value.spent) == {"a"}, "it was paid for nevertheless"
 
 
 @pytest.mark.parametrize("is_crash", [True, False])
@@ -253,7 +255,7 @@ async def test_a_stage_that_crashes_or_is_stopped_fails_the_step(autojump_clock,
         assert runtime.snapshot()[composer.path].incarnation == 1
 
 
-# ------------------------------------------------------------------ when nobody waits any more
+# ------------------------------------------------------------------ when no caller waits any more
 
 
 async def test_a_post_that_is_given_up_takes_its_calls_with_it(autojump_clock):

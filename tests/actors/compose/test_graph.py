@@ -15,7 +15,7 @@ from callsheet.actors.compose.shape import EmptyResponse, StepResult
 TOPIC = "Backpressure"
 World = Callable[
     [str, str], StepResult | None
-]  # (call id, shape) -> what it answers; None: it fails
+]  # (call id, shape) -> the response; None: the call fails
 
 
 def world(seed: int, failing: float) -> World:

@@ -1,4 +1,4 @@
-"""The pool's decisions against a model that looks through plain lists."""
+"""The pool's decisions, compared with a model that searches plain lists."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The transport: which connection a request gets, and what closing it does; in memory."""
+"""The transport: which connection a request uses, and the effect of closing; in memory."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Bodies of requests and responses, and what they leave of the connection; in memory."""
+"""Bodies of requests and responses, and whether the connection can be reused; in memory."""
 
 import httpx
 import pytest

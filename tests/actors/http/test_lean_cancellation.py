@@ -1,4 +1,4 @@
-"""A call that is cancelled, at whichever checkpoint, leaves the pool in order."""
+"""A call that is cancelled at any checkpoint leaves the pool in a consistent state."""
 
 import itertools
 from functools import partial
@@ -28,7 +28,7 @@ async def everywhere(scenario):
     """Run a scenario for each n, until its call has fewer than n checkpoints."""
     for nth in itertools.count(1):
         if not await scenario(nth):
-            assert nth > 3  # else it is not what it was meant to be
+            assert nth > 3  # or the scenario has too few checkpoints
             return
 
 

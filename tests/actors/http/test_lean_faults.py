@@ -1,4 +1,4 @@
-"""What the transport does when somebody does not behave; in memory, in virtual time."""
+"""The transport with faulty servers and clients, in memory and in virtual time."""
 
 import socket
 
@@ -24,7 +24,7 @@ def says(*pieces, gap=0.0, then=None):
 
 
 async def fails(kind, *handlers, method="GET", settings=None, **more):
-    """The error of a call that fails so, and leaves nothing behind."""
+    """Return the error of a call that must fail with `kind` and leave no connection."""
     async with in_memory(*handlers, **settings or {}) as (transport, network):
         with pytest.raises(httpx.TransportError) as info:
             await call(transport, method, **more)

@@ -1,4 +1,4 @@
-"""The transport on real sockets: what memory streams cannot show."""
+"""The transport on real sockets: behaviour that memory streams do not have."""
 
 import gc
 import ssl
@@ -53,14 +53,14 @@ def server_tls(authority, name="127.0.0.1", protocols=("http/1.1",)):
 
 @pytest.fixture(params=["plain", "tls"])
 def layers(request, authority, client_tls):
-    """What `on_sockets` is to be called with."""
+    """Return the arguments of `on_sockets`."""
     if request.param == "plain":
         return {}
     return {"tls": server_tls(authority), "verify": client_tls}
 
 
 async def settle(transport):
-    """Give loopback a moment; what comes meanwhile is what counts."""
+    """Sleep briefly, so that all bytes on loopback arrive."""
     await trio.sleep(0.05)
 
 

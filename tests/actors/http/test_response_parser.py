@@ -1,4 +1,4 @@
-"""Answers out of bytes: whichever way they are cut, as h11 reads them, and within bounds."""
+"""Bytes are parsed to responses: in any chunks, with the same results as h11, within bounds."""
 
 from itertools import pairwise
 

@@ -12,12 +12,12 @@ from trio.testing import wait_all_tasks_blocked
 from callsheet.actors.http.streams import SocketStream, TlsStream
 
 pytestmark = pytest.mark.sockets
-MANY = bytes(range(256)) * 40_000  # more than the buffers of loopback hold
+MANY = bytes(range(256)) * 40_000  # more than the buffers of loopback
 
 
 @pytest.fixture(scope="module")
 def contexts():
-    """The client's and the server's."""
+    """Return the TLS contexts of the client and of the server."""
     authority = trustme.CA()
     client = ssl.create_default_context()
     authority.configure_trust(client)
@@ -28,7 +28,7 @@ def contexts():
 
 @pytest.fixture(params=["plain", "tls"])
 def connect(request, contexts):
-    """Opens a stream of ours to a server that a handler plays."""
+    """Open a stream to a server whose behaviour is a handler."""
     client, server = contexts
     is_secure = request.param == "tls"
 
@@ -129,7 +129,7 @@ async def test_one_is_quiet_until_something_comes(connect):
         await stream.receive_some()
 
     async with connect(speak) as stream:
-        await trio.sleep(0.05)  # what TLS 1.3 sends behind the handshake is not for us
+        await trio.sleep(0.05)  # TLS 1.3 sends session tickets after the handshake
         assert stream.is_quiet()
         await stream.send_all(b"?")
         await trio.sleep(0.05)

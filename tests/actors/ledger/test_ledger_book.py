@@ -133,7 +133,7 @@ class Books(RuleBasedStateMachine):
         route=st.none() | st.just("batch"),
     )
     def settle(self, key, spent, maybe, model, route):
-        """A second time it is a no-op, whatever it says."""
+        """Settle a call; a second settlement has no effect."""
         transaction = self.book.settle(key, CallOutcome(spent, maybe, model, route), 1.0)
         if key not in self.open:
             assert transaction is None
@@ -229,7 +229,7 @@ def test_a_total_is_used_to_its_last_cent_and_no_further():
     assert not allows(book, "d", line("0.000000000001"))
     assert allows(book, "free", line("0"))
     book.settle("a", CallOutcome(Amount.of(Usage(1, 1), Decimal("0.5")), 0), 0.0)
-    assert allows(book, "e", line("0.25")), "what was not spent is there again"
+    assert allows(book, "e", line("0.25")), "the money that was not spent is available again"
 
 
 def test_each_post_tenant_model_and_day_has_its_own():
@@ -363,7 +363,9 @@ def test_what_is_dearest_of_what_may_happen_is_reserved():
     assert most_usd(prices, request, million, ["n"]) == 9
     assert most_usd(prices, request, million, ["unknown"]) is None
     flex = Request(model="gpt-5", messages=request.messages, extra_body={"service_tier": "flex"})
-    assert most_usd(default_prices(), flex, million) == Decimal("1.25"), "it may be served as usual"
+    assert most_usd(default_prices(), flex, million) == Decimal("1.25"), (
+        "it may be served at the standard tier"
+    )
     fast = attrs.evolve(flex, extra_body={"service_tier": "fast"})
     assert most_usd(default_prices(), fast, million) == Decimal("2.5")
     assert most_usd(default_prices(), attrs.evolve(fast, model="gpt-4o"), million) is None

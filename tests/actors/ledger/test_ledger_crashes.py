@@ -46,7 +46,7 @@ from callsheet.runtime.testing.faults import Faulty
 @pytest.mark.parametrize("path", [None, "ledger.sqlite3"])
 @pytest.mark.parametrize("place", range(1, 9))
 async def test_a_crash_of_the_ledger_loses_no_reservation(autojump_clock, tmp_path, path, place):
-    """R2: calls in flight go on, and the next incarnation settles them."""
+    """R2: calls in flight continue, and the next incarnation settles them."""
     accounts = books(path=None if path is None else tmp_path / path)
     script = Script()
     async with requester(script, prices=PRICES) as (ref, runtime):

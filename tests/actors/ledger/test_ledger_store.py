@@ -70,7 +70,7 @@ async def test_what_is_reserved_is_on_disk_when_it_may_be_spent(tmp_path):
 
 
 async def test_who_waits_for_the_disk_waits_together(tmp_path):
-    """Group commit: a hundred that come while one is written make two transactions, not 101."""
+    """Group commit: a hundred jobs that arrive during a write make two transactions, not 101."""
     hops = 0
 
     async def in_thread(function, /, **limits):
@@ -125,7 +125,7 @@ async def test_two_that_share_a_file_share_its_budgets_and_book_not_each_others_
     one = await opened(path, Budget(1))
     assert await one.reserve([("1", [line("0.6")])]) == [None]
     two = await opened(path, Budget(1))
-    assert on_disk(path).get("maybe_billed") is None, "the other one lives"
+    assert on_disk(path).get("maybe_billed") is None, "the other process still runs"
     (error,) = await two.reserve([("1", [line("0.6")])])
     assert error.left_usd == Decimal("0.4")
     one.settle("1", paid("0.1"))
@@ -170,7 +170,7 @@ async def test_what_a_run_leaves_open_may_have_been_billed(tmp_path):
     accounts = await opened(path)
     await accounts.reserve([("1", [line()]), ("2", [line("0.5", call="d")])])
     accounts.settle("1", paid())
-    await accounts.leave()  # it keeps hold of the file, for the second call is under way
+    await accounts.leave()  # it keeps the file, because the second call is in flight
     assert accounts._file is not None
     accounts._file._release()  # as when its process ends
     for _ in range(2):  # once is enough

@@ -51,7 +51,7 @@ NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
 @attrs.define(eq=False)
 class Till:
-    """What the callers know, to be compared with the accounts."""
+    """The callers' own counts, which are compared with the accounts."""
 
     calls: int = 0
     ended: Counter = attrs.field(factory=Counter)
@@ -124,7 +124,7 @@ async def storm(*, faults, patience, leaves=in_the_middle, budgets=(), crashes=N
                 nursery.start_soon(till.ask, ref, random, number, patience(random), leaves)
                 await trio.sleep(0.05)
         await wait_all_tasks_blocked()
-        await trio.sleep(600)  # what is worked on unheard is billed as well
+        await trio.sleep(600)  # the provider also bills calls whose client has left
         check_conservation(runtime.snapshot())
         return provider.stats, await ref.ask(GetCosts()), till
 

@@ -99,7 +99,7 @@ def test_sums_are_what_all_entries_come_to(commits):
             done = [act(books[which], *step) for whose, *step in commit if whose == which]
             write(stores[which], books[which], *done)
             everything += [transaction for transaction in done if transaction is not None]
-        stores.append(LedgerFile(path, NOON))  # one that comes later
+        stores.append(LedgerFile(path, NOON))  # a process that opens the file later
         books.append(Book())
         for store, book in zip(stores, books, strict=True):
             write(store, book)

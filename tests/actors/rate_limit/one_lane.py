@@ -1,4 +1,4 @@
-"""A limiter with one model and one lane, without an actor, and a provider's own bucket."""
+"""A limiter without an actor, with one model and one lane; and the provider's own bucket."""
 
 from math import inf
 
@@ -12,7 +12,7 @@ from callsheet.actors.rate_limit.scope import PermitRequest
 
 @attrs.define(eq=False)
 class Waiter:
-    """A call that waits, and what became of it."""
+    """A call that waits, and its outcome."""
 
     number: int
     cost: Cost

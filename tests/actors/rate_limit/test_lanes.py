@@ -132,7 +132,7 @@ def test_what_waits_ahead_in_a_lane_is_known_to_the_last():
     assert [place.waiting.number for place in queue.drain()] == [2, 3]
     assert (len(queue), queue.pop()) == (0, None)
     assert not queue.ahead("a")
-    assert not queue.ahead("nobody")
+    assert not queue.ahead("unknown")
 
 
 def test_a_copy_is_emptied_alone():

@@ -224,7 +224,7 @@ def test_too_many_lowers_the_number_in_flight_and_not_the_rate():
     assert (finder.rate, finder.in_flight, finder.is_undecided) == (inf, 28.0, False)
     for _ in range(100):
         finder.succeeded(1.0, 5)
-    assert finder.in_flight == 28.0, "it held nobody back"
+    assert finder.in_flight == 28.0, "it held no call back"
     for _ in range(60):
         finder.succeeded(1.0, int(finder.in_flight))
     assert 29 < finder.in_flight < 31

@@ -202,7 +202,7 @@ async def test_a_crash_of_the_limiter_costs_what_waits_in_it_and_no_more(autojum
             await limiter.ask(call("poison"))
 
         flying, waiting, crashed = await outcomes(*asking(limiter, "flying", "waiting"), poison)
-        assert flying.text == "about flying", "it was in the next stage's hands"
+        assert flying.text == "about flying", "the next stage held it"
         assert isinstance(waiting, ActorCrashed)
         assert isinstance(crashed, ActorCrashed)
         assert (await limiter.ask(call("next"))).text == "about next"

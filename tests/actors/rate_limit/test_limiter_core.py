@@ -95,7 +95,7 @@ def test_who_goes_at_once_pays_like_who_waits():
     assert limiter.in_flight == 2
     waiter = Waiter()
     limiter.push(waiter, asking(), 0.0)
-    assert limiter.try_admit(asking(), 5.0) is None, "somebody was there before"
+    assert limiter.try_admit(asking(), 5.0) is None, "another call waits already"
     assert limiter.pop(1.0).waiting is waiter
 
 

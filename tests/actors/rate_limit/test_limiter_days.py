@@ -55,7 +55,7 @@ class Day:
     def let_through(self):
         """Admit all calls that the limits allow; return when to call this again."""
         while (waiter := self.limiter.pop(self.now)) is not None:
-            assert not waiter.done, "nobody waits for it any more"
+            assert not waiter.done, "its caller has given it up"
             assert waiter.went_at is None
             assert self.now >= max(self.parked_until, waiter.not_before)
             waiter.went_at = self.now
@@ -64,7 +64,7 @@ class Day:
                 self.under_way.append(waiter)
             assert self.limiter.in_flight == len(self.under_way) <= self.limits.in_flight
         back_at = self.limiter.next_at(self.now)
-        assert back_at > self.now, "whoever comes back at once would come back for ever"
+        assert back_at > self.now, "a wake-up without progress would be repeated for ever"
         if 1e-3 < back_at - self.now < inf:
             half = self.limiter.pop((self.now + back_at) / 2)
             assert half is None, "it could have gone before next_at"
@@ -79,7 +79,7 @@ class Day:
             before = len(self.went)
             self.let_through()
             vain = vain + 1 if len(self.went) == before else 0
-            assert vain <= 2, "it wakes again and again for nobody"
+            assert vain <= 2, "it wakes repeatedly without admitting a call"
             self.vain_wakes += vain > 0
         self.now = end if end < inf else self.now
 
@@ -149,7 +149,7 @@ def test_through_any_day_the_provider_would_refuse_nobody_and_nobody_is_forgotte
         while day.under_way:
             day.release(0)
     left = [waiter for waiter in day.waiting if not waiter.done and waiter.went_at is None]
-    assert not left, "no starvation: whoever still wants to has gone"
+    assert not left, "no starvation: every call that still waited was admitted"
     assert day.limiter.waiting == 0
     assert day.limiter.in_flight == 0
     day.check()
@@ -163,7 +163,7 @@ def test_a_crowd_wakes_the_limiter_once_for_each_who_goes(limits, tokens):
     day.until(inf)
     assert len(day.went) == len(tokens)
     assert day.wakes <= len(tokens)
-    assert day.vain_wakes == 0, "it wakes at the instant that somebody may go (L4)"
+    assert day.vain_wakes == 0, "it wakes at the instant at which a call may be sent (L4)"
 
 
 @given(

@@ -128,7 +128,7 @@ def test_a_late_refund_gives_back_no_more_than_is_still_missing():
     assert first.number == 0
     assert limiter.pop(1.0).number == 1
     assert provider.admits(1, 1.0)
-    limiter.release(first, 1.0, happened=False)  # it was given up before it was sent
+    limiter.release(first, 1.0, happened=False)  # given up before it was sent
     third = limiter.pop(1.0)
     assert third is None or provider.admits(1, 1.0), "the provider would answer 429"
 

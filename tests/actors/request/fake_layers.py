@@ -1,4 +1,4 @@
-"""What tests of one layer of a call put below it and around it."""
+"""Fakes of the layers below one layer of a call, and of its surroundings."""
 
 from math import inf
 from random import Random
@@ -45,7 +45,7 @@ def exchanged(text="Hello", *, model=MODEL, named=None, usage=TOKENS, host="prov
 
     Args:
         text: the text of its only choice.
-        model: the model asked for.
+        model: the requested model.
         named: the model that the provider names.
         usage: the tokens that the provider reports; None for none.
         host: where it comes from.

@@ -24,7 +24,7 @@ from callsheet.actors.request.failures import AttemptFailed
 
 
 async def attempt(exchange, call, breaker=None):
-    """One attempt; returns the breaker's statistics and what the attempt failed with, if it did."""
+    """Make one attempt; return the breaker's statistics and the error of the attempt, or None."""
     breaker = breaker or endpoint_breaker()
     ticket = breaker.try_enter()
     try:

@@ -1,4 +1,4 @@
-"""Each promise of the circuit breaker by itself."""
+"""Each rule of the circuit breaker alone."""
 
 from collections import deque
 from math import inf

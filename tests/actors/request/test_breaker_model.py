@@ -1,4 +1,4 @@
-"""The circuit breaker against a plain model of it."""
+"""The circuit breaker, compared with a plain model."""
 
 from math import inf
 from random import Random
@@ -33,7 +33,7 @@ def in_a_row(results):
 
 @attrs.define(eq=False)
 class Call:
-    """A call under way, and what the model knows of it."""
+    """A call in flight, and the model's record of it."""
 
     ticket: object
     era: int
@@ -71,9 +71,11 @@ class Outages(RuleBasedStateMachine):
         if at < inf:
             assert at >= self.now
             self.now = at
-            assert self.breaker.next_at(at) == at, "it names no instant in vain (L4)"
+            assert self.breaker.next_at(at) == at, (
+                "every instant that it returns admits a call (L4)"
+            )
             self.one_wants_to_go()
-            assert self.under_way, "who comes at that instant goes"
+            assert self.under_way, "a call at that instant is admitted"
 
     @rule()
     def one_wants_to_go(self):
@@ -143,7 +145,7 @@ class Outages(RuleBasedStateMachine):
     @precondition(lambda self: self.ended)
     @rule(data=st.data(), how=st.sampled_from(["succeed", "fail", "abandon"]))
     def one_is_said_to_end_once_more(self, data, how):
-        """Nothing may change; the invariants see to it."""
+        """End a call twice; the invariants check that the second end has no effect."""
         ticket = data.draw(st.sampled_from(self.ended)).ticket
         if how == "abandon":
             self.breaker.abandon(ticket)

@@ -15,7 +15,7 @@ EXTRAS = st.sampled_from(["hedge", "fallback"])
 
 
 class Spending(RuleBasedStateMachine):
-    """Calls that spend, each from its own budget and all from one throttle."""
+    """Calls that each have a budget and share one throttle."""
 
     @initialize(
         attempts=st.integers(1, 6),

@@ -1,4 +1,4 @@
-"""A call that is cancelled, wherever it is just then, leaves every stage in order."""
+"""A call that is cancelled in any stage leaves every stage in a consistent state."""
 
 import itertools
 import json
@@ -57,7 +57,7 @@ LATE = says(whole(JSON), gap=0.5, then="hang")
 
 @attrs.define(eq=False)
 class Counting:
-    """A factory of actors whose handlers' checkpoints are told of, one by one."""
+    """A factory of actors that reports each checkpoint of their handlers."""
 
     factory: object
     tell: object
@@ -102,7 +102,7 @@ class Stages:
             return [item async for item in items][-1]
 
     async def cancelled_at(self, nth, work):
-        """Cancel whoever asks at the nth checkpoint of all handlers; whether there are as many."""
+        """Cancel the caller at the nth checkpoint of all handlers; False if there are fewer."""
         self.count, self.nth = 0, nth
         with trio.CancelScope() as self.scope, suppress(CallFailed):
             await work()
@@ -111,7 +111,7 @@ class Stages:
         return reached
 
     async def check(self):
-        """Everything is as if there had been no such call."""
+        """Check that no stage has any trace of the call."""
         snapshot = self.runtime.snapshot()
         check_conservation(snapshot)
         for actor in snapshot.actors:
@@ -124,7 +124,7 @@ class Stages:
         assert [breaker.under_way for _, breaker in now.breakers] == [0] * len(now.breakers)
 
     async def check_and_go_on(self):
-        """And a call after it goes through: there is one place in flight, and it is free."""
+        """Check that the next call succeeds: the one place in flight is free."""
         await self.check()
         self.server.lines[:] = [POLITE]
         assert (await self.complete("next", timeout=1000)).text == "Hello"
@@ -165,7 +165,7 @@ async def everywhere(scenario, least=5):
     """Run a scenario for each n, until there are fewer than n checkpoints."""
     for nth in itertools.count(1):
         if not await scenario(nth):
-            assert nth > least  # else it is not what it was meant to be
+            assert nth > least  # or the scenario has too few checkpoints
             return
 
 
@@ -254,7 +254,7 @@ async def test_a_call_on_its_way_to_another_target(autojump_clock):
 
 
 async def test_one_of_two_who_share_a_call(autojump_clock):
-    """The other one gets the answer, whoever of them leaves."""
+    """Either caller can be cancelled; the other one gets the response."""
 
     async def scenario(leaver, nth):
         answers = []
@@ -284,7 +284,7 @@ async def test_one_of_two_who_share_a_call(autojump_clock):
 
 
 async def test_a_call_that_waits_behind_another_one(autojump_clock):
-    """For the one place in flight: whoever has it keeps it."""
+    """The calls compete for one place in flight, which its holder keeps."""
 
     async def scenario(nth):
         answers = []

@@ -1,6 +1,6 @@
 """A whole call against servers that misbehave, over real sockets.
 
-Whatever they do, the caller gets an answer or a typed error, and no connection is lost.
+In every case the caller gets a response or a typed error, and no connection is lost.
 """
 
 import gzip
@@ -44,8 +44,8 @@ BOMB = gzip.compress(b" " * 20 * MEGABYTE)
 
 
 BREAKS = {
-    "closed at once": (says(unheard=True), ConnectionFailed),
-    "reset at once": (says(unheard=True, then="reset"), ConnectionFailed),
+    "closed at once": (says(unread=True), ConnectionFailed),
+    "reset at once": (says(unread=True, then="reset"), ConnectionFailed),
     "closed before the answer": (says(), ConnectionFailed),
     "reset before the answer": (says(then="reset"), ConnectionFailed),
     "closed in the head": (says(b"HTTP/1.1 200 OK\r\nContent-"), ConnectionFailed),
@@ -108,7 +108,7 @@ async def test_what_breaks_is_tried_again_and_then_a_typed_error(line, kind):
         assert caught.value.attempts == 2
         assert "127.0.0.1" in str(caught.value)
         await at.at_rest()
-        assert (await at.ref.ask(call("next"))).text == "Hello", "the next call is not its victim"
+        assert (await at.ref.ask(call("next"))).text == "Hello", "the next call succeeds"
         await at.at_rest()
 
 
@@ -130,7 +130,7 @@ WORKS = {
     "a close after the answer": says(whole()),
     "more than was asked for": says(whole() + whole(b"evil"), then="keep"),
     "no length, and a close": says(head("Connection: close"), JSON),
-    "an answer before the request": says(whole(), unheard=True),
+    "an answer before the request": says(whole(), unread=True),
     "beginnings": says(
         head(status="100 Continue") + head(status="102 Processing"),
         head("Link: </x>", status="103 Early Hints"),
@@ -165,12 +165,12 @@ async def test_what_is_odd_but_whole_is_an_answer(line):
         answer = await at.ref.ask(call())
         assert (answer.text, answer.http_requests) == ("Hello", 1)
         await at.at_rest()
-        await trio.sleep(0.03)  # until what comes unasked has come
+        await trio.sleep(0.03)  # until the extra bytes have arrived
         assert (await at.ref.ask(call("next"))).text == "Hello"
         await at.at_rest()
 
 
-# ------------------------------------------------------------------ nobody there
+# ------------------------------------------------------------------ no server
 
 
 @pytest.mark.sockets
@@ -186,7 +186,7 @@ async def test_a_port_where_nobody_listens():
 
 
 class NoNames(trio.abc.HostnameResolver):
-    """Knows nobody."""
+    """A resolver that knows no name."""
 
     async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002, PLR0917  # Trio's
         await trio.lowlevel.checkpoint()
@@ -198,8 +198,8 @@ class NoNames(trio.abc.HostnameResolver):
 
 async def test_a_name_that_nobody_knows(autojump_clock):
     trio.socket.set_custom_hostname_resolver(NoNames())
-    async with calling(POLITE, base_url="http://nobody.example/v1") as at:
-        with pytest.raises(ConnectionFailed, match=r"nobody\.example.*not known") as caught:
+    async with calling(POLITE, base_url="http://unknown.example/v1") as at:
+        with pytest.raises(ConnectionFailed, match=r"unknown\.example.*not known") as caught:
             await at.ref.ask(call())
         assert (caught.value.attempts, caught.value.billed) == (2, "no")
         await at.at_rest()
@@ -238,7 +238,7 @@ async def test_a_server_whom_somebody_vouches_for(tls, authority):
 
 
 @pytest.mark.sockets
-@pytest.mark.parametrize("line", [says(b"no TLS at all\r\n", unheard=True), says(unheard=True)])
+@pytest.mark.parametrize("line", [says(b"no TLS at all\r\n", unread=True), says(unread=True)])
 async def test_a_server_that_does_not_speak_tls(line):
     async with calling(line) as plain:
         url = plain.base_url.replace("http:", "https:")

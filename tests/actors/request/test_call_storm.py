@@ -1,6 +1,6 @@
-"""Thousands of calls to a provider that fails a fifth of them, in every way it can.
+"""Thousands of calls to a provider that fails a fifth of them, with every kind of fault.
 
-The storms run in virtual time, and in an order that a seed decides: what fails once fails again.
+The storms run in virtual time, in an order that a seed decides, so failures are reproducible.
 """
 
 from collections import Counter
@@ -45,13 +45,13 @@ PROVIDER = ProviderSettings(latency_s=(0.5, 3.0), seed=7)
 
 @attrs.define(eq=False)
 class Storm:
-    """Many calls and what became of them.
+    """Many calls and their outcomes.
 
     Attributes:
-        late: those that ended after their deadline.
-        wrong: answers that are not what the provider says when nothing goes wrong.
-        failed: how often each error came.
-        requests: HTTP requests, as the answers and errors tell.
+        late: the calls that ended after their deadline.
+        wrong: the responses that differ from those of a provider without faults.
+        failed: the number of errors by kind.
+        requests: the number of HTTP requests, as responses and errors report them.
     """
 
     expected: dict
@@ -91,7 +91,7 @@ class Storm:
 
 
 async def undisturbed(vendor="openai"):
-    """What the provider says to each prompt when nothing goes wrong."""
+    """Return the response to each prompt of a provider without faults."""
     async with house(vendor=vendor, provider=attrs.evolve(PROVIDER, time_scale=0)) as at:
         prompts = [f"Say something about {number} ships." for number in range(PROMPTS)]
         return {prompt: (await at.troupe.complete(asked(prompt))).text for prompt in prompts}
@@ -181,7 +181,7 @@ async def a_throttle_bounds_all_calls(calls):
     "seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 41))]
 )
 def test_short_deadlines_are_kept_in_a_storm(seed):
-    """L1: not one call is late, and what is given up frees its place and ends its work."""
+    """L1: no call is late, and a call that is given up frees its place and ends its work."""
     run_virtual(short_deadlines_are_kept, seed=seed)
 
 
@@ -204,7 +204,7 @@ async def short_deadlines_are_kept():
 
 @pytest.mark.sockets
 async def test_the_same_over_sockets():
-    """In real time: a fifth of 200 calls fails, and each has its answer or its error."""
+    """In real time: a fifth of 200 calls fails, and each gets a response or an error."""
     provider = Provider(
         attrs.evolve(PROVIDER, time_scale=0.02, faults=Faults(ALL, stall_s=0.1, slow_gap_s=0.005))
     )

@@ -19,7 +19,7 @@ def slow(**settings):
 
 
 async def test_the_total_deadline_is_kept_against_a_body_that_trickles_for_ever(autojump_clock):
-    """L1: each piece comes within the read timeout, the whole never would."""
+    """L1: each piece arrives within the read timeout, but the body never ends."""
     provider = slow(slow_gap_s=250)
     async with ProviderTransport(provider) as transport, requester(transport) as (ref, _):
         with pytest.raises(AskTimedOut) as caught:
@@ -81,7 +81,7 @@ async def test_cancelling_the_asker_ends_a_pause_too(autojump_clock):
         await trio.testing.wait_all_tasks_blocked()
         assert runtime.snapshot()[ref.path].in_progress == ()
         await trio.sleep(1000)
-    assert len(script.sent) == 1, "nothing is sent for somebody who has gone"
+    assert len(script.sent) == 1, "nothing is sent for a cancelled caller"
 
 
 async def test_what_is_cancelled_while_it_waits_for_its_turn_is_never_sent(autojump_clock):

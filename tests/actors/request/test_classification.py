@@ -1,4 +1,4 @@
-"""What a status means, and whether another attempt is worth anything."""
+"""The error of each status, and whether it is retried."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which failures are another target's chance, and that a call only ever moves on."""
+"""Which failures move a call to the next target; a call never moves back."""
 
 from math import inf
 

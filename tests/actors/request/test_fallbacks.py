@@ -1,4 +1,4 @@
-"""Circuit breakers and fallbacks around whole calls: who waits, who goes elsewhere, who pays."""
+"""Circuit breakers and fallbacks of whole calls: which calls wait, move on, and pay."""
 
 import itertools
 import json
@@ -50,7 +50,7 @@ QUICK = RetryPolicy(base_s=0.0)
 
 
 class Hosts(httpx.AsyncBaseTransport):
-    """Several providers, each with a script of its own."""
+    """Several providers, each with its own script."""
 
     def __init__(self, **scripts):
         self.scripts = scripts
@@ -195,7 +195,7 @@ async def test_an_open_breaker_sends_calls_to_the_fallback_at_once(autojump_cloc
 
 
 async def test_a_breaker_that_opens_during_a_pause_ends_no_call_in_it(autojump_clock):
-    """It goes where there is somebody, when its pause is over."""
+    """The call moves to the target that responds when its pause is over."""
     hosts = Hosts(
         provider=Script(
             by_prompt={
@@ -209,7 +209,7 @@ async def test_a_breaker_that_opens_during_a_pause_ends_no_call_in_it(autojump_c
     async with requester(hosts, **settings) as (ref, _):
         found = await outcomes(*asking(ref, "paused", "other"))
     assert [answer.host for answer in found] == ["second", "second"]
-    assert trio.current_time() < 7.5, "nobody waits for the breaker"
+    assert trio.current_time() < 7.5, "no call waits for the breaker"
     assert hosts.requests == [2, 2]
 
 
@@ -311,7 +311,7 @@ async def test_what_all_calls_together_may_spend_holds_for_fallbacks_too(autojum
 
 
 async def test_an_answer_that_the_provider_keeps_is_not_asked_for_elsewhere(autojump_clock):
-    """It may be there, and be charged for every month; so only a certain no moves on."""
+    """The provider may store it and charge for it, so only a certain refusal moves the call on."""
 
     async def hosts_after(line):
         hosts = Hosts(provider=Script(line), second=from_second())
@@ -343,7 +343,7 @@ async def test_a_stream_that_has_begun_goes_nowhere_else(autojump_clock):
 
 
 async def test_each_kind_of_trouble_with_the_last_word_of_nobody(autojump_clock):
-    """All targets are out: the call fails for want of time, and says so."""
+    """All targets are down: the call fails with the error that its time is over."""
     hosts = Hosts(provider=Script(refusal(503)), second=Script(refusal(503)))
     policy = BreakerPolicy(consecutive=1, pause_s=100, jitter=0)
     async with requester(hosts, fallbacks=[SECOND], breaker=policy, retry=QUICK) as (ref, _):

@@ -1,4 +1,4 @@
-"""Hedged calls: a second copy of a late one, and never more of them than their share."""
+"""Hedged calls: a late call gets a second copy, and copies never exceed their share."""
 
 import attrs
 import pytest
@@ -48,7 +48,7 @@ def said(text, after):
 
 
 async def warm(ref):
-    """Let it learn that a call takes a second; what the first ten ask for goes out once."""
+    """Let the actor learn that a call takes a second; the first ten calls are not hedged."""
     for _ in range(KNOWN):
         assert (await ref.ask(call())).http_requests == 1
 
@@ -67,7 +67,7 @@ async def test_a_late_call_is_sent_again_and_the_first_answer_wins(autojump_cloc
     async with requester(script, hedging=POLICY, observer=events.append) as (ref, _):
         await warm(ref)
         answer = await ref.ask(call())
-        assert trio.current_time() == KNOWN + 1.5, "after the 95th percentile, and its own time"
+        assert trio.current_time() == KNOWN + 1.5, "the 95th percentile plus its own duration"
         await wait_all_tasks_blocked()
         assert script.open == 0
         hedges = await hedges_of(ref)
@@ -167,7 +167,7 @@ async def test_nobody_is_as_long_as_little_is_known(autojump_clock):
 
 
 async def test_nobody_is_who_sees_the_answer_being_written(autojump_clock):
-    """Two authors would write two different texts."""
+    """Two copies would stream two different texts."""
     script = Script(*USUAL, Reply(after=100))
     async with requester(script, hedging=POLICY) as (ref, _):
         await warm(ref)
@@ -189,7 +189,7 @@ async def test_nobody_is_whose_answer_the_provider_keeps(autojump_clock):
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.2])
 async def test_the_share_is_never_exceeded(autojump_clock, share):
-    """All at once become slow: it is an outage, and no time to double the load."""
+    """All calls become slow at once: it is an outage, in which hedges would double the load."""
     script = Script(*USUAL, Reply(after=50))
     policy = HedgePolicy(min_calls=KNOWN, max_share=share, burst=4)
     async with requester(script, hedging=policy, concurrency=100) as (ref, _):
@@ -262,7 +262,7 @@ async def test_a_cancelled_call_takes_both_copies_with_it(autojump_clock, after)
 
 
 class Permit(LoosePermit):
-    """A limiter's, which lets a copy through after a while, or not at all."""
+    """A permit of a limiter, which admits a copy after a delay or never."""
 
     def __init__(self, seconds=0.0, error=None):
         super().__init__()
@@ -303,7 +303,7 @@ async def test_a_copy_that_nobody_lets_through_is_not_sent(autojump_clock):
 
 
 async def test_a_permit_that_comes_as_the_call_ends_takes_no_place_at_the_breaker(autojump_clock):
-    """A ticket that nobody gives back would keep a probe under way for ever."""
+    """A ticket that is not returned would count as a probe in flight for ever."""
 
     class Late(Permit):
         async def renew(self, *, delay, throttled):
@@ -319,7 +319,7 @@ async def test_a_permit_that_comes_as_the_call_ends_takes_no_place_at_the_breake
 
 
 async def test_copies_keep_to_the_limits_of_the_provider(autojump_clock):
-    """Each is one more request a minute, and the provider, which counts, refuses none."""
+    """Each copy counts as a request of the minute, and the provider rejects none."""
     settings = {
         "hedging": HedgePolicy(min_calls=KNOWN, max_share=1, quantile=0.5),
         "limits": Limits(rpm=60, burst_s=1, in_flight=5),

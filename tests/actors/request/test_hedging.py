@@ -1,4 +1,4 @@
-"""When a call is slow enough for a second copy, and that there are never too many of them."""
+"""When a call is slow enough for a second copy, and the limit of copies."""
 
 from fractions import Fraction
 from math import ceil, inf, nan

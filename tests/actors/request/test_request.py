@@ -1,4 +1,4 @@
-"""A whole call: what goes over HTTP, what the caller gets, and what nonsense cannot break."""
+"""A whole call: the HTTP request, the caller's response, and invalid responses."""
 
 import gzip
 import json
@@ -57,7 +57,7 @@ async def test_an_answer_with_what_it_took(autojump_clock):
         ],
         "max_tokens": 9,
         "temperature": 0.5,
-        # Whoever wants only the whole gets it piece by piece all the same.
+        # A request without a stream is streamed over HTTP, too.
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -135,7 +135,7 @@ async def test_prices_of_ones_own(autojump_clock):
 async def test_a_call_whose_tokens_are_not_reported_has_a_cost_that_nobody_knows(
     autojump_clock, usage
 ):
-    """It was not free: the cost is null, and never 0."""
+    """It was not free, so the cost is null, not 0."""
     script = Script(Reply(body=completion_json(usage=usage)))
     async with requester(script) as (ref, _):
         answer = await ref.ask(call())
@@ -160,7 +160,7 @@ NONSENSE = {
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("body", NONSENSE.values(), ids=NONSENSE)
 async def test_nonsense_for_one_call_costs_no_other_call_anything(autojump_clock, body, status):
-    """What a provider sends is never a bug of the actor's, so it crashes nothing (R8)."""
+    """Invalid data from a provider is not a bug of the actor, so it crashes nothing (R8)."""
     script = Script(
         by_prompt={"odd": [Reply(status, body, after=0.5)], "good": [Reply(after=20.0)]}
     )
@@ -201,7 +201,7 @@ async def test_an_odd_way_of_asking_to_wait_costs_no_other_call_anything(
 
 
 async def test_a_prompt_that_no_encoding_can_write_costs_no_other_call_anything(autojump_clock):
-    """An argument of a shell that is not UTF-8 comes into Python like this."""
+    """Python decodes a shell argument that is not UTF-8 to such a text."""
     script = Script(Reply(after=5))
     async with requester(script) as (ref, runtime):
         good, odd = await outcomes(*asking(ref, "good"), lambda: ref.ask(call("caf\udce9")))
@@ -220,7 +220,7 @@ async def test_content_null_is_an_answer_without_text(autojump_clock):
 
 @pytest.mark.parametrize("stage", ["sent", "retrying"])
 async def test_an_observer_that_raises_is_a_bug_and_the_actor_comes_back(autojump_clock, stage):
-    """R8: whoever asked is told so, and the next call works."""
+    """R8: the caller gets the error, and the next call works."""
 
     def observer(event):
         if event.stage == stage and event.context.call == "watched":

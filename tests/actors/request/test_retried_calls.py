@@ -1,4 +1,4 @@
-"""Calls that are tried again: which failures, when, and what the caller learns at the end."""
+"""Retried calls: after which failures, when, and the caller's error at the end."""
 
 import gc
 import itertools
@@ -124,7 +124,7 @@ async def test_what_would_only_be_refused_again_is_one_request(autojump_clock, l
 
 
 async def test_a_redirect_is_reported_with_where_it_leads(autojump_clock):
-    """It is not followed: the key is not for whoever is there."""
+    """The redirect is not followed, because the other server must not get the key."""
     script = Script(Reply(301, b"", {"location": "https://provider/v1/chat/completions"}))
     async with requester(script, api_key=KEY) as (ref, _):
         with pytest.raises(BadRequest, match="301") as caught:
@@ -162,14 +162,14 @@ async def test_when_the_budget_is_used_up_the_last_error_is_told(
     assert (error.attempts, error.billed) == (3, billed)
     assert error.status == (None if line.status == 200 else line.status)
     assert len(script.sent) == 3
-    assert "provider" in str(error), "it says who"
+    assert "provider" in str(error), "it names the provider"
 
 
 @pytest.mark.parametrize("last", [refusal(401), refusal(500), broken(REFUSED)])
 async def test_a_call_of_which_any_attempt_may_have_been_billed_may_have_been_billed(
     autojump_clock, last
 ):
-    """L3: that a later attempt was refused does not give the money of the first one back."""
+    """L3: a later attempt that was rejected does not refund the first attempt."""
     script = Script(broken(RESET), last)
     async with requester(script, retry=RetryPolicy(max_attempts=2)) as (ref, _):
         with pytest.raises(CallFailed) as caught:
@@ -248,7 +248,7 @@ async def test_a_provider_that_asks_for_too_much_fails_the_call_now(autojump_clo
 
 
 async def test_a_pause_longer_than_the_deadline_fails_now_and_says_so(autojump_clock):
-    """L1: fail at once with the reason, rather than then without one."""
+    """L1: the call fails at once with the reason, rather than at the deadline without one."""
     script = Script(refusal(429, "Slow down.", headers={"retry-after": "60"}))
     async with requester(script) as (ref, _):
         with pytest.raises(
@@ -276,4 +276,6 @@ async def test_the_pause_is_handed_to_the_permit_if_there_is_one(autojump_clock)
     assert permit.uses == 4
     assert [usage.total_tokens for usage, *_ in permit.settled] == [15]
     assert permit.asked[0][0] >= 9
-    assert script.times == [0, 101, 202, 303], "the permit decides when, nobody sleeps twice"
+    assert script.times == [0, 101, 202, 303], (
+        "the permit decides when, and no other pause is added"
+    )

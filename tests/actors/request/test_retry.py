@@ -1,4 +1,4 @@
-"""How late another attempt is made, and in how many ways a provider can say so."""
+"""The pause before a retry, and the ways in which providers request one."""
 
 from math import inf
 from random import Random
@@ -34,7 +34,7 @@ def test_a_pause_of_ones_own_accord_is_anything_up_to_the_doubled_base_and_the_c
 
 
 def test_the_jitter_is_full():
-    """Anywhere between nothing and the whole pause, not near its end."""
+    """The pause is uniform between zero and its bound."""
     random = Random(1)
     policy = RetryPolicy(base_s=1.0, cap_s=4.0)
     pauses = [policy.pause(2, None, random) for _ in range(2000)]
@@ -51,7 +51,7 @@ def test_what_the_provider_asks_for_is_a_minimum_and_too_much_of_it_ends_the_cal
     if attempts >= policy.max_attempts or server_s > policy.max_server_s:
         assert pause is None
     elif server_s == 0:
-        assert pause == policy.pause(attempts, None, Random(seed)), "as if it had said nothing"
+        assert pause == policy.pause(attempts, None, Random(seed)), "as without a requested pause"
     else:
         assert server_s <= pause <= server_s + policy.base_s
 
@@ -104,7 +104,7 @@ def test_settings_out_of_range_are_refused_by_name(settings, field):
         ("411480", 411480.0),
         ("5e-05", 5e-05),
         ("1e3", 1000.0),
-        # More than a float can hold, or than anybody can wait.
+        # More than a float can hold, or longer than any call can wait.
         ("1e999", inf),
         ("9" * 400, inf),
         ("inf", inf),
@@ -118,9 +118,9 @@ def test_settings_out_of_range_are_refused_by_name(settings, field):
         ("Thursday, 01-Jan-26 00:00:05 GMT", 5.0),
         ("Thu Jan  1 00:00:07 2026 GMT", 7.0),
         ("Thu, 01 Jan 2026 01:00:05 +0100", 5.0),
-        # Past dates have come.
+        # Dates in the past need no pause.
         ("Wed, 31 Dec 2025 23:59:00 GMT", 0.0),
-        # Nonsense says nothing.
+        # Invalid values are ignored.
         ("", None),
         ("-1", None),
         ("+1", None),

@@ -1,4 +1,4 @@
-"""The key on its way: in every request, in nothing else, whoever quotes it (L8)."""
+"""The key is in every request and in nothing else, even where a server quotes it (L8)."""
 
 import io
 import json
@@ -42,7 +42,7 @@ from callsheet.runtime import dump
 from callsheet.simulator.settings import ProviderSettings
 
 KEY = "sk-proj-" + "Secret0123456789" * 5
-PART = KEY[8:20]  # as much of it nobody may see
+PART = KEY[8:20]  # a part that must not be shown either
 QUICK = RetryPolicy(max_attempts=3, base_s=0.0)
 SAID = json.dumps({"error": {"message": f"No: {KEY}", "type": KEY, "code": KEY}}).encode()
 
@@ -52,7 +52,7 @@ def event(body):
 
 
 def everything_in(error):
-    """The texts of an error, and of all that hangs on it and is ever printed."""
+    """Return the texts of an error, its causes, contexts and notes, and of its traceback."""
     found, below = [], [error]
     for one in below:
         found += [str(one), repr(one), *map(str, one.args), *getattr(one, "__notes__", [])]
@@ -77,7 +77,7 @@ async def everything_told(ref, runtime, events, log):
     ]
 
 
-# ------------------------------------------------------------------ whoever quotes it
+# ------------------------------------------------------------------ servers that quote it
 
 
 QUOTES = {
@@ -149,7 +149,7 @@ async def test_what_the_network_says_is_a_cause_otherwise(autojump_clock):
 
 
 async def test_what_a_hook_of_the_users_client_says(autojump_clock):
-    """raise_for_status() has the whole URL in its text, with what stands for the key there."""
+    """The text of raise_for_status() has the whole URL, with the key masked."""
 
     def client(transport):
         async def check(response):
@@ -179,7 +179,7 @@ async def test_a_provider_that_names_its_model_after_the_key(autojump_clock, log
 
 
 async def test_a_hint_at_the_key_may_stay(autojump_clock):
-    """The vendor's own few characters help to find out which key it was."""
+    """The few characters that the vendor shows help to identify the key."""
     line = refusal(401, "Incorrect API key provided: sk-proj-********4242.")
     async with requester(Script(line), api_key=KEY) as (ref, _):
         with pytest.raises(AuthenticationFailed, match=r"sk-proj-\*+4242"):

@@ -1,4 +1,4 @@
-"""Answers piece by piece, and what becomes of the provider's work when nobody wants it."""
+"""Streamed responses, and the end of the provider's work when the caller leaves."""
 
 import json
 from decimal import Decimal
@@ -91,12 +91,12 @@ async def test_whoever_wants_the_whole_gets_the_same_answer(autojump_clock, vend
 
 
 async def test_who_reads_slowly_slows_the_provider_down(autojump_clock):
-    """Backpressure: no more pieces are taken from the connection than there is room for."""
+    """Backpressure: pieces are read from the connection only as there is room for them."""
     async with house() as at:
         async with at.troupe.stream(asked(), buffer=1) as items:
             await anext(items)
             await trio.sleep(100)
-            assert at.stats.answered == 0, "the last piece is still the provider's"
+            assert at.stats.answered == 0, "the provider has not sent the last piece yet"
             billed = at.stats.output_tokens
             assert [item async for item in items][-1].usage.output_tokens > billed
         await at.at_rest()
@@ -128,7 +128,7 @@ async def test_several_answers_to_one_prompt_have_their_numbers(autojump_clock):
         assert len({choice.text for choice in whole.choices}) > 1
 
 
-# ------------------------------------------------------------------ nobody wants it any more
+# ------------------------------------------------------------------ the caller leaves
 
 
 @both
@@ -186,7 +186,7 @@ async def test_a_cancelled_call_in_one_piece_is_worked_to_its_end(autojump_clock
 
 
 async def test_a_deadline_in_the_midst_of_a_stream_ends_it(autojump_clock):
-    """L1: the pieces that came are handed out, and then the verdict."""
+    """L1: the caller gets the pieces that arrived, and then the verdict."""
     async with house() as at:
         seen = []
         with pytest.raises(AskTimedOut):
@@ -260,7 +260,7 @@ async def test_a_stream_without_a_finish_reason_is_no_answer(autojump_clock):
 
 
 async def test_a_stream_without_its_last_word_is_an_answer(autojump_clock):
-    """Some servers never say [DONE]; the finish reason tells that it is whole."""
+    """Some servers never send [DONE]; the finish reason shows that the response is complete."""
     script = Script(events(chunk("Hel"), chunk("lo", reason="stop"), done=False))
     async with requester(script, retry=ONCE) as (ref, _):
         assert (await ref.ask(call_for())).text == "Hello"
@@ -280,7 +280,7 @@ async def test_a_stream_of_nonsense_is_a_typed_failure(autojump_clock):
 
 
 async def test_a_server_that_takes_no_notice_is_heard_all_the_same(autojump_clock):
-    """It answers in one piece of JSON, and so whoever watches sees it in one piece."""
+    """The server responds with one JSON body, so the stream has one piece."""
     async with requester(Script(Reply(body=completion_json("Hello")))) as (ref, _):
         assert (await ref.ask(call_for())).text == "Hello"
         *deltas, whole = await streamed(ref)
@@ -352,7 +352,7 @@ async def test_tokens_that_come_after_the_finish_reason_are_counted(autojump_clo
 
 
 async def test_a_fast_provider_delays_nobody(autojump_clock):
-    """The end of a stream is read on the way, and costs no second of waiting."""
+    """The end of a stream is read with its last piece, without a further wait."""
     async with house(provider=ProviderSettings(latency_s=(0.0, 0.0))) as at:
         await at.troupe.complete(asked())
         assert trio.current_time() == 0

@@ -1,4 +1,4 @@
-"""Retries at one target, with a fake attempt below them: when, how often, and what stops them."""
+"""Retries at one target, with a fake attempt layer: when, how often, and how they end."""
 
 from math import inf
 from random import Random
@@ -40,13 +40,13 @@ from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, Verdict
 
 
 class Tried:
-    """A `RetryingTarget` and what is around it.
+    """A `RetryingTarget` and its surroundings.
 
     Args:
-        outcomes: of the fake attempts.
+        outcomes: the outcomes of the fake attempts.
         target: the target.
-        later: targets that a call can move on to.
-        policy: of the circuit breaker.
+        later: the targets that a call can move on to.
+        policy: the policy of the circuit breaker.
         exchange: encodes the requests.
     """
 
@@ -66,7 +66,7 @@ class Tried:
         return await self.layer.send(call, self.layer.try_enter())
 
     async def fails(self, call):
-        """What the target fails with."""
+        """Return the failure of the target."""
         with pytest.raises(AttemptFailed) as caught:
             await self.send(call)
         assert self.breaker.statistics().under_way == 0

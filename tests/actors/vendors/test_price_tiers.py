@@ -113,7 +113,7 @@ def test_published_prices_at_tiers(model, tier, expected):
         ("gpt-5", "scale"),
         ("gpt-4o", "flex"),  # its price there is not twice or half of anything
         ("gpt-4o", "priority"),
-        ("claude-sonnet-5", "priority"),  # committed to, at a price of one's own
+        ("claude-sonnet-5", "priority"),  # needs a commitment, whose price is negotiated
         ("groq/gpt-oss-20b", "batch"),
     ],
 )
