@@ -92,7 +92,7 @@ def test_every_vendor_and_what_it_takes_is_documented():
         assert row in text, f"docs/requests.md should have this row:\n{row}"
 
 
-def test_every_field_of_a_request_and_who_can_express_it_is_documented():
+def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented():
     """Everywhere means: in each format, or decided before one is chosen."""
     text = (ROOT / "docs" / "requests.md").read_text()
     formats = {
@@ -250,7 +250,7 @@ def test_a_block_that_is_no_program_compiles_and_imports_what_exists(block):
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.where)
-def test_a_program_runs_and_prints_what_the_document_says(block, tmp_path, monkeypatch, capsys):
+def test_a_program_runs_and_prints_the_documented_output(block, tmp_path, monkeypatch, capsys):
     async def limited(main):
         with trio.fail_after(LIMIT_S):
             await main()
@@ -269,7 +269,7 @@ def test_a_program_runs_and_prints_what_the_document_says(block, tmp_path, monke
 
 @pytest.mark.sockets
 @pytest.mark.parametrize("block", WITH_PROVIDER, ids=lambda block: block.where)
-def test_a_program_with_a_provider_runs_and_prints_what_the_document_says(
+def test_a_program_with_a_provider_runs_and_prints_the_documented_output(
     block, tmp_path, monkeypatch, capsys
 ):
     async def limited(main):

@@ -25,7 +25,7 @@ def test_without_anything_it_is_the_built_in_one():
     assert chosen(OPENAI_API_KEY="", OPENAI_BASE_URL=" ") is None
 
 
-def test_the_built_in_one_has_a_name_that_goes_before_the_environment():
+def test_the_name_of_the_built_in_provider_precedes_the_environment():
     environ = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": LOCAL, "ANTHROPIC_API_KEY": OTHER}
     assert chosen(provider="builtin", **environ) is None
     choice = choose_endpoint(environ=environ, provider="builtin")
@@ -34,7 +34,7 @@ def test_the_built_in_one_has_a_name_that_goes_before_the_environment():
         chosen(LOCAL, "builtin")
 
 
-def test_what_else_could_be_chosen_is_named_when_nothing_is_configured():
+def test_the_alternatives_are_named_when_nothing_is_configured():
     assert choose_endpoint(environ={}).describe(Endpoint(LOCAL)) == (
         f"Provider: builtin at {LOCAL} "
         "(no provider is configured; --provider or --base-url chooses one)"
@@ -133,7 +133,7 @@ def test_an_address_that_is_missing_is_asked_for():
         chosen(provider="compatible")
 
 
-def test_a_key_is_sent_only_to_whom_it_is_for():
+def test_a_key_is_sent_only_to_its_vendor():
     """OpenAI's key goes to another vendor only if both variables of OpenAI are set."""
     url = "https://openrouter.ai/api/v1"
     with pytest.raises(ValueError, match="OPENROUTER_API_KEY"):
@@ -167,7 +167,7 @@ def test_the_command_knows_the_providers_and_refuses_others():
     assert "'anthropic'" in result.stderr
 
 
-def test_the_command_says_what_is_missing():
+def test_the_command_names_what_is_missing():
     env = dict.fromkeys(("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"), "")
     result = CliRunner().invoke(main, ["compose", "Tea", "--provider", "anthropic"], env=env)
     assert result.exit_code == 2

@@ -46,7 +46,7 @@ def test_the_end_of_a_call_is_one_event_with_the_ids_of_its_post(log, stage):
     assert (entry["model"], entry["attempts"]) == (MODEL, 2)
 
 
-def test_tokens_and_cost_are_there_if_they_are_known_and_null_if_not(log):
+def test_tokens_and_cost_are_logged_if_known_and_null_if_not(log):
     log_call(event("answered", usage=Usage(10, 5), cost_usd=Decimal("0.0015")))
     log_call(event("failed", error="No."))
     known, unknown = log

@@ -135,7 +135,7 @@ async def test_the_events_of_a_call_follow_it_through_every_stage(autojump_clock
     assert {event.context.call for event in events} == {"a"}
 
 
-async def test_a_refused_request_holds_back_the_others_as_long_as_the_provider_says(
+async def test_a_rejected_request_delays_the_others_as_long_as_the_provider_requests(
     autojump_clock,
 ):
     line = refusal(429, headers={"retry-after": "20"}, after=0.5)
@@ -183,7 +183,7 @@ async def test_a_provider_full_of_faults_costs_retries_and_loses_nothing(autojum
 # ------------------------------------------------------------------ deadlines in renewals
 
 
-async def test_the_last_deadline_of_those_who_share_holds_in_a_renewal_too(autojump_clock):
+async def test_the_last_deadline_of_a_shared_call_holds_in_a_renewal_too(autojump_clock):
     """The deadline of the first caller passes during a retry; a caller that joined still waits."""
     script = Script(
         by_prompt={
@@ -234,7 +234,7 @@ async def test_a_deadline_that_passes_in_a_renewal_ends_that_call_alone(autojump
 
 
 @pytest.mark.parametrize("stage", ["queued", "admitted", "sent"])
-async def test_a_crash_of_one_stage_is_told_and_later_calls_work(autojump_clock, log, stage):
+async def test_a_crash_of_one_stage_is_reported_and_later_calls_work(autojump_clock, log, stage):
     script = Script()
     async with open_runtime(seed="seed") as runtime:
         settings = settings_for(script, observer=Poison(stage), limits=Limits(in_flight=2))
@@ -257,7 +257,7 @@ async def test_a_crash_of_one_stage_is_told_and_later_calls_work(autojump_clock,
         (SingleAttempt, "send"),
     ],
 )
-async def test_a_bug_in_any_stage_costs_what_it_had_in_its_hands(
+async def test_a_bug_in_any_stage_fails_the_calls_that_it_held(
     autojump_clock, monkeypatch, actor, method
 ):
     usual = getattr(actor, method)

@@ -140,7 +140,7 @@ async def test_an_answer_out_of_the_cache_is_on_no_bill(autojump_clock):
     assert (books.totals.spent.calls, provider.stats.requests) == (1, 1)
 
 
-async def test_lines_that_fail_in_a_batch_go_live_and_are_billed_once(autojump_clock):
+async def test_lines_that_fail_in_a_batch_are_sent_live_and_billed_once(autojump_clock):
     """L5 and L3 hold if lines fail, have no response, or expire with their batch."""
     batches = BatchSettings(failing=0.2, unanswered=0.1)
     answers, stats, books = await label(
@@ -167,7 +167,9 @@ async def test_a_batch_that_expires_half_done_is_finished_live_before_the_deadli
     assert books.totals.spent.usd + books.totals.maybe_billed.usd >= billed_usd(stats)
 
 
-async def test_who_cannot_wait_for_a_slow_batch_is_answered_live_in_time(autojump_clock):
+async def test_a_request_that_cannot_wait_for_a_slow_batch_gets_a_live_response_in_time(
+    autojump_clock,
+):
     batches = BatchSettings(time_s=(80_000.0, 80_000.0))
     answers, _, _ = await label(
         provider=ProviderSettings(batches=batches), reviews=REVIEWS[:10], deadline=7200.0
@@ -188,7 +190,7 @@ async def test_a_budget_is_kept_by_packs_as_well(autojump_clock):
 
 
 @pytest.mark.parametrize("faults", [{"503": 0.2, "429": 0.1}, {"reset": 0.1, "cut": 0.1}])
-async def test_packs_survive_what_goes_wrong_on_the_way(autojump_clock, faults):
+async def test_packs_survive_faults(autojump_clock, faults):
     expected, _, _ = await label(cacheable=True)
     answers, stats, books = await label(
         {"packing": Packing(max_items=5)},

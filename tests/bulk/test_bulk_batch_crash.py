@@ -61,7 +61,7 @@ def killed_at(start, proxy, command, call, moment):
     return is_reached
 
 
-def test_a_run_that_is_killed_at_each_step_of_its_batch_goes_on(start, stats, tmp_path):
+def test_a_run_that_is_killed_at_each_step_of_its_batch_can_be_resumed(start, stats, tmp_path):
     """After the upload, after the creation, while the batch runs, and amid the download (L7)."""
     source, output, undisturbed = (tmp_path / f"{name}.jsonl" for name in ("in", "out", "calm"))
     write_input(source, 40)
@@ -120,7 +120,7 @@ def test_kills_at_any_steps_of_many_batches_make_none_twice(start, stats, tmp_pa
 
 
 @pytest.mark.slow
-def test_what_went_live_is_told_of_after_a_kill(start, stats, tmp_path):
+def test_live_calls_are_reported_as_possibly_lost_after_a_kill(start, stats, tmp_path):
     """There is no time for a batch, and the journal does not have responses of live calls."""
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     write_input(source, 40)

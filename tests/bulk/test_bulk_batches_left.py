@@ -85,7 +85,7 @@ def routes(output):
 
 
 @pytest.mark.parametrize(("way", "seconds"), LEAVINGS)
-async def test_a_run_that_is_left_goes_on_with_its_batches(autojump_clock, output, way, seconds):
+async def test_a_run_that_is_stopped_resumes_its_batches(autojump_clock, output, way, seconds):
     """Sent rows are in the journal, so they are not lost and not reported as lost (L3, L7)."""
     settings = by_batches(output)
     async with stage() as it:
@@ -103,7 +103,7 @@ async def test_a_run_that_is_left_goes_on_with_its_batches(autojump_clock, outpu
     assert set(routes(output)) == {"batch"}
 
 
-async def test_a_run_that_is_left_again_and_again_asks_for_nothing_twice(autojump_clock, output):
+async def test_a_run_that_is_stopped_repeatedly_sends_nothing_twice(autojump_clock, output):
     settings = by_batches(output)
     async with stage() as it:
         for seconds in (1.5, 3.0, 20.0, 120.0, 40.0, 7.0, 200.0, 1.0, 90.0):
@@ -116,9 +116,7 @@ async def test_a_run_that_is_left_again_and_again_asks_for_nothing_twice(autojum
 
 
 @pytest.mark.parametrize("seconds", [30.0, 170.0, 300.0])
-async def test_rows_that_nobody_wants_any_more_are_there_when_somebody_does(
-    autojump_clock, output, seconds
-):
+async def test_results_of_removed_rows_are_kept_for_a_later_run(autojump_clock, output, seconds):
     """The resumed run has fewer rows; the next run has all rows again, and sends none of them."""
     settings = by_batches(output)
     async with stage() as it:
@@ -147,7 +145,7 @@ async def test_lines_that_fail_are_sent_live_whenever_the_run_is_left(
 
 
 @pytest.mark.parametrize("way", [leave, drain])
-async def test_a_batch_that_only_memory_knows_of_is_waited_for(autojump_clock, output, way):
+async def test_a_batch_without_a_journal_is_waited_for(autojump_clock, output, way):
     """Without a journal, the billed responses would be lost."""
     settings = by_batches(output, is_durable=False)
     async with stage() as it:
@@ -156,9 +154,7 @@ async def test_a_batch_that_only_memory_knows_of_is_waited_for(autojump_clock, o
         assert len(ids_of(output)) == it.provider.stats.batch_lines > 0
 
 
-async def test_a_batch_that_only_memory_knows_of_is_told_of_when_it_is_given_up(
-    autojump_clock, output
-):
+async def test_a_batch_without_a_journal_is_reported_when_it_is_given_up(autojump_clock, output):
     """Without a journal, the billed responses are lost (L3)."""
     settings = by_batches(output, is_durable=False)
     async with stage() as it:
@@ -173,7 +169,7 @@ async def test_a_batch_that_only_memory_knows_of_is_told_of_when_it_is_given_up(
     check_all_are_answered(output)
 
 
-async def test_what_went_live_is_told_of_when_it_is_cancelled(autojump_clock, output):
+async def test_live_calls_are_reported_as_possibly_lost_when_cancelled(autojump_clock, output):
     """The journal has batches only; a live call is lost with its caller (L3)."""
     settings = by_batches(output, deadline_s=LATE_S)
     async with stage() as it:

@@ -38,7 +38,7 @@ def test_a_file_of_requests_becomes_a_file_of_answers(quick_provider, source, ou
     assert ids_of(output) == [f"r-{number}" for number in range(1, 31)]
 
 
-def test_the_same_command_again_asks_for_nothing(quick_provider, source, output, stats):
+def test_the_same_command_again_sends_nothing(quick_provider, source, output, stats):
     run(source, output, "--base-url", quick_provider)
     before = stats(quick_provider)["requests"]
     result = run(source, output, "--base-url", quick_provider)
@@ -46,9 +46,7 @@ def test_the_same_command_again_asks_for_nothing(quick_provider, source, output,
     assert stats(quick_provider)["requests"] == before
 
 
-def test_a_dry_run_says_what_it_would_take_and_asks_for_nothing(
-    quick_provider, source, output, stats
-):
+def test_a_dry_run_estimates_the_run_and_sends_nothing(quick_provider, source, output, stats):
     before = stats(quick_provider)["requests"]
     same = source.read_text().splitlines()[0].replace("r-1", "r-0")
     source.write_text(source.read_text() + same + "\n{no JSON\n")
@@ -71,7 +69,7 @@ def dry(source, output, *options):
     return " ".join(result.stdout.split())
 
 
-def test_a_dry_run_says_what_money_and_time_will_not_do_for(source, output):
+def test_a_dry_run_reports_an_insufficient_budget_and_time(source, output):
     words = dry(source, output, "--max-cost", "5", "--deadline", "3600", "--rpm", "60")
     assert "Cost: about $0.000400." in words
     assert "would stop the run" not in words
@@ -100,7 +98,7 @@ def test_money_that_cannot_be_counted_is_not_spent(quick_provider, source, outpu
     assert stats(quick_provider)["requests"] == before
 
 
-def test_a_bad_line_is_told_of_and_the_exit_status_tells(quick_provider, source, output):
+def test_a_bad_line_is_reported_and_sets_the_exit_status(quick_provider, source, output):
     source.write_text(source.read_text() + "{no JSON\n")
     result = run(source, output, "--base-url", quick_provider)
     assert result.exit_code == 1
@@ -172,7 +170,7 @@ def test_events_and_the_report_are_two_files(quick_provider, source, output, tmp
     assert refused(run(source, output, "--base-url", quick_provider, *both), "is already --events")
 
 
-def test_an_input_that_is_not_there_is_refused(quick_provider, tmp_path, output):
+def test_an_input_that_does_not_exist_is_refused(quick_provider, tmp_path, output):
     result = run(tmp_path / "nothing.jsonl", output, "--base-url", quick_provider)
     assert refused(result, "nothing.jsonl: No such file or directory")
     assert not output.exists()

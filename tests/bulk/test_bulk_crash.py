@@ -66,7 +66,7 @@ def check(start, stats, tmp_path, base_url, *, rows, kills, seed, most_s):
     return killed
 
 
-def test_a_run_that_is_killed_twice_goes_on(start, stats, tmp_path):
+def test_a_run_that_is_killed_twice_can_be_resumed(start, stats, tmp_path):
     with provider_process("--time-scale", "0.1") as base_url:
         killed = check(start, stats, tmp_path, base_url, rows=300, kills=2, seed=1, most_s=0.3)
     assert killed == 2

@@ -109,7 +109,7 @@ def test_a_reserve_takes_room_and_gives_it_back(tmp_path):
     assert not reserve.give_back()
 
 
-def test_a_reserve_for_which_there_is_no_room_is_none(tmp_path):
+def test_a_reserve_without_room_is_left_out(tmp_path):
     reserve = Reserve(tmp_path / "no folder" / "reserve", 1024)
     reserve.take()
     assert not reserve.give_back()

@@ -38,7 +38,7 @@ async def test_two_runs_on_one_output_refuse_each_other_by_any_name(autojump_clo
 
 
 @pytest.mark.parametrize("what", ["removed", "replaced"])
-async def test_an_output_that_is_gone_meanwhile_is_written_again(autojump_clock, output, what):
+async def test_an_output_that_was_removed_meanwhile_is_written_again(autojump_clock, output, what):
     """The store beside it has the responses, and stays, although it was not to be kept."""
     async with stage() as it:
         with pytest.raises(BulkStopped, match="moved, removed or changed the file; do not change"):
@@ -87,7 +87,7 @@ async def test_an_output_edited_by_hand_is_put_right_without_asking(
     assert sorted(output.read_bytes().splitlines()) == sorted(right.splitlines())
 
 
-async def test_a_folder_that_was_moved_goes_on_where_it_is(autojump_clock, tmp_path):
+async def test_a_folder_that_was_moved_can_be_resumed(autojump_clock, tmp_path):
     (tmp_path / "here").mkdir()
     async with stage() as it:
         await it.run(rows(20), tmp_path / "here" / "out.jsonl")

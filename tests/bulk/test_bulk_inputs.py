@@ -45,7 +45,7 @@ def line(custom_id, content="Hi."):
     return json.dumps({"custom_id": custom_id, "url": "/v1/chat/completions", "body": body})
 
 
-def test_lines_with_a_flaw_are_told_of_and_the_others_answered(run, tmp_path, output, errors):
+def test_invalid_lines_are_reported_and_the_others_get_responses(run, tmp_path, output, errors):
     source = tmp_path / "in.jsonl"
     flawed = [
         line("a").encode(),
@@ -81,7 +81,7 @@ def test_strict_stops_at_the_first_flaw_with_what_was_answered_kept(run, tmp_pat
     assert ids_of(output) == ["a", "b"]
 
 
-def test_a_line_of_50_mb_is_told_of_without_being_held(run, tmp_path, output, errors):
+def test_a_line_of_50_mb_is_reported_without_being_held_in_memory(run, tmp_path, output, errors):
     source = tmp_path / "in.jsonl"
     with source.open("w") as file:
         file.write(line("a") + "\n")
@@ -147,7 +147,7 @@ def test_parquet_with_a_template(run, tmp_path, output):
     assert ids_of(output) == ["g1", "g2"]
 
 
-def test_gzip_is_unpacked_and_what_is_cut_off_is_told(run, tmp_path, output, errors):
+def test_gzip_is_unpacked_and_a_truncated_end_is_reported(run, tmp_path, output, errors):
     plain, source = tmp_path / "in.jsonl", tmp_path / "in.jsonl.gz"
     write_input(plain, 40)
     packed = gzip.compress(plain.read_bytes(), compresslevel=0)
@@ -164,7 +164,7 @@ def test_gzip_is_unpacked_and_what_is_cut_off_is_told(run, tmp_path, output, err
     assert len(ids_of(output)) == 40
 
 
-def test_an_input_that_is_written_to_ends_the_run_and_the_next_one_goes_on(
+def test_an_input_that_is_written_to_ends_the_run_and_the_next_one_continues(
     start, quick_provider, output, stats, run
 ):
     source = output.with_name("in.jsonl")

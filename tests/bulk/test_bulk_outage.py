@@ -123,7 +123,7 @@ async def test_a_row_that_is_too_fast_is_asked_for_again_and_not_for_ever(autoju
     assert world.asked[7] <= 5 * 11
 
 
-async def test_an_address_where_nobody_is_ends_the_run_instead_of_failing_every_row(
+async def test_an_address_without_a_server_ends_the_run_instead_of_failing_every_row(
     autojump_clock, tmp_path
 ):
     world = World(outage(0, math.inf, unreachable))
@@ -154,9 +154,7 @@ async def test_a_fallback_that_takes_long_is_waited_for(autojump_clock, tmp_path
     assert [told.error for told in ended] == [None] * 30
 
 
-async def test_a_path_that_is_not_there_ends_the_run_instead_of_failing_every_row(
-    autojump_clock, tmp_path
-):
+async def test_an_unknown_path_ends_the_run_instead_of_failing_every_row(autojump_clock, tmp_path):
     world = World(outage(0, math.inf, refuses(404)))
     with pytest.raises(BulkStopped, match="check the base URL and the model"):
         await world.run([row(number) for number in range(1, 1001)], tmp_path / "out.jsonl")

@@ -29,7 +29,7 @@ def bad_rows():
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("seed", range(6))
-async def test_what_was_told_is_not_asked_again_after_a_power_cut(
+async def test_reported_rows_are_not_sent_again_after_a_power_cut(
     autojump_clock, tmp_path, seed, ordered
 ):
     random, output, folder = Random(seed), tmp_path / "out.jsonl", tmp_path / "after"
@@ -61,7 +61,7 @@ async def test_what_was_told_is_not_asked_again_after_a_power_cut(
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("seed", range(6))
-async def test_rows_without_an_answer_are_told_of_once_after_a_power_cut(
+async def test_rows_without_a_response_are_reported_once_after_a_power_cut(
     autojump_clock, tmp_path, seed, ordered
 ):
     """The file of errors is written again, whatever is left of it."""
@@ -93,7 +93,7 @@ async def test_rows_without_an_answer_are_told_of_once_after_a_power_cut(
 
 
 @pytest.mark.parametrize(("fsync", "level"), [("full", 2), ("normal", 1), ("off", 0)])
-def test_the_store_is_synced_as_it_was_said(tmp_path, fsync, level):
+def test_the_store_is_synced_as_configured(tmp_path, fsync, level):
     store = RunStore(tmp_path / "store", fsync)
     try:
         assert store._db.number("PRAGMA synchronous") == level

@@ -31,9 +31,7 @@ def check(output, rows):
     assert ids_of(output) == [f"r-{number}" for number in range(1, rows + 1)]
 
 
-def test_who_comes_while_another_one_stands_still_is_refused(
-    start, stats, source, output, base_url
-):
+def test_a_run_is_refused_while_another_one_is_suspended(start, stats, source, output, base_url):
     """A process owns the files exactly as long as it lives, even if it is suspended."""
     write_input(source, 150)
     first = start(*command(source, output, base_url))
@@ -91,7 +89,7 @@ def check_succession(start, stats, source, output, base_url, *, rows, rounds, se
     return refusals
 
 
-def test_who_comes_while_another_one_is_killed_goes_on_or_is_refused(
+def test_a_run_continues_or_is_refused_while_another_one_is_killed(
     start, stats, source, output, base_url
 ):
     check_succession(start, stats, source, output, base_url, rows=300, rounds=3, seed=1, most_s=0.9)

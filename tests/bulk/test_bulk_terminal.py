@@ -57,7 +57,7 @@ def on_terminal(slow_provider, tmp_path):
     os.close(controller)
 
 
-def test_what_a_signal_does_is_told_above_the_display(on_terminal):
+def test_the_effect_of_a_signal_is_shown_above_the_display(on_terminal):
     process, read_until = on_terminal
     read_until(b"in flight")
     process.send_signal(signal.SIGUSR1)

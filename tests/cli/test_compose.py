@@ -67,7 +67,7 @@ def test_one_topic_as_json_is_one_object_with_all_parts_of_a_post(provider):
     assert post["headline"] in post["markdown"]
 
 
-def test_the_post_goes_to_stdout_as_markdown_and_all_else_to_stderr(provider):
+def test_the_post_is_markdown_on_stdout_and_all_else_is_on_stderr(provider):
     result = compose("Why backpressure matters", "--base-url", provider)
     assert result.stdout.startswith("---\ntitle: ")
     assert result.stdout.count("\n## ") == 4
@@ -107,13 +107,13 @@ def test_a_file_gets_all_of_them(provider, tmp_path):
     assert len(file.read_text().splitlines()) == 2
 
 
-def test_a_topic_that_is_not_utf8_is_written_all_the_same(provider):
+def test_a_topic_that_is_not_utf8_is_accepted(provider):
     result = compose("caf\udce9", "--base-url", provider, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["topic"] == "caf?"
 
 
-def test_the_environment_says_which_provider(provider):
+def test_the_environment_selects_the_provider(provider):
     result = compose("Tea", env={"OPENAI_BASE_URL": provider})
     assert f"API at {provider} (OPENAI_BASE_URL)" in result.stderr
 
@@ -137,7 +137,7 @@ def test_a_recipe_of_the_user_sets_the_model_for_every_provider(provider, tmp_pa
     assert "model='own-model'" in result.stderr
 
 
-def test_a_model_without_a_price_costs_null_and_says_so(provider):
+def test_a_model_without_a_price_costs_null_with_a_note(provider):
     result = compose("Tea", "--base-url", provider, "--model", "unpriced", "--json")
     assert json.loads(result.stdout)["stats"]["cost_usd"] is None
     assert "cost unknown: no price for unpriced" in result.stderr
@@ -181,7 +181,7 @@ def test_verbose_logs_every_call_once_with_its_ids(provider):
     assert all("post='Tea'" in line for line in lines)
 
 
-def test_a_wrong_key_is_told_at_once_without_a_retry_and_without_the_key():
+def test_a_wrong_key_is_reported_at_once_without_a_retry_and_without_the_key():
     with provider_process("--api-key", "right", "--time-scale", "0.02") as base_url:
         result = compose("Tea", "--base-url", base_url, env={"OPENAI_API_KEY": "sk-wrong-secret"})
         assert requests_at(base_url) <= 5, "the five calls that wait for nothing, once each"
@@ -229,7 +229,7 @@ def test_an_address_that_refuses_is_named_in_one_line():
         ([], "TOPIC"),
     ],
 )
-def test_wrong_usage_is_told_with_status_2_before_anything_is_sent(arguments, words):
+def test_wrong_usage_exits_with_status_2_before_anything_is_sent(arguments, words):
     result = compose(*arguments)
     assert result.exit_code == 2
     assert words in result.stderr

@@ -125,7 +125,9 @@ def test_days_bound_what_is_shown(ledger):
         (["--ledger", "."], 2, "is a directory"),
     ],
 )
-def test_what_cannot_be_shown_is_told_on_one_line(tmp_path, monkeypatch, args, status, said):
+def test_a_ledger_that_cannot_be_shown_is_reported_on_one_line(
+    tmp_path, monkeypatch, args, status, said
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("Hello " * 1000)
     result = run(*args)

@@ -45,7 +45,7 @@ def test_a_plot_without_matplotlib_is_refused_with_the_remedy(monkeypatch):
 
 
 @pytest.mark.sockets
-def test_json_is_all_there_is_on_stdout():
+def test_stdout_has_only_the_json():
     found = CliRunner().invoke(command, ["--time-scale", "0.01", "--json"])
     assert found.exit_code == 0
     figures = json.loads(found.stdout)
@@ -82,14 +82,14 @@ async def test_sequential_makes_an_item_s_calls_one_after_another():
 
 
 @pytest.mark.sockets
-async def test_a_provider_that_does_not_start_says_why():
+async def test_a_provider_that_does_not_start_reports_the_reason():
     with pytest.raises(ProviderNotStarted, match=r"status 2 .*'soon' is not a valid"):
         async with open_provider(seed="soon", time_scale=1.0):
             raise AssertionError("it started")
 
 
 @pytest.mark.sockets
-async def test_the_provider_s_process_is_gone_afterwards():
+async def test_the_provider_s_process_has_ended_afterwards():
     async with open_provider(seed=0, time_scale=0.0) as url:
         host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
         await (await trio.open_tcp_stream(host, int(port))).aclose()

@@ -106,7 +106,7 @@ async def test_only_callsheet_pays_once_for_copies(autojump_clock):
     assert labels["callsheet"] == labels["staged"] == labels["fixed_window"]
 
 
-async def test_only_callsheet_asks_short_items_under_one_instruction(autojump_clock):
+async def test_only_callsheet_packs_short_items_under_one_instruction(autojump_clock):
     workload = reviews(distinct=40, copies=5, packable=True)
     results = {mode: (await run(mode, workload))[0] for mode in CONCURRENT}
     assert results["callsheet"].http_requests < 10, "one for all, and now and then a check"

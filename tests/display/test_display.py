@@ -63,7 +63,7 @@ def test_before_the_first_event_every_step_waits():
     assert "0/9 calls  $0  0.00 s" in lines[-1]
 
 
-def test_each_state_of_a_call_is_told_with_its_seconds_and_tokens():
+def test_each_state_of_a_call_is_shown_with_its_seconds_and_tokens():
     events = [
         *done("p1/headline", 0.0, 1.5),
         event("asked", 1.5, "p1/keywords"),
@@ -103,7 +103,7 @@ def test_steps_that_a_failed_post_never_came_to_are_skipped():
     assert lines[0].endswith("1/1  1.00 s")
 
 
-def test_an_unknown_price_is_said_to_be_unknown():
+def test_an_unknown_price_is_shown_as_unknown():
     lines = drawn(done("p1/headline", 0.0, 1.0, cost=None), now=1.0)
     assert "cost unknown" in lines[-1]
 
@@ -150,7 +150,7 @@ def test_the_board_never_gets_larger_than_the_screen(posts, begun, width, height
 # --- live -----------------------------------------------------------------------------------
 
 
-async def test_the_seconds_of_a_call_in_flight_go_on_without_an_event(autojump_clock):
+async def test_the_seconds_of_a_call_in_flight_advance_without_an_event(autojump_clock):
     console = terminal()
     async with open_display(console, {"p1": "A topic"}, STEPS) as observe:
         observe(event("sent", trio.current_time(), "p1/headline", attempt=1))

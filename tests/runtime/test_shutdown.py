@@ -86,7 +86,7 @@ async def test_the_plan_knows_the_limits_of_the_supervisors_above(autojump_clock
 # ---------------------------------------------------------------- afterwards
 
 
-async def test_the_report_counts_what_was_drained_and_says_how_long_it_took(autojump_clock):
+async def test_the_report_has_the_drained_messages_and_the_duration(autojump_clock):
     async with open_runtime("app") as runtime:
         worker = await runtime.spawn("worker", partial(Worker, []))
         counter = await runtime.spawn("counter", Counter)
@@ -158,7 +158,7 @@ async def test_temporary_actors_are_in_the_report_too(autojump_clock):
     assert counts(runtime.shutdown_report) == {"app/t": (1, 0, 1), "app/branch/t": (1, 0, 1)}
 
 
-async def test_there_is_no_report_when_the_block_was_left_by_an_error(autojump_clock):
+async def test_there_is_no_report_when_the_block_raised_an_error(autojump_clock):
     with pytest.raises(LookupError):
         async with open_runtime() as runtime:
             raise LookupError

@@ -62,7 +62,7 @@ async def test_the_same_prompt_gets_the_same_text_in_the_same_time_as_from_opena
     assert other["content"] == message["content"]
 
 
-async def test_a_stream_says_the_same_as_the_whole_message(autojump_clock):
+async def test_a_stream_has_the_same_text_as_the_whole_message(autojump_clock):
     async with connected() as client:
         whole = (await client.message()).json()
         async with client.message_stream() as response:
@@ -89,7 +89,7 @@ async def test_a_stream_says_the_same_as_the_whole_message(autojump_clock):
         ({}, {"context_tokens": 16}, "model_context_window_exceeded", None),
     ],
 )
-async def test_it_says_why_it_stopped(autojump_clock, more, settings, reason, stop):
+async def test_the_finish_reason_is_reported(autojump_clock, more, settings, reason, stop):
     async with connected(**settings) as client:
         body = (await client.message(**more)).json()
         whole = (await client.message()).json()["content"][0]["text"]
@@ -206,7 +206,7 @@ async def test_input_is_estimated_first_and_corrected_when_it_is_read(autojump_c
         assert bucket.used(trio.current_time()) == pytest.approx(2007 - 100)
 
 
-async def test_output_counts_as_it_is_produced_whatever_max_tokens_says(autojump_clock):
+async def test_output_counts_as_it_is_produced_whatever_max_tokens(autojump_clock):
     async with connected(otpm=30) as client:
         first = await client.message(max_tokens=1000)
         produced = first.json()["usage"]["output_tokens"]

@@ -81,7 +81,7 @@ async def test_n_choices_differ(autojump_clock):
     assert len({choice["message"]["content"] for choice in choices}) > 1
 
 
-async def test_a_stream_says_the_same_as_the_whole_answer(autojump_clock):
+async def test_a_stream_has_the_same_text_as_the_whole_response(autojump_clock):
     async with connected() as client:
         whole = (await client.chat(n=2)).json()
         async with client.chat_stream(n=2, stream_options={"include_usage": True}) as response:
@@ -279,7 +279,7 @@ async def test_a_wrong_key_is_refused_and_not_repeated_in_full(autojump_clock):
     assert "sk-right" not in repr(client.provider.settings)
 
 
-async def test_what_is_not_there_is_a_404_and_the_wrong_method_a_405(autojump_clock):
+async def test_an_unknown_path_is_a_404_and_a_wrong_method_a_405(autojump_clock):
     async with connected() as client:
         assert (await client.get("/nope")).json()["error"]["message"] == "Invalid URL (GET /nope)"
         assert (await client.post("/v1/nope")).status_code == 404
@@ -339,7 +339,7 @@ async def test_a_400_counts_as_a_request(autojump_clock):
         ),
     ],
 )
-async def test_what_a_429_says_can_be_chosen(autojump_clock, names, shown):
+async def test_the_text_of_a_429_can_be_chosen(autojump_clock, names, shown):
     known = ("retry-after", "retry-after-ms", "x-should-retry", "x-ratelimit-remaining-requests")
     async with connected(rpm=2, headers_on_429=names, latency_s=(0.0, 0.0)) as client:
         for _ in range(2):
@@ -352,7 +352,7 @@ async def test_what_a_429_says_can_be_chosen(autojump_clock, names, shown):
     assert ("anthropic-ratelimit-requests-limit" in message.headers) == ("limits" in names)
 
 
-async def test_a_429_that_no_wait_mends_says_not_to_retry(autojump_clock):
+async def test_a_429_that_is_permanent_states_not_to_retry(autojump_clock):
     async with connected(tpm=10, headers_on_429=["retry-after", "x-should-retry"]) as client:
         refused = await client.chat("x" * 100)
     assert refused.headers["x-should-retry"] == "false"

@@ -54,12 +54,12 @@ def plain(**more):
         (5000, "completed", 10),
     ],
 )
-def test_it_goes_through_its_statuses(now, status, done):
+def test_a_batch_passes_through_its_statuses(now, status, done):
     moment = plain().at(now)
     assert (moment.status, moment.done) == (status, done)
 
 
-def test_a_line_is_done_when_it_says():
+def test_a_line_is_done_at_its_time():
     batch = plain(lines=7)
     for place in range(7):
         assert batch.at(batch.done_at(place)).done == place + 1

@@ -90,7 +90,7 @@ async def test_a_refusal_on_demand_has_the_body_of_its_vendor(
     assert ("x-ratelimit-limit-requests" in chat.headers) == (status != 401)
 
 
-async def test_a_spent_budget_says_so_in_either_way(autojump_clock):
+async def test_a_spent_budget_is_reported_in_both_formats(autojump_clock):
     async with connected(headers_on_429=["x-should-retry", "retry-after"]) as client:
         chat = await client.chat(headers=fault_of("quota"))
         message = await client.message(headers=fault_of("quota"))
@@ -278,7 +278,7 @@ async def test_usage_may_be_missing_everywhere(autojump_clock):
 
 
 @VENDORS
-async def test_a_compressed_answer_says_the_same(autojump_clock, vendor):
+async def test_a_compressed_response_has_the_same_text(autojump_clock, vendor):
     async with connected() as client:
         plain = await getattr(client, vendor)()
         zipped = await getattr(client, vendor)(headers=fault_of("gzip"))

@@ -71,7 +71,7 @@ async def test_a_plain_call_is_worked_on_and_billed_to_its_end(autojump_clock, v
         assert after.max_working == 1
 
 
-async def test_work_that_nobody_waits_for_takes_a_slot_until_its_end(autojump_clock):
+async def test_work_without_a_client_takes_a_slot_until_its_end(autojump_clock):
     async with connected() as client:
         with trio.move_on_after(0.4):
             await client.chat()
@@ -135,9 +135,7 @@ async def test_the_counts_may_start_anew_meanwhile(autojump_clock):
         ({"stream_pieces": 1}, [1 / 3, 1.0]),
     ],
 )
-async def test_the_pieces_of_a_stream_are_spread_as_the_settings_say(
-    autojump_clock, settings, times
-):
+async def test_the_pieces_of_a_stream_are_spread_by_the_settings(autojump_clock, settings, times):
     async with connected(**settings) as client, client.chat_stream() as response:
         found = [trio.current_time() async for _ in response.aiter_raw()]
     assert found == pytest.approx(times)

@@ -91,7 +91,7 @@ def test_a_bucket_never_lets_more_through_than_its_burst_and_its_refill(limit, b
 
 @settings(deadline=None)
 @given(limit=LIMITS, share=st.floats(0, 1), now=INSTANTS, other=st.floats(0, 1))
-def test_who_waits_as_long_as_told_is_let_in_and_not_much_earlier(limit, share, now, other):
+def test_a_retry_after_the_reported_wait_is_accepted_and_not_much_earlier(limit, share, now, other):
     bucket = MinuteBucket(limit)
     bucket.debit(other * limit, now)
     wait = bucket.wait(share * limit, now)
@@ -112,7 +112,7 @@ def test_a_bucket_is_full_again_after_its_reset(limit, cost, now):
     ("limit", "used", "requested", "wait"),
     [(30_000, 30_000, 154, "308ms"), (30_000, 30_000, 890, "1.78s")],
 )
-def test_the_429_says_what_the_real_one_says(limit, used, requested, wait):
+def test_the_429_has_the_text_of_the_real_one(limit, used, requested, wait):
     limiter = limiter_of(None, limit, 60)
     take(limiter, used, 5.0)
     refusal = take(limiter, requested, 5.0).refusal
@@ -147,7 +147,7 @@ def test_a_request_beyond_the_last_one_takes_nothing():
     assert take(limiter, 1, 60.0).refusal is None
 
 
-def test_the_longer_of_two_waits_is_the_one_told():
+def test_the_longer_of_two_waits_is_reported():
     limiter = limiter_of(60, 60, 60)
     take(limiter, 60, 0.0)
     for _ in range(59):
@@ -192,7 +192,7 @@ def test_what_costs_nothing_yet_needs_a_bucket_that_is_not_empty():
 @given(
     estimate=st.integers(0, 1000), totals=st.lists(st.integers(0, 1000), min_size=1), limit=LIMITS
 )
-def test_however_often_a_charge_is_corrected_the_last_word_counts(estimate, totals, limit):
+def test_the_last_correction_of_a_charge_counts(estimate, totals, limit):
     limiter = AdmissionControl({"tokens": limit}, 60)
     admission = limiter.admit("key", "m", {"tokens": min(estimate, limit)}, 0.0)
     for total in totals:

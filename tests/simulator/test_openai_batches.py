@@ -10,7 +10,7 @@ from callsheet.simulator.stats import BilledTokens
 EPOCH = 1_767_225_600  # 2026 begins
 
 
-async def test_a_batch_goes_through_its_life_and_answers_as_live_calls_do(autojump_clock):
+async def test_a_batch_passes_through_its_states_and_responds_as_live_calls_do(autojump_clock):
     async with batching(settings={"latency_s": (0.0, 0.0)}) as client:
         created = (await create(client, map(chat_line, range(10)), metadata={"a": "b"})).json()
         assert created == {

@@ -31,7 +31,7 @@ def test_wrong_options_are_usage_errors_that_name_them(arguments, says):
     assert says in found.stderr
 
 
-def test_the_help_says_what_each_fault_is():
+def test_the_help_explains_each_fault():
     found = CliRunner().invoke(simulate, ["--help"])
     assert found.exit_code == 0
     for kind, what in FAULT_KINDS.items():
@@ -40,7 +40,7 @@ def test_the_help_says_what_each_fault_is():
         )
 
 
-def test_an_address_nobody_can_listen_on_is_one_line():
+def test_an_address_that_cannot_be_listened_on_is_reported_on_one_line():
     found = CliRunner().invoke(simulate, ["--host", "192.0.2.1"])
     assert found.exit_code == 1
     assert found.stdout == ""

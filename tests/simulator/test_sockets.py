@@ -94,7 +94,7 @@ def test_counts_can_be_read_when_trio_has_ended():
     assert "0 requests" in repr(provider)
 
 
-async def test_a_client_that_goes_away_is_noticed(nursery, provider):
+async def test_a_client_that_disconnects_is_noticed(nursery, provider):
     url = await nursery.start(serve, provider)
     async with httpx.AsyncClient(base_url=url, timeout=0.1) as client:
         with pytest.raises(httpx.ReadTimeout):

@@ -71,7 +71,7 @@ def test_a_headline_of_ours_gives_its_subject_back(topic, seed):
         ('Classify the sentiment of this review: "Great!"', "label"),
     ],
 )
-def test_what_is_asked_for_is_told_by_the_instruction(prompt, kind):
+def test_the_output_follows_the_instruction(prompt, kind):
     assert read_ask("", prompt).kind == kind
 
 
@@ -129,7 +129,7 @@ def test_different_topics_get_different_sentences():
     assert len(texts) == len(TOPICS)
 
 
-def test_more_items_than_there_are_phrases_still_come_in_full():
+def test_more_items_than_phrases_are_still_complete():
     assert len(set(answer('List 50 keywords about "tea".').split("\n"))) == 50
     assert len(answer('Write an outline of 40 sections about "tea".').split("\n")) == 40
 

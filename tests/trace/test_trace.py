@@ -80,7 +80,7 @@ def test_each_attempt_of_a_retried_call_keeps_its_own_error():
 
 
 @pytest.mark.parametrize("stage", ["sent", "answered", "cancelled", "retrying", "asked"])
-def test_what_is_said_of_a_failed_call_afterwards_changes_nothing(stage):
+def test_later_events_of_a_failed_call_change_nothing(stage):
     events = [event("sent", 0.0, "c1"), event("failed", 1.0, "c1", error="refused")]
     timeline = folded([*events, event(stage, 2.0, "c1")])
     assert timeline.calls == folded(events).calls
@@ -115,7 +115,7 @@ def test_calls_that_start_together_stand_in_the_order_of_their_names():
 
 @QUICK
 @given(streams())
-def test_whatever_is_said_phases_follow_each_other_in_time(events):
+def test_phases_are_in_order_for_any_events(events):
     for call in folded(events).calls:
         for phase in call.phases[:-1]:
             assert phase.end is not None
@@ -208,7 +208,7 @@ def test_a_run_without_a_call_is_a_trace_without_events(tmp_path):
 
 @QUICK
 @given(streams())
-def test_whatever_is_said_the_trace_is_well_formed(tmp_path_factory, events):
+def test_the_trace_is_well_formed_for_any_events(tmp_path_factory, events):
     assert_well_formed(written(tmp_path_factory.getbasetemp(), folded(events)))
 
 
@@ -335,7 +335,7 @@ def test_with_many_posts_only_the_first_is_unfolded(tmp_path, posts, unfolded):
 
 @QUICK
 @given(streams())
-def test_whatever_is_said_bars_stay_inside_their_chart(tmp_path_factory, events):
+def test_bars_stay_inside_their_chart_for_any_events(tmp_path_factory, events):
     shown = page(tmp_path_factory.getbasetemp(), folded(events))
     for bar in shown.classed("bar"):
         if "style" in bar:

@@ -54,7 +54,7 @@ async def test_what_was_asked_is_in_the_line_as_it_would_be_sent(autojump_clock)
     assert "stream" not in body
 
 
-async def test_those_who_ask_later_are_in_a_later_batch(autojump_clock):
+async def test_later_requests_are_in_a_later_batch(autojump_clock):
     async with batch_stage(gather_s=1.0) as here:
         async with trio.open_nursery() as nursery:
             for prompt, pause in (("a", 0.5), ("b", 10.0), ("c", 0.0)):
@@ -63,14 +63,14 @@ async def test_those_who_ask_later_are_in_a_later_batch(autojump_clock):
         assert [len(batch.lines) for batch in here.provider.batches] == [2, 1]
 
 
-async def test_a_full_batch_goes_at_once_and_large_ones_are_split(autojump_clock):
+async def test_a_full_batch_is_sent_at_once_and_large_ones_are_split(autojump_clock):
     async with batch_stage(max_requests=2, gather_s=50.0) as here:
         found = await here.ask_all("a", "b", "c", "d", "e")
         assert texts(found) == about("a", "b", "c", "d", "e")
         assert [len(batch.lines) for batch in here.provider.batches] == [2, 2, 1]
 
 
-async def test_a_stream_and_what_cannot_be_in_a_batch_go_live_at_once(autojump_clock):
+async def test_a_stream_and_unsupported_requests_are_sent_live_at_once(autojump_clock):
     async with batch_stage(max_bytes=600) as here:
         async with here.ref.stream(Stream(Request.of("s", model=MODEL), CallContext("s"))) as items:
             assert [item async for item in items] == ["piece"]
@@ -85,7 +85,7 @@ async def test_without_a_batch_api_everything_goes_live(autojump_clock):
         assert (await here.count()).live == 2
 
 
-async def test_who_is_compatible_can_be_said_to_have_one(autojump_clock):
+async def test_a_compatible_server_can_be_configured_to_have_one(autojump_clock):
     async with batch_stage(endpoint=Endpoint(URL, None, "compatible"), dialect="openai") as here:
         assert (await here.ask("a")).route == "batch"
 
@@ -129,7 +129,7 @@ async def test_foreign_and_double_results_are_nobodys(autojump_clock, log):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_an_expired_batch_has_not_run_goes_live(kind, autojump_clock):
+async def test_lines_that_an_expired_batch_has_not_run_are_sent_live(kind, autojump_clock):
     async with batch_stage(BatchProvider(kind, finals=["expired"])) as here:
         found = await here.ask_all("a", "b", "c")
     assert texts(found) == about("a", "b", "c")
@@ -137,7 +137,7 @@ async def test_what_an_expired_batch_has_not_run_goes_live(kind, autojump_clock)
     assert all(one.maybe_billed == 0 for one in found.values())
 
 
-async def test_a_batch_refused_for_a_line_goes_again_without_it(autojump_clock):
+async def test_a_batch_rejected_for_a_line_is_sent_again_without_it(autojump_clock):
     provider = BatchProvider(finals=["failed", "completed"])
     provider.errors = [{"code": "invalid_json", "message": "no", "line": 2}]
     async with batch_stage(provider) as here:
@@ -146,7 +146,7 @@ async def test_a_batch_refused_for_a_line_goes_again_without_it(autojump_clock):
     assert [len(batch.lines) for batch in provider.batches] == [3, 2]
 
 
-async def test_a_batch_refused_for_nothing_in_particular_goes_live(autojump_clock):
+async def test_a_batch_rejected_without_a_reason_is_sent_live(autojump_clock):
     provider = BatchProvider(finals=["failed"])
     provider.errors = [{"code": "model_not_batchable", "message": "no", "line": None}]
     async with batch_stage(provider) as here:
@@ -177,14 +177,14 @@ async def test_a_batch_that_overflows_alone_is_split(autojump_clock):
 
 
 @pytest.mark.parametrize("what", ["upload", "create"])
-async def test_what_the_provider_will_not_have_goes_live(what, autojump_clock):
+async def test_requests_that_the_batch_api_rejects_are_sent_live(what, autojump_clock):
     async with batch_stage() as here:
         here.provider.faults = {what: ["refuse-400"]}
         assert texts(await here.ask_all("a", "b")) == about("a", "b")
         assert here.sent_live == ["a", "b"]
 
 
-async def test_an_account_without_credit_fails_everybody(autojump_clock):
+async def test_an_account_without_credit_fails_all_requests(autojump_clock):
     async with batch_stage() as here:
         here.provider.faults = {"create": ["refuse-402"]}
         found = await here.ask_all("a", "b")

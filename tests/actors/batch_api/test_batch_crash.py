@@ -169,7 +169,9 @@ def test_deaths_again_and_again_cost_nothing(kind, deaths, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_nobody_asks_again_and_it_is_kept_for_who_will(kind, autojump_clock, tmp_path):
+async def test_a_result_without_a_caller_is_kept_for_a_later_request(
+    kind, autojump_clock, tmp_path
+):
     """A batch is read to its end although no caller waits: it is paid for."""
     provider, path = BatchProvider(kind), tmp_path / "journal"
     death = Death(None)
@@ -203,7 +205,7 @@ async def test_nobody_asks_again_and_it_is_kept_for_who_will(kind, autojump_cloc
     assert (provider.count("create"), provider.count("cancel")) == (1, 0)
 
 
-async def test_a_stranger_with_as_many_lines_is_not_taken_for_ours(autojump_clock, tmp_path):
+async def test_a_foreign_batch_with_as_many_lines_is_not_taken_for_ours(autojump_clock, tmp_path):
     """Anthropic's list does not identify a batch; its results do."""
     provider = BatchProvider("anthropic")
     path = tmp_path / "journal"

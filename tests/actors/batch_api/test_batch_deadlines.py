@@ -17,14 +17,14 @@ from callsheet.actors.storage import in_place
 from callsheet.runtime import ActorCrashed, open_runtime
 
 
-async def test_who_has_no_time_goes_live_at_once(autojump_clock):
+async def test_a_request_without_time_is_sent_live_at_once(autojump_clock):
     async with batch_stage() as here:
         await here.ask("a", deadline=60.0)
         await here.ask("b", timeout=30.0)
         assert (here.sent_live, here.provider.calls) == (["a", "b"], [])
 
 
-async def test_who_cannot_wait_longer_is_taken_out_and_the_others_stay(autojump_clock):
+async def test_a_request_that_cannot_wait_longer_leaves_and_the_others_stay(autojump_clock):
     async with batch_stage(BatchProvider(batch_s=2000.0)) as here:
         found = {}
 
@@ -64,14 +64,16 @@ async def test_an_answer_of_the_batch_that_comes_first_counts(autojump_clock):
         assert here.sent_live == ["a"]
 
 
-async def test_when_the_live_way_fails_too_it_is_told_that_the_batch_may_be_charged(autojump_clock):
+async def test_if_the_live_call_fails_too_the_error_states_that_the_batch_may_be_billed(
+    autojump_clock,
+):
     async with batch_stage(BatchProvider(batch_s=2000.0), live_error=BadRequest("no")) as here:
         with pytest.raises(BadRequest) as caught:
             await here.ask("a", deadline=500.0)
         assert caught.value.billed == "maybe"
 
 
-async def test_who_leaves_while_it_is_gathered_is_not_sent(autojump_clock):
+async def test_a_request_cancelled_while_the_batch_gathers_is_not_sent(autojump_clock):
     async with batch_stage() as here:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(here.ask, "a")
@@ -80,7 +82,7 @@ async def test_who_leaves_while_it_is_gathered_is_not_sent(autojump_clock):
         assert here.provider.billed == ["a"]
 
 
-async def test_a_batch_that_nobody_waits_for_is_cancelled(autojump_clock):
+async def test_a_batch_without_callers_is_cancelled(autojump_clock):
     async with batch_stage(BatchProvider(batch_s=2000.0)) as here:
         await leaving(100, here.ask_all, "a", "b")
         await trio.sleep(100)
@@ -98,7 +100,7 @@ async def test_what_cannot_be_cancelled_any_more_is_asked_how_it_stands(autojump
         assert (counts.batches, counts.unclaimed) == ({}, 1)
 
 
-async def test_with_a_journal_a_batch_is_kept_for_a_while_for_who_comes_back(
+async def test_with_a_journal_a_batch_is_kept_for_a_while_for_a_repeated_request(
     autojump_clock, tmp_path
 ):
     def journal(_, account, keep_s):
@@ -134,7 +136,7 @@ async def test_more_time_keeps_one_in_the_batch(autojump_clock):
         assert here.sent_live == []
 
 
-async def test_who_comes_back_in_time_has_the_line_again(autojump_clock, tmp_path):
+async def test_a_request_repeated_in_time_gets_its_line_again(autojump_clock, tmp_path):
     async with batch_stage(BatchProvider(batch_s=300.0)) as here:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(here.ask, "a")
@@ -145,7 +147,7 @@ async def test_who_comes_back_in_time_has_the_line_again(autojump_clock, tmp_pat
         assert sorted(here.provider.billed) == ["a", "b"]
 
 
-async def test_an_answer_nobody_waited_for_is_for_the_next_who_asks(autojump_clock):
+async def test_a_response_without_a_caller_is_for_the_next_request(autojump_clock):
     async with batch_stage(BatchProvider(batch_s=300.0)) as here:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(here.ask, "a")
@@ -158,7 +160,7 @@ async def test_an_answer_nobody_waited_for_is_for_the_next_who_asks(autojump_clo
         assert ((await here.count()).unclaimed, sorted(here.provider.billed)) == (0, ["a", "b"])
 
 
-async def test_two_who_ask_the_same_have_a_line_each(autojump_clock):
+async def test_two_identical_requests_have_a_line_each(autojump_clock):
     async with batch_stage() as here, trio.open_nursery() as nursery:
         nursery.start_soon(here.ask, "a")
         nursery.start_soon(here.ask, "a")
@@ -184,7 +186,7 @@ async def test_a_drain_sends_what_is_gathered_and_waits_for_it(autojump_clock):
     assert (found["a"].text, found["a"].route) == ("about a", "batch")
 
 
-async def test_a_crash_is_told_and_what_was_sent_goes_on(autojump_clock, tmp_path):
+async def test_a_crash_is_reported_and_sent_batches_continue(autojump_clock, tmp_path):
     provider = BatchProvider(batch_s=300.0)
 
     async def crash(what, when):

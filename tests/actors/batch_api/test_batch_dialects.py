@@ -51,7 +51,7 @@ def test_vendors_speak_what_they_speak():
     }
 
 
-def test_anybody_else_can_be_said_to_speak_one():
+def test_any_other_server_can_be_configured_to_use_one():
     assert BatchApiPolicy(dialect="together").dialect is DIALECTS["together"]
     with pytest.raises(ValueError, match="known are openai, together, anthropic"):
         BatchApiPolicy(dialect="gemini")
@@ -73,7 +73,7 @@ def test_the_margin_is_a_minute_or_a_twentieth_of_the_time(left_s, margin_s):
     assert BatchApiPolicy(live_margin_s=5).margin_s(30) == 5
 
 
-def test_openai_says_how_a_batch_stands():
+def test_openai_reports_the_state_of_a_batch():
     view = OPENAI_BATCHES.read_batch(OPENAI)
     assert (view.id, view.mark, view.tag, view.size) == ("batch_a1", "file-in", "cs1-ab", 3)
     assert not view.is_over
@@ -86,7 +86,7 @@ def test_openai_says_how_a_batch_stands():
     assert not OPENAI_BATCHES.read_batch(half).is_refused  # some of it has run
 
 
-def test_together_says_it_in_its_own_words():
+def test_together_reports_the_state_of_a_batch():
     body = {"job": {"id": "b", "status": "COMPLETED", "input_file_id": "f", "output_file_id": "o"}}
     view = TOGETHER_BATCHES.read_batch(body)
     assert (view.id, view.is_complete, view.mark) == ("b", True, "f")
@@ -98,7 +98,7 @@ def test_together_says_it_in_its_own_words():
     assert TOGETHER_BATCHES.prepare(b"x").form["purpose"] == "batch-api"
 
 
-def test_anthropic_says_it_in_its_own_words():
+def test_anthropic_reports_the_state_of_a_batch():
     view = ANTHROPIC_BATCHES.read_batch(ANTHROPIC)
     assert (view.id, view.is_over, view.size) == ("msgbatch_1", False, 2)
     over = ANTHROPIC | {"processing_status": "ended", "results_url": "https://evil/x"}
@@ -165,7 +165,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.sampled_from(list(DIALECTS.values())))
-def test_nonsense_is_malformed_or_read_but_nothing_worse(body, dialect):
+def test_invalid_json_is_malformed_or_read_and_raises_nothing_else(body, dialect):
     raw = json.dumps(body).encode()
     for read in (
         dialect.read_batch,

@@ -102,7 +102,7 @@ def test_one_without_a_mark_was_never_made():
     assert (one.next(0), one.ending) == (inf, "none")
 
 
-def test_a_batch_that_nobody_waits_for_is_cancelled_once():
+def test_a_batch_without_callers_is_cancelled_once():
     one = running()
     one.wait(100)
     one.abandon(50)
@@ -113,7 +113,7 @@ def test_a_batch_that_nobody_waits_for_is_cancelled_once():
     assert (one.next(100), one.ending) == (inf, "unrun")
 
 
-def test_one_that_somebody_waits_for_again_goes_on():
+def test_a_batch_that_gets_a_caller_again_continues():
     one = running()
     one.wait(100)
     one.abandon(50)
@@ -121,7 +121,7 @@ def test_one_that_somebody_waits_for_again_goes_on():
     assert one.next(60) == 100
 
 
-def test_one_that_is_not_certainly_ours_is_not_cancelled():
+def test_a_batch_that_is_not_certainly_ours_is_not_cancelled():
     one = running()
     one.is_certain = False
     one.abandon(0)
@@ -131,7 +131,7 @@ def test_one_that_is_not_certainly_ours_is_not_cancelled():
     assert (one.next(1), one.rejected) == ("find", {"p1"})
 
 
-def test_one_that_the_provider_does_not_know_is_lost_unless_it_is_new():
+def test_a_batch_that_the_provider_does_not_know_is_lost_unless_it_is_new():
     one = running()
     one.vanished(9)
     assert one.next(9) == "poll"
@@ -139,7 +139,7 @@ def test_one_that_the_provider_does_not_know_is_lost_unless_it_is_new():
     assert (one.next(10), one.ending) == (inf, "lost")
 
 
-def test_one_that_never_ends_is_lost_in_the_end():
+def test_a_batch_that_never_ends_is_lost_in_the_end():
     one = running()
     assert one.next(1009) == "poll"
     assert (one.next(1010), one.ending) == (inf, "lost")
@@ -275,7 +275,7 @@ def test_what_has_no_result_is_asked_for_in_the_way_that_fits(ending, expected):
     assert left(ending) == expected
 
 
-def test_what_concerns_the_account_fails_everybody():
+def test_an_error_of_the_account_fails_all_requests():
     assert left("refused", QuotaExhausted("no")) == OrphanHandling(fails=ALL)
     assert left("refused", BadRequest("no")) == OrphanHandling(live=ALL)
 

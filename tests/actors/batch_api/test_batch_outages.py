@@ -51,7 +51,7 @@ async def test_a_key_that_is_refused_may_be_changed_while_a_batch_runs(autojump_
         assert (await here.ask("a")).route == "batch"
 
 
-async def test_those_who_have_their_answer_are_not_watched_any_more(autojump_clock):
+async def test_requests_with_a_response_are_not_watched_any_more(autojump_clock):
     async with batch_stage(BatchProvider(batch_s=1.0), gather_s=0.1, poll_s=1.0) as here:
         await here.ask_all(*(f"p{number}" for number in range(1500)))
         actor = here.ref._cell.current.actor
@@ -61,7 +61,7 @@ async def test_those_who_have_their_answer_are_not_watched_any_more(autojump_clo
         assert not actor._table._lines
 
 
-async def test_an_outage_without_end_does_not_keep_anybody_beyond_the_deadline(autojump_clock):
+async def test_an_outage_without_end_keeps_no_request_beyond_its_deadline(autojump_clock):
     async with batch_stage() as here:
         here.provider.faults = {"poll": ["drop"] * 1000, "cancel": ["drop"] * 1000}
         found = await here.ask("a", deadline=1000.0)

@@ -31,7 +31,7 @@ def names(gathered):
     return None if gathered is None else [line.name for line in gathered.lines]
 
 
-def test_a_batch_goes_when_nothing_was_added_for_a_while():
+def test_a_batch_is_sent_when_nothing_was_added_for_a_while():
     one = plan()
     one.add(POOL, Line("a"), LineSize(1), 0.0)
     one.add(POOL, Line("b"), LineSize(1), 0.9)
@@ -63,7 +63,7 @@ def test_each_model_and_path_has_batches_of_its_own():
         BatchSizeLimits(requests=100, bytes=10_000, inputs=6),
     ],
 )
-def test_a_full_one_goes_at_once_and_the_rest_stays(bounds):
+def test_a_full_batch_is_sent_at_once_and_the_rest_stays(bounds):
     one = plan(bounds)
     for name in "abc":
         one.add(POOL, Line(name), LineSize(10, 1, 3), 0.0)
@@ -102,7 +102,7 @@ def test_a_batch_that_overflows_alone_was_too_large():
     assert (one.limit("m"), one.limit("n")) == (33, inf)
 
 
-def test_one_that_leaves_takes_its_size_with_it():
+def test_a_request_that_leaves_a_batch_reduces_its_size():
     one = plan(BatchSizeLimits(requests=2, bytes=10_000, inputs=100))
     leaves = Line("a")
     one.add(POOL, leaves, LineSize(1), 0.0)

@@ -64,7 +64,7 @@ def test_each_step_is_kept():
     assert (known.mark, known.batch_id, known.is_certain) == ("file", "p1", False)
 
 
-def test_an_answer_is_kept_until_somebody_has_it():
+def test_a_response_is_kept_until_a_caller_has_it():
     one = written(None)
     one.store([("b-1", b"{}"), ("b-2", b"[]")], ["b-0"])
     (known,), unclaimed = one.load()
@@ -84,7 +84,7 @@ def test_when_it_is_over_nothing_is_left_of_what_has_no_answer():
     assert one.load() == ((), ())
 
 
-def test_an_answer_that_nobody_wants_is_not_kept_for_ever(tmp_path):
+def test_a_response_without_a_caller_is_not_kept_for_ever(tmp_path):
     path = tmp_path / "journal"
     one = written(path)
     one.store([("b-0", b"{}")], [])

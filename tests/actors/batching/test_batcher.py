@@ -26,7 +26,7 @@ async def test_what_cannot_share_a_call_is_never_delayed(autojump_clock):
     assert [at for _, at in journal.began] == [0, 0, 0]
 
 
-async def test_a_lone_request_waits_for_nobody(autojump_clock):
+async def test_a_lone_request_does_not_wait(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal, batching=Batching(max_wait_s=60))
@@ -67,7 +67,7 @@ async def test_while_others_come_steadily_they_are_waited_for_and_then_no_more(a
     assert journal.began[1][1] < 0.07 + 0.04
 
 
-async def test_nobody_waits_longer_than_may_be_however_many_come(autojump_clock):
+async def test_no_request_waits_longer_than_the_window_however_many_arrive(autojump_clock):
     journal = Journal()
     came = {}
     async with open_runtime() as runtime:
@@ -88,7 +88,7 @@ async def test_nobody_waits_longer_than_may_be_however_many_come(autojump_clock)
     assert statistics.batches["time"] > 0
 
 
-async def test_a_full_batch_goes_at_once(autojump_clock):
+async def test_a_full_batch_is_sent_at_once(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal, batching=Batching(max_size=2))
@@ -99,7 +99,7 @@ async def test_a_full_batch_goes_at_once(autojump_clock):
     assert statistics.batches == {"size": 1, "quiet": 1}
 
 
-async def test_the_weight_of_a_batch_is_bounded_and_one_that_is_heavier_goes_alone(autojump_clock):
+async def test_the_weight_of_a_batch_is_bounded_and_a_heavier_request_is_sent_alone(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_bytes=8)))
@@ -107,7 +107,7 @@ async def test_the_weight_of_a_batch_is_bounded_and_one_that_is_heavier_goes_alo
     assert [prompt for prompt, _ in journal.began] == ["aaaa|bbbb", "0123456789", "cccc"]
 
 
-async def test_those_who_can_wait_are_waited_for_and_not_mixed_with_those_who_cannot(
+async def test_requests_that_can_wait_are_gathered_and_not_mixed_with_others(
     autojump_clock,
 ):
     journal = Journal()
@@ -138,7 +138,7 @@ async def test_lanes_do_not_share_a_call(autojump_clock):
     assert sorted(prompt for prompt, _ in journal.began) == ["a|c", "b|d"]
 
 
-async def test_a_combined_call_names_all_whom_it_is_for(autojump_clock):
+async def test_a_combined_call_names_all_its_members(autojump_clock):
     origins = []
 
     class Watcher(Stage):

@@ -66,7 +66,7 @@ async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock, me
     assert len(journal.began) == 1 + 2 * (members.bit_length() - 1), "by halves, and not one by one"
 
 
-async def test_a_model_that_is_not_there_is_not_looked_for_by_halves(autojump_clock):
+async def test_an_unknown_model_does_not_split_the_batch(autojump_clock):
     class Absent(Strict):
         error = BadRequest("no such model", attempts=1, status=404)
 
@@ -210,7 +210,9 @@ INSTANTS = [0.0, 0.0001, 0.0002, 0.0004, 0.001, 0.1, 0.3, 0.3002, 0.7, 1.0, 100.
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_whoever_leaves_at_whatever_instant_everybody_else_gets_his_own(autojump_clock, seed):
+async def test_a_member_that_leaves_at_any_instant_costs_no_other_its_response(
+    autojump_clock, seed
+):
     """L5, for members that share calls: joined, combined, checked, sent again, in pieces."""
     random = Random(seed)
     journal = Journal()

@@ -39,7 +39,7 @@ steps = st.lists(
 
 
 @given(bounds, st.sampled_from([0.0, 0.1, 2.0]), steps)
-def test_everybody_goes_once_within_the_bounds_or_has_left(bounds, wait, steps):
+def test_every_member_is_sent_once_within_the_bounds_or_has_left(bounds, wait, steps):
     former = BatchFormer(bounds, BatchWindow(wait))
     inside, came = {}, {}  # {member: weight}, {member: (when, patience)}
     now = 0.0
@@ -87,7 +87,7 @@ def test_everybody_goes_once_within_the_bounds_or_has_left(bounds, wait, steps):
     st.floats(0, 1),
     st.floats(0.01, 20),
 )
-def test_nobody_waits_longer_than_may_be_when_woken_at_due_at(gaps, size, wait, service):
+def test_no_member_waits_longer_than_the_window_when_woken_at_due_at(gaps, size, wait, service):
     """The times of `due_at` are the only ones at which the former must be checked."""
     window = BatchWindow(wait)
     former = BatchFormer(BatchLimits(max_size=size), window)
@@ -119,7 +119,7 @@ def test_nobody_waits_longer_than_may_be_when_woken_at_due_at(gaps, size, wait, 
 
 
 @given(st.floats(0.1, 100), st.integers(2, 10))
-def test_whoever_comes_again_and_again_alone_is_never_held_back(pause, times):
+def test_sequential_requests_are_never_held_back(pause, times):
     """Each request waits for the response to the one before, so that no other can arrive."""
     window = BatchWindow(5.0)
     former = BatchFormer(BatchLimits(max_size=10), window)
@@ -159,7 +159,7 @@ def test_a_silence_ends_the_waiting_and_a_burst_begins_it():
     assert LEAST < window.linger_s(0.5) < 0.05
 
 
-def test_who_can_wait_longer_than_others_waits_a_little_even_if_nobody_is_known_to_come():
+def test_a_member_that_can_wait_longer_waits_a_little_even_if_none_is_expected():
     window = BatchWindow(0.1)
     assert window.linger_s(60.0) == 0.1
     assert BatchWindow(0.0).linger_s(60.0) == 0.0
@@ -169,7 +169,7 @@ def test_who_can_wait_longer_than_others_waits_a_little_even_if_nobody_is_known_
     ("bounds", "reason"),
     [({"max_size": 2}, "size"), ({"max_tokens": 20}, "tokens"), ({"max_bytes": 80}, "bytes")],
 )
-def test_a_batch_says_by_what_it_is_full(bounds, reason):
+def test_a_batch_reports_the_limit_that_fills_it(bounds, reason):
     former = former_of(**bounds)
     former.add("a", 0.0, BatchWeight(1, 10, 40))
     assert former.take(0.0) is None
@@ -191,7 +191,7 @@ def test_a_smaller_one_that_came_later_fills_the_place_that_a_larger_one_leaves(
     assert former.take(0.0, draining=True).members == ("large",)
 
 
-def test_who_hears_late_of_those_who_came_listens_once_more():
+def test_a_late_wake_up_checks_once_more_for_arrivals():
     """The process was busy for longer than the window: messages may have arrived meanwhile."""
     former = former_of(max_size=10, max_wait_s=60.0)
     former.add("a", 0.0)
@@ -203,7 +203,7 @@ def test_who_hears_late_of_those_who_came_listens_once_more():
     assert former.take(60.0).members == ("a", "b")
 
 
-def test_while_somebody_is_at_the_door_it_is_not_quiet_but_time_is_up_all_the_same():
+def test_arrivals_extend_the_quiet_time_but_not_the_window():
     former = former_of(max_size=10, max_wait_s=1.0)
     former.add("a", 0.0)
     for now in (0.1, 0.2, 1.0, 9.9):

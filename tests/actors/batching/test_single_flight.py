@@ -14,7 +14,7 @@ from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runt
 FAILS = {"bad": Turn(error=BadRequest("no such thing"))}
 
 
-async def test_identical_requests_under_way_share_one_call_and_its_price_is_told_once(
+async def test_identical_requests_in_flight_share_one_call_and_its_price_is_reported_once(
     autojump_clock,
 ):
     journal = Journal()
@@ -57,7 +57,7 @@ async def test_requests_that_are_not_declared_cacheable_or_differ_are_not_shared
     assert len(journal.began) == 4
 
 
-async def test_those_who_share_fail_together(autojump_clock):
+async def test_callers_that_share_a_call_fail_together(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await batcher_to(runtime, journal, FAILS)
@@ -83,7 +83,7 @@ async def test_when_the_leader_is_cancelled_the_others_are_still_answered(autoju
     assert sorted(answer.http_requests for answer in answers) == [0, 1], "one of them paid for it"
 
 
-async def test_when_all_who_share_are_cancelled_so_is_the_call_at_the_last_one(autojump_clock):
+async def test_a_shared_call_is_cancelled_with_its_last_caller(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await batcher_to(runtime, journal, usual=Turn(60))
@@ -116,7 +116,7 @@ async def test_a_joiner_with_a_later_deadline_outlives_the_leader(autojump_clock
     assert len(journal.began) == 1
 
 
-async def test_each_who_shares_keeps_a_deadline_of_its_own(autojump_clock):
+async def test_each_caller_of_a_shared_call_keeps_its_own_deadline(autojump_clock):
     async with open_runtime() as runtime:
         batcher = await batcher_to(runtime, Journal(), usual=Turn(5))
         ends = []
@@ -130,7 +130,7 @@ async def test_each_who_shares_keeps_a_deadline_of_its_own(autojump_clock):
     assert ends == [1, 2, 3]
 
 
-async def test_the_shared_call_carries_the_latest_deadline_of_those_who_wait(autojump_clock):
+async def test_the_shared_call_carries_the_latest_deadline_of_its_callers(autojump_clock):
     deadlines = []
 
     class Watcher(Stage):
@@ -155,7 +155,7 @@ async def test_the_shared_call_carries_the_latest_deadline_of_those_who_wait(aut
     assert deadlines == [7, 20.5]
 
 
-async def test_the_shared_call_never_goes_without_the_deadline_of_those_who_wait(autojump_clock):
+async def test_the_shared_call_is_never_sent_without_the_deadline_of_its_callers(autojump_clock):
     """R4: the call has the deadline from the start, not from the batcher's next run."""
     deadlines = []
 
@@ -171,7 +171,7 @@ async def test_the_shared_call_never_goes_without_the_deadline_of_those_who_wait
     assert set(deadlines) == {5.0}
 
 
-async def test_a_crash_of_the_stage_ahead_is_told_to_all_who_share(autojump_clock):
+async def test_a_crash_of_the_next_stage_is_reported_to_all_callers(autojump_clock):
     crash = {"Hi": Turn(error=KeyError("bug"))}
     async with open_runtime() as runtime:
         batcher = await batcher_to(runtime, Journal(), crash)
@@ -181,7 +181,7 @@ async def test_a_crash_of_the_stage_ahead_is_told_to_all_who_share(autojump_cloc
 
 
 @pytest.mark.parametrize("prompts", [("Hi", "Hi"), ("Hi", "Ho")])
-async def test_a_stage_ahead_that_is_stopped_is_told_to_all_who_share(autojump_clock, prompts):
+async def test_a_stop_of_the_next_stage_is_reported_to_all_callers(autojump_clock, prompts):
     async with open_runtime() as runtime:
         stage = await runtime.spawn("stage", partial(Stage, Journal()))
         batcher = await chorus_to(runtime, None, stage=stage)
@@ -198,7 +198,7 @@ async def test_a_stage_ahead_that_is_stopped_is_told_to_all_who_share(autojump_c
         assert [type(error) for error in found] == [ActorStopped, ActorStopped]
 
 
-async def test_those_who_leave_while_there_is_no_room_ahead_leave_nothing_behind(autojump_clock):
+async def test_callers_that_leave_while_the_next_stage_is_full_leave_nothing_behind(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         stage = await runtime.spawn("stage", partial(Stage, journal), capacity=1)
@@ -218,7 +218,7 @@ async def test_those_who_leave_while_there_is_no_room_ahead_leave_nothing_behind
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_whatever_is_cancelled_everybody_else_is_answered_and_nothing_is_left(
+async def test_whatever_is_cancelled_all_other_callers_get_a_response_and_nothing_is_left(
     autojump_clock, seed
 ):
     random = Random(seed)

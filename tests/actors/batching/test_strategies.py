@@ -91,7 +91,7 @@ def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
         ),
     ],
 )
-def test_what_cannot_be_said_in_a_pack_or_is_not_allowed_to_be_has_no_key(request_):
+def test_requests_that_cannot_or_may_not_be_packed_have_no_key(request_):
     assert Packing().key(request_) is None
 
 
@@ -136,7 +136,7 @@ def answers_to(draw, size):
 
 
 @given(st.data(), st.integers(1, 6))
-def test_whatever_a_provider_says_nobody_gets_anothers_answer_or_an_unclear_one(data, size):
+def test_whatever_a_provider_sends_no_member_gets_a_foreign_or_unclear_response(data, size):
     entries = data.draw(answers_to(size))
     items = [item(f"text {number}") for number in range(1, size + 1)]
     text = json.dumps({"answers": entries})
@@ -162,7 +162,7 @@ def test_whatever_a_provider_says_nobody_gets_anothers_answer_or_an_unclear_one(
 
 
 @given(st.text() | json_values.map(json.dumps))
-def test_an_answer_that_is_no_pack_answers_nobody(text):
+def test_a_response_that_is_no_pack_is_no_response_to_any_member(text):
     items = [item("a"), item("b")]
     assert Packing().split(items, said(text)) == [None, None]
 
@@ -178,7 +178,7 @@ def completion(*prompts, **more):
 
 
 @given(st.lists(st.lists(st.text(min_size=1, max_size=9), min_size=1, max_size=4), min_size=1))
-def test_vectors_go_to_those_whose_texts_they_are_of(texts):
+def test_each_vector_goes_to_the_member_of_its_text(texts):
     requests = [Request.embedding(some, model=MODEL) for some in texts]
     whole = EMBED.combine(requests)
     vectors = {text: (float(place),) for place, text in enumerate(dict.fromkeys(whole.inputs))}
@@ -188,7 +188,7 @@ def test_vectors_go_to_those_whose_texts_they_are_of(texts):
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.integers(1, 3))
-def test_choices_go_to_those_whose_prompts_they_answer(sizes, n):
+def test_each_choice_goes_to_the_member_of_its_prompt(sizes, n):
     names = iter(range(100))
     requests = [completion(*(f"p{next(names)}" for _ in range(size)), n=n) for size in sizes]
     whole = COMPLETE.combine(requests)

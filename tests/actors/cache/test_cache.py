@@ -27,7 +27,7 @@ from callsheet.runtime.testing.conservation import check_conservation
 
 
 @pytest.mark.parametrize("store", [None, FakeStore()])
-async def test_who_asks_again_gets_the_same_at_once_and_for_nothing(autojump_clock, store):
+async def test_a_repeated_request_gets_the_same_response_at_once_and_free(autojump_clock, store):
     journal = Journal()
     async with open_runtime() as runtime:
         cache = await cache_to(runtime, await stage_of(runtime, journal), store=store)
@@ -175,7 +175,7 @@ async def together(*functions):
     return found
 
 
-async def test_who_comes_while_the_store_is_read_gathers_for_the_next_lookup(autojump_clock):
+async def test_requests_that_arrive_during_a_lookup_gather_for_the_next_one(autojump_clock):
     store = FakeStore(read_s=1.0)
     async with open_runtime() as runtime:
         cache = await cache_to(runtime, await stage_of(runtime, Journal()), store=store)
@@ -202,7 +202,7 @@ async def test_a_hit_waits_neither_for_the_store_nor_for_calls_that_have_no_room
             assert trio.current_time() == at
 
 
-async def test_an_asker_who_leaves_during_the_lookup_harms_nobody(autojump_clock):
+async def test_a_caller_cancelled_during_the_lookup_affects_no_other(autojump_clock):
     """R4: the cancelled request is not forwarded, the others are."""
     journal, store = Journal(), FakeStore(read_s=1.0)
     async with open_runtime() as runtime:
@@ -218,7 +218,7 @@ async def test_an_asker_who_leaves_during_the_lookup_harms_nobody(autojump_clock
     assert paid(journal) == ["Hi"]
 
 
-async def test_the_answer_is_kept_if_one_of_those_who_asked_has_waited_for_it(autojump_clock):
+async def test_the_response_is_stored_if_one_of_its_callers_has_waited_for_it(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await runtime.spawn(

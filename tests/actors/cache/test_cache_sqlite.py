@@ -59,7 +59,7 @@ def test_what_is_put_is_got_and_the_later_one_counts(file):
     assert file.usage().entries == 2
 
 
-def test_what_is_too_old_is_not_found_and_goes_with_the_next_transaction(file):
+def test_expired_entries_are_not_found_and_are_removed_with_the_next_transaction(file):
     file.put_many([entry("a"), entry("b", at=110.0)], [], 110)
     assert keys(file, "ab", 159) == "ab"
     assert keys(file, "ab", 160) == "b"
@@ -144,7 +144,7 @@ def close(file):
     file.close_writer()
 
 
-def test_after_a_transaction_that_failed_nothing_of_it_is_there(file):
+def test_a_transaction_that_failed_leaves_nothing(file):
     with pytest.raises(StorageError):
         file.put_many([entry("a"), entry("b", at=None)], [], 100)
     assert keys(file, "ab") == ""
@@ -259,7 +259,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
-async def test_a_file_that_cannot_be_used_is_left_alone_and_said_to_be(path, spoil, log):
+async def test_a_file_that_cannot_be_used_is_left_unchanged_and_reported(path, spoil, log):
     path.parent.mkdir()
     spoil(path)
     before = path.read_bytes() if path.is_file() else None
@@ -292,7 +292,7 @@ class Quick(Stage):
         await trio.lowlevel.checkpoint()
 
 
-async def test_a_file_that_somebody_keeps_locked_is_done_without(path, log, monkeypatch):
+async def test_a_file_that_another_process_keeps_locked_is_not_used(path, log, monkeypatch):
     monkeypatch.setattr(module, "_WAIT_S", 0.01)
     close_at_once = CacheFile(path, None, MIB)
     close_at_once.open()
@@ -344,7 +344,7 @@ async def test_a_file_that_breaks_while_it_is_used_is_done_without(path, log):
 # ------------------------------------------------------------------ the whole
 
 
-async def test_the_next_program_finds_what_this_one_was_told(path):
+async def test_the_next_program_finds_the_responses_of_this_one(path):
     first, _ = await ask_twice(path)
     second, statistics = await ask_twice(path)
     assert [answer.route for answer in first] == ["live", "cache"]
@@ -353,7 +353,7 @@ async def test_the_next_program_finds_what_this_one_was_told(path):
     assert (statistics.disk_hits, statistics.memory_hits) == (1, 1)
 
 
-async def test_neither_what_was_asked_nor_of_whom_is_in_the_file(path):
+async def test_neither_the_request_nor_the_provider_is_in_the_file(path):
     """L8: the file contains the response, and a key that reveals nothing."""
 
     class Secretive(Quick):

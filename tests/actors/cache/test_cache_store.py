@@ -13,7 +13,7 @@ from callsheet.runtime import open_runtime
 # ------------------------------------------------------------------ writing
 
 
-async def test_answers_are_written_in_as_few_transactions_as_there_is_time_for(autojump_clock):
+async def test_responses_are_written_in_few_transactions(autojump_clock):
     store = FakeStore(write_s=10.0)
     async with open_runtime() as runtime:
         cache = await cache_to(runtime, await stage_of(runtime, Journal()), store=store)
@@ -82,7 +82,7 @@ async def test_a_cache_in_memory_waits_for_nothing_when_it_is_stopped(autojump_c
 
 
 @pytest.mark.parametrize("what", ["open", "get_many", "put_many", "count", "clear"])
-async def test_without_its_store_the_cache_goes_on_in_memory_and_says_so_once(
+async def test_without_its_store_the_cache_continues_in_memory_and_logs_that_once(
     autojump_clock, log, what
 ):
     journal, store = Journal(), FakeStore(breaks={what})

@@ -43,7 +43,7 @@ def test_what_is_read_is_what_was_written(response):
     assert decode(encode(response)) == response
 
 
-def test_what_the_provider_said_beyond_the_text_is_kept_unless_it_is_vectors():
+def test_other_members_of_a_response_are_stored_except_vectors():
     body = {"choices": [{"message": {"tool_calls": [{"id": "call_1"}]}}]}
     said = for_storing(answer_to("Hi", text="", body=body, request_id="req_1"))
     read = decode(encode(said))

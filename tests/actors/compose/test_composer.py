@@ -85,7 +85,7 @@ def prompts(journal):
 # ------------------------------------------------------------------ as early as it can be
 
 
-async def test_a_step_starts_the_moment_what_it_needs_is_there(autojump_clock):
+async def test_a_step_starts_as_soon_as_its_needs_are_available(autojump_clock):
     """Step "c" does not wait for the slow step that started together with "a"."""
     journal = Journal()
     steps = recipe(step("a"), step("slow"), step("c", "a"), step("d", "c", "slow"))
@@ -192,7 +192,7 @@ async def test_a_step_that_is_required_cancels_what_is_in_flight_for_its_post_al
     assert provider.stats.requests == 4, "and its third call was never made"
 
 
-async def test_the_error_says_which_step_which_call_and_why(autojump_clock):
+async def test_the_error_names_the_step_the_call_and_the_reason(autojump_clock):
     steps = recipe(
         step("items", shape="list"),
         Step("texts", "{{ topic }}/{{ item }}", for_each="items"),

@@ -238,7 +238,7 @@ def test_the_default_post_takes_eleven_calls_in_the_order_in_which_they_become_p
     assert plan.critical_path({call.id: 1 for call in plan.calls})[0] == 4
 
 
-def test_a_call_asks_with_the_settings_of_its_step_before_those_of_the_recipe():
+def test_the_settings_of_a_step_override_those_of_the_recipe():
     recipe = Recipe(
         "r",
         (Step("a", "x", model="big", max_tokens=9), Step("b", "y")),
@@ -255,7 +255,7 @@ def test_a_call_asks_with_the_settings_of_its_step_before_those_of_the_recipe():
     )
 
 
-def test_a_step_that_needs_an_optional_one_is_told_that_there_is_none():
+def test_a_step_that_needs_a_failed_optional_one_gets_none():
     prompt = "{% if a %}with {{ a }}{% else %}without{% endif %}"
     plan = PostGraph(Recipe("r", (Step("a", "x", optional=True), Step("b", prompt, ("a",)))), TOPIC)
     plan.ready()
@@ -386,7 +386,7 @@ def test_only_a_call_in_flight_can_end(call_id):
         plan.fail(call_id, RuntimeError("no"))
 
 
-def test_a_topic_must_say_something():
+def test_a_topic_must_not_be_empty():
     with pytest.raises(ValueError, match="topic is empty"):
         PostGraph(default_recipe(), " \n")
 

@@ -119,7 +119,7 @@ async def test_an_idle_connection_makes_place_for_another_origin(autojump_clock)
         assert network.dialled == [(host, 81) for host in "abca"]
 
 
-async def test_whoever_waits_for_another_origin_gets_the_place(autojump_clock):
+async def test_a_waiter_for_another_origin_gets_the_place(autojump_clock):
     async with in_memory(lambda peer: polite(peer, after=1), max_connections=1) as (transport, net):
         async with trio.open_nursery() as nursery:
             for host in "aba":

@@ -68,7 +68,7 @@ async def test_a_body_without_a_length_ends_with_the_connection(autojump_clock):
         assert counts(transport) == (0, 0, 0)
 
 
-async def test_head_has_no_body_whatever_it_says(autojump_clock):
+async def test_a_response_to_head_has_no_body_whatever_its_headers(autojump_clock):
     async with in_memory(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")) as (
         transport,
         _,
@@ -140,7 +140,7 @@ async def test_an_answer_may_come_from_a_server_that_closes_before_it_has_read_t
 
 
 @pytest.mark.parametrize("pieces", [[b"123"], [b"123", b"456", b"7"]])
-async def test_a_body_that_is_not_as_long_as_it_says_breaks_the_connection(autojump_clock, pieces):
+async def test_a_body_of_another_length_than_declared_breaks_the_connection(autojump_clock, pieces):
     headers = {"Host": "server", "Content-Length": "5"}
     body = Pieces(*pieces)
     async with in_memory(polite) as (transport, network):

@@ -106,7 +106,7 @@ async def test_a_call_that_waits_for_a_place(autojump_clock, other):
 
 
 @pytest.mark.parametrize("first", [True, False])
-async def test_a_place_is_not_lost_by_whoever_is_cancelled_as_he_gets_it(autojump_clock, first):
+async def test_a_place_is_not_lost_if_its_waiter_is_cancelled_as_it_gets_it(autojump_clock, first):
     async with in_memory(slow, max_connections=1) as (transport, _):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call, transport)

@@ -168,7 +168,7 @@ async def test_a_reset_after_the_body_is_noticed_before_the_next_request():
         assert transport.statistics().opened == 2
 
 
-async def test_a_server_that_refuses_a_large_body_is_heard(layers):
+async def test_the_response_of_a_server_that_rejects_a_large_body_is_read(layers):
     async def refuses(peer):
         await peer._until(b"\r\n\r\n")
         await peer.send(answer(b"too large", status=b"413 Content Too Large"))
@@ -203,7 +203,7 @@ async def test_a_large_body_is_read_in_constant_memory():
         assert counts(transport)[0] == counts(transport)[1]
 
 
-async def test_nobody_listens():
+async def test_no_server_listens():
     async with on_sockets(polite) as (transport, _):
         listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listener.socket.getsockname()[1]

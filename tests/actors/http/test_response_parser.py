@@ -125,7 +125,7 @@ def test_whether_another_answer_may_follow(said, keeps_alive):
     assert parser.keeps_alive == keeps_alive
 
 
-def test_what_nobody_asked_for_may_come_later():
+def test_an_unrequested_response_may_arrive_later():
     parser, body = parsed([OK, b"HTTP/1.1 200 OK\r\n"])
     assert (body, parser.is_complete, parser.keeps_alive) == (b"ok", True, False)
 

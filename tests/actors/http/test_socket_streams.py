@@ -105,7 +105,7 @@ async def test_a_reader_of_what_is_there_lets_others_run(connect):
         nursery.cancel_scope.cancel()
 
 
-async def test_nobody_waits_for_a_send_that_finds_room(connect):
+async def test_a_send_with_room_does_not_wait(connect):
     async with connect(echo) as stream:
         with trio.CancelScope() as scope:
             scope.cancel()
@@ -147,7 +147,7 @@ async def test_the_end_is_not_quiet(connect):
         assert await stream.receive_some() == b""
 
 
-async def test_who_waits_when_it_is_closed_is_told(connect):
+async def test_a_waiting_task_gets_an_error_when_the_stream_is_closed(connect):
     async def waits():
         with pytest.raises(trio.ClosedResourceError):
             await stream.receive_some()
@@ -165,7 +165,7 @@ async def test_who_waits_when_it_is_closed_is_told(connect):
         await stream.aclose()  # again
 
 
-async def test_somebody_else_is_not_trusted(contexts):
+async def test_an_unknown_certificate_is_not_trusted(contexts):
     async with trio.open_nursery() as nursery:
 
         async def serve(stream):

@@ -120,7 +120,7 @@ async def test_a_call_given_up_before_it_was_sent_is_refunded(autojump_clock):
         assert usd(await totals(accounts)) == (PAID, 0, 0)
 
 
-async def test_an_answer_that_does_not_say_its_tokens_may_have_cost_all_that_was_reserved(
+async def test_a_response_without_usage_may_have_cost_the_whole_reservation(
     autojump_clock,
 ):
     async with ledger(Script(Reply(body=completion_json(usage=None)))) as (ref, accounts, _):
@@ -183,7 +183,7 @@ async def test_an_answer_shared_with_another_call_costs_nothing(autojump_clock):
         assert usd(await totals(accounts)) == (0, 0, 0)
 
 
-async def test_those_who_share_a_call_share_its_cost(autojump_clock):
+async def test_callers_that_share_a_call_share_its_cost(autojump_clock):
     origins = tuple(CallContext(f"c{at}", post=f"p{at}", lane="team") for at in range(3))
     message = Complete(
         Request.of("x", model=MODEL, max_tokens=100), CallContext("pack", shared_by=origins)
@@ -210,7 +210,7 @@ async def test_another_model_that_answers_is_the_one_that_is_paid(autojump_clock
     assert found.by["model"][MODEL].reserved.calls == 0
 
 
-async def test_a_price_that_nobody_knows_is_not_nothing(autojump_clock):
+async def test_an_unknown_price_is_not_zero(autojump_clock):
     script = Script(Reply(body=completion_json(model="new")))
     async with ledger(script) as (ref, accounts, _):
         await ref.ask(Complete(Request.of("x", model="new", max_tokens=100), CallContext("n")))
@@ -221,7 +221,7 @@ async def test_a_price_that_nobody_knows_is_not_nothing(autojump_clock):
 # ------------------------------------------------------------------ budgets
 
 
-async def test_no_more_calls_go_at_once_than_the_budget_can_pay(autojump_clock):
+async def test_no_more_calls_run_at_once_than_the_budget_can_pay(autojump_clock):
     """Exact under concurrency: 3 of 20 fit, and when they have cost less, more do."""
     async with ledger(Script(), Budget(3 * BOUND)) as (ref, accounts, _):
         found = await outcomes(*(partial(ref.ask, asked()) for _ in range(20)))
@@ -257,7 +257,7 @@ async def test_attempts_that_cost_nothing_use_nothing_up(autojump_clock):
         assert usd(await totals(accounts)) == (PAID, 0, 0)
 
 
-async def test_a_price_that_nobody_knows_does_not_pass_a_budget(autojump_clock):
+async def test_an_unknown_price_does_not_pass_a_budget(autojump_clock):
     message = Complete(Request.of("x", model="new", max_tokens=100), CallContext("n"))
     async with ledger(Script(), Budget(1)) as (ref, _, _):
         with pytest.raises(BudgetExceeded, match=r"no price is known for new, .* add the price"):

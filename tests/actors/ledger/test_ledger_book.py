@@ -240,7 +240,7 @@ def test_each_post_tenant_model_and_day_has_its_own():
         assert allows(book, "c", line("0.2", **{per: "2026-11-02"}))
 
 
-def test_a_pattern_says_whose_it_is_and_a_period_for_how_long():
+def test_a_budget_has_a_pattern_of_accounts_and_a_period():
     book = Book([Budget(1, per="tenant", match="team-*", period="month")])
     assert allows(book, "a", line("5", tenant="other"))
     assert allows(book, "b", line("0.9", tenant="team-a"))
@@ -267,7 +267,7 @@ def test_a_budget_of_each_call_counts_its_attempts():
     assert [state.name for state in book.statistics().budgets] == ["b"]
 
 
-def test_the_shares_of_a_call_count_for_those_who_share_it():
+def test_the_shares_of_a_call_count_for_its_callers():
     book = Book([Budget(1, per="tenant")])
     both = [line("0.6", tenant="a"), line("0.6", tenant="b")]
     assert allows(book, "one", *both)
@@ -317,7 +317,7 @@ def test_a_budget_that_makes_no_sense_is_refused(settings, error, what):
 # ------------------------------------------------------------------ what is reserved
 
 
-def test_who_shares_a_call_pays_for_it():
+def test_a_caller_that_shares_a_call_pays_for_it():
     alone = CallContext("c", "p", lane="t")
     assert cost_labels(alone, "m", "d", "live") == (CostLabel("c", "p", "t", "m", "d", "live"),)
     shared = CallContext("pack", shared_by=(alone, CallContext("c2")))

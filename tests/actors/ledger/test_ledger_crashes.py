@@ -105,7 +105,7 @@ async def test_whatever_happens_to_calls_no_reservation_is_left(
         assert answered + statistics.totals.maybe_billed.calls <= 60
 
 
-async def test_calls_go_in_the_order_they_came_and_wait_for_room(autojump_clock, tmp_path):
+async def test_calls_are_sent_in_order_of_arrival_and_wait_for_room(autojump_clock, tmp_path):
     journal = Journal()
     async with open_runtime() as runtime:
         stage = await runtime.spawn("stage", partial(Stage, journal), capacity=2)

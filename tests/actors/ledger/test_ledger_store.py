@@ -69,7 +69,7 @@ async def test_what_is_reserved_is_on_disk_when_it_may_be_spent(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["ledger.sqlite3"]
 
 
-async def test_who_waits_for_the_disk_waits_together(tmp_path):
+async def test_callers_that_wait_for_the_disk_wait_together(tmp_path):
     """Group commit: a hundred jobs that arrive during a write make two transactions, not 101."""
     hops = 0
 
@@ -307,7 +307,7 @@ def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     assert "format version 4, and this release reads version 3" in unusable(path)
 
 
-async def test_a_file_that_goes_bad_meanwhile_is_told_of(tmp_path):
+async def test_a_file_that_is_damaged_meanwhile_is_reported(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     accounts = await opened(path, Budget(1))
     connection = open_ledger(path)

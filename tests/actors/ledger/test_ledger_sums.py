@@ -167,7 +167,7 @@ def test_opening_a_ledger_takes_no_longer_for_the_calls_in_it(tmp_path, count_st
     assert found[0].amount.calls == 1000
 
 
-async def test_posts_of_earlier_runs_are_told_apart_where_somebody_asks(tmp_path):
+async def test_posts_of_earlier_runs_can_be_distinguished(tmp_path):
     path = tmp_path / "ledger.sqlite3"
     book_calls(path, 3)
     accounts = Accounts(LedgerPolicy(path=path), clock=lambda: NOON)

@@ -113,7 +113,7 @@ def fake_tiktoken(monkeypatch, encoding_for_model):
     return load, fetched
 
 
-def test_tiktoken_counts_if_it_is_there(monkeypatch):
+def test_tiktoken_counts_if_it_is_installed(monkeypatch):
     fake_tiktoken(monkeypatch, {"gpt-4o": Encoding()}.__getitem__)
     assert offline_counter("gpt-4o")("one two three") == 3
 

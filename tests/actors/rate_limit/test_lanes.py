@@ -60,7 +60,7 @@ def test_lanes_that_wait_share_by_weight_within_one_call_each(weights, counts):
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
-def test_within_a_lane_it_is_first_come_first_served_and_who_has_gone_is_passed_over(steps):
+def test_a_lane_is_first_come_first_served_and_skips_cancelled_calls(steps):
     queue = queue_of(a=Lane(weight=2), b=Lane(priority=1))
     waiters = []
     for number, (lane, gone) in enumerate(steps):
@@ -79,7 +79,7 @@ def test_within_a_lane_it_is_first_come_first_served_and_who_has_gone_is_passed_
     assert len(queue) == 0
 
 
-def test_what_is_twice_as_large_goes_half_as_often():
+def test_calls_twice_as_large_are_sent_half_as_often():
     queue = queue_of()
     fill(queue, "large", 20, size=2.0)
     fill(queue, "small", 40)
@@ -144,7 +144,7 @@ def test_a_copy_is_emptied_alone():
     assert [(waiter.lane, waiter.number) for waiter in emptied(queue)] == order
 
 
-def test_lanes_that_nobody_uses_any_more_are_forgotten():
+def test_unused_lanes_are_removed():
     queue = queue_of()
     for number in range(5_000):
         queue.push(Waiter(f"tenant{number}", 0), f"tenant{number}", 1.0, 0.0)

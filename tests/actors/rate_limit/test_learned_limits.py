@@ -117,7 +117,7 @@ def used(world, rpm=600):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_limit_that_is_told_is_kept_and_used(seed):
+def test_a_reported_limit_is_kept_and_used(seed):
     world = World(seed=seed)
     world.join(Limits(find=True, in_flight=1000), 600)
     world.run()
@@ -128,7 +128,7 @@ def test_a_limit_that_is_told_is_kept_and_used(seed):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("processes", [2, 3])
-def test_processes_share_a_limit_through_what_they_are_told(seed, processes):
+def test_processes_share_a_limit_through_reported_values(seed, processes):
     world = World(seed=seed)
     for number in range(processes):
         world.join(Limits(find=True, in_flight=1000), 900 // processes, start=0.1 * number)
@@ -153,7 +153,7 @@ def test_the_others_rate_is_found_and_forgotten_when_they_stop():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_limit_that_nobody_tells_is_found_with_few_refusals(seed):
+def test_an_unreported_limit_is_found_with_few_refusals(seed):
     world = World(seed=seed, tells=False)
     world.join(Limits(find=True, learn=False, in_flight=1000), 600)
     world.run()
@@ -207,7 +207,7 @@ def test_a_few_refusals_among_many_calls_are_an_accident():
     assert finder.rate == inf
 
 
-def test_what_the_provider_bore_is_the_rate_to_go_on_with():
+def test_the_rate_continues_at_what_the_provider_accepted():
     finder = Finder(0.0)
     for _ in range(100):
         finder.send(0.0)

@@ -111,7 +111,7 @@ async def test_calls_given_up_all_the_time_do_not_make_the_provider_refuse(autoj
 # ------------------------------------------------------------------ waiting
 
 
-async def test_calls_go_at_the_instants_the_limit_allows_in_the_order_they_came(autojump_clock):
+async def test_calls_are_sent_at_the_instants_the_limit_allows_in_order_of_arrival(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, journal, Limits(rpm=60, burst_s=3))  # a depth of 2
@@ -162,7 +162,7 @@ async def test_it_holds_so_many_and_the_rest_waits_outside(autojump_clock):
     assert trio.current_time() == 10
 
 
-async def test_a_call_that_costs_too_much_fails_alone_and_says_what_to_do(autojump_clock):
+async def test_a_call_that_costs_too_much_fails_alone_with_advice(autojump_clock):
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, Journal(), Limits(tpm=100))
         big, small = await outcomes(
@@ -222,7 +222,7 @@ async def test_calls_that_wait_are_let_through_although_the_limiter_is_stopped(a
     assert len(journal.ended) == 3
 
 
-async def test_events_say_when_a_call_waits_and_when_it_goes(autojump_clock):
+async def test_events_report_when_a_call_waits_and_when_it_is_sent(autojump_clock):
     events = []
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, Journal(), Limits(in_flight=1), observer=events.append)

@@ -71,7 +71,7 @@ def test_what_is_for_a_day_may_be_used_in_the_morning():
     assert limiter.next_at(0.0) == pytest.approx(3_600)
 
 
-def test_a_day_that_is_told_may_be_used_in_the_morning():
+def test_a_reported_daily_limit_may_be_used_in_the_morning():
     limiter = limiter_of(in_flight=1000)
     reservation = limiter.try_admit(asking(), 0.0)
     limiter.report(reservation, [Report("requests", 200, 1, 86_400.0)], 0.0)
@@ -87,7 +87,7 @@ def test_what_is_larger_than_a_limit_is_refused_by_its_name():
         limiter.try_admit(asking(usd=1.5), 0.0)
 
 
-def test_who_goes_at_once_pays_like_who_waits():
+def test_a_call_without_a_wait_costs_as_much_as_one_that_waits():
     limiter = limiter_of(rpm=60, burst_s=3.0)  # two at once
     assert limiter.try_admit(asking(), 0.0) is not None
     assert limiter.try_admit(asking(), 0.0) is not None
@@ -102,14 +102,14 @@ def test_who_goes_at_once_pays_like_who_waits():
 # ------------------------------------------------------------------ models
 
 
-def test_a_model_waits_for_its_own_limits_and_holds_nobody_else():
+def test_a_model_waits_for_its_own_limits_and_delays_no_other():
     slow = Limits(rpm=6, burst_s=0.0)
     limiter = limiter_of(models={"slow-*": slow})
     asks = [asking("slow-1"), asking("slow-2"), asking("quick"), asking("quick")]
     assert instants(limiter, asks) == [0, pytest.approx(10), 0, 0]
 
 
-def test_what_all_models_share_goes_to_whoever_came_first():
+def test_a_limit_shared_by_all_models_goes_to_the_first_call():
     limiter = limiter_of(tpm=600, burst_s=0.0)
     limiter.try_admit(asking("a", tokens=1), 0.0)
     for came, (model, tokens) in enumerate([("b", 300), ("a", 1), ("a", 1)]):
@@ -169,7 +169,7 @@ def test_a_request_that_was_refused_takes_a_request_and_no_tokens():
 # ------------------------------------------------------------------ deadlines
 
 
-def test_who_cannot_make_it_is_told_at_once_and_who_can_is_not():
+def test_a_call_fails_at_once_only_if_it_cannot_meet_its_deadline():
     limiter = limiter_of(rpm=60, burst_s=0.0)
     for _ in range(5):
         limiter.push(Waiter(), asking(), 0.0)
@@ -184,7 +184,7 @@ def test_who_cannot_make_it_is_told_at_once_and_who_can_is_not():
     st.lists(st.tuples(st.integers(0, 40), st.floats(0, 30)), min_size=1, max_size=30),
     st.sampled_from([0.0, 1.0, 5.0]),
 )
-def test_nobody_is_told_who_would_have_made_it(calls, burst_s):
+def test_no_call_fails_early_that_would_have_met_its_deadline(calls, burst_s):
     """With one lane, and no call given up, the bound is at most the actual wait."""
     limits = {"rpm": 60, "tpm": 600, "burst_s": burst_s}
     limiter, told, asks = limiter_of(**limits), [], []
@@ -215,7 +215,7 @@ def test_other_limits_count_for_those_that_wait():
     assert limiter.pop(1.0) is not None
 
 
-def test_who_could_never_go_now_is_taken_out():
+def test_a_call_that_can_never_be_sent_now_is_removed():
     limiter = limiter_of(tpm=1000, burst_s=0.0)
     small, large, last = Waiter("small"), Waiter("large"), Waiter("last")
     limiter.try_admit(asking(tokens=10), 0.0)
@@ -285,7 +285,7 @@ def test_fewer_in_flight_than_there_are():
 # ------------------------------------------------------------------ reasons
 
 
-def test_it_says_what_a_call_would_wait_for_and_changes_nothing():
+def test_explain_reports_the_wait_and_changes_nothing():
     limiter = limiter_of(rpm=60, burst_s=0.0, lanes={"vip": Lane(weight=100)})
     assert limiter.explain(asking(), 0.0).wait_s == 0.0
     for number in range(10):
@@ -300,7 +300,7 @@ def test_it_says_what_a_call_would_wait_for_and_changes_nothing():
     assert limiter.waiting == 9
 
 
-def test_it_says_what_is_in_the_way():
+def test_explain_reports_what_a_call_waits_for():
     limiter = limiter_of(in_flight=1)
     limiter.try_admit(asking(), 0.0)
     assert "calls in flight (1)" in limiter.explain(asking(), 0.0).because

@@ -134,7 +134,7 @@ steps = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(some_limits, steps)
-def test_through_any_day_the_provider_would_refuse_nobody_and_nobody_is_forgotten(limits, steps):
+def test_on_any_day_the_provider_rejects_no_call_and_none_is_forgotten(limits, steps):
     day = Day(limits)
     for name, *arguments in steps:
         if name == "pass":
@@ -156,7 +156,7 @@ def test_through_any_day_the_provider_would_refuse_nobody_and_nobody_is_forgotte
 
 
 @given(some_limits, st.lists(st.integers(0, 100), min_size=1, max_size=40))
-def test_a_crowd_wakes_the_limiter_once_for_each_who_goes(limits, tokens):
+def test_a_crowd_wakes_the_limiter_once_for_each_admitted_call(limits, tokens):
     day = Day(attrs.evolve(limits, in_flight=100))
     for cost in tokens:
         day.push(cost)
@@ -172,7 +172,7 @@ def test_a_crowd_wakes_the_limiter_once_for_each_who_goes(limits, tokens):
     start=st.floats(0, 1e6),
     count=st.integers(2, 60),
 )
-def test_who_waits_at_a_limit_goes_as_fast_as_it_allows(rpm, burst_s, start, count):
+def test_waiting_calls_are_sent_as_fast_as_the_limit_allows(rpm, burst_s, start, count):
     limiter = Limiter(Limits(rpm=rpm, burst_s=burst_s, in_flight=1000), start)
     for number in range(count):
         limiter.push(Waiter(number, tokens_of(0)), tokens_of(0))

@@ -44,7 +44,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_limits_are_taken_from_the_answers_and_nobody_is_refused(autojump_clock, vendor):
+async def test_limits_are_read_from_responses_and_no_call_is_rejected(autojump_clock, vendor):
     provider = ProviderSettings(burst_s=1.0, time_scale=0.1, **SETTINGS[vendor])
     async with house(vendor=vendor, provider=provider, limits=Limits(find=True)) as at:
         sent = await all_answered(at, 200, max_tokens=50)
@@ -55,7 +55,7 @@ async def test_limits_are_taken_from_the_answers_and_nobody_is_refused(autojump_
     assert 0.97 <= 199 / (sent[-1] - sent[0]) / 10 <= 1.06
 
 
-async def test_without_find_a_crowd_goes_at_once_and_learns_from_the_refusals(autojump_clock):
+async def test_without_find_a_crowd_is_sent_at_once_and_learns_from_rejections(autojump_clock):
     provider = ProviderSettings(rpm=600, burst_s=1.0, time_scale=0.1)
     async with house(provider=provider, limits=Limits(in_flight=50)) as at:
         await all_answered(at, 100, max_tokens=50)
@@ -64,14 +64,14 @@ async def test_without_find_a_crowd_goes_at_once_and_learns_from_the_refusals(au
     assert (state.limit, state.per_s, state.source) == (600, 60.0, "learned")
 
 
-async def test_who_does_not_want_to_learn_does_not(autojump_clock):
+async def test_with_learn_off_nothing_is_learned(autojump_clock):
     provider = ProviderSettings(rpm=6_000, time_scale=0.1)
     async with house(provider=provider, limits=Limits(learn=False)) as at:
         await all_answered(at, 20)
         assert (await at.troupe.limit_statistics()).limiter.buckets == ()
 
 
-async def test_tokens_are_settled_and_the_estimator_is_told(autojump_clock):
+async def test_tokens_are_settled_and_the_estimator_is_updated(autojump_clock):
     limits = Limits(rates=[Rate("output_tokens", 60_000), Rate("usd", 1.0, 86_400)])
     async with house(provider=ProviderSettings(time_scale=0.1), limits=limits) as at:
         answer = await at.troupe.complete(requests(1)[0])
@@ -92,7 +92,7 @@ async def test_streams_are_settled_like_whole_answers(autojump_clock):
         assert (await at.troupe.limit_statistics()).estimators[MODEL].calls == 1
 
 
-async def test_a_call_that_a_breaker_held_gives_back_what_it_had_reserved(autojump_clock):
+async def test_a_call_that_a_breaker_held_returns_its_reservation(autojump_clock):
     """The call was admitted, but never sent (L3)."""
     limits = Limits(rates=[Rate("requests", 60, burst_s=60.0)], learn=False)
     breaker = BreakerPolicy(consecutive=1, pause_s=50.0, max_pause_s=50.0)

@@ -25,7 +25,7 @@ def test_a_bucket_is_never_too_shallow_for_one():
         assert bucket.ready_at(1, 0.0) == pytest.approx(60 / per_minute)
 
 
-def test_a_call_larger_than_the_bucket_goes_when_it_is_full_and_the_rate_is_kept():
+def test_a_call_larger_than_the_bucket_is_sent_when_it_is_full_and_the_rate_is_kept():
     limiter = Limiter(Limits(tpm=600, burst_s=1.0), 0.0)  # 10 tokens a second, depth 9
     for number in range(3):
         limiter.push(Waiter(number, tokens_of(100)), tokens_of(100))
@@ -37,7 +37,7 @@ def test_a_call_larger_than_the_bucket_goes_when_it_is_full_and_the_rate_is_kept
     assert limiter.next_at(10.0) == pytest.approx(20.0)
 
 
-def test_a_call_of_the_whole_limit_can_go_and_one_token_more_never():
+def test_a_call_of_the_whole_limit_can_be_sent_and_one_token_more_never():
     limiter = Limiter(Limits(tpm=600), 0.0)
     limiter.push(Waiter(0, tokens_of(600)), tokens_of(600))
     with pytest.raises(Impossible, match=r"601 tokens, more than the limit of 600"):
@@ -68,7 +68,7 @@ def test_a_head_that_is_given_up_makes_room_at_once():
     assert limiter.pop(0.0) is small
 
 
-def test_a_renewal_goes_before_those_who_wait_and_needs_no_place_in_flight():
+def test_a_renewal_precedes_waiting_calls_and_needs_no_place_in_flight():
     limiter = Limiter(Limits(in_flight=1), 0.0)
     for number in range(2):
         limiter.push(Waiter(number, tokens_of(1)), tokens_of(1))
@@ -84,7 +84,7 @@ def test_a_renewal_goes_before_those_who_wait_and_needs_no_place_in_flight():
     assert limiter.pop(2.0).number == 1
 
 
-def test_renewals_go_in_the_order_of_their_times_and_then_of_their_coming():
+def test_renewals_are_ordered_by_their_times_and_then_by_arrival():
     limiter = Limiter(Limits(), 0.0)
     for number, at in enumerate((3.0, 1.0, 1.0)):
         limiter.push_renewal(Waiter(number, tokens_of(1)), tokens_of(1), at)
@@ -97,7 +97,7 @@ def test_renewals_go_in_the_order_of_their_times_and_then_of_their_coming():
     assert found == [(1, 1.0), (2, 1.0), (0, 3.0)]
 
 
-def test_a_park_holds_everybody_and_a_shorter_one_does_not_end_it():
+def test_a_park_holds_all_calls_and_a_shorter_one_does_not_end_it():
     limiter = Limiter(Limits(), 0.0)
     limiter.push(Waiter(0, tokens_of(1)), tokens_of(1))
     limiter.push_renewal(Waiter(1, tokens_of(1)), tokens_of(1), 0.5)
@@ -200,7 +200,7 @@ def test_those_given_up_in_the_middle_of_the_queue_do_not_pile_up():
     assert limiter.waiting < 2_000
 
 
-def test_its_repr_says_how_it_stands():
+def test_its_repr_shows_its_state():
     limiter = Limiter(Limits(), 0.0)
     limiter.push(Waiter(0, tokens_of(1)), tokens_of(1))
     limiter.push(Waiter(1, tokens_of(1)), tokens_of(1))

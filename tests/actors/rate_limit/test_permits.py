@@ -30,7 +30,7 @@ async def test_a_call_given_up_while_it_waits_takes_nothing_with_it(autojump_clo
     assert (first.text, last.text) == ("about first", "about last")
 
 
-async def test_a_call_that_cannot_go_in_time_is_told_at_once(autojump_clock):
+async def test_a_call_that_cannot_be_sent_in_time_fails_at_once(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, journal, Limits(rpm=60, burst_s=0))
@@ -49,7 +49,7 @@ async def test_a_call_that_cannot_go_in_time_is_told_at_once(autojump_clock):
         await settled(runtime)
 
 
-async def test_a_call_that_leaves_the_head_of_the_queue_lets_the_next_go_at_once(autojump_clock):
+async def test_a_call_that_leaves_the_head_of_the_queue_admits_the_next_at_once(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, journal, Limits(tpm=600, burst_s=10))  # 99 at once
@@ -178,7 +178,7 @@ async def test_too_fast_for_one_is_too_fast_for_all(autojump_clock):
     assert journal.sends == [0, 31, 31]
 
 
-async def test_a_server_error_of_one_holds_nobody_else(autojump_clock):
+async def test_a_server_error_of_one_call_delays_no_other(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         limiter = await limiter_to(

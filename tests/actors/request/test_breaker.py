@@ -44,7 +44,7 @@ def test_it_opens_on_a_rate_of_failures_though_they_are_never_in_a_row():
     assert states == ["closed"] * 5 + ["open"]
 
 
-def test_too_few_calls_say_nothing_about_the_rate():
+def test_too_few_calls_do_not_define_a_rate():
     found = breaker(consecutive=None, min_calls=10)
     for _ in range(9):
         found.fail(found.try_begin(0.0), 0.0)
@@ -110,7 +110,7 @@ def test_the_window_holds_the_newest_thousand():
     assert found.state(0.0) == "open", "the success was the oldest and has made room"
 
 
-def test_exactly_one_probe_goes_when_the_pause_is_over():
+def test_exactly_one_probe_is_sent_when_the_pause_is_over():
     found = open_at(0.0)
     assert found.try_begin(7.9) is None
     assert found.next_at(7.9) == 8.0
@@ -195,7 +195,7 @@ def test_a_cancelled_call_tells_nothing():
     assert found.state(0.0) == "open", "the failures are in a row nevertheless"
 
 
-def test_the_end_of_a_call_may_be_told_in_a_finally():
+def test_the_end_of_a_call_may_be_reported_in_a_finally():
     found = breaker()
     for _ in range(2):
         ticket = found.try_begin(0.0)
@@ -223,7 +223,7 @@ def test_every_pause_is_within_its_bounds(failed_probes, jitter, seed):
     assert pause >= whole * (1 - jitter)
 
 
-def test_those_who_share_an_endpoint_do_not_probe_it_together():
+def test_breakers_that_share_an_endpoint_do_not_probe_it_together():
     pauses = {BreakerPolicy().pause(0, Random(seed)) for seed in range(50)}
     assert len(pauses) == 50
 
@@ -257,7 +257,7 @@ def test_settings_out_of_range_are_refused_by_name(changes, field):
         BreakerPolicy(**changes)
 
 
-def test_a_repr_says_what_it_is_doing():
+def test_a_repr_shows_the_state():
     found = open_at(0.0)
     assert repr(found) == "<CircuitBreaker open until 8.0, 0 of 0 failed>"
     found.succeed(found.try_begin(8.0), 8.0)

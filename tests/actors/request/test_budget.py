@@ -116,12 +116,12 @@ def test_a_burst_of_calls_may_be_followed_by_its_share_of_retries_and_no_more():
     assert throttle.statistics(0.0).refused == 2
 
 
-def test_what_is_there_at_the_start_is_spent_once():
+def test_the_initial_balance_is_spent_once():
     throttle = RetryThrottle(ThrottlePolicy(share=0, min_per_s=0, burst=20), 0.0)
     assert sum(throttle.take(0.0) for _ in range(50)) == 20
 
 
-def test_somebody_who_seldom_calls_may_try_again_nevertheless():
+def test_rare_calls_may_be_retried_nevertheless():
     throttle = RetryThrottle(ThrottlePolicy(share=0, min_per_s=2, burst=1), 0.0)
     assert [throttle.take(now) for now in (0.0, 0.4, 0.5, 0.9, 1.0)] == [
         True,
@@ -211,7 +211,7 @@ def test_settings_out_of_range_are_refused_by_name(settings, field):
         ThrottlePolicy(**settings)
 
 
-def test_a_repr_says_what_is_left():
+def test_a_repr_shows_the_balance():
     throttle = RetryThrottle(ThrottlePolicy(), 0.0)
     assert "100.0 left" in repr(throttle)
     assert "1 of 5" in repr(RetryBudget(RetryPolicy(), 0.0, throttle))

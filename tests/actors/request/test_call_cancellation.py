@@ -253,7 +253,7 @@ async def test_a_call_on_its_way_to_another_target(autojump_clock):
     await everywhere(scenario)
 
 
-async def test_one_of_two_who_share_a_call(autojump_clock):
+async def test_one_of_two_callers_of_a_shared_call(autojump_clock):
     """Either caller can be cancelled; the other one gets the response."""
 
     async def scenario(leaver, nth):

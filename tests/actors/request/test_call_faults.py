@@ -174,7 +174,7 @@ async def test_what_is_odd_but_whole_is_an_answer(line):
 
 
 @pytest.mark.sockets
-async def test_a_port_where_nobody_listens():
+async def test_a_port_without_a_listener():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
@@ -196,7 +196,7 @@ class NoNames(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
-async def test_a_name_that_nobody_knows(autojump_clock):
+async def test_an_unknown_host_name(autojump_clock):
     trio.socket.set_custom_hostname_resolver(NoNames())
     async with calling(POLITE, base_url="http://unknown.example/v1") as at:
         with pytest.raises(ConnectionFailed, match=r"unknown\.example.*not known") as caught:
@@ -218,7 +218,7 @@ def tls(authority):
 
 
 @pytest.mark.sockets
-async def test_a_server_whom_nobody_vouches_for_is_asked_once_and_told_nothing(tls):
+async def test_an_untrusted_server_is_tried_once_and_gets_no_data(tls):
     async with calling(POLITE, tls=tls, endpoint={"api_key": "sk-secret-0123"}) as at:
         with pytest.raises(ConnectionFailed, match="certificate") as caught:
             await at.ref.ask(call())
@@ -228,7 +228,7 @@ async def test_a_server_whom_nobody_vouches_for_is_asked_once_and_told_nothing(t
 
 
 @pytest.mark.sockets
-async def test_a_server_whom_somebody_vouches_for(tls, authority):
+async def test_a_trusted_server(tls, authority):
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     async with calling(POLITE, tls=tls, endpoint={"ssl_context": trusting}) as at:
@@ -286,7 +286,7 @@ async def test_silence_between_two_pieces_has_a_bound_of_its_own():
         await at.at_rest()
 
 
-async def test_an_error_that_never_ends_is_an_error_all_the_same(autojump_clock):
+async def test_an_error_whose_body_never_ends_is_reported(autojump_clock):
     line = says(head(status="503 Busy", length=MEGABYTE), b" ", gap=0.5, repeats=True)
     async with calling_in_memory(line, POLITE) as (at, _):
         answer = await at.ref.ask(call())
@@ -358,7 +358,7 @@ async def test_a_redirect_is_an_error_and_the_key_stays_here():
 
 
 @pytest.mark.sockets
-async def test_many_calls_at_once_with_every_trouble_there_is():
+async def test_many_calls_at_once_with_every_kind_of_fault():
     lines = [line for line, _ in BREAKS.values()] * 2
     async with calling(*lines, POLITE, attempts=20, concurrency=12) as at:
         found = []

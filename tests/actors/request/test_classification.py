@@ -56,7 +56,7 @@ def test_these_would_only_be_refused_again(status, kind):
 
 
 @pytest.mark.parametrize("word", NO_CREDIT)
-def test_a_429_for_want_of_credit_is_not_too_fast_whether_type_or_code_says_so(word):
+def test_a_429_for_lack_of_credit_is_no_rate_limit_by_type_or_code(word):
     for said in (ApiError("No credit.", type=word), ApiError("No credit.", code=word)):
         kind, remedy = classify(429, said)
         assert kind is QuotaExhausted
@@ -70,7 +70,7 @@ def test_a_429_for_a_request_larger_than_the_limit_is_the_requests_own_fault():
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_what_to_do_about_the_key_is_said(status):
+def test_the_error_has_advice_about_the_key(status):
     assert "key" in classify(status, ApiError())[1]
 
 
@@ -168,7 +168,7 @@ def test_what_the_providers_send(status, error, kind):
         ({}, ProviderUnavailable),
     ],
 )
-def test_an_error_in_an_answer_or_a_stream_has_the_status_that_it_says(error, kind):
+def test_an_error_in_a_response_or_a_stream_has_the_status_that_it_states(error, kind):
     assert classify(200, read_error({"error": error}))[0] is kind
 
 
@@ -176,7 +176,7 @@ def test_an_error_in_an_answer_or_a_stream_has_the_status_that_it_says(error, ki
     "error",
     [{"code": code} for code in NO_CREDIT] + [{"details": SPEND_LIMIT}, {"details": PER_DAY}],
 )
-def test_a_used_up_quota_is_never_retried_whatever_the_header_says(error):
+def test_a_used_up_quota_is_never_retried_whatever_the_header(error):
     kind, _ = classify(429, read_error({"error": error}))
     assert [is_retried(kind, should_retry=said) for said in (None, True, False)] == [
         False,
@@ -186,7 +186,7 @@ def test_a_used_up_quota_is_never_retried_whatever_the_header_says(error):
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 498, 500, 501, 502, 503, 504, 529])
-def test_what_may_be_gone_is_retried_unless_the_provider_says_no(status):
+def test_transient_errors_are_retried_unless_the_provider_forbids_it(status):
     kind, _ = classify(status, ApiError())
     assert is_retried(kind, should_retry=None)
     assert is_retried(kind, should_retry=True)
@@ -194,7 +194,7 @@ def test_what_may_be_gone_is_retried_unless_the_provider_says_no(status):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-def test_what_would_be_refused_again_is_retried_only_if_the_provider_says_so(status):
+def test_permanent_errors_are_retried_only_if_the_provider_allows_it(status):
     kind, _ = classify(status, ApiError())
     assert not is_retried(kind, should_retry=None)
     assert not is_retried(kind, should_retry=False)

@@ -77,7 +77,7 @@ async def breakers_of(ref):
 # ------------------------------------------------------------------ an outage parks (R10)
 
 
-async def test_an_outage_parks_the_calls_and_they_go_through_when_it_is_over(autojump_clock):
+async def test_an_outage_parks_the_calls_and_they_succeed_when_it_is_over(autojump_clock):
     class Outage(Script):
         """Down for a minute and a half."""
 
@@ -102,7 +102,7 @@ async def test_an_outage_parks_the_calls_and_they_go_through_when_it_is_over(aut
     assert len(down) <= 8, "one probe at a time, each later than the last"
 
 
-async def test_one_probe_goes_and_the_others_wait_for_what_becomes_of_it(autojump_clock):
+async def test_one_probe_is_sent_and_the_others_wait_for_its_result(autojump_clock):
     script = Script(*[refusal(503)] * 4, Reply(after=7), Reply())
     async with requester(script, breaker=TWO_FAILURES, retry=QUICK) as (ref, _):
         async with trio.open_nursery() as nursery:
@@ -124,7 +124,7 @@ async def test_one_probe_goes_and_the_others_wait_for_what_becomes_of_it(autojum
     assert others == [18] * 3
 
 
-async def test_the_next_one_probes_when_the_first_goes_away(autojump_clock):
+async def test_the_next_call_probes_when_the_first_is_cancelled(autojump_clock):
     script = Script(refusal(503), refusal(503), Reply(after=1000), Reply())
     async with requester(script, breaker=TWO_FAILURES, retry=QUICK) as (ref, _):
         await outcomes(*asking(ref, "a", timeout=4))
@@ -258,7 +258,7 @@ async def test_what_the_target_cannot_serve_the_next_one_does(autojump_clock, li
     "line",
     [refusal(400), refusal(404), refusal(413), refusal(422), refusal(400, code="content_filter")],
 )
-async def test_what_is_the_requests_own_fault_goes_nowhere_else(autojump_clock, line):
+async def test_an_error_of_the_request_itself_causes_no_fallback(autojump_clock, line):
     hosts = Hosts(provider=Script(line), second=from_second())
     async with requester(hosts, fallbacks=[SECOND]) as (ref, _):
         with pytest.raises(BadRequest):
@@ -266,7 +266,7 @@ async def test_what_is_the_requests_own_fault_goes_nowhere_else(autojump_clock, 
     assert hosts.requests == [1, 0]
 
 
-async def test_the_last_target_says_what_went_wrong(autojump_clock):
+async def test_the_error_is_that_of_the_last_target(autojump_clock):
     hosts = Hosts(provider=Script(refusal(500)), second=Script(refusal(401, "No such key.")))
     async with requester(hosts, fallbacks=[SECOND], retry=QUICK) as (ref, _):
         with pytest.raises(AuthenticationFailed, match="second returned 401") as caught:
@@ -327,7 +327,7 @@ async def test_an_answer_that_the_provider_keeps_is_not_asked_for_elsewhere(auto
     assert await hosts_after(broken(REFUSED)) == [4, 1]
 
 
-async def test_a_stream_that_has_begun_goes_nowhere_else(autojump_clock):
+async def test_a_stream_that_has_begun_causes_no_fallback(autojump_clock):
     piece = f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': 'He'}}]})}\n\n"
     cut = Reply(body=piece, headers={"content-type": "text/event-stream"})
     for first, requests in ((cut, [1, 0]), (refusal(401), [1, 1])):
@@ -342,7 +342,7 @@ async def test_a_stream_that_has_begun_goes_nowhere_else(autojump_clock):
         assert (last is None) == (first is cut)
 
 
-async def test_each_kind_of_trouble_with_the_last_word_of_nobody(autojump_clock):
+async def test_each_kind_of_failure_with_no_target_left(autojump_clock):
     """All targets are down: the call fails with the error that its time is over."""
     hosts = Hosts(provider=Script(refusal(503)), second=Script(refusal(503)))
     policy = BreakerPolicy(consecutive=1, pause_s=100, jitter=0)

@@ -149,7 +149,7 @@ async def test_one_that_fails_before_it_is_late_is_a_usual_retry(autojump_clock)
 # ------------------------------------------------------------------ who is hedged
 
 
-async def test_nobody_is_unless_it_is_asked_for(autojump_clock):
+async def test_no_call_is_hedged_without_the_setting(autojump_clock):
     script = Script(*USUAL * 9, Reply(after=100))
     async with requester(script) as (ref, _):
         for _ in range(91):
@@ -158,7 +158,7 @@ async def test_nobody_is_unless_it_is_asked_for(autojump_clock):
     assert len(script.sent) == 91
 
 
-async def test_nobody_is_as_long_as_little_is_known(autojump_clock):
+async def test_no_call_is_hedged_before_enough_latencies_are_known(autojump_clock):
     script = Script(*USUAL[1:], Reply(after=100), Reply())
     async with requester(script, hedging=POLICY) as (ref, _):
         for _ in range(KNOWN):
@@ -166,7 +166,7 @@ async def test_nobody_is_as_long_as_little_is_known(autojump_clock):
         assert (await hedges_of(ref)).after_s == 100
 
 
-async def test_nobody_is_who_sees_the_answer_being_written(autojump_clock):
+async def test_no_stream_is_hedged(autojump_clock):
     """Two copies would stream two different texts."""
     script = Script(*USUAL, Reply(after=100))
     async with requester(script, hedging=POLICY) as (ref, _):
@@ -176,7 +176,7 @@ async def test_nobody_is_who_sees_the_answer_being_written(autojump_clock):
         assert whole.http_requests == 1
 
 
-async def test_nobody_is_whose_answer_the_provider_keeps(autojump_clock):
+async def test_no_call_is_hedged_whose_response_the_provider_stores(autojump_clock):
     script = Script(*USUAL, Reply(after=100))
     message = call()
     message = attrs.evolve(
@@ -292,7 +292,7 @@ async def test_a_copy_needs_a_permit_of_its_own(autojump_clock, seconds, copies)
         assert script.times[-1] == KNOWN + 1 + seconds
 
 
-async def test_a_copy_that_nobody_lets_through_is_not_sent(autojump_clock):
+async def test_a_copy_without_a_permit_is_not_sent(autojump_clock):
     permit = Permit(error=ActorStopped("the limiter has stopped"))
     script = Script(*USUAL, said("first", 6), said("second", 1))
     async with requester(script, hedging=POLICY) as (ref, _):

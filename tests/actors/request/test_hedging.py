@@ -153,7 +153,7 @@ def test_no_share_means_no_hedging():
 
 
 @pytest.mark.parametrize(("is_told", "low", "high"), [(True, 0.85, 0.95), (False, 0.0, 0.5)])
-def test_the_quantile_sinks_unless_the_calls_that_were_cut_off_are_told(is_told, low, high):
+def test_the_quantile_sinks_unless_cancelled_calls_are_recorded(is_told, low, high):
     """Latencies are uniform up to 1 s, and every second copy wins at once."""
     random = Random(1)
     hedger = Hedger(HedgePolicy(quantile=0.9, max_share=1.0))

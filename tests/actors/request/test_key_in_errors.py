@@ -29,7 +29,7 @@ LEAKS = {
 
 
 @pytest.mark.parametrize("line", LEAKS.values(), ids=LEAKS)
-async def test_the_key_is_in_nothing_that_is_told(autojump_clock, log, line):
+async def test_the_key_is_in_no_error_event_or_log(autojump_clock, log, line):
     events = []
     script = Script(line)
     policy = RetryPolicy(max_attempts=2)

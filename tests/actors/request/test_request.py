@@ -70,7 +70,7 @@ async def test_without_a_key_none_is_sent(autojump_clock):
     assert "authorization" not in script.sent[0].headers
 
 
-async def test_text_in_any_language_goes_out_and_comes_back_whole(autojump_clock):
+async def test_text_in_any_language_is_sent_and_received_whole(autojump_clock):
     words = "Über 世界 🎭 \u2028 \x00"
     script = Script(Reply(body=json.dumps(completion_json(words), ensure_ascii=False), pieces=7))
     async with requester(script) as (ref, _):
@@ -132,9 +132,7 @@ async def test_prices_of_ones_own(autojump_clock):
 
 
 @pytest.mark.parametrize("usage", [None, {}, []])
-async def test_a_call_whose_tokens_are_not_reported_has_a_cost_that_nobody_knows(
-    autojump_clock, usage
-):
+async def test_a_call_whose_tokens_are_not_reported_has_an_unknown_cost(autojump_clock, usage):
     """It was not free, so the cost is null, not 0."""
     script = Script(Reply(body=completion_json(usage=usage)))
     async with requester(script) as (ref, _):
@@ -159,7 +157,7 @@ NONSENSE = {
 
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("body", NONSENSE.values(), ids=NONSENSE)
-async def test_nonsense_for_one_call_costs_no_other_call_anything(autojump_clock, body, status):
+async def test_an_invalid_response_to_one_call_affects_no_other_call(autojump_clock, body, status):
     """Invalid data from a provider is not a bug of the actor, so it crashes nothing (R8)."""
     script = Script(
         by_prompt={"odd": [Reply(status, body, after=0.5)], "good": [Reply(after=20.0)]}

@@ -68,7 +68,7 @@ TRANSIENT = {
 
 
 @pytest.mark.parametrize("line", TRANSIENT.values(), ids=TRANSIENT)
-async def test_what_may_be_gone_is_tried_again_with_the_same_bytes(autojump_clock, line):
+async def test_transient_errors_are_retried_with_the_same_bytes(autojump_clock, line):
     script = Script(line, line, Reply())
     async with requester(script) as (ref, _):
         answer = await ref.ask(call("Übrigens", max_tokens=7))
@@ -79,7 +79,7 @@ async def test_what_may_be_gone_is_tried_again_with_the_same_bytes(autojump_cloc
     assert script.open == 0
 
 
-async def test_a_body_that_is_not_compressed_as_it_says_leaves_nothing_suspended(autojump_clock):
+async def test_a_body_with_a_wrong_content_encoding_leaves_nothing_suspended(autojump_clock):
     """Trio reports an async generator of httpx's that is left for the garbage collector."""
     script = Script(Reply(headers={"content-encoding": "gzip"}), Reply())
     async with requester(script) as (ref, _):
@@ -148,7 +148,7 @@ async def test_a_redirect_is_reported_with_where_it_leads(autojump_clock):
         (Reply(body={"error": "Ouch."}), ProviderUnavailable, "maybe", "Ouch."),
     ],
 )
-async def test_when_the_budget_is_used_up_the_last_error_is_told(
+async def test_when_the_budget_is_used_up_the_last_error_is_raised(
     autojump_clock, line, kind, billed, words
 ):
     script = Script(line)
@@ -177,7 +177,7 @@ async def test_a_call_of_which_any_attempt_may_have_been_billed_may_have_been_bi
     assert caught.value.billed == "maybe"
 
 
-async def test_an_error_that_says_nothing_is_not_said_to_be_broken_json(autojump_clock):
+async def test_an_error_without_a_body_is_not_reported_as_broken_json(autojump_clock):
     script = Script(Reply(400, {"detail": "Not found"}, {"content-type": "application/json"}))
     async with requester(script) as (ref, _):
         with pytest.raises(BadRequest) as caught:
@@ -229,7 +229,7 @@ async def test_pauses_grow_with_full_jitter_and_are_the_same_every_time(autojump
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-async def test_what_the_provider_asks_for_is_a_minimum(
+async def test_the_pause_that_the_provider_requests_is_a_minimum(
     autojump_clock, status, headers, message, least
 ):
     script = Script(refusal(status, message, headers=headers, after=0.0), Reply())
@@ -238,7 +238,7 @@ async def test_what_the_provider_asks_for_is_a_minimum(
     assert least <= script.times[1] <= least + 0.5
 
 
-async def test_a_provider_that_asks_for_too_much_fails_the_call_now(autojump_clock):
+async def test_a_requested_pause_that_is_too_long_fails_the_call_now(autojump_clock):
     script = Script(refusal(429, "Tomorrow.", headers={"retry-after": "411480"}))
     async with requester(script) as (ref, _):
         with pytest.raises(RateLimited, match="Tomorrow"):
@@ -247,7 +247,7 @@ async def test_a_provider_that_asks_for_too_much_fails_the_call_now(autojump_clo
     assert len(script.sent) == 1
 
 
-async def test_a_pause_longer_than_the_deadline_fails_now_and_says_so(autojump_clock):
+async def test_a_pause_longer_than_the_deadline_fails_now_with_the_reason(autojump_clock):
     """L1: the call fails at once with the reason, rather than at the deadline without one."""
     script = Script(refusal(429, "Slow down.", headers={"retry-after": "60"}))
     async with requester(script) as (ref, _):

@@ -44,7 +44,7 @@ def test_the_jitter_is_full():
 
 
 @given(policies, st.integers(1, 60), st.floats(0, 2000), st.integers())
-def test_what_the_provider_asks_for_is_a_minimum_and_too_much_of_it_ends_the_call(
+def test_the_requested_pause_is_a_minimum_and_a_long_one_ends_the_call(
     policy, attempts, server_s, seed
 ):
     pause = policy.pause(attempts, server_s, Random(seed))
@@ -56,7 +56,7 @@ def test_what_the_provider_asks_for_is_a_minimum_and_too_much_of_it_ends_the_cal
         assert server_s <= pause <= server_s + policy.base_s
 
 
-def test_those_who_were_refused_together_do_not_come_back_together():
+def test_calls_that_were_rejected_together_are_not_retried_together():
     pauses = {RetryPolicy().pause(1, 2.0, Random(seed)) for seed in range(50)}
     assert len(pauses) == 50
 
@@ -187,7 +187,7 @@ def test_a_date_is_worth_nothing_without_the_answers_own():
         ("Limit 30000, Used 30000, Requested 154.", None),
     ],
 )
-def test_the_error_text_says_it_too(message, seconds):
+def test_the_error_text_may_have_the_pause(message, seconds):
     found = retry_after_s({}, message)
     assert found == (seconds if seconds is None else pytest.approx(seconds))
 
@@ -215,7 +215,7 @@ def test_milliseconds_go_before_seconds_and_a_header_before_the_text():
         ("{}", None),
     ],
 )
-def test_gemini_says_it_in_the_details_which_gateways_put_into_the_text(details, seconds):
+def test_gemini_has_the_pause_in_the_details_which_gateways_put_into_the_text(details, seconds):
     assert retry_after_s({}, "Quota exceeded.", details) == seconds
     assert retry_after_s({}, details) == seconds
     assert retry_after_s({"retry-after": "2"}, "", details) == 2.0, "a header goes first"
@@ -225,7 +225,7 @@ def test_gemini_says_it_in_the_details_which_gateways_put_into_the_text(details,
     ("value", "said"),
     [("true", True), ("false", False), (" True ", True), ("FALSE", False), ("", None), ("1", None)],
 )
-def test_whether_to_try_again_at_all_may_be_said_too(value, said):
+def test_headers_may_state_whether_to_retry(value, said):
     assert should_retry({"x-should-retry": value}) is said
     assert should_retry({}) is None
 
@@ -237,7 +237,7 @@ def test_an_endless_wait_is_too_long_for_any_patience(policy, attempts, seed):
 
 
 @given(st.text() | st.from_regex(r"[0-9.hms ,:+-]{0,40}"), st.text() | st.just(DATE), st.text())
-def test_whatever_is_said_it_is_a_time_to_wait_or_nothing(value, date, message):
+def test_any_header_or_text_is_a_pause_or_nothing(value, date, message):
     headers = {"retry-after": value, "retry-after-ms": value[::-1], "date": date}
     for found in (
         retry_after_s({}, "", f'"retryDelay": "{value}"'),

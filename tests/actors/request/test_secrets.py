@@ -111,7 +111,9 @@ QUOTES = {
 
 @pytest.mark.parametrize("with_client", [False, True], ids=["straight", "client"])
 @pytest.mark.parametrize("line", QUOTES.values(), ids=QUOTES)
-async def test_on_the_wire_it_is_repeated_to_nobody(autojump_clock, log, line, with_client):
+async def test_on_the_wire_the_key_is_sent_to_no_other_server(
+    autojump_clock, log, line, with_client
+):
     def note(told):
         events.append(told)
         log_call(told)
@@ -130,7 +132,7 @@ async def test_on_the_wire_it_is_repeated_to_nobody(autojump_clock, log, line, w
 
 
 @pytest.mark.parametrize("kind", [httpx.ReadError, httpx.ConnectError, httpx.ProxyError])
-async def test_what_the_network_says_is_no_cause_if_it_quotes_the_key(autojump_clock, kind):
+async def test_an_error_of_the_network_is_no_cause_if_it_quotes_the_key(autojump_clock, kind):
     below = OSError(f"cannot send {KEY}")
     for text in (f"no: {KEY}", "no"):
         error = kind(text)
@@ -141,14 +143,14 @@ async def test_what_the_network_says_is_no_cause_if_it_quotes_the_key(autojump_c
         assert [text for text in everything_in(caught.value) if PART in text] == []
 
 
-async def test_what_the_network_says_is_a_cause_otherwise(autojump_clock):
+async def test_an_error_of_the_network_is_a_cause_otherwise(autojump_clock):
     async with requester(Script(broken(RESET)), api_key=KEY, retry=QUICK) as (ref, _):
         with pytest.raises(CallFailed) as caught:
             await ref.ask(call())
     assert caught.value.__cause__ is RESET
 
 
-async def test_what_a_hook_of_the_users_client_says(autojump_clock):
+async def test_an_error_of_a_hook_of_the_users_client(autojump_clock):
     """The text of raise_for_status() has the whole URL, with the key masked."""
 
     def client(transport):
@@ -258,7 +260,7 @@ async def test_a_key_that_was_changed_is_used_by_the_retry(autojump_clock):
     assert [text for text in told if any(key in text for key in keys)] == []
 
 
-async def test_a_key_that_cannot_be_had_is_no_attempt_and_says_nothing_of_the_endpoint(
+async def test_a_key_that_is_not_available_is_no_attempt_and_no_failure_of_the_endpoint(
     autojump_clock,
 ):
     def locked():

@@ -77,7 +77,7 @@ async def test_pieces_come_as_they_are_written_and_the_whole_comes_last(autojump
 
 
 @both
-async def test_whoever_wants_the_whole_gets_the_same_answer(autojump_clock, vendor):
+async def test_a_request_without_a_stream_gets_the_same_response(autojump_clock, vendor):
     async def answer(*, streaming):
         async with house(vendor=vendor, streaming=streaming) as at:
             whole = await at.troupe.complete(asked())
@@ -90,7 +90,7 @@ async def test_whoever_wants_the_whole_gets_the_same_answer(autojump_clock, vend
         assert (await pieces_of(at.troupe))[-1].text == one.text
 
 
-async def test_who_reads_slowly_slows_the_provider_down(autojump_clock):
+async def test_a_slow_reader_slows_the_provider_down(autojump_clock):
     """Backpressure: pieces are read from the connection only as there is room for them."""
     async with house() as at:
         async with at.troupe.stream(asked(), buffer=1) as items:
@@ -233,7 +233,7 @@ async def test_what_was_handed_out_cannot_be_taken_back_so_nothing_is_tried_agai
 
 @both
 @pytest.mark.parametrize("fault", BREAKS)
-async def test_whoever_has_seen_nothing_gets_another_try(autojump_clock, vendor, fault):
+async def test_a_stream_without_pieces_yet_is_retried(autojump_clock, vendor, fault):
     async with house(fault, vendor=vendor) as at:
         whole = await at.troupe.complete(asked())
         assert (whole.http_requests, whole.maybe_billed) == (2, 1)
@@ -259,14 +259,14 @@ async def test_a_stream_without_a_finish_reason_is_no_answer(autojump_clock):
     assert script.open == 0
 
 
-async def test_a_stream_without_its_last_word_is_an_answer(autojump_clock):
+async def test_a_stream_without_done_is_a_response(autojump_clock):
     """Some servers never send [DONE]; the finish reason shows that the response is complete."""
     script = Script(events(chunk("Hel"), chunk("lo", reason="stop"), done=False))
     async with requester(script, retry=ONCE) as (ref, _):
         assert (await ref.ask(call_for())).text == "Hello"
 
 
-async def test_a_stream_of_nonsense_is_a_typed_failure(autojump_clock):
+async def test_an_invalid_stream_is_a_typed_failure(autojump_clock):
     for body in ("data: {\n\n", "data: []\n\n", "data: " + "[" * 100_000 + "\n\n", "\xff\x00", ""):
         script = Script(Reply(body=body.encode("latin-1"), headers=EVENTS))
         async with requester(script, retry=ONCE) as (ref, runtime):
@@ -279,7 +279,7 @@ async def test_a_stream_of_nonsense_is_a_typed_failure(autojump_clock):
 # ------------------------------------------------------------------ servers that do not stream
 
 
-async def test_a_server_that_takes_no_notice_is_heard_all_the_same(autojump_clock):
+async def test_a_server_that_ignores_stream_gets_its_response_read(autojump_clock):
     """The server responds with one JSON body, so the stream has one piece."""
     async with requester(Script(Reply(body=completion_json("Hello")))) as (ref, _):
         assert (await ref.ask(call_for())).text == "Hello"
@@ -312,7 +312,7 @@ async def test_a_server_that_cannot_stream_is_asked_in_one_piece_from_then_on(
     assert [event.stage for event in told][:3] == ["sent", "retrying", "sent"]
 
 
-async def test_the_one_attempt_there_is_finds_out_for_the_calls_to_come(autojump_clock):
+async def test_a_single_attempt_learns_for_later_calls(autojump_clock):
     script = Script(refusal(400, REFUSALS["stream"]), Reply())
     async with requester(script, retry=ONCE) as (ref, _):
         with pytest.raises(BadRequest, match="stream"):
@@ -332,7 +332,7 @@ async def test_a_server_that_refuses_the_whole_too_is_not_asked_for_ever(autojum
 # ------------------------------------------------------------------ what it cost
 
 
-async def test_a_stream_that_does_not_say_its_tokens_has_a_cost_that_nobody_knows(autojump_clock):
+async def test_a_stream_without_usage_has_an_unknown_cost(autojump_clock):
     async with house("no_usage") as at:
         whole = (await pieces_of(at.troupe))[-1]
         assert whole.text
@@ -351,7 +351,7 @@ async def test_tokens_that_come_after_the_finish_reason_are_counted(autojump_clo
     assert answer.cost_usd == Decimal("0.0075")
 
 
-async def test_a_fast_provider_delays_nobody(autojump_clock):
+async def test_a_fast_provider_adds_no_delay(autojump_clock):
     """The end of a stream is read with its last piece, without a further wait."""
     async with house(provider=ProviderSettings(latency_s=(0.0, 0.0))) as at:
         await at.troupe.complete(asked())

@@ -87,7 +87,7 @@ async def test_a_response_is_returned_at_once(autojump_clock):
     assert at.times == [0]
 
 
-async def test_attempts_are_repeated_with_the_pauses_that_the_provider_asks_for(autojump_clock):
+async def test_attempts_are_repeated_with_the_pauses_that_the_provider_requests(autojump_clock):
     events = []
     at = Tried(failed(server_s=3.0), failed(server_s=7.0), exchanged())
     await at.send(progress(observer=events.append))

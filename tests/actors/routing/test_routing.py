@@ -128,7 +128,7 @@ def test_settings_out_of_range_are_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize("deadline", [None, 59.0])
-async def test_who_cannot_wait_goes_live(autojump_clock, deadline):
+async def test_a_request_that_cannot_wait_is_sent_live(autojump_clock, deadline):
     sent = []
     async with open_runtime() as runtime:
         router = await router_to(runtime, sent, FLEX)
@@ -136,7 +136,9 @@ async def test_who_cannot_wait_goes_live(autojump_clock, deadline):
     assert sent == ["default"]
 
 
-async def test_who_can_wait_goes_the_cheaper_way_and_is_told(autojump_clock):
+async def test_a_request_that_can_wait_takes_the_cheaper_route_and_its_response_names_it(
+    autojump_clock,
+):
     sent = []
     async with open_runtime() as runtime:
         router = await router_to(runtime, sent, FLEX)
@@ -173,7 +175,7 @@ async def test_what_is_wrong_with_the_request_is_not_tried_again(autojump_clock)
     assert sent == ["flex"]
 
 
-async def test_when_the_asker_goes_so_does_the_call_on_its_way(autojump_clock):
+async def test_when_the_caller_is_cancelled_so_is_the_call_on_its_route(autojump_clock):
     """R4, on every route."""
     sent = []
     async with open_runtime() as runtime:
@@ -236,7 +238,7 @@ def troupe_settings(transport, **more):
     return TroupeSettings(endpoint=Endpoint(URL, vendor="openai"), transport=transport, **more)
 
 
-async def test_a_plan_says_way_price_and_time_and_sends_nothing(autojump_clock):
+async def test_a_plan_has_route_price_and_time_and_sends_nothing(autojump_clock):
     script = Script(Reply())
     async with open_troupe(troupe_settings(script)) as troupe:
         now = await troupe.explain(Request.of("Hi" * 100, model=NANO, max_tokens=100))
@@ -271,7 +273,7 @@ async def test_a_plan_knows_what_is_under_way_and_what_is_in_the_cache(autojump_
     assert (answer.route, answer.cost_usd, answer.http_requests) == ("cache", 0, 0)
 
 
-async def test_a_plan_knows_with_whom_a_call_would_be_shared(autojump_clock):
+async def test_a_plan_shows_whether_a_call_would_be_shared(autojump_clock):
     settings = troupe_settings(Script(Reply()), strategies=[Chorus(BatchLimits(max_size=9))])
 
     def patient(prompt):

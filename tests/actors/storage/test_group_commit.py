@@ -170,7 +170,7 @@ async def test_other_work_runs_between_two_groups(autojump_clock):
 
 
 @given(seed=st.integers(0, 2**32), failing=st.floats(0, 0.5))
-def test_each_job_is_committed_once_in_order_whoever_is_cancelled(seed, failing):
+def test_each_job_is_committed_once_in_order_whichever_caller_is_cancelled(seed, failing):
     random, outcome = Random(seed), {}
 
     async def caller(group, number):

@@ -207,7 +207,7 @@ def test_a_stream_means_the_same_however_it_is_cut(data):
     assert read_stream(FORM, chat(), pieces)[1] == WHOLE
 
 
-def test_done_and_usage_are_known_as_the_stream_goes_on():
+def test_done_and_usage_are_known_during_the_stream():
     decoder = FORM.stream_decoder(chat())
     seen = []
     for event in SseParser().feed(named(*STREAM)):

@@ -61,7 +61,7 @@ def test_each_has_a_variable_for_its_key(vendor):
         ("gemini", "maxOutputTokens"),
     ],
 )
-def test_the_limit_goes_by_the_name_that_the_vendor_knows(name, limit):
+def test_the_limit_has_the_name_that_the_vendor_knows(name, limit):
     body = (
         VENDORS[name]
         .format_for("chat")
@@ -92,6 +92,6 @@ def test_a_name_that_is_not_known_is_refused_with_those_that_are():
     assert vendor_named("groq") is VENDORS["groq"]
 
 
-def test_nonsense_is_nobodys_address():
+def test_an_invalid_url_has_no_vendor():
     assert vendor_at("http://[::1") is VENDORS["compatible"]
     assert vendor_at("") is VENDORS["compatible"]

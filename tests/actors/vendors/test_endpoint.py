@@ -106,7 +106,7 @@ def test_an_empty_key_is_refused():
         ("gemini", {"x-goog-api-key": KEY}),
     ],
 )
-def test_the_key_goes_where_the_vendor_wants_it_and_nowhere_else(vendor, headers):
+def test_the_key_is_only_in_the_header_that_the_vendor_requires(vendor, headers):
     endpoint = Endpoint("http://provider/v1", KEY, vendor)
     assert endpoint.auth_headers() == headers
     assert KEY not in endpoint.url(Request.of("Hi", model="m"))
@@ -191,7 +191,7 @@ def test_passwords_of_urls_are_shown_nowhere():
         ("https://llm.example.org/v1", "compatible"),
     ],
 )
-def test_whose_address_it_is_unless_it_is_said(url, vendor):
+def test_the_vendor_follows_from_the_address_unless_it_is_given(url, vendor):
     assert Endpoint(url).vendor is VENDORS[vendor]
     assert Endpoint(url, vendor="vllm").vendor is VENDORS["vllm"]
     assert f"vendor='{vendor}'" in repr(Endpoint(url))

@@ -88,7 +88,7 @@ def test_the_model_stands_in_the_path(model, stream, path):
     assert FORM.path(chat(model=model), stream=stream) == path
 
 
-def test_how_many_answers_is_said_once():
+def test_the_number_of_choices_is_sent_once():
     with pytest.raises(UnsupportedField, match="candidateCount"):
         FORM.encode(chat(extra_body={"generationConfig": {"candidateCount": 2}}), stream=False)
 
@@ -209,7 +209,7 @@ def test_a_stream_means_the_same_byte_by_byte():
     assert read_stream(FORM, chat(), pieces)[1] == WHOLE
 
 
-def test_a_stream_of_several_candidates_is_told_apart():
+def test_the_candidates_of_a_stream_are_separated():
     events = [
         body(candidate("a", index=1), candidate("x")),
         body(candidate("b", "MAX_TOKENS", index=1)),

@@ -22,7 +22,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(texts, values, max_size=4))
-def test_what_is_written_says_what_was_meant(value):
+def test_encoded_json_has_the_same_value(value):
     assert json.loads(dumps(value)) == value
 
 
@@ -54,12 +54,12 @@ def _rounded(value):
         ({"a": "é"}, '{"a":"é"}'.encode()),
     ],
 )
-def test_what_is_rare_is_written_all_the_same(value, text):
+def test_rare_values_are_encoded_too(value, text):
     assert dumps(value) == text
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_what_json_cannot_say_is_refused_and_not_sent_as_null(number):
+def test_values_that_json_cannot_express_are_refused_and_not_sent_as_null(number):
     with pytest.raises(ValueError, match="JSON"):
         dumps({"a": [number, "null"]})
 
@@ -87,7 +87,7 @@ def test_what_is_no_value_at_all_is_refused():
         (b" {}\n", {}),
     ],
 )
-def test_what_is_not_quite_json_is_read_all_the_same(text, value):
+def test_almost_valid_json_is_decoded(text, value):
     assert loads(text) == value
 
 

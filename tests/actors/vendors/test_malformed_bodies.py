@@ -86,7 +86,7 @@ said = bodies | leaves | st.lists(bodies, max_size=2)
 @pytest.mark.parametrize(("form", "request_"), ASKED, ids=[form.name for form, _ in ASKED])
 @settings(max_examples=40)
 @given(body=said)
-def test_a_body_of_nonsense(form, request_, body):
+def test_an_invalid_body(form, request_, body):
     assert isinstance(form.decode_error(body), ApiError)
     try:
         found = form.decode(body, request_)
@@ -100,7 +100,7 @@ def test_a_body_of_nonsense(form, request_, body):
 )
 @settings(max_examples=40)
 @given(events=st.lists(said, max_size=4))
-def test_a_stream_of_nonsense(form, request_, events):
+def test_an_invalid_stream(form, request_, events):
     try:
         deltas, answer = read_stream(form, request_, [sse(*map(json.dumps, events))])
     except (Malformed, StreamFailed):

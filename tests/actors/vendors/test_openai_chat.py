@@ -25,7 +25,7 @@ def decode(body, **asked):
     return CHAT.decode(body, chat(**asked))
 
 
-def test_a_request_has_what_was_said_and_nothing_else():
+def test_a_request_has_the_given_fields_and_nothing_else():
     request = Request.of("Hi", model="m", system="Be brief.", cacheable=True)
     assert encode(request) == {
         "model": "m",
@@ -42,7 +42,7 @@ def test_zero_is_a_value_not_an_absence():
     assert (body["temperature"], body["seed"], body["max_tokens"]) == (0, 0, 1)
 
 
-def test_extra_members_go_out_as_they_are_and_last():
+def test_extra_members_are_sent_unchanged_and_last():
     request = attrs.evolve(
         Request.of("Hi", model="m", max_tokens=5), extra_body={"top_p": 0.5, "max_tokens": 7}
     )
@@ -101,7 +101,7 @@ def test_usage_that_makes_no_sense_is_no_usage(changes):
         {"choices": [{"text": "a completion of the older kind"}]},
     ],
 )
-def test_what_is_not_a_completion_is_malformed_and_says_what_is_missing(body):
+def test_a_body_that_is_no_completion_is_malformed_and_the_error_names_what_is_missing(body):
     with pytest.raises(Malformed, match=r'not an object|no "choices"|no "message"'):
         decode(body)
 
@@ -185,7 +185,7 @@ def test_whatever_number_of_tokens_is_reported_the_answer_is_read(changes):
 
 
 @pytest.mark.parametrize("number", ["1e999", "-Infinity", "NaN", "1.5", "true"])
-def test_a_number_of_tokens_that_json_can_say_does_not_lose_the_answer(number):
+def test_any_number_of_tokens_in_json_does_not_lose_the_response(number):
     body = json.dumps(chat_body("Hello")).replace(
         '"prompt_tokens": 10', f'"prompt_tokens": {number}'
     )
@@ -250,7 +250,7 @@ def test_everything_a_chat_can_ask_for():
     }
 
 
-def test_the_limit_goes_by_the_name_that_the_server_knows():
+def test_the_limit_has_the_name_that_the_server_knows():
     form = OpenAIChat(limit_name="max_completion_tokens")
     body = form.encode(chat(max_tokens=9), stream=False)
     assert body["max_completion_tokens"] == 9
@@ -265,7 +265,7 @@ def test_usage_is_asked_for_only_in_streams_and_only_where_it_is_known():
     assert "stream_options" not in encode(chat(), stream=True)
 
 
-def test_extra_members_of_an_object_join_those_that_are_there():
+def test_extra_members_of_an_object_are_merged_with_the_others():
     form = OpenAIChat(asks_for_usage=True)
     request = chat(extra_body={"stream_options": {"continuous_usage_stats": True}})
     assert form.encode(request, stream=True)["stream_options"] == {

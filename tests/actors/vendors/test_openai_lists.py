@@ -116,7 +116,7 @@ def test_an_error_with_status_200_is_an_error():
     assert EMBEDDINGS.decode(flat, embedding("a")) == ApiError("No.", "BadRequestError", "400")
 
 
-def test_a_stream_of_several_prompts_is_told_apart():
+def test_the_prompts_of_a_stream_are_separated():
     data = sse(
         {"choices": [text_choice(1, "b", None)], "model": "m-1"},
         {"choices": [text_choice(0, "a", None), text_choice(1, "B", "length")]},

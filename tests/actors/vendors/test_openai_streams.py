@@ -79,7 +79,7 @@ STREAMS = {
 
 
 @pytest.mark.parametrize("data", STREAMS.values(), ids=STREAMS)
-def test_streams_of_all_sorts_say_the_same(data):
+def test_all_kinds_of_streams_decode_to_the_same_response(data):
     deltas, answer = read(data)
     assert texts_of(deltas) == ["Hello"]
     assert answer.choices == (Choice("Hello", "stop"),)
@@ -91,7 +91,7 @@ def test_usage_that_never_comes_is_not_known():
     assert read(sse(chunk("Hello"), chunk(reason="stop")))[1].usage is None
 
 
-def test_done_is_what_the_server_says_not_what_it_seems():
+def test_done_is_what_the_server_reports():
     decoder = CHAT.stream_decoder(chat())
     for event, is_done in ((chunk("a", reason="stop"), False), (LAST, False), ("[DONE]", True)):
         read_events(decoder, sse(event, done=None))
@@ -104,7 +104,7 @@ def read_events(decoder, data):
     return [delta for event in SseParser().feed(data) for delta in decoder.feed(event)]
 
 
-def test_answers_that_interleave_are_told_apart():
+def test_interleaved_choices_are_separated():
     data = sse(
         chunk("a", index=1),
         chunk("x", index=0),
@@ -118,7 +118,7 @@ def test_answers_that_interleave_are_told_apart():
 
 
 @pytest.mark.parametrize("index", [-1, 2, "0", True, 0.5, 10**30])
-def test_a_piece_of_an_answer_nobody_asked_for_is_malformed(index):
+def test_a_piece_of_an_unrequested_choice_is_malformed(index):
     with pytest.raises(Malformed, match="index"):
         read(sse(chunk("a", index=index)), n=2)
 

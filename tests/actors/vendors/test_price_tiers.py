@@ -63,7 +63,7 @@ def test_so_many_times_the_price_is_so_many_times_the_cost(price, usage, factor)
     assert cost == Fraction(price.cost(usage)) * Fraction(factor)
 
 
-def test_tokens_said_to_be_written_and_read_are_no_more_than_there_are():
+def test_cache_tokens_are_bounded_by_the_input_tokens():
     price = TierPrice(Decimal(2), Decimal(1), Decimal(1), Decimal(4))
     assert price.cost(Usage(MILLION, 0, MILLION, MILLION)) == 1
     assert price.cost(Usage(MILLION, 0, 0, 3 * MILLION)) == 4
@@ -117,7 +117,7 @@ def test_published_prices_at_tiers(model, tier, expected):
         ("groq/gpt-oss-20b", "batch"),
     ],
 )
-def test_a_tier_whose_price_nobody_documents_has_none(model, tier):
+def test_a_tier_without_a_documented_price_has_none(model, tier):
     assert default_prices().cost(model, Usage(1, 1), tier) is None
 
 
@@ -169,7 +169,7 @@ def test_a_bad_tier_is_refused_with_model_and_field(tmp_path, tiers, what):
 HI = Request.of("Hi", model=MODEL)
 
 
-def test_answers_of_openai_say_their_tier_in_whole_and_in_streams():
+def test_openai_responses_report_their_tier_whole_and_streamed():
     form = OpenAIChat()
     assert form.decode(completion_json(service_tier="flex"), HI).tier == "flex"
     assert form.decode(completion_json(), HI).tier is None
@@ -184,7 +184,7 @@ def test_answers_of_openai_say_their_tier_in_whole_and_in_streams():
     assert decoder.end().tier == "flex"
 
 
-def test_answers_of_anthropic_say_their_tier_in_whole_and_in_streams():
+def test_anthropic_responses_report_their_tier_whole_and_streamed():
     form = AnthropicMessages()
     usage = {"input_tokens": 1, "output_tokens": 1, "service_tier": "batch"}
     assert form.decode({"content": [], "usage": usage}, HI).tier == "batch"

@@ -58,7 +58,7 @@ def test_published_prices_per_million_tokens():
     assert cost("gpt-4o", Usage()) == 0
 
 
-def test_the_published_prices_say_when_they_held_and_where_they_are_from():
+def test_the_published_prices_have_a_date_and_a_source():
     assert default_prices().as_of == "2026-07"
     assert "litellm" in default_prices().source
     assert "2026-10-23" in default_prices().models["gpt-3.5-turbo"].note
@@ -130,14 +130,14 @@ def test_only_a_date_may_follow_a_listed_name(suffix):
     assert not dated or (parts[0] == "" and digits in ([4], [8], [4, 2, 2]))
 
 
-def test_a_listed_snapshot_goes_before_its_model():
+def test_a_listed_snapshot_precedes_its_model():
     snapshot = Price(Decimal(9), Decimal(9))
     known = PriceBook({"m": Price(Decimal(1), Decimal(1)), "m-2024-01-31": snapshot})
     assert known.price("m-2024-01-31") is snapshot
     assert known.price("m-2024-01-30") is known.models["m"]
 
 
-def test_a_users_file_adds_to_the_published_prices_and_goes_before_them(tmp_path: Path):
+def test_a_users_file_adds_to_the_published_prices_and_precedes_them(tmp_path: Path):
     file = tmp_path / "mine.json"
     file.write_text(
         '{"as_of": "2026-11", "models": {"own": {"input": 0.1, "output": 1, "note": "n"},'

@@ -67,7 +67,7 @@ def test_however_the_bytes_are_cut_the_events_are_the_same(stream, data):
 
 
 @given(streams)
-def test_the_parser_says_what_the_standard_says(stream):
+def test_the_parser_follows_the_standard(stream):
     assert parse(stream) == by_the_standard(stream)
 
 

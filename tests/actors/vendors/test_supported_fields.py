@@ -73,7 +73,7 @@ def test_a_format_takes_no_request_of_another_task(task, form):
 
 
 @pytest.mark.parametrize(("task", "form"), PAIRS, ids=[form.name for _, form in PAIRS])
-def test_what_the_task_asks_for_is_in_the_body_and_what_is_local_is_not(task, form):
+def test_the_fields_of_a_task_are_in_the_body_and_local_fields_are_not(task, form):
     request = plain(task, extra_body={"marked": 1}, cacheable=True, idempotency_key="key-1")
     text = dumps(form.encode(request, stream=False)).decode()
     assert "Hi" in text
@@ -84,7 +84,7 @@ def test_what_the_task_asks_for_is_in_the_body_and_what_is_local_is_not(task, fo
 
 
 @pytest.mark.parametrize(("task", "form"), PAIRS, ids=[form.name for _, form in PAIRS])
-def test_a_stream_is_asked_for_where_there_are_streams(task, form):
+def test_a_stream_is_requested_where_the_format_has_streams(task, form):
     request = plain(task)
     if not form.streams:
         with pytest.raises(UnsupportedField, match="stream"):
@@ -112,7 +112,7 @@ def test_system_turns_that_cannot_stand_apart_are_refused(form, messages):
 
 
 @pytest.mark.parametrize("name", VENDORS)
-def test_a_vendor_says_which_tasks_it_takes(name):
+def test_a_vendor_lists_its_tasks(name):
     vendor = VENDORS[name]
     for task in FORMATS:
         if task in vendor.formats:

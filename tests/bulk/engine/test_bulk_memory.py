@@ -43,7 +43,7 @@ async def test_no_more_is_read_than_may_be_held(autojump_clock, tmp_path, monkey
     assert 10 < most <= 24
 
 
-async def test_results_that_nobody_takes_are_held_up_to_their_size(
+async def test_results_without_a_reader_are_held_up_to_their_size(
     autojump_clock, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("callsheet.bulk.engine.reader.READ_AT_ONCE", 20)

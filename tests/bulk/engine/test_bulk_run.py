@@ -91,7 +91,7 @@ async def test_an_id_that_is_made_of_the_place_follows_the_row(autojump_clock, o
     assert it.requests == 2
 
 
-async def test_an_id_that_is_there_twice_is_a_bad_row(autojump_clock, output):
+async def test_a_repeated_id_is_a_bad_row(autojump_clock, output):
     async with stage() as it:
         results = await it.run([row(1), row(2, "Other.", custom_id="r-1"), row(3)], output)
     assert ids_of(output) == ids(1, 3)
@@ -152,7 +152,7 @@ async def test_rows_can_be_packed_into_few_calls(autojump_clock, output):
     assert "pack" in {line["callsheet"]["route"] for line in lines_of(output)}
 
 
-async def test_rows_can_go_through_batches(autojump_clock, output):
+async def test_rows_can_be_sent_in_batches(autojump_clock, output):
     troupe = {"batches": BatchApiPolicy()}  # in memory: virtual time does not wait for a journal
     async with stage() as it:
         await it.run(rows(100), output, route="batch", window_rows=100, troupe=troupe)

@@ -107,7 +107,7 @@ def test_nothing_is_begun_in_a_pause_or_after_the_end(how):
     assert queue.next() is None
 
 
-def test_a_row_that_was_put_back_goes_first_the_next_time():
+def test_a_row_that_was_put_back_is_the_next_one():
     queue = queue_of(3)
     first = queue.next()
     assert not queue.is_in_flight(first.row.custom_id)

@@ -136,7 +136,7 @@ async def test_of_a_list_each_row_has_its_own_part_and_its_share_of_the_usage(tm
     assert sum(body["usage"]["prompt_tokens"] for body in bodies) == 8
 
 
-async def test_a_row_that_shares_an_answer_says_that_it_took_nothing(tmp_path):
+async def test_a_row_that_shares_a_response_reports_zero_usage(tmp_path):
     request = attrs.evolve(ask(), cacheable=True)
     lines = await lines_from(CHAT, tmp_path / "out.jsonl", request, request)
     bodies = {line["callsheet"]["route"]: line["response"]["body"] for line in lines}
@@ -162,7 +162,7 @@ async def test_another_providers_body_is_made_openais_and_kept_beside_it(tmp_pat
     assert line["callsheet"]["provider_body"] == body
 
 
-async def test_a_refusal_says_what_the_provider_said_without_the_key(tmp_path):
+async def test_a_rejection_has_the_providers_text_without_the_key(tmp_path):
     error = {
         "message": "too long",
         "type": "invalid_request_error",

@@ -58,13 +58,13 @@ def test_vectors_and_completions_have_their_own_shapes():
         assert read_answer(answer_line(one, answer, 0)) == answer
 
 
-def test_text_that_is_not_whole_unicode_is_written_all_the_same():
+def test_text_with_lone_surrogates_is_written():
     line = answer_line(row(1), response(choices=(Choice("caf\udce9", "stop"),)), 0)
     assert line.endswith(b"\n")
     assert read_answer(line).text == "caf?"
 
 
-def test_a_failure_says_what_the_provider_said_or_that_it_said_nothing():
+def test_a_failure_has_the_providers_text_or_states_that_there_is_none():
     told = json.loads(failure_line(row(1), RateLimited("too fast", attempts=5, status=429)))
     assert told["response"]["status_code"] == 429
     assert told["response"]["body"]["error"]["message"] == "too fast"
@@ -76,12 +76,12 @@ def test_a_failure_says_what_the_provider_said_or_that_it_said_nothing():
     assert silent["error"] == {"code": "ValueError", "message": "no such thing"}
 
 
-def test_a_bad_line_says_where_and_why():
+def test_a_bad_line_has_its_place_and_reason():
     line = json.loads(bad_line(BadRow(number=7, reason="no JSON", text="{")))
     assert line["callsheet"] == {"row": 7, "kind": "BadRow", "text": "{"}
 
 
-def test_another_id_takes_the_place_of_one_that_was_made():
+def test_another_id_replaces_a_generated_one():
     line = answer_line(row(1, custom_id="row-1"), response(), 0)
     same = row(1, custom_id="row-1")
     assert with_id(line, same) is line

@@ -143,7 +143,7 @@ def test_a_file_that_is_written_anew_stays_where_a_link_leads_and_keeps_its_mode
 
 
 @pytest.mark.parametrize("what", ["removed", "moved", "replaced", "cut"])
-def test_a_file_that_is_gone_meanwhile_is_not_taken_for_finished(tmp_path, what):
+def test_a_file_that_was_removed_meanwhile_is_not_taken_for_finished(tmp_path, what):
     path = tmp_path / "out.jsonl"
     output = OrderedOutput(path)
     output.write([b"a\n"])

@@ -102,7 +102,7 @@ def test_ids_are_met_once_in_a_run(path):
     again.close()
 
 
-def test_a_full_disk_is_told_from_other_troubles_and_changes_nothing(path):
+def test_a_full_disk_is_distinguished_from_other_errors_and_changes_nothing(path):
     store = RunStore(path)
     store.keep([(b"a", b"one\n")], RunSpend())
     pages = store._db.number("PRAGMA page_count")

@@ -92,7 +92,7 @@ def ends(log):
     return range(HEAD, len(log) + 1, FRAME)
 
 
-async def test_a_whole_log_has_all_that_was_told(autojump_clock, tmp_path):
+async def test_a_whole_log_has_all_reported_rows(autojump_clock, tmp_path):
     async with stage() as it:
         there = await scene(it, tmp_path)
         assert (len(there.log) - HEAD) % FRAME == 0

@@ -98,7 +98,7 @@ def test_a_file_that_is_only_called_gz_is_read_as_it_is(put):
     assert len(read(put([LINE], "input.jsonl.gz"))) == 1
 
 
-def test_gzip_that_is_cut_off_is_told_after_the_rows_before(put):
+def test_truncated_gzip_is_reported_after_its_rows(put):
     lines = [dict(LINE, custom_id=os.urandom(30).hex()) for _ in range(2000)]
     packed = gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode())
     *rows, last = read(put(packed[: len(packed) // 2]))
@@ -188,7 +188,7 @@ def test_a_line_may_have_just_as_many_bytes_as_are_allowed(put, end):
     assert isinstance(*read(put(line + end), max_line_bytes=len(line) - 1), BadRow)
 
 
-def test_an_id_that_is_there_twice_is_a_bad_row_that_names_the_first(put):
+def test_a_repeated_id_is_a_bad_row_that_names_the_first(put):
     first, other, bad = read(put([LINE, dict(LINE, custom_id="b"), LINE]))
     assert (first.custom_id, other.custom_id) == ("a", "b")
     assert (bad.number, bad.custom_id) == (3, "a")
@@ -238,7 +238,7 @@ def test_rows_are_counted_as_they_are_read(put, content, name):
     assert count_rows(path) == len(read(path, model="m"))
 
 
-def test_the_form_goes_by_first_bytes_then_name_then_beginning(put):
+def test_the_format_is_detected_by_first_bytes_then_name_then_content(put):
     assert prompts(read(put("prompt\nHi\n", "data"), model="m")) == ["Hi"]
     assert prompts(read(put("prompt\nHi\n", "data.csv.gz"), model="m")) == ["Hi"]
     assert prompts(read(put("prompt\tb\nHi\t1\n", "data.tsv"), model="m")) == ["Hi"]
@@ -342,7 +342,7 @@ def test_deep_nesting_is_a_bad_row_or_read(put):
         assert isinstance(row, Row if depth < 300 else (Row, BadRow))
 
 
-def test_what_json_cannot_say_is_a_bad_row(put):
+def test_a_value_that_json_cannot_express_is_a_bad_row(put):
     for value in ("NaN", "-Infinity", "1e999"):
         assert "not JSON" in reason(read(put(f'{{"prompt": "x", "y": {value}}}')))
 

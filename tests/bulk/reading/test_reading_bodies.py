@@ -287,7 +287,7 @@ def test_other_tasks_take_texts(body, task):
         (b"{", "not JSON.*character 2"),
     ],
 )
-def test_a_line_that_is_no_request_says_why(line, said):
+def test_a_line_that_is_no_request_has_the_reason(line, said):
     row = only(line)
     assert isinstance(row, BadRow)
     assert re.search(said, row.reason), row.reason
@@ -304,7 +304,7 @@ def test_a_line_that_is_no_request_says_why(line, said):
         ({"prompt": "x"}, "chat", "/v1/chat/completions"),
     ],
 )
-def test_what_a_line_asks_for_is_seen_from_what_it_has(line, task, url):
+def test_the_task_of_a_line_follows_from_its_members(line, task, url):
     row = only(line, model="m")
     assert (row.request.task, row.url) == (task, url)
     assert row.request.extra_body == {}
@@ -317,7 +317,7 @@ def test_the_id_of_a_body_is_no_member_of_it():
         assert row.request.extra_body == {}
 
 
-def test_what_is_set_for_all_is_for_rows_that_do_not_say():
+def test_common_settings_apply_to_rows_without_their_own():
     settings = {"model": "d", "max_tokens": 9, "temperature": 0.5}
     bare = {"messages": CHAT["messages"]}
     request = request_of(bare, **settings)

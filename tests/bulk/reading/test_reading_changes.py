@@ -71,7 +71,7 @@ def test_nothing_is_read_on_that_was_written_to(source, change):
     assert prompts == [f"Say {number}." for number in range(1, len(found) + 1)]
 
 
-def test_a_file_that_was_replaced_is_read_to_its_end_and_told_of(source):
+def test_a_file_that_was_replaced_is_read_to_its_end_and_reported(source):
     found = []
     with open_rows(source, ReadSettings()) as rows:
         next(rows)
@@ -113,7 +113,7 @@ def test_parquet_is_watched(tmp_path):
 
 
 @pytest.mark.parametrize("change", [append, replace])
-async def test_the_run_ends_and_the_next_one_asks_for_what_is_new(
+async def test_the_run_ends_and_the_next_one_sends_the_new_rows(
     autojump_clock, tmp_path, source, change
 ):
     output, ended = tmp_path / "out.jsonl", 0

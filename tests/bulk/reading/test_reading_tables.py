@@ -111,7 +111,7 @@ def test_a_column_that_no_row_has_is_an_error_before_the_first(put, put_parquet,
             read(path, **settings)
 
 
-def test_a_column_that_a_template_asks_about_may_be_missing(put):
+def test_a_column_that_a_template_tests_may_be_missing(put):
     template = "{{ a }}{% if c is defined %}{{ c }}{% endif %}{{ d | default('?') }}"
     assert prompts(read(put("a,b\n1,2\n"), template=template)) == ["1?"]
 

@@ -125,7 +125,7 @@ def said(series, progress, width=80):
 # --- the summary ------------------------------------------------------------------------------
 
 
-def test_the_summary_says_what_came_of_the_run():
+def test_the_summary_shows_the_results_of_the_run():
     lines = said(*run(maybe_billed=2))
     assert lines[:8] == [
         "done      200 of 200 rows in 20 s",
@@ -156,7 +156,7 @@ def test_what_is_left_is_left_for_the_next_run():
     assert "rows      180 answered, 3 cancelled" in said(series, left)
 
 
-def test_the_summary_fits_and_obeys_nobody():
+def test_the_summary_fits_and_contains_no_control_sequences():
     lines = said(*run(kinds=(EVIL, "[red]x[/red] :smile:" * 9)))
     assert all(len(line) <= 80 for line in lines)
     assert any("[red]x[/red] :smile:" in line for line in lines)
@@ -242,7 +242,7 @@ def test_a_short_run_has_a_page_too(rows):
     Page(paged(*run(rows, limit=None)))
 
 
-def test_a_run_in_which_all_failed_or_was_there_has_a_page():
+def test_a_run_in_which_all_rows_failed_or_existed_has_a_page():
     failed, reused = Series(0.0), Series(0.0)
     failed.observe(RowEnded(at=0.0, number=1, custom_id="a", error="Timeout"))
     reused.observe(RowEnded(at=0.0, number=1, custom_id="a", is_reused=True))
@@ -266,7 +266,7 @@ def test_small_sums_and_single_rows_are_put_plainly():
     assert said(series, now)[1] == "rows      1 answered, 1 bad line"
 
 
-def test_a_long_run_is_told_in_hours():
+def test_a_long_run_is_shown_in_hours():
     series = Series(0.0)
     for hour in range(48):
         series.observe(RowEnded(at=3600.0 * hour, number=hour, custom_id="a", seconds=86_400.0))
@@ -274,7 +274,7 @@ def test_a_long_run_is_told_in_hours():
     assert "hours since the start" in text
 
 
-def test_without_matplotlib_the_page_says_how_to_get_the_plots(monkeypatch):
+def test_without_matplotlib_the_page_explains_how_to_get_the_plots(monkeypatch):
     monkeypatch.setattr(page, "has_matplotlib", lambda: False)
     parsed = Page(paged(*run()))
     assert "svg" not in parsed.tags
@@ -283,7 +283,7 @@ def test_without_matplotlib_the_page_says_how_to_get_the_plots(monkeypatch):
     assert "Over time" in parsed.texts
 
 
-def test_the_page_is_written_and_overwrites_what_was_there(tmp_path):
+def test_the_page_is_written_and_overwrites_an_old_one(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("before")
     series, progress = run()

@@ -91,7 +91,7 @@ def line_of(lines, head):
 # --- the panel --------------------------------------------------------------------------------
 
 
-def test_a_run_is_told_with_its_speed_limits_spending_and_troubles():
+def test_a_run_is_shown_with_its_speed_limits_spending_and_errors():
     lines = drawn(
         stands(65.0, answered=6345, cost_usd=Decimal("0.65")),
         stands(
@@ -110,7 +110,7 @@ def test_a_run_is_told_with_its_speed_limits_spending_and_troubles():
     assert line_of(lines, "in order").startswith("in order 12 of 10,000 rows wait")
 
 
-def test_without_a_total_the_bar_only_moves_and_without_limits_that_is_said():
+def test_without_a_total_the_bar_only_moves_and_missing_limits_are_shown():
     lines = drawn(stands(total=None, limits=None))
     assert lines[0] == "running    12,345 rows  for 2 min 05 s"
     assert "%" not in lines[1]
@@ -131,7 +131,7 @@ def test_what_the_run_does_stands_first(more, word):
     assert drawn(stands(**more))[0].startswith(f"{word} ")
 
 
-def test_at_the_end_it_is_said_whether_all_rows_have_ended():
+def test_the_end_shows_whether_all_rows_have_ended():
     done = stands(answered=100_000, in_flight=0, reused=60_000)
     lines = drawn(done, is_over=True)
     assert (
@@ -148,7 +148,7 @@ def test_at_the_end_it_is_said_whether_all_rows_have_ended():
     assert drawn(empty, is_over=True)[1].endswith("100 %")
 
 
-def test_a_limit_for_a_day_and_one_of_a_model_are_told_as_such():
+def test_a_limit_for_a_day_and_one_of_a_model_are_shown_as_such():
     day = bucket(used=2500.0, limit=10_000.0, per_s=86_400.0, scope="gpt-5*")
     lines = drawn(stands(limits=limiter(day)))
     assert line_of(lines, "requests").endswith("25 % used up of 10,000 a day, gpt-5*")
@@ -165,7 +165,7 @@ def test_of_many_limits_the_fullest_are_shown():
     assert "and 24 more limits" in " ".join(lines)
 
 
-def test_a_pause_that_the_provider_asks_for_is_told():
+def test_a_pause_that_the_provider_requests_is_shown():
     lines = drawn(stands(limits=limiter(bucket(), scopes=[parked(0.0), parked(12.2)])))
     assert "the provider asks for a pause of 13 s" in " ".join(lines)
     lines = drawn(stands(limits=limiter(bucket(), scopes=[parked(0.2)])))
@@ -179,7 +179,7 @@ def test_on_a_narrow_screen_the_words_of_a_limit_give_way_and_its_name_does_not(
     assert any(line.startswith("tokens     ") for line in lines)
 
 
-def test_money_that_may_be_lost_and_prices_that_are_not_known_are_told():
+def test_money_that_may_be_lost_and_unknown_prices_are_shown():
     lines = drawn(stands(unpriced=5, maybe_billed=2))
     assert line_of(lines, "cost") == (
         "cost $1.25 so far, at least $10.13 in total; 5 with unknown price"
@@ -265,7 +265,7 @@ def left_behind(output):
     return [line.rstrip() for line in lines if line.strip()]
 
 
-async def test_a_terminal_shows_how_the_run_goes_on_and_keeps_how_it_ended(autojump_clock):
+async def test_a_terminal_shows_the_progress_of_a_run_and_keeps_its_end(autojump_clock):
     console = terminal()
     async with open_watch(Run(), console):
         await trio.sleep(2.1)
@@ -309,7 +309,7 @@ async def test_a_terminal_that_gets_narrower_or_lower_is_drawn_to_fit(autojump_c
     assert all(cell_len(line) <= 40 for line in shown)
 
 
-async def test_what_is_said_meanwhile_stands_above_the_display(autojump_clock):
+async def test_output_during_the_run_is_shown_above_the_display(autojump_clock):
     console = terminal()
     async with open_watch(Run(), console):
         await trio.sleep(1.1)
@@ -348,7 +348,7 @@ async def test_a_pause_has_a_line_at_once(autojump_clock):
     assert [words[-1] for words in said] == ["paused:", "running:", "stopped:"]
 
 
-async def test_observers_see_every_look_whether_or_not_anybody_else_does(autojump_clock):
+async def test_observers_get_every_snapshot_with_or_without_a_display(autojump_clock):
     seen = []
     async with open_watch(Run(), None, every_s=0.5, observers=[seen.append]):
         await trio.sleep(1.6)

@@ -93,7 +93,7 @@ def test_a_run_is_written_down_from_its_start_to_its_end(path):
     assert events[-1]["answered"] == 1
 
 
-def test_what_an_error_says_is_not_written_down(path):
+def test_the_text_of_an_error_is_not_written(path):
     """It may quote the prompt, or the key."""
     with EventLog(path) as log:
         log.observe(
@@ -113,7 +113,7 @@ def test_any_custom_id_stays_one_line_of_json(path):
     assert written(path)[0]["cost_usd"] is None
 
 
-def test_a_second_run_goes_on_where_the_first_was_killed(path):
+def test_a_second_run_continues_where_the_first_was_killed(path):
     path.write_text('{"event": "start"}\n{"event": "ro')
     with EventLog(path) as log:
         log.sample(stands(100.0))
@@ -138,7 +138,7 @@ async def test_what_was_written_can_be_read_within_a_second(path, autojump_clock
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
-def test_a_full_disk_is_told_once_and_does_not_stop_the_run():
+def test_a_full_disk_is_reported_once_and_does_not_stop_the_run():
     told = []
     with EventLog(Path("/dev/full"), on_error=told.append) as log:
         log.sample(stands(100.0))
@@ -150,7 +150,7 @@ def test_a_full_disk_is_told_once_and_does_not_stop_the_run():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
-def test_a_disk_that_is_full_at_the_end_is_told_too():
+def test_a_disk_that_is_full_at_the_end_is_reported_too():
     log = EventLog(Path("/dev/full"))
     log._flushed_at = 1e9
     log.observe(RowEnded(at=100.0, number=1, custom_id="a"))

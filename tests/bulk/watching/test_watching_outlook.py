@@ -62,7 +62,7 @@ def test_the_rate_now_is_that_of_the_last_ten_seconds():
     assert look.mean_rate == (200 + 1000) / 40
 
 
-def test_the_time_to_go_is_that_of_the_last_minute_and_the_price_that_of_the_mean_row():
+def test_the_remaining_time_follows_from_the_last_minute_and_the_price_from_the_mean_row():
     run = [stands(float(t), 10 * t, total=1200, cost_usd=Decimal(t)) for t in range(100)]
     look = after(*run)
     assert look.remaining == 1200 - 990
@@ -78,7 +78,7 @@ def test_rows_from_an_earlier_run_tell_neither_speed_nor_price():
     assert (look.rate, look.eta_s, look.projected_usd) == (5.0, 18.0, Decimal(10))
 
 
-def test_a_run_that_only_finds_what_was_there_has_a_time_to_go():
+def test_a_run_that_only_finds_old_responses_has_a_remaining_time():
     look = after(stands(0.0, total=1000), stands(1.0, 500, reused=500, total=1000))
     assert (look.rate, look.eta_s) == (500.0, 1.0)
 
@@ -90,7 +90,7 @@ def test_a_run_that_stands_still_is_judged_by_its_mean():
     assert look.eta_s == pytest.approx(100 / (100 / 199))
 
 
-def test_a_paused_run_has_no_time_to_go_and_a_draining_one_ends_with_what_is_in_flight():
+def test_a_paused_run_has_no_remaining_time_and_a_draining_one_ends_with_the_calls_in_flight():
     first = stands(0.0, total=1000)
     assert after(first, stands(1.0, 10, total=1000, is_paused=True)).eta_s is None
     draining = stands(1.0, 10, total=1000, in_flight=5, is_draining=True, cost_usd=Decimal(1))
@@ -106,7 +106,7 @@ def test_answers_of_unknown_price_are_no_reason_to_think_that_rows_are_cheap():
     assert after(stands(1.0, 50, total=100, unpriced=50)).projected_usd is None
 
 
-def test_without_a_total_there_is_no_end_in_sight():
+def test_without_a_total_there_is_no_remaining_time():
     look = after(stands(0.0), stands(1.0, 10, cost_usd=Decimal(1)))
     assert (look.rate, look.remaining, look.eta_s, look.projected_usd) == (10.0, None, None, None)
 
@@ -143,7 +143,7 @@ def test_whatever_happens_no_figure_is_negative_or_endless(snapshots):
     rows=st.lists(st.integers(0, 50), min_size=2, max_size=100),
     extra=st.integers(0, 10**6),
 )
-def test_more_rows_to_go_never_take_less_time_or_money(rows, extra):
+def test_more_remaining_rows_never_take_less_time_or_money(rows, extra):
     done, run = 0, []
     for at, count in enumerate(rows):
         done += count
@@ -212,7 +212,7 @@ def test_of_a_limit_for_a_day_one_sees_how_much_is_used_up():
     assert (use.share, use.is_quota) == (0.25, True)
 
 
-def test_each_model_has_its_limits_and_those_that_are_gone_are_not_shown():
+def test_each_model_has_its_limits_and_removed_ones_are_not_shown():
     both = limits(requests(1.0, scope="a"), requests(0.0, scope="b"))
     one = limits(requests(1.0, scope="a"))
     uses = limit_uses([stands(0.0), stands(1.0, limits=both), stands(2.0, limits=both)])

@@ -35,7 +35,7 @@ def summed(*rows):
     times=st.lists(st.floats(0.001, 600_000), min_size=1, max_size=300),
     percent=st.integers(1, 100),
 )
-def test_a_percentile_is_off_by_no_more_than_it_says(times, percent):
+def test_the_error_of_a_percentile_is_within_its_bound(times, percent):
     histogram = Histogram()
     for time in times:
         histogram.add(time)
@@ -155,7 +155,7 @@ def test_the_limit_of_a_time_is_that_of_all_or_of_each_model_together():
 # --- sums -------------------------------------------------------------------------------------
 
 
-def test_rows_add_up_and_those_that_were_there_before_count_for_nothing_else():
+def test_rows_add_up_and_old_rows_count_for_nothing_else():
     series = summed(
         ended(
             1, seconds=2.0, attempts=1, route="live", usage=Usage(10, 5), cost_usd=Decimal("0.5")
@@ -190,6 +190,6 @@ def test_names_of_any_number_and_length_do_not_fill_the_memory():
     assert all(len(slow.custom_id) <= 200 for slow in series.slowest)
 
 
-def test_what_an_error_says_is_kept_without_the_key():
+def test_the_text_of_an_error_is_kept_without_the_key():
     series = summed(ended(error="Unauthorized", message="wrong key: sk-abcdefghijklmnop"))
     assert series.examples == {"Unauthorized": "wrong key: ***"}
