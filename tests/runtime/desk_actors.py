@@ -21,7 +21,7 @@ from callsheet.runtime import (
 
 @attrs.frozen
 class Job(Message[str]):
-    """Is answered with its name after some seconds."""
+    """The reply is its name, after some seconds."""
 
     name: str
     seconds: float = 0.0

@@ -101,4 +101,4 @@ async def test_the_sum_detects_a_lost_message(autojump_clock):
         counter._cell.counts.handled -= 1
         assert not runtime.snapshot()[counter.path].is_conserved
         with pytest.raises(KeyError):
-            runtime.snapshot()["callsheet/nobody"]
+            runtime.snapshot()["callsheet/unknown"]

@@ -70,7 +70,7 @@ async def test_the_back_off_doubles_and_resets_after_a_healthy_incarnation(autoj
 
 
 async def test_a_permanent_actor_that_always_stops_itself_does_not_spin(autojump_clock):
-    """Erlang/OTP counts every restart, whatever it answers."""
+    """Every restart counts, as in Erlang/OTP, even if the actor stopped itself."""
 
     class Quitter(Recorder):
         async def started(self) -> None:
@@ -85,7 +85,7 @@ async def test_a_permanent_actor_that_always_stops_itself_does_not_spin(autojump
             quitter.tell_nowait(End())
             while journal.count("+") < 50:  # it spins without time passing
                 await trio.lowlevel.checkpoint()
-            raise AssertionError("it is restarted without end")
+            raise AssertionError("it is restarted for ever")
     assert journal.count("+") == 6
 
 

@@ -77,9 +77,7 @@ async def test_a_crash_at_the_last_hop_fails_the_ask_of_the_first_caller(autojum
         with pytest.raises(ActorCrashed, match="callsheet/worker crashed") as caught:
             await relay.ask(Pass(Work("far")))
         assert caught.value.verdict is Verdict.MAY_HAVE_RUN
-        assert runtime.snapshot()[relay.path].incarnation == 1, (
-            "the relay has nothing to do with it"
-        )
+        assert runtime.snapshot()[relay.path].incarnation == 1, "the relay is not affected"
 
 
 async def test_forwarding_to_a_stopped_actor_fails_the_ask_as_not_started(autojump_clock):

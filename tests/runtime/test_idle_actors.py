@@ -33,7 +33,7 @@ class WhoseRequest(Message[str]):
 class Contextual(Actor):
     @handles(WhoseRequest)
     async def whose(self, message: WhoseRequest) -> str:
-        return REQUEST_ID.get("nobody's")
+        return REQUEST_ID.get("unset")
 
 
 class WithHook(Counter):
@@ -78,7 +78,7 @@ async def test_the_task_has_the_context_of_the_spawn_not_of_the_first_sender(aut
 
 
 class Tasks(trio.abc.Instrument):
-    """Counts how many begin, and how often one gives way."""
+    """Counts the tasks that begin, and their checkpoints."""
 
     def __init__(self) -> None:
         self.spawned = 0

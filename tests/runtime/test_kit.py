@@ -53,7 +53,7 @@ async def runtime():
 
 
 async def shuffle():
-    """In which order ten tasks come to run."""
+    """Return the order in which ten tasks run."""
     order: list[int] = []
 
     async def run(number):
@@ -292,7 +292,7 @@ async def test_a_stream_breaks_off_at_any_checkpoint_of_its_handler(
 
 
 class Shy(Actor):
-    """Takes no notice of being cut off until it is done."""
+    """Ignores cancellation until it is done."""
 
     @handles(Work)
     async def work(self, message: Work) -> str:

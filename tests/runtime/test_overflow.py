@@ -227,7 +227,7 @@ async def test_coalesce_keeps_the_place_and_resolves_the_one_it_replaces(autojum
 
 
 async def test_a_waiting_message_that_replaces_an_older_one_admits_the_next_sender_too():
-    """A newcomer of a key that came in meanwhile needs no room, so the room is the next one's."""
+    """A message whose key is queued meanwhile needs no room, so the next sender gets the room."""
     mailbox = Mailbox(2, Coalesce(by_name))
     for name in "ad":
         mailbox.offer((Job(name), None, 0.0))

@@ -14,7 +14,7 @@ PROMPT = RestartPolicy(max_restarts=100, base_s=0.0)
 
 
 class Slow(Counter):
-    """Takes a second to start; notes when it begins and when it ends."""
+    """Takes a second to start; records when it begins and when it ends."""
 
     def __init__(self, journal: list[str]) -> None:
         super().__init__()
@@ -124,8 +124,8 @@ async def test_a_child_that_drains_while_its_group_waits_to_restart_is_not_start
         last.tell_nowait(Fail(ValueError("bug")))
         await trio.sleep(0.5)
         await runtime.root.stop_child("first")
-        assert trio.current_time() == 6.0, "it did what it had"
-    assert journal == ["begin", "end"], "and lived once"
+        assert trio.current_time() == 6.0, "it handled its messages"
+    assert journal == ["begin", "end"], "and had one incarnation"
 
 
 @pytest.mark.parametrize("checkpoints", range(8))

@@ -28,7 +28,7 @@ from callsheet.runtime import (
 
 @attrs.frozen
 class Job(Message[int]):
-    """Is answered with the number of the worker that did it."""
+    """The reply is the number of the worker that handled it."""
 
     seconds: float = 1.0
 
@@ -211,7 +211,7 @@ async def test_a_message_that_the_workers_do_not_handle_fails_at_the_sender(auto
         with pytest.raises(UnhandledMessage):
             pool.tell_nowait(Unknown())
         assert await pool.ask(Job()) == 1
-        assert runtime.snapshot()[pool.path].incarnation == 1, "the router is none the worse"
+        assert runtime.snapshot()[pool.path].incarnation == 1, "the router has not crashed"
 
 
 async def test_stopping_the_ref_drains_and_stops_the_whole_pool(autojump_clock):

@@ -1,4 +1,4 @@
-"""R14: what needs no await is tested without any: mailbox, restart window, back-off, deadlines."""
+"""R14: mailbox, restart window, back-off and deadlines, which need no await, tested without one."""
 
 from math import inf
 

@@ -12,10 +12,10 @@ from callsheet.runtime import AskFailed, Deadlock, open_runtime
 
 
 def an_actor_hangs(routes):
-    """Whether sequential actors that keep to their plans would come to a stand.
+    """Return whether sequential actors that ask along these routes reach a deadlock.
 
     Each route is (first, ..., last); all first actors begin at once and then ask along the route.
-    Actors take messages in the order they came in. The brute force: play it step by step.
+    Actors take messages in order of arrival. This is a simulation, step by step.
     """
     queue = {name: [] for route in routes for name in route}
     for number, route in enumerate(routes):
@@ -47,7 +47,7 @@ def an_actor_hangs(routes):
 
 
 def run_routes(routes, *, pauses=None, **settings):
-    """How each route ends, in actors that ask along it."""
+    """Return the outcome of each route, in actors that ask along it."""
     results: dict[int, object] = {}
 
     async def client(refs, number, route):
@@ -95,7 +95,7 @@ def test_a_route_deadlocks_exactly_if_it_returns_to_an_actor(route):
 @example(routes=[("a", "b"), ("b", "a")])
 @example(routes=[("a", "b"), ("b", "c"), ("c", "a")])
 def test_routes_that_meet_never_hang_and_deadlock_only_in_a_cycle(routes):
-    """No order of steps may hang; a deadlock needs a cycle in the graph of asks."""
+    """No order of steps may hang, and a deadlock needs a cycle in the graph of asks."""
     results = run_routes(routes)
     asks = {(one, other) for route in routes for one, other in pairwise(route)}
     for result in results.values():

@@ -28,7 +28,7 @@ PATIENT = RestartPolicy(max_restarts=10_000, base_s=0.2, cap_s=1)
 
 @attrs.frozen
 class Job(Message[str]):
-    """CrashRecorder the actor the first few times."""
+    """Crashes the actor the first few times."""
 
     name: str
     crashes: int = 0
@@ -50,14 +50,14 @@ class Alert(Message[None]):
 
 
 class Bench(Actor):
-    """Notes what it begins; the journal outlives it."""
+    """Records the jobs that it begins; the journal outlives it."""
 
     def __init__(self, journal: list[str], to: Ref | None = None) -> None:
         self.journal = journal
         self.to = to
 
     def begin(self, name: str, crashes: int) -> bool:
-        """Whether to crash this time."""
+        """Record the job, and return whether to crash."""
         self.journal.append(name)
         return self.journal.count(name) <= crashes
 
@@ -234,7 +234,9 @@ def test_no_message_is_delivered_more_than_n_plus_one_times(redeliver, concurren
         try:
             assert await bench.ask(Job(name, crashes, seconds)) == name
         except ActorCrashed:
-            assert crashes > 0 or concurrency > 1, "only a neighbour's crash can cost a good one"
+            assert crashes > 0 or concurrency > 1, (
+                "only the crash of a concurrent handler can fail a good job"
+            )
         ended.append(name)
 
     async def main():

@@ -269,7 +269,7 @@ async def test_all_instruments_are_called(autojump_clock):
 async def test_an_instrument_that_raises_is_logged_once_and_affects_no_actor(
     autojump_clock, log, hook
 ):
-    """As in Trio: it goes on as if the instrument had been removed."""
+    """As in Trio: the runtime continues as if the instrument had been removed."""
 
     def broken(event: object) -> None:
         calls.append(event)
@@ -290,7 +290,9 @@ async def test_an_instrument_that_raises_is_logged_once_and_affects_no_actor(
         worker.tell_nowait(Work("b", 5))
         worker.tell_nowait(Work("c", 5))
     assert len(calls) == 1
-    assert set(HOOKS) == {name for name, _ in recorder.seen}, "the other one goes on"
+    assert set(HOOKS) == {name for name, _ in recorder.seen}, (
+        "the other instrument still gets events"
+    )
     (told,) = [event for event in log if event["event"] == "instrument_failed"]
     assert told["hook"] == hook
     assert "broken" in told["exception"]

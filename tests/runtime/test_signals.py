@@ -14,7 +14,7 @@ STOPPING = [signal.SIGINT, signal.SIGTERM]
 
 
 async def arrived() -> None:
-    """Let a signal that was raised be acted on: Trio hands it over in a task of its own."""
+    """Wait until a raised signal is handled; Trio delivers it in a task of its own."""
     await trio.testing.wait_all_tasks_blocked()
 
 

@@ -96,7 +96,7 @@ async def counting(runtime, journal=None, **place):
 
 
 async def taken(items):
-    """All items, and the error that broke off the stream, if one did."""
+    """Return all items, and the error that ended the stream, or None."""
     got: list[int] = []
     try:
         async for item in items:

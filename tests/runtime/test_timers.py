@@ -26,7 +26,7 @@ class Job(Message[str]):
 
 @attrs.frozen
 class Do(Message[object]):
-    """Something done in the actor, where timers are set."""
+    """A function to run in the actor, where timers are set."""
 
     what: Callable[["Clock"], object]
 
@@ -37,7 +37,7 @@ class Unknown(Message[None]):
 
 
 class Clock(Actor):
-    """Notes when ticks begin, as (instant, name)."""
+    """Records when ticks begin, as (instant, name)."""
 
     def __init__(self, ticks: list[tuple[float, str]]) -> None:
         self.ticks = ticks
@@ -128,7 +128,7 @@ async def test_a_cancelled_timer_never_fires_and_cancelling_twice_is_harmless(au
 
 @pytest.mark.parametrize("periodic", [False, True])
 async def test_a_cancelled_timer_is_not_handled_even_if_it_has_fired(autojump_clock, periodic):
-    """It went off while a handler was busy, and is cancelled before its turn."""
+    """The timer fired while a handler was busy, and is cancelled before it is handled."""
     ticks: list[tuple[float, str]] = []
     async with open_runtime() as runtime:
         clock = await a_clock(runtime, ticks)

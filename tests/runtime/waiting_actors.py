@@ -171,7 +171,7 @@ def cycle_of(names):
 
 
 def rotated(cycle):
-    """A cycle from its smallest path on, so that it does not matter where it was seen first."""
+    """Return a cycle from its smallest path on, wherever it was first detected."""
     ring = cycle[:-1]
     at = ring.index(min(ring))
     return ring[at:] + ring[:at]

@@ -119,7 +119,7 @@ async def test_an_answer_that_is_none_is_asked_for_again_and_may_be_charged_twic
     assert (found.text, found.route, found.maybe_billed) == ("about a", "live", 1)
 
 
-async def test_foreign_and_double_results_are_nobodys(autojump_clock, log):
+async def test_foreign_and_repeated_results_are_ignored(autojump_clock, log):
     provider = BatchProvider(fates={"a": "twice"})
     provider.extra_lines = [provider._line("x-0", 200, {"choices": []}), {"what": "ever"}]
     async with batch_stage(provider) as here:

@@ -63,7 +63,9 @@ async def test_a_member_that_the_provider_refuses_fails_alone(autojump_clock, me
         BadRequest,
     ]
     assert agreement.is_trusted
-    assert len(journal.began) == 1 + 2 * (members.bit_length() - 1), "by halves, and not one by one"
+    assert len(journal.began) == 1 + 2 * (members.bit_length() - 1), (
+        "split by halves, not one by one"
+    )
 
 
 async def test_an_unknown_model_does_not_split_the_batch(autojump_clock):
@@ -96,7 +98,7 @@ async def test_a_pack_that_the_model_does_not_take_is_soon_not_tried_any_more(au
     assert len(journal.began) <= 62
 
 
-async def test_an_error_that_concerns_the_provider_is_everybodys(autojump_clock):
+async def test_an_error_of_the_provider_fails_all_members(autojump_clock):
     down = {"a|b": Turn(error=ProviderUnavailable("out"))}
     journal = Journal()
     async with open_runtime() as runtime:

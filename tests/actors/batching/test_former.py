@@ -51,7 +51,7 @@ def test_every_member_is_sent_once_within_the_bounds_or_has_left(bounds, wait, s
         for member in batch.members:
             total = total.plus(inside.pop(member))
         assert batch.weight == total
-        assert len(batch.members) == 1 or bounds.has_room(total), "a bound is hard"
+        assert len(batch.members) == 1 or bounds.has_room(total), "a bound is never exceeded"
 
     for step in steps:
         match step:

@@ -201,7 +201,7 @@ def test_each_choice_goes_to_the_member_of_its_prompt(sizes, n):
 
 
 @given(st.integers(0, 12).filter(lambda count: count != 3))
-def test_a_list_of_the_wrong_length_is_nobodys(count):
+def test_a_list_of_the_wrong_length_is_given_to_no_member(count):
     requests = [Request.embedding(["a", "b"], model=MODEL), Request.embedding("c", model=MODEL)]
     answer = said(embeddings=((1.0,),) * count)
     assert EMBED.split(requests, answer) == [None, None]

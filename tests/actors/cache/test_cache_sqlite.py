@@ -297,11 +297,11 @@ async def test_a_file_that_another_process_keeps_locked_is_not_used(path, log, m
     close_at_once = CacheFile(path, None, MIB)
     close_at_once.open()
     close(close_at_once)
-    with sqlite3.connect(path) as somebody:
-        somebody.execute("BEGIN IMMEDIATE")
+    with sqlite3.connect(path) as other:
+        other.execute("BEGIN IMMEDIATE")
         answers, _ = await ask_twice(path)
-        somebody.rollback()
-    somebody.close()
+        other.rollback()
+    other.close()
     assert [answer.route for answer in answers] == ["live", "cache"]
     [event] = [event for event in log if event["event"] == "cache_unavailable"]
     assert "locked" in event["reason"]

@@ -154,7 +154,7 @@ class Pooling(RuleBasedStateMachine):
         assert not self.idle
 
     @invariant()
-    def nobody_waits_while_a_connection_is_idle_or_a_place_is_free(self):
+    def no_request_waits_while_a_connection_is_idle_or_a_place_is_free(self):
         if self.queue:
             assert not self.idle
             assert self.taken == PLACES

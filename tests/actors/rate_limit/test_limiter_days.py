@@ -23,7 +23,7 @@ class Day:
         self.went = []
         self.under_way = []
         self.wakes = 0
-        self.vain_wakes = 0
+        self.idle_wakes = 0
 
     def push(self, tokens):
         waiter = Waiter(len(self.waiting), tokens_of(tokens))
@@ -72,15 +72,15 @@ class Day:
 
     def until(self, end):
         """Advance the clock, only to the times that the limiter returns."""
-        vain = 0
+        idle = 0
         while (back_at := self.let_through()) <= end and back_at < inf:
             self.now = back_at
             self.wakes += 1
             before = len(self.went)
             self.let_through()
-            vain = vain + 1 if len(self.went) == before else 0
-            assert vain <= 2, "it wakes repeatedly without admitting a call"
-            self.vain_wakes += vain > 0
+            idle = idle + 1 if len(self.went) == before else 0
+            assert idle <= 2, "it wakes repeatedly without admitting a call"
+            self.idle_wakes += idle > 0
         self.now = end if end < inf else self.now
 
     def check(self):
@@ -163,7 +163,7 @@ def test_a_crowd_wakes_the_limiter_once_for_each_admitted_call(limits, tokens):
     day.until(inf)
     assert len(day.went) == len(tokens)
     assert day.wakes <= len(tokens)
-    assert day.vain_wakes == 0, "it wakes at the instant at which a call may be sent (L4)"
+    assert day.idle_wakes == 0, "it wakes at the instant at which a call may be sent (L4)"
 
 
 @given(

@@ -128,7 +128,7 @@ async def test_what_breaks_once_costs_one_more_request(line, kind):
 WORKS = {
     "a reset after the answer": says(whole(), then="reset"),
     "a close after the answer": says(whole()),
-    "more than was asked for": says(whole() + whole(b"evil"), then="keep"),
+    "more than was requested": says(whole() + whole(b"evil"), then="keep"),
     "no length, and a close": says(head("Connection: close"), JSON),
     "an answer before the request": says(whole(), unread=True),
     "beginnings": says(

@@ -151,7 +151,7 @@ async def test_a_tier_whose_price_is_not_known_is_not_taken_for_a_cheap_one(auto
     async with open_runtime() as runtime:
         router = await router_to(runtime, sent, FLEX)
         await asking(router, deadline=3600.0, model="gpt-4o")
-        await asking(router, deadline=3600.0, model="nobody-knows-it")
+        await asking(router, deadline=3600.0, model="unknown-model")
     assert sent == ["default", "flex"], "where no price is known, the factor decides"
 
 

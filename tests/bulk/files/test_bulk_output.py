@@ -108,7 +108,7 @@ def test_a_file_is_one_run_s_whatever_its_name(tmp_path, how):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="it has no such call")
-@pytest.mark.parametrize("old", [b"", b"what nobody wants\n"], ids=["new", "replaced"])
+@pytest.mark.parametrize("old", [b"", b"an old line\n"], ids=["new", "replaced"])
 def test_at_the_end_the_names_are_on_the_disk_too(tmp_path, monkeypatch, old):
     """The store beside OUTPUT may be removed after that."""
     path, synced, fsync = tmp_path / "out.jsonl", [], os.fsync
