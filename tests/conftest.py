@@ -73,6 +73,18 @@ def end_hanging(test: str, limit_s: float, to: int) -> None:
     os._exit(1)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Fail a test that is skipped in CI, which has to install what the test needs."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} is skipped, and CI=true allows no skip: {call.excinfo.value}"
+        )
+    return report
+
+
 @pytest.fixture(autouse=True)
 def log():
     """The events logged during the test, as dictionaries."""

@@ -53,3 +53,16 @@ def test_a_test_that_hangs_is_ended_and_shows_where(tmp_path):
     assert "::test_that_waits_for_ever has not ended within 1 s" in done.stdout
     assert 'test_hangs.py", line 8, in test_that_waits_for_ever' in done.stdout
     assert "Thread 0x" in done.stdout
+
+
+@pytest.mark.parametrize(("ci", "status", "words"), [("true", 1, "1 failed"), ("", 0, "1 skipped")])
+def test_a_skip_is_an_error_in_ci_and_a_skip_elsewhere(tmp_path, ci, status, words):
+    text = "import pytest\n\ndef test_needs_a_server():\n    pytest.skip('no server here')\n"
+    (tmp_path / "test_skips.py").write_text(text)
+    alone = ("-p", "conftest", "-p", "no:cacheprovider")
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "CI": ci}
+    done = run(*PYTEST, *alone, tmp_path, cwd=tmp_path, env=environ)
+    assert done.returncode == status, done.stdout
+    assert words in done.stdout
+    if ci:
+        assert "CI=true allows no skip: no server here" in done.stdout
