@@ -39,6 +39,14 @@ class Child:
     _settled: trio.Event | None = None
 
     @property
+    def has_stopped(self) -> bool:
+        """Whether it was told to stay stopped, and no incarnation runs.
+
+        Another task may have started it again, and even told it to stop again, since it ended.
+        """
+        return self.is_closing and self.scope is None
+
+    @property
     def stays_stopped(self) -> bool:
         """Whether only `Supervisor.restart_child` starts the child again."""
         return self.is_closing or self.node.states.value is State.STOPPED

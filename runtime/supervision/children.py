@@ -308,7 +308,7 @@ class Children:
                 if not drain:
                     child.settle()
                 await self.stop(child, drain=drain)
-                if drain and child.is_closing:  # else it was started again meanwhile
+                if drain and child.has_stopped:  # else it was started again meanwhile
                     child.node.close()
 
     async def _start_all(self) -> None:

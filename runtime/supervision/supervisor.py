@@ -171,7 +171,7 @@ class Supervisor:
         children = self._node.children
         child = self._node.find(name)
         await children.stop(child, drain=True)
-        if not child.is_closing:
+        if not child.has_stopped:
             return  # it was started again at the moment in which it ended
         child.node.close()
         if child.node.restart == "temporary":
@@ -385,7 +385,7 @@ class SupervisorNode:
         child = self.children.by_name.get(node.name)
         if child is not None and child.node is node:  # a new child may have its name
             await self.children.stop(child, drain=True)
-            if child.is_closing:  # else it was started again at the moment in which it ended
+            if child.has_stopped:  # else it was started again at the moment in which it ended
                 self.children.remove(child)
 
 
