@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         ConnectionFailed,
         DeadlineTooShort,
         LedgerUnavailable,
-        MalformedAnswer,
+        MalformedResponse,
         ProviderUnavailable,
         QuotaExhausted,
         RateLimited,
@@ -174,7 +174,7 @@ else:
         ),
         errors=(
             "AuthenticationFailed BadRequest BudgetExceeded CallFailed ConnectionFailed "
-            "DeadlineTooShort LedgerUnavailable MalformedAnswer ProviderUnavailable "
+            "DeadlineTooShort LedgerUnavailable MalformedResponse ProviderUnavailable "
             "QuotaExhausted RateLimited RequestTooLarge"
         ),
         events="CallEvent Observer Stage ignore log_call",
@@ -281,7 +281,7 @@ __all__ = [
     "Limits",
     "ListStrategy",
     "Malformed",
-    "MalformedAnswer",
+    "MalformedResponse",
     "Observer",
     "OpenAIChat",
     "OpenAIEmbeddings",

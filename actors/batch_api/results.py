@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from ..calls import CallContext
-from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
+from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
 from ..messages import Json, Request, Response, Usage
 from ..request import classify, is_retried, without_key
 from ..vendors import (
@@ -118,7 +118,7 @@ def judge(
             response = form.decode(result.body, request)
         except Malformed as error:
             text = f"{endpoint.host} answered 200 in a batch, but not with a completion: "
-            wrong = MalformedAnswer(text + _quoted(str(error), endpoint), billed="maybe")
+            wrong = MalformedResponse(text + _quoted(str(error), endpoint), billed="maybe")
             return FailedLine(wrong, is_retried=True, maybe_billed=True)
         if isinstance(response, DecodedResponse):
             return response

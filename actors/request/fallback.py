@@ -11,7 +11,7 @@ from ..errors import (
     AuthenticationFailed,
     CallFailed,
     ConnectionFailed,
-    MalformedAnswer,
+    MalformedResponse,
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
@@ -25,7 +25,7 @@ FALLS_BACK = (
     ProviderUnavailable,
     ConnectionFailed,
     RateLimited,
-    MalformedAnswer,
+    MalformedResponse,
     AuthenticationFailed,  # another target has another key
     QuotaExhausted,  # and another account
 )

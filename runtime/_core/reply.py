@@ -288,10 +288,6 @@ class ReplySlot(Generic[R]):
         if before is not None and before is not holder:
             before.released(self)
 
-    def is_held_by(self, holder: "Holder") -> bool:
-        """Whether `holder` has the message; for the runtime itself."""
-        return self.holder is holder
-
     def watch_after(self, deadlines: Deadlines, timeout: float, when: float) -> None:
         """Expire at `when`, which is `timeout` seconds from now; for the runtime itself."""
         lane = self._lane = deadlines.add_after(timeout, when, self)
