@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         CacheStore,
         ClearCache,
         GetCacheStatistics,
+        PeekCache,
     )
     from .call_plan import CallPlan, SharedCall
     from .calls import CallContext, Complete, Stream
@@ -163,7 +164,10 @@ else:
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
             "BatchStrategy GetBatchingStatistics ListStrategy Packing"
         ),
-        cache="CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics",
+        cache=(
+            "CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics "
+            "PeekCache"
+        ),
         call_plan="CallPlan SharedCall",
         calls="CallContext Complete Stream",
         casting="cast_troupe open_troupe",
@@ -287,6 +291,7 @@ __all__ = [
     "OpenAIEmbeddings",
     "OtherVersion",
     "Packing",
+    "PeekCache",
     "Permit",
     "Post",
     "PostComposerActor",

@@ -185,7 +185,9 @@ class Troupe:
             ValueError: there is no Batch API stage; see `TroupeSettings.batches`.
         """
         if self.batches is None:
-            raise ValueError("there is no Batch API stage; set TroupeSettings(batches=...)")
+            raise ValueError(
+                "there is no Batch API stage; set TroupeSettings(batches=BatchApiPolicy())"
+            )
         return await self.batches.ask(batch_api.GetBatchApiStatistics())
 
     async def costs(self) -> "CostStatistics":

@@ -20,8 +20,8 @@ from callsheet.actors.errors import (
 from callsheet.actors.identity import content_key
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.batch_anthropic import ANTHROPIC_BATCHES
+from callsheet.actors.vendors.batch_catalog import DIALECTS
 from callsheet.actors.vendors.batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
-from callsheet.actors.vendors.catalog import DIALECTS
 from callsheet.actors.vendors.format import DecodedResponse, Malformed
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 
