@@ -45,7 +45,7 @@ class BatchStrategy(Protocol):
         """Return a key that requests in one call have in common; None for one that must be alone.
 
         Args:
-            request: the request.
+            request: the request to classify.
         """
         ...
 
@@ -87,7 +87,7 @@ class BatchStrategy(Protocol):
         """Return the response of a request that was sent in pieces.
 
         Args:
-            request: the whole request.
+            request: the request as it was before it was divided.
             responses: the responses of its pieces, in order.
         """
         ...

@@ -234,7 +234,7 @@ class PostGraph:
 
         Args:
             call_id: id of the call.
-            error: its error.
+            error: the exception that the call raised.
 
         Returns:
             Whether the post can still succeed.

@@ -343,7 +343,7 @@ def load_recipe(path: str | PathLike[str]) -> Recipe:
     Its members are the fields of `Recipe`; each entry of `steps` has the fields of `Step`.
 
     Args:
-        path: path of the file.
+        path: the TOML or JSON file of the recipe.
 
     Raises:
         RecipeError: the file cannot be read or is not a valid recipe; names the file, and the line

@@ -58,7 +58,7 @@ class Timer:
     """A message that an actor will handle at a given time; made by `Actor.send_at`.
 
     Attributes:
-        message: the message.
+        message: the message that the actor will handle.
         when: the next time, in seconds on Trio's clock.
         period_s: seconds between one time and the next; None for a timer that fires once.
         done: whether the timer will not fire again.

@@ -149,7 +149,7 @@ class ReplySlot(Generic[R]):
         """Fill the slot with a reply.
 
         Args:
-            value: the reply.
+            value: what the caller's `ask` returns.
 
         Returns:
             Whether the reply counts; False if the slot was filled before.
@@ -164,7 +164,7 @@ class ReplySlot(Generic[R]):
         """Fill the slot with an error, which the caller's `ask` raises.
 
         Args:
-            error: the error.
+            error: the exception to raise in the caller.
 
         Returns:
             Whether the error counts; False if the slot was filled before.
