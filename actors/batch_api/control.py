@@ -89,7 +89,7 @@ class Control:
     """Makes the control calls of one endpoint's Batch API.
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint whose Batch API is called.
         dialect: the Batch API that it speaks.
         timeouts: how long a call may be silent.
         transport: replaces the network, in tests.

@@ -102,7 +102,7 @@ def judge(
     """Read the result of a line: a response, or the error that a live call would have raised.
 
     Args:
-        result: the result.
+        result: the result as the provider wrote it.
         form: the wire format that decodes it.
         request: the request of the line.
         endpoint: the endpoint; its key is removed from errors (L8).
@@ -154,7 +154,7 @@ class BatchResults:
     """Stores the results of lines, and delivers them to the requests that wait.
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint that processed the batches.
         dialect: reads the results.
         journal: stores the results.
         prices: the prices of models.
@@ -211,7 +211,7 @@ class BatchResults:
         """Store results, and deliver them.
 
         Args:
-            batch: the batch.
+            batch: the batch that the results belong to.
             results: results, which may belong to other batches, too.
 
         Returns:

@@ -97,7 +97,7 @@ def common_key(request: Request, *own: str) -> Hashable | None:
     """Return a key of all fields of a request except its own; None with an idempotency key.
 
     Args:
-        request: the request.
+        request: the request to classify.
         own: names of the fields in which requests that share a call may differ.
     """
     if request.idempotency_key:

@@ -64,7 +64,7 @@ class Failure:
     Args:
         call: id of the required call that failed first.
         step: name of its step.
-        error: its error.
+        error: the exception that the call raised.
     """
 
     call: str

@@ -155,7 +155,7 @@ def _check_template(
     """Check that a template can be parsed, and that all its variables are known.
 
     Args:
-        source: the template.
+        source: the text of a Jinja2 template.
         known: the known variables.
         fault: creates the error.
         field: the field of the template, for the error.

@@ -86,7 +86,7 @@ class BudgetState:
     """How much of a budget is used by one tenant, model, day and so on.
 
     Args:
-        budget: the budget.
+        budget: the budget as it was set.
         name: what it is for, such as "team-a 2026-11-26"; "" for a total.
         used: USD that are spent, reserved or possibly billed.
         left: USD that are left; below 0 if calls have cost more than was reserved.

@@ -59,7 +59,7 @@ class Failures:
     No text contains the endpoint's key (L8).
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint, whose secrets are removed from texts.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -63,7 +63,7 @@ class Fallback(Generic[T]):
         """Return how many targets follow this one: a retry budget reserves a request for each.
 
         Args:
-            current: the target.
+            current: the target that is in use.
         """
         return len(self.targets) - 1 - self._index(current)
 

@@ -21,7 +21,7 @@ def inject_fault(
 
     Args:
         plan: the delivery without a fault.
-        fault: the fault.
+        fault: the fault to inject.
         faults: the durations of slow faults.
         error_body: the vendor's error body, for a response that is an error.
         error_event: the vendor's error event, for a stream that fails.

@@ -45,7 +45,7 @@ class MessageBatches:
 
     Args:
         settings: the provider's settings.
-        vendor: Anthropic.
+        vendor: the simulated API of Anthropic.
         middleware: checks models, and counts.
     """
 

@@ -47,7 +47,7 @@ class OpenAIBatches:
 
     Args:
         settings: the provider's settings.
-        vendor: OpenAI.
+        vendor: the simulated API of OpenAI.
         middleware: checks models, and counts.
         files: the files of inputs and outputs.
     """
