@@ -165,14 +165,17 @@ class Script(httpx.AsyncBaseTransport):
             sent.ended_at = trio.current_time()
             raise line.error
         return httpx.Response(
-            line.status, headers=line.headers, stream=_Pieces(line, sent, read), request=request
+            line.status,
+            headers=line.headers,
+            stream=_ChunkedBody(line, sent, read),
+            request=request,
         )
 
     async def aclose(self):
         self.closed += 1
 
 
-class _Pieces(httpx.AsyncByteStream):
+class _ChunkedBody(httpx.AsyncByteStream):
     def __init__(self, line, sent, read):
         self._line, self._sent, self._read = line, sent, read
         size = -(-len(line.content) // line.pieces) or 1

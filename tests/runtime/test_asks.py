@@ -270,13 +270,13 @@ async def test_an_actor_that_crashes_fills_the_slots_it_holds(autojump_clock):
     async with open_runtime() as runtime:
         keeper = await runtime.spawn("keeper", Keeper)
 
-        async def asker() -> None:
+        async def caller() -> None:
             with pytest.raises(ActorCrashed) as caught:
                 await keeper.ask(Keep())
             assert caught.value.verdict is Verdict.NOT_STARTED
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(asker)
+            nursery.start_soon(caller)
             await trio.testing.wait_all_tasks_blocked()
             keeper.tell_nowait(Fail(KeyError("bug")))
 

@@ -181,12 +181,12 @@ async def test_a_drain_runs_the_draining_hook_and_waits_for_deferred_replies(aut
 
     answers: list[str] = []
 
-    async def asker(ref) -> None:
+    async def caller(ref) -> None:
         answers.append(await ref.ask(Keep()))
 
     async with trio.open_nursery() as nursery, open_runtime() as runtime:
         keeper = await runtime.spawn("keeper", Flushing)
-        nursery.start_soon(asker, keeper)
+        nursery.start_soon(caller, keeper)
         await trio.testing.wait_all_tasks_blocked()
         start = trio.current_time()
         await runtime.stop(keeper)

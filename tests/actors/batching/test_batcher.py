@@ -226,7 +226,7 @@ async def test_a_member_that_is_slow_holds_up_no_other(autojump_clock):
     assert ends == {"quick": 1, "slow": 100}
 
 
-async def test_a_full_stage_ahead_makes_the_askers_wait(autojump_clock):
+async def test_a_full_stage_ahead_makes_the_callers_wait(autojump_clock):
     """Backpressure: calls do not accumulate in the batcher."""
     journal = Journal()
     async with open_runtime() as runtime:
