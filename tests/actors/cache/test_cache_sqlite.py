@@ -288,7 +288,7 @@ async def ask_twice(path):
 class Quick(Stage):
     """A stage that takes no time."""
 
-    async def attempt(self, message, turn):
+    async def attempt(self, message, behaviour):
         await trio.lowlevel.checkpoint()
 
 
