@@ -6,7 +6,7 @@ from math import inf
 import attrs
 import pytest
 import trio
-from sample_actors import Add, Counter, Fail, Keep, Keeper, Work, Worker
+from sample_actors import Add, Counter, Fail, Holder, Keep, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -36,21 +36,21 @@ async def test_the_plan_has_order_action_and_counts_before_anything_happens(auto
         assert str(runtime.shutdown_plan()) == "shutdown, 60 s in total:"
         await runtime.spawn("first", Counter)
         branch = await runtime.supervise("branch")
-        keeper = await branch.spawn("keeper", Keeper, stop_s=5)
+        holder = await branch.spawn("holder", Holder, stop_s=5)
         worker = await branch.spawn("worker", partial(Worker, []), stop_s=0)
         busy = await runtime.spawn("busy", partial(Worker, []), concurrency=2)
         for number in range(5):
             busy.tell_nowait(Work(str(number), 1))
         for number in range(3):
             worker.tell_nowait(Work(str(number), 1))
-        keeper.tell_nowait(Keep())
+        holder.tell_nowait(Keep())
         await trio.testing.wait_all_tasks_blocked()
         plan = runtime.shutdown_plan()
         assert str(plan).splitlines() == [
             "shutdown, 60 s in total:",
             "  1. drain app/busy: 2 in progress, 3 waiting, 0 deferred",
             "  2. cancel app/branch/worker: 1 in progress and 2 waiting will be lost",
-            "  3. drain app/branch/keeper within 5 s: 0 in progress, 0 waiting, 1 deferred",
+            "  3. drain app/branch/holder within 5 s: 0 in progress, 0 waiting, 1 deferred",
             "  4. drain app/first: 0 in progress, 0 waiting, 0 deferred",
         ]
         assert runtime.shutdown_plan() == plan, "making it changes nothing"
