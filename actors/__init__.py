@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         CacheStore,
         ClearCache,
         GetCacheStatistics,
+        PeekCache,
     )
     from .call_plan import CallPlan, SharedCall
     from .calls import CallContext, Complete, Stream
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
         ConnectionFailed,
         DeadlineTooShort,
         LedgerUnavailable,
-        MalformedAnswer,
+        MalformedResponse,
         ProviderUnavailable,
         QuotaExhausted,
         RateLimited,
@@ -163,7 +164,10 @@ else:
             "AgreementStatistics BatcherActor Batching BatchingStatistics BatchRecord "
             "BatchStrategy GetBatchingStatistics ListStrategy Packing"
         ),
-        cache="CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics",
+        cache=(
+            "CacheActor CachePolicy CacheStatistics CacheStore ClearCache GetCacheStatistics "
+            "PeekCache"
+        ),
         call_plan="CallPlan SharedCall",
         calls="CallContext Complete Stream",
         casting="cast_troupe open_troupe",
@@ -174,7 +178,7 @@ else:
         ),
         errors=(
             "AuthenticationFailed BadRequest BudgetExceeded CallFailed ConnectionFailed "
-            "DeadlineTooShort LedgerUnavailable MalformedAnswer ProviderUnavailable "
+            "DeadlineTooShort LedgerUnavailable MalformedResponse ProviderUnavailable "
             "QuotaExhausted RateLimited RequestTooLarge"
         ),
         events="CallEvent Observer Stage ignore log_call",
@@ -281,12 +285,13 @@ __all__ = [
     "Limits",
     "ListStrategy",
     "Malformed",
-    "MalformedAnswer",
+    "MalformedResponse",
     "Observer",
     "OpenAIChat",
     "OpenAIEmbeddings",
     "OtherVersion",
     "Packing",
+    "PeekCache",
     "Permit",
     "Post",
     "PostComposerActor",

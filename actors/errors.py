@@ -82,7 +82,7 @@ class ConnectionFailed(CallFailed):
     """There was no connection, or it broke before the response was complete."""
 
 
-class MalformedAnswer(CallFailed):
+class MalformedResponse(CallFailed):
     """The provider sent a response that is not in its documented format."""
 
 

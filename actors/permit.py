@@ -72,7 +72,7 @@ class Permit(Protocol):
 
         Args:
             delay: seconds that the other calls wait.
-            throttled: the refusal.
+            throttled: what the provider's refusal states.
         """
         ...
 

@@ -18,6 +18,9 @@ from .events import Observer
 from .messages import Request, Response
 
 if TYPE_CHECKING:
+    from .batch_api import BatchApiStatistics
+    from .batching import BatchingStatistics
+    from .cache import CacheStatistics
     from .call_plan import CallPlan
     from .compose import Post
     from .ledger import CostStatistics
@@ -157,9 +160,35 @@ class Troupe:
         """Return the state of circuit breakers, hedging, retries and connections."""
         return await self.requester.ask(request.GetRequestStatistics())
 
-    async def limit_statistics(self) -> "LimiterStatistics":
+    async def limiter_statistics(self) -> "LimiterStatistics":
         """Return the state of each limit, the calls that wait, and the error of token estimates."""
         return await self.limiter.ask(rate_limit.GetLimiterStatistics())
+
+    async def batching_statistics(self) -> "BatchingStatistics":
+        """Return how many requests shared calls, and why each batch was sent."""
+        return await self.batcher.ask(batching.GetBatchingStatistics())
+
+    async def cache_statistics(self) -> "CacheStatistics":
+        """Return the hits and misses of the cache, and what it contains.
+
+        Raises:
+            ValueError: there is no cache; see `TroupeSettings.cache`.
+        """
+        if self.cache is None:
+            raise ValueError("there is no cache; set TroupeSettings(cache=CachePolicy())")
+        return await self.cache.ask(cache.GetCacheStatistics())
+
+    async def batch_api_statistics(self) -> "BatchApiStatistics":
+        """Return the batches at the provider by phase, and the requests that wait for them.
+
+        Raises:
+            ValueError: there is no Batch API stage; see `TroupeSettings.batches`.
+        """
+        if self.batches is None:
+            raise ValueError(
+                "there is no Batch API stage; set TroupeSettings(batches=BatchApiPolicy())"
+            )
+        return await self.batches.ask(batch_api.GetBatchApiStatistics())
 
     async def costs(self) -> "CostStatistics":
         """Return the costs recorded in the ledger: by model, lane, post, day and route.

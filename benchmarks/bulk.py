@@ -22,7 +22,7 @@ import click
 
 from bench_kit.processes import module_command, module_environment, run_module
 from bench_kit.report import make_table, print_tables
-from bulk_bench.turn import IN_FLIGHT, Turn, write_rows
+from bulk_bench.contender import IN_FLIGHT, Measured, write_rows
 
 _QUICK_ROWS = 10_000
 _LATENCY_MS = 20
@@ -52,7 +52,7 @@ def _provider() -> Generator[str]:
             process.kill()
 
 
-def measure(names: Sequence[str], rows: int) -> Iterator[tuple[str, Turn]]:
+def measure(names: Sequence[str], rows: int) -> Iterator[tuple[str, Measured]]:
     """Measure each contender with all rows and an output file of its own.
 
     Args:
@@ -67,7 +67,7 @@ def measure(names: Sequence[str], rows: int) -> Iterator[tuple[str, Turn]]:
             output = Path(folder) / f"out-{number}.jsonl"
             with _provider() as base_url:
                 said = run_module(module, base_url, str(source), str(output), mode)
-            yield name, Turn(**json.loads(said))
+            yield name, Measured(**json.loads(said))
 
 
 def _is_installed(module: str) -> bool:
@@ -75,14 +75,14 @@ def _is_installed(module: str) -> bool:
     return needed is None or find_spec(needed) is not None
 
 
-def _row(name: str, turn: Turn) -> tuple[str, ...]:
-    middle = turn.resident[len(turn.resident) // 2]
-    megabytes = (f"{value / 1024**2:,.0f}" for value in (middle, max(turn.resident)))
+def _row(name: str, run: Measured) -> tuple[str, ...]:
+    middle = run.resident[len(run.resident) // 2]
+    megabytes = (f"{value / 1024**2:,.0f}" for value in (middle, max(run.resident)))
     return (
         name,
-        f"{turn.rows:,}",
-        f"{turn.rows / turn.wall_s:,.0f}",
-        f"{turn.cpu_s / turn.rows * 1e6:,.0f} us",
+        f"{run.rows:,}",
+        f"{run.rows / run.wall_s:,.0f}",
+        f"{run.cpu_s / run.rows * 1e6:,.0f} us",
         *megabytes,
     )
 
@@ -99,18 +99,18 @@ def main(*, rows: int, quick: bool, only: Sequence[str], as_json: bool) -> None:
     load = os.getloadavg()[0]
     names = [name for name in _CONTENDERS if not only or name in only]
     names = [name for name in names if _is_installed(_CONTENDERS[name][0])]
-    turns: dict[str, Turn] = {}
-    for name, turn in measure(names, _QUICK_ROWS if quick else rows):
-        click.echo(f"{name}: {turn.rows / turn.wall_s:,.0f} rows/s", err=True)
-        turns[name] = turn
+    measured: dict[str, Measured] = {}
+    for name, run in measure(names, _QUICK_ROWS if quick else rows):
+        click.echo(f"{name}: {run.rows / run.wall_s:,.0f} rows/s", err=True)
+        measured[name] = run
     if as_json:
-        click.echo(json.dumps({name: attrs.asdict(turn) for name, turn in turns.items()}))
+        click.echo(json.dumps({name: attrs.asdict(run) for name, run in measured.items()}))
         return
     table = make_table(
         ["contender"], ["rows", "rows/s", "CPU per row", "MiB half-way", "MiB, peak"]
     )
-    for name, turn in turns.items():
-        table.add_row(*_row(name, turn))
+    for name, run in measured.items():
+        table.add_row(*_row(name, run))
     about = (
         f"The provider responds after {_LATENCY_MS} ms. {IN_FLIGHT} calls are in flight, except in "
         "the cookbook's pattern, which has no such limit, and in a second run of httpx with 20, "

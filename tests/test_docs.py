@@ -143,9 +143,9 @@ def test_every_rule_is_documented_with_what_keeps_it_and_what_shows_it():
     found = rules()
     assert list(found) == RULES
     for rule, section in found.items():
-        keepers = re.findall(r"^- Kept by ", section, re.MULTILINE)
+        modules = re.findall(r"^- Kept by ", section, re.MULTILINE)
         is_kept = "- Not kept yet: " not in section
-        assert keepers or not is_kept, f"{rule} names no module that keeps it"
+        assert modules or not is_kept, f"{rule} names no module that keeps it"
         assert re.search(r"^- Shown.* by\n  - `test_", section, re.MULTILINE), (
             f"{rule} names no test that shows it"
         )

@@ -71,6 +71,11 @@ def test_importing_a_troupe_loads_no_optional_stage(room):
     assert not loaded_of(modules_after(TROUPE), f"callsheet.actors.{room}")
 
 
+def test_importing_a_troupe_loads_no_batch_api():
+    loaded = loaded_of(modules_after(TROUPE), "callsheet.actors.vendors")
+    assert not {name for name in loaded if ".batch_" in name}
+
+
 OPEN = f"""
 import trio
 {TROUPE}

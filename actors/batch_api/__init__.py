@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .actor import (
-        AcknowledgeResponses,
-        BatchApiActor,
-        BatchApiStatistics,
-        GetBatchApiStatistics,
-    )
+    from .actor import BatchApiActor
     from .journal import lines_in
+    from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
     from .policy import BatchApiPolicy
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        actor="AcknowledgeResponses BatchApiActor BatchApiStatistics GetBatchApiStatistics",
+        actor="BatchApiActor",
         journal="lines_in",
+        messages="AcknowledgeResponses BatchApiStatistics GetBatchApiStatistics",
         policy="BatchApiPolicy",
     )
 

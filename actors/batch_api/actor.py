@@ -1,7 +1,6 @@
 """The actor of the Batch API stage: sends requests that can wait as batches, at half price."""
 
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from math import inf
 
@@ -18,13 +17,14 @@ from ..identity import content_key
 from ..messages import Response
 from ..rate_limit import TokenEstimator
 from ..request import RetryPolicy
-from ..vendors import BatchDialect, Endpoint, PriceBook, Timeouts, default_prices, dumps
+from ..vendors import Endpoint, PriceBook, Timeouts, default_prices, dumps
 from .control import Control
 from .driver import BatchDriver
 from .in_flight import BatchInFlight, BatchLine, BatchWaiter, DeadlineFallback, InFlightTable
 from .job import BatchJob, handle_orphans
 from .journal import Journal, JournalFile, KnownBatch, OpenJournal, open_journal
-from .plan import BatchGroup, BatchPlan, BatchSizeLimits, LineSize, PlannedBatch
+from .messages import AcknowledgeResponses, BatchApiStatistics, GetBatchApiStatistics
+from .plan import BatchGroup, BatchPlan, LineSize, PlannedBatch, size_limits
 from .policy import BatchApiPolicy
 from .results import BatchResults, Claims, LineResults
 
@@ -32,50 +32,6 @@ _log = structlog.stdlib.get_logger("callsheet.batches")
 
 _OVERHEAD_BYTES = 256  # of a line besides its body
 _CLOSE_S = 5.0
-
-
-@attrs.frozen(kw_only=True)
-class BatchApiStatistics:
-    """The state and the counts of a `BatchApiActor`.
-
-    Args:
-        batches: the number of batches in each phase: "new", "marked" (uploaded), "unsure" (may
-            exist), "running", "ended" (its results are being read).
-        gathering: the number of requests that are not in a batch yet.
-        submitted: the number of requests that wait for a batch.
-        answered: the number of requests that a batch has answered.
-        found: the number of these whose result an earlier request had paid for.
-        failed: the number of requests that have failed here.
-        live: the number of requests that were sent live, for any reason.
-        unclaimed: the number of results in the journal that no caller has claimed.
-        enqueued_tokens: the estimated tokens of prompts in batches, by model.
-    """
-
-    batches: Mapping[str, int]
-    gathering: int
-    submitted: int
-    answered: int
-    found: int
-    failed: int
-    live: int
-    unclaimed: int
-    enqueued_tokens: Mapping[str, int]
-
-
-@attrs.frozen
-class GetBatchApiStatistics(Message[BatchApiStatistics]):
-    """Ask a `BatchApiActor` for its `BatchApiStatistics`."""
-
-
-@attrs.frozen
-class AcknowledgeResponses(Message[None]):
-    """Acknowledge responses that the caller has stored; see `BatchApiPolicy.is_acknowledged`.
-
-    Args:
-        calls: ids of the calls that were answered (`CallContext.call`); unknown ids are ignored.
-    """
-
-    calls: tuple[str, ...]
 
 
 @attrs.frozen
@@ -150,7 +106,7 @@ class BatchApiActor(Actor):
         self._counts: Counter[str] = Counter()
         self._table = InFlightTable()
         self._deadlines = DeadlineFallback(to, self._counts)
-        self._plan: BatchPlan[BatchWaiter] = BatchPlan(policy, _bounds(policy, self._dialect))
+        self._plan: BatchPlan[BatchWaiter] = BatchPlan(policy, size_limits(policy, self._dialect))
         self._batches: dict[str, BatchInFlight] = {}
         self._control: Control | None = None
         self._gather_timer: Timer | None = None
@@ -476,12 +432,3 @@ class BatchApiActor(Actor):
     def _fail(self, waiter: BatchWaiter, error: CallFailed) -> None:
         if waiter.slot.fail(error):
             self._counts["failed"] += 1
-
-
-def _bounds(policy: BatchApiPolicy, dialect: BatchDialect | None) -> BatchSizeLimits:
-    """Return the limits of one batch: the provider's, and those of the policy."""
-    if dialect is None:
-        return BatchSizeLimits(0, 0, 0)
-    requests = min(dialect.max_requests, policy.max_requests or dialect.max_requests)
-    size = min(dialect.max_bytes, policy.max_bytes or dialect.max_bytes)
-    return BatchSizeLimits(requests, size, dialect.max_inputs)

@@ -11,7 +11,7 @@ import attrs
 import httpx
 import trio
 
-from ..errors import AuthenticationFailed, MalformedAnswer
+from ..errors import AuthenticationFailed, MalformedResponse
 from ..http import HttpResponse, ResponseReader, retry_after_s, transport_for
 from ..messages import Json
 from ..request import AttemptFailed, Failures
@@ -89,7 +89,7 @@ class Control:
     """Makes the control calls of one endpoint's Batch API.
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint whose Batch API is called.
         dialect: the Batch API that it speaks.
         timeouts: how long a call may be silent.
         transport: replaces the network, in tests.
@@ -254,4 +254,4 @@ class Control:
 
     def _malformed(self, why: str) -> AttemptFailed:
         text = f"the response of {self._endpoint.host} is not one of a Batch API: {why}"
-        return AttemptFailed(MalformedAnswer(self._endpoint.scrub(text), billed="maybe"))
+        return AttemptFailed(MalformedResponse(self._endpoint.scrub(text), billed="maybe"))

@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from ..calls import Complete
-from ..errors import AuthenticationFailed, ConnectionFailed, MalformedAnswer, ProviderUnavailable
+from ..errors import AuthenticationFailed, ConnectionFailed, MalformedResponse, ProviderUnavailable
 from ..events import CallEvent, Observer
 from ..request import AttemptFailed, RetryPolicy
 from ..vendors import BatchDialect, BatchView, LineResult, Malformed
@@ -39,7 +39,7 @@ def _may_have_created(failed: AttemptFailed) -> bool:
     error = failed.error
     if isinstance(error, ConnectionFailed):
         return error.billed == "maybe"
-    return isinstance(error, ProviderUnavailable | MalformedAnswer)
+    return isinstance(error, ProviderUnavailable | MalformedResponse)
 
 
 @final
@@ -236,7 +236,7 @@ class BatchDriver:
             await self._is_ours(batch, None)
         elif torn and batch.failures + 1 < self._retry.max_attempts:
             text = f"{torn} lines of the results cannot be read"
-            raise AttemptFailed(MalformedAnswer(text, billed="maybe"))
+            raise AttemptFailed(MalformedResponse(text, billed="maybe"))
         else:
             job.fetched_all(output, is_whole=not torn)
 

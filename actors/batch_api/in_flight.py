@@ -23,7 +23,7 @@ class BatchWaiter:
     """A request that waits for its response.
 
     Args:
-        message: the request.
+        message: the request and its context.
         slot: the reply slot.
         key: its content key.
         group: the path and model of the batches that it may be in.
@@ -74,7 +74,7 @@ class BatchLine:
     Args:
         custom_id: identifies its result.
         key: its content key.
-        batch: its batch.
+        batch: the batch that it is part of.
         message: the request; None when the content of the batch is written.
         waiter: the request that waits for it, if any.
         is_over: whether it has a result, or will have none.
@@ -93,7 +93,7 @@ class BatchInFlight:
     """A batch in flight.
 
     Args:
-        job: its state.
+        job: its state at the provider.
         group: the path and model of its lines.
         tokens: the estimated tokens of its prompts.
         began_at: when it was planned, on Trio's clock.
@@ -226,7 +226,7 @@ class DeadlineFallback:
         """Send a request live.
 
         Args:
-            waiter: the request.
+            waiter: the request that waits for a batch.
             maybe_billed: how often the provider may have charged for it in a batch, or will. The
                 response reports it (L3).
         """

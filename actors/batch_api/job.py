@@ -212,7 +212,7 @@ class BatchJob:
         """One file of results has been read.
 
         Args:
-            output: the file.
+            output: the path of the file at the provider.
             is_whole: whether all of it could be read.
         """
         if self.phase != "ended" or self.view is None:

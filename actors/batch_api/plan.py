@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from ..vendors import BatchDialect
 from .policy import BatchApiPolicy
 
 T = TypeVar("T")
@@ -52,6 +53,20 @@ class BatchSizeLimits:
     requests: int
     bytes: int
     inputs: int
+
+
+def size_limits(policy: BatchApiPolicy, dialect: BatchDialect | None) -> BatchSizeLimits:
+    """Return the limits of one batch: the provider's, and those of the policy.
+
+    Args:
+        policy: may set lower limits than the provider's.
+        dialect: the provider's Batch API; without one, no line fits into a batch.
+    """
+    if dialect is None:
+        return BatchSizeLimits(0, 0, 0)
+    requests = min(dialect.max_requests, policy.max_requests or dialect.max_requests)
+    size = min(dialect.max_bytes, policy.max_bytes or dialect.max_bytes)
+    return BatchSizeLimits(requests, size, dialect.max_inputs)
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from ..calls import CallContext
-from ..errors import CallFailed, MalformedAnswer, ProviderUnavailable
+from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
 from ..messages import Json, Request, Response, Usage
 from ..request import classify, is_retried, without_key
 from ..vendors import (
@@ -102,7 +102,7 @@ def judge(
     """Read the result of a line: a response, or the error that a live call would have raised.
 
     Args:
-        result: the result.
+        result: the result as the provider wrote it.
         form: the wire format that decodes it.
         request: the request of the line.
         endpoint: the endpoint; its key is removed from errors (L8).
@@ -118,7 +118,7 @@ def judge(
             response = form.decode(result.body, request)
         except Malformed as error:
             text = f"{endpoint.host} answered 200 in a batch, but not with a completion: "
-            wrong = MalformedAnswer(text + _quoted(str(error), endpoint), billed="maybe")
+            wrong = MalformedResponse(text + _quoted(str(error), endpoint), billed="maybe")
             return FailedLine(wrong, is_retried=True, maybe_billed=True)
         if isinstance(response, DecodedResponse):
             return response
@@ -154,7 +154,7 @@ class BatchResults:
     """Stores the results of lines, and delivers them to the requests that wait.
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint that processed the batches.
         dialect: reads the results.
         journal: stores the results.
         prices: the prices of models.
@@ -211,7 +211,7 @@ class BatchResults:
         """Store results, and deliver them.
 
         Args:
-            batch: the batch.
+            batch: the batch that the results belong to.
             results: results, which may belong to other batches, too.
 
         Returns:

@@ -10,7 +10,7 @@ import trio
 from ...runtime import Actor, ActorStopped, Message, Outcome, Ref, ReplySlot, defers, handles
 from ..call_plan import SharedCall
 from ..calls import Complete, Stream
-from ..errors import BadRequest, CallFailed, MalformedAnswer, RequestTooLarge
+from ..errors import BadRequest, CallFailed, MalformedResponse, RequestTooLarge
 from ..identity import sharing_key
 from ..messages import Request, Response
 from ..rate_limit import TokenEstimator
@@ -23,7 +23,7 @@ from .single_flight import SingleFlight
 from .statistics import BatchingStatistics, BatchRecord, ExplainBatching, GetBatchingStatistics
 from .strategy import BatchStrategy
 
-_CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedAnswer)
+_CONCERNS_ONE = (BadRequest, RequestTooLarge, MalformedResponse)
 """Errors of a combined call that may be caused by some of its members only."""
 _NOT_FOUND = 404  # the model does not exist: this concerns all members
 _MAX_RECORDS = 100
@@ -73,7 +73,7 @@ class BatcherActor(Actor):
         self._patient_to = patient_to or to
         self._batching = batching or Batching()
         self._groups = Groups(self._batching, strategies)
-        self._flight = SingleFlight()
+        self._single_flight = SingleFlight()
         self._calls: set[ReplySlot[Response]] = set()
         self._estimator = TokenEstimator()
         self._reasons: Counter[Reason] = Counter()
@@ -87,18 +87,18 @@ class BatcherActor(Actor):
         request = message.request
         waiter = Waiter(message, slot)
         key = sharing_key(request)
-        if self._flight.join(key, waiter):
+        if self._single_flight.join(key, waiter):
             return
         group = self._groups.use(request, message.context.lane)
         if group is None:
             if key is None:
                 await slot.forward(self._next(message), message)
             else:
-                await self._send_alone(self._flight.start(request, key, waiter))
+                await self._send_alone(self._single_flight.start(request, key, waiter))
             return
         pieces = group.strategy.pieces(request, partial(self._weigh, request.model))
         if len(pieces) == 1:
-            self._add(group, self._flight.start(request, key, waiter))
+            self._add(group, self._single_flight.start(request, key, waiter))
         else:
             self._add_pieces(group, pieces, waiter)
         await self._send_due(group)
@@ -127,7 +127,7 @@ class BatcherActor(Actor):
             latest=tuple(self._latest),
             combined=self._combined,
             waiting=sum(len(group.former) for group in self._groups),
-            joined=self._flight.joined,
+            joined=self._single_flight.joined,
             agreement=self._groups.agreement(),
         )
 
@@ -135,7 +135,7 @@ class BatcherActor(Actor):
     async def explain(self, message: ExplainBatching) -> SharedCall:
         """Return which call a request would share."""
         request = message.request
-        member = self._flight.find(sharing_key(request))
+        member = self._single_flight.find(sharing_key(request))
         if member is not None and (member.request.deadline is None or request.deadline is not None):
             return SharedCall(is_joined=True)
         group = self._groups.find(request, message.lane)
@@ -195,7 +195,7 @@ class BatcherActor(Actor):
             own.deadline = whole.deadline
             own.on_settled(partial(settled, place))
             whole.on_settled(lambda _, own=own: own.cancel())  # type: ignore[misc]  # bound here
-            self._add(group, self._flight.start(piece, None, Waiter(waiter.message, own)))
+            self._add(group, self._single_flight.start(piece, None, Waiter(waiter.message, own)))
 
     async def _send_due(self, group: Group, *, draining: bool = False) -> None:
         while True:
@@ -261,9 +261,9 @@ class BatcherActor(Actor):
 
     def _single_ended(self, member: BatchMember, call: ReplySlot[Response]) -> None:
         if call.outcome is Outcome.REPLIED and call.value is not None:
-            self._flight.reply(member, member.spent.on(call.value))
+            self._single_flight.reply(member, member.spent.on(call.value))
         else:
-            self._flight.fail(member, error_of(call))
+            self._single_flight.fail(member, error_of(call))
 
     async def _submit(
         self, message: Complete, deadline: float, members: Sequence[BatchMember]
@@ -273,7 +273,7 @@ class BatcherActor(Actor):
             call = await self._next(message).submit(message, deadline=deadline)
         except ActorStopped as error:
             for member in members:
-                self._flight.fail(member, error)
+                self._single_flight.fail(member, error)
             return None
         self._calls.add(call)
         call.on_settled(self._calls.discard)
@@ -328,7 +328,7 @@ class BatcherActor(Actor):
                 return
             member.check = call
             self._follow_waiters(call, (member,))
-            call.on_settled(lambda _, member=member: self._flight.conclude(member))  # type: ignore[misc]  # bound here
+            call.on_settled(lambda _, member=member: self._single_flight.conclude(member))  # type: ignore[misc]  # bound here
 
     async def _split(self, combined: Combined) -> None:
         call, group = combined.call, combined.group
@@ -342,10 +342,10 @@ class BatcherActor(Actor):
         else:
             missing = []
             for member in combined.members:
-                self._flight.use_check(member, error_of(call))
+                self._single_flight.use_check(member, error_of(call))
         unchecked = [member for member in missing if member.check is None]
         for member in missing:
-            self._flight.use_check(member, None)
+            self._single_flight.use_check(member, None)
         await self._send_halves(group, unchecked)
 
     def _distribute(self, combined: Combined, response: Response) -> list[BatchMember]:
@@ -373,7 +373,7 @@ class BatcherActor(Actor):
                 body=None if own.body is response.body else own.body,  # the whole call's
             )
             member.is_split = True
-            self._flight.conclude(member)
+            self._single_flight.conclude(member)
         group.agreement.count(len(members) - len(missing), len(missing))
         return missing
 
@@ -390,5 +390,5 @@ class BatcherActor(Actor):
         # A refused list contains a bad text or exceeds a limit: this says nothing about other
         # lists. A refused pack may mean that the model cannot process packs at all.
         is_packed = combined.group.strategy.check_share > 0 and isinstance(error, BadRequest)
-        if is_packed or isinstance(error, MalformedAnswer):
+        if is_packed or isinstance(error, MalformedResponse):
             combined.group.agreement.count(0, len(combined.members))

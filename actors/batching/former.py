@@ -188,7 +188,7 @@ class BatchFormer(Generic[T]):
         """Add a member.
 
         Args:
-            member: the member.
+            member: what waits to be sent.
             now: the current time, in seconds of a monotonic clock.
             weight: its weight; by default one member without tokens.
             patience_s: how long it may wait, in seconds; None for as long as it pays.

@@ -32,7 +32,7 @@ class Spent:
     """What earlier calls for a member took, before the call that answered it.
 
     Args:
-        usage: tokens.
+        usage: the tokens of those calls.
         cost_usd: cost in USD; None if a price is not known.
         http_requests: number of HTTP requests.
         maybe_billed: number of requests without a response that the provider may have billed.
@@ -72,7 +72,7 @@ class BatchMember:
     """One request, and all callers that wait for its response.
 
     Args:
-        request: the request.
+        request: the request that all these callers sent.
         key: the key of identical requests (L6); None if this one must not be shared.
         waiters: the callers that wait for it.
         call: its own call, if it is sent alone.

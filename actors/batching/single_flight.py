@@ -84,7 +84,7 @@ class SingleFlight:
         """End a member for which the combined call has no response, by its check if it has one.
 
         Args:
-            member: the member.
+            member: the member that lacks a response.
             error: what a member without a check fails with; None leaves it under way.
         """
         member.is_split = True

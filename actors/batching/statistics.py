@@ -60,7 +60,7 @@ class ExplainBatching(Message[SharedCall]):
     """Ask which call a request would share if it arrived now. Nothing is sent.
 
     Args:
-        request: the request.
+        request: the request that would arrive.
         lane: the lane that it would wait in.
     """
 

@@ -45,7 +45,7 @@ class BatchStrategy(Protocol):
         """Return a key that requests in one call have in common; None for one that must be alone.
 
         Args:
-            request: the request.
+            request: the request to classify.
         """
         ...
 
@@ -87,7 +87,7 @@ class BatchStrategy(Protocol):
         """Return the response of a request that was sent in pieces.
 
         Args:
-            request: the whole request.
+            request: the request as it was before it was divided.
             responses: the responses of its pieces, in order.
         """
         ...
@@ -97,7 +97,7 @@ def common_key(request: Request, *own: str) -> Hashable | None:
     """Return a key of all fields of a request except its own; None with an idempotency key.
 
     Args:
-        request: the request.
+        request: the request to classify.
         own: names of the fields in which requests that share a call may differ.
     """
     if request.idempotency_key:

@@ -19,7 +19,7 @@ from .stored import for_storing, from_cache, is_storable, size_in_memory
 
 
 @attrs.define(eq=False)
-class Flight:
+class MissInFlight:
     """Identical requests in flight.
 
     Attributes:
@@ -37,40 +37,40 @@ class MissesInFlight:
     """The cache keys of requests in flight, which need no lookup. Pure (R14)."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._by_key: dict[str, MissInFlight] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._by_key)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._flights
+        return key in self._by_key
 
     def __repr__(self) -> str:
-        members = sum(flight.members for flight in self._flights.values())
-        return f"<SingleFlight {members} calls with {len(self)} keys>"
+        members = sum(miss.members for miss in self._by_key.values())
+        return f"<MissesInFlight {members} calls with {len(self)} keys>"
 
-    def join(self, key: str) -> Flight:
+    def join(self, key: str) -> MissInFlight:
         """Add a request that goes to the next stage."""
-        flight = self._flights.setdefault(key, Flight(key))
-        flight.members += 1
-        return flight
+        miss = self._by_key.setdefault(key, MissInFlight(key))
+        miss.members += 1
+        return miss
 
-    def finish(self, flight: Flight, *, is_answered: bool) -> bool:
+    def finish(self, miss: MissInFlight, *, is_answered: bool) -> bool:
         """Remove a request that has ended.
 
         Args:
-            flight: what `join` returned for it.
+            miss: what `join` returned for it.
             is_answered: whether it has a response that can be stored.
 
         Returns:
-            Whether to store that response. The first response of a flight was paid for; the others
-            are copies of it.
+            Whether to store that response. The first response to identical requests was
+            paid for; the others are copies of it.
         """
-        flight.members -= 1
-        if not flight.members:
-            del self._flights[flight.key]
-        is_first = is_answered and not flight.is_answered
-        flight.is_answered |= is_answered
+        miss.members -= 1
+        if not miss.members:
+            del self._by_key[miss.key]
+        is_first = is_answered and not miss.is_answered
+        miss.is_answered |= is_answered
         return is_first
 
 
@@ -194,7 +194,7 @@ class CacheActor(Actor):
         self._waiting: dict[str, list[_Waiter]] = {}  # {key: requests that wait for its lookup}
         self._unread: list[str] = []  # keys that no running lookup reads
         self._is_reading = False
-        self._single_flight = MissesInFlight()
+        self._in_flight = MissesInFlight()
         self._all_finished = trio.Event()  # no request is in flight
         self._unwritten: dict[str, CachedResponse] = {}
         self._used: dict[str, None] = {}  # keys whose use is to be written, oldest first
@@ -210,7 +210,7 @@ class CacheActor(Actor):
 
     async def draining(self) -> None:
         """Wait for the responses of requests in flight, and write them: they were paid for."""
-        while self._single_flight and self._store.is_usable:
+        while self._in_flight and self._store.is_usable:
             self._all_finished = trio.Event()
             await self._all_finished.wait()
         await self._write()
@@ -236,7 +236,7 @@ class CacheActor(Actor):
         if cached is not None:
             self._memory_hits += 1
             self._hit(key, cached, slot)
-        elif key in self._single_flight or not self._store.is_usable:
+        elif key in self._in_flight or not self._store.is_usable:
             self._miss(key, slot)
             await slot.forward(self._to, message)
         elif key in self._waiting:
@@ -294,26 +294,26 @@ class CacheActor(Actor):
 
     def _miss(self, key: str, slot: ReplySlot[Response]) -> None:
         self._misses += 1
-        flight = self._single_flight.join(key)
-        slot.on_settled(partial(self._finished, flight))
+        miss = self._in_flight.join(key)
+        slot.on_settled(partial(self._finished, miss))
 
     # ---------------------------------------------------------------- responses
 
-    def _finished(self, flight: Flight, slot: ReplySlot[Response]) -> None:
+    def _finished(self, miss: MissInFlight, slot: ReplySlot[Response]) -> None:
         """Store the response of a request that was forwarded and has ended."""
         response = slot.value if slot.outcome is Outcome.REPLIED else None
         if response is not None and not is_storable(response):
             response = None
-        is_first = self._single_flight.finish(flight, is_answered=response is not None)
-        if not self._single_flight:
+        is_first = self._in_flight.finish(miss, is_answered=response is not None)
+        if not self._in_flight:
             self._all_finished.set()
         if response is None or not is_first:
             return
         self._stored += 1
         cached = CachedResponse(for_storing(response), self._now())
-        self._remember(flight.key, cached)
+        self._remember(miss.key, cached)
         if self._store.is_usable and not self._is_over:
-            self._unwritten[flight.key] = cached
+            self._unwritten[miss.key] = cached
             self._write_soon()
 
     def _remember(self, key: str, cached: CachedResponse) -> None:

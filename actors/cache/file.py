@@ -54,7 +54,7 @@ class CacheFile:
     lose the last responses, but does not damage the file.
 
     Args:
-        path: the file.
+        path: the SQLite file, which is created if it does not exist.
         ttl_s: seconds for which a response is valid; None for ever.
         max_bytes: the size up to which the file may grow.
 

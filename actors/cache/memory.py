@@ -61,7 +61,7 @@ class MemoryCache(Generic[T]):
 
         Args:
             key: the key to find it by.
-            value: the value.
+            value: the value to store.
             size: the bytes that it takes.
             written_at: when it was written, in seconds on the clock of `now`.
         """

@@ -64,7 +64,7 @@ class Failure:
     Args:
         call: id of the required call that failed first.
         step: name of its step.
-        error: its error.
+        error: the exception that the call raised.
     """
 
     call: str
@@ -234,7 +234,7 @@ class PostGraph:
 
         Args:
             call_id: id of the call.
-            error: its error.
+            error: the exception that the call raised.
 
         Returns:
             Whether the post can still succeed.

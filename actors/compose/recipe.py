@@ -155,7 +155,7 @@ def _check_template(
     """Check that a template can be parsed, and that all its variables are known.
 
     Args:
-        source: the template.
+        source: the text of a Jinja2 template.
         known: the known variables.
         fault: creates the error.
         field: the field of the template, for the error.
@@ -343,7 +343,7 @@ def load_recipe(path: str | PathLike[str]) -> Recipe:
     Its members are the fields of `Recipe`; each entry of `steps` has the fields of `Step`.
 
     Args:
-        path: path of the file.
+        path: the TOML or JSON file of the recipe.
 
     Raises:
         RecipeError: the file cannot be read or is not a valid recipe; names the file, and the line

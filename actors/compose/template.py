@@ -52,7 +52,7 @@ def names_used(source: str) -> frozenset[str]:
     """Return the names of the variables of a template.
 
     Args:
-        source: the template.
+        source: the text of a Jinja2 template.
 
     Raises:
         TemplateError: it cannot be parsed (names the line), uses an unknown filter or test, or
@@ -74,7 +74,7 @@ def render(source: str, values: Mapping[str, object]) -> str:
     """Render a template; white space at the ends is removed.
 
     Args:
-        source: the template.
+        source: the text of a Jinja2 template.
         values: the values of its variables, by name.
 
     Raises:

@@ -232,7 +232,7 @@ def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransp
     Plain HTTP/1.1 uses `LeanTransport`; HTTP/2, proxies and Unix sockets use httpx's transport.
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint to connect to.
         connections: how many may be open at a time.
     """
     proxy = endpoint.proxy

@@ -78,7 +78,7 @@ async def close_now(stream: trio.abc.AsyncResource) -> None:
     """Close a stream without waiting, even while the task is being cancelled.
 
     Args:
-        stream: the stream.
+        stream: the stream to close.
     """
     if isinstance(stream, QuickStream):
         stream.close()
@@ -145,7 +145,7 @@ class Connection:
         """Send a request, and wait for the head of its response.
 
         Args:
-            outgoing: the request.
+            outgoing: the encoded request to send.
             write: the longest time for each piece to be sent, in seconds; None for no bound.
             read: the longest silence of the server after that, in seconds; None for no bound.
 

@@ -125,7 +125,7 @@ class Connections:
     """The open connections. Each one acquired is given back or dropped, once.
 
     Args:
-        connector: opens connections.
+        connector: opens the connections.
         max_connections: how many may be open at a time, over all origins.
         max_idle_s: how long an idle connection is kept, in seconds.
         max_header_bytes: the bound on the head of a response, in bytes.

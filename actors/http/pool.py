@@ -58,7 +58,7 @@ class ConnectionGrant(Generic[C, W]):
     """Ends the wait of a request.
 
     Args:
-        waiter: the request.
+        waiter: the request that waited.
         lease: its connection, or NEW.
     """
 
@@ -139,7 +139,7 @@ class ConnectionPool(Generic[C, W]):
         """Join the queue, until a step returns a grant for the request, or it withdraws.
 
         Args:
-            waiter: the request.
+            waiter: the request that needs a connection.
             origin: scheme, host and port.
         """
         self._queue[waiter] = origin
@@ -148,7 +148,7 @@ class ConnectionPool(Generic[C, W]):
         """Leave the queue without a connection.
 
         Args:
-            waiter: the request.
+            waiter: the request that no longer waits.
         """
         del self._queue[waiter]
 
@@ -156,7 +156,7 @@ class ConnectionPool(Generic[C, W]):
         """Put back a connection that can carry another request; return whose wait that ends.
 
         Args:
-            connection: the connection.
+            connection: the connection that is free again.
             origin: its scheme, host and port.
             now: the present, in seconds of a clock that never goes back.
         """

@@ -26,7 +26,7 @@ class ResponseReader:
     that is left suspended.
 
     Args:
-        response: the response.
+        response: the response whose body is read.
         start: when the request was sent, on Trio's clock.
 
     Attributes:

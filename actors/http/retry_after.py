@@ -78,7 +78,7 @@ def duration_s(text: str) -> float | None:
     """Return the seconds of a duration such as "1h2m3.5s", "308ms" or "20 seconds".
 
     Args:
-        text: the duration.
+        text: the duration as the provider wrote it.
 
     Returns:
         The seconds; None if the text is no duration.

@@ -72,7 +72,7 @@ class SocketStream(QuickStream):
 
     Args:
         stream: the stream whose socket to take over.
-        buffer: see `QuickStream`.
+        buffer: the buffer for received bytes; see `QuickStream`.
     """
 
     def __init__(self, stream: trio.SocketStream, buffer: bytearray) -> None:

@@ -79,7 +79,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
         """Send a request, and wait for the head of its response, whose body is a `ResponseBody`.
 
         Args:
-            request: the request.
+            request: the httpx request to send.
 
         Raises:
             httpx.TransportError: there is no response; the subclass states why.
@@ -104,7 +104,7 @@ class LeanTransport(httpx.AsyncBaseTransport):
 
         Args:
             origin: scheme, host and port.
-            outgoing: the request.
+            outgoing: the encoded request to send.
             timeouts: in seconds, by httpx's names, and "between" two pieces of the body.
 
         Raises:

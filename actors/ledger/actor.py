@@ -137,7 +137,7 @@ class LedgerActor(Actor):
     def _payers(self, message: Complete | Stream) -> tuple[Payer, ...]:
         """Return who pays for a call, and the most that one attempt costs each payer."""
         request, accounts = message.request, self._accounts
-        counter, most_output = self._counter(request.model), accounts.policy.most_output_tokens
+        counter, most_output = self._counter(request.model), accounts.policy.max_output_tokens
         usage = most_usage(request, counter, most_output=most_output)
         usd = most_usd(self._prices, request, usage, self._other_models)
         day = datetime.fromtimestamp(accounts.clock(), UTC).date().isoformat()

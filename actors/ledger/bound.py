@@ -19,7 +19,7 @@ def asked_tier(request: Request) -> str:
     """Return the service tier that a request asks for; "default" if it asks for none.
 
     Args:
-        request: the request.
+        request: the request to send.
     """
     tier = request.extra_body.get("service_tier")
     return tier_named(tier) if isinstance(tier, str) else "default"
@@ -32,7 +32,7 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     is the bound where no exact counter exists.
 
     Args:
-        request: the request.
+        request: the request to send.
         counter: counts the tokens of a text exactly; None if there is none for the model.
         most_output: tokens of each response, if the request sets no limit.
     """
@@ -71,7 +71,7 @@ def most_usd(
 
     Args:
         prices: the prices of models.
-        request: the request.
+        request: the request to send.
         usage: the most tokens that it can take.
         other_models: models that may respond instead of the requested one.
     """

@@ -86,7 +86,7 @@ class BudgetState:
     """How much of a budget is used by one tenant, model, day and so on.
 
     Args:
-        budget: the budget.
+        budget: the budget as it was set.
         name: what it is for, such as "team-a 2026-11-26"; "" for a total.
         used: USD that are spent, reserved or possibly billed.
         left: USD that are left; below 0 if calls have cost more than was reserved.
@@ -173,7 +173,7 @@ class LedgerPolicy:
     Args:
         budgets: limits in USD; a call that may exceed one of them is not sent.
         path: the ledger file; None keeps the accounts in memory.
-        most_output_tokens: tokens of a response that are reserved for, if the request sets no limit
+        max_output_tokens: tokens of a response that are reserved for, if the request sets no limit
             (`Request.max_tokens`).
 
     Raises:
@@ -184,4 +184,4 @@ class LedgerPolicy:
         default=(), converter=tuple[Budget, ...], validator=deep_iterable(instance_of(Budget))
     )
     path: Path | None = attrs.field(default=None, converter=_path)
-    most_output_tokens: int = attrs.field(default=4096, validator=[instance_of(int), gt(0)])
+    max_output_tokens: int = attrs.field(default=4096, validator=[instance_of(int), gt(0)])

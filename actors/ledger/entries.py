@@ -56,7 +56,7 @@ class Amount:
         """Return the amount of one call.
 
         Args:
-            usage: its tokens.
+            usage: the tokens that the call took.
             usd: its cost in USD; None if the price is not known.
         """
         return cls(
@@ -202,7 +202,7 @@ class Transaction:
     """Entries that belong together and add up to nothing.
 
     Args:
-        kind: what happened.
+        kind: the event that the entries record.
         reservation: the key of the reservation.
         at: Unix time in seconds.
         entries: the amounts that moved.

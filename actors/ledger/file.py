@@ -33,7 +33,7 @@ def open_ledger(path: Path, *, create: bool = False) -> Database:
     """Open a ledger file that several processes may share.
 
     Args:
-        path: the file.
+        path: the SQLite file of the ledger.
         create: whether to create a missing file.
 
     Raises:

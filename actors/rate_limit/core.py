@@ -48,7 +48,7 @@ class Limiter(Generic[W]):
     """Admits calls within limits. It never waits: it returns when to call it again (L4).
 
     Args:
-        limits: the limits.
+        limits: the limits that calls are kept within.
         now: the current time, in seconds of a monotonic clock.
     """
 

@@ -173,7 +173,7 @@ class TokenEstimator:
 
         Args:
             model: the provider's name of the model.
-            text: the text.
+            text: the text to count.
         """
         counter = self._counter(model)
         if counter is not None:

@@ -33,7 +33,7 @@ class BucketState:
 
     Args:
         scope: the model, or group of models, that it applies to; "" for all.
-        dimension: what it limits.
+        dimension: what it limits: requests, tokens of one side or both, or USD.
         limit: the amount in `per_s` seconds.
         per_s: the period, in seconds.
         used: the amount that is missing from a full bucket.
@@ -82,7 +82,7 @@ class LimiterSnapshot:
         max_in_flight: the most calls in flight at a time.
         waiting: number of calls that wait.
         next_wake_s: seconds until the next call can be admitted; None if a call must end first.
-        buckets: every limit.
+        buckets: the state of each limit, whether it was set, learned or found.
         scopes: every model, or group of models, that had a call.
     """
 

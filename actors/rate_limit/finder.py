@@ -128,7 +128,7 @@ class Finder:
         """Record a call that was refused.
 
         Args:
-            why: the reason.
+            why: the kind of refusal.
             sent_at: when it was sent.
             in_flight: number of calls in flight.
             now: the current time.

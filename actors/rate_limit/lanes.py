@@ -142,7 +142,7 @@ class FairQueue(Generic[W]):
         """Add a call; return whether it may be the next one.
 
         Args:
-            waiting: the call.
+            waiting: the call that waits.
             name: name of its lane.
             size: how much of the limits it takes, in a unit that is the same for all calls.
             now: the current time.

@@ -19,7 +19,7 @@ class InFlightCall:
     """An admitted call, and what is known of its latest attempt.
 
     Args:
-        request: the request.
+        request: the request that was admitted.
         estimate: its estimated tokens.
         reservation: what it has taken of the limits.
         is_sent: whether its latest attempt was sent.
@@ -42,7 +42,7 @@ class RenewPermit(Message[None]):
     """A call in flight waits for one more attempt.
 
     Args:
-        call: the call.
+        call: the call in flight that waits.
         delay: seconds before which the attempt must not be sent.
         throttled: the refusal of the last attempt; None if the limits did not cause the retry.
     """
@@ -57,9 +57,9 @@ class ParkCalls(Message[None]):
     """The provider refused a call that is not retried.
 
     Args:
-        call: the call.
+        call: the call that was refused.
         delay: seconds for which no call is admitted.
-        throttled: the refusal.
+        throttled: what the provider's refusal states.
     """
 
     call: InFlightCall

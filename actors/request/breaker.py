@@ -333,12 +333,12 @@ class EndpointBreaker:
     """The circuit breaker of one endpoint, on Trio's clock; calls can wait for it.
 
     Args:
-        name: the endpoint's, for the log.
+        name: the name of the endpoint, for the log.
         policy: when the breaker opens, and for how long.
         random: the source of its jitter (R13).
 
     Attributes:
-        name: the endpoint's.
+        name: the name of the endpoint.
     """
 
     def __init__(self, name: str, policy: BreakerPolicy, random: Random) -> None:

@@ -29,7 +29,7 @@ class TargetLayer(Protocol):
         """Send the call to this target.
 
         Args:
-            call: the call.
+            call: the call and its state.
             ticket: from `try_enter`; with None, wait for the breaker. The layer settles it.
 
         Raises:

@@ -72,7 +72,7 @@ class CallProgress:
         """Pass a piece of the response to the caller; it must want pieces.
 
         Args:
-            delta: the piece.
+            delta: the piece to pass on.
         """
         self.has_delivered = True
         if self.deliver is not None:
@@ -82,7 +82,7 @@ class CallProgress:
         """Report an event to the observer.
 
         Args:
-            stage: what happened.
+            stage: the stage that the call has reached.
             error: why the last attempt failed, if it did.
             delay: seconds until the next attempt.
         """
@@ -148,7 +148,7 @@ class RequestContext:
         Args:
             current: the target that failed.
             error: what the call failed with there.
-            call: the call.
+            call: the call that failed here.
         """
         if not call.may_repeat(error):
             return None

@@ -76,7 +76,7 @@ class Exchange:
     """Send single HTTP requests to one endpoint. It retries nothing.
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint that receives the requests.
         carrier: transports the HTTP requests.
 
     Attributes:
@@ -100,7 +100,7 @@ class Exchange:
         """Encode a request.
 
         Args:
-            request: the request.
+            request: the request to encode.
             stream: whether to request a streamed response, if the format can stream it.
 
         Raises:
@@ -149,7 +149,7 @@ class Exchange:
         """Send a request and read the whole response.
 
         Args:
-            prepared: the request.
+            prepared: the encoded request to send.
             headers: the result of `headers`.
             idempotency_key: the same for every attempt of one call.
             attempt: the number of this attempt, from 1, for errors.

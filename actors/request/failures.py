@@ -17,7 +17,7 @@ from ..errors import (
     Billed,
     CallFailed,
     ConnectionFailed,
-    MalformedAnswer,
+    MalformedResponse,
     RateLimited,
 )
 from ..http import HttpResponse, ResponseReader, may_have_run, retry_after_s, should_retry
@@ -59,7 +59,7 @@ class Failures:
     No text contains the endpoint's key (L8).
 
     Args:
-        endpoint: the endpoint.
+        endpoint: the endpoint, whose secrets are removed from texts.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -75,7 +75,7 @@ class Failures:
             attempt: the number of the attempt.
         """
         text = f"{self._host} returned 200, but not a completion: {self._quote(why)}"
-        return AttemptFailed(MalformedAnswer(text, attempts=attempt, billed="maybe"))
+        return AttemptFailed(MalformedResponse(text, attempts=attempt, billed="maybe"))
 
     def broke_off(self, error: BrokeOff, attempt: int) -> AttemptFailed:
         """Return the failure of a stream that ended before its response was whole.

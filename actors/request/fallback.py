@@ -11,7 +11,7 @@ from ..errors import (
     AuthenticationFailed,
     CallFailed,
     ConnectionFailed,
-    MalformedAnswer,
+    MalformedResponse,
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
@@ -25,7 +25,7 @@ FALLS_BACK = (
     ProviderUnavailable,
     ConnectionFailed,
     RateLimited,
-    MalformedAnswer,
+    MalformedResponse,
     AuthenticationFailed,  # another target has another key
     QuotaExhausted,  # and another account
 )
@@ -63,7 +63,7 @@ class Fallback(Generic[T]):
         """Return how many targets follow this one: a retry budget reserves a request for each.
 
         Args:
-            current: the target.
+            current: the target that is in use.
         """
         return len(self.targets) - 1 - self._index(current)
 

@@ -83,7 +83,7 @@ class LatencyWindow:
         """Add an observation; a full window drops its oldest one.
 
         Args:
-            seconds: the latency.
+            seconds: the latency of one call, in seconds.
 
         Raises:
             ValueError: it is negative, infinite or no number.

@@ -42,7 +42,7 @@ class RetryingTarget:
         """Send the call to this target.
 
         Args:
-            call: the call.
+            call: the call and its state.
             ticket: a ticket from `try_enter`; with None, wait for the breaker to close.
 
         Raises:
@@ -98,7 +98,7 @@ class RetryingTarget:
         """Wait for the circuit breaker to let the call through (R10).
 
         Args:
-            call: the call.
+            call: the call and its state.
             error: why the last attempt failed, if there was one.
 
         Raises:
@@ -144,7 +144,7 @@ async def _renew(call: CallProgress, failure: AttemptFailed, until: float) -> No
     """Wait until the next attempt may be sent, and until the limiter permits it.
 
     Args:
-        call: the call.
+        call: the call and its state.
         failure: how the last attempt failed.
         until: the earliest instant of the next attempt, on Trio's clock.
 

@@ -84,7 +84,7 @@ class ExplainRoute(Message[RouteChoice]):
     """Ask which route a request would take if it arrived now. Nothing is sent.
 
     Args:
-        request: the request.
+        request: the request that would arrive.
     """
 
     request: Request

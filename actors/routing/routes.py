@@ -106,8 +106,8 @@ class Route(Protocol):
         """Return the quote for a request; None if this route does not accept it in that time.
 
         Args:
-            request: the request.
-            usage: its estimated tokens.
+            request: the request that needs a route.
+            usage: the estimated tokens of the request and its response.
             left_s: seconds until its deadline.
             expected_s: seconds in which most calls of the model on this route ended; None before
                 the first call.
@@ -118,7 +118,7 @@ class Route(Protocol):
         """Return the request as it is sent on this route.
 
         Args:
-            request: the request.
+            request: the request as the caller made it.
         """
         ...
 

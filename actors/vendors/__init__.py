@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .batch_catalog import dialect_named
     from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
-    from .catalog import VENDORS, Vendor, dialect_named, vendor_at, vendor_named
+    from .catalog import VENDORS, Vendor, vendor_at, vendor_named
     from .decoding import dumps, loads
     from .endpoint import Endpoint, Timeouts
     from .format import (
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
+        batch_catalog="dialect_named",
         batch_dialect="BatchDialect BatchView ControlCall LineResult",
-        catalog="VENDORS Vendor dialect_named vendor_at vendor_named",
+        catalog="VENDORS Vendor vendor_at vendor_named",
         decoding="dumps loads",
         endpoint="Endpoint Timeouts",
         format=(

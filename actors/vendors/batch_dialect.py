@@ -86,7 +86,7 @@ class BatchPage:
     """One page of the list of batches, newest first.
 
     Args:
-        views: the batches.
+        views: the batches on this page.
         following: the call for the next page; None after the last page.
     """
 

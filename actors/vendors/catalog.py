@@ -7,19 +7,20 @@ one. Sources: docs/providers.md.
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
 
 from ..messages import Task
 from .anthropic import AnthropicMessages
-from .batch_anthropic import ANTHROPIC_BATCHES
-from .batch_dialect import BatchDialect
-from .batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
 from .format import UnsupportedField, WireFormat
 from .gemini import GeminiContent
 from .openai_chat import OpenAIChat
 from .openai_lists import OpenAICompletions, OpenAIEmbeddings
+
+if TYPE_CHECKING:  # loaded with the Batch API stage
+    from .batch_dialect import BatchDialect
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +43,8 @@ class Vendor:
         tiers: service tiers that a chat may request, besides the usual one.
         model: the default chat model: small, and without an announced shutdown; None if each
             customer has other models.
-        batches: the Batch API; None if the vendor has none, or an unsupported one.
+        batches: the Batch API, or the name of a supported one: "openai", "anthropic" or "together";
+            None if the vendor has none, or an unsupported one.
     """
 
     name: str
@@ -58,7 +60,18 @@ class Vendor:
     version_path: str = ""
     tiers: frozenset[str] = frozenset()
     model: str | None = None
-    batches: BatchDialect | None = attrs.field(default=None, repr=False)
+    _batches: "BatchDialect | str | None" = attrs.field(default=None, repr=False)
+
+    @property
+    def batches(self) -> "BatchDialect | None":
+        """The Batch API; None if the vendor has none, or an unsupported one.
+
+        Raises:
+            ValueError: the name of the Batch API is unknown.
+        """
+        from .batch_catalog import dialect_named  # noqa: PLC0415  # few programs use a Batch API
+
+        return dialect_named(self._batches) if isinstance(self._batches, str) else self._batches
 
     def format_for(self, task: Task) -> WireFormat:
         """Return the wire format for a task.
@@ -115,7 +128,7 @@ _ALL = (
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
         tiers=frozenset({"flex", "priority"}),
         model="gpt-5.4-nano",
-        batches=OPENAI_BATCHES,
+        batches="openai",
     ),
     Vendor(
         name="azure",
@@ -139,7 +152,7 @@ _ALL = (
         version_path="/v1",
         formats=MappingProxyType[Task, WireFormat]({"chat": AnthropicMessages()}),
         model="claude-haiku-4-5",
-        batches=ANTHROPIC_BATCHES,
+        batches="anthropic",
     ),
     Vendor(
         name="gemini",
@@ -162,7 +175,7 @@ _ALL = (
         version_path="/v1",
         # It reports usage without stream_options, which it may not support.
         formats=_openai_formats(OpenAIChat(), OpenAICompletions(), _EMBEDDINGS),
-        batches=TOGETHER_BATCHES,
+        batches="together",
     ),
     Vendor(
         name="groq",
@@ -275,22 +288,3 @@ def vendor_at(base_url: str) -> Vendor:
         if vendor.needs_key and vendor.base_url == base_url:
             return vendor
     return VENDORS["compatible"]
-
-
-_DIALECTS: tuple[BatchDialect, ...] = (OPENAI_BATCHES, TOGETHER_BATCHES, ANTHROPIC_BATCHES)
-
-DIALECTS: Mapping[str, BatchDialect] = MappingProxyType({one.name: one for one in _DIALECTS})
-"""The supported Batch APIs, by name."""
-
-
-def dialect_named(name: str) -> BatchDialect:
-    """Return the Batch API of that name.
-
-    Raises:
-        ValueError: the name is unknown; the message lists the known ones.
-    """
-    try:
-        return DIALECTS[name]
-    except KeyError:
-        known = ", ".join(DIALECTS)
-        raise ValueError(f"unknown Batch API {name!r:.60}; known are {known}") from None

@@ -45,7 +45,7 @@ def dumps(value: Mapping[str, Json]) -> bytes:
     Invalid Unicode, such as a file name in another encoding, is written with "?".
 
     Args:
-        value: the object.
+        value: the JSON object to encode.
 
     Raises:
         ValueError: it contains NaN or infinity, which JSON has not, or is nested too deeply.

@@ -28,7 +28,7 @@ def check_supported(
     """Check that the format and the server support every field that a request sets.
 
     Args:
-        request: the request.
+        request: the request to encode.
         format_name: name of the format, for the error.
         supported: the fields that the format supports.
         unknown: those of them that the server does not support.
@@ -51,7 +51,7 @@ def add_extra(
 
     Args:
         body: the body by the fields of the request; it is changed.
-        request: the request.
+        request: the request that has the `extra_body`.
         format_name: name of the format, for the error.
         reserved: members that must be set by the request's own fields, because they decide how
             the response is decoded.

@@ -209,7 +209,7 @@ class Endpoint:
         """Return the wire format for a request.
 
         Args:
-            request: the request.
+            request: the request to encode; its task decides.
 
         Raises:
             UnsupportedField: the vendor does not support the request's task.
@@ -220,7 +220,7 @@ class Endpoint:
         """Return the URL for a request.
 
         Args:
-            request: the request.
+            request: the request to send; its task decides the path.
             stream: whether the response is streamed.
 
         Raises:

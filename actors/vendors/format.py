@@ -142,7 +142,7 @@ class WireFormat(Protocol):
         """Return what to append to the base URL, with a query if the format needs one.
 
         Args:
-            request: the request.
+            request: the request to send.
             stream: whether the response is streamed.
         """
         ...
@@ -151,7 +151,7 @@ class WireFormat(Protocol):
         """Return the JSON body of a request.
 
         Args:
-            request: the request.
+            request: the request to encode.
             stream: whether the response is streamed.
 
         Raises:
@@ -163,7 +163,7 @@ class WireFormat(Protocol):
         """Decode a body with status 200: the response, or the error that some servers send.
 
         Args:
-            body: the whole body.
+            body: the decoded JSON of the whole body.
             request: the request that it responds to.
 
         Raises:
@@ -175,7 +175,7 @@ class WireFormat(Protocol):
         """Decode a body with another status, in any shape.
 
         Args:
-            body: the whole body.
+            body: the decoded JSON of the whole body, or its text.
         """
         ...
 
@@ -245,7 +245,7 @@ class BatchLimits:
         """Return the lower of both, for each limit.
 
         Args:
-            other: further limits.
+            other: the limits to combine with these.
         """
         return BatchLimits(
             _least(self.max_size, other.max_size),

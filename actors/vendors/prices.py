@@ -72,7 +72,7 @@ class TierPrice:
         they have no price of their own. For tokens that were read this is never too low.
 
         Args:
-            usage: the tokens.
+            usage: the tokens of one call.
         """
         cached = min(usage.cached_tokens, usage.input_tokens)
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)

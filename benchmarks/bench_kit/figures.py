@@ -22,7 +22,7 @@ class Figure:
         at_least: the target where more is better; None if there is no such target. A figure has at
             most one of the two targets.
         is_ratio: whether the target applies to ours / baseline, rather than to ours.
-        spoilt: the reason why the figure cannot be judged; empty if it can.
+        why_invalid: the reason why the figure cannot be judged; empty if it can.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Figure:
     at_most: float | None = None
     at_least: float | None = None
     is_ratio: bool = True
-    spoilt: str = ""
+    why_invalid: str = ""
 
     @property
     def ratios(self) -> list[float]:
@@ -52,8 +52,8 @@ class Figure:
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the target is reached; None without a target, or if the figure is spoilt."""
-        if self.spoilt:
+        """Whether the target is reached; None without a target, or if the figure is invalid."""
+        if self.why_invalid:
             return None
         if self.at_most is not None:
             return self.judged <= self.at_most
@@ -64,7 +64,7 @@ class Figure:
         """The verdict for the table; empty without a target."""
         if not self.has_target:
             return ""
-        return self.spoilt or ("reached" if self.is_reached else "MISSED")
+        return self.why_invalid or ("reached" if self.is_reached else "MISSED")
 
     def as_dict(self) -> dict[str, object]:
         """Return the settings, all values and the verdict, for `--json`."""

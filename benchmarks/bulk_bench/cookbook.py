@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bulk_bench.turn import main_of
+from bulk_bench.contender import main_of
 
 _aiohttp = import_module("aiohttp")
 _LOOP_S = 0.001

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bulk_bench.turn import IN_FLIGHT, main_of
+from bulk_bench.contender import IN_FLIGHT, main_of
 
 _langchain = import_module("langchain_openai")
 

@@ -5,7 +5,7 @@ from typing import cast
 
 import trio
 
-from bulk_bench.turn import IN_FLIGHT, main_of
+from bulk_bench.contender import IN_FLIGHT, main_of
 from callsheet import Endpoint, Limits, TroupeSettings
 from callsheet.bulk import bulk
 from callsheet.bulk.reading.opening import open_rows

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from bulk_bench.turn import main_of
+from bulk_bench.contender import main_of
 
 _PER_S = 100_000.0  # a limit that is never reached
 

@@ -19,7 +19,7 @@ async def open_client(target: Target) -> AsyncGenerator[Ask]:
     async with httpx.AsyncClient(
         base_url=target.base_url, headers=_HEADERS, timeout=TIMEOUT_S, verify=_verify(target)
     ) as client:
-        yield _asker(client)
+        yield _sender(client)
 
 
 @asynccontextmanager
@@ -33,14 +33,14 @@ async def open_raised(target: Target) -> AsyncGenerator[Ask]:
         verify=_verify(target),
         limits=httpx.Limits(max_connections=count, max_keepalive_connections=count),
     ) as client:
-        yield _asker(client)
+        yield _sender(client)
 
 
 def _verify(target: Target) -> ssl.SSLContext | bool:
     return True if target.ca is None else ssl.create_default_context(cafile=target.ca)
 
 
-def _asker(client: httpx.AsyncClient) -> Ask:
+def _sender(client: httpx.AsyncClient) -> Ask:
     async def ask() -> None:
         response = await client.post("/chat/completions", json=request_body())
         response.raise_for_status()

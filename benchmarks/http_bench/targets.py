@@ -224,11 +224,11 @@ def _figure(goal: _Goal, samples: Samples) -> Figure:
         at_most=goal.at_most,
         at_least=goal.at_least,
         is_ratio=goal.is_ratio,
-        spoilt=_why_spoilt(goal, ours, beside[0] if beside else []),
+        why_invalid=_why_invalid(goal, ours, beside[0] if beside else []),
     )
 
 
-def _why_spoilt(goal: _Goal, ours: Sequence[Sample], beside: Sequence[Sample]) -> str:
+def _why_invalid(goal: _Goal, ours: Sequence[Sample], beside: Sequence[Sample]) -> str:
     # Failed calls of the baseline do not matter: only its successful calls count.
     if any(sample.failures for sample in ours):
         return "calls failed"

@@ -128,7 +128,7 @@ class Cell:
         """Accept a message if there is room; return False if the sender may wait for room.
 
         Args:
-            message: the message.
+            message: the message to accept.
             slot: the slot for the reply; None for a `tell`.
             now: the current time on Trio's clock.
 

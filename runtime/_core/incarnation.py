@@ -58,7 +58,7 @@ class Timer:
     """A message that an actor will handle at a given time; made by `Actor.send_at`.
 
     Attributes:
-        message: the message.
+        message: the message that the actor will handle.
         when: the next time, in seconds on Trio's clock.
         period_s: seconds between one time and the next; None for a timer that fires once.
         done: whether the timer will not fire again.
@@ -405,7 +405,7 @@ class Incarnation:
             else:
                 cell.counts.dead_lettered += 1
                 cell.report_dead_letter(message, "stopped")
-            if slot is not None and slot.is_held_by(worker):
+            if slot is not None and slot.holder is worker:
                 slots.append(slot)
             for instrument in cell.instruments if crashed else ():
                 instrument.message_failed(MessageFailed(cell.path, type(message).__name__, error))
@@ -419,7 +419,7 @@ class Incarnation:
 
     def _is_gone(self, slot: ReplySlot[Any] | None, worker: Worker) -> bool:
         """Whether a message was forwarded to another actor, or its caller has given up."""
-        is_here = slot is None or slot.is_held_by(worker) or slot.is_held_by(self)
+        is_here = slot is None or slot.holder is worker or slot.holder is self
         return not is_here or (slot is not None and slot.outcome is not None)
 
 

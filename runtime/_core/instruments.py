@@ -95,7 +95,7 @@ class ActorCrash:
         incarnation: number of the incarnation, from 1.
         uptime_s: seconds that the incarnation ran.
         lost: the messages that were in progress.
-        error: the exception.
+        error: the exception that ended the incarnation.
         decision: what the supervisor does: restart the child, leave it stopped, or stop all its
             children and raise an error itself.
         restart_in_s: seconds until the restart; None if there is no restart, or if it is immediate.

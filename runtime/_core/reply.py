@@ -149,7 +149,7 @@ class ReplySlot(Generic[R]):
         """Fill the slot with a reply.
 
         Args:
-            value: the reply.
+            value: what the caller's `ask` returns.
 
         Returns:
             Whether the reply counts; False if the slot was filled before.
@@ -164,7 +164,7 @@ class ReplySlot(Generic[R]):
         """Fill the slot with an error, which the caller's `ask` raises.
 
         Args:
-            error: the error.
+            error: the exception to raise in the caller.
 
         Returns:
             Whether the error counts; False if the slot was filled before.
@@ -287,10 +287,6 @@ class ReplySlot(Generic[R]):
         self.holder = holder
         if before is not None and before is not holder:
             before.released(self)
-
-    def is_held_by(self, holder: "Holder") -> bool:
-        """Whether `holder` has the message; for the runtime itself."""
-        return self.holder is holder
 
     def watch_after(self, deadlines: Deadlines, timeout: float, when: float) -> None:
         """Expire at `when`, which is `timeout` seconds from now; for the runtime itself."""

@@ -31,15 +31,15 @@ class MessageCounts:
     `accepted` + `bypassed` is the sum of all others except `late`, and of the pending messages.
 
     Attributes:
-        accepted: accepted by the mailbox.
-        bypassed: never in the mailbox: urgent messages, those of timers, and those of
-            `drop_newest`.
-        handled: the handler returned.
-        failed: the handler raised a declared error, or crashed.
-        cancelled: the caller was cancelled, or the incarnation of the timer ended.
-        expired: the deadline passed.
-        dropped: dropped because the mailbox was full (R5).
-        dead_lettered: interrupted or still queued when the actor was stopped.
+        accepted: messages that the mailbox accepted.
+        bypassed: messages that were never in the mailbox: urgent ones, those of timers, and those
+            of `drop_newest`.
+        handled: messages whose handler returned.
+        failed: messages whose handler raised a declared error, or crashed.
+        cancelled: messages whose caller was cancelled, or whose timer's incarnation ended.
+        expired: messages whose deadline passed.
+        dropped: messages that were dropped because the mailbox was full (R5).
+        dead_lettered: messages in progress or still queued when the actor was stopped.
         late: replies to callers that had given up; these messages are counted as handled, too.
     """
 

@@ -39,7 +39,7 @@ class StreamSink(Generic[T]):
         If the consumer has left, this is only a checkpoint: the handler is about to be cancelled.
 
         Args:
-            item: the item.
+            item: what the consumer receives.
         """
         try:
             await self._channel.send(item)

@@ -29,7 +29,7 @@ def report_crash(
 
     Args:
         child: the child that crashed.
-        crash: the exception.
+        crash: the exception that ended the incarnation.
         decision: what the supervisor does about it.
         restart_in_s: seconds until the restart; None if there is no restart, or if it is immediate.
         instruments: the instruments to call.

@@ -26,8 +26,8 @@ def run_virtual(
     Trio; that order is not repeated.)
 
     Args:
-        async_fn: the async function to run.
-        *args: its arguments.
+        async_fn: the async function to run, such as a test.
+        *args: positional arguments for `async_fn`.
         seed: seed of the order of tasks.
         instruments: Trio instruments, as for `trio.run`.
 

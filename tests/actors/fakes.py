@@ -165,14 +165,17 @@ class Script(httpx.AsyncBaseTransport):
             sent.ended_at = trio.current_time()
             raise line.error
         return httpx.Response(
-            line.status, headers=line.headers, stream=_Pieces(line, sent, read), request=request
+            line.status,
+            headers=line.headers,
+            stream=_ChunkedBody(line, sent, read),
+            request=request,
         )
 
     async def aclose(self):
         self.closed += 1
 
 
-class _Pieces(httpx.AsyncByteStream):
+class _ChunkedBody(httpx.AsyncByteStream):
     def __init__(self, line, sent, read):
         self._line, self._sent, self._read = line, sent, read
         size = -(-len(line.content) // line.pieces) or 1
@@ -217,7 +220,7 @@ class Journal:
 
 
 @attrs.frozen
-class Turn:
+class Behaviour:
     """How a stage handles one call.
 
     Args:
@@ -267,40 +270,40 @@ class Stage(Actor):
     def __init__(self, journal, by_prompt=None, *, usual=None):
         self.journal = journal
         self.by_prompt = by_prompt or {}
-        self.usual = usual or Turn()
+        self.usual = usual or Behaviour()
 
     @handles(Complete, raises=(CallFailed,))
     async def complete(self, message):
         prompt = message.request.messages[-1].content
-        turn = self.by_prompt.get(prompt, self.usual)
+        behaviour = self.by_prompt.get(prompt, self.usual)
         journal = self.journal
         journal.began.append((prompt, trio.current_time()))
         journal.in_hand += 1
         journal.most_in_hand = max(journal.most_in_hand, journal.in_hand)
         try:
-            for delay, throttled in turn.renewals:
-                await self.attempt(message, turn)
+            for delay, throttled in behaviour.renewals:
+                await self.attempt(message, behaviour)
                 refused = Throttled("too_fast") if throttled else None
                 await message.permit.renew(delay=delay, throttled=refused)
-            await self.attempt(message, turn)
+            await self.attempt(message, behaviour)
         except trio.Cancelled:
             journal.cancelled.append((prompt, trio.current_time()))
             raise
         finally:
             journal.in_hand -= 1
         journal.ended.append((prompt, trio.current_time()))
-        if turn.error is not None:
-            raise turn.error
-        return attrs.evolve(self.answer(prompt), http_requests=len(turn.renewals) + 1)
+        if behaviour.error is not None:
+            raise behaviour.error
+        return attrs.evolve(self.answer(prompt), http_requests=len(behaviour.renewals) + 1)
 
     def answer(self, prompt):
         return answer_to(prompt)
 
-    async def attempt(self, message, turn):
+    async def attempt(self, message, behaviour):
         if message.permit is not None:
             message.permit.use()
         self.journal.sends.append(trio.current_time())
-        await trio.sleep(turn.seconds)
+        await trio.sleep(behaviour.seconds)
 
 
 def answer_to(prompt, **more):

@@ -239,7 +239,7 @@ async def call(transport, method="GET", url=URL, **more):
     return response, await response.stream.read()
 
 
-class Pieces(httpx.AsyncByteStream):
+class ChunkedBody(httpx.AsyncByteStream):
     """A body that arrives piece by piece."""
 
     def __init__(self, *pieces, gap=0.0):

@@ -28,7 +28,7 @@ class Sent:
     body: bytes
 
 
-class Spoiled(httpx.AsyncBaseTransport):
+class FaultTransport(httpx.AsyncBaseTransport):
     """Passes requests on, each with the next of the faults, and after the last one with "ok".
 
     Args:
@@ -51,7 +51,7 @@ class Spoiled(httpx.AsyncBaseTransport):
 
 
 @attrs.define(eq=False)
-class House:
+class TroupeUnderTest:
     """A troupe and its surroundings.
 
     Attributes:
@@ -65,7 +65,7 @@ class House:
     troupe: object
     runtime: object
     provider: Provider
-    transport: Spoiled
+    transport: FaultTransport
     events: list
 
     @property
@@ -99,14 +99,14 @@ async def house(*faults, then="ok", vendor="openai", provider=None, **settings):
     provider = Provider(provider or ProviderSettings(latency_s=(3.0, 3.0)))
     events = []
     async with ProviderTransport(provider) as inner:
-        transport = Spoiled(inner, *faults, then=then)
+        transport = FaultTransport(inner, *faults, then=then)
         settings.setdefault("endpoint", Endpoint(URL, key, name))
         async with open_test_runtime() as runtime:
             troupe = await cast_troupe(
                 runtime,
                 TroupeSettings(transport=transport, observer=events.append, **settings),
             )
-            yield House(troupe, runtime, provider, transport, events)
+            yield TroupeUnderTest(troupe, runtime, provider, transport, events)
         await wait_all_tasks_blocked()
         assert provider.stats.in_flight == 0
 

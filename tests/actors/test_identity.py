@@ -77,12 +77,12 @@ def test_every_field_that_changes_the_answer_changes_the_key():
 
 
 def test_the_order_of_members_does_not_change_the_key_but_the_order_of_turns_does():
-    turns = [ChatMessage("user", "a"), ChatMessage("user", "b")]
+    behaviours = [ChatMessage("user", "a"), ChatMessage("user", "b")]
     found = {
         (order, way): sharing_key(
             Request(model="m", messages=messages, extra_body=dict(extra), cacheable=True)
         )
-        for order, messages in (("ab", turns), ("ba", turns[::-1]))
+        for order, messages in (("ab", behaviours), ("ba", behaviours[::-1]))
         for way, extra in enumerate(itertools.permutations([("x", 1), ("y", {"p": 1, "q": 2})]))
     }
     assert found["ab", 0] == found["ab", 1]

@@ -10,14 +10,23 @@ import trio
 from fakes import MODEL, URL, Journal, Reply, Script, Stage, broken, call, outcomes, refusal
 
 from callsheet.actors import (
+    BatchApiPolicy,
+    BatchApiStatistics,
     BatcherActor,
+    BatchingStatistics,
+    CachePolicy,
+    CacheStatistics,
     CallFailed,
+    CostStatistics,
     Endpoint,
+    LedgerPolicy,
+    LimiterStatistics,
     Limits,
     RateLimited,
     RateLimiterActor,
     Request,
     RequestActor,
+    RequestStatistics,
     RetryPolicy,
     TroupeSettings,
     cast_troupe,
@@ -61,6 +70,31 @@ class Poison:
     def __call__(self, event):
         if (event.stage, event.context.call) == (self.stage, self.call):
             raise ZeroDivisionError("bug")
+
+
+# ----------------------------------------------------------------------------------- statistics
+
+
+async def test_each_stage_has_a_method_for_its_statistics(autojump_clock):
+    stages = {"cache": CachePolicy(), "ledger": LedgerPolicy(), "batches": BatchApiPolicy()}
+    async with open_troupe(settings_for(Script(), **stages)) as troupe:
+        assert isinstance(await troupe.cache_statistics(), CacheStatistics)
+        assert isinstance(await troupe.batching_statistics(), BatchingStatistics)
+        assert isinstance(await troupe.costs(), CostStatistics)
+        assert isinstance(await troupe.batch_api_statistics(), BatchApiStatistics)
+        assert isinstance(await troupe.limiter_statistics(), LimiterStatistics)
+        assert isinstance(await troupe.request_statistics(), RequestStatistics)
+
+
+async def test_statistics_of_a_stage_that_the_troupe_lacks_are_an_error(autojump_clock):
+    async with open_troupe(settings_for(Script())) as troupe:
+        for method, setting in (
+            (troupe.cache_statistics, "cache=CachePolicy"),
+            (troupe.costs, "ledger=LedgerPolicy"),
+            (troupe.batch_api_statistics, "batches=BatchApiPolicy"),
+        ):
+            with pytest.raises(ValueError, match=setting):
+                await method()
 
 
 # ------------------------------------------------------------------ in a runtime of the program

@@ -52,7 +52,7 @@ def read(path):
                     custom_id=given["custom_id"],
                     request=Request(
                         model=body["model"],
-                        messages=[ChatMessage(**turn) for turn in body["messages"]],
+                        messages=[ChatMessage(**message) for message in body["messages"]],
                         max_tokens=body.get("max_tokens"),
                     ),
                     key=hashlib.blake2b(line.encode(), digest_size=16).digest(),

@@ -84,7 +84,7 @@ def test_a_run_that_is_killed_at_each_step_of_its_batch_can_be_resumed(start, st
         time.sleep(max(0.0, made_at + 2.1 - time.monotonic()))
         assert killed_at(start, proxy, command, FETCH, "half")
         told = finish(start(*command))
-        assert "40 answered" in told
+        assert "40 responses" in told
         assert "billed" not in told
         finish(calm)
         check_nothing_was_paid_twice(stats(base_url), (output, undisturbed), 2 * 40)

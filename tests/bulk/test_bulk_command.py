@@ -34,7 +34,7 @@ def test_a_file_of_requests_becomes_a_file_of_answers(quick_provider, source, ou
     assert result.exit_code == 0
     assert result.stdout == ""
     assert "30 of 30 rows in " in result.stderr
-    assert "30 answered" in result.stderr
+    assert "30 responses" in result.stderr
     assert ids_of(output) == [f"r-{number}" for number in range(1, 31)]
 
 
@@ -42,7 +42,7 @@ def test_the_same_command_again_sends_nothing(quick_provider, source, output, st
     run(source, output, "--base-url", quick_provider)
     before = stats(quick_provider)["requests"]
     result = run(source, output, "--base-url", quick_provider)
-    assert "0 answered, 30 from earlier runs" in result.stderr
+    assert "0 responses, 30 from earlier runs" in result.stderr
     assert stats(quick_provider)["requests"] == before
 
 

@@ -32,7 +32,7 @@ def test_reviews_are_a_thousand_requests_to_label_that_may_share_answers():
     assert len(items) == 1000
     for request in items:
         assert isinstance(request, Request)
-        assert [turn.role for turn in request.messages] == ["system", "user"]
+        assert [message.role for message in request.messages] == ["system", "user"]
         assert request.messages[0].content == INSTRUCTION
         assert request.temperature == 0
         assert request.cacheable

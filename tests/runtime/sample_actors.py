@@ -110,7 +110,7 @@ class Relay(Actor):
             await slot.forward(self.to, message)
 
 
-class Keeper(Actor):
+class Holder(Actor):
     """Holds slots until it gets the reply to send."""
 
     def __init__(self) -> None:

@@ -10,8 +10,8 @@ from sample_actors import (
     Counter,
     Declared,
     Fail,
+    Holder,
     Keep,
-    Keeper,
     Release,
     Steady,
     Unknown,
@@ -215,8 +215,8 @@ async def test_a_caller_outside_the_block_gets_an_error_when_the_runtime_ends(au
         verdicts.append(caught.value.verdict)
 
     async with trio.open_nursery() as nursery, open_runtime(drain_s=1) as runtime:
-        keeper = await runtime.spawn("keeper", Keeper)
-        nursery.start_soon(outsider, keeper)
+        holder = await runtime.spawn("holder", Holder)
+        nursery.start_soon(outsider, holder)
         await trio.testing.wait_all_tasks_blocked()
     assert verdicts == [Verdict.NOT_STARTED]
 
@@ -254,31 +254,31 @@ async def test_a_deadline_counts_the_wait_for_room_in_the_mailbox(autojump_clock
 
 async def test_a_deferred_slot_is_filled_later_and_a_late_reply_does_nothing(autojump_clock):
     async with open_runtime() as runtime:
-        keeper = await runtime.spawn("keeper", Keeper)
+        holder = await runtime.spawn("holder", Holder)
         with pytest.raises(AskTimedOut) as caught:
-            await keeper.ask(Keep(), timeout=1)
+            await holder.ask(Keep(), timeout=1)
         assert caught.value.verdict is Verdict.NOT_STARTED
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keeper.ask, Keep())
+            nursery.start_soon(holder.ask, Keep())
             await trio.testing.wait_all_tasks_blocked()
-            assert runtime.snapshot()["callsheet/keeper"].deferred == 1
-            await keeper.ask(Release("now"))
-        assert runtime.snapshot()["callsheet/keeper"].deferred == 0
+            assert runtime.snapshot()["callsheet/holder"].deferred == 1
+            await holder.ask(Release("now"))
+        assert runtime.snapshot()["callsheet/holder"].deferred == 0
 
 
 async def test_an_actor_that_crashes_fills_the_slots_it_holds(autojump_clock):
     async with open_runtime() as runtime:
-        keeper = await runtime.spawn("keeper", Keeper)
+        holder = await runtime.spawn("holder", Holder)
 
-        async def asker() -> None:
+        async def caller() -> None:
             with pytest.raises(ActorCrashed) as caught:
-                await keeper.ask(Keep())
+                await holder.ask(Keep())
             assert caught.value.verdict is Verdict.NOT_STARTED
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(asker)
+            nursery.start_soon(caller)
             await trio.testing.wait_all_tasks_blocked()
-            keeper.tell_nowait(Fail(KeyError("bug")))
+            holder.tell_nowait(Fail(KeyError("bug")))
 
 
 async def test_submit_gives_a_slot_that_calls_back_and_can_be_cancelled(autojump_clock):

@@ -12,8 +12,8 @@ from sample_actors import (
     Counter,
     Declared,
     Fail,
+    Holder,
     Keep,
-    Keeper,
     Pass,
     Relay,
     Release,
@@ -41,17 +41,17 @@ def test_every_ask_ends_and_every_message_is_counted_once(
     ended: list[str] = []
 
     async def client(number, refs):
-        worker, counter, keeper, relay = refs
+        worker, counter, holder, relay = refs
         await trio.sleep(random.uniform(0, 5))
         message, ref = random.choice(
             [
                 (Work(str(number), random.uniform(0, 2)), worker),
                 (Pass(Work(str(number), random.uniform(0, 2))), relay),
                 (Add(1), counter),
-                (Fail(KeyError("bug")), random.choice([worker, counter, keeper])),
+                (Fail(KeyError("bug")), random.choice([worker, counter, holder])),
                 (Fail(Declared("declared")), counter),
-                (Keep(), keeper),
-                (Release("kept"), keeper),
+                (Keep(), holder),
+                (Release("kept"), holder),
             ]
         )
         with trio.move_on_after(random.choice([0.0, 1.0, 3.0, 60.0])):
@@ -71,9 +71,9 @@ def test_every_ask_ends_and_every_message_is_counted_once(
             place = {"capacity": capacity, "concurrency": concurrency}
             worker = await runtime.spawn("worker", partial(Worker, []), **place)
             counter = await runtime.spawn("counter", Counter, **place)
-            keeper = await runtime.spawn("keeper", Keeper, **place, max_deferred=max_deferred)
+            holder = await runtime.spawn("holder", Holder, **place, max_deferred=max_deferred)
             relay = await runtime.spawn("relay", partial(Relay, worker), **place)
-            refs = (worker, counter, keeper, relay)
+            refs = (worker, counter, holder, relay)
             with trio.fail_after(300):
                 async with trio.open_nursery() as nursery:
                     for number in range(60):

@@ -301,7 +301,7 @@ async def test_an_ask_from_a_task_started_by_a_handler_is_not_followed(autojump_
 
 
 async def test_a_deferred_slot_may_be_filled_by_any_task(autojump_clock):
-    """a asks the keeper, which holds; the keeper is free, so a third one can have it answer."""
+    """a asks the holder, which holds; the holder is free, so a third one can have it answer."""
 
     @attrs.frozen
     class Hold(Message[str]):
@@ -311,7 +311,7 @@ async def test_a_deferred_slot_may_be_filled_by_any_task(autojump_clock):
     class Release(Message[None]):
         pass
 
-    class Keeper(Actor):
+    class Holder(Actor):
         def __init__(self) -> None:
             self.slots: list[ReplySlot[str]] = []
 
@@ -325,16 +325,16 @@ async def test_a_deferred_slot_may_be_filled_by_any_task(autojump_clock):
                 slot.reply("kept")
 
     class Client(Actor):
-        def __init__(self, keeper: Ref) -> None:
-            self.keeper = keeper
+        def __init__(self, holder: Ref) -> None:
+            self.holder = holder
 
         @handles(Sleep)
         async def sleep(self, message: Sleep) -> str:
-            return await self.keeper.ask(Hold())
+            return await self.holder.ask(Hold())
 
     async with open_runtime() as runtime:
-        keeper = await runtime.spawn("keeper", Keeper, capacity=1)
-        client = await runtime.spawn("client", partial(Client, keeper))
+        holder = await runtime.spawn("holder", Holder, capacity=1)
+        client = await runtime.spawn("client", partial(Client, holder))
         async with trio.open_nursery() as nursery:
 
             async def ask():
@@ -342,4 +342,4 @@ async def test_a_deferred_slot_may_be_filled_by_any_task(autojump_clock):
 
             nursery.start_soon(ask)
             await trio.sleep(5)
-            await keeper.tell(Release())
+            await holder.tell(Release())

@@ -73,7 +73,7 @@ async def test_the_task_has_the_context_of_the_spawn_not_of_the_first_sender(aut
     async with open_test_runtime() as runtime:
         REQUEST_ID.set("the spawner's")
         actor = await runtime.spawn("contextual", Contextual)
-        REQUEST_ID.set("the asker's")
+        REQUEST_ID.set("the caller's")
         assert await actor.ask(WhoseRequest()) == "the spawner's"
 
 

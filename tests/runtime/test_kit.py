@@ -5,7 +5,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from sample_actors import Add, Counter, Declared, Fail, Keep, Keeper, Pass, Relay, Work, Worker
+from sample_actors import Add, Counter, Declared, Fail, Holder, Keep, Pass, Relay, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -326,10 +326,10 @@ async def test_a_fault_that_the_handler_declares_is_a_reply(runtime, autojump_cl
 
 
 async def test_only_the_faulty_actor_has_the_fault(runtime, autojump_clock):
-    keeper = await runtime.spawn("faulty", Faulty(Keeper, crash_on_message=1))
+    holder = await runtime.spawn("faulty", Faulty(Holder, crash_on_message=1))
     sound = await runtime.spawn("sound", Counter)
     with pytest.raises(ActorCrashed):
-        await keeper.ask(Keep())
+        await holder.ask(Keep())
     assert await sound.ask(Add(1)) == 1
     assert "handlers" not in vars(sound._cell.current.actor)
 

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import structlog
 import trio
-from sample_actors import Add, Counter, Declared, Fail, Keep, Keeper, Pass, Relay, Work, Worker
+from sample_actors import Add, Counter, Declared, Fail, Holder, Keep, Pass, Relay, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -79,11 +79,11 @@ async def test_the_text_shows_a_tree_in_several_states_a_line_each(autojump_cloc
         branch = await runtime.supervise("branch", strategy="one_for_all")
         busy = await branch.spawn("busy", partial(Worker, []), concurrency=5, capacity=2)
         twig = await branch.supervise("twig", strategy="rest_for_one", restarts=NO_RESTARTS)
-        keeper = await twig.spawn("keeper", Keeper)
+        holder = await twig.spawn("holder", Holder)
         crashed = await runtime.spawn("crashed", Counter)
         await runtime.spawn("stopped", Counter)
         await runtime.root.stop_child("stopped")
-        keeper.tell_nowait(Keep())
+        holder.tell_nowait(Keep())
         for number in range(5):
             busy.tell_nowait(Work(str(number), 60))
             await trio.testing.wait_all_tasks_blocked()
@@ -108,7 +108,7 @@ async def test_the_text_shows_a_tree_in_several_states_a_line_each(autojump_cloc
                 "2 of 2 waiting for up to 1.5 s, 1 senders waiting for room"
             ),
             "│   └── twig  running, rest_for_one, 0 restarts left",
-            "│       └── keeper  running, idle, 1 deferred, 1 handled",
+            "│       └── holder  running, idle, 1 deferred, 1 handled",
             "├── crashed  restarting, idle, 1 of 64 waiting for up to 0.0 s, 1 failed",
             "└── stopped  stopped, idle",
         ]

@@ -6,7 +6,7 @@ from math import inf
 import attrs
 import pytest
 import trio
-from sample_actors import Add, Counter, Fail, Keep, Keeper, Work, Worker
+from sample_actors import Add, Counter, Fail, Holder, Keep, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -36,21 +36,21 @@ async def test_the_plan_has_order_action_and_counts_before_anything_happens(auto
         assert str(runtime.shutdown_plan()) == "shutdown, 60 s in total:"
         await runtime.spawn("first", Counter)
         branch = await runtime.supervise("branch")
-        keeper = await branch.spawn("keeper", Keeper, stop_s=5)
+        holder = await branch.spawn("holder", Holder, stop_s=5)
         worker = await branch.spawn("worker", partial(Worker, []), stop_s=0)
         busy = await runtime.spawn("busy", partial(Worker, []), concurrency=2)
         for number in range(5):
             busy.tell_nowait(Work(str(number), 1))
         for number in range(3):
             worker.tell_nowait(Work(str(number), 1))
-        keeper.tell_nowait(Keep())
+        holder.tell_nowait(Keep())
         await trio.testing.wait_all_tasks_blocked()
         plan = runtime.shutdown_plan()
         assert str(plan).splitlines() == [
             "shutdown, 60 s in total:",
             "  1. drain app/busy: 2 in progress, 3 waiting, 0 deferred",
             "  2. cancel app/branch/worker: 1 in progress and 2 waiting will be lost",
-            "  3. drain app/branch/keeper within 5 s: 0 in progress, 0 waiting, 1 deferred",
+            "  3. drain app/branch/holder within 5 s: 0 in progress, 0 waiting, 1 deferred",
             "  4. drain app/first: 0 in progress, 0 waiting, 0 deferred",
         ]
         assert runtime.shutdown_plan() == plan, "making it changes nothing"
@@ -107,7 +107,7 @@ async def test_the_report_has_the_drained_messages_and_the_duration(autojump_clo
 async def test_the_report_counts_what_the_deadline_interrupted(autojump_clock):
     verdicts: list[Verdict] = []
 
-    async def asker(ref, name: str) -> None:
+    async def caller(ref, name: str) -> None:
         with pytest.raises(AskFailed) as caught:
             await ref.ask(Work(name, 2))
         verdicts.append(caught.value.verdict)
@@ -117,7 +117,7 @@ async def test_the_report_counts_what_the_deadline_interrupted(autojump_clock):
         worker = await runtime.spawn("worker", partial(Worker, []))
         worker.tell_nowait(Work("done", 2))
         for name in "ab":
-            nursery.start_soon(asker, worker, name)
+            nursery.start_soon(caller, worker, name)
             await trio.testing.wait_all_tasks_blocked()
         counter.tell_nowait(Add(1))
     report = runtime.shutdown_report
@@ -130,7 +130,7 @@ async def test_the_report_counts_what_the_deadline_interrupted(autojump_clock):
 
 
 async def test_messages_that_expire_or_are_cancelled_during_the_drain_are_not_lost(autojump_clock):
-    async def asker(ref) -> None:
+    async def caller(ref) -> None:
         with pytest.raises(AskTimedOut):
             await ref.ask(Work("too late", 1), timeout=2)
 
@@ -141,7 +141,7 @@ async def test_messages_that_expire_or_are_cancelled_during_the_drain_are_not_lo
     async with trio.open_nursery() as nursery, open_runtime("app") as runtime:
         worker = await runtime.spawn("worker", partial(Worker, []))
         worker.tell_nowait(Work("long", 5))
-        nursery.start_soon(asker, worker)
+        nursery.start_soon(caller, worker)
         nursery.start_soon(quitter, worker)
         await trio.testing.wait_all_tasks_blocked()
     assert counts(runtime.shutdown_report) == {"app/worker": (1, 2, 0)}
@@ -187,7 +187,7 @@ async def test_actors_started_first_still_serve_the_others_during_the_drain(auto
 
     answers: list[str] = []
 
-    async def asker(ref, name: str) -> None:
+    async def caller(ref, name: str) -> None:
         answers.append(await ref.ask(Work(name)))
 
     async with trio.open_nursery() as nursery, open_runtime(drain_s=inf) as runtime:
@@ -197,7 +197,7 @@ async def test_actors_started_first_still_serve_the_others_during_the_drain(auto
         front = await runtime.supervise("front")
         first = await front.spawn("first", partial(Stage, "first", middle))
         for name in "abc":
-            nursery.start_soon(asker, first, name)
+            nursery.start_soon(caller, first, name)
         await trio.testing.wait_all_tasks_blocked()
     assert sorted(answers) == ["a", "b", "c"]
     assert order == ["first", "middle", "last"]

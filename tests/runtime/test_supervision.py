@@ -5,7 +5,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
-from sample_actors import Add, Counter, Fail, Keep, Keeper, Release, Work, Worker
+from sample_actors import Add, Counter, Fail, Holder, Keep, Release, Work, Worker
 
 from callsheet.runtime import (
     Actor,
@@ -175,21 +175,21 @@ async def test_cancelling_the_block_cancels_the_actors_and_leaves_nothing_runnin
 
 
 async def test_a_drain_runs_the_draining_hook_and_waits_for_deferred_replies(autojump_clock):
-    class Flushing(Keeper):
+    class Flushing(Holder):
         async def draining(self) -> None:
             self.send_after(2, Release("flushed"))
 
     answers: list[str] = []
 
-    async def asker(ref) -> None:
+    async def caller(ref) -> None:
         answers.append(await ref.ask(Keep()))
 
     async with trio.open_nursery() as nursery, open_runtime() as runtime:
-        keeper = await runtime.spawn("keeper", Flushing)
-        nursery.start_soon(asker, keeper)
+        holder = await runtime.spawn("holder", Flushing)
+        nursery.start_soon(caller, holder)
         await trio.testing.wait_all_tasks_blocked()
         start = trio.current_time()
-        await runtime.stop(keeper)
+        await runtime.stop(holder)
         assert trio.current_time() - start == 2
     assert answers == ["flushed"]
 

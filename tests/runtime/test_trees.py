@@ -78,7 +78,7 @@ async def test_a_group_restart_keeps_mailboxes_and_refs_and_finishes_messages_in
 ):
     answers: dict[str, str] = {}
 
-    async def asker(ref, name: str) -> None:
+    async def caller(ref, name: str) -> None:
         answers[name] = await ref.ask(Work(name, 1))
 
     journal: list[str] = []
@@ -88,7 +88,7 @@ async def test_a_group_restart_keeps_mailboxes_and_refs_and_finishes_messages_in
         async with trio.open_nursery() as nursery:
             for ref in refs:
                 for number in range(3):
-                    nursery.start_soon(asker, ref, f"{ref.path[-1]}{number}")
+                    nursery.start_soon(caller, ref, f"{ref.path[-1]}{number}")
                     await trio.testing.wait_all_tasks_blocked()
             await trio.sleep(0.5)
             refs[0]._cell.urgent.insert(0, (Fail(KeyError("bug")), None, 0.0))  # next in line

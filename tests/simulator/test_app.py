@@ -363,7 +363,7 @@ async def test_a_429_that_is_permanent_states_not_to_retry(autojump_clock):
     ("settings", "first", "second"),
     [
         ({}, 9975, 9950),
-        ({"default_answer_tokens": 16, "token_charge": "sum"}, 9959, 9918),
+        ({"default_output_tokens": 16, "token_charge": "sum"}, 9959, 9918),
         ({"corrects_charge": True}, 9975, None),
     ],
 )

@@ -18,7 +18,7 @@ from callsheet.simulator.settings import ProviderSettings
         ("first_piece", 1.1),
         ("stream_pieces", 0),
         ("flex_refused", 1.5),
-        ("default_answer_tokens", -1),
+        ("default_output_tokens", -1),
         ("headers_on_429", ["retry-later"]),
         ("choice_order", "any"),
         ("token_charge", "both"),

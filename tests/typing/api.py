@@ -35,8 +35,11 @@ from callsheet import (
 )
 from callsheet.actors import (
     VENDORS,
+    BatchApiStatistics,
+    BatchingStatistics,
     BreakerPolicy,
     BreakerStatistics,
+    CacheStatistics,
     CallContext,
     CallEvent,
     ChatMessage,
@@ -46,6 +49,7 @@ from callsheet.actors import (
     GetRequestStatistics,
     HedgePolicy,
     LeanTransport,
+    LimiterStatistics,
     RequestStatistics,
     ResponseStream,
     Stream,
@@ -345,6 +349,10 @@ async def choosing() -> None:
         async with open_troupe(settings) as troupe:
             statistics = await troupe.request_statistics()
             assert_type(statistics.breakers, tuple[tuple[str, BreakerStatistics], ...])
+            assert_type(await troupe.limiter_statistics(), LimiterStatistics)
+            assert_type(await troupe.batching_statistics(), BatchingStatistics)
+            assert_type(await troupe.cache_statistics(), CacheStatistics)
+            assert_type(await troupe.batch_api_statistics(), BatchApiStatistics)
     TroupeSettings(endpoint=found, breaker=BreakerPolicy(consecutive=None), fallbacks=())
 
     assert_type(VENDORS["openai"], Vendor)

@@ -21,8 +21,8 @@ class RunEnding:
     """Why a run dispatches no more rows.
 
     Args:
-        kind: the kind of reason.
-        reason: what happened.
+        kind: the kind of reason, see `EndingKind`.
+        reason: a sentence that states what happened.
         remedy: what the user can do.
     """
 
@@ -54,7 +54,7 @@ class BulkStopped(Exception):
     Received responses are stored; the same call continues the run.
 
     Attributes:
-        ending: the reason.
+        ending: why the run ended, and what the user can do.
     """
 
     def __init__(self, ending: RunEnding) -> None:

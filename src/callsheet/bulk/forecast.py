@@ -37,12 +37,12 @@ class Forecast:
     """The estimate for a run.
 
     Args:
-        read: the rows of the input, bad lines included.
+        read: the rows of the input, invalid ones included.
         bad: lines that are not valid requests.
         answered: rows with a response from an earlier run.
         duplicates: rows with the same request as an earlier row, under another custom id.
         spent_usd: the cost in USD of the responses of earlier runs, as far as it is known.
-        first_bad: the first of the bad lines.
+        first_bad: the first of the invalid rows.
         models: the estimates, by model.
     """
 

@@ -1,4 +1,4 @@
-"""The rows of an input: valid requests, and bad lines."""
+"""The rows of an input: valid requests, and invalid rows."""
 
 import attrs
 

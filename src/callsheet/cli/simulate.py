@@ -176,7 +176,7 @@ _share = click.FloatRange(0, 1)
     help="What --tpm charges for a request: the larger of prompt and max_tokens, or their sum.",
 )
 @option(
-    "--default-answer-tokens",
+    "--default-output-tokens",
     section="Limits",
     metavar="N",
     type=click.IntRange(0),
@@ -249,7 +249,7 @@ def simulate(
     faults: Faults,
     headers_on_429: tuple[str, ...],
     token_charge: Literal["max", "sum"],
-    default_answer_tokens: int,
+    default_output_tokens: int,
     corrects_charge: bool,
     choice_order: Literal["prompt", "choice"],
     seed: int,
@@ -276,7 +276,7 @@ def simulate(
             faults=faults,
             headers_on_429=headers_on_429,
             token_charge=token_charge,
-            default_answer_tokens=default_answer_tokens,
+            default_output_tokens=default_output_tokens,
             corrects_charge=corrects_charge,
             choice_order=choice_order,
             flex_refused=flex_refused,

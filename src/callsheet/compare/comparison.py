@@ -158,8 +158,8 @@ async def compare(
     A latency depends on the seed and the prompt only, so every mode meets the same latencies.
 
     Args:
-        workload: the items.
-        seed: the provider's seed.
+        workload: the items to process, and the recipe for each.
+        seed: the seed of the provider's latencies and texts.
         time_scale: the factor on the provider's latencies, and on the window and the poll interval
             of the fixed_window mode.
         modes: the modes, in the order in which they run.
@@ -203,7 +203,7 @@ def check_answers(mode: Mode, result: ModeResult, lower_bound: LowerBound) -> No
     Args:
         mode: the mode, for the error text.
         result: what the mode produced.
-        lower_bound: the expected results.
+        lower_bound: contains the expected result of each step.
 
     Raises:
         AnswerMismatch: a result differs; the text names the first item and step that do.

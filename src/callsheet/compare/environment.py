@@ -46,7 +46,7 @@ async def open_plain_http(environment: Environment, in_flight: int) -> AsyncGene
     """Open an HTTP client with persistent connections; yield a function that sends one request.
 
     Args:
-        environment: the provider.
+        environment: the address of the provider, and its time scale.
         in_flight: the number of requests in flight at a time.
     """
     async with httpx.AsyncClient(

@@ -71,7 +71,7 @@ async def compute_lower_bound(workload: Workload, settings: ProviderSettings) ->
     """Run a workload against a provider without latencies, and compute the latencies.
 
     Args:
-        workload: the items.
+        workload: the items to process, and the recipe for each.
         settings: the settings of the provider that the modes will run against.
     """
     provider = Provider(attrs.evolve(settings, time_scale=0.0))

@@ -135,7 +135,7 @@ def draw(comparison: Comparison, path: Path) -> None:
     """Draw the wall time, the p99 and the cost of every mode, and the critical path.
 
     Args:
-        comparison: the figures.
+        comparison: the results of all modes.
         path: the file to write; its suffix is one of `SUFFIXES`.
 
     Raises:

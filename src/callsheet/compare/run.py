@@ -106,8 +106,8 @@ async def run_mode(
     provider's counts, so no other client may use the provider during the run.
 
     Args:
-        mode: the mode.
-        workload: the items.
+        mode: how the calls are made.
+        workload: the items to process, and the recipe for each.
         base_url: the provider's base URL, including "/v1".
         time_scale: the factor by which the provider multiplies its latencies; the window and the
             poll interval of the fixed_window mode are multiplied by it too.

@@ -55,7 +55,7 @@ class CostReport:
     """The costs in a ledger, by one dimension.
 
     Args:
-        ledger: the file.
+        ledger: the file that was read.
         by: the dimension: each row is one model, tenant, post, day, route or call.
         since: the first UTC day; "" for the first day in the ledger.
         until: the last UTC day; "" for the last day in the ledger.
@@ -95,7 +95,7 @@ def read_costs(
     What processes that have ended left reserved is counted as possibly billed first.
 
     Args:
-        ledger: the file.
+        ledger: the ledger file to read.
         by: the dimension of the rows.
         since: the first day, such as "2026-11-26" (UTC); "" for the first day in the ledger.
         until: the last day; "" for the last day in the ledger.
@@ -148,7 +148,11 @@ def _amount(account: str, amount: Amount) -> dict[str, str | int]:
 
 
 def to_csv(report: CostReport) -> str:
-    """Return the rows as CSV, with a header line and without the total."""
+    """Return the rows as CSV, with a header line and without the total.
+
+    Args:
+        report: the costs to write.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, [report.by, *_figures(report.total)], lineterminator="\n")
     writer.writeheader()
@@ -158,7 +162,11 @@ def to_csv(report: CostReport) -> str:
 
 
 def to_json(report: CostReport) -> str:
-    """Return the report as one JSON object."""
+    """Return the report as one JSON object.
+
+    Args:
+        report: the costs to write.
+    """
     return json.dumps(
         {
             "ledger": str(report.ledger),
@@ -176,7 +184,11 @@ LEDGER_VARIABLE = "CALLSHEET_LEDGER"
 
 
 def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the file that $CALLSHEET_LEDGER names, or one in the user's data folder."""
+    """Return the file that $CALLSHEET_LEDGER names, or one in the user's data folder.
+
+    Args:
+        environment: the environment variables of the process.
+    """
     named = environment.get(LEDGER_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -184,7 +196,11 @@ def default_ledger(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def costs_table(report: CostReport) -> Table:
-    """Return the report as a table for a terminal, with a row for the total."""
+    """Return the report as a table for a terminal, with a row for the total.
+
+    Args:
+        report: the costs to write.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, header_style="bold")
     table.add_column(report.by, overflow="fold", vertical="bottom")
     under_way = report.total.totals.reserved.calls > 0
@@ -222,7 +238,11 @@ def _money(amount: Amount) -> str:
 
 
 def remarks(report: CostReport) -> list[str]:
-    """Return the notes that explain the columns of the table."""
+    """Return the notes that explain the columns of the table.
+
+    Args:
+        report: the costs that the table shows.
+    """
     totals, found = report.total.totals, list[str]()
     if totals.maybe_billed.calls or totals.maybe_billed.usd:
         found.append("may have been billed: at most, for attempts without a response.")

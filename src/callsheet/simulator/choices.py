@@ -92,7 +92,7 @@ class AnswerOptions:
         """Format the written texts for the endpoint.
 
         Args:
-            shape: the format.
+            shape: the members of the endpoint's response.
             context: the id and the other members of the response.
             choices: the texts, in the order of their indices.
             input_tokens: the tokens of the prompt.

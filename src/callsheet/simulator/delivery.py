@@ -69,7 +69,7 @@ def delivered(answer: ModelAnswer, *, stream: bool, latency_s: float, first: flo
     The pieces of a stream are evenly spaced; the last one is sent when a whole response would be.
 
     Args:
-        answer: the response.
+        answer: the response to deliver.
         stream: True for a stream.
         latency_s: the time of the last byte, in seconds after the request.
         first: the share of the latency after which the first piece of a stream is sent, 0 to 1.

@@ -21,12 +21,12 @@ def inject_fault(
 
     Args:
         plan: the delivery without a fault.
-        fault: the fault.
+        fault: the fault to inject.
         faults: the durations of slow faults.
         error_body: the vendor's error body, for a response that is an error.
         error_event: the vendor's error event, for a stream that fails.
     """
-    inject = _SPOILS.get(fault.kind)
+    inject = _INJECTORS.get(fault.kind)
     if inject is None:  # no_usage: the response was made without usage
         return plan
     return inject(_Case(plan, fault, faults, error_body, error_event))
@@ -125,7 +125,7 @@ def _gzip(case: _Case) -> Delivery:
     return attrs.evolve(case.plan, steps=tuple(steps), headers=headers)
 
 
-_SPOILS: Mapping[str, Callable[[_Case], Delivery]] = {
+_INJECTORS: Mapping[str, Callable[[_Case], Delivery]] = {
     "reset": _reset,
     "stall": _reset,
     "lost": _lost,

@@ -18,7 +18,7 @@ class DeliveryJob:
     Args:
         exchange: the request, and the channel for its response.
         call: the parsed call.
-        delivery: the plan.
+        delivery: what is sent, and when.
         headers: the headers of the response that do not depend on the plan.
         vendor: computes what counts against the limits.
         account: the charges of the call.

@@ -45,7 +45,7 @@ class Arrival:
     Args:
         number: the number of the request, from 1.
         at: the time of its arrival.
-        request_id: its id.
+        request_id: the id in the response's headers.
         headers: the headers of every response to it.
     """
 

@@ -15,7 +15,7 @@ class FormFile:
 
     Args:
         name: the file name that the client sent.
-        data: the content.
+        data: the bytes of the file.
     """
 
     name: str

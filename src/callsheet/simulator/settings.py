@@ -47,7 +47,7 @@ class ProviderSettings:
             documenting them.
         token_charge: what a request is charged against `tpm` at admission: the larger of its
             maximum of output tokens and its prompt tokens ("max"), or both ("sum").
-        default_answer_tokens: the output tokens that a chat without a maximum is charged. 16 was
+        default_output_tokens: the output tokens that a chat without a maximum is charged. 16 was
             observed in early 2025; nothing later is known.
         corrects_charge: True to correct that charge to the actual tokens at the end.
         headers_on_429: those of `HEADERS_ON_429` that a 429 has.
@@ -76,7 +76,7 @@ class ProviderSettings:
     otpm: int | None = attrs.field(default=None, validator=optional(gt(0)))
     burst_s: float = attrs.field(default=60.0, validator=gt(0))
     token_charge: Literal["max", "sum"] = attrs.field(default="max", validator=in_(("max", "sum")))
-    default_answer_tokens: int = attrs.field(default=0, validator=ge(0))
+    default_output_tokens: int = attrs.field(default=0, validator=ge(0))
     corrects_charge: bool = False
     headers_on_429: frozenset[str] = attrs.field(
         default=frozenset({"limits", "retry-after"}), converter=_names, validator=_are_known
@@ -95,9 +95,9 @@ class ProviderSettings:
         factory=BatchSettings, validator=instance_of(BatchSettings)
     )
 
-    def charge(self, prompt_tokens: int, max_answer_tokens: int | None) -> int:
+    def charge(self, prompt_tokens: int, max_output_tokens: int | None) -> int:
         """Return the tokens that a request is charged at admission."""
-        answer = self.default_answer_tokens if max_answer_tokens is None else max_answer_tokens
+        output = self.default_output_tokens if max_output_tokens is None else max_output_tokens
         if self.token_charge == "sum":  # noqa: S105 - not a secret
-            return prompt_tokens + answer
-        return max(prompt_tokens, answer)
+            return prompt_tokens + output
+        return max(prompt_tokens, output)

@@ -16,7 +16,7 @@ def event(value: Mapping[str, Json], *, named: bool = False) -> bytes:
     """Format one event: a line of data and a blank line.
 
     Args:
-        value: the data.
+        value: the data of the event, as JSON.
         named: True to put a line with the event's name, the data's "type", before it.
     """
     name = f"event: {value['type']}\n".encode() if named else b""

@@ -53,8 +53,8 @@ class ProviderStats:
         working: calls being processed, abandoned ones included.
         max_working: the maximum of `working`.
         control_requests: calls to the endpoints of files and batches, of any result.
-        files: uploaded files.
-        batches: created batches.
+        files: number of uploaded files.
+        batches: number of created batches.
         batch_lines: processed lines of batches, of any result.
     """
 

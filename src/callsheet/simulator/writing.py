@@ -15,7 +15,7 @@ class Written:
     """A text, and the reason of its end.
 
     Args:
-        text: the text.
+        text: the text as it was generated.
         ended: "end" for a complete text, "limit" for one cut to its tokens, "stop" for one cut at a
             stop sequence, which is not part of the text.
         stop: the stop sequence.

@@ -200,7 +200,7 @@ class CallTotals:
         """Sum up calls.
 
         Args:
-            calls: the calls.
+            calls: the calls to sum up.
             now: the time up to which running calls count, in seconds on Trio's clock.
         """
         calls = tuple(calls)

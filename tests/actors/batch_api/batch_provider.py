@@ -198,7 +198,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
             line for line, is_bad in batch.results if self.kind == "anthropic" or is_bad == is_error
         ]
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        return httpx.Response(200, stream=_Pieces(content, self.pieces))
+        return httpx.Response(200, stream=_ChunkedBody(content, self.pieces))
 
     # ------------------------------------------------------------ batches
 
@@ -304,7 +304,7 @@ class BatchProvider(httpx.AsyncBaseTransport):
         return {"id": "r", "custom_id": custom_id, "response": None, "error": error}
 
 
-class _Pieces(httpx.AsyncByteStream):
+class _ChunkedBody(httpx.AsyncByteStream):
     def __init__(self, content, size):
         self._pieces = [content[at : at + size] for at in range(0, len(content), size)]
 

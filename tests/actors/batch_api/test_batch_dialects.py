@@ -11,12 +11,17 @@ from callsheet.actors import VENDORS, Endpoint, Request
 from callsheet.actors.batch_api.control import LineSplitter, LineTooLong
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.actors.batch_api.results import judge
-from callsheet.actors.errors import BadRequest, MalformedAnswer, ProviderUnavailable, QuotaExhausted
+from callsheet.actors.errors import (
+    BadRequest,
+    MalformedResponse,
+    ProviderUnavailable,
+    QuotaExhausted,
+)
 from callsheet.actors.identity import content_key
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.batch_anthropic import ANTHROPIC_BATCHES
+from callsheet.actors.vendors.batch_catalog import DIALECTS
 from callsheet.actors.vendors.batch_openai import OPENAI_BATCHES, TOGETHER_BATCHES
-from callsheet.actors.vendors.catalog import DIALECTS
 from callsheet.actors.vendors.format import DecodedResponse, Malformed
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 
@@ -232,7 +237,7 @@ def test_what_is_wrong_stays_wrong():
 def test_an_answer_that_is_none_may_have_been_charged():
     found = judged(openai_line({"status_code": 200, "body": {"choices": []}}))
     assert (type(found.error), found.is_retried, found.maybe_billed) == (
-        MalformedAnswer,
+        MalformedResponse,
         True,
         True,
     )

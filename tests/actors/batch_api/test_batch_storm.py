@@ -16,7 +16,7 @@ FAULTS = ["ok", "ok", "refuse-429", "refuse-503", "refuse-404", "drop", "lose"]
 CALLS = ["upload", "create", "list", "poll", "cancel", "fetch"]
 FATES = ["ok", "ok", "ok", "missing", "twice", "expired", "malformed", 0, 400, 500]
 
-askers = st.lists(
+callers = st.lists(
     st.tuples(
         st.sampled_from(FATES),
         st.sampled_from([50.0, 200.0, 900.0, 86_400.0]),  # its deadline
@@ -31,7 +31,7 @@ askers = st.lists(
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25, deadline=None)
 @given(
-    askers=askers,
+    callers=callers,
     finals=st.lists(
         st.sampled_from(["completed", "completed", "expired", "failed"]), min_size=1, max_size=3
     ),
@@ -41,9 +41,9 @@ askers = st.lists(
     batch_s=st.sampled_from([1.0, 100.0, 500.0, 5000.0]),
     limit=st.sampled_from([None, None, 2]),
 )
-def test_whatever_goes_wrong(kind, askers, finals, faults, *, batch_s, limit):
+def test_whatever_goes_wrong(kind, callers, finals, faults, *, batch_s, limit):
     async def main():
-        fates = {f"p{number}": fate for number, (fate, *_) in enumerate(askers)}
+        fates = {f"p{number}": fate for number, (fate, *_) in enumerate(callers)}
         finals_then = [*finals, "completed"]
         provider = BatchProvider(kind, batch_s=batch_s, fates=fates, finals=finals_then)
         provider.faults = {what: list(some) for what, some in faults.items()}
@@ -68,7 +68,7 @@ def test_whatever_goes_wrong(kind, askers, finals, faults, *, batch_s, limit):
 
         async with batch_stage(provider, max_requests=3) as here:
             async with trio.open_nursery() as nursery:
-                for number, (_, *times) in enumerate(askers):
+                for number, (_, *times) in enumerate(callers):
                     nursery.start_soon(asking, here, number, *times)
             await trio.sleep(86_400)
             await trio.sleep(10_000)
@@ -76,7 +76,7 @@ def test_whatever_goes_wrong(kind, askers, finals, faults, *, batch_s, limit):
             assert (counts.batches, counts.gathering, counts.submitted) == ({}, 0, 0)
             assert not any(counts.enqueued_tokens.values())
             live, billed = Counter(here.sent_live), Counter(provider.billed)
-        for number, (fate, _, leaves, _) in enumerate(askers):
+        for number, (fate, _, leaves, _) in enumerate(callers):
             prompt, end = f"p{number}", ends.get(number)
             assert end is not None or leaves is not None
             assert live[prompt] <= 1

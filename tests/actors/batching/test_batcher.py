@@ -4,14 +4,25 @@ from functools import partial
 
 import pytest
 import trio
-from fakes import MODEL, Chorus, Journal, Stage, Turn, asking, batcher_to, call, chorus_to, outcomes
+from fakes import (
+    MODEL,
+    Behaviour,
+    Chorus,
+    Journal,
+    Stage,
+    asking,
+    batcher_to,
+    call,
+    chorus_to,
+    outcomes,
+)
 
 from callsheet.actors import BadRequest, BatcherActor, Batching, CallContext, Complete, Request
 from callsheet.actors.batching.statistics import GetBatchingStatistics
 from callsheet.actors.vendors.format import BatchLimits
 from callsheet.runtime import ActorStopped, open_runtime
 
-FAILS = {"bad": Turn(error=BadRequest("no such thing"))}
+FAILS = {"bad": Behaviour(error=BadRequest("no such thing"))}
 
 
 # ------------------------------------------------------------------ when a batch goes
@@ -142,7 +153,7 @@ async def test_a_combined_call_names_all_its_members(autojump_clock):
     origins = []
 
     class Watcher(Stage):
-        async def attempt(self, message, turn):
+        async def attempt(self, message, behaviour):
             origins.append(message.context)
 
     async with open_runtime() as runtime:
@@ -216,7 +227,7 @@ async def test_a_member_that_is_cancelled_before_it_is_sent_is_not_paid_for(
 async def test_a_member_that_is_slow_holds_up_no_other(autojump_clock):
     ends = {}
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, Journal(), {"slow": Turn(100)})
+        batcher = await batcher_to(runtime, Journal(), {"slow": Behaviour(100)})
 
         async def ask(prompt):
             await batcher.ask(call(prompt))
@@ -226,7 +237,7 @@ async def test_a_member_that_is_slow_holds_up_no_other(autojump_clock):
     assert ends == {"quick": 1, "slow": 100}
 
 
-async def test_a_full_stage_ahead_makes_the_askers_wait(autojump_clock):
+async def test_a_full_stage_ahead_makes_the_callers_wait(autojump_clock):
     """Backpressure: calls do not accumulate in the batcher."""
     journal = Journal()
     async with open_runtime() as runtime:

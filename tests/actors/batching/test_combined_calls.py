@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 import trio
-from fakes import Chorus, Journal, Stage, Turn, answer_to, asking, call, chorus_to, outcomes
+from fakes import Behaviour, Chorus, Journal, Stage, answer_to, asking, call, chorus_to, outcomes
 
 from callsheet.actors import BadRequest, ProviderUnavailable, Usage
 from callsheet.actors.batching.statistics import GetBatchingStatistics
@@ -41,8 +41,8 @@ class Strict(Stage):
 
     error = BadRequest("no such thing", attempts=1, status=400)
 
-    async def attempt(self, message, turn):
-        await super().attempt(message, turn)
+    async def attempt(self, message, behaviour):
+        await super().attempt(message, behaviour)
         if "bad" in message.request.messages[-1].content:
             raise self.error
 
@@ -83,8 +83,8 @@ async def test_an_unknown_model_does_not_split_the_batch(autojump_clock):
 
 async def test_a_pack_that_the_model_does_not_take_is_soon_not_tried_any_more(autojump_clock):
     class NoPacks(Strict):
-        async def attempt(self, message, turn):
-            await Stage.attempt(self, message, turn)
+        async def attempt(self, message, behaviour):
+            await Stage.attempt(self, message, behaviour)
             if "|" in message.request.messages[-1].content:
                 raise self.error
 
@@ -99,7 +99,7 @@ async def test_a_pack_that_the_model_does_not_take_is_soon_not_tried_any_more(au
 
 
 async def test_an_error_of_the_provider_fails_all_members(autojump_clock):
-    down = {"a|b": Turn(error=ProviderUnavailable("out"))}
+    down = {"a|b": Behaviour(error=ProviderUnavailable("out"))}
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal, by_prompt=down)
@@ -132,7 +132,7 @@ async def test_a_request_too_large_for_a_call_is_sent_in_pieces(autojump_clock):
 
 async def test_a_request_in_pieces_fails_and_ends_as_a_whole(autojump_clock):
     journal = Journal()
-    slow = {"a|b": Turn(100), "c": Turn(error=ProviderUnavailable("out"))}
+    slow = {"a|b": Behaviour(100), "c": Behaviour(error=ProviderUnavailable("out"))}
     async with open_runtime() as runtime:
         batcher = await chorus_to(runtime, journal, Chorus(BatchLimits(max_size=2)), by_prompt=slow)
         (error,) = await outcomes(*asking(batcher, "a b c"))
@@ -180,7 +180,7 @@ async def test_when_too_few_agree_the_group_is_sent_alone(autojump_clock):
 
 
 async def test_a_check_that_fails_leaves_the_combined_answer(autojump_clock):
-    fails = {"a": Turn(error=ProviderUnavailable("out"))}
+    fails = {"a": Behaviour(error=ProviderUnavailable("out"))}
     async with open_runtime() as runtime:
         strategy = Chorus(check_share=1.0)
         batcher = await chorus_to(runtime, Journal(), strategy, by_prompt=fails)
@@ -198,7 +198,7 @@ class Slow(Stage):
         super().__init__(journal)
         self.chance = random
 
-    async def attempt(self, message, turn):
+    async def attempt(self, message, behaviour):
         self.journal.sends.append(trio.current_time())
         await trio.sleep(self.chance.choice([0.0, 0.0002, 0.3, 0.7]))
         prompt = message.request.messages[-1].content

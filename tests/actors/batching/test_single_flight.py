@@ -6,12 +6,22 @@ from random import Random
 
 import pytest
 import trio
-from fakes import Journal, Stage, Turn, answer_to, asking, batcher_to, call, chorus_to, outcomes
+from fakes import (
+    Behaviour,
+    Journal,
+    Stage,
+    answer_to,
+    asking,
+    batcher_to,
+    call,
+    chorus_to,
+    outcomes,
+)
 
 from callsheet.actors import BadRequest, Batching, Usage
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, open_runtime
 
-FAILS = {"bad": Turn(error=BadRequest("no such thing"))}
+FAILS = {"bad": Behaviour(error=BadRequest("no such thing"))}
 
 
 async def test_identical_requests_in_flight_share_one_call_and_its_price_is_reported_once(
@@ -86,7 +96,7 @@ async def test_when_the_leader_is_cancelled_the_others_are_still_answered(autoju
 async def test_a_shared_call_is_cancelled_with_its_last_caller(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, journal, usual=Turn(60))
+        batcher = await batcher_to(runtime, journal, usual=Behaviour(60))
 
         async def impatient(seconds):
             with trio.move_on_after(seconds):
@@ -101,7 +111,7 @@ async def test_a_shared_call_is_cancelled_with_its_last_caller(autojump_clock):
 async def test_a_joiner_with_a_later_deadline_outlives_the_leader(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, journal, usual=Turn(5))
+        batcher = await batcher_to(runtime, journal, usual=Behaviour(5))
 
         async def joiner():
             await trio.sleep(0.5)
@@ -118,7 +128,7 @@ async def test_a_joiner_with_a_later_deadline_outlives_the_leader(autojump_clock
 
 async def test_each_caller_of_a_shared_call_keeps_its_own_deadline(autojump_clock):
     async with open_runtime() as runtime:
-        batcher = await batcher_to(runtime, Journal(), usual=Turn(5))
+        batcher = await batcher_to(runtime, Journal(), usual=Behaviour(5))
         ends = []
 
         async def ask(timeout):
@@ -134,7 +144,7 @@ async def test_the_shared_call_carries_the_latest_deadline_of_its_callers(autoju
     deadlines = []
 
     class Watcher(Stage):
-        async def attempt(self, message, turn):
+        async def attempt(self, message, behaviour):
             for _ in range(2):
                 await trio.sleep(0.4)
                 deadlines.append(self.deadline)
@@ -160,7 +170,7 @@ async def test_the_shared_call_is_never_sent_without_the_deadline_of_its_callers
     deadlines = []
 
     class Watcher(Stage):
-        async def attempt(self, message, turn):
+        async def attempt(self, message, behaviour):
             deadlines.append(self.deadline - trio.current_time())
 
     async with open_runtime() as runtime:
@@ -172,7 +182,7 @@ async def test_the_shared_call_is_never_sent_without_the_deadline_of_its_callers
 
 
 async def test_a_crash_of_the_next_stage_is_reported_to_all_callers(autojump_clock):
-    crash = {"Hi": Turn(error=KeyError("bug"))}
+    crash = {"Hi": Behaviour(error=KeyError("bug"))}
     async with open_runtime() as runtime:
         batcher = await batcher_to(runtime, Journal(), crash)
         found = await outcomes(*asking(batcher, "Hi", "Hi", cacheable=True))
@@ -225,7 +235,7 @@ async def test_whatever_is_cancelled_all_other_callers_get_a_response_and_nothin
     journal = Journal()
     async with open_runtime() as runtime:
         batcher = await batcher_to(
-            runtime, journal, batching=Batching(max_size=4, max_wait_s=0.3), usual=Turn(0.7)
+            runtime, journal, batching=Batching(max_size=4, max_wait_s=0.3), usual=Behaviour(0.7)
         )
 
         async def ask(at, prompt, cacheable, patience):

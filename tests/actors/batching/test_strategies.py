@@ -20,8 +20,8 @@ INSTRUCTION = "Answer with a label."
 
 
 def item(text, **more):
-    turns = [ChatMessage("system", INSTRUCTION), ChatMessage("user", text)]
-    return Request(model=MODEL, messages=turns, packable=True, **more)
+    messages = [ChatMessage("system", INSTRUCTION), ChatMessage("user", text)]
+    return Request(model=MODEL, messages=messages, packable=True, **more)
 
 
 def said(text="", **more):

@@ -7,7 +7,7 @@ import attrs
 import pytest
 import trio
 from cache_stage import MEMORYLESS, FakeStore, WallClock, again, cache_to, paid, stage_of
-from fakes import MODEL, Journal, Stage, Turn, answer_to, asking, call, outcomes
+from fakes import MODEL, Behaviour, Journal, Stage, answer_to, asking, call, outcomes
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors import BadRequest, BatcherActor, Request, Stream, Usage
@@ -107,15 +107,17 @@ async def test_too_old_an_answer_is_asked_for_again(autojump_clock):
     assert len(paid(journal)) == 2
 
 
-@pytest.mark.parametrize("turn", [Turn(error=BadRequest("no")), Turn()], ids=["failed", "cut off"])
-async def test_what_failed_or_was_cut_off_is_asked_again(autojump_clock, turn):
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour(error=BadRequest("no")), Behaviour()], ids=["failed", "cut off"]
+)
+async def test_what_failed_or_was_cut_off_is_asked_again(autojump_clock, behaviour):
     class CutOff(Stage):
         def answer(self, prompt):
             return answer_to(prompt, finish_reason="length")
 
     journal, store = Journal(), FakeStore()
     async with open_runtime() as runtime:
-        stage = await stage_of(runtime, journal, {"Hi": turn}, kind=CutOff)
+        stage = await stage_of(runtime, journal, {"Hi": behaviour}, kind=CutOff)
         cache = await cache_to(runtime, stage, store=store)
         await outcomes(*again(cache, "Hi"))
         await outcomes(*again(cache, "Hi"))
@@ -186,7 +188,7 @@ async def test_requests_that_arrive_during_a_lookup_gather_for_the_next_one(auto
 async def test_a_hit_waits_neither_for_the_store_nor_for_calls_that_have_no_room(autojump_clock):
     journal, store = Journal(), FakeStore()
     async with open_runtime() as runtime:
-        slow = {"slow": Turn(100)}
+        slow = {"slow": Behaviour(100)}
         stage = await runtime.spawn("stage", partial(Stage, journal, slow), capacity=1)
         cache = await cache_to(runtime, stage, store=store)
         await cache.ask(call("known", cacheable=True))

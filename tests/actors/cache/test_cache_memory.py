@@ -85,21 +85,21 @@ def test_only_what_makes_room_counts_as_evicted():
 
 
 @given(st.lists(st.tuples(KEYS, st.booleans(), st.integers(0, 10))))
-def test_of_identical_calls_one_answer_is_kept_and_all_that_land_are_forgotten(steps):
-    flights, boarded, kept = MissesInFlight(), [], []
+def test_of_identical_calls_one_response_is_stored_and_all_that_end_are_removed(steps):
+    misses, joined, stored = MissesInFlight(), [], []
     for key, is_answered, at in steps:
-        if at < len(boarded):
-            flight = boarded.pop(at)
-            if flights.finish(flight, is_answered=is_answered):
-                kept.append(flight)
+        if at < len(joined):
+            miss = joined.pop(at)
+            if misses.finish(miss, is_answered=is_answered):
+                stored.append(miss)
         else:
-            boarded.append(flights.join(key))
-        assert {flight.key for flight in boarded} == {key for key in "abcdef" if key in flights}
-        assert sum(flight.members for flight in set(boarded)) == len(boarded)
-    assert len(kept) == len(set(kept))
-    for flight in boarded:
-        flights.finish(flight, is_answered=False)
-    assert len(flights) == 0
+            joined.append(misses.join(key))
+        assert {miss.key for miss in joined} == {key for key in "abcdef" if key in misses}
+        assert sum(miss.members for miss in set(joined)) == len(joined)
+    assert len(stored) == len(set(stored))
+    for miss in joined:
+        misses.finish(miss, is_answered=False)
+    assert len(misses) == 0
 
 
 @pytest.mark.parametrize(

@@ -258,16 +258,16 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
-async def test_a_file_that_cannot_be_used_is_left_unchanged_and_reported(path, spoil, log):
+@pytest.mark.parametrize("damage", BAD, ids=lambda damage: damage.__name__)
+async def test_a_file_that_cannot_be_used_is_left_unchanged_and_reported(path, damage, log):
     path.parent.mkdir()
-    spoil(path)
+    damage(path)
     before = path.read_bytes() if path.is_file() else None
     answers, statistics = await ask_twice(path)
     assert [answer.route for answer in answers] == ["live", "cache"]
     assert not statistics.is_on_disk
     [event] = [event for event in log if event["event"] == "cache_unavailable"]
-    reason, remedy = BAD[spoil]
+    reason, remedy = BAD[damage]
     assert reason in event["reason"]
     assert remedy in event["remedy"]
     assert event["path"] == str(path)
@@ -288,7 +288,7 @@ async def ask_twice(path):
 class Quick(Stage):
     """A stage that takes no time."""
 
-    async def attempt(self, message, turn):
+    async def attempt(self, message, behaviour):
         await trio.lowlevel.checkpoint()
 
 

@@ -4,7 +4,7 @@ import attrs
 import pytest
 import trio
 from cache_stage import BROKEN, MEMORYLESS, FakeStore, again, cache_to, stage_of
-from fakes import Journal, Turn, call, outcomes
+from fakes import Behaviour, Journal, call, outcomes
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors.cache.actor import ClearCache, GetCacheStatistics
@@ -43,7 +43,7 @@ async def test_what_was_used_is_written_with_the_next_answer_and_once(autojump_c
 async def test_a_stopped_cache_waits_for_what_was_paid_for_and_writes_it(autojump_clock):
     store = FakeStore(write_s=2.0)
     async with open_runtime() as runtime:
-        stage = await stage_of(runtime, Journal(), {"slow": Turn(30)})
+        stage = await stage_of(runtime, Journal(), {"slow": Behaviour(30)})
         cache = await cache_to(runtime, stage, store=store)
         async with trio.open_nursery() as nursery:
             for function in again(cache, "quick", "slow"):
@@ -58,7 +58,7 @@ async def test_a_stopped_cache_waits_for_what_was_paid_for_and_writes_it(autojum
 async def test_a_cache_that_has_no_more_time_writes_what_it_has(autojump_clock):
     store = FakeStore(write_s=1.0)
     async with open_runtime(drain_s=5) as runtime:
-        stage = await stage_of(runtime, Journal(), {"slow": Turn(1000)})
+        stage = await stage_of(runtime, Journal(), {"slow": Behaviour(1000)})
         cache = await cache_to(runtime, stage, store=store)
         await outcomes(*again(cache, "quick"))
         await cache.submit(call("slow", cacheable=True))

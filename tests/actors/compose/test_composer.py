@@ -6,7 +6,7 @@ from functools import partial
 import httpx
 import pytest
 import trio
-from fakes import MODEL, Journal, Stage, Turn, answer_to, error_json, outcomes
+from fakes import MODEL, Behaviour, Journal, Stage, answer_to, error_json, outcomes
 
 from callsheet.actors import (
     BadRequest,
@@ -90,8 +90,8 @@ async def test_a_step_starts_as_soon_as_its_needs_are_available(autojump_clock):
     journal = Journal()
     steps = recipe(step("a"), step("slow"), step("c", "a"), step("d", "c", "slow"))
     async with open_runtime() as runtime:
-        turns = {"T/slow()": Turn(10)}
-        composer = await composer_to(runtime, journal, steps, turns)
+        behaviours = {"T/slow()": Behaviour(10)}
+        composer = await composer_to(runtime, journal, steps, behaviours)
         post = await composer.ask(Compose("T"))
     began = {prompt.partition("(")[0]: at for prompt, at in journal.began}
     assert began == {"T/a": 0, "T/slow": 0, "T/c": 1, "T/d": 10}
@@ -155,10 +155,10 @@ async def test_a_step_that_is_optional_may_fail(autojump_clock):
         step("extra", optional=True),
         Step("end", "{{ topic }}/{{ a }}{% if extra %} {{ extra }}{% endif %}", ("a", "extra")),
     )
-    turns = {"T/extra()": Turn(3, error=NO)}
+    behaviours = {"T/extra()": Behaviour(3, error=NO)}
     journal = Journal()
     async with open_runtime() as runtime:
-        composer = await composer_to(runtime, journal, steps, turns)
+        composer = await composer_to(runtime, journal, steps, behaviours)
         post = await composer.ask(Compose("T"))
     assert post.results["extra"] is None
     assert post.results["end"] == "about T/about T/a()"
@@ -202,7 +202,7 @@ async def test_the_error_names_the_step_the_call_and_the_reason(autojump_clock):
     async with open_runtime() as runtime:
         stage = await runtime.spawn(
             "stage",
-            partial(Writer, Journal(), {"T/two": Turn(2, error=NO)}, answers),
+            partial(Writer, Journal(), {"T/two": Behaviour(2, error=NO)}, answers),
             concurrency=10,
         )
         composer = await runtime.spawn("composer", partial(PostComposerActor, stage, steps))
@@ -220,8 +220,8 @@ async def test_the_error_names_the_step_the_call_and_the_reason(autojump_clock):
 
 async def test_a_step_of_one_call_is_named_once(autojump_clock):
     async with open_runtime() as runtime:
-        turns = {"T/a()": Turn(error=NO)}
-        composer = await composer_to(runtime, Journal(), recipe(step("a")), turns)
+        behaviours = {"T/a()": Behaviour(error=NO)}
+        composer = await composer_to(runtime, Journal(), recipe(step("a")), behaviours)
         with pytest.raises(StepFailed, match=r"^step 'a' failed: No\.$"):
             await composer.ask(Compose("T"))
 
@@ -240,8 +240,8 @@ async def test_an_answer_that_is_not_of_the_steps_shape_is_a_failed_step(autojum
 @pytest.mark.parametrize("is_crash", [True, False])
 async def test_a_stage_that_crashes_or_is_stopped_fails_the_step(autojump_clock, is_crash):
     async with open_runtime() as runtime:
-        turns = {"T/a()": Turn(error=KeyError("bug"))} if is_crash else {}
-        composer = await composer_to(runtime, Journal(), recipe(step("a")), turns)
+        behaviours = {"T/a()": Behaviour(error=KeyError("bug"))} if is_crash else {}
+        composer = await composer_to(runtime, Journal(), recipe(step("a")), behaviours)
         if not is_crash:
             stage = await runtime.spawn("other", partial(Stage, Journal()))
             composer = await runtime.spawn(
@@ -261,9 +261,9 @@ async def test_a_stage_that_crashes_or_is_stopped_fails_the_step(autojump_clock,
 async def test_a_post_that_is_given_up_takes_its_calls_with_it(autojump_clock):
     journal, events = Journal(), []
     steps = recipe(step("a"), step("b"), step("c", "a"))
-    turns = {"T/a()": Turn(1), "T/b()": Turn(60), "T/c(about T/a())": Turn(60)}
+    behaviours = {"T/a()": Behaviour(1), "T/b()": Behaviour(60), "T/c(about T/a())": Behaviour(60)}
     async with open_runtime() as runtime:
-        composer = await composer_to(runtime, journal, steps, turns, observer=events.append)
+        composer = await composer_to(runtime, journal, steps, behaviours, observer=events.append)
         with trio.move_on_after(5):
             await composer.ask(Compose("T"))
         await trio.testing.wait_all_tasks_blocked()
@@ -276,8 +276,10 @@ async def test_a_post_that_is_given_up_takes_its_calls_with_it(autojump_clock):
 async def test_the_deadline_of_a_post_is_that_of_its_calls(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        turns = {"T/b(about T/a())": Turn(60)}
-        composer = await composer_to(runtime, journal, recipe(step("a"), step("b", "a")), turns)
+        behaviours = {"T/b(about T/a())": Behaviour(60)}
+        composer = await composer_to(
+            runtime, journal, recipe(step("a"), step("b", "a")), behaviours
+        )
         with pytest.raises(AskTimedOut):
             await composer.ask(Compose("T"), timeout=7)
         assert trio.current_time() == 7
@@ -321,8 +323,8 @@ async def test_every_call_carries_the_id_of_its_post_and_ends_once(autojump_cloc
     events = []
     steps = recipe(step("a"), step("b", optional=True), step("c", "a"))
     async with open_runtime() as runtime:
-        turns = {"T/b()": Turn(error=NO)}
-        composer = await composer_to(runtime, Journal(), steps, turns, observer=events.append)
+        behaviours = {"T/b()": Behaviour(error=NO)}
+        composer = await composer_to(runtime, Journal(), steps, behaviours, observer=events.append)
         await composer.ask(Compose("T", post="post-7", lane="paying"))
         await composer.ask(Compose("T"))
     whose = {(event.context.post, event.context.lane) for event in events}

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 import trio
-from network import OK, Pieces, answer, answering, call, counts, in_memory, polite
+from network import OK, ChunkedBody, answer, answering, call, counts, in_memory, polite
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,11 @@ async def test_bodies_in_memory_and_in_pieces_arrive_whole(autojump_clock, size)
     async with in_memory(answering(OK, seen)) as (transport, _):
         await call(transport, "POST", content=body)
         length = {"Content-Length": str(size)}
-        await call(transport, "POST", stream=Pieces(*pieces), headers={"Host": "server"} | length)
+        await call(
+            transport, "POST", stream=ChunkedBody(*pieces), headers={"Host": "server"} | length
+        )
         assert [came for _, came in seen] == [body, body]
-        await call(transport, "POST", content=Pieces(*pieces))
+        await call(transport, "POST", content=ChunkedBody(*pieces))
         assert dechunk(seen[2][1]) == body
         assert counts(transport) == (1, 1, 0)
 
@@ -118,7 +120,7 @@ async def test_an_answer_may_come_before_the_whole_request_was_sent(autojump_clo
         await peer.send(answer(b"too large", status=b"413 Content Too Large"))
         await peer.gone()
 
-    body = Pieces(*[b"x" * 10] * 100, gap=1)
+    body = ChunkedBody(*[b"x" * 10] * 100, gap=1)
     async with in_memory(refuses) as (transport, network):
         response, said = await call(transport, "POST", content=body)
         assert (response.status_code, said) == (413, b"too large")
@@ -135,14 +137,14 @@ async def test_an_answer_may_come_from_a_server_that_closes_before_it_has_read_t
         await peer.send(answer(b"busy", status=b"503 Service Unavailable"))
 
     async with in_memory(refuses) as (transport, _):
-        response, said = await call(transport, "POST", content=Pieces(*[b"x"] * 9, gap=1))
+        response, said = await call(transport, "POST", content=ChunkedBody(*[b"x"] * 9, gap=1))
         assert (response.status_code, said) == (503, b"busy")
 
 
 @pytest.mark.parametrize("pieces", [[b"123"], [b"123", b"456", b"7"]])
 async def test_a_body_of_another_length_than_declared_breaks_the_connection(autojump_clock, pieces):
     headers = {"Host": "server", "Content-Length": "5"}
-    body = Pieces(*pieces)
+    body = ChunkedBody(*pieces)
     async with in_memory(polite) as (transport, network):
         with pytest.raises(httpx.LocalProtocolError, match="Content-Length"):
             await call(transport, "POST", stream=body, headers=headers)
@@ -154,5 +156,5 @@ async def test_a_body_of_another_length_than_declared_breaks_the_connection(auto
 async def test_an_error_in_the_callers_body_comes_out_as_it_is(autojump_clock):
     async with in_memory(polite) as (transport, _):
         with pytest.raises(ZeroDivisionError):
-            await call(transport, "POST", content=Pieces(b"1", ZeroDivisionError()))
+            await call(transport, "POST", content=ChunkedBody(b"1", ZeroDivisionError()))
         assert counts(transport) == (0, 0, 0)

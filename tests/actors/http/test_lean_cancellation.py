@@ -6,7 +6,7 @@ from functools import partial
 import httpx
 import pytest
 import trio
-from network import OK, Pieces, call, cancelled_at, counts, in_memory, polite
+from network import OK, ChunkedBody, call, cancelled_at, counts, in_memory, polite
 from trio.testing import wait_all_tasks_blocked
 
 LIMITS = {"connect": 50.0, "read": 50.0, "write": 50.0, "pool": 50.0}
@@ -34,7 +34,7 @@ async def everywhere(scenario):
 
 @pytest.mark.parametrize("timeout", [None, LIMITS])
 @pytest.mark.parametrize(
-    "make", [lambda: b"x" * 10, lambda: b"x" * 99_999, lambda: Pieces(b"1", b"2", gap=0.2)]
+    "make", [lambda: b"x" * 10, lambda: b"x" * 99_999, lambda: ChunkedBody(b"1", b"2", gap=0.2)]
 )
 async def test_a_first_call(autojump_clock, timeout, make):
     async def scenario(nth):

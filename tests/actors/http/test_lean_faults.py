@@ -5,7 +5,7 @@ import socket
 import httpx
 import pytest
 import trio
-from network import OK, Pieces, answer, call, counts, deaf, in_memory, polite, request, silent
+from network import OK, ChunkedBody, answer, call, counts, deaf, in_memory, polite, request, silent
 from trio.testing import wait_all_tasks_blocked
 
 from callsheet.actors.http.connection import StaleConnection, may_have_run
@@ -135,7 +135,7 @@ async def test_a_silence_is_a_read_timeout(autojump_clock, pieces, seconds):
 
 async def test_the_read_timeout_begins_when_the_request_was_sent(autojump_clock):
     async with in_memory(polite) as (transport, _):
-        body = Pieces(b"1", b"2", b"3", gap=10)
+        body = ChunkedBody(b"1", b"2", b"3", gap=10)
         await call(transport, "POST", content=body, timeout=LIMITS)
 
 

@@ -11,9 +11,9 @@ import trio
 import trustme
 from network import (
     OK,
+    ChunkedBody,
     Corked,
     Peer,
-    Pieces,
     Tracked,
     _serve,
     answer,
@@ -299,6 +299,6 @@ async def test_tls_over_a_stream_that_is_no_socket(authority, client_tls, autoju
 async def test_streamed_requests(layers):
     async with on_sockets(polite, **layers) as (transport, url):
         for _ in range(2):
-            pieces = Pieces(b"a" * 100_000, b"b")
+            pieces = ChunkedBody(b"a" * 100_000, b"b")
             assert (await call(transport, "POST", url=url, content=pieces))[1] == b"ok"
         assert transport.statistics().opened == 1

@@ -3,7 +3,7 @@
 import attrs
 import httpx
 import pytest
-from network import URL, Pieces, call, in_memory, polite
+from network import URL, ChunkedBody, call, in_memory, polite
 
 from callsheet.actors.http.head import RequestHead, encode
 
@@ -26,7 +26,7 @@ from callsheet.actors.http.head import RequestHead, encode
         ),
         ({"method": "GET /\r\n"}, httpx.LocalProtocolError),
         ({"method": "CONNECT"}, httpx.LocalProtocolError),
-        ({"method": "POST", "stream": Pieces(b"x")}, httpx.LocalProtocolError),
+        ({"method": "POST", "stream": ChunkedBody(b"x")}, httpx.LocalProtocolError),
     ],
 )
 async def test_a_request_that_cannot_be_sent_is_refused_before_anything_is(

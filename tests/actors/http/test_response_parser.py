@@ -138,7 +138,7 @@ def test_the_answer_to_a_head_has_no_body_and_another_may_follow():
     assert (parser.take(), parser.is_complete, parser.keeps_alive) == (b"ok", True, True)
 
 
-def test_a_body_behind_the_answer_to_a_head_spoils_the_connection():
+def test_a_body_behind_the_answer_to_a_head_closes_the_connection():
     parser, body = parsed([OK], method=b"HEAD")
     assert (body, parser.is_complete, parser.keeps_alive) == (b"", True, False)
 

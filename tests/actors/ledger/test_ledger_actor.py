@@ -9,11 +9,11 @@ from fakes import (
     MODEL,
     RESET,
     STALL,
+    Behaviour,
     Journal,
     Reply,
     Script,
     Stage,
-    Turn,
     answer_to,
     asking,
     broken,
@@ -152,13 +152,13 @@ async def test_a_copy_that_the_budget_holds_back_does_no_harm_to_the_first(autoj
 
 async def test_the_crash_of_a_later_stage_leaves_what_may_have_been_billed(autojump_clock):
     class Clumsy(Stage):
-        async def attempt(self, message, turn):
+        async def attempt(self, message, behaviour):
             await message.account.take()
-            await super().attempt(message, turn)
+            await super().attempt(message, behaviour)
 
     async with open_runtime() as runtime:
-        turns = {"bad": Turn(error=KeyError("bug"))}
-        stage = await runtime.spawn("stage", partial(Clumsy, Journal(), turns), concurrency=10)
+        behaviours = {"bad": Behaviour(error=KeyError("bug"))}
+        stage = await runtime.spawn("stage", partial(Clumsy, Journal(), behaviours), concurrency=10)
         accounts = books()
         ref = await ledger_to(runtime, stage, accounts)
         (bad,) = await outcomes(*asking(ref, "bad", max_tokens=100))

@@ -33,9 +33,9 @@ def test_every_answer_that_a_call_may_have_counts():
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
-def test_the_count_is_never_below_a_provider_that_reckons_four_characters_a_token(turns):
-    request = Request(model="m", messages=[ChatMessage("user", text) for text in turns])
-    assert counted(request) >= -(-sum(map(len, turns)) // 4)
+def test_the_count_is_never_below_a_provider_that_reckons_four_characters_a_token(messages):
+    request = Request(model="m", messages=[ChatMessage("user", text) for text in messages])
+    assert counted(request) >= -(-sum(map(len, messages)) // 4)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ def test_nothing_is_known_at_first():
 def test_an_image_counts_as_one_and_not_by_its_characters():
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 10_000}"}}
     parts = {"content": [{"type": "text", "text": "x" * 400}, picture, picture]}
-    turn = ChatMessage("user", "x" * 400, extra=parts)
-    request, estimator = Request(model="m", messages=[turn], max_tokens=5), TokenEstimator()
+    message = ChatMessage("user", "x" * 400, extra=parts)
+    request, estimator = Request(model="m", messages=[message], max_tokens=5), TokenEstimator()
     assert estimator.estimate(request).input_tokens == 107 + 2 * 765
     for _ in range(50):
         estimator.learn(request, estimator.estimate(request), Usage(107 + 2 * 765, 5))

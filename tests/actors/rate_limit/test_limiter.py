@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 import trio
-from fakes import MODEL, Journal, Stage, Turn, asking, call, outcomes
+from fakes import MODEL, Behaviour, Journal, Stage, asking, call, outcomes
 from limiter_stage import limiter_to, settled
 
 from callsheet.actors import (
@@ -194,7 +194,7 @@ async def test_a_crash_of_the_limiter_costs_what_waits_in_it_and_no_more(autojum
     journal = Journal()
     async with open_runtime() as runtime:
         limiter = await limiter_to(
-            runtime, journal, Limits(in_flight=1), usual=Turn(5), observer=observer
+            runtime, journal, Limits(in_flight=1), usual=Behaviour(5), observer=observer
         )
 
         async def poison():

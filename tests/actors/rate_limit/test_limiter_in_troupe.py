@@ -48,7 +48,7 @@ async def test_limits_are_read_from_responses_and_no_call_is_rejected(autojump_c
     provider = ProviderSettings(burst_s=1.0, time_scale=0.1, **SETTINGS[vendor])
     async with house(vendor=vendor, provider=provider, limits=Limits(find=True)) as at:
         sent = await all_answered(at, 200, max_tokens=50)
-        known = (await at.troupe.limit_statistics()).limiter.buckets
+        known = (await at.troupe.limiter_statistics()).limiter.buckets
         assert at.stats.rejected == 0
     assert {state.source for state in known} == {"learned"}
     assert {state.limit for state in known} == set(SETTINGS[vendor].values())
@@ -60,7 +60,7 @@ async def test_without_find_a_crowd_is_sent_at_once_and_learns_from_rejections(a
     async with house(provider=provider, limits=Limits(in_flight=50)) as at:
         await all_answered(at, 100, max_tokens=50)
         assert 0 < at.stats.rejected < 60
-        (state,) = (await at.troupe.limit_statistics()).limiter.buckets
+        (state,) = (await at.troupe.limiter_statistics()).limiter.buckets
     assert (state.limit, state.per_s, state.source) == (600, 60.0, "learned")
 
 
@@ -68,14 +68,14 @@ async def test_with_learn_off_nothing_is_learned(autojump_clock):
     provider = ProviderSettings(rpm=6_000, time_scale=0.1)
     async with house(provider=provider, limits=Limits(learn=False)) as at:
         await all_answered(at, 20)
-        assert (await at.troupe.limit_statistics()).limiter.buckets == ()
+        assert (await at.troupe.limiter_statistics()).limiter.buckets == ()
 
 
 async def test_tokens_are_settled_and_the_estimator_is_updated(autojump_clock):
     limits = Limits(rates=[Rate("output_tokens", 60_000), Rate("usd", 1.0, 86_400)])
     async with house(provider=ProviderSettings(time_scale=0.1), limits=limits) as at:
         answer = await at.troupe.complete(requests(1)[0])
-        now = await at.troupe.limit_statistics()
+        now = await at.troupe.limiter_statistics()
     assert answer.usage.output_tokens > 0
     used = {state.dimension: state.used for state in now.limiter.buckets}
     assert used["usd"] == pytest.approx(float(answer.cost_usd), rel=0.1)
@@ -89,7 +89,7 @@ async def test_streams_are_settled_like_whole_answers(autojump_clock):
             async for _ in pieces:
                 pass
         assert isinstance(pieces.response.usage, Usage)
-        assert (await at.troupe.limit_statistics()).estimators[MODEL].calls == 1
+        assert (await at.troupe.limiter_statistics()).estimators[MODEL].calls == 1
 
 
 async def test_a_call_that_a_breaker_held_returns_its_reservation(autojump_clock):
@@ -100,7 +100,7 @@ async def test_a_call_that_a_breaker_held_returns_its_reservation(autojump_clock
         for request in requests(2):
             with pytest.raises(ProviderUnavailable, match="breaker"):
                 await at.troupe.complete(request, timeout=5)
-        (state,) = (await at.troupe.limit_statistics()).limiter.buckets
+        (state,) = (await at.troupe.limiter_statistics()).limiter.buckets
         assert len(at.sent) == 1
         assert state.used == pytest.approx(1.0 - trio.current_time(), abs=1e-6)
 

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 import trio
-from fakes import Journal, Stage, Turn, asking, call, outcomes
+from fakes import Behaviour, Journal, Stage, asking, call, outcomes
 from limiter_stage import limiter_to, settled
 
 from callsheet.actors import BadRequest, DeadlineTooShort, Limits, RateLimiterActor
@@ -70,7 +70,7 @@ async def test_a_call_that_leaves_the_head_of_the_queue_admits_the_next_at_once(
 async def test_a_call_given_up_in_flight_gives_its_place_to_the_next_at_once(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
-        limiter = await limiter_to(runtime, journal, Limits(in_flight=1), {"gone": Turn(60)})
+        limiter = await limiter_to(runtime, journal, Limits(in_flight=1), {"gone": Behaviour(60)})
         await outcomes(*asking(limiter, "gone", timeout=2), *asking(limiter, "next"))
         await settled(runtime)
     assert journal.cancelled == [("gone", 2)]
@@ -79,7 +79,7 @@ async def test_a_call_given_up_in_flight_gives_its_place_to_the_next_at_once(aut
 
 async def test_a_call_given_up_in_a_renewal_gives_its_place_to_the_next_at_once(autojump_clock):
     journal = Journal()
-    renews = {"gone": Turn(renewals=((60, False),))}
+    renews = {"gone": Behaviour(renewals=((60, False),))}
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, journal, Limits(in_flight=1), renews)
         await outcomes(*asking(limiter, "gone", timeout=2), *asking(limiter, "next"))
@@ -94,7 +94,7 @@ async def test_a_call_given_up_in_a_renewal_gives_its_place_to_the_next_at_once(
 async def test_a_call_that_fails_or_crashes_further_on_gives_its_place_back(autojump_clock, error):
     async with open_runtime() as runtime:
         limiter = await limiter_to(
-            runtime, Journal(), Limits(in_flight=1), {"bad": Turn(error=error)}
+            runtime, Journal(), Limits(in_flight=1), {"bad": Behaviour(error=error)}
         )
         bad, good = await outcomes(*asking(limiter, "bad"), *asking(limiter, "good"))
         assert isinstance(bad, BadRequest | ActorCrashed)
@@ -108,10 +108,10 @@ async def test_whatever_happens_to_calls_every_place_comes_back(autojump_clock, 
     journal = Journal()
     limits = Limits(rpm=6000, in_flight=4)
     renews = {
-        "plain": Turn(),
-        "renews": Turn(0.3, renewals=((0.5, False), (1.0, False))),
-        "throttled": Turn(0.2, renewals=((0.7, True),)),
-        "bad": Turn(0.1, error=BadRequest("No.")),
+        "plain": Behaviour(),
+        "renews": Behaviour(0.3, renewals=((0.5, False), (1.0, False))),
+        "throttled": Behaviour(0.2, renewals=((0.7, True),)),
+        "bad": Behaviour(0.1, error=BadRequest("No.")),
     }
     async with open_runtime() as runtime:
         limiter = await limiter_to(runtime, journal, limits, renews)
@@ -153,7 +153,7 @@ async def test_a_renewal_waits_for_its_delay_and_is_charged_like_a_call(autojump
             runtime,
             journal,
             Limits(rpm=6, burst_s=0),  # one each ten seconds
-            {"again": Turn(renewals=((3, False),))},
+            {"again": Behaviour(renewals=((3, False),))},
         )
         again, other = await outcomes(*asking(limiter, "again", "other"))
     assert again.http_requests == 2
@@ -167,7 +167,7 @@ async def test_too_fast_for_one_is_too_fast_for_all(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         limiter = await limiter_to(
-            runtime, journal, Limits(), {"throttled": Turn(renewals=((30, True),))}
+            runtime, journal, Limits(), {"throttled": Behaviour(renewals=((30, True),))}
         )
 
         async def later():
@@ -182,7 +182,7 @@ async def test_a_server_error_of_one_call_delays_no_other(autojump_clock):
     journal = Journal()
     async with open_runtime() as runtime:
         limiter = await limiter_to(
-            runtime, journal, Limits(), {"failed": Turn(renewals=((30, False),))}
+            runtime, journal, Limits(), {"failed": Behaviour(renewals=((30, False),))}
         )
 
         async def later():
@@ -200,7 +200,7 @@ async def test_a_renewal_gets_through_when_the_limiter_can_hold_no_more(autojump
             runtime,
             Journal(),
             Limits(in_flight=1),
-            {"again": Turn(renewals=((1, False),))},
+            {"again": Behaviour(renewals=((1, False),))},
             max_deferred=1,
         )
         with trio.fail_after(1000):
@@ -212,7 +212,9 @@ async def test_a_renewal_gets_through_while_the_limiter_waits_for_room_ahead(aut
     """Stages can be combined by hand, with the default mailboxes of `spawn`."""
     async with open_runtime() as runtime:
         stage = await runtime.spawn(
-            "stage", partial(Stage, Journal(), {"again": Turn(renewals=((1, False),))}), capacity=1
+            "stage",
+            partial(Stage, Journal(), {"again": Behaviour(renewals=((1, False),))}),
+            capacity=1,
         )
         limiter = await runtime.spawn("limiter", partial(RateLimiterActor, stage))
         with trio.move_on_after(1000):
@@ -226,9 +228,9 @@ async def test_room_ahead_is_seen_although_no_call_ends_when_it_comes(autojump_c
     """A handler that is slow to be cancelled keeps the room of its message."""
 
     class Slow(Stage):
-        async def attempt(self, message, turn):
+        async def attempt(self, message, behaviour):
             try:
-                await super().attempt(message, turn)
+                await super().attempt(message, behaviour)
             except trio.Cancelled:
                 with trio.CancelScope(shield=True):
                     await trio.sleep(0.5)  # as a connection that has to be closed
@@ -236,9 +238,9 @@ async def test_room_ahead_is_seen_although_no_call_ends_when_it_comes(autojump_c
 
     journal = Journal()
     async with open_runtime() as runtime:
-        turns = {"long": Turn(1000), "cut": Turn(1000)}
+        behaviours = {"long": Behaviour(1000), "cut": Behaviour(1000)}
         stage = await runtime.spawn(
-            "stage", partial(Slow, journal, turns), capacity=1, concurrency=2
+            "stage", partial(Slow, journal, behaviours), capacity=1, concurrency=2
         )
         limiter = await runtime.spawn("limiter", partial(RateLimiterActor, stage))
         await outcomes(

@@ -12,7 +12,7 @@ from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     ConnectionFailed,
-    MalformedAnswer,
+    MalformedResponse,
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
@@ -231,7 +231,7 @@ def test_breakers_that_share_an_endpoint_do_not_probe_it_together():
 def test_only_the_endpoints_own_failures_count_against_it():
     assert is_outage(ProviderUnavailable)
     assert is_outage(ConnectionFailed)
-    for kind in (RateLimited, BadRequest, AuthenticationFailed, QuotaExhausted, MalformedAnswer):
+    for kind in (RateLimited, BadRequest, AuthenticationFailed, QuotaExhausted, MalformedResponse):
         assert not is_outage(kind)
 
 

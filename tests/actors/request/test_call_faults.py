@@ -18,7 +18,7 @@ from callsheet.actors import (
     BadRequest,
     CallFailed,
     ConnectionFailed,
-    MalformedAnswer,
+    MalformedResponse,
     ProviderUnavailable,
     Timeouts,
 )
@@ -53,7 +53,10 @@ BREAKS = {
     "reset after the head": (says(head(length=100), then="reset"), ConnectionFailed),
     "reset in the body": (says(head(length=1000), JSON[:50], then="reset"), ConnectionFailed),
     "shorter than promised": (says(head(length=len(JSON) + 1), JSON), ConnectionFailed),
-    "longer than promised": (says(head(length=len(JSON) - 1), JSON, then="keep"), MalformedAnswer),
+    "longer than promised": (
+        says(head(length=len(JSON) - 1), JSON, then="keep"),
+        MalformedResponse,
+    ),
     "two lengths": (says(head("Content-Length: 7", length=9), JSON), ConnectionFailed),
     "a length beyond all bounds": (
         says(head(f"Content-Length: {'9' * 500}"), JSON),
@@ -71,14 +74,20 @@ BREAKS = {
         ConnectionFailed,
     ),
     "endless beginnings": (says(head(status="103 Early Hints"), repeats=True), ConnectionFailed),
-    "a web page": (says(whole(b"<html>", "Content-Type: text/html"), then="keep"), MalformedAnswer),
-    "nothing": (says(whole(b""), then="keep"), MalformedAnswer),
-    "half of the JSON": (says(whole(JSON[:50]), then="keep"), MalformedAnswer),
-    "not packed as it says": (says(whole(JSON, GZIP), then="keep"), MalformedAnswer),
-    "packed, and cut": (says(whole(gzip.compress(JSON)[:40], GZIP), then="keep"), MalformedAnswer),
+    "a web page": (
+        says(whole(b"<html>", "Content-Type: text/html"), then="keep"),
+        MalformedResponse,
+    ),
+    "nothing": (says(whole(b""), then="keep"), MalformedResponse),
+    "half of the JSON": (says(whole(JSON[:50]), then="keep"), MalformedResponse),
+    "not packed as it says": (says(whole(JSON, GZIP), then="keep"), MalformedResponse),
+    "packed, and cut": (
+        says(whole(gzip.compress(JSON)[:40], GZIP), then="keep"),
+        MalformedResponse,
+    ),
     "packed in a way unknown": (
         says(whole(JSON, "Content-Encoding: br"), then="keep"),
-        MalformedAnswer,
+        MalformedResponse,
     ),
     "a stream reset": (says(head(EVENTS), PIECE, then="reset"), ConnectionFailed),
     "a stream cut": (says(head(EVENTS), PIECE), ConnectionFailed),
@@ -86,7 +95,7 @@ BREAKS = {
         says(head(EVENTS, CHUNKED), chunked(PIECE)),
         ConnectionFailed,
     ),
-    "a stream of nonsense": (says(head(EVENTS), b"data: nonsense\n\n"), MalformedAnswer),
+    "a stream of nonsense": (says(head(EVENTS), b"data: nonsense\n\n"), MalformedResponse),
     "500, and a reset": (
         says(head(status="500 Oops", length=50), b"{", then="reset"),
         ProviderUnavailable,
@@ -318,7 +327,7 @@ def bound(monkeypatch):
 )
 async def test_what_never_ends_is_given_up_at_its_bound(bound, line):
     async with calling(line, line, POLITE) as at:
-        with pytest.raises(MalformedAnswer, match="longer") as caught:
+        with pytest.raises(MalformedResponse, match="longer") as caught:
             await at.ref.ask(call())
         assert caught.value.billed == "maybe"
         await at.at_rest()

@@ -136,7 +136,7 @@ async def each_call_ends_in_time(vendor, calls):
         "QuotaExhausted",
         "ConnectionFailed",  # of streams that had begun
         "ProviderUnavailable",
-        "MalformedAnswer",
+        "MalformedResponse",
     }
     # L2: some 14 % of the requests are to be sent again, and so on; never more than five each.
     allowed = calls * sum(RETRIED**n for n in range(RETRIES.max_attempts))

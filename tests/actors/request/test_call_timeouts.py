@@ -59,7 +59,7 @@ async def test_silence_that_never_ends_is_a_failed_connection_that_may_have_been
 
 
 @pytest.mark.parametrize("line", [STALL, Reply(after=1, pieces=50, gap=10)])
-async def test_cancelling_the_asker_closes_the_connection_at_once(autojump_clock, line):
+async def test_cancelling_the_caller_closes_the_connection_at_once(autojump_clock, line):
     script = Script(line, Reply())
     async with requester(script, concurrency=1) as (ref, runtime):
         with trio.move_on_after(7):
@@ -71,7 +71,7 @@ async def test_cancelling_the_asker_closes_the_connection_at_once(autojump_clock
     assert script.times == [0, 7]
 
 
-async def test_cancelling_the_asker_ends_a_pause_too(autojump_clock):
+async def test_cancelling_the_caller_ends_a_pause_too(autojump_clock):
     script = Script(refusal(503, headers={"retry-after": "60"}))
     async with requester(script) as (ref, runtime):
         async with trio.open_nursery() as nursery:

@@ -41,9 +41,9 @@ def body(*texts, **more):
 
 
 def test_a_chat_with_all_that_anthropic_knows():
-    turns = [ChatMessage("system", "Be brief."), ChatMessage("developer", "Be kind."), *HI]
+    messages = [ChatMessage("system", "Be brief."), ChatMessage("developer", "Be kind."), *HI]
     request = chat(
-        messages=[*turns, ChatMessage("assistant", "Well,")],
+        messages=[*messages, ChatMessage("assistant", "Well,")],
         max_tokens=9,
         temperature=0.5,
         top_p=0.9,

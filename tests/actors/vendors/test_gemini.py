@@ -42,9 +42,9 @@ def body(*candidates, **more):
 
 
 def test_a_chat_with_all_that_gemini_knows():
-    turns = [ChatMessage("system", "Be brief."), *HI, ChatMessage("assistant", "Yes?"), *HI]
+    messages = [ChatMessage("system", "Be brief."), *HI, ChatMessage("assistant", "Yes?"), *HI]
     request = chat(
-        messages=turns,
+        messages=messages,
         max_tokens=9,
         n=2,
         temperature=1.5,

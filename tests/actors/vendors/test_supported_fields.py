@@ -106,7 +106,7 @@ SYSTEM = ChatMessage("system", "Be brief.")
 
 @pytest.mark.parametrize("form", CHATS[1:], ids=lambda form: form.name)
 @pytest.mark.parametrize("messages", [[SYSTEM], [*HI, SYSTEM], [SYSTEM, *HI, SYSTEM]])
-def test_system_turns_that_cannot_stand_apart_are_refused(form, messages):
+def test_system_messages_that_cannot_stand_apart_are_refused(form, messages):
     with pytest.raises(UnsupportedField, match=r"system message"):
         form.encode(chat(messages=messages), stream=False)
 
@@ -124,7 +124,7 @@ def test_a_vendor_lists_its_tasks(name):
             vendor.format_for(task)
 
 
-def test_a_turn_of_more_than_a_text_is_sent_as_it_is_or_refused():
+def test_a_message_of_more_than_a_text_is_sent_as_it_is_or_refused():
     picture = {"content": [{"type": "image", "source": {}}]}
     shown = chat(messages=[ChatMessage("user", "", extra=picture)])
     for form in (OpenAIChat(), AnthropicMessages()):
@@ -135,13 +135,13 @@ def test_a_turn_of_more_than_a_text_is_sent_as_it_is_or_refused():
 
 @pytest.mark.parametrize("form", [AnthropicMessages(), GeminiContent()])
 @pytest.mark.parametrize(
-    ("turn", "named"),
+    ("message", "named"),
     [
         (ChatMessage("tool", "4", extra={"tool_call_id": "x"}), "'tool'"),
         (ChatMessage("system", "x", extra={"name": "Ann"}), "extra in a system message"),
     ],
 )
-def test_a_turn_that_a_format_does_not_have_is_refused(form, turn, named):
-    turns = [turn, *HI] if turn.role == "system" else [*HI, turn]
+def test_a_message_that_a_format_does_not_have_is_refused(form, message, named):
+    messages = [message, *HI] if message.role == "system" else [*HI, message]
     with pytest.raises(UnsupportedField, match=named):
-        form.encode(chat(messages=turns), stream=False)
+        form.encode(chat(messages=messages), stream=False)

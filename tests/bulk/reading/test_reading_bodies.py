@@ -169,14 +169,14 @@ def test_null_is_as_good_as_nothing():
     assert sent({**CHAT, **dict.fromkeys(names)}) == CHAT
 
 
-def turn(content, **members):
+def chat_with(content, **members):
     return {"model": "m", "messages": [{"role": "user", "content": content, **members}]}
 
 
 def test_parts_of_text_are_joined():
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert request_of(turn(parts[:1])).messages[0].content == "a"
-    assert request_of(turn(parts)).messages[0].content == "a\nb"
+    assert request_of(chat_with(parts[:1])).messages[0].content == "a"
+    assert request_of(chat_with(parts)).messages[0].content == "a\nb"
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -186,12 +186,12 @@ CALLS = [{"id": "call_1", "type": "function", "function": {"name": "add", "argum
 @pytest.mark.parametrize(
     ("said", "text", "attachments"),
     [
-        (turn([{"type": "text", "text": "What is it?"}, IMAGE, IMAGE]), "What is it?", 2),
-        (turn([{"type": "text", "text": "a", "cache_control": {}}]), "a", 0),
-        (turn("x", name="Ann"), "x", 0),
-        (turn("4", role="tool", tool_call_id="call_1"), "4", 0),
-        (turn(None, role="assistant", tool_calls=CALLS), "", 0),
-        (turn("I add.", role="assistant", tool_calls=CALLS), "I add.", 0),
+        (chat_with([{"type": "text", "text": "What is it?"}, IMAGE, IMAGE]), "What is it?", 2),
+        (chat_with([{"type": "text", "text": "a", "cache_control": {}}]), "a", 0),
+        (chat_with("x", name="Ann"), "x", 0),
+        (chat_with("4", role="tool", tool_call_id="call_1"), "4", 0),
+        (chat_with(None, role="assistant", tool_calls=CALLS), "", 0),
+        (chat_with("I add.", role="assistant", tool_calls=CALLS), "I add.", 0),
     ],
 )
 def test_a_turn_that_is_more_than_a_text_is_sent_as_it_is(said, text, attachments):
@@ -212,20 +212,20 @@ def test_the_system_text_of_anthropics_body_is_a_system_turn():
 
 
 def test_members_of_a_turn_that_are_empty_are_passed_over():
-    assert request_of(turn("x", refusal=None, tool_calls=[])) == request_of(turn("x"))
+    assert request_of(chat_with("x", refusal=None, tool_calls=[])) == request_of(chat_with("x"))
 
 
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        (turn([{"text": "a"}]), r"messages\[0\].content\[0\].*type"),
-        (turn([{"type": "text", "text": 3}]), r"content\[0\].text"),
-        (turn(["a"]), r"content\[0\]"),
-        (turn([]), "content"),
-        (turn(None), "content"),
-        (turn({}), "content"),
-        (turn("x", role="judge"), "role.*judge.*user"),
-        (turn("x", role=["user"]), "role"),
+        (chat_with([{"text": "a"}]), r"messages\[0\].content\[0\].*type"),
+        (chat_with([{"type": "text", "text": 3}]), r"content\[0\].text"),
+        (chat_with(["a"]), r"content\[0\]"),
+        (chat_with([]), "content"),
+        (chat_with(None), "content"),
+        (chat_with({}), "content"),
+        (chat_with("x", role="judge"), "role.*judge.*user"),
+        (chat_with("x", role=["user"]), "role"),
         ({"model": "m", "messages": ["Hi"]}, r"messages\[0\]"),
         ({"model": "m", "messages": "Hi"}, "messages"),
         ({"model": "m", "messages": []}, "messages"),

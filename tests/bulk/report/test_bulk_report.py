@@ -129,7 +129,7 @@ def test_the_summary_shows_the_results_of_the_run():
     lines = said(*run(maybe_billed=2))
     assert lines[:8] == [
         "done      200 of 200 rows in 20 s",
-        "rows      180 answered, 20 failed",
+        "rows      180 responses, 20 failed",
         "speed     10.0 rows/s on average",
         "latency   p50 0.98 s, p90 1.39 s, p99 1.50 s (within 2 %), slowest 1.50 s",
         "requests  240, including 40 retries",
@@ -153,7 +153,7 @@ def test_what_is_left_is_left_for_the_next_run():
     series, _ = run()
     left = Progress(started_at=0.0, now=1.0, total=1000, answered=200, in_flight=3)
     assert "left      800 for the next run" in said(series, left)
-    assert "rows      180 answered, 3 cancelled" in said(series, left)
+    assert "rows      180 responses, 3 cancelled" in said(series, left)
 
 
 def test_the_summary_fits_and_contains_no_control_sequences():
@@ -261,9 +261,9 @@ def test_small_sums_and_single_rows_are_put_plainly():
     texts = Page(paged(series, now)).texts
     assert "0.000024" in texts  # and not 2.4e-05
     assert "0.5" not in texts  # of an error or an answer
-    assert "and 1 bad line" in texts
+    assert "and 1 invalid row" in texts
     assert {"0.00 s", "0.10 s", "0.20 s"} <= set(texts)
-    assert said(series, now)[1] == "rows      1 answered, 1 bad line"
+    assert said(series, now)[1] == "rows      1 response, 1 invalid row"
 
 
 def test_a_long_run_is_shown_in_hours():

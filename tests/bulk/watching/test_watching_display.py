@@ -105,7 +105,7 @@ def test_a_run_is_shown_with_its_speed_limits_spending_and_errors():
     assert line_of(lines, "requests").endswith("100 % of 6,000 a minute")
     assert line_of(lines, "tokens").endswith("0 % of 2,000,000 a minute (learned)")
     assert line_of(lines, "cost") == "cost $1.25 so far, about $10.12 in total"
-    assert line_of(lines, "errors") == "errors RateLimited 8, Timeout 4, 3 bad lines"
+    assert line_of(lines, "errors") == "errors RateLimited 8, Timeout 4, 3 invalid rows"
     assert line_of(lines, "slowest") == "slowest row-7 9.50 s"
     assert line_of(lines, "in order").startswith("in order 12 of 10,000 rows wait")
 

@@ -246,7 +246,7 @@ class BulkRun:
     async def _poll_limits(self, troupe: Troupe) -> None:
         """Ask for the limiter's statistics whenever `progress` was called."""
         while not self._state.is_finished:
-            self._limits = (await troupe.limit_statistics()).limiter
+            self._limits = (await troupe.limiter_statistics()).limiter
             await self._state.limits_wanted.wait()
 
     async def _end_in_time(self, work: trio.Nursery) -> None:

@@ -168,7 +168,7 @@ class RunState:
         """Dispatch no more rows.
 
         Args:
-            ending: the reason.
+            ending: the reason, for the user.
             cancels_unsent: True to cancel rows that were not sent, and rows that wait for a retry.
         """
         if self.ending is not None or self.is_finished:

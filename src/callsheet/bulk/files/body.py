@@ -39,8 +39,8 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
     """Make a body in OpenAI's format from a response.
 
     Args:
-        row: the row.
-        response: the response.
+        row: the row of the request.
+        response: the response to the request.
         name: the name to make an id from, if the provider gave none.
         created: the time of the response, in seconds of Unix time.
     """

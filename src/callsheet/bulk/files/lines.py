@@ -25,8 +25,8 @@ def answer_line(row: Row, response: Response, created: int) -> bytes:
     """Return the line of a response, with its line end.
 
     Args:
-        row: the row.
-        response: the response.
+        row: the row of the request.
+        response: the response to the request.
         created: the time of the response, in seconds of Unix time.
     """
     try:

@@ -20,7 +20,7 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
     """Return the custom id of a record; None if it has none.
 
     Args:
-        columns: the record.
+        columns: the values of the record by column.
         name: the column of the id; None for the usual names.
 
     Raises:
@@ -67,7 +67,7 @@ class Identities:
             number: the number of the line or record.
             custom_id: the custom id of the record; None for none.
             url: the path of the request.
-            request: the request.
+            request: the request of the row.
 
         Raises:
             BadRecord: another row has the same id.

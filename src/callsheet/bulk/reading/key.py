@@ -18,7 +18,7 @@ def row_key(name: str | int, url: str, request: Request) -> bytes:
     Args:
         name: the custom id; for a row without one, the number of earlier identical rows.
         url: the path of the request.
-        request: the request.
+        request: the request of the row.
 
     Raises:
         ValueError: `extra_body` is nested too deeply.

@@ -15,7 +15,7 @@ from ...wording import amount, dollars, duration, printable, rate, retries, seco
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
-from ..watching.panel import bad_lines, run_state
+from ..watching.panel import invalid_rows, run_state
 from ..watching.series import Series
 from .meta import ReportMeta
 from .picture import has_matplotlib
@@ -90,8 +90,8 @@ def _figures(series: Series, progress: Progress) -> Iterator[PageFigure]:
     of = "" if progress.total is None else f"of {progress.total:,}, "
     yield PageFigure("Rows", f"{progress.ended:,}", f"{of}{run_state(progress, is_over=True)}")
     reused = f"and {progress.reused:,} from earlier runs" if progress.reused else ""
-    yield PageFigure("Answered", f"{series.answered:,}", reused)
-    bad = f"and {bad_lines(progress)}" if progress.bad else ""
+    yield PageFigure("Responses", f"{series.answered:,}", reused)
+    bad = f"and {invalid_rows(progress)}" if progress.bad else ""
     yield PageFigure("Failed", f"{progress.failed:,}", bad)
     passed = progress.now - progress.started_at
     yield PageFigure("Time", duration(passed), f"{rate(mean_rate(progress))} rows/s")

@@ -32,7 +32,7 @@ class Plot:
     """A plot.
 
     Args:
-        title: the title.
+        title: the title above the plot.
         legend: (CSS variable of the colour, text) of each entry.
         svg: the SVG element.
         is_wide: True for the width of two plots.

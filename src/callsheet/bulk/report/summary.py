@@ -10,7 +10,7 @@ from ...wording import dollars, duration, printable, rate, retries, seconds
 from ..progress import Progress
 from ..watching.histogram import RELATIVE_ERROR
 from ..watching.outlook import mean_rate
-from ..watching.panel import bad_lines, rows_text, run_state
+from ..watching.panel import invalid_rows, rows_text, run_state
 from ..watching.series import Series
 
 PERCENTILES = (50, 90, 99)
@@ -38,10 +38,10 @@ def summary(series: Series, progress: Progress) -> RenderableType:
 def _lines(series: Series, progress: Progress) -> list[tuple[str, str]]:
     passed = progress.now - progress.started_at
     lines = [(run_state(progress, is_over=True), f"{rows_text(progress)} in {duration(passed)}")]
-    parts = [f"{series.answered:,} answered"]
+    parts = [f"{series.answered:,} response{'s' if series.answered != 1 else ''}"]
     parts += [f"{progress.reused:,} from earlier runs"] if progress.reused else []
     parts += [f"{progress.failed:,} failed"] if progress.failed else []
-    parts += [bad_lines(progress)] if progress.bad else []
+    parts += [invalid_rows(progress)] if progress.bad else []
     parts += [f"{progress.in_flight:,} cancelled"] if progress.in_flight else []
     lines.append(("rows", ", ".join(parts)))
     if progress.total is not None and progress.ended < progress.total:

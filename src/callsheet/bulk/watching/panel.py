@@ -96,13 +96,13 @@ def errors_text(progress: Progress) -> str:
     if not words and progress.failed:
         words.append(f"{progress.failed:,} failed")
     if progress.bad:
-        words.append(bad_lines(progress))
+        words.append(invalid_rows(progress))
     return ", ".join(words)
 
 
-def bad_lines(progress: Progress) -> str:
-    """Format the number of bad lines: "1 bad line"."""
-    return f"{progress.bad:,} bad line{'s' if progress.bad != 1 else ''}"
+def invalid_rows(progress: Progress) -> str:
+    """Format the number of invalid rows: "1 invalid row"."""
+    return f"{progress.bad:,} invalid row{'s' if progress.bad != 1 else ''}"
 
 
 def _title(progress: Progress, look: Outlook, *, is_over: bool) -> Text:

@@ -70,7 +70,7 @@ class Series:
         self._slowest: list[SlowRow] = []  # a heap, the fastest of them first
 
     def __repr__(self) -> str:
-        return f"<Series of {self.answered} answered, {self.failed} failed, {self.reused} reused>"
+        return f"<Series of {self.answered} responses, {self.failed} failed, {self.reused} reused>"
 
     @property
     def retries(self) -> int:

@@ -41,7 +41,7 @@ class LiveView:
     """Draws a run in place, and leaves the last drawing on the screen.
 
     Args:
-        console: the terminal.
+        console: the terminal to draw on.
     """
 
     def __init__(self, console: Console) -> None:

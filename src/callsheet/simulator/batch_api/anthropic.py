@@ -45,7 +45,7 @@ class MessageBatches:
 
     Args:
         settings: the provider's settings.
-        vendor: Anthropic.
+        vendor: the simulated API of Anthropic.
         middleware: checks models, and counts.
     """
 
@@ -53,7 +53,7 @@ class MessageBatches:
         self, settings: ProviderSettings, vendor: SimulatedVendor, middleware: FaultMiddleware
     ) -> None:
         self._settings = settings
-        self._workshop = BatchEngine(
+        self._engine = BatchEngine(
             settings, vendor, middleware.stats, prefix="msgbatch_", phases=Phases()
         )
         self._check_model = partial(middleware.check_model, vendor=vendor)
@@ -71,7 +71,7 @@ class MessageBatches:
                     400, f"custom_id '{line.custom_id}' is not unique.", param=f"requests[{i}]"
                 )
             lines[line.custom_id] = line
-        batch = self._workshop.create(lines.values(), context.at)
+        batch = self._engine.create(lines.values(), context.at)
         job = _AnthropicJob(batch, context.exchange.headers.get("host", ""))
         self._jobs[batch.id] = job
         return JsonReply.of(_shown(job, batch.look(context.at.clock)))
@@ -129,7 +129,7 @@ class MessageBatches:
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Process all lines that are due."""
-        return self._workshop.catch_up(clock)
+        return self._engine.catch_up(clock)
 
     def _find(self, batch_id: str) -> _AnthropicJob:
         found = self._jobs.get(batch_id)

@@ -35,7 +35,7 @@ class BatchEngine:
 
     Args:
         settings: the provider's settings.
-        vendor: the vendor.
+        vendor: the simulated API that the batches belong to.
         stats: the counts of the provider.
         prefix: the prefix of batch ids.
         phases: the shares of a batch's duration.

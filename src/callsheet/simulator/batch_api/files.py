@@ -26,10 +26,10 @@ class StoredFile:
     """A stored file.
 
     Args:
-        id: its id.
+        id: the id of the file.
         purpose: "batch" for the input of a batch, "batch_output" for its output.
-        filename: its name.
-        data: its content.
+        filename: the name that the client gave.
+        data: the bytes of the file.
         created: the time of its creation, in seconds since 1970.
         expires: the time of its expiry, in seconds since 1970.
     """
@@ -95,11 +95,11 @@ class Files:
 
         Args:
             key: determines its id.
-            name: its name.
-            data: its content.
+            name: the name that the client gave.
+            data: the bytes of the file.
             created: the time of its creation, in seconds since 1970.
             life_s: seconds until it expires; None for never.
-            purpose: its purpose.
+            purpose: "batch" or "batch_output", see `StoredFile`.
         """
         file_id = f"file-{hex_of('file', self._settings.seed, key, length=24)}"
         expires = None if life_s is None else int(created) + life_s

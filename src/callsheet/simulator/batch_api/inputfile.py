@@ -24,7 +24,7 @@ class ValidationProblem(Exception):
 
     Args:
         code: the machine-readable code.
-        message: the text.
+        message: the text for a person.
         line: the line, from 1; None for the whole file.
         param: the member of the line that is invalid.
     """
@@ -49,7 +49,7 @@ class InputFile:
     """A parsed input file.
 
     Args:
-        lines: the calls.
+        lines: the calls, in the order of the file.
         model: the model of all calls; None if it is not known.
         flaws: the problems; if there are any, no line is processed.
     """

@@ -34,7 +34,7 @@ class Moment:
     """The state of a batch at one time.
 
     Args:
-        status: its status.
+        status: the status at that time.
         done: the number of processed lines.
         since: {status: the time at which it was reached, in seconds}.
     """

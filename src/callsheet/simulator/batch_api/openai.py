@@ -47,7 +47,7 @@ class OpenAIBatches:
 
     Args:
         settings: the provider's settings.
-        vendor: OpenAI.
+        vendor: the simulated API of OpenAI.
         middleware: checks models, and counts.
         files: the files of inputs and outputs.
     """
@@ -61,7 +61,7 @@ class OpenAIBatches:
     ) -> None:
         self._settings = settings
         self._files = files
-        self._workshop = BatchEngine(
+        self._engine = BatchEngine(
             settings, vendor, middleware.stats, prefix="batch_", phases=Phases(0.1, 0.1)
         )
         self._check_model = partial(middleware.check_model, vendor=vendor)
@@ -82,7 +82,7 @@ class OpenAIBatches:
         metadata = _metadata(body)
         found, size = self._input(file_id, endpoint, context.at)
         found = self._within_limit(found, context.at.clock)
-        batch = self._workshop.create(found.lines, context.at, is_valid=not found.flaws)
+        batch = self._engine.create(found.lines, context.at, is_valid=not found.flaws)
         order = Order(
             batch=batch,
             input_file_id=file_id,
@@ -127,7 +127,7 @@ class OpenAIBatches:
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Process all lines that are due, and write the files of batches that have ended."""
-        yield from self._workshop.catch_up(clock)
+        yield from self._engine.catch_up(clock)
         for order in self._orders.values():
             if not order.is_filed:
                 self._look(order, clock)

@@ -16,7 +16,7 @@ class ListPage(Generic[T]):
     """A page of a list.
 
     Args:
-        items: the items.
+        items: the items on this page.
         has_more: True if more items follow; for a page found with `before`, if more precede it.
     """
 
@@ -40,7 +40,7 @@ def page_of(
     """Return a page of a list.
 
     Args:
-        items: the list.
+        items: the items of the whole list.
         limit: the maximum number of items of the page.
         after: the item before the page.
         before: the item after the page, if `after` is None.

@@ -18,8 +18,8 @@ class BatchEndpoints:
     Args:
         settings: the provider's settings.
         middleware: checks and counts requests.
-        openai: OpenAI.
-        anthropic: Anthropic.
+        openai: the simulated API of OpenAI.
+        anthropic: the simulated API of Anthropic.
     """
 
     def __init__(

@@ -35,7 +35,7 @@ class LineOutcome:
     """The outcome of a line.
 
     Args:
-        line: the line.
+        line: the line that was processed.
         hex: hexadecimal digits that are unique to this line.
         status: the status that a live call would have had; 0 for none.
         body: the body of the response or the error; empty without a status.
@@ -67,7 +67,7 @@ class LineWorker:
 
     Args:
         settings: the provider's settings.
-        vendor: formats errors.
+        vendor: the simulated API, which formats errors.
         stats: the counts of the provider.
     """
 
@@ -80,7 +80,7 @@ class LineWorker:
 
         Args:
             batch_id: the id of the batch.
-            line: the line.
+            line: the line to process.
             created: the time of the response, in seconds since 1970.
         """
         seed = self.settings.seed
@@ -122,10 +122,10 @@ class SimulatedBatch:
     """A batch.
 
     Args:
-        id: its id.
+        id: the id of the batch.
         created: the time of creation.
         lines: the lines in the order of processing, which differs from that of the input.
-        lifecycle: the schedule.
+        lifecycle: the times at which its status changes.
         worker: processes the lines.
     """
 

@@ -13,14 +13,14 @@ import attrs
 from bench_kit.processes import resident_bytes
 from bench_kit.sampling import cpu_s
 
-__all__ = ["IN_FLIGHT", "Turn", "main_of", "write_rows"]
+__all__ = ["IN_FLIGHT", "Measured", "main_of", "write_rows"]
 
 IN_FLIGHT = 100
 _EVERY_S = 0.5
 
 
 @attrs.frozen
-class Turn:
+class Measured:
     """The measurements of one run.
 
     Args:
@@ -81,7 +81,7 @@ def _sampled() -> Generator[list[int]]:
 
 
 def main_of(run: Callable[[str, Path, Path, str], None]) -> None:
-    """Run a contender with the arguments of this process, and print its `Turn` as JSON."""
+    """Run a contender with the arguments of this process, and print its `Measured` as JSON."""
     base_url, source, output, mode = sys.argv[1:]
     with _sampled() as resident:
         since, cpu = perf_counter(), cpu_s()
@@ -89,4 +89,4 @@ def main_of(run: Callable[[str, Path, Path, str], None]) -> None:
         wall, used = perf_counter() - since, cpu_s() - cpu
     with Path(output).open("rb") as lines:
         rows = sum(1 for _ in lines)
-    print(json.dumps(attrs.asdict(Turn(rows, wall, used, resident))))
+    print(json.dumps(attrs.asdict(Measured(rows, wall, used, resident))))
