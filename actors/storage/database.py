@@ -120,13 +120,13 @@ class DatabaseFormat:
                     header.execute("PRAGMA writable_schema = ON")
                 (application_id,) = header.execute("PRAGMA application_id").fetchone()
                 (version,) = header.execute("PRAGMA user_version").fetchone()
-                (pages,) = header.execute("PRAGMA page_count").fetchone()
-                (page_bytes,) = header.execute("PRAGMA page_size").fetchone()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            if _code(error) not in _DAMAGE and isinstance(error, sqlite3.Error):
+                is_ours = application_id == self.application_id
+                counted = _bytes_counted(header, name) if is_ours else size
+        except sqlite3.Error as error:
+            if _code(error) not in _DAMAGE:
                 raise StorageUnavailable(name, str(error)) from error
             raise DamagedFile(name, _NO_DATABASE) from error
-        if application_id != self.application_id:
+        if not is_ours:
             raise ForeignFile(name, f"the file is a database, but not a {self.noun} of Callsheet")
         if not 1 <= version <= _MAX_VERSION:
             raise DamagedFile(name, f"the file is damaged (its header has the version {version})")
@@ -137,11 +137,10 @@ class DatabaseFormat:
             )  # fmt: skip
         # While a process uses the file, its log exists, and the header may be older than the log.
         is_in_use = has_log or _log_of(path).exists() or path.stat().st_size != size
-        if pages * page_bytes != size and not is_in_use:
+        if counted != size and not is_in_use:
             raise DamagedFile(
                 name,
-                f"the file is damaged (it has {size:,} bytes, and its header counts "
-                f"{pages * page_bytes:,})",
+                f"the file is damaged (it has {size:,} bytes, and its header counts {counted:,})",
             )
 
     def _check_schema(self, database: "Database") -> None:
@@ -154,6 +153,20 @@ class DatabaseFormat:
             raise DamagedFile(
                 database.name, f"the file is damaged (its tables are not those of a {self.noun})"
             )
+
+
+def _bytes_counted(header: "sqlite3.Connection", name: str) -> int:
+    """Return the size of a file in bytes, as its header counts it."""
+    import sqlite3  # noqa: PLC0415  # see above
+
+    try:
+        (pages,) = header.execute("PRAGMA page_count").fetchone()  # it reads the tables, too
+        (page_bytes,) = header.execute("PRAGMA page_size").fetchone()
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the text need not be UTF-8
+        if isinstance(error, sqlite3.Error) and _code(error) not in _DAMAGE:
+            raise
+        raise DamagedFile(name, "the file is damaged (its tables cannot be read)") from error
+    return int(pages * page_bytes)
 
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
