@@ -143,17 +143,6 @@ class DatabaseFormat:
                 f"the file is damaged (it has {size:,} bytes, and its header counts {counted:,})",
             )
 
-    def _check_schema(self, database: "Database") -> None:
-        """Check that a file has the tables of this format, which costs some 0.1 ms.
-
-        Raises:
-            DamagedFile: it has others.
-        """
-        if set(database.rows(_SCHEMA)) != _schema_of(self.schema):
-            raise DamagedFile(
-                database.name, f"the file is damaged (its tables are not those of a {self.noun})"
-            )
-
 
 def _bytes_counted(header: "sqlite3.Connection", name: str) -> int:
     """Return the size of a file in bytes, as its header counts it."""
@@ -279,6 +268,17 @@ def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def _check_schema(database: "Database", form: DatabaseFormat) -> None:
+    """Check that a file has the tables of its format, which costs some 0.1 ms.
+
+    Raises:
+        DamagedFile: it has others.
+    """
+    if set(database.rows(_SCHEMA)) != _schema_of(form.schema):
+        reason = f"the file is damaged (its tables are not those of a {form.noun})"
+        raise DamagedFile(database.name, reason)
+
+
 @final
 class Database:
     """An open database. Its methods raise `StorageError`, and no error of sqlite3.
@@ -331,7 +331,7 @@ class Database:
             if path is None:
                 self.create_tables()
             elif not is_new:
-                self._form._check_schema(self)  # noqa: SLF001  # of this module
+                _check_schema(self, form)
                 if self.bytes_used <= check_bytes:
                     self._look_for_damage()
         except BaseException:
