@@ -125,7 +125,15 @@ class JournalFile:
         return f"<JournalFile opened {self.opened} times>"
 
     def load(self) -> tuple[tuple[KnownBatch, ...], tuple[UnclaimedResult, ...]]:
-        """Return the batches that are not over, and the unclaimed results, oldest first."""
+        """Return the batches that are not over, and the unclaimed results, oldest first.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        with self._db.decoding():
+            return self._load()
+
+    def _load(self) -> tuple[tuple[KnownBatch, ...], tuple[UnclaimedResult, ...]]:
         batches = list(
             self._db.rows(
                 "SELECT id, path, model, tokens, size, mark, batch_id, is_certain FROM batches"

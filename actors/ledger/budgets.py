@@ -172,7 +172,8 @@ class LedgerPolicy:
 
     Args:
         budgets: limits in USD; a call that may exceed one of them is not sent.
-        path: the ledger file; None keeps the accounts in memory.
+        path: the ledger file, which several processes may share; it is created if it does not
+            exist. None keeps the accounts in memory.
         max_output_tokens: tokens of a response that are reserved for, if the request sets no limit
             (`Request.max_tokens`).
 

@@ -18,6 +18,7 @@ from .entries import Account, Amount, CostDimension, LedgerEntry, Transaction
 from .tables import (
     LEDGER_FORMAT,
     LedgerWriter,
+    check_dimension,
     last_entry,
     open_reservations,
     standing,
@@ -29,12 +30,13 @@ _CHECKED_BYTES = 16 * 1024**2  # in some 20 ms: each command opens the ledger
 _WAIT_S = 10.0  # for another process that writes, which takes milliseconds
 
 
-def open_ledger(path: Path, *, create: bool = False) -> Database:
+def open_ledger(path: Path, *, create: bool = False, read_only: bool = False) -> Database:
     """Open a ledger file that several processes may share.
 
     Args:
         path: the SQLite file of the ledger.
         create: whether to create a missing file.
+        read_only: whether nothing will be written.
 
     Raises:
         StorageError: the file cannot be used.
@@ -45,6 +47,7 @@ def open_ledger(path: Path, *, create: bool = False) -> Database:
         owner="shared",
         wait_s=_WAIT_S,
         create=create,
+        read_only=read_only,
         check_bytes=_CHECKED_BYTES,
     )
 
@@ -73,7 +76,7 @@ class LedgerFile:
         self._database = open_ledger(path, create=True)
         self._writer = LedgerWriter(self._database)
         try:
-            with self._database.transaction():
+            with self._database.decoding(), self._database.transaction():
                 _end_dead_runs(self._database, path, now)
                 cursor = self._database.execute(
                     "INSERT INTO runs (pid, began_at) VALUES (?, ?)", (os.getpid(), now)
@@ -99,13 +102,14 @@ class LedgerFile:
         database = self._database
         try:
             database.begin()
-            last = last_entry(database)
-            if not self.seen:
-                found = list(standing(database, by_post=by_post))
-            elif last > self.seen:
-                found = list(written_since(database, self.seen, self.run))
-            else:
-                found = []
+            with database.decoding():
+                last = last_entry(database)
+                if not self.seen:
+                    found = list(standing(database, by_post=by_post))
+                elif last > self.seen:
+                    found = list(written_since(database, self.seen, self.run))
+                else:
+                    found = []
             self.seen = last
         except StorageError:
             self.roll_back()
@@ -119,7 +123,8 @@ class LedgerFile:
             StorageError: the file cannot be read.
         """
         try:
-            return list(standing(self._database, by_post=True))
+            with self._database.decoding():
+                return list(standing(self._database, by_post=True))
         except StorageError:
             self.roll_back()
             raise
@@ -175,6 +180,8 @@ def read_sums(
 ) -> list[tuple[str, Account, Amount]]:
     """Return the sums of a ledger file, after the recovery of what ended processes left reserved.
 
+    A file that is not writable, or whose folder is not, is read without the recovery.
+
     Args:
         path: the ledger file.
         by: what the sums are by: "model", "tenant", "post", "day", "route" or "call".
@@ -189,13 +196,18 @@ def read_sums(
         StorageError: the file cannot be used.
         ValueError: `by` is none of these.
     """
-    with contextlib.closing(open_ledger(path)) as database:
-        _recover(database, path, now)
-        return list(sums(database, by, since, until))
+    check_dimension(by)
+    # A ledger that may not be written, such as a copy on a read-only disk, is read as it is.
+    read_only = not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    with contextlib.closing(open_ledger(path, read_only=read_only)) as database:
+        if not read_only:
+            _recover(database, path, now)
+        with database.decoding():
+            return list(sums(database, by, since, until))
 
 
 def _recover(database: Database, path: Path, now: float) -> None:
-    with database.transaction():
+    with database.decoding(), database.transaction():
         _end_dead_runs(database, path, now)
 
 

@@ -366,6 +366,16 @@ def open_reservations(database: Database, run: int, now: float) -> list[Transact
     return found
 
 
+def check_dimension(by: str) -> None:
+    """Check the name of a dimension of costs.
+
+    Raises:
+        ValueError: there is no such dimension.
+    """
+    if by not in _BY:
+        raise ValueError(f"by must be one of {', '.join(_BY)}, not {by!r}")
+
+
 def sums(
     database: Database,
     by: CostDimension | str,
@@ -385,8 +395,7 @@ def sums(
     Raises:
         ValueError: there is no such dimension.
     """
-    if by not in _BY:
-        raise ValueError(f"by must be one of {', '.join(_BY)}, not {by!r}")
+    check_dimension(by)
     if by == "call":
         ended, name = "entries", "call"
         only = "account <> 1 AND"  # entries of account 1 have no call, and cancel out

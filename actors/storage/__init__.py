@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .database import Database, DatabaseFormat, ProcessLock, open_database
     from .errors import (
         DamagedFile,
+        DiskError,
         FileInUse,
         ForeignFile,
         OtherVersion,
@@ -22,7 +23,7 @@ else:
         commit="GroupCommit InThread in_place in_worker_thread",
         database="Database DatabaseFormat ProcessLock open_database",
         errors=(
-            "DamagedFile FileInUse ForeignFile OtherVersion StorageError StorageFull "
+            "DamagedFile DiskError FileInUse ForeignFile OtherVersion StorageError StorageFull "
             "StorageUnavailable"
         ),
     )
@@ -31,6 +32,7 @@ __all__ = [
     "DamagedFile",
     "Database",
     "DatabaseFormat",
+    "DiskError",
     "FileInUse",
     "ForeignFile",
     "GroupCommit",

@@ -39,7 +39,19 @@ async def in_worker_thread(
     abandon_on_cancel: bool = False,
     limiter: trio.CapacityLimiter | None = None,
 ) -> T:
-    """Run a function in one of Trio's worker threads; see `InThread`."""
+    """Run a function in one of Trio's worker threads, so that the event loop goes on.
+
+    Args:
+        function: what to run. It runs to its end, even if the caller is cancelled.
+        abandon_on_cancel: on cancellation, return at once and leave the thread running.
+        limiter: bounds how many functions run at a time; None for Trio's default limiter.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        Exception: what the function raises.
+    """
     return await trio.to_thread.run_sync(
         function, abandon_on_cancel=abandon_on_cancel, limiter=limiter
     )

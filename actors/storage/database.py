@@ -8,13 +8,16 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import attrs
 
 from .errors import (
     DamagedFile,
+    DiskError,
     FileInUse,
     ForeignFile,
     OtherVersion,
@@ -32,14 +35,21 @@ Synchronous = Literal["full", "normal", "off"]
 
 _HEADER_BYTES = 100  # SQLite takes a shorter file for an empty database
 _NO_CHECKPOINT_ON_CLOSE = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
+_MAX_VERSION = 9999  # of a format; a larger one, or one below 1, is damage
+_NO_DATABASE = "the file is not a database: it is damaged, or another program wrote it"
+_BAD_VALUE = "the file is damaged (a stored value is not valid)"
+_BAD_VALUE_TEXTS = ("Could not decode", "user-defined")  # our SQL functions fail on nothing else
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+# A quota, or a bound on the size of files, ends in these, as an error of the disk does.
+_CANNOT_GROW = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: class}
     "SQLITE_CORRUPT": DamagedFile,
     "SQLITE_NOTADB": DamagedFile,
     "SQLITE_BUSY": FileInUse,
     "SQLITE_LOCKED": FileInUse,
     "SQLITE_FULL": StorageFull,
-    "SQLITE_IOERR": StorageFull,  # a quota, or a file that may not grow, ends in this one
+    "SQLITE_IOERR": DiskError,
 }
 
 
@@ -50,8 +60,9 @@ class DatabaseFormat:
     Args:
         noun: what messages call the file, such as "ledger".
         application_id: a 32-bit number, different for each kind of file (SQLite's application_id).
-        version: of the tables (SQLite's user_version); a file with another one is refused.
-        schema: the SQL statements that create the tables.
+        version: of the tables, from 1 to 9999 (SQLite's user_version); a file with another one is
+            refused.
+        schema: the SQL statements that create the tables; a file with other tables is refused.
         functions: SQL functions by name: the number of arguments and the function.
         aggregates: SQL aggregates by name: the number of arguments and the class.
     """
@@ -66,45 +77,97 @@ class DatabaseFormat:
     aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict[str, tuple[int, type]])
 
     def name(self, path: Path | None) -> str:
-        """What messages call a file of this format, such as "the ledger /var/ledger.sqlite3"."""
+        """What messages call a file of this format, such as "the ledger /var/ledger.sqlite3".
+
+        Args:
+            path: the file; None for a database in memory.
+        """
         return f"the {self.noun} {'in memory' if path is None else path}"
 
     def check_header(self, path: Path) -> None:
-        """Check that an existing file is of this format, without locks, its log, or any change.
+        """Check the header and the size of an existing file, without locks, its log, or any change.
 
         SQLite reads the header, and no `open` of Python's: closing a file of Python's would release
         all locks that this process holds on the file (https://www.sqlite.org/howtocorrupt.html).
 
+        Args:
+            path: the file.
+
         Raises:
             DamagedFile, ForeignFile, OtherVersion: the file is not of this format.
-            OSError: the file does not exist, or is a folder.
-            StorageUnavailable: the file cannot be read.
+            OSError: the file does not exist.
+            StorageUnavailable: the file cannot be read, or it is a folder or another special file.
         """
         import sqlite3  # noqa: PLC0415  # see above
 
         name = self.name(path)
-        no_database = "the file is not a database: it is damaged, or another program wrote it"
+        status = path.stat()
         if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not (size := path.stat().st_size):
+            remedy = "move the folder away, or give another path"
+            raise StorageUnavailable(name, os.strerror(errno.EISDIR), remedy)
+        if not S_ISREG(status.st_mode):
+            raise StorageUnavailable(name, "it is not a regular file", "give the path of a file")
+        if not (size := status.st_size):
             raise DamagedFile(name, "the file is empty")
         if size < _HEADER_BYTES:
-            raise DamagedFile(name, no_database)
+            raise DamagedFile(name, _NO_DATABASE)
+        has_log = _log_of(path).exists()
         try:
             with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as header:
+                if has_log:
+                    # The header may count pages that a process, before it died, had not copied from
+                    # the log yet. With this setting SQLite reads such a file.
+                    header.execute("PRAGMA writable_schema = ON")
                 (application_id,) = header.execute("PRAGMA application_id").fetchone()
                 (version,) = header.execute("PRAGMA user_version").fetchone()
+                is_ours = application_id == self.application_id
+                counted = _bytes_counted(header, name) if is_ours else size
         except sqlite3.Error as error:
             if _code(error) not in _DAMAGE:
                 raise StorageUnavailable(name, str(error)) from error
-            raise DamagedFile(name, no_database) from error
-        if application_id != self.application_id:
+            raise DamagedFile(name, _NO_DATABASE) from error
+        if not is_ours:
             raise ForeignFile(name, f"the file is a database, but not a {self.noun} of Callsheet")
+        if not 1 <= version <= _MAX_VERSION:
+            raise DamagedFile(name, f"the file is damaged (its header has the version {version})")
         if version != self.version:
             raise OtherVersion(
                 name, f"the file has format version {version}, and this release reads version "
                 f"{self.version}"
             )  # fmt: skip
+        # While a process uses the file, its log exists, and the header may be older than the log.
+        is_in_use = has_log or _log_of(path).exists() or path.stat().st_size != size
+        if counted != size and not is_in_use:
+            raise DamagedFile(
+                name,
+                f"the file is damaged (it has {size:,} bytes, and its header counts {counted:,})",
+            )
+
+
+def _bytes_counted(header: "sqlite3.Connection", name: str) -> int:
+    """Return the size of a file in bytes, as its header counts it."""
+    import sqlite3  # noqa: PLC0415  # see above
+
+    try:
+        (pages,) = header.execute("PRAGMA page_count").fetchone()  # it reads the tables, too
+        (page_bytes,) = header.execute("PRAGMA page_size").fetchone()
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the text need not be UTF-8
+        if isinstance(error, sqlite3.Error) and _code(error) not in _DAMAGE:
+            raise
+        raise DamagedFile(name, "the file is damaged (its tables cannot be read)") from error
+    return int(pages * page_bytes)
+
+
+_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+
+
+@lru_cache(maxsize=16)  # more than there are formats
+def _schema_of(statements: tuple[str, ...]) -> frozenset[tuple[str, str, str, str]]:
+    """Return what SQLite stores about the tables that statements create."""
+    with contextlib.closing(_connect(None, "")) as memory:
+        for statement in statements:
+            memory.execute(statement)
+        return frozenset(memory.execute(_SCHEMA))
 
 
 def open_database(
@@ -115,12 +178,16 @@ def open_database(
     synchronous: Synchronous = "full",
     wait_s: float = 1.0,
     create: bool = True,
+    read_only: bool = False,
     check_bytes: int = 1024**3,
 ) -> "Database":
     """Open a database file, and create it if it does not exist.
 
     A new file is complete before it has its name, and only its owner may read it (mode 0600). An
     existing file that is damaged, foreign or of another version is refused and is not changed.
+
+    The checks are: the header, the size that it states, and the tables; and up to `check_bytes` the
+    structure of all pages. The values of rows are not checked: there are no checksums.
 
     Args:
         path: the file; None for a database in memory.
@@ -131,8 +198,10 @@ def open_database(
             last commits; "off": it may also damage the file.
         wait_s: seconds to wait for another process that holds a lock on the file.
         create: whether to create a missing file, and its folder.
-        check_bytes: the size up to which the whole file is checked for damage, which takes some 2
-            seconds for 1 GB.
+        read_only: whether to open an existing file for reading alone, such as a file in a folder
+            that is not writable.
+        check_bytes: the size in bytes up to which the structure of the whole file is checked for
+            damage, which takes some 2 seconds for 1 GB.
 
     Raises:
         StorageError: the file cannot be used; the subclass and the message give the reason.
@@ -141,21 +210,35 @@ def open_database(
         try:
             if not path.exists():
                 _check_log(path, form)
-                if not create:
+                if not create or read_only:
                     raise StorageUnavailable(form.name(path), "the file does not exist")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _create(path, form, owner)
             form.check_header(path)
         except OSError as error:
-            raise StorageUnavailable(form.name(path), error.strerror or str(error)) from None
+            kind = StorageFull if error.errno in _FULL else StorageUnavailable
+            raise kind(form.name(path), error.strerror or str(error)) from None
+        for place, noun in () if read_only else ((path, "the file"), (path.parent, "its folder")):
+            if not os.access(place, os.W_OK):
+                raise StorageUnavailable(form.name(path), f"{noun} is not writable")
     return Database(
-        path, form, owner=owner, synchronous=synchronous, wait_s=wait_s, check_bytes=check_bytes
+        path,
+        form,
+        owner=owner,
+        synchronous=synchronous,
+        wait_s=wait_s,
+        read_only=read_only,
+        check_bytes=check_bytes,
     )
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def _check_log(path: Path, form: DatabaseFormat) -> None:
     """Refuse to create a file whose log exists: SQLite would replay it into the new file."""
-    log = path.with_name(f"{path.name}-wal")
+    log = _log_of(path)
     # In this order: another process that creates the file gives it its name before its log.
     if log.exists() and not path.exists():
         raise DamagedFile(
@@ -170,7 +253,7 @@ def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
     unfinished = path.with_name(f"{path.name}.new-{secrets.token_hex(4)}")
     os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        new = Database(unfinished, form, owner=owner, check_bytes=0, name=form.name(path))
+        new = Database(unfinished, form, owner=owner, name=form.name(path), is_new=True)
         try:
             new.create_tables()
         finally:
@@ -185,17 +268,36 @@ def _create(path: Path, form: DatabaseFormat, owner: Owner) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def _check_schema(database: "Database", form: DatabaseFormat) -> None:
+    """Check that a file has the tables of its format, which costs some 0.1 ms.
+
+    Raises:
+        DamagedFile: it has others.
+    """
+    if set(database.rows(_SCHEMA)) != _schema_of(form.schema):
+        reason = f"the file is damaged (its tables are not those of a {form.noun})"
+        raise DamagedFile(database.name, reason)
+
+
 @final
 class Database:
     """An open database. Its methods raise `StorageError`, and no error of sqlite3.
 
     Args:
-        path: the file, which exists; None for memory.
-        form: its format.
-        owner: see `open_database`, as for the others.
-        synchronous: what a commit waits for.
-        wait_s: seconds to wait for a lock.
-        check_bytes: the size up to which the file is checked.
+        path: the file, which exists; None for a database in memory.
+        form: the format that the file must have.
+        owner: "one process" keeps every other process out until the database is closed; "shared"
+            lets several processes read and write.
+        synchronous: "full": a commit is on disk when it returns; "normal": a power cut may lose the
+            last commits; "off": it may also damage the file.
+        wait_s: seconds to wait for another process that holds a lock on the file.
+        read_only: whether nothing will be written.
+        check_bytes: the size in bytes up to which the structure of the whole file is checked for
+            damage.
+        name: what messages call the file; None for what the format calls it.
+        is_new: whether the file is empty, and gets its tables from `create_tables`.
+
+    Attributes:
         name: what messages call the file.
     """
 
@@ -207,25 +309,31 @@ class Database:
         owner: Owner,
         synchronous: Synchronous = "full",
         wait_s: float = 1.0,
+        read_only: bool = False,
         check_bytes: int = 0,
         name: str | None = None,
+        is_new: bool = False,
     ) -> None:
         import sqlite3  # noqa: PLC0415  # see above
 
         self.name = name or form.name(path)
         self._form = form
-        self._sqlite_error = sqlite3.Error
+        # The second: SQLite's error text of a damaged file need not be UTF-8.
+        self._errors = (sqlite3.Error, UnicodeDecodeError)
+        self._read_only = read_only
         self._depth = 0
         try:
-            self._connection = _connect(path, "mode=rw", wait_s)
+            self._connection = _connect(path, _options(path, read_only=read_only), wait_s)
         except sqlite3.Error as error:
             raise self._translated(error) from error
         try:
             self._prepare(owner, synchronous)
             if path is None:
                 self.create_tables()
-            elif self.bytes_used <= check_bytes:
-                self._look_for_damage()
+            elif not is_new:
+                _check_schema(self, form)
+                if self.bytes_used <= check_bytes:
+                    self._look_for_damage()
         except BaseException:
             self._close_unchanged()
             raise
@@ -242,7 +350,7 @@ class Database:
         """
         try:
             return self._connection.execute(sql, parameters)
-        except self._sqlite_error as error:
+        except self._errors as error:
             raise self._translated(error) from error
 
     def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
@@ -254,14 +362,14 @@ class Database:
         """
         try:
             self._connection.executemany(sql, rows)
-        except self._sqlite_error as error:
+        except self._errors as error:
             raise self._translated(error) from error
 
     def row(self, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """Return the first row of a query, or None; arguments as for `execute`."""
         try:
             row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
-        except self._sqlite_error as error:
+        except self._errors as error:
             raise self._translated(error) from error
         return row
 
@@ -269,13 +377,21 @@ class Database:
         """Yield the rows of a query, which are read one by one; arguments as for `execute`."""
         try:
             yield from self._connection.execute(sql, parameters)
-        except self._sqlite_error as error:
+        except self._errors as error:
             raise self._translated(error) from error
 
     def number(self, sql: str, parameters: Sequence[object] = ()) -> int:
         """Return the whole number in the first row of a query; 0 for NULL and for no row."""
         row = self.row(sql, parameters)
         return 0 if row is None else int(row[0] or 0)
+
+    @contextlib.contextmanager
+    def decoding(self) -> Generator[None]:
+        """Raise `DamagedFile` if the block cannot decode a value that it has read."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise DamagedFile(self.name, _BAD_VALUE) from error
 
     @property
     def bytes_used(self) -> int:
@@ -333,7 +449,7 @@ class Database:
 
     def close(self) -> None:
         """Close the database and release the file. Closing twice is harmless."""
-        with contextlib.suppress(self._sqlite_error):
+        with contextlib.suppress(*self._errors):
             self._connection.close()
 
     # ----------------------------------------------------------------
@@ -363,10 +479,30 @@ class Database:
             configure(_NO_CHECKPOINT_ON_CLOSE, True)  # noqa: FBT003  # positional only
         self.close()
 
-    def _translated(self, error: "sqlite3.Error") -> StorageError:
-        kind = _ERRORS.get(_code(error), StorageUnavailable)
+    def _translated(self, error: "sqlite3.Error | UnicodeDecodeError") -> StorageError:
+        if isinstance(error, UnicodeDecodeError) or str(error).startswith(_BAD_VALUE_TEXTS):
+            return DamagedFile(self.name, _BAD_VALUE)
+        if getattr(error, "sqlite_errorname", "") in _CANNOT_GROW:
+            reason = "the system refuses to write it; the disk or a quota may be full"
+            return StorageFull(self.name, reason, "make room on the disk, or check the disk")
+        code = _code(error)
+        if code == "SQLITE_READONLY" and not self._read_only:
+            # The file was writable when it was opened. SQLite does not write to a file whose header
+            # has a format that SQLite does not know.
+            reason = "the file is damaged (its header has an unknown format), or is now read-only"
+            return DamagedFile(self.name, reason)
+        kind = _ERRORS.get(code, StorageUnavailable)
         reason = "another process has locked it" if kind is FileInUse else str(error)
-        return kind(self.name, reason)
+        return kind(self.name, " ".join(reason.split()))
+
+
+def _options(path: Path | None, *, read_only: bool) -> str:
+    if not read_only:
+        return "mode=rw"
+    # Without a log no process writes the file. SQLite then needs no index file of the log, which it
+    # could not create in a folder that is not writable.
+    is_still = path is not None and not _log_of(path).exists()
+    return "mode=ro&immutable=1" if is_still else "mode=ro"
 
 
 def _connect(path: Path | None, options: str, wait_s: float = 0.0) -> "sqlite3.Connection":
@@ -381,7 +517,7 @@ def _connect(path: Path | None, options: str, wait_s: float = 0.0) -> "sqlite3.C
     )
 
 
-def _code(error: "sqlite3.Error") -> str:
+def _code(error: "sqlite3.Error | UnicodeDecodeError") -> str:
     """Return SQLite's primary error name, such as "SQLITE_BUSY"."""
     # Errors that Python itself finds have no name, such as the use of a closed database.
     return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])

@@ -22,7 +22,11 @@ class StorageError(Exception):
 
 
 class DamagedFile(StorageError):
-    """The file is empty or damaged, or it is not a database."""
+    """The file is empty or damaged, or it is not a database.
+
+    What is detected is the damage of the file's header, size, schema and structure, and values that
+    cannot be decoded. A stored value that is changed into another valid value is not detected.
+    """
 
     default_remedy = "move the file away, or give another path"
 
@@ -36,7 +40,9 @@ class ForeignFile(StorageError):
 class OtherVersion(StorageError):
     """The file has the format of another version of Callsheet."""
 
-    default_remedy = "use that version, move the file away, or give another path"
+    default_remedy = (
+        "use the release of Callsheet that wrote it, or move the file away, or give another path"
+    )
 
 
 class FileInUse(StorageError):
@@ -46,9 +52,15 @@ class FileInUse(StorageError):
 
 
 class StorageFull(StorageError):
-    """The disk or a quota is full, or the disk fails."""
+    """The disk or a quota is full, or the file may not grow."""
 
     default_remedy = "make room on the disk"
+
+
+class DiskError(StorageError):
+    """The operating system reports an error of the disk, or refuses an operation on the file."""
+
+    default_remedy = "check the disk and the permissions of the file, or give another path"
 
 
 class StorageUnavailable(StorageError):

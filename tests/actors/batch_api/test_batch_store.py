@@ -1,5 +1,6 @@
 """The journal: what one process has written, the next one reads."""
 
+import sqlite3
 from functools import partial
 
 import pytest
@@ -7,7 +8,13 @@ import trio
 
 from callsheet.actors.batch_api.journal import Journal, JournalFile, lines_in, open_journal
 from callsheet.actors.batch_api.plan import BatchGroup
-from callsheet.actors.storage import DamagedFile, FileInUse, StorageError
+from callsheet.actors.storage import (
+    DamagedFile,
+    FileInUse,
+    ForeignFile,
+    OtherVersion,
+    StorageError,
+)
 
 POOL = BatchGroup("/chat/completions", "m")
 LINES = (("b-0", "k0"), ("b-1", "k1"), ("b-2", "k1"))
@@ -116,9 +123,61 @@ def test_one_process_at_a_time(tmp_path):
 def test_what_is_no_journal_is_not_overwritten(tmp_path):
     path = tmp_path / "notes"
     path.write_text("not a database at all, just some notes that a user has written\n" * 20)
+    before = path.read_bytes()
     with pytest.raises(DamagedFile):
         store(path)
     assert path.read_text().startswith("not a database")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"TABLE lines (", b"TABLE li\xff\xfes (", "its tables cannot be read"),
+        (b"size INTEGER", b"sise INTEGER", "its tables are not those of a batch journal"),
+    ],
+)
+def test_a_journal_with_a_damaged_schema_is_not_changed(tmp_path, old, new, reason):
+    path = tmp_path / "journal"
+    written(path).close()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    before = path.read_bytes()
+    for look in (store, lines_in):
+        with pytest.raises(DamagedFile, match=reason):
+            look(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_journal_of_another_kind_or_version_is_not_changed(tmp_path):
+    theirs, later = tmp_path / "theirs", tmp_path / "later"
+    with sqlite3.connect(theirs) as other:
+        other.execute("CREATE TABLE lines (x)")
+    other.close()
+    written(later).close()
+    with sqlite3.connect(later) as other:
+        other.execute("PRAGMA user_version = 9")
+    other.close()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for path, error in ((theirs, ForeignFile), (later, OtherVersion)):
+        for look in (store, lines_in):
+            with pytest.raises(error):
+                look(path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_journal_that_is_a_folder_is_named(tmp_path):
+    with pytest.raises(StorageError, match=f"the batch journal {tmp_path} cannot be used: Is a"):
+        store(tmp_path)
+
+
+def test_a_text_that_is_no_text_is_damage(tmp_path):
+    path = tmp_path / "journal"
+    written(path).close()
+    path.write_bytes(path.read_bytes().replace(POOL.path.encode(), b"/ch\xfft/completions"))
+    with pytest.raises(DamagedFile, match="a stored value is not valid"):
+        store(path).load()
 
 
 def test_a_write_that_fails_leaves_nothing_behind():

@@ -240,6 +240,27 @@ def something_else(path):
     connection.close()
 
 
+def a_damaged_schema(path):
+    file = CacheFile(path, None, MIB)
+    file.open()
+    close(file)
+    path.write_bytes(path.read_bytes().replace(b"TABLE responses (", b"TABLE resp\xff\xfeses ("))
+
+
+def another_table(path):
+    file = CacheFile(path, None, MIB)
+    file.open()
+    file._writer.execute("DROP INDEX by_age")
+    close(file)
+
+
+def cut_off(path):
+    file = CacheFile(path, None, MIB)
+    file.open()
+    close(file)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
 def a_directory(path):
     path.mkdir()
 
@@ -253,6 +274,9 @@ BAD = {
     rubbish: ("not a database", "move the file away"),
     another_version: ("format version 3, and this release reads version 2", "move the file away"),
     something_else: ("not a response cache of Callsheet", "give another path"),
+    a_damaged_schema: ("damaged (its tables cannot be read)", "move the file away"),
+    another_table: ("its tables are not those of a response cache", "move the file away"),
+    cut_off: ("and its header counts", "move the file away"),
     a_directory: ("Is a directory", "give another path"),
     below_a_file: ("exists", "give another path"),
 }
@@ -272,6 +296,7 @@ async def test_a_file_that_cannot_be_used_is_left_unchanged_and_reported(path, d
     assert remedy in event["remedy"]
     assert event["path"] == str(path)
     assert before is None or path.read_bytes() == before
+    assert before is None or list(path.parent.iterdir()) == [path]
 
 
 async def ask_twice(path):

@@ -1,9 +1,11 @@
 """The ledger file: a reservation is on disk first, and a process that dies loses nothing."""
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from decimal import Decimal
 from fractions import Fraction
 
@@ -18,9 +20,9 @@ from callsheet.actors.ledger.accounts import Accounts
 from callsheet.actors.ledger.book import CallOutcome
 from callsheet.actors.ledger.budgets import Budget, LedgerPolicy
 from callsheet.actors.ledger.entries import Amount, CostLabel, Payer
-from callsheet.actors.ledger.file import open_ledger, recover
+from callsheet.actors.ledger.file import open_ledger, read_sums, recover
 from callsheet.actors.ledger.tables import ExactSum, sums
-from callsheet.actors.storage import StorageError, in_worker_thread
+from callsheet.actors.storage import DamagedFile, StorageError, in_worker_thread
 
 NOON = 1_795_694_400.0  # 2026-11-26 12:00 UTC
 
@@ -275,9 +277,16 @@ async def test_the_calls_of_a_process_that_is_killed_may_have_been_billed(tmp_pa
 # ------------------------------------------------------------------ files that are no ledgers
 
 
+def files_beside(path):
+    folder = path.parent if path.parent.is_dir() else path.parent.parent
+    return {one.name: one.read_bytes() for one in folder.iterdir() if one.is_file()}
+
+
 def unusable(path):
+    before = files_beside(path)
     with pytest.raises(StorageError) as caught:
         open_ledger(path, create=True)
+    assert files_beside(path) == before
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -293,6 +302,7 @@ def test_a_file_that_is_no_ledger_is_left_alone(tmp_path):
     connection.close()
     assert "is a database, but not a ledger of Callsheet" in unusable(other)
     assert "cannot be used" in unusable(tmp_path)
+    assert "Is a directory; move the folder away" in unusable(tmp_path)
     assert "make the file and its folder writable" in unusable(text / "below")
     with pytest.raises(StorageError):
         open_ledger(tmp_path / "none")
@@ -305,6 +315,42 @@ def test_a_ledger_of_another_version_is_left_alone(tmp_path):
     connection.execute("PRAGMA user_version = 4")
     connection.close()
     assert "format version 4, and this release reads version 3" in unusable(path)
+
+
+def test_a_ledger_with_a_schema_that_is_no_text_is_left_alone(tmp_path):
+    path = tmp_path / "ledger.sqlite3"
+    open_ledger(path, create=True).close()
+    path.write_bytes(path.read_bytes().replace(b"TABLE labels (", b"TABLE lab\xff\xfes ("))
+    assert "the file is damaged (its tables cannot be read); move the file away" in unusable(path)
+
+
+@pytest.mark.parametrize("column", ["usd", "account"])
+async def test_a_damaged_value_is_reported_as_damage(tmp_path, column):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = await opened(path)
+    assert await accounts.reserve([("1", [line()])]) == [None]
+    accounts.settle("1", paid())
+    await accounts.leave()
+    with closing(open_ledger(path)) as ledger:
+        ledger.execute(f"UPDATE sums SET {column} = 77 || x'00ff'")
+    with pytest.raises(DamagedFile, match=r"the ledger .* damaged \(a stored value is not valid\)"):
+        read_sums(path, "model", now=NOON)
+
+
+@pytest.mark.parametrize("place", ["file", "folder"])
+async def test_a_ledger_that_is_not_writable_is_read_unchanged(tmp_path, monkeypatch, place):
+    path = tmp_path / "ledger.sqlite3"
+    accounts = await opened(path)
+    assert await accounts.reserve([("1", [line()])]) == [None]
+    accounts.settle("1", paid())
+    await accounts.leave()
+    expected, before = read_sums(path, "model", now=NOON), files_beside(path)
+    read_only = path if place == "file" else tmp_path
+    monkeypatch.setattr(os, "access", lambda asked, _: asked != read_only)
+    assert read_sums(path, "model", now=NOON) == expected
+    assert files_beside(path) == before
+    with pytest.raises(ValueError, match="by must be one of"):
+        read_sums(path, "colour", now=NOON)
 
 
 async def test_a_file_that_is_damaged_meanwhile_is_reported(tmp_path):

@@ -220,8 +220,12 @@ def test_damage_inside_is_found_before_anything_is_read_or_changed(tmp_path):
 
 def test_a_place_that_cannot_be_used_is_reported_with_a_remedy(tmp_path):
     (tmp_path / "file").touch()
-    for place in (tmp_path, tmp_path / "file" / "below"):
-        with pytest.raises(StorageUnavailable, match="make the file and its folder writable"):
+    remedies = {
+        tmp_path: "Is a directory; move the folder away, or give another path",
+        tmp_path / "file" / "below": "make the file and its folder writable",
+    }
+    for place, remedy in remedies.items():
+        with pytest.raises(StorageUnavailable, match=remedy):
             opened(place)
 
 

@@ -1,11 +1,12 @@
 """The run store: it outlives the process, and belongs to one process at a time."""
 
+import contextlib
 import sqlite3
 from decimal import Decimal
 
 import pytest
 
-from callsheet.actors import Endpoint, StorageFull, TroupeSettings
+from callsheet.actors import DamagedFile, Endpoint, StorageFull, TroupeSettings
 from callsheet.actors.batch_api.journal import JournalFile
 from callsheet.bulk.engine.routing import plan_run
 from callsheet.bulk.errors import BulkRefused
@@ -67,17 +68,32 @@ def test_how_far_an_answer_is_kept_can_be_set(path, fsync):
     store.close()
 
 
+@contextlib.contextmanager
+def left_alone(path):
+    """Check that the block changes nothing on the disk."""
+
+    def files():
+        return {one.name: one.read_bytes() for one in path.parent.iterdir()}
+
+    before = files()
+    yield
+    assert files() == before
+
+
 def test_another_database_is_left_alone(path):
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
-    with pytest.raises(BulkRefused, match="a database, but not a run store of Callsheet"):
+    with left_alone(path), pytest.raises(BulkRefused, match="but not a run store of Callsheet"):
         RunStore(path)
 
 
 def test_what_is_no_database_is_left_alone(path):
     path.write_bytes(b"They are only words, but many of them. " * 100)
-    with pytest.raises(BulkRefused, match="cannot be used: the file is not a database"):
+    with (
+        left_alone(path),
+        pytest.raises(BulkRefused, match="cannot be used: the file is not a database"),
+    ):
         RunStore(path)
     assert path.read_bytes().startswith(b"They are")
 
@@ -87,8 +103,34 @@ def test_a_later_version_is_left_alone(path):
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA user_version = 9")
     other.close()
-    with pytest.raises(BulkRefused, match="version 9, and this release reads version 2"):
+    with (
+        left_alone(path),
+        pytest.raises(BulkRefused, match="version 9, and this release reads version 2"),
+    ):
         RunStore(path)
+
+
+def test_a_store_with_other_tables_is_left_alone(path):
+    RunStore(path).close()
+    with sqlite3.connect(path) as other:
+        other.execute("ALTER TABLE responses RENAME COLUMN line TO lime")
+    other.close()
+    refusal = r"its tables are not those of a run store\); move it and OUTPUT away, or give another"
+    with left_alone(path), pytest.raises(BulkRefused, match=refusal):
+        RunStore(path)
+
+
+def test_a_cost_that_is_no_number_is_damage(path):
+    store = RunStore(path)
+    store._db.execute("UPDATE spend SET cost_usd = '0.1x'")
+    with pytest.raises(DamagedFile, match="a stored value is not valid"):
+        _ = store.spend
+    store.close()
+    with (
+        pytest.raises(BulkRefused, match=r"is not valid.; move it and OUTPUT away"),
+        open_known(path) as known,
+    ):
+        _ = known.cost_usd
 
 
 def test_ids_are_met_once_in_a_run(path):

@@ -8,9 +8,10 @@ import trio
 
 from ...actors import InThread
 from ..errors import RunEnding
+from ..files.archive import ArchiveFailed
 from ..reading.errors import InputChanged
 from ..row import BadRow, Row
-from .state import RunState
+from .state import RunState, archive_ending
 from .taking import Taken, take
 
 READ_AT_ONCE = 512  # rows
@@ -53,7 +54,11 @@ class Reader:
     async def _admit(self, taken: Taken) -> None:
         state = self._state
         admit = partial(state.archive.admit, taken.rows, trio.current_time())
-        admitted = await self._in_thread(admit, limiter=state.archive_limiter)
+        try:
+            admitted = await self._in_thread(admit, limiter=state.archive_limiter)
+        except ArchiveFailed as error:
+            state.end(archive_ending(error))
+            return
         state.counts.read += len(taken.rows)
         state.is_read = taken.is_end
         if taken.error is not None:

@@ -7,8 +7,8 @@ from typing import final
 
 import trio
 
-from ..errors import MAKE_ROOM, RUN_AGAIN, RunEnding
-from ..files.archive import Archive
+from ..errors import RUN_AGAIN, RunEnding
+from ..files.archive import Archive, ArchiveFailed
 from ..files.outcome import RowOutcome
 from ..progress import RowObserver
 from ..settings import BulkSettings
@@ -190,7 +190,7 @@ class RunState:
             trouble: the error; "" for none.
         """
         if trouble:
-            self.end(no_room(trouble))
+            self.end(archive_ending(ArchiveFailed(trouble)))
 
     def cancel_unsent(self) -> None:
         """Cancel the rows that were not sent."""
@@ -220,6 +220,8 @@ class RunState:
             self.wake_reader.set()
 
 
-def no_room(trouble: str, remedy: str = MAKE_ROOM) -> RunEnding:
-    """Return the ending for a disk error."""
-    return RunEnding("disk", trouble, f"{remedy}; {RUN_AGAIN}")
+def archive_ending(error: ArchiveFailed) -> RunEnding:
+    """Return the ending of a run whose files cannot be read or written."""
+    if error.is_damaged:
+        return RunEnding("damaged", str(error), error.remedy)
+    return RunEnding("disk", str(error), f"{error.remedy}; {RUN_AGAIN}")

@@ -8,9 +8,9 @@ import trio
 
 from ...actors import InThread
 from ...runtime import AskFailed
-from ..files.archive import NoRoom
+from ..files.archive import ArchiveFailed
 from ..files.store import RunSpend
-from .state import RunState, no_room
+from .state import RunState, archive_ending
 
 _ACKNOWLEDGE_S = 5.0  # at the end of the run; later acknowledgements are not worth a wait
 
@@ -50,9 +50,9 @@ class Writer:
         keep = partial(state.archive.keep, ended, account)
         try:
             kept = await self._in_thread(keep, limiter=state.archive_limiter)
-        except NoRoom as error:
+        except ArchiveFailed as error:
             state.ended = [*ended, *state.ended]
-            state.stop_on_disk_error(str(error))
+            state.end(archive_ending(error))
             return
         queue.bound_written(bound)
         state.unwritten_bytes -= sum(len(one.line) for one in ended)
@@ -92,5 +92,5 @@ class Writer:
             return
         try:
             await self._in_thread(state.archive.finish, limiter=state.archive_limiter)
-        except NoRoom as error:
-            state.ending = no_room(str(error), error.remedy)
+        except ArchiveFailed as error:
+            state.ending = archive_ending(error)

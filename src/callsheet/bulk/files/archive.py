@@ -10,7 +10,7 @@ from typing import final
 
 import attrs
 
-from ...actors import StorageError, StorageFull
+from ...actors import DamagedFile, StorageError, StorageFull
 from ..errors import MAKE_ROOM, BulkRefused
 from ..progress import RowEnded
 from ..row import BadRow, Row
@@ -21,22 +21,24 @@ from .lines_file import ChangedByOthers, LinesFile
 from .outcome import RowOutcome
 from .output import OrderedOutput, OutputFile, UnorderedOutput
 from .reorder import ReorderWindow
-from .store import RunSpend, RunStore
+from .store import STORE_REMEDY, RunSpend, RunStore
 
 _RESERVE_BYTES = 4 * 1024**2
 
 
-class NoRoom(Exception):
-    """A file cannot be written; the text has the reason.
+class ArchiveFailed(Exception):
+    """A file of a run cannot be read or written; the text has the reason.
 
     Args:
         reason: the text.
         remedy: what the user can do.
+        is_damaged: whether the store is damaged, so that the run cannot continue with it.
     """
 
-    def __init__(self, reason: str, remedy: str = MAKE_ROOM) -> None:
+    def __init__(self, reason: str, remedy: str = MAKE_ROOM, *, is_damaged: bool = False) -> None:
         super().__init__(reason)
         self.remedy = remedy
+        self.is_damaged = is_damaged
 
 
 @attrs.frozen
@@ -132,20 +134,29 @@ class Archive:
                 undo.callback(self._output.close)
                 paths.errors.unlink(missing_ok=True)
                 self._errors: LinesFile | None = None
+                self.account = self._store.spend
+                self.lane = f"{paths.output.name}#{self._store.name}"
             except BlockingIOError:
                 raise BulkRefused(
                     f"another run is writing {paths.output.name}, possibly under another name",
                     "wait until it has ended, or give another OUTPUT",
                 ) from None
-            except (OSError, StorageError) as error:
+            except DamagedFile as error:
+                raise BulkRefused(
+                    f"{error.name} cannot be used: {error.reason}", STORE_REMEDY
+                ) from None
+            except StorageError as error:
+                reason = f"{error.name} cannot be used: {error.reason}"
+                raise BulkRefused(
+                    f"{paths.output} cannot be written: {reason}", error.remedy
+                ) from None
+            except OSError as error:
                 raise BulkRefused(
                     f"{paths.output} cannot be written: {_reason(error)}",
                     "give an OUTPUT in a writable folder, on a disk with free space",
                 ) from None
             undo.pop_all()
         self._reserve.take()
-        self.account = self._store.spend
-        self.lane = f"{paths.output.name}#{self._store.name}"
 
     def admit(self, rows: Sequence[Row | BadRow], at: float) -> Admitted:
         """Admit rows, in the order of the input.
@@ -153,13 +164,20 @@ class Archive:
         Args:
             rows: the next rows.
             at: the current time, in seconds on Trio's clock.
+
+        Raises:
+            ArchiveFailed: the store cannot be read; nothing was admitted.
         """
-        first, self._places = self._places, self._places + len(rows)
-        self.window.read(len(rows))
         # Ids of bad rows do not count: only responses are identified by their id.
         good = [row for row in rows if isinstance(row, Row)]
-        doubles = iter(self._store.meet([(row.custom_id, row.number) for row in good]))
-        lines = iter(self._store.find(row.key for row in good))
+        try:
+            doubles = iter(self._store.meet([(row.custom_id, row.number) for row in good]))
+            found = self._store.find(row.key for row in good)
+        except StorageError as error:
+            raise _failed(error) from None
+        lines = iter([self._reused(line, row) for line, row in zip(found, good, strict=True)])
+        first, self._places = self._places, self._places + len(rows)
+        self.window.read(len(rows))
         to_ask: list[Placed] = []
         ended: list[RowOutcome] = []
         for place, row in enumerate(rows, first):
@@ -171,7 +189,7 @@ class Archive:
                 ended.append(_bad(place, _twice(row, before), at))
             elif line is not None:
                 told = RowEnded(at=at, number=row.number, custom_id=row.custom_id, is_reused=True)
-                ended.append(RowOutcome(place, with_id(line, row), told))
+                ended.append(RowOutcome(place, line, told))
             else:
                 to_ask.append(Placed(place, row))
         return Admitted(to_ask, ended, *self._pass(ended))
@@ -180,7 +198,7 @@ class Archive:
         """Store rows that have ended; all are in the store before any is written to OUTPUT.
 
         Raises:
-            NoRoom: the store could not be written; nothing was changed.
+            ArchiveFailed: the store could not be written; nothing was changed.
         """
         answers = [(one.key, one.line) for one in ended if one.key is not None]
         trouble = ""
@@ -188,12 +206,12 @@ class Archive:
             self._store.keep(answers, account)
         except StorageError as error:
             if not (isinstance(error, StorageFull) and self._reserve.give_back()):
-                raise NoRoom(error.reason) from None
+                raise _failed(error) from None
             trouble = error.reason
             try:
                 self._store.keep(answers, account)
             except StorageError as again:
-                raise NoRoom(again.reason) from None
+                raise _failed(again) from None
         self.account = account
         left, behind = self._pass(ended)
         return WrittenRows(left, trouble or behind)
@@ -202,7 +220,7 @@ class Archive:
         """Finish the files after every row has ended.
 
         Raises:
-            NoRoom: OUTPUT could not be completed.
+            ArchiveFailed: OUTPUT could not be completed.
         """
         try:
             self._output.finish()
@@ -210,7 +228,7 @@ class Archive:
             is_ours = not isinstance(error, ChangedByOthers)
             remedy = MAKE_ROOM if is_ours else "do not change the file during a run"
             reason = f"{self.paths.output} cannot be written: {_reason(error)}"
-            raise NoRoom(reason, remedy) from None
+            raise ArchiveFailed(reason, remedy) from None
 
     def break_off(self) -> None:
         """Write the rows that wait for an earlier one, when not every row has ended.
@@ -237,6 +255,19 @@ class Archive:
             self.paths.store.unlink(missing_ok=True)
 
     # ----------------------------------------------------------------
+
+    def _reused(self, line: bytes | None, row: Row) -> bytes | None:
+        """Return the line of a row from the store, with the row's id."""
+        if line is None:
+            return None
+        try:
+            return with_id(line, row)
+        except ValueError:
+            reason = (
+                f"the run store {self.paths.store} cannot be used: the file is damaged (the "
+                f"response of row {row.number} is not valid JSON)"
+            )
+            raise ArchiveFailed(reason, STORE_REMEDY, is_damaged=True) from None
 
     def _pass(self, ended: Sequence[RowOutcome]) -> tuple[Sequence[RowOutcome], str]:
         """Pass rows through the window and write those that leave it; return them and any error."""
@@ -272,9 +303,16 @@ class Archive:
             self._store.provider = self._provider
 
 
-def _reason(error: OSError | sqlite3.Error | StorageError) -> str:
-    if isinstance(error, StorageError):
-        return error.reason
+def _failed(error: StorageError) -> ArchiveFailed:
+    if isinstance(error, StorageFull):
+        return ArchiveFailed(error.reason)
+    is_damaged = isinstance(error, DamagedFile)
+    remedy = STORE_REMEDY if is_damaged else error.remedy
+    reason = f"{error.name} cannot be used: {error.reason}"
+    return ArchiveFailed(reason, remedy, is_damaged=is_damaged)
+
+
+def _reason(error: OSError | sqlite3.Error) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 

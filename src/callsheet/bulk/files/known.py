@@ -6,9 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import final
 
-from ...actors import Database, StorageError
+from ...actors import DamagedFile, Database, StorageError
 from ..errors import BulkRefused
-from .store import open_store
+from .store import STORE_REMEDY, open_store
 
 
 @final
@@ -32,7 +32,10 @@ class KnownKeys:
     def cost_usd(self) -> Decimal:
         """The known cost of all responses, in USD."""
         row = None if self._database is None else self._database.row("SELECT cost_usd FROM spend")
-        return Decimal(0) if row is None else Decimal(row[0])
+        if self._database is None or row is None:
+            return Decimal(0)
+        with self._database.decoding():
+            return Decimal(row[0])
 
 
 @contextmanager
@@ -43,14 +46,15 @@ def open_known(path: Path) -> Generator[KnownKeys]:
         path: the store; it need not exist.
 
     Raises:
-        BulkRefused: another run uses the store, or it cannot be read.
+        BulkRefused: another run uses the store, or it cannot be read. The block raises it, too.
     """
     if not path.exists():
         yield KnownKeys(None)
         return
     try:
-        database = open_store(path, create=False)
+        with closing(open_store(path, create=False)) as database:
+            yield KnownKeys(database)
+    except DamagedFile as error:
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", STORE_REMEDY) from None
     except StorageError as error:
         raise BulkRefused(f"{path} cannot be read: {error.reason}", error.remedy) from None
-    with closing(database):
-        yield KnownKeys(database)

@@ -115,11 +115,21 @@ def bad_line(bad: BadRow) -> bytes:
 
 
 def with_id(line: bytes, row: Row) -> bytes:
-    """Return the line with the custom id of this row; the id may depend on the row's number."""
+    """Return the line with the custom id of this row; the id may depend on the row's number.
+
+    Args:
+        line: the line from the store.
+        row: the row.
+
+    Raises:
+        ValueError: the line is not a JSON object: the store is damaged.
+    """
     head = _line({"id": _line_id(row), "custom_id": row.custom_id}).removesuffix(b"}\n")
+    answer: object = loads(line) if isinstance(line, bytes) else None  # damage may change the type
+    if not isinstance(answer, dict):
+        raise ValueError("the line is not a JSON object")  # noqa: TRY004  # it is a value in a file
     if line.startswith(head + b","):
         return line
-    answer = cast("dict[str, Json]", loads(line))
     return _line({**answer, "custom_id": row.custom_id})
 
 

@@ -30,7 +30,7 @@ from ..settings import Fsync
 _CACHE_KIB = 2 * 1024
 _MAX_ID_BYTES = 64  # of an id that is stored as it is
 _WAIT_S = 0.5
-_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
+STORE_REMEDY = "move it and OUTPUT away, or give another OUTPUT"
 
 RUN_STORE = DatabaseFormat(
     noun="run store",
@@ -140,7 +140,10 @@ class RunStore:
         for cost_usd, sent, ended, lost in self._db.rows(
             "SELECT cost_usd, sent, ended, lost FROM spend"
         ):
-            return RunSpend(cost_usd=Decimal(cost_usd), sent=sent, ended=ended, lost=lost)
+            with self._db.decoding():
+                return RunSpend(
+                    cost_usd=Decimal(cost_usd), sent=int(sent), ended=int(ended), lost=int(lost)
+                )
         return RunSpend()
 
     def meet(self, ids: Sequence[tuple[str, int]]) -> list[int | None]:
@@ -164,7 +167,14 @@ class RunStore:
         return found
 
     def find(self, keys: Iterable[bytes]) -> list[bytes | None]:
-        """Return for each key the line of its response, or None."""
+        """Return for each key the line of its response, or None.
+
+        Args:
+            keys: the keys of rows.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
         rows = [self._db.row("SELECT line FROM responses WHERE key = ?", (key,)) for key in keys]
         return [None if row is None else row[0] for row in rows]
 
@@ -216,7 +226,7 @@ def open_store(path: Path, fsync: Fsync = "full", *, create: bool = True) -> Dat
             "wait until it has ended, or give another OUTPUT",
         ) from None
     except (DamagedFile, ForeignFile, OtherVersion) as error:
-        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", _REMEDY) from None
+        raise BulkRefused(f"{error.name} cannot be used: {error.reason}", STORE_REMEDY) from None
 
 
 def _short(custom_id: str) -> bytes:

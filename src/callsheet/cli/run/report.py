@@ -32,6 +32,9 @@ def report(job: BulkJob) -> int:
         _print(f"Error: {job.refused}")
         return _REFUSED
     now = job.progress
+    if job.ending is not None and job.ending.kind == "damaged" and _nothing_was_sent(now):
+        _print(f"Error: {job.ending}")
+        return _REFUSED
     has_page = True
     if now is not None:
         job.console.print(summary(job.series, now))
@@ -53,9 +56,12 @@ def report(job: BulkJob) -> int:
 
 def _nothing_was_paid(job: BulkJob) -> bool:
     """Whether --max-cost, or an unknown price, stopped the run before its first call."""
-    now, ending = job.progress, job.ending
-    is_unpaid = ending is not None and ending.kind == "unpaid"
-    return is_unpaid and now is not None and now.answered == now.reused and not now.failed
+    ending = job.ending
+    return ending is not None and ending.kind == "unpaid" and _nothing_was_sent(job.progress)
+
+
+def _nothing_was_sent(now: Progress | None) -> bool:
+    return now is not None and now.answered == now.reused and not now.failed
 
 
 def _wrote_page(job: BulkJob, now: Progress) -> bool:
