@@ -19,6 +19,8 @@ Key = str | Callable[[], str]
 
 _KEYS_REMEMBERED = 1000  # for `scrub`; more than can be in flight
 
+_MAX_PORT = 65535
+
 _PREFIX_LENGTH = 12  # characters of a key; shorter prefixes are common to keys, or chance
 _CERTAIN_LENGTH = 16  # characters of a key that no text contains by chance
 
@@ -35,6 +37,12 @@ def _http_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
             f"{field.name} must look like https://api.openai.com/v1 or http://127.0.0.1:8080/v1, "
             f"not {_shown(value)}"
         )
+    _port(field.name, url)
+
+
+def _port(name: str, url: httpx.URL) -> None:
+    if url.port is not None and not 0 < url.port <= _MAX_PORT:
+        raise ValueError(f"{name} has port {url.port}; a port is a number from 1 to {_MAX_PORT}")
 
 
 def _proxy_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
@@ -46,6 +54,7 @@ def _proxy_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
         raise ValueError(f"{field.name} is not a URL: {_shown(value)} ({error})") from None
     if url.scheme not in ("http", "https", "socks5", "socks5h") or not url.host:
         raise ValueError(f"{field.name} must look like http://proxy:3128, not {_shown(value)}")
+    _port(field.name, url)
 
 
 def _shown(value: str | None) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -104,7 +104,10 @@ def _choice(
     if url is None:
         variables = "".join(f" or set {name}" for name in vendor.url_variables)
         raise ValueError(f"{vendor.title} has no default URL; give --base-url{variables}")
-    return _opened(vendor, vendor.whole_url(url), source, vendor.key_variables, environ)
+    # A URL that cannot be parsed stays as it is: `Endpoint` raises the error, with the reason.
+    with suppress(ValueError):
+        url = vendor.whole_url(url)
+    return _opened(vendor, url, source, vendor.key_variables, environ)
 
 
 def _opened(

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from callsheet import simulator
+from callsheet.actors import default_recipe
 from callsheet.cli import main
 from callsheet.simulator.settings import ProviderSettings
 
@@ -50,6 +51,13 @@ def test_run_sends_nothing_elsewhere(paid_provider, tmp_path):
     assert json.loads(output.read_text())["custom_id"] == "a"
     with pytest.raises(BlockingIOError):
         paid_provider.accept()
+
+
+def test_run_has_a_model_for_rows_that_name_none(paid_provider, tmp_path):
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text(json.dumps({"prompt": "hello"}) + "\n")
+    invoke("run", source, output)
+    assert json.loads(output.read_text())["response"]["body"]["model"] == default_recipe().model
 
 
 @pytest.mark.parametrize("command", [["compose", "Tea"], ["run", "in.jsonl", "out.jsonl"]])

@@ -120,8 +120,8 @@ def test_days_bound_what_is_shown(ledger):
         (["--since", "2026-11-26", "--until", "2026-11-25"], 2, "no day is left"),
         (["--since", "yesterday"], 2, "does not match the format"),
         (["--by", "colour"], 2, "is not one of"),
-        (["--ledger", "none.sqlite3"], 1, "Error: there is no ledger at none.sqlite3"),
-        (["--ledger", "text"], 1, "another program wrote it; move the file away"),
+        (["--ledger", "none.sqlite3"], 2, "Error: there is no ledger at none.sqlite3"),
+        (["--ledger", "text"], 2, "another program wrote it; move the file away"),
         (["--ledger", "."], 2, "is a directory"),
     ],
 )

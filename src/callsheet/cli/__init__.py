@@ -1,6 +1,7 @@
 """The command line. Results go to stdout, everything else to stderr.
 
-Exit status: 0 on success, 1 if a run failed, 2 for wrong usage, 130 after Ctrl-C.
+Exit status: 0 on success, 1 if a run failed, 2 for wrong usage or a run that cannot start, 130
+after Ctrl-C. `entry` runs the command line as a process.
 """
 
 from importlib import import_module
@@ -8,11 +9,9 @@ from importlib import import_module
 import click
 
 from .._version import __version__
+from ..interrupts import INTERRUPTED
 
 __all__ = ["INTERRUPTED", "main"]
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
 
 _COMMANDS = ("compose", "run", "costs", "compare", "simulate")
 

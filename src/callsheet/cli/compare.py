@@ -26,6 +26,7 @@ from ..compare.report import (
 from ..compare.run import RunFailed
 from ..compare.workloads import WORKLOADS, WorkloadName, make_workload
 from . import INTERRUPTED
+from .parameters import FiniteRange
 from .sections import SectionedCommand, option
 
 
@@ -80,7 +81,7 @@ def _parse_modes(_: click.Context, __: click.Parameter, value: str) -> tuple[Mod
     "--time-scale",
     section="Workload",
     metavar="X",
-    type=click.FloatRange(0, 10, min_open=True),
+    type=FiniteRange(0, 10, min_open=True),
     default=0.1,
     show_default=True,
     help="The factor for all latencies and waiting times. Below 0.05, the time that this machine "

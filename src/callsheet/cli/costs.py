@@ -1,5 +1,6 @@
 """`callsheet costs`: sum up the ledger by model, tenant, post, day, route or call."""
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ from ..costs.report import (
 from ..wording import printable
 from .sections import SectionedCommand, option
 
+_REFUSED = 2
 _DAY = click.DateTime(formats=["%Y-%m-%d"])
 
 
@@ -84,7 +86,8 @@ def costs(
             until=_day(until),
         )
     except NoLedger as error:
-        raise click.ClickException(printable(str(error))) from None
+        click.echo(f"Error: {printable(str(error))}", err=True)
+        sys.exit(_REFUSED)
     if form == "csv":
         click.echo(to_csv(report), nl=False)
     elif form == "json":

@@ -13,6 +13,7 @@ import structlog
 from ..actors import VENDORS, PriceBook, PriceError, default_prices, redact_secrets
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, choose_endpoint
+from .parameters import ABOVE_ZERO
 from .sections import option
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -52,14 +53,14 @@ limit_options: Callable[[Callable[..., object]], Callable[..., object]] = _all_o
         "--rpm",
         section="Limits",
         metavar="N",
-        type=click.FloatRange(0, min_open=True),
+        type=ABOVE_ZERO,
         help="The maximum number of requests per minute.",
     ),
     option(
         "--tpm",
         section="Limits",
         metavar="N",
-        type=click.FloatRange(0, min_open=True),
+        type=ABOVE_ZERO,
         help="The maximum number of tokens per minute.",
     ),
     option(

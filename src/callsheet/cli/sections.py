@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from ..interrupts import raise_on_interrupt
+
 _LAST = "Other"  # the title of the last section
 
 
@@ -34,6 +36,28 @@ class SectionedCommand(click.Command):
     def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:  # noqa: ANN401  # click's
         super().__init__(*args, **attributes)
         self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments. An error about an unknown option suggests no hidden option."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hidden = {
+                name
+                for each in self.params
+                if isinstance(each, click.Option) and each.hidden
+                for name in each.opts
+            }
+            shown = [one for one in error.possibilities or () if one not in hidden]
+            raise click.NoSuchOption(
+                error.option_name, possibilities=shown, ctx=error.ctx
+            ) from None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command, which can clean up after Ctrl-C."""
+        raise_on_interrupt()
+        result: object = super().invoke(ctx)
+        return result
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by section. Sections are in the order of their first options."""

@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from functools import partial
+from math import inf
 from typing import Literal
 
 import click
@@ -15,17 +16,21 @@ from ..simulator.faults import FAULT_KINDS, Faults
 from ..simulator.server import CannotListen, serve
 from ..simulator.settings import HEADERS_ON_429, ProviderSettings
 from ..simulator.stats import ProviderStats
+from .parameters import ABOVE_ZERO, FiniteRange
 from .sections import SectionedCommand, option
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str) -> tuple[float, float]:
     low, _dash, high = value.partition("-")
     try:
-        return float(low), float(high or low)
+        span = float(low), float(high or low)
     except ValueError:
         raise click.BadParameter(
             f"{value!r} is not a number of seconds (0.5) or a range of seconds (1-3)"
         ) from None
+    if not 0 <= span[0] <= span[1] < inf:
+        raise click.BadParameter(f"{value!r} must be finite, and 0 <= low <= high")
+    return span
 
 
 def _faults(_: click.Context, __: click.Parameter, value: str) -> Faults:
@@ -42,7 +47,7 @@ def _names(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]
 _FAULTS = "\n".join(f"  {kind:<12} {what}" for kind, what in FAULT_KINDS.items())
 
 
-_share = click.FloatRange(0, 1)
+_share = FiniteRange(0, 1)
 
 
 @click.command(
@@ -99,7 +104,7 @@ _share = click.FloatRange(0, 1)
     "--time-scale",
     section="Time",
     metavar="X",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=1.0,
     show_default=True,
     help="The factor for every latency and for the time of every batch.",
@@ -162,7 +167,7 @@ _share = click.FloatRange(0, 1)
     "--burst",
     section="Limits",
     metavar="SECONDS",
-    type=click.FloatRange(0, min_open=True),
+    type=ABOVE_ZERO,
     default=60.0,
     show_default=True,
     help="The burst that a limit allows: what it allows in this time can be used at once.",

@@ -25,6 +25,7 @@ from ..options import (
     set_up_logging,
     verbose_option,
 )
+from ..parameters import ABOVE_ZERO, Name
 from ..sections import SectionedCommand, option
 from .job import Composition, TopicJob, compose_all, report
 from .output import open_output
@@ -46,6 +47,7 @@ __all__ = ["compose"]
     "--model",
     section="Provider",
     metavar="MODEL",
+    type=Name(),
     help="The model. Default: the provider's default model, or the model of the recipe.",
 )
 @option(
@@ -73,7 +75,7 @@ __all__ = ["compose"]
 @option(
     "--deadline",
     section="Limits",
-    type=click.FloatRange(0, min_open=True),
+    type=ABOVE_ZERO,
     metavar="SECONDS",
     help="The maximum time for each post, waiting and retries included.",
 )

@@ -36,6 +36,8 @@ from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from .output import PostOutput
 
+_REFUSED = 2
+
 _BREAKER = BreakerPolicy(max_pause_s=5.0)
 """A person waits, so a server that does not respond is reported within one minute, not seven."""
 
@@ -72,6 +74,8 @@ class Composition:
         interrupted: whether a signal stopped the run.
         crash: the error that no supervisor handled.
         refused: the reason why the run did not start.
+        unwritten: the error of the output; no further post is written.
+        scope: contains the calls. It is cancelled by a signal and by an error of the output.
     """
 
     jobs: tuple[TopicJob, ...]
@@ -93,13 +97,15 @@ class Composition:
     interrupted: bool = False
     crash: str | None = None
     refused: str | None = None
+    unwritten: OSError | None = None
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
 async def compose_all(run: Composition) -> None:
     """Write all posts of a run concurrently, until they are written or a signal stops the run."""
-    with trio.CancelScope() as scope:
+    with run.scope:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_stop_on_signal, run, scope)
+            await nursery.start(_stop_on_signal, run)
             try:
                 await _with_provider(run)
             except RestartIntensityExceeded as error:
@@ -109,14 +115,12 @@ async def compose_all(run: Composition) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def _stop_on_signal(
-    run: Composition, scope: trio.CancelScope, task_status: trio.TaskStatus[None]
-) -> None:
+async def _stop_on_signal(run: Composition, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for _ in signals:
             run.interrupted = True
-            scope.cancel()
+            run.scope.cancel()
 
 
 async def _with_provider(run: Composition) -> None:
@@ -181,6 +185,17 @@ def _write_ended(run: Composition) -> None:
 
 
 def write_post(run: Composition, job: TopicJob) -> None:
+    """Write a post that has ended, unless an earlier one could not be written."""
+    if run.unwritten is not None:
+        return
+    try:
+        _write(run, job)
+    except OSError as error:
+        run.unwritten = error
+        run.scope.cancel()
+
+
+def _write(run: Composition, job: TopicJob) -> None:
     """Write a post that has ended. A post that failed is written as JSON only."""
     ended = run.ended[job.post]
     if run.as_json:
@@ -198,7 +213,11 @@ def report(run: Composition) -> int:
     """Write the posts that an interrupt left unwritten, the trace, the errors and the summary.
 
     Returns:
-        The exit status: 0; 1 if a post is missing; 130 if the run was interrupted.
+        The exit status: 0; 1 if a post is missing; 2 if the run did not start; 130 if it was
+        interrupted.
+
+    Raises:
+        OSError: stdout cannot be written.
     """
     for job in run.jobs[run.written :]:
         if job.post in run.ended:
@@ -208,6 +227,10 @@ def report(run: Composition) -> int:
     status = 0 if len(posts) == len(run.jobs) and run.crash is None else 1
     if run.refused is not None:
         _print(f"Error: {run.refused}")
+        status = status if posts else _REFUSED
+    if run.unwritten is not None and run.output.path is not None:
+        _print(f"Error: --output: cannot write {run.output.path}: {run.unwritten.strerror}")
+        status = 1
     for job in run.jobs:
         ended = run.ended.get(job.post)
         if isinstance(ended, str):
@@ -221,6 +244,8 @@ def report(run: Composition) -> int:
     if run.interrupted:
         _print(f"Interrupted: {len(posts)} of {_count(len(run.jobs), 'post')} finished.")
         status = INTERRUPTED
+    if run.unwritten is not None and run.output.path is None:
+        raise run.unwritten
     return status
 
 

@@ -11,7 +11,7 @@ import trio
 from rich.console import Console
 from rich.file_proxy import FileProxy
 
-from ...actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings
+from ...actors import CachePolicy, LedgerPolicy, Limits, TroupeSettings, default_recipe
 from ...bulk.errors import BulkRefused
 from ...bulk.files.known import open_known
 from ...bulk.forecast import forecast
@@ -20,7 +20,7 @@ from ...bulk.reading.errors import InputError
 from ...bulk.reading.opening import count_rows, open_rows
 from ...bulk.reading.settings import Form
 from ...bulk.settings import BulkSettings, Fsync, Paths, RunRoute
-from ...endpoints import EndpointChoice
+from ...endpoints import BUILTIN, EndpointChoice
 from ..options import (
     chosen_endpoint,
     chosen_ledger,
@@ -33,6 +33,7 @@ from ..options import (
     set_up_logging,
     verbose_option,
 )
+from ..parameters import ABOVE_ZERO, Name
 from ..sections import SectionedCommand, option
 from .job import BulkJob, run_job
 from .options import check_extra_files, read_options, read_settings, strictly
@@ -76,7 +77,9 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     "--model",
     section="Provider",
     metavar="MODEL",
-    help="The model of rows that name none. Default: the provider's default model, if it has one.",
+    type=Name(),
+    help="The model of rows that name none. Default: the provider's default model, if it has one; "
+    f"with {BUILTIN}, the model of the built-in recipe of callsheet compose.",
 )
 @option(
     "--other-provider",
@@ -96,7 +99,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
 @option(
     "--deadline",
     section="Limits",
-    type=click.FloatRange(0, min_open=True),
+    type=ABOVE_ZERO,
     metavar="SECONDS",
     help="The maximum time for the whole run.",
 )
@@ -222,6 +225,7 @@ def run(
     above = cast("TextIO", FileProxy(console, sys.stderr))  # above the live display
     set_up_logging(is_verbose=verbose, file=above if console.is_terminal else None)
     choice = chosen_endpoint(base_url, provider)
+    _check_route(route, choice)
     defaults = Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency)
     limits = _limits(limits_file, defaults)
     _check_input(source, output)
@@ -248,6 +252,7 @@ def run(
             "--ledger": ledger_file,
         },
     )
+    _check_page(page)
     try:
         total = None if dry_run else count_rows(source, reading)
     except InputError as error:
@@ -306,7 +311,26 @@ def run(
     sys.exit(status)
 
 
+def _check_page(page: Path | None) -> None:
+    if page is None or (page.exists() and not page.is_file()):  # a device or a pipe has any name
+        return
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--report: {page} must end in .html")
+
+
+def _check_route(route: RunRoute, choice: EndpointChoice) -> None:
+    if route == "batch" and choice.endpoint is None:
+        raise click.UsageError(
+            f"--route batch: the {BUILTIN} provider stops when this command ends, and its batches "
+            "with it. Run 'callsheet simulate' in another terminal, and add --provider openai "
+            "--base-url http://127.0.0.1:8080/v1; or choose --route live"
+        )
+
+
 def _model(choice: EndpointChoice) -> str | None:
+    """Return the model of rows that name none, as `callsheet compose` chooses it."""
+    if choice.endpoint is None:
+        return default_recipe().model
     try:
         return default_model(choice)
     except click.UsageError:

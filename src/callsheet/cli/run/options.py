@@ -10,6 +10,7 @@ import click
 from ...bulk.reading.errors import InputError
 from ...bulk.reading.settings import Form, ReadSettings
 from ...bulk.row import BadRow, Row
+from ..parameters import FiniteRange
 from ..sections import option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -79,7 +80,7 @@ _OPTIONS = (
     ),
     _in(
         "--temperature",
-        type=click.FloatRange(0, 2),
+        type=FiniteRange(0, 2),
         metavar="T",
         help="The temperature of rows that set none.",
     ),

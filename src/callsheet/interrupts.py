@@ -1,0 +1,31 @@
+"""Ctrl-C while a command is loaded: exit at once.
+
+A `KeyboardInterrupt` is not enough there. A library that ignores errors while it is imported may
+ignore this one, and the command then continues.
+"""
+
+import os
+import signal
+from types import FrameType
+
+__all__ = ["INTERRUPTED", "exit_on_interrupt", "raise_on_interrupt"]
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
+
+
+def exit_on_interrupt() -> None:
+    """Exit at once on SIGINT, unless the process ignores SIGINT or handles it itself."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+def raise_on_interrupt() -> None:
+    """Raise `KeyboardInterrupt` on SIGINT again, so that a command can clean up."""
+    if signal.getsignal(signal.SIGINT) is _exit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit(_: int, __: FrameType | None) -> None:
+    os.write(2, b"Interrupted.\n")
+    os._exit(INTERRUPTED)
