@@ -90,7 +90,7 @@ class GroupCommit(Generic[T]):
     Args:
         commit: commits the jobs of a group; it blocks. What it raises reaches every caller that
             waits for the group.
-        in_thread: runs it.
+        in_thread: runs `commit` outside the event loop, one group at a time.
     """
 
     def __init__(self, commit: Callable[[list[T]], None], in_thread: InThread) -> None:

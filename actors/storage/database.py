@@ -91,7 +91,7 @@ class DatabaseFormat:
         all locks that this process holds on the file (https://www.sqlite.org/howtocorrupt.html).
 
         Args:
-            path: the file.
+            path: the file to check, which exists.
 
         Raises:
             DamagedFile, ForeignFile, OtherVersion: the file is not of this format.
@@ -162,12 +162,12 @@ _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
 
 
 @lru_cache(maxsize=16)  # more than there are formats
-def _schema_of(statements: tuple[str, ...]) -> frozenset[tuple[str, str, str, str]]:
+def _schema_of(statements: tuple[str, ...]) -> set[tuple[object, ...]]:
     """Return what SQLite stores about the tables that statements create."""
     with contextlib.closing(_connect(None, "")) as memory:
         for statement in statements:
             memory.execute(statement)
-        return frozenset(memory.execute(_SCHEMA))
+        return set(memory.execute(_SCHEMA))
 
 
 def open_database(
@@ -274,7 +274,8 @@ def _check_schema(database: "Database", form: DatabaseFormat) -> None:
     Raises:
         DamagedFile: it has others.
     """
-    if set(database.rows(_SCHEMA)) != _schema_of(form.schema):
+    tables: set[tuple[object, ...]] = set(database.rows(_SCHEMA))
+    if tables != _schema_of(form.schema):
         reason = f"the file is damaged (its tables are not those of a {form.noun})"
         raise DamagedFile(database.name, reason)
 
@@ -346,7 +347,7 @@ class Database:
 
         Args:
             sql: the statement, with `?` for each parameter.
-            parameters: the values.
+            parameters: the values of the `?`, in their order.
         """
         try:
             return self._connection.execute(sql, parameters)

@@ -60,7 +60,7 @@ class Vendor:
     version_path: str = ""
     tiers: frozenset[str] = frozenset()
     model: str | None = None
-    _batches: "BatchDialect | str | None" = attrs.field(default=None, repr=False)
+    _batches: "BatchDialect | str | None" = attrs.field(default=None, repr=False, alias="batches")
 
     @property
     def batches(self) -> "BatchDialect | None":

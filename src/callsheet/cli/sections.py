@@ -14,7 +14,7 @@ class SectionedOption(click.Option):
     """An option that `--help` lists under the title of its section.
 
     Args:
-        section: the title.
+        section: the title under which `--help` lists the option.
         args: what `click.Option` takes.
         attributes: what `click.Option` takes.
     """

@@ -30,7 +30,7 @@ class ArchiveFailed(Exception):
     """A file of a run cannot be read or written; the text has the reason.
 
     Args:
-        reason: the text.
+        reason: what failed, as the run reports it.
         remedy: what the user can do.
         is_damaged: whether the store is damaged, so that the run cannot continue with it.
     """
@@ -47,7 +47,7 @@ class Placed:
 
     Args:
         place: the index of the row in the input, from 0.
-        row: the row.
+        row: the row, as the reader made it.
     """
 
     place: int

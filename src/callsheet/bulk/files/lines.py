@@ -114,19 +114,19 @@ def bad_line(bad: BadRow) -> bytes:
     )
 
 
-def with_id(line: bytes, row: Row) -> bytes:
+def with_id(line: object, row: Row) -> bytes:
     """Return the line with the custom id of this row; the id may depend on the row's number.
 
     Args:
-        line: the line from the store.
-        row: the row.
+        line: the line from the store: bytes, unless damage has changed its type.
+        row: the row whose custom id the line gets.
 
     Raises:
         ValueError: the line is not a JSON object: the store is damaged.
     """
     head = _line({"id": _line_id(row), "custom_id": row.custom_id}).removesuffix(b"}\n")
-    answer: object = loads(line) if isinstance(line, bytes) else None  # damage may change the type
-    if not isinstance(answer, dict):
+    answer: object = loads(line) if isinstance(line, bytes) else None
+    if not isinstance(line, bytes) or not isinstance(answer, dict):
         raise ValueError("the line is not a JSON object")  # noqa: TRY004  # it is a value in a file
     if line.startswith(head + b","):
         return line

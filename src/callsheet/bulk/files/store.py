@@ -79,7 +79,7 @@ class RunStore:
 
     Args:
         path: the file; it is created if it does not exist.
-        fsync: see `BulkSettings`.
+        fsync: what a commit waits for, as `BulkSettings.fsync` describes.
 
     Raises:
         BulkRefused: another run uses the file, or it is damaged, foreign or of another version.
@@ -208,8 +208,8 @@ def open_store(path: Path, fsync: Fsync = "full", *, create: bool = True) -> Dat
     """Open the database of a store, which no other process may use meanwhile.
 
     Args:
-        path: the file.
-        fsync: see `BulkSettings`.
+        path: the file of the store, beside OUTPUT.
+        fsync: what a commit waits for, as `BulkSettings.fsync` describes.
         create: whether to create a missing file.
 
     Raises:

@@ -60,7 +60,7 @@ class Composition:
         prices: the prices of the models.
         limits: the rates at which calls are sent.
         deadline_s: seconds for each post; infinity for no deadline.
-        choice: the provider.
+        choice: the provider that the options and the environment name.
         output: where the posts are written.
         as_json: whether posts are written as JSON objects instead of Markdown.
         ledger: the file of the ledger; None for none.

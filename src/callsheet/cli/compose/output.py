@@ -32,7 +32,7 @@ class PostOutput(Protocol):
 
         Args:
             topic: the topic, which names the file in a folder.
-            text: the post.
+            text: the post as Markdown or as one line of JSON.
 
         Raises:
             OSError: the post cannot be written.

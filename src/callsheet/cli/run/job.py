@@ -38,7 +38,7 @@ class BulkJob:
         source: the path of the input; "-" for standard input.
         rows: the rows of the input.
         output: the file for the responses.
-        choice: the provider.
+        choice: the provider that the options and the environment name.
         settings: the settings of the run.
         troupe: makes the settings of the troupe for an endpoint.
         reread: reads the limits again.

@@ -133,7 +133,7 @@ def print_forecast(
     """Print the estimate of a run.
 
     Args:
-        found: the estimate.
+        found: the estimate of rows, tokens, cost and time.
         limits: the rate limits of the run.
         settings: the settings of the run.
         in_batches: the number of rows that are in batches at the provider already.
