@@ -1,5 +1,6 @@
 """R7: children that are started, stopped, restarted and removed by name at run time."""
 
+from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -22,6 +23,7 @@ from callsheet.runtime import (
     handles,
     open_runtime,
 )
+from callsheet.runtime.testing import open_test_runtime, run_virtual
 
 
 async def test_a_stopped_child_keeps_its_name_until_it_is_restarted_or_removed(
@@ -220,3 +222,50 @@ async def test_a_watcher_is_notified_of_a_stop_but_not_of_a_restart(autojump_clo
         await branch.stop_child("a")
         await trio.sleep(1)
         assert heard[1:] == ["app/branch/a"]
+
+
+@attrs.frozen
+class Wait(Message[None]):
+    """The handler waits for a number of scheduler rounds."""
+
+    rounds: int
+
+
+class Waiter(Actor):
+    @handles(Wait)
+    async def wait(self, message: Wait) -> None:
+        for _ in range(message.rounds):
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stop_closes_no_incarnation_that_was_started_meanwhile(seed):
+    """A child is started, and told to stop again, before the first stop continues (R9)."""
+
+    async def main():
+        # The test runtime checks that a stopped actor has no message in progress.
+        async with open_test_runtime() as runtime, trio.open_nursery() as nursery:
+            root = runtime.root
+            child = await runtime.spawn("child", Waiter)
+
+            async def start_again():
+                for _ in range(100):
+                    with suppress(AlreadyRunning, ChildRestarting):
+                        await root.restart_child("child")
+                        return
+                    await trio.lowlevel.checkpoint()
+
+            async def stop_again():
+                for _ in range(100):
+                    if runtime.snapshot()[child.path].incarnation == 2:
+                        await child.tell(Wait(5))
+                        await root.stop_child("child")
+                        return
+                    await trio.lowlevel.checkpoint()
+
+            await child.tell(Wait(5))
+            nursery.start_soon(root.stop_child, "child")
+            nursery.start_soon(start_again)
+            nursery.start_soon(stop_again)
+
+    run_virtual(main, seed=seed)
