@@ -6,7 +6,7 @@ from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .commit import GroupCommit, InThread, in_place, in_worker_thread
-    from .database import Database, DatabaseFormat, ProcessLock, open_database
+    from .database import Database, open_database
     from .errors import (
         DamagedFile,
         DiskError,
@@ -17,15 +17,19 @@ if TYPE_CHECKING:
         StorageFull,
         StorageUnavailable,
     )
+    from .format import DatabaseFormat
+    from .process_lock import ProcessLock
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         commit="GroupCommit InThread in_place in_worker_thread",
-        database="Database DatabaseFormat ProcessLock open_database",
+        database="Database open_database",
         errors=(
             "DamagedFile DiskError FileInUse ForeignFile OtherVersion StorageError StorageFull "
             "StorageUnavailable"
         ),
+        format="DatabaseFormat",
+        process_lock="ProcessLock",
     )
 
 __all__ = [

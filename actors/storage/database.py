@@ -7,23 +7,25 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Literal, final
-
-import attrs
 
 from .errors import (
     DamagedFile,
     DiskError,
     FileInUse,
-    ForeignFile,
-    OtherVersion,
     StorageError,
     StorageFull,
     StorageUnavailable,
+)
+from .format import (
+    SCHEMA,
+    DatabaseFormat,
+    connect,
+    error_name,
+    log_of,
+    schema_of,
 )
 
 if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs open none
@@ -33,14 +35,10 @@ if TYPE_CHECKING:  # sqlite3 is imported when a file is opened: most programs op
 Owner = Literal["one process", "shared"]
 Synchronous = Literal["full", "normal", "off"]
 
-_HEADER_BYTES = 100  # SQLite takes a shorter file for an empty database
 _NO_CHECKPOINT_ON_CLOSE = 1006  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
-_MAX_VERSION = 9999  # of a format; a larger one, or one below 1, is damage
-_NO_DATABASE = "the file is not a database: it is damaged, or another program wrote it"
 _BAD_VALUE = "the file is damaged (a stored value is not valid)"
 _BAD_VALUE_TEXTS = ("Could not decode", "user-defined")  # our SQL functions fail on nothing else
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 # A quota, or a bound on the size of files, ends in these, as an error of the disk does.
 _CANNOT_GROW = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: class}
@@ -51,123 +49,6 @@ _ERRORS: dict[str, type[StorageError]] = {  # {SQLite's primary error name: clas
     "SQLITE_FULL": StorageFull,
     "SQLITE_IOERR": DiskError,
 }
-
-
-@attrs.frozen(kw_only=True)
-class DatabaseFormat:
-    """A kind of database file: what it is called, how it is recognized, which tables it has.
-
-    Args:
-        noun: what messages call the file, such as "ledger".
-        application_id: a 32-bit number, different for each kind of file (SQLite's application_id).
-        version: of the tables, from 1 to 9999 (SQLite's user_version); a file with another one is
-            refused.
-        schema: the SQL statements that create the tables; a file with other tables is refused.
-        functions: SQL functions by name: the number of arguments and the function.
-        aggregates: SQL aggregates by name: the number of arguments and the class.
-    """
-
-    noun: str
-    application_id: int
-    version: int
-    schema: tuple[str, ...]
-    functions: Mapping[str, tuple[int, Callable[..., str]]] = attrs.field(
-        factory=dict[str, tuple[int, Callable[..., str]]]
-    )
-    aggregates: Mapping[str, tuple[int, type]] = attrs.field(factory=dict[str, tuple[int, type]])
-
-    def name(self, path: Path | None) -> str:
-        """What messages call a file of this format, such as "the ledger /var/ledger.sqlite3".
-
-        Args:
-            path: the file; None for a database in memory.
-        """
-        return f"the {self.noun} {'in memory' if path is None else path}"
-
-    def check_header(self, path: Path) -> None:
-        """Check the header and the size of an existing file, without locks, its log, or any change.
-
-        SQLite reads the header, and no `open` of Python's: closing a file of Python's would release
-        all locks that this process holds on the file (https://www.sqlite.org/howtocorrupt.html).
-
-        Args:
-            path: the file to check, which exists.
-
-        Raises:
-            DamagedFile, ForeignFile, OtherVersion: the file is not of this format.
-            OSError: the file does not exist.
-            StorageUnavailable: the file cannot be read, or it is a folder or another special file.
-        """
-        import sqlite3  # noqa: PLC0415  # see above
-
-        name = self.name(path)
-        status = path.stat()
-        if path.is_dir():
-            remedy = "move the folder away, or give another path"
-            raise StorageUnavailable(name, os.strerror(errno.EISDIR), remedy)
-        if not S_ISREG(status.st_mode):
-            raise StorageUnavailable(name, "it is not a regular file", "give the path of a file")
-        if not (size := status.st_size):
-            raise DamagedFile(name, "the file is empty")
-        if size < _HEADER_BYTES:
-            raise DamagedFile(name, _NO_DATABASE)
-        has_log = _log_of(path).exists()
-        try:
-            with contextlib.closing(_connect(path, "mode=ro&immutable=1")) as header:
-                if has_log:
-                    # The header may count pages that a process, before it died, had not copied from
-                    # the log yet. With this setting SQLite reads such a file.
-                    header.execute("PRAGMA writable_schema = ON")
-                (application_id,) = header.execute("PRAGMA application_id").fetchone()
-                (version,) = header.execute("PRAGMA user_version").fetchone()
-                is_ours = application_id == self.application_id
-                counted = _bytes_counted(header, name) if is_ours else size
-        except sqlite3.Error as error:
-            if _code(error) not in _DAMAGE:
-                raise StorageUnavailable(name, str(error)) from error
-            raise DamagedFile(name, _NO_DATABASE) from error
-        if not is_ours:
-            raise ForeignFile(name, f"the file is a database, but not a {self.noun} of Callsheet")
-        if not 1 <= version <= _MAX_VERSION:
-            raise DamagedFile(name, f"the file is damaged (its header has the version {version})")
-        if version != self.version:
-            raise OtherVersion(
-                name, f"the file has format version {version}, and this release reads version "
-                f"{self.version}"
-            )  # fmt: skip
-        # While a process uses the file, its log exists, and the header may be older than the log.
-        is_in_use = has_log or _log_of(path).exists() or path.stat().st_size != size
-        if counted != size and not is_in_use:
-            raise DamagedFile(
-                name,
-                f"the file is damaged (it has {size:,} bytes, and its header counts {counted:,})",
-            )
-
-
-def _bytes_counted(header: "sqlite3.Connection", name: str) -> int:
-    """Return the size of a file in bytes, as its header counts it."""
-    import sqlite3  # noqa: PLC0415  # see above
-
-    try:
-        (pages,) = header.execute("PRAGMA page_count").fetchone()  # it reads the tables, too
-        (page_bytes,) = header.execute("PRAGMA page_size").fetchone()
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the text need not be UTF-8
-        if isinstance(error, sqlite3.Error) and _code(error) not in _DAMAGE:
-            raise
-        raise DamagedFile(name, "the file is damaged (its tables cannot be read)") from error
-    return int(pages * page_bytes)
-
-
-_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
-
-
-@lru_cache(maxsize=16)  # more than there are formats
-def _schema_of(statements: tuple[str, ...]) -> set[tuple[object, ...]]:
-    """Return what SQLite stores about the tables that statements create."""
-    with contextlib.closing(_connect(None, "")) as memory:
-        for statement in statements:
-            memory.execute(statement)
-        return set(memory.execute(_SCHEMA))
 
 
 def open_database(
@@ -232,13 +113,9 @@ def open_database(
     )
 
 
-def _log_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
-
-
 def _check_log(path: Path, form: DatabaseFormat) -> None:
     """Refuse to create a file whose log exists: SQLite would replay it into the new file."""
-    log = _log_of(path)
+    log = log_of(path)
     # In this order: another process that creates the file gives it its name before its log.
     if log.exists() and not path.exists():
         raise DamagedFile(
@@ -274,8 +151,8 @@ def _check_schema(database: "Database", form: DatabaseFormat) -> None:
     Raises:
         DamagedFile: it has others.
     """
-    tables: set[tuple[object, ...]] = set(database.rows(_SCHEMA))
-    if tables != _schema_of(form.schema):
+    tables: set[tuple[object, ...]] = set(database.rows(SCHEMA))
+    if tables != schema_of(form.schema):
         reason = f"the file is damaged (its tables are not those of a {form.noun})"
         raise DamagedFile(database.name, reason)
 
@@ -324,7 +201,7 @@ class Database:
         self._read_only = read_only
         self._depth = 0
         try:
-            self._connection = _connect(path, _options(path, read_only=read_only), wait_s)
+            self._connection = connect(path, _options(path, read_only=read_only), wait_s)
         except sqlite3.Error as error:
             raise self._translated(error) from error
         try:
@@ -486,7 +363,7 @@ class Database:
         if getattr(error, "sqlite_errorname", "") in _CANNOT_GROW:
             reason = "the system refuses to write it; the disk or a quota may be full"
             return StorageFull(self.name, reason, "make room on the disk, or check the disk")
-        code = _code(error)
+        code = error_name(error)
         if code == "SQLITE_READONLY" and not self._read_only:
             # The file was writable when it was opened. SQLite does not write to a file whose header
             # has a format that SQLite does not know.
@@ -502,66 +379,5 @@ def _options(path: Path | None, *, read_only: bool) -> str:
         return "mode=rw"
     # Without a log no process writes the file. SQLite then needs no index file of the log, which it
     # could not create in a folder that is not writable.
-    is_still = path is not None and not _log_of(path).exists()
+    is_still = path is not None and not log_of(path).exists()
     return "mode=ro&immutable=1" if is_still else "mode=ro"
-
-
-def _connect(path: Path | None, options: str, wait_s: float = 0.0) -> "sqlite3.Connection":
-    import sqlite3  # noqa: PLC0415  # see above
-
-    return sqlite3.connect(
-        ":memory:" if path is None else f"{path.absolute().as_uri()}?{options}",
-        uri=path is not None,
-        timeout=wait_s,
-        isolation_level=None,  # transactions begin and end in `transaction`
-        check_same_thread=False,  # one thread at a time, but not always the same one
-    )
-
-
-def _code(error: "sqlite3.Error | UnicodeDecodeError") -> str:
-    """Return SQLite's primary error name, such as "SQLITE_BUSY"."""
-    # Errors that Python itself finds have no name, such as the use of a closed database.
-    return "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-
-
-@final
-class ProcessLock:
-    """A lock that a process holds until it releases it or ends, however it ends.
-
-    It is an exclusive SQLite transaction on a file of its own, which works on every system.
-
-    Args:
-        path: the file of the lock; it is created if it does not exist.
-
-    Raises:
-        FileInUse: another process, or another `ProcessLock` of this one, holds the lock.
-        StorageUnavailable: the file cannot be created or locked.
-    """
-
-    def __init__(self, path: Path) -> None:
-        import sqlite3  # noqa: PLC0415  # see above
-
-        name = f"the lock {path}"
-        try:
-            path.touch(mode=0o600)  # does not open a file that exists, see `check_header`
-            self._connection = _connect(path, "mode=rw")
-        except (OSError, sqlite3.Error) as error:
-            raise StorageUnavailable(name, str(error)) from error
-        try:
-            self._connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise FileInUse(name, "another process has locked it") from error
-
-    @staticmethod
-    def is_held(path: Path) -> bool:
-        """Return whether a running process holds the lock."""
-        try:
-            ProcessLock(path).release()
-        except FileInUse:
-            return True
-        return False
-
-    def release(self) -> None:
-        """Release the lock; the file stays. Releasing twice is harmless."""
-        self._connection.close()

@@ -1,0 +1,50 @@
+"""A lock between processes."""
+
+from pathlib import Path
+from typing import final
+
+from .errors import FileInUse, StorageUnavailable
+from .format import connect
+
+
+@final
+class ProcessLock:
+    """A lock that a process holds until it releases it or ends, however it ends.
+
+    It is an exclusive SQLite transaction on a file of its own, which works on every system.
+
+    Args:
+        path: the file of the lock; it is created if it does not exist.
+
+    Raises:
+        FileInUse: another process, or another `ProcessLock` of this one, holds the lock.
+        StorageUnavailable: the file cannot be created or locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import sqlite3  # noqa: PLC0415  # see above
+
+        name = f"the lock {path}"
+        try:
+            path.touch(mode=0o600)  # does not open a file that exists, see `check_header`
+            self._connection = connect(path, "mode=rw")
+        except (OSError, sqlite3.Error) as error:
+            raise StorageUnavailable(name, str(error)) from error
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise FileInUse(name, "another process has locked it") from error
+
+    @staticmethod
+    def is_held(path: Path) -> bool:
+        """Return whether a running process holds the lock."""
+        try:
+            ProcessLock(path).release()
+        except FileInUse:
+            return True
+        return False
+
+    def release(self) -> None:
+        """Release the lock; the file stays. Releasing twice is harmless."""
+        self._connection.close()
