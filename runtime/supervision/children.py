@@ -155,6 +155,7 @@ class Children:
     def remove(self, child: Child) -> None:
         """Close a child and remove it."""
         child.node.close()
+        child.settle()  # a stop may wait for its next incarnation, which never comes
         if self.by_name.get(child.node.name) is child:
             del self.by_name[child.node.name]
 

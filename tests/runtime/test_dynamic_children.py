@@ -269,3 +269,24 @@ def test_a_stop_closes_no_incarnation_that_was_started_meanwhile(seed):
             nursery.start_soon(stop_again)
 
     run_virtual(main, seed=seed)
+
+
+class SlowToStop(Counter):
+    async def stopped(self) -> None:
+        await trio.sleep(1)
+
+
+async def test_a_stop_returns_when_the_child_is_removed_in_a_restart_of_its_group(autojump_clock):
+    """A temporary child is removed in a group's restart; no next incarnation would end the stop."""
+    async with open_runtime() as runtime:
+        group = await runtime.supervise("group", strategy="one_for_all", restarts=NO_PAUSE)
+        first = await group.spawn("first", Counter)
+        temporary = await group.spawn("temporary", SlowToStop, restart="temporary")
+        await first.tell(Fail(KeyError("a crash")))
+        await trio.sleep(0.5)  # the group stops, and the temporary child takes its second for it
+        await temporary.tell(Add(1))  # this waits for the next incarnation
+        with trio.fail_after(5):
+            await group.stop_child("temporary")
+        with pytest.raises(ChildNotFound):
+            group.remove_child("temporary")
+        assert await first.ask(Add(1)) == 1
