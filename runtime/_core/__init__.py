@@ -4,7 +4,8 @@ No module outside this package imports its submodules.
 """
 
 from .actor import Actor, Handler, defers, handles, streams
-from .cell import Cell, Spec
+from .cell import Cell
+from .inbox import Inbox, Spec
 from .incarnation import Timer, is_cancellation, open_collapsing_nursery
 from .instruments import (
     ActorCrash,
@@ -46,6 +47,7 @@ __all__ = [
     "Guarded",
     "Handler",
     "InProgress",
+    "Inbox",
     "Instrument",
     "LostMessage",
     "MailboxStatistics",

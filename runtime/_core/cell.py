@@ -1,61 +1,25 @@
-"""An actor's place in the tree: the mailbox and all else that outlives an incarnation (R2)."""
+"""An actor's place in the tree: its inbox, and the incarnations that take messages from it (R2)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from collections.abc import Callable, Sequence
 from random import Random
 from sys import maxsize
-from typing import Any, Literal, final
+from typing import final
 
 import attrs
 import trio
-from attrs.validators import ge, in_, instance_of, matches_re, optional
-from trio.lowlevel import reschedule
 
-from ..errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
-from .actor import Actor, Handler
+from .actor import Actor
+from .inbox import Inbox, Spec
 from .incarnation import Incarnation
-from .instruments import ActorEvent, DeadLetter, LostMessage
-from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Envelope, Mailbox, Overflow, Priority
-from .node import RESTARTS, Restart, States, Stopper, TreeContext, Waker
-from .ref import Ref
-from .reply import Message, Outcome, ReplySlot, current_slot
-from .snapshot import ActorSnapshot, InProgress, MessageCounts, State
+from .instruments import ActorEvent, LostMessage
+from .node import Restart, Stopper, TreeContext, Waker
+from .reply import current_slot
+from .snapshot import ActorSnapshot, InProgress, State
 from .worker import Worker
 
 
-def _is_overflow(_: object, __: object, value: object) -> None:
-    if value not in POLICIES and not isinstance(value, Coalesce):
-        known = ", ".join(POLICIES)
-        raise ValueError(f"overflow must be one of {known} or a Coalesce, not {value!r}")
-
-
-def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{field.name} must be a whole number of at least 1, not {value!r}")
-
-
-@attrs.frozen(kw_only=True)
-class Spec:
-    """The settings of one actor; `Supervisor.spawn` documents each.
-
-    Raises:
-        ValueError: a value is out of its range; the message names the field.
-    """
-
-    name: str = attrs.field(validator=matches_re(r"[^/]+"))
-    factory: Callable[[], Actor]
-    capacity: int = attrs.field(default=64, validator=_is_count)
-    overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
-    priority: Priority | None = None
-    concurrency: int = attrs.field(default=1, validator=_is_count)
-    max_deferred: int | None = attrs.field(default=None, validator=optional(_is_count))
-    restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
-    stop_s: float = attrs.field(default=inf, validator=ge(0))
-    redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
-
-
 @final
-class Cell:
+class Cell(Inbox):
     """An actor's place in the tree; a `Node` for its supervisor, and the target of all refs.
 
     Args:
@@ -66,43 +30,16 @@ class Cell:
     """
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
-        self.spec = spec
-        self.stopper = stopper
-        self.name = spec.name
-        self.path = f"{parent}/{spec.name}"
+        super().__init__(spec, parent, shared, stopper)
         self.restart: Restart = spec.restart
         self.stop_s = spec.stop_s
         # An int even without a limit: it is compared for each message.
         self.max_deferred = maxsize if spec.max_deferred is None else spec.max_deferred
-        self.ref = Ref(self)
-        self.deadlines = shared.deadlines
-        self.now = shared.now
-        self.instruments = shared.instruments
-        self.counts = MessageCounts()
-        self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
-        # Lists: they stay short, and an empty deque takes 760 bytes.
-        self.urgent: list[Envelope] = []  # handled before the mailbox
-        self.redeliveries: list[tuple[Envelope, int]] = []  # (message, earlier deliveries)
-        self.states = States()
-        self.incarnation = 0
         self.current: Incarnation | None = None
+        self.lost: tuple[LostMessage, ...] = ()
         self._actor: Actor | None = None  # made, but not running in a task
         self._waker: Waker | None = None  # set while it is idle
-        self.lost: tuple[LostMessage, ...] = ()
-        self._shared = shared
-        self.is_open = True  # accepts messages
-        self._has_abandoned = False  # abandoned messages may be queued
-        self._ended: list[Callable[[], None]] | None = None  # called when the actor is stopped
-        # The class's handlers, extended by `handler_of`.
-        self.table: Mapping[type[Message[object]], Handler] = {}
         self._random: Random | None = None  # made at its first use: it takes 2.5 KiB
-
-    # ---------------------------------------------------------------- sending
-
-    @property
-    def state(self) -> State:
-        """The current state."""
-        return self.states.value
 
     @property
     def random(self) -> Random:
@@ -124,108 +61,6 @@ class Cell:
         current = self.current
         return () if current is None or current.is_idle else current.workers
 
-    def try_put(self, message: Message[object], slot: ReplySlot[Any] | None, now: float) -> bool:
-        """Accept a message if there is room; return False if the sender may wait for room.
-
-        Args:
-            message: the message to accept.
-            slot: the slot for the reply; None for a `tell`.
-            now: the current time on Trio's clock.
-
-        Raises:
-            ActorStopped: the actor accepts no messages any more.
-            MailboxFull: the mailbox is full, and senders do not wait (R5).
-            UnhandledMessage: the actor has no handler for the message.
-        """
-        if not self.is_open:
-            raise ActorStopped(self.path)
-        handler = self.table.get(type(message)) or self.handler_of(message)
-        if slot is not None:
-            if slot.holder is None:
-                slot.holder = self
-            else:
-                slot.hold(self)
-        if handler.urgent:
-            self.urgent.append((message, slot, now))
-            self.counts.bypassed += 1
-        else:
-            if self._has_abandoned and len(self.mailbox) >= self.mailbox.capacity:
-                self._purge()
-            admission = self.mailbox.offer((message, slot, now))
-            if admission is not ACCEPTED and not self._is_resolved(admission, (message, slot, now)):
-                return False
-        current = self.current
-        if current is not None:
-            if current.parked:
-                reschedule(current.parked.pop())
-        elif self._waker is not None:
-            self.wake()
-        return True
-
-    async def put(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
-        """Wait for room, after `try_put` has returned False, and put the message into the mailbox.
-
-        Raises:
-            ActorStopped: the actor accepts no messages any more.
-        """
-        try:
-            await self.mailbox.put((message, slot, 0.0))
-        except trio.ClosedResourceError:
-            raise ActorStopped(self.path) from None
-
-    def handler_of(self, message: Message[object]) -> Handler:
-        """Return the handler for a message.
-
-        Raises:
-            UnhandledMessage: the actor has none.
-        """
-        kind = type(message)
-        table = self.table
-        handler = table.get(kind)
-        if handler is None:
-            handler = next((table[base] for base in kind.__mro__ if base in table), None)
-            if handler is None:
-                known = ", ".join(sorted(kind.__name__ for kind in table)) or "nothing"
-                raise UnhandledMessage(
-                    f"{self.path} has no handler for {kind.__name__}; it handles {known}"
-                )
-            self.table = {**table, kind: handler}
-        return handler
-
-    def _is_resolved(self, admission: Admission, envelope: Envelope) -> bool:
-        """Resolve a message that was not accepted; return False if its sender may wait."""
-        if admission is Admission.REJECTED:
-            raise MailboxFull(self.path, self.mailbox.capacity)
-        if admission is Admission.DROPPED:
-            self.counts.bypassed += 1  # it was never in the mailbox
-            self._drop(envelope)
-            return True
-        return False
-
-    def _purge(self) -> None:
-        """Remove the messages whose caller has given up, to make room for others."""
-        self._has_abandoned = False
-        for _, slot, _ in self.mailbox.purge():
-            self.counts.count_abandoned(slot.outcome if slot else None)
-
-    def _drop(self, envelope: Envelope) -> None:
-        """Resolve a message that the mailbox's policy has dropped."""
-        message, slot, _ = envelope
-        self.counts.dropped += 1
-        if slot is not None:
-            slot.fail(Dropped(self.path))
-        self.report_dead_letter(message, "dropped")
-
-    def released(self, slot: ReplySlot[Any]) -> None:
-        """Note that the slot of a queued message is filled or has moved on; see `ReplySlot.hold`.
-
-        The message is skipped later. If a sender waits for room, it is removed at once.
-        """
-        if slot.outcome is Outcome.CANCELLED or slot.outcome is Outcome.EXPIRED:
-            self._has_abandoned = True
-            if self.mailbox.has_senders_waiting:
-                self._purge()
-
     # ---------------------------------------------------------------- one incarnation
 
     def start_idle(self, waker: Waker) -> bool:
@@ -245,17 +80,23 @@ class Cell:
             Exception: the factory raised.
         """
         actor = self._actor = self._make()
-        if not self.is_open or self._has_work or _has_hooks(actor):
+        if not self.is_open or self.has_work or _has_hooks(actor):
             return False
         self._waker = waker
+        self.is_idle = True
         self._report_started()
         return True
+
+    def rouse(self) -> None:
+        """See `Inbox`."""
+        self.wake()
 
     def wake(self) -> Incarnation | None:
         """Request a task for an idle actor; return the current incarnation, if there is one."""
         if self._waker is not None and self._actor is not None:
             self.current = Incarnation(self, self._actor)
             waker, self._waker, self._actor = self._waker, None, None
+            self.is_idle = False
             waker.wake()
         return self.current
 
@@ -264,6 +105,7 @@ class Cell:
         if self._waker is None:  # an actor may be made whose task has not run yet
             return False
         self._waker = self._actor = None
+        self.is_idle = False
         return True
 
     async def run(self, started: Callable[[], None]) -> None:
@@ -306,15 +148,6 @@ class Cell:
         for instrument in self.instruments:
             instrument.actor_started(ActorEvent(self.path, self.incarnation))
 
-    @property
-    def is_drained(self) -> bool:
-        """Whether no message can arrive any more, and none waits."""
-        return not (self.is_open or self._has_work)
-
-    @property
-    def _has_work(self) -> bool:
-        return bool(self.urgent or self.redeliveries or len(self.mailbox))
-
     def drain(self) -> None:
         """Accept no more messages, and end the incarnation when all accepted ones are handled.
 
@@ -332,50 +165,6 @@ class Cell:
         """End the incarnation after the messages in progress; queued ones wait for the next."""
         if self.current is not None:
             self.current.halt()
-
-    def open(self) -> None:
-        """Accept messages again after `close`; existing refs become valid again."""
-        if not self.is_open:
-            self.is_open = True
-            self.counts.accepted += self.mailbox.accepted
-            spec = self.spec
-            self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
-            self.states.value = State.STARTING
-
-    def close(self) -> None:
-        """Stop accepting messages, fail those that wait (R3), and report the actor as stopped."""
-        if self.state is State.STOPPED:
-            return
-        self.is_open = False
-        self.mailbox.close()
-        waiting = [envelope for envelope, _ in self.redeliveries] + list(self.urgent)
-        self.redeliveries.clear()
-        self.urgent.clear()
-        while (envelope := self.mailbox.take()) is not None:
-            waiting.append(envelope)
-        for message, slot, _ in waiting:
-            if slot is not None and slot.outcome is not None:
-                self.counts.count_abandoned(slot.outcome)
-                continue
-            self.counts.dead_lettered += 1
-            if slot is not None:
-                slot.fail(ActorStopped(self.path, slot.verdict))
-            self.report_dead_letter(message, "stopped")
-        self.states.value = State.STOPPED
-        for instrument in self.instruments:
-            instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
-        ended, self._ended = self._ended, None
-        for callback in ended or ():
-            callback()
-
-    def on_ended(self, callback: Callable[[], None]) -> None:
-        """Call back when the actor is stopped; at once if it is stopped already."""
-        if self.state is State.STOPPED:
-            callback()
-        elif self._ended is None:
-            self._ended = [callback]
-        else:
-            self._ended.append(callback)
 
     def snapshot(self, now: float) -> ActorSnapshot:
         """Return the actor's state at this moment (R12)."""
@@ -402,13 +191,6 @@ class Cell:
             stop_s=self.stop_s,
             counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
         )
-
-    def report_dead_letter(
-        self, message: Message[object], reason: Literal["stopped", "dropped"]
-    ) -> None:
-        """Report to the instruments that a message will not be handled to its end."""
-        for instrument in self.instruments:
-            instrument.dead_letter(DeadLetter(self.path, type(message).__name__, reason))
 
 
 def _has_hooks(actor: Actor) -> bool:

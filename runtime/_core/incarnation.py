@@ -118,7 +118,7 @@ class Incarnation:
         self.due: list[Timer] = []
         self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
         self.busy = 0  # workers with a message in progress
-        self.parked: list[trio.lowlevel.Task] = []
+        self.parked = cell.parked
         self._is_flushed = False  # whether the `draining` hook has run
         self._is_over = False
         self._max_deferred = cell.max_deferred

@@ -61,7 +61,7 @@ class Waker(Protocol):
 class Stopper(Protocol):
     """Stops an actor for `Runtime.stop`."""
 
-    async def stop_and_remove(self, node: "Node") -> None:
+    async def stop_and_remove(self, node: object) -> None:
         """Drain a node and remove it from the tree; do nothing if that was done already."""
         ...
 

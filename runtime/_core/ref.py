@@ -16,7 +16,7 @@ from .stream import AskStream, StreamOf, StreamSink
 from .worker import Worker, check_deadlock, current_worker, find_cycle, waiting_worker
 
 if TYPE_CHECKING:
-    from .cell import Cell
+    from .inbox import Inbox
 
 
 R = TypeVar("R")
@@ -29,7 +29,7 @@ class Ref:
 
     __slots__ = ("_cell",)
 
-    def __init__(self, cell: "Cell") -> None:
+    def __init__(self, cell: "Inbox") -> None:
         self._cell = cell
 
     @property

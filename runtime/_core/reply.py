@@ -13,7 +13,7 @@ from ..errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull
 from .deadlines import DeadlineLane, Deadlines
 
 if TYPE_CHECKING:
-    from .cell import Cell
+    from .inbox import Inbox
     from .incarnation import Incarnation
     from .ref import Ref
     from .stream import StreamSink
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     # The part that has a message: the cell that queues it, the incarnation that has deferred it, or
     # the worker that handles it. Each has `path`, and `released`, which is called at the end.
-    Holder: TypeAlias = Cell | Incarnation | Worker
+    Holder: TypeAlias = Inbox | Incarnation | Worker
 
 
 R_co = TypeVar("R_co", covariant=True)
@@ -106,7 +106,7 @@ class ReplySlot(Generic[R]):
         self.error: Exception | None = None
         self.started: bool = False
         self.message: Message[object] | None = None
-        self.receiver: Cell | None = None
+        self.receiver: Inbox | None = None
         self.cause: ReplySlot[Any] | None = None
         self.sink: StreamSink[Any] | None = None
         self.holder: Holder | None = None

@@ -21,7 +21,7 @@ from ..errors import Deadlock
 from .reply import Message, Outcome, ReplySlot
 
 if TYPE_CHECKING:
-    from .cell import Cell
+    from .inbox import Inbox
     from .stream import AskStream
 
 
@@ -59,7 +59,7 @@ class Worker:
     tries: int = 0
     uninterruptible: bool = False
     interrupted: bool = False
-    waits_for: "ReplySlot[Any] | Cell | AskStream[Any] | None" = None
+    waits_for: "ReplySlot[Any] | Inbox | AskStream[Any] | None" = None
 
     @property
     def blockers(self) -> "tuple[Worker, ...]":

@@ -7,7 +7,7 @@ from functools import partial
 import attrs
 import trio
 
-from .._core import Actor, Message, Node, Overflow, Ref, ReplySlot, State, defers
+from .._core import Actor, Message, Overflow, Ref, ReplySlot, State, defers
 from ..errors import ChildNotFound
 from .restarts import RestartPolicy
 from .supervisor import Supervisor
@@ -51,7 +51,7 @@ class _PoolStopper:
     supervisor: Supervisor
     name: str
 
-    async def stop_and_remove(self, node: Node | None = None) -> None:  # noqa: ARG002  # the whole pool stops
+    async def stop_and_remove(self, node: object = None) -> None:  # noqa: ARG002  # the whole pool stops
         """See `Stopper`."""
         with suppress(ChildNotFound):
             await self.supervisor.stop_child(self.name)

@@ -380,10 +380,11 @@ class SupervisorNode:
             raise AlreadyRunning(f"{child.node.path} is running; stop_child stops it")
         return child
 
-    async def stop_and_remove(self, node: Node) -> None:
+    async def stop_and_remove(self, node: object) -> None:
         """See `Stopper`."""
-        child = self.children.by_name.get(node.name)
-        if child is not None and child.node is node:  # a new child may have its name
+        # A new child may have the name of the node.
+        child = next((one for one in self.children.by_name.values() if one.node is node), None)
+        if child is not None:
             await self.children.stop(child, drain=True)
             if child.has_stopped:  # else it was started again at the moment in which it ended
                 self.children.remove(child)
