@@ -120,6 +120,24 @@ class Deadlock(AskFailed):
         self.cycle = cycle
 
 
+class MailboxFunctionFailed(Exception):
+    """A priority or key function of a mailbox raised, or returned a value that cannot be used.
+
+    Raised at the sender, before the message is queued; the actor and other messages are not
+    affected (R17). The cause is the function's own exception.
+
+    Args:
+        actor: path of the actor.
+        message: name of the message's type.
+        error: the exception that the function raised, or that describes its value.
+    """
+
+    def __init__(self, actor: str, message: str, error: Exception) -> None:
+        super().__init__(
+            f"the mailbox of {actor} could not order a {message}: {type(error).__name__}: {error}"
+        )
+
+
 class UnhandledMessage(TypeError):
     """The actor has no handler for this type of message; raised at the sender, before queueing."""
 

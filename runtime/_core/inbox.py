@@ -13,10 +13,11 @@ from trio.lowlevel import reschedule
 from ..errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
 from .actor import Actor, Handler
 from .instruments import ActorEvent, DeadLetter
-from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Envelope, Mailbox, Overflow, Priority
+from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Mailbox, Overflow, Priority
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
+from .queues import Envelope
 from .ref import Ref
-from .reply import Message, Outcome, ReplySlot
+from .reply import Message, ReplySlot
 from .snapshot import MessageCounts, State
 from .worker import Worker
 
@@ -72,7 +73,7 @@ class Inbox(ABC):
         self.now = shared.now
         self.instruments = shared.instruments
         self.counts = MessageCounts()
-        self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
+        self.mailbox = self._new_mailbox()
         # Lists: they stay short, and an empty deque takes 760 bytes.
         self.urgent: list[Envelope] = []  # handled before the mailbox
         self.redeliveries: list[tuple[Envelope, int]] = []  # (message, earlier deliveries)
@@ -82,7 +83,6 @@ class Inbox(ABC):
         self.is_open = True  # accepts messages
         self.is_idle = False  # started, but without a task until a message arrives
         self._shared = shared
-        self._has_abandoned = False  # abandoned messages may be queued
         self._ended: list[Callable[[], None]] | None = None  # called when the actor is stopped
         # The class's handlers, extended by `handler_of`.
         self.table: Mapping[type[Message[object]], Handler] = {}
@@ -122,20 +122,21 @@ class Inbox(ABC):
         if not self.is_open:
             raise ActorStopped(self.path)
         handler = self.table.get(type(message)) or self.handler_of(message)
-        if slot is not None:
-            if slot.holder is None:
-                slot.holder = self
-            else:
-                slot.hold(self)
         if handler.urgent:
+            if slot is not None:
+                slot.hold(self)
             self.urgent.append((message, slot, now))
             self.counts.bypassed += 1
         else:
-            if self._has_abandoned and len(self.mailbox) >= self.mailbox.capacity:
-                self._purge()
-            admission = self.mailbox.offer((message, slot, now))
-            if admission is not ACCEPTED and not self._is_resolved(admission, (message, slot, now)):
-                return False
+            mailbox = self.mailbox
+            admission = mailbox.offer((message, slot, now))
+            if admission is not ACCEPTED:
+                return self._is_resolved(admission, (message, slot, now))
+            if slot is not None:
+                if slot.holder is None:
+                    slot.holder = mailbox
+                else:
+                    slot.hold(mailbox)
         if self.parked:
             reschedule(self.parked.pop())
         elif self.is_idle:
@@ -182,11 +183,15 @@ class Inbox(ABC):
             return True
         return False
 
-    def _purge(self) -> None:
-        """Remove the messages whose caller has given up, to make room for others."""
-        self._has_abandoned = False
-        for _, slot, _ in self.mailbox.purge():
-            self.counts.count_abandoned(slot.outcome if slot else None)
+    def _new_mailbox(self) -> Mailbox:
+        spec = self.spec
+        return Mailbox(
+            spec.capacity, spec.overflow, spec.priority, self._drop, self._count_abandoned, self
+        )
+
+    def _count_abandoned(self, slot: ReplySlot[Any]) -> None:
+        """Count a message whose caller gave up while it was queued."""
+        self.counts.count_abandoned(slot.outcome)
 
     def _drop(self, envelope: Envelope) -> None:
         """Resolve a message that the mailbox's policy has dropped."""
@@ -196,15 +201,8 @@ class Inbox(ABC):
             slot.fail(Dropped(self.path))
         self.report_dead_letter(message, "dropped")
 
-    def released(self, slot: ReplySlot[Any]) -> None:
-        """Note that the slot of a queued message is filled or has moved on; see `ReplySlot.hold`.
-
-        The message is skipped later. If a sender waits for room, it is removed at once.
-        """
-        if slot.outcome is Outcome.CANCELLED or slot.outcome is Outcome.EXPIRED:
-            self._has_abandoned = True
-            if self.mailbox.has_senders_waiting:
-                self._purge()
+    def released(self, slot: ReplySlot[Any]) -> None:  # noqa: B027  # there is nothing to do
+        """See `ReplySlot.hold`; an urgent or redelivered message is skipped when it is taken."""
 
     @property
     def is_drained(self) -> bool:
@@ -221,8 +219,7 @@ class Inbox(ABC):
         if not self.is_open:
             self.is_open = True
             self.counts.accepted += self.mailbox.accepted
-            spec = self.spec
-            self.mailbox = Mailbox(spec.capacity, spec.overflow, spec.priority, self._drop)
+            self.mailbox = self._new_mailbox()
             self.states.value = State.STARTING
 
     def close(self) -> None:
@@ -242,6 +239,7 @@ class Inbox(ABC):
                 continue
             self.counts.dead_lettered += 1
             if slot is not None:
+                slot.holder = None  # it has left the mailbox
                 slot.fail(ActorStopped(self.path, slot.verdict))
             self.report_dead_letter(message, "stopped")
         self.states.value = State.STOPPED

@@ -321,8 +321,14 @@ class Incarnation:
     ) -> None:
         """Run a handler that gets the slot or a sink: one that defers, or one that streams."""
         if slot is None:
+            # No caller waits: the message is done when the handler returns.
             slot = worker.slot = ReplySlot()
-        if handler.streams:
+            slot.holder = worker
+            sink = _discarding_sink() if handler.streams else slot
+            await handler.call(self.actor, message, sink)
+            if slot.holder is worker:
+                slot.holder = None
+        elif handler.streams:
             slot.started = True
             slot.hold(worker)
             await handler.call(self.actor, message, slot.sink or _discarding_sink())

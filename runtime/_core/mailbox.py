@@ -1,174 +1,33 @@
 """A bounded mailbox: a queue, and a policy for messages that find it full (R5).
 
-Queue and policy are a state machine without await (R14). Senders that wait for room wait at an
-unbuffered Trio memory channel, which keeps their order and removes a cancelled one; taking a
-message admits the next sender. A mailbox belongs to the actor's place, not to an incarnation (R2),
-and only its sending end is ever closed: closing the receiving end would lose the messages of the
-senders that wait.
+Queue, policy and the line of waiting senders are a state machine without await (R14); `Mailbox.put`
+is the only method that sleeps. A mailbox belongs to the actor's place, not to an incarnation (R2).
+
+A message whose caller has given up stays in the queue until it would be taken, but no longer counts
+against the capacity. So the expiry of n asks costs O(n), however many senders wait.
+
+Functions of the user (priorities and keys) run once for each message, in the sender's task, before
+the mailbox changes. An error that they raise reaches that sender only (R17).
 """
 
 import enum
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Hashable, Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import attrs
 import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
-from .reply import Message, ReplySlot
+from ..errors import MailboxFunctionFailed
+from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
+from .reply import Message, ReplySlot, log_callback_error
 
-# A tuple, not a class: one is made for every message. The float is the time of arrival.
-Envelope = tuple[Message[object], ReplySlot[Any] | None, float]
-
-
-class Queue(Protocol):
-    """Messages in the order in which they are taken."""
-
-    def __len__(self) -> int:
-        """Return the number of messages."""
-        ...
-
-    def __iter__(self) -> Iterator[Envelope]:
-        """Iterate over the messages, in no particular order."""
-        ...
-
-    def push(self, envelope: Envelope) -> Envelope | None:
-        """Add a message; return the message that it replaces, if any."""
-        ...
-
-    def pop(self) -> Envelope:
-        """Remove and return the next message of a queue that is not empty."""
-        ...
-
-    def pop_oldest(self) -> Envelope:
-        """Remove and return the message to drop for a newer one; the queue is not empty."""
-        ...
-
-    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Keep the messages for which `is_retained` is true; remove and return the others."""
-        ...
-
-
-class Fifo:
-    """A queue that is first in, first out."""
-
-    def __init__(self) -> None:
-        self.items: deque[Envelope] = deque()
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Envelope]:
-        return iter(self.items)
-
-    def push(self, envelope: Envelope) -> Envelope | None:
-        """Add a message at the end."""
-        self.items.append(envelope)
-        return None
-
-    def pop(self) -> Envelope:
-        """Remove and return the first message."""
-        return self.items.popleft()
-
-    def pop_oldest(self) -> Envelope:
-        """Remove and return the first message."""
-        return self.items.popleft()
-
-    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Keep the messages for which `is_retained` is true; remove and return the others."""
-        gone = [envelope for envelope in self.items if not is_retained(envelope)]
-        kept = [envelope for envelope in self.items if is_retained(envelope)]
-        self.items.clear()
-        self.items.extend(kept)
-        return gone
-
-
-class ByPriority:
-    """A queue that takes the smallest priority first; equal ones are first in, first out.
-
-    Args:
-        priority: returns the priority of a message.
-    """
-
-    def __init__(self, priority: Callable[[Message[object]], float]) -> None:
-        self._priority = priority
-        self._heap: list[tuple[float, int, Envelope]] = []  # (priority, order of arrival, message)
-        self._order = itertools.count()
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def __iter__(self) -> Iterator[Envelope]:
-        return (entry[2] for entry in self._heap)
-
-    def push(self, envelope: Envelope) -> Envelope | None:
-        """Add a message after all others of its priority."""
-        heapq.heappush(self._heap, (self._priority(envelope[0]), next(self._order), envelope))
-        return None
-
-    def pop(self) -> Envelope:
-        """Remove and return the first message with the smallest priority."""
-        return heapq.heappop(self._heap)[2]
-
-    def pop_oldest(self) -> Envelope:
-        """Remove and return the first message with the largest priority."""
-        last = max(entry[0] for entry in self._heap)
-        entry = min(entry for entry in self._heap if entry[0] == last)
-        self._heap.remove(entry)
-        heapq.heapify(self._heap)
-        return entry[2]
-
-    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Keep the messages for which `is_retained` is true; remove and return the others."""
-        gone = [entry[2] for entry in self._heap if not is_retained(entry[2])]
-        self._heap = [entry for entry in self._heap if is_retained(entry[2])]
-        heapq.heapify(self._heap)
-        return gone
-
-
-class ByKey:
-    """A queue with one message per key; a newer message takes the place of the older one.
-
-    Args:
-        key: returns the key of a message.
-    """
-
-    def __init__(self, key: Callable[[Message[object]], Hashable]) -> None:
-        self._key = key
-        self._items: dict[Hashable, Envelope] = {}  # in the order of the places
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Envelope]:
-        return iter(self._items.values())
-
-    def push(self, envelope: Envelope) -> Envelope | None:
-        """Replace the message with the same key and return it, or add a message at the end."""
-        key = self._key(envelope[0])
-        earlier = self._items.get(key)
-        self._items[key] = envelope
-        return earlier
-
-    def has_key_of(self, message: Message[object]) -> bool:
-        """Whether a message with the same key is in the queue."""
-        return self._key(message) in self._items
-
-    def pop(self) -> Envelope:
-        """Remove and return the first message."""
-        return self._items.pop(next(iter(self._items)))
-
-    def pop_oldest(self) -> Envelope:
-        """Remove and return the first message."""
-        return self.pop()
-
-    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
-        """Keep the messages for which `is_retained` is true; remove and return the others."""
-        gone = [envelope for envelope in self._items.values() if not is_retained(envelope)]
-        self._items = {key: item for key, item in self._items.items() if is_retained(item)}
-        return gone
+if TYPE_CHECKING:
+    from .worker import Worker
 
 
 @attrs.frozen
@@ -178,7 +37,8 @@ class Coalesce:
     A message with a new key waits for room, as with "block".
 
     Args:
-        key: returns the key of a message; messages with equal keys replace each other.
+        key: returns the key of a message; messages with equal keys replace each other. What it
+            raises reaches the sender as `MailboxFunctionFailed`.
     """
 
     key: Callable[[Message[object]], Hashable]
@@ -187,20 +47,19 @@ class Coalesce:
 Overflow = Literal["block", "reject", "drop_newest", "drop_oldest"] | Coalesce
 """What happens to a message that finds the mailbox full (R5). "block": its sender waits for room.
 "reject": its sender gets `MailboxFull`. "drop_newest": the message is dropped. "drop_oldest": the
-oldest queued message is dropped. `Coalesce`: whether or not there is room, the message replaces the
-one with the same key. Every drop resolves its ask and is counted."""
+oldest queued message is dropped; with priorities, the oldest of the least urgent ones, or the new
+message if it is less urgent than all of them. `Coalesce`: whether or not there is room, the message
+replaces the one with the same key. Every drop resolves its ask and is counted."""
 
 POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
 
 Priority = Callable[[Message[object]], float]
-"""Returns the priority of a message; the smallest is taken first, equal ones in their order."""
+"""Returns the priority of a message; the smallest is taken first, equal ones in their order. What
+it raises reaches the sender as `MailboxFunctionFailed`."""
 
 
-_Channel = tuple[trio.MemorySendChannel[Envelope], trio.MemoryReceiveChannel[Envelope]]
-
-
-def _ignore(envelope: Envelope) -> None:
-    """Default for `Mailbox.dropped`."""
+def _ignore(_: object) -> None:
+    """Default for `Mailbox.dropped` and `Mailbox.skipped`."""
 
 
 class Admission(enum.Enum):
@@ -217,7 +76,7 @@ class MailboxStatistics:
     """The state of a mailbox at one moment, named as in Trio's channel statistics.
 
     Args:
-        depth: number of messages that wait, those whose caller has given up included.
+        depth: number of messages that wait, without those whose caller has given up.
         capacity: how many messages may wait.
         senders_waiting: number of tasks that wait for room.
         accepted: number of messages accepted since the mailbox was made.
@@ -236,7 +95,55 @@ class MailboxStatistics:
 
 ACCEPTED = Admission.ACCEPTED
 
+_arrivals = itertools.count()
+_NO_SLOTS: set[ReplySlot[Any] | None] = set()  # of all mailboxes before the first, as below
 _EMPTY = Fifo()  # of all mailboxes before their first message: a deque takes 760 bytes
+
+
+class MailboxOwner(Protocol):
+    """The actor's place, as its mailbox needs it."""
+
+    @property
+    def path(self) -> str:
+        """The path of the actor."""
+        ...
+
+    @property
+    def blockers(self) -> "Sequence[Worker]":
+        """The workers that take messages from here; see `find_cycle`."""
+        ...
+
+
+@final
+class MailboxSender:
+    """A task that waits for room; it has the slot of its message meanwhile (`ReplySlot.holder`)."""
+
+    __slots__ = ("envelope", "is_closed", "is_waiting", "key", "mailbox", "task")
+
+    def __init__(self, mailbox: "Mailbox", envelope: Envelope, key: Any) -> None:  # noqa: ANN401  # see Queue
+        self.mailbox = mailbox
+        self.envelope = envelope
+        self.key = key
+        self.task = current_task()
+        self.is_waiting = True
+        self.is_closed = False
+
+    @property
+    def path(self) -> str:
+        """The path of the actor that the message is for."""
+        return self.mailbox.path
+
+    @property
+    def blockers(self) -> "Sequence[Worker]":
+        """See `Mailbox.blockers`."""
+        return self.mailbox.blockers
+
+    def released(self, slot: ReplySlot[Any]) -> None:  # noqa: ARG002  # it has one slot
+        """The caller has given up, so the sender waits no longer (R4)."""
+        self.mailbox.withdraw(self)
+
+
+_NO_SENDERS: dict[MailboxSender, None] = {}
 
 
 class Mailbox:
@@ -247,54 +154,78 @@ class Mailbox:
         overflow: what happens to a message that finds the mailbox full.
         priority: returns the priority of a message; None: first in, first out.
         dropped: called with every message that is dropped for a newer one.
+        skipped: called with the slot of every queued message whose caller gives up.
+        owner: the actor's place; None in tests of the mailbox alone.
 
     Raises:
         ValueError: both `priority` and a `Coalesce` were given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the first three are positional in tests
         self,
         capacity: int,
         overflow: Overflow = "block",
         priority: Priority | None = None,
         dropped: Callable[[Envelope], None] = _ignore,
+        skipped: Callable[[ReplySlot[Any]], None] = _ignore,
+        owner: MailboxOwner | None = None,
     ) -> None:
         if priority is not None and isinstance(overflow, Coalesce):
             raise ValueError("priority does not go together with overflow=Coalesce(...)")
         self.capacity = capacity
         self.accepted = 0
         self.is_closed = False
-        self._room = capacity  # 0 when closed
+        self._room = capacity  # of the queue, which also has the abandoned ones; 0 when closed
+        self._abandoned = _NO_SLOTS  # of messages in the queue whose caller has given up
         self._overflow = overflow
         self._dropped = dropped
+        self._skipped = skipped
+        self._owner = owner
         self._queue: Queue = _EMPTY
         self._items: deque[Envelope] | None = None  # the queue's own deque, if it is a `Fifo`
         self._by_key: ByKey | None = None
+        self._priority = priority
         if priority is not None:
-            self._queue = ByPriority(priority)
+            self._queue = ByPriority()
         elif isinstance(overflow, Coalesce):
-            self._queue = self._by_key = ByKey(overflow.key)
+            self._queue = self._by_key = ByKey()
         self._peak = 0
-        self._channel: _Channel | None = None  # made when a sender first has to wait
-        self._senders_waiting = 0
+        self._senders = _NO_SENDERS  # in the order of arrival
+        # With priorities: (priority, order of arrival, sender).
+        self._ranked_senders: list[tuple[float, int, MailboxSender]] | None = (
+            None if priority is None else []
+        )
         self._room_callbacks: list[Callable[[], None]] | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) - len(self._abandoned)
 
     def __repr__(self) -> str:
-        return f"<Mailbox {len(self)} of {self.capacity}, {self._senders_waiting} senders wait>"
+        return f"<Mailbox {len(self)} of {self.capacity}, {len(self._senders)} senders wait>"
 
     @property
-    def has_senders_waiting(self) -> bool:
-        """Whether a sender waits for room."""
-        return self._senders_waiting > 0
+    def path(self) -> str:
+        """The path of the actor."""
+        return "the actor" if self._owner is None else self._owner.path
+
+    @property
+    def blockers(self) -> "Sequence[Worker]":
+        """The workers of which one must take a message first; see `find_cycle`."""
+        return () if self._owner is None else self._owner.blockers
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message would be accepted at once."""
+        return len(self._queue) < self._room
+
+    # ---------------------------------------------------------------- messages in and out
 
     def offer(self, envelope: Envelope) -> Admission:
         """Accept a message if the policy allows it, and return what was done with it.
 
         Raises:
             trio.ClosedResourceError: the mailbox is closed.
+            MailboxFunctionFailed: the priority or the key of the message failed.
         """
         items = self._items
         if items is not None and (depth := len(items)) < self._room:  # the most frequent case
@@ -305,9 +236,9 @@ class Mailbox:
             return ACCEPTED
         if self.is_closed:
             raise trio.ClosedResourceError
-        has_place = self._by_key is not None and self._by_key.has_key_of(envelope[0])
-        if has_place or len(self._queue) < self.capacity:
-            self._push(envelope)
+        key = self._key_of(envelope[0])
+        if (self._by_key is not None and key in self._by_key) or len(self._queue) < self._room:
+            self._push(envelope, key)
             return ACCEPTED
         match self._overflow:
             case "reject":
@@ -315,36 +246,70 @@ class Mailbox:
             case "drop_newest":
                 return Admission.DROPPED
             case "drop_oldest":
-                oldest = self._queue.pop_oldest()
-                self._push(envelope)
-                self._dropped(oldest)
-                return ACCEPTED
+                return self._displace(envelope, key)
             case _:
                 return Admission.FULL
 
     def take(self) -> Envelope | None:
         """Remove and return the next message, if there is one; admit a waiting sender."""
         items = self._items
-        if items is not None:
-            if not items:
+        while True:
+            if items is not None:
+                if not items:
+                    return None
+                envelope = items.popleft()
+            elif len(self._queue) and (next_ := self._queue.pop()) is not None:
+                envelope = next_
+            else:
                 return None
-            envelope = items.popleft()
-        elif len(self._queue):
-            envelope = self._queue.pop()
-        else:
-            return None
-        if self._senders_waiting:
-            self._admit_senders()
-        if self._room_callbacks:
-            self._notify_room()
-        return envelope
+            if self._abandoned and envelope[1] in self._abandoned:
+                self._forget(envelope[1])
+                continue
+            if self._senders:
+                self._admit_senders()
+            if self._room_callbacks:
+                self._notify_room()
+            return envelope
 
-    def purge(self) -> list[Envelope]:
-        """Remove and return the messages whose caller has given up; admit senders that wait."""
-        gone = self._queue.retain(_is_open)
+    def released(self, slot: ReplySlot[Any]) -> None:
+        """Give the room of a message away whose slot is filled; see `ReplySlot.hold`."""
+        if slot.outcome is None:
+            return  # it has moved on
+        if self._abandoned is _NO_SLOTS:
+            self._abandoned = set()
+        self._abandoned.add(slot)
+        self._skipped(slot)
+        if self.is_closed:
+            return
+        self._room += 1
+        if len(self._abandoned) > self.capacity:  # so that it takes twice the memory at most
+            self._queue.retain(self._is_wanted)
+            self._room -= len(self._abandoned)
+            self._abandoned.clear()
         self._admit_senders()
         self._notify_room()
-        return gone
+
+    def _is_wanted(self, envelope: Envelope) -> bool:
+        return envelope[1] not in self._abandoned
+
+    def _forget(self, slot: ReplySlot[Any] | None) -> None:
+        """Take the room back that an abandoned message had until it left the queue."""
+        if slot is not None:
+            self._abandoned.discard(slot)
+            if not self.is_closed:
+                self._room -= 1
+
+    def close(self) -> None:
+        """Accept no more messages and fail waiting senders; messages inside can still be taken."""
+        self.is_closed = True
+        self._room = 0
+        for sender in self._senders:
+            sender.is_closed = True
+            sender.is_waiting = False
+            reschedule(sender.task)
+        self._senders.clear()
+        if self._ranked_senders is not None:
+            self._ranked_senders.clear()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """See `Ref.when_room`."""
@@ -353,72 +318,139 @@ class Mailbox:
         elif callback not in self._room_callbacks:
             self._room_callbacks.append(callback)
 
-    def _notify_room(self) -> None:
-        callbacks, self._room_callbacks = self._room_callbacks, None
-        for callback in callbacks or ():
-            callback()
-
-    async def put(self, envelope: Envelope) -> None:
-        """Wait for room; if cancelled, the message was not accepted.
-
-        Raises:
-            trio.ClosedResourceError: the mailbox is closed, or was closed meanwhile.
-        """
-        # Checked first: only senders at the channel are counted, and a cancelled `send` yields.
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._senders_waiting += 1
-        try:
-            if self._channel is None:
-                self._channel = trio.open_memory_channel[Envelope](0)
-                if self.is_closed:
-                    self._channel[0].close()
-            await self._channel[0].send(envelope)
-        except BaseException:
-            self._senders_waiting -= 1
-            raise
-
-    def close(self) -> None:
-        """Accept no more messages and fail waiting senders; messages inside can still be taken."""
-        self.is_closed = True
-        self._room = 0
-        if self._channel is not None:
-            self._channel[0].close()
-
     def statistics(self) -> MailboxStatistics:
         """Return the state at this moment."""
         return MailboxStatistics(
-            depth=len(self._queue),
+            depth=len(self),
             capacity=self.capacity,
-            senders_waiting=0
-            if self._channel is None
-            else self._channel[0].statistics().tasks_waiting_send,
+            senders_waiting=len(self._senders),
             accepted=self.accepted,
-            peak=self._peak,
-            oldest_at=min((arrived for _, _, arrived in self._queue), default=None),
+            peak=min(self._peak, self.capacity),
+            oldest_at=min(
+                (one[2] for one in self._queue if one[1] not in self._abandoned), default=None
+            ),
         )
 
-    def _push(self, envelope: Envelope) -> None:
-        if self._queue is _EMPTY:
-            fifo = Fifo()
-            self._queue, self._items = fifo, fifo.items
-        earlier = self._queue.push(envelope)
-        self.accepted += 1
-        depth = len(self._queue)
-        self._peak = max(self._peak, depth)
-        if earlier is not None:
-            self._dropped(earlier)
+    # ---------------------------------------------------------------- senders that wait
+
+    async def put(self, envelope: Envelope) -> None:
+        """Wait for room. If it is cancelled, or the caller gives up, nothing was accepted.
+
+        Raises:
+            trio.ClosedResourceError: the mailbox is closed, or was closed meanwhile.
+            MailboxFunctionFailed: the priority or the key of the message failed.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.is_closed:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise trio.ClosedResourceError
+        sender = MailboxSender(self, envelope, self._key_of(envelope[0]))
+        if self._senders is _NO_SENDERS:
+            self._senders = {}
+        self._senders[sender] = None
+        if self._ranked_senders is not None:
+            heapq.heappush(self._ranked_senders, (sender.key, next(_arrivals), sender))
+        slot = envelope[1]
+        if slot is not None:
+            slot.hold(sender)
+
+        def abort(_: object) -> Abort:
+            self._leave(sender)
+            return Abort.SUCCEEDED
+
+        sender.task.custom_sleep_data = sender  # Trio clears it when the task is woken
+        await wait_task_rescheduled(abort)
+        if sender.is_closed:
+            raise trio.ClosedResourceError
+
+    def withdraw(self, sender: MailboxSender) -> None:
+        """Let a sender go whose caller has given up."""
+        if sender.is_waiting:
+            self._leave(sender)
+            reschedule(sender.task)
+
+    def _leave(self, sender: MailboxSender) -> None:
+        sender.is_waiting = False
+        del self._senders[sender]
+        ranked = self._ranked_senders
+        if ranked is not None and len(ranked) > 2 * len(self._senders) + 8:  # most have left
+            ranked[:] = [one for one in ranked if one[2].is_waiting]
+            heapq.heapify(ranked)
 
     def _admit_senders(self) -> None:
         # More than one if a message replaces an earlier one with its key.
-        while self._senders_waiting and self._channel and len(self._queue) < self.capacity:
+        while self._senders and len(self._queue) < self._room:
+            sender = self._next_sender()
+            sender.is_waiting = False
+            del self._senders[sender]
+            message, slot, _ = sender.envelope
+            if slot is not None:
+                slot.holder = self
+            self._push((message, slot, trio.current_time()), sender.key)
+            reschedule(sender.task)
+
+    def _next_sender(self) -> MailboxSender:
+        if self._ranked_senders is None:
+            return next(iter(self._senders))
+        while True:
+            sender = heapq.heappop(self._ranked_senders)[2]
+            if sender.is_waiting:
+                return sender
+
+    # ---------------------------------------------------------------- inside
+
+    def _key_of(self, message: Message[object]) -> Any:  # noqa: ANN401  # see Queue
+        if self._priority is None and self._by_key is None:
+            return None
+        try:
+            if self._priority is not None:
+                rank = self._priority(message)
+                if isnan(rank):
+                    raise ValueError("a priority must be a number, not nan")  # noqa: TRY301  # as one that raised
+                return rank
+            if isinstance(self._overflow, Coalesce):
+                key = self._overflow.key(message)
+                hash(key)
+                return key
+        except Exception as error:
+            raise MailboxFunctionFailed(self.path, type(message).__name__, error) from error
+        return None
+
+    def _push(self, envelope: Envelope, key: Any) -> None:  # noqa: ANN401  # see Queue
+        if self._queue is _EMPTY:
+            fifo = Fifo()
+            self._queue, self._items = fifo, fifo.items
+        earlier = self._queue.push(envelope, key)
+        self.accepted += 1
+        self._peak = max(self._peak, len(self))
+        if earlier is None:
+            return
+        if earlier[1] in self._abandoned:
+            self._forget(earlier[1])
+        else:
+            self._drop(earlier)
+
+    def _displace(self, envelope: Envelope, key: Any) -> Admission:  # noqa: ANN401  # see Queue
+        """Make room for a message by dropping another one; or drop the message itself."""
+        while (oldest := self._queue.evict(key)) is not None:
+            if oldest[1] in self._abandoned:
+                self._forget(oldest[1])
+                continue
+            self._push(envelope, key)
+            self._drop(oldest)
+            return ACCEPTED
+        return Admission.DROPPED
+
+    def _drop(self, envelope: Envelope) -> None:
+        slot = envelope[1]
+        if slot is not None:
+            slot.holder = None  # it is not in here any more when the slot is failed
+        self._dropped(envelope)
+
+    def _notify_room(self) -> None:
+        callbacks, self._room_callbacks = self._room_callbacks, None
+        for callback in callbacks or ():
             try:
-                message, slot, _ = self._channel[1].receive_nowait()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                return  # a cancelled or closed sender has not run yet
-            self._senders_waiting -= 1
-            self._push((message, slot, trio.current_time()))
-
-
-def _is_open(envelope: Envelope) -> bool:
-    slot = envelope[1]
-    return slot is None or slot.outcome is None
+                callback()
+            except Exception as error:  # noqa: BLE001  # it must not cost a message (R17)
+                log_callback_error("when_room", error)

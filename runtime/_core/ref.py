@@ -45,8 +45,7 @@ class Ref:
     @property
     def has_room(self) -> bool:
         """Whether the mailbox has room for another message."""
-        mailbox = self._cell.mailbox
-        return len(mailbox) < mailbox.capacity
+        return self._cell.mailbox.has_room
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """Call back once, when the next message is taken out of the mailbox.
@@ -154,6 +153,8 @@ class Ref:
         except BaseException:
             slot.cancel()
             raise
+        finally:
+            del slot  # else an error, its traceback and the slot are a reference cycle
 
     async def submit(self, message: Message[R], *, deadline: float = inf) -> ReplySlot[R]:
         """Send a message, wait for room only, and return the slot for the reply.

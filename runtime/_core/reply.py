@@ -1,28 +1,40 @@
 """Messages, and the slot for a reply: it travels with the message and is filled once (R3)."""
 
 import enum
+import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
+import structlog
 import trio
 from trio.lowlevel import current_task, reschedule, wait_task_rescheduled
 
-from ..errors import ActorStopped, AskFailed, AskTimedOut, Deadlock, MailboxFull, Verdict
+from ..errors import (
+    ActorStopped,
+    AskFailed,
+    AskTimedOut,
+    MailboxFunctionFailed,
+    UnhandledMessage,
+    Verdict,
+)
 from .deadlines import DeadlineLane, Deadlines
 
 if TYPE_CHECKING:
     from .inbox import Inbox
     from .incarnation import Incarnation
+    from .mailbox import Mailbox, MailboxSender
     from .ref import Ref
     from .stream import StreamSink
     from .worker import Worker
 
     # The part that has a message: the cell that queues it, the incarnation that has deferred it, or
     # the worker that handles it. Each has `path`, and `released`, which is called at the end.
-    Holder: TypeAlias = Inbox | Incarnation | Worker
+    Holder: TypeAlias = Inbox | Mailbox | MailboxSender | Incarnation | Worker
 
+
+_log = structlog.stdlib.get_logger("callsheet.runtime")
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -209,9 +221,9 @@ class ReplySlot(Generic[R]):
     async def forward(self, to: "Ref", message: Message[R]) -> None:
         """Pass the work on to another actor, whose reply then goes straight to the caller.
 
-        Waits while the mailbox of `to` is full, so backpressure reaches this actor. If `to` is
-        stopped, or rejects or drops the message, the slot fails. If the slot is filled already,
-        this is only a checkpoint.
+        Waits while the mailbox of `to` is full, so backpressure reaches this actor; the wait ends
+        if the caller gives up. If `to` is stopped, rejects or drops the message, or has no handler
+        for it, the slot fails. If the slot is filled already, this is only a checkpoint.
 
         Args:
             to: the actor that takes over.
@@ -220,9 +232,13 @@ class ReplySlot(Generic[R]):
         if self.outcome is not None:
             await trio.lowlevel.checkpoint()
             return
+        if self.receiver is None:  # sent by `tell`: no caller waits for a reply
+            await to.deliver(message, None)
+            self._settle(_REPLIED)
+            return
         try:
             await to.deliver(message, self)
-        except (ActorStopped, MailboxFull, Deadlock) as error:
+        except (AskFailed, MailboxFunctionFailed, UnhandledMessage) as error:
             self.fail(error)
         except BaseException:
             self.fail(ActorStopped(to.path))  # no holder has it now
@@ -232,7 +248,8 @@ class ReplySlot(Generic[R]):
         """Call back once, when the slot is filled, or at once if it is filled already.
 
         Args:
-            callback: called with the slot, in the task that fills it; it must not raise or block.
+            callback: called with the slot, in the task that fills it; it must not block. An error
+                that it raises is logged.
         """
         if self.outcome is not None:
             callback(self)
@@ -242,7 +259,7 @@ class ReplySlot(Generic[R]):
             self._callbacks.append(callback)
 
     async def wait(self) -> R:
-        """Wait for the reply, in one task only; if that is cancelled, give up on the reply (R4).
+        """Wait for the reply; if all waiting tasks are cancelled, give up on it (R4).
 
         Returns:
             The reply.
@@ -250,11 +267,13 @@ class ReplySlot(Generic[R]):
         Raises:
             Exception: as `Ref.ask`.
         """
-        if self.outcome is None:
+        if self.outcome is not None:
+            await trio.lowlevel.checkpoint()
+        elif self.task is None:
             self.task = current_task()
             await wait_task_rescheduled(self.abort)
         else:
-            await trio.lowlevel.checkpoint()
+            await _FurtherWaiter.wait(self)
         return self.result()
 
     def result(self) -> R:
@@ -263,13 +282,24 @@ class ReplySlot(Generic[R]):
             return self.value  # type: ignore[return-value]  # set, since it was replied
         if self.error is None:  # a holder called `cancel` where `fail` was meant
             self.error = AskFailed("the actor", self.verdict, "cancelled the message")
-        raise self.error
+        error = self.error
+        del self  # else the error, its traceback and the slot are a reference cycle
+        try:
+            raise error
+        finally:
+            del error
 
     def abort(self, _: object) -> trio.lowlevel.Abort:
         """Give up on the reply because the waiting task is cancelled; for the runtime itself."""
         self.task = None
-        self.cancel()
+        self.give_up()
         return trio.lowlevel.Abort.SUCCEEDED
+
+    def give_up(self) -> None:
+        """Cancel the message if no task waits for the reply any more; for the runtime itself."""
+        waiters = (one for one in self._callbacks or () if isinstance(one, _FurtherWaiter))
+        if self.task is None and next(waiters, None) is None:
+            self.cancel()
 
     def chain(self) -> tuple[str, ...]:
         """Return the chain of asks up to this one, the first cause first, as "type at path"."""
@@ -316,10 +346,42 @@ class ReplySlot(Generic[R]):
         if self._callbacks is not None:
             callbacks, self._callbacks = self._callbacks, None
             for callback in callbacks:
-                callback(self)
+                try:
+                    callback(self)
+                except Exception as error:  # noqa: BLE001  # it must not cost a message (R17)
+                    log_callback_error("on_settled", error)
 
 
 _REPLIED = Outcome.REPLIED
 
 current_slot: ContextVar[ReplySlot[Any] | None] = ContextVar("current_slot", default=None)
 """The slot of the message that the current task works for; asks made there inherit its deadline."""
+
+
+@final
+class _FurtherWaiter:
+    """A callback for a task that waits for a reply for which another task waits already."""
+
+    def __init__(self) -> None:
+        self._settled = trio.Event()
+
+    def __call__(self, _: object) -> None:
+        self._settled.set()
+
+    @classmethod
+    async def wait(cls, slot: ReplySlot[Any]) -> None:
+        """Wait until the slot is filled."""
+        waiter = cls()
+        slot.on_settled(waiter)
+        try:
+            await waiter._settled.wait()  # its own
+        except trio.Cancelled:
+            if slot._callbacks is not None:  # noqa: SLF001  # as above
+                slot._callbacks.remove(waiter)  # noqa: SLF001  # as above
+            slot.give_up()
+            raise
+
+
+def log_callback_error(where: str, error: Exception) -> None:
+    """Log what a callback of the user has raised, as text without the locals of the frames (L8)."""
+    _log.error("callback_failed", where=where, exception="".join(traceback.format_exception(error)))

@@ -83,7 +83,7 @@ async def test_the_text_shows_a_tree_in_several_states_a_line_each(autojump_cloc
         crashed = await runtime.spawn("crashed", Counter)
         await runtime.spawn("stopped", Counter)
         await runtime.root.stop_child("stopped")
-        holder.tell_nowait(Keep())
+        await holder.submit(Keep())
         for number in range(5):
             busy.tell_nowait(Work(str(number), 60))
             await trio.testing.wait_all_tasks_blocked()

@@ -43,7 +43,7 @@ async def test_the_plan_has_order_action_and_counts_before_anything_happens(auto
             busy.tell_nowait(Work(str(number), 1))
         for number in range(3):
             worker.tell_nowait(Work(str(number), 1))
-        holder.tell_nowait(Keep())
+        await holder.submit(Keep())
         await trio.testing.wait_all_tasks_blocked()
         plan = runtime.shutdown_plan()
         assert str(plan).splitlines() == [

@@ -1,0 +1,191 @@
+"""The orders in which a mailbox gives its messages out; pure (R14)."""
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Protocol, final
+
+import attrs
+
+from .reply import Message, ReplySlot
+
+# A tuple, not a class: one is made for every message. The float is the time of arrival.
+Envelope = tuple[Message[object], ReplySlot[Any] | None, float]
+
+
+class Queue(Protocol):
+    """Messages in the order in which they are taken.
+
+    `key` is the priority of the message, or what it is coalesced by, or None.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of messages."""
+        ...
+
+    def __iter__(self) -> Iterator[Envelope]:
+        """Iterate over the messages, in no particular order."""
+        ...
+
+    def push(self, envelope: Envelope, key: Any) -> Envelope | None:  # noqa: ANN401  # a number or a hashable
+        """Add a message; return the message that it replaces, if any."""
+        ...
+
+    def pop(self) -> Envelope | None:
+        """Remove and return the next message, if one may be taken; the queue is not empty."""
+        ...
+
+    def evict(self, key: Any) -> Envelope | None:  # noqa: ANN401  # as above
+        """Remove and return the message to drop for a newer one; None to drop the newer one.
+
+        Args:
+            key: the newer one's.
+        """
+        ...
+
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
+        ...
+
+
+@final
+class Fifo:
+    """A queue that is first in, first out."""
+
+    def __init__(self) -> None:
+        self.items: deque[Envelope] = deque()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Envelope]:
+        return iter(self.items)
+
+    def push(self, envelope: Envelope, key: None = None) -> Envelope | None:  # noqa: ARG002  # no order by key
+        """Add a message at the end."""
+        self.items.append(envelope)
+        return None
+
+    def pop(self) -> Envelope:
+        """Remove and return the first message."""
+        return self.items.popleft()
+
+    def evict(self, key: None = None) -> Envelope:  # noqa: ARG002  # as above
+        """Remove and return the first message."""
+        return self.items.popleft()
+
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
+        gone = [envelope for envelope in self.items if not is_retained(envelope)]
+        if gone:
+            kept = [envelope for envelope in self.items if is_retained(envelope)]
+            self.items.clear()
+            self.items.extend(kept)
+        return gone
+
+
+@attrs.define(eq=False, slots=True)
+class _Ranked:
+    """A message in a `ByPriority` queue; its two heaps hold it, and skip it once it is gone."""
+
+    envelope: Envelope
+    rank: float
+    is_gone: bool = False
+
+
+@final
+class ByPriority:
+    """A queue that takes the smallest priority first; equal ones are first in, first out."""
+
+    def __init__(self) -> None:
+        self._first: list[tuple[float, int, _Ranked]] = []  # (priority, arrival, message)
+        self._worst: list[tuple[float, int, _Ranked]] = []  # (-priority, arrival, message)
+        self._arrivals = itertools.count()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Envelope]:
+        return (entry[2].envelope for entry in self._first if not entry[2].is_gone)
+
+    def push(self, envelope: Envelope, key: float) -> Envelope | None:
+        """Add a message after all others of its priority."""
+        arrival, ranked = next(self._arrivals), _Ranked(envelope, key)
+        heapq.heappush(self._first, (key, arrival, ranked))
+        heapq.heappush(self._worst, (-key, arrival, ranked))
+        self._length += 1
+        return None
+
+    def pop(self) -> Envelope:
+        """Remove and return the first message with the smallest priority."""
+        return self._remove(_peek(self._first)).envelope
+
+    def evict(self, key: float) -> Envelope | None:
+        """Remove and return the oldest of the least urgent; None if `key` is less urgent still."""
+        worst = _peek(self._worst)
+        return self._remove(worst).envelope if worst.rank >= key else None
+
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
+        gone = [
+            entry[2]
+            for entry in self._first
+            if not entry[2].is_gone and not is_retained(entry[2].envelope)
+        ]
+        for ranked in gone:
+            self._remove(ranked)
+        return [ranked.envelope for ranked in gone]
+
+    def _remove(self, ranked: _Ranked) -> _Ranked:
+        ranked.is_gone = True
+        self._length -= 1
+        for heap in (self._first, self._worst):
+            if len(heap) > 2 * self._length + 8:  # more than half of it is gone
+                heap[:] = [entry for entry in heap if not entry[2].is_gone]
+                heapq.heapify(heap)
+        return ranked
+
+
+def _peek(heap: list[tuple[float, int, _Ranked]]) -> _Ranked:
+    while heap[0][2].is_gone:
+        heapq.heappop(heap)
+    return heap[0][2]
+
+
+@final
+class ByKey:
+    """A queue with one message per key; a newer message takes the place of the older one."""
+
+    def __init__(self) -> None:
+        self._items: dict[Hashable, Envelope] = {}  # in the order of the places
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Envelope]:
+        return iter(self._items.values())
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._items
+
+    def push(self, envelope: Envelope, key: Hashable) -> Envelope | None:
+        """Replace the message with the same key and return it, or add a message at the end."""
+        earlier = self._items.get(key)
+        self._items[key] = envelope
+        return earlier
+
+    def pop(self) -> Envelope:
+        """Remove and return the first message."""
+        return self._items.pop(next(iter(self._items)))
+
+    def evict(self, key: Hashable) -> Envelope:  # noqa: ARG002  # never called: it waits for room
+        """Remove and return the first message."""
+        return self.pop()
+
+    def retain(self, is_retained: Callable[[Envelope], bool]) -> list[Envelope]:
+        """Remove all other messages and return them."""
+        gone = [envelope for envelope in self._items.values() if not is_retained(envelope)]
+        self._items = {key: item for key, item in self._items.items() if is_retained(item)}
+        return gone
