@@ -1,4 +1,4 @@
-"""Measure the cost of the runtime: asks, tells, idle actors and restarts.
+"""Measure the cost of the runtime: asks, tells, failures, idle actors and restarts.
 
     python benchmarks/runtime.py [--rounds 5] [--quick] [--only asks] [--json] [--check]
 
@@ -16,6 +16,7 @@ import click
 from bench_kit.figures import Figure
 from bench_kit.report import figures_table, print_tables
 from runtime_bench.asks import figures_of_asks
+from runtime_bench.failures import figures_of_failures
 from runtime_bench.idle import figures_of_idle
 from runtime_bench.libraries import Library, find_libraries
 from runtime_bench.restarts import figures_of_restarts
@@ -61,6 +62,8 @@ def idle(rounds: int, scale: float, _: Sequence[Library]) -> Report:
 
 
 SUBJECTS: Mapping[str, Subject] = {
+    # First: it measures the peak of the process's memory, which the others raise.
+    "failures": lambda _, scale, __: Report(figures_of_failures(scale)),
     "asks": lambda rounds, scale, others: Report(figures_of_asks(rounds, scale, others)),
     "tells": tells,
     "idle": idle,
