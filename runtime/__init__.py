@@ -8,6 +8,8 @@ from ._core import (
     AskStream,
     Coalesce,
     DeadLetter,
+    Ended,
+    EndReason,
     InProgress,
     Instrument,
     LostMessage,
@@ -31,6 +33,7 @@ from ._core import (
     StructlogInstrument,
     SupervisorSnapshot,
     Timer,
+    Watch,
     defers,
     handles,
     open_collapsing_nursery,
@@ -49,10 +52,12 @@ from .errors import (
     Dropped,
     MailboxFull,
     MailboxFunctionFailed,
+    PortalClosed,
     RestartIntensityExceeded,
     UnhandledMessage,
     Verdict,
 )
+from .portal import Portal
 from .runtime import Runtime, dump, format_tree, open_runtime
 from .shutdown import PlannedStop, ShutdownPlan, ShutdownReport, StopReport
 from .supervision import RestartPolicy, Supervisor, spawn_pool
@@ -75,6 +80,8 @@ __all__ = [
     "DeadLetter",
     "Deadlock",
     "Dropped",
+    "EndReason",
+    "Ended",
     "InProgress",
     "Instrument",
     "LostMessage",
@@ -88,6 +95,8 @@ __all__ = [
     "Outcome",
     "Overflow",
     "PlannedStop",
+    "Portal",
+    "PortalClosed",
     "Priority",
     "Ref",
     "ReplySlot",
@@ -110,6 +119,7 @@ __all__ = [
     "Timer",
     "UnhandledMessage",
     "Verdict",
+    "Watch",
     "defers",
     "dump",
     "format_tree",

@@ -142,6 +142,10 @@ class UnhandledMessage(TypeError):
     """The actor has no handler for this type of message; raised at the sender, before queueing."""
 
 
+class PortalClosed(Exception):
+    """The runtime of a portal has ended, so it cannot do a call from another thread any more."""
+
+
 class AlreadyRunning(ValueError):
     """The supervisor has a running child with this name."""
 

@@ -17,7 +17,9 @@ import trio
 from ._core import (
     ActorSnapshot,
     Guarded,
+    Inbox,
     Instrument,
+    Node,
     Ref,
     RuntimeSnapshot,
     Snapshot,
@@ -25,10 +27,13 @@ from ._core import (
     Strategy,
     SupervisorSnapshot,
     TreeContext,
+    check_seconds,
+    check_thread,
     is_cancellation,
     open_collapsing_nursery,
 )
-from .errors import RestartIntensityExceeded
+from .errors import ChildNotFound, RestartIntensityExceeded
+from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
 from .supervision import RestartPolicy, Supervisor, SupervisorNode
 
@@ -154,13 +159,15 @@ class Runtime:
             ended without an exception.
     """
 
-    def __init__(self, root: Supervisor, drain_s: float) -> None:
+    def __init__(self, root: Supervisor, drain_s: float, nursery: trio.Nursery) -> None:
         self.name = root.name
         self.root = root
         self.spawn = root.spawn
         self.supervise = root.supervise
         self.shutdown_report: ShutdownReport | None = None
         self.drain_s = drain_s
+        self._nursery = nursery
+        self._portal: Portal | None = None
 
     def __repr__(self) -> str:
         return f"<Runtime {self.name}, {len(self.snapshot().actors)} actors>"
@@ -176,6 +183,48 @@ class Runtime:
         """
         cell = ref._cell  # noqa: SLF001  # the runtime's own
         await cell.stopper.stop_and_remove(cell)
+
+    def ref(self, path: str) -> Ref:
+        """Return the ref of an actor by its path.
+
+        Args:
+            path: the names from the root down to the actor, such as ``app/crawlers``.
+
+        Raises:
+            ChildNotFound: there is no actor at this path; the message names the nearest part that
+                exists, and what is below it.
+        """
+        node: Node = self.root._node  # noqa: SLF001  # the runtime's own
+        root, *names = path.split("/")
+        if root != node.name:
+            raise ChildNotFound(
+                f"{path!r} is not in this runtime, whose paths start with {node.name!r}"
+            )
+        for name in names:
+            below = node.find_child(name)
+            if below is None:
+                known = ", ".join(node.child_names) or "nothing"
+                raise ChildNotFound(f"{node.path} has no child {name!r}; below it: {known}")
+            node = below
+        if not isinstance(node, Inbox):
+            raise ChildNotFound(
+                f"{path} is a supervisor, which handles no messages; "
+                f"below it: {', '.join(node.child_names) or 'nothing'}"
+            )
+        return node.ref
+
+    def portal(self) -> Portal:
+        """Return the object through which other threads send messages to actors.
+
+        Call it in the thread that runs the runtime, and pass the portal to other threads.
+
+        Raises:
+            RuntimeError: the current thread does not run Trio.
+        """
+        check_thread()
+        if self._portal is None:
+            self._portal = Portal(self._nursery)
+        return self._portal
 
     def snapshot(self) -> RuntimeSnapshot:
         """Return the whole tree at this moment, in one step (R12)."""
@@ -220,17 +269,18 @@ async def open_runtime(
         RestartIntensityExceeded: children of the root crashed more often than `restarts` allows. If
             the block raised an exception too, a note names it.
     """
-    if not drain_s >= 0:
-        raise ValueError(f"drain_s must be at least 0 seconds, not {drain_s}")
+    check_seconds("drain_s", drain_s, at_least=0)
     shared = TreeContext(
         secrets.token_hex(8) if seed is None else seed, tuple(map(Guarded, instruments))
     )
     root = SupervisorNode(name, "", shared, strategy=strategy, restarts=restarts)
-    runtime = Runtime(Supervisor(root), drain_s)
     failures: list[RestartIntensityExceeded] = []  # at most one
-    open_runtimes().append(runtime)
+    runtimes: list[Runtime] = []  # this one, once it is made
     try:
         async with open_collapsing_nursery() as nursery:
+            runtime = Runtime(Supervisor(root), drain_s, nursery)
+            runtimes.append(runtime)
+            open_runtimes().append(runtime)
             nursery.start_soon(shared.deadlines.run)
             body, drain = trio.CancelScope(), trio.CancelScope()
             stop = (body, drain) if stop_on_signals else ()
@@ -249,7 +299,10 @@ async def open_runtime(
         if isinstance(error, Exception):
             failures[0].add_note(f"the block also raised {type(error).__name__}: {error}")
     finally:
-        open_runtimes().remove(runtime)
+        for runtime in runtimes:
+            open_runtimes().remove(runtime)
+            if runtime._portal is not None:  # noqa: SLF001  # its own module
+                runtime._portal.close()  # noqa: SLF001  # as above
     if failures:
         raise failures[0]
 
@@ -276,6 +329,7 @@ async def _run_root(
     try:
         await root.run(task_status.started)
     except RestartIntensityExceeded as error:
+        root.failure = error
         failures.append(error)  # raised at the end, whatever the block raises because of it
         cancel_scope.cancel()
     finally:

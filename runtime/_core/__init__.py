@@ -5,8 +5,9 @@ No module outside this package imports its submodules.
 
 from .actor import Actor, Handler, defers, handles, streams
 from .cell import Cell
+from .deadlines import check_seconds
 from .inbox import Inbox, Spec
-from .incarnation import Timer, is_cancellation, open_collapsing_nursery
+from .incarnation import Timer, Watch, is_cancellation, open_collapsing_nursery
 from .instruments import (
     ActorCrash,
     ActorEvent,
@@ -21,9 +22,11 @@ from .instruments import (
 from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
 from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
 from .ref import Ref
-from .reply import Message, Outcome, ReplySlot
+from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
     ActorSnapshot,
+    Ended,
+    EndReason,
     InProgress,
     MessageCounts,
     RuntimeSnapshot,
@@ -44,6 +47,8 @@ __all__ = [
     "Cell",
     "Coalesce",
     "DeadLetter",
+    "EndReason",
+    "Ended",
     "Guarded",
     "Handler",
     "InProgress",
@@ -75,6 +80,9 @@ __all__ = [
     "Timer",
     "TreeContext",
     "Waker",
+    "Watch",
+    "check_seconds",
+    "check_thread",
     "defers",
     "handles",
     "is_cancellation",

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 import attrs
 import trio
 
-from .reply import Message, ReplySlot, current_slot
+from .deadlines import check_seconds
+from .reply import Message, ReplySlot, check_thread, current_slot
 from .stream import StreamOf, StreamSink
 
 if TYPE_CHECKING:
     from .cell import Cell
-    from .incarnation import Incarnation, Timer
+    from .incarnation import Incarnation, Timer, Watch
     from .ref import Ref
+    from .snapshot import Ended
 
 
 A = TypeVar("A", bound="Actor")
@@ -226,8 +228,12 @@ class Actor:
             message: a message that this actor handles.
 
         Raises:
+            TypeError: `seconds` is not a number.
+            ValueError: `seconds` is nan.
             UnhandledMessage: this actor has no handler for the message.
         """
+        check_thread()
+        check_seconds("seconds", seconds)
         return self._current.send_at(trio.current_time() + seconds, message, None)
 
     def send_at(self, when: float, message: Message[object]) -> "Timer":
@@ -238,8 +244,11 @@ class Actor:
             message: a message that this actor handles.
 
         Raises:
+            TypeError: `when` is not a number.
+            ValueError: `when` is nan.
             UnhandledMessage: this actor has no handler for the message.
         """
+        check_seconds("when", when)
         return self._current.send_at(when, message, None)
 
     def send_every(self, seconds: float, message: Message[object]) -> "Timer":
@@ -252,29 +261,33 @@ class Actor:
             message: a message that this actor handles.
 
         Raises:
-            ValueError: `seconds` is not above 0.
+            TypeError: `seconds` is not a number.
+            ValueError: `seconds` is nan, or not above 0.
             UnhandledMessage: this actor has no handler for the message.
         """
+        check_thread()
+        check_seconds("seconds", seconds)
         if not seconds > 0:
             raise ValueError(f"seconds must be above 0, not {seconds}")
         return self._current.send_at(trio.current_time() + seconds, message, seconds)
 
-    def watch(self, ref: "Ref", message: Message[object]) -> None:
+    async def watch(self, ref: "Ref", on: Callable[["Ended"], Message[object]]) -> "Watch":
         """Have this incarnation handle a message when another actor has stopped.
 
         A restart is not a stop. If the other actor has stopped already, the message is handled at
-        once.
+        once. Like a timer's, the message bypasses the mailbox. The watch ends with the incarnation,
+        or when it is cancelled.
 
         Args:
-            ref: the actor to watch.
-            message: a message that this actor handles.
+            ref: the actor or pool to watch.
+            on: returns the message for the reason of the stop; this actor must handle it. It must
+                not block; an error that it raises is logged, and then there is no message (R17).
 
-        Raises:
-            UnhandledMessage: this actor has no handler for the message.
+        Returns:
+            The watch; ``watch.cancel()`` takes it back.
         """
-        current = self._current
-        self._cell.handler_of(message)  # an error is raised here, not when the other actor stops
-        ref._cell.on_ended(lambda: current.send_now(message))  # noqa: SLF001  # the runtime's own
+        await trio.lowlevel.checkpoint()
+        return self._current.watch(ref._cell, on)  # noqa: SLF001  # the runtime's own
 
     def stop(self) -> None:
         """End this incarnation after the messages in progress.

@@ -1,6 +1,6 @@
 """An actor's place in the tree: its inbox, and the incarnations that take messages from it (R2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from sys import maxsize
 from typing import final
@@ -12,7 +12,7 @@ from .actor import Actor
 from .inbox import Inbox, Spec
 from .incarnation import Incarnation
 from .instruments import ActorEvent, LostMessage
-from .node import Restart, Stopper, TreeContext, Waker
+from .node import Node, Restart, Stopper, TreeContext, Waker
 from .reply import current_slot
 from .snapshot import ActorSnapshot, InProgress, State
 from .worker import Worker
@@ -165,6 +165,15 @@ class Cell(Inbox):
         """End the incarnation after the messages in progress; queued ones wait for the next."""
         if self.current is not None:
             self.current.halt()
+
+    def find_child(self, name: str) -> Node | None:  # noqa: ARG002  # it has none
+        """See `Node`."""
+        return None
+
+    @property
+    def child_names(self) -> Iterable[str]:
+        """See `Node`."""
+        return ()
 
     def snapshot(self, now: float) -> ActorSnapshot:
         """Return the actor's state at this moment (R12)."""

@@ -10,15 +10,22 @@ import trio
 from attrs.validators import ge, in_, instance_of, matches_re, optional
 from trio.lowlevel import reschedule
 
-from ..errors import ActorStopped, Dropped, MailboxFull, UnhandledMessage
+from ..errors import (
+    ActorStopped,
+    Dropped,
+    MailboxFull,
+    RestartIntensityExceeded,
+    UnhandledMessage,
+)
 from .actor import Actor, Handler
+from .deadlines import check_seconds
 from .instruments import ActorEvent, DeadLetter
 from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Mailbox, Overflow, Priority
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
 from .queues import Envelope
 from .ref import Ref
 from .reply import Message, ReplySlot
-from .snapshot import MessageCounts, State
+from .snapshot import Ended, EndReason, MessageCounts, State
 from .worker import Worker
 
 
@@ -31,6 +38,10 @@ def _is_overflow(_: object, __: object, value: object) -> None:
 def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{field.name} must be a whole number of at least 1, not {value!r}")
+
+
+def _is_duration(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    check_seconds(field.name, value, at_least=0)
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +60,7 @@ class Spec:
     concurrency: int = attrs.field(default=1, validator=_is_count)
     max_deferred: int | None = attrs.field(default=None, validator=optional(_is_count))
     restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
-    stop_s: float = attrs.field(default=inf, validator=ge(0))
+    stop_s: float = attrs.field(default=inf, validator=_is_duration)
     redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
 
 
@@ -83,7 +94,9 @@ class Inbox(ABC):
         self.is_open = True  # accepts messages
         self.is_idle = False  # started, but without a task until a message arrives
         self._shared = shared
-        self._ended: list[Callable[[], None]] | None = None  # called when the actor is stopped
+        self.failure: Exception | None = None  # what ended the actor, if it was not stopped
+        self.ended: Ended | None = None  # set while it is stopped
+        self._watches: dict[Callable[[Ended], None], None] | None = None
         # The class's handlers, extended by `handler_of`.
         self.table: Mapping[type[Message[object]], Handler] = {}
 
@@ -218,6 +231,7 @@ class Inbox(ABC):
         """Accept messages again after `close`; existing refs become valid again."""
         if not self.is_open:
             self.is_open = True
+            self.failure = self.ended = None
             self.counts.accepted += self.mailbox.accepted
             self.mailbox = self._new_mailbox()
             self.states.value = State.STARTING
@@ -245,18 +259,24 @@ class Inbox(ABC):
         self.states.value = State.STOPPED
         for instrument in self.instruments:
             instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
-        ended, self._ended = self._ended, None
-        for callback in ended or ():
-            callback()
+        ended = self.ended = Ended(self.path, end_reason(self.failure), self.failure)
+        watches, self._watches = self._watches, None
+        for watch in watches or ():
+            watch(ended)
 
-    def on_ended(self, callback: Callable[[], None]) -> None:
+    def on_ended(self, watch: Callable[[Ended], None]) -> None:
         """Call back when the actor is stopped; at once if it is stopped already."""
-        if self.state is State.STOPPED:
-            callback()
-        elif self._ended is None:
-            self._ended = [callback]
+        if self.ended is not None:
+            watch(self.ended)
+        elif self._watches is None:
+            self._watches = {watch: None}
         else:
-            self._ended.append(callback)
+            self._watches[watch] = None
+
+    def forget_watch(self, watch: Callable[[Ended], None]) -> None:
+        """Do not call back any more."""
+        if self._watches is not None:
+            self._watches.pop(watch, None)
 
     def report_dead_letter(
         self, message: Message[object], reason: Literal["stopped", "dropped"]
@@ -264,3 +284,14 @@ class Inbox(ABC):
         """Report to the instruments that a message will not be handled to its end."""
         for instrument in self.instruments:
             instrument.dead_letter(DeadLetter(self.path, type(message).__name__, reason))
+
+
+def end_reason(failure: Exception | None) -> EndReason:
+    """Return the reason of an actor's end.
+
+    Args:
+        failure: the exception that ended the actor or a supervisor above; None if it was stopped.
+    """
+    if failure is None:
+        return "stopped"
+    return "gave up" if isinstance(failure, RestartIntensityExceeded) else "crashed"

@@ -1,6 +1,6 @@
 """One incarnation of an actor: its object, workers, timers and deferred replies (R15)."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast, final
 
@@ -12,12 +12,14 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor, Handler
 from .instruments import LostMessage, MessageFailed, MessageHandled
-from .reply import Message, ReplySlot, current_slot
+from .reply import Message, ReplySlot, check_thread, current_slot, log_callback_error
 from .stream import StreamSink
 from .worker import Worker, current_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
+    from .inbox import Inbox
+    from .snapshot import Ended
 
 
 @asynccontextmanager
@@ -74,6 +76,7 @@ class Timer:
 
     def cancel(self) -> None:
         """Cancel the timer, even if it has fired and its message still waits; else do nothing."""
+        check_thread()
         if self.is_due:
             self.is_due = False
             self._incarnation.due.remove(self)
@@ -102,6 +105,31 @@ class Timer:
 
 
 @final
+@attrs.define(eq=False)
+class Watch:
+    """Waits for the end of another actor; made by `Actor.watch`."""
+
+    _incarnation: "Incarnation"
+    _other: "Inbox"
+    _on: Callable[["Ended"], Message[object]]
+
+    def __call__(self, ended: "Ended") -> None:
+        """Deliver the message; called by the runtime at the other actor's end."""
+        if self._incarnation.watches.pop(self, self) is self:
+            return  # cancelled
+        try:
+            self._incarnation.send_now(self._on(ended))
+        except Exception as error:  # noqa: BLE001  # it must not harm the actor that ends (R17)
+            log_callback_error("watch", error)
+
+    def cancel(self) -> None:
+        """Watch no longer; do nothing if the message was delivered already."""
+        check_thread()
+        if self._incarnation.watches.pop(self, self) is None:
+            self._other.forget_watch(self)
+
+
+@final
 class Incarnation:
     """An actor's run from the `started` hook until it drains, halts or crashes.
 
@@ -115,6 +143,7 @@ class Incarnation:
         self.actor = actor
         self.workers: list[Worker] = []
         self.timers: dict[Timer, None] = {}
+        self.watches: dict[Watch, None] = {}  # of other actors, by this one
         self.due: list[Timer] = []
         self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
         self.busy = 0  # workers with a message in progress
@@ -143,6 +172,7 @@ class Incarnation:
 
     def send_at(self, when: float, message: Message[object], period_s: float | None) -> Timer:
         """Set a timer; see `Actor.send_at` and `Actor.send_every`."""
+        check_thread()
         self.cell.handler_of(message)
         timer = Timer(message, self, when, period_s)
         self.timers[timer] = None
@@ -153,6 +183,13 @@ class Incarnation:
         """Have a message handled before those in the mailbox, unless the incarnation has ended."""
         if self.cell.current is self:
             self.send_at(trio.current_time(), message, None)
+
+    def watch(self, other: "Inbox", on: Callable[["Ended"], Message[object]]) -> "Watch":
+        """See `Actor.watch`."""
+        watch = Watch(self, other, on)
+        self.watches[watch] = None
+        other.on_ended(watch)
+        return watch
 
     @property
     def blockers(self) -> tuple[Worker, ...]:
@@ -168,9 +205,11 @@ class Incarnation:
             self.wake_worker()
 
     def end_timers(self) -> None:
-        """Cancel all timers, those that hooks have set at the end included."""
+        """Cancel all timers and watches, those that hooks have set at the end included."""
         for timer in list(self.timers):
             timer.cancel()
+        for watch in list(self.watches):
+            watch.cancel()
         self.cell.counts.cancelled += len(self.due)
         self.due.clear()
 
@@ -287,7 +326,7 @@ class Incarnation:
                         value = await handler.call(actor, message)
                         if slot.outcome is None:
                             slot.holder = None  # the worker needs no notice of its own reply
-                            slot.reply(value)
+                            slot.settle_reply(value)
                         else:
                             counts.late += 1
                     counts.handled += 1

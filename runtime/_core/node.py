@@ -1,6 +1,6 @@
 """The nodes of the tree as their supervisor sees them, their state, and what all nodes share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol, final
 
 import attrs
@@ -77,6 +77,7 @@ class Node(Protocol):
         incarnation: number of incarnations so far.
         states: the current state.
         lost: messages that were in progress at the last crash.
+        failure: the exception that ended it for good; None if it runs or was stopped.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Node(Protocol):
     incarnation: int
     states: States
     lost: tuple[LostMessage, ...]
+    failure: Exception | None
 
     @property
     def is_drained(self) -> bool:
@@ -126,6 +128,15 @@ class Node(Protocol):
 
     def close(self) -> None:
         """Stop, for good or until `open`; fail the asks that wait (R3)."""
+        ...
+
+    def find_child(self, name: str) -> "Node | None":
+        """Return the node below with this name, if there is one."""
+        ...
+
+    @property
+    def child_names(self) -> Iterable[str]:
+        """The names of the nodes below."""
         ...
 
     def snapshot(self, now: float) -> Snapshot:

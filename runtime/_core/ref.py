@@ -10,8 +10,9 @@ from trio import current_effective_deadline
 from trio.lowlevel import current_task, wait_task_rescheduled
 
 from ..errors import Deadlock, MailboxFull
-from .reply import Message, ReplySlot, current_slot
-from .snapshot import State
+from .deadlines import check_seconds
+from .reply import Message, ReplySlot, check_thread, current_slot
+from .snapshot import Ended
 from .stream import AskStream, StreamOf, StreamSink
 from .worker import Worker, check_deadlock, current_worker, find_cycle, waiting_worker
 
@@ -73,10 +74,12 @@ class Ref:
             message: the message to send.
 
         Raises:
+            RuntimeError: the current thread does not run Trio; use `Runtime.portal` there.
             MailboxFull: the mailbox is full.
             ActorStopped: the actor accepts no messages any more.
             UnhandledMessage: the actor has no handler for this type of message.
         """
+        check_thread()
         if not self._cell.try_put(message, None, self._cell.now()):
             raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
 
@@ -176,8 +179,9 @@ class Ref:
             Deadlock: the actor itself waits, directly or indirectly, for the sender.
             UnhandledMessage: the actor has no handler for this type of message.
         """
+        check_seconds("deadline", deadline)
         slot: ReplySlot[R] = ReplySlot()
-        slot.deadline = deadline
+        slot.deadline = slot.limit = deadline
         slot.message, slot.receiver, slot.cause = message, self._cell, current_slot.get()
         if deadline == inf:
             await self.deliver(message, slot)
@@ -211,6 +215,8 @@ class Ref:
             UnhandledMessage: the actor has no handler for this type of message.
             Exception: the iteration raises the other errors of `ask`.
         """
+        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 0:
+            raise ValueError(f"buffer must be a whole number of at least 0, not {buffer!r}")
         sending, receiving = trio.open_memory_channel[T](buffer)
         slot: ReplySlot[None] = ReplySlot()
         slot.sink = StreamSink(sending)
@@ -226,9 +232,28 @@ class Ref:
             slot.cancel()
             receiving.close()
 
-    async def wait_stopped(self) -> None:
-        """Wait until the actor is stopped, for good or until it is started again."""
-        await self._cell.states.wait_for(State.STOPPED)
+    async def wait_stopped(self) -> Ended:
+        """Wait until the actor is stopped, for good or until it is started again.
+
+        Returns:
+            The reason.
+        """
+        if self._cell.ended is not None:
+            await trio.lowlevel.checkpoint()
+            return self._cell.ended
+        endings: list[Ended] = []
+        stopped = trio.Event()
+
+        def note(ended: Ended) -> None:
+            endings.append(ended)
+            stopped.set()
+
+        self._cell.on_ended(note)
+        try:
+            await stopped.wait()
+        finally:
+            self._cell.forget_watch(note)
+        return endings[0]
 
     async def deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         """Send a message with its slot; for the runtime itself. Always a checkpoint."""
@@ -255,27 +280,29 @@ class Ref:
     def _prepare(
         self, message: Message[object], slot: ReplySlot[R], timeout: float, now: float
     ) -> float:
-        """Set a slot's deadline and cause; return the time at which the wait for room ends."""
-        due = now + timeout
+        """Set a slot's limit, deadline and cause; return when the ask expires by them."""
         slot.message = message
         slot.receiver = self._cell
-        around = current_effective_deadline()
+        if timeout == inf:
+            due = limit = inf
+        else:
+            check_seconds("timeout", timeout)
+            due = limit = slot.limit = now + timeout
+        deadline = current_effective_deadline()
         cause = current_slot.get()
         if cause is not None:
             slot.cause = cause
-            if cause.deadline < due and cause.outcome is None:
-                if cause.deadline <= around:
-                    slot.deadline = cause.deadline
-                    slot.watch(self._cell.deadlines, cause.deadline)
-                else:
-                    slot.deadline = around
-                return slot.deadline
-        if due > around:
-            slot.deadline = around  # Trio itself cancels the ask then
-        elif due < inf:
-            slot.deadline = due
-            slot.watch_after(self._cell.deadlines, timeout, due)
-        return due
+            if cause.outcome is None:
+                limit = min(limit, cause.inherited_limit)
+                deadline = min(deadline, cause.deadline)
+        slot.deadline = min(limit, deadline)
+        # Not at the deadline of the scopes: they cancel the ask, and may be moved before that.
+        if limit < inf:
+            if limit == due:
+                slot.watch_after(self._cell.deadlines, timeout, due)
+            else:
+                slot.watch(self._cell.deadlines, limit)
+        return limit
 
 
 def _fail_if_cycle(slot: ReplySlot[Any], caller: Worker) -> None:

@@ -24,6 +24,27 @@ class State(enum.Enum):
     STOPPED = "stopped"
 
 
+EndReason = Literal["stopped", "crashed", "gave up"]
+"""Why an actor has stopped: it was asked to, or ended by itself ("stopped"); it crashed and is not
+restarted ("crashed"); or it or a supervisor above it crashed too often ("gave up")."""
+
+
+@attrs.frozen
+class Ended:
+    """The end of an actor, for good or until it is started again.
+
+    Args:
+        path: path of the actor.
+        reason: why it has stopped.
+        error: the exception of the crash, or the supervisor's `RestartIntensityExceeded`; None if
+            the actor was stopped.
+    """
+
+    path: str
+    reason: EndReason
+    error: Exception | None = None
+
+
 @attrs.define
 class MessageCounts:
     """How many messages of one actor ended in which way (R9).

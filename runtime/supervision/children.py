@@ -238,6 +238,7 @@ class Children:
         if child.is_closing and not child.is_restarting:
             if crash is not None:
                 self._report_crash(child, crash, "leave")
+            child.node.failure = crash
             child.node.close()
             if child.node.restart == "temporary" and self._end is None:
                 self.remove(child)
@@ -345,6 +346,7 @@ class Children:
         if not is_restarted(node.restart, crashed=crash is not None):
             if crash is not None:
                 self._report_crash(child, crash, "leave")
+            node.failure = crash
             node.close()
             if node.restart == "temporary" and self._end is None:
                 self.remove(child)

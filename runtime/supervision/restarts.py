@@ -11,7 +11,7 @@ from random import Random
 import attrs
 from attrs.validators import ge, gt
 
-from .._core import Restart, Strategy
+from .._core import Restart, Strategy, check_seconds
 
 STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
 
@@ -40,6 +40,15 @@ def restart_group(strategy: Strategy, order: Iterable[str], failed: str) -> tupl
     return names if strategy == "one_for_all" else names[names.index(failed) :]
 
 
+def _is_time(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    check_seconds(field.name, value)
+
+
+def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{field.name} must be a whole number of at least 0, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class RestartPolicy:
     """How often a supervisor restarts its children, and how long it waits before each restart.
@@ -58,11 +67,11 @@ class RestartPolicy:
         ValueError: a value is out of its range; the message names the argument.
     """
 
-    max_restarts: int = attrs.field(default=5, validator=ge(0))
-    period_s: float = attrs.field(default=30.0, validator=gt(0))
-    base_s: float = attrs.field(default=0.1, validator=ge(0))
-    cap_s: float = attrs.field(default=10.0, validator=ge(0))
-    healthy_s: float = attrs.field(default=30.0, validator=ge(0))
+    max_restarts: int = attrs.field(default=5, validator=_is_count)
+    period_s: float = attrs.field(default=30.0, validator=[_is_time, gt(0)])
+    base_s: float = attrs.field(default=0.1, validator=[_is_time, ge(0)])
+    cap_s: float = attrs.field(default=10.0, validator=[_is_time, ge(0)])
+    healthy_s: float = attrs.field(default=30.0, validator=[_is_time, ge(0)])
 
 
 class RestartWindow:

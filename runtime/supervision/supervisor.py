@@ -6,7 +6,7 @@ intensity a supervisor stops its children, the last started first, and raises an
 supervisor above handles that as the crash of a child; the root raises it out of `open_runtime`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import final
 
@@ -28,6 +28,7 @@ from .._core import (
     SupervisorSnapshot,
     TreeContext,
     Waker,
+    check_seconds,
 )
 from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
 from .child import Child
@@ -248,6 +249,7 @@ class SupervisorNode:
         self.incarnation = 0
         self.states = States()
         self.lost: tuple[LostMessage, ...] = ()
+        self.failure: Exception | None = None
         self.shared = shared
         self.children = Children(self.path, shared, strategy, restarts or RestartPolicy())
         self._is_draining = False
@@ -285,6 +287,7 @@ class SupervisorNode:
     def open(self) -> None:
         """See `Node`."""
         self._is_draining = False
+        self.failure = None
         self.states.value = State.STARTING
         self.children.open()
 
@@ -306,11 +309,23 @@ class SupervisorNode:
     def close(self) -> None:
         """See `Node`."""
         for child in reversed(self.children.by_name.values()):
+            if child.node.states.value is not State.STOPPED:
+                child.node.failure = self.failure
             child.node.close()
         if self.states.value is not State.STOPPED:
             self.states.value = State.STOPPED
             for instrument in self.shared.instruments:
                 instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
+
+    def find_child(self, name: str) -> Node | None:
+        """See `Node`."""
+        child = self.children.by_name.get(name)
+        return None if child is None else child.node
+
+    @property
+    def child_names(self) -> Iterable[str]:
+        """See `Node`."""
+        return self.children.by_name.keys()
 
     def snapshot(self, now: float) -> SupervisorSnapshot:
         """See `Node`."""
@@ -397,5 +412,4 @@ def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
     if restart not in RESTARTS:
         raise ValueError(f"restart must be one of {', '.join(RESTARTS)}, not {restart!r}")
-    if not stop_s >= 0:
-        raise ValueError(f"stop_s must be at least 0 seconds, not {stop_s}")
+    check_seconds("stop_s", stop_s, at_least=0)

@@ -227,7 +227,7 @@ class StressActor(Actor):
 
     @handles(Watch)
     async def watch_one(self, message: Watch) -> object:
-        self.watch(self.other(message.target), Wait(message.seconds))
+        await self.watch(self.other(message.target), on=lambda _: Wait(message.seconds))
         return "watching"
 
     @streams(SendItems)

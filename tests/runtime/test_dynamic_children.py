@@ -205,7 +205,7 @@ async def test_a_watcher_is_notified_of_a_stop_but_not_of_a_restart(autojump_clo
     class Watcher(Actor):
         async def started(self) -> None:
             for ref in refs:
-                self.watch(ref, Gone(ref.path))
+                await self.watch(ref, on=lambda ended: Gone(ended.path))
 
         @handles(Gone)
         async def gone(self, message: Gone) -> None:

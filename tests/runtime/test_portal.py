@@ -1,0 +1,170 @@
+"""Messages from threads that do not run Trio, and calls that are not allowed there."""
+
+import threading
+from concurrent.futures import CancelledError
+from functools import partial
+
+import attrs
+import pytest
+import trio
+
+from callsheet.runtime import (
+    Actor,
+    ActorStopped,
+    AskTimedOut,
+    Message,
+    PortalClosed,
+    ReplySlot,
+    defers,
+    handles,
+    open_runtime,
+)
+
+
+@attrs.frozen
+class Add(Message[int]):
+    by: int = 1
+
+
+@attrs.frozen
+class Hold(Message[int]):
+    pass
+
+
+class Total(Actor):
+    def __init__(self) -> None:
+        self.total = 0
+        self.slots: list[ReplySlot[int]] = []
+
+    @handles(Add)
+    async def add(self, message: Add) -> int:
+        self.total += message.by
+        return self.total
+
+    @defers(Hold)
+    async def hold(self, message: Hold, slot: ReplySlot[int]) -> None:
+        self.slots.append(slot)
+
+
+async def run_in_own_thread(call):
+    """Run a function in a thread that Trio has not started."""
+    results: list[object] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001  # the test looks at it
+            results.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    with trio.fail_after(10):
+        await trio.to_thread.run_sync(thread.join)
+    return results[0]
+
+
+@pytest.mark.parametrize("run", [trio.to_thread.run_sync, run_in_own_thread])
+async def test_a_thread_tells_and_asks(run):
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        portal = runtime.portal()
+        assert runtime.portal() is portal
+        await run(partial(portal.tell, total, Add(1)))
+        assert await run(partial(portal.ask, total, Add(2), timeout=5)) == 3
+        assert await run(lambda: portal.submit(total, Add(3)).result(5)) == 6
+
+
+async def test_an_error_reaches_the_thread():
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        portal = runtime.portal()
+        error = await run_in_own_thread(partial(portal.ask, total, Hold(), timeout=0.01))
+        assert isinstance(error, AskTimedOut)
+        await runtime.stop(total)
+        error = await run_in_own_thread(partial(portal.tell, total, Add()))
+        assert isinstance(error, ActorStopped)
+        assert isinstance(
+            await run_in_own_thread(partial(portal.ask, total, Add(), timeout=float("nan"))),
+            ValueError,
+        )
+
+
+async def test_cancelling_the_future_gives_up_on_the_reply():
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        portal = runtime.portal()
+        future = portal.submit(total, Hold())
+        while not total._cell.current or not total._cell.current.deferred:
+            await trio.lowlevel.checkpoint()
+        (slot,) = total._cell.current.deferred
+        assert future.cancel()
+        with trio.fail_after(5):
+            while not slot.done:
+                await trio.lowlevel.checkpoint()
+        with pytest.raises(CancelledError):
+            future.result()
+
+
+async def test_a_call_in_flight_fails_when_the_runtime_ends_and_later_ones_are_refused():
+    async with open_runtime(drain_s=0) as runtime:
+        total = await runtime.spawn("total", Total)
+        portal = runtime.portal()
+        future = portal.submit(total, Hold())
+    with pytest.raises((ActorStopped, PortalClosed)):
+        future.result(5)
+    with pytest.raises(PortalClosed):
+        portal.submit(total, Add())
+    assert isinstance(await run_in_own_thread(partial(portal.ask, total, Add())), PortalClosed)
+
+
+def test_a_call_after_the_end_of_the_run_is_refused():
+    kept = []
+
+    async def main():
+        async with open_runtime() as runtime:
+            kept.extend([runtime.portal(), await runtime.spawn("total", Total)])
+
+    trio.run(main)
+    portal, total = kept
+    with pytest.raises(PortalClosed):
+        portal.ask(total, Add())
+
+
+async def test_the_thread_of_the_runtime_may_not_block_on_the_portal():
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        portal = runtime.portal()
+        with pytest.raises(RuntimeError, match="call the ref itself"):
+            portal.ask(total, Add())
+        with pytest.raises(RuntimeError, match="call the ref itself"):
+            portal.tell(total, Add())
+
+
+async def test_a_call_from_a_thread_says_so_and_does_nothing():
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        slot = await total.submit(Hold())
+        await total.ask(Add(0))
+        actor_timer = total._cell.current.actor.send_after(1000, Add(5))
+        for call in (
+            partial(total.tell_nowait, Add(7)),
+            partial(slot.reply, 1),
+            partial(slot.fail, ValueError()),
+            slot.cancel,
+            actor_timer.cancel,
+            partial(total._cell.current.actor.send_after, 1, Add(9)),
+            runtime.portal,
+        ):
+            error = await run_in_own_thread(call)
+            assert isinstance(error, RuntimeError)
+            assert "portal" in str(error)
+        assert not slot.done
+        assert not actor_timer.done
+        assert await total.ask(Add(0)) == 0
+        slot.reply(1)
+
+
+async def test_a_worker_thread_of_trio_may_call_the_ref_through_trio():
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        assert await trio.to_thread.run_sync(trio.from_thread.run, total.ask, Add(4)) == 4
