@@ -24,6 +24,9 @@ class Portal:
 
     The calls run in the runtime's own nursery (R1). A call that is in flight when the runtime ends
     fails; none waits for ever. Made by `Runtime.portal`.
+
+    Args:
+        nursery: the nursery in which the calls run; it ends with the runtime.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -36,7 +39,7 @@ class Portal:
         """Send a message; block until there is room for it.
 
         Args:
-            ref: the actor.
+            ref: the actor to which the message is sent.
             message: the message to send.
 
         Raises:
@@ -55,7 +58,7 @@ class Portal:
         """Send a message and block until the reply is there.
 
         Args:
-            ref: the actor.
+            ref: the actor to which the message is sent.
             message: the message to send; its type argument is the type of the reply.
             timeout: seconds until the reply is due, the wait for room in the mailbox included.
 
@@ -74,7 +77,7 @@ class Portal:
         """Send a message and return a future of the reply, without blocking.
 
         Args:
-            ref: the actor.
+            ref: the actor to which the message is sent.
             message: the message to send; its type argument is the type of the reply.
             timeout: seconds until the reply is due, the wait for room in the mailbox included.
 

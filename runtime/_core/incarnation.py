@@ -107,7 +107,13 @@ class Timer:
 @final
 @attrs.define(eq=False)
 class Watch:
-    """Waits for the end of another actor; made by `Actor.watch`."""
+    """Waits for the end of another actor; made by `Actor.watch`.
+
+    Args:
+        incarnation: the incarnation that watches.
+        other: the place of the actor that is watched.
+        on: returns the message for the reason of the end.
+    """
 
     _incarnation: "Incarnation"
     _other: "Inbox"

@@ -237,7 +237,7 @@ class Mailbox:
         if self.is_closed:
             raise trio.ClosedResourceError
         key = self._key_of(envelope[0])
-        if (self._by_key is not None and key in self._by_key) or len(self._queue) < self._room:
+        if len(self._queue) < self._room or self._replaces(key):
             self._push(envelope, key)
             return ACCEPTED
         match self._overflow:
@@ -249,6 +249,11 @@ class Mailbox:
                 return self._displace(envelope, key)
             case _:
                 return Admission.FULL
+
+    def _replaces(self, key: Any) -> bool:  # noqa: ANN401  # see Queue
+        """Whether a message with this key takes the place of one that counts against the room."""
+        earlier = None if self._by_key is None else self._by_key.get(key)
+        return earlier is not None and earlier[1] not in self._abandoned
 
     def take(self) -> Envelope | None:
         """Remove and return the next message, if there is one; admit a waiting sender."""

@@ -167,8 +167,9 @@ class ByKey:
     def __iter__(self) -> Iterator[Envelope]:
         return iter(self._items.values())
 
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._items
+    def get(self, key: Hashable) -> Envelope | None:
+        """Return the message with a key, if there is one."""
+        return self._items.get(key)
 
     def push(self, envelope: Envelope, key: Hashable) -> Envelope | None:
         """Replace the message with the same key and return it, or add a message at the end."""
