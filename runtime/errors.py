@@ -154,12 +154,36 @@ class AlreadyPresent(ValueError):
     """The supervisor has a stopped child with this name; restart it, or remove it first."""
 
 
-class ChildRestarting(ValueError):
-    """The child is being restarted."""
+class ChildRestarting(AlreadyRunning):
+    """The child is being restarted, or waits for its next restart."""
+
+
+class ChildStopping(AlreadyRunning):
+    """The child is being stopped; wait until it has stopped."""
+
+
+class TooManyChildren(RuntimeError):
+    """The supervisor has as many children as its `max_children` allows."""
+
+
+class StartTimedOut(Exception):
+    """A child did not start within its `start_s`; the start was cancelled.
+
+    Args:
+        path: path of the child.
+        start_s: the limit, in seconds.
+    """
+
+    def __init__(self, path: str, start_s: float) -> None:
+        super().__init__(f"{path} did not start within {start_s:g} s")
 
 
 class ChildNotFound(LookupError):
     """The supervisor has no child with this name."""
+
+
+class ChildStopped(ChildNotFound):
+    """The child was stopped before it had started."""
 
 
 class RestartIntensityExceeded(Exception):

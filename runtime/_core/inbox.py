@@ -61,6 +61,7 @@ class Spec:
     max_deferred: int | None = attrs.field(default=None, validator=optional(_is_count))
     restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
     stop_s: float = attrs.field(default=inf, validator=_is_duration)
+    start_s: float | None = attrs.field(default=None, validator=optional(_is_duration))
     redeliver: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
 
 

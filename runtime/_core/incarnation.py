@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any, cast, final
 
 import attrs
@@ -152,6 +153,7 @@ class Incarnation:
         self.watches: dict[Watch, None] = {}  # of other actors, by this one
         self.due: list[Timer] = []
         self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
+        self.closing: trio.CancelScope | None = None  # while it ends, with the stop's limit
         self.busy = 0  # workers with a message in progress
         self.parked = cell.parked
         self._is_flushed = False  # whether the `draining` hook has run
@@ -240,7 +242,14 @@ class Incarnation:
             for slot in list(self.deferred):  # a halt does not wait for deferred replies
                 slot.fail(ActorStopped(self.path, slot.verdict))
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOPPED_HOOK_S):
+            await self._call_stopped()
+
+    async def _call_stopped(self) -> None:
+        """Run the `stopped` hook within the limit of the stop, if any time is left."""
+        now, limit = trio.current_time(), self.cell.stop_by
+        if limit > now:
+            deadline = limit if limit < inf else now + _STOPPED_HOOK_S
+            with trio.CancelScope(shield=True, deadline=deadline) as self.closing:
                 await self.actor.stopped()
 
     def _new_worker(self) -> Worker:

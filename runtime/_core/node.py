@@ -74,6 +74,7 @@ class Node(Protocol):
         path: the names from the root down to this node, joined with "/".
         restart: when its supervisor restarts it.
         stop_s: seconds that it may take to stop.
+        stop_by: when the current stop must be over, in seconds on Trio's clock; else infinity.
         incarnation: number of incarnations so far.
         states: the current state.
         lost: messages that were in progress at the last crash.
@@ -84,10 +85,25 @@ class Node(Protocol):
     path: str
     restart: Restart
     stop_s: float
+    stop_by: float
     incarnation: int
     states: States
     lost: tuple[LostMessage, ...]
     failure: Exception | None
+
+    @property
+    def start_s(self) -> float | None:
+        """Seconds that it may take to start; None: no limit."""
+        ...
+
+    @property
+    def work_left(self) -> int:
+        """How often a handler may still be called for the messages that wait."""
+        ...
+
+    def limit_stop(self, when: float) -> None:
+        """End, with hooks and all that is owned, by a time in seconds on Trio's clock."""
+        ...
 
     @property
     def is_drained(self) -> bool:

@@ -21,6 +21,7 @@ class State(enum.Enum):
     RUNNING = "running"
     RESTARTING = "restarting"
     DRAINING = "draining"
+    STOPPING = "stopping"
     STOPPED = "stopped"
 
 

@@ -75,6 +75,7 @@ class Supervisor:
         max_deferred: int | None = None,
         restart: Restart = "permanent",
         stop_s: float = inf,
+        start_s: float | None = None,
         redeliver: int = 0,
     ) -> Ref:
         """Start an actor as the last child; return when it has started.
@@ -93,7 +94,11 @@ class Supervisor:
                 crash. "temporary": never; the actor is removed when it has ended.
             stop_s: seconds that the actor may take to stop before it is cancelled. 0 cancels it at
                 once. Infinity waits without a limit, or for 5 seconds if the stop is part of a
-                group restart, since the actor may wait for the sibling that crashed.
+                group restart, since the actor may wait for the sibling that crashed. The time
+                includes the `stopped` hook, which has at most 5 seconds without a limit, and does
+                not run when no time is left.
+            start_s: seconds that the `started` hook may take before the start is cancelled and
+                fails. None: no limit.
             redeliver: how often a message that was in progress at a crash is delivered again (R8).
 
         Returns:
@@ -103,6 +108,7 @@ class Supervisor:
             AlreadyRunning: there is a child with this name.
             AlreadyPresent: there is a stopped child with this name; `restart_child` starts it.
             ValueError: an argument is out of its range; the message names it.
+            StartTimedOut: the actor did not start within `start_s`; no child is added.
             Exception: the factory or the `started` hook raised; then no child is added.
         """
         spec = Spec(
@@ -115,6 +121,7 @@ class Supervisor:
             max_deferred=max_deferred,
             restart=restart,
             stop_s=stop_s,
+            start_s=start_s,
             redeliver=redeliver,
         )
         node = self._node
@@ -130,6 +137,7 @@ class Supervisor:
         restarts: RestartPolicy | None = None,
         restart: Restart = "permanent",
         stop_s: float = inf,
+        start_s: float | None = None,
     ) -> "Supervisor":
         """Start a supervisor as the last child.
 
@@ -141,6 +149,8 @@ class Supervisor:
             restarts: how often it restarts children; by default five times in 30 seconds.
             restart: when this supervisor restarts the new one, as for `spawn`.
             stop_s: seconds that all its children together may take to stop, as for `spawn`.
+            start_s: seconds that all its children together may take to start again after a crash,
+                as for `spawn`.
 
         Raises:
             AlreadyRunning: there is a child with this name.
@@ -156,6 +166,7 @@ class Supervisor:
             restarts=restarts,
             restart=restart,
             stop_s=stop_s,
+            start_s=start_s,
         )
         await node.add(child)
         return Supervisor(child)
@@ -225,6 +236,7 @@ class SupervisorNode:
         restarts: how often they are restarted; None: the defaults of `RestartPolicy`.
         restart: when this supervisor is restarted.
         stop_s: seconds that all children together may take to stop.
+        start_s: seconds that all children together may take to start; None: no limit.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -240,12 +252,17 @@ class SupervisorNode:
         restarts: RestartPolicy | None = None,
         restart: Restart = "permanent",
         stop_s: float = inf,
+        start_s: float | None = None,
     ) -> None:
         _check(name, strategy, restart, stop_s)
+        if start_s is not None:
+            check_seconds("start_s", start_s, at_least=0)
         self.name = name
         self.path = f"{parent}/{name}" if parent else name
         self.restart: Restart = restart
         self.stop_s = stop_s
+        self.stop_by = inf
+        self.start_s = start_s
         self.incarnation = 0
         self.states = States()
         self.lost: tuple[LostMessage, ...] = ()
@@ -300,6 +317,17 @@ class SupervisorNode:
     def halt(self) -> None:
         """See `Node`."""
         self.children.end("halt")
+
+    @property
+    def work_left(self) -> int:
+        """See `Node`."""
+        return sum(child.node.work_left for child in self.children.by_name.values())
+
+    def limit_stop(self, when: float) -> None:
+        """See `Node`."""
+        self.stop_by = when
+        for child in self.children.by_name.values():
+            child.node.limit_stop(min(when, child.node.stop_by))
 
     @property
     def is_drained(self) -> bool:
