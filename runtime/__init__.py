@@ -64,7 +64,7 @@ from .errors import (
 from .portal import Portal
 from .runtime import Runtime, dump, format_tree, open_runtime
 from .shutdown import PlannedStop, ShutdownPlan, ShutdownReport, StopReport
-from .supervision import RestartPolicy, Supervisor, spawn_pool
+from .supervision import RestartPolicy, StopOrder, Supervisor, spawn_pool
 
 __all__ = [
     "Actor",
@@ -116,6 +116,7 @@ __all__ = [
     "Snapshot",
     "StartTimedOut",
     "State",
+    "StopOrder",
     "StopReport",
     "Strategy",
     "StreamOf",

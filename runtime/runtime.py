@@ -35,7 +35,7 @@ from ._core import (
 from .errors import ChildNotFound, RestartIntensityExceeded
 from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
-from .supervision import RestartPolicy, Supervisor, SupervisorNode
+from .supervision import RestartPolicy, StopOrder, Supervisor, SupervisorNode
 
 
 async def watch_signals(
@@ -243,6 +243,8 @@ async def open_runtime(
     strategy: Strategy = "one_for_one",
     restarts: RestartPolicy | None = None,
     drain_s: float = 10.0,
+    stop_order: StopOrder = "reverse",
+    max_children: int | None = None,
     seed: str | None = None,
     instruments: Sequence[Instrument] = (),
     stop_on_signals: bool = False,
@@ -258,6 +260,8 @@ async def open_runtime(
         strategy: which children the root restarts together with one that has crashed.
         restarts: how often the root restarts its children; by default five times in 30 seconds.
         drain_s: seconds that the drain at the end of the block may take.
+        stop_order: how the children of the root are stopped; see `Supervisor.supervise`.
+        max_children: how many children the root may have; see `Supervisor.supervise`.
         seed: seed of all randomness in the runtime (R13); by default a random one.
         instruments: objects that are called at every event; see `Instrument`.
         stop_on_signals: whether the first SIGINT or SIGTERM cancels the block and drains the
@@ -273,7 +277,15 @@ async def open_runtime(
     shared = TreeContext(
         secrets.token_hex(8) if seed is None else seed, tuple(map(Guarded, instruments))
     )
-    root = SupervisorNode(name, "", shared, strategy=strategy, restarts=restarts)
+    root = SupervisorNode(
+        name,
+        "",
+        shared,
+        strategy=strategy,
+        restarts=restarts,
+        stop_order=stop_order,
+        max_children=max_children,
+    )
     failures: list[RestartIntensityExceeded] = []  # at most one
     runtimes: list[Runtime] = []  # this one, once it is made
     try:

@@ -1,8 +1,9 @@
 """Start, stop and restart the children of one supervisor (R7).
 
-Three pure parts decide: the strategy, which children are restarted together; the restart window,
-whether they are restarted; the back-off, when. This module carries the decisions out in tasks. A
-stop keeps to its time limit, spends no restart, and every lost message is reported (R16).
+Pure parts decide: the life of each child, what an event means for it; the strategy, which children
+are restarted together; the restart window, whether they are restarted; the back-off, when. This
+module carries the decisions out in tasks. A stop keeps to its time limit, spends no restart, and
+every lost message is reported (R16).
 """
 
 from collections import deque
@@ -15,14 +16,17 @@ from typing import Literal, final
 import structlog
 import trio
 
-from .._core import Node, State, Strategy, TreeContext, is_cancellation, open_collapsing_nursery
-from ..errors import ChildNotFound, RestartIntensityExceeded
+from .._core import Node, Strategy, TreeContext, is_cancellation, open_collapsing_nursery
+from ..errors import ChildNotFound, ChildStopped, RestartIntensityExceeded, StartTimedOut
 from .child import Child
 from .crashes import Decision, escalation_error, report_crash
-from .restarts import Backoff, RestartPolicy, RestartWindow, is_restarted, restart_group
+from .lifecycle import Life, Phase, Step
+from .restarts import Backoff, RestartPolicy, RestartWindow, StopOrder, restart_group
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
-_GRACE_S = 5.0  # until `stop_ignored` is logged for a cancelled child; limit of an unlimited halt
+_GRACE_S = 5.0
+"""Seconds until `stop_ignored` is logged for a cancelled child; the limit of a halt, and of a start
+during a drain, that have no limit of their own."""
 
 
 @final
@@ -34,13 +38,21 @@ class Children:
         shared: what all nodes of the tree share.
         strategy: which children are restarted together with one that has crashed.
         policy: how often they are restarted.
+        stop_order: whether they are stopped one after another, or side by side.
     """
 
     def __init__(
-        self, path: str, shared: TreeContext, strategy: Strategy, policy: RestartPolicy
+        self,
+        path: str,
+        shared: TreeContext,
+        strategy: Strategy,
+        policy: RestartPolicy,
+        stop_order: StopOrder = "reverse",
     ) -> None:
         self.by_name: dict[str, Child] = {}  # in start order
         self.strategy: Strategy = strategy
+        self.stop_order: StopOrder = stop_order
+        self.stop_by = inf  # when the supervisor's own stop must be over
         self._path = path
         self._shared = shared
         self._policy = policy
@@ -114,8 +126,8 @@ class Children:
         self._end = None
         self._over = trio.Event()
         for child in self.by_name.values():
-            if child.node.restart != "temporary":
-                child.is_closing = False
+            if child.node.restart != "temporary" and not child.is_leaving:
+                child.life.open()
                 child.node.open()
 
     def cancel_all(self) -> None:
@@ -138,40 +150,50 @@ class Children:
             self.by_name.values(), "leave" if self._failure is None else "fail upward"
         )
         self._exits.clear()
-        for child in self.by_name.values():
-            child.settle()
+        self._end = self._end or "halt"  # what stops from here on is not removed
+        for child in list(self.by_name.values()):
+            child.scope = None
+            self._carry_out(child, child.life.cut())
             if child.node.restart == "temporary":
                 child.node.close()
-            elif not child.stays_stopped:
-                child.node.states.value = State.RESTARTING
 
     # ---------------------------------------------------------------- one child
 
     def add(self, node: Node) -> Child:
         """Add a node as the last child, without starting it."""
-        child = self.by_name[node.name] = Child(node, self._start_task)
+        child = self.by_name[node.name] = Child(node, self._start_task, Life(node.restart))
         return child
 
     def remove(self, child: Child) -> None:
-        """Close a child and remove it."""
+        """Close a child that does not run, and remove it."""
+        child.life.give_up()
         child.node.close()
-        child.settle()  # a stop may wait for its next incarnation, which never comes
+        child.show()
         if self.by_name.get(child.node.name) is child:
             del self.by_name[child.node.name]
 
-    async def start(self, child: Child) -> None:
+    async def start(self, child: Child, *, is_restart: bool = False) -> None:
         """Start an incarnation of a child; return when it has started.
 
+        Args:
+            child: a child that does not run.
+            is_restart: the supervisor makes the attempt, not a caller of `spawn`.
+
         Raises:
-            Exception: the child could not start, or was stopped meanwhile.
+            ChildStopped: the child was stopped before it had started.
+            StartTimedOut: it did not start within its `start_s`.
+            Exception: it could not start.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         nursery = self._nursery
         if nursery is None:
             raise ChildNotFound(f"{self._path} does not run, so its children cannot be started")
         # Set before the task first runs: a stop or a group restart in between must find it.
-        scope = child.scope = trio.CancelScope()
-        child.is_stopping = False
+        life = child.life
+        life.start(is_restart=is_restart)
+        scope = child.scope = trio.CancelScope(deadline=self._start_limit(child))
+        if life.phase is Phase.STARTING and child.node.stop_by != inf:
+            child.node.limit_stop(inf)
         child.node.lost = ()
         child.context = copy_context()
         try:
@@ -181,14 +203,24 @@ class Children:
                 await nursery.start(self._run_child, child, scope)
         except BaseException:
             if child.scope is scope:  # the task was not started
-                child.mark_ended()
+                child.scope = None
+                self._carry_out(child, life.start_failed())
             raise
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def _start_limit(self, child: Child) -> float:
+        """Return when the current start of a child fails, in seconds on Trio's clock."""
+        start_s = child.node.start_s
+        if child.life.phase is not Phase.DRAINING:
+            return inf if start_s is None else trio.current_time() + start_s
+        limit = trio.current_time() + (_GRACE_S if start_s is None else start_s)
+        return min(limit, child.life.limit)
+
     def _note_start(self, child: Child) -> None:
         child.started_at = trio.current_time()
-        if not child.is_stopping:  # else a group restart has stopped it while it started
-            child.settle()
+        child.life.started()
+        if child.scope is not None:
+            child.scope.deadline = child.life.limit
 
     async def _run_child(
         self,
@@ -198,34 +230,46 @@ class Children:
         task_status: trio.TaskStatus[None] | None = None,
     ) -> None:
         """Run an incarnation; `task_status` is None if it was started idle."""
+        life, node = child.life, child.node
         has_started = task_status is None
 
         def started() -> None:
             nonlocal has_started
+            if scope.cancel_called:  # the hook has ignored it
+                raise unstarted()
             has_started = True
             self._note_start(child)
             if task_status is not None:
                 task_status.started()
 
+        def unstarted() -> Exception:
+            if life.phase is Phase.STARTING and node.start_s is not None:
+                return StartTimedOut(node.path, node.start_s)
+            return ChildStopped(f"{node.path} was stopped before it had started")
+
         crash: Exception | None = None
         try:
             with scope:
-                await child.node.run(started)
+                await node.run(started)
+            if not has_started:
+                raise unstarted()
         except Exception as error:
             if not has_started:
+                if life.phase is Phase.DRAINING:
+                    node.failure = error
                 raise
             crash = error
         finally:
-            child.mark_ended()
-        if not has_started:
-            raise ChildNotFound(f"{child.node.path} was stopped before it had started")
+            child.scope = None
+            if not has_started:
+                self._carry_out(child, life.start_failed())
         self._note_end(child, crash)
 
     def _stop_idle(self, child: Child) -> bool:
         """End an incarnation that has no task; return whether there was one."""
         if not child.node.stop_idle():
             return False
-        child.mark_ended()
+        child.scope = None
         return True
 
     def _wake(self, child: Child) -> None:
@@ -235,92 +279,121 @@ class Children:
             child.context.run(self._nursery.start_soon, run)
 
     def _note_end(self, child: Child, crash: Exception | None) -> None:
-        if child.is_closing and not child.is_restarting:
-            if crash is not None:
-                self._report_crash(child, crash, "leave")
-            child.node.failure = crash
-            child.node.close()
-            if child.node.restart == "temporary" and self._end is None:
-                self.remove(child)
-        elif not child.is_stopping:
+        node = child.node
+        step = child.life.ended(trio.current_time(), node.work_left, crashed=crash is not None)
+        if step is Step.DECIDE:
             self._exits.append((child, crash))
             self._exit_event.set()
         elif crash is not None:
-            decision: Decision = "restart" if child.is_restarting else "leave"
-            self._report_crash(child, crash, decision)
+            self._report_crash(child, crash, "leave" if step is Step.CLOSE else "restart")
+            if step is Step.CLOSE:
+                node.failure = crash
+        self._carry_out(child, step)
 
-    async def stop(self, child: Child, *, drain: bool) -> None:
-        """Stop a child; return when its incarnation has ended, however long that takes.
+    def _carry_out(self, child: Child, step: Step) -> None:
+        """Do what the child's life demands after an event."""
+        node, life, now = child.node, child.life, trio.current_time()
+        child.show()
+        if step in (Step.DRAIN, Step.RESUME):
+            node.drain()
+        elif step is Step.HALT:
+            node.halt()
+        elif step is Step.CLOSE:
+            node.close()
+            if self._end is None and (child.is_leaving or node.restart == "temporary"):
+                self.remove(child)
+        if step is Step.RESUME and self._nursery is not None:
+            self._nursery.start_soon(self._resume, child)
+        scope = child.scope
+        if scope is not None and life.phase in (Phase.DRAINING, Phase.STOPPING):
+            scope.deadline = life.limit if life.has_started else self._start_limit(child)
+            if step is Step.CANCEL or life.limit <= now:
+                scope.cancel()
 
-        After `stop_s` seconds the incarnation is cancelled. Without a drain, an unlimited `stop_s`
-        counts as 5 seconds: the siblings are to be restarted, and the child may wait for one of
-        them. A child that ignores the cancellation is logged as `stop_ignored` and waited for,
-        since nothing outlives the block (R1).
+    async def _resume(self, child: Child) -> None:
+        """Start the next incarnation of a child that drains (R16)."""
+        await trio.sleep_until(child.life.resume_at)
+        if child.life.phase is not Phase.DRAINING or child.life.is_alive:
+            return
+        try:
+            await self.start(child)
+        except (ChildNotFound, ChildStopped):
+            pass
+        except Exception as error:  # noqa: BLE001  # any exception is a failed start
+            self._report_crash(child, error, "leave")
+
+    def request_stop(self, child: Child, *, drain: bool) -> float:
+        """Ask a child to stop; return when it must have, in seconds on Trio's clock.
+
+        Without a drain, an unlimited `stop_s` counts as 5 seconds: the siblings are to be
+        restarted, and the child may wait for one of them. At the limit the incarnation is
+        cancelled, whether or not the caller still waits.
 
         Args:
             child: any child, running or not.
             drain: handle all queued messages first, and stay stopped; otherwise only finish the
                 messages in progress.
         """
-        stop_s = child.node.stop_s
-        limit = trio.current_time() + (stop_s if drain or stop_s < inf else _GRACE_S)
-        if drain:
-            child.is_closing = True
-            if child.is_restarting:
-                if child.scope is None or child.is_stopping:
-                    child.node.drain()  # the next incarnation handles the queued messages
-                    if not child.node.is_drained:
-                        with trio.move_on_at(limit):
-                            await child.settled.wait()
-                # Else its group was to be restarted, but it still runs: this incarnation drains.
-                child.settle()
-        scope = child.scope
-        if scope is None:
-            return
-        child.is_stopping = True
-        if self._stop_idle(child):
+        now, node, life = trio.current_time(), child.node, child.life
+        limit = now + (node.stop_s if drain or node.stop_s < inf else _GRACE_S)
+        limit = min(limit, self.stop_by)
+        step = life.drain(now, limit, node.work_left) if drain else life.halt(limit)
+        if node.stop_s < inf or self.stop_by < inf:
+            node.limit_stop(life.limit)
+        self._carry_out(child, step)
+        if child.scope is not None and life.is_alive and self._stop_idle(child):
             self._note_end(child, None)
+        return now if step is Step.CANCEL else life.limit
+
+    async def stop(self, child: Child, *, drain: bool) -> None:
+        """Stop a child; return when its incarnation has ended, however long that takes.
+
+        A child that ignores its cancellation is logged as `stop_ignored` and waited for, since
+        nothing outlives the block (R1).
+
+        Args:
+            child: any child, running or not.
+            drain: as for `request_stop`.
+        """
+        await self._wait_stopped(child, self.request_stop(child, drain=drain))
+
+    async def _wait_stopped(self, child: Child, limit: float) -> None:
+        if child.life.is_at_rest:
             # A checkpoint, since a loop may stop many idle children.
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        ended = child.ended
-        if stop_s > 0:
-            if drain:
-                child.node.drain()
-            else:
-                child.node.halt()
-            with trio.move_on_at(limit):
-                await ended.wait()
-        scope.cancel()
-        with trio.move_on_after(_GRACE_S):
-            await ended.wait()
-        if not ended.is_set():
+        rests = child.rests
+        with trio.move_on_at(limit + _GRACE_S):
+            await rests.wait()
+        if not rests.is_set():
             _log.error("stop_ignored", actor=child.node.path, waited_s=_GRACE_S)
-            await ended.wait()
+            await rests.wait()
 
     async def stop_all(self, *, drain: bool) -> None:
-        """Stop all children, the last started first: a child can use those started before it."""
-        stopped: set[str] = set()
-        while left := [name for name in reversed(self.by_name) if name not in stopped]:
-            for name in left:  # the next round has those that were started meanwhile
-                stopped.add(name)
-                child = self.by_name.get(name)
-                if child is None:
-                    continue
-                if not drain:
-                    child.settle()
-                await self.stop(child, drain=drain)
-                if drain and child.has_stopped:  # else it was started again meanwhile
-                    child.node.close()
+        """Stop all children, in the order of `stop_order`.
+
+        In reverse, the last started first, a child can use those started before it.
+        """
+        stopped: set[Child] = set()
+        while left := [one for one in reversed(self.by_name.values()) if one not in stopped]:
+            stopped.update(left)  # the next round has those that were started meanwhile
+            if self.stop_order == "together":
+                limits = [self.request_stop(child, drain=drain) for child in left]
+                for child, limit in zip(left, limits, strict=True):
+                    await self._wait_stopped(child, limit)
+                continue
+            for child in left:
+                if self.by_name.get(child.node.name) is child:
+                    await self.stop(child, drain=drain)
 
     async def _start_all(self) -> None:
         for child in list(self.by_name.values()):
-            if child.node.restart == "temporary":
+            if child.node.restart == "temporary" or child.is_leaving:
                 self.remove(child)
         try:
             for child in list(self.by_name.values()):
-                if not child.stays_stopped:
-                    await self.start(child)
+                if child.life.phase is Phase.BACKING_OFF:
+                    await self.start(child, is_restart=True)
         except BaseException:
             await self.stop_all(drain=False)
             raise
@@ -335,30 +408,19 @@ class Children:
                 await self._exit_event.wait()
                 continue
             child, crash = self._exits.popleft()
-            is_ours = self.by_name.get(child.node.name) is child
-            if is_ours and child.scope is None and not (child.is_restarting or child.stays_stopped):
+            if self.by_name.get(child.node.name) is child and _backs_off(child):
                 await self._handle_exit(child, crash)
             elif crash is not None:  # it was stopped or started before its exit was handled
-                self._report_crash(child, crash, "leave")
+                goes_on = child.life.phase is Phase.DRAINING
+                self._report_crash(child, crash, "restart" if goes_on else "leave")
 
     async def _handle_exit(self, child: Child, crash: Exception | None) -> None:
-        node = child.node
-        if not is_restarted(node.restart, crashed=crash is not None):
-            if crash is not None:
-                self._report_crash(child, crash, "leave")
-            node.failure = crash
-            node.close()
-            if node.restart == "temporary" and self._end is None:
-                self.remove(child)
-            return
         pause = self._pause(child, crash)
         if pause is None:
             return
-        names = restart_group(self.strategy, self.by_name, node.name)
+        names = restart_group(self.strategy, self.by_name, child.node.name)
         group = [self.by_name[name] for name in names]
-        group = [one for one in group if not one.stays_stopped]
-        for one in group:
-            one.mark_restarting()
+        group = [one for one in group if not one.life.stays_stopped]
         # Groups may overlap, so they are restarted one after another: two restarts must not start
         # the same child.
         if self.strategy == "one_for_one" and self._nursery is not None:
@@ -371,34 +433,28 @@ class Children:
         """Stop a group in reverse and start it in order, until it runs or the supervisor fails."""
         while pause is not None:
             for child in reversed(group):
-                await self._stop_to_restart(child)
-            await trio.sleep(pause)
-            pause = await self._start_in_order(group)
-        # A child that started is settled. It may have ended since, and be restarting again.
-        if self._failure is not None:
+                if child.life.phase in (Phase.STARTING, Phase.RUNNING):
+                    await self.stop(child, drain=False)
+            until = trio.current_time() + pause
             for child in group:
-                child.settle()
-
-    async def _stop_to_restart(self, child: Child) -> None:
-        if child.scope is not None and not child.is_closing:
-            child.mark_restarting()
-            await self.stop(child, drain=False)
-        if child.scope is not None:
-            return  # it still drains, and stays stopped afterwards
-        if child.node.restart == "temporary":
-            self.remove(child)
-        elif child.is_restarting:
-            child.node.states.value = State.RESTARTING
+                if _backs_off(child):
+                    child.life.back_off(until)
+            await trio.sleep_until(until)
+            pause = await self._start_in_order(group)
 
     async def _start_in_order(self, group: Sequence[Child]) -> float | None:
         """Start a group; return the pause in seconds before the next attempt, or None if done."""
         for child in group:
-            if self.by_name.get(child.node.name) is not child or not child.is_restarting:
+            is_ours = self.by_name.get(child.node.name) is child
+            if not (is_ours and _backs_off(child)):
                 continue  # it was temporary, or was stopped meanwhile
+            if child.life.resume_at > trio.current_time():
+                continue  # it was stopped, started and has crashed meanwhile
+            self._report_exits([child], "restart")  # it crashed while its siblings were stopped
             try:
-                await self.start(child)
+                await self.start(child, is_restart=True)
             except Exception as error:  # noqa: BLE001  # any exception is a failed start
-                if child.is_restarting:  # else it was stopped, which is no failure
+                if _backs_off(child):  # else it was stopped, which is no failure
                     child.started_at = trio.current_time()
                     return self._pause(child, error)
         return None
@@ -415,6 +471,9 @@ class Children:
             child.backoff = Backoff(self._policy, seed)
         pause = child.backoff.after(now - child.started_at)
         is_allowed = self._window.allows(now)
+        if not is_allowed and self._end is not None:
+            self._leave(child, crash)
+            return None
         if crash is not None:
             decision: Decision = "restart" if is_allowed else "fail upward"
             self._report_crash(child, crash, decision, pause if is_allowed else None)
@@ -427,6 +486,16 @@ class Children:
         self._drain.cancel()
         self._exit_event.set()
         return None
+
+    def _leave(self, child: Child, crash: Exception | None) -> None:
+        """Stop a child that crashes too often while the supervisor drains; it never escalates."""
+        now, node = trio.current_time(), child.node
+        step = child.life.drain(now, min(now + node.stop_s, self.stop_by), node.work_left)
+        if crash is not None:
+            goes_on = step is Step.RESUME
+            self._report_crash(child, crash, "restart" if goes_on else "leave")
+            node.failure = None if goes_on else crash
+        self._carry_out(child, step)
 
     def _report_exits(self, children: Iterable[Child], decision: Decision) -> None:
         """Report those crashes of some children that `_watch` will not handle any more."""
@@ -443,3 +512,8 @@ class Children:
         self, child: Child, crash: Exception, decision: Decision, pause: float | None = None
     ) -> None:
         report_crash(child, crash, decision, pause, self._shared.instruments)
+
+
+def _backs_off(child: Child) -> bool:
+    """Whether a child waits for its restart."""
+    return child.life.phase is Phase.BACKING_OFF

@@ -7,11 +7,18 @@ pure: no clock and no await (R14).
 from collections import deque
 from collections.abc import Iterable
 from random import Random
+from typing import Literal
 
 import attrs
 from attrs.validators import ge, gt
 
 from .._core import Restart, Strategy, check_seconds
+
+StopOrder = Literal["reverse", "together"]
+"""How a supervisor stops its children: one after another, the last started first ("reverse"), or
+side by side ("together")."""
+
+STOP_ORDERS: tuple[StopOrder, ...] = ("reverse", "together")
 
 STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
 

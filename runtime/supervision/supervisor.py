@@ -30,10 +30,11 @@ from .._core import (
     Waker,
     check_seconds,
 )
-from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
-from .child import Child
+from ..errors import ChildNotFound, TooManyChildren
+from .child import Child, refusal
 from .children import Children
-from .restarts import STRATEGIES, RestartPolicy
+from .lifecycle import Phase
+from .restarts import STOP_ORDERS, STRATEGIES, RestartPolicy, StopOrder
 
 
 @final
@@ -105,8 +106,10 @@ class Supervisor:
             A ref to the actor; it stays valid over restarts (R2).
 
         Raises:
-            AlreadyRunning: there is a child with this name.
+            AlreadyRunning: there is a child with this name; `ChildRestarting` if it is being
+                restarted, `ChildStopping` if it is being stopped.
             AlreadyPresent: there is a stopped child with this name; `restart_child` starts it.
+            TooManyChildren: the supervisor has `max_children` children.
             ValueError: an argument is out of its range; the message names it.
             StartTimedOut: the actor did not start within `start_s`; no child is added.
             Exception: the factory or the `started` hook raised; then no child is added.
@@ -138,6 +141,8 @@ class Supervisor:
         restart: Restart = "permanent",
         stop_s: float = inf,
         start_s: float | None = None,
+        stop_order: StopOrder = "reverse",
+        max_children: int | None = None,
     ) -> "Supervisor":
         """Start a supervisor as the last child.
 
@@ -151,9 +156,14 @@ class Supervisor:
             stop_s: seconds that all its children together may take to stop, as for `spawn`.
             start_s: seconds that all its children together may take to start again after a crash,
                 as for `spawn`.
+            stop_order: how it stops its children: one after another, the last started first
+                ("reverse"), or side by side ("together"), which takes as long as the slowest.
+            max_children: how many children it may have, stopped ones included. None: no limit.
 
         Raises:
-            AlreadyRunning: there is a child with this name.
+            TooManyChildren: this supervisor has `max_children` children.
+            AlreadyRunning: there is a child with this name; `ChildRestarting` if it is being
+                restarted, `ChildStopping` if it is being stopped.
             AlreadyPresent: there is a stopped child with this name.
             ValueError: an argument is out of its range; the message names it.
         """
@@ -167,6 +177,8 @@ class Supervisor:
             restart=restart,
             stop_s=stop_s,
             start_s=start_s,
+            stop_order=stop_order,
+            max_children=max_children,
         )
         await node.add(child)
         return Supervisor(child)
@@ -180,14 +192,7 @@ class Supervisor:
         Raises:
             ChildNotFound: there is no child with this name.
         """
-        children = self._node.children
-        child = self._node.find(name)
-        await children.stop(child, drain=True)
-        if not child.has_stopped:
-            return  # it was started again at the moment in which it ended
-        child.node.close()
-        if child.node.restart == "temporary":
-            children.remove(child)
+        await self._node.children.stop(self._node.find(name), drain=True)
 
     async def restart_child(self, name: str) -> None:
         """Start a stopped child; the refs to it are valid again.
@@ -199,10 +204,11 @@ class Supervisor:
             ChildNotFound: there is no child with this name.
             AlreadyRunning: the child runs.
             ChildRestarting: the child is being restarted.
+            ChildStopping: the child is being stopped.
             Exception: the child could not start; it stays stopped.
         """
         child = self._node.find_stopped(name)
-        child.is_closing = False
+        child.is_leaving = False
         child.node.open()
         try:
             await self._node.children.start(child)
@@ -220,6 +226,7 @@ class Supervisor:
             ChildNotFound: there is no child with this name.
             AlreadyRunning: the child runs.
             ChildRestarting: the child is being restarted.
+            ChildStopping: the child is being stopped.
         """
         self._node.children.remove(self._node.find_stopped(name))
 
@@ -237,6 +244,8 @@ class SupervisorNode:
         restart: when this supervisor is restarted.
         stop_s: seconds that all children together may take to stop.
         start_s: seconds that all children together may take to start; None: no limit.
+        stop_order: whether the children are stopped one after another, or side by side.
+        max_children: how many children it may have; None: no limit.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -253,8 +262,19 @@ class SupervisorNode:
         restart: Restart = "permanent",
         stop_s: float = inf,
         start_s: float | None = None,
+        stop_order: StopOrder = "reverse",
+        max_children: int | None = None,
     ) -> None:
         _check(name, strategy, restart, stop_s)
+        if stop_order not in STOP_ORDERS:
+            known = ", ".join(STOP_ORDERS)
+            raise ValueError(f"stop_order must be one of {known}, not {stop_order!r}")
+        if max_children is not None and (
+            isinstance(max_children, bool) or not isinstance(max_children, int) or max_children < 0
+        ):
+            raise ValueError(
+                f"max_children must be None or a whole number of at least 0, not {max_children!r}"
+            )
         if start_s is not None:
             check_seconds("start_s", start_s, at_least=0)
         self.name = name
@@ -268,7 +288,10 @@ class SupervisorNode:
         self.lost: tuple[LostMessage, ...] = ()
         self.failure: Exception | None = None
         self.shared = shared
-        self.children = Children(self.path, shared, strategy, restarts or RestartPolicy())
+        self.max_children = max_children
+        self.children = Children(
+            self.path, shared, strategy, restarts or RestartPolicy(), stop_order
+        )
         self._is_draining = False
 
     # ---------------------------------------------------------------- as a `Node`
@@ -325,7 +348,7 @@ class SupervisorNode:
 
     def limit_stop(self, when: float) -> None:
         """See `Node`."""
-        self.stop_by = when
+        self.stop_by = self.children.stop_by = when
         for child in self.children.by_name.values():
             child.node.limit_stop(min(when, child.node.stop_by))
 
@@ -374,17 +397,18 @@ class SupervisorNode:
         """Start a node as the last child.
 
         Raises:
-            AlreadyRunning: there is a child with this name.
+            AlreadyRunning: there is a child with this name; `ChildRestarting` if it is being
+                restarted, `ChildStopping` if it is being stopped.
             AlreadyPresent: there is a stopped child with this name.
             Exception: the node could not start; then no child is added.
         """
         present = self.children.by_name.get(node.name)
         if present is not None:
-            if present.node.states.value is State.STOPPED:
-                raise AlreadyPresent(
-                    f"{self.path} has a stopped child {node.name!r}; restart_child starts it again"
-                )
-            raise AlreadyRunning(f"{self.path} has a running child {node.name!r}")
+            raise refusal(present)
+        if self.max_children is not None and len(self.children.by_name) >= self.max_children:
+            raise TooManyChildren(
+                f"{self.path} has {self.max_children} children, which is its max_children"
+            )
         child = self.children.add(node)
         for instrument in self.shared.instruments:
             instrument.actor_spawned(ActorEvent(node.path, 0))
@@ -413,24 +437,22 @@ class SupervisorNode:
             ChildNotFound: there is no child with this name.
             AlreadyRunning: the child runs.
             ChildRestarting: the child is being restarted.
+            ChildStopping: the child is being stopped.
         """
         child = self.find(name)
-        if child.is_restarting:
-            raise ChildRestarting(
-                f"{child.node.path} is restarting; wait for it, or call stop_child first"
-            )
-        if child.scope is not None or child.node.states.value is not State.STOPPED:
-            raise AlreadyRunning(f"{child.node.path} is running; stop_child stops it")
+        if child.life.phase is not Phase.STOPPED:
+            raise refusal(child)
         return child
 
     async def stop_and_remove(self, node: object) -> None:
         """See `Stopper`."""
-        # A new child may have the name of the node.
-        child = next((one for one in self.children.by_name.values() if one.node is node), None)
-        if child is not None:
-            await self.children.stop(child, drain=True)
-            if child.has_stopped:  # else it was started again at the moment in which it ended
-                self.children.remove(child)
+        child = self.children.by_name.get(getattr(node, "name", ""))
+        if child is None or child.node is not node:  # a new child may have the name
+            return
+        child.is_leaving = True  # it is removed when it stops, whoever waits for that
+        await self.children.stop(child, drain=True)
+        if child.life.phase is Phase.STOPPED:
+            self.children.remove(child)
 
 
 def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:

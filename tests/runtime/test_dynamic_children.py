@@ -120,7 +120,8 @@ async def test_a_child_that_crashes_during_its_stop_is_reported_and_stays_stoppe
         assert after.state is State.STOPPED
         assert after.is_conserved
         assert runtime.snapshot().restarts_left == 5
-        assert crashes_in(log) == [(recorder.path, "leave")]
+        assert after.counts.handled == 2, "the next incarnation goes on with the drain (R16)"
+        assert crashes_in(log) == [(recorder.path, "restart")]
 
 
 async def test_a_child_whose_stop_call_was_cancelled_still_stops(autojump_clock):
