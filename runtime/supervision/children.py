@@ -252,7 +252,7 @@ class Children:
             with scope:
                 await node.run(started)
             if not has_started:
-                raise unstarted()
+                raise unstarted()  # noqa: TRY301  # noted as a failed start below
         except Exception as error:
             if not has_started:
                 if life.phase is Phase.DRAINING:
