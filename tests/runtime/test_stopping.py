@@ -273,7 +273,7 @@ async def test_a_stop_ends_a_first_start_that_hangs(autojump_clock):
         with pytest.raises(AlreadyRunning, match="starting"):
             await runtime.spawn("x", Echo)
         await runtime.root.stop_child("x")
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         assert trio.current_time() == 1
         await runtime.spawn("x", Echo)
     assert len(refused) == 1
