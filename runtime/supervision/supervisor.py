@@ -29,6 +29,7 @@ from .._core import (
     TreeContext,
     Waker,
     check_seconds,
+    check_thread,
 )
 from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
 from .child import Child
@@ -210,6 +211,7 @@ class Supervisor:
             AlreadyRunning: the child runs.
             ChildRestarting: the child is being restarted.
         """
+        check_thread()
         self._node.children.remove(self._node.find_stopped(name))
 
 
