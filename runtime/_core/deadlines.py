@@ -18,7 +18,7 @@ _MIN_CLEANED = 256
 _MAX_LANES = 64  # a program with more timeouts computes them; those go to the heap
 
 
-def check_seconds(name: str, value: float, *, at_least: float = -inf) -> None:
+def check_seconds(name: str, value: object, *, at_least: float = -inf) -> None:
     """Refuse a value that is no time.
 
     Args:

@@ -222,7 +222,7 @@ class Ref:
             UnhandledMessage: the actor has no handler for this type of message.
             Exception: the iteration raises the other errors of `ask`.
         """
-        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 0:
+        if type(buffer) is not int or buffer < 0:
             raise ValueError(f"buffer must be a whole number of at least 0, not {buffer!r}")
         check_thread(self._cell)
         sending, receiving = trio.open_memory_channel[T](buffer)
