@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, InvalidStateError
+from contextvars import copy_context
 from functools import partial
 from math import inf
 from threading import Lock
@@ -23,7 +24,9 @@ class Portal:
         total = portal.ask(counter, Add(1), timeout=5)  # in another one
 
     The calls run in the runtime's own nursery (R1). A call that is in flight when the runtime ends
-    fails; none waits for ever. Made by `Runtime.portal`.
+    fails; none waits for ever. Each has the context variables of the thread that makes it, so in a
+    thread that a handler has started, it inherits the deadline of the handler's message (R4). Made
+    by `Runtime.portal`.
 
     Args:
         nursery: the nursery in which the calls run; it ends with the runtime.
@@ -107,6 +110,7 @@ class Portal:
     def _begin(self, call: Callable[[], Awaitable[R]]) -> "Future[R]":
         future: Future[R] = Future()
         scope = trio.CancelScope()
+        context = copy_context()  # of the other thread: what it works for, and its trace
         with self._lock:
             if self._pending is None:
                 raise _closed()
@@ -122,8 +126,12 @@ class Portal:
                     _settle(partial(future.set_result, value))
 
         def start() -> None:
-            if self._pending is not None and not future.cancelled():
-                self._nursery.start_soon(run)
+            if self._pending is None or future.cancelled():
+                return
+            try:
+                context.run(self._nursery.start_soon, run)
+            except RuntimeError:  # the nursery has closed, and the end of the runtime is near
+                _settle(partial(future.set_exception, _closed()))
 
         def settled(_: object) -> None:
             with self._lock:

@@ -182,6 +182,7 @@ class Runtime:
             ref: the actor to stop.
         """
         cell = ref._cell  # noqa: SLF001  # the runtime's own
+        check_thread(cell)
         await cell.stopper.stop_and_remove(cell)
 
     def ref(self, path: str) -> Ref:
@@ -227,7 +228,12 @@ class Runtime:
         return self._portal
 
     def snapshot(self) -> RuntimeSnapshot:
-        """Return the whole tree at this moment, in one step (R12)."""
+        """Return the whole tree at this moment, in one step (R12).
+
+        Raises:
+            RuntimeError: the current thread does not run Trio.
+        """
+        check_thread()
         now = trio.current_time()
         return RuntimeSnapshot(at=now, root=self.root._node.snapshot(now))  # noqa: SLF001  # the runtime's own
 

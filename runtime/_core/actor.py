@@ -232,7 +232,7 @@ class Actor:
             ValueError: `seconds` is nan.
             UnhandledMessage: this actor has no handler for the message.
         """
-        check_thread()
+        check_thread(self._cell)
         check_seconds("seconds", seconds)
         return self._current.send_at(trio.current_time() + seconds, message, None)
 
@@ -248,6 +248,7 @@ class Actor:
             ValueError: `when` is nan.
             UnhandledMessage: this actor has no handler for the message.
         """
+        check_thread(self._cell)
         check_seconds("when", when)
         return self._current.send_at(when, message, None)
 
@@ -265,7 +266,7 @@ class Actor:
             ValueError: `seconds` is nan, or not above 0.
             UnhandledMessage: this actor has no handler for the message.
         """
-        check_thread()
+        check_thread(self._cell)
         check_seconds("seconds", seconds)
         if not seconds > 0:
             raise ValueError(f"seconds must be above 0, not {seconds}")
@@ -293,7 +294,11 @@ class Actor:
         """End this incarnation after the messages in progress.
 
         A permanent actor is then restarted; a transient or temporary one is not (R7).
+
+        Raises:
+            RuntimeError: the current thread does not run the runtime.
         """
+        check_thread(self._cell)
         self._current.halt()
 
     @property

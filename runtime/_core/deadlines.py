@@ -18,7 +18,7 @@ _MIN_CLEANED = 256
 _MAX_LANES = 64  # a program with more timeouts computes them; those go to the heap
 
 
-def check_seconds(name: str, value: float, *, at_least: float = -inf) -> None:
+def check_seconds(name: str, value: object, *, at_least: float = -inf) -> None:
     """Refuse a value that is no time.
 
     Args:
@@ -28,11 +28,15 @@ def check_seconds(name: str, value: float, *, at_least: float = -inf) -> None:
 
     Raises:
         TypeError: the value is not a number.
-        ValueError: the value is nan, or below `at_least`.
+        ValueError: the value is nan, too large for a float, or below `at_least`.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if isnan(value):
+    try:
+        seconds = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number of seconds, not one so large") from None
+    if isnan(seconds):
         raise ValueError(f"{name} must be a number of seconds, not nan")
     if value < at_least:
         raise ValueError(f"{name} must be at least {at_least:g} seconds, not {value}")

@@ -83,6 +83,7 @@ class Inbox(ABC):
         self.ref = Ref(self)
         self.deadlines = shared.deadlines
         self.now = shared.now
+        self.token = shared.token
         self.instruments = shared.instruments
         self.counts = MessageCounts()
         self.mailbox = self._new_mailbox()

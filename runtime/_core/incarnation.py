@@ -77,7 +77,7 @@ class Timer:
 
     def cancel(self) -> None:
         """Cancel the timer, even if it has fired and its message still waits; else do nothing."""
-        check_thread()
+        check_thread(self._incarnation.cell)
         if self.is_due:
             self.is_due = False
             self._incarnation.due.remove(self)
@@ -131,7 +131,7 @@ class Watch:
 
     def cancel(self) -> None:
         """Watch no longer; do nothing if the message was delivered already."""
-        check_thread()
+        check_thread(self._incarnation.cell)
         if self._incarnation.watches.pop(self, self) is None:
             self._other.forget_watch(self)
 
@@ -180,7 +180,7 @@ class Incarnation:
 
     def send_at(self, when: float, message: Message[object], period_s: float | None) -> Timer:
         """Set a timer; see `Actor.send_at` and `Actor.send_every`."""
-        check_thread()
+        check_thread(self.cell)
         self.cell.handler_of(message)
         timer = Timer(message, self, when, period_s)
         self.timers[timer] = None
@@ -194,6 +194,7 @@ class Incarnation:
 
     def watch(self, other: "Inbox", on: Callable[["Ended"], Message[object]]) -> "Watch":
         """See `Actor.watch`."""
+        check_thread(self.cell)
         watch = Watch(self, other, on)
         self.watches[watch] = None
         other.on_ended(watch)

@@ -169,6 +169,7 @@ class TreeContext:
         instruments: the instruments of the runtime.
         deadlines: the deadlines of all asks and timers.
         now: returns the current time on Trio's clock, without looking the clock up each time.
+        token: identifies the Trio run of the runtime; calls from any other are refused.
     """
 
     seed: str
@@ -177,3 +178,4 @@ class TreeContext:
     now: Callable[[], float] = attrs.field(
         factory=lambda: trio.lowlevel.current_clock().current_time
     )
+    token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)

@@ -54,7 +54,11 @@ class Ref:
         Args:
             callback: called in the actor's own task; it must not raise or block. If it is passed
                 again before the call, it is still called once.
+
+        Raises:
+            RuntimeError: the current thread does not run the runtime.
         """
+        check_thread(self._cell)
         self._cell.mailbox.when_room(callback)
 
     def __repr__(self) -> str:
@@ -74,12 +78,12 @@ class Ref:
             message: the message to send.
 
         Raises:
-            RuntimeError: the current thread does not run Trio; use `Runtime.portal` there.
+            RuntimeError: the current thread does not run the runtime; use `Runtime.portal` there.
             MailboxFull: the mailbox is full.
             ActorStopped: the actor accepts no messages any more.
             UnhandledMessage: the actor has no handler for this type of message.
         """
-        check_thread()
+        check_thread(self._cell)
         if not self._cell.try_put(message, None, self._cell.now()):
             raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
 
@@ -98,6 +102,7 @@ class Ref:
             Deadlock: the actor itself waits, directly or indirectly, for the sender.
             UnhandledMessage: the actor has no handler for this type of message.
         """
+        check_thread(self._cell)
         await self.deliver(message, None)
 
     async def ask(self, message: Message[R], *, timeout: float = inf) -> R:
@@ -127,6 +132,7 @@ class Ref:
             Exception: any error that the handler declares (R8).
         """
         cell = self._cell
+        check_thread(cell)
         now = cell.now()
         slot: ReplySlot[R] = ReplySlot()
         due = self._prepare(message, slot, timeout, now)
@@ -179,6 +185,7 @@ class Ref:
             Deadlock: the actor itself waits, directly or indirectly, for the sender.
             UnhandledMessage: the actor has no handler for this type of message.
         """
+        check_thread(self._cell)
         check_seconds("deadline", deadline)
         slot: ReplySlot[R] = ReplySlot()
         slot.deadline = slot.limit = deadline
@@ -215,14 +222,15 @@ class Ref:
             UnhandledMessage: the actor has no handler for this type of message.
             Exception: the iteration raises the other errors of `ask`.
         """
-        if isinstance(buffer, bool) or not isinstance(buffer, int) or buffer < 0:
+        if type(buffer) is not int or buffer < 0:
             raise ValueError(f"buffer must be a whole number of at least 0, not {buffer!r}")
+        check_thread(self._cell)
         sending, receiving = trio.open_memory_channel[T](buffer)
         slot: ReplySlot[None] = ReplySlot()
         slot.sink = StreamSink(sending)
         slot.on_settled(lambda _: sending.close())
         try:
-            due = self._prepare(message, slot, timeout, trio.current_time())
+            due = self._prepare(message, slot, timeout, self._cell.now())
             with trio.CancelScope(deadline=due) as wait:
                 await self.deliver(message, slot)
             if wait.cancelled_caught:
@@ -238,6 +246,7 @@ class Ref:
         Returns:
             The reason.
         """
+        check_thread(self._cell)
         if self._cell.ended is not None:
             await trio.lowlevel.checkpoint()
             return self._cell.ended
@@ -257,7 +266,7 @@ class Ref:
 
     async def deliver(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
         """Send a message with its slot; for the runtime itself. Always a checkpoint."""
-        has_room = self._cell.try_put(message, slot, trio.current_time())
+        has_room = self._cell.try_put(message, slot, self._cell.now())
         if slot is not None and slot.caller is not None:
             _fail_if_cycle(slot, slot.caller)
         if has_room or (slot is not None and slot.done):

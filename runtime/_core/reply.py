@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
 import structlog
 import trio
-from trio.lowlevel import current_task, in_trio_run, reschedule, wait_task_rescheduled
+from trio.lowlevel import current_task, current_trio_token, reschedule, wait_task_rescheduled
 
 from ..errors import (
     ActorStopped,
@@ -184,7 +184,7 @@ class ReplySlot(Generic[R]):
         Returns:
             Whether the reply counts; False if the slot was filled before.
         """
-        check_thread()
+        check_thread(self.receiver)
         if self.outcome is not None:
             return False
         self.settle_reply(value)
@@ -204,7 +204,7 @@ class ReplySlot(Generic[R]):
         Returns:
             Whether the error counts; False if the slot was filled before.
         """
-        check_thread()
+        check_thread(self.receiver)
         if self.outcome is not None:
             return False
         self.error = error
@@ -217,7 +217,7 @@ class ReplySlot(Generic[R]):
         Returns:
             Whether the call counts; False if the slot was filled before.
         """
-        check_thread()
+        check_thread(self.receiver)
         if self.outcome is not None:
             return False
         self._settle(Outcome.CANCELLED)
@@ -230,9 +230,11 @@ class ReplySlot(Generic[R]):
             deadline: the new deadline in seconds on Trio's clock; an earlier one changes nothing.
 
         Raises:
+            RuntimeError: the current thread does not run the runtime.
             TypeError: the deadline is not a number.
             ValueError: the deadline is nan.
         """
+        check_thread(self.receiver)
         check_seconds("deadline", deadline)
         self.deadline = max(self.deadline, deadline)
         self.limit = max(self.limit, deadline)
@@ -418,17 +420,26 @@ class _FurtherWaiter:
             raise
 
 
-def check_thread() -> None:
-    """Refuse a call from a thread that does not run Trio.
+def check_thread(cell: "Inbox | None" = None) -> None:
+    """Refuse a call from a thread that does not run the runtime.
+
+    Args:
+        cell: an actor of the runtime; None if any Trio run will do.
 
     Raises:
-        RuntimeError: the current thread does not run Trio.
+        RuntimeError: the current thread runs no Trio, or another run of it.
     """
-    if not in_trio_run():
-        raise RuntimeError(
-            "this call is only allowed in the thread that runs the runtime; "
-            "call `runtime.portal()` there, and use the portal in other threads"
-        )
+    try:
+        token = current_trio_token()
+    except RuntimeError:
+        pass
+    else:
+        if cell is None or token is cell.token:
+            return
+    raise RuntimeError(
+        "this call is only allowed in the thread that runs the runtime; "
+        "call `runtime.portal()` there, and use the portal in other threads"
+    )
 
 
 def log_callback_error(where: str, error: Exception) -> None:

@@ -29,6 +29,7 @@ from .._core import (
     TreeContext,
     Waker,
     check_seconds,
+    check_thread,
 )
 from ..errors import ChildNotFound, TooManyChildren
 from .child import Child, refusal
@@ -228,6 +229,7 @@ class Supervisor:
             ChildRestarting: the child is being restarted.
             ChildStopping: the child is being stopped.
         """
+        check_thread()
         self._node.children.remove(self._node.find_stopped(name))
 
 

@@ -7,12 +7,14 @@ from functools import partial
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from callsheet.runtime import (
     Actor,
     ActorStopped,
     AskTimedOut,
     Message,
+    Portal,
     PortalClosed,
     ReplySlot,
     defers,
@@ -153,12 +155,18 @@ async def test_a_call_from_a_thread_says_so_and_does_nothing():
             slot.cancel,
             actor_timer.cancel,
             partial(total._cell.current.actor.send_after, 1, Add(9)),
+            total._cell.current.actor.stop,
+            partial(slot.postpone, 1e9),
+            partial(total.when_room, list),
+            partial(runtime.root.remove_child, "total"),
+            runtime.snapshot,
             runtime.portal,
         ):
             error = await run_in_own_thread(call)
             assert isinstance(error, RuntimeError)
             assert "portal" in str(error)
         assert not slot.done
+        assert slot.deadline == float("inf")
         assert not actor_timer.done
         assert await total.ask(Add(0)) == 0
         slot.reply(1)
@@ -168,3 +176,82 @@ async def test_a_worker_thread_of_trio_may_call_the_ref_through_trio():
     async with open_runtime() as runtime:
         total = await runtime.spawn("total", Total)
         assert await trio.to_thread.run_sync(trio.from_thread.run, total.ask, Add(4)) == 4
+
+
+async def test_another_run_of_trio_may_not_call_the_ref():
+    """It would wake a task of the first run in the second one."""
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        slot = await total.submit(Hold())
+
+        async def stream() -> None:
+            async with total.stream(Add()):  # refused before the message is looked at
+                pass
+
+        async def reply() -> None:
+            slot.reply(1)
+
+        async def tell_nowait() -> None:
+            total.tell_nowait(Add(7))
+
+        for call in (
+            partial(total.ask, Add(7)),
+            partial(total.tell, Add(7)),
+            partial(total.submit, Add(7)),
+            partial(runtime.stop, total),
+            total.wait_stopped,
+            stream,
+            reply,
+            tell_nowait,
+        ):
+            error = await run_in_own_thread(partial(trio.run, call))
+            assert isinstance(error, RuntimeError)
+            assert "portal" in str(error)
+        assert await total.ask(Add(0)) == 0
+        assert slot.reply(1)
+
+
+async def test_a_thread_of_a_handler_passes_its_deadline_on():
+    """R4 and R18: the context of the thread goes along with the call."""
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        portal = runtime.portal()
+
+        class Desk(Actor):
+            @handles(Add)
+            async def ask_in_thread(self, message: Add) -> int:
+                return await trio.to_thread.run_sync(partial(portal.ask, total, Hold()))
+
+        desk = await runtime.spawn("desk", Desk)
+        deadline = trio.current_time() + 1_000
+        outer = await desk.submit(Add(), deadline=deadline)
+        with trio.fail_after(10):
+            while total._cell.current is None or not total._cell.current.deferred:
+                await trio.lowlevel.checkpoint()
+        (inner,) = total._cell.current.deferred
+        assert inner.deadline == deadline
+        assert inner.cause is outer
+        inner.reply(7)
+        assert await outer.wait() == 7
+
+
+async def test_a_call_at_the_instant_in_which_the_nursery_has_closed_fails():
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        async with trio.open_nursery() as nursery:
+            portal = Portal(nursery)
+        future = portal.submit(total, Add())
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(PortalClosed):
+            future.result(0)
+
+
+async def test_a_refused_call_from_a_thread_leaves_the_actor_alive():
+    """The program of the trial: the actor once never woke again, and the block hung."""
+    async with open_runtime() as runtime:
+        total = await runtime.spawn("total", Total)
+        with pytest.raises(RuntimeError, match="portal"):
+            await trio.to_thread.run_sync(total.tell_nowait, Add())
+        with trio.fail_after(10):
+            assert await total.ask(Add(2)) == 2
+    assert runtime.shutdown_report.seconds < 5

@@ -184,6 +184,45 @@ async def test_a_child_that_is_started_again_is_watched_again(autojump_clock):
             await runtime.root.restart_child("other")
 
 
+async def test_a_watch_set_in_started_tells_of_an_actor_that_had_stopped(autojump_clock):
+    async with open_runtime("app") as runtime:
+        other = await runtime.spawn("other", Frail)
+        await runtime.root.stop_child("other")
+        seen: list[tuple[float, Gone]] = []
+
+        class Boss(Watcher):
+            async def started(self) -> None:
+                self.watching = await self.watch(other, on=as_message)
+
+        await runtime.spawn("boss", partial(Boss, seen))
+        await wait_all_tasks_blocked()
+        assert [gone.path for _, gone in seen] == ["app/other"]
+
+
+async def test_a_restarted_watcher_hears_only_what_its_new_incarnation_watches(autojump_clock):
+    """R15: a watch belongs to one incarnation."""
+    async with open_runtime() as runtime:
+        other = await runtime.spawn("other", Frail)
+        seen: list[tuple[float, Gone]] = []
+
+        class Boss(Watcher):
+            async def started(self) -> None:
+                await self.watch(other, on=as_message)
+
+            @handles(Fail)
+            async def fail(self, message: Fail) -> None:
+                raise KeyError("bug")
+
+        boss = await runtime.spawn("boss", partial(Boss, seen))
+        for _ in range(3):
+            await boss.tell(Fail())
+            await trio.sleep(40)
+        assert len(other._cell._watches) == 1
+        await runtime.stop(other)
+        await trio.sleep(1)
+        assert len(seen) == 1
+
+
 # ---------------------------------------------------------------- finding
 
 
