@@ -13,7 +13,7 @@ the mailbox changes. An error that they raise reaches that sender only (R17).
 import enum
 import heapq
 import itertools
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, Protocol, final
@@ -118,7 +118,7 @@ class MailboxOwner(Protocol):
 class MailboxSender:
     """A task that waits for room; it has the slot of its message meanwhile (`ReplySlot.holder`)."""
 
-    __slots__ = ("envelope", "is_closed", "is_waiting", "key", "mailbox", "task")
+    __slots__ = ("envelope", "error", "is_waiting", "key", "mailbox", "task")
 
     def __init__(self, mailbox: "Mailbox", envelope: Envelope, key: Any) -> None:  # noqa: ANN401  # see Queue
         self.mailbox = mailbox
@@ -126,7 +126,7 @@ class MailboxSender:
         self.key = key
         self.task = current_task()
         self.is_waiting = True
-        self.is_closed = False
+        self.error: Exception | None = None  # why the message was not accepted
 
     @property
     def path(self) -> str:
@@ -143,7 +143,8 @@ class MailboxSender:
         self.mailbox.withdraw(self)
 
 
-_NO_SENDERS: dict[MailboxSender, None] = {}
+# Ordered: a plain dict takes ever longer to find its first item.
+_NO_SENDERS: OrderedDict[MailboxSender, None] = OrderedDict()
 
 
 class Mailbox:
@@ -185,6 +186,7 @@ class Mailbox:
         self._items: deque[Envelope] | None = None  # the queue's own deque, if it is a `Fifo`
         self._by_key: ByKey | None = None
         self._priority = priority
+        self._refused: tuple[Message[object], Any] | None = None  # what was full last, and its key
         if priority is not None:
             self._queue = ByPriority()
         elif isinstance(overflow, Coalesce):
@@ -236,10 +238,19 @@ class Mailbox:
             return ACCEPTED
         if self.is_closed:
             raise trio.ClosedResourceError
-        key = self._key_of(envelope[0])
-        if len(self._queue) < self._room or self._replaces(key):
+        message = envelope[0]
+        key = self._key_of(message)
+        try:
+            if self._replaces(key):
+                self._admit_rivals(key)
+            elif len(self._queue) >= self._room:
+                return self._overflowed(envelope, key)
             self._push(envelope, key)
-            return ACCEPTED
+        except Exception as error:  # of keys that cannot be compared
+            raise MailboxFunctionFailed(self.path, type(message).__name__, error) from error
+        return ACCEPTED
+
+    def _overflowed(self, envelope: Envelope, key: Any) -> Admission:  # noqa: ANN401  # see Queue
         match self._overflow:
             case "reject":
                 return Admission.REJECTED
@@ -248,6 +259,8 @@ class Mailbox:
             case "drop_oldest":
                 return self._displace(envelope, key)
             case _:
+                if key is not None:
+                    self._refused = (envelope[0], key)
                 return Admission.FULL
 
     def _replaces(self, key: Any) -> bool:  # noqa: ANN401  # see Queue
@@ -309,7 +322,7 @@ class Mailbox:
         self.is_closed = True
         self._room = 0
         for sender in self._senders:
-            sender.is_closed = True
+            sender.error = trio.ClosedResourceError()
             sender.is_waiting = False
             reschedule(sender.task)
         self._senders.clear()
@@ -349,9 +362,12 @@ class Mailbox:
         if self.is_closed:
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise trio.ClosedResourceError
-        sender = MailboxSender(self, envelope, self._key_of(envelope[0]))
+        refused, self._refused = self._refused, None
+        is_known = refused is not None and refused[0] is envelope[0]
+        key = refused[1] if refused and is_known else self._key_of(envelope[0])
+        sender = MailboxSender(self, envelope, key)
         if self._senders is _NO_SENDERS:
-            self._senders = {}
+            self._senders = OrderedDict()
         self._senders[sender] = None
         if self._ranked_senders is not None:
             heapq.heappush(self._ranked_senders, (sender.key, next(_arrivals), sender))
@@ -365,8 +381,11 @@ class Mailbox:
 
         sender.task.custom_sleep_data = sender  # Trio clears it when the task is woken
         await wait_task_rescheduled(abort)
-        if sender.is_closed:
-            raise trio.ClosedResourceError
+        if sender.error is not None:
+            try:
+                raise sender.error
+            finally:
+                sender.error = None  # else the error, its traceback and the sender are a cycle
 
     def withdraw(self, sender: MailboxSender) -> None:
         """Let a sender go whose caller has given up."""
@@ -385,14 +404,27 @@ class Mailbox:
     def _admit_senders(self) -> None:
         # More than one if a message replaces an earlier one with its key.
         while self._senders and len(self._queue) < self._room:
-            sender = self._next_sender()
-            sender.is_waiting = False
-            del self._senders[sender]
-            message, slot, _ = sender.envelope
-            if slot is not None:
-                slot.holder = self
+            self._admit(self._next_sender())
+
+    def _admit_rivals(self, key: Any) -> None:  # noqa: ANN401  # see Queue
+        """Admit the senders that wait with a key in the queue, so that the newest message stays."""
+        for sender in [one for one in self._senders if one.key == key]:
+            if sender.is_waiting:
+                self._admit(sender)
+
+    def _admit(self, sender: MailboxSender) -> None:
+        sender.is_waiting = False
+        del self._senders[sender]
+        reschedule(sender.task)
+        message, slot, _ = sender.envelope
+        if slot is not None:
+            slot.holder = self
+        try:
             self._push((message, slot, trio.current_time()), sender.key)
-            reschedule(sender.task)
+        except Exception as error:  # noqa: BLE001  # keys that cannot be compared (R17)
+            if slot is not None:
+                slot.holder = None
+            sender.error = MailboxFunctionFailed(self.path, type(message).__name__, error)
 
     def _next_sender(self) -> MailboxSender:
         if self._ranked_senders is None:

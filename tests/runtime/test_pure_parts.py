@@ -73,10 +73,13 @@ def test_a_mailbox_does_what_a_plain_list_would_do(capacity, overflow, ranked, s
             elif overflow == "drop_oldest":
                 worst = max(entry[0] for entry in model)
                 oldest = next(e for e in model if not ranked or e[0] == worst)
-                model.remove(oldest)
-                dropped_by_model.append(oldest[0])
-                model.append((value, order))
-                expected = Admission.ACCEPTED
+                if ranked and value > worst:  # it is the least urgent itself
+                    expected = Admission.DROPPED
+                else:
+                    model.remove(oldest)
+                    dropped_by_model.append(oldest[0])
+                    model.append((value, order))
+                    expected = Admission.ACCEPTED
             else:
                 expected = {"reject": Admission.REJECTED, "drop_newest": Admission.DROPPED}.get(
                     overflow if isinstance(overflow, str) else "", Admission.FULL
