@@ -186,12 +186,12 @@ class Mailbox:
         self._items: deque[Envelope] | None = None  # the queue's own deque, if it is a `Fifo`
         self._by_key: ByKey | None = None
         self._priority = priority
-        self._refused: tuple[Message[object], Any] | None = None  # what was full last, and its key
         if priority is not None:
             self._queue = ByPriority()
         elif isinstance(overflow, Coalesce):
             self._queue = self._by_key = ByKey()
         self._peak = 0
+        self._refused: tuple[Message[object], Any] | None = None  # what was full last, and its key
         self._senders = _NO_SENDERS  # in the order of arrival
         # With priorities: (priority, order of arrival, sender).
         self._ranked_senders: list[tuple[float, int, MailboxSender]] | None = (
@@ -464,6 +464,8 @@ class Mailbox:
             return
         if earlier[1] in self._abandoned:
             self._forget(earlier[1])
+            if self._by_key is not None:
+                self._by_key.move_to_end(key)  # an abandoned message has no place
         else:
             self._drop(earlier)
 

@@ -178,9 +178,13 @@ class ByKey:
         self._items[key] = envelope
         return earlier
 
+    def move_to_end(self, key: Hashable) -> None:
+        """Give the message with a key the last place."""
+        self._items.move_to_end(key)
+
     def pop(self) -> Envelope:
         """Remove and return the first message."""
-        return self._items.pop(next(iter(self._items)))
+        return self._items.popitem(last=False)[1]
 
     def evict(self, key: Hashable) -> Envelope:  # noqa: ARG002  # never called: it waits for room
         """Remove and return the first message."""
