@@ -10,90 +10,29 @@ Functions of the user (priorities and keys) run once for each message, in the se
 the mailbox changes. An error that they raise reaches that sender only (R17).
 """
 
-import enum
 import heapq
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from math import isnan
-from typing import TYPE_CHECKING, Any, Literal, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
-import attrs
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from ..errors import MailboxFunctionFailed
+from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
 from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
 from .reply import Message, ReplySlot, log_callback_error
+from .snapshot import MailboxStatistics
 
 if TYPE_CHECKING:
     from .worker import Worker
 
 
-@attrs.frozen
-class Coalesce:
-    """An overflow policy that keeps only the latest message of each key, in the place of the first.
-
-    A message with a new key waits for room, as with "block".
-
-    Args:
-        key: returns the key of a message; messages with equal keys replace each other. What it
-            raises reaches the sender as `MailboxFunctionFailed`.
-    """
-
-    key: Callable[[Message[object]], Hashable]
-
-
-Overflow = Literal["block", "reject", "drop_newest", "drop_oldest"] | Coalesce
-"""What happens to a message that finds the mailbox full (R5). "block": its sender waits for room.
-"reject": its sender gets `MailboxFull`. "drop_newest": the message is dropped. "drop_oldest": the
-oldest queued message is dropped; with priorities, the oldest of the least urgent ones, or the new
-message if it is less urgent than all of them. `Coalesce`: whether or not there is room, the message
-replaces the one with the same key. Every drop resolves its ask and is counted."""
-
-POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
-
-Priority = Callable[[Message[object]], float]
-"""Returns the priority of a message; the smallest is taken first, equal ones in their order. What
-it raises reaches the sender as `MailboxFunctionFailed`."""
-
-
 def _ignore(_: object) -> None:
     """Default for `Mailbox.dropped` and `Mailbox.skipped`."""
 
-
-class Admission(enum.Enum):
-    """What a mailbox does with a message that is offered."""
-
-    ACCEPTED = "accepted"
-    FULL = "full"  # the sender may wait for room
-    REJECTED = "rejected"
-    DROPPED = "dropped"
-
-
-@attrs.frozen
-class MailboxStatistics:
-    """The state of a mailbox at one moment, named as in Trio's channel statistics.
-
-    Args:
-        depth: number of messages that wait, without those whose caller has given up.
-        capacity: how many messages may wait.
-        senders_waiting: number of tasks that wait for room.
-        accepted: number of messages accepted since the mailbox was made.
-        peak: the largest depth so far.
-        oldest_at: when the oldest waiting message was accepted, in seconds on Trio's clock; None if
-            no message waits.
-    """
-
-    depth: int
-    capacity: int
-    senders_waiting: int
-    accepted: int
-    peak: int
-    oldest_at: float | None
-
-
-ACCEPTED = Admission.ACCEPTED
 
 _arrivals = itertools.count()
 _NO_SLOTS: set[ReplySlot[Any] | None] = set()  # of all mailboxes before the first, as below

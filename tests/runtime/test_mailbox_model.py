@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from callsheet.runtime import AskTimedOut, Coalesce, Message, ReplySlot, open_runtime
-from callsheet.runtime._core.mailbox import Admission, Mailbox
+from callsheet.runtime._core.mailbox import Mailbox
+from callsheet.runtime._core.overflow import Admission
 
 
 @attrs.frozen
