@@ -120,7 +120,7 @@ class Deadlock(AskFailed):
         self.cycle = cycle
 
 
-class MailboxFunctionFailed(Exception):
+class MailboxFunctionFailed(AskFailed):
     """A priority or key function of a mailbox raised, or returned a value that cannot be used.
 
     Raised at the sender, before the message is queued; the actor and other messages are not
@@ -133,9 +133,9 @@ class MailboxFunctionFailed(Exception):
     """
 
     def __init__(self, actor: str, message: str, error: Exception) -> None:
-        super().__init__(
-            f"the mailbox of {actor} could not order a {message}: {type(error).__name__}: {error}"
-        )
+        reason = f"could not order a {message}: {type(error).__name__}: {error}"
+        super().__init__(actor, Verdict.NOT_STARTED, reason)
+        self.__cause__ = error
 
 
 class UnhandledMessage(TypeError):

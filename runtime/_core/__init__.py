@@ -19,8 +19,8 @@ from .instruments import (
     MessageHandled,
     StructlogInstrument,
 )
-from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
 from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
+from .overflow import Coalesce, Overflow, Priority
 from .ref import Ref
 from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
@@ -28,6 +28,7 @@ from .snapshot import (
     Ended,
     EndReason,
     InProgress,
+    MailboxStatistics,
     MessageCounts,
     RuntimeSnapshot,
     Snapshot,

@@ -20,8 +20,9 @@ from ..errors import (
 from .actor import Actor, Handler
 from .deadlines import check_seconds
 from .instruments import ActorEvent, DeadLetter
-from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Mailbox, Overflow, Priority
+from .mailbox import Mailbox
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
+from .overflow import ACCEPTED, POLICIES, Admission, Coalesce, Overflow, Priority
 from .queues import Envelope
 from .ref import Ref
 from .reply import Message, ReplySlot

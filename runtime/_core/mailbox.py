@@ -10,90 +10,29 @@ Functions of the user (priorities and keys) run once for each message, in the se
 the mailbox changes. An error that they raise reaches that sender only (R17).
 """
 
-import enum
 import heapq
 import itertools
-from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from math import isnan
-from typing import TYPE_CHECKING, Any, Literal, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
-import attrs
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from ..errors import MailboxFunctionFailed
+from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
 from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
 from .reply import Message, ReplySlot, log_callback_error
+from .snapshot import MailboxStatistics
 
 if TYPE_CHECKING:
     from .worker import Worker
 
 
-@attrs.frozen
-class Coalesce:
-    """An overflow policy that keeps only the latest message of each key, in the place of the first.
-
-    A message with a new key waits for room, as with "block".
-
-    Args:
-        key: returns the key of a message; messages with equal keys replace each other. What it
-            raises reaches the sender as `MailboxFunctionFailed`.
-    """
-
-    key: Callable[[Message[object]], Hashable]
-
-
-Overflow = Literal["block", "reject", "drop_newest", "drop_oldest"] | Coalesce
-"""What happens to a message that finds the mailbox full (R5). "block": its sender waits for room.
-"reject": its sender gets `MailboxFull`. "drop_newest": the message is dropped. "drop_oldest": the
-oldest queued message is dropped; with priorities, the oldest of the least urgent ones, or the new
-message if it is less urgent than all of them. `Coalesce`: whether or not there is room, the message
-replaces the one with the same key. Every drop resolves its ask and is counted."""
-
-POLICIES = ("block", "reject", "drop_newest", "drop_oldest")
-
-Priority = Callable[[Message[object]], float]
-"""Returns the priority of a message; the smallest is taken first, equal ones in their order. What
-it raises reaches the sender as `MailboxFunctionFailed`."""
-
-
 def _ignore(_: object) -> None:
     """Default for `Mailbox.dropped` and `Mailbox.skipped`."""
 
-
-class Admission(enum.Enum):
-    """What a mailbox does with a message that is offered."""
-
-    ACCEPTED = "accepted"
-    FULL = "full"  # the sender may wait for room
-    REJECTED = "rejected"
-    DROPPED = "dropped"
-
-
-@attrs.frozen
-class MailboxStatistics:
-    """The state of a mailbox at one moment, named as in Trio's channel statistics.
-
-    Args:
-        depth: number of messages that wait, without those whose caller has given up.
-        capacity: how many messages may wait.
-        senders_waiting: number of tasks that wait for room.
-        accepted: number of messages accepted since the mailbox was made.
-        peak: the largest depth so far.
-        oldest_at: when the oldest waiting message was accepted, in seconds on Trio's clock; None if
-            no message waits.
-    """
-
-    depth: int
-    capacity: int
-    senders_waiting: int
-    accepted: int
-    peak: int
-    oldest_at: float | None
-
-
-ACCEPTED = Admission.ACCEPTED
 
 _arrivals = itertools.count()
 _NO_SLOTS: set[ReplySlot[Any] | None] = set()  # of all mailboxes before the first, as below
@@ -118,7 +57,7 @@ class MailboxOwner(Protocol):
 class MailboxSender:
     """A task that waits for room; it has the slot of its message meanwhile (`ReplySlot.holder`)."""
 
-    __slots__ = ("envelope", "is_closed", "is_waiting", "key", "mailbox", "task")
+    __slots__ = ("envelope", "error", "is_waiting", "key", "mailbox", "task")
 
     def __init__(self, mailbox: "Mailbox", envelope: Envelope, key: Any) -> None:  # noqa: ANN401  # see Queue
         self.mailbox = mailbox
@@ -126,7 +65,7 @@ class MailboxSender:
         self.key = key
         self.task = current_task()
         self.is_waiting = True
-        self.is_closed = False
+        self.error: Exception | None = None  # why the message was not accepted
 
     @property
     def path(self) -> str:
@@ -143,7 +82,8 @@ class MailboxSender:
         self.mailbox.withdraw(self)
 
 
-_NO_SENDERS: dict[MailboxSender, None] = {}
+# Ordered: a plain dict takes ever longer to find its first item.
+_NO_SENDERS: OrderedDict[MailboxSender, None] = OrderedDict()
 
 
 class Mailbox:
@@ -190,6 +130,7 @@ class Mailbox:
         elif isinstance(overflow, Coalesce):
             self._queue = self._by_key = ByKey()
         self._peak = 0
+        self._refused: tuple[Message[object], Any] | None = None  # what was full last, and its key
         self._senders = _NO_SENDERS  # in the order of arrival
         # With priorities: (priority, order of arrival, sender).
         self._ranked_senders: list[tuple[float, int, MailboxSender]] | None = (
@@ -236,10 +177,19 @@ class Mailbox:
             return ACCEPTED
         if self.is_closed:
             raise trio.ClosedResourceError
-        key = self._key_of(envelope[0])
-        if len(self._queue) < self._room or self._replaces(key):
+        message = envelope[0]
+        key = self._key_of(message)
+        try:
+            if self._replaces(key):
+                self._admit_rivals(key)
+            elif len(self._queue) >= self._room:
+                return self._overflowed(envelope, key)
             self._push(envelope, key)
-            return ACCEPTED
+        except Exception as error:  # of keys that cannot be compared
+            raise MailboxFunctionFailed(self.path, type(message).__name__, error) from error
+        return ACCEPTED
+
+    def _overflowed(self, envelope: Envelope, key: Any) -> Admission:  # noqa: ANN401  # see Queue
         match self._overflow:
             case "reject":
                 return Admission.REJECTED
@@ -248,6 +198,8 @@ class Mailbox:
             case "drop_oldest":
                 return self._displace(envelope, key)
             case _:
+                if key is not None:
+                    self._refused = (envelope[0], key)
                 return Admission.FULL
 
     def _replaces(self, key: Any) -> bool:  # noqa: ANN401  # see Queue
@@ -309,7 +261,7 @@ class Mailbox:
         self.is_closed = True
         self._room = 0
         for sender in self._senders:
-            sender.is_closed = True
+            sender.error = trio.ClosedResourceError()
             sender.is_waiting = False
             reschedule(sender.task)
         self._senders.clear()
@@ -349,9 +301,12 @@ class Mailbox:
         if self.is_closed:
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise trio.ClosedResourceError
-        sender = MailboxSender(self, envelope, self._key_of(envelope[0]))
+        refused, self._refused = self._refused, None
+        is_known = refused is not None and refused[0] is envelope[0]
+        key = refused[1] if refused and is_known else self._key_of(envelope[0])
+        sender = MailboxSender(self, envelope, key)
         if self._senders is _NO_SENDERS:
-            self._senders = {}
+            self._senders = OrderedDict()
         self._senders[sender] = None
         if self._ranked_senders is not None:
             heapq.heappush(self._ranked_senders, (sender.key, next(_arrivals), sender))
@@ -365,8 +320,11 @@ class Mailbox:
 
         sender.task.custom_sleep_data = sender  # Trio clears it when the task is woken
         await wait_task_rescheduled(abort)
-        if sender.is_closed:
-            raise trio.ClosedResourceError
+        if sender.error is not None:
+            try:
+                raise sender.error
+            finally:
+                sender.error = None  # else the error, its traceback and the sender are a cycle
 
     def withdraw(self, sender: MailboxSender) -> None:
         """Let a sender go whose caller has given up."""
@@ -385,14 +343,27 @@ class Mailbox:
     def _admit_senders(self) -> None:
         # More than one if a message replaces an earlier one with its key.
         while self._senders and len(self._queue) < self._room:
-            sender = self._next_sender()
-            sender.is_waiting = False
-            del self._senders[sender]
-            message, slot, _ = sender.envelope
-            if slot is not None:
-                slot.holder = self
+            self._admit(self._next_sender())
+
+    def _admit_rivals(self, key: Any) -> None:  # noqa: ANN401  # see Queue
+        """Admit the senders that wait with a key in the queue, so that the newest message stays."""
+        for sender in [one for one in self._senders if one.key == key]:
+            if sender.is_waiting:
+                self._admit(sender)
+
+    def _admit(self, sender: MailboxSender) -> None:
+        sender.is_waiting = False
+        del self._senders[sender]
+        reschedule(sender.task)
+        message, slot, _ = sender.envelope
+        if slot is not None:
+            slot.holder = self
+        try:
             self._push((message, slot, trio.current_time()), sender.key)
-            reschedule(sender.task)
+        except Exception as error:  # noqa: BLE001  # keys that cannot be compared (R17)
+            if slot is not None:
+                slot.holder = None
+            sender.error = MailboxFunctionFailed(self.path, type(message).__name__, error)
 
     def _next_sender(self) -> MailboxSender:
         if self._ranked_senders is None:
@@ -432,6 +403,8 @@ class Mailbox:
             return
         if earlier[1] in self._abandoned:
             self._forget(earlier[1])
+            if self._by_key is not None:
+                self._by_key.move_to_end(key)  # an abandoned message has no place
         else:
             self._drop(earlier)
 

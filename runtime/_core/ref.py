@@ -161,6 +161,7 @@ class Ref:
                 worker.waits_for = None
         except BaseException:
             slot.cancel()
+            slot.error = None  # a handler's frame in its traceback may have the slot
             raise
         finally:
             del slot  # else an error, its traceback and the slot are a reference cycle

@@ -15,7 +15,6 @@ from ..errors import (
     ActorStopped,
     AskFailed,
     AskTimedOut,
-    MailboxFunctionFailed,
     UnhandledMessage,
     Verdict,
 )
@@ -275,7 +274,7 @@ class ReplySlot(Generic[R]):
             return
         try:
             await to.deliver(message, self)
-        except (AskFailed, MailboxFunctionFailed, UnhandledMessage) as error:
+        except (AskFailed, UnhandledMessage) as error:
             self.fail(error)
         except BaseException:
             self.fail(ActorStopped(to.path))  # no holder has it now

@@ -6,7 +6,6 @@ from typing import Literal
 
 import attrs
 
-from .mailbox import MailboxStatistics
 from .reply import Outcome
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
@@ -97,6 +96,28 @@ class MessageCounts:
             self.expired += 1
         else:
             self.cancelled += 1
+
+
+@attrs.frozen
+class MailboxStatistics:
+    """The state of a mailbox at one moment, named as in Trio's channel statistics.
+
+    Args:
+        depth: number of messages that wait, without those whose caller has given up.
+        capacity: how many messages may wait.
+        senders_waiting: number of tasks that wait for room.
+        accepted: number of messages accepted since the mailbox was made.
+        peak: the largest depth so far.
+        oldest_at: when the oldest waiting message was accepted, in seconds on Trio's clock; None if
+            no message waits.
+    """
+
+    depth: int
+    capacity: int
+    senders_waiting: int
+    accepted: int
+    peak: int
+    oldest_at: float | None
 
 
 @attrs.frozen

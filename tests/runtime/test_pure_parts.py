@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from callsheet.runtime import Coalesce, Message, ReplySlot, RestartPolicy
 from callsheet.runtime._core.deadlines import Deadlines
-from callsheet.runtime._core.mailbox import Admission, Mailbox
+from callsheet.runtime._core.mailbox import Mailbox
+from callsheet.runtime._core.overflow import Admission
 from callsheet.runtime.supervision.restarts import Backoff, RestartWindow
 
 
@@ -73,10 +74,13 @@ def test_a_mailbox_does_what_a_plain_list_would_do(capacity, overflow, ranked, s
             elif overflow == "drop_oldest":
                 worst = max(entry[0] for entry in model)
                 oldest = next(e for e in model if not ranked or e[0] == worst)
-                model.remove(oldest)
-                dropped_by_model.append(oldest[0])
-                model.append((value, order))
-                expected = Admission.ACCEPTED
+                if ranked and value > worst:  # it is the least urgent itself
+                    expected = Admission.DROPPED
+                else:
+                    model.remove(oldest)
+                    dropped_by_model.append(oldest[0])
+                    model.append((value, order))
+                    expected = Admission.ACCEPTED
             else:
                 expected = {"reject": Admission.REJECTED, "drop_newest": Admission.DROPPED}.get(
                     overflow if isinstance(overflow, str) else "", Admission.FULL
