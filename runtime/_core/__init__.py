@@ -19,6 +19,7 @@ from .instruments import (
     MessageHandled,
     StructlogInstrument,
 )
+from .log import Logger, get_logger
 from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
 from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
 from .ref import Ref
@@ -54,6 +55,7 @@ __all__ = [
     "InProgress",
     "Inbox",
     "Instrument",
+    "Logger",
     "LostMessage",
     "MailboxStatistics",
     "Message",
@@ -84,6 +86,7 @@ __all__ = [
     "check_seconds",
     "check_thread",
     "defers",
+    "get_logger",
     "handles",
     "is_cancellation",
     "open_collapsing_nursery",

@@ -12,16 +12,23 @@ from functools import partial
 from math import inf
 from typing import Literal, final
 
-import structlog
 import trio
 
-from .._core import Node, State, Strategy, TreeContext, is_cancellation, open_collapsing_nursery
+from .._core import (
+    Node,
+    State,
+    Strategy,
+    TreeContext,
+    get_logger,
+    is_cancellation,
+    open_collapsing_nursery,
+)
 from ..errors import ChildNotFound, RestartIntensityExceeded
 from .child import Child
 from .crashes import Decision, escalation_error, report_crash
 from .restarts import Backoff, RestartPolicy, RestartWindow, is_restarted, restart_group
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
+_log = get_logger("callsheet.runtime")
 _GRACE_S = 5.0  # until `stop_ignored` is logged for a cancelled child; limit of an unlimited halt
 
 
