@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import Literal
 
 import attrs
-import structlog
+
+from callsheet.runtime import get_logger
 
 from .calls import CallContext
 from .messages import Usage
@@ -72,7 +73,7 @@ def ignore(event: CallEvent) -> None:
     """
 
 
-_log = structlog.stdlib.get_logger("callsheet.calls")
+_log = get_logger("callsheet.calls")
 
 
 def log_call(event: CallEvent) -> None:

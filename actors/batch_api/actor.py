@@ -6,8 +6,9 @@ from math import inf
 
 import attrs
 import httpx
-import structlog
 import trio
+
+from callsheet.runtime import get_logger
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import Complete, Stream
@@ -28,7 +29,7 @@ from .plan import BatchGroup, BatchPlan, LineSize, PlannedBatch, size_limits
 from .policy import BatchApiPolicy
 from .results import BatchResults, Claims, LineResults
 
-_log = structlog.stdlib.get_logger("callsheet.batches")
+_log = get_logger("callsheet.batches")
 
 _OVERHEAD_BYTES = 256  # of a line besides its body
 _CLOSE_S = 5.0

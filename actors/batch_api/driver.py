@@ -9,8 +9,9 @@ from functools import partial
 from random import Random
 from typing import final
 
-import structlog
 import trio
+
+from callsheet.runtime import get_logger
 
 from ..calls import Complete
 from ..errors import AuthenticationFailed, ConnectionFailed, MalformedResponse, ProviderUnavailable
@@ -24,7 +25,7 @@ from .journal import Journal, JournalFile
 from .policy import BatchApiPolicy
 from .results import LineResults
 
-_log = structlog.stdlib.get_logger("callsheet.batches")
+_log = get_logger("callsheet.batches")
 
 _NOT_FOUND = 404
 _GROWTH = 1.5  # factor of the pause between two polls

@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import cast, final
 
 import attrs
-import structlog
 import trio
+
+from callsheet.runtime import get_logger
 
 from ..calls import CallContext
 from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
@@ -146,7 +147,7 @@ def _quoted(words: str, endpoint: Endpoint) -> str:
 LineResults = list[tuple[LineResult, bytes]]
 """Results of lines, each with the text that it was read from."""
 
-_log = structlog.stdlib.get_logger("callsheet.batches")
+_log = get_logger("callsheet.batches")
 
 
 @final

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import attrs
-import structlog
+
+from callsheet.runtime import get_logger
 
 from ..messages import Response
 from ..storage import StorageError
@@ -86,7 +87,7 @@ class CacheStore(Protocol):
         ...
 
 
-_log = structlog.stdlib.get_logger("callsheet.cache")
+_log = get_logger("callsheet.cache")
 
 
 @attrs.frozen

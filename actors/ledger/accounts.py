@@ -7,7 +7,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, final
 
 import attrs
-import structlog
+
+from callsheet.runtime import get_logger
 
 from ..errors import BudgetExceeded, CallFailed, LedgerUnavailable
 from ..storage import GroupCommit, InThread, StorageError, in_worker_thread
@@ -44,7 +45,7 @@ def unavailable(error: StorageError) -> LedgerUnavailable:
 
 
 _REFUND = CallOutcome(None, 0)
-_log = structlog.stdlib.get_logger("callsheet.actors")
+_log = get_logger("callsheet.actors")
 
 
 @attrs.define(eq=False)

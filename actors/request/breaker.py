@@ -19,9 +19,10 @@ from random import Random
 from typing import Literal
 
 import attrs
-import structlog
 import trio
 from attrs.validators import and_, ge, gt, instance_of, le, lt, optional
+
+from callsheet.runtime import get_logger
 
 from ..errors import CallFailed, ConnectionFailed, ProviderUnavailable
 
@@ -326,7 +327,7 @@ class CircuitBreaker:
 NEVER_OPENS = BreakerPolicy(consecutive=None, failure_rate=None)
 """A breaker that counts, and lets every call through."""
 
-_log = structlog.stdlib.get_logger("callsheet.requests")
+_log = get_logger("callsheet.requests")
 
 
 class EndpointBreaker:

@@ -19,6 +19,7 @@ from .instruments import (
     MessageHandled,
     StructlogInstrument,
 )
+from .log import Logger, get_logger
 from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
 from .overflow import Coalesce, Overflow, Priority
 from .ref import Ref
@@ -55,6 +56,7 @@ __all__ = [
     "InProgress",
     "Inbox",
     "Instrument",
+    "Logger",
     "LostMessage",
     "MailboxStatistics",
     "Message",
@@ -85,6 +87,7 @@ __all__ = [
     "check_seconds",
     "check_thread",
     "defers",
+    "get_logger",
     "handles",
     "is_cancellation",
     "open_collapsing_nursery",

@@ -6,13 +6,13 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast, final
 
 import attrs
-import structlog
 import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
 
 from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor, Handler
 from .instruments import LostMessage, MessageFailed, MessageHandled
+from .log import get_logger
 from .reply import Message, ReplySlot, check_thread, current_slot, log_callback_error
 from .stream import StreamSink
 from .worker import Worker, current_worker
@@ -50,7 +50,7 @@ def is_cancellation(error: BaseException) -> bool:
     return group.split(trio.Cancelled)[1] is None
 
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
+_log = get_logger("callsheet.runtime")
 _CHECKPOINT_EVERY = 64  # messages; so that handlers that never wait do not starve other tasks
 _STOPPED_HOOK_S = 5.0
 

@@ -7,11 +7,11 @@ import traceback
 from typing import Literal, final
 
 import attrs
-import structlog
 
 from ..errors import Verdict
+from .log import Logger, get_logger
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
+_log = get_logger("callsheet.runtime")
 
 
 @attrs.frozen
@@ -140,16 +140,16 @@ class Instrument:
 
 
 class StructlogInstrument(Instrument):
-    """Logs one structlog event at each hook except `message_handled`.
+    """Logs one event at each hook except `message_handled`.
 
     Crashes are not logged here, since the runtime always logs them itself.
 
     Args:
-        log: the logger; by default the structlog logger "callsheet.runtime".
+        log: the logger, of `get_logger` or structlog; by default that of the runtime itself.
     """
 
-    def __init__(self, log: structlog.stdlib.BoundLogger | None = None) -> None:
-        self._log = structlog.stdlib.get_logger("callsheet.runtime") if log is None else log
+    def __init__(self, log: Logger | None = None) -> None:
+        self._log = get_logger("callsheet.runtime") if log is None else log
 
     def actor_spawned(self, event: ActorEvent) -> None:
         """See `Instrument`."""

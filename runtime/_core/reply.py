@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
 
-import structlog
 import trio
 from trio.lowlevel import current_task, current_trio_token, reschedule, wait_task_rescheduled
 
@@ -19,6 +18,7 @@ from ..errors import (
     Verdict,
 )
 from .deadlines import DeadlineLane, Deadlines, check_seconds
+from .log import get_logger
 
 if TYPE_CHECKING:
     from .inbox import Inbox
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Holder: TypeAlias = Inbox | Mailbox | MailboxSender | Incarnation | Worker
 
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
+_log = get_logger("callsheet.runtime")
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -13,17 +13,23 @@ from functools import partial
 from math import inf
 from typing import Literal, final
 
-import structlog
 import trio
 
-from .._core import Node, Strategy, TreeContext, is_cancellation, open_collapsing_nursery
+from .._core import (
+    Node,
+    Strategy,
+    TreeContext,
+    get_logger,
+    is_cancellation,
+    open_collapsing_nursery,
+)
 from ..errors import ChildNotFound, ChildStopped, RestartIntensityExceeded, StartTimedOut
 from .child import Child
 from .crashes import Decision, escalation_error, report_crash
-from .lifecycle import Life, Phase, Step
+from .lifecycle import Life, NextStep, Phase
 from .restarts import Backoff, RestartPolicy, RestartWindow, StopOrder, restart_group
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
+_log = get_logger("callsheet.runtime")
 _GRACE_S = 5.0
 """Seconds until `stop_ignored` is logged for a cancelled child; the limit of a halt, and of a start
 during a drain, that have no limit of their own."""
@@ -281,33 +287,33 @@ class Children:
     def _note_end(self, child: Child, crash: Exception | None) -> None:
         node = child.node
         step = child.life.ended(trio.current_time(), node.work_left, crashed=crash is not None)
-        if step is Step.DECIDE:
+        if step is NextStep.DECIDE:
             self._exits.append((child, crash))
             self._exit_event.set()
         elif crash is not None:
-            self._report_crash(child, crash, "leave" if step is Step.CLOSE else "restart")
-            if step is Step.CLOSE:
+            self._report_crash(child, crash, "leave" if step is NextStep.CLOSE else "restart")
+            if step is NextStep.CLOSE:
                 node.failure = crash
         self._carry_out(child, step)
 
-    def _carry_out(self, child: Child, step: Step) -> None:
+    def _carry_out(self, child: Child, step: NextStep) -> None:
         """Do what the child's life demands after an event."""
         node, life, now = child.node, child.life, trio.current_time()
         child.show()
-        if step in (Step.DRAIN, Step.RESUME):
+        if step in (NextStep.DRAIN, NextStep.RESUME):
             node.drain()
-        elif step is Step.HALT:
+        elif step is NextStep.HALT:
             node.halt()
-        elif step is Step.CLOSE:
+        elif step is NextStep.CLOSE:
             node.close()
             if self._end is None and (child.is_leaving or node.restart == "temporary"):
                 self.remove(child)
-        if step is Step.RESUME and self._nursery is not None:
+        if step is NextStep.RESUME and self._nursery is not None:
             self._nursery.start_soon(self._resume, child)
         scope = child.scope
         if scope is not None and life.phase in (Phase.DRAINING, Phase.STOPPING):
             scope.deadline = life.limit if life.has_started else self._start_limit(child)
-            if step is Step.CANCEL or life.limit <= now:
+            if step is NextStep.CANCEL or life.limit <= now:
                 scope.cancel()
 
     async def _resume(self, child: Child) -> None:
@@ -343,7 +349,7 @@ class Children:
         self._carry_out(child, step)
         if child.scope is not None and life.is_alive and self._stop_idle(child):
             self._note_end(child, None)
-        return now if step is Step.CANCEL else life.limit
+        return now if step is NextStep.CANCEL else life.limit
 
     async def stop(self, child: Child, *, drain: bool) -> None:
         """Stop a child; return when its incarnation has ended, however long that takes.
@@ -492,7 +498,7 @@ class Children:
         now, node = trio.current_time(), child.node
         step = child.life.drain(now, min(now + node.stop_s, self.stop_by), node.work_left)
         if crash is not None:
-            goes_on = step is Step.RESUME
+            goes_on = step is NextStep.RESUME
             self._report_crash(child, crash, "restart" if goes_on else "leave")
             node.failure = None if goes_on else crash
         self._carry_out(child, step)

@@ -4,15 +4,14 @@ import traceback
 from collections.abc import Iterable
 from typing import Literal
 
-import structlog
 import trio
 
-from .._core import ActorCrash, Instrument
+from .._core import ActorCrash, Instrument, get_logger
 from ..errors import RestartIntensityExceeded
 from .child import Child
 from .restarts import RestartPolicy
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
+_log = get_logger("callsheet.runtime")
 
 Decision = Literal["restart", "leave", "fail upward"]
 """What the supervisor does about a crash: restart the child, leave it stopped, or escalate."""

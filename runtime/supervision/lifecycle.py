@@ -38,7 +38,7 @@ class Phase(enum.Enum):
     STOPPED = "stopped"
 
 
-class Step(enum.Enum):
+class NextStep(enum.Enum):
     """What the supervisor has to do after an event."""
 
     NOTHING = enum.auto()
@@ -137,7 +137,7 @@ class Life:
         if self.phase is Phase.STARTING:
             self.phase = Phase.RUNNING
 
-    def start_failed(self) -> Step:
+    def start_failed(self) -> NextStep:
         """Note that the start has failed, timed out or was cancelled."""
         self.is_alive = False
         if self.phase is Phase.STARTING:
@@ -145,7 +145,7 @@ class Life:
                 return self._close()
             self._cannot_start = True
             self.phase = Phase.BACKING_OFF
-            return Step.DECIDE
+            return NextStep.DECIDE
         return self._end_stop(work_left=0)
 
     def back_off(self, until: float) -> None:
@@ -160,7 +160,7 @@ class Life:
 
     # ---------------------------------------------------------------- end
 
-    def ended(self, now: float, work_left: int, *, crashed: bool) -> Step:
+    def ended(self, now: float, work_left: int, *, crashed: bool) -> NextStep:
         """Note that an incarnation has ended which had started.
 
         Args:
@@ -174,7 +174,7 @@ class Life:
                 return self._close()
             self.phase = Phase.BACKING_OFF
             self.resume_at = now
-            return Step.DECIDE
+            return NextStep.DECIDE
         if self.phase is Phase.DRAINING and not crashed:
             work_left = 0  # it was cancelled, or ended by itself
         if self.phase is Phase.DRAINING and work_left >= self._work_left:
@@ -184,42 +184,42 @@ class Life:
         self.resume_at = now
         return self._end_stop(work_left)
 
-    def cut(self) -> Step:
+    def cut(self) -> NextStep:
         """Note that no task runs any more, because the supervisor has ended."""
         self.is_alive = False
         if self.phase in (Phase.STARTING, Phase.RUNNING):
             self._returns = True
             self.phase = Phase.STOPPING
-        return Step.NOTHING if self.is_settled else self._end_stop(work_left=0)
+        return NextStep.NOTHING if self.is_settled else self._end_stop(work_left=0)
 
     @property
     def is_settled(self) -> bool:
         """Whether nothing happens to it by itself."""
         return self.phase in (Phase.STOPPED, Phase.BACKING_OFF)
 
-    def _end_stop(self, work_left: int) -> Step:
+    def _end_stop(self, work_left: int) -> NextStep:
         is_temporary = self.restart == "temporary"
         resumes = self.phase is Phase.DRAINING or self._may_resume
         if self.phase is Phase.STOPPING and self._returns and not is_temporary:
             self.phase = Phase.BACKING_OFF
-            return Step.REST
+            return NextStep.REST
         if resumes and work_left and not is_temporary:
             self.phase = Phase.DRAINING
             self._may_resume = False
             self._work_left = work_left
-            return Step.RESUME
+            return NextStep.RESUME
         return self._close()
 
-    def _close(self) -> Step:
+    def _close(self) -> NextStep:
         self.phase = Phase.STOPPED
         self._returns = self._may_resume = False
-        return Step.CLOSE
+        return NextStep.CLOSE
 
     # ---------------------------------------------------------------- stop
 
     def drain(  # noqa: PLR0911  # one for each phase
         self, now: float, limit: float, work_left: int
-    ) -> Step:
+    ) -> NextStep:
         """Ask it to handle what waits, and to stay stopped.
 
         Args:
@@ -229,7 +229,7 @@ class Life:
         """
         phase = self.phase
         if phase is Phase.STOPPED:
-            return Step.NOTHING
+            return NextStep.NOTHING
         self.limit = limit if self.is_settled or phase in _RUNS else min(self.limit, limit)
         if phase is Phase.BACKING_OFF:
             if not work_left or self._cannot_start or self.resume_at >= limit or limit <= now:
@@ -238,26 +238,26 @@ class Life:
                 return self._close()
             self.phase = Phase.DRAINING
             self._work_left = work_left
-            return Step.RESUME
+            return NextStep.RESUME
         if limit <= now:
             self.phase = Phase.STOPPING
             self._returns = self._may_resume = False
-            return Step.CANCEL if self.is_alive else self._close()
+            return NextStep.CANCEL if self.is_alive else self._close()
         if phase is Phase.STOPPING:
             if self._returns and self.restart != "temporary":
                 self._may_resume = True
             self._returns = False
-            return Step.NOTHING
+            return NextStep.NOTHING
         if phase is Phase.STARTING and not work_left:
             self.phase = Phase.STOPPING
             self._returns = False
-            return Step.CANCEL
+            return NextStep.CANCEL
         if phase is not Phase.DRAINING:
             self._work_left = work_left + 1  # what is in progress, or about to come
         self.phase = Phase.DRAINING
-        return Step.DRAIN
+        return NextStep.DRAIN
 
-    def halt(self, limit: float) -> Step:
+    def halt(self, limit: float) -> NextStep:
         """Ask it to end after what is in progress, because its group restarts.
 
         A child that drains ends too, and stays stopped.
@@ -266,7 +266,7 @@ class Life:
             limit: when it must have ended.
         """
         if self.is_settled:
-            return Step.NOTHING
+            return NextStep.NOTHING
         if self.phase is Phase.DRAINING and not self.is_alive:
             return self._close()
         if self.phase in _RUNS:
@@ -275,11 +275,11 @@ class Life:
         else:
             self.limit = min(self.limit, limit)
         self.phase = Phase.STOPPING
-        return Step.HALT
+        return NextStep.HALT
 
-    def give_up(self) -> Step:
+    def give_up(self) -> NextStep:
         """Stop a child that backs off."""
-        return self._close() if self.is_at_rest else Step.NOTHING
+        return self._close() if self.is_at_rest else NextStep.NOTHING
 
 
 _RUNS = (Phase.STARTING, Phase.RUNNING)

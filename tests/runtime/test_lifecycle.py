@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from callsheet.runtime.supervision.lifecycle import Life, Phase, Step
+from callsheet.runtime.supervision.lifecycle import Life, NextStep, Phase
 
 
 class LifeMachine(RuleBasedStateMachine):
@@ -25,14 +25,14 @@ class LifeMachine(RuleBasedStateMachine):
         self.life.start(is_restart=False)
 
     def carry_out(self, step):
-        self.resumes = step is Step.RESUME
-        if step is Step.CLOSE:
+        self.resumes = step is NextStep.RESUME
+        if step is NextStep.CLOSE:
             self.work = 0
             assert self.life.phase is Phase.STOPPED
-        elif step is Step.DECIDE:
+        elif step is NextStep.DECIDE:
             assert self.life.phase is Phase.BACKING_OFF
             assert not self.told_to_stay, "a stop leads to no decision, so it never escalates"
-        elif step is Step.RESUME:
+        elif step is NextStep.RESUME:
             assert self.work, "it resumes only for messages"
             self.restarts_in_stop += 1
 
@@ -101,7 +101,7 @@ class LifeMachine(RuleBasedStateMachine):
         self.carry_out(step)
         self.resumes = self.resumes or (resumes and self.life.phase is Phase.DRAINING)
         if stop_s == 0 and self.life.is_alive:
-            assert step in (Step.CANCEL, Step.NOTHING)
+            assert step in (NextStep.CANCEL, NextStep.NOTHING)
         assert self.life.limit <= self.now + stop_s or self.life.phase is Phase.STOPPED
 
     @rule(grace=st.sampled_from([0, 5]))
@@ -172,23 +172,23 @@ def test_an_end_leads_to_a_restart_by_the_kind_of_child(restart, crashed, phase)
 
 def test_a_drain_goes_on_after_a_crash_as_long_as_it_gets_on():
     life = running()
-    assert life.drain(0, 10, 2) is Step.DRAIN
-    assert life.ended(1, 2, crashed=True) is Step.RESUME
+    assert life.drain(0, 10, 2) is NextStep.DRAIN
+    assert life.ended(1, 2, crashed=True) is NextStep.RESUME
     life.start(is_restart=True)
     life.started()
-    assert life.ended(2, 1, crashed=True) is Step.RESUME
+    assert life.ended(2, 1, crashed=True) is NextStep.RESUME
     life.start(is_restart=True)
     life.started()
-    assert life.ended(3, 1, crashed=True) is Step.CLOSE, "the last incarnation did nothing"
+    assert life.ended(3, 1, crashed=True) is NextStep.CLOSE, "the last incarnation did nothing"
 
 
 @pytest.mark.parametrize(
     ("pause", "work", "fails", "step"),
     [
-        (2, 1, False, Step.RESUME),
-        (2, 0, False, Step.CLOSE),
-        (20, 1, False, Step.CLOSE),
-        (2, 1, True, Step.CLOSE),
+        (2, 1, False, NextStep.RESUME),
+        (2, 0, False, NextStep.CLOSE),
+        (20, 1, False, NextStep.CLOSE),
+        (2, 1, True, NextStep.CLOSE),
     ],
 )
 def test_a_drain_of_a_child_that_backs_off_waits_only_for_what_can_succeed(
@@ -198,19 +198,19 @@ def test_a_drain_of_a_child_that_backs_off_waits_only_for_what_can_succeed(
     life.ended(0, 1, crashed=True)
     if fails:
         life.start(is_restart=True)
-        assert life.start_failed() is Step.DECIDE
+        assert life.start_failed() is NextStep.DECIDE
     life.back_off(pause)
     assert life.drain(0, 10, work) is step
 
 
 def test_a_stop_during_a_group_restart_wins_over_the_restart():
     life = running()
-    assert life.halt(5) is Step.HALT
-    assert life.drain(1, inf, 1) is Step.NOTHING
-    assert life.ended(2, 1, crashed=False) is Step.RESUME, "it drains what waits"
+    assert life.halt(5) is NextStep.HALT
+    assert life.drain(1, inf, 1) is NextStep.NOTHING
+    assert life.ended(2, 1, crashed=False) is NextStep.RESUME, "it drains what waits"
 
 
 def test_a_first_start_that_fails_is_the_callers_failure():
     life = Life("permanent")
     life.start(is_restart=False)
-    assert life.start_failed() is Step.CLOSE
+    assert life.start_failed() is NextStep.CLOSE
