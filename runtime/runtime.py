@@ -259,7 +259,8 @@ async def open_runtime(
     """Open a runtime for actors; nothing in it outlives the block (R1).
 
     When the block ends, the actors are drained within `drain_s`, the last started first, and then
-    cancelled. When the block raises or is cancelled, the actors are cancelled at once.
+    cancelled. When the block raises or is cancelled, the actors are cancelled at once. The
+    `stopped` hook of such an actor has up to 5 seconds, or what is left of its `stop_s`.
 
     Args:
         name: the first part of every actor's path.

@@ -271,12 +271,7 @@ class SupervisorNode:
         if stop_order not in STOP_ORDERS:
             known = ", ".join(STOP_ORDERS)
             raise ValueError(f"stop_order must be one of {known}, not {stop_order!r}")
-        if max_children is not None and (
-            isinstance(max_children, bool) or not isinstance(max_children, int) or max_children < 0
-        ):
-            raise ValueError(
-                f"max_children must be None or a whole number of at least 0, not {max_children!r}"
-            )
+        _check_bound(max_children)
         if start_s is not None:
             check_seconds("start_s", start_s, at_least=0)
         self.name = name
@@ -465,3 +460,12 @@ def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:
     if restart not in RESTARTS:
         raise ValueError(f"restart must be one of {', '.join(RESTARTS)}, not {restart!r}")
     check_seconds("stop_s", stop_s, at_least=0)
+
+
+def _check_bound(max_children: object) -> None:
+    if max_children is not None and (
+        isinstance(max_children, bool) or not isinstance(max_children, int) or max_children < 0
+    ):
+        raise ValueError(
+            f"max_children must be None or a whole number of at least 0, not {max_children!r}"
+        )
