@@ -116,7 +116,8 @@ class Mailbox:
         self.accepted = 0
         self.is_closed = False
         self._room = capacity  # of the queue, which also has the abandoned ones; 0 when closed
-        self._abandoned = _NO_SLOTS  # of messages in the queue whose caller has given up
+        # The slots of messages in the queue whose caller has given up.
+        self._abandoned: set[ReplySlot[Any] | None] = _NO_SLOTS
         self._overflow = overflow
         self._dropped = dropped
         self._skipped = skipped
@@ -131,7 +132,7 @@ class Mailbox:
             self._queue = self._by_key = ByKey()
         self._peak = 0
         self._refused: tuple[Message[object], Any] | None = None  # what was full last, and its key
-        self._senders = _NO_SENDERS  # in the order of arrival
+        self._senders: OrderedDict[MailboxSender, None] = _NO_SENDERS  # in the order of arrival
         # With priorities: (priority, order of arrival, sender).
         self._ranked_senders: list[tuple[float, int, MailboxSender]] | None = (
             None if priority is None else []
