@@ -5,9 +5,10 @@ No module outside this package imports its submodules.
 
 from .actor import Actor, Handler, defers, handles, streams
 from .cell import Cell
+from .child_group import ChildGroup, ChildSupervisor, SpawnSettings, SuperviseSettings
 from .deadlines import check_seconds
 from .inbox import Inbox, Spec
-from .incarnation import Timer, Watch, is_cancellation, open_collapsing_nursery
+from .incarnation import Timer, Watch
 from .instruments import (
     ActorCrash,
     ActorEvent,
@@ -20,7 +21,8 @@ from .instruments import (
     StructlogInstrument,
 )
 from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
-from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
+from .node import RESTARTS, Node, Restart, RestartPolicy, States, TreeContext, Waker
+from .nurseries import is_cancellation, open_collapsing_nursery
 from .ref import Ref
 from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
@@ -45,6 +47,8 @@ __all__ = [
     "ActorSnapshot",
     "AskStream",
     "Cell",
+    "ChildGroup",
+    "ChildSupervisor",
     "Coalesce",
     "DeadLetter",
     "EndReason",
@@ -67,8 +71,10 @@ __all__ = [
     "Ref",
     "ReplySlot",
     "Restart",
+    "RestartPolicy",
     "RuntimeSnapshot",
     "Snapshot",
+    "SpawnSettings",
     "Spec",
     "State",
     "States",
@@ -76,6 +82,7 @@ __all__ = [
     "StreamOf",
     "StreamSink",
     "StructlogInstrument",
+    "SuperviseSettings",
     "SupervisorSnapshot",
     "Timer",
     "TreeContext",

@@ -90,7 +90,7 @@ class Inbox(ABC):
         self.redeliveries: list[tuple[Envelope, int]] = []  # (message, earlier deliveries)
         self.parked: list[trio.lowlevel.Task] = []  # workers that wait for a message
         self.states = States()
-        self.incarnation = 0
+        self.incarnation: int = 0
         self.is_open = True  # accepts messages
         self.is_idle = False  # started, but without a task until a message arrives
         self._shared = shared

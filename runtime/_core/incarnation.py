@@ -1,8 +1,7 @@
 """One incarnation of an actor: its object, workers, timers and deferred replies (R15)."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast, final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import structlog
@@ -12,6 +11,8 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor, Handler
 from .instruments import LostMessage, MessageFailed, MessageHandled
+from .nurseries import collapse, is_cancellation, restore, without_cancellation
+from .ownership import CLOSING_S, Ownership
 from .reply import Message, ReplySlot, check_thread, current_slot, log_callback_error
 from .stream import StreamSink
 from .worker import Worker, current_worker
@@ -22,36 +23,8 @@ if TYPE_CHECKING:
     from .snapshot import Ended
 
 
-@asynccontextmanager
-async def open_collapsing_nursery() -> AsyncGenerator[trio.Nursery]:
-    """Open a nursery that raises a single error without an exception group around it.
-
-    If exactly one task, or the block, fails, its error is raised as it is. Several errors are
-    raised as a group, without the cancellations among them.
-    """
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as group:
-        # Tasks that were cancelled because of a failure, or at that moment, did not fail.
-        failures = group.split(trio.Cancelled)[1] or group
-        error, *others = failures.exceptions
-        if others:
-            raise failures from failures.__cause__
-        raise error from error.__cause__
-
-
-def is_cancellation(error: BaseException) -> bool:
-    """Whether an error is a cancellation, or a group of nothing else."""
-    if not isinstance(error, BaseExceptionGroup):
-        return isinstance(error, trio.Cancelled)
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return group.split(trio.Cancelled)[1] is None
-
-
 _log = structlog.stdlib.get_logger("callsheet.runtime")
 _CHECKPOINT_EVERY = 64  # messages; so that handlers that never wait do not starve other tasks
-_STOPPED_HOOK_S = 5.0
 
 
 @final
@@ -152,10 +125,14 @@ class Incarnation:
         self.watches: dict[Watch, None] = {}  # of other actors, by this one
         self.due: list[Timer] = []
         self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
+        self.owned = Ownership(cell)
+        self._group: BaseException | None = None  # raised by a handler
+        self._failing: list[tuple[ReplySlot[Any], Exception]] = []  # not failed yet
         self.busy = 0  # workers with a message in progress
         self.parked = cell.parked
         self._is_flushed = False  # whether the `draining` hook has run
         self._is_over = False
+        self._has_started = False  # whether the `started` hook has returned
         self._max_deferred = cell.max_deferred
 
     @property
@@ -221,27 +198,119 @@ class Incarnation:
 
     # ---------------------------------------------------------------- the run
 
-    async def run(self) -> None:
-        """Handle messages until a drain or a halt has ended.
+    async def run(self, started: Callable[[], None] | None) -> None:
+        """Start, handle messages until a drain or a halt has ended, and close what is owned (R15).
+
+        Args:
+            started: called when the `started` hook has returned; None if the actor has no hooks
+                and has started before.
 
         Raises:
-            Exception: the actor crashed. Its asks have failed by then.
+            Exception: the actor crashed or could not start. Its asks have failed by then.
         """
+        self._has_started = started is None
+        owned = self.owned
+        error = await self._live(started)
+        before = owned.failure
+        later: list[Exception] = await owned.close(drain=error is None)
+        if owned.failure is not None and before is None:
+            later.append(owned.failure)
+        for one in later:
+            error = self._first(error, one)
+        self._fail_slots()  # in one step with the end, so that the supervisor knows of it first
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback has this frame
+
+    async def _live(self, started: Callable[[], None] | None) -> BaseException | None:
+        """Run the hooks and handlers; return the error that has ended them, if any."""
+        owned = self.owned
+        error: BaseException | None = None
+        has_ended = False
         try:
-            if self.cell.spec.concurrency == 1:
-                await self._work(self._new_worker(), None)
-            else:
-                async with open_collapsing_nursery() as nursery:
-                    nursery.start_soon(self._work, self._new_worker(), nursery)
-        except BaseException as error:
-            self._fail_pending(error)
-            raise
+            async with trio.open_nursery() as nursery:
+                owned.nursery = nursery
+                try:
+                    if started is not None:
+                        await self.actor.started()
+                        started()
+                        self._has_started = True
+                    if self.cell.spec.concurrency == 1:
+                        await self._work(self._new_worker(), None)
+                    else:
+                        await self._work_concurrently()
+                except BaseException as raised:
+                    # If something owned has failed, its error is known when the nursery has ended.
+                    if nursery.cancel_scope.cancel_called:
+                        raise
+                    error = without_cancellation(raised) or raised
+                    if raised.__traceback__ is not None:  # `run` raises it: one frame less to log
+                        raised.__traceback__ = raised.__traceback__.tb_next
+                has_ended = True
+                await self._end(error)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            error = self._first(error, collapse(group))
+        except BaseException as raised:  # noqa: BLE001  # raised by `run`
+            error = self._first(error, raised)
+        if has_ended:
+            return error
+        if owned.failure is not None:
+            error = self._first(owned.failure, error)
+        elif error is None:
+            error = RuntimeError(f"the nursery of {self.path} was cancelled; `stop` ends an actor")
+        try:
+            await self._end(error)
+        except BaseException as raised:  # noqa: BLE001  # raised by `run`
+            return self._first(error, raised)
+        return error
+
+    def _first(
+        self, error: BaseException | None, later: BaseException | None
+    ) -> BaseException | None:
+        """Return the error that counts: the first that is not a cancellation; log the other."""
+        if error is None or later is None:
+            return error or later
+        if is_cancellation(error):
+            return later
+        if not is_cancellation(later):
+            self.owned.report(later)
+        return error
+
+    async def _work_concurrently(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._work, self._new_worker(), nursery)
+        except BaseExceptionGroup as group:
+            error = restore(collapse(group), self._group)
         else:
-            for slot in list(self.deferred):  # a halt does not wait for deferred replies
-                slot.fail(ActorStopped(self.path, slot.verdict))
-        finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOPPED_HOOK_S):
-                await self.actor.stopped()
+            return
+        raise error
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Fail or return the messages in progress, and run the `stopped` hook.
+
+        Args:
+            error: the error that has ended the incarnation; None after a drain or a halt.
+
+        Raises:
+            Exception: the hook raised.
+        """
+        if not self._has_started:
+            return
+        if error is not None:
+            self._fail_pending(error)
+        else:  # a halt does not wait for deferred replies
+            self._failing = [
+                (slot, ActorStopped(self.path, slot.verdict)) for slot in self.deferred
+            ]
+        if self.owned.is_used or type(self.actor).stopped is not Actor.stopped:
+            self._fail_slots()  # the rest may take time
+        limit = min(trio.current_time() + CLOSING_S, self.cell.stop_by)
+        with trio.CancelScope(shield=True, deadline=limit):
+            await self.actor.stopped()
 
     def _new_worker(self) -> Worker:
         worker = Worker(self.path)
@@ -254,7 +323,11 @@ class Incarnation:
         while not self._is_over:
             worker.interrupted = False
             with trio.CancelScope() as worker.scope:
-                await self._handle_messages(worker, nursery)
+                try:
+                    await self._handle_messages(worker, nursery)
+                except BaseExceptionGroup as group:
+                    self._group = group  # Trio copies it on its way
+                    raise
             if worker.message is not None:  # its handler was interrupted
                 self.cell.counts.count_abandoned(worker.slot.outcome if worker.slot else None)
                 self._clear(worker)
@@ -462,11 +535,18 @@ class Incarnation:
                 instrument.message_failed(MessageFailed(cell.path, type(message).__name__, error))
         cell.lost = tuple(lost)
         for slot in (*slots, *self.deferred):
-            slot.fail(
+            failure = (
                 ActorCrashed(cell.path, slot.verdict, error)
                 if crashed
                 else ActorStopped(cell.path, slot.verdict)
             )
+            self._failing.append((slot, failure))
+
+    def _fail_slots(self) -> None:
+        """Fail the asks that the end of the incarnation has left without a reply."""
+        failing, self._failing = self._failing, []
+        for slot, failure in failing:
+            slot.fail(failure)
 
     def _is_gone(self, slot: ReplySlot[Any] | None, worker: Worker) -> bool:
         """Whether a message was forwarded to another actor, or its caller has given up."""

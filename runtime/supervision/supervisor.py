@@ -225,6 +225,7 @@ class SupervisorNode:
         restarts: how often they are restarted; None: the defaults of `RestartPolicy`.
         restart: when this supervisor is restarted.
         stop_s: seconds that all children together may take to stop.
+        is_owned: an actor owns it: it has that actor's path, and no events of its own.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -240,6 +241,7 @@ class SupervisorNode:
         restarts: RestartPolicy | None = None,
         restart: Restart = "permanent",
         stop_s: float = inf,
+        is_owned: bool = False,
     ) -> None:
         _check(name, strategy, restart, stop_s)
         self.name = name
@@ -252,6 +254,7 @@ class SupervisorNode:
         self.failure: Exception | None = None
         self.shared = shared
         self.children = Children(self.path, shared, strategy, restarts or RestartPolicy())
+        self._instruments = () if is_owned else shared.instruments
         self._is_draining = False
 
     # ---------------------------------------------------------------- as a `Node`
@@ -278,7 +281,7 @@ class SupervisorNode:
 
         def all_started() -> None:
             self.states.value = State.DRAINING if self._is_draining else State.RUNNING
-            for instrument in self.shared.instruments:
+            for instrument in self._instruments:
                 instrument.actor_started(ActorEvent(self.path, self.incarnation))
             started()
 
@@ -314,7 +317,7 @@ class SupervisorNode:
             child.node.close()
         if self.states.value is not State.STOPPED:
             self.states.value = State.STOPPED
-            for instrument in self.shared.instruments:
+            for instrument in self._instruments:
                 instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
 
     def find_child(self, name: str) -> Node | None:
