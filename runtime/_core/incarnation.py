@@ -308,7 +308,10 @@ class Incarnation:
             ]
         if self.owned.is_used or type(self.actor).stopped is not Actor.stopped:
             self._fail_slots()  # the rest may take time
-        limit = min(trio.current_time() + CLOSING_S, self.cell.stop_by)
+        now = trio.current_time()
+        limit = min(now + CLOSING_S, self.cell.stop_by)
+        if self.cell.stop_s == 0 and limit <= now:
+            return
         with trio.CancelScope(shield=True, deadline=limit):
             await self.actor.stopped()
 

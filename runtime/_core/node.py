@@ -110,6 +110,8 @@ class Node(Protocol):
         path: the names from the root down to this node, joined with "/".
         restart: when its supervisor restarts it.
         stop_s: seconds that it may take to stop.
+        stop_by: when the stop that goes on must have ended, in seconds on Trio's clock; infinity if
+            none does, or if it has no limit.
         incarnation: number of incarnations so far.
         states: the current state.
         lost: messages that were in progress at the last crash.
@@ -120,6 +122,7 @@ class Node(Protocol):
     path: str
     restart: Restart
     stop_s: float
+    stop_by: float
     incarnation: int
     states: States
     lost: tuple[LostMessage, ...]

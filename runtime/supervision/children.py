@@ -173,6 +173,8 @@ class Children:
         scope = child.scope = trio.CancelScope()
         child.is_stopping = False
         child.node.lost = ()
+        if child.node.stop_by < inf:  # noqa: PLR1730  # only then, for the memory of an idle actor
+            child.node.stop_by = inf
         child.context = copy_context()
         try:
             if child.node.start_idle(child):
@@ -264,6 +266,7 @@ class Children:
         """
         stop_s = child.node.stop_s
         limit = trio.current_time() + (stop_s if drain or stop_s < inf else _GRACE_S)
+        child.node.stop_by = limit
         if drain:
             child.is_closing = True
             if child.is_restarting:

@@ -248,6 +248,7 @@ class SupervisorNode:
         self.path = f"{parent}/{name}" if parent else name
         self.restart: Restart = restart
         self.stop_s = stop_s
+        self.stop_by = inf
         self.incarnation = 0
         self.states = States()
         self.lost: tuple[LostMessage, ...] = ()

@@ -174,6 +174,37 @@ async def test_contexts_are_left_within_five_seconds_together(autojump_clock):
     assert journal[3:] == ["stopped", "-z", "cut y", "cut x"]
 
 
+@pytest.mark.parametrize("stop_s", [0, 2, 4])
+async def test_all_contexts_are_left_within_the_limit_of_the_stop(autojump_clock, stop_s):
+    journal: list[str] = []
+    async with open_test_runtime() as runtime:
+        factory = owner(journal, "x", "y", close_s=3)
+        ref = await runtime.spawn("a", factory, stop_s=stop_s)
+        begun = trio.current_time()
+        await runtime.stop(ref)
+        assert trio.current_time() == begun + stop_s
+    assert (
+        journal[2:]
+        == {
+            0: ["cut y", "cut x"],  # and no hook
+            2: ["stopped", "cut y", "cut x"],
+            4: ["stopped", "-y", "cut x"],
+        }[stop_s]
+    )
+
+
+async def test_a_stop_shortens_the_closing_that_goes_on(autojump_clock):
+    journal: list[str] = []
+    async with open_test_runtime(restarts=NO_PAUSE) as runtime:
+        ref = await runtime.spawn("a", owner(journal, "x", close_s=4), stop_s=1)
+        await ref.tell(Fail(KeyError("bug")))
+        await trio.sleep(1)
+        begun = trio.current_time()
+        await runtime.stop(ref)
+        assert trio.current_time() == begun + 1
+    assert journal == ["+x", "stopped", "cut x"]
+
+
 async def test_the_error_of_entering_is_raised_where_it_was_entered(autojump_clock):
     class Careful(Counter):
         @handles(Work)
