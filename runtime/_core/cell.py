@@ -31,7 +31,7 @@ class Cell(Inbox):
         stopper: stops the actor when `Runtime.stop` is called.
     """
 
-    # Few actors set these. An object with more than 30 attributes of its own takes 1.2 KiB more.
+    # Few actors set these. An object with 30 attributes of its own takes 1.2 KiB more.
     stop_by: float = inf
     group: ChildGroup | None = None  # the children of the last incarnation
 
