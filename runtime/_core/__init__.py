@@ -8,7 +8,6 @@ from .cell import Cell
 from .child_group import ChildGroup, ChildSupervisor, SpawnSettings, SuperviseSettings
 from .deadlines import check_seconds
 from .inbox import Inbox, Spec
-from .incarnation import Timer, Watch
 from .instruments import (
     ActorCrash,
     ActorEvent,
@@ -38,6 +37,7 @@ from .snapshot import (
     SupervisorSnapshot,
 )
 from .stream import AskStream, StreamOf, StreamSink
+from .timers import Timer, Watch
 
 __all__ = [
     "RESTARTS",

@@ -16,9 +16,10 @@ from .stream import StreamOf, StreamSink
 if TYPE_CHECKING:
     from .cell import Cell
     from .child_group import ChildSupervisor, SpawnSettings, SuperviseSettings
-    from .incarnation import Incarnation, Timer, Watch
+    from .incarnation import Incarnation
     from .ref import Ref
     from .snapshot import Ended
+    from .timers import Timer, Watch
 
 
 A = TypeVar("A", bound="Actor")
