@@ -35,7 +35,7 @@ from ._core import (
 from .errors import ChildNotFound, RestartIntensityExceeded
 from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
-from .supervision import RestartPolicy, StopOrder, Supervisor, SupervisorNode
+from .supervision import OwnedChildren, RestartPolicy, StopOrder, Supervisor, SupervisorNode
 
 
 async def watch_signals(
@@ -101,12 +101,11 @@ def dump(runtime: "Runtime | None" = None, file: TextIO | None = None) -> None:
         print(format_tree(each.snapshot()), file=file or sys.stderr, flush=True)
 
 
-def _format_children(node: SupervisorSnapshot, indent: str) -> Iterator[str]:
+def _format_children(node: Snapshot, indent: str) -> Iterator[str]:
     for position, child in enumerate(node.children, 1):
         is_last = position == len(node.children)
         yield f"{indent}{'└── ' if is_last else '├── '}{_format_node(child)}"
-        if isinstance(child, SupervisorSnapshot):
-            yield from _format_children(child, indent + ("    " if is_last else "│   "))
+        yield from _format_children(child, indent + ("    " if is_last else "│   "))
 
 
 def _format_node(node: Snapshot) -> str:
@@ -282,7 +281,9 @@ async def open_runtime(
     """
     check_seconds("drain_s", drain_s, at_least=0)
     shared = TreeContext(
-        secrets.token_hex(8) if seed is None else seed, tuple(map(Guarded, instruments))
+        secrets.token_hex(8) if seed is None else seed,
+        OwnedChildren,
+        tuple(map(Guarded, instruments)),
     )
     root = SupervisorNode(
         name,
@@ -297,6 +298,7 @@ async def open_runtime(
     runtimes: list[Runtime] = []  # this one, once it is made
     try:
         async with open_collapsing_nursery() as nursery:
+            shared.hosts = nursery
             runtime = Runtime(Supervisor(root), drain_s, nursery)
             runtimes.append(runtime)
             open_runtimes().append(runtime)

@@ -152,10 +152,9 @@ def _actors(node: Snapshot, limit_s: float = inf) -> Iterator[tuple[ActorSnapsho
     """Yield the actors below a node, the last started first, with their time limits in seconds."""
     limit_s = min(limit_s, node.stop_s)
     if isinstance(node, ActorSnapshot):
-        yield node, limit_s
-    else:
-        for child in reversed(node.children):
-            yield from _actors(child, limit_s)
+        yield node, limit_s  # it drains before its own children, which it may need
+    for child in reversed(node.children):
+        yield from _actors(child, limit_s)
 
 
 def _report(path: str, was: MessageCounts, now: MessageCounts) -> StopReport:

@@ -5,9 +5,9 @@ No module outside this package imports its submodules.
 
 from .actor import Actor, Handler, defers, handles, streams
 from .cell import Cell
+from .child_group import ChildGroup, ChildSupervisor, SpawnSettings, SuperviseSettings
 from .deadlines import check_seconds
 from .inbox import Inbox, Spec
-from .incarnation import Timer, Watch, is_cancellation, open_collapsing_nursery
 from .instruments import (
     ActorCrash,
     ActorEvent,
@@ -20,7 +20,8 @@ from .instruments import (
     StructlogInstrument,
 )
 from .log import Logger, get_logger
-from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
+from .node import RESTARTS, Node, Restart, RestartPolicy, States, TreeContext, Waker
+from .nurseries import is_cancellation, open_collapsing_nursery
 from .overflow import Coalesce, Overflow, Priority
 from .ref import Ref
 from .reply import Message, Outcome, ReplySlot, check_thread
@@ -38,6 +39,7 @@ from .snapshot import (
     SupervisorSnapshot,
 )
 from .stream import AskStream, StreamOf, StreamSink
+from .timers import Timer, Watch
 
 __all__ = [
     "RESTARTS",
@@ -47,6 +49,8 @@ __all__ = [
     "ActorSnapshot",
     "AskStream",
     "Cell",
+    "ChildGroup",
+    "ChildSupervisor",
     "Coalesce",
     "DeadLetter",
     "EndReason",
@@ -70,8 +74,10 @@ __all__ = [
     "Ref",
     "ReplySlot",
     "Restart",
+    "RestartPolicy",
     "RuntimeSnapshot",
     "Snapshot",
+    "SpawnSettings",
     "Spec",
     "State",
     "States",
@@ -79,6 +85,7 @@ __all__ = [
     "StreamOf",
     "StreamSink",
     "StructlogInstrument",
+    "SuperviseSettings",
     "SupervisorSnapshot",
     "Timer",
     "TreeContext",

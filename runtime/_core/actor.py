@@ -1,9 +1,10 @@
 """The base class of actors, and the decorators that make methods their handlers."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, Unpack, cast
 
 import attrs
 import trio
@@ -14,9 +15,11 @@ from .stream import StreamOf, StreamSink
 
 if TYPE_CHECKING:
     from .cell import Cell
-    from .incarnation import Incarnation, Timer, Watch
+    from .child_group import ChildSupervisor, SpawnSettings, SuperviseSettings
+    from .incarnation import Incarnation
     from .ref import Ref
     from .snapshot import Ended
+    from .timers import Timer, Watch
 
 
 A = TypeVar("A", bound="Actor")
@@ -198,6 +201,112 @@ class Actor:
         slot = current_slot.get()
         return inf if slot is None else slot.deadline
 
+    # ---------------------------------------------------------------- what it owns
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """The nursery of this incarnation's background tasks (R15).
+
+            async def started(self) -> None:
+                self.nursery.start_soon(self.refresh)
+
+        A background task that fails crashes the actor with its own exception: the asks in progress
+        raise `ActorCrashed`. A drain does not wait for background tasks: they are cancelled when
+        the `stopped` hook has returned. Cancelling the whole nursery is a crash; `stop` ends the
+        actor.
+
+        A background task inherits the context variables of the handler that starts it: as long as
+        that handler's message has no reply, its deadline applies to the asks of the task, too.
+
+        Raises:
+            RuntimeError: the incarnation has no task; only hooks and handlers may use this.
+        """
+        nursery = self._current.owned.nursery
+        if nursery is None:
+            raise RuntimeError(f"{self._cell.path} has no task yet, so it has no nursery")
+        return nursery
+
+    async def enter_async_context(self, manager: AbstractAsyncContextManager[T]) -> T:
+        """Enter a context manager that this incarnation holds until it ends (R15).
+
+            async def started(self) -> None:
+                self.http = await self.enter_async_context(httpx.AsyncClient())
+
+        The context is left after the `stopped` hook and the background tasks, within the time
+        limit of the stop and 5 seconds for all contexts together; it is cancelled after that.
+        Contexts and children are closed in the reverse order in which they were opened. The next
+        incarnation opens its own.
+
+        The manager runs in a task of its own. So handlers do not see context variables that it
+        sets, and if it is cancelled or ends by itself, no handler is cancelled by its scopes: the
+        actor crashes, with the manager's error.
+
+        Args:
+            manager: the context manager to enter.
+
+        Returns:
+            What the context manager gives to ``async with ... as``.
+
+        Raises:
+            RuntimeError: the incarnation has ended, or has no task.
+            Exception: the manager could not be entered.
+        """
+        return await self._current.owned.enter(manager)
+
+    async def spawn(
+        self, name: str, factory: "Callable[[], Actor]", **settings: "Unpack[SpawnSettings]"
+    ) -> "Ref":
+        """Start an actor as a child of this incarnation; return when it has started (R15).
+
+        Its path is below the path of this actor. A child that crashes is restarted alone. When the
+        children have crashed more than five times in 30 seconds, this actor crashes with
+        `RestartIntensityExceeded`; use `supervise` for another policy.
+
+        When this incarnation ends, its children are stopped, the last one started first: after a
+        drain or a `stop` of this actor, they handle the messages in their mailboxes first; after a
+        crash, only those in progress, for 5 seconds at most. The refs to them then raise
+        `ActorStopped`. The next incarnation starts its own children, with the same names if it
+        likes. A child cannot send messages to this actor while it is drained.
+
+        Args:
+            name: the child's name, unique among the children of this actor, without "/".
+            factory: makes one incarnation of the child.
+            **settings: as for `Supervisor.spawn`.
+
+        Returns:
+            A ref to the child; it stays valid over restarts of the child.
+
+        Raises:
+            AlreadyRunning: there is a child with this name.
+            AlreadyPresent: there is a stopped child with this name.
+            RuntimeError: the incarnation has ended, or has no task.
+            ValueError: an argument is out of its range; the message names it.
+            Exception: the factory or the `started` hook raised; then no child is added.
+        """
+        return await self._current.owned.spawn(name, factory, settings)
+
+    async def supervise(
+        self, name: str, **settings: "Unpack[SuperviseSettings]"
+    ) -> "ChildSupervisor":
+        """Start a supervisor as a child of this incarnation; it ends as a child of `spawn` does.
+
+        Args:
+            name: the supervisor's name, unique among the children of this actor, without "/".
+            **settings: as for `Supervisor.supervise`.
+
+        Returns:
+            The supervisor.
+
+        Raises:
+            AlreadyRunning: there is a child with this name.
+            AlreadyPresent: there is a stopped child with this name.
+            RuntimeError: the incarnation has ended, or has no task.
+            ValueError: an argument is out of its range; the message names it.
+        """
+        return await self._current.owned.supervise(name, settings)
+
+    # ---------------------------------------------------------------- hooks
+
     async def started(self) -> None:
         """Run before the first message; an exception is a failed start.
 
@@ -216,6 +325,8 @@ class Actor:
 
         Override it if needed.
         """
+
+    # ---------------------------------------------------------------- timers, and the rest
 
     def send_after(self, seconds: float, message: Message[object]) -> "Timer":
         """Have this incarnation handle a message after a delay.

@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from .actor import Actor
+from .child_group import ChildGroup
 from .inbox import Inbox, Spec
 from .incarnation import Incarnation
 from .instruments import ActorEvent, LostMessage
@@ -30,8 +31,9 @@ class Cell(Inbox):
         stopper: stops the actor when `Runtime.stop` is called.
     """
 
-    # Few actors set it. An object with more than 30 attributes of its own takes 1.2 KiB more.
+    # Few actors set these. An object with more than 30 attributes of its own takes 1.2 KiB more.
     stop_by: float = inf
+    group: ChildGroup | None = None  # the children of the last incarnation
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)
@@ -127,12 +129,15 @@ class Cell(Inbox):
             if current is None:
                 actor, self._actor = self._actor or self._make(), None
                 current = self.current = Incarnation(self, actor)
-                await actor.started()
-                self._report_started()
-                started()
+
+                def has_started() -> None:
+                    self._report_started()
+                    started()
+
+                await current.run(has_started)
             else:
                 await trio.lowlevel.checkpoint_if_cancelled()
-            await current.run()
+                await current.run(None)
         finally:
             if current is not None:
                 current.end_timers()
@@ -142,10 +147,23 @@ class Cell(Inbox):
         """Make the object of the next incarnation, without starting it."""
         self.incarnation += 1
         self._random = None
+        if self.group is not None:
+            self.group = None
         actor = self.spec.factory()
         actor._cell = self  # noqa: SLF001  # the runtime's own
         self.table = actor.handlers
         return actor
+
+    def make_group(self) -> ChildGroup:
+        """Make the group for the children of the current incarnation."""
+        parent = self.path.removesuffix(f"/{self.name}")
+        self.group = self._shared.make_group(self.name, parent, self._shared)
+        return self.group
+
+    @property
+    def hosts(self) -> trio.Nursery | None:
+        """The nursery of the tasks that hold what incarnations own; see `TreeContext`."""
+        return self._shared.hosts
 
     def _report_started(self) -> None:
         self.states.value = State.RUNNING if self.is_open else State.DRAINING
@@ -192,14 +210,15 @@ class Cell(Inbox):
         if self.current is not None and self.current.closing is not None:
             self.current.closing.deadline = min(self.current.closing.deadline, when)
 
-    def find_child(self, name: str) -> Node | None:  # noqa: ARG002  # it has none
+    def find_child(self, name: str) -> Node | None:
         """See `Node`."""
-        return None
+        nodes = () if self.group is None else self.group.nodes
+        return next((node for node in nodes if node.name == name), None)
 
     @property
     def child_names(self) -> Iterable[str]:
         """See `Node`."""
-        return ()
+        return () if self.group is None else tuple(node.name for node in self.group.nodes)
 
     def snapshot(self, now: float) -> ActorSnapshot:
         """Return the actor's state at this moment (R12)."""
@@ -225,6 +244,7 @@ class Cell(Inbox):
             + (0 if current is None else len(current.due)),
             stop_s=self.stop_s,
             counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
+            children=() if self.group is None else self.group.snapshot(now),
         )
 
 

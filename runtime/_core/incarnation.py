@@ -1,11 +1,9 @@
 """One incarnation of an actor: its object, workers, timers and deferred replies (R15)."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
-import attrs
 import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
 
@@ -13,8 +11,11 @@ from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor, Handler
 from .instruments import LostMessage, MessageFailed, MessageHandled
 from .log import get_logger
-from .reply import Message, ReplySlot, check_thread, current_slot, log_callback_error
+from .nurseries import collapse, is_cancellation, restore, without_cancellation
+from .ownership import CLOSING_S, Ownership
+from .reply import Message, ReplySlot, check_thread, current_slot
 from .stream import StreamSink
+from .timers import Timer, Watch
 from .worker import Worker, current_worker
 
 if TYPE_CHECKING:
@@ -23,117 +24,8 @@ if TYPE_CHECKING:
     from .snapshot import Ended
 
 
-@asynccontextmanager
-async def open_collapsing_nursery() -> AsyncGenerator[trio.Nursery]:
-    """Open a nursery that raises a single error without an exception group around it.
-
-    If exactly one task, or the block, fails, its error is raised as it is. Several errors are
-    raised as a group, without the cancellations among them.
-    """
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as group:
-        # Tasks that were cancelled because of a failure, or at that moment, did not fail.
-        failures = group.split(trio.Cancelled)[1] or group
-        error, *others = failures.exceptions
-        if others:
-            raise failures from failures.__cause__
-        raise error from error.__cause__
-
-
-def is_cancellation(error: BaseException) -> bool:
-    """Whether an error is a cancellation, or a group of nothing else."""
-    if not isinstance(error, BaseExceptionGroup):
-        return isinstance(error, trio.Cancelled)
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return group.split(trio.Cancelled)[1] is None
-
-
 _log = get_logger("callsheet.runtime")
 _CHECKPOINT_EVERY = 64  # messages; so that handlers that never wait do not starve other tasks
-_STOPPED_HOOK_S = 5.0
-
-
-@final
-@attrs.define(eq=False)
-class Timer:
-    """A message that an actor will handle at a given time; made by `Actor.send_at`.
-
-    Attributes:
-        message: the message that the actor will handle.
-        when: the next time, in seconds on Trio's clock.
-        period_s: seconds between one time and the next; None for a timer that fires once.
-        done: whether the timer will not fire again.
-        is_due: whether it has fired and its message still waits.
-    """
-
-    message: Message[object]
-    _incarnation: "Incarnation"
-    when: float
-    period_s: float | None = None
-    done: bool = False
-    is_due: bool = False
-
-    def cancel(self) -> None:
-        """Cancel the timer, even if it has fired and its message still waits; else do nothing."""
-        check_thread(self._incarnation.cell)
-        if self.is_due:
-            self.is_due = False
-            self._incarnation.due.remove(self)
-            self._incarnation.cell.counts.cancelled += 1
-        if not self.done:
-            self.done = True
-            self._incarnation.timers.pop(self, None)
-            self._incarnation.cell.deadlines.settled()
-
-    def expire(self) -> None:
-        """Fire the timer; called by the runtime."""
-        owner = self._incarnation
-        if self.period_s is None:
-            self.done = True
-            owner.timers.pop(self, None)
-        else:
-            # The next multiple in the future: a late timer keeps its beat.
-            now = trio.current_time()
-            self.when += self.period_s * max(1, -(-(now - self.when) // self.period_s))
-            owner.cell.deadlines.add(self.when, self)
-        if not self.is_due:  # at most one message per timer waits
-            self.is_due = True
-            owner.due.append(self)
-            owner.cell.counts.bypassed += 1
-            owner.wake_worker()
-
-
-@final
-@attrs.define(eq=False)
-class Watch:
-    """Waits for the end of another actor; made by `Actor.watch`.
-
-    Args:
-        incarnation: the incarnation that watches.
-        other: the place of the actor that is watched.
-        on: returns the message for the reason of the end.
-    """
-
-    _incarnation: "Incarnation"
-    _other: "Inbox"
-    _on: Callable[["Ended"], Message[object]]
-
-    def __call__(self, ended: "Ended") -> None:
-        """Deliver the message; called by the runtime at the other actor's end."""
-        if self._incarnation.watches.pop(self, self) is self:
-            return  # cancelled
-        try:
-            self._incarnation.send_now(self._on(ended))
-        except Exception as error:  # noqa: BLE001  # it must not harm the actor that ends (R17)
-            log_callback_error("watch", error)
-
-    def cancel(self) -> None:
-        """Watch no longer; do nothing if the message was delivered already."""
-        check_thread(self._incarnation.cell)
-        if self._incarnation.watches.pop(self, self) is None:
-            self._other.forget_watch(self)
 
 
 @final
@@ -154,10 +46,14 @@ class Incarnation:
         self.due: list[Timer] = []
         self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
         self.closing: trio.CancelScope | None = None  # while it ends, with the stop's limit
+        self.owned = Ownership(cell)
+        self._group: BaseException | None = None  # raised by a handler
+        self._failing: list[tuple[ReplySlot[Any], Exception]] = []  # not failed yet
         self.busy = 0  # workers with a message in progress
         self.parked = cell.parked
         self._is_flushed = False  # whether the `draining` hook has run
         self._is_over = False
+        self._has_started = False  # whether the `started` hook has returned
         self._max_deferred = cell.max_deferred
 
     @property
@@ -224,32 +120,119 @@ class Incarnation:
 
     # ---------------------------------------------------------------- the run
 
-    async def run(self) -> None:
-        """Handle messages until a drain or a halt has ended.
+    async def run(self, started: Callable[[], None] | None) -> None:
+        """Start, handle messages until a drain or a halt has ended, and close what is owned (R15).
+
+        Args:
+            started: called when the `started` hook has returned; None if the actor has no hooks
+                and has started before.
 
         Raises:
-            Exception: the actor crashed. Its asks have failed by then.
+            Exception: the actor crashed or could not start. Its asks have failed by then.
         """
-        try:
-            if self.cell.spec.concurrency == 1:
-                await self._work(self._new_worker(), None)
-            else:
-                async with open_collapsing_nursery() as nursery:
-                    nursery.start_soon(self._work, self._new_worker(), nursery)
-        except BaseException as error:
-            self._fail_pending(error)
-            raise
-        else:
-            for slot in list(self.deferred):  # a halt does not wait for deferred replies
-                slot.fail(ActorStopped(self.path, slot.verdict))
-        finally:
-            await self._call_stopped()
+        self._has_started = started is None
+        owned = self.owned
+        error = await self._live(started)
+        before = owned.failure
+        later: list[Exception] = await owned.close(drain=error is None)
+        if owned.failure is not None and before is None:
+            later.append(owned.failure)
+        for one in later:
+            error = self._first(error, one)
+        self._fail_slots()  # in one step with the end, so that the supervisor knows of it first
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback has this frame
 
-    async def _call_stopped(self) -> None:
-        """Run the `stopped` hook within the limit of the stop, if any time is left."""
+    async def _live(self, started: Callable[[], None] | None) -> BaseException | None:
+        """Run the hooks and handlers; return the error that has ended them, if any."""
+        owned = self.owned
+        error: BaseException | None = None
+        has_ended = False
+        try:
+            async with trio.open_nursery() as nursery:
+                owned.nursery = nursery
+                try:
+                    if started is not None:
+                        await self.actor.started()
+                        started()
+                        self._has_started = True
+                    if self.cell.spec.concurrency == 1:
+                        await self._work(self._new_worker(), None)
+                    else:
+                        await self._work_concurrently()
+                except BaseException as raised:
+                    # If something owned has failed, its error is known when the nursery has ended.
+                    if nursery.cancel_scope.cancel_called:
+                        raise
+                    error = without_cancellation(raised) or raised
+                    if raised.__traceback__ is not None:  # `run` raises it: one frame less to log
+                        raised.__traceback__ = raised.__traceback__.tb_next
+                has_ended = True
+                await self._end(error)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            error = self._first(error, collapse(group))
+        except BaseException as raised:  # noqa: BLE001  # raised by `run`
+            error = self._first(error, raised)
+        if has_ended:
+            return error
+        if owned.failure is not None:
+            error = self._first(owned.failure, error)
+        elif error is None:
+            error = RuntimeError(f"the nursery of {self.path} was cancelled; `stop` ends an actor")
+        try:
+            await self._end(error)
+        except BaseException as raised:  # noqa: BLE001  # raised by `run`
+            return self._first(error, raised)
+        return error
+
+    def _first(
+        self, error: BaseException | None, later: BaseException | None
+    ) -> BaseException | None:
+        """Return the error that counts: the first that is not a cancellation; log the other."""
+        if error is None or later is None:
+            return error or later
+        if is_cancellation(error):
+            return later
+        if not is_cancellation(later):
+            self.owned.report(later)
+        return error
+
+    async def _work_concurrently(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._work, self._new_worker(), nursery)
+        except BaseExceptionGroup as group:
+            error = restore(collapse(group), self._group)
+        else:
+            return
+        raise error
+
+    async def _end(self, error: BaseException | None) -> None:
+        """Fail or return the messages in progress, and run the `stopped` hook.
+
+        Args:
+            error: the error that has ended the incarnation; None after a drain or a halt.
+
+        Raises:
+            Exception: the hook raised.
+        """
+        if not self._has_started:
+            return
+        if error is not None:
+            self._fail_pending(error)
+        else:  # a halt does not wait for deferred replies
+            self._failing = [
+                (slot, ActorStopped(self.path, slot.verdict)) for slot in self.deferred
+            ]
+        if self.owned.is_used or type(self.actor).stopped is not Actor.stopped:
+            self._fail_slots()  # the rest may take time
         now, limit = trio.current_time(), self.cell.stop_by
         if limit > now:
-            deadline = limit if limit < inf else now + _STOPPED_HOOK_S
+            deadline = limit if limit < inf else now + CLOSING_S
             with trio.CancelScope(shield=True, deadline=deadline) as self.closing:
                 await self.actor.stopped()
 
@@ -264,7 +247,11 @@ class Incarnation:
         while not self._is_over:
             worker.interrupted = False
             with trio.CancelScope() as worker.scope:
-                await self._handle_messages(worker, nursery)
+                try:
+                    await self._handle_messages(worker, nursery)
+                except BaseExceptionGroup as group:
+                    self._group = group  # Trio copies it on its way
+                    raise
             if worker.message is not None:  # its handler was interrupted
                 self.cell.counts.count_abandoned(worker.slot.outcome if worker.slot else None)
                 self._clear(worker)
@@ -472,11 +459,18 @@ class Incarnation:
                 instrument.message_failed(MessageFailed(cell.path, type(message).__name__, error))
         cell.lost = tuple(lost)
         for slot in (*slots, *self.deferred):
-            slot.fail(
+            failure = (
                 ActorCrashed(cell.path, slot.verdict, error)
                 if crashed
                 else ActorStopped(cell.path, slot.verdict)
             )
+            self._failing.append((slot, failure))
+
+    def _fail_slots(self) -> None:
+        """Fail the asks that the end of the incarnation has left without a reply."""
+        failing, self._failing = self._failing, []
+        for slot, failure in failing:
+            slot.fail(failure)
 
     def _is_gone(self, slot: ReplySlot[Any] | None, worker: Worker) -> bool:
         """Whether a message was forwarded to another actor, or its caller has given up."""

@@ -5,9 +5,11 @@ from typing import Literal, Protocol, final
 
 import attrs
 import trio
+from attrs.validators import ge, gt
 from trio_util import AsyncValue
 
-from .deadlines import Deadlines
+from .child_group import ChildGroupFactory
+from .deadlines import Deadlines, check_seconds
 from .instruments import Instrument, LostMessage
 from .snapshot import Snapshot, State
 
@@ -16,6 +18,40 @@ Restart = Literal["permanent", "transient", "temporary"]
 ("temporary")."""
 
 RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "temporary")
+
+
+def _is_time(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    check_seconds(field.name, value)
+
+
+def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{field.name} must be a whole number of at least 0, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class RestartPolicy:
+    """How often a supervisor restarts its children, and how long it waits before each restart.
+
+    Args:
+        max_restarts: the restart intensity. When more children than this have crashed within
+            `period_s`, the supervisor stops all of them and fails upward.
+        period_s: length of the sliding window, in seconds.
+        base_s: upper bound of the pause before the first restart, in seconds. The bound doubles
+            with each crash in a row.
+        cap_s: upper bound of every pause, in seconds.
+        healthy_s: an incarnation that ran for at least this many seconds resets the bound to
+            `base_s`.
+
+    Raises:
+        ValueError: a value is out of its range; the message names the argument.
+    """
+
+    max_restarts: int = attrs.field(default=5, validator=_is_count)
+    period_s: float = attrs.field(default=30.0, validator=[_is_time, gt(0)])
+    base_s: float = attrs.field(default=0.1, validator=[_is_time, ge(0)])
+    cap_s: float = attrs.field(default=10.0, validator=[_is_time, ge(0)])
+    healthy_s: float = attrs.field(default=30.0, validator=[_is_time, ge(0)])
 
 
 @final
@@ -160,12 +196,15 @@ class Node(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define
 class TreeContext:
     """What all nodes of one tree share.
 
     Args:
         seed: seed of all randomness (R13).
+        make_group: makes the group for the children of an actor (R15).
+        hosts: the nursery of the tasks that hold what actors own, which is the runtime's; None
+            until it is open.
         instruments: the instruments of the runtime.
         deadlines: the deadlines of all asks and timers.
         now: returns the current time on Trio's clock, without looking the clock up each time.
@@ -173,8 +212,10 @@ class TreeContext:
     """
 
     seed: str
+    make_group: ChildGroupFactory
     instruments: tuple[Instrument, ...] = ()
     deadlines: Deadlines = attrs.field(factory=Deadlines)
+    hosts: trio.Nursery | None = None
     now: Callable[[], float] = attrs.field(
         factory=lambda: trio.lowlevel.current_clock().current_time
     )

@@ -149,6 +149,7 @@ class ActorSnapshot:
             redelivered ones.
         stop_s: seconds that the actor may take to stop.
         counts: how its messages have ended so far (R9).
+        children: the children of its last incarnation, in start order (R15).
     """
 
     path: str
@@ -161,6 +162,7 @@ class ActorSnapshot:
     urgent: int
     stop_s: float
     counts: MessageCounts
+    children: tuple["Snapshot", ...] = ()
 
     @property
     def pending(self) -> int:
@@ -217,8 +219,7 @@ class RuntimeSnapshot:
         while nodes:
             node = nodes.pop(0)
             yield node
-            if isinstance(node, SupervisorSnapshot):
-                nodes[:0] = node.children
+            nodes[:0] = node.children
 
     def __getitem__(self, path: str) -> ActorSnapshot:
         """Return the actor at `path`.

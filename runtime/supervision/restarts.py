@@ -9,10 +9,16 @@ from collections.abc import Iterable
 from random import Random
 from typing import Literal
 
-import attrs
-from attrs.validators import ge, gt
+from .._core import Restart, RestartPolicy, Strategy
 
-from .._core import Restart, Strategy, check_seconds
+__all__ = [
+    "STRATEGIES",
+    "Backoff",
+    "RestartPolicy",
+    "RestartWindow",
+    "is_restarted",
+    "restart_group",
+]
 
 StopOrder = Literal["reverse", "together"]
 """How a supervisor stops its children: one after another, the last started first ("reverse"), or
@@ -45,40 +51,6 @@ def restart_group(strategy: Strategy, order: Iterable[str], failed: str) -> tupl
         return (failed,)
     names = tuple(order)
     return names if strategy == "one_for_all" else names[names.index(failed) :]
-
-
-def _is_time(_: object, field: "attrs.Attribute[float]", value: float) -> None:
-    check_seconds(field.name, value)
-
-
-def _is_count(_: object, field: "attrs.Attribute[int]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{field.name} must be a whole number of at least 0, not {value!r}")
-
-
-@attrs.frozen(kw_only=True)
-class RestartPolicy:
-    """How often a supervisor restarts its children, and how long it waits before each restart.
-
-    Args:
-        max_restarts: the restart intensity. When more children than this have crashed within
-            `period_s`, the supervisor stops all of them and fails upward.
-        period_s: length of the sliding window, in seconds.
-        base_s: upper bound of the pause before the first restart, in seconds. The bound doubles
-            with each crash in a row.
-        cap_s: upper bound of every pause, in seconds.
-        healthy_s: an incarnation that ran for at least this many seconds resets the bound to
-            `base_s`.
-
-    Raises:
-        ValueError: a value is out of its range; the message names the argument.
-    """
-
-    max_restarts: int = attrs.field(default=5, validator=_is_count)
-    period_s: float = attrs.field(default=30.0, validator=[_is_time, gt(0)])
-    base_s: float = attrs.field(default=0.1, validator=[_is_time, ge(0)])
-    cap_s: float = attrs.field(default=10.0, validator=[_is_time, ge(0)])
-    healthy_s: float = attrs.field(default=30.0, validator=[_is_time, ge(0)])
 
 
 class RestartWindow:

@@ -248,6 +248,7 @@ class SupervisorNode:
         start_s: seconds that all children together may take to start; None: no limit.
         stop_order: whether the children are stopped one after another, or side by side.
         max_children: how many children it may have; None: no limit.
+        is_owned: an actor owns it: it has that actor's path, and no events of its own.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -266,6 +267,7 @@ class SupervisorNode:
         start_s: float | None = None,
         stop_order: StopOrder = "reverse",
         max_children: int | None = None,
+        is_owned: bool = False,
     ) -> None:
         _check(name, strategy, restart, stop_s)
         if stop_order not in STOP_ORDERS:
@@ -289,6 +291,7 @@ class SupervisorNode:
         self.children = Children(
             self.path, shared, strategy, restarts or RestartPolicy(), stop_order
         )
+        self._instruments = () if is_owned else shared.instruments
         self._is_draining = False
 
     # ---------------------------------------------------------------- as a `Node`
@@ -315,7 +318,7 @@ class SupervisorNode:
 
         def all_started() -> None:
             self.states.value = State.DRAINING if self._is_draining else State.RUNNING
-            for instrument in self.shared.instruments:
+            for instrument in self._instruments:
                 instrument.actor_started(ActorEvent(self.path, self.incarnation))
             started()
 
@@ -362,7 +365,7 @@ class SupervisorNode:
             child.node.close()
         if self.states.value is not State.STOPPED:
             self.states.value = State.STOPPED
-            for instrument in self.shared.instruments:
+            for instrument in self._instruments:
                 instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
 
     def find_child(self, name: str) -> Node | None:

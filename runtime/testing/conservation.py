@@ -97,10 +97,13 @@ class _Auditor(Instrument):
         """Find a node by its path; a snapshot for each stop would take quadratic time."""
         node: object = self.root
         for name in path.split("/")[1:]:
-            if not isinstance(node, SupervisorNode):
+            if isinstance(node, SupervisorNode):
+                child = node.children.by_name.get(name)
+                node = child and child.node  # a node below a removed supervisor never ran
+            elif isinstance(node, Cell):
+                node = node.find_child(name)
+            else:
                 return None
-            child = node.children.by_name.get(name)
-            node = child and child.node  # a node below a removed supervisor never ran
         return node
 
 

@@ -1,0 +1,150 @@
+"""What an actor sees of the supervisor of its own children; `supervision` implements it (R15)."""
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Protocol, TypedDict
+
+from .overflow import Overflow, Priority
+from .snapshot import Snapshot, Strategy
+
+if TYPE_CHECKING:
+    from .actor import Actor
+    from .node import Node, Restart, RestartPolicy, TreeContext
+    from .ref import Ref
+
+
+class SpawnSettings(TypedDict, total=False):
+    """The settings of `Actor.spawn`; `Supervisor.spawn` documents each."""
+
+    capacity: int
+    overflow: Overflow
+    priority: Priority | None
+    concurrency: int
+    max_deferred: int | None
+    restart: "Restart"
+    stop_s: float
+    redeliver: int
+
+
+class SuperviseSettings(TypedDict, total=False):
+    """The settings of `Actor.supervise`; `Supervisor.supervise` documents each."""
+
+    strategy: Strategy
+    restarts: "RestartPolicy | None"
+    restart: "Restart"
+    stop_s: float
+
+
+class ChildSupervisor(Protocol):
+    """A supervisor that an actor owns: a `Supervisor`, which documents each method."""
+
+    @property
+    def name(self) -> str:
+        """The supervisor's name, unique among its siblings."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """The names from the root down to this supervisor, joined with "/"."""
+        ...
+
+    async def spawn(
+        self,
+        name: str,
+        factory: "Callable[[], Actor]",
+        *,
+        capacity: int = 64,
+        overflow: Overflow = "block",
+        priority: Priority | None = None,
+        concurrency: int = 1,
+        max_deferred: int | None = None,
+        restart: "Restart" = "permanent",
+        stop_s: float = inf,
+        redeliver: int = 0,
+    ) -> "Ref":
+        """Start an actor as the last child; see `Supervisor.spawn`."""
+        ...
+
+    async def supervise(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = "one_for_one",
+        restarts: "RestartPolicy | None" = None,
+        restart: "Restart" = "permanent",
+        stop_s: float = inf,
+    ) -> "ChildSupervisor":
+        """Start a supervisor as the last child; see `Supervisor.supervise`."""
+        ...
+
+    async def stop_child(self, name: str) -> None:
+        """Drain a child; it stays stopped until `restart_child`."""
+        ...
+
+    async def restart_child(self, name: str) -> None:
+        """Start a stopped child."""
+        ...
+
+    def remove_child(self, name: str) -> None:
+        """Remove a stopped child."""
+        ...
+
+
+class ChildGroup(Protocol):
+    """The children of one incarnation, with their supervisor."""
+
+    @property
+    def supervisor(self) -> ChildSupervisor:
+        """Starts children; use it only while `run` runs."""
+        ...
+
+    @property
+    def nodes(self) -> "tuple[Node, ...]":
+        """The children's places in the tree, in start order."""
+        ...
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Restart the children after crashes until `end`.
+
+        Args:
+            started: called when children can be started.
+
+        Raises:
+            RestartIntensityExceeded: the children crashed too often.
+        """
+        ...
+
+    async def stop(self, node: "Node", *, drain: bool) -> None:
+        """Stop one child for good; return when it has ended.
+
+        Args:
+            node: the child's place in the tree.
+            drain: handle all queued messages first; otherwise only finish those in progress.
+        """
+        ...
+
+    def end(self) -> None:
+        """End `run` when the children have finished their messages in progress."""
+        ...
+
+    def close(self) -> None:
+        """Mark all children as stopped, after `run`; fail the asks that wait (R3)."""
+        ...
+
+    def snapshot(self, now: float) -> tuple[Snapshot, ...]:
+        """Return the children at this moment, in start order."""
+        ...
+
+
+class ChildGroupFactory(Protocol):
+    """Makes the group for the children of one incarnation."""
+
+    def __call__(self, name: str, parent: str, shared: "TreeContext") -> ChildGroup:
+        """Make a group without children.
+
+        Args:
+            name: name of the actor that owns it.
+            parent: path of the supervisor of that actor.
+            shared: what all nodes of the tree share.
+        """
+        ...

@@ -1,0 +1,95 @@
+"""What an actor has set up to be sent to itself: messages at a time, or at another actor's end."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
+
+import attrs
+import trio
+
+from .reply import Message, check_thread, log_callback_error
+
+if TYPE_CHECKING:
+    from .inbox import Inbox
+    from .incarnation import Incarnation
+    from .snapshot import Ended
+
+
+@final
+@attrs.define(eq=False)
+class Timer:
+    """A message that an actor will handle at a given time; made by `Actor.send_at`.
+
+    Attributes:
+        message: the message that the actor will handle.
+        when: the next time, in seconds on Trio's clock.
+        period_s: seconds between one time and the next; None for a timer that fires once.
+        done: whether the timer will not fire again.
+        is_due: whether it has fired and its message still waits.
+    """
+
+    message: Message[object]
+    _incarnation: "Incarnation"
+    when: float
+    period_s: float | None = None
+    done: bool = False
+    is_due: bool = False
+
+    def cancel(self) -> None:
+        """Cancel the timer, even if it has fired and its message still waits; else do nothing."""
+        check_thread()
+        if self.is_due:
+            self.is_due = False
+            self._incarnation.due.remove(self)
+            self._incarnation.cell.counts.cancelled += 1
+        if not self.done:
+            self.done = True
+            self._incarnation.timers.pop(self, None)
+            self._incarnation.cell.deadlines.settled()
+
+    def expire(self) -> None:
+        """Fire the timer; called by the runtime."""
+        owner = self._incarnation
+        if self.period_s is None:
+            self.done = True
+            owner.timers.pop(self, None)
+        else:
+            # The next multiple in the future: a late timer keeps its beat.
+            now = trio.current_time()
+            self.when += self.period_s * max(1, -(-(now - self.when) // self.period_s))
+            owner.cell.deadlines.add(self.when, self)
+        if not self.is_due:  # at most one message per timer waits
+            self.is_due = True
+            owner.due.append(self)
+            owner.cell.counts.bypassed += 1
+            owner.wake_worker()
+
+
+@final
+@attrs.define(eq=False)
+class Watch:
+    """Waits for the end of another actor; made by `Actor.watch`.
+
+    Args:
+        incarnation: the incarnation that watches.
+        other: the place of the actor that is watched.
+        on: returns the message for the reason of the end.
+    """
+
+    _incarnation: "Incarnation"
+    _other: "Inbox"
+    _on: Callable[["Ended"], Message[object]]
+
+    def __call__(self, ended: "Ended") -> None:
+        """Deliver the message; called by the runtime at the other actor's end."""
+        if self._incarnation.watches.pop(self, self) is self:
+            return  # cancelled
+        try:
+            self._incarnation.send_now(self._on(ended))
+        except Exception as error:  # noqa: BLE001  # it must not harm the actor that ends (R17)
+            log_callback_error("watch", error)
+
+    def cancel(self) -> None:
+        """Watch no longer; do nothing if the message was delivered already."""
+        check_thread()
+        if self._incarnation.watches.pop(self, self) is None:
+            self._other.forget_watch(self)
