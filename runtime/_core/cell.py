@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from sys import maxsize
-from typing import final
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -17,8 +17,10 @@ from .reply import current_slot
 from .snapshot import ActorSnapshot, InProgress, State
 from .worker import Worker
 
+if TYPE_CHECKING:
+    from .pool import PoolInbox
 
-@final
+
 class Cell(Inbox):
     """An actor's place in the tree; a `Node` for its supervisor, and the target of all refs.
 
@@ -36,6 +38,8 @@ class Cell(Inbox):
         # An int even without a limit: it is compared for each message.
         self.max_deferred = maxsize if spec.max_deferred is None else spec.max_deferred
         self.current: Incarnation | None = None
+        self.pool: PoolInbox | None = None  # set if the inbox is that of a pool
+        self.full = self.parked  # workers that wait for room for deferred messages
         self.lost: tuple[LostMessage, ...] = ()
         self._actor: Actor | None = None  # made, but not running in a task
         self._waker: Waker | None = None  # set while it is idle

@@ -1,7 +1,7 @@
 """Where messages for an actor arrive: the mailbox and what else outlives an incarnation (R2)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from ..errors import (
 from .actor import Actor, Handler
 from .deadlines import check_seconds
 from .instruments import ActorEvent, DeadLetter
+from .keyed import Key
 from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Mailbox, Overflow, Priority
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
 from .queues import Envelope
@@ -57,6 +58,7 @@ class Spec:
     capacity: int = attrs.field(default=64, validator=_is_count)
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
     priority: Priority | None = None
+    key: Key | None = None
     concurrency: int = attrs.field(default=1, validator=_is_count)
     max_deferred: int | None = attrs.field(default=None, validator=optional(_is_count))
     restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
@@ -87,7 +89,8 @@ class Inbox(ABC):
         self.mailbox = self._new_mailbox()
         # Lists: they stay short, and an empty deque takes 760 bytes.
         self.urgent: list[Envelope] = []  # handled before the mailbox
-        self.redeliveries: list[tuple[Envelope, int]] = []  # (message, earlier deliveries)
+        # (message, earlier deliveries, key that is in hand for it)
+        self.redeliveries: list[tuple[Envelope, int, Hashable]] = []
         self.parked: list[trio.lowlevel.Task] = []  # workers that wait for a message
         self.states = States()
         self.incarnation = 0
@@ -199,7 +202,13 @@ class Inbox(ABC):
     def _new_mailbox(self) -> Mailbox:
         spec = self.spec
         return Mailbox(
-            spec.capacity, spec.overflow, spec.priority, self._drop, self._count_abandoned, self
+            spec.capacity,
+            spec.overflow,
+            spec.priority,
+            self._drop,
+            self._count_abandoned,
+            self,
+            spec.key,
         )
 
     def _count_abandoned(self, slot: ReplySlot[Any]) -> None:
@@ -242,9 +251,11 @@ class Inbox(ABC):
             return
         self.is_open = False
         self.mailbox.close()
-        waiting = [envelope for envelope, _ in self.redeliveries] + list(self.urgent)
+        waiting = [envelope for envelope, *_ in self.redeliveries] + list(self.urgent)
         self.redeliveries.clear()
         self.urgent.clear()
+        if self.mailbox.keyed is not None:
+            self.mailbox.keyed.release_all()
         while (envelope := self.mailbox.take()) is not None:
             waiting.append(envelope)
         for message, slot, _ in waiting:

@@ -127,6 +127,7 @@ class ActorSnapshot:
             redelivered ones.
         stop_s: seconds that the actor may take to stop.
         counts: how its messages have ended so far (R9).
+        size: how many members a pool has; None for an actor.
     """
 
     path: str
@@ -139,6 +140,7 @@ class ActorSnapshot:
     urgent: int
     stop_s: float
     counts: MessageCounts
+    size: int | None = None
 
     @property
     def pending(self) -> int:
