@@ -12,6 +12,7 @@ from ._core import (
     EndReason,
     InProgress,
     Instrument,
+    Key,
     LostMessage,
     MailboxStatistics,
     Message,
@@ -60,7 +61,7 @@ from .errors import (
 from .portal import Portal
 from .runtime import Runtime, dump, format_tree, open_runtime
 from .shutdown import PlannedStop, ShutdownPlan, ShutdownReport, StopReport
-from .supervision import RestartPolicy, Supervisor, spawn_pool
+from .supervision import PoolRef, RestartPolicy, Supervisor
 
 __all__ = [
     "Actor",
@@ -84,6 +85,7 @@ __all__ = [
     "Ended",
     "InProgress",
     "Instrument",
+    "Key",
     "LostMessage",
     "MailboxFull",
     "MailboxFunctionFailed",
@@ -95,6 +97,7 @@ __all__ = [
     "Outcome",
     "Overflow",
     "PlannedStop",
+    "PoolRef",
     "Portal",
     "PortalClosed",
     "Priority",
@@ -126,6 +129,5 @@ __all__ = [
     "handles",
     "open_collapsing_nursery",
     "open_runtime",
-    "spawn_pool",
     "streams",
 ]

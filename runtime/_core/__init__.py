@@ -19,8 +19,10 @@ from .instruments import (
     MessageHandled,
     StructlogInstrument,
 )
+from .keyed import Key
 from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
-from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
+from .node import RESTARTS, Node, Restart, States, Stopper, TreeContext, Waker
+from .pool import Member, PoolInbox
 from .ref import Ref
 from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
@@ -54,8 +56,10 @@ __all__ = [
     "InProgress",
     "Inbox",
     "Instrument",
+    "Key",
     "LostMessage",
     "MailboxStatistics",
+    "Member",
     "Message",
     "MessageCounts",
     "MessageFailed",
@@ -63,6 +67,7 @@ __all__ = [
     "Node",
     "Outcome",
     "Overflow",
+    "PoolInbox",
     "Priority",
     "Ref",
     "ReplySlot",
@@ -72,6 +77,7 @@ __all__ = [
     "Spec",
     "State",
     "States",
+    "Stopper",
     "Strategy",
     "StreamOf",
     "StreamSink",

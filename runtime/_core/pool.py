@@ -67,7 +67,7 @@ class PoolInbox(Inbox):
     def rouse(self) -> None:
         """See `Inbox`."""
         if self.dozing:
-            self.dozing[-1].rouse()
+            self.dozing[0].rouse()
         elif self.full and (self.urgent or self.redeliveries):
             reschedule(self.full.pop())
         self.is_idle = bool(self.dozing or self.full)
