@@ -331,7 +331,7 @@ class Incarnation:
                 if keyed:
                     self._release(worker)
             else:
-                if nursery or pool and (parked or pool.is_idle):
+                if nursery or (pool and (parked or pool.is_idle)):
                     self._share_work(nursery)
                 handler = table.get(type(message))
                 if handler is None:

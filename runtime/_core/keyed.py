@@ -1,9 +1,9 @@
 """A queue that gives out the messages of one key in order, one at a time; pure (R14).
 
-The messages of each key stand in a line of their own, by priority and order of arrival. The first of
-a line may be taken unless a message of its key is in hand. All such first messages are in one heap.
-A message that has left, or is no longer the first of its line, stays in that heap until it comes to
-the top. So each operation costs O(log n), amortized.
+The messages of each key stand in a line of their own, by priority and order of arrival. The first
+of a line may be taken unless a message of its key is in hand. All such first messages are in one
+heap. A message that has left, or is no longer the first of its line, stays in that heap until it
+comes to the top. So each operation costs O(log n), amortized.
 """
 
 import heapq

@@ -44,7 +44,7 @@ class Worker:
         slot: the slot for the reply; None for a `tell`.
         started_at: when the handler started, in seconds on Trio's clock.
         tries: how often the message was delivered before.
-        key: the key of the message, which is in hand until the message is done; None if it has none.
+        key: the key of the message, in hand until the message is done; None if it has none.
         uninterruptible: the handler is not cancelled when the caller gives up.
         interrupted: whether the scope was cancelled.
         waits_for: the reply, mailbox or stream that the handler waits for; None if it does not

@@ -196,11 +196,11 @@ class Pool(PoolInbox):
                 started()
                 self._check_over()
                 await self._over.wait()
-                if self._escalation is not None:
+                if self._has_failed:
                     await self._end_all()
         except BaseException as error:
             # The failure is raised even if the pool is cancelled while it stops.
-            if self._escalation is None or not is_cancellation(error):
+            if not (self._has_failed and is_cancellation(error)):
                 raise
         finally:
             self._nursery = None
@@ -209,10 +209,18 @@ class Pool(PoolInbox):
             self.dozing.clear()
             self.is_idle = False
             self._leaving.clear()
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
         if self._escalation is not None:
             raise self._escalation
         if self._last_crash is not None and not self._is_halting and self.is_open:
             raise self._last_crash
+
+    @property
+    def _has_failed(self) -> bool:
+        """Whether the restart intensity was exceeded."""
+        return self._escalation is not None
 
     def drain(self) -> None:
         """See `Node`."""
@@ -361,9 +369,7 @@ class Pool(PoolInbox):
 
     def _has_ended(self, place: _Place) -> bool:
         """Whether a member must not be started again."""
-        return (
-            place.is_retired or self._is_halting or self._escalation is not None or self.is_drained
-        )
+        return place.is_retired or self._is_halting or self._has_failed or self.is_drained
 
     def _pause(self, place: _Place, crash: Exception | None) -> float | None:
         """Decide about a member that has ended: return the seconds until its restart, or None."""
