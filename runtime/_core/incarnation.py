@@ -310,7 +310,7 @@ class Incarnation:
             elif len(deferred) < max_deferred and (envelope := take()) is not None:
                 message, slot, _ = envelope
                 timed = False
-                if keyed:
+                if keyed is not None:
                     worker.key = keyed.taken
             elif due:  # what waits in the mailbox has keys that are in hand
                 timed = False
@@ -328,7 +328,7 @@ class Incarnation:
             if slot is not None and slot.outcome is not None:
                 counts.count_abandoned(slot.outcome)  # the caller has given up: skip it (R4)
                 worker.tries = 0
-                if keyed:
+                if keyed is not None:
                     self._release(worker)
             else:
                 if nursery or (pool and (parked or pool.is_idle)):
@@ -367,7 +367,7 @@ class Incarnation:
                 worker.message = worker.slot = None
                 worker.tries = 0
                 self.busy -= 1
-                if keyed:
+                if keyed is not None:
                     self._release(worker)
                 if worker.interrupted:
                     return

@@ -142,11 +142,11 @@ async def test_a_pool_can_grow_and_shrink(autojump_clock):
         await trio.sleep(1.5)  # one is done, one in progress
         pool.resize(5)
         assert pool.size == runtime.snapshot()[pool.path].size == 5
-        await trio.sleep(1)  # 1 + 1 + 4
+        await trio.sleep(1.1)  # one before, one here, four by the new ones
         assert sum(slot.done for slot in slots) == 6
         assert len(runtime.snapshot()[pool.path].in_progress) == 5
         pool.resize(1)  # four end after their messages in progress
-        await trio.sleep(2)
+        await trio.sleep(1)
         assert len(runtime.snapshot()[pool.path].in_progress) == 1
         assert "1 members" in format_tree(runtime.snapshot())
         pool.resize(3)
@@ -192,7 +192,7 @@ async def test_a_new_member_that_cannot_start_is_restarted(autojump_clock):
         pool.resize(2)
         await trio.sleep(5)
         assert len(starts) == 4
-        assert await ask_all(pool, [Job(1), Job(1)]) == ["worker-1", "worker-2"]
+        assert sorted(await ask_all(pool, [Job(1), Job(1)])) == ["worker-1", "worker-2"]
 
 
 async def test_shrinking_while_a_member_starts(autojump_clock):
