@@ -152,7 +152,8 @@ async def test_a_crash_of_one_worker_costs_its_message_and_no_other(autojump_clo
         snapshot = runtime.snapshot()[pool.path]
         assert snapshot.incarnation == 1
         assert (snapshot.counts.handled, snapshot.counts.failed) == (6, 1)
-        assert crashes.paths == ["callsheet/pool/worker-3"]
+        (path,) = crashes.paths
+        assert path.startswith("callsheet/pool/worker-")
 
 
 async def test_a_restarting_worker_gets_no_message_while_others_are_free(
