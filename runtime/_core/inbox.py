@@ -254,10 +254,13 @@ class Inbox(ABC):
         waiting = [envelope for envelope, *_ in self.redeliveries] + list(self.urgent)
         self.redeliveries.clear()
         self.urgent.clear()
-        if self.mailbox.keyed is not None:
-            self.mailbox.keyed.release_all()
+        keyed = self.mailbox.keyed
+        if keyed is not None:
+            keyed.release_all()
         while (envelope := self.mailbox.take()) is not None:
             waiting.append(envelope)
+            if keyed is not None:
+                keyed.release(keyed.taken)
         for message, slot, _ in waiting:
             if slot is not None and slot.outcome is not None:
                 self.counts.count_abandoned(slot.outcome)
