@@ -317,7 +317,7 @@ class Incarnation:
                 continue
             else:
                 is_full = len(deferred) >= max_deferred
-                if pool:
+                if pool and (is_full or not cell.is_open):
                     pool.note_idle(is_full=is_full)
                 if cell.is_open or not cell.is_drained or self.busy or not await self._flush():
                     (full if is_full else parked).append(task)
