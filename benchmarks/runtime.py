@@ -1,4 +1,4 @@
-"""Measure the cost of the runtime: asks, tells, failures, idle actors and restarts.
+"""Measure the cost of the runtime: asks, tells, failures, pools, idle actors and restarts.
 
     python benchmarks/runtime.py [--rounds 5] [--quick] [--only asks] [--json] [--check]
 
@@ -19,6 +19,7 @@ from runtime_bench.asks import figures_of_asks
 from runtime_bench.failures import figures_of_failures
 from runtime_bench.idle import figures_of_idle
 from runtime_bench.libraries import Library, find_libraries
+from runtime_bench.pools import figures_of_pools
 from runtime_bench.restarts import figures_of_restarts
 from runtime_bench.tells import figures_of_tells
 
@@ -66,6 +67,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "failures": lambda _, scale, __: Report(figures_of_failures(scale)),
     "asks": lambda rounds, scale, others: Report(figures_of_asks(rounds, scale, others)),
     "tells": tells,
+    "pools": lambda rounds, scale, _: Report(figures_of_pools(rounds, scale)),
     "idle": idle,
     "restarts": lambda rounds, scale, _: Report(figures_of_restarts(rounds, scale)),
 }

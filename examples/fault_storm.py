@@ -40,7 +40,6 @@ from callsheet.runtime import (
     format_tree,
     handles,
     open_runtime,
-    spawn_pool,
 )
 
 CLIENTS = 40
@@ -227,10 +226,8 @@ async def build(runtime: Runtime) -> Service:
         stop_s=0.02,
     )
 
-    # The pool's supervisor has the default restart policy, so a more tolerant one is above it.
-    scaling = await runtime.supervise("scaling", restarts=QUICKLY)
-    scalers = await spawn_pool(
-        scaling, "scalers", partial(Scaler, audit, gauge), size=6, capacity=8
+    scalers = await runtime.spawn_pool(
+        "scalers", partial(Scaler, audit, gauge), size=6, capacity=8, restarts=QUICKLY
     )
 
     pipeline = await runtime.supervise("pipeline", strategy="rest_for_one", restarts=QUICKLY)

@@ -13,6 +13,7 @@ from ._core import (
     EndReason,
     InProgress,
     Instrument,
+    KeyFunction,
     Logger,
     LostMessage,
     MailboxStatistics,
@@ -22,6 +23,7 @@ from ._core import (
     MessageHandled,
     Outcome,
     Overflow,
+    PoolRef,
     Priority,
     Ref,
     ReplySlot,
@@ -29,6 +31,7 @@ from ._core import (
     RuntimeSnapshot,
     Snapshot,
     State,
+    StopOrder,
     Strategy,
     StreamOf,
     StreamSink,
@@ -67,7 +70,7 @@ from .errors import (
 from .portal import Portal
 from .runtime import Runtime, dump, format_tree, open_runtime
 from .shutdown import PlannedStop, ShutdownPlan, ShutdownReport, StopReport
-from .supervision import RestartPolicy, StopOrder, Supervisor, spawn_pool
+from .supervision import RestartPolicy, Supervisor
 
 __all__ = [
     "Actor",
@@ -94,6 +97,7 @@ __all__ = [
     "Ended",
     "InProgress",
     "Instrument",
+    "KeyFunction",
     "Logger",
     "LostMessage",
     "MailboxFull",
@@ -106,6 +110,7 @@ __all__ = [
     "Outcome",
     "Overflow",
     "PlannedStop",
+    "PoolRef",
     "Portal",
     "PortalClosed",
     "Priority",
@@ -141,6 +146,5 @@ __all__ = [
     "handles",
     "open_collapsing_nursery",
     "open_runtime",
-    "spawn_pool",
     "streams",
 ]

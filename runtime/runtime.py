@@ -24,6 +24,7 @@ from ._core import (
     RuntimeSnapshot,
     Snapshot,
     State,
+    StopOrder,
     Strategy,
     SupervisorSnapshot,
     TreeContext,
@@ -35,7 +36,7 @@ from ._core import (
 from .errors import ChildNotFound, RestartIntensityExceeded
 from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
-from .supervision import OwnedChildren, RestartPolicy, StopOrder, Supervisor, SupervisorNode
+from .supervision import OwnedChildren, RestartPolicy, Supervisor, SupervisorNode
 
 
 async def watch_signals(
@@ -113,6 +114,8 @@ def _format_node(node: Snapshot) -> str:
     if isinstance(node, SupervisorSnapshot):
         return f"{name}  {node.state.value}, {node.strategy}, {node.restarts_left} restarts left"
     parts = [node.state.value]
+    if node.size is not None:
+        parts.append(f"{node.size} members")
     if node.incarnation > 1:
         parts.append(f"incarnation {node.incarnation}")
     parts.append(_format_in_progress(node))
@@ -152,6 +155,7 @@ class Runtime:
         name: the runtime's name, which is the first part of every path.
         root: the supervisor above all others.
         spawn: starts an actor as a child of the root; see `Supervisor.spawn`.
+        spawn_pool: starts a pool as a child of the root; see `Supervisor.spawn_pool`.
         supervise: starts a supervisor as a child of the root; see `Supervisor.supervise`.
         drain_s: seconds that the drain at the end of the block may take.
         shutdown_report: what happened to the messages at the shutdown; None until the block has
@@ -162,6 +166,7 @@ class Runtime:
         self.name = root.name
         self.root = root
         self.spawn = root.spawn
+        self.spawn_pool = root.spawn_pool
         self.supervise = root.supervise
         self.shutdown_report: ShutdownReport | None = None
         self.drain_s = drain_s

@@ -19,10 +19,23 @@ from .instruments import (
     MessageHandled,
     StructlogInstrument,
 )
+from .keyed import KeyFunction
 from .log import Logger, get_logger
-from .node import RESTARTS, Node, Restart, RestartPolicy, States, TreeContext, Waker
+from .node import (
+    RESTARTS,
+    STOP_ORDERS,
+    Node,
+    Restart,
+    RestartPolicy,
+    States,
+    StopOrder,
+    Stopper,
+    TreeContext,
+    Waker,
+)
 from .nurseries import is_cancellation, open_collapsing_nursery
 from .overflow import Coalesce, Overflow, Priority
+from .pool import Member, PoolInbox, PoolRef, check_size
 from .ref import Ref
 from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
@@ -43,6 +56,7 @@ from .timers import Timer, Watch
 
 __all__ = [
     "RESTARTS",
+    "STOP_ORDERS",
     "Actor",
     "ActorCrash",
     "ActorEvent",
@@ -60,9 +74,11 @@ __all__ = [
     "InProgress",
     "Inbox",
     "Instrument",
+    "KeyFunction",
     "Logger",
     "LostMessage",
     "MailboxStatistics",
+    "Member",
     "Message",
     "MessageCounts",
     "MessageFailed",
@@ -70,6 +86,8 @@ __all__ = [
     "Node",
     "Outcome",
     "Overflow",
+    "PoolInbox",
+    "PoolRef",
     "Priority",
     "Ref",
     "ReplySlot",
@@ -81,6 +99,8 @@ __all__ = [
     "Spec",
     "State",
     "States",
+    "StopOrder",
+    "Stopper",
     "Strategy",
     "StreamOf",
     "StreamSink",
@@ -92,6 +112,7 @@ __all__ = [
     "Waker",
     "Watch",
     "check_seconds",
+    "check_size",
     "check_thread",
     "defers",
     "get_logger",

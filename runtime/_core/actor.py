@@ -15,8 +15,9 @@ from .stream import StreamOf, StreamSink
 
 if TYPE_CHECKING:
     from .cell import Cell
-    from .child_group import ChildSupervisor, SpawnSettings, SuperviseSettings
+    from .child_group import ChildSupervisor, PoolSettings, SpawnSettings, SuperviseSettings
     from .incarnation import Incarnation
+    from .pool import PoolRef
     from .ref import Ref
     from .snapshot import Ended
     from .timers import Timer, Watch
@@ -284,6 +285,30 @@ class Actor:
             Exception: the factory or the `started` hook raised; then no child is added.
         """
         return await self._current.owned.spawn(name, factory, settings)
+
+    async def spawn_pool(
+        self,
+        name: str,
+        factory: "Callable[[], Actor]",
+        *,
+        size: int,
+        **settings: "Unpack[PoolSettings]",
+    ) -> "PoolRef":
+        """Start a pool as a child of this incarnation; it ends as a child of `spawn` does.
+
+        Args:
+            name: the pool's name, unique among the children of this actor, without "/".
+            factory: makes one incarnation of a member.
+            size: number of members.
+            **settings: as for `Supervisor.spawn_pool`.
+
+        Returns:
+            A ref to the pool.
+
+        Raises:
+            Exception: as `spawn`.
+        """
+        return await self._current.owned.spawn_pool(name, factory, size, settings)
 
     async def supervise(
         self, name: str, **settings: "Unpack[SuperviseSettings]"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from random import Random
 from sys import maxsize
-from typing import final
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -19,8 +19,10 @@ from .reply import current_slot
 from .snapshot import ActorSnapshot, InProgress, State
 from .worker import Worker
 
+if TYPE_CHECKING:
+    from .pool import PoolInbox
 
-@final
+
 class Cell(Inbox):
     """An actor's place in the tree; a `Node` for its supervisor, and the target of all refs.
 
@@ -42,6 +44,8 @@ class Cell(Inbox):
         # An int even without a limit: it is compared for each message.
         self.max_deferred = maxsize if spec.max_deferred is None else spec.max_deferred
         self.current: Incarnation | None = None
+        self.pool: PoolInbox | None = None  # set if the inbox is that of a pool
+        self.full = self.parked  # workers that wait for room for deferred messages
         self.lost: tuple[LostMessage, ...] = ()
         self._actor: Actor | None = None  # made, but not running in a task
         self._waker: Waker | None = None  # set while it is idle
@@ -187,21 +191,6 @@ class Cell(Inbox):
         """End the incarnation after the messages in progress; queued ones wait for the next."""
         if self.current is not None:
             self.current.halt()
-
-    @property
-    def start_s(self) -> float | None:
-        """See `Node`."""
-        return self.spec.start_s
-
-    @property
-    def work_left(self) -> int:
-        """See `Node`."""
-        if not self.has_work:
-            return 0
-        tries = self.spec.redeliver + 1
-        used = sum(used for _, used in self.redeliveries)
-        waiting = len(self.mailbox) + len(self.urgent) + len(self.redeliveries)
-        return waiting * tries - used
 
     def limit_stop(self, when: float) -> None:
         """See `Node`."""

@@ -9,7 +9,9 @@ from .snapshot import Snapshot, Strategy
 
 if TYPE_CHECKING:
     from .actor import Actor
-    from .node import Node, Restart, RestartPolicy, TreeContext
+    from .keyed import KeyFunction
+    from .node import Node, Restart, RestartPolicy, StopOrder, TreeContext
+    from .pool import PoolRef
     from .ref import Ref
 
 
@@ -22,8 +24,16 @@ class SpawnSettings(TypedDict, total=False):
     concurrency: int
     max_deferred: int | None
     restart: "Restart"
+    start_s: float | None
     stop_s: float
     redeliver: int
+
+
+class PoolSettings(SpawnSettings, total=False):
+    """The settings of `Actor.spawn_pool`; `Supervisor.spawn_pool` documents each."""
+
+    key: "KeyFunction | None"
+    restarts: "RestartPolicy | None"
 
 
 class SuperviseSettings(TypedDict, total=False):
@@ -32,7 +42,10 @@ class SuperviseSettings(TypedDict, total=False):
     strategy: Strategy
     restarts: "RestartPolicy | None"
     restart: "Restart"
+    start_s: float | None
     stop_s: float
+    stop_order: "StopOrder"
+    max_children: int | None
 
 
 class ChildSupervisor(Protocol):
@@ -59,10 +72,32 @@ class ChildSupervisor(Protocol):
         concurrency: int = 1,
         max_deferred: int | None = None,
         restart: "Restart" = "permanent",
+        start_s: float | None = None,
         stop_s: float = inf,
         redeliver: int = 0,
     ) -> "Ref":
         """Start an actor as the last child; see `Supervisor.spawn`."""
+        ...
+
+    async def spawn_pool(
+        self,
+        name: str,
+        factory: "Callable[[], Actor]",
+        *,
+        size: int,
+        key: "KeyFunction | None" = None,
+        capacity: int = 64,
+        overflow: Overflow = "block",
+        priority: Priority | None = None,
+        concurrency: int = 1,
+        max_deferred: int | None = None,
+        restart: "Restart" = "permanent",
+        restarts: "RestartPolicy | None" = None,
+        start_s: float | None = None,
+        stop_s: float = inf,
+        redeliver: int = 0,
+    ) -> "PoolRef":
+        """Start a pool as the last child; see `Supervisor.spawn_pool`."""
         ...
 
     async def supervise(
@@ -72,7 +107,10 @@ class ChildSupervisor(Protocol):
         strategy: Strategy = "one_for_one",
         restarts: "RestartPolicy | None" = None,
         restart: "Restart" = "permanent",
+        start_s: float | None = None,
         stop_s: float = inf,
+        stop_order: "StopOrder" = "reverse",
+        max_children: int | None = None,
     ) -> "ChildSupervisor":
         """Start a supervisor as the last child; see `Supervisor.supervise`."""
         ...

@@ -1,7 +1,7 @@
 """Where messages for an actor arrive: the mailbox and what else outlives an incarnation (R2)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import inf
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from ..errors import (
 from .actor import Actor, Handler
 from .deadlines import check_seconds
 from .instruments import ActorEvent, DeadLetter
+from .keyed import KeyFunction
 from .mailbox import Mailbox
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
 from .overflow import ACCEPTED, POLICIES, Admission, Coalesce, Overflow, Priority
@@ -58,6 +59,7 @@ class Spec:
     capacity: int = attrs.field(default=64, validator=_is_count)
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
     priority: Priority | None = None
+    key: KeyFunction | None = None
     concurrency: int = attrs.field(default=1, validator=_is_count)
     max_deferred: int | None = attrs.field(default=None, validator=optional(_is_count))
     restart: Restart = attrs.field(default="permanent", validator=in_(RESTARTS))
@@ -95,7 +97,8 @@ class Inbox(ABC):
         self.mailbox = self._new_mailbox()
         # Lists: they stay short, and an empty deque takes 760 bytes.
         self.urgent: list[Envelope] = []  # handled before the mailbox
-        self.redeliveries: list[tuple[Envelope, int]] = []  # (message, earlier deliveries)
+        # (message, earlier deliveries, key that is in hand for it)
+        self.redeliveries: list[tuple[Envelope, int, Hashable]] = []
         self.parked: list[trio.lowlevel.Task] = []  # workers that wait for a message
         self.states = States()
         self.incarnation: int = 0
@@ -104,6 +107,21 @@ class Inbox(ABC):
         self._shared = shared
         # The class's handlers, extended by `handler_of`.
         self.table: Mapping[type[Message[object]], Handler] = {}
+
+    @property
+    def start_s(self) -> float | None:
+        """See `Node`."""
+        return self.spec.start_s
+
+    @property
+    def work_left(self) -> int:
+        """See `Node`."""
+        if not self.has_work:
+            return 0
+        tries = self.spec.redeliver + 1
+        used = sum(used for _, used, _ in self.redeliveries)
+        waiting = len(self.mailbox) + len(self.urgent) + len(self.redeliveries)
+        return waiting * tries - used
 
     @property
     @abstractmethod
@@ -204,7 +222,13 @@ class Inbox(ABC):
     def _new_mailbox(self) -> Mailbox:
         spec = self.spec
         return Mailbox(
-            spec.capacity, spec.overflow, spec.priority, self._drop, self._count_abandoned, self
+            spec.capacity,
+            spec.overflow,
+            spec.priority,
+            self._drop,
+            self._count_abandoned,
+            self,
+            spec.key,
         )
 
     def _count_abandoned(self, slot: ReplySlot[Any]) -> None:
@@ -247,11 +271,16 @@ class Inbox(ABC):
             return
         self.is_open = False
         self.mailbox.close()
-        waiting = [envelope for envelope, _ in self.redeliveries] + list(self.urgent)
+        waiting = [envelope for envelope, *_ in self.redeliveries] + list(self.urgent)
         self.redeliveries.clear()
         self.urgent.clear()
+        keyed = self.mailbox.keyed
+        if keyed is not None:
+            keyed.release_all()
         while (envelope := self.mailbox.take()) is not None:
             waiting.append(envelope)
+            if keyed is not None:
+                keyed.release(keyed.taken)
         for message, slot, _ in waiting:
             if slot is not None and slot.outcome is not None:
                 self.counts.count_abandoned(slot.outcome)

@@ -50,7 +50,8 @@ class Incarnation:
         self._group: BaseException | None = None  # raised by a handler
         self._failing: list[tuple[ReplySlot[Any], Exception]] = []  # not failed yet
         self.busy = 0  # workers with a message in progress
-        self.parked = cell.parked
+        self.parked = cell.parked  # a pool's members share it
+        self.full = cell.full
         self._is_flushed = False  # whether the `draining` hook has run
         self._is_over = False
         self._has_started = False  # whether the `started` hook has returned
@@ -63,16 +64,27 @@ class Incarnation:
 
     # ---------------------------------------------------------------- from outside
 
-    def wake_worker(self) -> None:
-        """Let one idle worker check again for work."""
-        if self.parked:
-            trio.lowlevel.reschedule(self.parked.pop())
+    def wake_worker(self) -> bool:
+        """Let one idle worker check again for work; return whether there was one."""
+        if self.cell.pool is not None:  # of this incarnation, not of another member
+            own = {worker.task for worker in self.workers}
+            for line in (self.parked, self.full):
+                for task in line:
+                    if task in own:
+                        line.remove(task)
+                        trio.lowlevel.reschedule(task)
+                        return True
+            return False
+        if not self.parked:
+            return False
+        trio.lowlevel.reschedule(self.parked.pop())
+        return True
 
     def halt(self) -> None:
         """End after the messages in progress, even if others wait."""
         self._is_over = True
-        while self.parked:
-            self.wake_worker()
+        while self.wake_worker():
+            pass
 
     def send_at(self, when: float, message: Message[object], period_s: float | None) -> Timer:
         """Set a timer; see `Actor.send_at` and `Actor.send_every`."""
@@ -107,7 +119,8 @@ class Incarnation:
         if self.deferred.pop(slot, self) is None and (
             not self.deferred or len(self.deferred) == self._max_deferred - 1
         ):
-            self.wake_worker()
+            while self.wake_worker() and self.full is not self.parked:
+                pass
 
     def end_timers(self) -> None:
         """Cancel all timers and watches, those that hooks have set at the end included."""
@@ -269,10 +282,11 @@ class Incarnation:
         due, deferred = self.due, self.deferred
         redeliveries, urgent = cell.redeliveries, cell.urgent
         max_deferred, counts, instruments = self._max_deferred, cell.counts, cell.instruments
-        task, parked = current_task(), self.parked
+        task, parked, full = current_task(), self.parked, self.full
+        keyed, pool = cell.mailbox.keyed, cell.pool
 
         def unpark(_: object) -> trio.lowlevel.Abort:
-            parked.remove(task)
+            (parked if task in parked else full).remove(task)
             return trio.lowlevel.Abort.SUCCEEDED
 
         current_slot.set(None)
@@ -287,15 +301,23 @@ class Incarnation:
                 timer.is_due = False
                 message, slot = timer.message, None
             elif redeliveries:
-                (message, slot, _), worker.tries = redeliveries.pop(0)
+                (message, slot, _), worker.tries, worker.key = redeliveries.pop(0)
             elif urgent:
                 message, slot, _ = urgent.pop(0)
             elif len(deferred) < max_deferred and (envelope := take()) is not None:
                 message, slot, _ = envelope
                 timed = False
+                if keyed is not None:
+                    worker.key = keyed.taken
+            elif due:  # what waits in the mailbox has keys that are in hand
+                timed = False
+                continue
             else:
+                is_full = len(deferred) >= max_deferred
+                if pool and (is_full or not cell.is_open):
+                    pool.note_idle(is_full=is_full)
                 if cell.is_open or not cell.is_drained or self.busy or not await self._flush():
-                    parked.append(task)
+                    (full if is_full else parked).append(task)
                     await wait_task_rescheduled(unpark)
                 streak = 0
                 continue
@@ -303,8 +325,10 @@ class Incarnation:
             if slot is not None and slot.outcome is not None:
                 counts.count_abandoned(slot.outcome)  # the caller has given up: skip it (R4)
                 worker.tries = 0
+                if keyed is not None:
+                    self._release(worker)
             else:
-                if nursery:
+                if nursery or (pool and (parked or pool.is_idle)):
                     self._share_work(nursery)
                 handler = table.get(type(message))
                 if handler is None:
@@ -340,15 +364,23 @@ class Incarnation:
                 worker.message = worker.slot = None
                 worker.tries = 0
                 self.busy -= 1
+                if keyed is not None:
+                    self._release(worker)
                 if worker.interrupted:
                     return
             if streak >= _CHECKPOINT_EVERY:
                 streak = 0
                 await trio.lowlevel.checkpoint()
 
-    def _share_work(self, nursery: trio.Nursery) -> None:
+    def _share_work(self, nursery: trio.Nursery | None) -> None:
         """Have another worker take the next message, since this one is about to run a handler."""
-        if self.parked:
+        if self.cell.pool is not None:
+            self.cell.pool.pass_on()
+            if nursery and self.busy + 1 >= len(self.workers) < self.cell.spec.concurrency:
+                nursery.start_soon(self._work, self._new_worker(), nursery)
+        elif nursery is None:
+            return
+        elif self.parked:
             if len(self.cell.mailbox):  # admitting a waiting sender wakes no worker
                 self.wake_worker()
         elif len(self.workers) < self.cell.spec.concurrency:
@@ -399,7 +431,15 @@ class Incarnation:
         for instrument in self.cell.instruments:
             instrument.message_handled(event)
 
+    def _release(self, worker: Worker) -> None:
+        """Let the next message be taken whose key is that of a worker's message."""
+        key, worker.key = worker.key, None
+        keyed = self.cell.mailbox.keyed
+        if key is not None and keyed is not None:
+            keyed.release(key)
+
     def _clear(self, worker: Worker) -> None:
+        self._release(worker)
         worker.message = None
         worker.slot = None
         worker.waits_for = None
@@ -436,16 +476,20 @@ class Incarnation:
             message, slot, tries = worker.message, worker.slot, worker.tries
             if message is None:
                 continue
+            key, worker.key = worker.key, None
             self._clear(worker)  # counted below, before the `stopped` hook runs
             here = f"{type(message).__name__} at {cell.path}"
             chain = () if slot is None else slot.chain()
             chain = chain if chain[-1:] == (here,) else (*chain, here)
             lost.append(LostMessage(chain, Verdict.MAY_HAVE_RUN))
             if crashed and tries < cell.spec.redeliver and not self._is_gone(slot, worker):
-                cell.redeliveries.append(((message, slot, trio.current_time()), tries + 1))
+                # The key stays in hand, so that no later message of it comes first.
+                cell.redeliveries.append(((message, slot, trio.current_time()), tries + 1, key))
                 if slot is not None:
                     slot.hold(cell)
                 continue
+            worker.key = key
+            self._release(worker)
             if crashed:
                 cell.counts.failed += 1
             elif slot is not None and slot.outcome is not None:

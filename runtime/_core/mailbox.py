@@ -21,6 +21,7 @@ import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from ..errors import MailboxFunctionFailed
+from .keyed import Keyed, KeyFunction
 from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
 from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
 from .reply import Message, ReplySlot, log_callback_error
@@ -96,9 +97,10 @@ class Mailbox:
         dropped: called with every message that is dropped for a newer one.
         skipped: called with the slot of every queued message whose caller gives up.
         owner: the actor's place; None in tests of the mailbox alone.
+        key: returns the key of a message; None: no order by key.
 
     Raises:
-        ValueError: both `priority` and a `Coalesce` were given.
+        ValueError: a `Coalesce` was given together with `priority` or `key`.
     """
 
     def __init__(  # noqa: PLR0917  # the first three are positional in tests
@@ -109,7 +111,10 @@ class Mailbox:
         dropped: Callable[[Envelope], None] = _ignore,
         skipped: Callable[[ReplySlot[Any]], None] = _ignore,
         owner: MailboxOwner | None = None,
+        key: KeyFunction | None = None,
     ) -> None:
+        if key is not None and isinstance(overflow, Coalesce):
+            raise ValueError("key does not go together with overflow=Coalesce(...)")
         if priority is not None and isinstance(overflow, Coalesce):
             raise ValueError("priority does not go together with overflow=Coalesce(...)")
         self.capacity = capacity
@@ -125,8 +130,12 @@ class Mailbox:
         self._queue: Queue = _EMPTY
         self._items: deque[Envelope] | None = None  # the queue's own deque, if it is a `Fifo`
         self._by_key: ByKey | None = None
+        self.keyed: Keyed | None = None  # the queue, if it gives out one message of each key
+        self._key = key
         self._priority = priority
-        if priority is not None:
+        if key is not None:
+            self._queue = self.keyed = Keyed()
+        elif priority is not None:
             self._queue = ByPriority()
         elif isinstance(overflow, Coalesce):
             self._queue = self._by_key = ByKey()
@@ -154,6 +163,11 @@ class Mailbox:
     def blockers(self) -> "Sequence[Worker]":
         """The workers of which one must take a message first; see `find_cycle`."""
         return () if self._owner is None else self._owner.blockers
+
+    @property
+    def can_take(self) -> bool:
+        """Whether a worker would get a message: one waits, and its key is not in hand."""
+        return len(self) > 0 and (self.keyed is None or self.keyed.can_pop)
 
     @property
     def has_room(self) -> bool:
@@ -222,6 +236,8 @@ class Mailbox:
                 return None
             if self._abandoned and envelope[1] in self._abandoned:
                 self._forget(envelope[1])
+                if self.keyed is not None:
+                    self.keyed.release(self.keyed.taken)
                 continue
             if self._senders:
                 self._admit_senders()
@@ -310,7 +326,8 @@ class Mailbox:
             self._senders = OrderedDict()
         self._senders[sender] = None
         if self._ranked_senders is not None:
-            heapq.heappush(self._ranked_senders, (sender.key, next(_arrivals), sender))
+            rank = sender.key if self.keyed is None else sender.key[0]
+            heapq.heappush(self._ranked_senders, (rank, next(_arrivals), sender))
         slot = envelope[1]
         if slot is not None:
             slot.hold(sender)
@@ -377,13 +394,19 @@ class Mailbox:
     # ---------------------------------------------------------------- inside
 
     def _key_of(self, message: Message[object]) -> Any:  # noqa: ANN401  # see Queue
-        if self._priority is None and self._by_key is None:
+        if self._priority is None and self._by_key is None and self._key is None:
             return None
         try:
+            rank = 0.0
             if self._priority is not None:
                 rank = self._priority(message)
                 if isnan(rank):
                     raise ValueError("a priority must be a number, not nan")  # noqa: TRY301  # as one that raised
+            if self._key is not None:
+                key = self._key(message)
+                hash(key)
+                return rank, key
+            if self._priority is not None:
                 return rank
             if isinstance(self._overflow, Coalesce):
                 key = self._overflow.key(message)

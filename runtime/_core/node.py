@@ -17,6 +17,12 @@ Restart = Literal["permanent", "transient", "temporary"]
 """When a child is restarted: always ("permanent"), only after a crash ("transient"), or never
 ("temporary")."""
 
+StopOrder = Literal["reverse", "together"]
+"""How a supervisor stops its children: one after another, the last started first ("reverse"), or
+side by side ("together")."""
+
+STOP_ORDERS: tuple[StopOrder, ...] = ("reverse", "together")
+
 RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "temporary")
 
 

@@ -17,13 +17,20 @@ from weakref import WeakKeyDictionary
 import structlog
 import trio
 
-from .child_group import ChildGroup, ChildSupervisor, SpawnSettings, SuperviseSettings
+from .child_group import (
+    ChildGroup,
+    ChildSupervisor,
+    PoolSettings,
+    SpawnSettings,
+    SuperviseSettings,
+)
 from .reply import current_slot
 
 if TYPE_CHECKING:
     from .actor import Actor
     from .cell import Cell
     from .node import Node
+    from .pool import PoolRef
     from .ref import Ref
 
 T = TypeVar("T")
@@ -208,6 +215,16 @@ class Ownership:
         _, number = self._open()
         children = await self._open_children()
         ref = await children.group.supervisor.spawn(name, factory, **settings)
+        self._number(children, name, number)
+        return ref
+
+    async def spawn_pool(
+        self, name: str, factory: "Callable[[], Actor]", size: int, settings: PoolSettings
+    ) -> "PoolRef":
+        """Start a pool as a child; see `Actor.spawn_pool`."""
+        _, number = self._open()
+        children = await self._open_children()
+        ref = await children.group.supervisor.spawn_pool(name, factory, size=size, **settings)
         self._number(children, name, number)
         return ref
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from trio import current_effective_deadline
@@ -24,7 +24,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-@final
 class Ref:
     """A reference to an actor, valid as long as its runtime; refs to the same actor are equal."""
 

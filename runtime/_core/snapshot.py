@@ -150,6 +150,7 @@ class ActorSnapshot:
         stop_s: seconds that the actor may take to stop.
         counts: how its messages have ended so far (R9).
         children: the children of its last incarnation, in start order (R15).
+        size: how many members a pool has; None for an actor.
     """
 
     path: str
@@ -163,6 +164,7 @@ class ActorSnapshot:
     stop_s: float
     counts: MessageCounts
     children: tuple["Snapshot", ...] = ()
+    size: int | None = None
 
     @property
     def pending(self) -> int:

@@ -10,7 +10,7 @@ followed.
 The search runs when a worker begins to wait, and when a message is forwarded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, final
 
@@ -44,6 +44,7 @@ class Worker:
         slot: the slot for the reply; None for a `tell`.
         started_at: when the handler started, in seconds on Trio's clock.
         tries: how often the message was delivered before.
+        key: the key of the message, in hand until the message is done; None if it has none.
         uninterruptible: the handler is not cancelled when the caller gives up.
         interrupted: whether the scope was cancelled.
         waits_for: the reply, mailbox or stream that the handler waits for; None if it does not
@@ -57,6 +58,7 @@ class Worker:
     slot: ReplySlot[Any] | None = None
     started_at: float = 0.0
     tries: int = 0
+    key: Hashable = None
     uninterruptible: bool = False
     interrupted: bool = False
     waits_for: "ReplySlot[Any] | Inbox | AskStream[Any] | None" = None

@@ -17,6 +17,7 @@ import trio
 
 from .._core import (
     Node,
+    StopOrder,
     Strategy,
     TreeContext,
     get_logger,
@@ -27,7 +28,7 @@ from ..errors import ChildNotFound, ChildStopped, RestartIntensityExceeded, Star
 from .child import Child
 from .crashes import Decision, escalation_error, report_crash
 from .lifecycle import Life, NextStep, Phase
-from .restarts import Backoff, RestartPolicy, RestartWindow, StopOrder, restart_group
+from .restarts import Backoff, RestartPolicy, RestartWindow, restart_group
 
 _log = get_logger("callsheet.runtime")
 _GRACE_S = 5.0

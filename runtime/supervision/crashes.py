@@ -2,13 +2,12 @@
 
 import traceback
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
 import trio
 
-from .._core import ActorCrash, Instrument, get_logger
+from .._core import ActorCrash, Instrument, Node, get_logger
 from ..errors import RestartIntensityExceeded
-from .child import Child
 from .restarts import RestartPolicy
 
 _log = get_logger("callsheet.runtime")
@@ -17,8 +16,22 @@ Decision = Literal["restart", "leave", "fail upward"]
 """What the supervisor does about a crash: restart the child, leave it stopped, or escalate."""
 
 
+class Crashed(Protocol):
+    """A child of a supervisor, or a member of a pool."""
+
+    @property
+    def node(self) -> Node:
+        """Its place in the tree."""
+        ...
+
+    @property
+    def started_at(self) -> float:
+        """When its incarnation started, in seconds on Trio's clock."""
+        ...
+
+
 def report_crash(
-    child: Child,
+    child: Crashed,
     crash: Exception,
     decision: Decision,
     restart_in_s: float | None,

@@ -7,7 +7,6 @@ pure: no clock and no await (R14).
 from collections import deque
 from collections.abc import Iterable
 from random import Random
-from typing import Literal
 
 from .._core import Restart, RestartPolicy, Strategy
 
@@ -19,12 +18,6 @@ __all__ = [
     "is_restarted",
     "restart_group",
 ]
-
-StopOrder = Literal["reverse", "together"]
-"""How a supervisor stops its children: one after another, the last started first ("reverse"), or
-side by side ("together")."""
-
-STOP_ORDERS: tuple[StopOrder, ...] = ("reverse", "together")
 
 STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
 

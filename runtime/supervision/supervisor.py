@@ -12,18 +12,22 @@ from typing import final
 
 from .._core import (
     RESTARTS,
+    STOP_ORDERS,
     Actor,
     ActorEvent,
     Cell,
+    KeyFunction,
     LostMessage,
     Node,
     Overflow,
+    PoolRef,
     Priority,
     Ref,
     Restart,
     Spec,
     State,
     States,
+    StopOrder,
     Strategy,
     SupervisorSnapshot,
     TreeContext,
@@ -35,7 +39,8 @@ from ..errors import ChildNotFound, TooManyChildren
 from .child import Child, refusal
 from .children import Children
 from .lifecycle import Phase
-from .restarts import STOP_ORDERS, STRATEGIES, RestartPolicy, StopOrder
+from .pool import Pool
+from .restarts import STRATEGIES, RestartPolicy
 
 
 @final
@@ -132,6 +137,84 @@ class Supervisor:
         cell = Cell(spec, node.path, node.shared, node)
         await node.add(cell)
         return cell.ref
+
+    async def spawn_pool(
+        self,
+        name: str,
+        factory: Callable[[], Actor],
+        *,
+        size: int,
+        key: KeyFunction | None = None,
+        capacity: int = 64,
+        overflow: Overflow = "block",
+        priority: Priority | None = None,
+        concurrency: int = 1,
+        max_deferred: int | None = None,
+        restart: Restart = "permanent",
+        restarts: RestartPolicy | None = None,
+        start_s: float | None = None,
+        stop_s: float = inf,
+        redeliver: int = 0,
+    ) -> PoolRef:
+        """Start several actors of one kind as the last child; return when all have started.
+
+        The members of the pool, ``worker-1`` to ``worker-<size>``, have one mailbox. An idle member
+        takes the next message, so no message waits while a member is idle. Each member has its own
+        state, timers and incarnations. A member that crashes loses its messages in progress, and
+        is restarted by itself; the others continue. Beyond `restarts` the pool fails upward, like a
+        supervisor: the supervisor above restarts it according to `restart`.
+
+        Args:
+            name: the pool's name, unique among the children, without "/".
+            factory: makes one incarnation of a member.
+            size: number of members; `PoolRef.resize` changes it.
+            key: returns the key of a message, or None. Messages with equal keys are handled one at
+                a time, in their order, by any members; the next one waits until the handler of the
+                one before has ended, and until a redelivery after a crash has been handled. A
+                message whose key is None has no order. Urgent messages and timers have no key.
+            capacity: how many messages may wait in the mailbox.
+            overflow: what happens to a message that finds the mailbox full (R5). `Coalesce` does
+                not go together with `key`.
+            priority: returns the priority of a message, as for `spawn`; it also orders the messages
+                of one key.
+            concurrency: how many handlers each member may run at the same time.
+            max_deferred: how many messages the `defers` handlers of each member may hold without a
+                reply, as for `spawn`.
+            restart: when a member is restarted, and the pool itself, as for `spawn`. A pool whose
+                members have all ended has ended.
+            restarts: how often members are restarted; by default five times in 30 seconds.
+            start_s: seconds that the start of each member may take, as for `spawn`.
+            stop_s: seconds that the pool, or a member that `resize` removes, may take to stop, as
+                for `spawn`.
+            redeliver: how often a message that was in progress at a crash is delivered again (R8).
+
+        Returns:
+            A ref to the pool; it stays valid over restarts (R2).
+
+        Raises:
+            AlreadyRunning: there is a child with this name.
+            AlreadyPresent: there is a stopped child with this name; `restart_child` starts it.
+            ValueError: an argument is out of its range; the message names it.
+            Exception: the factory or the `started` hook raised; then no child is added.
+        """
+        spec = Spec(
+            name=name,
+            factory=factory,
+            capacity=capacity,
+            overflow=overflow,
+            priority=priority,
+            key=key,
+            concurrency=concurrency,
+            max_deferred=max_deferred,
+            restart=restart,
+            start_s=start_s,
+            stop_s=stop_s,
+            redeliver=redeliver,
+        )
+        node = self._node
+        pool = Pool(spec, size, restarts or RestartPolicy(), node.path, node.shared, node)
+        await node.add(pool)
+        return pool.pool_ref
 
     async def supervise(
         self,

@@ -23,7 +23,6 @@ from callsheet.runtime import (
     RuntimeSnapshot,
     Supervisor,
     format_tree,
-    spawn_pool,
 )
 from callsheet.runtime.testing import (
     InjectedFault,
@@ -249,7 +248,7 @@ class ScriptRunner:
                 factory = StressActor.factory(self.refs, step.spec.behaviour)
                 extra = f"pool-{len(self.children)}"
                 self.children.append((supervisor, extra, None))
-                self.refs.append(await spawn_pool(supervisor, extra, factory, size=2, capacity=2))
+                self.refs.append(await supervisor.spawn_pool(extra, factory, size=2, capacity=2))
         return f"{step.operation} done"
 
 

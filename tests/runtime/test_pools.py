@@ -13,6 +13,7 @@ from callsheet.runtime import (
     ActorStopped,
     AskTimedOut,
     Deadlock,
+    Instrument,
     MailboxFull,
     Message,
     Ref,
@@ -21,7 +22,6 @@ from callsheet.runtime import (
     UnhandledMessage,
     handles,
     open_runtime,
-    spawn_pool,
     streams,
 )
 
@@ -84,9 +84,17 @@ class Hand(Actor):
             await sink.send(number)
 
 
+class Crashes(Instrument):
+    def __init__(self):
+        self.paths: list[str] = []
+
+    def actor_crashed(self, event):
+        self.paths.append(event.actor)
+
+
 async def a_pool(runtime, size, *, made=None, cancelled=None, **settings):
     factory = partial(Hand, [] if made is None else made, [] if cancelled is None else cancelled)
-    return await spawn_pool(runtime.root, "pool", factory, size=size, **settings)
+    return await runtime.spawn_pool("pool", factory, size=size, **settings)
 
 
 async def test_a_pool_works_on_as_many_messages_at_a_time_as_it_has_workers(autojump_clock):
@@ -104,13 +112,17 @@ async def test_a_pool_works_on_as_many_messages_at_a_time_as_it_has_workers(auto
         assert sorted(done) == [1, 1, 2, 2, 3, 3, 4, 4]
 
 
-async def test_equally_loaded_workers_alternate(autojump_clock):
-    async with open_runtime() as runtime:
-        pool = await a_pool(runtime, 3)
-        assert [await pool.ask(Job()) for _ in range(7)] == [1, 2, 3, 1, 2, 3, 1]
+async def test_an_idle_member_takes_the_next_message(autojump_clock):
+    """Trial 3: no message waits for a busy member while another one is idle."""
+    async with open_runtime(drain_s=100) as runtime:
+        pool = await a_pool(runtime, 4)
+        slots = [await pool.submit(Job(seconds)) for seconds in (100, *[1] * 40)]
+        await trio.sleep(15)
+        assert [slot.done for slot in slots] == [False] + [True] * 40
+        assert runtime.snapshot()[pool.path].counts.handled == 40
 
 
-async def test_a_message_goes_to_the_least_loaded_worker(autojump_clock):
+async def test_a_busy_member_gets_no_message(autojump_clock):
     async with open_runtime() as runtime:
         pool = await a_pool(runtime, 2)
         pool.tell_nowait(Job(9))
@@ -119,7 +131,8 @@ async def test_a_message_goes_to_the_least_loaded_worker(autojump_clock):
 
 
 async def test_a_crash_of_one_worker_costs_its_message_and_no_other(autojump_clock):
-    async with open_runtime() as runtime:
+    crashes = Crashes()
+    async with open_runtime(instruments=[crashes]) as runtime:
         pool = await a_pool(runtime, 3)
         results: list[object] = []
 
@@ -135,13 +148,12 @@ async def test_a_crash_of_one_worker_costs_its_message_and_no_other(autojump_clo
         assert sum(isinstance(result, ActorCrashed) for result in results) == 1
         assert len(results) == 7
         await trio.sleep(1)  # its pause before the restart
-        crashed = [
-            actor.path
-            for actor in runtime.snapshot().actors
-            if actor.incarnation == 2 and "worker" in actor.path
-        ]
-        assert len(crashed) == 1
-        assert runtime.snapshot()[pool.path].incarnation == 1
+        assert [actor.path for actor in runtime.snapshot().actors] == [pool.path]
+        snapshot = runtime.snapshot()[pool.path]
+        assert snapshot.incarnation == 1
+        assert (snapshot.counts.handled, snapshot.counts.failed) == (6, 1)
+        (path,) = crashes.paths
+        assert path.startswith("callsheet/pool/worker-")
 
 
 async def test_a_restarting_worker_gets_no_message_while_others_are_free(
@@ -160,7 +172,7 @@ async def test_a_restarting_worker_gets_no_message_while_others_are_free(
 
 
 async def test_a_pool_is_bounded(autojump_clock):
-    """Two in progress, two at the workers, one at the router, three in its mailbox."""
+    """Two in progress, three in the mailbox."""
     async with open_runtime(drain_s=100) as runtime:
         pool = await a_pool(runtime, 2, capacity=3)
         taken = 0
@@ -169,7 +181,7 @@ async def test_a_pool_is_bounded(autojump_clock):
                 pool.tell_nowait(Job(5))
                 taken += 1
                 await wait_all_tasks_blocked()
-        assert taken == 8
+        assert taken == 5
         for actor in runtime.snapshot().actors:
             assert actor.is_conserved
 
@@ -177,7 +189,7 @@ async def test_a_pool_is_bounded(autojump_clock):
 async def test_a_pool_may_reject_or_drop(autojump_clock):
     async with open_runtime(drain_s=100) as runtime:
         pool = await a_pool(runtime, 1, capacity=1, overflow="reject")
-        for _ in range(4):
+        for _ in range(2):
             pool.tell_nowait(Job(5))
             await wait_all_tasks_blocked()
         with pytest.raises(MailboxFull):
@@ -210,8 +222,8 @@ async def test_a_message_that_the_workers_do_not_handle_fails_at_the_sender(auto
             await pool.ask(Unknown())
         with pytest.raises(UnhandledMessage):
             pool.tell_nowait(Unknown())
-        assert await pool.ask(Job()) == 1
-        assert runtime.snapshot()[pool.path].incarnation == 1, "the router has not crashed"
+        assert await pool.ask(Job()) in (1, 2)
+        assert runtime.snapshot()[pool.path].incarnation == 1
 
 
 async def test_stopping_the_ref_drains_and_stops_the_whole_pool(autojump_clock):
@@ -240,14 +252,14 @@ async def test_a_pool_that_cannot_start_leaves_nothing_behind(autojump_clock):
             return Hand([], [])
 
         with pytest.raises(OSError, match="no more"):
-            await spawn_pool(runtime.root, "pool", factory, size=3)
+            await runtime.spawn_pool("pool", factory, size=3)
         assert runtime.snapshot().actors == ()
         with pytest.raises(ValueError, match="capacity"):
-            await a_pool(runtime, 2, worker_capacity=0)
+            await a_pool(runtime, 2, capacity=0)
         assert await (await a_pool(runtime, 1)).ask(Job()) == 1
 
 
-@pytest.mark.parametrize("size", [0, -1])
+@pytest.mark.parametrize("size", [0, -1, True, 1.0])
 async def test_a_pool_without_workers_is_rejected(size):
     async with open_runtime() as runtime:
         with pytest.raises(ValueError, match="size"):
@@ -259,5 +271,5 @@ async def test_a_worker_that_asks_its_own_pool_of_one_gets_a_deadlock(autojump_c
         pool = await a_pool(runtime, 1)
         with trio.fail_after(100), pytest.raises(Deadlock):
             await pool.ask(Ask(pool))
-        pool = await spawn_pool(runtime.root, "two", partial(Hand, [], []), size=2)
-        assert await pool.ask(Ask(pool)) == 2
+        pool = await runtime.spawn_pool("two", partial(Hand, [], []), size=2)
+        assert await pool.ask(Ask(pool)) in (1, 2)

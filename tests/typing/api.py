@@ -82,6 +82,7 @@ from callsheet.runtime import (
     Message,
     MessageCounts,
     Outcome,
+    PoolRef,
     Ref,
     ReplySlot,
     RestartPolicy,
@@ -97,7 +98,6 @@ from callsheet.runtime import (
     defers,
     handles,
     open_runtime,
-    spawn_pool,
     streams,
 )
 
@@ -247,7 +247,10 @@ async def living() -> None:
         await runtime.spawn("bounded", partial(Good, 1), overflow=by_key, capacity=1)
         await runtime.spawn("ranked", partial(Good, 1), priority=priority)
         assert_type(await runtime.supervise("below", strategy="one_for_all"), Supervisor)
-        assert_type(await spawn_pool(runtime.root, "pool", partial(Good, 1), size=2), Ref)
+        pool = await runtime.spawn_pool("pool", partial(Good, 1), size=2, key=type)
+        assert_type(pool, PoolRef)
+        assert_type(pool.size, int)
+        pool.resize(3)
         assert_type(runtime.snapshot(), RuntimeSnapshot)
         assert_type(runtime.snapshot()["app/good"], ActorSnapshot)
         assert_type(runtime.snapshot()["app/good"].mailbox, MailboxStatistics)

@@ -1,0 +1,254 @@
+"""A pool's inbox, and its members: cells whose incarnations take messages from it.
+
+An idle worker of any member takes the next message; no message belongs to a worker before. A put
+wakes one idle worker, and a worker that takes a message wakes another one if more wait.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from math import inf
+from typing import final
+
+import attrs
+import trio
+from trio.lowlevel import reschedule
+
+from .actor import Actor
+from .cell import Cell
+from .inbox import Inbox, Spec
+from .incarnation import Incarnation
+from .node import Stopper, TreeContext
+from .ref import Ref
+from .reply import check_thread
+from .snapshot import ActorSnapshot
+from .worker import Worker
+
+
+@final
+class PoolRef(Ref):
+    """A reference to a pool: a `Ref` to all its members together.
+
+    Args:
+        pool: the pool's place in the tree.
+    """
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: "PoolInbox") -> None:
+        super().__init__(pool)
+        self._pool = pool
+
+    @property
+    def size(self) -> int:
+        """How many members the pool is to have, those that are restarting included."""
+        return self._pool.size
+
+    def resize(self, size: int) -> None:
+        """Change the number of members.
+
+        New members start in the background; one that cannot start is restarted like one that has
+        crashed. Members that are too many, the last started first, end after their messages in
+        progress, within the pool's `stop_s`. The messages in the mailbox stay there for the others.
+
+        Args:
+            size: the new number of members.
+
+        Raises:
+            RuntimeError: the current thread does not run Trio.
+            ValueError: `size` is not a whole number of at least 1.
+        """
+        check_thread(self._pool)
+        check_size(size)
+        self._pool.resize(size)
+
+
+def check_size(size: object) -> None:
+    """Check the size of a pool.
+
+    Raises:
+        ValueError: it is not a whole number of at least 1.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"size must be a whole number of at least 1, not {size!r}")
+
+
+class PoolInbox(Inbox):
+    """What the ref of a pool sends to; its members share all of it.
+
+    Args:
+        spec: the settings of the pool and of each member.
+        parent: path of the supervisor.
+        shared: what all nodes of the tree share.
+        stopper: stops the pool when `Runtime.stop` is called.
+    """
+
+    def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
+        super().__init__(spec, parent, shared, stopper)
+        self.size = 0  # how many members it is to have
+        self.full: list[trio.lowlevel.Task] = []  # see `Cell.full`
+        self.dozing: list[Member] = []  # started, but without a task until a message arrives
+        self._is_told = False  # that the drain has emptied the mailbox
+
+    @abstractmethod
+    def resize(self, size: int) -> None:
+        """See `PoolRef.resize`."""
+
+    @property
+    @abstractmethod
+    def members(self) -> "Sequence[Member]":
+        """All members, those that are restarting included."""
+
+    @property
+    def load(self) -> int:
+        """The number of messages that wait or are in progress."""
+        busy = sum(one.current.busy for one in self.members if one.current is not None)
+        return len(self.mailbox) + len(self.urgent) + len(self.redeliveries) + busy
+
+    @property
+    def blockers(self) -> Sequence[Worker]:
+        """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
+        if self.parked or self.full or self.dozing:
+            return ()
+        workers: list[Worker] = []
+        for member in self.members:
+            current = member.current
+            if current is None or len(current.workers) < self.spec.concurrency:
+                return ()
+            workers += current.workers
+        return workers
+
+    # ---------------------------------------------------------------- who takes what waits
+
+    def rouse(self) -> None:
+        """See `Inbox`."""
+        if self.dozing:
+            self.dozing[0].rouse()
+        elif self.full and (self.urgent or self.redeliveries):
+            reschedule(self.full.pop())
+        self.is_idle = bool(self.dozing or self.full)
+
+    def pass_on(self) -> None:
+        """Let an idle worker take what waits, if there is one that may be taken."""
+        if not (self.urgent or self.redeliveries or self.mailbox.can_take):
+            return
+        if self.parked:
+            reschedule(self.parked.pop())
+        elif self.is_idle:
+            self.rouse()
+
+    def doze(self, member: "Member") -> None:
+        """Note that a member has started without a task."""
+        self.dozing.append(member)
+        self.is_idle = True
+
+    def note_idle(self, *, is_full: bool) -> None:
+        """Note that a worker has found nothing to take.
+
+        Args:
+            is_full: whether messages may wait, but the worker's actor has deferred too many.
+        """
+        if is_full:
+            self.is_idle = True
+            self.pass_on()
+        if self.is_drained and not self._is_told:
+            self._is_told = True
+            self.wake_all()
+
+    def wake_all(self) -> None:
+        """Let all idle workers check whether they must end."""
+        for line in (self.parked, self.full):
+            tasks = list(line)
+            line.clear()
+            for task in tasks:
+                reschedule(task)
+
+    # ---------------------------------------------------------------- open and closed
+
+    def open(self) -> None:
+        """See `Inbox`."""
+        super().open()
+        self._is_told = False
+        self._share()
+
+    def close_intake(self) -> None:
+        """Accept no more messages; those that wait can still be taken."""
+        self.is_open = False
+        self.mailbox.close()
+        self._share()
+        self.wake_all()
+
+    def _share(self) -> None:
+        for member in self.members:
+            member.share()
+
+    def snapshot_with(self, now: float, size: int, stop_s: float) -> ActorSnapshot:
+        """Return the state of the whole pool at this moment, as that of one actor (R12)."""
+        mailbox = self.mailbox.statistics()
+        members = [member.snapshot(now) for member in self.members]
+        due = sum(len(one.current.due) for one in self.members if one.current is not None)
+        return ActorSnapshot(
+            path=self.path,
+            state=self.state,
+            incarnation=self.incarnation,
+            mailbox=mailbox,
+            oldest_s=None if mailbox.oldest_at is None else now - mailbox.oldest_at,
+            in_progress=tuple(one for member in members for one in member.in_progress),
+            deferred=sum(member.deferred for member in members),
+            urgent=len(self.urgent) + len(self.redeliveries) + due,
+            stop_s=stop_s,
+            counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
+            size=size,
+        )
+
+
+@final
+class Member(Cell):
+    """A place for the incarnations of one member of a pool.
+
+    Args:
+        pool: the pool whose messages it takes.
+        number: the member's number, from 1.
+        shared: what all nodes of the tree share.
+    """
+
+    def __init__(self, pool: PoolInbox, number: int, shared: TreeContext) -> None:
+        spec = attrs.evolve(pool.spec, name=f"worker-{number}", overflow="block", stop_s=inf)
+        super().__init__(spec, pool.path, shared, pool.stopper)
+        self.number = number
+        self.pool = pool
+        self.ref = pool.ref
+        self.counts = pool.counts
+        self.urgent = pool.urgent
+        self.redeliveries = pool.redeliveries
+        self.parked = pool.parked
+        self.full = pool.full
+        self.share()
+
+    def share(self) -> None:
+        """Take over what the pool has replaced."""
+        if self.pool is not None:
+            self.mailbox = self.pool.mailbox
+            self.is_open = self.pool.is_open
+
+    @property
+    def blockers(self) -> Sequence[Worker]:
+        """See `Inbox`; any member may take a message that is to be delivered again."""
+        return () if self.pool is None else self.pool.blockers
+
+    def wake(self) -> Incarnation | None:
+        """See `Cell`."""
+        if self.pool is not None and self in self.pool.dozing:
+            self.pool.dozing.remove(self)
+        return super().wake()
+
+    def stop_idle(self) -> bool:
+        """See `Node`."""
+        if self.pool is not None and self in self.pool.dozing:
+            self.pool.dozing.remove(self)
+        return super().stop_idle()
+
+    def _make(self) -> Actor:
+        actor = super()._make()
+        if self.pool is not None:
+            self.pool.table = actor.handlers
+        return actor
