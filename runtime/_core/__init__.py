@@ -36,6 +36,7 @@ from .snapshot import (
     SupervisorSnapshot,
 )
 from .stream import AskStream, StreamOf, StreamSink
+from .worker import Worker, waiting
 
 __all__ = [
     "RESTARTS",
@@ -81,6 +82,7 @@ __all__ = [
     "TreeContext",
     "Waker",
     "Watch",
+    "Worker",
     "check_seconds",
     "check_thread",
     "defers",
@@ -88,4 +90,5 @@ __all__ = [
     "is_cancellation",
     "open_collapsing_nursery",
     "streams",
+    "waiting",
 ]

@@ -59,7 +59,21 @@ class Cell(Inbox):
     def blockers(self) -> Sequence[Worker]:
         """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
         current = self.current
-        return () if current is None or current.is_idle else current.workers
+        if current is None:
+            return ()
+        if current.hook is not None:  # it takes messages only after, or not any more
+            return (current.hook,)
+        return () if current.is_idle else current.workers
+
+    @property
+    def working(self) -> Sequence[Worker]:
+        """See `Node`."""
+        current = self.current
+        if current is None:
+            return ()
+        if current.hook is not None:
+            return (current.hook,)
+        return [one for one in current.workers if one.message is not None or one.is_draining]
 
     # ---------------------------------------------------------------- one incarnation
 
@@ -123,7 +137,8 @@ class Cell(Inbox):
             if current is None:
                 actor, self._actor = self._actor or self._make(), None
                 current = self.current = Incarnation(self, actor)
-                await actor.started()
+                async with current.in_hook():
+                    await actor.started()
                 self._report_started()
                 started()
             else:

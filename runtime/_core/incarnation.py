@@ -14,7 +14,7 @@ from .actor import Actor, Handler
 from .instruments import LostMessage, MessageFailed, MessageHandled
 from .reply import Message, ReplySlot, check_thread, current_slot, log_callback_error
 from .stream import StreamSink
-from .worker import Worker, current_worker
+from .worker import Stop, Worker, current_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -154,6 +154,7 @@ class Incarnation:
         self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
         self.busy = 0  # workers with a message in progress
         self.parked = cell.parked
+        self.hook: Worker | None = None  # runs the `started` or `stopped` hook
         self._is_flushed = False  # whether the `draining` hook has run
         self._is_over = False
         self._max_deferred = cell.max_deferred
@@ -241,7 +242,23 @@ class Incarnation:
                 slot.fail(ActorStopped(self.path, slot.verdict))
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _STOPPED_HOOK_S):
-                await self.actor.stopped()
+                async with self.in_hook():
+                    await self.actor.stopped()
+
+    @asynccontextmanager
+    async def in_hook(self) -> AsyncGenerator[None]:
+        """Let the current task count as a worker while it runs `started` or `stopped`."""
+        limit = trio.current_effective_deadline()
+        starter = current_worker.get()  # a handler that waits for this start, if there is one
+        if starter is not None and isinstance(starter.waits_for, Stop):
+            limit = min(limit, starter.cut_at)
+        self.hook = Worker(self.path, current_task(), task_limit=limit)
+        token = current_worker.set(self.hook)
+        try:
+            yield
+        finally:
+            self.hook = None
+            current_worker.reset(token)
 
     def _new_worker(self) -> Worker:
         worker = Worker(self.path)
@@ -250,6 +267,7 @@ class Incarnation:
 
     async def _work(self, worker: Worker, nursery: trio.Nursery | None) -> None:
         worker.task = current_task()
+        worker.task_limit = trio.current_effective_deadline()
         current_worker.set(worker)
         while not self._is_over:
             worker.interrupted = False
@@ -297,7 +315,12 @@ class Incarnation:
                 message, slot, _ = envelope
                 timed = False
             else:
-                if cell.is_open or not cell.is_drained or self.busy or not await self._flush():
+                if (
+                    cell.is_open
+                    or not cell.is_drained
+                    or self.busy
+                    or not await self._flush(worker)
+                ):
                     parked.append(task)
                     await wait_task_rescheduled(unpark)
                 streak = 0
@@ -409,15 +432,17 @@ class Incarnation:
         worker.tries = 0
         self.busy -= 1
 
-    async def _flush(self) -> bool:
+    async def _flush(self, worker: Worker) -> bool:
         """Run the `draining` hook, then end; return False while replies are deferred."""
         if not self._is_flushed:
             self._is_flushed = True
             self.busy += 1
+            worker.is_draining = True
             try:
                 await self.actor.draining()
             finally:
                 self.busy -= 1
+                worker.is_draining = False
             return True
         if self.deferred:
             return False

@@ -15,7 +15,7 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from math import isnan
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import attrs
@@ -212,6 +212,12 @@ class Mailbox:
     def blockers(self) -> "Sequence[Worker]":
         """The workers of which one must take a message first; see `find_cycle`."""
         return () if self._owner is None else self._owner.blockers
+
+    @property
+    def deadline(self) -> float:
+        """When the first queued message expires, on Trio's clock; infinity if none does."""
+        slots = [slot for _, slot, _ in self._queue if slot is not None]
+        return min((slot.deadline for slot in slots), default=inf)
 
     @property
     def has_room(self) -> bool:

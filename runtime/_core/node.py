@@ -1,6 +1,6 @@
 """The nodes of the tree as their supervisor sees them, their state, and what all nodes share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol, final
 
 import attrs
@@ -10,6 +10,7 @@ from trio_util import AsyncValue
 from .deadlines import Deadlines
 from .instruments import Instrument, LostMessage
 from .snapshot import Snapshot, State
+from .worker import Worker
 
 Restart = Literal["permanent", "transient", "temporary"]
 """When a child is restarted: always ("permanent"), only after a crash ("transient"), or never
@@ -92,6 +93,11 @@ class Node(Protocol):
     @property
     def is_drained(self) -> bool:
         """Whether no message can arrive any more, and none waits."""
+        ...
+
+    @property
+    def working(self) -> Sequence[Worker]:
+        """The workers that must end before a stop of this node ends."""
         ...
 
     def start_idle(self, waker: Waker) -> bool:

@@ -6,7 +6,8 @@ intensity a supervisor stops its children, the last started first, and raises an
 supervisor above handles that as the crash of a child; the root raises it out of `open_runtime`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from math import inf
 from typing import final
 
@@ -28,7 +29,9 @@ from .._core import (
     SupervisorSnapshot,
     TreeContext,
     Waker,
+    Worker,
     check_seconds,
+    waiting,
 )
 from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestarting
 from .child import Child
@@ -171,7 +174,8 @@ class Supervisor:
         """
         children = self._node.children
         child = self._node.find(name)
-        await children.stop(child, drain=True)
+        with _waiting_for_stop(child.node):
+            await children.stop(child, drain=True)
         if not child.has_stopped:
             return  # it was started again at the moment in which it ended
         child.node.close()
@@ -194,7 +198,8 @@ class Supervisor:
         child.is_closing = False
         child.node.open()
         try:
-            await self._node.children.start(child)
+            with waiting(lambda: child.node.working):
+                await self._node.children.start(child)
         except BaseException:
             child.node.close()
             raise
@@ -317,6 +322,12 @@ class SupervisorNode:
             for instrument in self.shared.instruments:
                 instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
 
+    @property
+    def working(self) -> Sequence[Worker]:
+        """See `Node`; without the children that are cancelled after a time."""
+        nodes = [child.node for child in self.children.by_name.values()]
+        return [worker for node in nodes if node.stop_s == inf for worker in node.working]
+
     def find_child(self, name: str) -> Node | None:
         """See `Node`."""
         child = self.children.by_name.get(name)
@@ -361,7 +372,8 @@ class SupervisorNode:
         for instrument in self.shared.instruments:
             instrument.actor_spawned(ActorEvent(node.path, 0))
         try:
-            await self.children.start(child)
+            with waiting(lambda: node.working):
+                await self.children.start(child)
         except BaseException:
             self.children.remove(child)
             raise
@@ -400,9 +412,14 @@ class SupervisorNode:
         # A new child may have the name of the node.
         child = next((one for one in self.children.by_name.values() if one.node is node), None)
         if child is not None:
-            await self.children.stop(child, drain=True)
+            with _waiting_for_stop(child.node):
+                await self.children.stop(child, drain=True)
             if child.has_stopped:  # else it was started again at the moment in which it ended
                 self.children.remove(child)
+
+
+def _waiting_for_stop(node: Node) -> AbstractContextManager[None]:
+    return waiting(lambda: node.working, node.stop_s)
 
 
 def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:
