@@ -78,7 +78,7 @@ STORM = Script(
     ),
     steps=(
         Send("ask", 0, Wait(seconds=2.0), 30.0, CancelAfter()),
-        Send("ask", 0, AskOn(route=(1, 2)), 30.0, CancelAfter()),
+        Send("ask", 0, AskOn(route=(1, 2), timeout=1e9), 30.0, CancelAfter()),
         Send("ask", 1, Forward(route=(2, 0)), 30.0, CancelAfter()),
         Send("stream", 1, SendItems(items=4, seconds=0.1), 30.0, CancelAfter()),
         Pause(seconds=0.2),
