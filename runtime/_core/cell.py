@@ -29,6 +29,9 @@ class Cell(Inbox):
         stopper: stops the actor when `Runtime.stop` is called.
     """
 
+    # Few actors set it. An object with more than 30 attributes of its own takes 1.2 KiB more.
+    _start_after: Node | None = None
+
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)
         self.restart: Restart = spec.restart
@@ -60,7 +63,7 @@ class Cell(Inbox):
         """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
         current = self.current
         if current is None:
-            return ()
+            return () if self._start_after is None else self._start_after.working
         if current.hook is not None:  # it takes messages only after, or not any more
             return (current.hook,)
         return () if current.is_idle else current.workers
@@ -74,6 +77,11 @@ class Cell(Inbox):
         if current.hook is not None:
             return (current.hook,)
         return [one for one in current.workers if one.message is not None or one.is_draining]
+
+    def start_after(self, other: Node | None) -> None:
+        """See `Node`."""
+        if other is not self._start_after:
+            self._start_after = other
 
     # ---------------------------------------------------------------- one incarnation
 

@@ -100,6 +100,14 @@ class Node(Protocol):
         """The workers that must end before a stop of this node ends."""
         ...
 
+    def start_after(self, other: "Node | None") -> None:
+        """Note that this node is to be started, and waits until another one has started.
+
+        Args:
+            other: the node that is being started; None: this one no longer waits.
+        """
+        ...
+
     def start_idle(self, waker: Waker) -> bool:
         """Start an incarnation without a task, if it needs none yet; return whether it started.
 

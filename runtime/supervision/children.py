@@ -6,7 +6,8 @@ stop keeps to its time limit, spends no restart, and every lost message is repor
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from math import inf
@@ -318,9 +319,11 @@ class Children:
             if child.node.restart == "temporary":
                 self.remove(child)
         try:
-            for child in list(self.by_name.values()):
+            children = [one for one in self.by_name.values() if not one.stays_stopped]
+            for number, child in enumerate(children):
                 if not child.stays_stopped:
-                    await self.start(child)
+                    with _start_before(child, children[number + 1 :]):
+                        await self.start(child)
         except BaseException:
             await self.stop_all(drain=False)
             raise
@@ -392,11 +395,12 @@ class Children:
 
     async def _start_in_order(self, group: Sequence[Child]) -> float | None:
         """Start a group; return the pause in seconds before the next attempt, or None if done."""
-        for child in group:
+        for number, child in enumerate(group):
             if self.by_name.get(child.node.name) is not child or not child.is_restarting:
                 continue  # it was temporary, or was stopped meanwhile
             try:
-                await self.start(child)
+                with _start_before(child, group[number + 1 :]):
+                    await self.start(child)
             except Exception as error:  # noqa: BLE001  # any exception is a failed start
                 if child.is_restarting:  # else it was stopped, which is no failure
                     child.started_at = trio.current_time()
@@ -443,3 +447,15 @@ class Children:
         self, child: Child, crash: Exception, decision: Decision, pause: float | None = None
     ) -> None:
         report_crash(child, crash, decision, pause, self._shared.instruments)
+
+
+@contextmanager
+def _start_before(child: Child, others: Sequence[Child]) -> Iterator[None]:
+    """Note, while a child starts, that the others of its group wait for it (see `find_cycle`)."""
+    for other in others:
+        other.node.start_after(child.node)
+    try:
+        yield
+    finally:
+        for other in others:
+            other.node.start_after(None)

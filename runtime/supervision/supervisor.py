@@ -328,6 +328,11 @@ class SupervisorNode:
         nodes = [child.node for child in self.children.by_name.values()]
         return [worker for node in nodes if node.stop_s == inf for worker in node.working]
 
+    def start_after(self, other: Node | None) -> None:
+        """See `Node`."""
+        for child in self.children.by_name.values():
+            child.node.start_after(other)
+
     def find_child(self, name: str) -> Node | None:
         """See `Node`."""
         child = self.children.by_name.get(name)

@@ -166,6 +166,27 @@ async def test_a_stopped_hook_that_asks_an_actor_which_waits_for_its_end(autojum
     assert len(errors) == 1
 
 
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+async def test_a_restart_that_asks_a_sibling_which_restarts_after_it(autojump_clock, strategy):
+    errors, refs = [], {}
+
+    async def ask_b(actor):
+        if "b" in refs:
+            await refs["b"].ask(Sleep())
+
+    async def crash(actor):
+        raise KeyError("bug")
+
+    async with open_runtime(strategy=strategy) as runtime:
+        a = await runtime.spawn("a", partial(Doer, caught_by(errors, ask_b)))
+        refs["b"] = await runtime.spawn("b", Doer)
+        a.tell_nowait(Do(crash))
+        with trio.fail_after(LIMIT_S):
+            assert await refs["b"].ask(Sleep()) == "slept"
+            assert await a.ask(Sleep()) == "slept"
+    assert [error.cycle for error in errors] == [("callsheet/a", "callsheet/a")]
+
+
 # ---------------------------------------------------------------- no false alarms
 
 
