@@ -12,7 +12,7 @@ followed.
 The search runs when a worker begins to wait, and when a message is forwarded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
@@ -72,7 +72,7 @@ class Worker:
     ends_by: float = inf
     task_limit: float = inf
     is_draining: bool = False
-    helpers: "dict[trio.lowlevel.Task, Worker]" = attrs.field(factory=dict)
+    helpers: "dict[trio.lowlevel.Task, Worker] | None" = None
 
     @property
     def blockers(self) -> "tuple[Worker, ...]":
@@ -128,7 +128,7 @@ class Stop:
 
 
 @contextmanager
-def waiting(working: "Callable[[], Sequence[Worker]]", limit_s: float = inf) -> Iterator[None]:
+def waiting(working: "Callable[[], Sequence[Worker]]", limit_s: float = inf) -> Generator[None]:
     """Note that the current worker waits for a stop or a start, as long as the block runs.
 
     A task that a handler has started, and that the handler waits for, counts as its worker.
@@ -148,7 +148,7 @@ def waiting(working: "Callable[[], Sequence[Worker]]", limit_s: float = inf) -> 
     worker = owner
     if owner.task is not task:
         worker = Worker(owner.path, task, slot=owner.slot, task_limit=owner.task_limit)
-        owner.helpers[task] = worker
+        owner.helpers = {**(owner.helpers or {}), task: worker}
     worker.waits_for = Stop(working)
     worker.ends_by = min(trio.current_effective_deadline(), trio.current_time() + limit_s)
     try:
@@ -157,8 +157,8 @@ def waiting(working: "Callable[[], Sequence[Worker]]", limit_s: float = inf) -> 
     finally:
         worker.waits_for = None
         worker.ends_by = inf
-        if worker is not owner:
-            del owner.helpers[task]
+        if owner.helpers is not None:
+            owner.helpers.pop(task, None)
 
 
 def check_deadlock(worker: Worker) -> None:
@@ -225,7 +225,8 @@ def _awaited_helpers(worker: Worker) -> Sequence[Worker]:
     task = worker.task
     if task is None or not task.child_nurseries or not _waits_for_nursery(task):
         return ()
-    helpers = [worker.helpers.get(child) for child in task.child_nurseries[-1].child_tasks]
+    known = worker.helpers or {}
+    helpers = [known.get(child) for child in task.child_nurseries[-1].child_tasks]
     return () if None in helpers else [one for one in helpers if one is not None]
 
 

@@ -6,7 +6,7 @@ stop keeps to its time limit, spends no restart, and every lost message is repor
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
@@ -450,7 +450,7 @@ class Children:
 
 
 @contextmanager
-def _start_before(child: Child, others: Sequence[Child]) -> Iterator[None]:
+def _start_before(child: Child, others: Sequence[Child]) -> Generator[None]:
     """Note, while a child starts, that the others of its group wait for it (see `find_cycle`)."""
     for other in others:
         other.node.start_after(child.node)
