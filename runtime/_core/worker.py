@@ -185,13 +185,20 @@ def find_cycle(worker: Worker, *, limits_count: bool = True) -> tuple[str, ...] 
         worker: the worker that begins to wait.
         limits_count: whether a wait that ends by a deadline counts as one that ends.
     """
+    waits_for = worker.waits_for
+    if waits_for is None:
+        return None
+    blockers = waits_for.blockers
+    if not blockers:
+        return None
+    first = blockers[0]
+    if first.waits_for is None and not first.helpers and not isinstance(waits_for, Stop):
+        return None  # the most frequent case
     horizon = worker.cut_at if limits_count else -inf
 
     def needs_of(one: Worker) -> Needs[Worker]:
         return _needs(one, worker, horizon)
 
-    if not needs_of(worker)[0]:
-        return None
     cycle = stuck_cycle(worker, needs_of)
     return None if cycle is None else tuple(one.path for one in (*cycle, cycle[0]))
 
