@@ -53,6 +53,7 @@ from .snapshot import (
 )
 from .stream import AskStream, StreamOf, StreamSink
 from .timers import Timer, Watch
+from .worker import Worker, waiting
 
 __all__ = [
     "RESTARTS",
@@ -111,6 +112,7 @@ __all__ = [
     "TreeContext",
     "Waker",
     "Watch",
+    "Worker",
     "check_seconds",
     "check_size",
     "check_thread",
@@ -120,4 +122,5 @@ __all__ = [
     "is_cancellation",
     "open_collapsing_nursery",
     "streams",
+    "waiting",
 ]

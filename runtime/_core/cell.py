@@ -36,6 +36,7 @@ class Cell(Inbox):
     # Few actors set these. An object with more than 30 attributes of its own takes 1.2 KiB more.
     stop_by: float = inf
     group: ChildGroup | None = None  # the children of the last incarnation
+    _start_after: Node | None = None
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)
@@ -69,7 +70,26 @@ class Cell(Inbox):
     def blockers(self) -> Sequence[Worker]:
         """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
         current = self.current
-        return () if current is None or current.is_idle else current.workers
+        if current is None:
+            return () if self._start_after is None else self._start_after.working
+        if current.hook is not None:  # it takes messages only after, or not any more
+            return (current.hook,)
+        return () if current.is_idle else current.workers
+
+    @property
+    def working(self) -> Sequence[Worker]:
+        """See `Node`."""
+        current = self.current
+        if current is None:
+            return ()
+        if current.hook is not None:
+            return (current.hook,)
+        return [one for one in current.workers if one.message is not None or one.is_draining]
+
+    def start_after(self, other: Node | None) -> None:
+        """See `Node`."""
+        if other is not self._start_after:
+            self._start_after = other
 
     # ---------------------------------------------------------------- one incarnation
 

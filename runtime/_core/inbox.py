@@ -133,6 +133,11 @@ class Inbox(ABC):
     def blockers(self) -> Sequence[Worker]:
         """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
 
+    @property
+    def deadline(self) -> float:
+        """When a queued message expires, which makes room; infinity if none does."""
+        return self.mailbox.deadline
+
     @abstractmethod
     def rouse(self) -> None:
         """Start a task for an idle actor, since a message has arrived; else do nothing."""

@@ -1,6 +1,7 @@
 """One incarnation of an actor: its object, workers, timers and deferred replies (R15)."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
@@ -16,7 +17,7 @@ from .ownership import CLOSING_S, Ownership
 from .reply import Message, ReplySlot, check_thread, current_slot
 from .stream import StreamSink
 from .timers import Timer, Watch
-from .worker import Worker, current_worker
+from .worker import Stop, Worker, current_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -52,6 +53,7 @@ class Incarnation:
         self.busy = 0  # workers with a message in progress
         self.parked = cell.parked  # a pool's members share it
         self.full = cell.full
+        self.hook: Worker | None = None  # runs the `started` or `stopped` hook
         self._is_flushed = False  # whether the `draining` hook has run
         self._is_over = False
         self._has_started = False  # whether the `started` hook has returned
@@ -169,7 +171,8 @@ class Incarnation:
                 owned.nursery = nursery
                 try:
                     if started is not None:
-                        await self.actor.started()
+                        async with self.in_hook():
+                            await self.actor.started()
                         started()
                         self._has_started = True
                     if self.cell.spec.concurrency == 1:
@@ -247,7 +250,23 @@ class Incarnation:
         if limit > now:
             deadline = limit if limit < inf else now + CLOSING_S
             with trio.CancelScope(shield=True, deadline=deadline) as self.closing:
-                await self.actor.stopped()
+                async with self.in_hook():
+                    await self.actor.stopped()
+
+    @asynccontextmanager
+    async def in_hook(self) -> AsyncGenerator[None]:
+        """Let the current task count as a worker while it runs `started` or `stopped`."""
+        limit = trio.current_effective_deadline()
+        starter = current_worker.get()  # a handler that waits for this start, if there is one
+        if starter is not None and isinstance(starter.waits_for, Stop):
+            limit = min(limit, starter.cut_at)
+        self.hook = Worker(self.path, current_task(), task_limit=limit)
+        token = current_worker.set(self.hook)
+        try:
+            yield
+        finally:
+            self.hook = None
+            current_worker.reset(token)
 
     def _new_worker(self) -> Worker:
         worker = Worker(self.path)
@@ -256,6 +275,7 @@ class Incarnation:
 
     async def _work(self, worker: Worker, nursery: trio.Nursery | None) -> None:
         worker.task = current_task()
+        worker.task_limit = trio.current_effective_deadline()
         current_worker.set(worker)
         while not self._is_over:
             worker.interrupted = False
@@ -316,7 +336,12 @@ class Incarnation:
                 is_full = len(deferred) >= max_deferred
                 if pool and (is_full or not cell.is_open):
                     pool.note_idle(is_full=is_full)
-                if cell.is_open or not cell.is_drained or self.busy or not await self._flush():
+                if (
+                    cell.is_open
+                    or not cell.is_drained
+                    or self.busy
+                    or not await self._flush(worker)
+                ):
                     (full if is_full else parked).append(task)
                     await wait_task_rescheduled(unpark)
                 streak = 0
@@ -446,15 +471,17 @@ class Incarnation:
         worker.tries = 0
         self.busy -= 1
 
-    async def _flush(self) -> bool:
+    async def _flush(self, worker: Worker) -> bool:
         """Run the `draining` hook, then end; return False while replies are deferred."""
         if not self._is_flushed:
             self._is_flushed = True
             self.busy += 1
+            worker.is_draining = True
             try:
                 await self.actor.draining()
             finally:
                 self.busy -= 1
+                worker.is_draining = False
             return True
         if self.deferred:
             return False

@@ -14,7 +14,7 @@ import heapq
 import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from math import isnan
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 import trio
@@ -168,6 +168,12 @@ class Mailbox:
     def can_take(self) -> bool:
         """Whether a worker would get a message: one waits, and its key is not in hand."""
         return len(self) > 0 and (self.keyed is None or self.keyed.can_pop)
+
+    @property
+    def deadline(self) -> float:
+        """When the first queued message expires, on Trio's clock; infinity if none does."""
+        slots = [slot for _, slot, _ in self._queue if slot is not None]
+        return min((slot.deadline for slot in slots), default=inf)
 
     @property
     def has_room(self) -> bool:

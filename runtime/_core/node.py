@@ -1,6 +1,6 @@
 """The nodes of the tree as their supervisor sees them, their state, and what all nodes share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, Protocol, final
 
 import attrs
@@ -12,6 +12,7 @@ from .child_group import ChildGroupFactory
 from .deadlines import Deadlines, check_seconds
 from .instruments import Instrument, LostMessage
 from .snapshot import Snapshot, State
+from .worker import Worker
 
 Restart = Literal["permanent", "transient", "temporary"]
 """When a child is restarted: always ("permanent"), only after a crash ("transient"), or never
@@ -150,6 +151,19 @@ class Node(Protocol):
     @property
     def is_drained(self) -> bool:
         """Whether no message can arrive any more, and none waits."""
+        ...
+
+    @property
+    def working(self) -> Sequence[Worker]:
+        """The workers that must end before a stop of this node ends."""
+        ...
+
+    def start_after(self, other: "Node | None") -> None:
+        """Note that this node is to be started, and waits until another one has started.
+
+        Args:
+            other: the node that is being started; None: this one no longer waits.
+        """
         ...
 
     def start_idle(self, waker: Waker) -> bool:

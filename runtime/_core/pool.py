@@ -17,7 +17,7 @@ from .actor import Actor
 from .cell import Cell
 from .inbox import Inbox, Spec
 from .incarnation import Incarnation
-from .node import Stopper, TreeContext
+from .node import Node, Stopper, TreeContext
 from .ref import Ref
 from .reply import check_thread
 from .snapshot import ActorSnapshot
@@ -112,10 +112,23 @@ class PoolInbox(Inbox):
         workers: list[Worker] = []
         for member in self.members:
             current = member.current
-            if current is None or len(current.workers) < self.spec.concurrency:
+            if current is not None and current.hook is not None:
+                workers.append(current.hook)
+            elif current is None or len(current.workers) < self.spec.concurrency:
                 return ()
-            workers += current.workers
+            else:
+                workers += current.workers
         return workers
+
+    @property
+    def working(self) -> Sequence[Worker]:
+        """See `Node`."""
+        return [worker for member in self.members for worker in member.working]
+
+    def start_after(self, other: Node | None) -> None:
+        """See `Node`."""
+        for member in self.members:
+            member.start_after(other)
 
     # ---------------------------------------------------------------- who takes what waits
 

@@ -280,11 +280,13 @@ class Ref:
             await self._cell.put(message, slot)
             return
         worker.waits_for = self._cell
+        worker.ends_by = current_effective_deadline()
         try:
             check_deadlock(worker)
             await self._cell.put(message, slot)
         finally:
             worker.waits_for = None
+            worker.ends_by = inf
 
     def _prepare(
         self, message: Message[object], slot: ReplySlot[R], timeout: float, now: float

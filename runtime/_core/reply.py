@@ -251,7 +251,10 @@ class ReplySlot(Generic[R]):
                 self.watch(self._deadlines, limit)
             return
         path = self.holder.path if self.holder else "the actor"
-        self.error = AskTimedOut(path, self.verdict)
+        error = self.error = AskTimedOut(path, self.verdict)
+        caller = self.caller
+        if caller is not None and caller.waits_for is self and (cycle := caller.cycle()):
+            error.add_note(f"these actors waited for each other: {' -> '.join(cycle)}")
         self._settle(Outcome.EXPIRED)
 
     async def forward(self, to: "Ref", message: Message[R]) -> None:

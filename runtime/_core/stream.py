@@ -68,6 +68,11 @@ class AskStream(Generic[T]):
         return self._slot.blockers
 
     @property
+    def deadline(self) -> float:
+        """When the stream expires, in seconds on Trio's clock; for the runtime itself."""
+        return self._slot.deadline
+
+    @property
     def _has_item(self) -> bool:
         now = self._channel.statistics()
         return now.current_buffer_used > 0 or now.tasks_waiting_send > 0

@@ -2,7 +2,9 @@
 
 A worker may wait for a reply, for an item of a stream, or for room in a mailbox. It can continue if
 one of the workers that it waits for can: the worker that handles its message or, while the message
-is queued, any worker of that actor. Nothing is concluded from a message whose reply is deferred, or
+is queued, any worker of that actor. If it waits for a stop or a start, all workers of what is
+stopped or started must continue. A wait with a deadline ends by itself. Hooks count as workers.
+Nothing is concluded from a message whose reply is deferred, or
 whose actor has no incarnation at the moment: any task may resolve it. So a cycle that is found is a
 deadlock, but a deadlock may be missed: asks that a handler makes in tasks of its own are not
 followed.
@@ -10,14 +12,17 @@ followed.
 The search runs when a worker begins to wait, and when a message is forwarded.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import trio
 
 from ..errors import Deadlock
+from .deadlock import Needs, stuck_cycle
 from .reply import Message, Outcome, ReplySlot
 
 if TYPE_CHECKING:
@@ -47,8 +52,12 @@ class Worker:
         key: the key of the message, in hand until the message is done; None if it has none.
         uninterruptible: the handler is not cancelled when the caller gives up.
         interrupted: whether the scope was cancelled.
-        waits_for: the reply, mailbox or stream that the handler waits for; None if it does not
-            wait.
+        waits_for: the reply, mailbox, stream or stop that the handler waits for; None if it does
+            not wait.
+        ends_by: when the wait for room, a stop or a start ends by itself, on Trio's clock.
+        task_limit: when the scopes around the handlers, or around the hook, end the task.
+        is_draining: whether it runs the `draining` hook.
+        helpers: tasks that the handler has started, and that wait for a stop or a start.
     """
 
     path: str
@@ -61,12 +70,27 @@ class Worker:
     key: Hashable = None
     uninterruptible: bool = False
     interrupted: bool = False
-    waits_for: "ReplySlot[Any] | Inbox | AskStream[Any] | None" = None
+    waits_for: "ReplySlot[Any] | Inbox | AskStream[Any] | Stop | None" = None
+    ends_by: float = inf
+    task_limit: float = inf
+    is_draining: bool = False
+    helpers: "dict[trio.lowlevel.Task, Worker] | None" = None
 
     @property
     def blockers(self) -> "tuple[Worker, ...]":
         """The worker itself: it must continue before its message is done (see `find_cycle`)."""
         return (self,)
+
+    @property
+    def cut_at(self) -> float:
+        """When the runtime cancels the handler or hook, on Trio's clock; infinity if never."""
+        if self.slot is None or self.uninterruptible:
+            return self.task_limit
+        return min(self.task_limit, self.slot.deadline)
+
+    def cycle(self) -> tuple[str, ...] | None:
+        """Return the cycle in which the worker waits, even if a deadline will end it."""
+        return find_cycle(self, limits_count=False)
 
     def released(self, slot: ReplySlot[Any]) -> None:
         """Note that the slot is filled, and cancel the handler if the caller has given up (R4)."""
@@ -87,69 +111,135 @@ def waiting_worker() -> Worker | None:
     return worker
 
 
+@final
+@attrs.frozen(eq=False)
+class Stop:
+    """The wait for the end of a node: every worker below it must end first.
+
+    Args:
+        working: returns the workers that must end.
+    """
+
+    working: "Callable[[], Sequence[Worker]]"
+    deadline: float = inf  # `Worker.ends_by` has it
+
+    @property
+    def blockers(self) -> Sequence[Worker]:
+        """The workers, all of which must end."""
+        return self.working()
+
+
+@contextmanager
+def waiting(working: "Callable[[], Sequence[Worker]]", limit_s: float = inf) -> Generator[None]:
+    """Note that the current worker waits for a stop or a start, as long as the block runs.
+
+    A task that a handler has started, and that the handler waits for, counts as its worker.
+
+    Args:
+        working: returns the workers, all of which must continue first.
+        limit_s: seconds after which the wait ends by itself.
+
+    Raises:
+        Deadlock: the wait can never end, since one of the workers waits for this one.
+    """
+    owner = current_worker.get()
+    if owner is None:
+        yield
+        return
+    task = trio.lowlevel.current_task()
+    worker = owner
+    if owner.task is not task:
+        worker = Worker(owner.path, task, slot=owner.slot, task_limit=owner.task_limit)
+        owner.helpers = {**(owner.helpers or {}), task: worker}
+    worker.waits_for = Stop(working)
+    worker.ends_by = min(trio.current_effective_deadline(), trio.current_time() + limit_s)
+    try:
+        check_deadlock(worker)
+        yield
+    finally:
+        worker.waits_for = None
+        worker.ends_by = inf
+        if owner.helpers is not None:
+            owner.helpers.pop(task, None)
+
+
 def check_deadlock(worker: Worker) -> None:
-    """Raise an error if the reply, room or item that a worker waits for can never come.
+    """Raise an error if the reply, room, item or stop that a worker waits for can never come.
 
     Args:
         worker: a worker whose `waits_for` is set.
 
     Raises:
-        Deadlock: all workers that it waits for wait, directly or indirectly, for it.
+        Deadlock: the workers that it waits for wait, directly or indirectly, for it.
     """
     cycle = find_cycle(worker)
     if cycle is not None:
         raise Deadlock(cycle)
 
 
-def find_cycle(worker: Worker) -> tuple[str, ...] | None:
+def find_cycle(worker: Worker, *, limits_count: bool = True) -> tuple[str, ...] | None:
     """Return the paths of actors that wait in a cycle; None if the worker can continue.
 
-    A worker can continue if one of those that it waits for can. So there is a deadlock if all
-    workers that it waits for, directly or indirectly, wait themselves. Each worker is examined
-    once.
-    """
-    waited_for_by: dict[Worker, Worker | None] = {worker: None}
-    pending = [worker]
-    last: Worker | None = None  # waits for `worker`
-    while pending:
-        one = pending.pop()
-        blockers = _blockers(one, has_slept=one is not worker)
-        if not blockers:
-            return None
-        for blocker in blockers:
-            if blocker is worker:
-                last = last or one
-            elif blocker not in waited_for_by:
-                waited_for_by[blocker] = one
-                pending.append(blocker)
-    cycle: list[Worker] = []
-    if last is not None:
-        while last is not None:
-            cycle.append(last)
-            last = waited_for_by[last]
-        cycle.reverse()
-    else:  # it waits for a cycle that does not include it
-        one = worker
-        while one not in cycle:
-            cycle.append(one)
-            one = _blockers(one, has_slept=False)[0]
-        del cycle[: cycle.index(one)]
-    return tuple(one.path for one in (*cycle, cycle[0]))
+    A wait that ends by a deadline is no part of a deadlock. But a deadline that also ends the
+    handler or hook of `worker` does not count: it would never get what it waits for.
 
-
-def _blockers(worker: Worker, *, has_slept: bool) -> Sequence[Worker]:
-    """Return the workers of which one must continue first; empty if the worker itself can.
-
-    A worker that waited for room or for an item, and got it, has `waits_for` set until it runs.
-    Trio clears the task's sleep data at once (a channel in both cases), which shows that it no
-    longer waits.
+    Args:
+        worker: the worker that begins to wait.
+        limits_count: whether a wait that ends by a deadline counts as one that ends.
     """
     waits_for = worker.waits_for
     if waits_for is None:
-        return ()
-    if isinstance(waits_for, ReplySlot):
-        return waits_for.blockers
+        return None
+    blockers = waits_for.blockers
+    if not blockers:
+        return None
+    first = blockers[0]
+    if first.waits_for is None and not first.helpers and not isinstance(waits_for, Stop):
+        return None  # the most frequent case
+    horizon = worker.cut_at if limits_count else -inf
+
+    def needs_of(one: Worker) -> Needs[Worker]:
+        return _needs(one, worker, horizon)
+
+    cycle = stuck_cycle(worker, needs_of)
+    return None if cycle is None else tuple(one.path for one in (*cycle, cycle[0]))
+
+
+def _needs(worker: Worker, searcher: Worker, horizon: float) -> Needs[Worker]:
+    """Return what a worker waits for; nothing if it can continue, or will before `horizon`.
+
+    A worker that waited for room or for an item, and got it, has `waits_for` set until it runs.
+    Trio clears the task's sleep data at once, which shows that it no longer waits.
+    """
+    waits_for = worker.waits_for
+    if waits_for is None:
+        return (_awaited_helpers(worker), False) if worker.helpers else ((), False)
+    if worker.ends_by < horizon or waits_for.deadline < horizon:
+        return (), False
+    if worker is not searcher:
+        if worker.cut_at < horizon:
+            return (), False
+        task = worker.task
+        if (
+            not isinstance(waits_for, ReplySlot | Stop)
+            and task is not None
+            and task.custom_sleep_data is None
+        ):
+            return (), False
+    return waits_for.blockers, isinstance(waits_for, Stop)
+
+
+def _awaited_helpers(worker: Worker) -> Sequence[Worker]:
+    """Return the tasks that a handler waits for at the end of its nursery; empty if one works."""
     task = worker.task
-    if has_slept and task is not None and task.custom_sleep_data is None:
+    if task is None or not task.child_nurseries or not _waits_for_nursery(task):
         return ()
-    return waits_for.blockers
+    known = worker.helpers or {}
+    helpers = [known.get(child) for child in task.child_nurseries[-1].child_tasks]
+    return () if None in helpers else [one for one in helpers if one is not None]
+
+
+def _waits_for_nursery(task: trio.lowlevel.Task) -> bool:
+    return any(
+        frame.f_code.co_name == "_nested_child_finished" for frame, _ in task.iter_await_frames()
+    )

@@ -7,7 +7,8 @@ every lost message is reported (R16).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from math import inf
@@ -398,9 +399,11 @@ class Children:
             if child.node.restart == "temporary" or child.is_leaving:
                 self.remove(child)
         try:
-            for child in list(self.by_name.values()):
-                if child.life.phase is Phase.BACKING_OFF:
-                    await self.start(child, is_restart=True)
+            children = [one for one in self.by_name.values() if _backs_off(one)]
+            for number, child in enumerate(children):
+                if _backs_off(child):
+                    with _start_before(child, children[number + 1 :]):
+                        await self.start(child, is_restart=True)
         except BaseException:
             await self.stop_all(drain=False)
             raise
@@ -451,7 +454,7 @@ class Children:
 
     async def _start_in_order(self, group: Sequence[Child]) -> float | None:
         """Start a group; return the pause in seconds before the next attempt, or None if done."""
-        for child in group:
+        for number, child in enumerate(group):
             is_ours = self.by_name.get(child.node.name) is child
             if not (is_ours and _backs_off(child)):
                 continue  # it was temporary, or was stopped meanwhile
@@ -459,7 +462,8 @@ class Children:
                 continue  # it was stopped, started and has crashed meanwhile
             self._report_exits([child], "restart")  # it crashed while its siblings were stopped
             try:
-                await self.start(child, is_restart=True)
+                with _start_before(child, group[number + 1 :]):
+                    await self.start(child, is_restart=True)
             except Exception as error:  # noqa: BLE001  # any exception is a failed start
                 if _backs_off(child):  # else it was stopped, which is no failure
                     child.started_at = trio.current_time()
@@ -524,3 +528,15 @@ class Children:
 def _backs_off(child: Child) -> bool:
     """Whether a child waits for its restart."""
     return child.life.phase is Phase.BACKING_OFF
+
+
+@contextmanager
+def _start_before(child: Child, others: Sequence[Child]) -> Generator[None]:
+    """Note, while a child starts, that the others of its group wait for it (see `find_cycle`)."""
+    for other in others:
+        other.node.start_after(child.node)
+    try:
+        yield
+    finally:
+        for other in others:
+            other.node.start_after(None)

@@ -6,7 +6,8 @@ intensity a supervisor stops its children, the last started first, and raises an
 supervisor above handles that as the crash of a child; the root raises it out of `open_runtime`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from math import inf
 from typing import final
 
@@ -32,8 +33,10 @@ from .._core import (
     SupervisorSnapshot,
     TreeContext,
     Waker,
+    Worker,
     check_seconds,
     check_thread,
+    waiting,
 )
 from ..errors import ChildNotFound, TooManyChildren
 from .child import Child, refusal
@@ -276,7 +279,9 @@ class Supervisor:
         Raises:
             ChildNotFound: there is no child with this name.
         """
-        await self._node.children.stop(self._node.find(name), drain=True)
+        child = self._node.find(name)
+        with _waiting_for_stop(child.node):
+            await self._node.children.stop(child, drain=True)
 
     async def restart_child(self, name: str) -> None:
         """Start a stopped child; the refs to it are valid again.
@@ -295,7 +300,8 @@ class Supervisor:
         child.is_leaving = False
         child.node.open()
         try:
-            await self._node.children.start(child)
+            with waiting(lambda: child.node.working):
+                await self._node.children.start(child)
         except BaseException:
             child.node.close()
             raise
@@ -451,6 +457,17 @@ class SupervisorNode:
             for instrument in self._instruments:
                 instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
 
+    @property
+    def working(self) -> Sequence[Worker]:
+        """See `Node`; without the children that are cancelled after a time."""
+        nodes = [child.node for child in self.children.by_name.values()]
+        return [worker for node in nodes if node.stop_s == inf for worker in node.working]
+
+    def start_after(self, other: Node | None) -> None:
+        """See `Node`."""
+        for child in self.children.by_name.values():
+            child.node.start_after(other)
+
     def find_child(self, name: str) -> Node | None:
         """See `Node`."""
         child = self.children.by_name.get(name)
@@ -496,7 +513,8 @@ class SupervisorNode:
         for instrument in self.shared.instruments:
             instrument.actor_spawned(ActorEvent(node.path, 0))
         try:
-            await self.children.start(child)
+            with waiting(lambda: node.working):
+                await self.children.start(child)
         except BaseException:
             self.children.remove(child)
             raise
@@ -532,10 +550,15 @@ class SupervisorNode:
         child = self.children.by_name.get(getattr(node, "name", ""))
         if child is None or child.node is not node:  # a new child may have the name
             return
-        child.is_leaving = True  # it is removed when it stops, whoever waits for that
-        await self.children.stop(child, drain=True)
+        with _waiting_for_stop(child.node):
+            child.is_leaving = True  # it is removed when it stops, whoever waits for that
+            await self.children.stop(child, drain=True)
         if child.life.phase is Phase.STOPPED:
             self.children.remove(child)
+
+
+def _waiting_for_stop(node: Node) -> AbstractContextManager[None]:
+    return waiting(lambda: node.working, node.stop_s)
 
 
 def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:

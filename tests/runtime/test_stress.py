@@ -77,9 +77,9 @@ STORM = Script(
         ),
     ),
     steps=(
-        Send("ask", 0, Wait(seconds=2.0), 30.0, CancelAfter()),
-        Send("ask", 0, AskOn(route=(1, 2)), 30.0, CancelAfter()),
-        Send("ask", 1, Forward(route=(2, 0)), 30.0, CancelAfter()),
+        Send("ask", 0, Wait(seconds=2.0), float("inf"), CancelAfter()),
+        Send("ask", 0, AskOn(route=(1, 2), timeout=1e9), float("inf"), CancelAfter()),
+        Send("ask", 1, Forward(route=(2, 0)), float("inf"), CancelAfter()),
         Send("stream", 1, SendItems(items=4, seconds=0.1), 30.0, CancelAfter()),
         Pause(seconds=0.2),
         Send("ask", 2, Hold(), 30.0, CancelAfter()),
