@@ -3,9 +3,10 @@
 No module outside this package imports its submodules.
 """
 
-from .actor import Actor, Handler, defers, handles, streams
+from .actor import Actor
 from .cell import Cell
 from .deadlines import check_seconds
+from .handlers import Handler, defers, handles, streams
 from .inbox import Inbox, Spec
 from .incarnation import Timer, Watch, is_cancellation, open_collapsing_nursery
 from .instruments import (

@@ -1,149 +1,21 @@
-"""The base class of actors, and the decorators that make methods their handlers."""
+"""The base class of actors."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
-import attrs
 import trio
 
 from .deadlines import check_seconds
-from .reply import Message, ReplySlot, check_thread, current_slot
-from .stream import StreamOf, StreamSink
+from .handlers import Handler, handlers_of
+from .reply import Message, check_thread, current_slot
 
 if TYPE_CHECKING:
     from .cell import Cell
     from .incarnation import Incarnation, Timer, Watch
     from .ref import Ref
     from .snapshot import Ended
-
-
-A = TypeVar("A", bound="Actor")
-M = TypeVar("M", bound="Message[object]")
-R = TypeVar("R")
-T = TypeVar("T")
-
-_MARK = "__callsheet_handler__"
-
-
-@attrs.frozen
-class Handler:
-    """How an actor handles one type of message.
-
-    Args:
-        kind: the type of message.
-        call: the method; called with the actor, the message and, if `takes_slot`, a slot or a sink.
-        raises: declared errors, which are replies; any other exception crashes the actor (R8).
-        defers: the method gets the reply slot and does not return the reply.
-        streams: the method gets a sink for the items of the reply.
-        uninterruptible: the method is not cancelled when the caller gives up.
-        urgent: messages of this type bypass the mailbox and are handled before those in it.
-        takes_slot: `defers` or `streams`, in one field because it is read for each message.
-    """
-
-    kind: type[Message[object]]
-    call: Callable[..., Awaitable[object]]
-    raises: tuple[type[Exception], ...] = ()
-    defers: bool = False
-    streams: bool = False
-    uninterruptible: bool = False
-    urgent: bool = False
-    takes_slot: bool = False
-
-
-def handles(
-    kind: type[Message[R]],
-    *,
-    raises: tuple[type[Exception], ...] = (),
-    uninterruptible: bool = False,
-    urgent: bool = False,
-) -> Callable[[Callable[[A, M], Awaitable[R]]], Callable[[A, M], Awaitable[R]]]:
-    """Make a method the handler of one type of message; its return value is the reply.
-
-    Args:
-        kind: the type of message. Messages of a subclass are handled by the same method unless the
-            subclass has a handler of its own.
-        raises: declared errors. They are replies: the caller's `ask` raises them, and the actor
-            continues. Declare the errors of an outage, so that it spends no restarts (R10). Any
-            other exception is a bug and crashes the actor (R8).
-        uninterruptible: let the handler finish even if the caller is cancelled or its deadline
-            passes.
-        urgent: handle these messages before those in the mailbox, and accept them even if it is
-            full. Use it for messages that the work in progress depends on, and whose number is
-            bounded by something else.
-
-    Raises:
-        TypeError: at the definition of the class, if it has two handlers for one type.
-    """
-
-    def mark(method: Callable[[A, M], Awaitable[R]]) -> Callable[[A, M], Awaitable[R]]:
-        handler = Handler(
-            kind, method, raises=raises, uninterruptible=uninterruptible, urgent=urgent
-        )
-        setattr(method, _MARK, handler)
-        return method
-
-    return mark
-
-
-def defers(
-    kind: type[Message[R]], *, urgent: bool = False
-) -> Callable[
-    [Callable[[A, M, ReplySlot[R]], Awaitable[None]]],
-    Callable[[A, M, ReplySlot[R]], Awaitable[None]],
-]:
-    """Make a method the handler of a message whose reply comes later, or from another actor.
-
-    The method gets the message and its `ReplySlot`; its return does not send a reply. It is not
-    interrupted when the caller gives up, so it cannot lose a slot halfway; ``slot.done`` and
-    ``slot.on_settled`` report that. If the slot is neither filled nor forwarded, the caller waits
-    until its deadline, or until this actor stops or crashes.
-
-    Args:
-        kind: the type of message.
-        urgent: as for `handles`.
-    """
-
-    def mark(
-        method: Callable[[A, M, ReplySlot[R]], Awaitable[None]],
-    ) -> Callable[[A, M, ReplySlot[R]], Awaitable[None]]:
-        setattr(
-            method,
-            _MARK,
-            Handler(
-                kind, method, defers=True, uninterruptible=True, urgent=urgent, takes_slot=True
-            ),
-        )
-        return method
-
-    return mark
-
-
-def streams(
-    kind: type[StreamOf[T]], *, raises: tuple[type[Exception], ...] = ()
-) -> Callable[
-    [Callable[[A, M, StreamSink[T]], Awaitable[None]]],
-    Callable[[A, M, StreamSink[T]], Awaitable[None]],
-]:
-    """Make a method the handler of a message whose reply is a stream of items.
-
-    The method gets the message and a `StreamSink`; ``await sink.send(item)`` waits while the
-    consumer is behind. The stream ends when the method returns. The method is cancelled when the
-    consumer leaves.
-
-    Args:
-        kind: the type of message.
-        raises: declared errors, as for `handles`; the consumer's loop raises them.
-    """
-
-    def mark(
-        method: Callable[[A, M, StreamSink[T]], Awaitable[None]],
-    ) -> Callable[[A, M, StreamSink[T]], Awaitable[None]]:
-        setattr(method, _MARK, Handler(kind, method, raises=raises, streams=True, takes_slot=True))
-        return method
-
-    return mark
 
 
 class Actor:
@@ -168,19 +40,10 @@ class Actor:
     handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
     _cell: "Cell"
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        table = dict(cls.handlers)
-        own = [
-            cast("Handler", getattr(value, _MARK))
-            for value in vars(cls).values()
-            if hasattr(value, _MARK)
-        ]
-        for handler in own:
-            if sum(other.kind is handler.kind for other in own) > 1:
-                raise TypeError(f"{cls.__name__} has two handlers for {handler.kind.__name__}")
-            table[handler.kind] = handler
-        cls.handlers = table
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        if "handlers" not in vars(cls):  # the router of a pool brings its own
+            cls.handlers = handlers_of(cls)
 
     @property
     def ref(self) -> "Ref":

@@ -17,8 +17,9 @@ from ..errors import (
     RestartIntensityExceeded,
     UnhandledMessage,
 )
-from .actor import Actor, Handler
+from .actor import Actor
 from .deadlines import check_seconds
+from .handlers import Handler
 from .instruments import ActorEvent, DeadLetter
 from .mailbox import ACCEPTED, POLICIES, Admission, Coalesce, Mailbox, Overflow, Priority
 from .node import RESTARTS, Restart, States, Stopper, TreeContext

@@ -10,7 +10,8 @@ import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
 
 from ..errors import ActorCrashed, ActorStopped, Verdict
-from .actor import Actor, Handler
+from .actor import Actor
+from .handlers import Handler
 from .instruments import LostMessage, MessageFailed, MessageHandled
 from .reply import Message, ReplySlot, check_thread, current_slot, log_callback_error
 from .stream import StreamSink
