@@ -235,10 +235,8 @@ def _check_call(where: str, call: Callable[..., object], handler: Handler) -> No
     try:
         signature.bind(*(None, None, None)[: 3 if handler.takes_slot else 2])
     except TypeError:
-        takes = (
-            "self, the message and a slot or sink" if handler.takes_slot else "self and the message"
-        )
-        raise TypeError(f"{where} must take {takes}, not {signature}") from None
+        more = ", and a slot or sink" if handler.takes_slot else ""
+        raise TypeError(f"{where} must take self and the message{more}, not {signature}") from None
 
 
 def _check_annotations(where: str, call: Callable[..., object], handler: Handler) -> None:

@@ -227,14 +227,15 @@ def refused(*names: str) -> Any:
 
 
 def test_a_static_or_class_method_is_refused() -> None:
-    async def get(message: Get) -> str:
-        return ""
-
     for kind in (staticmethod, classmethod):
-        with refused("Wrong.get", "Get", kind.__name__):
-            type("Wrong", (Actor,), {"get": kind(handles(Get)(get))})  # type: ignore[arg-type]
+
+        async def get(message: Get) -> str:
+            return ""
+
         with refused("Wrong.get", "Get", kind.__name__):
             type("Wrong", (Base,), {"get": kind(get)})
+        with refused("Wrong.get", "Get", kind.__name__):
+            type("Wrong", (Actor,), {"get": kind(handles(Get)(get))})  # type: ignore[arg-type]
 
 
 def test_a_method_that_is_not_async_is_refused() -> None:
@@ -264,15 +265,19 @@ def test_a_method_with_other_parameters_is_refused() -> None:
     for method in (none, two, keyword):
         with refused("Wrong.get", "Get", "must take"):
             type("Wrong", (Actor,), {"get": handles(Get)(method)})  # type: ignore[arg-type]
+
+    async def without_slot(self: Actor, message: Get) -> None:
+        return
+
     with refused("Wrong.get", "Get", "slot"):
-        type("Wrong", (Actor,), {"get": defers(Get)(none)})  # type: ignore[arg-type]
+        type("Wrong", (Actor,), {"get": defers(Get)(without_slot)})  # type: ignore[arg-type]
 
 
 def test_a_value_that_is_no_method_is_refused() -> None:
     with refused("Wrong.get", "Get", "must be a method"):
         type("Wrong", (Base,), {"get": 5})
     with refused("Wrong.get", "Get", "must be a method"):
-        type("Wrong", (Base,), {"get": property(lambda self: None)})
+        type("Wrong", (Base,), {"get": property()})
 
 
 def test_a_decorator_for_what_is_no_message_is_refused() -> None:
