@@ -22,7 +22,7 @@ from .instruments import (
 )
 from .mailbox import Coalesce, MailboxStatistics, Overflow, Priority
 from .node import RESTARTS, Node, Restart, States, TreeContext, Waker
-from .ref import Ref
+from .ref import AnyRef, Askable, Ref, Streamable
 from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
     ActorSnapshot,
@@ -44,7 +44,9 @@ __all__ = [
     "ActorCrash",
     "ActorEvent",
     "ActorSnapshot",
+    "AnyRef",
     "AskStream",
+    "Askable",
     "Cell",
     "Coalesce",
     "DeadLetter",
@@ -76,6 +78,7 @@ __all__ = [
     "Strategy",
     "StreamOf",
     "StreamSink",
+    "Streamable",
     "StructlogInstrument",
     "SupervisorSnapshot",
     "Timer",

@@ -3,22 +3,31 @@
 from collections.abc import Callable, Mapping
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import trio
 
 from .deadlines import check_seconds
-from .handlers import Handler, handlers_of
+from .handlers import Handler, check_declared, handlers_of
 from .reply import Message, check_thread, current_slot
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from .cell import Cell
     from .incarnation import Incarnation, Timer, Watch
-    from .ref import Ref
+    from .ref import AnyRef, Ref
     from .snapshot import Ended
 
+    # For type checkers, `Actor` alone takes every message.
+    M_contra = TypeVarWithDefault(
+        "M_contra", bound=Message[object], contravariant=True, default=Message[object]
+    )
+else:
+    M_contra = TypeVar("M_contra", contravariant=True)
 
-class Actor:
+
+class Actor(Generic[M_contra]):
     """Base class of actors: objects whose state is used by their own handlers only.
 
         class Greeter(Actor):
@@ -33,6 +42,10 @@ class Actor:
     continues with the same mailbox (R2). Handlers run one after another, or up to ``concurrency``
     at the same time if the actor was spawned with that setting.
 
+    A class that declares its messages, as ``class Greeter(Actor[Greet | Leave])``, has refs with
+    the same type argument: `spawn` returns a ``Ref[Greet | Leave]``, which takes no other message.
+    Each declared message must have a handler; others, such as a timer's, need no declaration.
+
     Attributes:
         handlers: the class's handlers by type of message, those of its base classes included.
     """
@@ -44,9 +57,10 @@ class Actor:
         super().__init_subclass__(**arguments)
         if "handlers" not in vars(cls):  # the router of a pool brings its own
             cls.handlers = handlers_of(cls)
+            check_declared(cls, Actor, cls.handlers)
 
     @property
-    def ref(self) -> "Ref":
+    def ref(self) -> "Ref[M_contra]":
         """The ref to this actor; it stays valid over restarts (R2)."""
         return self._cell.ref
 
@@ -134,7 +148,7 @@ class Actor:
             raise ValueError(f"seconds must be above 0, not {seconds}")
         return self._current.send_at(trio.current_time() + seconds, message, seconds)
 
-    async def watch(self, ref: "Ref", on: Callable[["Ended"], Message[object]]) -> "Watch":
+    async def watch(self, ref: "AnyRef", on: Callable[["Ended"], Message[object]]) -> "Watch":
         """Have this incarnation handle a message when another actor has stopped.
 
         A restart is not a stop. If the other actor has stopped already, the message is handled at

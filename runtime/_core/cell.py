@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from sys import maxsize
-from typing import final
+from typing import Never, final
 
 import attrs
 import trio
@@ -37,7 +37,7 @@ class Cell(Inbox):
         self.max_deferred = maxsize if spec.max_deferred is None else spec.max_deferred
         self.current: Incarnation | None = None
         self.lost: tuple[LostMessage, ...] = ()
-        self._actor: Actor | None = None  # made, but not running in a task
+        self._actor: Actor[Never] | None = None  # made, but not running in a task
         self._waker: Waker | None = None  # set while it is idle
         self._random: Random | None = None  # made at its first use: it takes 2.5 KiB
 
@@ -134,7 +134,7 @@ class Cell(Inbox):
                 current.end_timers()
             self.current = None
 
-    def _make(self) -> Actor:
+    def _make(self) -> Actor[Never]:
         """Make the object of the next incarnation, without starting it."""
         self.incarnation += 1
         self._random = None
@@ -202,7 +202,7 @@ class Cell(Inbox):
         )
 
 
-def _has_hooks(actor: Actor) -> bool:
+def _has_hooks(actor: Actor[Never]) -> bool:
     """Whether the actor overrides a hook, which must run in its task even if no message comes."""
     own = type(actor)
     return (

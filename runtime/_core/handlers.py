@@ -9,18 +9,14 @@ when the class is made.
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 
 from .reply import Message, ReplySlot
 from .stream import StreamOf, StreamSink
 
-if TYPE_CHECKING:
-    from .actor import Actor
-
-
-A = TypeVar("A", bound="Actor")
+A = TypeVar("A")  # an actor, or a mixin of one
 M = TypeVar("M", bound="Message[object]")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -171,6 +167,29 @@ def handlers_of(cls: type) -> Mapping[type[Message[object]], Handler]:
                 table[handler.kind] = name, handler
     found = ((kind, _resolve(cls, *entry)) for kind, entry in table.items())
     return {kind: handler for kind, handler in found if handler is not None}
+
+
+def check_declared(cls: type, actor: type, table: Mapping[type[Message[object]], Handler]) -> None:
+    """Check that a class handles the messages that it declares by ``Actor[Add | Get]``.
+
+    Args:
+        cls: the class.
+        actor: the class `Actor` itself.
+        table: the handlers of `cls` by type of message.
+
+    Raises:
+        TypeError: the class has no handler for a message that it or a base declares.
+    """
+    for base in _original_bases(cls):
+        if get_origin(base) is not actor:
+            continue
+        (declared,) = get_args(base)
+        for kind in get_args(declared) or (declared,):
+            if _is_message(kind) and kind is not Message and table.keys().isdisjoint(kind.__mro__):
+                raise TypeError(
+                    f"{cls.__name__} declares {kind.__name__} in Actor[...], "
+                    "but has no handler for it"
+                )
 
 
 def _mark(method: T, handler: Handler) -> T:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 import attrs
 import trio
@@ -54,7 +54,7 @@ class Spec:
     """
 
     name: str = attrs.field(validator=matches_re(r"[^/]+"))
-    factory: Callable[[], Actor]
+    factory: Callable[[], Actor[Never]]
     capacity: int = attrs.field(default=64, validator=_is_count)
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
     priority: Priority | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, Never, cast, final
 
 import attrs
 import structlog
@@ -145,7 +145,7 @@ class Incarnation:
         actor: the actor object.
     """
 
-    def __init__(self, cell: "Cell", actor: Actor) -> None:
+    def __init__(self, cell: "Cell", actor: Actor[Never]) -> None:
         self.cell = cell
         self.actor = actor
         self.workers: list[Worker] = []

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, final
 
 import structlog
 import trio
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .inbox import Inbox
     from .incarnation import Incarnation
     from .mailbox import Mailbox, MailboxSender
-    from .ref import Ref
+    from .ref import Askable, Ref
     from .stream import StreamSink
     from .worker import Worker
 
@@ -55,7 +55,12 @@ class Message(Generic[R_co]):
 
     __slots__ = ()
 
+    def _to(self, ref: "Ref[Self]") -> R_co:
+        """Have the type of the reply at a ref that takes this message; for type checkers only."""
+        raise NotImplementedError
 
+
+M = TypeVar("M", bound=Message[object])
 R = TypeVar("R")
 
 
@@ -253,7 +258,7 @@ class ReplySlot(Generic[R]):
         self.error = AskTimedOut(path, self.verdict)
         self._settle(Outcome.EXPIRED)
 
-    async def forward(self, to: "Ref", message: Message[R]) -> None:
+    async def forward(self, to: "Ref[M]", message: "Askable[Ref[M], R]") -> None:
         """Pass the work on to another actor, whose reply then goes straight to the caller.
 
         Waits while the mailbox of `to` is full, so backpressure reaches this actor; the wait ends
@@ -268,11 +273,11 @@ class ReplySlot(Generic[R]):
             await trio.lowlevel.checkpoint()
             return
         if self.receiver is None:  # sent by `tell`: no caller waits for a reply
-            await to.deliver(message, None)
+            await to.deliver(message, None)  # type: ignore[arg-type]  # only messages are `Askable`
             self._settle(_REPLIED)
             return
         try:
-            await to.deliver(message, self)
+            await to.deliver(message, self)  # type: ignore[arg-type]  # as above
         except (AskFailed, MailboxFunctionFailed, UnhandledMessage) as error:
             self.fail(error)
         except BaseException:

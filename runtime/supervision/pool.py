@@ -1,16 +1,19 @@
 """Pools: several actors of one kind behind one ref."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar, cast
 
 import attrs
 import trio
 
-from .._core import Actor, Message, Overflow, Ref, ReplySlot, State, defers
+from .._core import Actor, AnyRef, Message, Overflow, Ref, ReplySlot, State, defers
 from ..errors import ChildNotFound
 from .restarts import RestartPolicy
 from .supervisor import Supervisor
+
+M = TypeVar("M", bound=Message[object])
 
 
 class _Router(Actor):
@@ -20,8 +23,8 @@ class _Router(Actor):
         workers: the workers of the pool.
     """
 
-    def __init__(self, workers: list[Ref]) -> None:
-        self._workers = workers
+    def __init__(self, workers: Iterable[AnyRef]) -> None:
+        self._workers = [cast("Ref", worker) for worker in workers]
 
     @defers(Message)
     async def route(self, message: Message[object], slot: ReplySlot[object]) -> None:
@@ -33,7 +36,7 @@ class _Router(Actor):
         await slot.forward(worker, message)
 
 
-def _rank(worker: Ref) -> tuple[bool, int]:
+def _rank(worker: AnyRef) -> tuple[bool, int]:
     """Order workers: running ones first, then by load."""
     cell = worker._cell  # noqa: SLF001  # the runtime's own
     return (cell.state is not State.RUNNING, cell.load)
@@ -58,7 +61,7 @@ class _PoolStopper:
             self.supervisor.remove_child(self.name)
 
 
-def _router_for(worker: Ref) -> type[_Router]:
+def _router_for(worker: AnyRef) -> type[_Router]:
     """Return a router for the messages that `worker` handles; others fail at their sender."""
     cell = worker._cell  # noqa: SLF001  # the runtime's own
     (route,) = _Router.handlers.values()
@@ -72,7 +75,7 @@ def _router_for(worker: Ref) -> type[_Router]:
 async def spawn_pool(
     supervisor: Supervisor,
     name: str,
-    factory: Callable[[], Actor],
+    factory: Callable[[], Actor[M]],
     *,
     size: int,
     capacity: int = 64,
@@ -80,7 +83,7 @@ async def spawn_pool(
     worker_capacity: int = 1,
     restarts: RestartPolicy | None = None,
     redeliver: int = 0,
-) -> Ref:
+) -> Ref[M]:
     """Start several actors of one kind, each with its own state, behind one ref.
 
     The pool sends each message to the least loaded worker. A worker that crashes loses the message
@@ -117,7 +120,7 @@ async def spawn_pool(
             )
             for number in range(1, size + 1)
         ]
-        router = partial(_router_for(workers[0]), list(workers))
+        router = partial(_router_for(workers[0]), workers)
         ref = await pool.spawn("router", router, capacity=capacity, overflow=overflow)
     except BaseException:
         with trio.CancelScope(shield=True):

@@ -8,7 +8,7 @@ supervisor above handles that as the crash of a child; the root raises it out of
 
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import final
+from typing import TypeVar, final
 
 from .._core import (
     RESTARTS,
@@ -16,6 +16,7 @@ from .._core import (
     ActorEvent,
     Cell,
     LostMessage,
+    Message,
     Node,
     Overflow,
     Priority,
@@ -34,6 +35,8 @@ from ..errors import AlreadyPresent, AlreadyRunning, ChildNotFound, ChildRestart
 from .child import Child
 from .children import Children
 from .restarts import STRATEGIES, RestartPolicy
+
+M = TypeVar("M", bound=Message[object])
 
 
 @final
@@ -66,7 +69,7 @@ class Supervisor:
     async def spawn(
         self,
         name: str,
-        factory: Callable[[], Actor],
+        factory: Callable[[], Actor[M]],
         *,
         capacity: int = 64,
         overflow: Overflow = "block",
@@ -76,7 +79,7 @@ class Supervisor:
         restart: Restart = "permanent",
         stop_s: float = inf,
         redeliver: int = 0,
-    ) -> Ref:
+    ) -> Ref[M]:
         """Start an actor as the last child; return when it has started.
 
         Args:
