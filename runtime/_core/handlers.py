@@ -173,7 +173,7 @@ def check_declared(cls: type, actor: type, table: Mapping[type[Message[object]],
     """Check that a class handles the messages that it declares by ``Actor[Add | Get]``.
 
     Args:
-        cls: the class.
+        cls: the class with the declaration, or with a base that has it.
         actor: the class `Actor` itself.
         table: the handlers of `cls` by type of message.
 
@@ -199,11 +199,8 @@ def _mark(method: T, handler: Handler) -> T:
 
 
 def _marks(value: object) -> tuple[Handler, ...]:
-    if isinstance(value, staticmethod | classmethod):
-        value = value.__func__
-    elif isinstance(value, property):
-        value = value.fget
-    marks = getattr(value, _MARK, ())
+    inner: object = getattr(value, "fget" if isinstance(value, property) else "__func__", value)
+    marks = getattr(inner, _MARK, ())
     return cast("tuple[Handler, ...]", marks) if isinstance(marks, tuple) else ()
 
 

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeAlias, TypeVar, final, overload
 
 import structlog
 import trio
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .inbox import Inbox
     from .incarnation import Incarnation
     from .mailbox import Mailbox, MailboxSender
-    from .ref import Askable, Ref
+    from .ref import AnyRef, Askable, Ref, RefT
     from .stream import StreamSink
     from .worker import Worker
 
@@ -60,7 +60,6 @@ class Message(Generic[R_co]):
         raise NotImplementedError
 
 
-M = TypeVar("M", bound=Message[object])
 R = TypeVar("R")
 
 
@@ -258,7 +257,14 @@ class ReplySlot(Generic[R]):
         self.error = AskTimedOut(path, self.verdict)
         self._settle(Outcome.EXPIRED)
 
-    async def forward(self, to: "Ref[M]", message: "Askable[Ref[M], R]") -> None:
+    # The first one, so that a union of messages can be forwarded to a bare ref.
+    @overload
+    async def forward(self, to: "Ref", message: Message[R]) -> None: ...
+
+    @overload
+    async def forward(self, to: "RefT", message: "Askable[RefT, R]") -> None: ...
+
+    async def forward(self, to: "AnyRef", message: "Askable[Never, R]") -> None:
         """Pass the work on to another actor, whose reply then goes straight to the caller.
 
         Waits while the mailbox of `to` is full, so backpressure reaches this actor; the wait ends

@@ -10,7 +10,9 @@ import pytest
 
 from callsheet.runtime import (
     Actor,
+    Askable,
     Message,
+    Ref,
     ReplySlot,
     StreamOf,
     StreamSink,
@@ -23,6 +25,7 @@ from callsheet.runtime import (
 if TYPE_CHECKING:
     from only.known.to.checkers import Unknown  # type: ignore[import-not-found]
 
+M = TypeVar("M", bound=Message[object])
 T = TypeVar("T")
 
 
@@ -61,7 +64,7 @@ class Base(Actor):
         return "base"
 
 
-async def reply_of(factory: Callable[[], Actor], message: Message[T]) -> T:
+async def reply_of(factory: Callable[[], Actor[M]], message: Askable[Ref[M], T]) -> T:
     async with open_runtime("app") as runtime:
         ref = await runtime.spawn("actor", factory)
         return await ref.ask(message, timeout=1)
@@ -220,6 +223,33 @@ async def test_an_abstract_handler_is_completed_by_a_subclass() -> None:
             return "concrete"
 
     assert await reply_of(Concrete, Get()) == "concrete"
+
+
+def test_a_declared_message_without_a_handler_is_refused() -> None:
+    with refused("Wrong", "Count"):
+
+        class Wrong(Base, Actor[Get | Count]):
+            pass
+
+    with refused("Removed", "Get"):
+
+        class Declared(Actor[Get]):
+            @handles(Get)
+            async def get(self, message: Get) -> str:
+                return ""
+
+        class Removed(Declared):
+            get = None  # type: ignore[assignment]
+
+
+async def test_a_declared_message_may_be_handled_as_one_of_its_base() -> None:
+    class Right(Actor[GetMore | Put]):
+        @handles(Get)
+        @handles(Put)
+        async def get(self, message: Get | Put) -> str:
+            return "right"
+
+    assert await reply_of(Right, GetMore()) == "right"
 
 
 def refused(*names: str) -> Any:
