@@ -10,9 +10,10 @@ from typing import Any, TypeVar, final
 
 import trio
 
-from ._core import Message, Ref, check_seconds
+from ._core import Askable, Message, Ref, check_seconds
 from .errors import PortalClosed
 
+M = TypeVar("M", bound=Message[object])
 R = TypeVar("R")
 
 
@@ -38,7 +39,7 @@ class Portal:
         self._lock = Lock()
         self._pending: set[Future[Any]] | None = set()  # None after `close`
 
-    def tell(self, ref: Ref, message: Message[object]) -> None:
+    def tell(self, ref: Ref[M], message: Askable[Ref[M], object]) -> None:
         """Send a message; block until there is room for it.
 
         Args:
@@ -57,7 +58,7 @@ class Portal:
 
         self._wait(self._begin(tell))
 
-    def ask(self, ref: Ref, message: Message[R], *, timeout: float = inf) -> R:
+    def ask(self, ref: Ref[M], message: Askable[Ref[M], R], *, timeout: float = inf) -> R:
         """Send a message and block until the reply is there.
 
         Args:
@@ -76,7 +77,9 @@ class Portal:
         self._refuse_own_thread()
         return self._wait(self.submit(ref, message, timeout=timeout))
 
-    def submit(self, ref: Ref, message: Message[R], *, timeout: float = inf) -> "Future[R]":
+    def submit(
+        self, ref: Ref[M], message: Askable[Ref[M], R], *, timeout: float = inf
+    ) -> "Future[R]":
         """Send a message and return a future of the reply, without blocking.
 
         Args:

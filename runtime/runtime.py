@@ -16,6 +16,7 @@ import trio
 
 from ._core import (
     ActorSnapshot,
+    AnyRef,
     Guarded,
     Inbox,
     Instrument,
@@ -176,7 +177,7 @@ class Runtime:
     def __repr__(self) -> str:
         return f"<Runtime {self.name}, {len(self.snapshot().actors)} actors>"
 
-    async def stop(self, ref: Ref) -> None:
+    async def stop(self, ref: AnyRef) -> None:
         """Drain an actor within its `stop_s` and remove it; its name can be used again.
 
         The actor takes no more messages, handles those in its mailbox, and sends the replies that

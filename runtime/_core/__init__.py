@@ -3,10 +3,11 @@
 No module outside this package imports its submodules.
 """
 
-from .actor import Actor, Handler, defers, handles, streams
+from .actor import Actor
 from .cell import Cell
 from .child_group import ChildGroup, ChildSupervisor, SpawnSettings, SuperviseSettings
 from .deadlines import check_seconds
+from .handlers import Handler, defers, handles, streams
 from .inbox import Inbox, Spec
 from .instruments import (
     ActorCrash,
@@ -36,7 +37,7 @@ from .node import (
 from .nurseries import is_cancellation, open_collapsing_nursery
 from .overflow import Coalesce, Overflow, Priority
 from .pool import Member, PoolInbox, PoolRef, check_size
-from .ref import Ref
+from .ref import AnyRef, Askable, Ref, Streamable
 from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
     ActorSnapshot,
@@ -62,7 +63,9 @@ __all__ = [
     "ActorCrash",
     "ActorEvent",
     "ActorSnapshot",
+    "AnyRef",
     "AskStream",
+    "Askable",
     "Cell",
     "ChildGroup",
     "ChildSupervisor",
@@ -105,6 +108,7 @@ __all__ = [
     "Strategy",
     "StreamOf",
     "StreamSink",
+    "Streamable",
     "StructlogInstrument",
     "SuperviseSettings",
     "SupervisorSnapshot",

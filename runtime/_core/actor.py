@@ -1,156 +1,41 @@
-"""The base class of actors, and the decorators that make methods their handlers."""
+"""The base class of actors."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, Unpack
 
-import attrs
 import trio
 
 from .deadlines import check_seconds
-from .reply import Message, ReplySlot, check_thread, current_slot
-from .stream import StreamOf, StreamSink
+from .handlers import Handler, check_declared, handlers_of
+from .reply import Message, check_thread, current_slot
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from .cell import Cell
     from .child_group import ChildSupervisor, PoolSettings, SpawnSettings, SuperviseSettings
     from .incarnation import Incarnation
     from .pool import PoolRef
-    from .ref import Ref
+    from .ref import AnyRef, Ref
     from .snapshot import Ended
     from .timers import Timer, Watch
 
+    # For type checkers, `Actor` alone takes every message.
+    M_contra = TypeVarWithDefault(
+        "M_contra", bound=Message[object], contravariant=True, default=Message[object]
+    )
+else:
+    M_contra = TypeVar("M_contra", contravariant=True)
 
-A = TypeVar("A", bound="Actor")
-M = TypeVar("M", bound="Message[object]")
-R = TypeVar("R")
+
+M = TypeVar("M", bound=Message[object])
 T = TypeVar("T")
 
-_MARK = "__callsheet_handler__"
 
-
-@attrs.frozen
-class Handler:
-    """How an actor handles one type of message.
-
-    Args:
-        kind: the type of message.
-        call: the method; called with the actor, the message and, if `takes_slot`, a slot or a sink.
-        raises: declared errors, which are replies; any other exception crashes the actor (R8).
-        defers: the method gets the reply slot and does not return the reply.
-        streams: the method gets a sink for the items of the reply.
-        uninterruptible: the method is not cancelled when the caller gives up.
-        urgent: messages of this type bypass the mailbox and are handled before those in it.
-        takes_slot: `defers` or `streams`, in one field because it is read for each message.
-    """
-
-    kind: type[Message[object]]
-    call: Callable[..., Awaitable[object]]
-    raises: tuple[type[Exception], ...] = ()
-    defers: bool = False
-    streams: bool = False
-    uninterruptible: bool = False
-    urgent: bool = False
-    takes_slot: bool = False
-
-
-def handles(
-    kind: type[Message[R]],
-    *,
-    raises: tuple[type[Exception], ...] = (),
-    uninterruptible: bool = False,
-    urgent: bool = False,
-) -> Callable[[Callable[[A, M], Awaitable[R]]], Callable[[A, M], Awaitable[R]]]:
-    """Make a method the handler of one type of message; its return value is the reply.
-
-    Args:
-        kind: the type of message. Messages of a subclass are handled by the same method unless the
-            subclass has a handler of its own.
-        raises: declared errors. They are replies: the caller's `ask` raises them, and the actor
-            continues. Declare the errors of an outage, so that it spends no restarts (R10). Any
-            other exception is a bug and crashes the actor (R8).
-        uninterruptible: let the handler finish even if the caller is cancelled or its deadline
-            passes.
-        urgent: handle these messages before those in the mailbox, and accept them even if it is
-            full. Use it for messages that the work in progress depends on, and whose number is
-            bounded by something else.
-
-    Raises:
-        TypeError: at the definition of the class, if it has two handlers for one type.
-    """
-
-    def mark(method: Callable[[A, M], Awaitable[R]]) -> Callable[[A, M], Awaitable[R]]:
-        handler = Handler(
-            kind, method, raises=raises, uninterruptible=uninterruptible, urgent=urgent
-        )
-        setattr(method, _MARK, handler)
-        return method
-
-    return mark
-
-
-def defers(
-    kind: type[Message[R]], *, urgent: bool = False
-) -> Callable[
-    [Callable[[A, M, ReplySlot[R]], Awaitable[None]]],
-    Callable[[A, M, ReplySlot[R]], Awaitable[None]],
-]:
-    """Make a method the handler of a message whose reply comes later, or from another actor.
-
-    The method gets the message and its `ReplySlot`; its return does not send a reply. It is not
-    interrupted when the caller gives up, so it cannot lose a slot halfway; ``slot.done`` and
-    ``slot.on_settled`` report that. If the slot is neither filled nor forwarded, the caller waits
-    until its deadline, or until this actor stops or crashes.
-
-    Args:
-        kind: the type of message.
-        urgent: as for `handles`.
-    """
-
-    def mark(
-        method: Callable[[A, M, ReplySlot[R]], Awaitable[None]],
-    ) -> Callable[[A, M, ReplySlot[R]], Awaitable[None]]:
-        setattr(
-            method,
-            _MARK,
-            Handler(
-                kind, method, defers=True, uninterruptible=True, urgent=urgent, takes_slot=True
-            ),
-        )
-        return method
-
-    return mark
-
-
-def streams(
-    kind: type[StreamOf[T]], *, raises: tuple[type[Exception], ...] = ()
-) -> Callable[
-    [Callable[[A, M, StreamSink[T]], Awaitable[None]]],
-    Callable[[A, M, StreamSink[T]], Awaitable[None]],
-]:
-    """Make a method the handler of a message whose reply is a stream of items.
-
-    The method gets the message and a `StreamSink`; ``await sink.send(item)`` waits while the
-    consumer is behind. The stream ends when the method returns. The method is cancelled when the
-    consumer leaves.
-
-    Args:
-        kind: the type of message.
-        raises: declared errors, as for `handles`; the consumer's loop raises them.
-    """
-
-    def mark(
-        method: Callable[[A, M, StreamSink[T]], Awaitable[None]],
-    ) -> Callable[[A, M, StreamSink[T]], Awaitable[None]]:
-        setattr(method, _MARK, Handler(kind, method, raises=raises, streams=True, takes_slot=True))
-        return method
-
-    return mark
-
-
-class Actor:
+class Actor(Generic[M_contra]):
     """Base class of actors: objects whose state is used by their own handlers only.
 
         class Greeter(Actor):
@@ -165,6 +50,10 @@ class Actor:
     continues with the same mailbox (R2). Handlers run one after another, or up to ``concurrency``
     at the same time if the actor was spawned with that setting.
 
+    A class that declares its messages, as ``class Greeter(Actor[Greet | Leave])``, has refs with
+    the same type argument: `spawn` returns a ``Ref[Greet | Leave]``, which takes no other message.
+    Each declared message must have a handler; others, such as a timer's, need no declaration.
+
     Attributes:
         handlers: the class's handlers by type of message, those of its base classes included.
     """
@@ -172,22 +61,14 @@ class Actor:
     handlers: ClassVar[Mapping[type[Message[object]], Handler]] = {}
     _cell: "Cell"
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        table = dict(cls.handlers)
-        own = [
-            cast("Handler", getattr(value, _MARK))
-            for value in vars(cls).values()
-            if hasattr(value, _MARK)
-        ]
-        for handler in own:
-            if sum(other.kind is handler.kind for other in own) > 1:
-                raise TypeError(f"{cls.__name__} has two handlers for {handler.kind.__name__}")
-            table[handler.kind] = handler
-        cls.handlers = table
+    def __init_subclass__(cls, **arguments: object) -> None:
+        super().__init_subclass__(**arguments)
+        if "handlers" not in vars(cls):  # the router of a pool brings its own
+            cls.handlers = handlers_of(cls)
+            check_declared(cls, Actor, cls.handlers)
 
     @property
-    def ref(self) -> "Ref":
+    def ref(self) -> "Ref[M_contra]":
         """The ref to this actor; it stays valid over restarts (R2)."""
         return self._cell.ref
 
@@ -255,8 +136,8 @@ class Actor:
         return await self._current.owned.enter(manager)
 
     async def spawn(
-        self, name: str, factory: "Callable[[], Actor]", **settings: "Unpack[SpawnSettings]"
-    ) -> "Ref":
+        self, name: str, factory: "Callable[[], Actor[M]]", **settings: "Unpack[SpawnSettings]"
+    ) -> "Ref[M]":
         """Start an actor as a child of this incarnation; return when it has started (R15).
 
         Its path is below the path of this actor. A child that crashes is restarted alone. When the
@@ -289,11 +170,11 @@ class Actor:
     async def spawn_pool(
         self,
         name: str,
-        factory: "Callable[[], Actor]",
+        factory: "Callable[[], Actor[M]]",
         *,
         size: int,
         **settings: "Unpack[PoolSettings]",
-    ) -> "PoolRef":
+    ) -> "PoolRef[M]":
         """Start a pool as a child of this incarnation; it ends as a child of `spawn` does.
 
         Args:
@@ -408,7 +289,7 @@ class Actor:
             raise ValueError(f"seconds must be above 0, not {seconds}")
         return self._current.send_at(trio.current_time() + seconds, message, seconds)
 
-    async def watch(self, ref: "Ref", on: Callable[["Ended"], Message[object]]) -> "Watch":
+    async def watch(self, ref: "AnyRef", on: Callable[["Ended"], Message[object]]) -> "Watch":
         """Have this incarnation handle a message when another actor has stopped.
 
         A restart is not a stop. If the other actor has stopped already, the message is handled at

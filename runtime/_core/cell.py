@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from random import Random
 from sys import maxsize
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import attrs
 import trio
@@ -48,7 +48,7 @@ class Cell(Inbox):
         self.pool: PoolInbox | None = None  # set if the inbox is that of a pool
         self.full = self.parked  # workers that wait for room for deferred messages
         self.lost: tuple[LostMessage, ...] = ()
-        self._actor: Actor | None = None  # made, but not running in a task
+        self._actor: Actor[Never] | None = None  # made, but not running in a task
         self._waker: Waker | None = None  # set while it is idle
         self._random: Random | None = None  # made at its first use: it takes 2.5 KiB
 
@@ -167,7 +167,7 @@ class Cell(Inbox):
                 current.end_timers()
             self.current = None
 
-    def _make(self) -> Actor:
+    def _make(self) -> Actor[Never]:
         """Make the object of the next incarnation, without starting it."""
         self.incarnation += 1
         self._random = None
@@ -257,7 +257,7 @@ class Cell(Inbox):
         )
 
 
-def _has_hooks(actor: Actor) -> bool:
+def _has_hooks(actor: Actor[Never]) -> bool:
     """Whether the actor overrides a hook, which must run in its task even if no message comes."""
     own = type(actor)
     return (

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict, TypeVar
 
 from .overflow import Overflow, Priority
+from .reply import Message
 from .snapshot import Snapshot, Strategy
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from .node import Node, Restart, RestartPolicy, StopOrder, TreeContext
     from .pool import PoolRef
     from .ref import Ref
+
+
+M = TypeVar("M", bound=Message[object])
 
 
 class SpawnSettings(TypedDict, total=False):
@@ -64,7 +68,7 @@ class ChildSupervisor(Protocol):
     async def spawn(
         self,
         name: str,
-        factory: "Callable[[], Actor]",
+        factory: "Callable[[], Actor[M]]",
         *,
         capacity: int = 64,
         overflow: Overflow = "block",
@@ -75,14 +79,14 @@ class ChildSupervisor(Protocol):
         start_s: float | None = None,
         stop_s: float = inf,
         redeliver: int = 0,
-    ) -> "Ref":
+    ) -> "Ref[M]":
         """Start an actor as the last child; see `Supervisor.spawn`."""
         ...
 
     async def spawn_pool(
         self,
         name: str,
-        factory: "Callable[[], Actor]",
+        factory: "Callable[[], Actor[M]]",
         *,
         size: int,
         key: "KeyFunction | None" = None,
@@ -96,7 +100,7 @@ class ChildSupervisor(Protocol):
         start_s: float | None = None,
         stop_s: float = inf,
         redeliver: int = 0,
-    ) -> "PoolRef":
+    ) -> "PoolRef[M]":
         """Start a pool as the last child; see `Supervisor.spawn_pool`."""
         ...
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, Never
 
 import attrs
 import trio
@@ -17,8 +17,9 @@ from ..errors import (
     RestartIntensityExceeded,
     UnhandledMessage,
 )
-from .actor import Actor, Handler
+from .actor import Actor
 from .deadlines import check_seconds
+from .handlers import Handler
 from .instruments import ActorEvent, DeadLetter
 from .keyed import KeyFunction
 from .mailbox import Mailbox
@@ -55,7 +56,7 @@ class Spec:
     """
 
     name: str = attrs.field(validator=matches_re(r"[^/]+"))
-    factory: Callable[[], Actor]
+    factory: Callable[[], Actor[Never]]
     capacity: int = attrs.field(default=64, validator=_is_count)
     overflow: Overflow = attrs.field(default="block", validator=_is_overflow)
     priority: Priority | None = None

@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Never, final
 
 import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
 
 from ..errors import ActorCrashed, ActorStopped, Verdict
-from .actor import Actor, Handler
+from .actor import Actor
+from .handlers import Handler
 from .instruments import LostMessage, MessageFailed, MessageHandled
 from .log import get_logger
 from .nurseries import collapse, is_cancellation, restore, without_cancellation
@@ -38,7 +39,7 @@ class Incarnation:
         actor: the actor object.
     """
 
-    def __init__(self, cell: "Cell", actor: Actor) -> None:
+    def __init__(self, cell: "Cell", actor: Actor[Never]) -> None:
         self.cell = cell
         self.actor = actor
         self.workers: list[Worker] = []
@@ -422,6 +423,7 @@ class Incarnation:
         if slot is None:
             # No caller waits: the message is done when the handler returns.
             slot = worker.slot = ReplySlot()
+            slot.is_told = True
             slot.holder = worker
             sink = _discarding_sink() if handler.streams else slot
             await handler.call(self.actor, message, sink)

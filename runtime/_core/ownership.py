@@ -24,7 +24,7 @@ from .child_group import (
     SpawnSettings,
     SuperviseSettings,
 )
-from .reply import current_slot
+from .reply import Message, current_slot
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .pool import PoolRef
     from .ref import Ref
 
+M = TypeVar("M", bound=Message[object])
 T = TypeVar("T")
 
 _log = structlog.stdlib.get_logger("callsheet.runtime")
@@ -209,8 +210,8 @@ class Ownership:
     # ---------------------------------------------------------------- children
 
     async def spawn(
-        self, name: str, factory: "Callable[[], Actor]", settings: SpawnSettings
-    ) -> "Ref":
+        self, name: str, factory: "Callable[[], Actor[M]]", settings: SpawnSettings
+    ) -> "Ref[M]":
         """Start an actor as a child; see `Actor.spawn`."""
         _, number = self._open()
         children = await self._open_children()
@@ -219,8 +220,8 @@ class Ownership:
         return ref
 
     async def spawn_pool(
-        self, name: str, factory: "Callable[[], Actor]", size: int, settings: PoolSettings
-    ) -> "PoolRef":
+        self, name: str, factory: "Callable[[], Actor[M]]", size: int, settings: PoolSettings
+    ) -> "PoolRef[M]":
         """Start a pool as a child; see `Actor.spawn_pool`."""
         _, number = self._open()
         children = await self._open_children()

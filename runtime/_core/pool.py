@@ -7,7 +7,7 @@ wakes one idle worker, and a worker that takes a message wakes another one if mo
 from abc import abstractmethod
 from collections.abc import Sequence
 from math import inf
-from typing import final
+from typing import Never, final
 
 import attrs
 import trio
@@ -18,14 +18,14 @@ from .cell import Cell
 from .inbox import Inbox, Spec
 from .incarnation import Incarnation
 from .node import Node, Stopper, TreeContext
-from .ref import Ref
+from .ref import M_contra, Ref
 from .reply import check_thread
 from .snapshot import ActorSnapshot
 from .worker import Worker
 
 
 @final
-class PoolRef(Ref):
+class PoolRef(Ref[M_contra]):
     """A reference to a pool: a `Ref` to all its members together.
 
     Args:
@@ -260,7 +260,7 @@ class Member(Cell):
             self.pool.dozing.remove(self)
         return super().stop_idle()
 
-    def _make(self) -> Actor:
+    def _make(self) -> Actor[Never]:
         actor = super()._make()
         if self.pool is not None:
             self.pool.table = actor.handlers

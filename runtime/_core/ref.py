@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Never, Protocol, Self, TypeAlias, TypeVar
 
 import trio
 from trio import current_effective_deadline
@@ -13,19 +13,48 @@ from ..errors import Deadlock, MailboxFull
 from .deadlines import check_seconds
 from .reply import Message, ReplySlot, check_thread, current_slot
 from .snapshot import Ended
-from .stream import AskStream, StreamOf, StreamSink
+from .stream import AskStream, StreamSink
 from .worker import Worker, check_deadlock, current_worker, find_cycle, waiting_worker
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
     from .inbox import Inbox
 
+    # For type checkers, `Ref` alone means a ref that takes every message.
+    M_contra = TypeVarWithDefault(
+        "M_contra", bound=Message[object], contravariant=True, default=Message[object]
+    )
+else:
+    M_contra = TypeVar("M_contra", contravariant=True)
 
 R = TypeVar("R")
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+RefT = TypeVar("RefT", bound="Ref[Never]")
+RefT_contra = TypeVar("RefT_contra", contravariant=True)
 
 
-class Ref:
-    """A reference to an actor, valid as long as its runtime; refs to the same actor are equal."""
+class Askable(Protocol[RefT_contra, R_co]):
+    """What can be asked at a ref of a type, with the type of the reply: a `Message`."""
+
+    def _to(self, ref: RefT_contra, /) -> R_co: ...
+
+
+class Streamable(Protocol[RefT_contra, R_co]):
+    """What can be streamed at a ref of a type, with the type of the items: a `StreamOf`."""
+
+    def _items_to(self, ref: RefT_contra, /) -> R_co: ...
+
+
+class Ref(Generic[M_contra]):
+    """A reference to an actor, valid as long as its runtime; refs to the same actor are equal.
+
+    The type argument is the messages that the actor takes, such as ``Ref[Add | Get]``. A type
+    checker then refuses other messages. A ref that takes more messages may stand where one that
+    takes fewer is expected, and a bare ``Ref`` takes all. ``AnyRef`` is a ref to any actor, which
+    can be stopped or watched, but takes no message.
+    """
 
     __slots__ = ("_cell",)
 
@@ -70,7 +99,7 @@ class Ref:
     def __hash__(self) -> int:
         return hash(self._cell)
 
-    def tell_nowait(self, message: Message[object]) -> None:
+    def tell_nowait(self, message: Askable[Self, object]) -> None:
         """Send a message without waiting for room or for a reply.
 
         Args:
@@ -83,10 +112,10 @@ class Ref:
             UnhandledMessage: the actor has no handler for this type of message.
         """
         check_thread(self._cell)
-        if not self._cell.try_put(message, None, self._cell.now()):
+        if not self._cell.try_put(message, None, self._cell.now()):  # type: ignore[arg-type]  # only messages are `Askable`
             raise MailboxFull(self._cell.path, self._cell.mailbox.capacity)
 
-    async def tell(self, message: Message[object]) -> None:
+    async def tell(self, message: Askable[Self, object]) -> None:
         """Send a message; wait for room, but not for a reply.
 
         Always a checkpoint. The message has no deadline, since no caller waits for a
@@ -102,9 +131,9 @@ class Ref:
             UnhandledMessage: the actor has no handler for this type of message.
         """
         check_thread(self._cell)
-        await self.deliver(message, None)
+        await self.deliver(message, None)  # type: ignore[arg-type]  # as above
 
-    async def ask(self, message: Message[R], *, timeout: float = inf) -> R:
+    async def ask(self, message: Askable[Self, R], *, timeout: float = inf) -> R:
         """Send a message and wait for the reply.
 
         The reply is due after `timeout`, at the deadline of the message that the caller itself
@@ -134,11 +163,11 @@ class Ref:
         check_thread(cell)
         now = cell.now()
         slot: ReplySlot[R] = ReplySlot()
-        due = self._prepare(message, slot, timeout, now)
+        due = self._prepare(message, slot, timeout, now)  # type: ignore[arg-type]  # as above
         try:
-            if not cell.try_put(message, slot, now):
+            if not cell.try_put(message, slot, now):  # type: ignore[arg-type]  # as above
                 with trio.CancelScope(deadline=due) as wait:
-                    await self._wait_for_room(message, slot)
+                    await self._wait_for_room(message, slot)  # type: ignore[arg-type]  # as above
                 if wait.cancelled_caught:
                     slot.expire()  # the deadline task may have ended with the runtime
             worker = current_worker.get()
@@ -165,7 +194,7 @@ class Ref:
         finally:
             del slot  # else an error, its traceback and the slot are a reference cycle
 
-    async def submit(self, message: Message[R], *, deadline: float = inf) -> ReplySlot[R]:
+    async def submit(self, message: Askable[Self, R], *, deadline: float = inf) -> ReplySlot[R]:
         """Send a message, wait for room only, and return the slot for the reply.
 
         This is an ask without a waiting task: ``slot.on_settled`` reports the reply, and
@@ -189,20 +218,21 @@ class Ref:
         check_seconds("deadline", deadline)
         slot: ReplySlot[R] = ReplySlot()
         slot.deadline = slot.limit = deadline
-        slot.message, slot.receiver, slot.cause = message, self._cell, current_slot.get()
+        slot.message = message  # type: ignore[assignment]  # as above
+        slot.receiver, slot.cause = self._cell, current_slot.get()
         if deadline == inf:
-            await self.deliver(message, slot)
+            await self.deliver(message, slot)  # type: ignore[arg-type]  # as above
             return slot
         slot.watch(self._cell.deadlines, deadline)
         with trio.CancelScope(deadline=deadline) as wait:
-            await self.deliver(message, slot)
+            await self.deliver(message, slot)  # type: ignore[arg-type]  # as above
         if wait.cancelled_caught:
             slot.expire()  # the deadline task may have ended with the runtime
         return slot
 
     @asynccontextmanager
     async def stream(
-        self, message: StreamOf[T], *, buffer: int = 16, timeout: float = inf
+        self, message: Streamable[Self, T], *, buffer: int = 16, timeout: float = inf
     ) -> AsyncGenerator[AskStream[T]]:
         """Ask for a stream of items; leaving the block cancels the rest of it.
 
@@ -230,9 +260,9 @@ class Ref:
         slot.sink = StreamSink(sending)
         slot.on_settled(lambda _: sending.close())
         try:
-            due = self._prepare(message, slot, timeout, self._cell.now())
+            due = self._prepare(message, slot, timeout, self._cell.now())  # type: ignore[arg-type]  # as above
             with trio.CancelScope(deadline=due) as wait:
-                await self.deliver(message, slot)
+                await self.deliver(message, slot)  # type: ignore[arg-type]  # as above
             if wait.cancelled_caught:
                 slot.expire()  # the deadline task may have ended with the runtime
             yield AskStream(receiving, slot)
@@ -314,6 +344,9 @@ class Ref:
             else:
                 slot.watch(self._cell.deadlines, limit)
         return limit
+
+
+AnyRef: TypeAlias = Ref[Never]
 
 
 def _fail_if_cycle(slot: ReplySlot[Any], caller: Worker) -> None:

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeAlias, TypeVar, final, overload
 
 import trio
 from trio.lowlevel import current_task, current_trio_token, reschedule, wait_task_rescheduled
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .inbox import Inbox
     from .incarnation import Incarnation
     from .mailbox import Mailbox, MailboxSender
-    from .ref import Ref
+    from .ref import AnyRef, Askable, Ref, RefT
     from .stream import StreamSink
     from .worker import Worker
 
@@ -53,6 +53,10 @@ class Message(Generic[R_co]):
     """
 
     __slots__ = ()
+
+    def _to(self, ref: "Ref[Self]") -> R_co:
+        """Have the type of the reply at a ref that takes this message; for type checkers only."""
+        raise NotImplementedError
 
 
 R = TypeVar("R")
@@ -89,6 +93,7 @@ class ReplySlot(Generic[R]):
         cause: the slot of the message whose handler made this ask; None if there is none.
         sink: the sink for the items, if the reply is a stream.
         caller: the worker that waits for the reply; None if the waiting task is not a worker.
+        is_told: whether the message was sent by `tell`, so that no caller waits for a reply.
         holder: the part of the runtime that has the message now: cell, incarnation or worker.
         task: the task that waits for the reply; None if none does.
     """
@@ -103,6 +108,7 @@ class ReplySlot(Generic[R]):
         "deadline",
         "error",
         "holder",
+        "is_told",
         "limit",
         "message",
         "outcome",
@@ -121,6 +127,7 @@ class ReplySlot(Generic[R]):
         self.value: R | None = None
         self.error: Exception | None = None
         self.started: bool = False
+        self.is_told: bool = False
         self.message: Message[object] | None = None
         self.receiver: Inbox | None = None
         self.cause: ReplySlot[Any] | None = None
@@ -257,7 +264,14 @@ class ReplySlot(Generic[R]):
             error.add_note(f"these actors waited for each other: {' -> '.join(cycle)}")
         self._settle(Outcome.EXPIRED)
 
-    async def forward(self, to: "Ref", message: Message[R]) -> None:
+    # The first one, so that a union of messages can be forwarded to a bare ref.
+    @overload
+    async def forward(self, to: "Ref", message: Message[R]) -> None: ...
+
+    @overload
+    async def forward(self, to: "RefT", message: "Askable[RefT, R]") -> None: ...
+
+    async def forward(self, to: "AnyRef", message: "Askable[Never, R]") -> None:
         """Pass the work on to another actor, whose reply then goes straight to the caller.
 
         Waits while the mailbox of `to` is full, so backpressure reaches this actor; the wait ends
@@ -271,12 +285,12 @@ class ReplySlot(Generic[R]):
         if self.outcome is not None:
             await trio.lowlevel.checkpoint()
             return
-        if self.receiver is None:  # sent by `tell`: no caller waits for a reply
-            await to.deliver(message, None)
+        if self.is_told:
+            await to.deliver(message, None)  # type: ignore[arg-type]  # only messages are `Askable`
             self._settle(_REPLIED)
             return
         try:
-            await to.deliver(message, self)
+            await to.deliver(message, self)  # type: ignore[arg-type]  # as above
         except (AskFailed, UnhandledMessage) as error:
             self.fail(error)
         except BaseException:

@@ -1,12 +1,15 @@
 """Replies that are streams of items: bounded, with backpressure, and cancelled from either side."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Generic, TypeVar, final
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, final
 
 import trio
 
 from .reply import Message, ReplySlot
 from .worker import Worker, check_deadlock, waiting_worker
+
+if TYPE_CHECKING:
+    from .ref import Ref
 
 T = TypeVar("T")
 
@@ -18,6 +21,10 @@ class StreamOf(Message[None], Generic[T]):
     """
 
     __slots__ = ()
+
+    def _items_to(self, ref: "Ref[Self]") -> T:
+        """Have the type of the items at a ref that takes this message; for type checkers only."""
+        raise NotImplementedError
 
 
 @final

@@ -9,7 +9,7 @@ supervisor above handles that as the crash of a child; the root raises it out of
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from math import inf
-from typing import final
+from typing import TypeVar, final
 
 from .._core import (
     RESTARTS,
@@ -19,6 +19,7 @@ from .._core import (
     Cell,
     KeyFunction,
     LostMessage,
+    Message,
     Node,
     Overflow,
     PoolRef,
@@ -44,6 +45,8 @@ from .children import Children
 from .lifecycle import Phase
 from .pool import Pool
 from .restarts import STRATEGIES, RestartPolicy
+
+M = TypeVar("M", bound=Message[object])
 
 
 @final
@@ -76,7 +79,7 @@ class Supervisor:
     async def spawn(
         self,
         name: str,
-        factory: Callable[[], Actor],
+        factory: Callable[[], Actor[M]],
         *,
         capacity: int = 64,
         overflow: Overflow = "block",
@@ -87,7 +90,7 @@ class Supervisor:
         stop_s: float = inf,
         start_s: float | None = None,
         redeliver: int = 0,
-    ) -> Ref:
+    ) -> Ref[M]:
         """Start an actor as the last child; return when it has started.
 
         Args:
@@ -144,7 +147,7 @@ class Supervisor:
     async def spawn_pool(
         self,
         name: str,
-        factory: Callable[[], Actor],
+        factory: Callable[[], Actor[M]],
         *,
         size: int,
         key: KeyFunction | None = None,
@@ -158,7 +161,7 @@ class Supervisor:
         start_s: float | None = None,
         stop_s: float = inf,
         redeliver: int = 0,
-    ) -> PoolRef:
+    ) -> PoolRef[M]:
         """Start several actors of one kind as the last child; return when all have started.
 
         The members of the pool, ``worker-1`` to ``worker-<size>``, have one mailbox. An idle member

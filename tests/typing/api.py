@@ -72,6 +72,7 @@ from callsheet.bulk.settings import BulkSettings
 from callsheet.runtime import (
     Actor,
     ActorSnapshot,
+    AnyRef,
     AskFailed,
     AskStream,
     Coalesce,
@@ -95,6 +96,7 @@ from callsheet.runtime import (
     Supervisor,
     Timer,
     Verdict,
+    Watch,
     defers,
     handles,
     open_runtime,
@@ -141,7 +143,7 @@ class Good(Actor):
         assert_type(self.send_after(1, Reset()), Timer)
         assert_type(self.send_at(1.5, Reset()), Timer)
         assert_type(self.send_every(1, Reset()), Timer)
-        self.watch(self.ref, Reset())
+        assert_type(await self.watch(self.ref, lambda _: Reset()), Watch)
         return self.total + message.by
 
     @defers(Name, urgent=True)
@@ -218,6 +220,48 @@ async def sending(ref: Ref) -> None:
     await ref.ask(Add("1"))  # type: ignore[arg-type]  # a field of another type
     await ref.ask(Add(1), 5)  # type: ignore[call-arg]  # the time-out has a name
     del text
+
+
+class Counter(Actor[Add | Tail]):
+    @handles(Add)
+    async def add(self, message: Add) -> int:
+        assert_type(self.ref, Ref[Add | Tail])
+        return message.by
+
+    @streams(Tail)
+    async def tail(self, message: Tail, sink: StreamSink[bytes]) -> None: ...
+
+
+async def typed_refs(
+    runtime: Runtime, bare: Ref, adds: Ref[Add], unknown: AnyRef, slot: ReplySlot[int]
+) -> None:
+    name = Name()
+    ref = await runtime.spawn("counter", Counter)
+    assert_type(ref, Ref[Add | Tail])
+    assert_type(await runtime.root.spawn("other", partial(Counter)), Ref[Add | Tail])
+    assert_type(await spawn_pool(runtime.root, "pool", Counter, size=2), Ref[Add | Tail])
+    assert_type(await ref.ask(Add(1)), int)
+    assert_type(await ref.submit(Add(1)), ReplySlot[int])
+    assert_type(runtime.portal().ask(ref, Add(1)), int)
+    async with ref.stream(Tail()) as items:
+        assert_type(items, AskStream[bytes])
+    await slot.forward(ref, Add(1))
+    fewer: list[Ref[Add]] = [ref, bare]
+    all_refs: list[AnyRef] = [ref, bare, *fewer]
+    del all_refs
+    await runtime.stop(ref)
+
+    await ref.ask(name)  # type: ignore[arg-type]  # the actor does not take it
+    await ref.tell(name)  # type: ignore[arg-type]  # as above
+    ref.tell_nowait(name)  # type: ignore[arg-type]  # as above
+    await ref.submit(name)  # type: ignore[arg-type]  # as above
+    runtime.portal().tell(ref, name)  # type: ignore[misc]  # as above
+    adds.stream(Tail())  # type: ignore[arg-type]  # as above
+    await slot.forward(adds, name)  # type: ignore[arg-type]  # as above, and has another answer
+    more: Ref[Add | Name] = ref  # type: ignore[assignment]  # it takes no Name
+    bare = ref  # type: ignore[assignment]  # it does not take all messages
+    await unknown.ask(Add(1))  # type: ignore[arg-type]  # takes no message
+    del more
 
 
 async def streaming(ref: Ref) -> None:

@@ -1,0 +1,425 @@
+"""Handlers behave as Python's methods do, and what cannot work fails when the class is made."""
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+import pytest
+
+from callsheet.runtime import (
+    Actor,
+    Askable,
+    Message,
+    Ref,
+    ReplySlot,
+    StreamOf,
+    StreamSink,
+    defers,
+    handles,
+    open_runtime,
+    streams,
+)
+
+if TYPE_CHECKING:
+    from only.known.to.checkers import Unknown  # type: ignore[import-not-found]
+
+M = TypeVar("M", bound=Message[object])
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Get(Message[str]):
+    pass
+
+
+@attrs.frozen
+class GetMore(Get):
+    pass
+
+
+@attrs.frozen
+class Put(Message[str]):
+    pass
+
+
+@attrs.frozen
+class Count(Message[int]):
+    pass
+
+
+@attrs.frozen
+class Lines(StreamOf[str]):
+    pass
+
+
+class Declared(Exception):
+    pass
+
+
+class Base(Actor):
+    @handles(Get, raises=(Declared,), urgent=True, uninterruptible=True)
+    async def get(self, message: Get) -> str:
+        return "base"
+
+
+async def reply_of(factory: Callable[[], Actor[M]], message: Askable[Ref[M], T]) -> T:
+    async with open_runtime("app") as runtime:
+        ref = await runtime.spawn("actor", factory)
+        return await ref.ask(message, timeout=1)
+
+
+def louder(method: Callable[..., Awaitable[str]]) -> Callable[..., Awaitable[str]]:
+    @wraps(method)
+    async def wrapper(*args: object) -> str:
+        return (await method(*args)).upper()
+
+    return wrapper
+
+
+async def test_an_override_without_the_decorator_is_the_handler_with_the_options_of_the_base() -> (
+    None
+):
+    class Derived(Base):
+        async def get(self, message: Get) -> str:
+            return "derived, " + await super().get(message)
+
+    assert await reply_of(Derived, Get()) == "derived, base"
+    handler = Derived.handlers[Get]
+    assert (handler.raises, handler.urgent, handler.uninterruptible) == ((Declared,), True, True)
+    assert Base.handlers[Get].call is Base.get
+
+
+async def test_an_override_with_a_decorator_has_its_own_options() -> None:
+    class Derived(Base):
+        @handles(Get)
+        async def get(self, message: Get) -> str:
+            return "derived"
+
+    assert await reply_of(Derived, Get()) == "derived"
+    assert not Derived.handlers[Get].urgent
+
+
+async def test_a_mixin_that_is_no_actor_adds_and_overrides_handlers() -> None:
+    class Mixin:
+        async def get(self, message: Get) -> str:
+            return "mixin"
+
+        @handles(Count)  # type: ignore[type-var]
+        async def count(self, message: Count) -> int:
+            return 3
+
+    class Derived(Mixin, Base):
+        pass
+
+    assert await reply_of(Derived, Get()) == "mixin"
+    assert await reply_of(Derived, Count()) == 3
+
+
+async def test_all_bases_count_in_the_order_of_the_mro() -> None:
+    class Left(Actor):
+        @handles(Get)
+        async def left(self, message: Get) -> str:
+            return "left"
+
+    class Right(Actor):
+        @handles(Get)
+        async def right(self, message: Get) -> str:
+            return "right"
+
+        @handles(Put)
+        async def put(self, message: Put) -> str:
+            return "put"
+
+    class Both(Left, Right):
+        pass
+
+    class Reversed(Right, Left):
+        pass
+
+    assert await reply_of(Both, Get()) == "left"
+    assert await reply_of(Both, Put()) == "put"
+    assert await reply_of(Reversed, Get()) == "right"
+
+
+async def test_a_diamond_takes_the_override_of_the_other_branch() -> None:
+    class Left(Base):
+        pass
+
+    class Right(Base):
+        async def get(self, message: Get) -> str:
+            return "right"
+
+    class Both(Left, Right):
+        pass
+
+    assert await reply_of(Both, Get()) == "right"
+
+
+async def test_one_method_handles_the_types_of_all_its_decorators() -> None:
+    class Stacked(Actor):
+        @handles(Get)
+        @handles(Put, urgent=True)
+        async def either(self, message: Get | Put) -> str:
+            return type(message).__name__
+
+    class Derived(Stacked):
+        async def either(self, message: Get | Put) -> str:
+            return "derived"
+
+    assert await reply_of(Stacked, Get()) == "Get"
+    assert await reply_of(Stacked, Put()) == "Put"
+    assert [handler.urgent for handler in Stacked.handlers.values()] == [False, True]
+    assert await reply_of(Derived, Put()) == "derived"
+
+
+async def test_a_wrapper_around_a_handler_and_a_handler_around_a_wrapper() -> None:
+    class Outside(Actor):
+        @louder
+        @handles(Get)
+        async def get(self, message: Get) -> str:
+            return "outside"
+
+    class Inside(Actor):
+        @handles(Get)
+        @louder
+        async def get(self, message: Get) -> str:
+            return "inside"
+
+    assert await reply_of(Outside, Get()) == "OUTSIDE"
+    assert await reply_of(Inside, Get()) == "INSIDE"
+
+
+async def test_none_removes_a_handler_and_a_subclass_may_bring_it_back() -> None:
+    class Without(Base):
+        get = None  # type: ignore[assignment]
+
+    class Again(Without):
+        async def get(self, message: Get) -> str:  # type: ignore[override]
+            return "again"
+
+    assert dict(Without.handlers) == {}
+    assert await reply_of(Again, Get()) == "again"
+
+
+async def test_a_subclass_may_handle_a_type_in_a_method_of_another_name() -> None:
+    class Derived(Base):
+        @handles(Get)
+        async def other(self, message: Get) -> str:
+            return "other"
+
+    assert await reply_of(Derived, Get()) == "other"
+
+
+async def test_an_abstract_handler_is_completed_by_a_subclass() -> None:
+    class Abstract(Actor):
+        @handles(Get)
+        @abstractmethod
+        async def get(self, message: Get) -> str: ...
+
+    class Concrete(Abstract):
+        async def get(self, message: Get) -> str:
+            return "concrete"
+
+    assert await reply_of(Concrete, Get()) == "concrete"
+
+
+def test_a_declared_message_without_a_handler_is_refused() -> None:
+    with refused("Wrong", "Count"):
+
+        class Wrong(Base, Actor[Get | Count]):
+            pass
+
+    with refused("Removed", "Get"):
+
+        class Declared(Actor[Get]):
+            @handles(Get)
+            async def get(self, message: Get) -> str:
+                return ""
+
+        class Removed(Declared):
+            get = None  # type: ignore[assignment]
+
+
+async def test_a_declared_message_may_be_handled_as_one_of_its_base() -> None:
+    class Right(Actor[GetMore | Put]):
+        @handles(Get)
+        @handles(Put)
+        async def get(self, message: Get | Put) -> str:
+            return "right"
+
+    assert await reply_of(Right, GetMore()) == "right"
+
+
+def refused(*names: str) -> Any:
+    return pytest.raises(TypeError, match=".*".join(names))
+
+
+def test_a_static_or_class_method_is_refused() -> None:
+    for kind in (staticmethod, classmethod):
+
+        async def get(message: Get) -> str:
+            return ""
+
+        with refused("Wrong.get", "Get", kind.__name__):
+            type("Wrong", (Base,), {"get": kind(get)})
+        with refused("Wrong.get", "Get", kind.__name__):
+            type("Wrong", (Actor,), {"get": kind(handles(Get)(get))})  # type: ignore[arg-type]
+
+
+def test_a_method_that_is_not_async_is_refused() -> None:
+    with refused("Wrong.get", "Get", "async"):
+
+        class Wrong(Base):
+            def get(self, message: Get) -> str:  # type: ignore[override]
+                return ""
+
+    async def items(self: Actor, message: Lines, sink: object) -> Any:
+        yield 1
+
+    with refused("Wrong.items", "Lines", "async"):
+        type("Wrong", (Actor,), {"items": streams(Lines)(items)})  # type: ignore[arg-type]
+
+
+def test_a_method_with_other_parameters_is_refused() -> None:
+    async def none(self: Actor) -> str:
+        return ""
+
+    async def two(self: Actor, message: Get, slot: object) -> str:
+        return ""
+
+    async def keyword(self: Actor, message: Get, *, more: int) -> str:
+        return ""
+
+    for method in (none, two, keyword):
+        with refused("Wrong.get", "Get", "must take"):
+            type("Wrong", (Actor,), {"get": handles(Get)(method)})  # type: ignore[arg-type]
+
+    async def without_slot(self: Actor, message: Get) -> None:
+        return
+
+    with refused("Wrong.get", "Get", "slot"):
+        type("Wrong", (Actor,), {"get": defers(Get)(without_slot)})  # type: ignore[arg-type]
+
+
+def test_a_value_that_is_no_method_is_refused() -> None:
+    with refused("Wrong.get", "Get", "must be a method"):
+        type("Wrong", (Base,), {"get": 5})
+    with refused("Wrong.get", "Get", "must be a method"):
+        type("Wrong", (Base,), {"get": property()})
+
+
+def test_a_decorator_for_what_is_no_message_is_refused() -> None:
+    async def get(self: Actor, message: Get) -> str:
+        return ""
+
+    with refused("Wrong.get", "int", "Message"):
+        type("Wrong", (Actor,), {"get": handles(int)(get)})  # type: ignore[arg-type]
+
+
+def test_a_stream_of_a_message_without_items_is_refused() -> None:
+    async def get(self: Actor, message: Get, sink: StreamSink[str]) -> None:
+        return
+
+    with refused("Wrong.get", "Get", "StreamOf"):
+        type("Wrong", (Actor,), {"get": streams(Get)(get)})  # type: ignore[arg-type]
+
+
+def test_two_handlers_of_one_type_in_one_class_are_refused() -> None:
+    with refused("Wrong", "two handlers", "Get"):
+
+        class Wrong(Actor):
+            @handles(Get)
+            async def one(self, message: Get) -> str:
+                return ""
+
+            @handles(Get)
+            async def two(self, message: Get) -> str:
+                return ""
+
+    with refused("Twice", "two handlers", "Get"):
+
+        class Twice(Actor):
+            @handles(Get)
+            @handles(Get)
+            async def get(self, message: Get) -> str:
+                return ""
+
+
+def test_two_handlers_of_one_name_for_other_types_are_refused() -> None:
+    class Mixin:
+        @handles(Count)  # type: ignore[type-var]
+        async def get(self, message: Count) -> int:
+            return 0
+
+    with refused("Wrong.get", "Get", "Mixin.get", "Count"):
+        type("Wrong", (Mixin, Base), {})
+
+
+def test_an_annotation_of_the_message_that_disagrees_is_refused() -> None:
+    async def put(self: Actor, message: Put) -> str:
+        return ""
+
+    async def narrower(self: Actor, message: "GetMore") -> str:
+        return ""
+
+    for method in (put, narrower):
+        with refused("Wrong.get", "Get", "message"):
+            type("Wrong", (Actor,), {"get": handles(Get)(method)})  # type: ignore[arg-type]
+        with refused("Wrong.get", "Get", "message"):
+            type("Wrong", (Base,), {"get": method})
+
+
+def test_an_annotation_of_the_reply_that_disagrees_is_refused() -> None:
+    async def number(self: Actor, message: Get) -> int:
+        return 0
+
+    async def nothing(self: Actor, message: Count) -> None:
+        return
+
+    with refused("Wrong.get", "Get", "int", "str"):
+        type("Wrong", (Actor,), {"get": handles(Get)(number)})  # type: ignore[arg-type]
+    with refused("Wrong.count", "Count", "None", "int"):
+        type("Wrong", (Actor,), {"count": handles(Count)(nothing)})  # type: ignore[arg-type]
+
+
+def test_annotations_that_are_wider_or_cannot_be_checked_are_accepted() -> None:
+    @attrs.frozen
+    class Box(Message[T], Generic[T]):
+        pass
+
+    @attrs.frozen
+    class Ratio(Message[float]):
+        pass
+
+    async def wide(self: Actor, message: Message[str]) -> str:
+        return ""
+
+    async def unknown(self: Actor, message: "Unknown") -> "Unknown":
+        return ""
+
+    async def union(self: Actor, message: Get | Put) -> str | None:
+        return ""
+
+    async def anything(self: Actor, message: Any) -> Any:
+        return ""
+
+    async def bare(self, message):  # type: ignore[no-untyped-def]
+        return ""
+
+    async def variable(self: Actor, message: Box[T]) -> T:
+        raise NotImplementedError
+
+    async def whole(self: Actor, message: Ratio) -> int:
+        return 1
+
+    async def deferred(self: Actor, message: Get, slot: ReplySlot[str]) -> None:
+        return
+
+    for method in (wide, unknown, union, anything, bare):
+        made = type("Right", (Actor,), {"get": handles(Get)(method)})  # type: ignore[arg-type]
+        assert made.handlers[Get].call is method  # type: ignore[attr-defined]
+    type("Right", (Actor,), {"get": handles(Box)(variable)})  # type: ignore[type-abstract]
+    type("Right", (Actor,), {"get": handles(Ratio)(whole)})
+    type("Right", (Actor,), {"get": defers(Get)(deferred)})
