@@ -114,6 +114,10 @@ async def _ask_channel(messages: int, message: Work) -> float:
     return seconds
 
 
+def _run(measure: Callable[[int, Work], Awaitable[float]], messages: int, work: Work) -> float:
+    return trio.run(measure, messages, work)
+
+
 def figures_of_pools(rounds: int, scale: float) -> list[Figure]:
     """Return a figure for tells and for asks, with handlers that do and that do not wait."""
     messages = int(_MESSAGES * scale)
@@ -125,8 +129,8 @@ def figures_of_pools(rounds: int, scale: float) -> list[Figure]:
         for waits, at_most in _AT_MOST.items():
             samples = alternate(
                 {
-                    "ours": partial(trio.run, ours, messages, Work(waits)),
-                    "raw": partial(trio.run, raw, messages, Work(waits)),
+                    "ours": partial(_run, ours, messages, Work(waits)),
+                    "raw": partial(_run, raw, messages, Work(waits)),
                 },
                 rounds,
             )

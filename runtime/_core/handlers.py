@@ -225,8 +225,9 @@ def _resolve(cls: type, name: str, handler: Handler) -> Handler | None:
                 "use another name, or a decorator for each type"
             )
         handler = same[0]
-    if isinstance(method, staticmethod | classmethod):
-        raise TypeError(f"{where} must be a plain method, not a {type(method).__name__}")
+    for kind in (staticmethod, classmethod):
+        if isinstance(method, kind):
+            raise TypeError(f"{where} must be a plain method, not a {kind.__name__}")
     if not callable(method):
         raise TypeError(f"{where} must be a method, not {method!r}")
     call = method.__get__(None, cls) if hasattr(method, "__get__") else method

@@ -217,6 +217,7 @@ class Ref(Generic[M_contra]):
         check_thread(self._cell)
         check_seconds("deadline", deadline)
         slot: ReplySlot[R] = ReplySlot()
+        slot.is_submitted = True
         slot.deadline = slot.limit = deadline
         slot.message = message  # type: ignore[assignment]  # as above
         slot.receiver, slot.cause = self._cell, current_slot.get()

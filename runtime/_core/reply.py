@@ -93,6 +93,7 @@ class ReplySlot(Generic[R]):
         cause: the slot of the message whose handler made this ask; None if there is none.
         sink: the sink for the items, if the reply is a stream.
         caller: the worker that waits for the reply; None if the waiting task is not a worker.
+        is_submitted: whether `Ref.submit` made it; then its limit does not depend on `cause`.
         is_told: whether the message was sent by `tell`, so that no caller waits for a reply.
         holder: the part of the runtime that has the message now: cell, incarnation or worker.
         task: the task that waits for the reply; None if none does.
@@ -108,6 +109,7 @@ class ReplySlot(Generic[R]):
         "deadline",
         "error",
         "holder",
+        "is_submitted",
         "is_told",
         "limit",
         "message",
@@ -127,6 +129,7 @@ class ReplySlot(Generic[R]):
         self.value: R | None = None
         self.error: Exception | None = None
         self.started: bool = False
+        self.is_submitted: bool = False
         self.is_told: bool = False
         self.message: Message[object] | None = None
         self.receiver: Inbox | None = None
@@ -155,11 +158,11 @@ class ReplySlot(Generic[R]):
 
         Cancel scopes are not in it: they cancel the ask themselves, and may be moved before that.
         """
-        limit, cause = self.limit, self.cause
+        limit, slot = self.limit, self
         # One that has expired still limits what was asked for it.
-        while cause is not None and cause.outcome in _LIMITING:
-            limit = min(limit, cause.limit)
-            cause = cause.cause
+        while not slot.is_submitted and slot.cause is not None and slot.cause.outcome in _LIMITING:
+            slot = slot.cause
+            limit = min(limit, slot.limit)
         return limit
 
     @property

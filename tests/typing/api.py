@@ -239,7 +239,7 @@ async def typed_refs(
     ref = await runtime.spawn("counter", Counter)
     assert_type(ref, Ref[Add | Tail])
     assert_type(await runtime.root.spawn("other", partial(Counter)), Ref[Add | Tail])
-    assert_type(await spawn_pool(runtime.root, "pool", Counter, size=2), Ref[Add | Tail])
+    assert_type(await runtime.spawn_pool("pool", Counter, size=2), PoolRef[Add | Tail])
     assert_type(await ref.ask(Add(1)), int)
     assert_type(await ref.submit(Add(1)), ReplySlot[int])
     assert_type(runtime.portal().ask(ref, Add(1)), int)
