@@ -202,6 +202,7 @@ class Life:
         resumes = self.phase is Phase.DRAINING or self._may_resume
         if self.phase is Phase.STOPPING and self._returns and not is_temporary:
             self.phase = Phase.BACKING_OFF
+            self._returns = False  # a later drain of it is for good
             return NextStep.REST
         if resumes and work_left and not is_temporary:
             self.phase = Phase.DRAINING

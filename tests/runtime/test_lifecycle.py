@@ -214,3 +214,14 @@ def test_a_first_start_that_fails_is_the_callers_failure():
     life = Life("permanent")
     life.start(is_restart=False)
     assert life.start_failed() is NextStep.CLOSE
+
+
+def test_a_drain_after_a_cut_stays_a_stop_when_it_is_halted():
+    life = Life("permanent")
+    life.start(is_restart=False)
+    life.started()
+    life.cut()
+    assert life.drain(0.0, 3.0, 1) is NextStep.RESUME
+    life.start(is_restart=True)
+    life.halt(0.0)
+    assert life.stays_stopped
