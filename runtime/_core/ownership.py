@@ -168,7 +168,7 @@ class Ownership:
         return context.value[0]
 
     async def _hold(self, context: _Context[Any]) -> None:
-        """Enter a context and leave it when it is told to; an `Exception` is only recorded."""
+        """Enter a context and leave it when it is closed; an `Exception` is only recorded."""
         current_slot.set(None)  # it outlives the message whose handler has opened it
         error: Exception | None = None
         try:

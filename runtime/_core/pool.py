@@ -87,7 +87,7 @@ class PoolInbox(Inbox):
         self.size = 0  # how many members it is to have
         self.full: list[trio.lowlevel.Task] = []  # see `Cell.full`
         self.dozing: list[Member] = []  # started, but without a task until a message arrives
-        self._is_told = False  # that the drain has emptied the mailbox
+        self._has_woken_all = False  # since the mailbox was drained
 
     @abstractmethod
     def resize(self, size: int) -> None:
@@ -163,8 +163,8 @@ class PoolInbox(Inbox):
         if is_full:
             self.is_idle = True
             self.pass_on()
-        if self.is_drained and not self._is_told:
-            self._is_told = True
+        if self.is_drained and not self._has_woken_all:
+            self._has_woken_all = True
             self.wake_all()
 
     def wake_all(self) -> None:
@@ -180,7 +180,7 @@ class PoolInbox(Inbox):
     def open(self) -> None:
         """See `Inbox`."""
         super().open()
-        self._is_told = False
+        self._has_woken_all = False
         self._share()
 
     def close_intake(self) -> None:

@@ -290,7 +290,7 @@ class Pool(PoolInbox):
 
         Args:
             place: the member and what the pool knows about it.
-            task_status: told at the first start; a failure before raises. None: it is a crash.
+            task_status: reports the first start; an earlier failure raises. None: it is a crash.
         """
         first = task_status
         with place.scope:

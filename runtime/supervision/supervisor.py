@@ -554,7 +554,7 @@ class SupervisorNode:
         if child is None or child.node is not node:  # a new child may have the name
             return
         with _waiting_for_stop(child.node):
-            child.is_leaving = True  # it is removed when it stops, whoever waits for that
+            child.is_leaving = True  # removed when it stops, even if the caller is cancelled
             await self.children.stop(child, drain=True)
         if child.life.phase is Phase.STOPPED:
             self.children.remove(child)
