@@ -70,7 +70,7 @@ class Spec:
 
 
 class Inbox(ABC):
-    """What a ref sends to: a mailbox with its counts and its policy, without what takes the messages.
+    """What a ref sends to: a mailbox, its counts and its overflow policy.
 
     Args:
         spec: the actor's settings.
