@@ -12,12 +12,13 @@ from .inbox import Inbox, Spec
 from .instruments import (
     ActorCrash,
     ActorEvent,
-    DeadLetter,
     Guarded,
     Instrument,
     LostMessage,
-    MessageFailed,
-    MessageHandled,
+    MessageBegun,
+    MessageDone,
+    MessageOutcome,
+    MessageSent,
     StructlogInstrument,
 )
 from .keyed import KeyFunction
@@ -54,6 +55,7 @@ from .snapshot import (
 )
 from .stream import AskStream, StreamOf, StreamSink
 from .timers import Timer, Watch
+from .tracing import on_behalf_of
 from .worker import Worker, waiting
 
 __all__ = [
@@ -70,7 +72,6 @@ __all__ = [
     "ChildGroup",
     "ChildSupervisor",
     "Coalesce",
-    "DeadLetter",
     "EndReason",
     "Ended",
     "Guarded",
@@ -84,9 +85,11 @@ __all__ = [
     "MailboxStatistics",
     "Member",
     "Message",
+    "MessageBegun",
     "MessageCounts",
-    "MessageFailed",
-    "MessageHandled",
+    "MessageDone",
+    "MessageOutcome",
+    "MessageSent",
     "Node",
     "Outcome",
     "Overflow",
@@ -124,6 +127,7 @@ __all__ = [
     "get_logger",
     "handles",
     "is_cancellation",
+    "on_behalf_of",
     "open_collapsing_nursery",
     "streams",
     "waiting",

@@ -17,6 +17,7 @@ from .instruments import ActorEvent, LostMessage
 from .node import Node, Restart, Stopper, TreeContext, Waker
 from .reply import current_slot
 from .snapshot import ActorSnapshot, InProgress, State
+from .tracing import current_trace
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class Cell(Inbox):
             Exception: the actor crashed or could not start. Its asks have failed by then.
         """
         current_slot.set(None)  # the spawning task's deadline does not apply
+        current_trace.set(None)
         current = self.current
         try:
             if current is None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import inf
-from typing import Any, Literal, Never
+from typing import Any, Never
 
 import attrs
 import trio
@@ -20,7 +20,7 @@ from ..errors import (
 from .actor import Actor
 from .deadlines import check_seconds
 from .handlers import Handler
-from .instruments import ActorEvent, DeadLetter
+from .instruments import ActorEvent, MessageOutcome
 from .keyed import KeyFunction
 from .mailbox import Mailbox
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
@@ -29,6 +29,7 @@ from .queues import Envelope
 from .ref import Ref
 from .reply import Message, ReplySlot
 from .snapshot import Ended, EndReason, MessageCounts, State
+from .tracing import Trace, outcome_of
 from .worker import Worker
 
 
@@ -164,21 +165,24 @@ class Inbox(ABC):
         if not self.is_open:
             raise ActorStopped(self.path)
         handler = self.table.get(type(message)) or self.handler_of(message)
+        trace = Trace(message, now, self.instruments) if self.instruments else None
         if handler.urgent:
             if slot is not None:
                 slot.hold(self)
-            self.urgent.append((message, slot, now))
+            self.urgent.append((message, slot, now, trace))
             self.counts.bypassed += 1
         else:
             mailbox = self.mailbox
-            admission = mailbox.offer((message, slot, now))
+            admission = mailbox.offer((message, slot, now, trace))
             if admission is not ACCEPTED:
-                return self._is_resolved(admission, (message, slot, now))
+                return self._is_resolved(admission, (message, slot, now, trace))
             if slot is not None:
                 if slot.holder is None:
                     slot.holder = mailbox
                 else:
                     slot.hold(mailbox)
+        if trace is not None:
+            trace.send(self.path, slot)
         if self.parked:
             reschedule(self.parked.pop())
         elif self.is_idle:
@@ -191,8 +195,9 @@ class Inbox(ABC):
         Raises:
             ActorStopped: the actor accepts no messages any more.
         """
+        trace = Trace(message, self.now(), self.instruments) if self.instruments else None
         try:
-            await self.mailbox.put((message, slot, 0.0))
+            await self.mailbox.put((message, slot, 0.0, trace))
         except trio.ClosedResourceError:
             raise ActorStopped(self.path) from None
 
@@ -220,6 +225,9 @@ class Inbox(ABC):
         if admission is Admission.REJECTED:
             raise MailboxFull(self.path, self.mailbox.capacity)
         if admission is Admission.DROPPED:
+            _, slot, _, trace = envelope
+            if trace is not None:
+                trace.send(self.path, slot)
             self.counts.bypassed += 1  # it was never in the mailbox
             self._drop(envelope)
             return True
@@ -240,14 +248,15 @@ class Inbox(ABC):
     def _count_abandoned(self, slot: ReplySlot[Any]) -> None:
         """Count a message whose caller gave up while it was queued."""
         self.counts.count_abandoned(slot.outcome)
+        self.end(slot.trace, outcome_of(slot))
 
     def _drop(self, envelope: Envelope) -> None:
         """Resolve a message that the mailbox's policy has dropped."""
-        message, slot, _ = envelope
+        _, slot, _, trace = envelope
         self.counts.dropped += 1
         if slot is not None:
             slot.fail(Dropped(self.path))
-        self.report_dead_letter(message, "dropped")
+        self.end(trace, "dropped")
 
     def released(self, slot: ReplySlot[Any]) -> None:  # noqa: B027  # there is nothing to do
         """See `ReplySlot.hold`; an urgent or redelivered message is skipped when it is taken."""
@@ -287,15 +296,16 @@ class Inbox(ABC):
             waiting.append(envelope)
             if keyed is not None:
                 keyed.release(keyed.taken)
-        for message, slot, _ in waiting:
+        for _, slot, _, trace in waiting:
             if slot is not None and slot.outcome is not None:
                 self.counts.count_abandoned(slot.outcome)
+                self.end(trace, outcome_of(slot))
                 continue
             self.counts.dead_lettered += 1
             if slot is not None:
                 slot.holder = None  # it has left the mailbox
                 slot.fail(ActorStopped(self.path, slot.verdict))
-            self.report_dead_letter(message, "stopped")
+            self.end(trace, "stopped")
         self.states.value = State.STOPPED
         for instrument in self.instruments:
             instrument.actor_stopped(ActorEvent(self.path, self.incarnation))
@@ -318,12 +328,12 @@ class Inbox(ABC):
         if self._watches is not None:
             self._watches.pop(watch, None)
 
-    def report_dead_letter(
-        self, message: Message[object], reason: Literal["stopped", "dropped"]
+    def end(
+        self, trace: Trace | None, outcome: MessageOutcome, error: BaseException | None = None
     ) -> None:
-        """Report to the instruments that a message will not be handled to its end."""
-        for instrument in self.instruments:
-            instrument.dead_letter(DeadLetter(self.path, type(message).__name__, reason))
+        """Report the end of a message to the instruments, if there are any; see `Trace.end`."""
+        if trace is not None:
+            trace.end(self.path, self.now(), outcome, error)
 
 
 def end_reason(failure: Exception | None) -> EndReason:

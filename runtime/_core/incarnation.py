@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from contextvars import Context, copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any, Never, final
 
@@ -11,13 +12,14 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 from ..errors import ActorCrashed, ActorStopped, Verdict
 from .actor import Actor
 from .handlers import Handler
-from .instruments import LostMessage, MessageFailed, MessageHandled
+from .instruments import LostMessage
 from .log import get_logger
 from .nurseries import collapse, is_cancellation, restore, without_cancellation
 from .ownership import CLOSING_S, Ownership
 from .reply import Message, ReplySlot, check_thread, current_slot
 from .stream import StreamSink
 from .timers import Timer, Watch
+from .tracing import Trace, current_trace, outcome_of
 from .worker import Stop, Worker, current_worker
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class Incarnation:
         self.timers: dict[Timer, None] = {}
         self.watches: dict[Watch, None] = {}  # of other actors, by this one
         self.due: list[Timer] = []
-        self.deferred: dict[ReplySlot[Any], None] = {}  # replies that this incarnation owes
+        # Replies that this incarnation owes, each with the trace of its message.
+        self.deferred: dict[ReplySlot[Any], Trace | None] = {}
         self.closing: trio.CancelScope | None = None  # while it ends, with the stop's limit
         self.owned = Ownership(cell)
         self._group: BaseException | None = None  # raised by a handler
@@ -119,9 +122,12 @@ class Incarnation:
     def released(self, slot: ReplySlot[Any]) -> None:
         """Note that a deferred slot is filled or has moved on; see `ReplySlot.hold`."""
         # A drain waits until nothing is deferred, a full table until it is below its limit.
-        if self.deferred.pop(slot, self) is None and (
-            not self.deferred or len(self.deferred) == self._max_deferred - 1
-        ):
+        trace = self.deferred.pop(slot, self)
+        if trace is self:
+            return
+        if isinstance(trace, Trace):
+            self.cell.end(trace, outcome_of(slot), slot.error)
+        if not self.deferred or len(self.deferred) == self._max_deferred - 1:
             while self.wake_worker() and self.full is not self.parked:
                 pass
 
@@ -132,6 +138,8 @@ class Incarnation:
         for watch in list(self.watches):
             watch.cancel()
         self.cell.counts.cancelled += len(self.due)
+        for timer in self.due:
+            self.cell.end(timer.trace, "cancelled")
         self.due.clear()
 
     # ---------------------------------------------------------------- the run
@@ -278,6 +286,9 @@ class Incarnation:
         worker.task = current_task()
         worker.task_limit = trio.current_effective_deadline()
         current_worker.set(worker)
+        current_slot.set(None)  # another worker may have started this task
+        current_trace.set(None)
+        context = copy_context()
         while not self._is_over:
             worker.interrupted = False
             with trio.CancelScope() as worker.scope:
@@ -287,13 +298,16 @@ class Incarnation:
                     self._group = group  # Trio copies it on its way
                     raise
             if worker.message is not None:  # its handler was interrupted
-                self.cell.counts.count_abandoned(worker.slot.outcome if worker.slot else None)
+                slot = worker.slot
+                self.cell.counts.count_abandoned(slot.outcome if slot else None)
+                self.cell.end(worker.trace, outcome_of(slot) if slot else "cancelled")
                 self._clear(worker)
+            await _reset_variables(worker.task, context)
 
     async def _handle_messages(  # noqa: PLR0912, PLR0915  # see below
         self, worker: Worker, nursery: trio.Nursery | None
     ) -> None:
-        """Handle messages until one is interrupted, or the incarnation ends.
+        """Handle messages until one is interrupted or has set context variables, or the end.
 
         It is one long function because every message passes through it: each further call would
         cost about a tenth of the time of a message.
@@ -302,7 +316,7 @@ class Incarnation:
         take, now = cell.mailbox.take, cell.now
         due, deferred = self.due, self.deferred
         redeliveries, urgent = cell.redeliveries, cell.urgent
-        max_deferred, counts, instruments = self._max_deferred, cell.counts, cell.instruments
+        max_deferred, counts = self._max_deferred, cell.counts
         task, parked, full = current_task(), self.parked, self.full
         keyed, pool = cell.mailbox.keyed, cell.pool
 
@@ -310,23 +324,23 @@ class Incarnation:
             (parked if task in parked else full).remove(task)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        current_slot.set(None)
         last: ReplySlot[Any] | None = None
+        context = copy_context()  # with the current slot
         streak = 0
-        timed = False  # whether the last message was a timer's
+        timed = worker.was_timed
         while not self._is_over:
             # Timers go first, but a timer faster than its handler must not starve the mailbox.
             if due and not (timed and len(cell.mailbox) and len(deferred) < max_deferred):
                 timed = True
                 timer = due.pop(0)
                 timer.is_due = False
-                message, slot = timer.message, None
+                message, slot, trace = timer.message, None, timer.trace
             elif redeliveries:
-                (message, slot, _), worker.tries, worker.key = redeliveries.pop(0)
+                (message, slot, _, trace), worker.tries, worker.key = redeliveries.pop(0)
             elif urgent:
-                message, slot, _ = urgent.pop(0)
+                message, slot, _, trace = urgent.pop(0)
             elif len(deferred) < max_deferred and (envelope := take()) is not None:
-                message, slot, _ = envelope
+                message, slot, _, trace = envelope
                 timed = False
                 if keyed is not None:
                     worker.key = keyed.taken
@@ -350,6 +364,7 @@ class Incarnation:
             streak += 1
             if slot is not None and slot.outcome is not None:
                 counts.count_abandoned(slot.outcome)  # the caller has given up: skip it (R4)
+                cell.end(trace, outcome_of(slot))
                 worker.tries = 0
                 if keyed is not None:
                     self._release(worker)
@@ -368,6 +383,12 @@ class Incarnation:
                     current_slot.set(slot)
                     worker.uninterruptible = handler.uninterruptible
                     last = slot
+                    context = copy_context()
+                if trace is not None:
+                    current_trace.set(trace)
+                    context = copy_context()
+                    worker.trace = trace
+                    trace.begin(cell.path, worker.started_at, worker.tries + 1)
                 try:
                     if handler.takes_slot:
                         await self._call_with_slot(handler, message, slot, worker)
@@ -385,14 +406,21 @@ class Incarnation:
                     counts.handled += 1
                 except handler.raises as error:
                     self._reply_error(handler, slot, error)
-                if instruments:
-                    self._report_handled(worker, message)
+                    if trace is not None:
+                        trace.end(cell.path, now(), "declared error", error)
+                if trace is not None and slot not in deferred:
+                    trace.end(cell.path, now(), "replied")
                 worker.message = worker.slot = None
                 worker.tries = 0
                 self.busy -= 1
                 if keyed is not None:
                     self._release(worker)
-                if worker.interrupted:
+                try:
+                    is_same = task.context == context  # it compares the values only if one was set
+                except Exception:  # noqa: BLE001  # a value that cannot be compared (R17)
+                    is_same = False
+                if worker.interrupted or not is_same:
+                    worker.was_timed = timed
                     return
             if streak >= _CHECKPOINT_EVERY:
                 streak = 0
@@ -435,7 +463,7 @@ class Incarnation:
             await handler.call(self.actor, message, slot.sink or _discarding_sink())
             slot.reply(None)
         else:
-            self.deferred[slot] = None
+            self.deferred[slot] = slot.trace
             slot.hold(self)
             await handler.call(self.actor, message, slot)
 
@@ -448,15 +476,6 @@ class Incarnation:
             )
         elif not slot.fail(error):
             cell.counts.late += 1
-        for instrument in cell.instruments:
-            instrument.message_failed(MessageFailed(cell.path, handler.kind.__name__, error))
-
-    def _report_handled(self, worker: Worker, message: Message[object]) -> None:
-        event = MessageHandled(
-            self.path, type(message).__name__, trio.current_time() - worker.started_at
-        )
-        for instrument in self.cell.instruments:
-            instrument.message_handled(event)
 
     def _release(self, worker: Worker) -> None:
         """Let the next message be taken whose key is that of a worker's message."""
@@ -503,6 +522,7 @@ class Incarnation:
         lost: list[LostMessage] = []
         for worker in self.workers:
             message, slot, tries = worker.message, worker.slot, worker.tries
+            trace = worker.trace
             if message is None:
                 continue
             key, worker.key = worker.key, None
@@ -513,23 +533,27 @@ class Incarnation:
             lost.append(LostMessage(chain, Verdict.MAY_HAVE_RUN))
             if crashed and tries < cell.spec.redeliver and not self._is_gone(slot, worker):
                 # The key stays in hand, so that no later message of it comes first.
-                cell.redeliveries.append(((message, slot, trio.current_time()), tries + 1, key))
+                cell.end(trace, "redelivered", error)
+                envelope = (message, slot, trio.current_time(), trace)
+                cell.redeliveries.append((envelope, tries + 1, key))
                 if slot is not None:
+                    if slot in self.deferred:
+                        self.deferred[slot] = None  # its trace goes on
                     slot.hold(cell)
                 continue
             worker.key = key
             self._release(worker)
             if crashed:
                 cell.counts.failed += 1
+                cell.end(trace, "crashed", error)
             elif slot is not None and slot.outcome is not None:
                 cell.counts.count_abandoned(slot.outcome)
+                cell.end(trace, outcome_of(slot))
             else:
                 cell.counts.dead_lettered += 1
-                cell.report_dead_letter(message, "stopped")
+                cell.end(trace, "stopped")
             if slot is not None and slot.holder is worker:
                 slots.append(slot)
-            for instrument in cell.instruments if crashed else ():
-                instrument.message_failed(MessageFailed(cell.path, type(message).__name__, error))
         cell.lost = tuple(lost)
         for slot in (*slots, *self.deferred):
             failure = (
@@ -549,6 +573,19 @@ class Incarnation:
         """Whether a message was forwarded to another actor, or its caller has given up."""
         is_here = slot is None or slot.holder is worker or slot.holder is self
         return not is_here or (slot is not None and slot.outcome is not None)
+
+
+async def _reset_variables(task: trio.lowlevel.Task, context: Context) -> None:
+    """Undo what a handler has done to the context variables, so that the next does not see it."""
+    current_slot.set(None)
+    current_trace.set(None)
+    try:
+        is_same = task.context == context
+    except Exception:  # noqa: BLE001  # a value that cannot be compared (R17)
+        is_same = False
+    if not is_same:
+        task.context = context.copy()  # it takes effect when Trio resumes the task
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 def _discarding_sink() -> StreamSink[object]:

@@ -27,49 +27,89 @@ class ActorEvent:
     incarnation: int
 
 
+MessageOutcome = Literal[
+    "replied",
+    "declared error",
+    "crashed",
+    "redelivered",
+    "forwarded",
+    "cancelled",
+    "expired",
+    "dropped",
+    "stopped",
+]
+"""How a message ended.
+
+"replied": the handler has returned or, if it deferred the reply, replied.
+"declared error": the handler raised an error that it declares, or failed the slot that it deferred.
+"crashed": the handler crashed the actor, or the actor crashed while it owed the reply.
+"redelivered": the same, but the next incarnation gets the message again; another end follows.
+"forwarded": the handler has passed it on; it continues as the message that was sent for it.
+"cancelled": the caller gave up.
+"expired": the caller's deadline passed.
+"dropped": the mailbox was full (R5).
+"stopped": the actor was stopped first, or while the handler ran.
+"""
+
+
 @attrs.frozen
-class MessageHandled:
-    """A handler has returned or raised a declared error.
+class MessageSent:
+    """A message is in a mailbox, or waits for room in one.
 
     Args:
-        actor: path of the actor.
+        actor: path of the actor or pool that gets it.
         message: name of the message's type.
-        seconds: duration of the handler, in seconds.
+        parent: what this instrument returned for the message whose handler sends this one, that was
+            forwarded, or for which it is sent alone (see `on_behalf_of`); None if there is none.
+        links: what this instrument returned for each of several messages for which it is sent.
     """
 
     actor: str
     message: str
-    seconds: float
+    parent: object
+    links: tuple[object, ...]
 
 
 @attrs.frozen
-class MessageFailed:
-    """A handler has raised a declared error, or has crashed.
+class MessageBegun:
+    """A handler is about to be called.
 
     Args:
-        actor: path of the actor.
+        actor: path of the actor, in a pool that of the member.
         message: name of the message's type.
-        error: the exception that the handler raised.
+        context: what this instrument returned from `message_sent`.
+        queued_s: seconds since it was sent, the wait for room included.
+        delivery: how often the message was delivered, from 1; see `redeliver` of `spawn`.
     """
 
     actor: str
     message: str
-    error: BaseException
+    context: object
+    queued_s: float
+    delivery: int
 
 
 @attrs.frozen
-class DeadLetter:
-    """A message that no handler will handle, or whose handler was interrupted by a stop.
+class MessageDone:
+    """A message has ended, whether a handler was called or not.
 
     Args:
-        actor: path of the actor to which the message was sent.
+        actor: path of the actor; that of the pool's member if it has taken the message.
         message: name of the message's type.
-        reason: "stopped": the actor is stopped. "dropped": the mailbox was full (R5).
+        context: what this instrument returned from `message_sent`.
+        outcome: how it ended.
+        error: what the handler raised, or failed the slot with; None if there was no error.
+        queued_s: seconds from sending to the call of the handler or, if there was none, to the end.
+        handled_s: seconds from the call of the handler to the end; 0 if there was none.
     """
 
     actor: str
     message: str
-    reason: Literal["stopped", "dropped"]
+    context: object
+    outcome: MessageOutcome
+    error: BaseException | None
+    queued_s: float
+    handled_s: float
 
 
 @attrs.frozen
@@ -115,6 +155,10 @@ class Instrument:
 
     The hooks run in the runtime's own tasks, so they must not block. If a hook raises, the
     instrument is logged as `instrument_failed` and not called again.
+
+    For each message `message_sent` is called once, `message_begun` at each delivery, and
+    `message_done` once, besides the calls with the outcome "redelivered". A message that its sender
+    cannot send, as the call raises an error, is not reported.
     """
 
     def actor_spawned(self, event: ActorEvent) -> None:
@@ -129,19 +173,30 @@ class Instrument:
     def actor_stopped(self, event: ActorEvent) -> None:
         """The actor or supervisor is stopped, for good or until it is started again."""
 
-    def message_handled(self, event: MessageHandled) -> None:
-        """A handler has returned or raised a declared error."""
+    def message_sent(self, event: MessageSent) -> object:  # noqa: ARG002  # the subclass's
+        """Act on a message that is on its way; called in the task that sends it.
 
-    def message_failed(self, event: MessageFailed) -> None:
-        """A handler has raised a declared error, or has crashed."""
+        Returns:
+            The context of the message, such as a span's; the runtime only hands it on, to
+            `message_begun`, to `message_done`, and to `message_sent` of what the handler sends.
+            None for none.
+        """
+        return None
 
-    def dead_letter(self, event: DeadLetter) -> None:
-        """A message will not be handled to its end."""
+    def message_begun(self, event: MessageBegun) -> None:
+        """A handler is about to be called.
+
+        Called in the handler's task. Context variables that it sets are seen by this handler only.
+        """
+
+    def message_done(self, event: MessageDone) -> None:
+        """A message has ended."""
 
 
 class StructlogInstrument(Instrument):
-    """Logs one event at each hook except `message_handled`.
+    """Logs the life of actors, and the messages that did not end well.
 
+    Messages that failed are `message_failed`, those that were dropped or stopped `dead_letter`.
     Crashes are not logged here, since the runtime always logs them itself.
 
     Args:
@@ -163,13 +218,20 @@ class StructlogInstrument(Instrument):
         """See `Instrument`."""
         self._log.info("actor_stopped", actor=event.actor, incarnation=event.incarnation)
 
-    def message_failed(self, event: MessageFailed) -> None:
+    def message_done(self, event: MessageDone) -> None:
         """See `Instrument`."""
-        self._log.info("message_failed", **attrs.asdict(event, recurse=False))
-
-    def dead_letter(self, event: DeadLetter) -> None:
-        """See `Instrument`."""
-        self._log.warning("dead_letter", **attrs.asdict(event, recurse=False))
+        if event.outcome in {"declared error", "crashed", "redelivered"}:
+            self._log.info(
+                "message_failed",
+                actor=event.actor,
+                message=event.message,
+                outcome=event.outcome,
+                error=event.error,
+            )
+        elif event.outcome in {"dropped", "stopped"}:
+            self._log.warning(
+                "dead_letter", actor=event.actor, message=event.message, reason=event.outcome
+            )
 
 
 @final
@@ -180,10 +242,15 @@ class Guarded(Instrument):
 
     Args:
         instrument: the other instrument.
+
+    Attributes:
+        key: equal for all that call the same instrument, in whichever runtime.
     """
 
     def __init__(self, instrument: Instrument) -> None:
-        self._instrument: Instrument | None = instrument
+        self._instrument = instrument
+        self._has_failed = False
+        self.key = id(instrument)
 
     def actor_spawned(self, event: ActorEvent) -> None:
         """See `Instrument`."""
@@ -201,23 +268,23 @@ class Guarded(Instrument):
         """See `Instrument`."""
         self._call("actor_stopped", event)
 
-    def message_handled(self, event: MessageHandled) -> None:
+    def message_sent(self, event: MessageSent) -> object:
         """See `Instrument`."""
-        self._call("message_handled", event)
+        return self._call("message_sent", event)
 
-    def message_failed(self, event: MessageFailed) -> None:
+    def message_begun(self, event: MessageBegun) -> None:
         """See `Instrument`."""
-        self._call("message_failed", event)
+        self._call("message_begun", event)
 
-    def dead_letter(self, event: DeadLetter) -> None:
+    def message_done(self, event: MessageDone) -> None:
         """See `Instrument`."""
-        self._call("dead_letter", event)
+        self._call("message_done", event)
 
-    def _call(self, hook: str, event: object) -> None:
-        if self._instrument is None:
-            return
+    def _call(self, hook: str, event: object) -> object:
+        if self._has_failed:
+            return None
         try:
-            getattr(self._instrument, hook)(event)
+            return getattr(self._instrument, hook)(event)
         except Exception as error:  # noqa: BLE001  # any error of an instrument is contained (R17)
             _log.error(  # as text, without the locals of the frames (L8)
                 "instrument_failed",
@@ -225,4 +292,5 @@ class Guarded(Instrument):
                 hook=hook,
                 exception="".join(traceback.format_exception(error)),
             )
-            self._instrument = None
+            self._has_failed = True
+            return None

@@ -21,11 +21,13 @@ import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from ..errors import MailboxFunctionFailed
+from .instruments import MessageOutcome
 from .keyed import Keyed, KeyFunction
 from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
 from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
 from .reply import Message, ReplySlot, log_callback_error
 from .snapshot import MailboxStatistics
+from .tracing import outcome_of
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -77,6 +79,12 @@ class MailboxSender:
     def blockers(self) -> "Sequence[Worker]":
         """See `Mailbox.blockers`."""
         return self.mailbox.blockers
+
+    def end(self, outcome: MessageOutcome, error: Exception | None = None) -> None:
+        """Report to the instruments, if there are any, that the message was not accepted."""
+        trace = self.envelope[3]
+        if trace is not None:
+            trace.end(self.path, trio.current_time(), outcome, error)
 
     def released(self, slot: ReplySlot[Any]) -> None:  # noqa: ARG002  # it has one slot
         """The caller has given up, so the sender waits no longer (R4)."""
@@ -172,7 +180,7 @@ class Mailbox:
     @property
     def deadline(self) -> float:
         """When the first queued message expires, on Trio's clock; infinity if none does."""
-        slots = [slot for _, slot, _ in self._queue if slot is not None]
+        slots = [one[1] for one in self._queue if one[1] is not None]
         return min((slot.deadline for slot in slots), default=inf)
 
     @property
@@ -286,6 +294,7 @@ class Mailbox:
         for sender in self._senders:
             sender.error = trio.ClosedResourceError()
             sender.is_waiting = False
+            sender.end("stopped")
             reschedule(sender.task)
         self._senders.clear()
         if self._ranked_senders is not None:
@@ -334,12 +343,16 @@ class Mailbox:
         if self._ranked_senders is not None:
             rank = sender.key if self.keyed is None else sender.key[0]
             heapq.heappush(self._ranked_senders, (rank, next(_arrivals), sender))
-        slot = envelope[1]
+        _, slot, _, trace = envelope
         if slot is not None:
             slot.hold(sender)
+        if trace is not None:
+            trace.send(self.path, slot)
 
         def abort(_: object) -> Abort:
             self._leave(sender)
+            is_due = slot is not None and slot.deadline <= trio.current_time()
+            sender.end("expired" if is_due else "cancelled")
             return Abort.SUCCEEDED
 
         sender.task.custom_sleep_data = sender  # Trio clears it when the task is woken
@@ -354,6 +367,9 @@ class Mailbox:
         """Let a sender go whose caller has given up."""
         if sender.is_waiting:
             self._leave(sender)
+            slot = sender.envelope[1]
+            if slot is not None:
+                sender.end(outcome_of(slot))
             reschedule(sender.task)
 
     def _leave(self, sender: MailboxSender) -> None:
@@ -379,15 +395,16 @@ class Mailbox:
         sender.is_waiting = False
         del self._senders[sender]
         reschedule(sender.task)
-        message, slot, _ = sender.envelope
+        message, slot, _, trace = sender.envelope
         if slot is not None:
             slot.holder = self
         try:
-            self._push((message, slot, trio.current_time()), sender.key)
+            self._push((message, slot, trio.current_time(), trace), sender.key)
         except Exception as error:  # noqa: BLE001  # keys that cannot be compared (R17)
             if slot is not None:
                 slot.holder = None
             sender.error = MailboxFunctionFailed(self.path, type(message).__name__, error)
+            sender.end("dropped", sender.error)
 
     def _next_sender(self) -> MailboxSender:
         if self._ranked_senders is None:

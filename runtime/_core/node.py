@@ -10,7 +10,7 @@ from trio_util import AsyncValue
 
 from .child_group import ChildGroupFactory
 from .deadlines import Deadlines, check_seconds
-from .instruments import Instrument, LostMessage
+from .instruments import Guarded, LostMessage
 from .snapshot import Snapshot, State
 from .worker import Worker
 
@@ -233,7 +233,7 @@ class TreeContext:
 
     seed: str
     make_group: ChildGroupFactory
-    instruments: tuple[Instrument, ...] = ()
+    instruments: tuple[Guarded, ...] = ()
     deadlines: Deadlines = attrs.field(factory=Deadlines)
     hosts: trio.Nursery | None = None
     now: Callable[[], float] = attrs.field(

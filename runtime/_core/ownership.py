@@ -25,6 +25,7 @@ from .child_group import (
     SuperviseSettings,
 )
 from .reply import Message, current_slot
+from .tracing import current_trace
 
 if TYPE_CHECKING:
     from .actor import Actor
@@ -169,6 +170,7 @@ class Ownership:
 
     async def _hold(self, context: _Context[Any]) -> None:
         """Enter a context and leave it when it is closed; an `Exception` is only recorded."""
+        current_trace.set(None)
         current_slot.set(None)  # it outlives the message whose handler has opened it
         error: Exception | None = None
         try:
@@ -254,6 +256,7 @@ class Ownership:
 
     async def _supervise(self, children: _Children) -> None:
         """Run the supervisor of the children; an `Exception` is only recorded."""
+        current_trace.set(None)
         current_slot.set(None)
         try:
             with children.shell:

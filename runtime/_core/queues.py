@@ -9,9 +9,11 @@ from typing import Any, Protocol, final
 import attrs
 
 from .reply import Message, ReplySlot
+from .tracing import Trace
 
-# A tuple, not a class: one is made for every message. The float is the time of arrival.
-Envelope = tuple[Message[object], ReplySlot[Any] | None, float]
+# A tuple, not a class: one is made for every message. The float is the time of arrival; there is no
+# trace if there are no instruments.
+Envelope = tuple[Message[object], ReplySlot[Any] | None, float, Trace | None]
 
 
 class Queue(Protocol):

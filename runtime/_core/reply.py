@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .mailbox import Mailbox, MailboxSender
     from .ref import AnyRef, Askable, Ref, RefT
     from .stream import StreamSink
+    from .tracing import Trace
     from .worker import Worker
 
     # The part that has a message: the cell that queues it, the incarnation that has deferred it, or
@@ -97,6 +98,7 @@ class ReplySlot(Generic[R]):
         is_told: whether the message was sent by `tell`, so that no caller waits for a reply.
         holder: the part of the runtime that has the message now: cell, incarnation or worker.
         task: the task that waits for the reply; None if none does.
+        trace: what the instruments know of the message; None if there are none.
     """
 
     __slots__ = (
@@ -118,6 +120,7 @@ class ReplySlot(Generic[R]):
         "sink",
         "started",
         "task",
+        "trace",
         "value",
     )
 
@@ -138,6 +141,7 @@ class ReplySlot(Generic[R]):
         self.holder: Holder | None = None
         self.caller: Worker | None = None
         self.task: trio.lowlevel.Task | None = None
+        self.trace: Trace | None = None
         self._callbacks: list[Callable[[ReplySlot[R]], None]] | None = None
         self._lane: DeadlineLane | None = None
         self._deadlines: Deadlines | None = None

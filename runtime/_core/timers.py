@@ -7,6 +7,7 @@ import attrs
 import trio
 
 from .reply import Message, check_thread, log_callback_error
+from .tracing import Trace
 
 if TYPE_CHECKING:
     from .inbox import Inbox
@@ -25,6 +26,7 @@ class Timer:
         period_s: seconds between one time and the next; None for a timer that fires once.
         done: whether the timer will not fire again.
         is_due: whether it has fired and its message still waits.
+        trace: what the instruments know of the message that waits; None if there are none.
     """
 
     message: Message[object]
@@ -33,6 +35,7 @@ class Timer:
     period_s: float | None = None
     done: bool = False
     is_due: bool = False
+    trace: Trace | None = None
 
     def cancel(self) -> None:
         """Cancel the timer, even if it has fired and its message still waits; else do nothing."""
@@ -41,6 +44,7 @@ class Timer:
             self.is_due = False
             self._incarnation.due.remove(self)
             self._incarnation.cell.counts.cancelled += 1
+            self._incarnation.cell.end(self.trace, "cancelled")
         if not self.done:
             self.done = True
             self._incarnation.timers.pop(self, None)
@@ -61,6 +65,9 @@ class Timer:
             self.is_due = True
             owner.due.append(self)
             owner.cell.counts.bypassed += 1
+            if owner.cell.instruments:
+                self.trace = Trace(self.message, trio.current_time(), owner.cell.instruments)
+                self.trace.send(owner.path, None, is_new=True)
             owner.wake_worker()
 
 

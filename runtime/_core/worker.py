@@ -28,6 +28,7 @@ from .reply import Message, Outcome, ReplySlot
 if TYPE_CHECKING:
     from .inbox import Inbox
     from .stream import AskStream
+    from .tracing import Trace
 
 
 _ABANDONED = (Outcome.CANCELLED, Outcome.EXPIRED)
@@ -47,6 +48,7 @@ class Worker:
         scope: the cancel scope around the handlers.
         message: the message that it handles; None if it is idle.
         slot: the slot for the reply; None for a `tell`.
+        trace: what the instruments know of the message; None if there are none.
         started_at: when the handler started, in seconds on Trio's clock.
         tries: how often the message was delivered before.
         key: the key of the message, in hand until the message is done; None if it has none.
@@ -57,6 +59,7 @@ class Worker:
         ends_by: when the wait for room, a stop or a start ends by itself, on Trio's clock.
         task_limit: when the scopes around the handlers, or around the hook, end the task.
         is_draining: whether it runs the `draining` hook.
+        was_timed: whether its last message was a timer's; set when it leaves its loop.
         helpers: tasks that the handler has started, and that wait for a stop or a start.
     """
 
@@ -65,6 +68,7 @@ class Worker:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     message: Message[object] | None = None
     slot: ReplySlot[Any] | None = None
+    trace: "Trace | None" = None
     started_at: float = 0.0
     tries: int = 0
     key: Hashable = None
@@ -74,6 +78,7 @@ class Worker:
     ends_by: float = inf
     task_limit: float = inf
     is_draining: bool = False
+    was_timed: bool = False
     helpers: "dict[trio.lowlevel.Task, Worker] | None" = None
 
     @property

@@ -7,7 +7,16 @@ from typing import final
 import attrs
 import trio
 
-from .._core import ActorEvent, ActorSnapshot, Cell, Instrument, RuntimeSnapshot, Strategy
+from .._core import (
+    ActorEvent,
+    ActorSnapshot,
+    Cell,
+    Instrument,
+    MessageDone,
+    MessageSent,
+    RuntimeSnapshot,
+    Strategy,
+)
 from ..runtime import Runtime, open_runtime
 from ..supervision import RestartPolicy, SupervisorNode
 
@@ -37,7 +46,8 @@ async def open_test_runtime(
 ) -> AsyncGenerator[Runtime]:
     """Open a runtime with a fixed seed, and check R9 when the block ends in any way.
 
-    The check covers every actor that stopped in the block, those that were removed included.
+    The check covers every actor that stopped in the block, those that were removed included, and
+    that each message which was sent has ended once.
 
     Args:
         name: the first part of every actor's path.
@@ -65,6 +75,7 @@ async def open_test_runtime(
             auditor.root = runtime.root._node  # noqa: SLF001  # the runtime's own
             yield runtime
     finally:
+        auditor.check_all_ended()
         _raise_if_any(auditor.findings)
     check_conservation(runtime.snapshot())  # nothing may be counted after the actors have stopped
 
@@ -77,10 +88,29 @@ class _Auditor(Instrument):
     Args:
         root: root of the tree.
         findings: what was wrong; collected, since an instrument must not raise.
+        going: the messages that were sent and have not ended, by the ids of their contexts.
     """
 
     root: SupervisorNode | None = None
     findings: list[str] = attrs.Factory(list[str])
+    going: dict[int, MessageSent] = attrs.Factory(dict[int, MessageSent])
+
+    def message_sent(self, event: MessageSent) -> object:
+        """See `Instrument`."""
+        self.going[id(event)] = event
+        return event
+
+    def message_done(self, event: MessageDone) -> None:
+        """See `Instrument`."""
+        if event.outcome == "redelivered":
+            return
+        if self.going.pop(id(event.context), None) is None:
+            self.findings.append(f"a {event.message} at {event.actor} has ended twice")
+
+    def check_all_ended(self) -> None:
+        """Find the messages that have not ended."""
+        for event in self.going.values():
+            self.findings.append(f"a {event.message} to {event.actor} has not ended")
 
     def actor_stopped(self, event: ActorEvent) -> None:
         """See `Instrument`."""

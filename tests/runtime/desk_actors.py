@@ -9,9 +9,9 @@ from trio.testing import wait_all_tasks_blocked
 from callsheet.runtime import (
     Actor,
     AskFailed,
-    DeadLetter,
     Instrument,
     Message,
+    MessageDone,
     Ref,
     ReplySlot,
     defers,
@@ -65,10 +65,11 @@ class RelayActor(Actor):
 
 class DeadLetterRecorder(Instrument):
     def __init__(self) -> None:
-        self.events: list[DeadLetter] = []
+        self.events: list[tuple[str, str, str]] = []
 
-    def dead_letter(self, event: DeadLetter) -> None:
-        self.events.append(event)
+    def message_done(self, event: MessageDone) -> None:
+        if event.outcome in {"dropped", "stopped"}:
+            self.events.append((event.actor, event.message, event.outcome))
 
 
 def by_name(message):

@@ -62,7 +62,7 @@ def test_a_keyed_queue_does_what_its_model_does(steps):
     for count, (what, *rest) in enumerate(steps):
         if what == "push":
             rank, key = rest
-            queue.push((Item(count), None, 0.0), (rank, key))
+            queue.push((Item(count), None, 0.0, None), (rank, key))
             model.items.append((rank, count, key))
         elif what == "pop":
             assert queue.can_pop == _could_pop(model)
@@ -94,7 +94,7 @@ def _could_pop(model):
 def test_a_closing_queue_gives_everything_out_in_its_order():
     queue = Keyed()
     for number in range(4):
-        queue.push((Item(number), None, 0.0), (0.0, "a"))
+        queue.push((Item(number), None, 0.0, None), (0.0, "a"))
     assert queue.pop() is not None
     assert queue.pop() is None
     queue.release_all()
@@ -107,10 +107,10 @@ def test_what_has_left_takes_no_memory_for_good():
     """Replacing the least urgent of a key that is in hand, for ever."""
     queue = Keyed()
     for number in range(10):
-        queue.push((Item(number), None, 0.0), (0.0, "a"))
+        queue.push((Item(number), None, 0.0, None), (0.0, "a"))
     queue.pop()
     for number in range(5_000):
-        queue.push((Item(number), None, 0.0), (1.0, "a"))
+        queue.push((Item(number), None, 0.0, None), (1.0, "a"))
         assert queue.evict((1.0, "a")) is not None
     assert max(len(queue._worst), len(queue._firsts), *map(len, queue._lines.values())) < 200
 
@@ -130,11 +130,11 @@ def test_a_message_costs_the_same_with_many_keys_in_hand():
 
     for number in range(1_000):
         for _ in range(3):
-            queue.push((Item(number), None, 0.0), (0.0, Counted(number)))
+            queue.push((Item(number), None, 0.0, None), (0.0, Counted(number)))
     while queue.pop() is not None:
         pass
     looked = 0
     for _ in range(100):
-        queue.push((Item(0), None, 0.0), (0.0, None))
+        queue.push((Item(0), None, 0.0, None), (0.0, None))
         assert queue.pop() is not None
     assert looked < 1_000

@@ -140,7 +140,7 @@ class Pair:
 
     async def send(self, key, kind):
         entry = Entry(len(self.entries), key, ReplySlot() if kind else None)
-        envelope = (Item(entry.number, key), entry.slot, 0.0)
+        envelope = (Item(entry.number, key), entry.slot, 0.0, None)
         if self.model.closed:
             with pytest.raises(trio.ClosedResourceError):
                 self.mailbox.offer(envelope)

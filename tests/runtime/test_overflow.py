@@ -20,7 +20,6 @@ from callsheet.runtime import (
     ActorStopped,
     AskTimedOut,
     Coalesce,
-    DeadLetter,
     Dropped,
     MailboxFull,
     Verdict,
@@ -94,23 +93,23 @@ async def test_a_sender_cancelled_when_a_message_is_taken_does_no_harm(autojump_
 async def test_a_message_taken_before_a_cancelled_sender_has_run_is_not_lost():
     """The same race on the mailbox itself, in a fixed order."""
     mailbox = Mailbox(1)
-    mailbox.offer((Job("in"), None, 0.0))
+    mailbox.offer((Job("in"), None, 0.0, None))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(mailbox.put, (Job("gives up"), None, 0.0))
+        nursery.start_soon(mailbox.put, (Job("gives up"), None, 0.0, None))
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
         assert mailbox.take()[0].name == "in"
         assert mailbox.take() is None
     assert mailbox.statistics().senders_waiting == 0
-    assert mailbox.offer((Job("next"), None, 0.0))
+    assert mailbox.offer((Job("next"), None, 0.0, None))
     assert mailbox.take()[0].name == "next"
 
 
 async def test_a_mailbox_that_closes_as_its_sender_is_cancelled_keeps_its_messages():
     mailbox = Mailbox(1)
-    mailbox.offer((Job("in"), None, 0.0))
+    mailbox.offer((Job("in"), None, 0.0, None))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(mailbox.put, (Job("gives up"), None, 0.0))
+        nursery.start_soon(mailbox.put, (Job("gives up"), None, 0.0, None))
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
         mailbox.close()
@@ -184,7 +183,7 @@ async def test_drop_newest_resolves_the_ask_that_found_no_room(autojump_clock):
         assert snapshot.counts.dropped == 3
         assert snapshot.is_conserved
     assert done == ["in progress", "queued"]
-    assert dead_letters.events == [DeadLetter(desk.path, "Job", "dropped")] * 3
+    assert dead_letters.events == [(desk.path, "Job", "dropped")] * 3
 
 
 async def test_drop_oldest_resolves_the_ask_that_waited_longest(autojump_clock):
@@ -203,7 +202,7 @@ async def test_drop_oldest_resolves_the_ask_that_waited_longest(autojump_clock):
             assert snapshot.is_conserved
         assert (results["b"], results["c"]) == ("b", "c")
     assert done == ["in progress", "b", "c"]
-    assert dead_letters.events == [DeadLetter(desk.path, "Job", "dropped")]
+    assert dead_letters.events == [(desk.path, "Job", "dropped")]
 
 
 async def test_coalesce_keeps_the_place_and_resolves_the_one_it_replaces(autojump_clock):
@@ -223,17 +222,17 @@ async def test_coalesce_keeps_the_place_and_resolves_the_one_it_replaces(autojum
             assert runtime.snapshot()[desk.path].is_conserved
         assert (results[1], results[2]) == ("b", "a")
     assert done == ["in progress", "a", "b"], "the later a has the place of the earlier"
-    assert dead_letters.events == [DeadLetter(desk.path, "Job", "dropped")]
+    assert dead_letters.events == [(desk.path, "Job", "dropped")]
 
 
 async def test_a_waiting_message_that_replaces_an_older_one_admits_the_next_sender_too():
     """A message whose key is queued meanwhile needs no room, so the next sender gets the room."""
     mailbox = Mailbox(2, Coalesce(by_name))
     for name in "ad":
-        mailbox.offer((Job(name), None, 0.0))
+        mailbox.offer((Job(name), None, 0.0, None))
     async with trio.open_nursery() as nursery:
         for name in ("b", "b", "c"):
-            nursery.start_soon(mailbox.put, (Job(name), None, 0.0))
+            nursery.start_soon(mailbox.put, (Job(name), None, 0.0, None))
             await wait_all_tasks_blocked()
         mailbox.take()
         assert mailbox.statistics().senders_waiting == 2

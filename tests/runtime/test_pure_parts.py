@@ -21,7 +21,7 @@ class Number(Message[None]):
 
 
 def envelope(value: int, now: float = 0.0):
-    return (Number(value), None, now)
+    return (Number(value), None, now, None)
 
 
 OVERFLOWS = [
@@ -140,7 +140,7 @@ async def test_a_message_whose_caller_gives_up_makes_room_at_once(overflow):
     skipped: list[object] = []
     mailbox = Mailbox(2, overflow, skipped=skipped.append)
     slot = ReplySlot()
-    mailbox.offer((Number(0), slot, 0.0))
+    mailbox.offer((Number(0), slot, 0.0, None))
     slot.holder = mailbox
     mailbox.offer(envelope(1))
     async with trio.open_nursery() as nursery:

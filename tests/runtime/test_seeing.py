@@ -15,12 +15,12 @@ from callsheet.runtime import (
     ActorCrashed,
     ActorEvent,
     ActorStopped,
-    DeadLetter,
     Dropped,
     Instrument,
     Message,
-    MessageFailed,
-    MessageHandled,
+    MessageBegun,
+    MessageDone,
+    MessageSent,
     RestartPolicy,
     StructlogInstrument,
     Verdict,
@@ -172,14 +172,19 @@ async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_cloc
             ("actor_started", ActorEvent("app/worker", 1)),
         ]
         await worker.ask(Work("a", 2))
-        assert recorder.take() == [("message_handled", MessageHandled("app/worker", "Work", 2))]
+        assert recorder.take() == [
+            ("message_sent", MessageSent("app/worker", "Work", None, ())),
+            ("message_begun", MessageBegun("app/worker", "Work", None, 0, 1)),
+            ("message_done", MessageDone("app/worker", "Work", None, "replied", None, 0, 2)),
+        ]
         await trio.sleep(1)
         bug = KeyError("bug")
         with pytest.raises(ActorCrashed):
             await worker.ask(Fail(bug))
         await trio.sleep(1)
-        failed, crashed, started = recorder.take()
-        assert failed == ("message_failed", MessageFailed("app/worker", "Fail", bug))
+        failed, crashed, started = recorder.take()[2:]
+        done = MessageDone("app/worker", "Fail", None, "crashed", bug, 0, 0)
+        assert failed == ("message_done", done)
         assert crashed[0] == "actor_crashed"
         crash = crashed[1]
         assert isinstance(crash, ActorCrash)
@@ -195,8 +200,8 @@ async def test_every_hook_is_called_with_its_frozen_event_in_order(autojump_cloc
         runtime.root._node.children.by_name["worker"].node.stop_s = 0
         await runtime.stop(worker)
         kinds = [name for name, _ in recorder.seen]
-        assert kinds[-2:] == ["dead_letter", "actor_stopped"]
-        assert recorder.seen[-2][1] == DeadLetter("app/worker", "Work", "stopped")
+        assert kinds[-3:] == ["message_done", "message_done", "actor_stopped"]
+        assert [event.outcome for _, event in recorder.seen[-3:-1]] == ["stopped", "stopped"]
         assert recorder.seen[-1][1] == ActorEvent("app/worker", 2)
         for _, event in recorder.take():
             with pytest.raises(attrs.exceptions.FrozenInstanceError):
@@ -214,7 +219,9 @@ async def test_supervisors_are_reported_like_actors(autojump_clock):
         await trio.sleep(1)
         told = [(name, event.actor) for name, event in recorder.take()]
         assert told == [
-            ("message_failed", "app/branch/counter"),
+            ("message_sent", "app/branch/counter"),
+            ("message_begun", "app/branch/counter"),
+            ("message_done", "app/branch/counter"),
             ("actor_crashed", "app/branch/counter"),
             ("actor_crashed", "app/branch"),
             ("actor_started", "app/branch/counter"),
@@ -237,7 +244,8 @@ async def test_a_declared_error_is_reported_as_a_failure_not_a_crash(autojump_cl
         with pytest.raises(Declared):
             await counter.ask(Fail(error))
         seen = recorder.take()
-    assert seen[0] == ("message_failed", MessageFailed("app/counter", "Fail", error))
+    done = MessageDone("app/counter", "Fail", None, "declared error", error, 0, 0)
+    assert seen[2] == ("message_done", done)
     assert "actor_crashed" not in [name for name, _ in seen]
 
 
@@ -253,7 +261,10 @@ async def test_a_message_that_is_dropped_is_a_dead_letter(autojump_clock):
         recorder.take()
         with pytest.raises(Dropped):
             await worker.ask(Work("c", 1))
-        assert recorder.take() == [("dead_letter", DeadLetter("app/worker", "Work", "dropped"))]
+        assert recorder.take() == [
+            ("message_sent", MessageSent("app/worker", "Work", None, ())),
+            ("message_done", MessageDone("app/worker", "Work", None, "dropped", None, 0, 0)),
+        ]
 
 
 async def test_all_instruments_are_called(autojump_clock):
@@ -413,6 +424,7 @@ async def test_the_structlog_instrument_logs_all_events_but_handled_messages(aut
                 "event": "message_failed",
                 "actor": "app/counter",
                 "message": "Fail",
+                "outcome": "declared error",
                 "error": error,
             },
             {"event": "actor_spawned", "actor": "app/worker"},

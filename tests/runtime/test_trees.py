@@ -91,7 +91,7 @@ async def test_a_group_restart_keeps_mailboxes_and_refs_and_finishes_messages_in
                     nursery.start_soon(caller, ref, f"{ref.path[-1]}{number}")
                     await trio.testing.wait_all_tasks_blocked()
             await trio.sleep(0.5)
-            refs[0]._cell.urgent.insert(0, (Fail(KeyError("bug")), None, 0.0))  # next in line
+            refs[0]._cell.urgent.insert(0, (Fail(KeyError("bug")), None, 0.0, None))  # next in line
             refs[0]._cell.counts.bypassed += 1
         assert sorted(answers) == [f"{name}{number}" for name in "abc" for number in range(3)]
         snapshot = runtime.snapshot()

@@ -185,13 +185,13 @@ async def test_a_newer_message_is_never_replaced_by_one_that_waited_for_room():
     """The earlier message with its key enters first, for it needs no room either."""
     mailbox = Mailbox(2, Coalesce(by_name))
     for name in "ad":
-        mailbox.offer((Job(name), None, 0.0))
+        mailbox.offer((Job(name), None, 0.0, None))
     async with trio.open_nursery() as nursery:
         for seconds in (1, 2):
-            nursery.start_soon(mailbox.put, (Job("b", seconds), None, 0.0))
+            nursery.start_soon(mailbox.put, (Job("b", seconds), None, 0.0, None))
             await wait_all_tasks_blocked()
         assert mailbox.take()[0].name == "a"  # the first b has entered
-        mailbox.offer((Job("b", 3), None, 0.0))
+        mailbox.offer((Job("b", 3), None, 0.0, None))
         await wait_all_tasks_blocked()
         assert mailbox.statistics().senders_waiting == 0
     assert mailbox.take()[0].name == "d"

@@ -76,12 +76,13 @@ from callsheet.runtime import (
     AskFailed,
     AskStream,
     Coalesce,
-    DeadLetter,
     Deadlock,
     Instrument,
     MailboxStatistics,
     Message,
     MessageCounts,
+    MessageDone,
+    MessageOutcome,
     Outcome,
     PoolRef,
     Ref,
@@ -310,8 +311,8 @@ async def living() -> None:
 
 
 class Listener(Instrument):
-    def dead_letter(self, event: DeadLetter) -> None:
-        assert_type(event.actor, str)
+    def message_done(self, event: MessageDone) -> None:
+        assert_type(event.outcome, MessageOutcome)
 
 
 def failing(error: AskFailed, deadlock: Deadlock) -> None:
