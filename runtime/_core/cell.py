@@ -34,21 +34,35 @@ class Cell(Inbox):
         stopper: stops the actor when `Runtime.stop` is called.
     """
 
-    # Few actors set these. An object with more than 30 attributes of its own takes 1.2 KiB more.
-    stop_by: float = inf
-    group: ChildGroup | None = None  # the children of the last incarnation
-    _start_after: Node | None = None
+    __slots__ = (
+        "_actor",
+        "_random",
+        "_start_after",
+        "_waker",
+        "current",
+        "full",
+        "group",
+        "lost",
+        "max_deferred",
+        "pool",
+        "restart",
+        "stop_by",
+        "stop_s",
+    )
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)
         self.restart: Restart = spec.restart
         self.stop_s = spec.stop_s
+        self.stop_by: float = inf
         # An int even without a limit: it is compared for each message.
         self.max_deferred = maxsize if spec.max_deferred is None else spec.max_deferred
         self.current: Incarnation | None = None
         self.pool: PoolInbox | None = None  # set if the inbox is that of a pool
         self.full = self.parked  # workers that wait for room for deferred messages
         self.lost: tuple[LostMessage, ...] = ()
+        self.group: ChildGroup | None = None  # the children of the last incarnation
+        self._start_after: Node | None = None
         self._actor: Actor[Never] | None = None  # made, but not running in a task
         self._waker: Waker | None = None  # set while it is idle
         self._random: Random | None = None  # made at its first use: it takes 2.5 KiB
@@ -89,8 +103,7 @@ class Cell(Inbox):
 
     def start_after(self, other: Node | None) -> None:
         """See `Node`."""
-        if other is not self._start_after:
-            self._start_after = other
+        self._start_after = other
 
     # ---------------------------------------------------------------- one incarnation
 
@@ -173,8 +186,7 @@ class Cell(Inbox):
         """Make the object of the next incarnation, without starting it."""
         self.incarnation += 1
         self._random = None
-        if self.group is not None:
-            self.group = None
+        self.group = None
         actor = self.spec.factory()
         actor._cell = self  # noqa: SLF001  # the runtime's own
         self.table = actor.handlers
@@ -216,8 +228,7 @@ class Cell(Inbox):
 
     def limit_stop(self, when: float) -> None:
         """See `Node`."""
-        if when != self.stop_by:
-            self.stop_by = when
+        self.stop_by = when
         if self.current is not None and self.current.closing is not None:
             self.current.closing.deadline = min(self.current.closing.deadline, when)
 

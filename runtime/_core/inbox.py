@@ -80,10 +80,34 @@ class Inbox(ABC):
         stopper: stops the actor when `Runtime.stop` is called.
     """
 
-    # Not of each object: one with 30 attributes of its own takes 1.2 KiB more (see `Cell`).
-    failure: Exception | None = None  # what ended the actor, if it was not stopped
-    ended: "Ended | None" = None  # set while it is stopped
-    _watches: "dict[Callable[[Ended], None], None] | None" = None
+    # Attributes are read for each message, and there may be a million idle actors.
+    __slots__ = (
+        "__weakref__",
+        "_shared",
+        "_watches",
+        "counts",
+        "deadlines",
+        "ended",
+        "failure",
+        "incarnation",
+        "instruments",
+        "is_idle",
+        "is_open",
+        "mailbox",
+        "name",
+        "now",
+        "parked",
+        "path",
+        "redeliveries",
+        "ref",
+        "spec",
+        "states",
+        "stopper",
+        "table",
+        "thread",
+        "token",
+        "urgent",
+    )
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         self.spec = spec
@@ -94,6 +118,7 @@ class Inbox(ABC):
         self.deadlines = shared.deadlines
         self.now = shared.now
         self.token = shared.token
+        self.thread = shared.thread
         self.instruments = shared.instruments
         self.counts = MessageCounts()
         self.mailbox = self._new_mailbox()
@@ -106,6 +131,9 @@ class Inbox(ABC):
         self.incarnation: int = 0
         self.is_open = True  # accepts messages
         self.is_idle = False  # started, but without a task until a message arrives
+        self.failure: Exception | None = None  # what ended the actor, if it was not stopped
+        self.ended: Ended | None = None  # set while it is stopped
+        self._watches: dict[Callable[[Ended], None], None] | None = None
         self._shared = shared
         # The class's handlers, extended by `handler_of`.
         self.table: Mapping[type[Message[object]], Handler] = {}

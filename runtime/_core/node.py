@@ -1,6 +1,7 @@
 """The nodes of the tree as their supervisor sees them, their state, and what all nodes share."""
 
 from collections.abc import Callable, Iterable, Sequence
+from threading import get_ident
 from typing import Literal, Protocol, final
 
 import attrs
@@ -229,6 +230,7 @@ class TreeContext:
         deadlines: the deadlines of all asks and timers.
         now: returns the current time on Trio's clock, without looking the clock up each time.
         token: identifies the Trio run of the runtime; calls from any other are refused.
+        thread: identifies the thread of that run; faster to compare.
     """
 
     seed: str
@@ -240,3 +242,4 @@ class TreeContext:
         factory=lambda: trio.lowlevel.current_clock().current_time
     )
     token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token)
+    thread: int = attrs.field(factory=get_ident)

@@ -82,6 +82,8 @@ class PoolInbox(Inbox):
         stopper: stops the pool when `Runtime.stop` is called.
     """
 
+    __slots__ = ("_has_woken_all", "dozing", "full", "size")
+
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)
         self.size = 0  # how many members it is to have
@@ -223,6 +225,8 @@ class Member(Cell):
         number: the member's number, from 1.
         shared: what all nodes of the tree share.
     """
+
+    __slots__ = ("number",)
 
     def __init__(self, pool: PoolInbox, number: int, shared: TreeContext) -> None:
         spec = attrs.evolve(pool.spec, name=f"worker-{number}", overflow="block", stop_s=inf)

@@ -22,7 +22,7 @@ class Trace:
     """One message on its way, for the instruments; `end` reports its end once.
 
     Args:
-        message: the message.
+        message: the message that was sent.
         sent_at: when it was sent, in seconds on Trio's clock.
         instruments: the instruments of the runtime in which its actor runs.
     """
