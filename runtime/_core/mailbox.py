@@ -66,7 +66,7 @@ class MailboxSender:
         self.mailbox = mailbox
         self.envelope = envelope
         self.key = key
-        self.task = current_task()
+        self.task: trio.lowlevel.Task = current_task()
         self.is_waiting = True
         self.error: Exception | None = None  # why the message was not accepted
 

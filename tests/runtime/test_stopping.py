@@ -243,6 +243,26 @@ async def test_a_supervisor_whose_restart_takes_too_long_fails_to_start(autojump
     assert ("app/branch", "restart") in crashes_in(log)
 
 
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+async def test_a_restart_that_hangs_delays_the_answer_to_other_crashes_by_start_s(
+    autojump_clock, strategy
+):
+    """Trial 9: a crash is answered in the end, in a group that restarts one after another."""
+    async with open_runtime("app", strategy=strategy, restarts=NO_PAUSE) as runtime:
+        first = await runtime.spawn("first", Echo)
+        lives: list[int] = []
+
+        def hanging_once() -> Hanging:
+            return Hanging(lives, hangs_from=1 if len(lives) == 1 else 9)
+
+        hanging = await runtime.spawn("hanging", hanging_once, start_s=2)
+        hanging.tell_nowait(X(-1))
+        await trio.sleep(1)
+        first.tell_nowait(X(-1))
+        assert await first.ask(X(), timeout=5) == 0
+        assert trio.current_time() == 2
+
+
 @pytest.mark.parametrize("queued", [0, 1])
 @pytest.mark.parametrize("stop_s", [2, inf])
 async def test_a_stop_ends_a_restart_that_hangs(autojump_clock, queued, stop_s):
