@@ -4,18 +4,25 @@ A ``python`` block that calls ``trio.run``, or the kit's ``run_virtual``, is a p
 the virtual clock, and its output must equal a ``text`` block that follows it directly. A program
 that opens the built-in provider runs in real time against a fast one. All other blocks, such as
 programs that name another endpoint, are compiled, and their imports are checked.
+
+In docs/runtime.md, blocks that are no programs belong to all programs after them in their section,
+so that a tutorial can grow, and a block with a fixture of pytest is a module of tests.
 """
 
 import ast
 import difflib
+import logging
 import re
 import runpy
+import subprocess
+import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import attrs
 import pytest
+import structlog
 import trio
 from trio.testing import MockClock
 
@@ -26,10 +33,13 @@ from callsheet.actors.vendors.format import ApiError
 from callsheet.simulator.settings import ProviderSettings
 
 ROOT = Path(__file__).parent.parent
-LIMIT_S = 600  # seconds of virtual time; a program that never ends fails
+LIMIT_S = 10_000  # seconds of virtual time; a program that never ends fails
 REAL_LIMIT_S = 60
 PROVIDER = re.compile(r"open_(endpoint|builtin_provider)\(")
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^## |^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
+)
+GROWING = "runtime.md"
 
 
 @attrs.frozen
@@ -37,10 +47,15 @@ class Block:
     where: str
     source: str
     prints: str  # the expected output; empty for any
+    before: str = ""  # the blocks that belong to the program, too
 
     @property
     def is_program(self) -> bool:
         return bool(re.search(r"^(trio\.run|run_virtual)\(", self.source, re.MULTILINE))
+
+    @property
+    def is_test(self) -> bool:
+        return "@pytest.fixture" in self.source
 
     @property
     def has_provider(self) -> bool:
@@ -50,24 +65,50 @@ class Block:
     def is_virtual(self) -> bool:
         return self.is_program and "endpoint" not in self.source.lower()
 
+    @property
+    def has_threads(self) -> bool:
+        """Whether its clock must not jump while another thread works."""
+        return "to_thread" in self.source
+
+    def write(self, path: Path) -> str:
+        path.write_text(self.before + self.source)
+        return str(path)
+
 
 def blocks() -> list[Block]:
     found = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text()
+        before = ""
         for match in BLOCK.finditer(text):
+            if match[1] is None:  # a section begins
+                before = ""
+                continue
             line = text.count("\n", 0, match.start()) + 2
-            found.append(Block(f"{path.name}:{line}", match[1], match[2] or ""))
+            block = Block(f"{path.name}:{line}", match[1], match[2] or "", before)
+            found.append(block)
+            if path.name == GROWING and not block.is_program:
+                before += f"{block.source}\n\n"
     return found
 
 
 PROGRAMS = [block for block in blocks() if block.is_virtual]
 WITH_PROVIDER = [block for block in blocks() if block.has_provider]
 OTHERS = [block for block in blocks() if not (block.is_virtual or block.has_provider)]
+TESTS = [block for block in blocks() if block.is_test]
 
 
-def test_the_runtime_is_documented_by_programs():
-    assert sum(block.where.startswith("runtime.md") for block in PROGRAMS) > 5
+def test_every_program_about_the_runtime_shows_what_it_prints():
+    programs = [block for block in PROGRAMS if block.where.startswith(GROWING)]
+    assert len(programs) > 20
+    assert [block.where for block in programs if not block.prints] == []
+
+
+def test_every_rule_of_the_runtime_is_documented_with_a_program():
+    text = (ROOT / "docs" / GROWING).read_text()
+    rules = re.split(r"^## ", text, flags=re.MULTILINE)[2].split("\n### ")[1:]
+    assert len(rules) > 10
+    assert [rule.partition("\n")[0] for rule in rules if "\n```text\n" not in rule] == []
 
 
 def test_requests_are_documented_by_programs():
@@ -256,15 +297,31 @@ def test_a_program_runs_and_prints_the_documented_output(block, tmp_path, monkey
             await main()
 
     def run_virtually(main, **options):
-        return run(partial(limited, main), **{"clock": MockClock(autojump_threshold=0)} | options)
+        clock = None if block.has_threads else MockClock(autojump_threshold=0)
+        return run(partial(limited, main), **{"clock": clock} | options)
 
     run = trio.run
     monkeypatch.setattr(trio, "run", run_virtually)
-    program = tmp_path / "program.py"
-    program.write_text(block.source)
-    runpy.run_path(str(program), run_name="__main__")
+    structlog.reset_defaults()  # programs about the log start as any other
+    monkeypatch.setattr(logging.getLogger("callsheet.runtime"), "handlers", [])
+    runpy.run_path(block.write(tmp_path / "program.py"), run_name="__main__")
     if block.prints:
         assert capsys.readouterr().out == block.prints
+
+
+@pytest.mark.parametrize("block", TESTS, ids=lambda block: block.where)
+def test_a_block_of_tests_passes(block, tmp_path):
+    block.write(tmp_path / "test_block.py")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=REAL_LIMIT_S,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.sockets
@@ -283,8 +340,6 @@ def test_a_program_with_a_provider_runs_and_prints_the_documented_output(
     for vendor in VENDORS.values():  # no test depends on the environment it runs in
         for name in (*vendor.key_variables, *vendor.url_variables):
             monkeypatch.delenv(name, raising=False)
-    program = tmp_path / "program.py"
-    program.write_text(block.source)
-    runpy.run_path(str(program), run_name="__main__")
+    runpy.run_path(block.write(tmp_path / "program.py"), run_name="__main__")
     if block.prints:
         assert capsys.readouterr().out == block.prints
