@@ -22,12 +22,15 @@ from ._core import (
     Instrument,
     Node,
     Ref,
+    RestartPolicy,
     RuntimeSnapshot,
     Snapshot,
     State,
     StopOrder,
     Strategy,
+    Supervisor,
     SupervisorSnapshot,
+    SupervisorSpec,
     TreeContext,
     check_seconds,
     check_thread,
@@ -37,7 +40,7 @@ from ._core import (
 from .errors import ChildNotFound, RestartIntensityExceeded
 from .portal import Portal
 from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
-from .supervision import OwnedChildren, RestartPolicy, Supervisor, SupervisorNode
+from .supervision import OwnedChildren, SupervisorNode
 
 
 async def watch_signals(
@@ -291,15 +294,14 @@ async def open_runtime(
         OwnedChildren,
         tuple(map(Guarded, instruments)),
     )
-    root = SupervisorNode(
-        name,
-        "",
-        shared,
+    spec = SupervisorSpec(
+        name=name,
         strategy=strategy,
         restarts=restarts,
         stop_order=stop_order,
         max_children=max_children,
     )
+    root = SupervisorNode(spec, "", shared)
     failures: list[RestartIntensityExceeded] = []  # at most one
     runtimes: list[Runtime] = []  # this one, once it is made
     try:

@@ -12,6 +12,8 @@ Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 """Which children a supervisor restarts after a crash: the one that crashed ("one_for_one"), all of
 them ("one_for_all"), or the one that crashed and those started after it ("rest_for_one")."""
 
+STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
+
 
 class State(enum.Enum):
     """The state of an actor or supervisor."""

@@ -20,6 +20,7 @@ from .._core import (
     Node,
     StopOrder,
     Strategy,
+    SupervisorSpec,
     TreeContext,
     get_logger,
     is_cancellation,
@@ -29,7 +30,7 @@ from ..errors import ChildNotFound, ChildStopped, RestartIntensityExceeded, Star
 from .child import Child
 from .crashes import Decision, escalation_error, report_crash
 from .lifecycle import Life, NextStep, Phase
-from .restarts import Backoff, RestartPolicy, RestartWindow, restart_group
+from .restarts import Backoff, RestartWindow, restart_group
 
 _log = get_logger("callsheet.runtime")
 _GRACE_S = 5.0
@@ -44,27 +45,18 @@ class Children:
     Args:
         path: path of the supervisor.
         shared: what all nodes of the tree share.
-        strategy: which children are restarted together with one that has crashed.
-        policy: how often they are restarted.
-        stop_order: whether they are stopped one after another, or side by side.
+        spec: the supervisor's settings.
     """
 
-    def __init__(
-        self,
-        path: str,
-        shared: TreeContext,
-        strategy: Strategy,
-        policy: RestartPolicy,
-        stop_order: StopOrder = "reverse",
-    ) -> None:
+    def __init__(self, path: str, shared: TreeContext, spec: SupervisorSpec) -> None:
         self.by_name: dict[str, Child] = {}  # in start order
-        self.strategy: Strategy = strategy
-        self.stop_order: StopOrder = stop_order
+        self.strategy: Strategy = spec.strategy
+        self.stop_order: StopOrder = spec.stop_order
         self.stop_by = inf  # when the supervisor's own stop must be over
         self._path = path
         self._shared = shared
-        self._policy = policy
-        self._window = RestartWindow(policy)
+        self._policy = spec.restarts
+        self._window = RestartWindow(spec.restarts)
         self._exits: deque[tuple[Child, Exception | None]] = deque()
         self._exit_event = trio.Event()  # set at an exit
         self._nursery: trio.Nursery | None = None
