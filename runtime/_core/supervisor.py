@@ -115,7 +115,8 @@ class Supervisor:
 
     def __repr__(self) -> str:
         node = self._node
-        return f"<Supervisor {node.path} {node.states.value.value}, {len(tuple(node.child_names))} children>"
+        count = len(tuple(node.child_names))
+        return f"<Supervisor {node.path} {node.states.value.value}, {count} children>"
 
     async def spawn(
         self,

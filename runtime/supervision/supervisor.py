@@ -32,9 +32,9 @@ from .._core import (
 )
 from ..errors import ChildNotFound, TooManyChildren
 from .child import Child, refusal
-from .children import Children
 from .lifecycle import Phase
 from .pool import Pool
+from .restarter import Restarter
 
 
 @final
@@ -63,7 +63,8 @@ class SupervisorNode:
         self.failure: Exception | None = None
         self.shared = shared
         self.max_children = spec.max_children
-        self.children = Children(self.path, shared, spec)
+        self.restarter = Restarter(self.path, shared, spec)
+        self.children = self.restarter.children
         self._instruments = () if is_owned else shared.instruments
         self._is_draining = False
 
@@ -95,24 +96,24 @@ class SupervisorNode:
                 instrument.actor_started(ActorEvent(self.path, self.incarnation))
             started()
 
-        await self.children.run(all_started)
+        await self.restarter.run(all_started)
 
     def open(self) -> None:
         """See `Node`."""
         self._is_draining = False
         self.failure = None
         self.states.value = State.STARTING
-        self.children.open()
+        self.restarter.open()
 
     def drain(self) -> None:
         """See `Node`."""
         self._is_draining = True
         self.states.value = State.DRAINING
-        self.children.end("drain")
+        self.restarter.end("drain")
 
     def halt(self) -> None:
         """See `Node`."""
-        self.children.end("halt")
+        self.restarter.end("halt")
 
     @property
     def work_left(self) -> int:
@@ -169,8 +170,8 @@ class SupervisorNode:
             path=self.path,
             state=self.states.value,
             incarnation=self.incarnation,
-            strategy=children.strategy,
-            restarts_left=children.restarts_left(now),
+            strategy=self.restarter.strategy,
+            restarts_left=self.restarter.restarts_left(now),
             stop_s=self.stop_s,
             children=tuple(child.node.snapshot(now) for child in children.by_name.values()),
         )
