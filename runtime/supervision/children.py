@@ -36,6 +36,7 @@ class Children:
 
     Attributes:
         by_name: the children, in start order.
+        stop_order: whether they are stopped one after another, or side by side.
         stop_by: when the supervisor's own stop must be over, in seconds on Trio's clock.
         nursery: the nursery of the children's tasks; None while the supervisor does not run.
         is_ending: whether the supervisor ends: a child that stops is then not removed.
@@ -54,7 +55,7 @@ class Children:
         self.is_ending = False
         self._path = path
         self._shared = shared
-        self._stop_order: StopOrder = stop_order
+        self.stop_order: StopOrder = stop_order
         self._decide = decide
         self._start_task = self._wake  # bound once for all children
 
@@ -225,7 +226,12 @@ class Children:
             self.nursery.start_soon(self._resume, child)
         scope = child.scope
         if scope is not None and life.phase in (Phase.DRAINING, Phase.STOPPING):
-            scope.deadline = life.limit if life.has_started else self._start_limit(child)
+            if life.has_started:
+                scope.deadline = life.limit
+            elif life.phase is Phase.DRAINING:
+                scope.deadline = self._start_limit(child)
+            else:
+                scope.deadline = min(scope.deadline, life.limit)
             if step is NextStep.CANCEL or life.limit <= now:
                 scope.cancel()
 
@@ -304,7 +310,7 @@ class Children:
         stopped: set[Child] = set()
         while left := [one for one in reversed(self.by_name.values()) if one not in stopped]:
             stopped.update(left)  # the next round has those that were started meanwhile
-            if self._stop_order == "together":
+            if self.stop_order == "together":
                 limits = [self.request_stop(child, drain=drain) for child in left]
                 for child, limit in zip(left, limits, strict=True):
                     await self._wait_stopped(child, limit)

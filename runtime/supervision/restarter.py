@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Literal, final
 
+import attrs
 import trio
 
 from .._core import Strategy, SupervisorSpec, TreeContext, is_cancellation, open_collapsing_nursery
@@ -18,6 +19,29 @@ from .children import Children
 from .crashes import Decision, escalation_error
 from .lifecycle import NextStep, Phase
 from .restarts import Backoff, RestartWindow, restart_group
+
+
+@final
+@attrs.define(eq=False)
+class _Restart:
+    """The restart of a group.
+
+    Attributes:
+        group: the children, in start order.
+        begun: how many of them it has begun to start; 0 while it stops them, and in the pause.
+    """
+
+    group: Sequence[Child]
+    begun: int = 0
+
+    @property
+    def starting(self) -> Child:
+        """The child that is being started, or will be first."""
+        return self.group[max(0, self.begun - 1)]
+
+    def has_begun(self, child: Child) -> bool:
+        """Whether it has begun to start a child."""
+        return child in self.group[: self.begun]
 
 
 @final
@@ -43,6 +67,7 @@ class Restarter:
         self._window = RestartWindow(spec.restarts)
         self._exits: deque[tuple[Child, Exception | None]] = deque()
         self._exit_event = trio.Event()  # set at an exit
+        self._restarts: dict[Child, _Restart] = {}  # the restart that has to start a child
         self._end: Literal["drain", "halt"] | None = None
         self._over = trio.Event()  # set when `run` must end
         self._drain = trio.CancelScope()
@@ -135,7 +160,7 @@ class Restarter:
             children = [one for one in self._by_name.values() if _backs_off(one)]
             for number, child in enumerate(children):
                 if _backs_off(child):
-                    with _start_before(child, children[number + 1 :]):
+                    with self._start_before(child, children[number + 1 :]):
                         await self.children.start(child, is_restart=True)
         except BaseException:
             await self.children.stop_all(drain=False)
@@ -156,56 +181,97 @@ class Restarter:
                 continue
             child, crash = self._exits.popleft()
             if self._by_name.get(child.node.name) is child and _backs_off(child):
-                await self._handle_exit(child, crash)
+                self._handle_exit(child, crash)
             elif crash is not None:  # it was stopped or started before its exit was handled
                 goes_on = child.life.phase is Phase.DRAINING
                 self.children.report(child, crash, "restart" if goes_on else "leave")
 
-    async def _handle_exit(self, child: Child, crash: Exception | None) -> None:
+    def _handle_exit(self, child: Child, crash: Exception | None) -> None:
+        """Restart the group of a child that has ended, in a task of its own.
+
+        So a child that takes long to start delays no answer to another crash (R17). A new restart
+        takes over the children of an earlier one if it has to stop the child that is being started.
+        Otherwise the earlier one keeps its children, which wait for that child.
+        """
+        current = self._restarts.get(child)
+        if current is not None and not current.has_begun(child):
+            if crash is not None:  # it crashed while its siblings were stopped
+                self.children.report(child, crash, "restart")
+            return
         pause = self._pause(child, crash)
-        if pause is None:
+        if pause is None or self.children.nursery is None:
             return
         names = restart_group(self.strategy, self._by_name, child.node.name)
         group = [self._by_name[name] for name in names]
-        group = [one for one in group if not one.life.stays_stopped]
-        # Groups may overlap, so they are restarted one after another: two restarts must not start
-        # the same child.
-        if self.strategy == "one_for_one" and self.children.nursery is not None:
-            self.children.nursery.start_soon(self._restart, group, pause)
-        else:
-            self._report_exits(group, "restart")  # children that crashed at the same time
-            await self._restart(group, pause)
+        restart = _Restart(
+            [one for one in group if not one.life.stays_stopped and self._may_take(one, group)]
+        )
+        for one in restart.group:
+            self._restarts[one] = restart
+        self._report_exits(restart.group, "restart")  # children that crashed at the same time
+        self.children.nursery.start_soon(self._restart, restart, pause)
 
-    async def _restart(self, group: Sequence[Child], pause: float | None) -> None:
+    def _may_take(self, child: Child, group: Sequence[Child]) -> bool:
+        current = self._restarts.get(child)
+        return current is None or current.starting in group
+
+    async def _restart(self, restart: "_Restart", pause: float | None) -> None:
         """Stop a group in reverse and start it in order, until it runs or the supervisor fails."""
-        while pause is not None:
-            for child in reversed(group):
-                if child.life.phase in (Phase.STARTING, Phase.RUNNING):
-                    await self.children.stop(child, drain=False)
-            until = trio.current_time() + pause
-            for child in group:
-                if _backs_off(child):
+        group = restart.group
+        try:
+            while pause is not None:
+                for child in reversed(group):
+                    life = child.life
+                    if self._is_part(child, restart) and life.is_alive and not life.stays_stopped:
+                        await self.children.stop(child, drain=False)
+                waiting = [one for one in group if self._is_part(one, restart) and _backs_off(one)]
+                until = trio.current_time() + pause
+                until = max([until, *(child.life.resume_at for child in waiting)])
+                for child in waiting:
                     child.life.back_off(until)
-            await trio.sleep_until(until)
-            pause = await self._start_in_order(group)
+                await trio.sleep_until(until)
+                pause = await self._start_in_order(restart)
+                restart.begun = 0
+        finally:
+            for child in group:
+                if self._is_part(child, restart):
+                    del self._restarts[child]
 
-    async def _start_in_order(self, group: Sequence[Child]) -> float | None:
+    def _is_part(self, child: Child, restart: "_Restart | None") -> bool:
+        """Whether a restart still has to start a child: no later one has taken it over."""
+        return self._restarts.get(child) is restart
+
+    async def _start_in_order(self, restart: "_Restart") -> float | None:
         """Start a group; return the pause in seconds before the next attempt, or None if done."""
-        for number, child in enumerate(group):
-            is_ours = self._by_name.get(child.node.name) is child
-            if not (is_ours and _backs_off(child)):
-                continue  # it was temporary, or was stopped meanwhile
-            if child.life.resume_at > trio.current_time():
-                continue  # it was stopped, started and has crashed meanwhile
+        for number, child in enumerate(restart.group):
+            is_present = self._by_name.get(child.node.name) is child
+            if not (is_present and self._is_part(child, restart) and _backs_off(child)):
+                continue  # it was temporary, or was stopped or taken over meanwhile
+            restart.begun = number + 1
             self._report_exits([child], "restart")  # it crashed while its siblings were stopped
             try:
-                with _start_before(child, group[number + 1 :]):
+                with self._start_before(child, restart.group[number + 1 :], restart):
                     await self.children.start(child, is_restart=True)
             except Exception as error:  # noqa: BLE001  # any exception is a failed start
-                if _backs_off(child):  # else it was stopped, which is no failure
+                if self._is_part(child, restart) and _backs_off(child):  # else it was stopped
                     child.started_at = trio.current_time()
                     return self._pause(child, error)
         return None
+
+    @contextmanager
+    def _start_before(
+        self, child: Child, others: Sequence[Child], restart: "_Restart | None" = None
+    ) -> Generator[None]:
+        """Note, while a child starts, that the others wait for it (see `find_cycle`)."""
+        for other in others:
+            if self._is_part(other, restart):
+                other.node.start_after(child.node)
+        try:
+            yield
+        finally:
+            for other in others:
+                if self._is_part(other, restart):
+                    other.node.start_after(None)
 
     def _pause(self, child: Child, crash: Exception | None) -> float | None:
         """Return the seconds until the restart, or None if it would exceed the intensity.
@@ -260,15 +326,3 @@ class Restarter:
 def _backs_off(child: Child) -> bool:
     """Whether a child waits for its restart."""
     return child.life.phase is Phase.BACKING_OFF
-
-
-@contextmanager
-def _start_before(child: Child, others: Sequence[Child]) -> Generator[None]:
-    """Note, while a child starts, that the others of its group wait for it (see `find_cycle`)."""
-    for other in others:
-        other.node.start_after(child.node)
-    try:
-        yield
-    finally:
-        for other in others:
-            other.node.start_after(None)
