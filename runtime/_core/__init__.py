@@ -29,7 +29,6 @@ from .node import (
     Restart,
     RestartPolicy,
     States,
-    StopOrder,
     Stopper,
     TreeContext,
     Waker,
@@ -50,6 +49,7 @@ from .snapshot import (
     RuntimeSnapshot,
     Snapshot,
     State,
+    StopOrder,
     Strategy,
     SupervisorSnapshot,
 )

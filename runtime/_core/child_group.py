@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from .overflow import Overflow, Priority
-from .snapshot import Snapshot, Strategy
+from .snapshot import Snapshot, StopOrder, Strategy
 
 if TYPE_CHECKING:
     from .keyed import KeyFunction
-    from .node import Node, Restart, RestartPolicy, StopOrder, TreeContext
+    from .node import Node, Restart, RestartPolicy, TreeContext
     from .supervisor import Supervisor
 
 
@@ -41,7 +41,7 @@ class SuperviseSettings(TypedDict, total=False):
     restart: "Restart"
     start_s: float | None
     stop_s: float
-    stop_order: "StopOrder"
+    stop_order: StopOrder
     max_children: int | None
 
 

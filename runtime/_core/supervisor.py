@@ -11,10 +11,10 @@ from .actor import Actor
 from .deadlines import check_seconds
 from .inbox import Spec
 from .keyed import KeyFunction
-from .node import RESTARTS, STOP_ORDERS, Node, Restart, RestartPolicy, StopOrder
+from .node import RESTARTS, Node, Restart, RestartPolicy
 from .overflow import Overflow, Priority
 from .reply import Message, check_thread
-from .snapshot import STRATEGIES, Strategy, SupervisorSnapshot
+from .snapshot import STOP_ORDERS, STRATEGIES, StopOrder, Strategy, SupervisorSnapshot
 
 if TYPE_CHECKING:
     from .pool import PoolRef

@@ -88,6 +88,8 @@ class Children:
     def add(self, node: Node) -> Child:
         """Add a node as the last child, without starting it."""
         child = self.by_name[node.name] = Child(node, self._start_task, Life(node.restart))
+        if self._shared.joined is not None:
+            self._shared.joined(node)
         return child
 
     def remove(self, child: Child) -> None:

@@ -174,6 +174,7 @@ class SupervisorNode:
             restarts_left=self.restarter.restarts_left(now),
             stop_s=self.stop_s,
             children=tuple(child.node.snapshot(now) for child in children.by_name.values()),
+            stop_order=children.stop_order,
         )
 
     # ---------------------------------------------------------------- as a `SupervisorPlace`
