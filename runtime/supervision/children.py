@@ -23,6 +23,8 @@ _GRACE_S = 5.0
 """Seconds until `stop_ignored` is logged for a cancelled child; the limit of a halt, and of a start
 during a drain, that have no limit of their own."""
 
+_LOOK_S = 0.01  # before the limit of a stop: the cancellation ends the waits that are a deadlock
+
 
 @final
 class Children:
@@ -298,6 +300,11 @@ class Children:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         rests = child.rests
+        if trio.current_time() < limit < inf:
+            with trio.move_on_at(limit - _LOOK_S):
+                await rests.wait()
+            if not rests.is_set():
+                _log_deadlock(child)
         with trio.move_on_at(limit + _GRACE_S):
             await rests.wait()
         if not rests.is_set():
@@ -327,3 +334,12 @@ class Children:
             return False
         child.scope = None
         return True
+
+
+def _log_deadlock(child: Child) -> None:
+    """Log the cycle in which a stop waits that only its limit will end, if there is one."""
+    for worker in child.node.working:
+        cycle = worker.cycle()
+        if cycle is not None:
+            _log.warning("stop_deadlocked", actor=child.node.path, cycle=" -> ".join(cycle))
+            return
