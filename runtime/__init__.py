@@ -8,7 +8,6 @@ from ._core import (
     AnyRef,
     Askable,
     AskStream,
-    ChildSupervisor,
     Coalesce,
     Ended,
     EndReason,
@@ -31,6 +30,7 @@ from ._core import (
     Ref,
     ReplySlot,
     Restart,
+    RestartPolicy,
     RuntimeSnapshot,
     Snapshot,
     State,
@@ -40,6 +40,7 @@ from ._core import (
     StreamOf,
     StreamSink,
     StructlogInstrument,
+    Supervisor,
     SupervisorSnapshot,
     Timer,
     Watch,
@@ -75,7 +76,6 @@ from .errors import (
 from .portal import Portal
 from .runtime import Runtime, dump, format_tree, open_runtime
 from .shutdown import PlannedStop, ShutdownPlan, ShutdownReport, StopReport
-from .supervision import RestartPolicy, Supervisor
 
 __all__ = [
     "Actor",
@@ -95,7 +95,6 @@ __all__ = [
     "ChildRestarting",
     "ChildStopped",
     "ChildStopping",
-    "ChildSupervisor",
     "Coalesce",
     "Deadlock",
     "Dropped",

@@ -22,12 +22,15 @@ from ._core import (
     Instrument,
     Node,
     Ref,
+    RestartPolicy,
     RuntimeSnapshot,
     Snapshot,
     State,
     StopOrder,
     Strategy,
+    Supervisor,
     SupervisorSnapshot,
+    SupervisorSpec,
     TreeContext,
     check_seconds,
     check_thread,
@@ -36,8 +39,8 @@ from ._core import (
 )
 from .errors import ChildNotFound, RestartIntensityExceeded
 from .portal import Portal
-from .shutdown import ShutdownPlan, ShutdownReport, plan_shutdown
-from .supervision import OwnedChildren, RestartPolicy, Supervisor, SupervisorNode
+from .shutdown import ShutdownPlan, ShutdownRecord, ShutdownReport, plan_shutdown
+from .supervision import OwnedChildren, SupervisorNode
 
 
 async def watch_signals(
@@ -291,15 +294,14 @@ async def open_runtime(
         OwnedChildren,
         tuple(map(Guarded, instruments)),
     )
-    root = SupervisorNode(
-        name,
-        "",
-        shared,
+    spec = SupervisorSpec(
+        name=name,
         strategy=strategy,
         restarts=restarts,
         stop_order=stop_order,
         max_children=max_children,
     )
+    root = SupervisorNode(spec, "", shared)
     failures: list[RestartIntensityExceeded] = []  # at most one
     runtimes: list[Runtime] = []  # this one, once it is made
     try:
@@ -335,16 +337,17 @@ async def open_runtime(
 
 
 async def _shut_down(runtime: Runtime, root: SupervisorNode, drain: trio.CancelScope) -> None:
-    before = runtime.snapshot()
-    drain.deadline = before.at + runtime.drain_s
+    now = trio.current_time()
+    record = ShutdownRecord(root, now)
+    root.shared.joined = record.add
+    drain.deadline = now + runtime.drain_s
     with drain:
         root.drain()
         await root.states.wait_for(State.STOPPED)
     root.children.cancel_all()
     with trio.CancelScope(shield=True):
         await root.states.wait_for(State.STOPPED)
-    after = runtime.snapshot()
-    runtime.shutdown_report = ShutdownReport.of(before.root, after.root, after.at - before.at)
+    runtime.shutdown_report = record.report(trio.current_time())
 
 
 async def _run_root(

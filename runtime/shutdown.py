@@ -1,12 +1,12 @@
 """Plan and report a shutdown (R11)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
-from typing import Literal
+from typing import Literal, final
 
 import attrs
 
-from ._core import ActorSnapshot, MessageCounts, Snapshot, State, SupervisorSnapshot
+from ._core import ActorSnapshot, Cell, MessageCounts, Node, Snapshot, State, SupervisorSnapshot
 
 
 @attrs.frozen
@@ -20,6 +20,8 @@ class PlannedStop:
         waiting: number of messages that wait for the actor.
         in_progress: number of messages that its handlers work on.
         deferred: number of messages whose reply it has deferred.
+        together: paths of the supervisors above that stop their children side by side, the root
+            first.
     """
 
     path: str
@@ -28,15 +30,17 @@ class PlannedStop:
     waiting: int
     in_progress: int
     deferred: int
+    together: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        how = f" side by side in {' and '.join(self.together)}" if self.together else ""
         if self.action == "cancel":
             lost = f"{self.in_progress} in progress and {self.waiting} waiting"
-            return f"cancel {self.path}: {lost} will be lost"
+            return f"cancel {self.path}{how}: {lost} will be lost"
         within = "" if self.within_s == inf else f" within {self.within_s:g} s"
         return (
-            f"drain {self.path}{within}: {self.in_progress} in progress, {self.waiting} waiting, "
-            f"{self.deferred} deferred"
+            f"drain {self.path}{within}{how}: {self.in_progress} in progress, "
+            f"{self.waiting} waiting, {self.deferred} deferred"
         )
 
 
@@ -46,7 +50,8 @@ class ShutdownPlan:
 
     Args:
         deadline_s: seconds for the whole shutdown; what is left then is cancelled.
-        stops: the actors, in the order in which they would be stopped.
+        stops: the actors, in the order in which they would be stopped; those below a supervisor
+            whose ``stop_order`` is "together" are stopped side by side.
     """
 
     deadline_s: float
@@ -105,23 +110,54 @@ class ShutdownReport:
         lines += [f"  {stop}" for stop in self.stops]
         return "\n".join(lines)
 
-    @classmethod
-    def of(
-        cls, before: SupervisorSnapshot, after: SupervisorSnapshot, seconds: float
-    ) -> "ShutdownReport":
-        """Compute the report from the tree before and after the shutdown.
 
-        Args:
-            before: the root when the shutdown began.
-            after: the root when it had ended.
-            seconds: duration of the shutdown, in seconds.
-        """
-        counts_before = {actor.path: actor.counts for actor, _ in _actors(before)}
-        stops = [
-            _report(actor.path, counts_before.get(actor.path, MessageCounts()), actor.counts)
-            for actor, _ in _actors(after)
-        ]
-        return cls(seconds, tuple(stops))
+@final
+class ShutdownRecord:
+    """Counts what happens to the messages of all actors while the runtime shuts down.
+
+    Actors that are added or leave the tree meanwhile count too: an actor that crashes in the drain
+    takes its children with it, and its next incarnation starts others, with the same paths.
+
+    Args:
+        root: the root of the tree, when the shutdown begins.
+        now: the current time on Trio's clock, in seconds.
+    """
+
+    def __init__(self, root: Node, now: float) -> None:
+        self._began = now
+        self._before: dict[Node, MessageCounts] = {}  # in the order of stops
+        for node in _nodes(root):
+            snapshot = node.snapshot(now)
+            if isinstance(snapshot, ActorSnapshot):
+                self._before[node] = snapshot.counts
+
+    def add(self, node: Node) -> None:
+        """Note that a node was added to the tree."""
+        self._before[node] = MessageCounts()
+
+    def report(self, now: float) -> ShutdownReport:
+        """Return what has happened until `now`, which is when everything has stopped."""
+        stops: dict[str, StopReport] = {}
+        for node, was in self._before.items():
+            snapshot = node.snapshot(now)
+            if not isinstance(snapshot, ActorSnapshot):
+                continue
+            stop = _report(node.path, was, snapshot.counts)
+            other = stops.get(node.path)  # an actor that had the path before
+            stops[node.path] = stop if other is None else _sum(other, stop)
+        return ShutdownReport(now - self._began, tuple(stops.values()))
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    """Yield a node and those below it, the last started first."""
+    yield node
+    if isinstance(node, Cell):
+        below: Iterable[Node] = () if node.group is None else node.group.nodes
+    else:
+        found = (node.find_child(name) for name in node.child_names)
+        below = (child for child in found if child is not None)
+    for child in reversed(tuple(below)):
+        yield from _nodes(child)
 
 
 def plan_shutdown(root: SupervisorSnapshot, deadline_s: float) -> ShutdownPlan:
@@ -141,20 +177,39 @@ def plan_shutdown(root: SupervisorSnapshot, deadline_s: float) -> ShutdownPlan:
                 waiting=actor.mailbox.depth + actor.urgent,
                 in_progress=len(actor.in_progress),
                 deferred=actor.deferred,
+                together=together,
             )
-            for actor, within_s in _actors(root)
+            for actor, within_s, together in _actors(root)
             if actor.state is not State.STOPPED
         ),
     )
 
 
-def _actors(node: Snapshot, limit_s: float = inf) -> Iterator[tuple[ActorSnapshot, float]]:
-    """Yield the actors below a node, the last started first, with their time limits in seconds."""
+def _actors(
+    node: Snapshot, limit_s: float = inf, together: tuple[str, ...] = ()
+) -> Iterator[tuple[ActorSnapshot, float, tuple[str, ...]]]:
+    """Yield the actors below a node, the last started first.
+
+    Each comes with its time limit in seconds, and the supervisors above it that stop their
+    children side by side.
+    """
     limit_s = min(limit_s, node.stop_s)
-    if isinstance(node, ActorSnapshot):
-        yield node, limit_s  # it drains before its own children, which it may need
+    if isinstance(node, SupervisorSnapshot):
+        if node.stop_order == "together":
+            together = (*together, node.path)
+    else:
+        yield node, limit_s, together  # it drains before its own children, which it may need
     for child in reversed(node.children):
-        yield from _actors(child, limit_s)
+        yield from _actors(child, limit_s, together)
+
+
+def _sum(one: StopReport, other: StopReport) -> StopReport:
+    return StopReport(
+        path=one.path,
+        drained=one.drained + other.drained,
+        expired=one.expired + other.expired,
+        lost=one.lost + other.lost,
+    )
 
 
 def _report(path: str, was: MessageCounts, now: MessageCounts) -> StopReport:

@@ -5,7 +5,7 @@ No module outside this package imports its submodules.
 
 from .actor import Actor
 from .cell import Cell
-from .child_group import ChildGroup, ChildSupervisor, SpawnSettings, SuperviseSettings
+from .child_group import ChildGroup
 from .deadlines import check_seconds
 from .handlers import Handler, defers, handles, streams
 from .inbox import Inbox, Spec
@@ -25,12 +25,10 @@ from .keyed import KeyFunction
 from .log import Logger, get_logger
 from .node import (
     RESTARTS,
-    STOP_ORDERS,
     Node,
     Restart,
     RestartPolicy,
     States,
-    StopOrder,
     Stopper,
     TreeContext,
     Waker,
@@ -41,6 +39,7 @@ from .pool import Member, PoolInbox, PoolRef, check_size
 from .ref import AnyRef, Askable, Ref, Streamable
 from .reply import Message, Outcome, ReplySlot, check_thread
 from .snapshot import (
+    STRATEGIES,
     ActorSnapshot,
     Ended,
     EndReason,
@@ -50,17 +49,19 @@ from .snapshot import (
     RuntimeSnapshot,
     Snapshot,
     State,
+    StopOrder,
     Strategy,
     SupervisorSnapshot,
 )
 from .stream import AskStream, StreamOf, StreamSink
+from .supervisor import Supervisor, SupervisorPlace, SupervisorSpec
 from .timers import Timer, Watch
 from .tracing import on_behalf_of
 from .worker import Worker, waiting
 
 __all__ = [
     "RESTARTS",
-    "STOP_ORDERS",
+    "STRATEGIES",
     "Actor",
     "ActorCrash",
     "ActorEvent",
@@ -70,7 +71,6 @@ __all__ = [
     "Askable",
     "Cell",
     "ChildGroup",
-    "ChildSupervisor",
     "Coalesce",
     "EndReason",
     "Ended",
@@ -102,7 +102,6 @@ __all__ = [
     "RestartPolicy",
     "RuntimeSnapshot",
     "Snapshot",
-    "SpawnSettings",
     "Spec",
     "State",
     "States",
@@ -113,8 +112,10 @@ __all__ = [
     "StreamSink",
     "Streamable",
     "StructlogInstrument",
-    "SuperviseSettings",
+    "Supervisor",
+    "SupervisorPlace",
     "SupervisorSnapshot",
+    "SupervisorSpec",
     "Timer",
     "TreeContext",
     "Waker",

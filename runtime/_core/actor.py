@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from .cell import Cell
-    from .child_group import ChildSupervisor, PoolSettings, SpawnSettings, SuperviseSettings
+    from .child_group import PoolSettings, SpawnSettings, SuperviseSettings
     from .incarnation import Incarnation
     from .pool import PoolRef
     from .ref import AnyRef, Ref
     from .snapshot import Ended
+    from .supervisor import Supervisor
     from .timers import Timer, Watch
 
     # For type checkers, `Actor` alone takes every message.
@@ -191,9 +192,7 @@ class Actor(Generic[M_contra]):
         """
         return await self._current.owned.spawn_pool(name, factory, size, settings)
 
-    async def supervise(
-        self, name: str, **settings: "Unpack[SuperviseSettings]"
-    ) -> "ChildSupervisor":
+    async def supervise(self, name: str, **settings: "Unpack[SuperviseSettings]") -> "Supervisor":
         """Start a supervisor as a child of this incarnation; it ends as a child of `spawn` does.
 
         Args:

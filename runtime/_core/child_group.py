@@ -1,22 +1,15 @@
-"""What an actor sees of the supervisor of its own children; `supervision` implements it (R15)."""
+"""The children of an actor: the settings to start them with, and their group (R15)."""
 
 from collections.abc import Callable
-from math import inf
-from typing import TYPE_CHECKING, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from .overflow import Overflow, Priority
-from .reply import Message
-from .snapshot import Snapshot, Strategy
+from .snapshot import Snapshot, StopOrder, Strategy
 
 if TYPE_CHECKING:
-    from .actor import Actor
     from .keyed import KeyFunction
-    from .node import Node, Restart, RestartPolicy, StopOrder, TreeContext
-    from .pool import PoolRef
-    from .ref import Ref
-
-
-M = TypeVar("M", bound=Message[object])
+    from .node import Node, Restart, RestartPolicy, TreeContext
+    from .supervisor import Supervisor
 
 
 class SpawnSettings(TypedDict, total=False):
@@ -48,95 +41,15 @@ class SuperviseSettings(TypedDict, total=False):
     restart: "Restart"
     start_s: float | None
     stop_s: float
-    stop_order: "StopOrder"
+    stop_order: StopOrder
     max_children: int | None
 
 
-class ChildSupervisor(Protocol):
-    """A supervisor that an actor owns: a `Supervisor`, which documents each method."""
-
-    @property
-    def name(self) -> str:
-        """The supervisor's name, unique among its siblings."""
-        ...
-
-    @property
-    def path(self) -> str:
-        """The names from the root down to this supervisor, joined with "/"."""
-        ...
-
-    async def spawn(
-        self,
-        name: str,
-        factory: "Callable[[], Actor[M]]",
-        *,
-        capacity: int = 64,
-        overflow: Overflow = "block",
-        priority: Priority | None = None,
-        concurrency: int = 1,
-        max_deferred: int | None = None,
-        restart: "Restart" = "permanent",
-        start_s: float | None = None,
-        stop_s: float = inf,
-        redeliver: int = 0,
-    ) -> "Ref[M]":
-        """Start an actor as the last child; see `Supervisor.spawn`."""
-        ...
-
-    async def spawn_pool(
-        self,
-        name: str,
-        factory: "Callable[[], Actor[M]]",
-        *,
-        size: int,
-        key: "KeyFunction | None" = None,
-        capacity: int = 64,
-        overflow: Overflow = "block",
-        priority: Priority | None = None,
-        concurrency: int = 1,
-        max_deferred: int | None = None,
-        restart: "Restart" = "permanent",
-        restarts: "RestartPolicy | None" = None,
-        start_s: float | None = None,
-        stop_s: float = inf,
-        redeliver: int = 0,
-    ) -> "PoolRef[M]":
-        """Start a pool as the last child; see `Supervisor.spawn_pool`."""
-        ...
-
-    async def supervise(
-        self,
-        name: str,
-        *,
-        strategy: Strategy = "one_for_one",
-        restarts: "RestartPolicy | None" = None,
-        restart: "Restart" = "permanent",
-        start_s: float | None = None,
-        stop_s: float = inf,
-        stop_order: "StopOrder" = "reverse",
-        max_children: int | None = None,
-    ) -> "ChildSupervisor":
-        """Start a supervisor as the last child; see `Supervisor.supervise`."""
-        ...
-
-    async def stop_child(self, name: str) -> None:
-        """Drain a child; it stays stopped until `restart_child`."""
-        ...
-
-    async def restart_child(self, name: str) -> None:
-        """Start a stopped child."""
-        ...
-
-    def remove_child(self, name: str) -> None:
-        """Remove a stopped child."""
-        ...
-
-
 class ChildGroup(Protocol):
-    """The children of one incarnation, with their supervisor."""
+    """The children of one incarnation, with their supervisor; `supervision` implements it."""
 
     @property
-    def supervisor(self) -> ChildSupervisor:
+    def supervisor(self) -> "Supervisor":
         """Starts children; use it only while `run` runs."""
         ...
 

@@ -19,12 +19,6 @@ Restart = Literal["permanent", "transient", "temporary"]
 """When a child is restarted: always ("permanent"), only after a crash ("transient"), or never
 ("temporary")."""
 
-StopOrder = Literal["reverse", "together"]
-"""How a supervisor stops its children: one after another, the last started first ("reverse"), or
-side by side ("together")."""
-
-STOP_ORDERS: tuple[StopOrder, ...] = ("reverse", "together")
-
 RESTARTS: tuple[Restart, ...] = ("permanent", "transient", "temporary")
 
 
@@ -227,6 +221,7 @@ class TreeContext:
         hosts: the nursery of the tasks that hold what actors own, which is the runtime's; None
             until it is open.
         instruments: the instruments of the runtime.
+        joined: called with each node that is added to the tree; None until the runtime shuts down.
         deadlines: the deadlines of all asks and timers.
         now: returns the current time on Trio's clock, without looking the clock up each time.
         token: identifies the Trio run of the runtime; calls from any other are refused.
@@ -238,6 +233,7 @@ class TreeContext:
     instruments: tuple[Guarded, ...] = ()
     deadlines: Deadlines = attrs.field(factory=Deadlines)
     hosts: trio.Nursery | None = None
+    joined: Callable[[Node], None] | None = None
     now: Callable[[], float] = attrs.field(
         factory=lambda: trio.lowlevel.current_clock().current_time
     )

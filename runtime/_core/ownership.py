@@ -19,7 +19,6 @@ import trio
 
 from .child_group import (
     ChildGroup,
-    ChildSupervisor,
     PoolSettings,
     SpawnSettings,
     SuperviseSettings,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from .node import Node
     from .pool import PoolRef
     from .ref import Ref
+    from .supervisor import Supervisor
 
 M = TypeVar("M", bound=Message[object])
 T = TypeVar("T")
@@ -231,7 +231,7 @@ class Ownership:
         self._number(children, name, number)
         return ref
 
-    async def supervise(self, name: str, settings: SuperviseSettings) -> ChildSupervisor:
+    async def supervise(self, name: str, settings: SuperviseSettings) -> "Supervisor":
         """Start a supervisor as a child; see `Actor.supervise`."""
         _, number = self._open()
         children = await self._open_children()

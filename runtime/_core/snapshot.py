@@ -12,6 +12,14 @@ Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 """Which children a supervisor restarts after a crash: the one that crashed ("one_for_one"), all of
 them ("one_for_all"), or the one that crashed and those started after it ("rest_for_one")."""
 
+STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
+
+StopOrder = Literal["reverse", "together"]
+"""How a supervisor stops its children: one after another, the last started first ("reverse"), or
+side by side ("together")."""
+
+STOP_ORDERS: tuple[StopOrder, ...] = ("reverse", "together")
+
 
 class State(enum.Enum):
     """The state of an actor or supervisor."""
@@ -189,6 +197,7 @@ class SupervisorSnapshot:
         restarts_left: how many more crashes lead to a restart at this moment.
         stop_s: seconds that everything below it may take to stop.
         children: the children, in start order.
+        stop_order: whether it stops them one after another, or side by side.
     """
 
     path: str
@@ -198,6 +207,7 @@ class SupervisorSnapshot:
     restarts_left: int
     stop_s: float
     children: tuple["Snapshot", ...]
+    stop_order: StopOrder
 
 
 Snapshot = ActorSnapshot | SupervisorSnapshot

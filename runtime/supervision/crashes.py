@@ -6,9 +6,8 @@ from typing import Literal, Protocol
 
 import trio
 
-from .._core import ActorCrash, Instrument, Node, get_logger
+from .._core import ActorCrash, Instrument, Node, RestartPolicy, get_logger
 from ..errors import RestartIntensityExceeded
-from .restarts import RestartPolicy
 
 _log = get_logger("callsheet.runtime")
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import final
 
-from .._core import Node, Snapshot, State, TreeContext
-from .supervisor import Supervisor, SupervisorNode
+from .._core import Node, Snapshot, State, Supervisor, SupervisorSpec, TreeContext
+from .supervisor import SupervisorNode
 
 
 @final
@@ -20,7 +20,7 @@ class OwnedChildren:
     """
 
     def __init__(self, name: str, parent: str, shared: TreeContext) -> None:
-        self._node = SupervisorNode(name, parent, shared, is_owned=True)
+        self._node = SupervisorNode(SupervisorSpec(name=name), parent, shared, is_owned=True)
         self.supervisor = Supervisor(self._node)
 
     @property

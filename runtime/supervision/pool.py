@@ -17,6 +17,7 @@ from .._core import (
     PoolInbox,
     PoolRef,
     Restart,
+    RestartPolicy,
     Spec,
     State,
     Stopper,
@@ -28,7 +29,7 @@ from .._core import (
 )
 from ..errors import RestartIntensityExceeded, StartTimedOut
 from .crashes import Decision, escalation_error, report_crash
-from .restarts import Backoff, RestartPolicy, RestartWindow, is_restarted
+from .restarts import Backoff, RestartWindow, is_restarted
 
 _HALT_S = 5.0  # limit of an unlimited stop that is part of a restart
 

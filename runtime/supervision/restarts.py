@@ -10,17 +10,6 @@ from random import Random
 
 from .._core import Restart, RestartPolicy, Strategy
 
-__all__ = [
-    "STRATEGIES",
-    "Backoff",
-    "RestartPolicy",
-    "RestartWindow",
-    "is_restarted",
-    "restart_group",
-]
-
-STRATEGIES: tuple[Strategy, ...] = ("one_for_one", "one_for_all", "rest_for_one")
-
 
 def is_restarted(restart: Restart, *, crashed: bool) -> bool:
     """Return whether a child that has ended is started again.

@@ -9,320 +9,32 @@ supervisor above handles that as the crash of a child; the root raises it out of
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from math import inf
-from typing import TypeVar, final
+from typing import final
 
 from .._core import (
-    RESTARTS,
-    STOP_ORDERS,
-    Actor,
     ActorEvent,
     Cell,
-    KeyFunction,
     LostMessage,
-    Message,
     Node,
-    Overflow,
     PoolRef,
-    Priority,
     Ref,
     Restart,
+    RestartPolicy,
     Spec,
     State,
     States,
-    StopOrder,
-    Strategy,
     SupervisorSnapshot,
+    SupervisorSpec,
     TreeContext,
     Waker,
     Worker,
-    check_seconds,
-    check_thread,
     waiting,
 )
 from ..errors import ChildNotFound, TooManyChildren
 from .child import Child, refusal
-from .children import Children
 from .lifecycle import Phase
 from .pool import Pool
-from .restarts import STRATEGIES, RestartPolicy
-
-M = TypeVar("M", bound=Message[object])
-
-
-@final
-class Supervisor:
-    """Adds, stops and restarts the children of one supervisor.
-
-    `Runtime.root` is one; `Runtime.supervise` and `Supervisor.supervise` make others.
-    """
-
-    def __init__(self, node: "SupervisorNode") -> None:
-        self._node = node
-
-    @property
-    def name(self) -> str:
-        """The supervisor's name, unique among its siblings."""
-        return self._node.name
-
-    @property
-    def path(self) -> str:
-        """The names from the root down to this supervisor, such as ``blog/workers``."""
-        return self._node.path
-
-    def __repr__(self) -> str:
-        node = self._node
-        return (
-            f"<Supervisor {node.path} {node.states.value.value}, "
-            f"{len(node.children.by_name)} children>"
-        )
-
-    async def spawn(
-        self,
-        name: str,
-        factory: Callable[[], Actor[M]],
-        *,
-        capacity: int = 64,
-        overflow: Overflow = "block",
-        priority: Priority | None = None,
-        concurrency: int = 1,
-        max_deferred: int | None = None,
-        restart: Restart = "permanent",
-        stop_s: float = inf,
-        start_s: float | None = None,
-        redeliver: int = 0,
-    ) -> Ref[M]:
-        """Start an actor as the last child; return when it has started.
-
-        Args:
-            name: the actor's name, unique among the children, without "/".
-            factory: makes one incarnation; use `functools.partial` to pass arguments.
-            capacity: how many messages may wait in the mailbox.
-            overflow: what happens to a message that finds the mailbox full (R5).
-            priority: returns the priority of a message; messages with a smaller value are handled
-                first. None: first in, first out.
-            concurrency: how many handlers may run at the same time.
-            max_deferred: how many messages the actor's `defers` handlers may hold without a reply;
-                at that number the actor takes no more messages from its mailbox. None: no limit.
-            restart: "permanent": restart the actor whenever it ends. "transient": only after a
-                crash. "temporary": never; the actor is removed when it has ended.
-            stop_s: seconds that the actor may take to stop before it is cancelled. 0 cancels it at
-                once. Infinity waits without a limit, or for 5 seconds if the stop is part of a
-                group restart, since the actor may wait for the sibling that crashed. The time
-                includes the `stopped` hook, which has at most 5 seconds without a limit, and does
-                not run when no time is left.
-            start_s: seconds that the `started` hook may take before the start is cancelled and
-                fails. None: no limit.
-            redeliver: how often a message that was in progress at a crash is delivered again (R8).
-
-        Returns:
-            A ref to the actor; it stays valid over restarts (R2).
-
-        Raises:
-            AlreadyRunning: there is a child with this name; `ChildRestarting` if it is being
-                restarted, `ChildStopping` if it is being stopped.
-            AlreadyPresent: there is a stopped child with this name; `restart_child` starts it.
-            TooManyChildren: the supervisor has `max_children` children.
-            ValueError: an argument is out of its range; the message names it.
-            StartTimedOut: the actor did not start within `start_s`; no child is added.
-            Exception: the factory or the `started` hook raised; then no child is added.
-        """
-        spec = Spec(
-            name=name,
-            factory=factory,
-            capacity=capacity,
-            overflow=overflow,
-            priority=priority,
-            concurrency=concurrency,
-            max_deferred=max_deferred,
-            restart=restart,
-            stop_s=stop_s,
-            start_s=start_s,
-            redeliver=redeliver,
-        )
-        node = self._node
-        cell = Cell(spec, node.path, node.shared, node)
-        await node.add(cell)
-        return cell.ref
-
-    async def spawn_pool(
-        self,
-        name: str,
-        factory: Callable[[], Actor[M]],
-        *,
-        size: int,
-        key: KeyFunction | None = None,
-        capacity: int = 64,
-        overflow: Overflow = "block",
-        priority: Priority | None = None,
-        concurrency: int = 1,
-        max_deferred: int | None = None,
-        restart: Restart = "permanent",
-        restarts: RestartPolicy | None = None,
-        start_s: float | None = None,
-        stop_s: float = inf,
-        redeliver: int = 0,
-    ) -> PoolRef[M]:
-        """Start several actors of one kind as the last child; return when all have started.
-
-        The members of the pool, ``worker-1`` to ``worker-<size>``, have one mailbox. An idle member
-        takes the next message, so no message waits while a member is idle. Each member has its own
-        state, timers and incarnations. A member that crashes loses its messages in progress, and
-        is restarted by itself; the others continue. Beyond `restarts` the pool fails upward, like a
-        supervisor: the supervisor above restarts it according to `restart`.
-
-        Args:
-            name: the pool's name, unique among the children, without "/".
-            factory: makes one incarnation of a member.
-            size: number of members; `PoolRef.resize` changes it.
-            key: returns the key of a message, or None. Messages with equal keys are handled one at
-                a time, in their order, by any members; the next one waits until the handler of the
-                one before has ended, and until a redelivery after a crash has been handled. A
-                message whose key is None has no order. Urgent messages and timers have no key.
-            capacity: how many messages may wait in the mailbox.
-            overflow: what happens to a message that finds the mailbox full (R5). `Coalesce` does
-                not go together with `key`.
-            priority: returns the priority of a message, as for `spawn`; it also orders the messages
-                of one key.
-            concurrency: how many handlers each member may run at the same time.
-            max_deferred: how many messages the `defers` handlers of each member may hold without a
-                reply, as for `spawn`.
-            restart: when a member is restarted, and the pool itself, as for `spawn`. A pool whose
-                members have all ended has ended.
-            restarts: how often members are restarted; by default five times in 30 seconds.
-            start_s: seconds that the start of each member may take, as for `spawn`.
-            stop_s: seconds that the pool, or a member that `resize` removes, may take to stop, as
-                for `spawn`.
-            redeliver: how often a message that was in progress at a crash is delivered again (R8).
-
-        Returns:
-            A ref to the pool; it stays valid over restarts (R2).
-
-        Raises:
-            AlreadyRunning: there is a child with this name.
-            AlreadyPresent: there is a stopped child with this name; `restart_child` starts it.
-            ValueError: an argument is out of its range; the message names it.
-            Exception: the factory or the `started` hook raised; then no child is added.
-        """
-        spec = Spec(
-            name=name,
-            factory=factory,
-            capacity=capacity,
-            overflow=overflow,
-            priority=priority,
-            key=key,
-            concurrency=concurrency,
-            max_deferred=max_deferred,
-            restart=restart,
-            start_s=start_s,
-            stop_s=stop_s,
-            redeliver=redeliver,
-        )
-        node = self._node
-        pool = Pool(spec, size, restarts or RestartPolicy(), node.path, node.shared, node)
-        await node.add(pool)
-        return pool.pool_ref
-
-    async def supervise(
-        self,
-        name: str,
-        *,
-        strategy: Strategy = "one_for_one",
-        restarts: RestartPolicy | None = None,
-        restart: Restart = "permanent",
-        stop_s: float = inf,
-        start_s: float | None = None,
-        stop_order: StopOrder = "reverse",
-        max_children: int | None = None,
-    ) -> "Supervisor":
-        """Start a supervisor as the last child.
-
-        Args:
-            name: the supervisor's name, unique among the children, without "/".
-            strategy: which of its children it restarts after a crash: the one that crashed
-                ("one_for_one"), all of them ("one_for_all"), or the one that crashed and those
-                started after it ("rest_for_one").
-            restarts: how often it restarts children; by default five times in 30 seconds.
-            restart: when this supervisor restarts the new one, as for `spawn`.
-            stop_s: seconds that all its children together may take to stop, as for `spawn`.
-            start_s: seconds that all its children together may take to start again after a crash,
-                as for `spawn`.
-            stop_order: how it stops its children: one after another, the last started first
-                ("reverse"), or side by side ("together"), which takes as long as the slowest.
-            max_children: how many children it may have, stopped ones included. None: no limit.
-
-        Raises:
-            TooManyChildren: this supervisor has `max_children` children.
-            AlreadyRunning: there is a child with this name; `ChildRestarting` if it is being
-                restarted, `ChildStopping` if it is being stopped.
-            AlreadyPresent: there is a stopped child with this name.
-            ValueError: an argument is out of its range; the message names it.
-        """
-        node = self._node
-        child = SupervisorNode(
-            name,
-            node.path,
-            node.shared,
-            strategy=strategy,
-            restarts=restarts,
-            restart=restart,
-            stop_s=stop_s,
-            start_s=start_s,
-            stop_order=stop_order,
-            max_children=max_children,
-        )
-        await node.add(child)
-        return Supervisor(child)
-
-    async def stop_child(self, name: str) -> None:
-        """Drain a child within its `stop_s`; it stays stopped until `restart_child`.
-
-        Args:
-            name: the child's name.
-
-        Raises:
-            ChildNotFound: there is no child with this name.
-        """
-        child = self._node.find(name)
-        with _waiting_for_stop(child.node):
-            await self._node.children.stop(child, drain=True)
-
-    async def restart_child(self, name: str) -> None:
-        """Start a stopped child; the refs to it are valid again.
-
-        Args:
-            name: the child's name.
-
-        Raises:
-            ChildNotFound: there is no child with this name.
-            AlreadyRunning: the child runs.
-            ChildRestarting: the child is being restarted.
-            ChildStopping: the child is being stopped.
-            Exception: the child could not start; it stays stopped.
-        """
-        child = self._node.find_stopped(name)
-        child.is_leaving = False
-        child.node.open()
-        try:
-            with waiting(lambda: child.node.working):
-                await self._node.children.start(child)
-        except BaseException:
-            child.node.close()
-            raise
-
-    def remove_child(self, name: str) -> None:
-        """Remove a stopped child.
-
-        Args:
-            name: the child's name.
-
-        Raises:
-            ChildNotFound: there is no child with this name.
-            AlreadyRunning: the child runs.
-            ChildRestarting: the child is being restarted.
-            ChildStopping: the child is being stopped.
-        """
-        check_thread()
-        self._node.children.remove(self._node.find_stopped(name))
+from .restarter import Restarter
 
 
 @final
@@ -330,59 +42,29 @@ class SupervisorNode:
     """A supervisor's place in the tree; a `Node` for the supervisor above.
 
     Args:
-        name: unique among its siblings.
+        spec: the supervisor's settings.
         parent: path of the supervisor above; empty for the root.
         shared: what all nodes of the tree share.
-        strategy: which children are restarted together.
-        restarts: how often they are restarted; None: the defaults of `RestartPolicy`.
-        restart: when this supervisor is restarted.
-        stop_s: seconds that all children together may take to stop.
-        start_s: seconds that all children together may take to start; None: no limit.
-        stop_order: whether the children are stopped one after another, or side by side.
-        max_children: how many children it may have; None: no limit.
         is_owned: an actor owns it: it has that actor's path, and no events of its own.
-
-    Raises:
-        ValueError: an argument is out of its range; the message names it.
     """
 
     def __init__(
-        self,
-        name: str,
-        parent: str,
-        shared: TreeContext,
-        *,
-        strategy: Strategy = "one_for_one",
-        restarts: RestartPolicy | None = None,
-        restart: Restart = "permanent",
-        stop_s: float = inf,
-        start_s: float | None = None,
-        stop_order: StopOrder = "reverse",
-        max_children: int | None = None,
-        is_owned: bool = False,
+        self, spec: SupervisorSpec, parent: str, shared: TreeContext, *, is_owned: bool = False
     ) -> None:
-        _check(name, strategy, restart, stop_s)
-        if stop_order not in STOP_ORDERS:
-            known = ", ".join(STOP_ORDERS)
-            raise ValueError(f"stop_order must be one of {known}, not {stop_order!r}")
-        _check_bound(max_children)
-        if start_s is not None:
-            check_seconds("start_s", start_s, at_least=0)
-        self.name = name
-        self.path = f"{parent}/{name}" if parent else name
-        self.restart: Restart = restart
-        self.stop_s = stop_s
+        self.name = spec.name
+        self.path = f"{parent}/{spec.name}" if parent else spec.name
+        self.restart: Restart = spec.restart
+        self.stop_s = spec.stop_s
         self.stop_by = inf
-        self.start_s = start_s
+        self.start_s = spec.start_s
         self.incarnation = 0
         self.states = States()
         self.lost: tuple[LostMessage, ...] = ()
         self.failure: Exception | None = None
         self.shared = shared
-        self.max_children = max_children
-        self.children = Children(
-            self.path, shared, strategy, restarts or RestartPolicy(), stop_order
-        )
+        self.max_children = spec.max_children
+        self.restarter = Restarter(self.path, shared, spec)
+        self.children = self.restarter.children
         self._instruments = () if is_owned else shared.instruments
         self._is_draining = False
 
@@ -414,24 +96,24 @@ class SupervisorNode:
                 instrument.actor_started(ActorEvent(self.path, self.incarnation))
             started()
 
-        await self.children.run(all_started)
+        await self.restarter.run(all_started)
 
     def open(self) -> None:
         """See `Node`."""
         self._is_draining = False
         self.failure = None
         self.states.value = State.STARTING
-        self.children.open()
+        self.restarter.open()
 
     def drain(self) -> None:
         """See `Node`."""
         self._is_draining = True
         self.states.value = State.DRAINING
-        self.children.end("drain")
+        self.restarter.end("drain")
 
     def halt(self) -> None:
         """See `Node`."""
-        self.children.end("halt")
+        self.restarter.end("halt")
 
     @property
     def work_left(self) -> int:
@@ -488,23 +170,68 @@ class SupervisorNode:
             path=self.path,
             state=self.states.value,
             incarnation=self.incarnation,
-            strategy=children.strategy,
-            restarts_left=children.restarts_left(now),
+            strategy=self.restarter.strategy,
+            restarts_left=self.restarter.restarts_left(now),
             stop_s=self.stop_s,
             children=tuple(child.node.snapshot(now) for child in children.by_name.values()),
+            stop_order=children.stop_order,
         )
 
-    # ---------------------------------------------------------------- children
+    # ---------------------------------------------------------------- as a `SupervisorPlace`
 
-    async def add(self, node: Node) -> None:
-        """Start a node as the last child.
+    async def spawn(self, spec: Spec) -> Ref:
+        """See `Supervisor.spawn`."""
+        cell = Cell(spec, self.path, self.shared, self)
+        await self._add(cell)
+        return cell.ref
 
-        Raises:
-            AlreadyRunning: there is a child with this name; `ChildRestarting` if it is being
-                restarted, `ChildStopping` if it is being stopped.
-            AlreadyPresent: there is a stopped child with this name.
-            Exception: the node could not start; then no child is added.
-        """
+    async def spawn_pool(self, spec: Spec, size: int, restarts: RestartPolicy) -> PoolRef:
+        """See `Supervisor.spawn_pool`."""
+        pool = Pool(spec, size, restarts, self.path, self.shared, self)
+        await self._add(pool)
+        return pool.pool_ref
+
+    async def supervise(self, spec: SupervisorSpec) -> "SupervisorNode":
+        """See `Supervisor.supervise`."""
+        node = SupervisorNode(spec, self.path, self.shared)
+        await self._add(node)
+        return node
+
+    async def stop_child(self, name: str) -> None:
+        """See `Supervisor.stop_child`."""
+        child = self._find(name)
+        with _waiting_for_stop(child.node):
+            await self.children.stop(child, drain=True)
+
+    async def restart_child(self, name: str) -> None:
+        """See `Supervisor.restart_child`."""
+        child = self._find_stopped(name)
+        child.is_leaving = False
+        child.node.open()
+        try:
+            with waiting(lambda: child.node.working):
+                await self.children.start(child)
+        except BaseException:
+            child.node.close()
+            raise
+
+    def remove_child(self, name: str) -> None:
+        """See `Supervisor.remove_child`."""
+        self.children.remove(self._find_stopped(name))
+
+    async def stop_and_remove(self, node: object) -> None:
+        """See `Stopper`."""
+        child = self.children.by_name.get(getattr(node, "name", ""))
+        if child is None or child.node is not node:  # a new child may have the name
+            return
+        with _waiting_for_stop(child.node):
+            child.is_leaving = True  # removed when it stops, even if the caller is cancelled
+            await self.children.stop(child, drain=True)
+        if child.life.phase is Phase.STOPPED:
+            self.children.remove(child)
+
+    async def _add(self, node: Node) -> None:
+        """Start a node as the last child; if it cannot start, no child is added."""
         present = self.children.by_name.get(node.name)
         if present is not None:
             raise refusal(present)
@@ -522,62 +249,19 @@ class SupervisorNode:
             self.children.remove(child)
             raise
 
-    def find(self, name: str) -> Child:
-        """Return a child.
-
-        Raises:
-            ChildNotFound: there is no child with this name.
-        """
+    def _find(self, name: str) -> Child:
         child = self.children.by_name.get(name)
         if child is None:
             known = ", ".join(self.children.by_name) or "none"
             raise ChildNotFound(f"{self.path} has no child {name!r}; its children: {known}")
         return child
 
-    def find_stopped(self, name: str) -> Child:
-        """Return a child that is stopped.
-
-        Raises:
-            ChildNotFound: there is no child with this name.
-            AlreadyRunning: the child runs.
-            ChildRestarting: the child is being restarted.
-            ChildStopping: the child is being stopped.
-        """
-        child = self.find(name)
+    def _find_stopped(self, name: str) -> Child:
+        child = self._find(name)
         if child.life.phase is not Phase.STOPPED:
             raise refusal(child)
         return child
 
-    async def stop_and_remove(self, node: object) -> None:
-        """See `Stopper`."""
-        child = self.children.by_name.get(getattr(node, "name", ""))
-        if child is None or child.node is not node:  # a new child may have the name
-            return
-        with _waiting_for_stop(child.node):
-            child.is_leaving = True  # removed when it stops, even if the caller is cancelled
-            await self.children.stop(child, drain=True)
-        if child.life.phase is Phase.STOPPED:
-            self.children.remove(child)
-
 
 def _waiting_for_stop(node: Node) -> AbstractContextManager[None]:
     return waiting(lambda: node.working, node.stop_s)
-
-
-def _check(name: str, strategy: str, restart: str, stop_s: float) -> None:
-    if not name or "/" in name:
-        raise ValueError(f"name must be a text without '/' that is not empty, not {name!r}")
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
-    if restart not in RESTARTS:
-        raise ValueError(f"restart must be one of {', '.join(RESTARTS)}, not {restart!r}")
-    check_seconds("stop_s", stop_s, at_least=0)
-
-
-def _check_bound(max_children: object) -> None:
-    if max_children is not None and (
-        isinstance(max_children, bool) or not isinstance(max_children, int) or max_children < 0
-    ):
-        raise ValueError(
-            f"max_children must be None or a whole number of at least 0, not {max_children!r}"
-        )

@@ -10,15 +10,15 @@ import trio
 from .._core import (
     ActorEvent,
     ActorSnapshot,
-    Cell,
     Instrument,
     MessageDone,
     MessageSent,
+    Node,
+    RestartPolicy,
     RuntimeSnapshot,
     Strategy,
 )
 from ..runtime import Runtime, open_runtime
-from ..supervision import RestartPolicy, SupervisorNode
 
 
 def check_conservation(snapshot: RuntimeSnapshot) -> None:
@@ -91,7 +91,7 @@ class _Auditor(Instrument):
         going: the messages that were sent and have not ended, by the ids of their contexts.
     """
 
-    root: SupervisorNode | None = None
+    root: Node | None = None
     findings: list[str] = attrs.Factory(list[str])
     going: dict[int, MessageSent] = attrs.Factory(dict[int, MessageSent])
 
@@ -115,25 +115,19 @@ class _Auditor(Instrument):
     def actor_stopped(self, event: ActorEvent) -> None:
         """See `Instrument`."""
         node = self._find(event.actor)
-        if not isinstance(node, Cell):
+        actor = node and node.snapshot(trio.current_time())
+        if not isinstance(actor, ActorSnapshot):
             return  # a supervisor has no mailbox
-        actor = node.snapshot(trio.current_time())
         if not actor.is_conserved:
             self.findings.append(_imbalance(actor))
         if actor.pending:
             self.findings.append(f"{actor.path} stopped with {actor.pending} messages pending")
 
-    def _find(self, path: str) -> object:
+    def _find(self, path: str) -> Node | None:
         """Find a node by its path; a snapshot for each stop would take quadratic time."""
-        node: object = self.root
+        node = self.root
         for name in path.split("/")[1:]:
-            if isinstance(node, SupervisorNode):
-                child = node.children.by_name.get(name)
-                node = child and child.node  # a node below a removed supervisor never ran
-            elif isinstance(node, Cell):
-                node = node.find_child(name)
-            else:
-                return None
+            node = node and node.find_child(name)  # a node below a removed supervisor never ran
         return node
 
 

@@ -24,8 +24,7 @@ from stress_messages import (
 )
 
 from callsheet.runtime import Coalesce, RestartPolicy
-from callsheet.runtime._core import RESTARTS
-from callsheet.runtime.supervision.restarts import STRATEGIES
+from callsheet.runtime._core import RESTARTS, STRATEGIES
 
 __all__ = ["Manage", "Pause", "Script", "Send", "Step", "scripts"]
 

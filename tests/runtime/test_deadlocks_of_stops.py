@@ -228,7 +228,7 @@ async def test_a_full_mailbox_whose_message_expires_is_no_deadlock(autojump_cloc
         nursery.start_soon(ask)
 
 
-async def test_a_stop_with_a_limit_ends_by_itself(autojump_clock):
+async def test_a_stop_with_a_limit_ends_by_itself_and_its_log_names_the_cycle(autojump_clock, log):
     async with open_runtime() as runtime:
         a = await runtime.spawn("a", Doer)
         b = await runtime.spawn("b", Doer, stop_s=2)
@@ -239,3 +239,7 @@ async def test_a_stop_with_a_limit_ends_by_itself(autojump_clock):
             await runtime.stop(b)
 
         await a.ask(Do(stop_b))
+    found = [event for event in log if event["event"] == "stop_deadlocked"]
+    assert [(event["actor"], event["cycle"]) for event in found] == [
+        ("callsheet/b", "callsheet/b -> callsheet/a -> callsheet/b")
+    ]

@@ -89,6 +89,56 @@ async def test_a_child_whose_first_start_meets_a_restart_of_its_group_runs(autoj
     assert most_at_a_time(journal) == 1
 
 
+class Hangs(Counter):
+    """Hangs in its second start, until `go` is set."""
+
+    def __init__(self, starts: list[float], go: trio.Event) -> None:
+        super().__init__()
+        self.starts, self.go = starts, go
+
+    async def started(self) -> None:
+        self.starts.append(trio.current_time())
+        if len(self.starts) == 2:
+            await self.go.wait()
+
+
+@pytest.mark.parametrize("strategy", ["rest_for_one", "one_for_all"])
+async def test_a_start_that_hangs_in_a_group_delays_no_answer_to_a_crash(autojump_clock, strategy):
+    """R7, R17: the later restart stops the start, and starts the whole group."""
+    starts: list[float] = []
+    async with open_test_runtime(strategy=strategy, restarts=PROMPT) as runtime:
+        first = await runtime.spawn("first", Counter)
+        middle = await runtime.spawn("middle", partial(Hangs, starts, trio.Event()), stop_s=1)
+        last = await runtime.spawn("last", Counter)
+        middle.tell_nowait(Fail(ValueError("bug")))
+        await trio.sleep(100)
+        assert await first.ask(Add(1)) == 1
+        first.tell_nowait(Fail(ValueError("bug")))
+        assert await first.ask(Add(1), timeout=2) == 1
+        assert await last.ask(Add(1), timeout=2) == 1
+        assert await middle.ask(Add(1), timeout=2) == 1
+    assert len(starts) == 3
+    assert starts[2] - starts[1] == pytest.approx(101)
+
+
+async def test_a_start_that_hangs_does_not_delay_a_child_that_starts_after_it(autojump_clock):
+    """R7, R17: neither does the crash of such a child touch the start."""
+    starts: list[float] = []
+    go = trio.Event()
+    async with open_test_runtime(strategy="rest_for_one", restarts=PROMPT) as runtime:
+        first = await runtime.spawn("first", partial(Hangs, starts, go))
+        last = await runtime.spawn("last", Counter)
+        first.tell_nowait(Fail(ValueError("bug")))
+        await trio.sleep(1)
+        new = await runtime.spawn("new", Counter)
+        new.tell_nowait(Fail(ValueError("bug")))
+        assert await new.ask(Add(1), timeout=1) == 1
+        go.set()
+        assert await first.ask(Add(1), timeout=1) == 1
+        assert await last.ask(Add(1), timeout=1) == 1
+    assert len(starts) == 2
+
+
 async def test_two_calls_to_restart_a_child_start_it_once(autojump_clock):
     journal: list[str] = []
     refused: list[Exception] = []

@@ -83,6 +83,25 @@ async def test_the_plan_knows_the_limits_of_the_supervisors_above(autojump_clock
         ]
 
 
+async def test_the_plan_says_what_is_stopped_side_by_side(autojump_clock):
+    async with open_runtime("app") as runtime:
+        await runtime.spawn("first", Counter)
+        team = await runtime.supervise("team", stop_order="together")
+        await team.spawn("a", Counter)
+        pair = await team.supervise("pair", stop_order="together", stop_s=0)
+        await pair.spawn("b", Counter)
+        plan = runtime.shutdown_plan()
+        assert [(stop.path, stop.together) for stop in plan.stops] == [
+            ("app/team/pair/b", ("app/team", "app/team/pair")),
+            ("app/team/a", ("app/team",)),
+            ("app/first", ()),
+        ]
+        assert str(plan).splitlines()[2:] == [
+            "  2. drain app/team/a side by side in app/team: 0 in progress, 0 waiting, 0 deferred",
+            "  3. drain app/first: 0 in progress, 0 waiting, 0 deferred",
+        ]
+
+
 # ---------------------------------------------------------------- afterwards
 
 
@@ -358,3 +377,33 @@ async def test_nothing_outlives_the_block_however_it_is_left(autojump_clock, way
             await ref.ask(Work("late"))
     assert {node.state for node in runtime.snapshot()} == {State.STOPPED}
     assert all(actor.is_conserved and not actor.pending for actor in runtime.snapshot().actors)
+
+
+class Leader(Actor):
+    """Owns a worker; passes work on to it, and crashes at the message "crash"."""
+
+    async def started(self) -> None:
+        self.worker = await self.spawn("worker", partial(Worker, []))
+
+    @handles(Work)
+    async def work(self, message: Work) -> str:
+        if message.name == "crash":
+            raise ValueError("bug")
+        await self.worker.tell(message)
+        await trio.sleep(2)
+        return message.name
+
+
+async def test_the_report_has_the_children_of_an_incarnation_that_crashes_in_the_drain(
+    autojump_clock,
+):
+    """R9, R15, R16: and those of the next incarnation, which have the same paths."""
+    async with open_runtime("app") as runtime:
+        leader = await runtime.spawn("leader", Leader)
+        await leader.ask(Work("before the shutdown", 1))
+        for name in ("first", "crash", "second", "third"):
+            leader.tell_nowait(Work(name, 1))
+    assert counts(runtime.shutdown_report) == {
+        "app/leader": (4, 0, 0),
+        "app/leader/worker": (3, 0, 0),
+    }

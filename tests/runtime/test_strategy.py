@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.runtime._core import RESTARTS
-from callsheet.runtime.supervision.restarts import STRATEGIES, is_restarted, restart_group
+from callsheet.runtime._core import RESTARTS, STRATEGIES
+from callsheet.runtime.supervision.restarts import is_restarted, restart_group
 
 orders = st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=12, unique=True)
 
