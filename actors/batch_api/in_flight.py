@@ -10,7 +10,16 @@ from typing import final
 
 import attrs
 
-from ...runtime import ActorStopped, Deadlock, MailboxFull, Outcome, Ref, ReplySlot, Timer
+from ...runtime import (
+    ActorStopped,
+    Deadlock,
+    MailboxFull,
+    Outcome,
+    Ref,
+    ReplySlot,
+    Timer,
+    on_behalf_of,
+)
 from ..calls import Complete
 from ..errors import CallFailed
 from ..messages import Response
@@ -245,7 +254,8 @@ class DeadlineFallback:
         if slot.done:
             return
         try:
-            call = await self._to.submit(waiter.message, deadline=slot.deadline)
+            with on_behalf_of([slot]):
+                call = await self._to.submit(waiter.message, deadline=slot.deadline)
         except (ActorStopped, MailboxFull, Deadlock) as error:  # as for `forward`
             slot.fail(error)
             return

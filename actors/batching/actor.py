@@ -7,7 +7,17 @@ from functools import partial
 import attrs
 import trio
 
-from ...runtime import Actor, ActorStopped, Message, Outcome, Ref, ReplySlot, defers, handles
+from ...runtime import (
+    Actor,
+    ActorStopped,
+    Message,
+    Outcome,
+    Ref,
+    ReplySlot,
+    defers,
+    handles,
+    on_behalf_of,
+)
 from ..call_plan import SharedCall
 from ..calls import Complete, Stream
 from ..errors import BadRequest, CallFailed, MalformedResponse, RequestTooLarge
@@ -193,6 +203,7 @@ class BatcherActor(Actor):
         for place, piece in enumerate(pieces):
             own: ReplySlot[Response] = ReplySlot()
             own.deadline = whole.deadline
+            own.trace = whole.trace  # the calls for the pieces continue it (R18)
             own.on_settled(partial(settled, place))
             whole.on_settled(lambda _, own=own: own.cancel())  # type: ignore[misc]  # bound here
             self._add(group, self._single_flight.start(piece, None, Waiter(waiter.message, own)))
@@ -266,13 +277,20 @@ class BatcherActor(Actor):
             self._single_flight.fail(member, error_of(call))
 
     async def _submit(
-        self, message: Complete, deadline: float, members: Sequence[BatchMember]
+        self,
+        message: Complete,
+        deadline: float,
+        members: Sequence[BatchMember],
+        *,
+        is_check: bool = False,
     ) -> ReplySlot[Response] | None:
-        """Submit a call; None, and `members` fail, if the next stage has stopped."""
+        """Submit a call for members; None, and they fail unless it is a check, if that fails."""
+        slots = [waiter.slot for member in members for waiter in member.waiters]
         try:
-            call = await self._next(message).submit(message, deadline=deadline)
+            with on_behalf_of(slots):
+                call = await self._next(message).submit(message, deadline=deadline)
         except ActorStopped as error:
-            for member in members:
+            for member in members if not is_check else ():
                 self._single_flight.fail(member, error)
             return None
         self._calls.add(call)
@@ -323,7 +341,7 @@ class BatcherActor(Actor):
             if not member.waiters or self.random.random() >= share:
                 continue
             message = attrs.evolve(member.waiters[0].message, request=member.request)
-            call = await self._submit(message, member.deadline, ())
+            call = await self._submit(message, member.deadline, (member,), is_check=True)
             if call is None:
                 return
             member.check = call

@@ -1,14 +1,25 @@
 """Measure the cost of an ask with different numbers of concurrent callers."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar, Token
 from functools import partial
 
+import attrs
 import trio
 
 from bench_kit.figures import Figure
 from bench_kit.sampling import alternate
-from callsheet.runtime import Actor, handles, open_runtime
+from callsheet.runtime import (
+    Actor,
+    Instrument,
+    MessageBegun,
+    MessageDone,
+    MessageSent,
+    handles,
+    open_runtime,
+)
 from runtime_bench.callers import Caller, time_callers
 from runtime_bench.echo import ECHO, Echo, check
 from runtime_bench.libraries import Library
@@ -32,9 +43,67 @@ class Echoer(Actor):
         return message.number
 
 
-async def full_ask(callers: int, asks: int, capacity: int) -> float:
+class Timing(Instrument):
+    """Adds up how long messages wait and are handled."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.queued_s = 0.0
+        self.handled_s = 0.0
+
+    def message_done(self, event: MessageDone) -> None:
+        """Add the seconds of one message."""
+        self.done += 1
+        self.queued_s += event.queued_s
+        self.handled_s += event.handled_s
+
+
+class Tracing(Timing):
+    """Gives each message a number below that of its cause, and handlers a context variable.
+
+    This is what an instrument for OpenTelemetry does, without the spans.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = itertools.count()
+
+    def message_sent(self, event: MessageSent) -> "Span":  # noqa: ARG002  # the base's
+        """Return the span of the message."""
+        return Span(next(self._numbers), current_span.get())
+
+    def message_begun(self, event: MessageBegun) -> None:
+        """Let what the handler does be below its span."""
+        span = event.context
+        if isinstance(span, Span):
+            span.token = current_span.set(span)
+
+    def message_done(self, event: MessageDone) -> None:
+        """End the span."""
+        super().message_done(event)
+        span = event.context
+        if isinstance(span, Span) and span.token is not None:
+            current_span.reset(span.token)
+
+
+@attrs.define(eq=False)
+class Span:
+    """What `Tracing` keeps of a message."""
+
+    number: int
+    parent: "Span | None"
+    token: "Token[Span | None] | None" = None
+
+
+current_span: ContextVar[Span | None] = ContextVar("current_span", default=None)
+
+
+async def full_ask(
+    callers: int, asks: int, capacity: int, instrument: type[Instrument] | None = None
+) -> float:
     """Return the seconds per ask of a supervised actor, with cancellation and a deadline."""
-    async with open_runtime("bench", seed="bench") as runtime:
+    instruments = [] if instrument is None else [instrument()]
+    async with open_runtime("bench", seed="bench", instruments=instruments) as runtime:
         ref = await runtime.spawn("echoer", Echoer, capacity=capacity)
 
         async def ask(times: int) -> None:
@@ -155,6 +224,9 @@ def _beside_others(
     }
     if capacity > _DEFAULT_CAPACITY:
         contenders["small"] = lambda: trio.run(full_ask, callers, asks, _DEFAULT_CAPACITY)
+    seen = {"with an instrument": Timing, "with trace context": Tracing}
+    for way, instrument in seen.items():
+        contenders[way] = partial(trio.run, full_ask, callers, asks, capacity, instrument)
     samples = _in_us(alternate(contenders, rounds))
     ours, raw, small = samples.pop("ours"), samples.pop("raw channels"), samples.pop("small", None)
     name = f"ask, {callers:,} in flight"
@@ -162,6 +234,7 @@ def _beside_others(
     if small is not None:
         name_of_small = f"{name}, mailbox of {_DEFAULT_CAPACITY}"
         figures.append(Figure(name_of_small, "us", small, "raw channels", raw))
+    figures += [Figure(f"{name}, {way}", "us", samples.pop(way), "without", ours) for way in seen]
     return figures + [Figure(name, "us", ours, other, theirs) for other, theirs in samples.items()]
 
 

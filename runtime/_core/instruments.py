@@ -245,12 +245,17 @@ class Guarded(Instrument):
 
     Attributes:
         key: equal for all that call the same instrument, in whichever runtime.
+        hears_sent: whether the instrument overrides `message_sent`; the others likewise. An event
+            that no instrument hears is not made.
     """
 
     def __init__(self, instrument: Instrument) -> None:
         self._instrument = instrument
         self._has_failed = False
         self.key = id(instrument)
+        self.hears_sent = _overrides(instrument, "message_sent")
+        self.hears_begun = _overrides(instrument, "message_begun")
+        self.hears_done = _overrides(instrument, "message_done")
 
     def actor_spawned(self, event: ActorEvent) -> None:
         """See `Instrument`."""
@@ -294,3 +299,8 @@ class Guarded(Instrument):
             )
             self._has_failed = True
             return None
+
+
+def _overrides(instrument: Instrument, hook: str) -> bool:
+    own = getattr(instrument, hook)
+    return getattr(own, "__func__", own) is not getattr(Instrument, hook)

@@ -51,6 +51,8 @@ class Trace:
         if slot is not None:
             slot.trace = self
         for instrument in self.instruments:
+            if not instrument.hears_sent:
+                continue
             key = instrument.key
             event = MessageSent(
                 path,
@@ -72,6 +74,8 @@ class Trace:
         """
         self.begun_at = now
         for instrument in self.instruments:
+            if not instrument.hears_begun:
+                continue
             context = self.contexts.get(instrument.key)
             event = MessageBegun(path, self.name, context, now - self.sent_at, delivery)
             instrument.message_begun(event)
@@ -92,18 +96,13 @@ class Trace:
         self.is_done = outcome != "redelivered"
         begun_at = now if self.begun_at is None else self.begun_at
         self.begun_at = None
+        queued_s, handled_s = begun_at - self.sent_at, now - begun_at
         for instrument in self.instruments:
-            instrument.message_done(
-                MessageDone(
-                    path,
-                    self.name,
-                    self.contexts.get(instrument.key),
-                    outcome,
-                    error,
-                    begun_at - self.sent_at,
-                    now - begun_at,
-                )
-            )
+            if not instrument.hears_done:
+                continue
+            context = self.contexts.get(instrument.key)
+            event = MessageDone(path, self.name, context, outcome, error, queued_s, handled_s)
+            instrument.message_done(event)
 
 
 current_trace: ContextVar[Trace | None] = ContextVar("current_trace", default=None)

@@ -11,7 +11,7 @@ from fakes import Behaviour, Chorus, Journal, Stage, answer_to, asking, call, ch
 from callsheet.actors import BadRequest, ProviderUnavailable, Usage
 from callsheet.actors.batching.statistics import GetBatchingStatistics
 from callsheet.actors.vendors.format import BatchLimits
-from callsheet.runtime import open_runtime
+from callsheet.runtime import Instrument, MessageSent, open_runtime
 
 # ------------------------------------------------------------------ answers that lack something
 
@@ -260,3 +260,30 @@ async def test_a_member_that_leaves_at_any_instant_costs_no_other_its_response(
         assert [actor.deferred for actor in snapshot.actors] == [0, 0]
         assert snapshot[batcher.path].incarnation == 1
     assert journal.in_hand == 0, "no work continues for cancelled callers"
+
+
+# ------------------------------------------------------------------ traces
+
+
+class Links(Instrument):
+    """Numbers the messages, and notes for each which ones it is sent for."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, object, tuple[object, ...]]] = []
+
+    def message_sent(self, event: MessageSent) -> int:
+        self.sent.append((event.message, event.parent, event.links))
+        return len(self.sent) - 1
+
+
+async def test_a_combined_call_has_links_to_the_asks_of_all_members(autojump_clock):
+    """R18."""
+    links = Links()
+    async with open_runtime(instruments=[links]) as runtime:
+        batcher = await chorus_to(runtime, Journal())
+        links.sent.clear()
+        await outcomes(*asking(batcher, "a", "b", "c"))
+    asks = [at for at, (kind, parent, _) in enumerate(links.sent) if parent is None][:3]
+    assert {links.sent[at][0] for at in asks} == {"Complete"}
+    linked = [sources for _, _, sources in links.sent if sources]
+    assert [sorted(sources) for sources in linked] == [asks]
