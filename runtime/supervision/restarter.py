@@ -54,7 +54,7 @@ class Restarter:
         spec: the supervisor's settings.
 
     Attributes:
-        children: the children.
+        children: starts and stops each child.
         strategy: which of them are restarted together.
     """
 
