@@ -250,7 +250,7 @@ class Actor(Generic[M_contra]):
         """
         check_thread(self._cell)
         check_seconds("seconds", seconds)
-        return self._current.send_at(trio.current_time() + seconds, message, None)
+        return self._current.timers.send_at(trio.current_time() + seconds, message, None)
 
     def send_at(self, when: float, message: Message[object]) -> "Timer":
         """Have this incarnation handle a message at a given time, as `send_after` does.
@@ -266,7 +266,7 @@ class Actor(Generic[M_contra]):
         """
         check_thread(self._cell)
         check_seconds("when", when)
-        return self._current.send_at(when, message, None)
+        return self._current.timers.send_at(when, message, None)
 
     def send_every(self, seconds: float, message: Message[object]) -> "Timer":
         """Have this incarnation handle a message periodically, as `send_after` does.
@@ -286,7 +286,7 @@ class Actor(Generic[M_contra]):
         check_seconds("seconds", seconds)
         if not seconds > 0:
             raise ValueError(f"seconds must be above 0, not {seconds}")
-        return self._current.send_at(trio.current_time() + seconds, message, seconds)
+        return self._current.timers.send_at(trio.current_time() + seconds, message, seconds)
 
     async def watch(self, ref: "AnyRef", on: Callable[["Ended"], Message[object]]) -> "Watch":
         """Have this incarnation handle a message when another actor has stopped.
@@ -304,7 +304,7 @@ class Actor(Generic[M_contra]):
             The watch; ``watch.cancel()`` takes it back.
         """
         await trio.lowlevel.checkpoint()
-        return self._current.watch(ref._cell, on)  # noqa: SLF001  # the runtime's own
+        return self._current.timers.watch(ref._cell, on)  # noqa: SLF001  # the runtime's own
 
     def stop(self) -> None:
         """End this incarnation after the messages in progress.

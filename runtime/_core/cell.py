@@ -179,7 +179,7 @@ class Cell(Inbox):
                 await current.run(None)
         finally:
             if current is not None:
-                current.end_timers()
+                current.timers.end()
             self.current = None
 
     def _make(self) -> Actor[Never]:
@@ -263,7 +263,7 @@ class Cell(Inbox):
             deferred=0 if current is None else len(current.deferred),
             urgent=len(self.urgent)
             + len(self.redeliveries)
-            + (0 if current is None else len(current.due)),
+            + (0 if current is None else len(current.timers.due)),
             stop_s=self.stop_s,
             counts=attrs.evolve(self.counts, accepted=self.counts.accepted + mailbox.accepted),
             children=() if self.group is None else self.group.snapshot(now),

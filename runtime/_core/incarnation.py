@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any, Never, final
 import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
 
-from ..errors import ActorCrashed, ActorStopped, Verdict
+from ..errors import ActorStopped
 from .actor import Actor
 from .handlers import Handler
-from .instruments import LostMessage
 from .log import get_logger
 from .nurseries import collapse, is_cancellation, restore, without_cancellation
 from .ownership import CLOSING_S, Ownership
-from .reply import Message, ReplySlot, check_thread, current_slot
-from .stream import StreamSink
-from .timers import Timer, Watch
+from .reply import Message, ReplySlot, current_slot
+from .stream import discarding_sink
+from .timers import Timers
 from .tracing import Trace, current_trace, outcome_of
+from .unfinished import Unfinished, end_messages
 from .worker import Stop, Worker, current_worker
 
 if TYPE_CHECKING:
     from .cell import Cell
-    from .inbox import Inbox
-    from .snapshot import Ended
 
 
 _log = get_logger("callsheet.runtime")
@@ -45,15 +43,13 @@ class Incarnation:
         self.cell = cell
         self.actor = actor
         self.workers: list[Worker] = []
-        self.timers: dict[Timer, None] = {}
-        self.watches: dict[Watch, None] = {}  # of other actors, by this one
-        self.due: list[Timer] = []
+        self.timers = Timers(self)
         # Replies that this incarnation owes, each with the trace of its message.
         self.deferred: dict[ReplySlot[Any], Trace | None] = {}
         self.closing: trio.CancelScope | None = None  # while it ends, with the stop's limit
         self.owned = Ownership(cell)
         self._group: BaseException | None = None  # raised by a handler
-        self._failing: list[tuple[ReplySlot[Any], Exception]] = []  # not failed yet
+        self._unfinished: list[Unfinished] = []  # asks that are to fail
         self.busy = 0  # workers with a message in progress
         self.parked = cell.parked  # a pool's members share it
         self.full = cell.full
@@ -67,6 +63,11 @@ class Incarnation:
     def path(self) -> str:
         """The actor's path."""
         return self.cell.path
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether a handler may still be called."""
+        return self.cell.current is self and not self._is_over
 
     # ---------------------------------------------------------------- from outside
 
@@ -92,28 +93,6 @@ class Incarnation:
         while self.wake_worker():
             pass
 
-    def send_at(self, when: float, message: Message[object], period_s: float | None) -> Timer:
-        """Set a timer; see `Actor.send_at` and `Actor.send_every`."""
-        check_thread(self.cell)
-        self.cell.handler_of(message)
-        timer = Timer(message, self, when, period_s)
-        self.timers[timer] = None
-        self.cell.deadlines.add(when, timer)
-        return timer
-
-    def send_now(self, message: Message[object]) -> None:
-        """Have a message handled before those in the mailbox, unless the incarnation has ended."""
-        if self.cell.current is self:
-            self.send_at(trio.current_time(), message, None)
-
-    def watch(self, other: "Inbox", on: Callable[["Ended"], Message[object]]) -> "Watch":
-        """See `Actor.watch`."""
-        check_thread(self.cell)
-        watch = Watch(self, other, on)
-        self.watches[watch] = None
-        other.on_ended(watch)
-        return watch
-
     @property
     def blockers(self) -> tuple[Worker, ...]:
         """Empty: a deferred message may be replied to by any task (see `find_cycle`)."""
@@ -130,17 +109,6 @@ class Incarnation:
         if not self.deferred or len(self.deferred) == self._max_deferred - 1:
             while self.wake_worker() and self.full is not self.parked:
                 pass
-
-    def end_timers(self) -> None:
-        """Cancel all timers and watches, those that hooks have set at the end included."""
-        for timer in list(self.timers):
-            timer.cancel()
-        for watch in list(self.watches):
-            watch.cancel()
-        self.cell.counts.cancelled += len(self.due)
-        for timer in self.due:
-            self.cell.end(timer.trace, "cancelled")
-        self.due.clear()
 
     # ---------------------------------------------------------------- the run
 
@@ -163,7 +131,7 @@ class Incarnation:
             later.append(owned.failure)
         for one in later:
             error = self._first(error, one)
-        self._fail_slots()  # in one step with the end, so that the supervisor knows of it first
+        self._fail_unfinished()  # in one step with the end, for the supervisor
         if error is not None:
             try:
                 raise error
@@ -248,13 +216,13 @@ class Incarnation:
         if not self._has_started:
             return
         if error is not None:
-            self._fail_pending(error)
+            self._unfinished = end_messages(self, error)
         else:  # a halt does not wait for deferred replies
-            self._failing = [
+            self._unfinished = [
                 (slot, ActorStopped(self.path, slot.verdict)) for slot in self.deferred
             ]
         if self.owned.is_used or type(self.actor).stopped is not Actor.stopped:
-            self._fail_slots()  # the rest may take time
+            self._fail_unfinished()  # the rest may take time
         now, limit = trio.current_time(), self.cell.stop_by
         if limit > now:
             deadline = limit if limit < inf else now + CLOSING_S
@@ -301,7 +269,7 @@ class Incarnation:
                 slot = worker.slot
                 self.cell.counts.count_abandoned(slot.outcome if slot else None)
                 self.cell.end(worker.trace, outcome_of(slot) if slot else "cancelled")
-                self._clear(worker)
+                self.clear(worker)
             await _reset_variables(worker.task, context)
 
     async def _handle_messages(  # noqa: PLR0912, PLR0915  # see below
@@ -314,7 +282,7 @@ class Incarnation:
         """
         cell, actor, table = self.cell, self.actor, self.cell.table
         take, now = cell.mailbox.take, cell.now
-        due, deferred = self.due, self.deferred
+        due, deferred = self.timers.due, self.deferred
         redeliveries, urgent = cell.redeliveries, cell.urgent
         max_deferred, counts = self._max_deferred, cell.counts
         task, parked, full = current_task(), self.parked, self.full
@@ -367,7 +335,7 @@ class Incarnation:
                 cell.end(trace, outcome_of(slot))
                 worker.tries = 0
                 if keyed is not None:
-                    self._release(worker)
+                    self.release(worker)
             else:
                 if nursery or (pool and (parked or pool.is_idle)):
                     self._share_work(nursery)
@@ -414,7 +382,7 @@ class Incarnation:
                 worker.tries = 0
                 self.busy -= 1
                 if keyed is not None:
-                    self._release(worker)
+                    self.release(worker)
                 try:
                     is_same = task.context == context  # it compares the values only if one was set
                 except Exception:  # noqa: BLE001  # a value that cannot be compared (R17)
@@ -453,14 +421,14 @@ class Incarnation:
             slot = worker.slot = ReplySlot()
             slot.is_told = True
             slot.holder = worker
-            sink = _discarding_sink() if handler.streams else slot
+            sink = discarding_sink() if handler.streams else slot
             await handler.call(self.actor, message, sink)
             if slot.holder is worker:
                 slot.holder = None
         elif handler.streams:
             slot.started = True
             slot.hold(worker)
-            await handler.call(self.actor, message, slot.sink or _discarding_sink())
+            await handler.call(self.actor, message, slot.sink or discarding_sink())
             slot.reply(None)
         else:
             self.deferred[slot] = slot.trace
@@ -477,15 +445,16 @@ class Incarnation:
         elif not slot.fail(error):
             cell.counts.late += 1
 
-    def _release(self, worker: Worker) -> None:
+    def release(self, worker: Worker) -> None:
         """Let the next message be taken whose key is that of a worker's message."""
         key, worker.key = worker.key, None
         keyed = self.cell.mailbox.keyed
         if key is not None and keyed is not None:
             keyed.release(key)
 
-    def _clear(self, worker: Worker) -> None:
-        self._release(worker)
+    def clear(self, worker: Worker) -> None:
+        """Note that a worker's message is no longer in progress."""
+        self.release(worker)
         worker.message = None
         worker.slot = None
         worker.waits_for = None
@@ -509,70 +478,15 @@ class Incarnation:
         self.halt()
         return True
 
+    def _fail_unfinished(self) -> None:
+        unfinished, self._unfinished = self._unfinished, []
+        for slot, error in unfinished:
+            slot.fail(error)
+
     @property
     def is_idle(self) -> bool:
         """Whether a worker could take a message at once."""
         return bool(self.parked) or len(self.workers) < self.cell.spec.concurrency
-
-    def _fail_pending(self, error: BaseException) -> None:
-        """Fail or redeliver all messages of an incarnation that crashed or was cancelled (R8)."""
-        cell = self.cell
-        crashed = isinstance(error, Exception)
-        slots: list[ReplySlot[Any]] = []
-        lost: list[LostMessage] = []
-        for worker in self.workers:
-            message, slot, tries = worker.message, worker.slot, worker.tries
-            trace = worker.trace
-            if message is None:
-                continue
-            key, worker.key = worker.key, None
-            self._clear(worker)  # counted below, before the `stopped` hook runs
-            here = f"{type(message).__name__} at {cell.path}"
-            chain = () if slot is None else slot.chain()
-            chain = chain if chain[-1:] == (here,) else (*chain, here)
-            lost.append(LostMessage(chain, Verdict.MAY_HAVE_RUN))
-            if crashed and tries < cell.spec.redeliver and not self._is_gone(slot, worker):
-                # The key stays in hand, so that no later message of it comes first.
-                cell.end(trace, "redelivered", error)
-                envelope = (message, slot, trio.current_time(), trace)
-                cell.redeliveries.append((envelope, tries + 1, key))
-                if slot is not None:
-                    if slot in self.deferred:
-                        self.deferred[slot] = None  # its trace goes on
-                    slot.hold(cell)
-                continue
-            worker.key = key
-            self._release(worker)
-            if crashed:
-                cell.counts.failed += 1
-                cell.end(trace, "crashed", error)
-            elif slot is not None and slot.outcome is not None:
-                cell.counts.count_abandoned(slot.outcome)
-                cell.end(trace, outcome_of(slot))
-            else:
-                cell.counts.dead_lettered += 1
-                cell.end(trace, "stopped")
-            if slot is not None and slot.holder is worker:
-                slots.append(slot)
-        cell.lost = tuple(lost)
-        for slot in (*slots, *self.deferred):
-            failure = (
-                ActorCrashed(cell.path, slot.verdict, error)
-                if crashed
-                else ActorStopped(cell.path, slot.verdict)
-            )
-            self._failing.append((slot, failure))
-
-    def _fail_slots(self) -> None:
-        """Fail the asks that the end of the incarnation has left without a reply."""
-        failing, self._failing = self._failing, []
-        for slot, failure in failing:
-            slot.fail(failure)
-
-    def _is_gone(self, slot: ReplySlot[Any] | None, worker: Worker) -> bool:
-        """Whether a message was forwarded to another actor, or its caller has given up."""
-        is_here = slot is None or slot.holder is worker or slot.holder is self
-        return not is_here or (slot is not None and slot.outcome is not None)
 
 
 async def _reset_variables(task: trio.lowlevel.Task, context: Context) -> None:
@@ -586,10 +500,3 @@ async def _reset_variables(task: trio.lowlevel.Task, context: Context) -> None:
     if not is_same:
         task.context = context.copy()  # it takes effect when Trio resumes the task
         await trio.lowlevel.cancel_shielded_checkpoint()
-
-
-def _discarding_sink() -> StreamSink[object]:
-    """Return a sink that discards its items, for a stream message sent by `tell` or `ask`."""
-    channel, receiver = trio.open_memory_channel[object](0)
-    receiver.close()
-    return StreamSink(channel)

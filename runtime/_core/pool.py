@@ -200,7 +200,7 @@ class PoolInbox(Inbox):
         """Return the state of the whole pool at this moment, as that of one actor (R12)."""
         mailbox = self.mailbox.statistics()
         members = [member.snapshot(now) for member in self.members]
-        due = sum(len(one.current.due) for one in self.members if one.current is not None)
+        due = sum(len(one.current.timers.due) for one in self.members if one.current is not None)
         return ActorSnapshot(
             path=self.path,
             state=self.state,

@@ -111,3 +111,10 @@ class AskStream(Generic[T]):
             pass
         await self._slot.wait()  # it is filled, for that ended the channel; raises what broke off
         raise StopAsyncIteration
+
+
+def discarding_sink() -> StreamSink[object]:
+    """Return a sink that discards its items, for a stream message sent by `tell` or `ask`."""
+    channel, receiver = trio.open_memory_channel[object](0)
+    receiver.close()
+    return StreamSink(channel)
