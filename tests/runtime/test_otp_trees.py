@@ -197,6 +197,7 @@ async def test_each_call_in_each_state_of_the_child(autojump_clock, state, outco
             before = state_of_x(runtime)
             if isinstance(outcome, str):  # the state of the actor; a supervisor is none
                 await calls[call]()
+                await trio.testing.wait_all_tasks_blocked()
                 expected = outcome
             else:
                 with pytest.raises((ValueError, LookupError)) as error:
