@@ -167,7 +167,10 @@ async def test_a_stopped_hook_that_asks_an_actor_which_waits_for_its_end(autojum
 
 
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
-async def test_a_restart_that_asks_a_sibling_which_restarts_after_it(autojump_clock, strategy):
+@pytest.mark.parametrize("kind", ["actor", "pool"])
+async def test_a_restart_that_asks_a_sibling_which_restarts_after_it(
+    autojump_clock, strategy, kind
+):
     errors, refs = [], {}
 
     async def ask_b(actor):
@@ -179,7 +182,10 @@ async def test_a_restart_that_asks_a_sibling_which_restarts_after_it(autojump_cl
 
     async with open_runtime(strategy=strategy) as runtime:
         a = await runtime.spawn("a", partial(Doer, caught_by(errors, ask_b)))
-        refs["b"] = await runtime.spawn("b", Doer)
+        if kind == "pool":
+            refs["b"] = await runtime.spawn_pool("b", Doer, size=2)
+        else:
+            refs["b"] = await runtime.spawn("b", Doer)
         a.tell_nowait(Do(crash))
         with trio.fail_after(LIMIT_S):
             assert await refs["b"].ask(Sleep()) == "slept"
