@@ -54,7 +54,7 @@ class Worker:
         key: the key of the message, in hand until the message is done; None if it has none.
         uninterruptible: the handler is not cancelled when the caller gives up.
         interrupted: whether the scope was cancelled.
-        waits_for: the reply, mailbox, stream or stop that the handler waits for; None if it does
+        waits_for: the reply, room, stream or stop that the handler waits for; None if it does
             not wait.
         ends_by: when the wait for room, a stop or a start ends by itself, on Trio's clock.
         task_limit: when the scopes around the handlers, or around the hook, end the task.
