@@ -125,6 +125,9 @@ class Portal:
                     value = await call()
                 except Exception as error:  # noqa: BLE001  # the other thread gets it
                     _settle(partial(future.set_exception, error))
+                except BaseException:  # the runtime is cancelled, and may wait for this thread
+                    _settle(partial(future.set_exception, _closed()))
+                    raise
                 else:
                     _settle(partial(future.set_result, value))
 

@@ -178,7 +178,9 @@ class Runtime:
         self._portal: Portal | None = None
 
     def __repr__(self) -> str:
-        return f"<Runtime {self.name}, {len(self.snapshot().actors)} actors>"
+        # Not `snapshot`, which is refused in other threads: a debugger shows it in any.
+        tree = RuntimeSnapshot(at=0.0, root=self.root._node.snapshot(0.0))  # noqa: SLF001  # the runtime's own
+        return f"<Runtime {self.name}, {len(tree.actors)} actors>"
 
     async def stop(self, ref: AnyRef) -> None:
         """Drain an actor within its `stop_s` and remove it; its name can be used again.

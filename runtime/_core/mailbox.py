@@ -183,6 +183,22 @@ class Mailbox:
         slots = [one[1] for one in self._queue if one[1] is not None]
         return min((slot.deadline for slot in slots), default=inf)
 
+    def room_at(self, task: trio.lowlevel.Task) -> float:
+        """Return when expiries alone let a task's message in, on Trio's clock; infinity if never.
+
+        Args:
+            task: a task that waits for room, or is about to.
+        """
+        if self._ranked_senders is not None:
+            return self.deadline  # at the earliest; its place in the line is not known yet
+        slots = [one[1] for one in self._queue if one[1] not in self._abandoned]
+        for sender in self._senders:
+            if sender.task is task:
+                break
+            slots.append(sender.envelope[1])
+        deadlines = sorted(inf if slot is None else slot.deadline for slot in slots)
+        return deadlines[len(deadlines) - self.capacity] if len(deadlines) >= self.capacity else 0.0
+
     @property
     def has_room(self) -> bool:
         """Whether a message would be accepted at once."""

@@ -90,6 +90,7 @@ class PoolInbox(Inbox):
         self.full: list[trio.lowlevel.Task] = []  # see `Cell.full`
         self.dozing: list[Member] = []  # started, but without a task until a message arrives
         self._has_woken_all = False  # since the mailbox was drained
+        self._start_after: Node | None = None
 
     @abstractmethod
     def resize(self, size: int) -> None:
@@ -111,6 +112,8 @@ class PoolInbox(Inbox):
         """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
         if self.parked or self.full or self.dozing:
             return ()
+        if self._start_after is not None and all(one.current is None for one in self.members):
+            return self._start_after.working
         workers: list[Worker] = []
         for member in self.members:
             current = member.current
@@ -129,8 +132,7 @@ class PoolInbox(Inbox):
 
     def start_after(self, other: Node | None) -> None:
         """See `Node`."""
-        for member in self.members:
-            member.start_after(other)
+        self._start_after = other
 
     # ---------------------------------------------------------------- who takes what waits
 

@@ -15,7 +15,7 @@ from .deadlines import check_seconds
 from .reply import Message, ReplySlot, check_thread, current_slot
 from .snapshot import Ended
 from .stream import AskStream, StreamSink
-from .worker import Worker, check_deadlock, current_worker, find_cycle, waiting_worker
+from .worker import Room, Worker, check_deadlock, current_worker, find_cycle, waiting_worker
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -317,7 +317,7 @@ class Ref(Generic[M_contra]):
         if worker is None:
             await self._cell.put(message, slot)
             return
-        worker.waits_for = self._cell
+        worker.waits_for = Room(self._cell, current_task())
         worker.ends_by = current_effective_deadline()
         try:
             check_deadlock(worker)

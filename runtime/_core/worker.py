@@ -54,7 +54,7 @@ class Worker:
         key: the key of the message, in hand until the message is done; None if it has none.
         uninterruptible: the handler is not cancelled when the caller gives up.
         interrupted: whether the scope was cancelled.
-        waits_for: the reply, mailbox, stream or stop that the handler waits for; None if it does
+        waits_for: the reply, room, stream or stop that the handler waits for; None if it does
             not wait.
         ends_by: when the wait for room, a stop or a start ends by itself, on Trio's clock.
         task_limit: when the scopes around the handlers, or around the hook, end the task.
@@ -74,7 +74,7 @@ class Worker:
     key: Hashable = None
     uninterruptible: bool = False
     interrupted: bool = False
-    waits_for: "ReplySlot[Any] | Inbox | AskStream[Any] | Stop | None" = None
+    waits_for: "ReplySlot[Any] | Room | AskStream[Any] | Stop | None" = None
     ends_by: float = inf
     task_limit: float = inf
     is_draining: bool = False
@@ -114,6 +114,30 @@ def waiting_worker() -> Worker | None:
     if worker is None or worker.task is not trio.lowlevel.current_task():
         return None
     return worker
+
+
+@final
+@attrs.frozen(eq=False)
+class Room:
+    """The wait for room in a mailbox, behind the tasks that wait for it already.
+
+    Args:
+        inbox: what has the mailbox.
+        task: the task that waits.
+    """
+
+    inbox: "Inbox"
+    task: trio.lowlevel.Task
+
+    @property
+    def blockers(self) -> "Sequence[Worker]":
+        """The workers of which one must take a message first."""
+        return self.inbox.blockers
+
+    @property
+    def deadline(self) -> float:
+        """When messages that expire make room for this one; infinity if they never do."""
+        return inf if self.inbox.deadline == inf else self.inbox.mailbox.room_at(self.task)
 
 
 @final

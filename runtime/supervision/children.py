@@ -130,7 +130,7 @@ class Children:
             if child.node.start_idle(child):
                 self._note_start(child)
             else:
-                await nursery.start(self._run_child, child, scope)
+                await nursery.start(self._run_child, child, scope, nursery)
         except BaseException:
             if child.scope is scope:  # the task was not started
                 child.scope = None
@@ -156,6 +156,7 @@ class Children:
         self,
         child: Child,
         scope: trio.CancelScope,
+        nursery: trio.Nursery,
         *,
         task_status: trio.TaskStatus[None] | None = None,
     ) -> None:
@@ -189,6 +190,10 @@ class Children:
                     node.failure = error
                 raise
             crash = error
+        except BaseException:
+            if trio.lowlevel.current_task().parent_nursery is not nursery:
+                has_started = False  # Trio takes no task over from a caller that is cancelled
+            raise
         finally:
             child.scope = None
             if not has_started:
@@ -198,7 +203,7 @@ class Children:
     def _wake(self, child: Child) -> None:
         # With the context variables of the start, not with those of the first sender.
         if self.nursery is not None and child.scope is not None and child.context is not None:
-            run = partial(self._run_child, child, child.scope)
+            run = partial(self._run_child, child, child.scope, self.nursery)
             child.context.run(self.nursery.start_soon, run)
 
     # ---------------------------------------------------------------- end
@@ -274,7 +279,9 @@ class Children:
         now, node, life = trio.current_time(), child.node, child.life
         limit = now + (node.stop_s if drain or node.stop_s < inf else _GRACE_S)
         limit = min(limit, self.stop_by)
-        step = life.drain(now, limit, node.work_left) if drain else life.halt(limit)
+        # A supervisor that does not run starts no incarnation that could handle what waits.
+        work_left = 0 if self._nursery is None else node.work_left
+        step = life.drain(now, limit, work_left) if drain else life.halt(limit)
         if node.stop_s < inf or self.stop_by < inf:
             node.limit_stop(life.limit)
         self.carry_out(child, step)

@@ -6,7 +6,7 @@ the next step, which the supervisor carries out.
     event           starting   running    backing off  draining   stopping   stopped
     start           -          -          starting     draining   -          starting
     started         running    -          -            draining   stopping   -
-    start failed    (1)        -          -            stopped    (2)        -
+    start failed    (1)        (7)        -            stopped    (2)        -
     ended           -          (3)        -            (4)        (2)        -
     drain           (5)        draining   (6)          draining   stopping   stopped
     halt            stopping   stopping   backing off  stopping   stopping   stopped
@@ -16,7 +16,8 @@ the next step, which the supervisor carries out.
 `restart` setting. (4) After a crash the next incarnation goes on, as long as each one gets on with
 the queued messages; else stopped. (5) Draining if messages wait, else the start is cancelled.
 (6) Draining if messages wait, the last start did not fail, and the pause ends in time; else
-stopped.
+stopped. (7) The start was cancelled at its very end: as (1), but the supervisor makes no decision,
+since it ends itself.
 """
 
 import enum
@@ -138,7 +139,7 @@ class Life:
             self.phase = Phase.RUNNING
 
     def start_failed(self) -> NextStep:
-        """Note that the start has failed, timed out or was cancelled."""
+        """Note that the start has failed, timed out or was cancelled, even at its very end."""
         self.is_alive = False
         if self.phase is Phase.STARTING:
             if not self._is_restart:
@@ -146,6 +147,8 @@ class Life:
             self._cannot_start = True
             self.phase = Phase.BACKING_OFF
             return NextStep.DECIDE
+        if self.phase is Phase.RUNNING and self._is_restart:
+            return self.cut()
         return self._end_stop(work_left=0)
 
     def back_off(self, until: float) -> None:

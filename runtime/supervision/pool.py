@@ -146,29 +146,37 @@ class Pool(PoolInbox):
         try:
             async with open_collapsing_nursery() as nursery:
                 self._nursery = nursery
-                self._is_starting = True
-                await self._start_all(nursery)
-                self._is_starting = False
-                self.states.value = State.RUNNING if self.is_open else State.DRAINING
-                for instrument in self.instruments:
-                    instrument.actor_started(ActorEvent(self.path, self.incarnation))
-                started()
-                self._check_over()
-                await self._over.wait()
-                if self._has_failed:
-                    await self._end_all()
+                try:
+                    self._is_starting = True
+                    await self._start_all(nursery)
+                    self._is_starting = False
+                    self.states.value = State.RUNNING if self.is_open else State.DRAINING
+                    for instrument in self.instruments:
+                        instrument.actor_started(ActorEvent(self.path, self.incarnation))
+                    started()
+                    self._check_over()
+                    await self._over.wait()
+                    if self._has_failed:
+                        await self._end_all()
+                finally:
+                    self._end_idle()
+                    # A closing nursery refuses new tasks with an error of its own.
+                    self._nursery = None
         except BaseException as error:
             # The failure is raised even if the pool is cancelled while it stops.
             if not (self._has_failed and is_cancellation(error)):
                 raise
         finally:
-            self._nursery = None
-            for place in self._places:
-                place.node.stop_idle()
-            self.dozing.clear()
-            self.is_idle = False
+            self._end_idle()
             self._leaving.clear()
         self._raise_failure()
+
+    def _end_idle(self) -> None:
+        """End the members that have no task; what arrives from here on waits."""
+        for place in self._places:
+            place.node.stop_idle()
+        self.dozing.clear()
+        self.is_idle = False
 
     def _raise_failure(self) -> None:
         if self._escalation is not None:

@@ -7,6 +7,7 @@ they are restarted; the back-off, when. A stop spends no restart (R16).
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from itertools import dropwhile
 from typing import Literal, final
 
 import attrs
@@ -220,7 +221,10 @@ class Restarter:
         group = restart.group
         try:
             while pause is not None:
-                for child in reversed(group):
+                stopping: Sequence[Child] = group
+                if self.strategy == "rest_for_one":  # after a failed start, those before it run on
+                    stopping = list(dropwhile(lambda child: not _backs_off(child), group))
+                for child in reversed(stopping):
                     life = child.life
                     if self._is_part(child, restart) and life.is_alive and not life.stays_stopped:
                         await self.children.stop(child, drain=False)

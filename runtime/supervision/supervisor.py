@@ -212,7 +212,8 @@ class SupervisorNode:
             with waiting(lambda: child.node.working):
                 await self.children.start(child)
         except BaseException:
-            child.node.close()
+            if not child.life.is_alive:  # else it was stopped, and has been started again
+                child.node.close()
             raise
 
     def remove_child(self, name: str) -> None:
@@ -246,7 +247,8 @@ class SupervisorNode:
             with waiting(lambda: node.working):
                 await self.children.start(child)
         except BaseException:
-            self.children.remove(child)
+            if not child.life.is_alive:  # else it was stopped, and has been started again
+                self.children.remove(child)
             raise
 
     def _find(self, name: str) -> Child:

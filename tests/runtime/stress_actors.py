@@ -1,5 +1,7 @@
 """The trees of the stress tests: an actor that handles every stress message, and its settings."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
@@ -9,6 +11,8 @@ from stress_messages import (
     Crash,
     Forward,
     Hold,
+    Nest,
+    Own,
     RaiseDeclared,
     Release,
     SendItems,
@@ -31,6 +35,7 @@ from callsheet.runtime import (
     ReplySlot,
     Restart,
     RestartPolicy,
+    StopOrder,
     Strategy,
     StreamSink,
     defers,
@@ -62,6 +67,7 @@ class Behaviour:
     releases: bool = False  # answers what it has put off when it drains
     stopped_s: float = 0.0
     stopped_crashes: bool = False
+    owns: tuple[Own, ...] = ()  # opened when it starts
     crash_on_message: int | None = None
     crash_at_checkpoint: int | None = None
 
@@ -77,6 +83,7 @@ class ActorSpec:
     concurrency: int = 1
     max_deferred: int | None = None
     restart: Restart = "permanent"
+    start_s: float | None = None
     stop_s: float = 5.0
     redeliver: int = 0
 
@@ -93,7 +100,16 @@ class SupervisorSpec:
     strategy: Strategy = "one_for_one"
     policy: RestartPolicy = attrs.field(factory=RestartPolicy)
     restart: Restart = "permanent"
+    start_s: float | None = None
     stop_s: float = 5.0
+    stop_order: StopOrder = "reverse"
+    max_children: int | None = None
+
+    def settings(self) -> dict[str, object]:
+        """Return the keyword arguments of `supervise`."""
+        settings = attrs.asdict(self, recurse=False, filter=lambda one, _: one.name != "children")
+        settings["restarts"] = settings.pop("policy")
+        return settings
 
 
 class StressActor(Actor):
@@ -129,6 +145,8 @@ class StressActor(Actor):
         if self.behaviour.starts_timer:
             self.send_every(0.5, Wait())
         await trio.sleep(self.behaviour.started_s)
+        for what in self.behaviour.owns:
+            await self.own(what)
         if len(self.incarnations) in self.behaviour.failing_starts:
             raise Crashed("could not start")
 
@@ -227,8 +245,49 @@ class StressActor(Actor):
 
     @handles(Watch)
     async def watch_one(self, message: Watch) -> object:
-        await self.watch(self.other(message.target), on=lambda _: Wait(message.seconds))
+        def ended(_: object) -> Wait:
+            if message.fails:
+                raise Crashed("in the function of a watch")
+            return Wait(message.seconds)
+
+        watch = await self.watch(self.other(message.target), on=ended)
+        if message.is_cancelled:
+            await trio.sleep(message.seconds)
+            watch.cancel()
         return "watching"
+
+    @handles(Own)
+    async def own(self, message: Own) -> object:
+        match message.what:
+            case "task":
+                self.nursery.start_soon(live, message)
+            case "context":
+                await self.enter_async_context(open_resource(message))
+            case "supervisor" | "child" | "pool":
+                await self.own_child(message)
+        return "owned"
+
+    async def own_child(self, message: Own) -> None:
+        name = f"{message.what}-{len(self.refs)}"
+        factory = StressActor.factory(self.refs, Behaviour(starts_timer=not message.fails))
+        if message.what == "supervisor":
+            below = await self.supervise(name, strategy="rest_for_one")
+            await below.spawn("first", factory)
+            child = await below.spawn("second", factory)
+        elif message.what == "pool":
+            child = await self.spawn_pool(name, factory, size=2, capacity=1)
+        else:
+            child = await self.spawn(name, factory, capacity=1)
+        self.refs.append(child)
+        if message.fails:
+            child.tell_nowait(Crash(message.seconds))
+
+    @handles(Nest)
+    async def nest(self, message: Nest) -> object:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(live, Own(message.seconds, fails=message.crashes))
+            nursery.start_soon(live, Own(message.seconds, fails=message.crashes))
+        return "nested"
 
     @streams(SendItems)
     async def send_items(self, message: SendItems, items: StreamSink[int]) -> None:
@@ -237,6 +296,26 @@ class StressActor(Actor):
             await items.send(number)
         if message.crashes:
             raise Crashed("after a stream")
+
+
+async def live(message: Own) -> None:
+    """Run as a background task."""
+    await trio.sleep(message.seconds)
+    if message.fails:
+        raise Crashed("in a background task")
+
+
+@asynccontextmanager
+async def open_resource(message: Own) -> AsyncGenerator[None]:
+    """A context with a task of its own, which may fail; it waits a moment when it is closed."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live, message)
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.1)
+            nursery.cancel_scope.cancel()
 
 
 class HooklessActor(StressActor):

@@ -1,5 +1,7 @@
 """The messages of the stress tests."""
 
+from typing import Literal
+
 import attrs
 
 from callsheet.runtime import Message, StreamOf
@@ -9,6 +11,8 @@ __all__ = [
     "Crash",
     "Forward",
     "Hold",
+    "Nest",
+    "Own",
     "RaiseDeclared",
     "Release",
     "SendItems",
@@ -104,9 +108,26 @@ class SetTimer(Wait):
 
 @attrs.frozen
 class Watch(Wait):
-    """Watches another actor."""
+    """Watches another actor; the function that returns the message may raise."""
 
     target: int = 0
+    fails: bool = False
+    is_cancelled: bool = False  # after `seconds`
+
+
+@attrs.frozen
+class Own(Wait):
+    """Makes the actor open something that ends with its incarnation."""
+
+    what: Literal["task", "context", "child", "pool", "supervisor"] = "task"
+    fails: bool = False  # after `seconds`
+
+
+@attrs.frozen
+class Nest(Wait):
+    """Is handled in a nursery of the handler, in which two tasks run and may crash."""
+
+    crashes: bool = False
 
 
 @attrs.frozen

@@ -9,19 +9,23 @@ import attrs
 import trio
 from stress_actors import ActorSpec, Crashed, Declared, StressActor, SupervisorSpec
 from stress_messages import SendItems
-from stress_scripts import Manage, Pause, Script, Send
+from stress_scripts import Manage, Pause, Script, Send, by_kind, failing_key
 
 from callsheet.runtime import (
     AlreadyPresent,
     AlreadyRunning,
     AskFailed,
     ChildNotFound,
-    ChildRestarting,
+    Coalesce,
+    Instrument,
+    PoolRef,
     Ref,
     RestartIntensityExceeded,
     Runtime,
     RuntimeSnapshot,
+    StartTimedOut,
     Supervisor,
+    TooManyChildren,
     format_tree,
 )
 from callsheet.runtime.testing import (
@@ -33,14 +37,16 @@ from callsheet.runtime.testing import (
 
 __all__ = ["LIMIT_S", "run_script"]
 
-ASK_ERRORS = (AskFailed, Declared)
-MANAGEMENT_ERRORS = (
+EXPECTED = (
+    AskFailed,
+    Declared,
     AlreadyPresent,
     AlreadyRunning,
     ChildNotFound,
-    ChildRestarting,
     Crashed,
     InjectedFault,
+    StartTimedOut,
+    TooManyChildren,
 )
 LIMIT_S = 600.0  # virtual; several times what a script can take, so a longer run hangs
 AFTER_S = 15.0  # virtual; clients may consume the rest of a stream after the block
@@ -74,6 +80,28 @@ class ConservationCheck(trio.abc.Instrument):
                 self.finding = error
 
 
+class FailingInstrument(Instrument):
+    """An instrument whose hooks raise at one call.
+
+    Args:
+        fails_at: number of the call that raises, from 1; None: none does.
+    """
+
+    def __init__(self, fails_at: int | None) -> None:
+        self.calls = 0
+        self.fails_at = fails_at
+
+    def count(self, *_: object) -> None:
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise ValueError("an instrument's own bug")
+
+
+for hook in vars(Instrument):
+    if not hook.startswith("_"):
+        setattr(FailingInstrument, hook, FailingInstrument.count)
+
+
 def run_script(script: Script) -> Counter[str]:
     """Run a script in virtual time; return how often each outcome occurred, by name.
 
@@ -99,6 +127,7 @@ class ScriptRunner:
     check: ConservationCheck
     refs: list[Ref] = attrs.field(factory=list)
     children: list[tuple[Supervisor, str, ActorSpec | None]] = attrs.field(factory=list)
+    pools: list[PoolRef] = attrs.field(factory=list)
     counts: Counter[str] = attrs.field(factory=Counter)
 
     async def run(self) -> None:
@@ -129,6 +158,7 @@ class ScriptRunner:
                 restarts=tree.policy,
                 drain_s=script.drain_s,
                 seed=str(script.seed),
+                instruments=[FailingInstrument(script.instrument_fails_at)],
             ) as runtime:
                 self.check.snapshot = runtime.snapshot
                 with self.check.cut:
@@ -152,14 +182,9 @@ class ScriptRunner:
                 self.children.append((supervisor, name, child))
                 continue
             try:
-                below = await supervisor.supervise(
-                    name,
-                    strategy=child.strategy,
-                    restarts=child.policy,
-                    restart=child.restart,
-                    stop_s=child.stop_s,
-                )
-            except MANAGEMENT_ERRORS:
+                below = await supervisor.supervise(name, **child.settings())
+            except (*EXPECTED, ExceptionGroup) as error:
+                self.counts[_expected(error)] += 1
                 continue
             self.children.append((supervisor, name, None))
             await self._build(below, child)
@@ -168,8 +193,8 @@ class ScriptRunner:
         factory = StressActor.factory(self.refs, spec.behaviour)
         try:
             ref = await supervisor.spawn(name, factory, **spec.settings())
-        except MANAGEMENT_ERRORS as error:
-            self.counts[type(error).__name__] += 1
+        except (*EXPECTED, ExceptionGroup) as error:
+            self.counts[_expected(error)] += 1
         else:
             self.refs.append(ref)
 
@@ -197,8 +222,8 @@ class ScriptRunner:
                 clients.start_soon(_cancel_after, scope, cancel_after.checkpoints)
             try:
                 outcome = await do()
-            except (*ASK_ERRORS, *MANAGEMENT_ERRORS) as error:
-                outcome = type(error).__name__
+            except (*EXPECTED, ExceptionGroup) as error:
+                outcome = _expected(error)
             self.counts[outcome] += 1
         if scope.cancelled_caught:
             self.counts["cancelled"] += 1
@@ -212,8 +237,13 @@ class ScriptRunner:
             case "tell_nowait":
                 ref.tell_nowait(step.message)
             case "submit":
+                ref.when_room(failing_observer)
                 slot = await ref.submit(step.message, deadline=trio.current_time() + step.timeout)
+                if not slot.done:  # else it is called at once, by us
+                    slot.on_settled(failing_observer)
                 await slot.wait()
+            case "wait_stopped":
+                await ref.wait_stopped()
             case "stream":
                 assert isinstance(step.message, SendItems)
                 got = []
@@ -248,14 +278,39 @@ class ScriptRunner:
                 factory = StressActor.factory(self.refs, step.spec.behaviour)
                 extra = f"pool-{len(self.children)}"
                 self.children.append((supervisor, extra, None))
-                self.refs.append(await supervisor.spawn_pool(extra, factory, size=2, capacity=2))
+                settings = step.spec.settings()
+                if step.target % 2 and not isinstance(step.spec.overflow, Coalesce):
+                    settings["key"] = failing_key if step.target == 1 else by_kind
+                pool = await supervisor.spawn_pool(extra, factory, size=2, **settings)
+                self.refs.append(pool)
+                self.pools.append(pool)
+            case "resize":
+                if self.pools:
+                    self.pools[step.target % len(self.pools)].resize(1 + step.target % 4)
         return f"{step.operation} done"
+
+
+def failing_observer(*_: object) -> None:
+    raise ValueError("an observer's own bug")
 
 
 async def _cancel_after(scope: trio.CancelScope, checkpoints: int) -> None:
     for _ in range(checkpoints):
         await trio.lowlevel.checkpoint()
     scope.cancel()
+
+
+def _expected(error: Exception) -> str:
+    """Return the name of an error that a call may raise; raise any other one.
+
+    A start fails with a group if something that the actor owns has failed at the same time.
+    """
+    if isinstance(error, ExceptionGroup):
+        for one in error.exceptions:
+            _expected(one)
+    elif not isinstance(error, EXPECTED):
+        raise error
+    return type(error).__name__
 
 
 def _leaves(group: BaseExceptionGroup) -> list[str]:

@@ -1,6 +1,6 @@
 """Random scripts of the stress tests: a tree, sends, management calls, pauses and an end."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import attrs
 from hypothesis import strategies as st
@@ -10,6 +10,8 @@ from stress_messages import (
     Crash,
     Forward,
     Hold,
+    Nest,
+    Own,
     RaiseDeclared,
     Release,
     SendItems,
@@ -24,7 +26,7 @@ from stress_messages import (
 )
 
 from callsheet.runtime import Coalesce, RestartPolicy
-from callsheet.runtime._core import RESTARTS, STRATEGIES
+from callsheet.runtime._core import RESTARTS, STOP_ORDERS, STRATEGIES
 
 __all__ = ["Manage", "Pause", "Script", "Send", "Step", "scripts"]
 
@@ -41,18 +43,22 @@ class CancelAfter:
 class Send:
     """A client sends one message."""
 
-    method: Literal["ask", "tell", "tell_nowait", "submit", "stream"]
+    method: Literal["ask", "tell", "tell_nowait", "submit", "stream", "wait_stopped"]
     to: int
     message: Wait | SendItems
     timeout: float
     cancel_after: CancelAfter
 
 
+Operation = Literal["stop", "restart", "remove", "respawn", "stop_ref", "spawn", "pool", "resize"]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+
+
 @attrs.frozen
 class Manage:
     """A client stops, starts, removes or adds a child."""
 
-    operation: Literal["stop", "restart", "remove", "respawn", "stop_ref", "spawn", "pool"]
+    operation: Operation
     target: int
     spec: ActorSpec
     cancel_after: CancelAfter
@@ -79,6 +85,7 @@ class Script:
     cut_at: int | None  # end at this step of Trio's scheduler, if not earlier
     drain_s: float
     seed: int
+    instrument_fails_at: int | None = None  # number of the call at which an instrument raises
 
 
 def by_kind(message: object) -> str:
@@ -87,6 +94,18 @@ def by_kind(message: object) -> str:
 
 def by_length(message: object) -> float:
     return getattr(message, "seconds", 0.0)
+
+
+def failing_priority(message: object) -> float:
+    if isinstance(message, Hold | RaiseDeclared):
+        raise TypeError("no priority")
+    return float("nan") if isinstance(message, Urgent | Shielded) else by_length(message)
+
+
+def failing_key(message: object) -> object:
+    if isinstance(message, Hold | RaiseDeclared):
+        raise TypeError("no key")
+    return [] if isinstance(message, Shielded) else by_kind(message)  # a list has no hash
 
 
 brief = st.sampled_from([0.0, 0.0, 0.1, 1.0])
@@ -99,6 +118,12 @@ plain_messages = st.one_of(
         st.builds(kind, seconds=long)
         for kind in (Wait, Uninterruptible, Shielded, Urgent, RaiseDeclared)
     ]
+)
+owns = st.builds(
+    Own,
+    seconds=brief,
+    what=st.sampled_from(["task", "context", "child", "pool", "supervisor"]),
+    fails=st.booleans(),
 )
 messages = st.one_of(
     plain_messages,
@@ -113,7 +138,11 @@ messages = st.one_of(
     st.builds(
         SetTimer, message=plain_messages | st.builds(Crash), after=long, periodic=st.booleans()
     ),
-    st.builds(Watch, seconds=brief, target=numbers),
+    st.builds(
+        Watch, seconds=brief, target=numbers, fails=st.booleans(), is_cancelled=st.booleans()
+    ),
+    st.builds(Nest, seconds=brief, crashes=st.booleans()),
+    owns,
 )
 item_messages = st.builds(SendItems, items=st.integers(0, 4), seconds=brief, crashes=st.booleans())
 cancel_after = st.one_of(
@@ -132,6 +161,7 @@ behaviours = no_behaviour | st.builds(
     releases=st.booleans(),
     stopped_s=st.sampled_from([0.0, 0.0, 1.0, 10.0]),
     stopped_crashes=st.sampled_from([False, False, True]),
+    owns=st.lists(owns, max_size=2).map(tuple),
     crash_on_message=st.none() | st.integers(1, 4),
     crash_at_checkpoint=st.none() | st.integers(1, 8),
 )
@@ -140,13 +170,18 @@ actor_specs = st.builds(
     behaviour=behaviours,
     capacity=st.integers(1, 3),
     overflow=st.sampled_from(["block", "reject", "drop_newest", "drop_oldest"]),
-    priority=st.sampled_from([None, None, by_length]),
+    priority=st.sampled_from([None, None, by_length, failing_priority]),
     concurrency=st.integers(1, 3),
     max_deferred=st.none() | st.integers(1, 2),
     restart=st.sampled_from(RESTARTS),
+    start_s=st.sampled_from([None, None, None, 0.5]),
     stop_s=st.sampled_from([5.0, float("inf"), 0.5, 0.0]),
     redeliver=st.integers(0, 2),
-) | st.builds(ActorSpec, behaviour=behaviours, overflow=st.just(Coalesce(by_kind)))
+) | st.builds(
+    ActorSpec,
+    behaviour=behaviours,
+    overflow=st.sampled_from([Coalesce(by_kind), Coalesce(failing_key)]),
+)
 policies = st.builds(
     RestartPolicy,
     max_restarts=st.sampled_from([50, 50, 3, 1, 0]),
@@ -165,18 +200,23 @@ def supervisor_specs(depth: int) -> st.SearchStrategy[SupervisorSpec]:
         strategy=st.sampled_from(STRATEGIES),
         policy=policies,
         restart=st.sampled_from(RESTARTS),
+        start_s=st.sampled_from([None, None, None, 2.0]),
         stop_s=st.sampled_from([0.0, 0.5, 5.0, float("inf")]),
+        stop_order=st.sampled_from(STOP_ORDERS),
+        max_children=st.sampled_from([None, None, 2, 5]),
     )
 
 
-methods = st.sampled_from(["ask", "ask", "ask", "ask", "tell", "tell_nowait", "submit"])
+methods = st.sampled_from(
+    ["ask", "ask", "ask", "ask", "tell", "tell_nowait", "submit", "wait_stopped"]
+)
 timeouts = st.sampled_from([3.0, 30.0, float("inf"), 0.5, 0.0])
 sends = st.builds(Send, methods, numbers, messages, timeouts, cancel_after) | st.builds(
     Send, st.just("stream"), numbers, item_messages, timeouts, cancel_after
 )
 operations = st.builds(
     Manage,
-    st.sampled_from(["stop", "restart", "remove", "respawn", "stop_ref", "spawn", "pool"]),
+    st.sampled_from(OPERATIONS),
     numbers,
     actor_specs,
     cancel_after,
@@ -195,4 +235,5 @@ def scripts(min_steps: int, max_steps: int) -> st.SearchStrategy[Script]:
         cut_at=st.none() | st.none() | st.integers(1, 400),
         drain_s=st.sampled_from([0.0, 1.0, 10.0]),
         seed=st.integers(0, 1_000_000),
+        instrument_fails_at=st.none() | st.integers(1, 60),
     )

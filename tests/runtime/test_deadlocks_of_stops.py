@@ -167,7 +167,10 @@ async def test_a_stopped_hook_that_asks_an_actor_which_waits_for_its_end(autojum
 
 
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
-async def test_a_restart_that_asks_a_sibling_which_restarts_after_it(autojump_clock, strategy):
+@pytest.mark.parametrize("kind", ["actor", "pool"])
+async def test_a_restart_that_asks_a_sibling_which_restarts_after_it(
+    autojump_clock, strategy, kind
+):
     errors, refs = [], {}
 
     async def ask_b(actor):
@@ -179,12 +182,40 @@ async def test_a_restart_that_asks_a_sibling_which_restarts_after_it(autojump_cl
 
     async with open_runtime(strategy=strategy) as runtime:
         a = await runtime.spawn("a", partial(Doer, caught_by(errors, ask_b)))
-        refs["b"] = await runtime.spawn("b", Doer)
+        if kind == "pool":
+            refs["b"] = await runtime.spawn_pool("b", Doer, size=2)
+        else:
+            refs["b"] = await runtime.spawn("b", Doer)
         a.tell_nowait(Do(crash))
         with trio.fail_after(LIMIT_S):
             assert await refs["b"].ask(Sleep()) == "slept"
             assert await a.ask(Sleep()) == "slept"
     assert [error.cycle for error in errors] == [("callsheet/a", "callsheet/a")]
+
+
+async def test_a_wait_for_room_behind_others_who_get_what_an_expiry_frees(autojump_clock):
+    """The message that expires makes room for the first in the line, and for no other one."""
+    async with open_runtime() as runtime:
+        a = await runtime.spawn("a", Doer, capacity=1)
+
+        async def ask_itself(actor):
+            await trio.sleep(1)
+            await actor.ref.ask(Sleep())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(expect_deadlock, a, Do(ask_itself))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(partial(a.ask, Sleep(), timeout=3))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(a.tell, Sleep())  # first in the line
+            with trio.fail_after(LIMIT_S):
+                await trio.sleep(2)
+                assert await a.ask(Sleep()) == "slept"
+
+
+async def expect_deadlock(ref, message):
+    with pytest.raises(Deadlock):
+        await ref.ask(message)
 
 
 # ---------------------------------------------------------------- no false alarms

@@ -1,5 +1,6 @@
 """R7: children that are started, stopped, restarted and removed by name at run time."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -17,9 +18,12 @@ from callsheet.runtime import (
     AlreadyRunning,
     ChildNotFound,
     ChildRestarting,
+    ChildStopped,
     Message,
     RestartPolicy,
+    Runtime,
     State,
+    Supervisor,
     handles,
     open_runtime,
 )
@@ -134,6 +138,82 @@ async def test_a_child_whose_stop_call_was_cancelled_still_stops(autojump_clock)
             await recorder.wait_stopped()
         await runtime.root.restart_child("recorder")
         assert await recorder.ask(Add(1)) == 1
+
+
+@pytest.mark.parametrize("call", ["spawn", "restart_child"])
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_start_that_is_cancelled_at_its_very_end_is_over(call, stops):
+    """Trio takes no task over from a caller that is cancelled, even if it has started."""
+
+    async def scenario(checkpoints: int) -> None:
+        async with open_test_runtime() as runtime, trio.open_nursery() as nursery:
+            root, factory = runtime.root, partial(Recorder, "p", [])
+            if call == "restart_child":
+                await root.spawn("x", factory)
+                await root.stop_child("x")
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel_after, scope, checkpoints)
+                if stops:
+                    nursery.start_soon(stop_x, root)
+                with suppress(ChildStopped):
+                    await (root.restart_child("x") if call != "spawn" else root.spawn("x", factory))
+            with trio.fail_after(60):
+                await stop_x(root)
+            if call == "spawn" and "x" not in root._node.children.by_name:
+                await root.spawn("x", factory)
+            else:
+                await root.restart_child("x")
+
+    async def cancel_after(scope: trio.CancelScope, checkpoints: int) -> None:
+        for _ in range(checkpoints):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    async def stop_x(root: Supervisor) -> None:
+        with suppress(ChildNotFound):
+            await root.stop_child("x")
+
+    for checkpoints in range(8):
+        for seed in range(8):
+            run_virtual(scenario, checkpoints, seed=seed)
+
+
+@pytest.mark.parametrize("call", ["spawn", "restart_child"])
+@pytest.mark.parametrize("seed", range(10))
+def test_a_child_that_is_stopped_while_it_starts_and_started_again_runs(seed, call):
+    """The caller whose start has failed must not close or remove what runs since then."""
+
+    class Slow(Recorder):
+        async def started(self) -> None:
+            await trio.sleep(1 if not self.journal else 0)
+            self.journal.append("+")
+
+    async def scenario() -> None:
+        async with open_test_runtime() as runtime, trio.open_nursery() as nursery:
+            journal: list[str] = []
+            if call == "restart_child":
+                journal.append("first")
+                await runtime.spawn("x", partial(Slow, "x", journal))
+                await runtime.root.stop_child("x")
+                journal.clear()
+            nursery.start_soon(start_in_vain, runtime, partial(Slow, "x", journal))
+            await trio.testing.wait_all_tasks_blocked()
+            await runtime.root.stop_child("x")
+            journal.append("stopped")
+            try:
+                await runtime.root.restart_child("x")
+            except ChildNotFound:  # it was removed already
+                return
+            assert await runtime.ref("test/x").ask(Add(1), timeout=5) == 1
+
+    async def start_in_vain(runtime: Runtime, factory: Callable[[], Recorder]) -> None:
+        with pytest.raises(ChildStopped):
+            if call == "spawn":
+                await runtime.spawn("x", factory)
+            else:
+                await runtime.root.restart_child("x")
+
+    run_virtual(scenario, seed=seed)
 
 
 async def test_a_start_that_fails_leaves_a_stopped_child_stopped(autojump_clock):

@@ -113,6 +113,14 @@ async def test_an_actor_that_was_removed_before_the_end_is_checked_too(autojump_
             await runtime.stop(counter)
 
 
+async def test_a_pool_that_was_removed_before_the_end_is_checked_too(autojump_clock):
+    with pytest.raises(AssertionError, match="R9 does not hold: test/counters"):
+        async with open_test_runtime() as runtime:
+            counters = await runtime.spawn_pool("counters", Counter, size=2)
+            counters._cell.counts.handled += 1
+            await runtime.stop(counters)
+
+
 async def test_the_counts_are_checked_however_the_block_is_left(autojump_clock):
     with pytest.raises(AssertionError) as caught:
         async with open_test_runtime() as runtime:

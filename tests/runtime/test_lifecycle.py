@@ -66,6 +66,12 @@ class LifeMachine(RuleBasedStateMachine):
             assert self.life.phase is Phase.STOPPED, "a failed start ends a stop"
 
     @precondition(lambda self: self.life.is_alive and self.life.has_started)
+    @rule()
+    def cancel_the_start_at_its_end(self):
+        self.carry_out(self.life.start_failed())
+        assert self.life.is_settled
+
+    @precondition(lambda self: self.life.is_alive and self.life.has_started)
     @rule(used=st.integers(0, 2), crashed=st.booleans())
     def end(self, used, crashed):
         self.work = max(0, self.work - used)

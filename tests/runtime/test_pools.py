@@ -273,3 +273,14 @@ async def test_a_worker_that_asks_its_own_pool_of_one_gets_a_deadlock(autojump_c
             await pool.ask(Ask(pool))
         pool = await runtime.spawn_pool("two", partial(Hand, [], []), size=2)
         assert await pool.ask(Ask(pool)) in (1, 2)
+
+
+@pytest.mark.parametrize("checkpoints", range(12))
+async def test_a_message_that_arrives_while_an_idle_pool_ends_waits(autojump_clock, checkpoints):
+    async with open_runtime(strategy="one_for_all") as runtime:
+        other = await runtime.spawn("other", partial(Hand, [], []))
+        pool = await a_pool(runtime, 2)
+        other.tell_nowait(Crash())
+        for _ in range(checkpoints):
+            await trio.lowlevel.checkpoint()
+        assert await pool.ask(Job()) > 0

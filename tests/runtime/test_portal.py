@@ -16,6 +16,7 @@ from callsheet.runtime import (
     Message,
     Portal,
     PortalClosed,
+    Ref,
     ReplySlot,
     defers,
     handles,
@@ -244,6 +245,38 @@ async def test_a_call_at_the_instant_in_which_the_nursery_has_closed_fails():
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(PortalClosed):
             future.result(0)
+
+
+async def test_a_call_in_a_runtime_that_is_cancelled_does_not_keep_it_open():
+    """The block waits for the thread, so the thread must not wait for the end of the block."""
+    called = threading.Event()
+    ended: list[object] = []
+
+    async def call(portal: Portal, ref: Ref) -> None:
+        def ask() -> int:
+            called.set()
+            return portal.ask(ref, Hold())
+
+        try:
+            await trio.to_thread.run_sync(ask)
+        except PortalClosed as error:
+            ended.append(error)
+
+    with trio.CancelScope() as scope:
+        async with open_runtime() as runtime:
+            total = await runtime.spawn("total", Total)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call, runtime.portal(), total)
+                await trio.to_thread.run_sync(called.wait)
+                scope.cancel()
+    assert len(ended) == 1
+
+
+async def test_a_runtime_can_be_shown_in_any_thread():
+    async with open_runtime("app") as runtime:
+        await runtime.spawn("total", Total)
+        assert await trio.to_thread.run_sync(repr, runtime) == "<Runtime app, 1 actors>"
+    assert repr(runtime) == "<Runtime app, 1 actors>"
 
 
 async def test_a_refused_call_from_a_thread_leaves_the_actor_alive():

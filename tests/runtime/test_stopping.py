@@ -10,6 +10,7 @@ from recording_actors import NO_PAUSE, crashes_in
 
 from callsheet.runtime import (
     Actor,
+    ActorStopped,
     AlreadyRunning,
     ChildRestarting,
     ChildStopped,
@@ -22,7 +23,7 @@ from callsheet.runtime import (
     handles,
     open_runtime,
 )
-from callsheet.runtime.testing import check_conservation
+from callsheet.runtime.testing import check_conservation, open_test_runtime
 
 
 @attrs.frozen
@@ -176,6 +177,25 @@ async def test_the_stop_of_a_child_in_a_restart_loop_is_prompt(autojump_clock, q
     assert runtime.shutdown_report.seconds == 0
     if how == "leave":
         assert lost(runtime.shutdown_report)["app/db"] == (0, queued)
+
+
+@pytest.mark.parametrize("queued", [0, 1])
+@pytest.mark.parametrize("how", ["stop", "stop_child"])
+async def test_a_stop_below_a_supervisor_that_waits_for_its_restart_is_prompt(
+    autojump_clock, queued, how
+):
+    patient = RestartPolicy(base_s=1000, cap_s=1000)
+    async with open_test_runtime(restarts=patient, seed="s") as runtime:
+        branch = await runtime.supervise("branch", restarts=RestartPolicy(max_restarts=0))
+        x = await branch.spawn("x", Echo)
+        x.tell_nowait(X(-1))
+        await trio.testing.wait_all_tasks_blocked()
+        slots = [await x.submit(X()) for _ in range(queued)]
+        await (runtime.stop(x) if how == "stop" else branch.stop_child("x"))
+        assert trio.current_time() == 0
+        for slot in slots:
+            with pytest.raises(ActorStopped):
+                await slot.wait()
 
 
 @pytest.mark.parametrize("queued", [0, 1])

@@ -1,4 +1,4 @@
-"""R1, R3, R9 in random trees, under faults and floods, ended in any way at any checkpoint."""
+"""R1, R3, R9, R15 to R17 in random trees, under faults and floods, ended at any checkpoint."""
 
 from collections import Counter
 
@@ -15,8 +15,10 @@ from callsheet.runtime import RestartPolicy
 FEWEST_STEPS = 10_000
 OUTCOMES = (
     *("ActorCrashed", "ActorStopped", "AskTimedOut", "Deadlock", "Dropped", "MailboxFull"),
-    *("AlreadyPresent", "AlreadyRunning", "ChildNotFound", "ChildRestarting"),
+    *("MailboxFunctionFailed", "StartTimedOut", "TooManyChildren"),
+    *("AlreadyPresent", "AlreadyRunning", "ChildNotFound", "ChildRestarting", "ChildStopping"),
     *("RestartIntensityExceeded", "BlockError"),
+    *("pool done", "resize done", "stop done", "stop_ref done", "wait_stopped done"),
 )
 """Outcomes that must occur; otherwise the scripts do not exercise enough."""
 
