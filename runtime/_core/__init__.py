@@ -5,8 +5,8 @@ No module outside this package imports its submodules.
 
 from .actor import Actor
 from .cell import Cell
+from .checks import check_seconds, check_size, check_thread
 from .child_group import ChildGroup
-from .deadlines import check_seconds
 from .handlers import Handler, defers, handles, streams
 from .inbox import Inbox, Spec
 from .instruments import (
@@ -35,10 +35,11 @@ from .node import (
 )
 from .nurseries import is_cancellation, open_collapsing_nursery
 from .overflow import Coalesce, Overflow, Priority
-from .pool import Member, PoolInbox, PoolRef, check_size
+from .pool import Member, PoolInbox, PoolRef
 from .ref import AnyRef, Askable, Ref, Streamable
-from .reply import Message, Outcome, ReplySlot, check_thread
+from .reply import Message, Outcome, ReplySlot
 from .snapshot import (
+    STOP_ORDERS,
     STRATEGIES,
     ActorSnapshot,
     Ended,
@@ -61,6 +62,7 @@ from .worker import Worker, waiting
 
 __all__ = [
     "RESTARTS",
+    "STOP_ORDERS",
     "STRATEGIES",
     "Actor",
     "ActorCrash",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, Unpack
 
 import trio
 
-from .deadlines import check_seconds
+from .checks import check_seconds, check_thread
 from .handlers import Handler, check_declared, handlers_of
-from .reply import Message, check_thread, current_slot
+from .reply import Message, current_slot
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault

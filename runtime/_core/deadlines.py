@@ -9,37 +9,13 @@ heap is cleaned when half of it is settled.
 
 import heapq
 import itertools
-from math import inf, isnan
+from math import inf
 from typing import Protocol
 
 import trio
 
 _MIN_CLEANED = 256
 _MAX_LANES = 64  # a program with more timeouts computes them; those go to the heap
-
-
-def check_seconds(name: str, value: object, *, at_least: float = -inf) -> None:
-    """Refuse a value that is no time.
-
-    Args:
-        name: name of the argument, for the error.
-        value: the value, in seconds.
-        at_least: the smallest allowed value, in seconds.
-
-    Raises:
-        TypeError: the value is not a number.
-        ValueError: the value is nan, too large for a float, or below `at_least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    try:
-        seconds = float(value)
-    except OverflowError:
-        raise ValueError(f"{name} must be a number of seconds, not one so large") from None
-    if isnan(seconds):
-        raise ValueError(f"{name} must be a number of seconds, not nan")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least:g} seconds, not {value}")
 
 
 class Due(Protocol):

@@ -18,7 +18,7 @@ from ..errors import (
     UnhandledMessage,
 )
 from .actor import Actor
-from .deadlines import check_seconds
+from .checks import check_seconds
 from .handlers import Handler
 from .instruments import ActorEvent, MessageOutcome
 from .keyed import KeyFunction

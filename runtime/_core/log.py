@@ -90,3 +90,10 @@ def _report(event: str, error: Exception) -> None:
         sys.stderr.write(f"the event {event} could not be logged\n{trace}")
     except Exception:  # noqa: BLE001, S110  # stderr may be closed or missing; nothing is left
         pass
+
+
+def log_callback_error(where: str, error: Exception) -> None:
+    """Log what a callback of the user has raised, as text without the locals of the frames (L8)."""
+    get_logger("callsheet.runtime").error(
+        "callback_failed", where=where, exception="".join(traceback.format_exception(error))
+    )

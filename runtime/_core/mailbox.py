@@ -23,9 +23,10 @@ from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 from ..errors import MailboxFunctionFailed
 from .instruments import MessageOutcome
 from .keyed import Keyed, KeyFunction
+from .log import log_callback_error
 from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
 from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
-from .reply import Message, ReplySlot, log_callback_error
+from .reply import Message, ReplySlot
 from .snapshot import MailboxStatistics
 from .tracing import outcome_of
 

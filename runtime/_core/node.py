@@ -9,8 +9,9 @@ import trio
 from attrs.validators import ge, gt
 from trio_util import AsyncValue
 
+from .checks import check_seconds
 from .child_group import ChildGroupFactory
-from .deadlines import Deadlines, check_seconds
+from .deadlines import Deadlines
 from .instruments import Guarded, LostMessage
 from .snapshot import Snapshot, State
 from .worker import Worker

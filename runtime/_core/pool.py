@@ -15,11 +15,11 @@ from trio.lowlevel import reschedule
 
 from .actor import Actor
 from .cell import Cell
+from .checks import check_size, check_thread
 from .inbox import Inbox, Spec
 from .incarnation import Incarnation
 from .node import Node, Stopper, TreeContext
 from .ref import M_contra, Ref
-from .reply import check_thread
 from .snapshot import ActorSnapshot
 from .worker import Worker
 
@@ -62,16 +62,6 @@ class PoolRef(Ref[M_contra]):
         self._pool.resize(size)
 
 
-def check_size(size: object) -> None:
-    """Check the size of a pool.
-
-    Raises:
-        ValueError: it is not a whole number of at least 1.
-    """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"size must be a whole number of at least 1, not {size!r}")
-
-
 class PoolInbox(Inbox):
     """What the ref of a pool sends to; its members share all of it.
 
@@ -82,7 +72,7 @@ class PoolInbox(Inbox):
         stopper: stops the pool when `Runtime.stop` is called.
     """
 
-    __slots__ = ("_has_woken_all", "dozing", "full", "size")
+    __slots__ = ("_has_woken_all", "_start_after", "dozing", "full", "size")
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)

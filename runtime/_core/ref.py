@@ -11,8 +11,8 @@ from trio import current_effective_deadline
 from trio.lowlevel import current_task, wait_task_rescheduled
 
 from ..errors import Deadlock, MailboxFull
-from .deadlines import check_seconds
-from .reply import Message, ReplySlot, check_thread, current_slot
+from .checks import check_seconds, check_thread
+from .reply import Message, ReplySlot, current_slot
 from .snapshot import Ended
 from .stream import AskStream, StreamSink
 from .worker import Room, Worker, check_deadlock, current_worker, find_cycle, waiting_worker

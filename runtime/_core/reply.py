@@ -1,14 +1,13 @@
 """Messages, and the slot for a reply: it travels with the message and is filled once (R3)."""
 
 import enum
-import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeAlias, TypeVar, final, overload
 
 import trio
-from trio.lowlevel import current_task, current_trio_token, reschedule, wait_task_rescheduled
+from trio.lowlevel import current_task, reschedule, wait_task_rescheduled
 
 from ..errors import (
     ActorStopped,
@@ -17,8 +16,9 @@ from ..errors import (
     UnhandledMessage,
     Verdict,
 )
-from .deadlines import DeadlineLane, Deadlines, check_seconds
-from .log import get_logger
+from .checks import check_seconds, check_thread
+from .deadlines import DeadlineLane, Deadlines
+from .log import log_callback_error
 
 if TYPE_CHECKING:
     from .inbox import Inbox
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     # the worker that handles it. Each has `path`, and `released`, which is called at the end.
     Holder: TypeAlias = Inbox | Mailbox | MailboxSender | Incarnation | Worker
 
-
-_log = get_logger("callsheet.runtime")
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -441,30 +439,3 @@ class _FurtherWaiter:
                 slot._callbacks.remove(waiter)  # noqa: SLF001  # as above
             slot.give_up()
             raise
-
-
-def check_thread(cell: "Inbox | None" = None) -> None:
-    """Refuse a call from a thread that does not run the runtime.
-
-    Args:
-        cell: an actor of the runtime; None if any Trio run will do.
-
-    Raises:
-        RuntimeError: the current thread runs no Trio, or another run of it.
-    """
-    try:
-        token = current_trio_token()
-    except RuntimeError:
-        pass
-    else:
-        if cell is None or token is cell.token:
-            return
-    raise RuntimeError(
-        "this call is only allowed in the thread that runs the runtime; "
-        "call `runtime.portal()` there, and use the portal in other threads"
-    )
-
-
-def log_callback_error(where: str, error: Exception) -> None:
-    """Log what a callback of the user has raised, as text without the locals of the frames (L8)."""
-    _log.error("callback_failed", where=where, exception="".join(traceback.format_exception(error)))

@@ -8,12 +8,12 @@ import attrs
 from attrs.validators import in_, optional
 
 from .actor import Actor
-from .deadlines import check_seconds
+from .checks import check_seconds, check_thread
 from .inbox import Spec
 from .keyed import KeyFunction
 from .node import RESTARTS, Node, Restart, RestartPolicy
 from .overflow import Overflow, Priority
-from .reply import Message, check_thread
+from .reply import Message
 from .snapshot import STOP_ORDERS, STRATEGIES, StopOrder, Strategy, SupervisorSnapshot
 
 if TYPE_CHECKING:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, final
 import attrs
 import trio
 
-from .reply import Message, check_thread, log_callback_error
+from .checks import check_thread
+from .log import log_callback_error
+from .reply import Message
 from .tracing import Trace
 
 if TYPE_CHECKING:

@@ -42,6 +42,8 @@ def end_messages(incarnation: "Incarnation", error: BaseException) -> list[Unfin
         chain = chain if chain[-1:] == (here,) else (*chain, here)
         lost.append(LostMessage(chain, Verdict.MAY_HAVE_RUN))
         if crashed and tries < cell.spec.redeliver and not _is_gone(slot, worker, incarnation):
+            if slot is not None and slot.is_told:
+                slot = None  # the next delivery gets a slot of its own
             cell.end(trace, "redelivered", error)
             envelope = (message, slot, trio.current_time(), trace)
             # The key stays in hand, so that no later message of it comes first.

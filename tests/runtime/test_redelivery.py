@@ -22,6 +22,7 @@ from callsheet.runtime import (
     handles,
     open_runtime,
 )
+from callsheet.runtime.testing import open_test_runtime
 
 PATIENT = RestartPolicy(max_restarts=10_000, base_s=0.2, cap_s=1)
 
@@ -254,3 +255,23 @@ def test_no_message_is_delivered_more_than_n_plus_one_times(redeliver, concurren
         assert 1 <= begun <= 1 + redeliver
         if concurrency == 1:
             assert begun == 1 + min(crashes, redeliver)
+
+
+async def test_a_told_message_that_is_delivered_again_is_done_when_its_deferring_handler_returns(
+    autojump_clock,
+):
+    class Fragile(Actor):
+        deliveries = 0
+
+        @defers(Job)
+        async def hold(self, message: Job, slot) -> None:
+            Fragile.deliveries += 1
+            if Fragile.deliveries == 1:
+                raise KeyError("bug")
+
+    async with open_test_runtime(restarts=RestartPolicy(base_s=0)) as runtime:
+        fragile = await runtime.spawn("fragile", Fragile, redeliver=1)
+        await fragile.tell(Job("a"))
+        await trio.sleep(1)
+        actor = runtime.snapshot()[fragile.path]
+        assert (actor.counts.handled, actor.deferred, Fragile.deliveries) == (1, 0, 2)
