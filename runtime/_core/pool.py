@@ -82,7 +82,7 @@ class PoolInbox(Inbox):
         stopper: stops the pool when `Runtime.stop` is called.
     """
 
-    __slots__ = ("_has_woken_all", "dozing", "full", "size")
+    __slots__ = ("_has_woken_all", "_start_after", "dozing", "full", "size")
 
     def __init__(self, spec: Spec, parent: str, shared: TreeContext, stopper: Stopper) -> None:
         super().__init__(spec, parent, shared, stopper)

@@ -280,7 +280,7 @@ class Children:
         limit = now + (node.stop_s if drain or node.stop_s < inf else _GRACE_S)
         limit = min(limit, self.stop_by)
         # A supervisor that does not run starts no incarnation that could handle what waits.
-        work_left = 0 if self._nursery is None else node.work_left
+        work_left = 0 if self.nursery is None else node.work_left
         step = life.drain(now, limit, work_left) if drain else life.halt(limit)
         if node.stop_s < inf or self.stop_by < inf:
             node.limit_stop(life.limit)
