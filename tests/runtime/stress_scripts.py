@@ -25,8 +25,8 @@ from stress_messages import (
     Watch,
 )
 
-from callsheet.runtime import Coalesce, RestartPolicy
-from callsheet.runtime._core import RESTARTS, STOP_ORDERS, STRATEGIES
+from callsheet.runtime import Coalesce, RestartPolicy, StopOrder
+from callsheet.runtime._core import RESTARTS, STRATEGIES
 
 __all__ = ["Manage", "Pause", "Script", "Send", "Step", "scripts"]
 
@@ -202,7 +202,7 @@ def supervisor_specs(depth: int) -> st.SearchStrategy[SupervisorSpec]:
         restart=st.sampled_from(RESTARTS),
         start_s=st.sampled_from([None, None, None, 2.0]),
         stop_s=st.sampled_from([0.0, 0.5, 5.0, float("inf")]),
-        stop_order=st.sampled_from(STOP_ORDERS),
+        stop_order=st.sampled_from(get_args(StopOrder)),
         max_children=st.sampled_from([None, None, 2, 5]),
     )
 

@@ -161,13 +161,15 @@ class Node(Actor):
         try:
             await call()
         except REFUSED:
-            attempt.outcome = "refused"
+            outcome = "refused"
         except BaseException:
-            if not world.is_over:
-                attempt.outcome = "cut"
+            outcome = "cut"
             raise
         else:
-            attempt.outcome = "done"
+            outcome = "done"
+        finally:
+            if not world.is_over:
+                attempt.outcome = outcome
 
 
 routes = st.lists(
