@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any, Never, final
 
 import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
 
-from ..errors import ActorStopped
 from .actor import Actor
 from .handlers import Handler
 from .log import get_logger
@@ -20,7 +19,7 @@ from .stream import discarding_sink
 from .timers import Timers
 from .tracing import Trace, current_trace, outcome_of
 from .unfinished import Unfinished, end_messages
-from .worker import Stop, Worker, current_worker
+from .worker import Worker, current_worker, reset_variables, worker_of_hook
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -215,12 +214,7 @@ class Incarnation:
         """
         if not self._has_started:
             return
-        if error is not None:
-            self._unfinished = end_messages(self, error)
-        else:  # a halt does not wait for deferred replies
-            self._unfinished = [
-                (slot, ActorStopped(self.path, slot.verdict)) for slot in self.deferred
-            ]
+        self._unfinished = end_messages(self, error)
         if self.owned.is_used or type(self.actor).stopped is not Actor.stopped:
             self._fail_unfinished()  # the rest may take time
         now, limit = trio.current_time(), self.cell.stop_by
@@ -233,11 +227,7 @@ class Incarnation:
     @asynccontextmanager
     async def in_hook(self) -> AsyncGenerator[None]:
         """Let the current task count as a worker while it runs `started` or `stopped`."""
-        limit = trio.current_effective_deadline()
-        starter = current_worker.get()  # a handler that waits for this start, if there is one
-        if starter is not None and isinstance(starter.waits_for, Stop):
-            limit = min(limit, starter.cut_at)
-        self.hook = Worker(self.path, current_task(), task_limit=limit)
+        self.hook = worker_of_hook(self.path)
         token = current_worker.set(self.hook)
         try:
             yield
@@ -270,7 +260,7 @@ class Incarnation:
                 self.cell.counts.count_abandoned(slot.outcome if slot else None)
                 self.cell.end(worker.trace, outcome_of(slot) if slot else "cancelled")
                 self.clear(worker)
-            await _reset_variables(worker.task, context)
+            await reset_variables(worker.task, context)
 
     async def _handle_messages(  # noqa: PLR0912, PLR0915  # see below
         self, worker: Worker, nursery: trio.Nursery | None
@@ -487,16 +477,3 @@ class Incarnation:
     def is_idle(self) -> bool:
         """Whether a worker could take a message at once."""
         return bool(self.parked) or len(self.workers) < self.cell.spec.concurrency
-
-
-async def _reset_variables(task: trio.lowlevel.Task, context: Context) -> None:
-    """Undo what a handler has done to the context variables, so that the next does not see it."""
-    current_slot.set(None)
-    current_trace.set(None)
-    try:
-        is_same = task.context == context
-    except Exception:  # noqa: BLE001  # a value that cannot be compared (R17)
-        is_same = False
-    if not is_same:
-        task.context = context.copy()  # it takes effect when Trio resumes the task
-        await trio.lowlevel.cancel_shielded_checkpoint()

@@ -10,23 +10,21 @@ Functions of the user (priorities and keys) run once for each message, in the se
 the mailbox changes. An error that they raise reaches that sender only (R17).
 """
 
-import heapq
-import itertools
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from math import inf, isnan
-from typing import TYPE_CHECKING, Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, reschedule, wait_task_rescheduled
 
 from ..errors import MailboxFunctionFailed
-from .instruments import MessageOutcome
 from .keyed import Keyed, KeyFunction
 from .log import log_callback_error
 from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
 from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
 from .reply import Message, ReplySlot
+from .senders import MailboxSender, SenderLine
 from .snapshot import MailboxStatistics
 from .tracing import outcome_of
 
@@ -38,7 +36,6 @@ def _ignore(_: object) -> None:
     """Default for `Mailbox.dropped` and `Mailbox.skipped`."""
 
 
-_arrivals = itertools.count()
 _NO_SLOTS: set[ReplySlot[Any] | None] = set()  # of all mailboxes before the first, as below
 _EMPTY = Fifo()  # of all mailboxes before their first message: a deque takes 760 bytes
 
@@ -55,45 +52,6 @@ class MailboxOwner(Protocol):
     def blockers(self) -> "Sequence[Worker]":
         """The workers that take messages from here; see `find_cycle`."""
         ...
-
-
-@final
-class MailboxSender:
-    """A task that waits for room; it has the slot of its message meanwhile (`ReplySlot.holder`)."""
-
-    __slots__ = ("envelope", "error", "is_waiting", "key", "mailbox", "task")
-
-    def __init__(self, mailbox: "Mailbox", envelope: Envelope, key: Any) -> None:  # noqa: ANN401  # see Queue
-        self.mailbox = mailbox
-        self.envelope = envelope
-        self.key = key
-        self.task: trio.lowlevel.Task = current_task()
-        self.is_waiting = True
-        self.error: Exception | None = None  # why the message was not accepted
-
-    @property
-    def path(self) -> str:
-        """The path of the actor that the message is for."""
-        return self.mailbox.path
-
-    @property
-    def blockers(self) -> "Sequence[Worker]":
-        """See `Mailbox.blockers`."""
-        return self.mailbox.blockers
-
-    def end(self, outcome: MessageOutcome, error: Exception | None = None) -> None:
-        """Report to the instruments, if there are any, that the message was not accepted."""
-        trace = self.envelope[3]
-        if trace is not None:
-            trace.end(self.path, trio.current_time(), outcome, error)
-
-    def released(self, slot: ReplySlot[Any]) -> None:  # noqa: ARG002  # it has one slot
-        """The caller has given up, so the sender waits no longer (R4)."""
-        self.mailbox.withdraw(self)
-
-
-# Ordered: a plain dict takes ever longer to find its first item.
-_NO_SENDERS: OrderedDict[MailboxSender, None] = OrderedDict()
 
 
 class Mailbox:
@@ -150,18 +108,14 @@ class Mailbox:
             self._queue = self._by_key = ByKey()
         self._peak = 0
         self._refused: tuple[Message[object], Any] | None = None  # what was full last, and its key
-        self._senders: OrderedDict[MailboxSender, None] = _NO_SENDERS  # in the order of arrival
-        # With priorities: (priority, order of arrival, sender).
-        self._ranked_senders: list[tuple[float, int, MailboxSender]] | None = (
-            None if priority is None else []
-        )
+        self._senders: SenderLine | None = None  # if any wait
         self._room_callbacks: list[Callable[[], None]] | None = None
 
     def __len__(self) -> int:
         return len(self._queue) - len(self._abandoned)
 
     def __repr__(self) -> str:
-        return f"<Mailbox {len(self)} of {self.capacity}, {len(self._senders)} senders wait>"
+        return f"<Mailbox {len(self)} of {self.capacity}, {self._senders_waiting} senders wait>"
 
     @property
     def path(self) -> str:
@@ -190,15 +144,19 @@ class Mailbox:
         Args:
             task: a task that waits for room, or is about to.
         """
-        if self._ranked_senders is not None:
+        if self._priority is not None:
             return self.deadline  # at the earliest; its place in the line is not known yet
         slots = [one[1] for one in self._queue if one[1] not in self._abandoned]
-        for sender in self._senders:
+        for sender in self._senders or ():
             if sender.task is task:
                 break
             slots.append(sender.envelope[1])
         deadlines = sorted(inf if slot is None else slot.deadline for slot in slots)
         return deadlines[len(deadlines) - self.capacity] if len(deadlines) >= self.capacity else 0.0
+
+    @property
+    def _senders_waiting(self) -> int:
+        return 0 if self._senders is None else len(self._senders)
 
     @property
     def has_room(self) -> bool:
@@ -270,7 +228,7 @@ class Mailbox:
                 if self.keyed is not None:
                     self.keyed.release(self.keyed.taken)
                 continue
-            if self._senders:
+            if self._senders is not None:
                 self._admit_senders()
             if self._room_callbacks:
                 self._notify_room()
@@ -308,14 +266,12 @@ class Mailbox:
         """Accept no more messages and fail waiting senders; messages inside can still be taken."""
         self.is_closed = True
         self._room = 0
-        for sender in self._senders:
+        senders, self._senders = self._senders, None
+        for sender in senders or ():
             sender.error = trio.ClosedResourceError()
             sender.is_waiting = False
             sender.end("stopped")
             reschedule(sender.task)
-        self._senders.clear()
-        if self._ranked_senders is not None:
-            self._ranked_senders.clear()
 
     def when_room(self, callback: Callable[[], None]) -> None:
         """See `Ref.when_room`."""
@@ -329,7 +285,7 @@ class Mailbox:
         return MailboxStatistics(
             depth=len(self),
             capacity=self.capacity,
-            senders_waiting=len(self._senders),
+            senders_waiting=self._senders_waiting,
             accepted=self.accepted,
             peak=min(self._peak, self.capacity),
             oldest_at=min(
@@ -354,12 +310,11 @@ class Mailbox:
         is_known = refused is not None and refused[0] is envelope[0]
         key = refused[1] if refused and is_known else self._key_of(envelope[0])
         sender = MailboxSender(self, envelope, key)
-        if self._senders is _NO_SENDERS:
-            self._senders = OrderedDict()
-        self._senders[sender] = None
-        if self._ranked_senders is not None:
-            rank = sender.key if self.keyed is None else sender.key[0]
-            heapq.heappush(self._ranked_senders, (rank, next(_arrivals), sender))
+        is_ranked = self._priority is not None
+        if self._senders is None:
+            self._senders = SenderLine(is_ranked=is_ranked)
+        rank = (key if self.keyed is None else key[0]) if is_ranked else 0.0
+        self._senders.add(sender, rank)
         _, slot, _, trace = envelope
         if slot is not None:
             slot.hold(sender)
@@ -390,27 +345,24 @@ class Mailbox:
             reschedule(sender.task)
 
     def _leave(self, sender: MailboxSender) -> None:
-        sender.is_waiting = False
-        del self._senders[sender]
-        ranked = self._ranked_senders
-        if ranked is not None and len(ranked) > 2 * len(self._senders) + 8:  # most have left
-            ranked[:] = [one for one in ranked if one[2].is_waiting]
-            heapq.heapify(ranked)
+        if self._senders is not None:
+            self._senders.remove(sender)
+            if not self._senders:
+                self._senders = None
 
     def _admit_senders(self) -> None:
         # More than one if a message replaces an earlier one with its key.
-        while self._senders and len(self._queue) < self._room:
-            self._admit(self._next_sender())
+        while self._senders is not None and len(self._queue) < self._room:
+            self._admit(self._senders.first())
 
     def _admit_rivals(self, key: Any) -> None:  # noqa: ANN401  # see Queue
         """Admit the senders that wait with a key in the queue, so that the newest message stays."""
-        for sender in [one for one in self._senders if one.key == key]:
+        for sender in [one for one in self._senders or () if one.key == key]:
             if sender.is_waiting:
                 self._admit(sender)
 
     def _admit(self, sender: MailboxSender) -> None:
-        sender.is_waiting = False
-        del self._senders[sender]
+        self._leave(sender)
         reschedule(sender.task)
         message, slot, _, trace = sender.envelope
         if slot is not None:
@@ -422,14 +374,6 @@ class Mailbox:
                 slot.holder = None
             sender.error = MailboxFunctionFailed(self.path, type(message).__name__, error)
             sender.end("dropped", sender.error)
-
-    def _next_sender(self) -> MailboxSender:
-        if self._ranked_senders is None:
-            return next(iter(self._senders))
-        while True:
-            sender = heapq.heappop(self._ranked_senders)[2]
-            if sender.is_waiting:
-                return sender
 
     # ---------------------------------------------------------------- inside
 

@@ -23,8 +23,9 @@ from .log import log_callback_error
 if TYPE_CHECKING:
     from .inbox import Inbox
     from .incarnation import Incarnation
-    from .mailbox import Mailbox, MailboxSender
+    from .mailbox import Mailbox
     from .ref import AnyRef, Askable, Ref, RefT
+    from .senders import MailboxSender
     from .stream import StreamSink
     from .tracing import Trace
     from .worker import Worker

@@ -17,17 +17,19 @@ Unfinished: TypeAlias = tuple[ReplySlot[Any], Exception]
 """An ask without a reply, and the error that it will fail with."""
 
 
-def end_messages(incarnation: "Incarnation", error: BaseException) -> list[Unfinished]:
+def end_messages(incarnation: "Incarnation", error: BaseException | None) -> list[Unfinished]:
     """Count the messages in progress, or hand them to the next incarnation.
 
     Args:
         incarnation: the incarnation that ends.
-        error: what ended it.
+        error: what ended it; None if it was halted, which does not wait for deferred replies.
 
     Returns:
         The asks that the incarnation leaves without a reply.
     """
     cell, deferred = incarnation.cell, incarnation.deferred
+    if error is None:
+        return [(slot, ActorStopped(cell.path, slot.verdict)) for slot in deferred]
     crashed = isinstance(error, Exception)
     slots: list[ReplySlot[Any]] = []
     lost: list[LostMessage] = []

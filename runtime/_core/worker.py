@@ -14,7 +14,7 @@ The search runs when a worker begins to wait, and when a message is forwarded.
 
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from math import inf
 from typing import TYPE_CHECKING, Any, final
 
@@ -23,7 +23,8 @@ import trio
 
 from ..errors import Deadlock
 from .deadlock import Needs, stuck_cycle
-from .reply import Message, Outcome, ReplySlot
+from .reply import Message, Outcome, ReplySlot, current_slot
+from .tracing import current_trace
 
 if TYPE_CHECKING:
     from .inbox import Inbox
@@ -106,6 +107,32 @@ class Worker:
 
 current_worker: ContextVar[Worker | None] = ContextVar("current_worker", default=None)
 """The worker that the current task is, or was started by."""
+
+
+def worker_of_hook(path: str) -> Worker:
+    """Return a worker for the current task while it runs the `started` or `stopped` hook.
+
+    Args:
+        path: path of the actor.
+    """
+    limit = trio.current_effective_deadline()
+    starter = current_worker.get()  # a handler that waits for this start, if there is one
+    if starter is not None and isinstance(starter.waits_for, Stop):
+        limit = min(limit, starter.cut_at)
+    return Worker(path, trio.lowlevel.current_task(), task_limit=limit)
+
+
+async def reset_variables(task: trio.lowlevel.Task, context: Context) -> None:
+    """Undo what a handler has done to the context variables, so that the next does not see it."""
+    current_slot.set(None)
+    current_trace.set(None)
+    try:
+        is_same = task.context == context
+    except Exception:  # noqa: BLE001  # a value that cannot be compared (R17)
+        is_same = False
+    if not is_same:
+        task.context = context.copy()  # it takes effect when Trio resumes the task
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 def waiting_worker() -> Worker | None:
