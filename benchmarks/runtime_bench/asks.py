@@ -226,7 +226,8 @@ def _beside_others(
         contenders["small"] = lambda: trio.run(full_ask, callers, asks, _DEFAULT_CAPACITY)
     seen = {"with an instrument": Timing, "with trace context": Tracing}
     for way, instrument in seen.items():
-        contenders[way] = partial(trio.run, full_ask, callers, asks, capacity, instrument)
+        ask = partial(full_ask, callers, asks, capacity, instrument)
+        contenders[way] = partial(trio.run, ask)
     samples = _in_us(alternate(contenders, rounds))
     ours, raw, small = samples.pop("ours"), samples.pop("raw channels"), samples.pop("small", None)
     name = f"ask, {callers:,} in flight"
