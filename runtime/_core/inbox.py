@@ -257,7 +257,7 @@ class Inbox(ABC):
             if trace is not None:
                 trace.send(self.path, slot)
             self.counts.bypassed += 1  # it was never in the mailbox
-            self._drop(envelope)
+            self.drop(envelope)
             return True
         return False
 
@@ -267,18 +267,16 @@ class Inbox(ABC):
             spec.capacity,
             spec.overflow,
             spec.priority,
-            self._drop,
-            self._count_abandoned,
             self,
             spec.key,
         )
 
-    def _count_abandoned(self, slot: ReplySlot[Any]) -> None:
+    def skip(self, slot: ReplySlot[Any]) -> None:
         """Count a message whose caller gave up while it was queued."""
         self.counts.count_abandoned(slot.outcome)
         self.end(slot.trace, outcome_of(slot))
 
-    def _drop(self, envelope: Envelope) -> None:
+    def drop(self, envelope: Envelope) -> None:
         """Resolve a message that the mailbox's policy has dropped."""
         _, slot, _, trace = envelope
         self.counts.dropped += 1

@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 
-def _ignore(_: object) -> None:
-    """Default for `Mailbox.dropped` and `Mailbox.skipped`."""
-
-
 _NO_SLOTS: set[ReplySlot[Any] | None] = set()  # of all mailboxes before the first, as below
 _EMPTY = Fifo()  # of all mailboxes before their first message: a deque takes 760 bytes
 
@@ -53,6 +49,14 @@ class MailboxOwner(Protocol):
         """The workers that take messages from here; see `find_cycle`."""
         ...
 
+    def drop(self, envelope: Envelope) -> None:
+        """Act on a message that is dropped for a newer one."""
+        ...
+
+    def skip(self, slot: ReplySlot[Any]) -> None:
+        """Act on a queued message whose caller has given up."""
+        ...
+
 
 class Mailbox:
     """At most `capacity` messages, by priority or first in, first out.
@@ -61,8 +65,6 @@ class Mailbox:
         capacity: how many messages may wait.
         overflow: what happens to a message that finds the mailbox full.
         priority: returns the priority of a message; None: first in, first out.
-        dropped: called with every message that is dropped for a newer one.
-        skipped: called with the slot of every queued message whose caller gives up.
         owner: the actor's place; None in tests of the mailbox alone.
         key: returns the key of a message; None: no order by key.
 
@@ -70,13 +72,11 @@ class Mailbox:
         ValueError: a `Coalesce` was given together with `priority` or `key`.
     """
 
-    def __init__(  # noqa: PLR0917  # the first three are positional in tests
+    def __init__(  # the first three are positional in tests
         self,
         capacity: int,
         overflow: Overflow = "block",
         priority: Priority | None = None,
-        dropped: Callable[[Envelope], None] = _ignore,
-        skipped: Callable[[ReplySlot[Any]], None] = _ignore,
         owner: MailboxOwner | None = None,
         key: KeyFunction | None = None,
     ) -> None:
@@ -91,8 +91,6 @@ class Mailbox:
         # The slots of messages in the queue whose caller has given up.
         self._abandoned: set[ReplySlot[Any] | None] = _NO_SLOTS
         self._overflow = overflow
-        self._dropped = dropped
-        self._skipped = skipped
         self._owner = owner
         self._queue: Queue = _EMPTY
         self._items: deque[Envelope] | None = None  # the queue's own deque, if it is a `Fifo`
@@ -241,7 +239,8 @@ class Mailbox:
         if self._abandoned is _NO_SLOTS:
             self._abandoned = set()
         self._abandoned.add(slot)
-        self._skipped(slot)
+        if self._owner is not None:
+            self._owner.skip(slot)
         if self.is_closed:
             return
         self._room += 1
@@ -431,7 +430,8 @@ class Mailbox:
         slot = envelope[1]
         if slot is not None:
             slot.holder = None  # it is not in here any more when the slot is failed
-        self._dropped(envelope)
+        if self._owner is not None:
+            self._owner.drop(envelope)
 
     def _notify_room(self) -> None:
         callbacks, self._room_callbacks = self._room_callbacks, None

@@ -121,9 +121,13 @@ class Pair:
         self.closed: list[int] = []
         key = (lambda message: message.key) if ranked else None
         overflow = Coalesce(lambda message: message.key) if policy == "coalesce" else policy
-        self.mailbox = Mailbox(
-            capacity, overflow, key, self.drop, lambda slot: self.skipped.update([slot])
-        )
+        self.mailbox = Mailbox(capacity, overflow, key, self)
+
+    path = "test"
+    blockers = ()
+
+    def skip(self, slot):
+        self.skipped.update([slot])
 
     def drop(self, envelope):
         self.dropped.append(envelope[0].number)

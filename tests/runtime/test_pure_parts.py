@@ -1,6 +1,7 @@
 """R14: mailbox, restart window, back-off and deadlines, which need no await, tested without one."""
 
 from math import inf
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -18,6 +19,13 @@ from callsheet.runtime.supervision.restarts import Backoff, RestartWindow
 @attrs.frozen
 class Number(Message[None]):
     value: int
+
+
+class Owner(SimpleNamespace):
+    """The place of an actor, as far as its mailbox calls it."""
+
+    path = "test"
+    blockers = ()
 
 
 def envelope(value: int, now: float = 0.0):
@@ -47,7 +55,7 @@ def test_a_mailbox_does_what_a_plain_list_would_do(capacity, overflow, ranked, s
         capacity,
         overflow,
         (lambda message: message.value) if ranked else None,
-        lambda envelope: dropped.append(envelope[0].value),
+        Owner(drop=lambda envelope: dropped.append(envelope[0].value)),
     )
     model: list[tuple[int, int]] = []  # (value, order of arrival), in the order of arrival
     dropped_by_model: list[int] = []
@@ -138,7 +146,7 @@ async def test_waiting_senders_are_counted_and_leave_when_cancelled_or_closed():
 @pytest.mark.parametrize("overflow", ["block", Coalesce(lambda message: message.value)])
 async def test_a_message_whose_caller_gives_up_makes_room_at_once(overflow):
     skipped: list[object] = []
-    mailbox = Mailbox(2, overflow, skipped=skipped.append)
+    mailbox = Mailbox(2, overflow, owner=Owner(skip=skipped.append))
     slot = ReplySlot()
     mailbox.offer((Number(0), slot, 0.0, None))
     slot.holder = mailbox
