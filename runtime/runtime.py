@@ -205,7 +205,8 @@ class Runtime:
             ChildNotFound: there is no actor at this path; the message names the nearest part that
                 exists, and what is below it.
         """
-        node: Node = self.root._node  # noqa: SLF001  # the runtime's own
+        check_thread(self.root._node.shared)  # noqa: SLF001  # the runtime's own
+        node: Node = self.root._node  # noqa: SLF001  # as above
         root, *names = path.split("/")
         if root != node.name:
             raise ChildNotFound(
@@ -232,7 +233,7 @@ class Runtime:
         Raises:
             RuntimeError: the current thread does not run Trio.
         """
-        check_thread()
+        check_thread(self.root._node.shared)  # noqa: SLF001  # the runtime's own
         if self._portal is None:
             self._portal = Portal(self._nursery)
         return self._portal
@@ -243,7 +244,7 @@ class Runtime:
         Raises:
             RuntimeError: the current thread does not run Trio.
         """
-        check_thread()
+        check_thread(self.root._node.shared)  # noqa: SLF001  # the runtime's own
         now = trio.current_time()
         return RuntimeSnapshot(at=now, root=self.root._node.snapshot(now))  # noqa: SLF001  # the runtime's own
 

@@ -69,9 +69,11 @@ class StopReport:
 
     Args:
         path: path of the actor.
-        drained: number of messages that were handled, or failed with a declared error.
+        drained: number of messages that were handled, replied to if a reply was deferred, or failed
+            with a declared error.
         expired: number of messages whose deadline passed or whose caller was cancelled.
-        lost: number of messages that were interrupted or never started.
+        lost: number of messages that crashed the actor, were interrupted, never started, or were
+            not replied to.
     """
 
     path: str
@@ -125,24 +127,25 @@ class ShutdownRecord:
 
     def __init__(self, root: Node, now: float) -> None:
         self._began = now
-        self._before: dict[Node, MessageCounts] = {}  # in the order of stops
+        # The counts and the number of deferred messages of each, in the order of stops.
+        self._before: dict[Node, tuple[MessageCounts, int]] = {}
         for node in _nodes(root):
             snapshot = node.snapshot(now)
             if isinstance(snapshot, ActorSnapshot):
-                self._before[node] = snapshot.counts
+                self._before[node] = snapshot.counts, snapshot.deferred
 
     def add(self, node: Node) -> None:
         """Note that a node was added to the tree."""
-        self._before[node] = MessageCounts()
+        self._before[node] = MessageCounts(), 0
 
     def report(self, now: float) -> ShutdownReport:
         """Return what has happened until `now`, which is when everything has stopped."""
         stops: dict[str, StopReport] = {}
-        for node, was in self._before.items():
+        for node, (was, deferred) in self._before.items():
             snapshot = node.snapshot(now)
             if not isinstance(snapshot, ActorSnapshot):
                 continue
-            stop = _report(node.path, was, snapshot.counts)
+            stop = _report(node.path, was, deferred, snapshot.counts)
             other = stops.get(node.path)  # an actor that had the path before
             stops[node.path] = stop if other is None else _sum(other, stop)
         return ShutdownReport(now - self._began, tuple(stops.values()))
@@ -212,10 +215,13 @@ def _sum(one: StopReport, other: StopReport) -> StopReport:
     )
 
 
-def _report(path: str, was: MessageCounts, now: MessageCounts) -> StopReport:
+def _report(path: str, was: MessageCounts, deferred: int, now: MessageCounts) -> StopReport:
+    unanswered = now.unanswered - was.unanswered
+    crashed = now.crashed - was.crashed
+    undone = crashed + max(0, unanswered - deferred)  # the others were handled before
     return StopReport(
         path=path,
-        drained=now.handled + now.failed - was.handled - was.failed,
+        drained=now.handled + now.failed - was.handled - was.failed - undone,
         expired=now.expired + now.cancelled - was.expired - was.cancelled,
-        lost=now.dead_lettered - was.dead_lettered,
+        lost=now.dead_lettered - was.dead_lettered + unanswered + crashed,
     )

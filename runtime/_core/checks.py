@@ -1,19 +1,25 @@
 """Refuse calls from other threads, and values that are no time or no size."""
 
 from math import inf, isnan
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from trio.lowlevel import current_trio_token
-
-if TYPE_CHECKING:
-    from .inbox import Inbox
+from trio.lowlevel import TrioToken, current_trio_token
 
 
-def check_thread(cell: "Inbox | None" = None) -> None:
+class OfRun(Protocol):
+    """What belongs to a runtime, in one Trio run."""
+
+    @property
+    def token(self) -> TrioToken:
+        """Identifies the run."""
+        ...
+
+
+def check_thread(owner: OfRun | None = None) -> None:
     """Refuse a call from a thread that does not run the runtime.
 
     Args:
-        cell: an actor of the runtime; None if any Trio run will do.
+        owner: what belongs to the runtime; None if any Trio run will do.
 
     Raises:
         RuntimeError: the current thread runs no Trio, or another run of it.
@@ -23,7 +29,7 @@ def check_thread(cell: "Inbox | None" = None) -> None:
     except RuntimeError:
         pass
     else:
-        if cell is None or token is cell.token:
+        if owner is None or token is owner.token:
             return
     raise RuntimeError(
         "this call is only allowed in the thread that runs the runtime; "

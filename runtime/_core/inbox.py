@@ -1,7 +1,7 @@
 """Where messages for an actor arrive: the mailbox and what else outlives an incarnation (R2)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Never
 
@@ -21,7 +21,7 @@ from .actor import Actor
 from .checks import check_seconds
 from .handlers import Handler
 from .instruments import ActorEvent, MessageOutcome
-from .keyed import KeyFunction
+from .keyed import KeyFunction, Line
 from .mailbox import Mailbox
 from .node import RESTARTS, Restart, States, Stopper, TreeContext
 from .overflow import ACCEPTED, POLICIES, Admission, Coalesce, Overflow, Priority
@@ -124,8 +124,8 @@ class Inbox(ABC):
         self.mailbox = self._new_mailbox()
         # Lists: they stay short, and an empty deque takes 760 bytes.
         self.urgent: list[Envelope] = []  # handled before the mailbox
-        # (message, earlier deliveries, key that is in hand for it)
-        self.redeliveries: list[tuple[Envelope, int, Hashable]] = []
+        # (message, earlier deliveries, line of the key that is in hand for it)
+        self.redeliveries: list[tuple[Envelope, int, Line | None]] = []
         self.parked: list[trio.lowlevel.Task] = []  # workers that wait for a message
         self.states = States()
         self.incarnation: int = 0
@@ -162,6 +162,14 @@ class Inbox(ABC):
     @abstractmethod
     def blockers(self) -> Sequence[Worker]:
         """The workers that take messages from here; empty if one is free (see `find_cycle`)."""
+
+    def blockers_of(self, slot: ReplySlot[Any]) -> Sequence[Worker]:  # noqa: ARG002  # see `Mailbox`
+        """The workers of which one must continue before the message of a slot does."""
+        return self.blockers
+
+    def workers_with(self, line: Line) -> Sequence[Worker]:  # noqa: ARG002  # see `PoolInbox`
+        """The workers that have a message of a key in hand; only pools have keys."""
+        return ()
 
     @property
     def deadline(self) -> float:

@@ -11,7 +11,7 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 
 from .actor import Actor
 from .handlers import Handler
-from .log import get_logger
+from .log import log_error_without_caller
 from .nurseries import collapse, is_cancellation, restore, without_cancellation
 from .ownership import CLOSING_S, Ownership
 from .reply import Message, ReplySlot, current_slot
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 
-_log = get_logger("callsheet.runtime")
 _CHECKPOINT_EVERY = 64  # messages; so that handlers that never wait do not starve other tasks
 
 
@@ -97,6 +96,10 @@ class Incarnation:
         """Empty: a deferred message may be replied to by any task (see `find_cycle`)."""
         return ()
 
+    def blockers_of(self, slot: ReplySlot[Any]) -> tuple[Worker, ...]:  # noqa: ARG002  # see `Mailbox`
+        """The workers of which one must continue before the message of a slot does."""
+        return self.blockers
+
     def released(self, slot: ReplySlot[Any]) -> None:
         """Note that a deferred slot is filled or has moved on; see `ReplySlot.hold`."""
         # A drain waits until nothing is deferred, a full table until it is below its limit.
@@ -159,7 +162,7 @@ class Incarnation:
                     # If something owned has failed, its error is known when the nursery has ended.
                     if nursery.cancel_scope.cancel_called:
                         raise
-                    error = without_cancellation(raised) or raised
+                    error = _explained(self.path, without_cancellation(raised) or raised)
                     if raised.__traceback__ is not None:  # `run` raises it: one frame less to log
                         raised.__traceback__ = raised.__traceback__.tb_next
                 has_ended = True
@@ -252,8 +255,12 @@ class Incarnation:
             with trio.CancelScope() as worker.scope:
                 try:
                     await self._handle_messages(worker, nursery)
-                except BaseExceptionGroup as group:
-                    self._group = group  # Trio copies it on its way
+                except BaseException as error:
+                    if isinstance(error, BaseExceptionGroup):
+                        self._group = error  # Trio copies it on its way
+                    explained = _explained(self.path, error)
+                    if explained is not error:  # a nursery would take it for its own cancellation
+                        raise explained from error
                     raise
             if worker.message is not None:  # its handler was interrupted
                 slot = worker.slot
@@ -293,6 +300,10 @@ class Incarnation:
                 timer = due.pop(0)
                 timer.is_due = False
                 message, slot, trace = timer.message, None, timer.trace
+                if timer.period_s is not None and self._has_only_timers_left():
+                    counts.cancelled += 1
+                    cell.end(trace, "cancelled")
+                    continue
             elif redeliveries:
                 (message, slot, _, trace), worker.tries, worker.key = redeliveries.pop(0)
             elif urgent:
@@ -429,9 +440,7 @@ class Incarnation:
         cell = self.cell
         cell.counts.failed += 1
         if slot is None:
-            _log.warning(
-                "error_without_caller", actor=cell.path, message=handler.kind.__name__, error=error
-            )
+            log_error_without_caller(cell.path, handler.kind.__name__, error)
         elif not slot.fail(error):
             cell.counts.late += 1
 
@@ -450,6 +459,10 @@ class Incarnation:
         worker.waits_for = None
         worker.tries = 0
         self.busy -= 1
+
+    def _has_only_timers_left(self) -> bool:
+        """Whether a drain would end but for periodic timers, which may always be due (R16)."""
+        return not self.cell.is_open and not (self.cell.has_work or self.deferred or self.busy)
 
     async def _flush(self, worker: Worker) -> bool:
         """Run the `draining` hook, then end; return False while replies are deferred."""
@@ -477,3 +490,15 @@ class Incarnation:
     def is_idle(self) -> bool:
         """Whether a worker could take a message at once."""
         return bool(self.parked) or len(self.workers) < self.cell.spec.concurrency
+
+
+def _explained(path: str, error: BaseException) -> BaseException:
+    """Return an exception in place of a cancellation that no scope around the actor has caused."""
+    if not is_cancellation(error) or trio.current_effective_deadline() == -inf:
+        return error
+    stray = RuntimeError(
+        f"a handler of {path} raised a trio.Cancelled that was caught elsewhere before; "
+        "raise another exception instead"
+    )
+    stray.__cause__ = error
+    return stray

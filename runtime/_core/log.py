@@ -97,3 +97,17 @@ def log_callback_error(where: str, error: Exception) -> None:
     get_logger("callsheet.runtime").error(
         "callback_failed", where=where, exception="".join(traceback.format_exception(error))
     )
+
+
+def log_error_without_caller(path: str, message: object, error: Exception) -> None:
+    """Log an error for which no caller waits.
+
+    Args:
+        path: path of the actor.
+        message: the message, or the name of its type.
+        error: the error that a caller would get.
+    """
+    name = message if isinstance(message, str) else type(message).__name__
+    get_logger("callsheet.runtime").warning(
+        "error_without_caller", actor=path, message=name, error=error
+    )

@@ -19,7 +19,7 @@ import trio
 from trio.lowlevel import Abort, reschedule, wait_task_rescheduled
 
 from ..errors import MailboxFunctionFailed
-from .keyed import Keyed, KeyFunction
+from .keyed import Keyed, KeyFunction, Line
 from .log import log_callback_error
 from .overflow import ACCEPTED, Admission, Coalesce, Overflow, Priority
 from .queues import ByKey, ByPriority, Envelope, Fifo, Queue
@@ -47,6 +47,10 @@ class MailboxOwner(Protocol):
     @property
     def blockers(self) -> "Sequence[Worker]":
         """The workers that take messages from here; see `find_cycle`."""
+        ...
+
+    def workers_with(self, line: Line) -> "Sequence[Worker]":
+        """The workers that have a message of a key in hand."""
         ...
 
     def drop(self, envelope: Envelope) -> None:
@@ -124,6 +128,14 @@ class Mailbox:
     def blockers(self) -> "Sequence[Worker]":
         """The workers of which one must take a message first; see `find_cycle`."""
         return () if self._owner is None else self._owner.blockers
+
+    def blockers_of(self, slot: ReplySlot[Any]) -> "Sequence[Worker]":
+        """The workers of which one must continue before the message of a slot does."""
+        if self.keyed is not None and self._owner is not None:
+            line = self.keyed.line_in_hand(slot)
+            if line is not None and (workers := self._owner.workers_with(line)):
+                return workers
+        return self.blockers
 
     @property
     def can_take(self) -> bool:

@@ -14,7 +14,6 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 from weakref import WeakKeyDictionary
 
-import structlog
 import trio
 
 from .child_group import (
@@ -23,6 +22,7 @@ from .child_group import (
     SpawnSettings,
     SuperviseSettings,
 )
+from .log import get_logger
 from .reply import Message, current_slot
 from .tracing import current_trace
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Message[object])
 T = TypeVar("T")
 
-_log = structlog.stdlib.get_logger("callsheet.runtime")
+_log = get_logger("callsheet.runtime")
 CLOSING_S = 5.0
 """Seconds for the `stopped` hook, and again for leaving all contexts; a stop may allow less."""
 

@@ -18,6 +18,7 @@ from .cell import Cell
 from .checks import check_size, check_thread
 from .inbox import Inbox, Spec
 from .incarnation import Incarnation
+from .keyed import Line
 from .node import Node, Stopper, TreeContext
 from .ref import M_contra, Ref
 from .snapshot import ActorSnapshot
@@ -114,6 +115,11 @@ class PoolInbox(Inbox):
             else:
                 workers += current.workers
         return workers
+
+    def workers_with(self, line: Line) -> Sequence[Worker]:
+        """See `Inbox`."""
+        currents = [one.current for one in self.members if one.current is not None]
+        return [worker for current in currents for worker in current.workers if worker.key is line]
 
     @property
     def working(self) -> Sequence[Worker]:

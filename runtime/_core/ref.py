@@ -173,8 +173,9 @@ class Ref(Generic[M_contra]):
         due = self._prepare(message, slot, timeout, now)  # type: ignore[arg-type]  # as above
         try:
             if not cell.try_put(message, slot, now):  # type: ignore[arg-type]  # as above
+                scopes = current_effective_deadline()
                 with trio.CancelScope(deadline=due) as wait:
-                    await self._wait_for_room(message, slot)  # type: ignore[arg-type]  # as above
+                    await self._wait_for_room(message, slot, scopes)  # type: ignore[arg-type]  # as above
                 if wait.cancelled_caught:
                     slot.expire()  # the deadline task may have ended with the runtime
             worker = current_worker.get()
@@ -188,12 +189,14 @@ class Ref(Generic[M_contra]):
                     await trio.lowlevel.checkpoint()
                 return slot.result()
             worker.waits_for = slot
+            worker.is_limited = timeout < inf or current_effective_deadline() < worker.task_limit
             slot.caller = worker
             try:
                 check_deadlock(worker)
                 return await slot.wait()
             finally:
                 worker.waits_for = None
+                worker.is_limited = False
         except BaseException:
             slot.cancel()
             slot.error = None  # a handler's frame in its traceback may have the slot
@@ -265,7 +268,7 @@ class Ref(Generic[M_contra]):
         check_thread(self._cell)
         sending, receiving = trio.open_memory_channel[T](buffer)
         slot: ReplySlot[None] = ReplySlot()
-        slot.sink = StreamSink(sending)
+        slot.sink = StreamSink(sending, slot)
         slot.on_settled(lambda _: sending.close())
         try:
             due = self._prepare(message, slot, timeout, self._cell.now())  # type: ignore[arg-type]  # as above
@@ -310,21 +313,26 @@ class Ref(Generic[M_contra]):
         if has_room or (slot is not None and slot.done):
             await trio.lowlevel.checkpoint()
         else:
-            await self._wait_for_room(message, slot)
+            await self._wait_for_room(message, slot, current_effective_deadline())
 
-    async def _wait_for_room(self, message: Message[object], slot: ReplySlot[Any] | None) -> None:
+    async def _wait_for_room(
+        self, message: Message[object], slot: ReplySlot[Any] | None, scopes: float
+    ) -> None:
+        """Wait for room; `scopes` is when the sender's own cancel scopes end the wait."""
         worker = waiting_worker()
         if worker is None:
             await self._cell.put(message, slot)
             return
         worker.waits_for = Room(self._cell, current_task())
         worker.ends_by = current_effective_deadline()
+        worker.is_limited = scopes < worker.task_limit or (slot is not None and slot.limit < inf)
         try:
             check_deadlock(worker)
             await self._cell.put(message, slot)
         finally:
             worker.waits_for = None
             worker.ends_by = inf
+            worker.is_limited = False
 
     def _prepare(
         self, message: Message[object], slot: ReplySlot[R], timeout: float, now: float

@@ -18,7 +18,7 @@ from ..errors import (
 )
 from .checks import check_seconds, check_thread
 from .deadlines import DeadlineLane, Deadlines
-from .log import log_callback_error
+from .log import log_callback_error, log_error_without_caller
 
 if TYPE_CHECKING:
     from .inbox import Inbox
@@ -176,7 +176,7 @@ class ReplySlot(Generic[R]):
     @property
     def blockers(self) -> "Sequence[Worker]":
         """The workers of which one must continue first; for the runtime itself."""
-        return () if self.holder is None else self.holder.blockers
+        return () if self.holder is None else self.holder.blockers_of(self)
 
     def start(self) -> None:
         """Record that work begins which must not be repeated blindly.
@@ -282,7 +282,8 @@ class ReplySlot(Generic[R]):
 
         Waits while the mailbox of `to` is full, so backpressure reaches this actor; the wait ends
         if the caller gives up. If `to` is stopped, rejects or drops the message, or has no handler
-        for it, the slot fails. If the slot is filled already, this is only a checkpoint.
+        for it, the slot fails; if no caller waits, the error is logged. If the slot is filled
+        already, this is only a checkpoint.
 
         Args:
             to: the actor that takes over.
@@ -292,7 +293,10 @@ class ReplySlot(Generic[R]):
             await trio.lowlevel.checkpoint()
             return
         if self.is_told:
-            await to.deliver(message, None)  # type: ignore[arg-type]  # only messages are `Askable`
+            try:
+                await to.deliver(message, None)  # type: ignore[arg-type]  # only messages are `Askable`
+            except (AskFailed, UnhandledMessage) as error:
+                log_error_without_caller(to.path, message, error)
             self._settle(_REPLIED)
             return
         try:

@@ -42,6 +42,10 @@ class MailboxSender:
         """See `Mailbox.blockers`."""
         return self.mailbox.blockers
 
+    def blockers_of(self, slot: ReplySlot[Any]) -> "Sequence[Worker]":  # noqa: ARG002  # see `Mailbox`
+        """The workers of which one must continue before the message of a slot does."""
+        return self.blockers
+
     def end(self, outcome: MessageOutcome, error: Exception | None = None) -> None:
         """Report to the instruments, if there are any, that the message was not accepted."""
         trace = self.envelope[3]

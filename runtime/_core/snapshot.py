@@ -57,7 +57,8 @@ class Ended:
 class MessageCounts:
     """How many messages of one actor ended in which way (R9).
 
-    `accepted` + `bypassed` is the sum of all others except `late`, and of the pending messages.
+    `accepted` + `bypassed` is the sum of the others up to `dead_lettered`, and of the pending
+    messages.
 
     Attributes:
         accepted: messages that the mailbox accepted.
@@ -70,6 +71,9 @@ class MessageCounts:
         dropped: messages that were dropped because the mailbox was full (R5).
         dead_lettered: messages in progress or still queued when the actor was stopped.
         late: replies to callers that had given up; these messages are counted as handled, too.
+        crashed: messages whose handler crashed; they are counted as failed, too.
+        unanswered: messages whose deferred reply the actor's end left open; they are counted as
+            handled, too.
     """
 
     accepted: int = 0
@@ -81,6 +85,8 @@ class MessageCounts:
     dropped: int = 0
     dead_lettered: int = 0
     late: int = 0
+    crashed: int = 0
+    unanswered: int = 0
 
     @property
     def ended(self) -> int:

@@ -1,6 +1,7 @@
 """Replies that are streams of items: bounded, with backpressure, and cancelled from either side."""
 
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, final
 
 import trio
@@ -33,12 +34,31 @@ class StreamSink(Generic[T]):
 
     Args:
         channel: the sending end of the stream.
+        slot: the slot of the stream's message; None if the items are discarded.
     """
 
-    __slots__ = ("_channel",)
+    __slots__ = ("_channel", "_slot")
 
-    def __init__(self, channel: trio.MemorySendChannel[T]) -> None:
+    def __init__(
+        self, channel: trio.MemorySendChannel[T], slot: ReplySlot[None] | None = None
+    ) -> None:
         self._channel = channel
+        self._slot = slot
+
+    @property
+    def blockers(self) -> Sequence[Worker]:
+        """The worker that takes the items, if it is known; for the runtime itself."""
+        caller = None if self._slot is None else self._slot.caller
+        if caller is None or caller.task is None:
+            return ()
+        if any(nursery.child_tasks for nursery in caller.task.child_nurseries):
+            return ()  # another task may take them
+        return (caller,)
+
+    @property
+    def deadline(self) -> float:
+        """When the wait for the consumer ends by itself: never; for the runtime itself."""
+        return inf
 
     async def send(self, item: T) -> None:
         """Send one item; wait while the consumer is behind, which is the backpressure.
@@ -47,11 +67,34 @@ class StreamSink(Generic[T]):
 
         Args:
             item: what the consumer receives.
+
+        Raises:
+            Deadlock: the consumer itself waits, directly or indirectly, for this handler.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            await self._channel.send(item)
+            try:
+                self._channel.send_nowait(item)
+            except trio.WouldBlock:
+                await self._wait_to_send(item)
+                return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            await trio.lowlevel.checkpoint()
+            pass
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _wait_to_send(self, item: T) -> None:
+        worker = waiting_worker()
+        if worker is None:
+            await self._channel.send(item)
+            return
+        worker.waits_for = self
+        worker.is_limited = trio.current_effective_deadline() < worker.task_limit
+        try:
+            check_deadlock(worker)
+            await self._channel.send(item)
+        finally:
+            worker.waits_for = None
+            worker.is_limited = False
 
 
 @final
@@ -96,17 +139,19 @@ class AskStream(Generic[T]):
             Deadlock: the handler itself waits, directly or indirectly, for the consumer.
             Exception: an error that the handler declares.
         """
-        worker = waiting_worker()
+        worker = self._slot.caller = waiting_worker()
         try:
             if worker is None or self._has_item:
                 return await self._channel.receive()
             worker.waits_for = self
-            self._slot.caller = worker
+            is_limited = trio.current_effective_deadline() < worker.task_limit
+            worker.is_limited = is_limited or self._slot.limit < inf
             try:
                 check_deadlock(worker)
                 return await self._channel.receive()
             finally:
                 worker.waits_for = None
+                worker.is_limited = False
         except trio.EndOfChannel:
             pass
         await self._slot.wait()  # it is filled, for that ended the channel; raises what broke off

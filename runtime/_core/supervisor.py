@@ -11,7 +11,7 @@ from .actor import Actor
 from .checks import check_seconds, check_thread
 from .inbox import Spec
 from .keyed import KeyFunction
-from .node import RESTARTS, Node, Restart, RestartPolicy
+from .node import RESTARTS, Node, Restart, RestartPolicy, TreeContext
 from .overflow import Overflow, Priority
 from .reply import Message
 from .snapshot import STOP_ORDERS, STRATEGIES, StopOrder, Strategy, SupervisorSnapshot
@@ -62,7 +62,13 @@ class SupervisorSpec:
 
 
 class SupervisorPlace(Node, Protocol):
-    """A supervisor's place in the tree, as its handle uses it; `supervision` implements it."""
+    """A supervisor's place in the tree, as its handle uses it; `supervision` implements it.
+
+    Attributes:
+        shared: what all nodes of the tree share.
+    """
+
+    shared: TreeContext
 
     def snapshot(self, now: float) -> SupervisorSnapshot:
         """See `Node`."""
@@ -168,6 +174,7 @@ class Supervisor:
             StartTimedOut: the actor did not start within `start_s`; no child is added.
             Exception: the factory or the `started` hook raised; then no child is added.
         """
+        check_thread(self._node.shared)
         spec = Spec(
             name=name,
             factory=factory,
@@ -242,6 +249,7 @@ class Supervisor:
             ValueError: an argument is out of its range; the message names it.
             Exception: the factory or the `started` hook raised; then no child is added.
         """
+        check_thread(self._node.shared)
         spec = Spec(
             name=name,
             factory=factory,
@@ -293,6 +301,7 @@ class Supervisor:
             AlreadyPresent: there is a stopped child with this name.
             ValueError: an argument is out of its range; the message names it.
         """
+        check_thread(self._node.shared)
         spec = SupervisorSpec(
             name=name,
             strategy=strategy,
@@ -314,6 +323,7 @@ class Supervisor:
         Raises:
             ChildNotFound: there is no child with this name.
         """
+        check_thread(self._node.shared)
         await self._node.stop_child(name)
 
     async def restart_child(self, name: str) -> None:
@@ -329,6 +339,7 @@ class Supervisor:
             ChildStopping: the child is being stopped.
             Exception: the child could not start; it stays stopped.
         """
+        check_thread(self._node.shared)
         await self._node.restart_child(name)
 
     def remove_child(self, name: str) -> None:
@@ -343,5 +354,5 @@ class Supervisor:
             ChildRestarting: the child is being restarted.
             ChildStopping: the child is being stopped.
         """
-        check_thread()
+        check_thread(self._node.shared)
         self._node.remove_child(name)

@@ -28,6 +28,7 @@ def end_messages(incarnation: "Incarnation", error: BaseException | None) -> lis
         The asks that the incarnation leaves without a reply.
     """
     cell, deferred = incarnation.cell, incarnation.deferred
+    cell.counts.unanswered += sum(slot.outcome is None for slot in deferred)
     if error is None:
         return [(slot, ActorStopped(cell.path, slot.verdict)) for slot in deferred]
     crashed = isinstance(error, Exception)
@@ -59,6 +60,7 @@ def end_messages(incarnation: "Incarnation", error: BaseException | None) -> lis
         incarnation.release(worker)
         if crashed:
             cell.counts.failed += 1
+            cell.counts.crashed += 1
             cell.end(trace, "crashed", error)
         elif slot is not None and slot.outcome is not None:
             cell.counts.count_abandoned(slot.outcome)

@@ -12,7 +12,7 @@ followed.
 The search runs when a worker begins to wait, and when a message is forwarded.
 """
 
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from math import inf
@@ -28,7 +28,8 @@ from .tracing import current_trace
 
 if TYPE_CHECKING:
     from .inbox import Inbox
-    from .stream import AskStream
+    from .keyed import Line
+    from .stream import AskStream, StreamSink
     from .tracing import Trace
 
 
@@ -52,12 +53,13 @@ class Worker:
         trace: what the instruments know of the message; None if there are none.
         started_at: when the handler started, in seconds on Trio's clock.
         tries: how often the message was delivered before.
-        key: the key of the message, in hand until the message is done; None if it has none.
+        key: the line of the message's key, in hand until it is done; None if it has no key.
         uninterruptible: the handler is not cancelled when the caller gives up.
         interrupted: whether the scope was cancelled.
         waits_for: the reply, room, stream or stop that the handler waits for; None if it does
             not wait.
         ends_by: when the wait for room, a stop or a start ends by itself, on Trio's clock.
+        is_limited: whether the wait ends by a limit that the handler itself has set.
         task_limit: when the scopes around the handlers, or around the hook, end the task.
         is_draining: whether it runs the `draining` hook.
         was_timed: whether its last message was a timer's; set when it leaves its loop.
@@ -72,11 +74,12 @@ class Worker:
     trace: "Trace | None" = None
     started_at: float = 0.0
     tries: int = 0
-    key: Hashable = None
+    key: "Line | None" = None
     uninterruptible: bool = False
     interrupted: bool = False
-    waits_for: "ReplySlot[Any] | Room | AskStream[Any] | Stop | None" = None
+    waits_for: "ReplySlot[Any] | Room | AskStream[Any] | StreamSink[Any] | Stop | None" = None
     ends_by: float = inf
+    is_limited: bool = False
     task_limit: float = inf
     is_draining: bool = False
     was_timed: bool = False
@@ -86,6 +89,10 @@ class Worker:
     def blockers(self) -> "tuple[Worker, ...]":
         """The worker itself: it must continue before its message is done (see `find_cycle`)."""
         return (self,)
+
+    def blockers_of(self, slot: ReplySlot[Any]) -> "tuple[Worker, ...]":  # noqa: ARG002  # see `Mailbox`
+        """The workers of which one must continue before the message of a slot does."""
+        return self.blockers
 
     @property
     def cut_at(self) -> float:
@@ -208,13 +215,16 @@ def waiting(working: "Callable[[], Sequence[Worker]]", limit_s: float = inf) -> 
         worker = Worker(owner.path, task, slot=owner.slot, task_limit=owner.task_limit)
         owner.helpers = {**(owner.helpers or {}), task: worker}
     worker.waits_for = Stop(working)
-    worker.ends_by = min(trio.current_effective_deadline(), trio.current_time() + limit_s)
+    scopes = trio.current_effective_deadline()
+    worker.ends_by = min(scopes, trio.current_time() + limit_s)
+    worker.is_limited = scopes < worker.task_limit
     try:
         check_deadlock(worker)
         yield
     finally:
         worker.waits_for = None
         worker.ends_by = inf
+        worker.is_limited = False
         if owner.helpers is not None:
             owner.helpers.pop(task, None)
 
@@ -236,8 +246,9 @@ def check_deadlock(worker: Worker) -> None:
 def find_cycle(worker: Worker, *, limits_count: bool = True) -> tuple[str, ...] | None:
     """Return the paths of actors that wait in a cycle; None if the worker can continue.
 
-    A wait that ends by a deadline is no part of a deadlock. But a deadline that also ends the
-    handler or hook of `worker` does not count: it would never get what it waits for.
+    A wait that ends by a limit which its own handler has set is no part of a deadlock, since that
+    handler continues then. Nor is one that another deadline ends, unless that deadline also ends
+    the handler or hook of `worker`: it would never get what it waits for.
 
     Args:
         worker: the worker that begins to wait.
@@ -270,7 +281,8 @@ def _needs(worker: Worker, searcher: Worker, horizon: float) -> Needs[Worker]:
     waits_for = worker.waits_for
     if waits_for is None:
         return (_awaited_helpers(worker), False) if worker.helpers else ((), False)
-    if worker.ends_by < horizon or waits_for.deadline < horizon:
+    is_limited = worker.is_limited and horizon > -inf
+    if is_limited or worker.ends_by < horizon or waits_for.deadline < horizon:
         return (), False
     if worker is not searcher:
         if worker.cut_at < horizon:

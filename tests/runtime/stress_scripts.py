@@ -1,5 +1,6 @@
 """Random scripts of the stress tests: a tree, sends, management calls, pauses and an end."""
 
+from math import inf
 from typing import Literal, get_args
 
 import attrs
@@ -130,7 +131,7 @@ messages = st.one_of(
     plain_messages,
     st.builds(Crash, seconds=brief),
     st.builds(StopItself, seconds=brief),
-    st.builds(AskOn, seconds=long, route=routes, timeout=st.sampled_from([0.5, 5.0, 1e9])),
+    st.builds(AskOn, seconds=long, route=routes, timeout=st.sampled_from([0.5, 5.0, inf])),
     st.builds(TellOn, seconds=brief, route=routes),
     st.builds(Forward, seconds=brief, route=routes, crashes=st.booleans()),
     st.builds(Hold),

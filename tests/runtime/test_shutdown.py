@@ -404,6 +404,6 @@ async def test_the_report_has_the_children_of_an_incarnation_that_crashes_in_the
         for name in ("first", "crash", "second", "third"):
             leader.tell_nowait(Work(name, 1))
     assert counts(runtime.shutdown_report) == {
-        "app/leader": (4, 0, 0),
+        "app/leader": (3, 0, 1),
         "app/leader/worker": (3, 0, 0),
     }
