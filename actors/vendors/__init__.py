@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     )
     from .openai_chat import OpenAIChat, read_chat
     from .openai_lists import OpenAICompletions, OpenAIEmbeddings, read_completion, read_embeddings
-    from .prices import Price, PriceBook, PriceError, TierPrice, default_prices, tier_named
+    from .price import FAST_MODE, PeakHours, Price, TierPrice, tier_named
+    from .price_file import PriceError
+    from .prices import OLD_DAYS, PriceBook, default_prices
     from .sse import SseParser
 else:
     __getattr__, __dir__ = lazy_names(
@@ -40,11 +42,15 @@ else:
         ),
         openai_chat="OpenAIChat read_chat",
         openai_lists="OpenAICompletions OpenAIEmbeddings read_completion read_embeddings",
-        prices="Price PriceBook PriceError TierPrice default_prices tier_named",
+        price="FAST_MODE PeakHours Price TierPrice tier_named",
+        price_file="PriceError",
+        prices="OLD_DAYS PriceBook default_prices",
         sse="SseParser",
     )
 
 __all__ = [
+    "FAST_MODE",
+    "OLD_DAYS",
     "VENDORS",
     "ApiError",
     "BatchDialect",
@@ -61,6 +67,7 @@ __all__ = [
     "OpenAIChat",
     "OpenAICompletions",
     "OpenAIEmbeddings",
+    "PeakHours",
     "Price",
     "PriceBook",
     "PriceError",

@@ -6,6 +6,7 @@ one. Sources: docs/providers.md.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -40,7 +41,10 @@ class Vendor:
         key_prefix: the text before the key in that header.
         headers: further headers of every request.
         version_path: the path that is appended to a URL without a path.
-        tiers: service tiers that a chat may request, besides the usual one.
+        tiers: service tiers that a chat may request, besides the usual one, and their prices as
+            factors of the usual ones. They are used where the price of a model is not known.
+        tier_field: the member of the body that names the tier.
+        reports_cost: whether `cost` in its `usage` is what it charges in USD.
         model: the default chat model: small, and without an announced shutdown; None if each
             customer has other models.
         batches: the Batch API, or the name of a supported one: "openai", "anthropic" or "together";
@@ -58,7 +62,9 @@ class Vendor:
     key_prefix: str = "Bearer "
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
     version_path: str = ""
-    tiers: frozenset[str] = frozenset()
+    tiers: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
+    tier_field: str = "service_tier"
+    reports_cost: bool = False
     model: str | None = None
     _batches: "BatchDialect | str | None" = attrs.field(default=None, repr=False, alias="batches")
 
@@ -72,6 +78,11 @@ class Vendor:
         from .batch_catalog import dialect_named  # noqa: PLC0415  # few programs use a Batch API
 
         return dialect_named(self._batches) if isinstance(self._batches, str) else self._batches
+
+    @property
+    def price_vendor(self) -> str:
+        """The vendor in price files; "" for a server that anyone can run, or an unlisted vendor."""
+        return self.name if self.needs_key and self.name in VENDORS else ""
 
     def format_for(self, task: Task) -> WireFormat:
         """Return the wire format for a task.
@@ -126,7 +137,7 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
-        tiers=frozenset({"flex", "priority"}),
+        tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal(2)}),
         model="gpt-5.4-nano",
         batches="openai",
     ),
@@ -164,6 +175,8 @@ _ALL = (
         key_prefix="",
         version_path="/v1beta",
         formats=MappingProxyType[Task, WireFormat]({"chat": GeminiContent()}),
+        tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal("1.8")}),
+        tier_field="serviceTier",
         model="gemini-3.1-flash-lite",
     ),
     Vendor(
@@ -185,13 +198,14 @@ _ALL = (
         url_variables=("GROQ_BASE_URL",),
         version_path="/openai/v1",
         formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
-        tiers=frozenset({"flex"}),
+        tiers=MappingProxyType({"flex": Decimal(1)}),  # no discount is documented
         model="llama-3.1-8b-instant",
     ),
     Vendor(
         name="openrouter",
         title="OpenRouter",
         base_url="https://openrouter.ai/api/v1",
+        reports_cost=True,
         key_variables=("OPENROUTER_API_KEY",),
         version_path="/api/v1",
         formats=_openai_formats(

@@ -109,7 +109,9 @@ async def test_the_connections_are_closed_when_it_ends(autojump_clock):
     [
         ("gpt-4o", "gpt-4o-2024-08-06", Decimal("0.0075")),
         ("gpt-4o", None, Decimal("0.0075")),
-        ("gpt-4o", "deployment-7", Decimal("0.0075")),
+        ("gpt-4o", "gpt-4o-2099-01-31", Decimal("0.0075")),
+        ("gpt-4o", "gpt-4o-2024-05-13", Decimal("0.0125")),
+        ("gpt-4o", "deployment-7", None),
         ("my-model", "my-model", None),
         ("my-model", None, None),
     ],
