@@ -7,7 +7,6 @@ import attrs
 import pytest
 
 from callsheet.actors import Usage, default_prices
-from callsheet.actors.vendors import VENDORS
 
 MILLION = 1_000_000
 PRICES = default_prices()
@@ -191,11 +190,3 @@ def test_a_vendor_may_charge_more_at_peak_hours(day, hour, expected):
 def test_the_table_knows_when_models_are_shut_down():
     assert BOOK.price("gpt-3.5-turbo").shut_down == date(2026, 10, 23)
     assert BOOK.price("gpt-5.4-nano").shut_down is None
-
-
-def test_no_default_model_is_shut_down_or_announced_to_be():
-    for vendor in VENDORS.values():
-        if vendor.model is not None:
-            price = PRICES.at_vendor(vendor.price_vendor).price(vendor.model)
-            assert price is not None, vendor.name
-            assert price.shut_down is None, vendor.name
