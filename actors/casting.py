@@ -235,7 +235,7 @@ class _Casting:
 
 def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:
     """The prices that apply at an endpoint."""
-    return settings.prices.at_vendor(endpoint.vendor.price_vendor)
+    return settings.prices.at_vendor(endpoint.vendor.price_list)
 
 
 def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:

@@ -34,7 +34,7 @@ def test_a_default_model_is_not_shut_down(model):
     "vendor", [it for it in VENDORS.values() if it.model], ids=lambda it: it.name
 )
 def test_the_default_model_of_a_vendor_is_not_shut_down(vendor):
-    price = PRICES.at_vendor(vendor.price_vendor).price(vendor.model)
+    price = PRICES.at_vendor(vendor.price_list).price(vendor.model)
     assert price is not None
     assert price.shut_down is None
 

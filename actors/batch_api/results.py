@@ -326,7 +326,7 @@ class BatchResults:
         usage = decoded.usage or Usage()
         cost = None  # not known without the tokens
         if decoded.usage is not None:
-            prices = self._prices.at_vendor(self._endpoint.vendor.price_vendor)
+            prices = self._prices.at_vendor(self._endpoint.vendor.price_list)
             cost = prices.cost(model, usage, "batch", asked=requested)
         return Response(
             text="" if first is None else first.text,

@@ -126,7 +126,7 @@ class CallRunner:
         tier = tier_named(asked_tier(request) if decoded.tier is None else decoded.tier)
         listed = None  # unknown without the tokens (L13)
         if decoded.usage is not None:
-            prices = self._shared.prices.at_vendor(exchanged.vendor.price_vendor)
+            prices = self._shared.prices.at_vendor(exchanged.vendor.price_list)
             listed = prices.cost(model, usage, tier, asked=request.model)
         reported = decoded.reported_cost_usd
         is_believed = reported is not None and exchanged.vendor.reports_cost

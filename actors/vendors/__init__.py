@@ -7,7 +7,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .batch_catalog import dialect_named
     from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
-    from .catalog import VENDORS, Vendor, vendor_at, vendor_named
+    from .catalog import VENDORS, vendor_at, vendor_named
     from .decoding import dumps, loads
     from .endpoint import Endpoint, Timeouts
     from .format import (
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from .price_file import PriceError
     from .prices import OLD_DAYS, PriceBook, default_prices
     from .sse import SseParser
+    from .vendor import Vendor
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         batch_catalog="dialect_named",
         batch_dialect="BatchDialect BatchView ControlCall LineResult",
-        catalog="VENDORS Vendor vendor_at vendor_named",
+        catalog="VENDORS vendor_at vendor_named",
         decoding="dumps loads",
         endpoint="Endpoint Timeouts",
         format=(
@@ -46,6 +47,7 @@ else:
         price_file="PriceError",
         prices="OLD_DAYS PriceBook default_prices",
         sse="SseParser",
+        vendor="Vendor",
     )
 
 __all__ = [

@@ -200,6 +200,7 @@ class OpenAIChat:
             only ``max_completion_tokens``; compatible servers may accept only ``max_tokens``.
         asks_for_usage: request usage in streams (``stream_options``). A server that does not
             support it may refuse the call. Without it, the cost of a stream may not be known.
+        seed_name: the member that `Request.seed` is sent as.
         unknown: fields of `Request` that the server does not support, such as "n" for Ollama.
     """
 
@@ -211,6 +212,7 @@ class OpenAIChat:
 
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     asks_for_usage: bool = False
+    seed_name: str = "seed"
     unknown: frozenset[str] = frozenset()
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
@@ -239,7 +241,7 @@ class OpenAIChat:
         if request.stop:
             body["stop"] = list(request.stop)
         if request.seed is not None:
-            body["seed"] = request.seed
+            body[self.seed_name] = request.seed
         if request.json_schema is not None:
             schema: dict[str, Json] = {
                 "name": "answer",

@@ -30,7 +30,13 @@ _MAKERS = ("openai", "anthropic", "gemini")
 _SAME_PRICES = {"azure": ("azure", "openai")}  # Azure lists a part of OpenAI's models
 
 # Prefixes of names that gateways put before the model, and the vendor that they mean.
-_PREFIXES = {"google": "gemini", "models": "gemini", "x-ai": "xai", "mistralai": "mistral"}
+_PREFIXES = {
+    "google": "gemini",
+    "models": "gemini",
+    "x-ai": "xai",
+    "mistralai": "mistral",
+    "moonshotai": "moonshot",
+}
 
 _MONTH, _DAY = r"(0[1-9]|1[0-2])", r"(0[1-9]|[12]\d|3[01])"
 _DATED = re.compile(rf"(?P<model>.+)-(\d{{4}}-{_MONTH}-{_DAY}|\d{{4}}{_MONTH}{_DAY}|\d{{4}})")

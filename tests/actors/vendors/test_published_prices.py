@@ -6,7 +6,7 @@ from decimal import Decimal
 import attrs
 import pytest
 
-from callsheet.actors import Usage, default_prices
+from callsheet.actors import VENDORS, Usage, default_prices
 
 MILLION = 1_000_000
 PRICES = default_prices()
@@ -93,6 +93,12 @@ def test_every_row_can_be_read_and_is_plausible():
             assert dearer.input >= price.input, name
         for tier in price.tiers:
             assert price.at(tier).input >= price.input * Decimal("0.2"), (name, tier)
+
+
+def test_every_row_belongs_to_a_known_vendor():
+    assert {name.partition(":")[0] for name in PRICES.models} <= {
+        vendor.price_list for vendor in VENDORS.values()
+    }
 
 
 # ----------------------------------------------------------------- tiers, caches and long prompts
