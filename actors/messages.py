@@ -318,6 +318,11 @@ class Response:
     reported_cost_usd: Decimal | None = None
     listed_cost_usd: Decimal | None = None
 
+    @property
+    def listed_beside_reported(self) -> Decimal | None:
+        """The cost by the table of prices where the provider reports another one; else None."""
+        return None if self.reported_cost_usd is None else self.listed_cost_usd
+
 
 @attrs.frozen
 class Delta:

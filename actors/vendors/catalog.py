@@ -103,6 +103,7 @@ _ALL = (
         name="together",
         title="Together AI",
         base_url="https://api.together.xyz/v1",
+        other_urls=("https://api.together.ai/v1",),
         key_variables=("TOGETHER_API_KEY",),
         url_variables=("TOGETHER_BASE_URL",),
         version_path="/v1",
@@ -163,6 +164,7 @@ _ALL = (
         name="deepseek",
         title="DeepSeek",
         base_url="https://api.deepseek.com/v1",
+        other_urls=("https://api.deepseek.com",),
         key_variables=("DEEPSEEK_API_KEY",),
         version_path="/v1",
         formats=_openai_formats(OpenAIChat()),  # usage is in the chunk of the finish reason
@@ -296,6 +298,6 @@ def vendor_at(base_url: str) -> Vendor:
     if host.endswith((".openai.azure.com", ".services.ai.azure.com")):
         return VENDORS["azure"]
     for vendor in VENDORS.values():
-        if vendor.needs_key and vendor.base_url == base_url:
+        if vendor.needs_key and base_url in (vendor.base_url, *vendor.other_urls):
             return vendor
     return VENDORS["compatible"]

@@ -24,6 +24,7 @@ class Vendor:
         formats: wire formats, by the task of a request.
         base_url: address of the API up to and including the version; None if each customer has
             another address.
+        other_urls: further addresses of the same API.
         key_variables: environment variables for the API key; the first that is set is used.
         url_variables: environment variables for another base URL.
         needs_key: whether the API at `base_url` requires a key.
@@ -47,6 +48,7 @@ class Vendor:
     title: str
     formats: Mapping[Task, WireFormat] = attrs.field(hash=False, repr=False)
     base_url: str | None = None
+    other_urls: tuple[str, ...] = ()
     key_variables: tuple[str, ...] = ()
     url_variables: tuple[str, ...] = ()
     needs_key: bool = True

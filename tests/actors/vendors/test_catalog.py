@@ -4,7 +4,17 @@ from decimal import Decimal
 
 import pytest
 
-from callsheet.actors import VENDORS, Endpoint, Request, UnsupportedField, vendor_at, vendor_named
+from callsheet.actors import (
+    VENDORS,
+    Endpoint,
+    PriceBook,
+    Request,
+    UnsupportedField,
+    vendor_at,
+    vendor_named,
+)
+from callsheet.actors.ledger import asked_tier
+from callsheet.actors.routing import TierRoute
 from callsheet.actors.vendors.decoding import dumps
 
 NAMES = [
@@ -114,13 +124,20 @@ def test_each_host_has_prices_of_its_own_and_a_server_of_the_users_has_none(vend
 @pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 def test_the_address_of_a_vendor_names_the_vendor(vendor):
     if vendor.base_url is not None and vendor.needs_key:
-        assert vendor_at(vendor.base_url) is vendor
+        for url in (vendor.base_url, *vendor.other_urls):
+            assert vendor_at(url) is vendor
 
 
 def test_a_tier_is_requested_by_the_member_that_the_vendor_knows():
     assert VENDORS["gemini"].tier_field == "serviceTier"
     assert dict(VENDORS["gemini"].tiers) == {"flex": Decimal("0.5"), "priority": Decimal("1.8")}
     assert VENDORS["openai"].tier_field == "service_tier"
+    flex = TierRoute("flex", PriceBook({}), Decimal(1), 0.0, 1.0, VENDORS["gemini"].tier_field)
+    request = flex.adapt(Request.of("Hi", model="m"))
+    assert (
+        VENDORS["gemini"].format_for("chat").encode(request, stream=False)["serviceTier"] == "flex"
+    )
+    assert asked_tier(request) == "flex", "so that it is priced as flex"
 
 
 def test_a_name_that_is_not_known_is_refused_with_those_that_are():

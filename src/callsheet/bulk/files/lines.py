@@ -55,6 +55,10 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
         "host": response.host,
         "tier": response.tier,
     }
+    if response.reported_cost_usd is not None:
+        ours["reported_cost_usd"] = float(response.reported_cost_usd)
+        listed = response.listed_cost_usd
+        ours["listed_cost_usd"] = None if listed is None else float(listed)
     name = row.key.hex()[:24]
     body = own_body(row, response)
     if body is None:
