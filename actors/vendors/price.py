@@ -216,6 +216,18 @@ class Price:
     changes: tuple[tuple[date, "Price"], ...] = attrs.field(default=(), kw_only=True)
     peak: "tuple[PeakHours, Price] | None" = attrs.field(default=None, kw_only=True)
     shut_down: date | None = attrs.field(default=None, kw_only=True)
+    _usual: TierPrice = attrs.field(init=False, repr=False, eq=False)
+
+    @_usual.default
+    def _usual_tier(self) -> TierPrice:
+        return TierPrice(
+            self.input,
+            self.output,
+            self.cached,
+            self.cache_write,
+            cache_write_1h=self.cache_write_1h,
+            above=self.above,
+        )
 
     def on(self, moment: datetime) -> "Price":
         """Return the prices that apply at a moment.
@@ -239,14 +251,7 @@ class Price:
         """
         tier = tier_named(tier)
         if tier == "default":
-            return TierPrice(
-                self.input,
-                self.output,
-                self.cached,
-                self.cache_write,
-                cache_write_1h=self.cache_write_1h,
-                above=self.above,
-            )
+            return self._usual
         if tier == "batch" and tier not in self.tiers:
             if self.batch_input is None or self.batch_output is None:
                 return None

@@ -38,6 +38,8 @@ _PREFIXES = {
     "moonshotai": "moonshot",
 }
 
+_MAX_FOUND = 1000  # names of models that are remembered with their rows
+
 _MONTH, _DAY = r"(0[1-9]|1[0-2])", r"(0[1-9]|[12]\d|3[01])"
 _DATED = re.compile(rf"(?P<model>.+)-(\d{{4}}-{_MONTH}-{_DAY}|\d{{4}}{_MONTH}{_DAY}|\d{{4}})")
 
@@ -45,7 +47,7 @@ _DATED = re.compile(rf"(?P<model>.+)-(\d{{4}}-{_MONTH}-{_DAY}|\d{{4}}{_MONTH}{_D
 def _read_only(models: Mapping[str, Price]) -> Mapping[str, Price]:
     if isinstance(models, MappingProxyType):
         return models
-    # A dict may be changed by its owner later on; other mappings are the tables of this module.
+    # The owner of a dict may change it later on; other mappings are the tables of this module.
     return MappingProxyType(dict(models) if isinstance(models, dict) else models)
 
 
@@ -83,6 +85,12 @@ class PriceBook:
     vendor: str = attrs.field(default="", kw_only=True)
     is_checked: bool = attrs.field(default=False, kw_only=True, repr=False)
     clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True, repr=False, eq=False)
+    _found: dict[str, Price | None] = attrs.field(  # {model: its row}, of the last look-ups
+        factory=dict[str, Price | None], init=False, repr=False, eq=False
+    )
+    _views: dict[str, "PriceBook"] = attrs.field(  # {vendor: this book there}
+        factory=dict[str, "PriceBook"], init=False, repr=False, eq=False
+    )
 
     @classmethod
     def load(cls, path: str | PathLike[str], base: "PriceBook | None" = None) -> "PriceBook":
@@ -116,7 +124,12 @@ class PriceBook:
         Args:
             vendor: the name of the vendor, as in `VENDORS`.
         """
-        return self if vendor == self.vendor else attrs.evolve(self, vendor=vendor)
+        if vendor == self.vendor:
+            return self
+        view = self._views.get(vendor)
+        if view is None:
+            view = self._views[vendor] = attrs.evolve(self, vendor=vendor)
+        return view
 
     def age_days(self) -> int | None:
         """Return the age of the table in days; None if `as_of` is not a day."""
@@ -175,6 +188,15 @@ class PriceBook:
         return price.on(utc(self.clock()))
 
     def _listed(self, model: str) -> Price | None:
+        try:
+            return self._found[model]
+        except KeyError:
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            price = self._found[model] = self._look_up(model)
+            return price
+
+    def _look_up(self, model: str) -> Price | None:
         models = self.models
         for name in self._names(model):
             if name in models:
