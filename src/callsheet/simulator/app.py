@@ -27,7 +27,7 @@ _OPENAI: Mapping[str, Parse] = {
 }
 _MESSAGES = "/v1/messages"
 # Listed when every name is accepted as a model.
-_SAMPLE_MODELS = ("gpt-3.5-turbo", "gpt-4o-mini", "text-embedding-3-small")
+_SAMPLE_MODELS = ("gpt-5.4-nano", "gpt-5.4-mini", "text-embedding-3-small")
 _MODELS = "/v1/models"
 
 
