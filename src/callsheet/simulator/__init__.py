@@ -6,12 +6,11 @@ batches of both. It needs no key and no network. `serve` runs it on a socket of 
 """
 
 from .app import Provider
-from .batchsettings import BatchSettings
+from .chance import chat_latency, prompt_latency
 from .faults import FAULT_KINDS, Fault, Faults
 from .inprocess import ProviderTransport
-from .latency import chat_latency, prompt_latency
 from .server import CannotListen, serve
-from .settings import HEADERS_ON_429, ProviderSettings
+from .settings import HEADERS_ON_429, BatchSettings, ProviderSettings
 from .stats import BilledTokens, ProviderStats
 
 __all__ = [

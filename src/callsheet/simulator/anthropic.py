@@ -8,15 +8,13 @@ from collections.abc import Mapping
 
 import attrs
 
-from .apierror import RequestRefused
+from .body import RequestRefused
 from .call import ModelCall
-from .durations import rfc3339
 from .exchange import AsgiExchange
-from .jsontext import Json, compact
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
-from .sse import event
 from .vendor import bearer_in, retry_headers
+from .wire import Json, compact, event, rfc3339
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 # Remaining tokens are rounded to the nearest thousand.

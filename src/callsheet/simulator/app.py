@@ -4,20 +4,20 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from .apierror import RequestRefused
 from .batch_api.routes import BatchEndpoints
+from .body import RequestRefused
 from .chat import ChatCall
 from .completions import CompletionsCall
 from .control import ControlService
 from .delivery import JSON_BODY
 from .embeddings import EmbeddingsCall
 from .exchange import AsgiExchange, AsgiScope, ClientGone, Receive, Send
-from .jsontext import Json, compact
 from .messages import MessagesCall
 from .middleware import FaultMiddleware
 from .service import ModelService, Parse
 from .settings import ProviderSettings
 from .stats import ProviderStats
+from .wire import Json, compact
 
 # {path: how its body is read}
 _OPENAI: Mapping[str, Parse] = {

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 
 import attrs
 
-from .apierror import RequestRefused
-from .body import RequestBody
+from .body import RequestBody, RequestRefused
 from .call import AnswerContext, ModelAnswer
-from .choices import MAX_TOKENS, AnswerOptions, AnswerShape
-from .conversation import Conversation, read_message
-from .jsontext import Json, canonical
+from .completions import MAX_TOKENS, AnswerOptions, AnswerShape
+from .prompt import Conversation, read_message
 from .settings import ProviderSettings
-from .writing import write
+from .text import write
+from .wire import Json, canonical
 
 MAX_MESSAGES = 100_000
 MAX_TOP_LOGPROBS = 20

@@ -3,14 +3,13 @@
 import attrs
 import trio
 
-from .apierror import RequestRefused
 from .batch_api.context import BatchRequestContext, HttpRoute, JsonReply
 from .batch_api.routes import BatchEndpoints
+from .body import RequestRefused
 from .call import ModelAnswer, Piece
 from .chance import random_of
-from .delivery import Delivery, delivered
+from .delivery import Delivery, delivered, inject_fault
 from .exchange import AsgiExchange, ClientGone
-from .fault_injection import inject_fault
 from .faults import REFUSALS, Fault
 from .middleware import Arrival, FaultMiddleware
 from .settings import ProviderSettings

@@ -12,12 +12,11 @@ from hashlib import shake_128
 
 import attrs
 
-from .apierror import RequestRefused
-from .body import RequestBody
+from .body import RequestBody, RequestRefused
 from .call import AnswerContext, ModelAnswer, Piece
-from .jsontext import Json, compact
+from .prompt import Texts, read_texts
 from .settings import ProviderSettings
-from .tokens import Texts
+from .wire import Json, compact
 
 MAX_INPUTS = 2048
 MAX_TOKENS_PER_INPUT = 8192
@@ -42,7 +41,7 @@ class EmbeddingsCall:
             RequestRefused: the request is invalid, or exceeds one of the three limits of the
                 endpoint.
         """
-        inputs = body.texts_or_tokens("input", MAX_INPUTS)
+        inputs = read_texts(body, "input", MAX_INPUTS)
         _check_sizes(inputs)
         model = body.model()
         encoding = body.choice("encoding_format", ("float", "base64"))

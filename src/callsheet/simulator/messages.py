@@ -5,15 +5,12 @@ from typing import cast
 
 import attrs
 
-from .apierror import RequestRefused
-from .body import RequestBody
+from .body import RequestBody, RequestRefused
 from .call import AnswerContext, ModelAnswer, Piece
-from .conversation import Conversation, ConversationMessage, read_message, text_of
-from .jsontext import Json, canonical, compact
+from .prompt import Conversation, ConversationMessage, count_tokens, read_message, text_of
 from .settings import ProviderSettings
-from .sse import event, pieces_of
-from .tokens import count_tokens
-from .writing import Written, write
+from .text import Written, write
+from .wire import Json, canonical, compact, event, pieces_of
 
 MAX_MESSAGES = 100_000
 MAX_TOKENS = 10_000_000

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import attrs
 import trio
 
-from .apierror import RequestRefused
+from .body import RequestRefused
 from .chance import hex_of
 from .delivery import JSON_BODY
 from .exchange import AsgiExchange

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from .jsontext import Json
+from .wire import Json
 
 
 @attrs.frozen

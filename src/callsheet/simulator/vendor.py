@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
-from .apierror import RequestRefused
+from .body import RequestRefused
 from .call import ModelCall
 from .exchange import AsgiExchange
 from .limits import Level, LimitRefusal

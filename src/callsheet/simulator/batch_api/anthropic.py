@@ -9,20 +9,16 @@ from functools import partial
 
 import attrs
 
-from ..apierror import RequestRefused
-from ..body import RequestBody
+from ..body import RequestBody, RequestRefused
 from ..call import ModelCall
-from ..durations import rfc3339
-from ..jsontext import Json, compact
 from ..messages import MessagesCall
 from ..middleware import FaultMiddleware
 from ..settings import ProviderSettings
 from ..vendor import SimulatedVendor
+from ..wire import Json, compact, page_of, rfc3339
 from .context import BatchRequestContext, JsonReply
-from .engine import BatchEngine, Phases
+from .engine import BatchEngine, LineOutcome, Phases, SimulatedBatch, SimulatedLine
 from .lifecycle import Moment
-from .paging import page_of
-from .work import LineOutcome, SimulatedBatch, SimulatedLine
 
 MAX_LISTED = 1000
 LISTED = 20

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from ..apierror import RequestRefused
-from ..body import RequestBody
+from ..body import RequestBody, RequestRefused
 from ..delivery import JSON_BODY
 from ..exchange import AsgiExchange
-from ..jsontext import Json, compact
 from ..middleware import Instant
 from ..vendor import SimulatedVendor
+from ..wire import Json, compact
 
 
 @attrs.frozen(eq=False)

@@ -6,25 +6,22 @@ Source: docs/providers.md, OpenAI: batches; Together: batches.
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ..apierror import RequestRefused
-from ..body import RequestBody
+from ..body import RequestBody, RequestRefused
 from ..chat import ChatCall
 from ..completions import CompletionsCall
 from ..embeddings import EmbeddingsCall
-from ..jsontext import Json
 from ..middleware import FaultMiddleware, Instant
 from ..openai import ORGANIZATION
 from ..service import Parse
 from ..settings import ProviderSettings
 from ..vendor import SimulatedVendor
+from ..wire import Json, page_of
 from .context import BatchRequestContext, JsonReply
-from .dialects import openai_batch, together_batch
 from .engine import BatchEngine, Phases
 from .files import DAY_S, Files
 from .inputfile import InputFile, ValidationProblem, read_input
 from .lifecycle import Moment
-from .order import Order, error_lines, output_lines
-from .paging import page_of
+from .orders import Order, error_lines, openai_batch, output_lines, together_batch
 
 MAX_LISTED = 100
 LISTED = 20

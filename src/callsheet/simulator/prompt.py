@@ -1,12 +1,96 @@
-"""The messages of a conversation, for the chats of both vendors."""
+"""Prompts: the messages of a conversation, or lists of texts, and their tokens.
 
-from collections.abc import Mapping
+Tokens are estimated from characters. English text has about 4 characters per token, and OpenAI's
+limiter estimates requests this way (docs/providers.md, OpenAI: limits and headers). The estimate is
+rounded up; it needs no tokenizer, and a client can predict it.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import attrs
 
-from .apierror import RequestRefused
-from .jsontext import Json
-from .tokens import IMAGE_TOKENS, MESSAGE_TOKENS, PRIMING_TOKENS, count_tokens
+from .body import RequestBody, RequestRefused, invalid_type
+from .wire import Json, canonical
+
+CHARACTERS_PER_TOKEN = 4
+
+MESSAGE_TOKENS = 4
+"""The tokens of each message besides its text: its role and separators."""
+
+PRIMING_TOKENS = 3
+"""The tokens of each chat besides its messages: the start of the response."""
+
+IMAGE_TOKENS = 765
+"""The tokens of an image in a message, of any size."""
+
+
+def count_tokens(text: str) -> int:
+    """Return the tokens of a text: a quarter of its characters, rounded up."""
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def cut_to_tokens(text: str, tokens: int) -> str:
+    """Return the beginning of a text, with at most `tokens` tokens."""
+    return text[: tokens * CHARACTERS_PER_TOKEN]
+
+
+@attrs.frozen
+class Texts:
+    """The prompts or inputs of one call.
+
+    Args:
+        items: texts, or lists of token ids, which cannot be decoded without a tokenizer.
+        key: canonical JSON of what was sent.
+    """
+
+    items: Sequence[str | list[int]] = attrs.field(repr=False)
+    key: str = attrs.field(repr=False)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The tokens of each item."""
+        return [count_tokens(i) if isinstance(i, str) else len(i) for i in self.items]
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of all items."""
+        return sum(self.sizes)
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest item."""
+        return max(self.sizes)
+
+
+def read_texts(body: RequestBody, name: str, most: int = sys.maxsize) -> Texts:
+    """Return a `prompt` or `input`: a string, token ids, or a list of either.
+
+    Args:
+        body: the body of the request.
+        name: the name of the member.
+        most: the maximum number of items.
+
+    Raises:
+        RequestRefused: 400, the member is missing or invalid.
+    """
+    value = body.required(name)
+    if isinstance(value, str):
+        return Texts([value], canonical(value))
+    if not isinstance(value, list):
+        raise invalid_type(body.at + name, "a string or an array", value)
+    if _are_tokens(value):
+        return Texts([cast("list[int]", value)], canonical(value))
+    for item in body.items(name, most):
+        if not (isinstance(item, str) or (isinstance(item, list) and _are_tokens(item))):
+            raise invalid_type(body.at + name, "strings or arrays of token ids", item)
+    return Texts(cast("list[str | list[int]]", value), canonical(value))
+
+
+def _are_tokens(value: list[Json]) -> bool:
+    return bool(value) and all(type(item) is int for item in value)
+
 
 _IMAGES = ("image_url", "image")
 
