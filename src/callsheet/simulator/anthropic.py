@@ -7,13 +7,12 @@ import math
 from collections.abc import Mapping
 
 import attrs
+from starlette.requests import Request
 
 from .body import RequestRefused
-from .call import ModelCall
-from .exchange import AsgiExchange
+from .call import ModelCall, bearer_in, retry_headers
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
-from .vendor import bearer_in, retry_headers
 from .wire import Json, compact, event, rfc3339
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -54,18 +53,18 @@ class Anthropic:
             "output-tokens": settings.otpm,
         }
 
-    def key_in(self, exchange: AsgiExchange) -> str | None:
+    def key_in(self, request: Request) -> str | None:
         """Return the key in `x-api-key`, or else the bearer token."""
-        return exchange.headers.get("x-api-key", "").strip() or bearer_in(exchange)
+        return request.headers.get("x-api-key", "").strip() or bearer_in(request)
 
-    def check(self, exchange: AsgiExchange) -> None:
+    def check(self, request: Request, size: int) -> None:
         """Raise `RequestRefused` for a request without a version header, or too large."""
         most = MAX_BODY_BYTES
-        if exchange.path.startswith("/v1/messages/batches"):
+        if request.url.path.startswith("/v1/messages/batches"):
             most = self._settings.batches.max_request_bytes
-        if len(exchange.body) > most:
+        if size > most:
             raise RequestRefused(413, "Request exceeds the maximum size")
-        if "anthropic-version" not in exchange.headers:
+        if "anthropic-version" not in request.headers:
             raise RequestRefused(400, "anthropic-version: header is required")
 
     def id_headers(self, request_id: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Plan the delivery of a response: which bytes are sent when, and how a fault changes that.
 
-Pure: `DeliveryJob` carries out the plan (R14).
+Pure: `PlannedResponse` carries out the plan (R14).
 """
 
 import zlib

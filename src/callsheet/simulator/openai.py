@@ -7,13 +7,12 @@ import math
 from collections.abc import Mapping
 
 import attrs
+from starlette.requests import Request
 
 from .body import RequestRefused
-from .call import ModelCall
-from .exchange import AsgiExchange
+from .call import ModelCall, bearer_in, retry_headers
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
-from .vendor import bearer_in, retry_headers
 from .wire import Json, compact, event, go_duration
 
 ORGANIZATION = "org-callsheet"
@@ -34,11 +33,11 @@ class OpenAI:
         """Return the limits on requests, and on input and output tokens together."""
         return {"requests": self._settings.rpm, "tokens": self._settings.tpm}
 
-    def key_in(self, exchange: AsgiExchange) -> str | None:
+    def key_in(self, request: Request) -> str | None:
         """Return the bearer token."""
-        return bearer_in(exchange)
+        return bearer_in(request)
 
-    def check(self, exchange: AsgiExchange) -> None:
+    def check(self, request: Request, size: int) -> None:
         """Accept every request."""
 
     def id_headers(self, request_id: str) -> dict[str, str]:

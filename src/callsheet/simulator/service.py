@@ -1,127 +1,26 @@
-"""Serve model calls: key, faults, limits, response, and then a `DeliveryJob`."""
+"""Respond model calls: key, faults, limits, response, and then a `ModelResponse`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import attrs
-import trio
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from .anthropic import Anthropic
+from .arrivals import Arrival, Arrivals, refusal
 from .body import RequestBody, RequestRefused
-from .call import AnswerContext, ModelCall
+from .call import AnswerContext, ModelCall, SimulatedVendor
 from .chance import hex_of, latency_of, random_of
-from .delivery import JSON_BODY, Delivery, delivered, inject_fault
-from .exchange import AsgiExchange, ClientGone
+from .delivery import delivered, inject_fault
 from .faults import REFUSALS, Fault
-from .limits import AdmissionControl, AdmissionResult, QuotaCharge
-from .middleware import Arrival, FaultMiddleware
+from .limits import AdmissionControl, AdmissionResult
 from .openai import OpenAI, no_capacity
+from .sending import ModelResponse
 from .settings import ProviderSettings
-from .stats import RunningStats
-from .vendor import SimulatedVendor
-
-
-@attrs.define(eq=False)
-class DeliveryJob:
-    """Carries out a delivery.
-
-    Args:
-        exchange: the request, and the channel for its response.
-        call: the parsed call.
-        delivery: what is sent, and when.
-        headers: the headers of the response that do not depend on the plan.
-        vendor: computes what counts against the limits.
-        account: the charges of the call.
-        stats: the counts of the provider.
-    """
-
-    exchange: AsgiExchange
-    call: ModelCall
-    delivery: Delivery
-    headers: dict[str, str]
-    vendor: SimulatedVendor
-    account: QuotaCharge
-    stats: RunningStats
-    _output_tokens: int = attrs.field(default=0, init=False)
-    _billed_input: bool = attrs.field(default=False, init=False)
-
-    async def run(self) -> None:
-        """Work until the response is delivered, or cannot be delivered.
-
-        A stream stops at once when its client disconnects. A plain call is completed and billed,
-        because the provider does not notice.
-        """
-        plan = self.delivery
-        if plan.stream and plan.steps:
-            self._bill(0)  # the prompt is billed, however the call ends
-        try:
-            await self._hand_over()
-        except ClientGone:
-            self._correct(ended=True)
-            if plan.stream:
-                self.stats.cut_stream()
-            elif self._billed_input or not plan.steps:
-                self.stats.cancel()
-            else:
-                await self._work_abandoned()
-
-    async def _hand_over(self) -> None:
-        exchange, plan = self.exchange, self.delivery
-        last = len(plan.steps) - 1
-        i = 0
-        while i <= last:
-            await exchange.wait_until(exchange.arrived + plan.steps[i].at)
-            passed = trio.current_time() - exchange.arrived
-            begun, data, tokens = i, [plan.steps[i].data], plan.steps[i].output_tokens
-            i += 1
-            # All steps that are due are sent in one piece, so that a late provider catches up.
-            while i <= last and plan.steps[i].at <= passed:
-                data.append(plan.steps[i].data)
-                tokens += plan.steps[i].output_tokens
-                i += 1
-            self._bill(tokens)
-            if i > last:
-                # Counted just before the last byte, so that a client with the response sees it.
-                self._correct(ended=True)
-                if plan.ending == "whole":
-                    self.stats.answer(200)
-                else:
-                    self.stats.break_off()
-            if begun == 0:
-                await exchange.start(200, self.headers | plan.all_headers)
-            await exchange.part(b"".join(data), more=i <= last or plan.ending != "whole")
-        if not plan.steps:
-            await exchange.wait_until(exchange.arrived + plan.ends_at)
-            if plan.input_tokens:  # the work was done, and its response is lost
-                self._bill(plan.unsent_tokens)
-                self._correct(ended=True)
-            self.stats.break_off()
-        if plan.ending == "reset":
-            exchange.reset()
-
-    async def _work_abandoned(self) -> None:
-        step = self.delivery.steps[0]
-        self.stats.abandon()
-        await trio.sleep_until(self.exchange.arrived + step.at)
-        self._bill(step.output_tokens)
-        self._correct(ended=True)
-        self.stats.finish_abandoned(step.output_tokens)
-
-    def _bill(self, output_tokens: int) -> None:
-        input_tokens = 0 if self._billed_input else self.delivery.input_tokens
-        self._billed_input = True
-        self._output_tokens += output_tokens
-        self.stats.bill(self.call.model, self.call.tier, input_tokens, output_tokens)
-        self._correct(ended=False)
-
-    def _correct(self, *, ended: bool) -> None:
-        if self._billed_input:
-            totals = self.vendor.totals(
-                self.delivery.input_tokens, self._output_tokens, ended=ended
-            )
-            self.account.charge(totals, trio.current_time())
-
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
+Respond = Callable[[Request], Awaitable[ASGIApp]]
 
 TOO_MANY_REQUESTS = 429
 
@@ -134,17 +33,24 @@ class VendorEndpoints:
     limiter: AdmissionControl
 
 
+def route(path: str, endpoint: Respond, *methods: str) -> Route:
+    """Return the route of a path that accepts these methods only."""
+    found = Route(path, endpoint, methods=methods)
+    found.methods = set(methods)  # Starlette adds HEAD to GET
+    return found
+
+
 class ModelService:
     """Responds to model calls.
 
     Args:
         settings: the provider's settings.
-        middleware: checks and counts requests.
+        arrivals: checks and counts requests.
     """
 
-    def __init__(self, settings: ProviderSettings, middleware: FaultMiddleware) -> None:
+    def __init__(self, settings: ProviderSettings, arrivals: Arrivals) -> None:
         self._settings = settings
-        self._middleware = middleware
+        self._arrivals = arrivals
         self.openai = self._counter(OpenAI(settings))
         self.anthropic = self._counter(Anthropic(settings))
         self._fault_chance = random_of("faults", settings.seed)
@@ -155,49 +61,49 @@ class ModelService:
         self.openai.limiter.refill()
         self.anthropic.limiter.refill()
 
-    async def serve(self, exchange: AsgiExchange, counter: VendorEndpoints, parse: Parse) -> None:
-        """Serve one call."""
-        stats = self._middleware.stats
-        stats.begin()
-        arrival = self._middleware.take(exchange, counter.vendor)
-        headers = dict(arrival.headers)
-        try:
-            job = self._job(exchange, counter, parse, headers=headers, arrival=arrival)
-        except RequestRefused as error:
-            stats.answer(error.status)
-            body = counter.vendor.error_body(error, arrival.request_id)
-            await exchange.answer(error.status, body, headers | JSON_BODY | error.headers)
-        else:
-            await job.run()
+    def endpoint(self, counter: VendorEndpoints, parse: Parse) -> Respond:
+        """Return the endpoint of one kind of call.
+
+        Args:
+            counter: the vendor, with its limits.
+            parse: parses the body of the call.
+        """
+
+        async def serve(request: Request) -> ASGIApp:
+            arrival = await self._arrivals.take(request, counter.vendor)
+            stats = self._arrivals.stats
+            stats.begin()
+            headers = dict(arrival.headers)
+            try:
+                return self._response(arrival, counter, parse, headers)
+            except RequestRefused as error:
+                stats.answer(error.status)
+                return refusal(error, arrival, counter.vendor, headers)
+
+        return serve
 
     def _counter(self, vendor: SimulatedVendor) -> VendorEndpoints:
         return VendorEndpoints(vendor, AdmissionControl(vendor.limits(), self._settings.burst_s))
 
-    def _job(
-        self,
-        exchange: AsgiExchange,
-        counter: VendorEndpoints,
-        parse: Parse,
-        *,
-        headers: dict[str, str],
-        arrival: Arrival,
-    ) -> DeliveryJob:
-        """Return the delivery job of a call.
+    def _response(
+        self, arrival: Arrival, counter: VendorEndpoints, parse: Parse, headers: dict[str, str]
+    ) -> ModelResponse:
+        """Return the response to a call.
 
         Headers that refusals have, too, are added as they become known.
 
         Raises:
             RequestRefused: the call is refused.
         """
-        settings, vendor, middleware = self._settings, counter.vendor, self._middleware
+        settings, vendor = self._settings, counter.vendor
         date = arrival.at.date
-        key = middleware.check_key(exchange, vendor)
+        key = self._arrivals.check_key(arrival.request, vendor)
         headers |= vendor.account_headers()
-        vendor.check(exchange)
-        fault = middleware.fault(exchange, self._fault_chance)
+        vendor.check(arrival.request, len(arrival.body))
+        fault = self._arrivals.fault(arrival.request, self._fault_chance)
         if fault is not None and fault.kind == "401":
             raise vendor.refused("401", None)
-        call, admission = self._admitted(exchange, counter, parse, key=key, date=date, fault=fault)
+        call, admission = self._admitted(arrival, counter, parse, key=key, fault=fault)
 
         seed, (low, high) = settings.seed, settings.latency_s
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
@@ -220,34 +126,39 @@ class ModelService:
                 error_event=vendor.error_event(),
             )
         headers |= vendor.level_headers(admission.levels, date) | vendor.work_headers(latency)
-        return DeliveryJob(
-            exchange, call, plan, headers, vendor, admission.account, middleware.stats
+        return ModelResponse(
+            plan,
+            arrival.begun,
+            headers,
+            call=call,
+            vendor=vendor,
+            account=admission.account,
+            stats=self._arrivals.stats,
         )
 
     def _admitted(
         self,
-        exchange: AsgiExchange,
+        arrival: Arrival,
         counter: VendorEndpoints,
         parse: Parse,
         *,
         key: str,
-        date: float,
         fault: Fault | None,
     ) -> tuple[ModelCall, AdmissionResult]:
         """Parse a call and check it against the limits.
 
         An invalid call counts as a request, too, if its model is known.
         """
-        vendor, limiter = counter.vendor, counter.limiter
-        body = RequestBody.parse(exchange.body)
+        vendor, limiter, date = counter.vendor, counter.limiter, arrival.at.date
+        body = arrival.json()
         model = body.model()
-        self._middleware.check_model(model, vendor)
+        self._arrivals.check_model(model, vendor)
         try:
             call = parse(body, self._settings)
         except RequestRefused as error:
-            admission = limiter.admit(key, model, {"requests": 1}, exchange.arrived)
+            admission = limiter.admit(key, model, {"requests": 1}, arrival.begun)
             raise self._with_levels(error, vendor, admission, date) from None
-        admission = limiter.admit(key, model, vendor.costs(call), exchange.arrived)
+        admission = limiter.admit(key, model, vendor.costs(call), arrival.begun)
         if admission.refusal is not None:
             refused = vendor.rate_limited(admission.refusal, model)
         elif fault is not None and fault.kind in REFUSALS:

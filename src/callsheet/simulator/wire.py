@@ -7,16 +7,29 @@ from itertools import islice, pairwise
 from typing import Generic, TypeVar
 
 import attrs
+from starlette.responses import Response
+
+JSON = "application/json"
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-def compact(value: Mapping[str, Json]) -> bytes:
+def compact(value: Mapping[str, Json] | Sequence[Mapping[str, Json]]) -> bytes:
     """Return the bytes of a response body."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8",
         "replace",  # a lone surrogate, which a client can send escaped, cannot be encoded
     )
+
+
+class JsonResponse(Response):
+    """A response with JSON, in the form in which the vendors send it."""
+
+    media_type = JSON
+
+    def render(self, content: Mapping[str, Json] | Sequence[Mapping[str, Json]]) -> bytes:
+        """Return the bytes of the body."""
+        return compact(content)
 
 
 def canonical(value: Json | Sequence[Mapping[str, Json]]) -> str:

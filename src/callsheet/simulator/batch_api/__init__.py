@@ -1,6 +1,5 @@
 """The batch endpoints: OpenAI's batches and files, and Anthropic's batches."""
 
-from .context import BatchRequestContext, HttpRoute, JsonReply
-from .routes import BatchEndpoints
+from .control import BatchEndpoints
 
-__all__ = ["BatchEndpoints", "BatchRequestContext", "HttpRoute", "JsonReply"]
+__all__ = ["BatchEndpoints"]

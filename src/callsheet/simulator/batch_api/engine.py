@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
 
+from ..arrivals import Instant
 from ..body import RequestRefused
-from ..call import AnswerContext, ModelCall
+from ..call import AnswerContext, ModelCall, SimulatedVendor
 from ..chance import fraction_of, hex_of, random_of
-from ..middleware import Instant
 from ..settings import ProviderSettings
 from ..stats import RunningStats
-from ..vendor import SimulatedVendor
 from .lifecycle import Lifecycle, Moment
 
 OK = 200
