@@ -164,7 +164,7 @@ def refusal(
 
     Args:
         error: why it is refused.
-        arrival: the request.
+        arrival: the request, numbered and dated.
         vendor: formats the error.
         headers: the headers besides those of the error; None for those of every response.
     """

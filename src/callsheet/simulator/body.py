@@ -194,6 +194,20 @@ class RequestBody:
             raise invalid_type(self.at + name, "an object", value)
         return RequestBody(value, f"{self.at}{name}.")
 
+    def list_of_objects(self, name: str) -> "list[RequestBody]":
+        """Return a list of objects, an empty one if it is missing."""
+        value = self.members.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise invalid_type(self.at + name, "an array of objects", value)
+        found: list[RequestBody] = []
+        for i, item in enumerate(value):
+            if not isinstance(item, dict):
+                raise invalid_type(f"{self.at}{name}[{i}]", "an object", item)
+            found.append(RequestBody(item, f"{self.at}{name}[{i}]."))
+        return found
+
     def text(self, name: str) -> str | None:
         """Return a string, or None if it is missing."""
         value = self.members.get(name)

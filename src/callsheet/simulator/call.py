@@ -12,6 +12,21 @@ from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
 
 
+@attrs.frozen
+class CacheUse:
+    """The part of a prompt that was read from a prompt cache, and the part written to it.
+
+    Args:
+        read: tokens of the prompt that were read rather than processed.
+        written: tokens written, `written_1h` included.
+        written_1h: tokens written for an hour rather than for the usual lifetime.
+    """
+
+    read: int = 0
+    written: int = 0
+    written_1h: int = 0
+
+
 @attrs.frozen(kw_only=True)
 class AnswerContext:
     """The context of one response, besides the call itself.
@@ -23,6 +38,7 @@ class AnswerContext:
         pieces: the maximum number of pieces of a stream's text.
         with_usage: True if the response reports its tokens.
         batch: True if the response is for a line of a batch.
+        cache: how much of the prompt was read from the prompt cache or written to it.
     """
 
     seed: int
@@ -31,6 +47,7 @@ class AnswerContext:
     pieces: int = 12
     with_usage: bool = True
     batch: bool = False
+    cache: CacheUse = CacheUse()
 
 
 @attrs.frozen

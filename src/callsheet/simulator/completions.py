@@ -1,21 +1,22 @@
 """The endpoint POST /v1/completions, whose `prompt` may be a list, and what chats share with it."""
 
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 import attrs
 
 from .body import RequestBody, RequestRefused
 from .call import AnswerContext, ModelAnswer, Piece
-from .prompt import Texts, count_tokens, read_texts
+from .generation import Bit, Written, chances_of, write
+from .prompt import Texts, read_texts
 from .settings import ProviderSettings
-from .text import Written, write
-from .wire import DONE, Json, compact, event, pieces_of
+from .wire import DONE, Json, compact, event
 
 MAX_TOKENS = 10_000_000
 MAX_CHOICES = 128
 MAX_STOPS = 4
 
-_FINISH = {"end": "stop", "stop": "stop", "limit": "length"}
+_FINISH = {"end": "stop", "stop": "stop", "limit": "length", "calls": "tool_calls"}
 
 
 @attrs.frozen(kw_only=True)
@@ -26,21 +27,24 @@ class AnswerShape:
         prefix: the prefix of response ids.
         whole: the "object" of a whole response.
         chunk: the "object" of a stream's chunks.
-        choice: makes a choice of a whole response from its index, text and finish reason.
-        opening: makes a chunk's choice before any text from its index; None if there is none.
-        bit: makes a chunk's choice with text from its index and the text.
-        closing: makes a chunk's choice after all text from its index and the finish reason.
-        usage: makes the usage from the tokens of prompt and response.
+        choice: makes a choice of a whole response from its index, content and finish reason.
+        opening: makes the choice of a chunk before the content from its index and the content;
+            None if there is none.
+        bits: makes the choices of the chunks with a piece of content from its index and the piece.
+        closing: makes a chunk's choice after all content from its index and the finish reason.
+        usage: makes the usage from the tokens of the prompt and all choices.
+        by_token: True for pieces of whole tokens, False for pieces of whole words.
     """
 
     prefix: str
     whole: str
     chunk: str
-    choice: Callable[[int, str, str], dict[str, Json]]
-    opening: Callable[[int], dict[str, Json]] | None = None
-    bit: Callable[[int, str], dict[str, Json]]
+    choice: Callable[[int, Written, str], dict[str, Json]]
+    opening: Callable[[int, Written], dict[str, Json]] | None = None
+    bits: Callable[[int, Bit], list[dict[str, Json]]]
     closing: Callable[[int, str], dict[str, Json]]
-    usage: Callable[[int, int], dict[str, Json]]
+    usage: Callable[[int, list[Written]], dict[str, Json]]
+    by_token: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -98,7 +102,7 @@ class AnswerOptions:
             input_tokens: the tokens of the prompt.
             more: further members of the response.
         """
-        usage = shape.usage(input_tokens, sum(written.tokens for written in choices))
+        usage = shape.usage(input_tokens, choices)
         head: dict[str, Json] = {
             "id": f"{shape.prefix}-{context.hex[:29]}",
             "object": shape.chunk if self.stream else shape.whole,
@@ -110,8 +114,7 @@ class AnswerOptions:
             shown = usage if self.include_usage and context.with_usage else None
             return self._stream(shape, context, choices, input_tokens, (head, shown))
         found: list[Json] = [
-            shape.choice(i, written.text, _FINISH[written.ended])
-            for i, written in enumerate(choices)
+            shape.choice(i, written, _FINISH[written.ended]) for i, written in enumerate(choices)
         ]
         tail: dict[str, Json] = {"usage": usage} if context.with_usage else {}
         body = compact({**head, "choices": found, **tail})
@@ -133,23 +136,20 @@ class AnswerOptions:
         def chunk(choice: dict[str, Json]) -> bytes:
             return event({**head, "choices": [choice], **tail})
 
-        texts = [pieces_of(written.text, context.pieces) for written in choices]
-        sent = [0] * len(choices)  # characters of each choice so far
+        bits = [written.bits(context.pieces, by_token=shape.by_token) for written in choices]
         pieces: list[Piece] = []
         closings: list[bytes] = []
-        for place in range(max(map(len, texts))):
+        for place in range(max(map(len, bits))):
             events, tokens = closings, 0
             closings = []
-            for i, (written, bits) in enumerate(zip(choices, texts, strict=True)):
-                if place >= len(bits):
+            for i, (written, own) in enumerate(zip(choices, bits, strict=True)):
+                if place >= len(own):
                     continue
                 if place == 0 and shape.opening is not None:
-                    events.append(chunk(shape.opening(i)))
-                events.append(chunk(shape.bit(i, bits[place])))
-                before, sent[i] = sent[i], sent[i] + len(bits[place])
-                tokens += count_tokens(written.text[: sent[i]])
-                tokens -= count_tokens(written.text[:before])
-                if place == len(bits) - 1:
+                    events.append(chunk(shape.opening(i, written)))
+                events += map(chunk, shape.bits(i, own[place]))
+                tokens += own[place].tokens
+                if place == len(own) - 1:
                     closings.append(chunk(shape.closing(i, _FINISH[written.ended])))
             pieces.append(Piece(b"".join(events), tokens))
         end = b"".join(closings)
@@ -170,6 +170,7 @@ class CompletionsCall:
     options: AnswerOptions
     prompts: Texts
     max_tokens: int
+    logprobs: int | None
     by_prompt: bool
 
     @classmethod
@@ -186,7 +187,6 @@ class CompletionsCall:
                 settings.context_tokens, prompts.longest, limit, param="prompt"
             )
         options = AnswerOptions.parse(body)
-        body.integer("logprobs", 0, MAX_LOGPROBS)
         best_of = body.integer("best_of", 0, MAX_BEST_OF)
         if best_of is not None and best_of < options.n:
             raise RequestRefused(
@@ -196,6 +196,7 @@ class CompletionsCall:
             options=options,
             prompts=prompts,
             max_tokens=limit,
+            logprobs=body.integer("logprobs", 0, MAX_LOGPROBS),
             by_prompt=settings.choice_order == "prompt",
         )
 
@@ -238,7 +239,7 @@ class CompletionsCall:
         if not self.by_prompt:
             pairs.sort(key=lambda pair: pair[1])
         choices = [self._write(i, j, context.seed) for i, j in pairs]
-        return self.options.answer(_SHAPE, context, choices, self.prompts.tokens)
+        return self.options.answer(_shape(self.logprobs), context, choices, self.prompts.tokens)
 
     def _write(self, place: int, choice: int, seed: int) -> Written:
         prompt = self.prompts.items[place]
@@ -253,12 +254,28 @@ class CompletionsCall:
         )
 
 
-def _choice(index: int, text: str, finish: str | None = None) -> dict[str, Json]:
-    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish}
+def _choice(
+    index: int, text: str, finish: str | None = None, logprobs: Json = None
+) -> dict[str, Json]:
+    return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish}
 
 
-def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
+def _logprobs(text: str, start: int, top: int | None) -> Json:
+    if top is None:
+        return None
+    chances = chances_of(text, start, top)
+    offsets = accumulate((len(chance.token) for chance in chances), initial=start)
+    return {
+        "tokens": [chance.token for chance in chances],
+        "token_logprobs": [chance.logprob for chance in chances],
+        "top_logprobs": [dict(chance.likely) for chance in chances] if top else None,
+        "text_offset": list[Json](offsets)[:-1],
+    }
+
+
+def _usage(input_tokens: int, choices: list[Written]) -> dict[str, Json]:
     # The sum of all prompts, as OpenAI reports it.
+    output_tokens = sum(written.tokens for written in choices)
     return {
         "prompt_tokens": input_tokens,
         "completion_tokens": output_tokens,
@@ -266,12 +283,19 @@ def _usage(input_tokens: int, output_tokens: int) -> dict[str, Json]:
     }
 
 
-_SHAPE = AnswerShape(
-    prefix="cmpl",
-    whole="text_completion",
-    chunk="text_completion",
-    choice=_choice,
-    bit=_choice,
-    closing=lambda i, finish: _choice(i, "", finish),
-    usage=_usage,
-)
+def _shape(logprobs: int | None) -> AnswerShape:
+    def bits(i: int, bit: Bit) -> list[dict[str, Json]]:
+        return [_choice(i, bit.text, None, _logprobs(bit.text, bit.start, logprobs))]
+
+    return AnswerShape(
+        prefix="cmpl",
+        whole="text_completion",
+        chunk="text_completion",
+        choice=lambda i, written, finish: _choice(
+            i, written.text, finish, _logprobs(written.text, 0, logprobs)
+        ),
+        bits=bits,
+        closing=lambda i, finish: _choice(i, "", finish),
+        usage=_usage,
+        by_token=logprobs is not None,
+    )

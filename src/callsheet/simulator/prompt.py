@@ -112,9 +112,15 @@ class ConversationMessage:
 
 @attrs.frozen
 class Conversation:
-    """Messages in order, and their tokens."""
+    """Messages in order, and their tokens.
+
+    Args:
+        messages: those of the request, with system messages first or where they stand.
+        tool_tokens: the tokens of the definitions of tools.
+    """
 
     messages: tuple[ConversationMessage, ...] = attrs.field(repr=False)
+    tool_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -123,13 +129,14 @@ class Conversation:
             MESSAGE_TOKENS + count_tokens(message.text) + IMAGE_TOKENS * message.images
             for message in self.messages
         )
-        return tokens + PRIMING_TOKENS
+        return tokens + PRIMING_TOKENS + self.tool_tokens
 
     @property
     def estimated_tokens(self) -> int:
         """The tokens that a limiter estimates from the characters."""
         text = sum(len(message.text) for message in self.messages)
-        return -(-text // 4) + IMAGE_TOKENS * sum(message.images for message in self.messages)
+        images = IMAGE_TOKENS * sum(message.images for message in self.messages)
+        return -(-text // 4) + images + self.tool_tokens
 
     @property
     def system(self) -> str:
@@ -141,6 +148,12 @@ class Conversation:
         """The text of the last user message."""
         texts = (m.text for m in reversed(self.messages) if m.role == "user")
         return next(texts, self.messages[-1].text)
+
+    @property
+    def told(self) -> str:
+        """The text of the last message; "" if it is the result of a tool, which tells nothing."""
+        last = self.messages[-1]
+        return last.text if last.role == "user" else ""
 
 
 def read_message(where: str, message: Json) -> ConversationMessage:
@@ -158,9 +171,12 @@ def read_message(where: str, message: Json) -> ConversationMessage:
             400, f"Missing required parameter: '{where}.role'.", param=f"{where}.role"
         )
     content = message.get("content")
+    calls = message.get("tool_calls")
+    said = canonical(calls) if calls else ""
     if content is None and role == "assistant":  # the message has tool calls instead
-        return ConversationMessage(role, "")
-    return text_of(f"{where}.content", role, content)
+        return ConversationMessage(role, said)
+    found = text_of(f"{where}.content", role, content)
+    return attrs.evolve(found, text=found.text + said) if said else found
 
 
 def text_of(where: str, role: str, content: Json) -> ConversationMessage:
@@ -176,6 +192,15 @@ def text_of(where: str, role: str, content: Json) -> ConversationMessage:
             blocks = [part for part in parts if isinstance(part, dict)]
             texts = [str(block["text"]) for block in blocks if "text" in block]
             images = sum(block.get("type") in _IMAGES for block in blocks)
+            for block in blocks:
+                match block.get("type"):
+                    case "tool_result":
+                        role = "tool"
+                        texts.append(canonical(block.get("content")))
+                    case "tool_use":
+                        texts.append(canonical(block.get("input")))
+                    case _:
+                        pass
             return ConversationMessage(role, "\n".join(texts), images)
         case _:
             raise RequestRefused(

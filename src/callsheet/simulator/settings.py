@@ -125,6 +125,9 @@ class ProviderSettings:
         headers_on_429: those of `HEADERS_ON_429` that a 429 has.
         choice_order: the order of the indices for n choices of several prompts: by prompt
             ("prompt": index i * n + j), or by choice ("choice").
+        reasoning_field: the member with the text of the reasoning in the messages and deltas of a
+            chat: "reasoning_content" as DeepSeek has it, or "reasoning" as OpenRouter has it; None
+            for none, as OpenAI.
         flex_refused: the share of flex-tier chats that are refused for lack of capacity, 0 to 1;
             they cost nothing.
         api_key: the only valid key; None to accept any.
@@ -156,6 +159,7 @@ class ProviderSettings:
     choice_order: Literal["prompt", "choice"] = attrs.field(
         default="prompt", validator=in_(("prompt", "choice"))
     )
+    reasoning_field: str | None = attrs.field(default=None, validator=optional(min_len(1)))
     flex_refused: float = attrs.field(default=0.0, validator=is_share)
     api_key: str | None = attrs.field(default=None, validator=optional(min_len(1)), repr=False)
     models: tuple[str, ...] = attrs.field(
