@@ -10,6 +10,7 @@ import attrs
 from starlette.requests import Request
 
 from .body import RequestRefused
+from .caching import CacheRules, anthropic_rules
 from .call import ModelCall, bearer_in, retry_headers
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
@@ -108,9 +109,20 @@ class Anthropic:
         """
         return {"requests": 1, "input-tokens": call.estimated_tokens, "output-tokens": 0}
 
-    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:  # noqa: ARG002 - output is counted as it is produced
-        """Return the input tokens, and the output tokens produced so far."""
-        return {"input-tokens": input_tokens, "output-tokens": output_tokens}
+    def cache_rules(self, model: str) -> CacheRules:
+        """Return the rules of a model's prompt cache."""
+        return anthropic_rules(model)
+
+    def totals(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        cached_tokens: int,
+        ended: bool,  # noqa: ARG002 - output is counted as it is produced
+    ) -> Mapping[str, float]:
+        """Return the input tokens that were not cached, and the output tokens produced so far."""
+        return {"input-tokens": input_tokens - cached_tokens, "output-tokens": output_tokens}
 
     def bad_key(self, key: str | None) -> RequestRefused:
         """Return the 401 for a missing or wrong key."""

@@ -1,30 +1,16 @@
 """What all endpoints of models have: a parsed call, its response, and a vendor."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import attrs
 from starlette.requests import Request
 
 from .body import RequestRefused
+from .caching import NO_CACHE, CacheRules, CacheUse, PromptBlock
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
-
-
-@attrs.frozen
-class CacheUse:
-    """The part of a prompt that was read from a prompt cache, and the part written to it.
-
-    Args:
-        read: tokens of the prompt that were read rather than processed.
-        written: tokens written, `written_1h` included.
-        written_1h: tokens written for an hour rather than for the usual lifetime.
-    """
-
-    read: int = 0
-    written: int = 0
-    written_1h: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -47,7 +33,7 @@ class AnswerContext:
     pieces: int = 12
     with_usage: bool = True
     batch: bool = False
-    cache: CacheUse = CacheUse()
+    cache: CacheUse = NO_CACHE
 
 
 @attrs.frozen
@@ -122,6 +108,11 @@ class ModelCall(Protocol):
         """Whether the response is a stream."""
         ...
 
+    @property
+    def blocks(self) -> Sequence[PromptBlock]:
+        """The prompt as a cache sees it; () if it is never cached."""
+        ...
+
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Compute the response."""
         ...
@@ -172,12 +163,19 @@ class SimulatedVendor(Protocol):
         """Return the charges of a call at admission, by name of the limit."""
         ...
 
-    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:
+    def cache_rules(self, model: str) -> CacheRules | None:
+        """Return the rules of a model's prompt cache; None if it has none."""
+        ...
+
+    def totals(
+        self, input_tokens: int, output_tokens: int, *, cached_tokens: int, ended: bool
+    ) -> Mapping[str, float]:
         """Return the total charges of a call for the tokens so far, by name of the limit.
 
         Args:
             input_tokens: the tokens of the prompt.
             output_tokens: the tokens produced so far.
+            cached_tokens: the tokens of the prompt that were read from the cache.
             ended: True if no more tokens follow.
         """
         ...

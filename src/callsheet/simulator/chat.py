@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import attrs
 
 from .body import RequestBody, RequestRefused
-from .call import AnswerContext, CacheUse, ModelAnswer
+from .caching import CacheUse, PromptBlock, blocks_of, within
+from .call import AnswerContext, ModelAnswer
 from .completions import MAX_TOKENS, AnswerOptions, AnswerShape
 from .generation import EFFORTS, Bit, Part, Tool, ToolOffer, Written, chances_of, write
 from .prompt import Conversation, read_message
@@ -44,6 +45,7 @@ class ChatCall:
     reasoning_tokens: int
     logprobs: int | None
     reasoning_field: str | None
+    blocks: tuple[PromptBlock, ...] = attrs.field(repr=False)
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "ChatCall":
@@ -57,9 +59,11 @@ class ChatCall:
         if limit is None:
             limit = body.integer("max_tokens", 1, MAX_TOKENS)
         parsed = (read_message(f"messages[{i}]", message) for i, message in enumerate(messages))
+        tools = body.members.get("tools")
+        conversation = Conversation(tuple(parsed), tool_tokens(tools))
         call = cls(
             options=AnswerOptions.parse(body),
-            conversation=Conversation(tuple(parsed), tool_tokens(body.members.get("tools"))),
+            conversation=conversation,
             prompt_key=canonical(messages),
             max_tokens=limit,
             schema=_schema(body.object("response_format")),
@@ -68,6 +72,7 @@ class ChatCall:
             reasoning_tokens=EFFORTS[body.choice("reasoning_effort", tuple(EFFORTS)) or "none"],
             logprobs=_top_logprobs(body),
             reasoning_field=settings.reasoning_field,
+            blocks=tuple(within(blocks_of(messages, tools), conversation.tokens)),
         )
         tokens = call.conversation.tokens
         if tokens + (limit or 0) > settings.context_tokens:

@@ -6,6 +6,7 @@ from itertools import accumulate
 import attrs
 
 from .body import RequestBody, RequestRefused
+from .caching import PromptBlock
 from .call import AnswerContext, ModelAnswer, Piece
 from .generation import Bit, Written, chances_of, write
 from .prompt import Texts, read_texts
@@ -229,6 +230,11 @@ class CompletionsCall:
     def max_output_tokens(self) -> int:
         """The maximum of output tokens of all choices of all prompts."""
         return self.max_tokens * self.options.n * len(self.prompts.items)
+
+    @property
+    def blocks(self) -> tuple[PromptBlock, ...]:
+        """(): these prompts are never cached."""
+        return ()
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Complete every prompt n times; choice j of prompt i has the index i * n + j.

@@ -13,6 +13,7 @@ from hashlib import shake_128
 import attrs
 
 from .body import RequestBody, RequestRefused
+from .caching import PromptBlock
 from .call import AnswerContext, ModelAnswer, Piece
 from .prompt import Texts, read_texts
 from .settings import ProviderSettings
@@ -77,6 +78,11 @@ class EmbeddingsCall:
     def stream(self) -> bool:
         """False: embeddings are never streamed."""
         return False
+
+    @property
+    def blocks(self) -> tuple[PromptBlock, ...]:
+        """(): these prompts are never cached."""
+        return ()
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Embed every input, in order."""

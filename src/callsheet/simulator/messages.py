@@ -8,6 +8,7 @@ from typing import cast
 import attrs
 
 from .body import RequestBody, RequestRefused
+from .caching import PromptBlock, blocks_of, mark_end, within
 from .call import AnswerContext, ModelAnswer, Piece
 from .generation import EFFORTS, Bit, Part, ToolOffer, Written, write
 from .prompt import Conversation, ConversationMessage, read_message, text_of
@@ -45,6 +46,7 @@ class MessagesCall:
     schema: Mapping[str, Json] | None
     offer: ToolOffer
     thinking_tokens: int
+    blocks: tuple[PromptBlock, ...] = attrs.field(repr=False)
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "MessagesCall":
@@ -84,6 +86,7 @@ class MessagesCall:
             schema=_schema(body.object("output_config").object("format")),
             offer=_offer(body),
             thinking_tokens=_thinking_tokens(body, max_tokens),
+            blocks=_blocks(body, conversation.tokens),
         )
 
     @property
@@ -300,6 +303,14 @@ def _messages(items: list[Json]) -> tuple[ConversationMessage, ...]:
         if role not in _ROLES:
             raise RequestRefused.unsupported(f"messages[{i}].role", role, _ROLES)
     return messages
+
+
+def _blocks(body: RequestBody, tokens: int) -> tuple[PromptBlock, ...]:
+    members = body.members
+    system: Json = {"role": "system", "content": members.get("system")}
+    messages = [*([system] if members.get("system") else []), *body.items("messages", MAX_MESSAGES)]
+    blocks = within(blocks_of(messages, members.get("tools")), tokens)
+    return tuple(mark_end(blocks, body.object("cache_control").members))
 
 
 def _prompt_key(messages: tuple[ConversationMessage, ...]) -> str:

@@ -10,6 +10,7 @@ import attrs
 from starlette.requests import Request
 
 from .body import RequestRefused
+from .caching import CacheRules, openai_rules
 from .call import ModelCall, bearer_in, retry_headers
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
@@ -66,7 +67,18 @@ class OpenAI:
         charge = self._settings.charge(call.estimated_tokens, call.max_output_tokens)
         return {"requests": 1, "tokens": charge}
 
-    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:
+    def cache_rules(self, model: str) -> CacheRules | None:
+        """Return the rules of a model's prompt cache; None if it has none."""
+        return openai_rules(model)
+
+    def totals(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        cached_tokens: int,  # noqa: ARG002 - they count as others do
+        ended: bool,
+    ) -> Mapping[str, float]:
         """The charge of the admission stands, unless the settings say that it is corrected."""
         if not (ended and self._settings.corrects_charge):
             return {}

@@ -10,6 +10,7 @@ import attrs
 import trio
 from starlette.types import Receive, Scope, Send
 
+from .caching import NO_CACHE, CacheUse
 from .call import ModelCall, SimulatedVendor
 from .delivery import Delivery
 from .limits import QuotaCharge
@@ -98,12 +99,14 @@ class ModelResponse(PlannedResponse):
         vendor: computes what counts against the limits.
         account: the charges of the call.
         stats: the counts of the provider.
+        cache: how much of the prompt was read from the prompt cache or written to it.
     """
 
     call: ModelCall
     vendor: SimulatedVendor
     account: QuotaCharge
     stats: RunningStats
+    cache: CacheUse = NO_CACHE
     _output_tokens: int = attrs.field(default=0, init=False)
     _billed_input: bool = attrs.field(default=False, init=False)
 
@@ -153,13 +156,17 @@ class ModelResponse(PlannedResponse):
         input_tokens = 0 if self._billed_input else self.delivery.input_tokens
         self._billed_input = True
         self._output_tokens += output_tokens
-        self.stats.bill(self.call.model, self.call.tier, input_tokens, output_tokens)
+        cache = self.cache if input_tokens else NO_CACHE
+        self.stats.bill(self.call.model, self.call.tier, input_tokens, output_tokens, cache)
         self._correct(ended=False)
 
     def _correct(self, *, ended: bool) -> None:
         if self._billed_input:
             totals = self.vendor.totals(
-                self.delivery.input_tokens, self._output_tokens, ended=ended
+                self.delivery.input_tokens,
+                self._output_tokens,
+                cached_tokens=self.cache.read,
+                ended=ended,
             )
             self.account.charge(totals, trio.current_time())
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from .anthropic import Anthropic
 from .arrivals import Arrival, Arrivals, refusal
 from .body import RequestBody, RequestRefused
+from .caching import NO_CACHE, CacheUse, PromptCache
 from .call import AnswerContext, ModelCall, SimulatedVendor
 from .chance import hex_of, latency_of, random_of
 from .delivery import delivered, inject_fault
@@ -53,6 +54,7 @@ class ModelService:
         self._arrivals = arrivals
         self.openai = self._counter(OpenAI(settings))
         self.anthropic = self._counter(Anthropic(settings))
+        self._cache = PromptCache()
         self._fault_chance = random_of("faults", settings.seed)
         self._flex_chance = random_of("flex", settings.seed)
 
@@ -107,12 +109,17 @@ class ModelService:
 
         seed, (low, high) = settings.seed, settings.latency_s
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
+        first_token_at = arrival.begun + settings.first_piece * latency
+        cache = NO_CACHE
+        if fault is None or fault.kind not in ("reset", "stall"):  # else the prompt is not read
+            cache = self._cached(call, vendor, key, first_token_at, arrival.begun)
         context = AnswerContext(
             seed=seed,
             hex=hex_of("answer", seed, arrival.number),
             created=int(date),
             pieces=settings.stream_pieces,
             with_usage=fault is None or fault.kind != "no_usage",
+            cache=cache,
         )
         plan = delivered(
             call.answer(context), stream=call.stream, latency_s=latency, first=settings.first_piece
@@ -134,7 +141,18 @@ class ModelService:
             vendor=vendor,
             account=admission.account,
             stats=self._arrivals.stats,
+            cache=context.cache,
         )
+
+    def _cached(
+        self, call: ModelCall, vendor: SimulatedVendor, key: str, first_token_at: float, now: float
+    ) -> CacheUse:
+        """Read the prompt of a call from the cache as far as possible, and write the rest."""
+        rules = vendor.cache_rules(call.model)
+        if rules is None or not call.blocks:
+            return NO_CACHE
+        scope = f"{type(vendor).__name__}|{key}|{call.model}"
+        return self._cache.use(scope, call.blocks, rules, now=now, readable_at=first_token_at)
 
     def _admitted(
         self,
