@@ -17,6 +17,7 @@ from .chat import ChatCall
 from .completions import CompletionsCall
 from .embeddings import EmbeddingsCall
 from .messages import MessagesCall
+from .responses import ResponsesCall
 from .service import ModelService, Parse, route
 from .settings import ProviderSettings
 from .stats import ProviderStats
@@ -29,6 +30,7 @@ _OPENAI: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
     "/v1/embeddings": EmbeddingsCall.parse,
+    "/v1/responses": ResponsesCall.parse,
 }
 # Listed when every name is accepted as a model.
 _SAMPLE_MODELS = ("gpt-3.5-turbo", "gpt-4o-mini", "text-embedding-3-small")

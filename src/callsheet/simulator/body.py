@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import cast
 
 import attrs
@@ -134,6 +135,21 @@ class RequestBody:
         if not isinstance(value, dict):
             raise RequestRefused(400, "We could not parse the JSON body of your request.")
         return cls(value)
+
+    def refuse_unknown(self, known: AbstractSet[str]) -> None:
+        """Raise `RequestRefused` (400) for the first member that the endpoint does not have.
+
+        Args:
+            known: the members of the endpoint.
+        """
+        for name in self.members:
+            if name not in known:
+                raise RequestRefused(
+                    400,
+                    f"Unknown parameter: '{self.at}{name}'.",
+                    param=f"{self.at}{name}",
+                    code="unknown_parameter",
+                )
 
     def model(self) -> str:
         """Return the name of the model, which is required."""

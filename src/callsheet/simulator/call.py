@@ -58,11 +58,13 @@ class ModelAnswer:
         input_tokens: the tokens billed for the prompt.
         end: the bytes that end a stream, sent with the last piece: finish reason, usage and end
             mark.
+        error_event: the event of a stream that fails in the middle; None for that of the vendor.
     """
 
     pieces: tuple[Piece, ...]
     input_tokens: int
     end: bytes = attrs.field(default=b"", repr=False)
+    error_event: bytes | None = attrs.field(default=None, repr=False)
 
     @property
     def output_tokens(self) -> int:

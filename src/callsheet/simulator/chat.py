@@ -19,7 +19,7 @@ MAX_MESSAGES = 100_000
 MAX_TOP_LOGPROBS = 20
 
 # {tier that is asked for: tier that the answer reports}
-_TIERS = {
+TIERS = {
     "auto": "default",
     "default": "default",
     "flex": "flex",
@@ -27,6 +27,16 @@ _TIERS = {
     "priority": "priority",
     "fast": "priority",
 }
+_MEMBERS = frozenset({
+    "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+    "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model",
+    "moderation", "n", "parallel_tool_calls", "prediction", "presence_penalty",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "reasoning_effort",
+    "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "stream",
+    "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user",
+    "verbosity", "web_search_options",
+})  # fmt: skip
+_REASONING_MODELS = re.compile(r"o[1-9]|gpt-[5-9]")
 _FORMATS = ("text", "json_object", "json_schema")
 _SCHEMA_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -54,6 +64,10 @@ class ChatCall:
         Raises:
             RequestRefused: the request is invalid.
         """
+        if settings.refuses_unknown:
+            body.refuse_unknown(_MEMBERS)
+        if settings.refuses_max_tokens:
+            _refuse_max_tokens(body)
         messages = body.items("messages", MAX_MESSAGES)
         limit = body.integer("max_completion_tokens", 1, MAX_TOKENS)
         if limit is None:
@@ -67,7 +81,7 @@ class ChatCall:
             prompt_key=canonical(messages),
             max_tokens=limit,
             schema=_schema(body.object("response_format")),
-            tier=_TIERS[body.choice("service_tier", tuple(_TIERS)) or "auto"],
+            tier=TIERS[body.choice("service_tier", tuple(TIERS)) or "auto"],
             offer=_offer(body),
             reasoning_tokens=EFFORTS[body.choice("reasoning_effort", tuple(EFFORTS)) or "none"],
             logprobs=_top_logprobs(body),
@@ -125,6 +139,17 @@ class ChatCall:
         return self.options.answer(form.shape(context.cache), context, choices, talk.tokens, more)
 
 
+def _refuse_max_tokens(body: RequestBody) -> None:
+    if body.members.get("max_tokens") is not None and _REASONING_MODELS.match(body.model()):
+        raise RequestRefused(
+            400,
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+            "'max_completion_tokens' instead.",
+            param="max_tokens",
+            code="unsupported_parameter",
+        )
+
+
 def _top_logprobs(body: RequestBody) -> int | None:
     top = body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
     if body.flag("logprobs"):
@@ -173,24 +198,32 @@ def _schema(response_format: RequestBody) -> Mapping[str, Json] | None:
             return None
 
 
-def _logprobs(text: str, start: int, top: int | None) -> Json:
+def token_logprobs(text: str, start: int, top: int | None) -> list[Json]:
+    """Return the log probabilities of the tokens of a text, as chats and responses have them.
+
+    Args:
+        text: consecutive tokens of the response.
+        start: the index of the text's first character in the response.
+        top: how many likely tokens to name for each token; None for no probabilities.
+    """
     if top is None:
-        return None
+        return []
 
     def shown(token: str, logprob: float) -> dict[str, Json]:
         data = list(token.encode("utf-8", "replace"))
         return {"token": token, "logprob": logprob, "bytes": list[Json](data)}
 
-    return {
-        "content": [
-            {
-                **shown(chance.token, chance.logprob),
-                "top_logprobs": [shown(token, logprob) for token, logprob in chance.likely],
-            }
-            for chance in chances_of(text, start, top)
-        ],
-        "refusal": None,
-    }
+    return [
+        {
+            **shown(chance.token, chance.logprob),
+            "top_logprobs": [shown(token, logprob) for token, logprob in chance.likely],
+        }
+        for chance in chances_of(text, start, top)
+    ]
+
+
+def _logprobs(text: str, start: int, top: int | None) -> Json:
+    return None if top is None else {"content": token_logprobs(text, start, top), "refusal": None}
 
 
 def _tool_call(part: Part, arguments: str) -> dict[str, Json]:

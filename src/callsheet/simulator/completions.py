@@ -161,6 +161,11 @@ class AnswerOptions:
 
 DEFAULT_MAX_TOKENS = 16
 MAX_BEST_OF = 20
+_MEMBERS = frozenset({
+    "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "model", "n",
+    "presence_penalty", "prompt", "seed", "stop", "stream", "stream_options", "suffix",
+    "temperature", "top_p", "user",
+})  # fmt: skip
 MAX_LOGPROBS = 5
 
 
@@ -181,6 +186,8 @@ class CompletionsCall:
         Raises:
             RequestRefused: the request is invalid.
         """
+        if settings.refuses_unknown:
+            body.refuse_unknown(_MEMBERS)
         prompts = read_texts(body, "prompt")
         limit = body.integer("max_tokens", 1, MAX_TOKENS) or DEFAULT_MAX_TOKENS
         if prompts.longest + limit > settings.context_tokens:

@@ -23,6 +23,7 @@ MAX_INPUTS = 2048
 MAX_TOKENS_PER_INPUT = 8192
 MAX_TOKENS = 300_000
 MAX_DIMENSIONS = 4096
+_MEMBERS = frozenset({"dimensions", "encoding_format", "input", "model", "user"})
 
 
 @attrs.frozen(kw_only=True)
@@ -35,13 +36,15 @@ class EmbeddingsCall:
     as_base64: bool
 
     @classmethod
-    def parse(cls, body: RequestBody, _: ProviderSettings) -> "EmbeddingsCall":
+    def parse(cls, body: RequestBody, settings: ProviderSettings) -> "EmbeddingsCall":
         """Parse a request.
 
         Raises:
             RequestRefused: the request is invalid, or exceeds one of the three limits of the
                 endpoint.
         """
+        if settings.refuses_unknown:
+            body.refuse_unknown(_MEMBERS)
         inputs = read_texts(body, "input", MAX_INPUTS)
         _check_sizes(inputs)
         model = body.model()

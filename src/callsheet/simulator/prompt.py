@@ -92,7 +92,7 @@ def _are_tokens(value: list[Json]) -> bool:
     return bool(value) and all(type(item) is int for item in value)
 
 
-_IMAGES = ("image_url", "image")
+_IMAGES = ("image_url", "image", "input_image")
 
 
 @attrs.frozen

@@ -121,16 +121,15 @@ class ModelService:
             with_usage=fault is None or fault.kind != "no_usage",
             cache=cache,
         )
-        plan = delivered(
-            call.answer(context), stream=call.stream, latency_s=latency, first=settings.first_piece
-        )
+        answer = call.answer(context)
+        plan = delivered(answer, stream=call.stream, latency_s=latency, first=settings.first_piece)
         if fault is not None:
             plan = inject_fault(
                 plan,
                 fault,
                 settings.faults,
                 error_body=vendor.error_body(vendor.refused("500", None), arrival.request_id),
-                error_event=vendor.error_event(),
+                error_event=answer.error_event or vendor.error_event(),
             )
         headers |= vendor.level_headers(admission.levels, date) | vendor.work_headers(latency)
         return ModelResponse(

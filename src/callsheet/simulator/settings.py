@@ -125,6 +125,10 @@ class ProviderSettings:
         headers_on_429: those of `HEADERS_ON_429` that a 429 has.
         choice_order: the order of the indices for n choices of several prompts: by prompt
             ("prompt": index i * n + j), or by choice ("choice").
+        refuses_unknown: True to refuse members that an endpoint of OpenAI does not have, as OpenAI
+            does; many compatible servers ignore them. Anthropic's endpoints always refuse them.
+        refuses_max_tokens: True to refuse `max_tokens` in chats with models that reason, as OpenAI
+            does; compatible servers accept it.
         reasoning_field: the member with the text of the reasoning in the messages and deltas of a
             chat: "reasoning_content" as DeepSeek has it, or "reasoning" as OpenRouter has it; None
             for none, as OpenAI.
@@ -159,6 +163,8 @@ class ProviderSettings:
     choice_order: Literal["prompt", "choice"] = attrs.field(
         default="prompt", validator=in_(("prompt", "choice"))
     )
+    refuses_unknown: bool = True
+    refuses_max_tokens: bool = False
     reasoning_field: str | None = attrs.field(default=None, validator=optional(min_len(1)))
     flex_refused: float = attrs.field(default=0.0, validator=is_share)
     api_key: str | None = attrs.field(default=None, validator=optional(min_len(1)), repr=False)

@@ -15,6 +15,7 @@ from ..chat import ChatCall
 from ..completions import CompletionsCall
 from ..embeddings import EmbeddingsCall
 from ..openai import ORGANIZATION
+from ..responses import ResponsesCall
 from ..service import Parse
 from ..settings import ProviderSettings
 from ..wire import Json, JsonResponse, page_of
@@ -37,6 +38,7 @@ _ENDPOINTS: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
     "/v1/embeddings": EmbeddingsCall.parse,
+    "/v1/responses": ResponsesCall.parse,
 }
 
 
