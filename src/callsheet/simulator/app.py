@@ -11,11 +11,12 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from .arrivals import Arrivals, refusal
-from .batch_api import BatchEndpoints
 from .body import RequestRefused
 from .chat import ChatCall
 from .completions import CompletionsCall
+from .control import ControlEndpoints
 from .embeddings import EmbeddingsCall
+from .generate_content import GenerateContentCall, path_members
 from .messages import MessagesCall
 from .responses import ResponsesCall
 from .service import ModelService, Parse, route
@@ -37,7 +38,7 @@ _SAMPLE_MODELS = ("gpt-3.5-turbo", "gpt-4o-mini", "text-embedding-3-small")
 
 
 class Provider:
-    """A provider with OpenAI's and Anthropic's endpoints: an ASGI app that runs on Trio.
+    """A provider with the endpoints of OpenAI, Anthropic and Gemini: an ASGI app that runs on Trio.
 
     Args:
         settings: speed, limits, faults and batches; None for the defaults.
@@ -55,11 +56,12 @@ class Provider:
         self.settings = ProviderSettings() if settings is None else settings
         self._arrivals = Arrivals(self.settings, calendar)
         self._service = ModelService(self.settings, self._arrivals)
-        self._batching = BatchEndpoints(
+        self._control = ControlEndpoints(
             self.settings,
             self._arrivals,
             self._service.openai.vendor,
             self._service.anthropic.vendor,
+            self._service.gemini.vendor,
         )
         self._app = Starlette(
             routes=self._routes(),
@@ -94,7 +96,7 @@ class Provider:
     def _catch_up(self) -> None:
         """Count what batches have done by now; outside of Trio no time passes for them."""
         if trio.lowlevel.in_trio_run():
-            for _ in self._batching.catch_up(trio.current_time()):
+            for _ in self._control.catch_up(trio.current_time()):
                 pass
 
     def _routes(self) -> list[BaseRoute]:
@@ -105,9 +107,17 @@ class Provider:
                 for path, parse in _OPENAI.items()
             ),
             route(_MESSAGES, service.endpoint(service.anthropic, MessagesCall.parse), "POST"),
+            *(
+                route(
+                    f"/v1beta/models/{{model}}:{method}",
+                    service.endpoint(service.gemini, GenerateContentCall.parse, path_members),
+                    "POST",
+                )
+                for method in ("generateContent", "streamGenerateContent")
+            ),
             route(_MODELS, self._list_models, "GET"),
             route(f"{_MODELS}/{{name:path}}", self._show_model, "GET"),
-            *self._batching.routes(),
+            *self._control.routes(),
             route("/health", _show_health, "GET"),
             route("/callsheet/stats", self._show_stats, "GET"),
             route("/callsheet/reset", self._reset, "POST"),
@@ -135,8 +145,12 @@ class Provider:
         """Respond to a refused request that is neither a model call nor about files or batches."""
         assert isinstance(error, RequestRefused)  # noqa: S101 - Starlette selects by class
         path = request.url.path
-        is_anthropic = path == _MESSAGES or path.startswith(f"{_MESSAGES}/")
-        vendor = (self._service.anthropic if is_anthropic else self._service.openai).vendor
+        counter = self._service.openai
+        if path == _MESSAGES or path.startswith(f"{_MESSAGES}/"):
+            counter = self._service.anthropic
+        elif path.startswith("/v1beta/"):
+            counter = self._service.gemini
+        vendor = counter.vendor
         return refusal(error, await self._arrivals.take(request, vendor), vendor)
 
     async def _refuse_route(self, request: Request, error: Exception) -> Response:

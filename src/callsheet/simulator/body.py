@@ -21,6 +21,7 @@ class RequestRefused(Exception):
         param: the member of the body that is invalid.
         code: the machine-readable code of the error.
         headers: further headers of the response.
+        wait_s: seconds after which a retry would be admitted; None if that is not known.
     """
 
     status: int
@@ -29,6 +30,7 @@ class RequestRefused(Exception):
     param: str | None = None
     code: str | None = None
     headers: dict[str, str] = attrs.field(factory=dict[str, str])
+    wait_s: float | None = None
 
     @classmethod
     def no_such_url(cls, method: str, path: str) -> "RequestRefused":

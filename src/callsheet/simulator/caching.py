@@ -5,7 +5,7 @@ tokens and a multiple of 128 more. Its newer models cache up to the end of the p
 marked blocks, Anthropic's up to marked blocks only. A prefix can be read from the first token on of
 the response to the request that wrote it.
 
-Source: docs/providers.md, prompt caching.
+Source: docs/providers.md, OpenAI: prompt caching; Anthropic: prompt caching.
 """
 
 import re

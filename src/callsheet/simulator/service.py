@@ -1,6 +1,6 @@
 """Respond model calls: key, faults, limits, response, and then a `ModelResponse`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 from starlette.requests import Request
@@ -15,15 +15,22 @@ from .call import AnswerContext, ModelCall, SimulatedVendor
 from .chance import hex_of, latency_of, random_of
 from .delivery import delivered, inject_fault
 from .faults import REFUSALS, Fault
+from .gemini import Gemini
 from .limits import AdmissionControl, AdmissionResult
 from .openai import OpenAI, no_capacity
 from .sending import ModelResponse
 from .settings import ProviderSettings
+from .wire import Json
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 Respond = Callable[[Request], Awaitable[ASGIApp]]
+FromPath = Callable[[Request], Mapping[str, Json]]
 
 TOO_MANY_REQUESTS = 429
+
+
+def _nothing(_: Request) -> Mapping[str, Json]:
+    return {}
 
 
 @attrs.frozen(eq=False)
@@ -54,6 +61,7 @@ class ModelService:
         self._arrivals = arrivals
         self.openai = self._counter(OpenAI(settings))
         self.anthropic = self._counter(Anthropic(settings))
+        self.gemini = self._counter(Gemini(settings))
         self._cache = PromptCache()
         self._fault_chance = random_of("faults", settings.seed)
         self._flex_chance = random_of("flex", settings.seed)
@@ -62,13 +70,17 @@ class ModelService:
         """Fill every rate-limit bucket."""
         self.openai.limiter.refill()
         self.anthropic.limiter.refill()
+        self.gemini.limiter.refill()
 
-    def endpoint(self, counter: VendorEndpoints, parse: Parse) -> Respond:
+    def endpoint(
+        self, counter: VendorEndpoints, parse: Parse, from_path: FromPath = _nothing
+    ) -> Respond:
         """Return the endpoint of one kind of call.
 
         Args:
             counter: the vendor, with its limits.
             parse: parses the body of the call.
+            from_path: returns the members that the path of the call has instead of its body.
         """
 
         async def serve(request: Request) -> ASGIApp:
@@ -77,7 +89,7 @@ class ModelService:
             stats.begin()
             headers = dict(arrival.headers)
             try:
-                return self._response(arrival, counter, parse, headers)
+                return self._response(arrival, counter, parse, headers, from_path)
             except RequestRefused as error:
                 stats.answer(error.status)
                 return refusal(error, arrival, counter.vendor, headers)
@@ -88,7 +100,12 @@ class ModelService:
         return VendorEndpoints(vendor, AdmissionControl(vendor.limits(), self._settings.burst_s))
 
     def _response(
-        self, arrival: Arrival, counter: VendorEndpoints, parse: Parse, headers: dict[str, str]
+        self,
+        arrival: Arrival,
+        counter: VendorEndpoints,
+        parse: Parse,
+        headers: dict[str, str],
+        from_path: FromPath,
     ) -> ModelResponse:
         """Return the response to a call.
 
@@ -105,7 +122,9 @@ class ModelService:
         fault = self._arrivals.fault(arrival.request, self._fault_chance)
         if fault is not None and fault.kind == "401":
             raise vendor.refused("401", None)
-        call, admission = self._admitted(arrival, counter, parse, key=key, fault=fault)
+        call, admission = self._admitted(
+            arrival, counter, parse, key=key, fault=fault, more=from_path(arrival.request)
+        )
 
         seed, (low, high) = settings.seed, settings.latency_s
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
@@ -161,13 +180,14 @@ class ModelService:
         *,
         key: str,
         fault: Fault | None,
+        more: Mapping[str, Json],
     ) -> tuple[ModelCall, AdmissionResult]:
         """Parse a call and check it against the limits.
 
         An invalid call counts as a request, too, if its model is known.
         """
         vendor, limiter, date = counter.vendor, counter.limiter, arrival.at.date
-        body = arrival.json()
+        body = RequestBody({**arrival.json().members, **more})
         model = body.model()
         self._arrivals.check_model(model, vendor)
         try:

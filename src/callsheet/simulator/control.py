@@ -1,4 +1,4 @@
-"""Route and serve the calls that control files and batches: key, fault, work, delivery."""
+"""Route and serve the calls that answer at once: about files and batches, and counts of tokens."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,30 +9,34 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from ..arrivals import Arrival, Arrivals, refusal
-from ..body import RequestRefused
-from ..call import ModelAnswer, Piece, SimulatedVendor
-from ..chance import random_of
-from ..delivery import delivered, inject_fault
-from ..faults import REFUSALS, Fault
-from ..sending import PlannedResponse
-from ..service import Respond, route
-from ..settings import ProviderSettings
-from .anthropic import MessageBatches
-from .files import Files
-from .openai import OpenAIBatches
+from .arrivals import Arrival, Arrivals, refusal
+from .batch_api import Files, MessageBatches, OpenAIBatches
+from .body import RequestBody, RequestRefused
+from .call import ModelAnswer, Piece, SimulatedVendor
+from .chance import random_of
+from .completions import MAX_TOKENS
+from .delivery import delivered, inject_fault
+from .faults import REFUSALS, Fault
+from .generate_content import GenerateContentCall
+from .messages import MessagesCall
+from .responses import ResponsesCall
+from .sending import PlannedResponse
+from .service import Respond, route
+from .settings import ProviderSettings
+from .wire import JsonResponse
 
 ControlHandler = Callable[[Arrival], Response]
 
 
-class BatchEndpoints:
-    """The endpoints of files and batches of both vendors; they respond without latency.
+class ControlEndpoints:
+    """The endpoints of files, batches and counts of tokens; they respond without latency.
 
     Args:
         settings: the provider's settings.
         arrivals: checks and counts requests.
         openai: the simulated API of OpenAI.
         anthropic: the simulated API of Anthropic.
+        gemini: the simulated API of Gemini.
     """
 
     def __init__(
@@ -41,11 +45,13 @@ class BatchEndpoints:
         arrivals: Arrivals,
         openai: SimulatedVendor,
         anthropic: SimulatedVendor,
+        gemini: SimulatedVendor,
     ) -> None:
         self._settings = settings
         self._arrivals = arrivals
         self._openai = openai
         self._anthropic = anthropic
+        self._gemini = gemini
         self._files = Files(settings, arrivals.stats)
         self._batches = OpenAIBatches(settings, openai, arrivals, self._files)
         self._messages = MessageBatches(settings, anthropic, arrivals)
@@ -61,10 +67,17 @@ class BatchEndpoints:
             self._openai_route("/batches", GET=batches.listed, POST=batches.create),
             self._openai_route("/batches/{id}", GET=batches.show),
             self._openai_route("/batches/{id}/cancel", POST=batches.cancel),
-            self._anthropic_route("", GET=messages.listed, POST=messages.create),
-            self._anthropic_route("/{id}", GET=messages.show, DELETE=messages.delete),
-            self._anthropic_route("/{id}/cancel", POST=messages.cancel),
-            self._anthropic_route("/{id}/results", GET=messages.results),
+            self._anthropic_route("/batches", GET=messages.listed, POST=messages.create),
+            self._anthropic_route("/batches/{id}", GET=messages.show, DELETE=messages.delete),
+            self._anthropic_route("/batches/{id}/cancel", POST=messages.cancel),
+            self._anthropic_route("/batches/{id}/results", GET=messages.results),
+            self._openai_route("/responses/input_tokens", POST=self._count_response),
+            self._anthropic_route("/count_tokens", POST=self._count_message),
+            route(
+                "/v1beta/models/{model}:countTokens",
+                self._endpoint(self._gemini, {"POST": self._count_contents}),
+                "POST",
+            ),
         ]
         if self._settings.batches.dialect == "together":
             found.insert(0, self._openai_route("/files/upload", POST=files.upload))
@@ -75,12 +88,39 @@ class BatchEndpoints:
         yield from self._batches.catch_up(clock)
         yield from self._messages.catch_up(clock)
 
+    def _count_message(self, arrival: Arrival) -> Response:
+        """Count the tokens of a message: POST /v1/messages/count_tokens."""
+        body = arrival.json()
+        self._arrivals.check_model(body.model(), self._anthropic)
+        if "max_tokens" in body.members:
+            raise RequestRefused(400, "Extra inputs are not permitted", param="max_tokens")
+        whole = RequestBody({**body.members, "max_tokens": MAX_TOKENS})
+        call = MessagesCall.parse(whole, self._settings)
+        return JsonResponse({"input_tokens": call.conversation.tokens})
+
+    def _count_response(self, arrival: Arrival) -> Response:
+        """Count the tokens of a response: POST /v1/responses/input_tokens."""
+        body = arrival.json()
+        self._arrivals.check_model(body.model(), self._openai)
+        tokens = ResponsesCall.parse(body, self._settings).conversation.tokens
+        return JsonResponse({"object": "response.input_tokens", "input_tokens": tokens})
+
+    def _count_contents(self, arrival: Arrival) -> Response:
+        """Count the tokens of contents: POST /v1beta/models/{model}:countTokens."""
+        model, body = arrival.request.path_params["model"], arrival.json()
+        self._arrivals.check_model(model, self._gemini)
+        whole = body.object("generateContentRequest").members or body.members
+        call = GenerateContentCall.parse(
+            RequestBody({**whole, "model": model, "stream": "whole"}), self._settings
+        )
+        return JsonResponse({"totalTokens": call.conversation.tokens})
+
     def _openai_route(self, path: str, **handlers: ControlHandler) -> BaseRoute:
         return route(f"/v1{path}", self._endpoint(self._openai, handlers), *handlers)
 
     def _anthropic_route(self, path: str, **handlers: ControlHandler) -> BaseRoute:
         endpoint = self._endpoint(self._anthropic, handlers)
-        return route(f"/v1/messages/batches{path}", endpoint, *handlers)
+        return route(f"/v1/messages{path}", endpoint, *handlers)
 
     def _endpoint(self, vendor: SimulatedVendor, handlers: dict[str, ControlHandler]) -> Respond:
         async def serve(request: Request) -> ASGIApp:
