@@ -166,6 +166,17 @@ class PeakHours:
 _SATURDAY = 5
 
 
+def _usual_of(price: "Price") -> TierPrice:
+    return TierPrice(
+        price.input,
+        price.output,
+        price.cached,
+        price.cache_write,
+        cache_write_1h=price.cache_write_1h,
+        above=price.above,
+    )
+
+
 @attrs.frozen
 class Price:
     """The prices of a model, in USD per million tokens.
@@ -216,18 +227,9 @@ class Price:
     changes: tuple[tuple[date, "Price"], ...] = attrs.field(default=(), kw_only=True)
     peak: "tuple[PeakHours, Price] | None" = attrs.field(default=None, kw_only=True)
     shut_down: date | None = attrs.field(default=None, kw_only=True)
-    _usual: TierPrice = attrs.field(init=False, repr=False, eq=False)
-
-    @_usual.default
-    def _usual_tier(self) -> TierPrice:
-        return TierPrice(
-            self.input,
-            self.output,
-            self.cached,
-            self.cache_write,
-            cache_write_1h=self.cache_write_1h,
-            above=self.above,
-        )
+    _usual: TierPrice = attrs.field(
+        default=attrs.Factory(_usual_of, takes_self=True), init=False, repr=False, eq=False
+    )
 
     def on(self, moment: datetime) -> "Price":
         """Return the prices that apply at a moment.
