@@ -95,8 +95,9 @@ def log():
 
 @pytest.fixture(autouse=True)
 def nothing_configured(monkeypatch, tmp_path_factory):
-    """No test depends on the environment it runs in, or writes into the user's ledger."""
+    """No test depends on the environment it runs in, or uses the user's ledger and prices."""
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    ledger = tmp_path_factory.getbasetemp() / "ledger.db"
-    monkeypatch.setenv("CALLSHEET_LEDGER", str(ledger))
+    folder = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("CALLSHEET_LEDGER", str(folder / "ledger.db"))
+    monkeypatch.setenv("CALLSHEET_PRICES", str(folder / "no-prices.json"))
