@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from random import Random
 from sys import maxsize
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Never, cast
 
 import attrs
 import trio
@@ -187,9 +187,10 @@ class Cell(Inbox):
         self.incarnation += 1
         self._random = None
         self.group = None
-        actor = self.spec.factory()
-        if not isinstance(actor, Actor):
-            raise TypeError(f"the factory of {self.path} must return an actor, not {actor!r}")
+        made = cast("object", self.spec.factory())
+        if not isinstance(made, Actor):
+            raise TypeError(f"the factory of {self.path} must return an actor, not {made!r}")
+        actor: Actor[Never] = made
         if "_cell" in vars(actor):
             raise TypeError(f"the factory of {self.path} must make a new actor at each call")
         actor._cell = self  # noqa: SLF001  # the runtime's own

@@ -273,7 +273,7 @@ def _check_call(where: str, call: Callable[..., object], handler: Handler) -> No
 
 
 def _check_raises(where: str, raises: object) -> None:
-    classes = raises if isinstance(raises, tuple) else (raises,)
+    classes = cast("tuple[object, ...]", raises if isinstance(raises, tuple) else (raises,))
     for one in classes:
         if not (isinstance(one, type) and issubclass(one, Exception)):
             raise TypeError(f"{where} declares {one!r}, which is not a subclass of Exception")

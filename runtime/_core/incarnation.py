@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from math import inf
-from typing import TYPE_CHECKING, Any, Never, final
+from typing import TYPE_CHECKING, Any, Never, cast, final
 
 import trio
 from trio.lowlevel import current_task, wait_task_rescheduled
@@ -46,7 +46,7 @@ class Incarnation:
         self.deferred: dict[ReplySlot[Any], Trace | None] = {}
         self.closing: trio.CancelScope | None = None  # while it ends, with the stop's limit
         self.owned = Ownership(cell)
-        self._group: BaseException | None = None  # raised by a handler
+        self._group: BaseException | None = None  # a group that a handler raised
         self._unfinished: list[Unfinished] = []  # asks that are to fail
         self.busy = 0  # workers with a message in progress
         self.parked = cell.parked  # a pool's members share it
@@ -256,7 +256,7 @@ class Incarnation:
                 try:
                     await self._handle_messages(worker, nursery)
                 except BaseException as error:
-                    if isinstance(error, BaseExceptionGroup):
+                    if isinstance(cast("object", error), BaseExceptionGroup):
                         self._group = error  # Trio copies it on its way
                     explained = _explained(self.path, error)
                     if explained is not error:  # a nursery would take it for its own cancellation
