@@ -1,5 +1,6 @@
 """Carry POST requests to an endpoint: over `LeanTransport` directly, or through httpx."""
 
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib.metadata import version
@@ -15,6 +16,8 @@ from .head import RequestHead
 from .transport import LeanTransport
 
 Seconds = Mapping[str, float | None]
+
+_LIMIT_HEADER = re.compile(rb"ratelimit|rate-limit|tokenlimit")
 
 
 @final
@@ -62,12 +65,16 @@ class HttpResponse:
 
     @property
     def limit_headers(self) -> Mapping[str, str]:
-        """The headers that report the provider's limits, by lower-case name, and the date."""
-        found = {
-            name.lower().decode("latin-1"): value.decode("latin-1")
-            for name, value in self.raw_headers
-            if b"ratelimit-" in name.lower()
-        }
+        """The headers that report the provider's limits, by lower-case name, and the date.
+
+        Headers of the same name are one list.
+        """
+        found: dict[str, str] = {}
+        for raw_name, raw_value in self.raw_headers:
+            lower = raw_name.lower()
+            if b"limit" in lower and _LIMIT_HEADER.search(lower):
+                name, value = lower.decode("latin-1"), raw_value.decode("latin-1")
+                found[name] = f"{found[name]}, {value}" if name in found else value
         if found:
             found["date"] = self.header(b"date")
         return found
