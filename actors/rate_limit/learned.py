@@ -47,7 +47,7 @@ class Learned:
         source: the header that reports it.
         period_s: seconds in which all of it refills; None while they are not known.
         others: the amount that other clients take a second.
-        may_guess: see above.
+        may_guess: whether a usual period may be assumed, as above; it may be changed.
     """
 
     def __init__(
@@ -253,8 +253,8 @@ class Learned:
         """Return the state of the limit, or None while its period is not known.
 
         Args:
-            scope: see `Limit.state`.
-            now: see `Limit.state`.
+            scope: the model, or group of models, that it applies to.
+            now: the current time, in seconds.
         """
         if self.period_s is None:
             return None

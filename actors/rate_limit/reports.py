@@ -227,10 +227,10 @@ def read_refusal(message: str) -> Report | None:
     found = _REFUSED.search(message)
     if found is None:
         return _refused_concurrency(message)
-    limit, used = float(found["limit"]), float(found["used"])
-    if limit <= 0:
+    limit, used, requested = (_number(found[name]) for name in ("limit", "used", "requested"))
+    if not limit or used is None or requested is None:
         return None
-    over = used + float(found["requested"]) - limit
+    over = used + requested - limit
     words = _WAIT.search(message)
     wait = None if words is None else duration_s(words[1])
     dimension: Dimension = "requests" if found["what"].lower() == "requests" else "tokens"
@@ -247,8 +247,8 @@ def _refused_period(limit: float, over: float, wait: float) -> float:
 def _refused_concurrency(message: str) -> Report | None:
     """Read "max organization concurrency: 3" (Moonshot), "limit of 5 concurrent requests"."""
     found = _CONCURRENCY.search(message)
-    limit = 0.0 if found is None else float(found[1] or found[2])
-    return Report("in_flight", limit, 0.0, source=REFUSAL) if limit > 0 else None
+    limit = None if found is None else _number(found[1] or found[2])
+    return Report("in_flight", limit, 0.0, source=REFUSAL) if limit else None
 
 
 def _number(text: str | None) -> float | None:

@@ -82,7 +82,7 @@ def _instant(text: str) -> datetime | None:
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             return read(text)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, OverflowError):
             continue
     return None
 
@@ -92,6 +92,11 @@ def _until(instant: datetime | None, date: str) -> Reset:
         if instant is None:
             return NO_RESET
         seconds = (instant - parsedate_to_datetime(date)).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # no date, or only one of them has a time zone
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        OverflowError,
+    ):  # no date, or only one of them has a time zone
         return NO_RESET
     return Reset(seconds, _GRAIN_OF_DATES_S) if seconds >= 0 else NO_RESET

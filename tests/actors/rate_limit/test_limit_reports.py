@@ -2,6 +2,8 @@
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callsheet.actors.permit import Report
 from callsheet.actors.rate_limit.reports import read_refusal, read_reports
@@ -219,6 +221,41 @@ def test_what_makes_no_sense_is_passed_over(headers):
 def test_a_reset_that_makes_no_sense_is_passed_over():
     (report,) = read_reports(openai("600", "599", "soon"))
     assert (report.used, report.period_s, report.reset_s) == (1, None, None)
+
+
+TEXTS = st.text(st.sampled_from("0123456789.,;=-+:\"' abdehilmnqrstuwTZ\u0660\u00b5"), max_size=40)
+
+
+@given(
+    names=st.lists(
+        st.sampled_from(
+            [
+                *openai("", "", ""),
+                *openai("", "", "", "tokens-minute"),
+                "ratelimit",
+                "ratelimit-policy",
+                "ratelimit-limit",
+                "ratelimit-remaining",
+                "ratelimit-reset",
+                "anthropic-ratelimit-requests-reset",
+                "date",
+            ]
+        )
+    ),
+    texts=st.lists(TEXTS | st.text() | st.sampled_from(["1", "0", "9" * 400, "600"]), min_size=13),
+)
+def test_whatever_headers_contain_is_no_error(names, texts):
+    for report in read_reports(dict(zip(names, texts, strict=False))):
+        assert 0 <= report.used <= report.limit
+        assert report.limit > 0
+        assert report.reset_s is None or report.reset_s >= 0
+
+
+@given(st.text() | st.lists(TEXTS).map("Limit ".join))
+def test_whatever_a_refusal_says_is_no_error(text):
+    read_refusal(text)
+    read_refusal(f"on requests: Limit {'9' * 400}, Used {'9' * 400}, Requested 1")
+    read_refusal(f"tokens: Limit 10, Used 10, Requested 1. Please try again in {text}")
 
 
 @pytest.mark.parametrize(
