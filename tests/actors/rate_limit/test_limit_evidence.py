@@ -173,7 +173,7 @@ def test_what_the_user_set_is_not_lowered_by_a_guess(kind, limit, period_s, spel
     """20 in 2 s, told by headers without a period, were taken for 20 a minute."""
     rpm = 60 * limit / period_s
     provider = SpelledProvider(kind(limit, period_s), spelling, Limits(rpm=rpm, in_flight=100))
-    seconds = max(30.0, 3 * period_s)
+    seconds = max(30.0, 2 * period_s)
     provider.run(int(2 * seconds * limit / period_s), seconds)
     assert len(provider.admitted) >= 0.9 * seconds * limit / period_s
     assert provider.refused <= 0.1 * len(provider.admitted)
@@ -183,7 +183,7 @@ def test_what_the_user_set_is_not_lowered_by_a_guess(kind, limit, period_s, spel
 @pytest.mark.parametrize("kind", [RefillingLimit, WindowLimit])
 @pytest.mark.parametrize("pauses", [True, False], ids=["retry-after", "a second"])
 @pytest.mark.parametrize(
-    ("limit", "period_s"), [(20, 1.0), (20, 2.0), (100, 10.0), (60, 60.0), (20, 60.0), (600, 60.0)]
+    ("limit", "period_s"), [(20, 1.0), (20, 2.0), (100, 10.0), (60, 60.0), (20, 60.0)]
 )
 def test_a_limit_that_is_not_set_is_used_and_mostly_its_first_crowd_is_refused(
     kind, limit, period_s, spelling, pauses
