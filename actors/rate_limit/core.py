@@ -242,7 +242,9 @@ class Limiter(Generic[W]):
             reservation.scope.correct(index, -reservation.cost[index], since, now)
         reservation.cost = Cost(reservation.cost.requests)
         scope.parked_until = max(scope.parked_until, now + pause_s)
-        if report is not None and self._limits.learn:
+        if report is None:
+            scope.return_refused(reservation, now)
+        elif self._limits.learn:
             scope.learn(reservation, report, now, resumes_at=scope.parked_until)
         if why == "too_fast" and scope.knows_pace:
             if report is None:

@@ -35,10 +35,12 @@ class LimitEvidence:
 
     Attributes:
         kind: "bucket" or "window", once it is established; "unknown" before.
+        is_guess: whether the latest result of `period_s` was a guess.
     """
 
     def __init__(self) -> None:
         self.kind: Kind = "unknown"
+        self.is_guess = False
         self._limit = 0.0
         self._stated_s: float | None = None
         self._usual_s: float | None = None
@@ -69,6 +71,7 @@ class LimitEvidence:
         Returns:
             The period; None while nothing is known of it.
         """
+        self.is_guess = False
         if self._stated_s is not None:
             return self._stated_s
         if self.kind == "bucket":
@@ -80,6 +83,7 @@ class LimitEvidence:
                 return usual_s
             guess = self._likely_s(_USUAL_S)
             if guess is not None:
+                self.is_guess = True
                 return guess
         return self._longest_s * self._caution or None
 
@@ -159,6 +163,11 @@ class LimitEvidence:
             self._end = (earliest, latest)  # the other one may have ended meanwhile
         else:
             self._is_window = False
+
+    def refute_guess(self) -> None:
+        """Give up the guess: less is used than a bucket with that period would have left."""
+        self._is_bucket = False
+        self.kind = "window" if self._is_window else "unknown"
 
     def refused(self) -> None:
         """Take a longer period than the shortest one for a while, after a refusal."""

@@ -24,7 +24,8 @@ _AVERAGED_S = 5.0  # seconds over which the rate of other clients is averaged
 _MAX_OF_OTHERS = 0.95  # of the rate; some calls are needed to receive further reports
 _FEW = 0.05  # of the rate; below it there may be no other client
 _DECREASE = 0.8  # of the depth, after a refusal that names no limit
-_LEAST_DEPTH_SHARE = 0.9  # of a long limit must be used before a refusal is attributed to it
+_REFUTING = 0.5  # of the amount that a guessed period lets expect; if less is used, it is wrong
+_LEAST_SHARE = 0.9  # of a long limit must be used before a refusal is attributed to it
 
 
 @final
@@ -73,7 +74,7 @@ class Learned:
         self._cap = inf  # the most that may be used, after a refusal
         self._slowed_at = now  # calls that were sent before do not slow it down again
         self._late_s = 0.0  # mean seconds from sending a call to its report
-        self._reported_at = now
+        self._reported_at = self._taken_at = now
         self._sent_at = float("-inf")  # when the call of the latest report was sent
         self._left, self._renews_at = inf, now  # what is left until then, if `is_window`
         self._own = Bucket(1.0, 1.0, now)  # both without effect while the period is not known
@@ -127,6 +128,8 @@ class Learned:
             at = self._own.ready_at(amount, now)
             if not self.is_window:
                 at = max(at, self._all.ready_at(amount, now))
+            if self._evidence.is_guess:  # the period may be as short as the reset
+                at = min(at, max(now, self._taken_at + self._evidence.shortest_s))
         if now < self._renews_at and self._left < min(amount, self.limit):
             at = max(at, self._renews_at)
         return at
@@ -134,6 +137,7 @@ class Learned:
     def take(self, amount: float, now: float) -> None:
         """Debit an amount."""
         self._left -= amount
+        self._taken_at = now
         if self.period_s is not None:
             self._own.take(amount, now)
             self._all.take(amount, now)
@@ -177,6 +181,8 @@ class Learned:
             resumes_at = None
             self._accepted = max(self._accepted, report.used)  # the provider accepted that
             self._cap = max(self._cap, report.used)
+        if self._evidence.is_guess and report.used + since + 1 < _REFUTING * self._own.used(now):
+            self._evidence.refute_guess()
         self._evidence.add(report, sent_at, now)
         self._set_end(report, since, sent_at)
         self._set_period(now)
@@ -196,7 +202,7 @@ class Learned:
 
     def _is_cause(self, report: Report) -> bool:
         """Whether a refusal is due to this limit: a long one must be nearly used up."""
-        return self.is_short or report.used >= _LEAST_DEPTH_SHARE * report.limit
+        return self.is_short or report.used >= _LEAST_SHARE * report.limit
 
     def _set_end(self, report: Report, since: float, sent_at: float) -> None:
         """Set what is left until the limit begins anew, as far as the report shows it."""

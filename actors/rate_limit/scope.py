@@ -210,7 +210,8 @@ class LimitScope:
             limit.bucket.take(cost[limit.index], now)
         self.finder.send(now)
         if self.pace is not None:
-            self.set_pace(now)
+            self.set_pace(now)  # it has ended if the rate is out of date
+        if self.pace is not None:
             self.pace.take(1.0, now)
         for learned in self.learned.values():
             learned.take(cost[learned.index], now)
@@ -265,6 +266,19 @@ class LimitScope:
         """
         if reservation.mark and reservation.scope is self:
             self.refused.append((reservation.mark, cost))
+
+    def return_refused(self, reservation: Reservation, now: float) -> None:
+        """Return the request of a refused call to the learned limits, which no report corrects.
+
+        Where the provider counts the calls that it refuses, its next reports show it.
+
+        Args:
+            reservation: what the call had taken.
+            now: the current time.
+        """
+        for learned in self.learned.values():
+            if learned.dimension == "requests":
+                learned.give_back(reservation.cost.requests, reservation.since, now)
 
     def _may_guess(self, index: int) -> bool:
         """Whether a period may be assumed: a guess lowers no limit that the user has set."""

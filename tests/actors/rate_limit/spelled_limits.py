@@ -129,10 +129,13 @@ class SpelledProvider:
         limiter: the limiter.
     """
 
-    def __init__(self, limit, spelling, limits, *, answer_s=0.3, way_s=0.01, pauses=True):
+    def __init__(
+        self, limit, spelling, limits, *, answer_s=0.3, way_s=0.01, pauses=True, tells=True
+    ):
         self.limit, self.spell = limit, SPELLINGS[spelling]
         self.limiter = Limiter(limits, 0.0)
         self.answer_s, self.way_s, self.pauses = answer_s, way_s, pauses
+        self.tells = tells  # whether a refusal has the headers, too
         self.admitted, self.refused, self.now = [], 0, 0.0
         self.events, self.order, self.wake_at = [], itertools.count(), inf
         self.report_at = 0.0
@@ -187,7 +190,7 @@ class SpelledProvider:
         self.go()
 
     def refuse(self, waiter, wait, headers):
-        reports = read_reports(headers)
+        reports = read_reports(headers) if self.tells else ()
         report = max(reports, key=lambda one: one.used / one.limit, default=None)
         pause = wait if self.pauses else min(wait, 1.0)
         self.limiter.refused(waiter.reservation, "too_fast", report, pause_s=pause, now=self.now)

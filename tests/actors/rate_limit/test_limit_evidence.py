@@ -198,6 +198,17 @@ def test_a_limit_that_is_not_set_is_used_and_mostly_its_first_crowd_is_refused(
     assert provider.refused <= 100 + share * len(provider.admitted)
 
 
+@pytest.mark.parametrize("kind", [RefillingLimit, WindowLimit])
+@pytest.mark.parametrize(("limit", "period_s"), [(20, 2.0), (60, 60.0), (20, 60.0)])
+def test_refusals_without_headers_do_not_count_as_taken(kind, limit, period_s):
+    limits = Limits(in_flight=100)
+    provider = SpelledProvider(kind(limit, period_s), "openai", limits, tells=False)
+    seconds = max(60.0, 3 * period_s)
+    ideal = seconds * limit / period_s
+    provider.run(int(2 * ideal), seconds)
+    assert len(provider.admitted) >= 0.65 * ideal, "one window may pass, as its reset said"
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("kind", [RefillingLimit, WindowLimit])
 @pytest.mark.parametrize(("limit", "period_s"), [(500, 3_600.0), (300, 86_400.0)])
