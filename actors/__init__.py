@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         RequestTooLarge,
     )
     from .events import CallEvent, Observer, Stage, ignore, log_call
-    from .http import LeanTransport
+    from .http import LeanTransport, check_environment
     from .identity import sharing_key
     from .ledger import (
         NOTHING,
@@ -183,7 +183,7 @@ else:
             "QuotaExhausted RateLimited RequestTooLarge"
         ),
         events="CallEvent Observer Stage ignore log_call",
-        http="LeanTransport",
+        http="LeanTransport check_environment",
         identity="sharing_key",
         ledger=(
             "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
@@ -347,6 +347,7 @@ __all__ = [
     "Vendor",
     "WireFormat",
     "cast_troupe",
+    "check_environment",
     "critical_path",
     "default_prices",
     "default_recipe",

@@ -9,7 +9,7 @@ import attrs
 from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 
 # A stage is loaded when it is spawned, and an optional one only if the settings ask for it.
-from . import batch_api, batching, cache, compose, ledger, rate_limit, request, routing
+from . import batch_api, batching, cache, compose, http, ledger, rate_limit, request, routing
 from .batching import BatchStrategy
 from .routing import Route
 from .settings import TroupeSettings
@@ -28,7 +28,14 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
         runtime: the runtime that the actors run in.
         settings: the settings of the troupe.
         prefix: a prefix of the actors' names, which must differ if one runtime has several troupes.
+
+    Raises:
+        ValueError: the environment names a proxy or certificate authorities that cannot be used;
+            the message names the variable.
     """
+    if settings.transport is None:
+        for endpoint in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
+            http.check_environment(endpoint)
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(requester)
@@ -68,6 +75,9 @@ async def open_troupe(
         drain_s: seconds that calls in flight may take to finish when the block is left.
         seed: seed of the random numbers for jitter, so that a test can repeat a run; None for a
             random seed.
+
+    Raises:
+        ValueError: see `cast_troupe`.
     """
     async with open_runtime("troupe", restarts=restarts, drain_s=drain_s, seed=seed) as runtime:
         yield await cast_troupe(runtime, settings)

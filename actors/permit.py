@@ -12,24 +12,38 @@ Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
+Reported = Dimension | Literal["in_flight"]
+"""What a provider can report a limit of."""
+
+
 @attrs.frozen
 class Report:
     """The state of one limit, as the provider reports it.
 
     Args:
-        dimension: what the limit counts.
+        dimension: what the limit counts; "in_flight" for calls in flight, which have no period.
         limit: the amount that is allowed in each period.
         used: the part of that amount that is not available now.
-        period_s: seconds in which an empty limit refills completely.
+        period_s: seconds of a period, if the provider states them; None if they must be inferred.
         reset_s: seconds until the limit is full, or until its next period begins; None if the
             provider does not report it.
+        grain_s: seconds by which `reset_s` may be off, because it is rounded.
+        rounding: the amount by which `used` may be off, because it is rounded.
+        source: where it was read: the name of a header, or "the text of a refusal".
+        usual_s: the period that this header usually has, in seconds; None if it has none.
+        more_s: seconds until any amount is available again; None if it is not reported.
     """
 
-    dimension: Dimension
+    dimension: Reported
     limit: float
     used: float
-    period_s: float
+    period_s: float | None = None
     reset_s: float | None = None
+    grain_s: float = attrs.field(default=0.001, kw_only=True)
+    rounding: float = attrs.field(default=1.0, kw_only=True)
+    source: str = attrs.field(default="", kw_only=True)
+    usual_s: float | None = attrs.field(default=None, kw_only=True)
+    more_s: float | None = attrs.field(default=None, kw_only=True)
 
 
 Refused = Literal["too_fast", "too_many"]

@@ -16,10 +16,36 @@ _SECRET_TEXT = re.compile(
     r"\b(?:sk|gsk|csk|pk|rk|tgp|hf)[-_][A-Za-z0-9_\-]{8,}"  # OpenAI and vendors with similar keys
     r"|\bAIza[A-Za-z0-9_\-]{20,}"  # Google
     r"|(?<=//)[^/@\s:]*:[^/@\s]+(?=@)"  # user and password in a URL
-    r"|(?i:(?<=[?&]key=)|(?<=[?&]api-key=)|(?<=[?&]api_key=))[^&\s\"']+"
+    r"|(?<=://)[^/@\s:\"']{16,}(?=@)"  # a token in a URL
+    r"|(?i:(?<=[?&]key=)|(?<=[?&]api-key=)|(?<=[?&]api_key=)|(?<=[?&]apikey=)|(?<=[?&]token=)"
+    r"|(?<=[?&]access_token=)|(?<=[?&]subscription-key=)|(?<=[?&]sig=))[^&\s\"']+"
     r"|(?i:(?<=bearer )|(?<=basic ))[A-Za-z0-9._~+/=\-]{6,}"
 )
+# A segment of a path that is a random text, such as a key of a gateway.
+_RANDOM_SEGMENT = re.compile(r"(?=(?:\D*\d){4})(?=.*[A-Za-z])[A-Za-z0-9]{32,}")
 _DEEPEST = 20  # levels; this also ends a structure that contains itself
+
+
+def looks_like_key(text: str) -> bool:
+    """Return whether a text is a key by its form, such as ``sk-...`` or 32 random characters.
+
+    Args:
+        text: one word, such as a segment of the path of a URL.
+    """
+    return _SECRET_TEXT.fullmatch(text) is not None or _RANDOM_SEGMENT.fullmatch(text) is not None
+
+
+def shown_url(url: str) -> str:
+    """Return a URL with ``***`` for user name, password, keys in its path, and query values.
+
+    Args:
+        url: the URL, which may be malformed.
+    """
+    url = re.sub(r"^([^/@]*//)?.*@", rf"\1{_HIDDEN}@", url)
+    url, mark, query = url.partition("?")
+    segments = (_HIDDEN if looks_like_key(segment) else segment for segment in url.split("/"))
+    query = re.sub(r"(=|^)[^&=#]+(?=&|#|$)", rf"\1{_HIDDEN}", query)
+    return f"{'/'.join(segments)}{mark}{query}"
 
 
 def redact_secrets(

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 from callsheet.actors import VENDORS, Endpoint
 from callsheet.cli import main
-from callsheet.endpoints import choose_endpoint, open_endpoint
+from callsheet.endpoints import ExtraHeaders, choose_endpoint, open_endpoint
 
 KEY, OTHER = "sk-one-0123456789", "sk-other-0123456789"
 
@@ -141,6 +141,66 @@ def test_a_key_is_sent_only_to_its_vendor():
     assert chosen(url, OPENAI_API_KEY=OTHER, OPENROUTER_API_KEY=KEY) == ("openrouter", url, KEY)
     assert chosen(OPENAI_BASE_URL=url, OPENAI_API_KEY=KEY) == ("openrouter", url, KEY)
     assert chosen(OPENAI_BASE_URL=url, OPENROUTER_API_KEY=KEY) == ("openrouter", url, KEY)
+
+
+def headers_of(**environ):
+    return choose_endpoint(environ=environ).endpoint.headers
+
+
+def test_organisation_and_project_are_sent_where_openais_variables_apply():
+    names = {"OPENAI_ORG_ID": "org-1", "OPENAI_PROJECT_ID": "proj_2"}
+    expected = {"openai-organization": "org-1", "openai-project": "proj_2"}
+    assert headers_of(OPENAI_API_KEY=KEY, **names) == expected
+    assert headers_of(OPENAI_BASE_URL=LOCAL, **names) == expected
+    other = {"OPENAI_ORGANIZATION": "org-1", "OPENAI_PROJECT": "proj_2"}
+    assert headers_of(OPENAI_API_KEY=KEY, **other) == expected
+    assert choose_endpoint(LOCAL, names).endpoint.headers == {}
+    groq = choose_endpoint(environ={"GROQ_API_KEY": KEY, **names}, provider="groq")
+    assert groq.endpoint.headers == {}
+
+
+@pytest.mark.parametrize("name", ["OPENAI_ORG_ID", "OPENAI_PROJECT"])
+def test_an_organisation_that_no_header_can_carry_is_refused_by_its_variable(name):
+    with pytest.raises(ValueError, match=f"^{name} has characters"):
+        chosen(OPENAI_API_KEY=KEY, **{name: "schlüssel"})
+
+
+def test_mistakes_in_the_environment_are_found_with_the_choice():
+    with pytest.raises(ValueError, match=r"^ALL_PROXY: "):
+        chosen(OPENAI_API_KEY=KEY, ALL_PROXY="socks4://127.0.0.1:7897/")
+    with pytest.raises(ValueError, match=r"^SSL_CERT_FILE: "):
+        chosen(OPENAI_API_KEY=KEY, SSL_CERT_FILE="/nowhere")
+    assert chosen(OPENAI_BASE_URL=LOCAL, ALL_PROXY="socks4://127.0.0.1:7897/")
+
+
+async def test_further_headers_reach_every_endpoint():
+    headers = ExtraHeaders({"x-team": "posts"}, {"x-tenant": "acme4711"})
+    choice = choose_endpoint(environ={"OPENAI_API_KEY": KEY, "OPENAI_ORG_ID": "o"}, headers=headers)
+    assert choice.endpoint.headers == {
+        "openai-organization": "o",
+        "x-team": "posts",
+        "x-tenant": "acme4711",
+    }
+    assert "acme4711" not in repr(choice)
+    assert choice.endpoint.scrub("posts of acme4711") == "posts of ***"
+    async with open_endpoint(choose_endpoint(environ={}, headers=headers)) as endpoint:
+        assert endpoint.headers == {"x-team": "posts", "x-tenant": "acme4711"}
+
+
+def test_the_provider_is_described_without_the_secrets_of_its_url():
+    choice = choose_endpoint(f"http://user:{KEY}@127.0.0.1:1/{OTHER}/v1", {})
+    assert choice.describe(choice.endpoint).endswith(
+        " at http://***@127.0.0.1:1/***/v1 (--base-url)"
+    )
+
+
+@pytest.mark.parametrize("value", ["x-team", "=hunter2", "x team=hunter2", "x-team=hünter2"])
+@pytest.mark.parametrize("option", ["--header", "--secret-header"])
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(option, value):
+    result = CliRunner().invoke(main, ["compose", "Tea", option, value])
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert "nter2" not in result.stderr
 
 
 @pytest.mark.parametrize(

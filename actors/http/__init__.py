@@ -7,6 +7,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .carrier import Configure, HttpCarrier, HttpResponse, carrier_over, transport_for
     from .connection import may_have_run
+    from .environment import check_environment
     from .pool import PoolStatistics
     from .response_reader import ResponseReader, TooLarge
     from .retry_after import duration_s, retry_after_s, should_retry
@@ -16,6 +17,7 @@ else:
         __name__,
         carrier="Configure HttpCarrier HttpResponse carrier_over transport_for",
         connection="may_have_run",
+        environment="check_environment",
         pool="PoolStatistics",
         response_reader="ResponseReader TooLarge",
         retry_after="duration_s retry_after_s should_retry",
@@ -31,6 +33,7 @@ __all__ = [
     "ResponseReader",
     "TooLarge",
     "carrier_over",
+    "check_environment",
     "duration_s",
     "may_have_run",
     "retry_after_s",

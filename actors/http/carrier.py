@@ -1,7 +1,7 @@
 """Carry POST requests to an endpoint: over `LeanTransport` directly, or through httpx."""
 
-import urllib.parse
-import urllib.request
+import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import Protocol, cast, final
@@ -11,10 +11,13 @@ import httpx
 
 from ..vendors import Endpoint
 from .body import ResponseBody
+from .environment import default_tls_context, proxy_of
 from .head import RequestHead
 from .transport import LeanTransport
 
 Seconds = Mapping[str, float | None]
+
+_LIMIT_HEADER = re.compile(rb"ratelimit|rate-limit|tokenlimit")
 
 
 @final
@@ -62,12 +65,16 @@ class HttpResponse:
 
     @property
     def limit_headers(self) -> Mapping[str, str]:
-        """The headers that report the provider's limits, by lower-case name, and the date."""
-        found = {
-            name.lower().decode("latin-1"): value.decode("latin-1")
-            for name, value in self.raw_headers
-            if b"ratelimit-" in name.lower()
-        }
+        """The headers that report the provider's limits, by lower-case name, and the date.
+
+        Headers of the same name are one list.
+        """
+        found: dict[str, str] = {}
+        for raw_name, raw_value in self.raw_headers:
+            lower = raw_name.lower()
+            if b"limit" in lower and _LIMIT_HEADER.search(lower):
+                name, value = lower.decode("latin-1"), raw_value.decode("latin-1")
+                found[name] = f"{found[name]}, {value}" if name in found else value
         if found:
             found["date"] = self.header(b"date")
         return found
@@ -234,16 +241,18 @@ def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransp
     Args:
         endpoint: the endpoint to connect to.
         connections: how many may be open at a time.
+
+    Raises:
+        ValueError: the proxy, or the authorities that the environment names, cannot be used.
     """
-    proxy = endpoint.proxy
-    if proxy is None and not endpoint.is_loopback:
-        proxy = proxy_for(endpoint.base_url)
+    proxy = proxy_of(endpoint)
     if not (endpoint.http2 or proxy or endpoint.uds):
         return LeanTransport(max_connections=connections, verify=endpoint.ssl_context or "certifi")
+    context = endpoint.ssl_context or default_tls_context()
     return httpx.AsyncHTTPTransport(
-        verify=endpoint.ssl_context or httpx.create_ssl_context(),
+        verify=context,
         http2=endpoint.http2,
-        proxy=proxy or None,
+        proxy=_proxy(proxy, context) if proxy else None,
         uds=endpoint.uds,
         trust_env=False,
         limits=httpx.Limits(
@@ -252,14 +261,6 @@ def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransp
     )
 
 
-def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment sets for a URL, as in HTTPS_PROXY; None for none.
-
-    Args:
-        url: the endpoint's base URL.
-    """
-    parts = urllib.parse.urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
+def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:
+    is_secure = httpx.URL(url).scheme == "https"
+    return httpx.Proxy(url, ssl_context=context if is_secure else None)

@@ -9,6 +9,7 @@ import httpx
 import trio
 
 from .connection import Connection, close_now
+from .environment import default_tls_context
 from .pool import NEW, ConnectionGrant, ConnectionPool, New, Origin, PoolStatistics
 from .streams import SocketStream, TlsStream
 
@@ -24,8 +25,9 @@ class Connector:
 
     Args:
         open_stream: connects to a host and port.
-        verify: the certificate authorities to trust: those of "certifi" (or of SSL_CERT_FILE and
-            SSL_CERT_DIR in the environment), those of the "system", or those of a context.
+        verify: the certificate authorities to trust: those of "certifi" (or of SSL_CERT_FILE,
+            SSL_CERT_DIR or REQUESTS_CA_BUNDLE in the environment), those of the "system", or those
+            of a context.
 
     Raises:
         ValueError: `verify` is none of these.
@@ -86,7 +88,7 @@ class Connector:
         """Return the TLS context, made when it is first needed: that takes 20 ms."""
         if not isinstance(self._verify, ssl.SSLContext):
             is_system = self._verify == "system"
-            context = ssl.create_default_context() if is_system else httpx.create_ssl_context()
+            context = ssl.create_default_context() if is_system else default_tls_context()
             context.set_alpn_protocols([_ALPN])
             self._verify = context
         return self._verify
@@ -103,7 +105,7 @@ def _reason(error: Exception) -> str:
     """Return the reason of an error that Trio has wrapped."""
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"{cause.verify_message}; to trust its authority, pass it as `verify`"
+        return f"{cause.verify_message}; to trust its authority, name it in SSL_CERT_FILE"
     if isinstance(cause, ExceptionGroup):  # one for each address that was tried
         return str(cast("ExceptionGroup[Exception]", cause).exceptions[0])
     return str(cause or error) or "the connection broke"

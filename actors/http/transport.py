@@ -33,8 +33,9 @@ class LeanTransport(httpx.AsyncBaseTransport):
         max_idle_s: how long an idle connection is kept, in seconds. The default is a little less
             than the five seconds after which common servers close an idle connection, so that
             the client closes it first.
-        verify: the certificate authorities to trust: those of "certifi" (or of SSL_CERT_FILE and
-            SSL_CERT_DIR in the environment), those of the "system", or those of a context.
+        verify: the certificate authorities to trust: those of "certifi" (or of SSL_CERT_FILE,
+            SSL_CERT_DIR or REQUESTS_CA_BUNDLE in the environment), those of the "system", or those
+            of a context.
         max_header_bytes: the bound on the head of a response, in bytes.
         max_body_bytes: the bound on the body of a response before decompression, in bytes; None for
             no bound.

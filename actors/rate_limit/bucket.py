@@ -15,6 +15,7 @@ rate is kept.
 from collections import deque
 from typing import final
 
+from ..permit import DIMENSIONS, Dimension
 from .explanation import BucketState
 from .limits import Cost, Impossible, Rate
 
@@ -169,12 +170,21 @@ def check_possible(rate: Rate, cost: Cost) -> None:
     Raises:
         Impossible: it takes more than the whole limit.
     """
-    amount = cost[rate.index]
-    if amount <= rate.amount:
+    if cost[rate.index] <= rate.amount:
         return
-    what = rate.dimension.replace("_", " ").replace("usd", "USD")
     option = " (--tpm)" if rate.dimension == "tokens" else ""
     raise Impossible(
-        f"the call needs about {amount:g} {what}, more than the limit of {rate}; shorten the "
+        f"{needs(rate.dimension, cost)}, more than the limit of {rate}; shorten the "
         f"prompt, lower max_tokens or raise the limit{option}"
     )
+
+
+def needs(dimension: Dimension, cost: Cost) -> str:
+    """Return what a call needs of one dimension, in words.
+
+    Args:
+        dimension: what is limited.
+        cost: what the call takes of each dimension.
+    """
+    what = dimension.replace("_", " ").replace("usd", "USD")
+    return f"the call needs about {cost[DIMENSIONS.index(dimension)]:g} {what}"

@@ -237,13 +237,16 @@ class Limiter(Generic[W]):
             now: the current time.
         """
         scope, since = self._scope_of(reservation, now), reservation.since
+        scope.note_refused(reservation, reservation.cost)
         for index in (_INPUT, _OUTPUT, _TOKENS, _USD):  # a refused call takes one request only
             reservation.scope.correct(index, -reservation.cost[index], since, now)
         reservation.cost = Cost(reservation.cost.requests)
         scope.parked_until = max(scope.parked_until, now + pause_s)
-        if report is not None and self._limits.learn:
+        if report is None:
+            scope.return_refused(reservation, now)
+        elif self._limits.learn:
             scope.learn(reservation, report, now, resumes_at=scope.parked_until)
-        if why == "too_fast" and scope.learned:
+        if why == "too_fast" and scope.knows_pace:
             if report is None:
                 for learned in scope.learned.values():
                     learned.refused(scope.parked_until, now)
@@ -420,8 +423,10 @@ class Limiter(Generic[W]):
     def _obstacle(self, request: PermitRequest, now: float) -> str:
         """Return which limit delays the next call of a model."""
         scope = self._scope(request.model, now)
-        most = min(self._limits.in_flight, scope.most, scope.finder.in_flight)
+        most = min(self._limits.in_flight, scope.max_in_flight)
         if self._in_flight >= self._limits.in_flight or scope.in_flight >= most:
+            if most == scope.reported_most:
+                return f"the provider's limit of calls in flight ({most:g})"
             return f"the limit of calls in flight ({most:g})"
         return scope.obstacle(request.cost, now)
 

@@ -1,6 +1,7 @@
 """The state of a limiter, as it reports it, and the explanation of a call's wait."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Literal
 
 import attrs
@@ -40,6 +41,7 @@ class BucketState:
         depth: the amount that may be missing before calls wait.
         source: "set" by the user, or "learned" from the provider's responses.
         others_per_s: the amount that other clients use a second, by estimate.
+        header: the header that reports a learned limit; "" for one that is set.
     """
 
     scope: str
@@ -50,6 +52,7 @@ class BucketState:
     depth: float
     source: Literal["set", "learned"]
     others_per_s: float = 0.0
+    header: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +66,8 @@ class ScopeState:
         renewals: number of calls in flight that wait for one more attempt.
         parked_s: seconds for which no call is admitted, after a refusal by the provider.
         found: limits that were found by trying.
+        max_in_flight: the most calls in flight that the provider reports; infinity if it reports
+            no such limit.
     """
 
     name: str
@@ -71,6 +76,7 @@ class ScopeState:
     renewals: int
     parked_s: float
     found: FinderStatistics
+    max_in_flight: float = inf
 
 
 @attrs.frozen(kw_only=True)

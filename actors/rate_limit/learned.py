@@ -1,15 +1,22 @@
 """A limit that a provider reports, and that other clients may use, too. Pure (R14).
 
+Its period follows from the reports (`LimitEvidence`). While nothing is known of it, the limit
+delays no call; while only a shortest period is known, calls are sent as fast as that allows.
+
 It has two buckets: one counts what this limiter takes, exactly; the other follows the provider's
 reports, and counts what all clients take. A report shows the state at which its call reached the
 provider: so what was taken since then is added, and what has refilled since then is subtracted. The
 mean difference to the expected state is the rate of other clients; the rest of the limit is ours.
+
+For a limit that begins anew at one instant, what is left until then replaces the second bucket.
 """
 
-from typing import final
+from math import inf
+from typing import cast, final
 
-from ..permit import Dimension, Report
+from ..permit import DIMENSIONS, Dimension, Report
 from .bucket import Bucket
+from .evidence import LimitEvidence
 from .explanation import BucketState
 from .limits import ENFORCED_IN_PARTS_S, Rate
 
@@ -17,6 +24,8 @@ _AVERAGED_S = 5.0  # seconds over which the rate of other clients is averaged
 _MAX_OF_OTHERS = 0.95  # of the rate; some calls are needed to receive further reports
 _FEW = 0.05  # of the rate; below it there may be no other client
 _DECREASE = 0.8  # of the depth, after a refusal that names no limit
+_REFUTING = 0.5  # of the amount that a guessed period lets expect; if less is used, it is wrong
+_LEAST_SHARE = 0.9  # of a long limit must be used before a refusal is attributed to it
 
 
 @final
@@ -28,65 +37,117 @@ class Learned:
         burst_s: how much of it may be used at once, in seconds of its rate; more if the provider
             was seen to accept more.
         since: the amount taken since the call of the report was sent.
+        sent_at: when the call of the report was sent.
         now: the current time.
+        may_guess: whether a usual period may be assumed before the reports establish one.
 
     Attributes:
         dimension: what it limits.
+        index: the index of the dimension in `Cost`.
         limit: the amount of a period.
-        period_s: seconds in which all of it refills.
+        source: the header that reports it.
+        period_s: seconds in which all of it refills; None while they are not known.
         others: the amount that other clients take a second.
+        may_guess: whether a usual period may be assumed, as above; it may be changed.
     """
 
-    def __init__(self, report: Report, burst_s: float, since: float, now: float) -> None:
-        self.dimension: Dimension = report.dimension
-        self.limit, self.period_s = report.limit, report.period_s
+    def __init__(
+        self,
+        report: Report,
+        burst_s: float,
+        since: float,
+        sent_at: float,
+        now: float,
+        *,
+        may_guess: bool = True,
+    ) -> None:
+        self.dimension: Dimension = cast("Dimension", report.dimension)
+        self.index = DIMENSIONS.index(self.dimension)
+        self.limit = report.limit
+        self.source = report.source
+        self.may_guess = may_guess
         self.others = 0.0
-        is_short = self.period_s <= ENFORCED_IN_PARTS_S
-        worth = self.rate * burst_s if is_short else self.limit
-        self._most = max(1.0, worth - 1.0)  # one less: see `Limit`
+        self.period_s: float | None = None
+        self._evidence = LimitEvidence()
+        self._burst_s = burst_s
+        self._accepted = 0.0  # the most that was used when the provider accepted a call
+        self._cap = inf  # the most that may be used, after a refusal
+        self._slowed_at = now  # calls that were sent before do not slow it down again
         self._late_s = 0.0  # mean seconds from sending a call to its report
-        self._reported_at = now
+        self._reported_at = self._taken_at = now
         self._sent_at = float("-inf")  # when the call of the latest report was sent
-        self._own = Bucket(self.rate, self.depth, now)
-        self._all = Bucket(self.rate, self.depth, now)
-        for bucket in (self._own, self._all):
-            bucket.set_used(report.used + since, now)
+        self._left, self._renews_at = inf, now  # what is left until then, if `is_window`
+        self._own = Bucket(1.0, 1.0, now)  # both without effect while the period is not known
+        self._all = Bucket(1.0, 1.0, now)
+        self._is_own_set = False
+        self.report(report, since, sent_at, now)
 
     @property
-    def as_rate(self) -> Rate:
-        """The limit as a `Rate`, for texts."""
-        return Rate(self.dimension, self.limit, self.period_s)
+    def is_window(self) -> bool:
+        """Whether the limit begins anew at one instant, rather than refill continuously."""
+        return self._evidence.kind == "window"
+
+    @property
+    def is_short(self) -> bool:
+        """Whether its period is known, and up to a minute, so that it sets the pace."""
+        return self.period_s is not None and self.period_s <= ENFORCED_IN_PARTS_S
 
     @property
     def rate(self) -> float:
-        """The amount that refills a second."""
-        return self.limit / self.period_s
+        """The amount that refills a second; infinity while it is not known."""
+        return inf if self.period_s is None else self.limit / self.period_s
 
     @property
     def depth(self) -> float:
         """The amount that may be missing before calls wait; less if other clients take some."""
-        depth = max(1.0, min(self._most, self.limit - 1.0))
+        worth = self.rate * self._burst_s if self.is_short else self.limit
+        most = max(worth - 1.0, 0.0 if self.is_window else self._accepted)  # one less: see `Limit`
+        depth = max(1.0, min(most, self._cap, self.limit - 1.0))
         if self.others < _FEW * self.rate:
             return depth
         return max(1.0, depth - 1.0 - self.others * self._late_s)
 
+    def __str__(self) -> str:
+        return f"{self._words()} ({self.source})" if self.source else self._words()
+
+    def _words(self) -> str:
+        if self.period_s is None:
+            return f"{self.limit:g} {self.dimension.replace('_', ' ')} in an unknown time"
+        return str(Rate(self.dimension, self.limit, float(f"{self.period_s:.3g}")))
+
     def used(self, now: float) -> float:
         """Return the amount that is missing, by the higher of both buckets."""
+        if self.is_window:
+            return self.limit - self._left if now < self._renews_at else self._own.used(now)
         return max(self._own.used(now), self._all.used(now))
 
     def ready_at(self, amount: float, now: float) -> float:
         """Return when `amount` is allowed; `now` if it is allowed already."""
-        return max(self._own.ready_at(amount, now), self._all.ready_at(amount, now))
+        at = now
+        if self.period_s is not None:
+            at = self._own.ready_at(amount, now)
+            if not self.is_window:
+                at = max(at, self._all.ready_at(amount, now))
+            if self._evidence.is_guess:  # the period may be as short as the reset
+                at = min(at, max(now, self._taken_at + self._evidence.shortest_s))
+        if now < self._renews_at and self._left < min(amount, self.limit):
+            at = max(at, self._renews_at)
+        return at
 
     def take(self, amount: float, now: float) -> None:
         """Debit an amount."""
-        self._own.take(amount, now)
-        self._all.take(amount, now)
+        self._left -= amount
+        self._taken_at = now
+        if self.period_s is not None:
+            self._own.take(amount, now)
+            self._all.take(amount, now)
 
     def give_back(self, amount: float, since: float, now: float) -> None:
         """Refund an amount that was debited at `since`."""
-        self._own.give_back(amount, since, now)
-        self._all.give_back(amount, since, now)
+        self._left += amount
+        if self.period_s is not None:
+            self._own.give_back(amount, since, now)
+            self._all.give_back(amount, since, now)
 
     def report(
         self,
@@ -111,16 +172,67 @@ class Learned:
         if sent_at < self._sent_at:
             return  # a call that was sent later has reported before
         self._sent_at = sent_at
-        self.limit, self.period_s = report.limit, report.period_s
-        if resumes_at is not None:
-            self._most = max(1.0, min(self._most, report.used - 1.0))
+        self.limit, self.source = report.limit, report.source or self.source
+        if resumes_at is not None and self._is_cause(report):
+            self._cap = max(1.0, min(self._cap, report.used - 1.0))
+            if not self.is_window:  # the end of a window is known
+                self._slow_down(sent_at, now)
         else:
-            self._most = max(self._most, report.used)  # the provider accepted that
+            resumes_at = None
+            self._accepted = max(self._accepted, report.used)  # the provider accepted that
+            self._cap = max(self._cap, report.used)
+        if self._evidence.is_guess and report.used + since + 1 < _REFUTING * self._own.used(now):
+            self._evidence.refute_guess()
+        self._evidence.add(report, sent_at, now)
+        self._set_end(report, since, sent_at)
+        self._set_period(now)
+        if self.period_s is None:
+            return
+        self._follow(report, since, sent_at, now)
+        if resumes_at is not None:
+            # The provider may not count the calls that it refuses.
+            self._own.set_used(min(self._own.used(now), report.used + since), now)
+            self._all.set_used(self.depth, max(now, resumes_at))
+
+    def _slow_down(self, sent_at: float, now: float) -> None:
+        """Take a longer period, once for all calls that were refused together."""
+        if sent_at >= self._slowed_at:
+            self._slowed_at = now
+            self._evidence.refused()
+
+    def _is_cause(self, report: Report) -> bool:
+        """Whether a refusal is due to this limit: a long one must be nearly used up."""
+        return self.is_short or report.used >= _LEAST_SHARE * report.limit
+
+    def _set_end(self, report: Report, since: float, sent_at: float) -> None:
+        """Set what is left until the limit begins anew, as far as the report shows it."""
+        seconds = report.reset_s if self.is_window else report.more_s
+        self._left = report.limit - report.used - since
+        self._renews_at = sent_at + (seconds or 0.0)
+
+    def _set_period(self, now: float) -> None:
+        period_s = self._evidence.period_s(may_guess=self.may_guess)
+        if period_s != self.period_s:
+            is_first, self.period_s = self.period_s is None, period_s
+            self.others = 0.0
+            if is_first:
+                self._own.set_used(0.0, now)
+                self._all.set_used(0.0, now)
+                self._is_own_set = False
+        if period_s is not None:
+            self._own.set(self.rate, self.depth, now)
+            self._all.set(self.rate - self.others, self.depth, now)
+
+    def _follow(self, report: Report, since: float, sent_at: float, now: float) -> None:
+        """Set the bucket of all clients by a report, and estimate the rate of the others."""
         expected = self._all.used(now)
         refilled = (self.rate - self.others) * (now - sent_at)
         used = max(0.0, report.used + since - refilled)
+        if report.reset_s and self._evidence.kind != "bucket":  # full by then, in any case
+            until_full = max(0.0, sent_at + report.reset_s + report.grain_s - now)
+            used = min(used, until_full * self.rate + since)
         passed = now - self._reported_at
-        if passed > 0:
+        if passed > 0 and self._evidence.kind == "bucket":
             gain = passed / (passed + _AVERAGED_S)
             off = (used - expected) / passed  # bounded below: no client exceeds the limit
             self.others += gain * min(self.rate, max(-self.rate, off))
@@ -130,18 +242,28 @@ class Learned:
         self._own.set(self.rate, self.depth, now)
         self._all.set(self.rate - self.others, self.depth, now)
         self._all.set_used(used, now)
-        if resumes_at is not None:
-            self._all.set_used(self.depth, max(now, resumes_at))
+        if not self._is_own_set:
+            # The calls may not have refilled as much as their duration suggests: one more is used.
+            self._own.set_used(used + min(1.0, refilled), now)
+            self._is_own_set = True
 
     def refused(self, resumes_at: float, now: float) -> None:
         """Lower the depth after a refusal that names no limit; the arguments are as in `report`."""
-        self._most = max(1.0, _DECREASE * self._most)
-        self._own.set(self.rate, self.depth, now)
-        self._all.set(self.rate - self.others, self.depth, now)
+        if not self.is_short:
+            return
+        self._cap = max(1.0, _DECREASE * self.depth)
+        self._set_period(now)
         self._all.set_used(self.depth, max(now, resumes_at))
 
-    def state(self, scope: str, now: float) -> BucketState:
-        """Return the state of the limit; the arguments are those of `Limit.state`."""
+    def state(self, scope: str, now: float) -> BucketState | None:
+        """Return the state of the limit, or None while its period is not known.
+
+        Args:
+            scope: the model, or group of models, that it applies to.
+            now: the current time, in seconds.
+        """
+        if self.period_s is None:
+            return None
         return BucketState(
             scope=scope,
             dimension=self.dimension,
@@ -151,4 +273,5 @@ class Learned:
             depth=self.depth,
             source="learned",
             others_per_s=self.others,
+            header=self.source,
         )

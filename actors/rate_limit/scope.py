@@ -2,6 +2,7 @@
 
 import copy
 import heapq
+from collections import deque
 from collections.abc import Sequence
 from math import inf
 from operator import add
@@ -10,12 +11,16 @@ from typing import final
 import attrs
 
 from ..permit import DIMENSIONS, Report
-from .bucket import Bucket, Limit, changed, check_possible
+from .bucket import Bucket, Limit, changed, check_possible, needs
 from .explanation import BucketState, ScopeState
 from .finder import Finder
 from .lanes import FairQueue, Waiting
 from .learned import Learned
-from .limits import Cost, Limits, TooLate
+from .limits import Cost, Impossible, Limits, TooLate
+from .reports import REFUSAL
+
+_REFUSED_REMEMBERED = 256  # calls
+_MAX_LEARNED = 32  # limits of one scope; no provider has so many
 
 
 @attrs.frozen
@@ -74,12 +79,14 @@ class LimitScope:
         self.most = inf if own is None else own.in_flight
         self.limits = [] if own is None else [Limit(rate, now) for rate in own.all_rates]
         self.every = [*shared, *self.limits]
-        self.learned: dict[int, Learned] = {}  # {index of the dimension: ...}
+        self.learned: dict[tuple[str, str], Learned] = {}  # {(dimension, header): ...}
+        self.reported_most = inf  # calls in flight, by the provider's reports
         self.finder = Finder(now, starts_slowly=limits.find)
         self.pace: Bucket | None = None  # a bucket at the rate of the finder
         self._burst_s = limits.burst_s
         self._learns = limits.learn
         self.taken: Sequence[float] = (0.0,) * len(DIMENSIONS)
+        self.refused: deque[tuple[Sequence[float], Cost]] = deque(maxlen=_REFUSED_REMEMBERED)
         self.set_pace(now)
         self.queue: FairQueue[QueuedCall] = FairQueue(limits.lane, limits.ageing_s)
         self.renewals: list[tuple[float, int, QueuedCall]] = []  # a heap: (not before, order, call)
@@ -91,10 +98,15 @@ class LimitScope:
         """Whether no call waits or is in flight."""
         return not (self.in_flight or len(self.queue) or self.renewals)
 
+    @property
+    def knows_pace(self) -> bool:
+        """Whether the provider reports a limit for up to a minute, so that none need be found."""
+        return any(learned.is_short for learned in self.learned.values())
+
     def set_pace(self, now: float) -> None:
         """Set the pace to the rate of the finder, unless the provider reports its limits."""
         rate = self.finder.rate
-        if rate == inf or self.learned:
+        if rate == inf or self.knows_pace:
             self.pace = None
             return
         depth = max(1.0, rate * self._burst_s - 1.0)
@@ -120,6 +132,9 @@ class LimitScope:
         self._learns = limits.learn
         if not limits.learn:
             self.learned.clear()
+            self.reported_most = inf
+        for learned in self.learned.values():
+            learned.may_guess = self._may_guess(learned.index)
         self.queue.use(limits.lane, limits.ageing_s)
 
     def copy(self, shared: list[Limit]) -> "LimitScope":
@@ -136,6 +151,7 @@ class LimitScope:
         other.finder = copy.deepcopy(self.finder)
         other.queue = self.queue.copy()
         other.renewals = list(self.renewals)
+        other.refused = self.refused.copy()
         return other
 
     def head(self, now: float, *, only_renewals: bool) -> "tuple[QueuedCall, float] | None":
@@ -147,9 +163,14 @@ class LimitScope:
             heapq.heappop(renewals)
         if renewals and renewals[0][0] <= now:
             return renewals[0][2], -inf
-        if only_renewals or self.in_flight >= self.most or self.in_flight >= self.finder.in_flight:
+        if only_renewals or self.in_flight >= self.max_in_flight:
             return None
         return self.queue.head()
+
+    @property
+    def max_in_flight(self) -> float:
+        """The most calls in flight: as set, as reported, and as found by trying."""
+        return min(self.most, self.reported_most, self.finder.in_flight)
 
     def is_ready(self, cost: Cost, now: float) -> bool:
         """Return whether a call can be admitted at once: no call waits and all limits allow it."""
@@ -158,6 +179,7 @@ class LimitScope:
             self.renewals
             or len(self.queue)
             or self.in_flight >= self.most
+            or self.in_flight >= self.reported_most
             or self.in_flight >= finder.in_flight
             or self.parked_until > now
             or finder.is_undecided
@@ -174,8 +196,8 @@ class LimitScope:
         for limit in self.limits:
             ready = limit.bucket.ready_at(cost[limit.index], now)
             at = max(at, ready)
-        for index, learned in self.learned.items():
-            ready = learned.ready_at(cost[index], now)
+        for learned in self.learned.values():
+            ready = learned.ready_at(cost[learned.index], now)
             at = max(at, ready)
         if self.pace is not None:
             ready = self.pace.ready_at(1.0, now)
@@ -188,10 +210,11 @@ class LimitScope:
             limit.bucket.take(cost[limit.index], now)
         self.finder.send(now)
         if self.pace is not None:
-            self.set_pace(now)
+            self.set_pace(now)  # it has ended if the rate is out of date
+        if self.pace is not None:
             self.pace.take(1.0, now)
-        for index, learned in self.learned.items():
-            learned.take(cost[index], now)
+        for learned in self.learned.values():
+            learned.take(cost[learned.index], now)
         if not self._learns:
             return ()
         self.taken = tuple(map(add, self.taken, cost))
@@ -206,17 +229,79 @@ class LimitScope:
         resumes_at: float | None = None,
     ) -> None:
         """Apply a report of the provider; see `Learned.report`."""
+        if report.dimension == "in_flight":
+            self._learn_in_flight(report)
+            return
         index = DIMENSIONS.index(report.dimension)
         mark, since = reservation.mark, 0.0
         if mark and reservation.scope is self:  # else it was admitted before a restart
             since = self.taken[index] - mark[index]
-        learned = self.learned.get(index)
-        if learned is None:
-            self.learned[index] = Learned(report, self._burst_s, since, now)
-            self.finder.stop_seeking()
-            self.set_pace(now)
+            # Where the provider counts the calls that it refuses, its next reports show it.
+            since -= sum(cost[index] for at, cost in self.refused if at[index] > mark[index])
+        learned = self._learned_for(report)
+        sent_at = reservation.since
+        if learned is not None:
+            learned.report(report, since, sent_at, now, resumes_at=resumes_at)
         else:
-            learned.report(report, since, reservation.since, now, resumes_at=resumes_at)
+            if len(self.learned) >= _MAX_LEARNED:
+                return
+            learned = self.learned[report.dimension, report.source] = Learned(
+                report,
+                self._burst_s,
+                since,
+                sent_at,
+                now,
+                may_guess=self._may_guess(index),
+            )
+        if learned.is_short:
+            self.finder.stop_seeking()
+        self.set_pace(now)
+
+    def note_refused(self, reservation: Reservation, cost: Cost) -> None:
+        """Record that the provider refused a call, which has taken nothing of its limits.
+
+        Args:
+            reservation: what it had taken.
+            cost: the same, before it was corrected.
+        """
+        if reservation.mark and reservation.scope is self:
+            self.refused.append((reservation.mark, cost))
+
+    def return_refused(self, reservation: Reservation, now: float) -> None:
+        """Return the request of a refused call to the learned limits, which no report corrects.
+
+        Where the provider counts the calls that it refuses, its next reports show it.
+
+        Args:
+            reservation: what the call had taken.
+            now: the current time.
+        """
+        for learned in self.learned.values():
+            if learned.dimension == "requests":
+                learned.give_back(reservation.cost.requests, reservation.since, now)
+
+    def _may_guess(self, index: int) -> bool:
+        """Whether a period may be assumed: a guess lowers no limit that the user has set."""
+        return all(limit.index != index for limit in self.every)
+
+    def _learned_for(self, report: Report) -> Learned | None:
+        """Return the limit of a report; a refusal's text has the amount, but not the header."""
+        found = self.learned.get((report.dimension, report.source))
+        if found is None and report.source == REFUSAL:
+            found = next(
+                (
+                    one
+                    for one in self.learned.values()
+                    if (one.dimension, one.limit) == (report.dimension, report.limit)
+                ),
+                None,
+            )
+        return found
+
+    def _learn_in_flight(self, report: Report) -> None:
+        """Apply a limit of calls in flight, which other clients may use, too."""
+        left = max(0.0, report.limit - report.used)
+        self.reported_most = max(1.0, min(report.limit, self.in_flight + left))
 
     def correct(self, index: int, more: float, since: float, now: float) -> None:
         """Correct what a call took of one dimension.
@@ -230,8 +315,7 @@ class LimitScope:
         found: list[Bucket | Learned] = [
             limit.bucket for limit in self.every if limit.index == index
         ]
-        if index in self.learned:
-            found.append(self.learned[index])
+        found += (learned for learned in self.learned.values() if learned.index == index)
         for bucket in found if more else ():
             if more > 0:
                 bucket.take(more, now)
@@ -249,9 +333,12 @@ class LimitScope:
         for limit in self.every:
             if cost[limit.index] > limit.rate.amount:
                 check_possible(limit.rate, cost)
-        for index, learned in self.learned.items():
-            if cost[index] > learned.limit:
-                check_possible(learned.as_rate, cost)
+        for learned in self.learned.values():
+            if cost[learned.index] > learned.limit:
+                raise Impossible(
+                    f"{needs(learned.dimension, cost)}, more than the provider's limit of "
+                    f"{learned}; shorten the prompt or lower max_tokens"
+                )
 
     def check_in_time(self, request: PermitRequest, now: float) -> None:
         """Check that a call can meet its deadline if only calls of its own lane are before it.
@@ -281,8 +368,8 @@ class LimitScope:
         size = 0.0
         for limit in self.every:
             size = max(size, cost[limit.index] / limit.bucket.rate)
-        for index, learned in self.learned.items():
-            size = max(size, cost[index] / learned.rate)
+        for learned in self.learned.values():
+            size = max(size, cost[learned.index] / learned.rate)
         return size or 1.0
 
     # ---------------------------------------------------------------- reports
@@ -296,10 +383,10 @@ class LimitScope:
             at = limit.bucket.ready_at(cost[limit.index], now)
             if at > worst:
                 worst, name = at, f"the limit of {limit.rate}"
-        for index, learned in self.learned.items():
-            at = learned.ready_at(cost[index], now)
+        for learned in self.learned.values():
+            at = learned.ready_at(cost[learned.index], now)
             if at > worst:
-                worst, name = at, f"the provider's limit of {learned.as_rate}"
+                worst, name = at, f"the provider's limit of {learned}"
         if self.pace is not None and self.pace.ready_at(1.0, now) > worst:
             name = f"a learned limit of {self.finder.rate:.3g} calls a second"
         return name
@@ -313,13 +400,15 @@ class LimitScope:
             renewals=len(self.renewals),
             parked_s=max(0.0, self.parked_until - now),
             found=self.finder.statistics(),
+            max_in_flight=self.reported_most,
         )
 
     def bucket_states(self, now: float) -> list[BucketState]:
         """Return the state of its own and learned limits."""
+        learned = (learned.state(self.name, now) for learned in self.learned.values())
         return [
             *(limit.state(self.name, now) for limit in self.limits),
-            *(learned.state(self.name, now) for learned in self.learned.values()),
+            *(state for state in learned if state is not None),
         ]
 
 

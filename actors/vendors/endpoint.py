@@ -4,6 +4,7 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import cast
 
 import attrs
@@ -11,8 +12,10 @@ import httpx
 from attrs.validators import gt, instance_of, optional
 
 from ..messages import Request
+from ..redaction import looks_like_key, shown_url
 from .catalog import vendor_at, vendor_named
 from .format import WireFormat
+from .secret_texts import SecretTexts
 from .vendor import Vendor
 
 Key = str | Callable[[], str]
@@ -22,17 +25,21 @@ _KEYS_REMEMBERED = 1000  # for `scrub`; more than can be in flight
 
 _MAX_PORT = 65535
 
-_PREFIX_LENGTH = 12  # characters of a key; shorter prefixes are common to keys, or chance
-_CERTAIN_LENGTH = 16  # characters of a key that no text contains by chance
-
+_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|credential")  # of a header
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
-def _http_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+def _url(name: str, value: str) -> httpx.URL:
     try:
-        url = httpx.URL(value)
+        return httpx.URL(value)
     except (httpx.InvalidURL, TypeError) as error:
-        raise ValueError(f"{field.name} is not a URL: {_shown(value)} ({error})") from None
+        # The reason may quote a part of the URL, which may be a part of a password (L8).
+        why = "" if "@" in str(value) else f" ({error})"
+        raise ValueError(f"{name} is not a URL: {_shown(value)}{why}") from None
+
+
+def _http_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+    url = _url(field.name, value)
     if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
         raise ValueError(
             f"{field.name} must look like https://api.openai.com/v1 or http://127.0.0.1:8080/v1, "
@@ -49,18 +56,20 @@ def _port(name: str, url: httpx.URL) -> None:
 def _proxy_url(_: object, field: "attrs.Attribute[str]", value: str) -> None:
     if not value:
         return
-    try:
-        url = httpx.URL(value)
-    except (httpx.InvalidURL, TypeError) as error:
-        raise ValueError(f"{field.name} is not a URL: {_shown(value)} ({error})") from None
+    url = _url(field.name, value)
     if url.scheme not in ("http", "https", "socks5", "socks5h") or not url.host:
         raise ValueError(f"{field.name} must look like http://proxy:3128, not {_shown(value)}")
     _port(field.name, url)
 
 
 def _shown(value: str | None) -> str:
-    """Return a URL in quotes, without user name and password (L8)."""
-    return repr(value and re.sub(r"//[^/@]*@", "//***@", value))
+    """Return a URL in quotes, without user name, password, keys and values of its query (L8)."""
+    return repr(value and shown_url(str(value)))
+
+
+def _digest_of_key(segment: str) -> str:
+    """Return a segment of a path, or the digest of one that looks like a key."""
+    return sha256(segment.encode()).hexdigest()[:16] if looks_like_key(segment) else segment
 
 
 def _names_shown(values: Mapping[str, str]) -> str:
@@ -106,6 +115,10 @@ def _lower(values: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, s
     return {name.lower(): value for name, value in dict(values).items()}
 
 
+def _lower_names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
+
+
 def _vendor(value: str | Vendor) -> Vendor:
     return vendor_named(value) if isinstance(value, str) else value
 
@@ -129,6 +142,8 @@ class Endpoint:
         proxy: URL of a proxy; None uses the environment's (HTTPS_PROXY and so on), "" uses none.
         uds: path of a Unix socket to connect to, instead of the host in `base_url`.
         http2: use HTTP/2 if the server supports it.
+        secret_names: names of headers and query parameters whose values are secret, besides those
+            whose names say so, such as "x-api-key".
 
     Raises:
         ValueError: a value is invalid, such as a `base_url` that is not an HTTP URL, or an
@@ -163,13 +178,15 @@ class Endpoint:
     )
     uds: str | None = attrs.field(default=None, kw_only=True)
     http2: bool = attrs.field(default=False, validator=instance_of(bool), kw_only=True)
+    secret_names: frozenset[str] = attrs.field(
+        default=frozenset[str](), converter=_lower_names, kw_only=True
+    )
     _handed_out: dict[str, None] = attrs.field(
         factory=dict[str, None], init=False, repr=False, eq=False
     )
-
-    _known: dict[str, list[str]] = attrs.field(
-        factory=dict[str, list[str]], init=False, repr=False, eq=False
-    )
+    _known: list[SecretTexts] = attrs.field(
+        factory=list[SecretTexts], init=False, repr=False, eq=False
+    )  # at most one, until a new key is handed out
 
     def __attrs_post_init__(self) -> None:
         if self.uds is not None and self.proxy:
@@ -199,10 +216,16 @@ class Endpoint:
         return httpx.URL(self.base_url).netloc.decode("ascii").rpartition("@")[2]
 
     @property
+    def shown_url(self) -> str:
+        """The URL for texts, without user name, password and keys (L8)."""
+        return shown_url(self.base_url)
+
+    @property
     def identity(self) -> str:
         """A key of the endpoint for caches and journals, without secrets (L6, L8)."""
         url = httpx.URL(self.base_url)
-        return f"{url.scheme}://{self.host}{url.path}"
+        path = "/".join(map(_digest_of_key, url.path.split("/")))
+        return f"{url.scheme}://{self.host}{path}"
 
     @property
     def is_loopback(self) -> bool:
@@ -257,33 +280,18 @@ class Endpoint:
     def is_quoted_in(self, raw: bytes) -> bool:
         """Return whether a response contains a key, or the beginning of one.
 
-        Short keys are not searched for, because a response may contain the same text by chance.
-
         Args:
             raw: the body of the response.
         """
-        return any(
-            secret[:_CERTAIN_LENGTH].encode() in raw
-            for secret in self._secrets()
-            if len(secret) >= _CERTAIN_LENGTH
-        )
+        return self._secrets.is_quoted_in(raw)
 
     def scrub(self, text: str) -> str:
-        """Return a text with "***" for every key that was sent (L8).
-
-        The beginning of a key is replaced, too, because a text may have been cut off.
+        """Return a text with "***" for every key that was sent, and every other secret (L8).
 
         Args:
             text: a text that may quote a key, such as a provider's error.
         """
-        for secret in self._secrets():
-            text = text.replace(secret, "***")
-            while len(secret) > _PREFIX_LENGTH and (at := text.find(secret[:_PREFIX_LENGTH])) >= 0:
-                size = _PREFIX_LENGTH
-                while size < len(secret) and text.startswith(secret[: size + 1], at):
-                    size += 1
-                text = f"{text[:at]}***{text[at + size :]}"
-        return text
+        return self._secrets.scrub(text)
 
     def _remember(self, key: str) -> None:
         handed_out = self._handed_out
@@ -293,25 +301,27 @@ class Endpoint:
         if len(handed_out) > _KEYS_REMEMBERED:
             del handed_out[next(iter(handed_out))]
 
-    def _secrets(self) -> list[str]:
-        """Return all secrets, the longest first, because one may contain another."""
-        if "secrets" not in self._known:
-            self._known["secrets"] = self._all_secrets()
-        return self._known["secrets"]
+    @property
+    def _secrets(self) -> SecretTexts:
+        if not self._known:
+            self._known.append(self._all_secrets())
+        return self._known[0]
 
-    def _all_secrets(self) -> list[str]:
-        found = set(self._handed_out)
+    def _all_secrets(self) -> SecretTexts:
+        keys, marked = set(self._handed_out), set[str]()
         if isinstance(self.api_key, str):
-            found.add(self.api_key)
+            keys.add(self.api_key)
         for name, value in (*self.headers.items(), *self.query.items()):
-            if re.search(r"auth|key|token|secret|cookie", name.lower()):
-                found |= {value, value.removeprefix("Bearer ")}
-        for url in (self.base_url, self.proxy or ""):
-            found.add(httpx.URL(url).password)
-            found.add(
-                httpx.URL(url).userinfo.decode("ascii").partition(":")[2]
-            )  # as it was written
-        return sorted(found - {""}, key=len, reverse=True)
+            if name.lower() in self.secret_names:
+                marked.add(value)
+            elif _SECRET_NAME.search(name.lower()):
+                keys |= {value, value.removeprefix("Bearer ")}
+        for url in map(httpx.URL, (self.base_url, self.proxy or "")):
+            written = url.userinfo.decode("ascii")
+            # Without a password, the name is a token.
+            marked |= {url.password or url.username, written.partition(":")[2] or written}
+            keys |= set(filter(looks_like_key, url.path.split("/")))
+        return SecretTexts(keys, marked)
 
 
 @attrs.frozen(kw_only=True)

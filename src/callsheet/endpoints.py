@@ -8,15 +8,46 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .actors import VENDORS, Endpoint, Vendor, vendor_at
+from .actors import VENDORS, Endpoint, Vendor, check_environment, vendor_at
 from .runtime import open_collapsing_nursery
 
 if TYPE_CHECKING:
     from .simulator import ProviderSettings
 
 
+_OPENAI_HEADERS = {  # {header: variables, the usual one first}
+    "openai-organization": ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION"),
+    "openai-project": ("OPENAI_PROJECT_ID", "OPENAI_PROJECT"),
+}
+
 BUILTIN = "builtin"
 """The name of the built-in provider, for `--provider` and `open_endpoint`."""
+
+
+@attrs.frozen
+class ExtraHeaders:
+    """Further headers of every request.
+
+    Args:
+        shown: name in lower case and value of each header.
+        secret: those whose values must not be shown (L8).
+    """
+
+    shown: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    secret: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+
+    def of(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint with these headers; they replace those that it has.
+
+        Args:
+            endpoint: the endpoint without them.
+        """
+        if not (self.shown or self.secret):
+            return endpoint
+        headers = {**endpoint.headers, **self.shown, **self.secret}
+        return attrs.evolve(
+            endpoint, headers=headers, secret_names={*endpoint.secret_names, *self.secret}
+        )
 
 
 @attrs.frozen
@@ -28,11 +59,13 @@ class EndpointChoice:
             address only while it runs.
         reason: the option or the variable that chose it.
         hint: for the built-in provider, how to choose another one; may be empty.
+        headers: further headers for the built-in provider; the endpoint of another one has them.
     """
 
     endpoint: Endpoint | None
     reason: str
     hint: str = ""
+    headers: ExtraHeaders = attrs.field(factory=ExtraHeaders)
 
     def describe(self, endpoint: Endpoint) -> str:
         """Describe in one line which provider a run uses, and why.
@@ -41,8 +74,8 @@ class EndpointChoice:
             endpoint: where the provider is, the built-in one included.
         """
         if self.endpoint is None:
-            return f"Provider: {BUILTIN} at {endpoint.base_url} ({self.reason}{self.hint})"
-        return f"Provider: {endpoint.vendor.title} at {endpoint.base_url} ({self.reason})"
+            return f"Provider: {BUILTIN} at {endpoint.shown_url} ({self.reason}{self.hint})"
+        return f"Provider: {endpoint.vendor.title} at {endpoint.shown_url} ({self.reason})"
 
 
 def choose_endpoint(
@@ -50,24 +83,38 @@ def choose_endpoint(
     environ: Mapping[str, str] | None = None,
     *,
     provider: str | None = None,
+    headers: ExtraHeaders | None = None,
 ) -> EndpointChoice:
     """Choose a provider by its name, by its address, or by the environment.
 
     With a name, that provider, at `base_url` or at the address in its own variable. Without a name,
     `base_url` if it is given; else OPENAI_BASE_URL; else OpenAI if OPENAI_API_KEY is set; else the
     built-in provider. The key of another vendor in the environment never chooses that vendor.
+    OPENAI_ORG_ID and OPENAI_PROJECT_ID become headers where OpenAI's own variables apply.
 
     Args:
         base_url: the URL of the API, version included, such as ``http://127.0.0.1:8080/v1``.
         environ: the environment; by default that of the process. An empty variable counts as unset.
         provider: "builtin", which ignores the environment, or the name of a vendor, such as
             "anthropic"; `callsheet.actors.VENDORS` has all of them.
+        headers: further headers of every request.
 
     Raises:
-        ValueError: the provider is unknown, its address or its key is missing, or one of them is
-            malformed. The message names the option or the variable.
+        ValueError: the provider is unknown, its address or its key is missing, or one of them, a
+            proxy or a certificate authority of the environment is malformed. The message names the
+            option or the variable.
     """
-    environ = os.environ if environ is None else environ
+    choice = _chosen(base_url, os.environ if environ is None else environ, provider)
+    headers = headers or ExtraHeaders()
+    if choice.endpoint is None:
+        return attrs.evolve(choice, headers=headers)
+    check_environment(choice.endpoint, environ)
+    return attrs.evolve(choice, endpoint=headers.of(choice.endpoint))
+
+
+def _chosen(
+    base_url: str | None, environ: Mapping[str, str], provider: str | None
+) -> EndpointChoice:
     if provider == BUILTIN:
         if base_url is not None:
             raise ValueError(
@@ -117,11 +164,31 @@ def _opened(
     if key is None and vendor.needs_key and url == vendor.base_url:
         names = " or ".join(vendor.key_variables)
         raise ValueError(f"{source}: {vendor.title} needs an API key; set {names}")
+    headers: dict[str, str] = {}
+    if vendor.name == "openai" or source == "OPENAI_BASE_URL":
+        headers = _openai_headers(environ)
     try:
-        return EndpointChoice(Endpoint(url, key, vendor), source)
+        return EndpointChoice(Endpoint(url, key, vendor, headers=headers), source)
     except ValueError as error:
         name = key_source if str(error).startswith("api_key") else source
         raise ValueError(f"{name}: {error}") from None
+
+
+def _openai_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of organisation and project that OpenAI's variables set.
+
+    Raises:
+        ValueError: a value cannot be sent in a header; the message names the variable.
+    """
+    headers: dict[str, str] = {}
+    for header, names in _OPENAI_HEADERS.items():
+        value, name = _first(names, environ)
+        if value is None:
+            continue
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"{name} has characters that cannot be sent in a header")
+        headers[header] = value
+    return headers
 
 
 def _first(names: Iterable[str], environ: Mapping[str, str]) -> tuple[str | None, str]:
@@ -162,7 +229,7 @@ async def open_endpoint(provider: EndpointChoice | str | None = None) -> AsyncGe
         yield provider.endpoint
     else:
         async with open_builtin_provider() as endpoint:
-            yield endpoint
+            yield provider.headers.of(endpoint)
 
 
 @asynccontextmanager

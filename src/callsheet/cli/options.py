@@ -13,8 +13,8 @@ import structlog
 from ..actors import VENDORS, PriceBook, PriceError, redact_secrets
 from ..costs.price_table import current_prices, remark_on_age
 from ..costs.report import LEDGER_VARIABLE, default_ledger
-from ..endpoints import BUILTIN, EndpointChoice, choose_endpoint
-from .parameters import ABOVE_ZERO
+from ..endpoints import BUILTIN, EndpointChoice, ExtraHeaders, choose_endpoint
+from .parameters import ABOVE_ZERO, Header
 from .sections import option
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -27,6 +27,24 @@ def _all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
         return command
 
     return add
+
+
+def _header_option(name: str, *, help: str) -> Callable[[F], F]:  # noqa: A002  # click's
+    """Return an option whose values `chosen_endpoint` reads from the context of the command."""
+
+    def keep(ctx: click.Context, _: click.Parameter, value: tuple[tuple[str, str], ...]) -> None:
+        ctx.meta[name] = dict(value)
+
+    return option(
+        name,
+        section="Provider",
+        metavar="NAME=VALUE",
+        type=Header(),
+        multiple=True,
+        callback=keep,
+        expose_value=False,
+        help=help,
+    )
 
 
 provider_options: Callable[[Callable[..., object]], Callable[..., object]] = _all_of(
@@ -46,8 +64,14 @@ provider_options: Callable[[Callable[..., object]], Callable[..., object]] = _al
         metavar="URL",
         help="The URL of the API, version included, such as http://127.0.0.1:8080/v1.",
     ),
+    _header_option(
+        "--header", help="A further header of every request; may be repeated. It replaces ours."
+    ),
+    _header_option(
+        "--secret-header", help="Like --header; the value is hidden in errors and logs."
+    ),
 )
-"""Adds `--provider` and `--base-url`."""
+"""Adds `--provider`, `--base-url`, `--header` and `--secret-header`."""
 
 limit_options: Callable[[Callable[..., object]], Callable[..., object]] = _all_of(
     option(
@@ -106,8 +130,10 @@ def chosen_endpoint(base_url: str | None, provider: str | None) -> EndpointChoic
     Raises:
         click.UsageError: see `choose_endpoint`.
     """
+    given = click.get_current_context().meta
+    headers = ExtraHeaders(given["--header"], given["--secret-header"])
     try:
-        return choose_endpoint(base_url, provider=provider)
+        return choose_endpoint(base_url, provider=provider, headers=headers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

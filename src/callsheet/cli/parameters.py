@@ -1,4 +1,4 @@
-"""The types of option values that click lacks: finite numbers, and names that are not blank."""
+"""The types of option values that click lacks: finite numbers, names, and headers."""
 
 from math import isfinite
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import click
 from click.types import StringParamType
 
-__all__ = ["ABOVE_ZERO", "FiniteRange", "Name"]
+from ..actors import Endpoint
+
+__all__ = ["ABOVE_ZERO", "FiniteRange", "Header", "Name"]
 
 
 class FiniteRange(click.FloatRange):
@@ -47,6 +49,31 @@ class Name(StringParamType):
         if not text:
             self.fail("the name is empty.", param, ctx)
         return text
+
+
+class Header(StringParamType):
+    """A header as NAME=VALUE. Its errors do not show the value, which may be secret (L8)."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401  # click's
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:  # noqa: ANN401  # a name and a value, where click expects a text
+        """Return the name in lower case, and the value.
+
+        Raises:
+            click.BadParameter: it has no name or no value, or cannot be sent.
+        """
+        name, _, content = super().convert(value, param, ctx).partition("=")
+        name, content = name.strip().lower(), content.strip()
+        if not (name and content):
+            self.fail("a header is written NAME=VALUE.", param, ctx)
+        try:
+            Endpoint("http://provider/v1", headers={name: content})
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return name, content
 
 
 ABOVE_ZERO = FiniteRange(0, min_open=True)

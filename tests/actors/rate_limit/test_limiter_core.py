@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Lane, Limits, Rate, Usage
 from callsheet.actors.permit import Report
-from callsheet.actors.rate_limit.core import Limiter
+from callsheet.actors.rate_limit.core import Grant, Limiter
 from callsheet.actors.rate_limit.limits import Cost, Impossible, TooLate
 from callsheet.actors.rate_limit.scope import PermitRequest
 
@@ -69,6 +69,19 @@ def test_what_is_for_a_day_may_be_used_in_the_morning():
         assert limiter.try_admit(asking(usd=1.0), 0.0) is not None
     limiter.push(Waiter(), asking(usd=2.0), 0.0)
     assert limiter.next_at(0.0) == pytest.approx(3_600)
+
+
+def test_a_rate_that_was_found_long_ago_delays_no_call():
+    limiter = Limiter(Limits(), 0.0)
+    calls = [limiter.try_admit(PermitRequest("m", Cost()), 0.0) for _ in range(10)]
+    for call in calls:
+        limiter.refused(call, "too_fast", None, pause_s=1.0, now=0.1)
+        limiter.release(call, 0.1)
+    limiter.push(Waiter(), PermitRequest("m", Cost()), 1.2)
+    at = limiter.advance(5.0)
+    assert isinstance(limiter.advance(at), Grant)
+    assert limiter.try_admit(PermitRequest("m", Cost()), 100.0) is not None
+    assert limiter.try_admit(PermitRequest("m", Cost()), 100.0) is not None
 
 
 def test_a_reported_daily_limit_may_be_used_in_the_morning():

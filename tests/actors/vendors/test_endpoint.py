@@ -173,6 +173,48 @@ def test_passwords_of_urls_are_shown_nowhere():
     assert endpoint.scrub("hunt%20er2, hunt er2, swordfish") == "***, ***, ***"
 
 
+def test_a_key_is_scrubbed_as_a_whole_word_and_only_where_it_is_long_enough():
+    assert Endpoint("http://provider/v1", "k").scrub("asked k") == "asked k"
+    assert Endpoint("http://provider/v1", "EMPTY").scrub("EMPTY list") == "EMPTY list"
+    endpoint = Endpoint("http://provider/v1", "lm-studio")
+    assert endpoint.scrub("lm-studio, lm-studios, (lm-studio)") == "***, lm-studios, (***)"
+    long = Endpoint("http://provider/v1", KEY)
+    assert long.scrub(f"x{KEY}x {KEY[:14]}") == "x***x ***", "it is in no text by chance"
+
+
+def test_a_key_in_the_path_of_a_url_is_shown_nowhere():
+    endpoint = Endpoint(f"https://gateway/v1/{KEY}/openai")
+    other = Endpoint("https://gateway/v1/sk-other-0123456789/openai")
+    assert endpoint.shown_url == "https://gateway/v1/***/openai"
+    assert KEY not in repr(endpoint) + endpoint.identity
+    assert endpoint.identity != other.identity
+    assert endpoint.scrub(f"no such path: /v1/{KEY}") == "no such path: /v1/***"
+
+
+def test_a_token_instead_of_a_user_is_shown_nowhere():
+    endpoint = Endpoint(f"https://{KEY}@gateway/v1")
+    assert KEY not in repr(endpoint) + endpoint.identity + endpoint.shown_url
+    assert endpoint.scrub(f"who is {KEY}?") == "who is ***?"
+
+
+@pytest.mark.parametrize(
+    "url", [f"https://gw/v1?key={KEY}", f"https://gw/v1/{KEY}?x=1", f"{KEY}@gw"]
+)
+def test_a_url_that_is_refused_is_shown_without_its_keys(url):
+    with pytest.raises(ValueError, match="base_url") as caught:
+        Endpoint(url)
+    assert KEY not in str(caught.value)
+
+
+def test_values_that_the_user_marks_are_shown_nowhere():
+    headers, query = {"X-Tenant": "acme4711"}, {"account": "dept-0042"}
+    plain = Endpoint("http://provider/v1", headers=headers, query=query)
+    assert plain.scrub("acme4711 of dept-0042") == "acme4711 of dept-0042"
+    endpoint = attrs.evolve(plain, secret_names=["x-tenant", "Account"])
+    assert endpoint.scrub("acme4711 of dept-0042") == "*** of ***"
+    assert endpoint.auth_headers()["x-tenant"] == "acme4711"
+
+
 # ------------------------------------------------------------------ vendors and URLs
 
 
