@@ -82,6 +82,10 @@ class ConnectionFailed(CallFailed):
     """There was no connection, or it broke before the response was complete."""
 
 
+class SendTimedOut(CallFailed):
+    """One send took longer than its limit. It may have been billed, and is not repeated."""
+
+
 class MalformedResponse(CallFailed):
     """The provider sent a response that is not in its documented format."""
 

@@ -25,6 +25,7 @@ from ..vendors import (
     loads,
 )
 from .failures import AttemptFailed, Failures, without_key
+from .watch import SendWatch
 
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _MAX_URLS = 100  # remembered
@@ -143,6 +144,7 @@ class Exchange:
         headers: Mapping[str, str],
         idempotency_key: str,
         attempt: int,
+        watch: SendWatch,
         permit: Permit | None = None,
         deliver: _Deliver | None = None,
     ) -> Exchanged:
@@ -153,6 +155,7 @@ class Exchange:
             headers: the result of `headers`.
             idempotency_key: the same for every attempt of one call.
             attempt: the number of this attempt, from 1, for errors.
+            watch: learns of the progress of the response.
             permit: receives the limits that the response reports.
             deliver: receives each piece of a streamed response, and may wait.
 
@@ -167,13 +170,14 @@ class Exchange:
             try:
                 if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
+                watch.head_arrived()
                 if permit is not None and permit.wants_reports():
                     permit.report_limits(read_reports(response.limit_headers))
                 body = ResponseReader(response, start)
                 if prepared.stream and body.media_type.startswith("text/event-stream"):
-                    decoded = await self._read_events(body, prepared, attempt, deliver)
+                    decoded = await self._read_events(body, prepared, attempt, watch, deliver)
                 else:
-                    decoded = await self._read_whole(body, prepared, attempt)
+                    decoded = await self._read_whole(body, prepared, attempt, watch)
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
@@ -199,7 +203,12 @@ class Exchange:
         return await self._failures.refused(response, form, attempt, streamed=streamed)
 
     async def _read_events(
-        self, body: ResponseReader, prepared: Prepared, attempt: int, deliver: _Deliver | None
+        self,
+        body: ResponseReader,
+        prepared: Prepared,
+        attempt: int,
+        watch: SendWatch,
+        deliver: _Deliver | None,
     ) -> DecodedResponse:
         parser, decoder = SseParser(), prepared.form.stream_decoder(prepared.request)
         try:
@@ -209,9 +218,11 @@ class Exchange:
                     events = parser.feed(piece) if piece else parser.end()
                     for event in events:
                         deltas = decoder.feed(event)
-                        if deliver is not None:
+                        if deliver is not None and deltas:
+                            watch.pause()
                             for delta in deltas:
                                 await deliver(delta)
+                        watch.saw(event, deltas)
                     if not piece:
                         break
                 else:
@@ -225,11 +236,11 @@ class Exchange:
             raise self._failures.malformed(str(error), attempt) from None
 
     async def _read_whole(
-        self, body: ResponseReader, prepared: Prepared, attempt: int
+        self, body: ResponseReader, prepared: Prepared, attempt: int, watch: SendWatch
     ) -> DecodedResponse:
         raw = b""
         try:
-            raw = await body.read_all(_MAX_RESPONSE_BYTES)
+            raw = await body.read_all(_MAX_RESPONSE_BYTES, watch.received)
             decoded = prepared.form.decode(loads(raw), prepared.request)
         except ValueError as error:
             has_reason = isinstance(error, Malformed | TooLarge)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .openai_chat import OpenAIChat, read_chat
     from .openai_lists import OpenAICompletions, OpenAIEmbeddings, read_completion, read_embeddings
     from .prices import Price, PriceBook, PriceError, TierPrice, default_prices, tier_named
-    from .sse import SseParser
+    from .sse import ServerSentEvent, SseParser
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
@@ -41,7 +41,7 @@ else:
         openai_chat="OpenAIChat read_chat",
         openai_lists="OpenAICompletions OpenAIEmbeddings read_completion read_embeddings",
         prices="Price PriceBook PriceError TierPrice default_prices tier_named",
-        sse="SseParser",
+        sse="ServerSentEvent SseParser",
     )
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "Price",
     "PriceBook",
     "PriceError",
+    "ServerSentEvent",
     "SseParser",
     "StreamFailed",
     "TierPrice",

@@ -120,12 +120,14 @@ class FakeExchange(Outcomes):
         pieces: of a streamed response, delivered before the outcome.
         no_key: raised instead of headers.
         refuses: raised instead of an encoded request.
+        heads: whether the head of each response arrives at once.
     """
 
     host = "provider"
 
-    def __init__(self, *outcomes, pieces=(), no_key=None, refuses=None, **more):
+    def __init__(self, *outcomes, pieces=(), no_key=None, refuses=None, heads=False, **more):
         super().__init__(*outcomes, **more)
+        self.heads = heads
         self.pieces = pieces
         self.no_key = no_key
         self.refuses = refuses
@@ -141,9 +143,11 @@ class FakeExchange(Outcomes):
             raise self.no_key
         return {"authorization": "Bearer key"}
 
-    async def send(self, prepared, *, headers, idempotency_key, attempt, permit, deliver):
+    async def send(self, prepared, *, headers, idempotency_key, attempt, watch, permit, deliver):
         self.sent.append((attempt, idempotency_key, headers))
         self.deliver = deliver
+        if self.heads:
+            watch.head_arrived()
         for text in self.pieces:
             await deliver(Delta(text))
         return await self.next()

@@ -22,6 +22,7 @@ from ...actors import (
     Recipe,
     StepFailed,
     StorageError,
+    Timeouts,
     Troupe,
     TroupeSettings,
     log_call,
@@ -59,6 +60,7 @@ class Composition:
         recipe: the steps of a post.
         prices: the prices of the models.
         limits: the rates at which calls are sent.
+        timeouts: the bounds on one send.
         deadline_s: seconds for each post; infinity for no deadline.
         choice: the provider that the options and the environment name.
         output: where the posts are written.
@@ -82,6 +84,7 @@ class Composition:
     recipe: Recipe
     prices: PriceBook
     limits: Limits
+    timeouts: Timeouts
     deadline_s: float
     choice: EndpointChoice
     output: PostOutput
@@ -135,6 +138,7 @@ async def _with_provider(run: Composition) -> None:
             settings = TroupeSettings(
                 endpoint=endpoint,
                 limits=run.limits,
+                timeouts=run.timeouts,
                 breaker=_BREAKER,
                 recipe=run.recipe,
                 prices=run.prices,
