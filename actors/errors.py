@@ -63,7 +63,7 @@ class AuthenticationFailed(CallFailed):
 
 
 class BadRequest(CallFailed):
-    """Any other status 4xx: the request is invalid. Never retried."""
+    """Any other status 4xx, or 501: the request is invalid or not supported. Never retried."""
 
 
 class QuotaExhausted(CallFailed):

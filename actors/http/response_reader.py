@@ -1,5 +1,6 @@
 """Read the body of a response: decompressed, bounded, and closed in time."""
 
+import re
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ import trio
 from ..vendors import Malformed
 from .carrier import HttpResponse
 
+_TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _END_S = 1.0  # the longest wait for the end of a body that only saves its connection
 
 
@@ -107,13 +109,33 @@ class ResponseReader:
         Args:
             raw: what was read of it.
         """
-        kind = self.media_type.partition(";")[0].strip()
-        start = raw[:200].lstrip().lower()
-        if "html" in kind or start.startswith((b"<!doctype", b"<html")):
-            return "a web page (HTML); is this the base URL of an API?"
+        kind = self._kind
+        if self._is_page(raw):
+            title = _TITLE.search(raw)
+            named = "" if title is None else f" {title[1].decode(errors='replace').strip()!r:.100}"
+            return f"a web page (HTML){named}; is this the base URL of an API?"
         if not raw:
             return "an empty body" if not self._size else "longer than allowed"
         return f"{kind or 'something'} that is not whole JSON"
+
+    def text_of(self, raw: bytes) -> str | None:
+        """Return a body that is plain text, for people to read; None if it is something else.
+
+        Args:
+            raw: what was read of it, which is no JSON.
+        """
+        if self._is_page(raw) or "json" in self._kind:
+            return None
+        text = " ".join(raw.decode(errors="replace").split())
+        return text if text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text else None
+
+    @property
+    def _kind(self) -> str:
+        return self.media_type.partition(";")[0].strip()
+
+    def _is_page(self, raw: bytes) -> bool:
+        start = raw[:200].lstrip().lower()
+        return "html" in self._kind or start.startswith((b"<!doctype", b"<html"))
 
 
 class _Closable(Protocol):

@@ -25,6 +25,7 @@ from ..vendors import (
     loads,
 )
 from .failures import AttemptFailed, Failures, without_key
+from .spelling import AS_WRITTEN, Spelling
 from .watch import SendWatch
 
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
@@ -42,6 +43,7 @@ class Prepared:
         url: where it is sent.
         body: the JSON text.
         stream: whether a streamed response is requested.
+        spelling: how the body differs from what is written.
     """
 
     request: Request
@@ -49,6 +51,7 @@ class Prepared:
     url: httpx.URL
     body: bytes
     stream: bool
+    spelling: Spelling = AS_WRITTEN
 
 
 @attrs.frozen(kw_only=True)
@@ -97,20 +100,23 @@ class Exchange:
         }
         self._latest: Mapping[str, str] = {}
 
-    def prepare(self, request: Request, *, stream: bool) -> Prepared:
+    def prepare(
+        self, request: Request, *, stream: bool, spelling: Spelling = AS_WRITTEN
+    ) -> Prepared:
         """Encode a request.
 
         Args:
             request: the request to encode.
             stream: whether to request a streamed response, if the format can stream it.
+            spelling: how the endpoint wants the body, by its own words.
 
         Raises:
             BadRequest: the wire format cannot express it.
         """
         try:
             form = self._endpoint.format_for(request)
-            stream = stream and form.streams
-            body = dumps(form.encode(request, stream=stream))
+            stream = stream and form.streams and not spelling.is_whole
+            body = dumps(spelling.apply(form.encode(request, stream=stream)))
             address = self._endpoint.url(request, stream=stream)
         except (ValueError, TypeError) as error:
             raise BadRequest(f"nothing was sent: {error}") from None
@@ -119,7 +125,9 @@ class Exchange:
             if len(self._urls) > _MAX_URLS:  # those of Gemini contain the model
                 self._urls.clear()
             url = self._urls[address] = httpx.URL(address)
-        return Prepared(request=request, form=form, url=url, body=body, stream=stream)
+        return Prepared(
+            request=request, form=form, url=url, body=body, stream=stream, spelling=spelling
+        )
 
     def headers(self) -> Mapping[str, str]:
         """Return the headers of one attempt, with the key that is valid now.
@@ -199,8 +207,7 @@ class Exchange:
     async def _refused(
         self, response: HttpResponse, prepared: Prepared, attempt: int
     ) -> AttemptFailed:
-        form, streamed = prepared.form, prepared.stream
-        return await self._failures.refused(response, form, attempt, streamed=streamed)
+        return await self._failures.refused(response, prepared.form, attempt)
 
     async def _read_events(
         self,

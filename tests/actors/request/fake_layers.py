@@ -26,6 +26,7 @@ from callsheet.actors.request.exchange import Exchanged, Prepared
 from callsheet.actors.request.failures import AttemptFailed
 from callsheet.actors.request.fallback import Fallback
 from callsheet.actors.request.retry import RetryBudget
+from callsheet.actors.request.spelling import AS_WRITTEN
 from callsheet.actors.vendors import DecodedResponse, default_prices
 
 FIRST = Target(Endpoint(URL))
@@ -66,7 +67,7 @@ def prepared(*, stream=False, **request):
         request=Request.of("Hi", **{"model": MODEL, **request}),
         form=None,
         url=None,
-        body=b"{}",
+        body=b'{"stream": true}' if stream else b"{}",
         stream=stream,
     )
 
@@ -133,10 +134,11 @@ class FakeExchange(Outcomes):
         self.refuses = refuses
         self.sent = []
 
-    def prepare(self, request, *, stream):
+    def prepare(self, request, *, stream, spelling=AS_WRITTEN):
         if self.refuses is not None:
             raise self.refuses
-        return attrs.evolve(prepared(stream=stream), request=request)
+        stream = stream and not spelling.is_whole
+        return attrs.evolve(prepared(stream=stream), request=request, spelling=spelling)
 
     def headers(self):
         if self.no_key is not None:

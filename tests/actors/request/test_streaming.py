@@ -291,7 +291,7 @@ async def test_a_server_that_ignores_stream_gets_its_response_read(autojump_cloc
 
 REFUSALS = {
     "stream": "Unknown parameter: 'stream'.",
-    "options": "stream_options: extra fields not permitted",
+    "in words": "Streaming responses are not supported here.",
     "words": "This model does not support streaming.",
 }
 
