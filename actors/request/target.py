@@ -19,6 +19,7 @@ from .failures import AttemptFailed
 from .retry import RetryDecision
 from .spelling import AS_WRITTEN, Spelling
 
+_SHORT_TOKENS = 256  # some seconds
 _log = get_logger("callsheet.requests")
 
 
@@ -90,7 +91,7 @@ class RetryingTarget:
                 return exchanged
 
     def _prepare(self, call: CallProgress, request: Request, spelling: Spelling) -> Prepared:
-        streams = call.deliver is not None or self._shared.streams
+        streams = call.deliver is not None or (self._shared.streams and not is_short(request))
         try:
             return self._target.exchange.prepare(request, stream=streams, spelling=spelling)
         except CallFailed as error:
@@ -187,6 +188,18 @@ class RetryingTarget:
             raise _with_reason(failure, decision)
         call.report("retrying", failure.error, decision.pause_s)
         await _renew(call, failure, now + decision.pause_s)
+
+
+def is_short(request: Request) -> bool:
+    """Return whether a response is so short that a stream does not pay.
+
+    Little is saved if it is cancelled, it comes long before any timeout, and reading events takes a
+    fifth of the CPU time of a call.
+
+    Args:
+        request: the request; without a limit on its tokens, the response may be long.
+    """
+    return request.max_tokens is not None and request.max_tokens <= _SHORT_TOKENS
 
 
 async def _renew(call: CallProgress, failure: AttemptFailed, until: float) -> None:
