@@ -148,8 +148,12 @@ class RequestActor(Actor):
         transport = self._transport or transport_for(endpoint, self._connections)
         if isinstance(transport, LeanTransport):
             self._pools.append((endpoint.host, transport))
-        # Between two pieces of a response, `SendWatch` keeps the time.
-        timeouts = {**self._timeouts.by_httpx_name, "between": None}
+        timeouts = {
+            **self._timeouts.by_httpx_name,
+            # A send that has no connection yet costs nothing, so it fails before its limit.
+            "connect": min(self._timeouts.connect_s, self._timeouts.send_s / 2),
+            "between": None,  # `SendWatch` keeps the time between two pieces of a response
+        }
         carrier = carrier_over(transport, timeouts, self._configure)
         self._carriers.append(carrier)
         self._breakers[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)

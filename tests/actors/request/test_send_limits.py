@@ -10,7 +10,9 @@ from fakes import Reply, Script, call, completion_json, requester
 from callsheet.actors import (
     BreakerPolicy,
     CallContext,
+    ConnectionFailed,
     Endpoint,
+    LeanTransport,
     Request,
     RetryPolicy,
     SendTimedOut,
@@ -196,3 +198,17 @@ async def test_the_breaker_closes_at_the_head_of_a_probes_response(autojump_cloc
 )
 def test_keep_alives_are_told_from_events(data, name, expected):
     assert is_keep_alive(ServerSentEvent(data, name)) is expected
+
+
+async def test_a_send_without_a_connection_ends_before_its_limit_and_is_repeated(autojump_clock):
+    """Nothing was sent, so it costs nothing."""
+
+    async def open_stream(host, port):
+        await trio.sleep_forever()
+
+    transport = LeanTransport(open_stream=open_stream)
+    settings = {"timeouts": Timeouts(send_s=8), "retry": RetryPolicy(max_attempts=2, base_s=0)}
+    async with requester(transport, **settings) as (ref, _):
+        with pytest.raises(ConnectionFailed, match="cannot connect") as caught:
+            await ref.ask(call())
+    assert (caught.value.billed, caught.value.attempts, trio.current_time()) == ("no", 2, 8)
