@@ -225,11 +225,11 @@ class Exchange:
                     events = parser.feed(piece) if piece else parser.end()
                     for event in events:
                         deltas = decoder.feed(event)
-                        if deliver is not None and deltas:
-                            watch.pause()
-                            for delta in deltas:
-                                await deliver(delta)
                         watch.saw(event, deltas)
+                        if deliver is not None and deltas:
+                            with watch.paused():
+                                for delta in deltas:
+                                    await deliver(delta)
                     if not piece:
                         break
                 else:

@@ -1,7 +1,8 @@
 """The clock of one send: its limit at the provider, and the time without progress (L1)."""
 
 import re
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Generator, Sized
+from contextlib import contextmanager
 from math import inf
 from typing import final
 
@@ -52,7 +53,6 @@ class SendWatch:
         self._on_head = on_head
         self._limit_at = trio.current_time() + timeouts.send_s
         self._silence_s = timeouts.first_byte_s
-        self._paused_at: float | None = None
         self._last = b""
         self.has_head = False
         self.scope = trio.CancelScope(deadline=self._limit_at)
@@ -90,10 +90,15 @@ class SendWatch:
         self._last = event.data
         self._move(trio.current_time())
 
-    def pause(self) -> None:
-        """Stop the clock while the caller takes a piece; the next event starts it again."""
-        self._paused_at = trio.current_time()
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Stop the clock while the caller takes a piece."""
+        paused_at = trio.current_time()
         self.scope.deadline = inf
+        yield
+        now = trio.current_time()
+        self._limit_at += now - paused_at
+        self._move(now)
 
     def error(self, host: str, attempt: int) -> AttemptFailed:
         """Return the failure of a send that the watch has cancelled.
@@ -113,7 +118,4 @@ class SendWatch:
         return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed="maybe"))
 
     def _move(self, now: float) -> None:
-        if self._paused_at is not None:
-            self._limit_at += now - self._paused_at
-            self._paused_at = None
         self.scope.deadline = min(self._limit_at, now + self._silence_s)
