@@ -91,7 +91,7 @@ class ColumnReader:
         """Return the request of a row: a chat with one user message, and possibly a system message.
 
         Args:
-            columns: the row.
+            columns: the row as values by the names of the columns.
             own: members of a chat that the row has under their own names.
 
         Raises:
