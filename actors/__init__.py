@@ -130,6 +130,7 @@ if TYPE_CHECKING:
     )
     from .troupe import Troupe
     from .vendors import (
+        OLD_DAYS,
         VENDORS,
         ApiError,
         BatchLimits,
@@ -208,7 +209,7 @@ else:
         ),
         troupe="Troupe",
         vendors=(
-            "VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
+            "OLD_DAYS VENDORS ApiError BatchLimits BatchWeight DecodedResponse Endpoint Malformed "
             "OpenAIChat OpenAIEmbeddings Price PriceBook PriceError TierPrice Timeouts "
             "UnsupportedField Vendor WireFormat default_prices dumps loads read_chat "
             "read_completion read_embeddings vendor_at vendor_named"
@@ -217,6 +218,7 @@ else:
 
 __all__ = [
     "NOTHING",
+    "OLD_DAYS",
     "VENDORS",
     "AgreementStatistics",
     "Amount",

@@ -151,6 +151,7 @@ class _CallEvents:
                 attempt=attempts if response is None else response.http_requests,
                 usage=None if response is None else response.usage,
                 cost_usd=None if response is None else response.cost_usd,
+                listed_cost_usd=None if response is None else response.listed_beside_reported,
                 error=None if error is None else str(error),
             )
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from decimal import Decimal
 from functools import partial
 
 import attrs
@@ -15,7 +14,7 @@ from .batching import BatchStrategy
 from .routing import Route
 from .settings import TroupeSettings
 from .troupe import Troupe
-from .vendors import BatchLimits, OpenAICompletions, OpenAIEmbeddings
+from .vendors import BatchLimits, Endpoint, OpenAICompletions, OpenAIEmbeddings, PriceBook
 
 _TOKEN_MARGIN = 0.98  # of the tokens that one call may have: tokens are estimated
 _FLEX_S = 60.0  # expected duration of a call in the flex tier, until one has been measured
@@ -133,7 +132,7 @@ class _Casting:
                 requester,
                 settings.limits,
                 settings.observer,
-                settings.prices,
+                _prices_at(settings, settings.endpoint),
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,
@@ -182,8 +181,10 @@ class _Casting:
                 ledger.LedgerActor,
                 router,
                 ledger.Accounts(settings.ledger),  # outlives the incarnations of the actor
-                settings.prices,
-                other_models=tuple(it.model for it in settings.fallbacks if it.model),
+                _prices_at(settings, settings.endpoint),
+                fallbacks=tuple(
+                    (it.model, _prices_at(settings, it.endpoint)) for it in settings.fallbacks
+                ),
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,
@@ -232,16 +233,28 @@ class _Casting:
         )
 
 
+def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:
+    """The prices that apply at an endpoint."""
+    return settings.prices.at_vendor(endpoint.vendor.price_list)
+
+
 def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
     """The live route, the other routes that the endpoint has, and the user's."""
-    wanted, prices, tiers = settings.routing, settings.prices, settings.endpoint.vendor.tiers
+    wanted, vendor = settings.routing, settings.endpoint.vendor
+    prices, tiers = _prices_at(settings, settings.endpoint), vendor.tiers
     routes: list[Route] = [routing.LiveRoute(prices)]
     if wanted.flex and "flex" in tiers:
         routes.append(
-            routing.TierRoute("flex", prices, Decimal("0.5"), wanted.flex_from_s, _FLEX_S)
+            routing.TierRoute(
+                "flex", prices, tiers["flex"], wanted.flex_from_s, _FLEX_S, vendor.tier_field
+            )
         )
     if wanted.priority and "priority" in tiers:
-        routes.append(routing.TierRoute("priority", prices, Decimal(2), 0.0, _PRIORITY_S))
+        routes.append(
+            routing.TierRoute(
+                "priority", prices, tiers["priority"], 0.0, _PRIORITY_S, vendor.tier_field
+            )
+        )
     if wanted.batch and batches is not None:
         routes.append(routing.BatchRoute(batches, prices, wanted.batch_from_s))
     return (*routes, *settings.routes)

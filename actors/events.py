@@ -40,6 +40,8 @@ class CallEvent:
         attempt: the number of the HTTP request, from 1; 0 before the first.
         usage: the tokens used, on "answered" and "shared".
         cost_usd: the cost in USD, on "answered"; None when the price is not known.
+        listed_cost_usd: the cost in USD by the table of prices, on "answered", where `cost_usd` is
+            what the provider reports; None otherwise.
         error: the error message, on "retrying" and "failed".
         delay: seconds until the next attempt, on "retrying".
         route: the route of the attempt, on "sent": "live" or "batch".
@@ -54,6 +56,7 @@ class CallEvent:
     attempt: int = 0
     usage: Usage | None = None
     cost_usd: Decimal | None = None
+    listed_cost_usd: Decimal | None = None
     error: str | None = None
     delay: float | None = None
     route: str = "live"
@@ -86,7 +89,7 @@ def log_call(event: CallEvent) -> None:
     """
     if event.stage not in ("answered", "shared", "failed", "cancelled"):
         return
-    usage = event.usage
+    usage, listed = event.usage, event.listed_cost_usd
     _log.info(
         f"call_{event.stage}",
         call=event.context.call,
@@ -98,4 +101,5 @@ def log_call(event: CallEvent) -> None:
         output_tokens=None if usage is None else usage.output_tokens,
         cost_usd=None if event.cost_usd is None else float(event.cost_usd),
         error=event.error,
+        **({} if listed is None else {"listed_cost_usd": float(listed)}),
     )

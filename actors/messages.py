@@ -227,6 +227,7 @@ class Usage:
         cached_tokens: tokens of the prompt that were read from the provider's cache.
         cache_write_tokens: tokens of the prompt that were written to the provider's cache.
         reasoning_tokens: generated tokens of reasoning, which are not part of the text.
+        cache_write_1h_tokens: those of `cache_write_tokens` that the cache keeps for an hour.
     """
 
     input_tokens: int = 0
@@ -234,6 +235,7 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -247,6 +249,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.cache_write_tokens + other.cache_write_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
         )
 
 
@@ -273,7 +276,11 @@ class Response:
         model: the model that generated it, as the provider names it.
         finish_reason: why the generation ended: "stop", "length", "content_filter" and so on.
         usage: the tokens that the provider reports; zero if it reports none.
-        cost_usd: the cost of the call in USD; None when the price of the model is not known.
+        cost_usd: the cost of the call in USD; None when the price of the model that generated it
+            is not known.
+        reported_cost_usd: the cost in USD that the provider itself reports; None if it reports
+            none. It is `cost_usd` where the vendor's reports are known to be what it charges.
+        listed_cost_usd: the cost in USD by the table of prices; None if the price is not known.
         http_requests: HTTP requests that were sent, retries included; 0 if the call of an
             identical request supplied the response.
         seconds: from the first byte sent to the last byte received, for the attempt that
@@ -313,6 +320,13 @@ class Response:
     tier: str = "default"
     body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
     request_id: str = ""
+    reported_cost_usd: Decimal | None = None
+    listed_cost_usd: Decimal | None = None
+
+    @property
+    def listed_beside_reported(self) -> Decimal | None:
+        """The cost by the table of prices where the provider reports another one; else None."""
+        return None if self.reported_cost_usd is None else self.listed_cost_usd
 
 
 @attrs.frozen

@@ -31,7 +31,7 @@ def rows(count: int) -> Iterator[Row]:
         yield Row(
             number=number,
             custom_id=f"fact-{number}",
-            request=Request.of(prompt, model="gpt-4o-mini", max_tokens=40),
+            request=Request.of(prompt, model="gpt-5.4-mini", max_tokens=40),
             key=hashlib.blake2b(f"fact-{number}\n{prompt}".encode(), digest_size=16).digest(),
             url="/v1/chat/completions",
         )

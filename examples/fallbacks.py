@@ -24,7 +24,7 @@ QUESTIONS = ["What is a mailbox?", "What is a supervisor?", "What is a nursery?"
 
 
 async def answer(troupe: Troupe, question: str) -> None:
-    response = await troupe.complete(Request.of(question, model="gpt-4o-mini"), timeout=30)
+    response = await troupe.complete(Request.of(question, model="gpt-5.4-mini"), timeout=30)
     requests = "1 request" if response.http_requests == 1 else f"{response.http_requests} requests"
     print(f"{question} {response.model} at {response.host}, after {requests}")
 
@@ -37,7 +37,7 @@ async def main() -> None:
     ):
         settings = TroupeSettings(
             endpoint=first,
-            fallbacks=[Target(second, model="gpt-5-nano")],
+            fallbacks=[Target(second, model="gpt-5.4-nano")],
             retry=RetryPolicy(max_attempts=4),
             breaker=BreakerPolicy(consecutive=3),
         )

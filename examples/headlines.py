@@ -31,7 +31,7 @@ TOPICS = [
 async def write_headline(troupe: Troupe, topic: str, answers: dict[str, Response]) -> None:
     request = Request.of(
         f'Write a headline for a blog post about "{topic}". Answer with the headline only.',
-        model="gpt-3.5-turbo",
+        model="gpt-5.4-nano",
         max_tokens=50,
     )
     answers[topic] = await troupe.complete(request, timeout=30)

@@ -47,7 +47,7 @@ def question(review: str) -> Request:
     return Request.of(
         review,
         system=INSTRUCTION,
-        model="gpt-4o-mini",
+        model="gpt-5.4-mini",
         max_tokens=5,
         temperature=0,
         cacheable=True,

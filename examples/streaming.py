@@ -20,7 +20,7 @@ ENOUGH_CHARS = 60
 async def main() -> None:
     request = Request.of(
         "Write an introduction to a blog post about backpressure.",
-        model="gpt-5-nano",
+        model="gpt-5.4-nano",
         max_tokens=400,
     )
     async with (

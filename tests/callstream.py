@@ -12,7 +12,7 @@ def event(stage, at, call, *, post="p1", step=None, **more):
     if post is not None and step is None:
         step = call.rpartition("/")[2].partition("[")[0]
     context = CallContext(call, post=post, step=step)
-    return CallEvent(stage=stage, at=at, context=context, model="gpt-3.5-turbo", **more)
+    return CallEvent(stage=stage, at=at, context=context, model="gpt-5.4-nano", **more)
 
 
 def done(call, start, end, *, queued=0.0, post="p1", step=None, tokens=(40, 18), cost="0.00005"):

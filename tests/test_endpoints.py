@@ -61,7 +61,7 @@ def test_openais_variables_choose_as_ever():
     assert chosen(LOCAL, OPENAI_BASE_URL="http://other/v1") == ("compatible", LOCAL, None)
 
 
-@pytest.mark.parametrize("name", sorted(set(VENDORS) - {"openai", "compatible"}))
+@pytest.mark.parametrize("name", sorted(set(VENDORS) - {"openai", "compatible", "lmstudio"}))
 def test_the_key_of_another_vendor_alone_chooses_nothing_but_is_mentioned(name):
     """A variable that exists for another program must not make a run spend money."""
     variable = VENDORS[name].key_variables[0]

@@ -326,8 +326,8 @@ class BatchResults:
         usage = decoded.usage or Usage()
         cost = None  # not known without the tokens
         if decoded.usage is not None:
-            priced = requested if self._prices.price(model) is None else model
-            cost = self._prices.cost(priced, usage, "batch")
+            prices = self._prices.at_vendor(self._endpoint.vendor.price_list)
+            cost = prices.cost(model, usage, "batch", asked=requested)
         return Response(
             text="" if first is None else first.text,
             model=model,

@@ -113,7 +113,11 @@ def share_out(
     sent = [sum(map(len, strategy.texts(member.request))) for member in members]
     received = [0 if own is None else _length(own) for own in responses]
     usages = split_usage(response.usage, sent, received)
-    costs = split_cost(response.cost_usd, [usage.total_tokens for usage in usages])
+    tokens = [usage.total_tokens for usage in usages]
+    costs, reported, listed = (
+        split_cost(cost, tokens)
+        for cost in (response.cost_usd, response.reported_cost_usd, response.listed_cost_usd)
+    )
     requests = split_count(response.http_requests, [1] + [0] * (len(members) - 1))
     maybes = split_count(response.maybe_billed, [1] + [0] * (len(members) - 1))
     name = strategy.name
@@ -123,11 +127,15 @@ def share_out(
             response,
             usage=usage,
             cost_usd=cost,
+            reported_cost_usd=its_reported,
+            listed_cost_usd=its_listed,
             http_requests=http_requests,
             maybe_billed=maybe,
             route=route,
         )
-        for usage, cost, http_requests, maybe in zip(usages, costs, requests, maybes, strict=True)
+        for usage, cost, its_reported, its_listed, http_requests, maybe in zip(
+            usages, costs, reported, listed, requests, maybes, strict=True
+        )
     ]
 
 

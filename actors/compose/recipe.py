@@ -247,7 +247,7 @@ class Recipe:
 
     name: str
     steps: tuple[Step, ...] = attrs.field(converter=_tuple)
-    model: str = attrs.field(default="gpt-3.5-turbo", kw_only=True)
+    model: str = attrs.field(default="gpt-5.4-nano", kw_only=True)
     max_tokens: int = attrs.field(default=500, kw_only=True)
     temperature: float | None = attrs.field(default=None, kw_only=True)
     system: str | None = attrs.field(default=None, kw_only=True)

@@ -59,7 +59,8 @@ class LedgerActor(Actor):
         to: the next stage.
         accounts: the accounts, in memory or in a file.
         prices: the prices of models; by default those of this release.
-        other_models: models that may respond instead of the requested one; see `Target`.
+        fallbacks: the other targets that may serve a call: the model that is used there, None for
+            the requested one, and the prices there.
         counter_for: returns what counts a model's tokens exactly, or None if nothing does.
     """
 
@@ -69,13 +70,13 @@ class LedgerActor(Actor):
         accounts: Accounts,
         prices: PriceBook | None = None,
         *,
-        other_models: tuple[str, ...] = (),
+        fallbacks: tuple[tuple[str | None, PriceBook], ...] = (),
         counter_for: Callable[[str], TokenCounter | None] = offline_counter,
     ) -> None:
         self._to = to
         self._accounts = accounts
         self._prices = prices or default_prices()
-        self._other_models = other_models
+        self._fallbacks = fallbacks
         self._counter_for = counter_for
         self._counters: dict[str, TokenCounter | None] = {}
         self._waiting: list[_OpenCall] = []  # for their reservation
@@ -139,7 +140,7 @@ class LedgerActor(Actor):
         request, accounts = message.request, self._accounts
         counter, most_output = self._counter(request.model), accounts.policy.max_output_tokens
         usage = most_usage(request, counter, most_output=most_output)
-        usd = most_usd(self._prices, request, usage, self._other_models)
+        usd = most_usd(self._prices, request, usage, self._fallbacks)
         day = datetime.fromtimestamp(accounts.clock(), UTC).date().isoformat()
         tier = asked_tier(request)
         labels = cost_labels(

@@ -7,7 +7,7 @@ import attrs
 
 from ..messages import Request, Usage
 from ..rate_limit import TokenCounter
-from ..vendors import PriceBook, dumps, tier_named
+from ..vendors import FAST_MODE, PriceBook, TierPrice, dumps, tier_named
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # fields of `extra_body` that limit a response
 _TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
@@ -21,7 +21,9 @@ def asked_tier(request: Request) -> str:
     Args:
         request: the request to send.
     """
-    tier = request.extra_body.get("service_tier")
+    if request.extra_body.get("speed") == "fast":
+        return FAST_MODE
+    tier = request.extra_body.get("service_tier", request.extra_body.get("serviceTier"))
     return tier_named(tier) if isinstance(tier, str) else "default"
 
 
@@ -62,7 +64,10 @@ def _bytes_of(text: str) -> int:
 
 
 def most_usd(
-    prices: PriceBook, request: Request, usage: Usage, other_models: Iterable[str] = ()
+    prices: PriceBook,
+    request: Request,
+    usage: Usage,
+    fallbacks: Iterable[tuple[str | None, PriceBook]] = (),
 ) -> Decimal | None:
     """Return the most USD that an attempt can cost; None if one of the prices is not known.
 
@@ -73,16 +78,38 @@ def most_usd(
         prices: the prices of models.
         request: the request to send.
         usage: the most tokens that it can take.
-        other_models: models that may respond instead of the requested one.
+        fallbacks: the other targets that may serve it: the model there, None for the requested
+            one, and the prices there.
     """
     most = Decimal(0)
-    for model in (request.model, *other_models):
-        price = prices.price(model)
+    for model, book in ((request.model, prices), *fallbacks):
+        price = book.price(model or request.model)
         for name in dict.fromkeys((asked_tier(request), "default")):
             tier = None if price is None else price.at(name)
             if tier is None:
                 return None
-            is_dearer = tier.cache_write is not None and tier.cache_write > tier.input
-            written = usage.input_tokens if is_dearer else 0
-            most = max(most, tier.cost(attrs.evolve(usage, cache_write_tokens=written)))
+            most = max(most, _most(tier, request, usage))
+            peak = None if price is None or price.peak is None else price.peak[1].at(name)
+            if peak is not None:  # it may begin before the response
+                most = max(most, _most(peak, request, usage))
     return most
+
+
+def _most(tier: TierPrice, request: Request, usage: Usage) -> Decimal:
+    """Return the highest cost at a tier: without a cache, or with the whole prompt written to it.
+
+    Shorter prompts than `usage` may cost more in total only at prices that fall with the size.
+    """
+    written = attrs.evolve(usage, cache_write_tokens=usage.input_tokens)
+    kept = usage.input_tokens if _keeps_for_an_hour(request) else 0
+    return max(
+        tier.cost(usage),
+        tier.cost(written),
+        tier.cost(attrs.evolve(written, cache_write_1h_tokens=kept)),
+    )
+
+
+def _keeps_for_an_hour(request: Request) -> bool:
+    """Return whether a request may have the provider's cache keep something for an hour."""
+    places = [request.extra_body, *(it.extra for it in request.messages if it.extra)]
+    return any(b'"ttl":"1h"' in dumps(place) for place in places if place)

@@ -1,7 +1,6 @@
 """One whole call: fallback over targets, delivery to the caller, and the response with its cost."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from decimal import Decimal
 from typing import Protocol, final
 
 import trio
@@ -125,9 +124,13 @@ class CallRunner:
         model = decoded.model or request.model
         usage = Usage() if decoded.usage is None else decoded.usage
         tier = tier_named(asked_tier(request) if decoded.tier is None else decoded.tier)
-        cost = None  # unknown without the tokens (L13)
+        listed = None  # unknown without the tokens (L13)
         if decoded.usage is not None:
-            cost = self._cost(model, request.model, usage, tier)
+            prices = self._shared.prices.at_vendor(exchanged.vendor.price_list)
+            listed = prices.cost(model, usage, tier, asked=request.model)
+        reported = decoded.reported_cost_usd
+        is_believed = reported is not None and exchanged.vendor.reports_cost
+        cost = reported if is_believed else listed
         permit, account = call.message.permit, call.message.account
         if permit is not None:
             usd = None if cost is None else float(cost)
@@ -139,6 +142,8 @@ class CallRunner:
             finish_reason=None if first is None else first.finish_reason,
             usage=usage,
             cost_usd=cost,
+            reported_cost_usd=reported,
+            listed_cost_usd=listed,
             http_requests=call.sent,
             seconds=exchanged.seconds,
             choices=decoded.choices,
@@ -153,11 +158,3 @@ class CallRunner:
         if account is not None:
             account.response = response
         return response
-
-    def _cost(self, model: str, asked: str, usage: Usage, tier: str) -> Decimal | None:
-        """Return the cost in USD, by the model that responded or else by the model asked for."""
-        prices = self._shared.prices
-        cost = prices.cost(model, usage, tier)
-        if cost is None and prices.price(model) is None:
-            cost = prices.cost(asked, usage, tier)
-        return cost

@@ -20,6 +20,7 @@ from ..vendors import (
     Malformed,
     SseParser,
     StreamFailed,
+    Vendor,
     WireFormat,
     dumps,
     loads,
@@ -61,6 +62,7 @@ class Exchanged:
     Args:
         request: the request, with the target's own model.
         host: the host of the endpoint that responded.
+        vendor: the vendor of that endpoint, whose prices apply.
         response: what the provider sent, decoded.
         seconds: from the first byte sent to the last one received.
         first_byte_s: seconds from the first byte sent to the first byte of the body; None if the
@@ -70,6 +72,7 @@ class Exchanged:
 
     request: Request
     host: str
+    vendor: Vendor
     response: DecodedResponse
     seconds: float
     first_byte_s: float | None
@@ -198,6 +201,7 @@ class Exchange:
         return Exchanged(
             request=prepared.request,
             host=self.host,
+            vendor=self._endpoint.vendor,
             response=decoded,
             seconds=trio.current_time() - start,
             first_byte_s=body.first_byte_s,

@@ -170,6 +170,7 @@ class TierRoute:
         factor: documented price of the tier, as a factor of the usual price.
         from_s: the shortest deadline for this route, in seconds.
         usual_s: expected seconds before the first call.
+        field: the member of the body that names the tier.
     """
 
     name: str
@@ -177,6 +178,7 @@ class TierRoute:
     factor: Decimal
     from_s: float
     usual_s: float
+    field: str = "service_tier"
 
     to = None
 
@@ -184,7 +186,7 @@ class TierRoute:
         self, request: Request, usage: Usage, left_s: float, expected_s: float | None
     ) -> Quote | None:
         """See `Route`; it accepts chats that do not request a tier themselves."""
-        if request.task != "chat" or left_s < self.from_s or "service_tier" in request.extra_body:
+        if request.task != "chat" or left_s < self.from_s or self.field in request.extra_body:
             return None
         return Quote(
             route=self.name,
@@ -196,7 +198,7 @@ class TierRoute:
 
     def adapt(self, request: Request) -> Request:
         """Return the request with the tier in its body."""
-        return attrs.evolve(request, extra_body={**request.extra_body, "service_tier": self.name})
+        return attrs.evolve(request, extra_body={**request.extra_body, self.field: self.name})
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from ..lazy import lazy_names
 if TYPE_CHECKING:
     from .batch_catalog import dialect_named
     from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
-    from .catalog import VENDORS, Vendor, vendor_at, vendor_named
+    from .catalog import VENDORS, vendor_at, vendor_named
     from .decoding import dumps, loads
     from .endpoint import Endpoint, Timeouts
     from .format import (
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     )
     from .openai_chat import OpenAIChat, read_chat
     from .openai_lists import OpenAICompletions, OpenAIEmbeddings, read_completion, read_embeddings
-    from .prices import Price, PriceBook, PriceError, TierPrice, default_prices, tier_named
+    from .price import FAST_MODE, PeakHours, Price, TierPrice, tier_named
+    from .price_file import PriceError
+    from .prices import OLD_DAYS, PriceBook, default_prices
     from .sse import ServerSentEvent, SseParser
+    from .vendor import Vendor
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         batch_catalog="dialect_named",
         batch_dialect="BatchDialect BatchView ControlCall LineResult",
-        catalog="VENDORS Vendor vendor_at vendor_named",
+        catalog="VENDORS vendor_at vendor_named",
         decoding="dumps loads",
         endpoint="Endpoint Timeouts",
         format=(
@@ -40,11 +43,16 @@ else:
         ),
         openai_chat="OpenAIChat read_chat",
         openai_lists="OpenAICompletions OpenAIEmbeddings read_completion read_embeddings",
-        prices="Price PriceBook PriceError TierPrice default_prices tier_named",
+        price="FAST_MODE PeakHours Price TierPrice tier_named",
+        price_file="PriceError",
+        prices="OLD_DAYS PriceBook default_prices",
         sse="ServerSentEvent SseParser",
+        vendor="Vendor",
     )
 
 __all__ = [
+    "FAST_MODE",
+    "OLD_DAYS",
     "VENDORS",
     "ApiError",
     "BatchDialect",
@@ -61,6 +69,7 @@ __all__ = [
     "OpenAIChat",
     "OpenAICompletions",
     "OpenAIEmbeddings",
+    "PeakHours",
     "Price",
     "PriceBook",
     "PriceError",

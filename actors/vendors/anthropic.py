@@ -17,6 +17,7 @@ from .format import (
     StreamFailed,
     UnsupportedField,
 )
+from .price import FAST_MODE
 from .sse import ServerSentEvent
 
 _RESERVED = frozenset({"stream", "messages"})
@@ -105,7 +106,7 @@ class AnthropicMessages:
             choices=(Choice(text, _reason(body) or None),),
             model=text_of(body, "model") or None,
             usage=_usage(usage),
-            tier=text_of(usage, "service_tier") or None,
+            tier=_tier(usage),
             body=body,
         )
 
@@ -162,7 +163,7 @@ class _AnthropicDecoder:
             choices=self._choices.choices(),
             model=self._model,
             usage=self.usage,
-            tier=text_of(self._counts, "service_tier") or None,
+            tier=_tier(self._counts),
         )
 
     def _add(self, text: str) -> Sequence[Delta]:
@@ -193,6 +194,13 @@ def _reason(members: dict[str, Json]) -> str:
     return _REASONS.get(reason, reason)
 
 
+def _tier(usage: dict[str, Json]) -> str | None:
+    """Return the tier whose price applies: fast mode has prices of its own."""
+    if usage.get("speed") == "fast":
+        return FAST_MODE
+    return text_of(usage, "service_tier") or None
+
+
 def _usage(usage: dict[str, Json]) -> Usage | None:
     """Read the usage. Unlike OpenAI, Anthropic does not count cached tokens as input tokens."""
     fresh, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
@@ -200,5 +208,7 @@ def _usage(usage: dict[str, Json]) -> Usage | None:
         return None
     read = count_of(usage, "cache_read_input_tokens") or 0
     written = count_of(usage, "cache_creation_input_tokens") or 0
+    for_an_hour = count_of(object_of(usage, "cache_creation"), "ephemeral_1h_input_tokens") or 0
     thought = count_of(object_of(usage, "output_tokens_details"), "thinking_tokens") or 0
-    return Usage((fresh or 0) + read + written, output or 0, read, written, thought)
+    prompt = (fresh or 0) + read + written
+    return Usage(prompt, output or 0, read, written, thought, min(for_an_hour, written))

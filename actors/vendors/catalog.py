@@ -1,101 +1,24 @@
-"""The known vendors: address, key header, wire formats and Batch API of each.
+"""The known vendors: one row each, with address, key variables, wire formats, quirks and prices.
 
 Differences between OpenAI-compatible servers are settings of a `Vendor`. Use "compatible" for a
 server that is not listed, or create a `Vendor`, for example with ``attrs.evolve`` from a listed
-one. Sources: docs/providers.md.
+one. docs/providers.md has the sources, and says how to add a row.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import attrs
 
 from ..messages import Task
 from .anthropic import AnthropicMessages
-from .format import UnsupportedField, WireFormat
+from .format import WireFormat
 from .gemini import GeminiContent
 from .openai_chat import OpenAIChat
 from .openai_lists import OpenAICompletions, OpenAIEmbeddings
-
-if TYPE_CHECKING:  # loaded with the Batch API stage
-    from .batch_dialect import BatchDialect
-
-
-@attrs.frozen(kw_only=True)
-class Vendor:
-    """A vendor of an API, and how its API is called.
-
-    Args:
-        name: the name in settings, such as "openai".
-        title: the name in texts, such as "OpenAI".
-        formats: wire formats, by the task of a request.
-        base_url: address of the API up to and including the version; None if each customer has
-            another address.
-        key_variables: environment variables for the API key; the first that is set is used.
-        url_variables: environment variables for another base URL.
-        needs_key: whether the API at `base_url` requires a key.
-        key_header: the header that contains the key, in lower case.
-        key_prefix: the text before the key in that header.
-        headers: further headers of every request.
-        version_path: the path that is appended to a URL without a path.
-        tiers: service tiers that a chat may request, besides the usual one.
-        model: the default chat model: small, and without an announced shutdown; None if each
-            customer has other models.
-        batches: the Batch API, or the name of a supported one: "openai", "anthropic" or "together";
-            None if the vendor has none, or an unsupported one.
-    """
-
-    name: str
-    title: str
-    formats: Mapping[Task, WireFormat] = attrs.field(hash=False, repr=False)
-    base_url: str | None = None
-    key_variables: tuple[str, ...] = ()
-    url_variables: tuple[str, ...] = ()
-    needs_key: bool = True
-    key_header: str = "authorization"
-    key_prefix: str = "Bearer "
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
-    version_path: str = ""
-    tiers: frozenset[str] = frozenset()
-    model: str | None = None
-    _batches: "BatchDialect | str | None" = attrs.field(default=None, repr=False, alias="batches")
-
-    @property
-    def batches(self) -> "BatchDialect | None":
-        """The Batch API; None if the vendor has none, or an unsupported one.
-
-        Raises:
-            ValueError: the name of the Batch API is unknown.
-        """
-        from .batch_catalog import dialect_named  # noqa: PLC0415  # few programs use a Batch API
-
-        return dialect_named(self._batches) if isinstance(self._batches, str) else self._batches
-
-    def format_for(self, task: Task) -> WireFormat:
-        """Return the wire format for a task.
-
-        Args:
-            task: the task of a request.
-
-        Raises:
-            UnsupportedField: the vendor does not support the task.
-        """
-        try:
-            return self.formats[task]
-        except KeyError:
-            why = f"it supports {' and '.join(self.formats)}"
-            raise UnsupportedField(f"task={task!r}", self.title, why) from None
-
-    def whole_url(self, url: str) -> str:
-        """Return `url` as a base URL: with `version_path` appended if it has no path.
-
-        Args:
-            url: the URL of a server, with or without a path.
-        """
-        bare = url.strip().rstrip("/")
-        return bare + self.version_path if urlsplit(bare).path == "" else bare
+from .vendor import Vendor
 
 
 def _openai_formats(
@@ -113,7 +36,11 @@ def _openai_formats(
 
 # OpenAI's newer models refuse max_tokens; its older ones accept both names.
 _OPENAI_CHAT = OpenAIChat(limit_name="max_completion_tokens", asks_for_usage=True)
+# The oldest member names. Nearly all servers can report usage in a stream, and without it the cost
+# is not known. From a server that refuses, the whole response is requested.
+_COMPATIBLE_CHAT = OpenAIChat(asks_for_usage=True)
 _COMPLETIONS = OpenAICompletions(asks_for_usage=True)
+_ONE_PROMPT = OpenAICompletions(asks_for_usage=True, several_prompts=False)
 _EMBEDDINGS = OpenAIEmbeddings()
 _NO_N = frozenset({"n"})
 
@@ -126,9 +53,10 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
-        tiers=frozenset({"flex", "priority"}),
+        tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal(2)}),
         model="gpt-5.4-nano",
         batches="openai",
+        price_list="openai",
     ),
     Vendor(
         name="azure",
@@ -139,6 +67,7 @@ _ALL = (
         key_prefix="",
         version_path="/openai/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        price_list="azure",
     ),
     Vendor(
         name="anthropic",
@@ -153,6 +82,7 @@ _ALL = (
         formats=MappingProxyType[Task, WireFormat]({"chat": AnthropicMessages()}),
         model="claude-haiku-4-5",
         batches="anthropic",
+        price_list="anthropic",
     ),
     Vendor(
         name="gemini",
@@ -164,18 +94,23 @@ _ALL = (
         key_prefix="",
         version_path="/v1beta",
         formats=MappingProxyType[Task, WireFormat]({"chat": GeminiContent()}),
+        tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal("1.8")}),
+        tier_field="serviceTier",
         model="gemini-3.1-flash-lite",
+        price_list="gemini",
     ),
     Vendor(
         name="together",
         title="Together AI",
         base_url="https://api.together.xyz/v1",
+        other_urls=("https://api.together.ai/v1",),
         key_variables=("TOGETHER_API_KEY",),
         url_variables=("TOGETHER_BASE_URL",),
         version_path="/v1",
         # It reports usage without stream_options, which it may not support.
         formats=_openai_formats(OpenAIChat(), OpenAICompletions(), _EMBEDDINGS),
         batches="together",
+        price_list="together",
     ),
     Vendor(
         name="groq",
@@ -185,13 +120,15 @@ _ALL = (
         url_variables=("GROQ_BASE_URL",),
         version_path="/openai/v1",
         formats=_openai_formats(attrs.evolve(_OPENAI_CHAT, unknown=_NO_N)),
-        tiers=frozenset({"flex"}),
+        tiers=MappingProxyType({"flex": Decimal(1)}),  # no discount is documented
         model="llama-3.1-8b-instant",
+        price_list="groq",
     ),
     Vendor(
         name="openrouter",
         title="OpenRouter",
         base_url="https://openrouter.ai/api/v1",
+        reports_cost=True,
         key_variables=("OPENROUTER_API_KEY",),
         version_path="/api/v1",
         formats=_openai_formats(
@@ -199,6 +136,7 @@ _ALL = (
             OpenAICompletions(asks_for_usage=True, several_prompts=False, unknown=_NO_N),
             _EMBEDDINGS,
         ),
+        price_list="openrouter",
     ),
     Vendor(
         name="cerebras",
@@ -209,6 +147,75 @@ _ALL = (
         version_path="/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS),
         model="gpt-oss-120b",
+        price_list="cerebras",
+    ),
+    Vendor(
+        name="mistral",
+        title="Mistral",
+        base_url="https://api.mistral.ai/v1",
+        key_variables=("MISTRAL_API_KEY",),
+        version_path="/v1",
+        # It has no stream_options: usage is in the last chunk anyway.
+        formats=_openai_formats(OpenAIChat(seed_name="random_seed"), embeddings=_EMBEDDINGS),
+        model="mistral-small-latest",
+        price_list="mistral",
+    ),
+    Vendor(
+        name="deepseek",
+        title="DeepSeek",
+        base_url="https://api.deepseek.com/v1",
+        other_urls=("https://api.deepseek.com",),
+        key_variables=("DEEPSEEK_API_KEY",),
+        version_path="/v1",
+        formats=_openai_formats(OpenAIChat()),  # usage is in the chunk of the finish reason
+        model="deepseek-flash",
+        price_list="deepseek",
+    ),
+    Vendor(
+        name="xai",
+        title="xAI",
+        base_url="https://api.x.ai/v1",
+        key_variables=("XAI_API_KEY",),
+        version_path="/v1",
+        formats=_openai_formats(_COMPATIBLE_CHAT),
+        model="grok-4.3",
+        price_list="xai",
+    ),
+    Vendor(
+        name="fireworks",
+        title="Fireworks AI",
+        base_url="https://api.fireworks.ai/inference/v1",
+        key_variables=("FIREWORKS_API_KEY",),
+        version_path="/inference/v1",
+        formats=_openai_formats(_COMPATIBLE_CHAT, _ONE_PROMPT, _EMBEDDINGS),
+        price_list="fireworks",
+    ),
+    Vendor(
+        name="deepinfra",
+        title="DeepInfra",
+        base_url="https://api.deepinfra.com/v1/openai",
+        key_variables=("DEEPINFRA_API_KEY", "DEEPINFRA_API_TOKEN"),
+        version_path="/v1/openai",
+        formats=_openai_formats(_COMPATIBLE_CHAT, embeddings=_EMBEDDINGS),
+        price_list="deepinfra",  # none are published with the release
+    ),
+    Vendor(
+        name="moonshot",
+        title="Moonshot AI",
+        base_url="https://api.moonshot.ai/v1",
+        key_variables=("MOONSHOT_API_KEY",),
+        version_path="/v1",
+        formats=_openai_formats(_COMPATIBLE_CHAT),
+        price_list="moonshot",
+    ),
+    Vendor(
+        name="cohere",
+        title="Cohere",
+        base_url="https://api.cohere.ai/compatibility/v1",
+        key_variables=("CO_API_KEY", "COHERE_API_KEY"),
+        version_path="/compatibility/v1",
+        formats=_openai_formats(_COMPATIBLE_CHAT, embeddings=_EMBEDDINGS),
+        price_list="cohere",
     ),
     Vendor(
         name="vllm",
@@ -217,7 +224,7 @@ _ALL = (
         key_variables=("VLLM_API_KEY",),
         needs_key=False,
         version_path="/v1",
-        formats=_openai_formats(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(_COMPATIBLE_CHAT, _COMPLETIONS, _EMBEDDINGS),
     ),
     Vendor(
         name="llamacpp",
@@ -226,7 +233,7 @@ _ALL = (
         key_variables=("LLAMA_API_KEY",),
         needs_key=False,
         version_path="/v1",
-        formats=_openai_formats(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(_COMPATIBLE_CHAT, _COMPLETIONS, _EMBEDDINGS),
     ),
     Vendor(
         name="ollama",
@@ -242,14 +249,20 @@ _ALL = (
         ),
     ),
     Vendor(
+        name="lmstudio",
+        title="LM Studio",
+        base_url="http://127.0.0.1:1234/v1",
+        needs_key=False,
+        version_path="/v1",
+        formats=_openai_formats(attrs.evolve(_COMPATIBLE_CHAT, unknown=_NO_N)),
+    ),
+    Vendor(
         name="compatible",
         title="an OpenAI-compatible API",
         key_variables=("OPENAI_API_KEY",),
         url_variables=("OPENAI_BASE_URL",),
         needs_key=False,
-        # The oldest member names. Nearly all servers can report usage in a stream, and without it
-        # the cost is not known. From a server that refuses, the whole response is requested.
-        formats=_openai_formats(OpenAIChat(asks_for_usage=True), _COMPLETIONS, _EMBEDDINGS),
+        formats=_openai_formats(_COMPATIBLE_CHAT, _COMPLETIONS, _EMBEDDINGS),
     ),
 )
 
@@ -285,6 +298,6 @@ def vendor_at(base_url: str) -> Vendor:
     if host.endswith((".openai.azure.com", ".services.ai.azure.com")):
         return VENDORS["azure"]
     for vendor in VENDORS.values():
-        if vendor.needs_key and vendor.base_url == base_url:
+        if vendor.needs_key and base_url in (vendor.base_url, *vendor.other_urls):
             return vendor
     return VENDORS["compatible"]

@@ -11,8 +11,9 @@ import httpx
 from attrs.validators import gt, instance_of, optional
 
 from ..messages import Request
-from .catalog import Vendor, vendor_at, vendor_named
+from .catalog import vendor_at, vendor_named
 from .format import WireFormat
+from .vendor import Vendor
 
 Key = str | Callable[[], str]
 """An API key, or a function that returns the current one."""

@@ -5,6 +5,7 @@ limits of a call that a format can combine from several requests are here, too.
 """
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 
 import attrs
@@ -24,6 +25,7 @@ class DecodedResponse:
         model: the model that the provider reports; None if it reports none.
         usage: the tokens that the provider reports; None if it reports none.
         tier: the service tier that the provider reports; None if it reports none.
+        reported_cost_usd: the cost in USD that the provider reports; None if it reports none.
         body: the whole body as received; None for a stream.
     """
 
@@ -32,6 +34,7 @@ class DecodedResponse:
     model: str | None = None
     usage: Usage | None = None
     tier: str | None = None
+    reported_cost_usd: Decimal | None = None
     body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
 
 

@@ -4,7 +4,9 @@ Compatible servers differ, so decoding is tolerant: every member except the list
 missing, and unknown members are ignored.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 import attrs
@@ -43,6 +45,26 @@ def read_usage(usage: Json) -> Usage | None:
     )
 
 
+def read_cost(usage: Json) -> Decimal | None:
+    """Read the cost in USD in OpenRouter's `usage`; None if it has none.
+
+    With a key of the user's own at the model's host ("byok"), the host charges its part itself.
+    """
+    if not isinstance(usage, dict):
+        return None
+    cost = _usd(usage.get("cost"))
+    if cost is None or usage.get("is_byok") is not True:
+        return cost
+    upstream = _usd(object_of(usage, "cost_details").get("upstream_inference_cost"))
+    return None if upstream is None else cost + upstream
+
+
+def _usd(value: Json) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return Decimal(repr(value)) if math.isfinite(value) and value >= 0 else None
+
+
 def read_choices(
     body: Json, read: Callable[[dict[str, Json]], Choice], expected: int
 ) -> DecodedResponse | ApiError:
@@ -73,6 +95,7 @@ def read_choices(
         model=text_of(body, "model") or None,
         usage=read_usage(body.get("usage")),
         tier=text_of(body, "service_tier") or None,
+        reported_cost_usd=read_cost(body.get("usage")),
         body=body,
     )
 
@@ -101,6 +124,7 @@ class ChunkDecoder:
         self._refused: set[int] = set()
         self._model: str | None = None
         self._tier: str | None = None
+        self._cost: Decimal | None = None
         self.usage: Usage | None = None
         self.done = False
 
@@ -122,6 +146,7 @@ class ChunkDecoder:
             raise StreamFailed(read_error(chunk))
         if usage := chunk.get("usage"):
             self.usage = read_usage(usage) or self.usage
+            self._cost = read_cost(usage)
         elif "x_groq" in chunk:
             self.usage = read_usage(object_of(chunk, "x_groq").get("usage")) or self.usage
         if self._model is None:
@@ -158,6 +183,7 @@ class ChunkDecoder:
             model=self._model,
             usage=self.usage,
             tier=self._tier,
+            reported_cost_usd=self._cost,
         )
         return response if self._correct is None else self._correct(response)
 
@@ -175,6 +201,7 @@ class OpenAIChat:
             only ``max_completion_tokens``; compatible servers may accept only ``max_tokens``.
         asks_for_usage: request usage in streams (``stream_options``). A server that does not
             support it may refuse the call. Without it, the cost of a stream may not be known.
+        seed_name: the member that `Request.seed` is sent as.
         unknown: fields of `Request` that the server does not support, such as "n" for Ollama.
     """
 
@@ -186,6 +213,7 @@ class OpenAIChat:
 
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     asks_for_usage: bool = False
+    seed_name: str = "seed"
     unknown: frozenset[str] = frozenset()
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
@@ -214,7 +242,7 @@ class OpenAIChat:
         if request.stop:
             body["stop"] = list(request.stop)
         if request.seed is not None:
-            body["seed"] = request.seed
+            body[self.seed_name] = request.seed
         if request.json_schema is not None:
             schema: dict[str, Json] = {
                 "name": "answer",

@@ -1,209 +1,104 @@
-"""What calls cost: published prices in a dated file, and exact arithmetic.
+"""What calls cost: the prices of models by vendor and name, in a dated table.
 
 A model without a price has the cost None, which is not 0: reports show it as unknown (L13).
 """
 
 import functools
-import json
 import re
-from collections.abc import Iterator, Mapping
-from decimal import Context, Decimal, Inexact
+import time
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from decimal import Decimal
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn, cast
 
 import attrs
-from attrs.validators import deep_mapping, instance_of, optional
+from attrs.validators import deep_mapping, instance_of
 
 from ..messages import Usage
+from .price import Price, utc
+from .price_file import read_file, read_published
 
+OLD_DAYS = 60
+"""The age in days above which a table of prices is old: vendors change prices monthly."""
 
-class PriceError(ValueError):
-    """A price file is invalid; the text names file, model and field."""
+# A host without prices of its own is a gateway, and so may be one that speaks a maker's API: the
+# makers' prices are taken. Their names of models do not overlap.
+_MAKERS = ("openai", "anthropic", "gemini")
+_SAME_PRICES = {"azure": ("azure", "openai")}  # Azure lists a part of OpenAI's models
 
+# Prefixes of names that gateways put before the model, and the vendor that they mean.
+_PREFIXES = {
+    "google": "gemini",
+    "models": "gemini",
+    "x-ai": "xai",
+    "mistralai": "mistral",
+    "moonshotai": "moonshot",
+}
 
-def _usd(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:
-    if not isinstance(value, Decimal):  # pyright: ignore[reportUnnecessaryIsInstance] - callers
-        raise TypeError(f"{field.name} must be a Decimal, not {value!r}")
-    if not value.is_finite() or value < 0:
-        raise ValueError(f"{field.name} must be at least 0 and finite, not {value}")
-
-
-@attrs.frozen
-class TierPrice:
-    """The prices of a model at one service tier, in USD per million tokens.
-
-    Args:
-        input: price of prompt tokens, in USD per million tokens.
-        output: price of response tokens, in USD per million tokens.
-        cached: price of prompt tokens that the provider read from its cache, in USD per million
-            tokens; None if it publishes none.
-        cache_write: price of prompt tokens that the provider wrote to its cache, in USD per million
-            tokens; None if it publishes none.
-
-    Raises:
-        TypeError: a price is not a Decimal.
-        ValueError: a price is negative or not finite.
-    """
-
-    input: Decimal = attrs.field(validator=_usd)
-    output: Decimal = attrs.field(validator=_usd)
-    cached: Decimal | None = attrs.field(default=None, validator=optional(_usd))
-    cache_write: Decimal | None = attrs.field(default=None, validator=optional(_usd))
-
-    def times(self, factor: Decimal) -> "TierPrice":
-        """Return the prices multiplied by a factor; None stays None.
-
-        Args:
-            factor: the factor, such as 0.5 for half the price.
-        """
-        return TierPrice(
-            _EXACT.multiply(self.input, factor),
-            _EXACT.multiply(self.output, factor),
-            None if self.cached is None else _EXACT.multiply(self.cached, factor),
-            None if self.cache_write is None else _EXACT.multiply(self.cache_write, factor),
-        )
-
-    def cost(self, usage: Usage) -> Decimal:
-        """Return the exact cost of tokens, in USD.
-
-        Tokens that were read from a cache or written to it cost as much as other prompt tokens if
-        they have no price of their own. For tokens that were read this is never too low.
-
-        Args:
-            usage: the tokens of one call.
-        """
-        cached = min(usage.cached_tokens, usage.input_tokens)
-        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
-        per_million = _EXACT.multiply(self.input, usage.input_tokens - cached - written)
-        if cached:
-            price = self.input if self.cached is None else self.cached
-            per_million = _EXACT.fma(price, cached, per_million)
-        if written:
-            price = self.input if self.cache_write is None else self.cache_write
-            per_million = _EXACT.fma(price, written, per_million)
-        per_million = _EXACT.fma(self.output, usage.output_tokens, per_million)
-        return _EXACT.scaleb(per_million, -6)  # exact; a division could round
-
-
-_EXACT = Context(prec=1000, traps=[Inexact])
-
-# Names of the tier of a call that requests none: Anthropic's "standard", Groq's "on_demand".
-_USUAL = frozenset({"", "auto", "default", "standard", "on_demand"})
-
-
-def tier_named(name: str) -> str:
-    """Return the name of a service tier in price files.
-
-    "auto", "standard" and no name mean "default"; "fast" is OpenAI's name of "priority" since July
-    2026.
-    """
-    if name in _USUAL:
-        return "default"
-    return "priority" if name == "fast" else name
-
-
-def _tiers(tiers: Mapping[str, TierPrice]) -> Mapping[str, TierPrice]:
-    return MappingProxyType(dict(tiers))
-
-
-@attrs.frozen
-class Price:
-    """The prices of a model, in USD per million tokens.
-
-    Args:
-        input: price of prompt tokens, in USD per million tokens.
-        output: price of response tokens, in USD per million tokens.
-        cached: price of prompt tokens that the provider read from its cache, in USD per million
-            tokens; None if it publishes none.
-        batch_input: price of prompt tokens by the provider's Batch API, in USD per million tokens;
-            None if it publishes none.
-        batch_output: price of response tokens by the provider's Batch API, in USD per million
-            tokens; None if it publishes none.
-        note: a remark on the price, for people.
-        cache_write: price of prompt tokens that the provider wrote to its cache, in USD per million
-            tokens; None if it publishes none.
-        tiers: the prices at other service tiers, by name: "flex", "priority", "batch".
-
-    Raises:
-        TypeError: a price is not a Decimal.
-        ValueError: a price is negative or not finite.
-    """
-
-    input: Decimal = attrs.field(validator=_usd)
-    output: Decimal = attrs.field(validator=_usd)
-    cached: Decimal | None = attrs.field(default=None, validator=optional(_usd))
-    batch_input: Decimal | None = attrs.field(default=None, validator=optional(_usd))
-    batch_output: Decimal | None = attrs.field(default=None, validator=optional(_usd))
-    note: str | None = attrs.field(default=None, kw_only=True, validator=optional(instance_of(str)))
-    cache_write: Decimal | None = attrs.field(default=None, kw_only=True, validator=optional(_usd))
-    tiers: Mapping[str, TierPrice] = attrs.field(
-        factory=dict[str, TierPrice],
-        kw_only=True,
-        converter=_tiers,
-        validator=deep_mapping(instance_of(str), instance_of(TierPrice)),
-        hash=False,
-    )
-
-    def at(self, tier: str = "default") -> TierPrice | None:
-        """Return the prices at a service tier; None if they are not known.
-
-        Args:
-            tier: name of the service tier; see `tier_named`.
-        """
-        tier = tier_named(tier)
-        if tier == "default":
-            return TierPrice(self.input, self.output, self.cached, self.cache_write)
-        if tier == "batch" and tier not in self.tiers:
-            if self.batch_input is None or self.batch_output is None:
-                return None
-            return TierPrice(self.batch_input, self.batch_output)
-        return self.tiers.get(tier)
-
-
-# Names of a model's own vendor, which gateways put before the model. Another host ("groq",
-# "openrouter") has prices of its own, so that its prefix belongs to the name.
-_VENDORS = frozenset({"openai", "anthropic", "google", "gemini", "models"})
+_MAX_FOUND = 1000  # names of models that are remembered with their rows
 
 _MONTH, _DAY = r"(0[1-9]|1[0-2])", r"(0[1-9]|[12]\d|3[01])"
 _DATED = re.compile(rf"(?P<model>.+)-(\d{{4}}-{_MONTH}-{_DAY}|\d{{4}}{_MONTH}{_DAY}|\d{{4}})")
 
 
 def _read_only(models: Mapping[str, Price]) -> Mapping[str, Price]:
-    return MappingProxyType(dict(models))
+    if isinstance(models, MappingProxyType):
+        return models
+    # The owner of a dict may change it later on; other mappings are the tables of this module.
+    return MappingProxyType(dict(models) if isinstance(models, dict) else models)
 
 
 def _count(models: Mapping[str, Price]) -> str:
-    return f"<{len(models)} models>"
+    return f"<{len(models)} names>"
+
+
+def _checked(
+    book: "PriceBook", field: "attrs.Attribute[Mapping[str, Price]]", models: Mapping[str, Price]
+) -> None:
+    if not book.is_checked:
+        deep_mapping(instance_of(str), instance_of(Price))(book, field, models)
 
 
 @attrs.frozen
 class PriceBook:
     """The prices of models, by name.
 
+    A name in the table is the vendor's name of the model, such as "my-model". It may have the name
+    of a vendor and a colon in front, such as "groq:llama-3.1-8b-instant", and is the price at that
+    vendor only then. A "*" after its last hyphen stands for any date: "claude-opus-4-5-*".
+
     Args:
-        models: the prices of each model, by the provider's name of the model.
+        models: the prices of each model, by name.
         as_of: the date of the prices, as a text.
         source: the source of the prices, as a text.
+        vendor: the name of the vendor whose prices apply; "" for the makers of the models.
+        is_checked: whether the prices were checked when they were read or built.
+        clock: Unix time in seconds, which decides whether a change of prices has happened.
     """
 
-    models: Mapping[str, Price] = attrs.field(
-        converter=_read_only,
-        validator=deep_mapping(instance_of(str), instance_of(Price)),
-        repr=_count,
-    )
+    models: Mapping[str, Price] = attrs.field(converter=_read_only, validator=_checked, repr=_count)
     as_of: str = ""
     source: str = ""
+    vendor: str = attrs.field(default="", kw_only=True)
+    is_checked: bool = attrs.field(default=False, kw_only=True, repr=False)
+    clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True, repr=False, eq=False)
+    _found: dict[str, Price | None] = attrs.field(  # {model: its row}, of the last look-ups
+        factory=dict[str, Price | None], init=False, repr=False, eq=False
+    )
+    _views: dict[str, "PriceBook"] = attrs.field(  # {vendor: this book there}
+        factory=dict[str, "PriceBook"], init=False, repr=False, eq=False
+    )
 
     @classmethod
     def load(cls, path: str | PathLike[str], base: "PriceBook | None" = None) -> "PriceBook":
         """Read a price file.
 
-        It is a JSON object. `models` maps each name to an object with `input` and `output`, and
-        optionally `cached`, `cache_write`, `batch_input`, `batch_output` (USD per million tokens),
-        `tiers` and `note`. `as_of` and `source` are optional texts. `tiers` maps "flex", "priority"
-        or "batch" to an object of prices, or to a factor for all prices of the model.
+        It is a JSON object. `models` maps each name to an object with `input` and `output` (USD
+        per million tokens), and more that docs/costs.md lists. `as_of` and `source` are optional
+        texts.
 
         Args:
             path: path of the file.
@@ -212,145 +107,130 @@ class PriceBook:
         Raises:
             PriceError: the file cannot be read or is invalid; names file, model and field.
         """
+        file = read_file(path)
+        if base is None:
+            return cls(file.models, file.as_of or "", file.source or "")
+        return attrs.evolve(
+            base,
+            models=ChainMap(dict(file.models), base.models),  # type: ignore[arg-type]  # read only
+            as_of=base.as_of if file.as_of is None else file.as_of,
+            source=base.source if file.source is None else file.source,
+            is_checked=True,
+        )
+
+    def at_vendor(self, vendor: str) -> "PriceBook":
+        """Return the same prices for another vendor.
+
+        Args:
+            vendor: the name of the vendor, as in `VENDORS`.
+        """
+        if vendor == self.vendor:
+            return self
+        view = self._views.get(vendor)
+        if view is None:
+            view = self._views[vendor] = attrs.evolve(self, vendor=vendor)
+        return view
+
+    def age_days(self) -> int | None:
+        """Return the age of the table in days; None if `as_of` is not a day."""
         try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-            document: object = json.loads(
-                text,
-                parse_float=Decimal,
-                parse_int=Decimal,
-                parse_constant=_refuse_constant,
-                object_pairs_hook=_unique,
-            )
-        except json.JSONDecodeError as error:
-            raise PriceError(f"{path}: is not JSON: {error.msg} (line {error.lineno})") from None
-        except UnicodeDecodeError as error:
-            raise PriceError(f"{path}: is not UTF-8 (byte {error.start})") from None
-        except OSError as error:
-            raise PriceError(f"{path}: cannot be read: {error.strerror}") from None
-        except RecursionError:
-            raise PriceError(f"{path}: is nested too deeply for a price file") from None
-        except ValueError as error:  # raised by the functions that the parser calls
-            raise PriceError(f"{path}: {error}") from None
-        return _book(document, str(path), base)
+            return (utc(self.clock()).date() - date.fromisoformat(self.as_of)).days
+        except ValueError:
+            return None
 
     def price(self, model: str) -> Price | None:
-        """Return the prices of a model; None if they are not known.
+        """Return the prices of a model that apply now; None if they are not known.
 
-        The name is looked up unchanged, then without the name of its own vendor ("openai/gpt-4o"),
-        then without a date at its end ("gpt-4o-2024-08-06", "gpt-3.5-turbo-0125",
-        "claude-opus-4-5-20251101"). No other names are equivalent: gpt-4o-mini is not gpt-4o.
+        The name is looked up unchanged, then at the vendor, then without the name of its own vendor
+        in front ("openai/gpt-4o"). A name that ends with a date has the price of its own only: it
+        is listed, or its model is listed for every date. No other names are equivalent: gpt-4o-mini
+        is not gpt-4o.
 
         Args:
             model: the provider's name of the model.
         """
-        return next((self.models[name] for name in _names(model) if name in self.models), None)
+        return self._now(self._listed(model))
 
-    def cost(self, model: str, usage: Usage, tier: str = "default") -> Decimal | None:
+    def price_of_answer(self, answered: str, asked: str) -> Price | None:
+        """Return the prices of the model that answered; None if they are not known (L13).
+
+        A request for "gpt-4o" is answered by what that name stands for, such as
+        "gpt-4o-2024-08-06", and is charged at the price of "gpt-4o" if the date is not listed.
+        The price of the requested model is not taken for any other model.
+
+        Args:
+            answered: the model that the provider reports.
+            asked: the model that was requested.
+        """
+        if answered != asked and _is_snapshot(answered, asked):
+            own = next((self.models[it] for it in (answered, asked) if it in self.models), None)
+            return self._now(own or self._listed(answered) or self._listed(asked))
+        return self.price(answered)
+
+    def cost(
+        self, model: str, usage: Usage, tier: str = "default", *, asked: str | None = None
+    ) -> Decimal | None:
         """Return the cost of a call in USD; None if the price at that tier is not known.
 
         Args:
             model: the provider's name of the model.
             usage: the tokens that the provider reports.
             tier: the service tier that the provider reports; see `tier_named`.
+            asked: the model that was requested, if `model` is the one that answered.
         """
-        price = self.price(model)
+        price = self.price(model) if asked is None else self.price_of_answer(model, asked)
         at_tier = None if price is None else price.at(tier)
         return None if at_tier is None else at_tier.cost(usage)
+
+    def _now(self, price: Price | None) -> Price | None:
+        if price is None or not (price.changes or price.peak):
+            return price
+        return price.on(utc(self.clock()))
+
+    def _listed(self, model: str) -> Price | None:
+        try:
+            return self._found[model]
+        except KeyError:
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            price = self._found[model] = self._look_up(model)
+            return price
+
+    def _look_up(self, model: str) -> Price | None:
+        models = self.models
+        for name in self._names(model):
+            if name in models:
+                return models[name]
+            dated = _DATED.fullmatch(name)
+            if dated is not None and (every := f"{dated['model']}-*") in models:
+                return models[every]
+        return None
+
+    def _names(self, model: str) -> Iterator[str]:
+        """Yield the names by which a model may be listed, the most exact first."""
+        yield model
+        for vendor in _SAME_PRICES.get(self.vendor, (self.vendor,)) if self.vendor else ():
+            yield f"{vendor}:{model}"
+            yield f"{vendor}:{model.lower()}"
+        prefix, slash, rest = model.partition("/")
+        vendor = _PREFIXES.get(prefix, prefix)
+        if slash and vendor == (self.vendor or vendor):
+            yield f"{vendor}:{rest}"
+            if vendor in _MAKERS:
+                yield rest
+        if not slash and (not self.vendor or self.vendor in _MAKERS):
+            for maker in _MAKERS:
+                yield f"{maker}:{model}"
+
+
+def _is_snapshot(answered: str, asked: str) -> bool:
+    """Return whether a name is another one with a date behind it."""
+    dated = _DATED.fullmatch(answered.rpartition("/")[2])
+    return dated is not None and dated["model"] == asked.rpartition("/")[2]
 
 
 @functools.cache
 def default_prices() -> PriceBook:
     """Return the published prices that Callsheet contains; `as_of` is their date."""
-    return PriceBook.load(Path(__file__).parent / "prices.json")
-
-
-def _names(model: str) -> Iterator[str]:
-    """Yield the names by which a model may be listed, the most exact first."""
-    plain = "/".join(part for part in model.split("/") if part not in _VENDORS)
-    for name in dict.fromkeys((model, plain)):
-        yield name
-        dated = _DATED.fullmatch(name)
-        if dated is not None:
-            yield dated["model"]
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a price")
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'"{twice}" is repeated; remove one')
-    return members
-
-
-def _book(document: object, path: str, base: PriceBook | None) -> PriceBook:
-    if not isinstance(document, dict):
-        raise PriceError(f'{path}: must be a JSON object with "models"')
-    members = cast("dict[str, object]", document)
-    for key in members:
-        if key not in ("as_of", "source", "models"):
-            raise PriceError(
-                f"{path}: field {key} is unknown; the fields are as_of, source, models"
-            )
-    models: object = members.get("models")
-    if not isinstance(models, dict):
-        raise PriceError(f"{path}: field models: must be an object of prices by model")
-    prices = {
-        name: _price(row, f"{path}: model {name}")
-        for name, row in cast("dict[str, object]", models).items()
-    }
-    texts: dict[str, str] = {}
-    for key in ("as_of", "source"):
-        text = members.get(key, "" if base is None else getattr(base, key))
-        if not isinstance(text, str):
-            raise PriceError(f"{path}: field {key}: must be a text")
-        texts[key] = text
-    return PriceBook({**({} if base is None else base.models), **prices}, **texts)
-
-
-def _price(row: object, place: str) -> Price:
-    if not isinstance(row, dict):
-        raise PriceError(f"{place}: must be an object with input and output")
-    fields = dict(cast("dict[str, object]", row))
-    tiers: object = fields.pop("tiers", {})
-    note = fields.pop("note", None)
-    if note is not None and not isinstance(note, str):
-        raise PriceError(f"{place}, field note: must be a text")
-    _check_prices(fields, place, attrs.fields_dict(Price))
-    price = Price(**fields, note=note)  # type: ignore[arg-type]  # checked above, field by field
-    if not isinstance(tiers, dict):
-        raise PriceError(f"{place}, field tiers: must be an object of prices by tier")
-    usual = TierPrice(price.input, price.output, price.cached, price.cache_write)
-    found = {
-        name: _tier(row, usual, f"{place}, tier {name}")
-        for name, row in cast("dict[str, object]", tiers).items()
-    }
-    return attrs.evolve(price, tiers=found) if found else price
-
-
-def _tier(value: object, usual: TierPrice, place: str) -> TierPrice:
-    """Read the prices of a tier: an object of prices, or a factor for the usual ones."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, object]", value)
-        _check_prices(fields, place, attrs.fields_dict(TierPrice))
-        return TierPrice(**fields)  # type: ignore[arg-type]  # checked above, field by field
-    if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
-        raise PriceError(f"{place}: must be an object of prices, or a factor for the usual ones")
-    return usual.times(value)
-
-
-def _check_prices(fields: Mapping[str, object], place: str, known: Mapping[str, object]) -> None:
-    for key, value in fields.items():
-        if key not in known:
-            raise PriceError(f"{place}, field {key}: is unknown; the fields are {', '.join(known)}")
-        if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
-            raise PriceError(
-                f"{place}, field {key}: must be USD per million tokens, at least 0, not {value}"
-            )
-    for key in ("input", "output"):
-        if key not in fields:
-            raise PriceError(f"{place}, field {key}: is missing; write 0 for no cost")
+    file = read_published(Path(__file__).parent.parent / "data" / "prices.json")
+    return PriceBook(file.models, file.as_of or "", file.source or "", is_checked=True)

@@ -97,7 +97,7 @@ async def embeddings() -> EmbeddingFigures:
 async def burst() -> float:
     """Return the wall time of twelve concurrent headlines, divided by that of the slowest call."""
     requests = [
-        Request.of(f'A headline about "{topic}".', model="gpt-3.5-turbo", max_tokens=50)
+        Request.of(f'A headline about "{topic}".', model="gpt-5.4-nano", max_tokens=50)
         for topic in make_workload("headlines").items
     ]
     async with running_provider(1.0) as base_url:

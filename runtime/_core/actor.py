@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, Unpack
 
 import trio
 
 from .checks import check_seconds, check_thread
-from .handlers import Handler, check_declared, handlers_of
+from .handlers import Handler, check_declared, check_hooks, handlers_of
 from .reply import Message, current_slot
 
 if TYPE_CHECKING:
@@ -64,9 +64,19 @@ class Actor(Generic[M_contra]):
 
     def __init_subclass__(cls, **arguments: object) -> None:
         super().__init_subclass__(**arguments)
-        if "handlers" not in vars(cls):  # the router of a pool brings its own
-            cls.handlers = handlers_of(cls)
-            check_declared(cls, Actor, cls.handlers)
+        if "handlers" in vars(cls):
+            raise TypeError(f"{cls.__name__}.handlers: actors use this name for their handlers")
+        check_hooks(cls, ("started", "draining", "stopped"))
+        cls.handlers = handlers_of(cls)
+        check_declared(cls, Actor, cls.handlers)
+
+    def __getattr__(self, name: str) -> Never:
+        if name == "_cell":
+            raise RuntimeError(
+                f"{type(self).__name__} does not run yet, so `__init__` cannot use this; "
+                "do it in `started`"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def ref(self) -> "Ref[M_contra]":

@@ -188,6 +188,10 @@ class Cell(Inbox):
         self._random = None
         self.group = None
         actor = self.spec.factory()
+        if not isinstance(actor, Actor):
+            raise TypeError(f"the factory of {self.path} must return an actor, not {actor!r}")
+        if "_cell" in vars(actor):
+            raise TypeError(f"the factory of {self.path} must make a new actor at each call")
         actor._cell = self  # noqa: SLF001  # the runtime's own
         self.table = actor.handlers
         return actor

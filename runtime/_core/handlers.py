@@ -7,7 +7,7 @@ when the class is made.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -78,6 +78,7 @@ def handles(
             method is not async, takes other parameters, or has annotations that disagree with
             `kind`.
     """
+    _check_kind("handles", kind)
 
     def mark(method: Callable[[A, M], Awaitable[R]]) -> Callable[[A, M], Awaitable[R]]:
         handler = Handler(
@@ -105,6 +106,7 @@ def defers(
         kind: the type of message.
         urgent: as for `handles`.
     """
+    _check_kind("defers", kind)
 
     def mark(
         method: Callable[[A, M, ReplySlot[R]], Awaitable[None]],
@@ -133,6 +135,7 @@ def streams(
         kind: the type of message.
         raises: declared errors, as for `handles`; the consumer's loop raises them.
     """
+    _check_kind("streams", kind)
 
     def mark(
         method: Callable[[A, M, StreamSink[T]], Awaitable[None]],
@@ -185,11 +188,23 @@ def check_declared(cls: type, actor: type, table: Mapping[type[Message[object]],
             continue
         (declared,) = get_args(base)
         for kind in get_args(declared) or (declared,):
+            if isinstance(kind, type) and not _is_message(kind):
+                raise TypeError(
+                    f"{cls.__name__} declares {kind.__name__} in Actor[...], "
+                    "which is not a subclass of Message"
+                )
             if _is_message(kind) and kind is not Message and table.keys().isdisjoint(kind.__mro__):
                 raise TypeError(
                     f"{cls.__name__} declares {kind.__name__} in Actor[...], "
                     "but has no handler for it"
                 )
+
+
+def _check_kind(decorator: str, kind: object) -> None:
+    if inspect.isroutine(kind):
+        raise TypeError(
+            f"{kind.__qualname__}: the decorator needs the type of message, as `@{decorator}(Add)`"
+        )
 
 
 def _mark(method: T, handler: Handler) -> T:
@@ -200,7 +215,7 @@ def _mark(method: T, handler: Handler) -> T:
 
 def _marks(value: object) -> tuple[Handler, ...]:
     inner: object = getattr(value, "fget" if isinstance(value, property) else "__func__", value)
-    marks = getattr(inner, _MARK, ())
+    marks = getattr(value, _MARK, ()) or getattr(inner, _MARK, ())
     return cast("tuple[Handler, ...]", marks) if isinstance(marks, tuple) else ()
 
 
@@ -232,6 +247,7 @@ def _resolve(cls: type, name: str, handler: Handler) -> Handler | None:
         raise TypeError(f"{where} must be a method, not {method!r}")
     call = method.__get__(None, cls) if hasattr(method, "__get__") else method
     _check_call(where, call, handler)
+    _check_raises(where, handler.raises)
     if handler.streams and not issubclass(handler.kind, StreamOf):
         raise TypeError(f"{where} is made with `streams`, so the message must be a StreamOf")
     if inspect.isfunction(call) and not hasattr(call, "__wrapped__"):
@@ -254,6 +270,27 @@ def _check_call(where: str, call: Callable[..., object], handler: Handler) -> No
     except TypeError:
         more = ", and a slot or sink" if handler.takes_slot else ""
         raise TypeError(f"{where} must take self and the message{more}, not {signature}") from None
+
+
+def _check_raises(where: str, raises: object) -> None:
+    classes = raises if isinstance(raises, tuple) else (raises,)
+    for one in classes:
+        if not (isinstance(one, type) and issubclass(one, Exception)):
+            raise TypeError(f"{where} declares {one!r}, which is not a subclass of Exception")
+    if not isinstance(raises, tuple):
+        raise TypeError(f"{where} needs a tuple of errors, as `raises=(KeyError,)`")
+
+
+def check_hooks(cls: type, names: Iterable[str]) -> None:
+    """Check that the hooks which a class overrides are async.
+
+    Raises:
+        TypeError: a hook is not; the message names the class and the hook.
+    """
+    for name in names:
+        hook = vars(cls).get(name)
+        if hook is not None and not inspect.iscoroutinefunction(inspect.unwrap(hook)):
+            raise TypeError(f"{cls.__name__}.{name} is a hook of actors, so it must be async")
 
 
 def _check_annotations(where: str, call: Callable[..., object], handler: Handler) -> None:

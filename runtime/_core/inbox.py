@@ -167,6 +167,11 @@ class Inbox(ABC):
         """The workers of which one must continue before the message of a slot does."""
         return self.blockers
 
+    @property
+    @abstractmethod
+    def working(self) -> Sequence[Worker]:
+        """See `Node`."""
+
     def workers_with(self, line: Line) -> Sequence[Worker]:  # noqa: ARG002  # see `PoolInbox`
         """The workers that have a message of a key in hand; only pools have keys."""
         return ()

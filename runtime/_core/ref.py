@@ -15,7 +15,15 @@ from .checks import check_seconds, check_thread
 from .reply import Message, ReplySlot, current_slot
 from .snapshot import Ended
 from .stream import AskStream, StreamSink
-from .worker import Room, Worker, check_deadlock, current_worker, find_cycle, waiting_worker
+from .worker import (
+    Room,
+    Worker,
+    check_deadlock,
+    current_worker,
+    find_cycle,
+    waiting,
+    waiting_worker,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -286,6 +294,9 @@ class Ref(Generic[M_contra]):
 
         Returns:
             The reason.
+
+        Raises:
+            Deadlock: the actor cannot stop, since it waits, directly or indirectly, for the caller.
         """
         check_thread(self._cell)
         if self._cell.ended is not None:
@@ -300,7 +311,8 @@ class Ref(Generic[M_contra]):
 
         self._cell.on_ended(note)
         try:
-            await stopped.wait()
+            with waiting(lambda: self._cell.working, self._cell.spec.stop_s):
+                await stopped.wait()
         finally:
             self._cell.forget_watch(note)
         return endings[0]

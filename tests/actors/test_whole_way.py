@@ -24,10 +24,9 @@ from callsheet.actors import (
 )
 from callsheet.compare.samples import INSTRUCTION, write_reviews
 from callsheet.simulator.app import Provider
-from callsheet.simulator.batchsettings import BatchSettings
 from callsheet.simulator.faults import Faults
 from callsheet.simulator.inprocess import ProviderTransport
-from callsheet.simulator.settings import ProviderSettings
+from callsheet.simulator.settings import BatchSettings, ProviderSettings
 
 MODEL = "gpt-4o-mini"
 DAY_S = 86_400.0

@@ -9,7 +9,7 @@ from bulk_rows import ids_of, lines_of, row, stage
 
 from callsheet.actors.batch_api.policy import BatchApiPolicy
 from callsheet.bulk.errors import BulkStopped
-from callsheet.simulator.batchsettings import BatchSettings
+from callsheet.simulator.settings import BatchSettings
 
 pytestmark = pytest.mark.usefixtures("journal_on_the_spot")
 

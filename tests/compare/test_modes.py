@@ -91,7 +91,7 @@ async def test_every_mode_sends_the_same_requests_and_produces_the_same_results(
     stats = provider.stats
     assert result.http_requests == stats.requests == lower_bound.calls
     assert result.usage == Usage(stats.input_tokens, stats.output_tokens)
-    price = (Decimal("0.5") * stats.input_tokens + Decimal("1.5") * stats.output_tokens) / 10**6
+    price = (Decimal("0.2") * stats.input_tokens + Decimal("1.25") * stats.output_tokens) / 10**6
     assert result.cost_usd == price
     assert result.rejected == 0
 
@@ -110,7 +110,7 @@ async def test_only_callsheet_packs_short_items_under_one_instruction(autojump_c
     workload = reviews(distinct=40, copies=5, packable=True)
     results = {mode: (await run(mode, workload))[0] for mode in CONCURRENT}
     assert results["callsheet"].http_requests < 10, "one for all, and now and then a check"
-    assert results["callsheet"].cost_usd < results["staged"].cost_usd * Decimal("0.35")
+    assert results["callsheet"].cost_usd < results["staged"].cost_usd * Decimal("0.4")
     labels = {mode: [each["answer"] for each in r.results] for mode, r in results.items()}
     assert labels["callsheet"] == labels["staged"] == labels["fixed_window"]
 

@@ -423,3 +423,40 @@ def test_annotations_that_are_wider_or_cannot_be_checked_are_accepted() -> None:
     type("Right", (Actor,), {"get": handles(Box)(variable)})  # type: ignore[type-abstract]
     type("Right", (Actor,), {"get": handles(Ratio)(whole)})
     type("Right", (Actor,), {"get": defers(Get)(deferred)})
+
+
+def test_more_that_cannot_work_fails_when_the_class_is_made():
+    with pytest.raises(TypeError, match=r"Bare\.add: the decorator needs the type of message"):
+
+        class Bare(Actor):
+            @handles
+            async def add(self, message: Get) -> str: ...
+
+    for kind in (classmethod, staticmethod):
+        with pytest.raises(TypeError, match=r"Shared\.add, .* must be a plain method"):
+
+            class Shared(Actor):
+                @handles(Get)
+                @kind
+                async def add(self, message: Get) -> str: ...
+
+    with pytest.raises(TypeError, match=r"Sync\.started is a hook of actors"):
+
+        class Sync(Actor):
+            def started(self) -> None: ...
+
+    for raises in (("KeyError",), (BaseException,), KeyError):
+        with pytest.raises(TypeError, match=r"Junk\.add, the handler of Get, (declares|needs)"):
+
+            class Junk(Actor):
+                @handles(Get, raises=raises)
+                async def add(self, message: Get) -> str: ...
+
+    with pytest.raises(TypeError, match=r"Named\.handlers: actors use this name"):
+
+        class Named(Actor):
+            handlers = None
+
+    with pytest.raises(TypeError, match="declares int in Actor"):
+
+        class Number(Actor[int]): ...

@@ -324,3 +324,35 @@ async def test_a_thread_with_a_trio_run_of_its_own_may_not_change_the_tree(autoj
         refused = await trio.to_thread.run_sync(in_thread)
         assert len(refused) == 8
         assert [actor.path for actor in runtime.snapshot().actors] == ["test/worker"]
+
+
+async def test_an_actor_that_waits_for_its_own_end_is_a_deadlock(autojump_clock):
+    class Patient(Actor):
+        @handles(Work, raises=(Deadlock,))
+        async def work(self, message: Work) -> object:
+            return await self.ref.wait_stopped()
+
+    async with open_test_runtime() as runtime:
+        patient = await runtime.spawn("patient", Patient)
+        with pytest.raises(Deadlock):
+            await patient.ask(Work())
+
+
+async def test_a_factory_must_make_a_new_actor_at_each_call(autojump_clock):
+    worker = Worker()
+    async with open_test_runtime() as runtime:
+        await runtime.spawn("one", lambda: worker)
+        with pytest.raises(TypeError, match="test/two must make a new actor"):
+            await runtime.spawn("two", lambda: worker)
+        with pytest.raises(TypeError, match="test/none must return an actor, not None"):
+            await runtime.spawn("none", lambda: None)
+
+
+async def test_what_needs_a_running_actor_says_so_in_its_init(autojump_clock):
+    class Early(Actor):
+        def __init__(self) -> None:
+            self.me = self.ref
+
+    async with open_test_runtime() as runtime:
+        with pytest.raises(RuntimeError, match="do it in `started`"):
+            await runtime.spawn("early", Early)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import trio
 from provider_client import VERSION, chat_body, connected, message_body
 
-from callsheet.simulator.batchsettings import BatchSettings
+from callsheet.simulator.settings import BatchSettings
 
 CHATS = "/v1/chat/completions"
 

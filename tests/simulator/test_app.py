@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from provider_client import chat_body, connected, events_in
 
-from callsheet.simulator.latency import chat_latency
+from callsheet.simulator.chance import chat_latency
 from callsheet.simulator.settings import ProviderSettings
 
 

@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.simulator.call import ModelAnswer, Piece
-from callsheet.simulator.delivery import delivered
-from callsheet.simulator.fault_injection import inject_fault
+from callsheet.simulator.delivery import delivered, inject_fault
 from callsheet.simulator.faults import FAULT_KINDS, REFUSALS, Fault, Faults
 
 PIECES = st.lists(st.builds(Piece, st.binary(min_size=1, max_size=200), st.integers(0, 9)))

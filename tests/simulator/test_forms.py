@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.simulator.apierror import RequestRefused
-from callsheet.simulator.multipart import FormFile, read_form
+from callsheet.simulator.batch_api.files import FormFile, read_form
+from callsheet.simulator.body import RequestRefused
 
 
 @given(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.simulator.latency import chat_latency, latency_of
+from callsheet.simulator.chance import chat_latency, latency_of
 from callsheet.simulator.settings import ProviderSettings
 
 

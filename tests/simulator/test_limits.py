@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callsheet.simulator.durations import go_duration
 from callsheet.simulator.limits import AdmissionControl, MinuteBucket
 from callsheet.simulator.openai import OpenAI
 from callsheet.simulator.settings import ProviderSettings
+from callsheet.simulator.wire import go_duration
 
 LIMITS = st.integers(1, 10_000_000)
 INSTANTS = st.floats(0, 1e6)

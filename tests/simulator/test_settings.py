@@ -1,7 +1,6 @@
 import pytest
 
-from callsheet.simulator.batchsettings import BatchSettings
-from callsheet.simulator.settings import ProviderSettings
+from callsheet.simulator.settings import BatchSettings, ProviderSettings
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_counts_can_be_read_when_trio_has_ended():
 
 async def test_a_client_that_disconnects_is_noticed(nursery, provider):
     url = await nursery.start(serve, provider)
-    async with httpx.AsyncClient(base_url=url, timeout=0.1) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(10, read=0.1)) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.post(
                 "/chat/completions", json=chat_body(), headers={"x-callsheet-fault": "stall"}

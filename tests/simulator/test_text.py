@@ -5,9 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.simulator.text import write_answer
-from callsheet.simulator.text.ask import read_ask
-from callsheet.simulator.text.sentiment import label_of, sentiment_of
-from callsheet.simulator.text.subject import main_phrase, subject_of
+from callsheet.simulator.text.ask import main_phrase, read_ask, subject_of
+from callsheet.simulator.text.lexicon import label_of, sentiment_of
 
 TOPICS = (
     "Why backpressure matters",

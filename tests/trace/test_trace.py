@@ -175,7 +175,7 @@ def test_a_post_becomes_a_process_whose_lanes_hold_its_calls(tmp_path):
     assert headline["args"] == {
         "call": "p1/headline",
         "state": "done",
-        "model": "gpt-3.5-turbo",
+        "model": "gpt-5.4-nano",
         "input_tokens": 40,
         "output_tokens": 18,
         "cost_usd": 0.00005,

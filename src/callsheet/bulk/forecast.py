@@ -7,7 +7,16 @@ from decimal import Decimal
 
 import attrs
 
-from ..actors import Limits, PriceBook, Request, TokenEstimator, Usage, sharing_key
+from ..actors import (
+    Limits,
+    Price,
+    PriceBook,
+    Request,
+    TierPrice,
+    TokenEstimator,
+    Usage,
+    sharing_key,
+)
 from .files.known import KnownKeys
 from .row import BadRow, Row
 from .settings import RunRoute
@@ -30,6 +39,37 @@ class ModelForecast:
     usage: Usage = attrs.field(factory=Usage)
     live_usd: Decimal | None = None
     batch_usd: Decimal | None = None
+    _live: TierPrice | None = attrs.field(default=None, alias="live", repr=False)
+    _batch: TierPrice | None = attrs.field(default=None, alias="batch", repr=False)
+
+    @classmethod
+    def of(cls, price: Price | None) -> "ModelForecast":
+        """Return the estimate for no rows of a model.
+
+        Args:
+            price: the prices of the model; None if they are not known.
+        """
+        live, batch = (None, None) if price is None else (price.at(), price.at("batch"))
+        free = Decimal(0)
+        return cls(
+            live_usd=None if live is None else free,
+            batch_usd=None if batch is None else free,
+            live=live,
+            batch=batch,
+        )
+
+    def add(self, usage: Usage) -> None:
+        """Add a row. Each has its own price, which depends on the size of its prompt.
+
+        Args:
+            usage: the estimated tokens of the row.
+        """
+        self.rows += 1
+        self.usage += usage
+        if self._live is not None:
+            self.live_usd = (self.live_usd or Decimal(0)) + self._live.cost(usage)
+        if self._batch is not None:
+            self.batch_usd = (self.batch_usd or Decimal(0)) + self._batch.cost(usage)
 
 
 @attrs.define
@@ -119,12 +159,11 @@ def forecast(rows: Iterable[Row | BadRow], prices: PriceBook, known: KnownKeys) 
             else:
                 found.duplicates += not _is_new(seen, row.request)
                 estimate = estimator.estimate(row.request)
-                model = found.models.setdefault(row.request.model, ModelForecast())
-                model.rows += 1
-                model.usage += Usage(estimate.input_tokens, estimate.output_tokens)
-        for name, model in found.models.items():
-            model.live_usd = prices.cost(name, model.usage)
-            model.batch_usd = prices.cost(name, model.usage, "batch")
+                model = found.models.get(row.request.model)
+                if model is None:
+                    model = ModelForecast.of(prices.price(row.request.model))
+                    found.models[row.request.model] = model
+                model.add(Usage(estimate.input_tokens, estimate.output_tokens))
     return found
 
 

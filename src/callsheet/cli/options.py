@@ -10,7 +10,8 @@ from typing import TextIO, TypeVar
 import click
 import structlog
 
-from ..actors import VENDORS, PriceBook, PriceError, Timeouts, default_prices, redact_secrets
+from ..actors import VENDORS, PriceBook, PriceError, Timeouts, redact_secrets
+from ..costs.price_table import current_prices, remark_on_age
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, choose_endpoint
 from .parameters import ABOVE_ZERO
@@ -92,7 +93,7 @@ prices_option = option(
     section="Cost",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="A JSON file of prices in USD per million tokens. It adds to the built-in prices and "
+    help="A JSON file of prices in USD per million tokens. It adds to the published prices and "
     "overrides them.",
 )
 
@@ -141,16 +142,28 @@ def default_model(choice: EndpointChoice) -> str | None:
     return vendor.model
 
 
-def chosen_prices(file: str | None) -> PriceBook:
-    """Load the built-in prices, and those of a file over them.
+def chosen_prices(file: str | None, choice: EndpointChoice) -> PriceBook:
+    """Load the published prices, and those of a file over them, as they are at a provider.
+
+    A remark on stderr says that the published prices are old, unless the provider is built in.
+
+    Args:
+        file: the price file; None for no other prices.
+        choice: decides which prices apply, and whether money is spent.
 
     Raises:
-        click.UsageError: the file cannot be read.
+        click.UsageError: a table cannot be read.
     """
     try:
-        return default_prices() if file is None else PriceBook.load(file, default_prices())
+        published = current_prices()
+        prices = published if file is None else PriceBook.load(file, published)
     except PriceError as error:
         raise click.UsageError(str(error)) from None
+    if choice.endpoint is None:
+        return prices
+    if remark := remark_on_age(published):
+        click.echo(remark, err=True)
+    return prices.at_vendor(choice.endpoint.vendor.price_list)
 
 
 def chosen_ledger(path: Path | None, choice: EndpointChoice) -> Path | None:

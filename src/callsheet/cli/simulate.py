@@ -11,10 +11,9 @@ import click
 import trio
 
 from ..simulator.app import Provider
-from ..simulator.batchsettings import BatchSettings
 from ..simulator.faults import FAULT_KINDS, Faults
 from ..simulator.server import CannotListen, serve
-from ..simulator.settings import HEADERS_ON_429, ProviderSettings
+from ..simulator.settings import HEADERS_ON_429, BatchSettings, ProviderSettings
 from ..simulator.stats import ProviderStats
 from .parameters import ABOVE_ZERO, FiniteRange
 from .sections import SectionedCommand, option

@@ -162,7 +162,7 @@ def read_reply(response: httpx.Response, request: Request) -> PlainReply:
         raise BadAnswer(f"the provider responded with an error: {answer.message}")
     usage = answer.usage or Usage()
     text = comparable_text(answer.choices[0].text if answer.choices else "", answer.embeddings)
-    return PlainReply(text, usage, default_prices().cost(answer.model or "", usage))
+    return PlainReply(text, usage, default_prices().cost(answer.model or request.model, usage))
 
 
 @attrs.frozen

@@ -10,8 +10,8 @@ import attrs
 
 from ..actors import Recipe, StepCall, critical_path, sharing_key
 from ..simulator.app import Provider
+from ..simulator.chance import prompt_latency
 from ..simulator.inprocess import ProviderTransport
-from ..simulator.latency import prompt_latency
 from ..simulator.settings import ProviderSettings
 from .environment import Environment, SendRequest, open_plain_http
 from .execution import Execution, Item, StepResults, write_body

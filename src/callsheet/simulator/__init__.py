@@ -1,17 +1,17 @@
 """The built-in provider: a server whose responses, latencies, limits and faults are repeatable.
 
-It implements OpenAI's chat completions, completions and embeddings, Anthropic's messages, and the
-batches of both. It needs no key and no network. `serve` runs it on a socket of this machine;
-`ProviderTransport` mounts the same app inside a test, under Trio's virtual clock.
+It implements OpenAI's chat completions, responses, completions and embeddings, Anthropic's
+messages, the batches of both, and Gemini's generateContent. It needs no key and no network. `serve`
+runs it on a socket of this machine; `ProviderTransport` mounts the same app inside a test, under
+Trio's virtual clock.
 """
 
 from .app import Provider
-from .batchsettings import BatchSettings
+from .chance import chat_latency, prompt_latency
 from .faults import FAULT_KINDS, Fault, Faults
 from .inprocess import ProviderTransport
-from .latency import chat_latency, prompt_latency
 from .server import CannotListen, serve
-from .settings import HEADERS_ON_429, ProviderSettings
+from .settings import HEADERS_ON_429, BatchSettings, ProviderSettings
 from .stats import BilledTokens, ProviderStats
 
 __all__ = [

@@ -7,16 +7,14 @@ import math
 from collections.abc import Mapping
 
 import attrs
+from starlette.requests import Request
 
-from .apierror import RequestRefused
-from .call import ModelCall
-from .durations import rfc3339
-from .exchange import AsgiExchange
-from .jsontext import Json, compact
+from .body import RequestRefused
+from .caching import CacheRules, anthropic_rules
+from .call import ModelCall, bearer_in, retry_headers
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
-from .sse import event
-from .vendor import bearer_in, retry_headers
+from .wire import Json, compact, event, rfc3339
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 # Remaining tokens are rounded to the nearest thousand.
@@ -56,18 +54,18 @@ class Anthropic:
             "output-tokens": settings.otpm,
         }
 
-    def key_in(self, exchange: AsgiExchange) -> str | None:
+    def key_in(self, request: Request) -> str | None:
         """Return the key in `x-api-key`, or else the bearer token."""
-        return exchange.headers.get("x-api-key", "").strip() or bearer_in(exchange)
+        return request.headers.get("x-api-key", "").strip() or bearer_in(request)
 
-    def check(self, exchange: AsgiExchange) -> None:
+    def check(self, request: Request, size: int) -> None:
         """Raise `RequestRefused` for a request without a version header, or too large."""
         most = MAX_BODY_BYTES
-        if exchange.path.startswith("/v1/messages/batches"):
+        if request.url.path.startswith("/v1/messages/batches"):
             most = self._settings.batches.max_request_bytes
-        if len(exchange.body) > most:
+        if size > most:
             raise RequestRefused(413, "Request exceeds the maximum size")
-        if "anthropic-version" not in exchange.headers:
+        if "anthropic-version" not in request.headers:
             raise RequestRefused(400, "anthropic-version: header is required")
 
     def id_headers(self, request_id: str) -> dict[str, str]:
@@ -111,9 +109,20 @@ class Anthropic:
         """
         return {"requests": 1, "input-tokens": call.estimated_tokens, "output-tokens": 0}
 
-    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:  # noqa: ARG002 - output is counted as it is produced
-        """Return the input tokens, and the output tokens produced so far."""
-        return {"input-tokens": input_tokens, "output-tokens": output_tokens}
+    def cache_rules(self, model: str) -> CacheRules:
+        """Return the rules of a model's prompt cache."""
+        return anthropic_rules(model)
+
+    def totals(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        cached_tokens: int,
+        ended: bool,  # noqa: ARG002 - output is counted as it is produced
+    ) -> Mapping[str, float]:
+        """Return the input tokens that were not cached, and the output tokens produced so far."""
+        return {"input-tokens": input_tokens - cached_tokens, "output-tokens": output_tokens}
 
     def bad_key(self, key: str | None) -> RequestRefused:
         """Return the 401 for a missing or wrong key."""

@@ -1,18 +1,78 @@
 """Read the members of a JSON request body, and raise a vendor-like 400 for invalid ones."""
 
 import json
-import sys
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import cast
 
 import attrs
 
-from .apierror import RequestRefused
-from .jsontext import Json, canonical
-from .tokens import Texts
+from .wire import Json
 
 
-def _bad(name: str, expected: str, value: Json) -> RequestRefused:
+@attrs.frozen(eq=False)
+class RequestRefused(Exception):
+    """A request is refused: the status and the content of the error response.
+
+    Args:
+        status: the HTTP status.
+        message: what is wrong.
+        type: the type of the error; Anthropic's follows from the status alone.
+        param: the member of the body that is invalid.
+        code: the machine-readable code of the error.
+        headers: further headers of the response.
+        wait_s: seconds after which a retry would be admitted; None if that is not known.
+    """
+
+    status: int
+    message: str
+    type: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+    headers: dict[str, str] = attrs.field(factory=dict[str, str])
+    wait_s: float | None = None
+
+    @classmethod
+    def no_such_url(cls, method: str, path: str) -> "RequestRefused":
+        """Return the 404 for an unknown path."""
+        return cls(404, f"Invalid URL ({method} {path})")
+
+    @classmethod
+    def no_such_method(cls, method: str, allowed: str) -> "RequestRefused":
+        """Return the 405 for a method that the path does not support."""
+        return cls(
+            405,
+            f"Not allowed to {method} on this URL. Only {allowed} requests are accepted.",
+            code="method_not_supported",
+            headers={"allow": allowed},
+        )
+
+    @classmethod
+    def context_exceeded(cls, most: int, prompt: int, answer: int, param: str) -> "RequestRefused":
+        """Return the 400 for a prompt and response longer than the model's context."""
+        return cls(
+            400,
+            f"This model's maximum context length is {most} tokens. However, you requested "
+            f"{prompt + answer} tokens ({prompt} in the {param}, {answer} in the completion). "
+            f"Please reduce the length of the {param} or completion.",
+            param=param,
+            code="context_length_exceeded",
+        )
+
+    @classmethod
+    def unsupported(cls, param: str, given: str, known: tuple[str, ...]) -> "RequestRefused":
+        """Return the 400 for a member with an unsupported value."""
+        listed = ", ".join(f"'{name}'" for name in known)
+        return cls(
+            400,
+            f"Invalid value: '{given}'. Supported values are: {listed}.",
+            param=param,
+            code="invalid_value",
+        )
+
+
+def invalid_type(name: str, expected: str, value: Json) -> RequestRefused:
+    """Return the 400 for a member of another type."""
     return RequestRefused(
         400,
         f"Invalid type for '{name}': expected {expected}, but got {json.dumps(value)[:60]} "
@@ -78,6 +138,21 @@ class RequestBody:
             raise RequestRefused(400, "We could not parse the JSON body of your request.")
         return cls(value)
 
+    def refuse_unknown(self, known: AbstractSet[str]) -> None:
+        """Raise `RequestRefused` (400) for the first member that the endpoint does not have.
+
+        Args:
+            known: the members of the endpoint.
+        """
+        for name in self.members:
+            if name not in known:
+                raise RequestRefused(
+                    400,
+                    f"Unknown parameter: '{self.at}{name}'.",
+                    param=f"{self.at}{name}",
+                    code="unknown_parameter",
+                )
+
     def model(self) -> str:
         """Return the name of the model, which is required."""
         model = self.members.get("model")
@@ -103,7 +178,7 @@ class RequestBody:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _bad(self.at + name, "an integer", value)
+            raise invalid_type(self.at + name, "an integer", value)
         if not low <= value <= high:
             raise _beyond("integer", self.at + name, value, low, high)
         return value
@@ -114,7 +189,7 @@ class RequestBody:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _bad(self.at + name, "a number", value)
+            raise invalid_type(self.at + name, "a number", value)
         if not low <= value <= high:
             raise _beyond("decimal", self.at + name, value, low, high)
         return value
@@ -125,7 +200,7 @@ class RequestBody:
         if value is None:
             return False
         if not isinstance(value, bool):
-            raise _bad(self.at + name, "a boolean", value)
+            raise invalid_type(self.at + name, "a boolean", value)
         return value
 
     def object(self, name: str) -> "RequestBody":
@@ -134,14 +209,28 @@ class RequestBody:
         if value is None:
             return RequestBody({})
         if not isinstance(value, dict):
-            raise _bad(self.at + name, "an object", value)
+            raise invalid_type(self.at + name, "an object", value)
         return RequestBody(value, f"{self.at}{name}.")
+
+    def list_of_objects(self, name: str) -> "list[RequestBody]":
+        """Return a list of objects, an empty one if it is missing."""
+        value = self.members.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise invalid_type(self.at + name, "an array of objects", value)
+        found: list[RequestBody] = []
+        for i, item in enumerate(value):
+            if not isinstance(item, dict):
+                raise invalid_type(f"{self.at}{name}[{i}]", "an object", item)
+            found.append(RequestBody(item, f"{self.at}{name}[{i}]."))
+        return found
 
     def text(self, name: str) -> str | None:
         """Return a string, or None if it is missing."""
         value = self.members.get(name)
         if value is not None and not isinstance(value, str):
-            raise _bad(self.at + name, "a string", value)
+            raise invalid_type(self.at + name, "a string", value)
         return value
 
     def choice(self, name: str, known: tuple[str, ...]) -> str | None:
@@ -155,7 +244,7 @@ class RequestBody:
         """Return a required list of 1 to `most` items."""
         value = self.required(name)
         if not isinstance(value, list):
-            raise _bad(self.at + name, "an array", value)
+            raise invalid_type(self.at + name, "an array", value)
         if not value:
             raise _empty(self.at + name)
         if len(value) > most:
@@ -176,28 +265,5 @@ class RequestBody:
         found = [value] if or_one and isinstance(value, str) else self.items(name, most)
         for word in found:
             if not isinstance(word, str) or not word:
-                raise _bad(self.at + name, "strings that are not empty", word)
+                raise invalid_type(self.at + name, "strings that are not empty", word)
         return tuple(cast("list[str]", found))
-
-    def texts_or_tokens(self, name: str, most: int = sys.maxsize) -> Texts:
-        """Return a `prompt` or `input`: a string, token ids, or a list of either.
-
-        Args:
-            name: the name of the member.
-            most: the maximum number of items.
-        """
-        value = self.required(name)
-        if isinstance(value, str):
-            return Texts([value], canonical(value))
-        if not isinstance(value, list):
-            raise _bad(self.at + name, "a string or an array", value)
-        if _are_tokens(value):
-            return Texts([cast("list[int]", value)], canonical(value))
-        for item in self.items(name, most):
-            if not (isinstance(item, str) or (isinstance(item, list) and _are_tokens(item))):
-                raise _bad(self.at + name, "strings or arrays of token ids", item)
-        return Texts(cast("list[str | list[int]]", value), canonical(value))
-
-
-def _are_tokens(value: list[Json]) -> bool:
-    return bool(value) and all(type(item) is int for item in value)

@@ -12,17 +12,18 @@ from hashlib import shake_128
 
 import attrs
 
-from .apierror import RequestRefused
-from .body import RequestBody
+from .body import RequestBody, RequestRefused
+from .caching import PromptBlock
 from .call import AnswerContext, ModelAnswer, Piece
-from .jsontext import Json, compact
+from .prompt import Texts, read_texts
 from .settings import ProviderSettings
-from .tokens import Texts
+from .wire import Json, compact
 
 MAX_INPUTS = 2048
 MAX_TOKENS_PER_INPUT = 8192
 MAX_TOKENS = 300_000
 MAX_DIMENSIONS = 4096
+_MEMBERS = frozenset({"dimensions", "encoding_format", "input", "model", "user"})
 
 
 @attrs.frozen(kw_only=True)
@@ -35,14 +36,16 @@ class EmbeddingsCall:
     as_base64: bool
 
     @classmethod
-    def parse(cls, body: RequestBody, _: ProviderSettings) -> "EmbeddingsCall":
+    def parse(cls, body: RequestBody, settings: ProviderSettings) -> "EmbeddingsCall":
         """Parse a request.
 
         Raises:
             RequestRefused: the request is invalid, or exceeds one of the three limits of the
                 endpoint.
         """
-        inputs = body.texts_or_tokens("input", MAX_INPUTS)
+        if settings.refuses_unknown:
+            body.refuse_unknown(_MEMBERS)
+        inputs = read_texts(body, "input", MAX_INPUTS)
         _check_sizes(inputs)
         model = body.model()
         encoding = body.choice("encoding_format", ("float", "base64"))
@@ -78,6 +81,11 @@ class EmbeddingsCall:
     def stream(self) -> bool:
         """False: embeddings are never streamed."""
         return False
+
+    @property
+    def blocks(self) -> tuple[PromptBlock, ...]:
+        """(): these prompts are never cached."""
+        return ()
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Embed every input, in order."""

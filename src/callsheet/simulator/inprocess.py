@@ -8,9 +8,10 @@ from typing import Self, cast
 
 import httpx
 import trio
+from starlette.types import Message, Scope
 
 from .app import Provider
-from .exchange import RESET, AsgiEvent, AsgiScope
+from .sending import RESET
 
 _CLIENT = ("127.0.0.1", 1)
 
@@ -98,7 +99,7 @@ class _InProcessExchange:
     async def run(self, provider: Provider) -> None:
         """Run the app for this request."""
         url = self._request.url
-        scope: AsgiScope = {
+        scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
             "http_version": "1.1",
@@ -117,21 +118,21 @@ class _InProcessExchange:
             await provider(scope, self._receive, self._send)
         self._started.set()
 
-    async def _receive(self) -> AsgiEvent:
+    async def _receive(self) -> Message:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         await self._hung_up.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, event: AsgiEvent) -> None:
+    async def _send(self, event: Message) -> None:
         if event["type"] == "http.response.start":
             self._status = cast("int", event["status"])
             self._headers = cast("list[tuple[bytes, bytes]]", event["headers"])
             self._started.set()
             return
-        self._complete = not event["more_body"]
-        if body := cast("bytes", event["body"]):
+        self._complete = not event.get("more_body", False)
+        if body := cast("bytes", event.get("body", b"")):
             # After the client disconnected, data is lost, as with a socket.
             with suppress(trio.BrokenResourceError):
                 await self._to_client.send(body)

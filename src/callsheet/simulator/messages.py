@@ -1,24 +1,26 @@
 """The endpoint POST /v1/messages, Anthropic's chat."""
 
+import base64
+import json
 from collections.abc import Mapping
 from typing import cast
 
 import attrs
 
-from .apierror import RequestRefused
-from .body import RequestBody
+from .body import RequestBody, RequestRefused
+from .caching import PromptBlock, blocks_of, mark_end, within
 from .call import AnswerContext, ModelAnswer, Piece
-from .conversation import Conversation, ConversationMessage, read_message, text_of
-from .jsontext import Json, canonical, compact
+from .generation import EFFORTS, Bit, Part, ToolOffer, Written, write
+from .prompt import Conversation, ConversationMessage, read_message, text_of
 from .settings import ProviderSettings
-from .sse import event, pieces_of
-from .tokens import count_tokens
-from .writing import Written, write
+from .tools import offer_of, read_tool, tool_tokens
+from .wire import Json, canonical, compact, event
 
 MAX_MESSAGES = 100_000
 MAX_TOKENS = 10_000_000
 MAX_STOPS = 8192
 MAX_TOP_K = 1_000_000
+MIN_THINKING_TOKENS = 1024
 
 _MEMBERS = frozenset({
     "model", "max_tokens", "messages", "system", "temperature", "top_p", "top_k", "stop_sequences",
@@ -27,6 +29,7 @@ _MEMBERS = frozenset({
 })  # fmt: skip
 _ROLES = ("user", "assistant")
 _TIERS = ("auto", "standard_only")
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +44,9 @@ class MessagesCall:
     stops: tuple[str, ...]
     stream: bool
     schema: Mapping[str, Json] | None
+    offer: ToolOffer
+    thinking_tokens: int
+    blocks: tuple[PromptBlock, ...] = attrs.field(repr=False)
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "MessagesCall":
@@ -61,7 +67,7 @@ class MessagesCall:
         body.choice("service_tier", _TIERS)
         body.object("metadata").text("user_id")
         messages = (*_system(body), *_messages(body.items("messages", MAX_MESSAGES)))
-        conversation = Conversation(messages)
+        conversation = Conversation(messages, tool_tokens(body.members.get("tools")))
         room = settings.context_tokens - conversation.tokens
         if room < 0:
             raise RequestRefused(
@@ -78,6 +84,9 @@ class MessagesCall:
             stops=body.words("stop_sequences", MAX_STOPS),
             stream=stream,
             schema=_schema(body.object("output_config").object("format")),
+            offer=_offer(body),
+            thinking_tokens=_thinking_tokens(body, max_tokens),
+            blocks=_blocks(body, conversation.tokens),
         )
 
     @property
@@ -97,46 +106,52 @@ class MessagesCall:
 
     def answer(self, context: AnswerContext) -> ModelAnswer:
         """Write the response."""
+        talk = self.conversation
         written = write(
-            self.conversation.system,
-            self.conversation.question,
+            talk.system,
+            talk.question,
             seed=context.seed,
             schema=self.schema,
             max_tokens=min(self.max_tokens, self.room),
             stops=self.stops,
+            offer=self.offer,
+            told=talk.told,
+            reasoning_tokens=self.thinking_tokens,
+            key=context.hex,
         )
         if self.stream:
             return self._stream(context, written)
-        found = self._message(context, [{"type": "text", "text": written.text}], written.tokens)
+        content = list[Json](_block(part, context) for part in written.parts)
+        found = self._message(context, content, written.tokens)
         body = compact({**found, **self._end(written)})
-        return ModelAnswer((Piece(body, written.tokens),), self.conversation.tokens)
+        return ModelAnswer((Piece(body, written.tokens),), talk.tokens)
 
     def _stream(self, context: AnswerContext, written: Written) -> ModelAnswer:
         # The usage in the first event: one output token.
         message = self._message(context, [], min(1, written.tokens))
         message |= {"stop_reason": None, "stop_sequence": None}
-        block = {"type": "text", "text": ""}
-        events = [
-            _event(
-                "message_start", message={**message, "stop_reason": None, "stop_sequence": None}
-            ),
-            _event("content_block_start", index=0, content_block=cast("Json", block)),
-            _event("ping"),
-        ]
+        events = [_event("message_start", message=message)]
         pieces: list[Piece] = []
-        said = 0
-        for bit in pieces_of(written.text, context.pieces):
-            delta: dict[str, Json] = {"type": "text_delta", "text": bit}
-            events.append(_event("content_block_delta", index=0, delta=delta))
-            before, said = said, said + len(bit)
-            tokens = count_tokens(written.text[:said]) - count_tokens(written.text[:before])
-            pieces.append(Piece(b"".join(events), tokens))
+        for bit in written.bits(context.pieces):
+            if bit.is_first:
+                events.append(_opening(bit))
+                if bit.index == 0:
+                    events.append(_event("ping"))
+            delta = _delta(bit)
+            events.append(_event("content_block_delta", index=bit.index, delta=delta))
+            is_end = bit.is_last and bit.index == len(written.parts) - 1
+            if bit.is_last and bit.part.kind == "reasoning":
+                signature: Json = {"type": "signature_delta", "signature": _signature(context)}
+                events.append(_event("content_block_delta", index=bit.index, delta=signature))
+            if bit.is_last and not is_end:
+                events.append(_event("content_block_stop", index=bit.index))
+            pieces.append(Piece(b"".join(events), bit.tokens))
             events.clear()
         usage: dict[str, Json] = (
             {"usage": self._usage(context, written.tokens)} if context.with_usage else {}
         )
         end = (
-            _event("content_block_stop", index=0)
+            _event("content_block_stop", index=len(written.parts) - 1)
             + _event("message_delta", delta=self._end(written), **usage)
             + _event("message_stop")
         )
@@ -157,12 +172,16 @@ class MessagesCall:
         return found
 
     def _usage(self, context: AnswerContext, output_tokens: int) -> dict[str, Json]:
+        use = context.cache
         return {
-            "input_tokens": self.conversation.tokens,
+            "input_tokens": self.conversation.tokens - use.read - use.written,
             "output_tokens": output_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "cache_creation_input_tokens": use.written,
+            "cache_read_input_tokens": use.read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": use.written - use.written_1h,
+                "ephemeral_1h_input_tokens": use.written_1h,
+            },
             "service_tier": "batch" if context.batch else "standard",
         }
 
@@ -174,9 +193,98 @@ class MessagesCall:
                 reason = "max_tokens"
             case "stop":
                 reason = "stop_sequence"
+            case "calls":
+                reason = "tool_use"
             case _:
                 reason = "end_turn"
         return {"stop_reason": reason, "stop_sequence": written.stop}
+
+
+def _block(part: Part, context: AnswerContext) -> dict[str, Json]:
+    match part.kind:
+        case "reasoning":
+            return {"type": "thinking", "thinking": part.text, "signature": _signature(context)}
+        case "call":
+            return {
+                "type": "tool_use",
+                "id": f"toolu_{part.id}",
+                "name": part.name,
+                "input": _input(part),
+            }
+        case _:
+            return {"type": "text", "text": part.text}
+
+
+def _opening(bit: Bit) -> bytes:
+    match bit.part.kind:
+        case "reasoning":
+            block: Json = {"type": "thinking", "thinking": "", "signature": ""}
+        case "call":
+            name, call_id = bit.part.name, f"toolu_{bit.part.id}"
+            block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+        case _:
+            block = {"type": "text", "text": ""}
+    return _event("content_block_start", index=bit.index, content_block=block)
+
+
+def _delta(bit: Bit) -> dict[str, Json]:
+    match bit.part.kind:
+        case "reasoning":
+            return {"type": "thinking_delta", "thinking": bit.text}
+        case "call":
+            return {"type": "input_json_delta", "partial_json": bit.text}
+        case _:
+            return {"type": "text_delta", "text": bit.text}
+
+
+def _input(part: Part) -> Json:
+    """Return the arguments of a call; {} if the limit of tokens cut them."""
+    try:
+        return cast("Json", json.loads(part.text))
+    except ValueError:
+        return {}
+
+
+def _signature(context: AnswerContext) -> str:
+    return base64.b64encode(context.hex.encode()).decode()
+
+
+def _offer(body: RequestBody) -> ToolOffer:
+    """Return the tools of a request; a tool of Anthropic's own, with a "type", is ignored."""
+    tools = [
+        read_tool(item, "input_schema")
+        for item in body.list_of_objects("tools")
+        if item.members.get("type") in (None, "custom")
+    ]
+    choice = body.object("tool_choice")
+    kind = choice.choice("type", ("auto", "any", "tool", "none"))
+    named: Json = {"name": choice.members.get("name")}
+    offer = offer_of(body, tools, {"any": "required", "tool": named}.get(kind or "", kind))
+    if choice.flag("disable_parallel_tool_use"):
+        return attrs.evolve(offer, in_parallel=False)
+    return offer
+
+
+def _thinking_tokens(body: RequestBody, max_tokens: int) -> int:
+    """Return the tokens of the thinking before a response.
+
+    Raises:
+        RequestRefused: 400, the budget is too small, or not below `max_tokens`.
+    """
+    thinking = body.object("thinking")
+    match thinking.choice("type", ("enabled", "disabled", "adaptive")):
+        case "enabled":
+            thinking.required("budget_tokens")
+            budget = thinking.integer("budget_tokens", MIN_THINKING_TOKENS, MAX_TOKENS) or 0
+            if budget >= max_tokens:
+                raise RequestRefused(
+                    400, "`max_tokens` must be greater than `thinking.budget_tokens`."
+                )
+            return min(budget, EFFORTS["medium"])
+        case "adaptive":
+            return EFFORTS[body.object("output_config").choice("effort", _EFFORTS) or "high"]
+        case _:
+            return 0
 
 
 def _event(kind: str, **members: Json) -> bytes:
@@ -190,10 +298,19 @@ def _system(body: RequestBody) -> tuple[ConversationMessage, ...]:
 
 def _messages(items: list[Json]) -> tuple[ConversationMessage, ...]:
     messages = tuple(read_message(f"messages[{i}]", item) for i, item in enumerate(items))
-    for i, message in enumerate(messages):
-        if message.role not in _ROLES:
-            raise RequestRefused.unsupported(f"messages[{i}].role", message.role, _ROLES)
+    for i, item in enumerate(items):
+        role = str(item.get("role")) if isinstance(item, dict) else ""
+        if role not in _ROLES:
+            raise RequestRefused.unsupported(f"messages[{i}].role", role, _ROLES)
     return messages
+
+
+def _blocks(body: RequestBody, tokens: int) -> tuple[PromptBlock, ...]:
+    members = body.members
+    system: Json = {"role": "system", "content": members.get("system")}
+    messages = [*([system] if members.get("system") else []), *body.items("messages", MAX_MESSAGES)]
+    blocks = within(blocks_of(messages, members.get("tools")), tokens)
+    return tuple(mark_end(blocks, body.object("cache_control").members))
 
 
 def _prompt_key(messages: tuple[ConversationMessage, ...]) -> str:

@@ -7,16 +7,14 @@ import math
 from collections.abc import Mapping
 
 import attrs
+from starlette.requests import Request
 
-from .apierror import RequestRefused
-from .call import ModelCall
-from .durations import go_duration
-from .exchange import AsgiExchange
-from .jsontext import Json, compact
+from .body import RequestRefused
+from .caching import CacheRules, openai_rules
+from .call import ModelCall, bearer_in, retry_headers
 from .limits import Level, LimitRefusal
 from .settings import ProviderSettings
-from .sse import event
-from .vendor import bearer_in, retry_headers
+from .wire import Json, compact, event, go_duration
 
 ORGANIZATION = "org-callsheet"
 
@@ -36,11 +34,11 @@ class OpenAI:
         """Return the limits on requests, and on input and output tokens together."""
         return {"requests": self._settings.rpm, "tokens": self._settings.tpm}
 
-    def key_in(self, exchange: AsgiExchange) -> str | None:
+    def key_in(self, request: Request) -> str | None:
         """Return the bearer token."""
-        return bearer_in(exchange)
+        return bearer_in(request)
 
-    def check(self, exchange: AsgiExchange) -> None:
+    def check(self, request: Request, size: int) -> None:
         """Accept every request."""
 
     def id_headers(self, request_id: str) -> dict[str, str]:
@@ -69,7 +67,18 @@ class OpenAI:
         charge = self._settings.charge(call.estimated_tokens, call.max_output_tokens)
         return {"requests": 1, "tokens": charge}
 
-    def totals(self, input_tokens: int, output_tokens: int, *, ended: bool) -> Mapping[str, float]:
+    def cache_rules(self, model: str) -> CacheRules | None:
+        """Return the rules of a model's prompt cache; None if it has none."""
+        return openai_rules(model)
+
+    def totals(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        cached_tokens: int,  # noqa: ARG002 - they count as others do
+        ended: bool,
+    ) -> Mapping[str, float]:
         """The charge of the admission stands, unless the settings say that it is corrected."""
         if not (ended and self._settings.corrects_charge):
             return {}

@@ -10,9 +10,10 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
+from starlette.types import Receive, Scope, Send
 
 from .app import Provider
-from .exchange import RESET, AsgiScope, Receive, Send
+from .sending import RESET
 
 BACKLOG = 1024
 IDLE_S = 600.0
@@ -116,9 +117,7 @@ class _ConnectedApp:
     _provider: Provider
     _stream: trio.SocketStream
 
-    async def __call__(
-        self, scope: AsgiScope, receive: Receive, send: Send, *_threads: object
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, *_threads: object) -> None:
         extensions = {RESET: self._drop}
         await self._provider({**scope, "extensions": extensions}, receive, send)
 

@@ -1,29 +1,36 @@
-"""Serve model calls: key, faults, limits, response, and then a `DeliveryJob`."""
+"""Respond model calls: key, faults, limits, response, and then a `ModelResponse`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from .anthropic import Anthropic
-from .apierror import RequestRefused
-from .body import RequestBody
-from .call import AnswerContext, ModelCall
-from .chance import hex_of, random_of
-from .delivery import JSON_BODY, delivered
-from .exchange import AsgiExchange
-from .fault_injection import inject_fault
+from .arrivals import Arrival, Arrivals, refusal
+from .body import RequestBody, RequestRefused
+from .caching import NO_CACHE, CacheUse, PromptCache
+from .call import AnswerContext, ModelCall, SimulatedVendor
+from .chance import hex_of, latency_of, random_of
+from .delivery import delivered, inject_fault
 from .faults import REFUSALS, Fault
-from .job import DeliveryJob
-from .latency import latency_of
+from .gemini import Gemini
 from .limits import AdmissionControl, AdmissionResult
-from .middleware import Arrival, FaultMiddleware
 from .openai import OpenAI, no_capacity
+from .sending import ModelResponse
 from .settings import ProviderSettings
-from .vendor import SimulatedVendor
+from .wire import Json
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
+Respond = Callable[[Request], Awaitable[ASGIApp]]
+FromPath = Callable[[Request], Mapping[str, Json]]
 
 TOO_MANY_REQUESTS = 429
+
+
+def _nothing(_: Request) -> Mapping[str, Json]:
+    return {}
 
 
 @attrs.frozen(eq=False)
@@ -34,19 +41,28 @@ class VendorEndpoints:
     limiter: AdmissionControl
 
 
+def route(path: str, endpoint: Respond, *methods: str) -> Route:
+    """Return the route of a path that accepts these methods only."""
+    found = Route(path, endpoint, methods=methods)
+    found.methods = set(methods)  # Starlette adds HEAD to GET
+    return found
+
+
 class ModelService:
     """Responds to model calls.
 
     Args:
         settings: the provider's settings.
-        middleware: checks and counts requests.
+        arrivals: checks and counts requests.
     """
 
-    def __init__(self, settings: ProviderSettings, middleware: FaultMiddleware) -> None:
+    def __init__(self, settings: ProviderSettings, arrivals: Arrivals) -> None:
         self._settings = settings
-        self._middleware = middleware
+        self._arrivals = arrivals
         self.openai = self._counter(OpenAI(settings))
         self.anthropic = self._counter(Anthropic(settings))
+        self.gemini = self._counter(Gemini(settings))
+        self._cache = PromptCache()
         self._fault_chance = random_of("faults", settings.seed)
         self._flex_chance = random_of("flex", settings.seed)
 
@@ -54,100 +70,132 @@ class ModelService:
         """Fill every rate-limit bucket."""
         self.openai.limiter.refill()
         self.anthropic.limiter.refill()
+        self.gemini.limiter.refill()
 
-    async def serve(self, exchange: AsgiExchange, counter: VendorEndpoints, parse: Parse) -> None:
-        """Serve one call."""
-        stats = self._middleware.stats
-        stats.begin()
-        arrival = self._middleware.take(exchange, counter.vendor)
-        headers = dict(arrival.headers)
-        try:
-            job = self._job(exchange, counter, parse, headers=headers, arrival=arrival)
-        except RequestRefused as error:
-            stats.answer(error.status)
-            body = counter.vendor.error_body(error, arrival.request_id)
-            await exchange.answer(error.status, body, headers | JSON_BODY | error.headers)
-        else:
-            await job.run()
+    def endpoint(
+        self, counter: VendorEndpoints, parse: Parse, from_path: FromPath = _nothing
+    ) -> Respond:
+        """Return the endpoint of one kind of call.
+
+        Args:
+            counter: the vendor, with its limits.
+            parse: parses the body of the call.
+            from_path: returns the members that the path of the call has instead of its body.
+        """
+
+        async def serve(request: Request) -> ASGIApp:
+            arrival = await self._arrivals.take(request, counter.vendor)
+            stats = self._arrivals.stats
+            stats.begin()
+            headers = dict(arrival.headers)
+            try:
+                return self._response(arrival, counter, parse, headers, from_path)
+            except RequestRefused as error:
+                stats.answer(error.status)
+                return refusal(error, arrival, counter.vendor, headers)
+
+        return serve
 
     def _counter(self, vendor: SimulatedVendor) -> VendorEndpoints:
         return VendorEndpoints(vendor, AdmissionControl(vendor.limits(), self._settings.burst_s))
 
-    def _job(
+    def _response(
         self,
-        exchange: AsgiExchange,
+        arrival: Arrival,
         counter: VendorEndpoints,
         parse: Parse,
-        *,
         headers: dict[str, str],
-        arrival: Arrival,
-    ) -> DeliveryJob:
-        """Return the delivery job of a call.
+        from_path: FromPath,
+    ) -> ModelResponse:
+        """Return the response to a call.
 
         Headers that refusals have, too, are added as they become known.
 
         Raises:
             RequestRefused: the call is refused.
         """
-        settings, vendor, middleware = self._settings, counter.vendor, self._middleware
+        settings, vendor = self._settings, counter.vendor
         date = arrival.at.date
-        key = middleware.check_key(exchange, vendor)
+        key = self._arrivals.check_key(arrival.request, vendor)
         headers |= vendor.account_headers()
-        vendor.check(exchange)
-        fault = middleware.fault(exchange, self._fault_chance)
+        vendor.check(arrival.request, len(arrival.body))
+        fault = self._arrivals.fault(arrival.request, self._fault_chance)
         if fault is not None and fault.kind == "401":
             raise vendor.refused("401", None)
-        call, admission = self._admitted(exchange, counter, parse, key=key, date=date, fault=fault)
+        call, admission = self._admitted(
+            arrival, counter, parse, key=key, fault=fault, more=from_path(arrival.request)
+        )
 
         seed, (low, high) = settings.seed, settings.latency_s
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
+        first_token_at = arrival.begun + settings.first_piece * latency
+        cache = NO_CACHE
+        if fault is None or fault.kind not in ("reset", "stall"):  # else the prompt is not read
+            cache = self._cached(call, vendor, key, first_token_at, arrival.begun)
         context = AnswerContext(
             seed=seed,
             hex=hex_of("answer", seed, arrival.number),
             created=int(date),
             pieces=settings.stream_pieces,
             with_usage=fault is None or fault.kind != "no_usage",
+            cache=cache,
         )
-        plan = delivered(
-            call.answer(context), stream=call.stream, latency_s=latency, first=settings.first_piece
-        )
+        answer = call.answer(context)
+        plan = delivered(answer, stream=call.stream, latency_s=latency, first=settings.first_piece)
         if fault is not None:
             plan = inject_fault(
                 plan,
                 fault,
                 settings.faults,
                 error_body=vendor.error_body(vendor.refused("500", None), arrival.request_id),
-                error_event=vendor.error_event(),
+                error_event=answer.error_event or vendor.error_event(),
             )
         headers |= vendor.level_headers(admission.levels, date) | vendor.work_headers(latency)
-        return DeliveryJob(
-            exchange, call, plan, headers, vendor, admission.account, middleware.stats
+        return ModelResponse(
+            plan,
+            arrival.begun,
+            headers,
+            call=call,
+            vendor=vendor,
+            account=admission.account,
+            stats=self._arrivals.stats,
+            cache=context.cache,
         )
+
+    def _cached(
+        self, call: ModelCall, vendor: SimulatedVendor, key: str, first_token_at: float, now: float
+    ) -> CacheUse:
+        """Read the prompt of a call from the cache as far as possible, and write the rest."""
+        rules = vendor.cache_rules(call.model)
+        if rules is None or not call.blocks:
+            return NO_CACHE
+        scope = f"{type(vendor).__name__}|{key}|{call.model}"
+        return self._cache.use(scope, call.blocks, rules, now=now, readable_at=first_token_at)
 
     def _admitted(
         self,
-        exchange: AsgiExchange,
+        arrival: Arrival,
         counter: VendorEndpoints,
         parse: Parse,
         *,
         key: str,
-        date: float,
         fault: Fault | None,
+        more: Mapping[str, Json],
     ) -> tuple[ModelCall, AdmissionResult]:
         """Parse a call and check it against the limits.
 
         An invalid call counts as a request, too, if its model is known.
         """
-        vendor, limiter = counter.vendor, counter.limiter
-        body = RequestBody.parse(exchange.body)
+        vendor, limiter, date = counter.vendor, counter.limiter, arrival.at.date
+        body = RequestBody({**arrival.json().members, **more})
         model = body.model()
-        self._middleware.check_model(model, vendor)
+        self._arrivals.check_model(model, vendor)
         try:
             call = parse(body, self._settings)
         except RequestRefused as error:
-            admission = limiter.admit(key, model, {"requests": 1}, exchange.arrived)
+            admission = limiter.admit(key, model, {"requests": 1}, arrival.begun)
             raise self._with_levels(error, vendor, admission, date) from None
-        admission = limiter.admit(key, model, vendor.costs(call), exchange.arrived)
+        admission = limiter.admit(key, model, vendor.costs(call), arrival.begun)
         if admission.refusal is not None:
             refused = vendor.rate_limited(admission.refusal, model)
         elif fault is not None and fault.kind in REFUSALS:

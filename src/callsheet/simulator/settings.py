@@ -4,11 +4,83 @@ from collections.abc import Iterable
 from typing import Literal
 
 import attrs
-from attrs.validators import deep_iterable, ge, gt, in_, instance_of, min_len, optional
+from attrs.validators import and_, deep_iterable, ge, gt, in_, instance_of, lt, min_len, optional
 
-from .batchsettings import BatchSettings
 from .faults import Faults
-from .ranges import Range, is_range, is_share
+
+Range = tuple[float, float]
+
+
+def is_range(_: object, field: "attrs.Attribute[Range]", value: Range) -> None:
+    """Raise `ValueError` unless 0 <= low <= high."""
+    low, high = value
+    if not 0 <= low <= high:
+        raise ValueError(f"{field.name} must be 0 <= low <= high, got {low} to {high}")
+
+
+def is_share(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    """Raise `ValueError` unless the value is between 0 and 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{field.name} must be between 0 and 1, got {value}")
+
+
+MEBIBYTE = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class BatchSettings:
+    """Settings of the built-in provider's batches; the default sizes are the vendors'.
+
+    Everything random follows from the provider's seed and the number of the batch.
+
+    Args:
+        time_s: the minimum and maximum duration of a batch from its creation to its end, in
+            seconds, drawn uniformly; multiplied by the provider's `time_scale`. An OpenAI batch
+            validates for the first tenth and finalizes for the last tenth; a cancellation takes a
+            tenth, too.
+        expires_s: seconds from the creation of a batch to its expiry; not multiplied.
+        expiring: the share of batches that are so slow that they expire, 0 to 1.
+        done_at_expiry: the share of lines that such a batch has completed by then, from 0 to below
+            1.
+        failing: the share of lines that fail, with status 500 or 429 at equal odds, 0 to 1.
+        unanswered: the share of lines that fail without a response, 0 to 1: with a `status_code` of
+            0 in OpenAI's batches, with an `api_error` in Anthropic's.
+        max_lines: the maximum number of lines of an OpenAI input file.
+        max_bytes: the maximum size of an OpenAI input file in bytes.
+        max_requests: the maximum number of requests in an Anthropic batch.
+        max_request_bytes: the maximum size of the body that creates an Anthropic batch, in bytes.
+        enqueued_tokens: the maximum of prompt tokens in a model's unfinished OpenAI batches; None
+            for no limit.
+        overflow: how a batch above that limit fails: at validation ("validation"), or its creation
+            is refused ("create").
+        dialect: the format of `/v1/batches`: OpenAI's, or Together's.
+
+    Raises:
+        ValueError: a value is out of range; the text names the field.
+    """
+
+    time_s: Range = attrs.field(default=(60.0, 600.0), validator=is_range)
+    expires_s: float = attrs.field(default=86_400.0, validator=gt(0))
+    expiring: float = attrs.field(default=0.0, validator=is_share)
+    done_at_expiry: float = attrs.field(default=0.5, validator=and_(ge(0), lt(1)))
+    failing: float = attrs.field(default=0.0, validator=is_share)
+    unanswered: float = attrs.field(default=0.0, validator=is_share)
+    max_lines: int = attrs.field(default=50_000, validator=gt(0))
+    max_bytes: int = attrs.field(default=200 * MEBIBYTE, validator=gt(0))
+    max_requests: int = attrs.field(default=100_000, validator=gt(0))
+    max_request_bytes: int = attrs.field(default=256 * MEBIBYTE, validator=gt(0))
+    enqueued_tokens: int | None = attrs.field(default=None, validator=optional(gt(0)))
+    overflow: Literal["validation", "create"] = attrs.field(
+        default="validation", validator=in_(("validation", "create"))
+    )
+    dialect: Literal["openai", "together"] = attrs.field(
+        default="openai", validator=in_(("openai", "together"))
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.failing + self.unanswered > 1:
+            raise ValueError("failing and unanswered together must be at most 1")
+
 
 HEADERS_ON_429 = ("limits", "retry-after", "retry-after-ms", "x-should-retry")
 """The headers that a 429 may have: those of the limits, and three with the time of a retry."""
@@ -53,6 +125,13 @@ class ProviderSettings:
         headers_on_429: those of `HEADERS_ON_429` that a 429 has.
         choice_order: the order of the indices for n choices of several prompts: by prompt
             ("prompt": index i * n + j), or by choice ("choice").
+        refuses_unknown: True to refuse members that an endpoint of OpenAI does not have, as OpenAI
+            does; many compatible servers ignore them. Anthropic's endpoints always refuse them.
+        refuses_max_tokens: True to refuse `max_tokens` in chats with models that reason, as OpenAI
+            does; compatible servers accept it.
+        reasoning_field: the member with the text of the reasoning in the messages and deltas of a
+            chat: "reasoning_content" as DeepSeek has it, or "reasoning" as OpenRouter has it; None
+            for none, as OpenAI.
         flex_refused: the share of flex-tier chats that are refused for lack of capacity, 0 to 1;
             they cost nothing.
         api_key: the only valid key; None to accept any.
@@ -84,6 +163,9 @@ class ProviderSettings:
     choice_order: Literal["prompt", "choice"] = attrs.field(
         default="prompt", validator=in_(("prompt", "choice"))
     )
+    refuses_unknown: bool = True
+    refuses_max_tokens: bool = False
+    reasoning_field: str | None = attrs.field(default=None, validator=optional(min_len(1)))
     flex_refused: float = attrs.field(default=0.0, validator=is_share)
     api_key: str | None = attrs.field(default=None, validator=optional(min_len(1)), repr=False)
     models: tuple[str, ...] = attrs.field(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from .jsontext import Json
+from .caching import NO_CACHE, CacheUse
+from .wire import Json
 
 
 @attrs.frozen
@@ -14,14 +15,41 @@ class BilledTokens:
     Args:
         input_tokens: the tokens of prompts.
         output_tokens: the tokens of responses.
+        cached_tokens: the input tokens that were read from the prompt cache.
+        written_tokens: the input tokens that were written to it at a price.
+        saved_tokens: what the cache saved, in tokens at the price of input; negative if its writes
+            cost more than its reads saved.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    saved_tokens: float = 0.0
 
-    def plus(self, input_tokens: int, output_tokens: int) -> "BilledTokens":
+    def plus(
+        self, input_tokens: int, output_tokens: int, cache: CacheUse = NO_CACHE
+    ) -> "BilledTokens":
         """Return the sum of these and further tokens."""
-        return BilledTokens(self.input_tokens + input_tokens, self.output_tokens + output_tokens)
+        return BilledTokens(
+            self.input_tokens + input_tokens,
+            self.output_tokens + output_tokens,
+            self.cached_tokens + cache.read,
+            self.written_tokens + cache.written,
+            self.saved_tokens + cache.saved,
+        )
+
+    def as_json(self) -> dict[str, Json]:
+        """Return the tokens as a JSON object, those of the cache only if it was used."""
+        found: dict[str, Json] = {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+        }
+        if self.cached_tokens or self.written_tokens:
+            found["cached_tokens"] = self.cached_tokens
+            found["written_tokens"] = self.written_tokens
+            found["saved_tokens"] = round(self.saved_tokens, 3)
+        return found
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +80,7 @@ class ProviderStats:
         max_in_flight: the maximum of `in_flight`.
         working: calls being processed, abandoned ones included.
         max_working: the maximum of `working`.
-        control_requests: calls to the endpoints of files and batches, of any result.
+        control_requests: calls about files and batches, and counts of tokens, of any result.
         files: number of uploaded files.
         batches: number of created batches.
         batch_lines: processed lines of batches, of any result.
@@ -84,6 +112,10 @@ class ProviderStats:
     def as_json(self) -> dict[str, Json]:
         """Return the counts as a JSON object; statuses become strings."""
         found: dict[str, Json] = attrs.asdict(self)
+        found["billed"] = {
+            model: {tier: bill.as_json() for tier, bill in tiers.items()}
+            for model, tiers in self.billed.items()
+        }
         found["by_status"] = {str(status): n for status, n in self.by_status.items()}
         return found
 
@@ -150,10 +182,17 @@ class RunningStats:
         self.abandoned += 1
         self.abandoned_tokens += output_tokens
 
-    def bill(self, model: str, tier: str, input_tokens: int, output_tokens: int) -> None:
+    def bill(
+        self,
+        model: str,
+        tier: str,
+        input_tokens: int,
+        output_tokens: int,
+        cache: CacheUse = NO_CACHE,
+    ) -> None:
         """Bill tokens."""
         tiers = self.billed.setdefault(model, {})
-        tiers[tier] = tiers.get(tier, BilledTokens()).plus(input_tokens, output_tokens)
+        tiers[tier] = tiers.get(tier, BilledTokens()).plus(input_tokens, output_tokens, cache)
 
     def renew(self) -> None:
         """Reset the counts.

@@ -36,7 +36,7 @@ def test_the_packaged_recipe_has_the_graph_of_a_blog_post():
         "meta_description": ("intro",),
     }
     assert (steps["sections"].for_each, steps["sections"].first) == ("outline", 3)
-    assert (default_recipe().model, default_recipe().max_tokens) == ("gpt-3.5-turbo", 500)
+    assert (default_recipe().model, default_recipe().max_tokens) == ("gpt-5.4-nano", 500)
     assert default_recipe() is default_recipe()
 
 

@@ -272,7 +272,9 @@ async def test_a_model_that_may_answer_instead_is_reserved_for(autojump_clock):
     async with requester(Script(), prices=prices) as (ref, runtime):
         first = await runtime.spawn(
             "ledger",
-            partial(LedgerActor, ref, books(Budget("0.005")), prices, other_models=("dear",)),
+            partial(
+                LedgerActor, ref, books(Budget("0.005")), prices, fallbacks=(("dear", prices),)
+            ),
         )
         with pytest.raises(BudgetExceeded, match=r"may cost \$0\.0100"):
             await first.ask(asked())

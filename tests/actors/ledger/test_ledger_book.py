@@ -360,15 +360,15 @@ def test_what_is_dearest_of_what_may_happen_is_reserved():
     )
     million, request = Usage(10**6), Request.of("Hi", model="m")
     assert most_usd(prices, request, million) == 2
-    assert most_usd(prices, request, million, ["n"]) == 9
-    assert most_usd(prices, request, million, ["unknown"]) is None
+    assert most_usd(prices, request, million, [("n", prices)]) == 9
+    assert most_usd(prices, request, million, [("unknown", prices)]) is None
     flex = Request(model="gpt-5", messages=request.messages, extra_body={"service_tier": "flex"})
     assert most_usd(default_prices(), flex, million) == Decimal("1.25"), (
         "it may be served at the standard tier"
     )
     fast = attrs.evolve(flex, extra_body={"service_tier": "fast"})
     assert most_usd(default_prices(), fast, million) == Decimal("2.5")
-    assert most_usd(default_prices(), attrs.evolve(fast, model="gpt-4o"), million) is None
+    assert most_usd(default_prices(), attrs.evolve(fast, model="o1-pro"), million) is None
 
 
 def test_totals_know_nothing_of_what_is_available():

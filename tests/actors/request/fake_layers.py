@@ -27,7 +27,7 @@ from callsheet.actors.request.failures import AttemptFailed
 from callsheet.actors.request.fallback import Fallback
 from callsheet.actors.request.retry import RetryBudget
 from callsheet.actors.request.spelling import AS_WRITTEN
-from callsheet.actors.vendors import DecodedResponse, default_prices
+from callsheet.actors.vendors import VENDORS, DecodedResponse, default_prices
 
 FIRST = Target(Endpoint(URL))
 SECOND = Target(Endpoint("http://second/v1"), "second-model")
@@ -54,6 +54,7 @@ def exchanged(text="Hello", *, model=MODEL, named=None, usage=TOKENS, host="prov
     return Exchanged(
         request=Request.of("Hi", model=model),
         host=host,
+        vendor=VENDORS["compatible"],
         response=DecodedResponse(choices=(Choice(text, "stop"),), model=named, usage=usage),
         seconds=1.5,
         first_byte_s=0.5,

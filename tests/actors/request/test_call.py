@@ -169,9 +169,9 @@ async def test_without_tokens_the_cost_is_unknown(autojump_clock):
     assert permit.settled == [(None, None, 0.5)]
 
 
-async def test_an_unknown_model_has_the_price_of_the_model_asked_for(autojump_clock):
-    response = await Two(FakeTarget(exchanged(named="deployment-7"))).run()
-    assert (response.model, response.cost_usd) == ("deployment-7", Decimal("0.0075"))
+async def test_another_model_without_a_price_is_not_charged_as_the_requested_one(autojump_clock):
+    response = await Two(FakeTarget(exchanged(named="deployment-7"))).run()  # L13
+    assert (response.model, response.cost_usd) == ("deployment-7", None)
     unknown = FakeTarget(exchanged(model="my-model", named="deployment-7"))
     assert (await Two(unknown).run()).cost_usd is None
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from fakes import (
@@ -22,13 +23,15 @@ from callsheet.actors import (
     CallContext,
     CallFailed,
     Complete,
+    Endpoint,
     Price,
     PriceBook,
     Request,
+    RequestActor,
     RetryPolicy,
     Usage,
 )
-from callsheet.runtime import ActorCrashed
+from callsheet.runtime import ActorCrashed, open_runtime
 
 KEY = "sk-secret-0123456789"
 
@@ -115,11 +118,33 @@ async def test_the_connections_are_closed_when_it_ends(autojump_clock):
 
 
 @pytest.mark.parametrize(
+    ("vendor", "cost"), [("openrouter", Decimal("0.25")), ("compatible", Decimal("0.0075"))]
+)
+async def test_a_cost_that_openrouter_reports_is_believed_and_kept_beside_the_listed_one(
+    autojump_clock, vendor, cost
+):
+    body = completion_json(tokens=(1000, 500))
+    body["usage"]["cost"] = 0.25
+    endpoint = Endpoint(URL, vendor=vendor)
+    make = partial(RequestActor, endpoint, transport=Script(Reply(body=body)), streaming=False)
+    async with open_runtime() as runtime:
+        ref = await runtime.spawn("requester", make)
+        model = "openai/gpt-4o" if vendor == "openrouter" else "gpt-4o"
+        body["model"] = model
+        answer = await ref.ask(Complete(Request.of("Hi", model=model), CallContext("Hi")))
+    assert answer.cost_usd == cost
+    assert answer.reported_cost_usd == Decimal("0.25")
+    assert answer.listed_cost_usd == answer.listed_beside_reported == Decimal("0.0075")
+
+
+@pytest.mark.parametrize(
     ("asked", "answered", "cost"),
     [
         ("gpt-4o", "gpt-4o-2024-08-06", Decimal("0.0075")),
         ("gpt-4o", None, Decimal("0.0075")),
-        ("gpt-4o", "deployment-7", Decimal("0.0075")),
+        ("gpt-4o", "gpt-4o-2099-01-31", Decimal("0.0075")),
+        ("gpt-4o", "gpt-4o-2024-05-13", Decimal("0.0125")),
+        ("gpt-4o", "deployment-7", None),
         ("my-model", "my-model", None),
         ("my-model", None, None),
     ],

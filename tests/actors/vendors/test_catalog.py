@@ -1,8 +1,20 @@
 """The known vendors, and that their settings are consistent."""
 
+from decimal import Decimal
+
 import pytest
 
-from callsheet.actors import VENDORS, Endpoint, Request, UnsupportedField, vendor_at, vendor_named
+from callsheet.actors import (
+    VENDORS,
+    Endpoint,
+    PriceBook,
+    Request,
+    UnsupportedField,
+    vendor_at,
+    vendor_named,
+)
+from callsheet.actors.ledger import asked_tier
+from callsheet.actors.routing import TierRoute
 from callsheet.actors.vendors.decoding import dumps
 
 NAMES = [
@@ -14,9 +26,17 @@ NAMES = [
     "groq",
     "openrouter",
     "cerebras",
+    "mistral",
+    "deepseek",
+    "xai",
+    "fireworks",
+    "deepinfra",
+    "moonshot",
+    "cohere",
     "vllm",
     "llamacpp",
     "ollama",
+    "lmstudio",
     "compatible",
 ]
 
@@ -40,8 +60,8 @@ def test_each_has_an_address_that_is_whole_or_a_way_to_be_given_one(vendor):
 
 @pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 def test_each_has_a_variable_for_its_key(vendor):
-    assert all(name.endswith("_API_KEY") for name in vendor.key_variables)
-    assert vendor.key_variables
+    assert all(name.endswith(("_API_KEY", "_API_TOKEN")) for name in vendor.key_variables)
+    assert vendor.key_variables or not vendor.needs_key
 
 
 @pytest.mark.parametrize(
@@ -57,6 +77,9 @@ def test_each_has_a_variable_for_its_key(vendor):
         ("llamacpp", "max_tokens"),
         ("ollama", "max_tokens"),
         ("compatible", "max_tokens"),
+        ("mistral", "max_tokens"),
+        ("deepseek", "max_tokens"),
+        ("xai", "max_tokens"),
         ("anthropic", "max_tokens"),
         ("gemini", "maxOutputTokens"),
     ],
@@ -73,17 +96,48 @@ def test_the_limit_has_the_name_that_the_vendor_knows(name, limit):
 @pytest.mark.parametrize("name", NAMES)
 def test_usage_is_asked_for_only_where_that_is_known_to_work(name):
     body = VENDORS[name].format_for("chat").encode(Request.of("Hi", model="m"), stream=True)
-    unasked = {"together", "anthropic", "gemini"}
+    unasked = {"together", "anthropic", "gemini", "mistral", "deepseek"}
     assert ("stream_options" in body) is (name not in unasked)
 
 
-@pytest.mark.parametrize("name", ["groq", "ollama", "openrouter", "anthropic"])
+@pytest.mark.parametrize("name", ["groq", "ollama", "openrouter", "anthropic", "lmstudio"])
 def test_several_answers_are_refused_where_only_one_would_come(name):
     request = Request.of("Hi", model="m")
     with pytest.raises(UnsupportedField, match="does not support n;"):
         VENDORS[name].format_for("chat").encode(
             Request(model="m", messages=request.messages, n=2), stream=False
         )
+
+
+def test_the_seed_has_the_name_that_the_vendor_knows():
+    request = Request(model="m", messages=Request.of("Hi", model="m").messages, seed=7)
+    mistral = VENDORS["mistral"].format_for("chat").encode(request, stream=False)
+    assert (mistral["random_seed"], "seed" in mistral) == (7, False)
+    assert VENDORS["openai"].format_for("chat").encode(request, stream=False)["seed"] == 7
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_each_host_has_prices_of_its_own_and_a_server_of_the_users_has_none(vendor):
+    assert vendor.price_list == (vendor.name if vendor.needs_key else "")
+
+
+@pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+def test_the_address_of_a_vendor_names_the_vendor(vendor):
+    if vendor.base_url is not None and vendor.needs_key:
+        for url in (vendor.base_url, *vendor.other_urls):
+            assert vendor_at(url) is vendor
+
+
+def test_a_tier_is_requested_by_the_member_that_the_vendor_knows():
+    assert VENDORS["gemini"].tier_field == "serviceTier"
+    assert dict(VENDORS["gemini"].tiers) == {"flex": Decimal("0.5"), "priority": Decimal("1.8")}
+    assert VENDORS["openai"].tier_field == "service_tier"
+    flex = TierRoute("flex", PriceBook({}), Decimal(1), 0.0, 1.0, VENDORS["gemini"].tier_field)
+    request = flex.adapt(Request.of("Hi", model="m"))
+    assert (
+        VENDORS["gemini"].format_for("chat").encode(request, stream=False)["serviceTier"] == "flex"
+    )
+    assert asked_tier(request) == "flex", "so that it is priced as flex"
 
 
 def test_a_name_that_is_not_known_is_refused_with_those_that_are():

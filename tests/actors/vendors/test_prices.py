@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors.messages import Usage
-from callsheet.actors.vendors.prices import Price, PriceBook, PriceError, default_prices
+from callsheet.actors.vendors import Price, PriceBook, PriceError, default_prices
 
 MILLION = 1_000_000
 
@@ -48,93 +48,56 @@ def test_more_cached_tokens_than_there_are_tokens_cost_no_more_than_all_of_them(
     assert cost("m", Usage(n, 0, n + more)) == cost("m", Usage(n, 0, n))
 
 
-def test_published_prices_per_million_tokens():
-    cost = default_prices().cost
-    assert cost("gpt-3.5-turbo", Usage(MILLION, MILLION)) == Decimal("2.0")
-    assert cost("gpt-4o-mini", Usage(MILLION, 0, 400_000)) == Decimal("0.12")
-    assert cost("claude-haiku-4-5", Usage(0, MILLION)) == 5
-    assert cost("text-embedding-3-small", Usage(MILLION)) == Decimal("0.02")
-    assert cost("groq/llama-3.1-8b-instant", Usage(MILLION)) == Decimal("0.05")
-    assert cost("gpt-4o", Usage()) == 0
-
-
-def test_the_published_prices_have_a_date_and_a_source():
-    assert default_prices().as_of == "2026-07"
-    assert "litellm" in default_prices().source
-    assert "2026-10-23" in default_prices().models["gpt-3.5-turbo"].note
-    assert default_prices() is default_prices()
-
-
-def test_the_published_prices_are_plausible():
-    for name, price in default_prices().models.items():
-        if not name.startswith("text-embedding"):
-            assert price.output > price.input, name
-        assert price.cached is None or price.cached < price.input, name
-        assert (price.batch_input is None) is (price.batch_output is None), name
-        assert price.batch_input is None or price.batch_input * 2 == price.input, name
-        assert price.batch_output is None or price.batch_output * 2 == price.output, name
-
-
-@pytest.mark.parametrize(
-    ("model", "listed"),
-    [
-        ("gpt-4o", "gpt-4o"),
-        ("gpt-4o-2024-08-06", "gpt-4o"),
-        ("gpt-4o-mini-2024-07-18", "gpt-4o-mini"),
-        ("gpt-3.5-turbo-0125", "gpt-3.5-turbo"),
-        ("claude-opus-4-5-20251101", "claude-opus-4-5"),
-        ("openai/gpt-4o", "gpt-4o"),
-        ("openai/gpt-4o-2024-08-06", "gpt-4o"),
-        ("models/gemini-2.5-pro", "gemini-2.5-pro"),
-        ("groq/openai/gpt-oss-120b", "groq/gpt-oss-120b"),
-    ],
-)
-def test_a_dated_or_prefixed_name_has_the_price_of_its_model(model, listed):
-    known = default_prices()
-    assert known.price(model) is known.models[listed]
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        "",
-        "unknown",
-        "gpt-4o-min",
-        "gpt-4o-audio",
-        "gpt-4",
-        "gpt-4o-2024-13-06",
-        "gpt-4o-24-08-06",
-        "gpt-4o-2024-08-06-preview",
-        "gpt-4o-12345",
-        "GPT-4o",
-        "gpt-oss-120b",
-        "openai/gpt-oss-120b",
-        "openrouter/openai/gpt-4o",
-        "groq/gpt-4o",
-        "ft:gpt-4o",
-        "-0125",
-        "/",
-    ],
-)
-def test_a_name_that_is_merely_alike_has_no_price(model):
-    assert default_prices().price(model) is None
-    assert default_prices().cost(model, Usage(1, 1)) is None
-
-
 @given(st.text(alphabet="0123456789-ab", min_size=1, max_size=12))
-def test_only_a_date_may_follow_a_listed_name(suffix):
-    known = book(m=Price(Decimal(1), Decimal(1)))
+def test_only_a_date_may_follow_a_name_that_is_listed_for_every_date(suffix):
+    known = PriceBook({"m-*": Price(Decimal(1), Decimal(1))})
     dated = known.price(f"m{suffix}") is not None
     parts = suffix.split("-")
     digits = [len(part) for part in parts[1:] if part.isdecimal()]
     assert not dated or (parts[0] == "" and digits in ([4], [8], [4, 2, 2]))
 
 
-def test_a_listed_snapshot_precedes_its_model():
-    snapshot = Price(Decimal(9), Decimal(9))
-    known = PriceBook({"m": Price(Decimal(1), Decimal(1)), "m-2024-01-31": snapshot})
+def test_a_dated_name_has_its_own_price_or_none():
+    model, snapshot = Price(Decimal(1), Decimal(1)), Price(Decimal(9), Decimal(9))
+    known = PriceBook({"m": model, "m-2024-01-31": snapshot})
     assert known.price("m-2024-01-31") is snapshot
-    assert known.price("m-2024-01-30") is known.models["m"]
+    assert known.price("m-2024-01-30") is None
+
+
+def test_the_snapshot_that_a_name_stands_for_is_charged_at_the_price_of_the_name():
+    model, snapshot = Price(Decimal(1), Decimal(1)), Price(Decimal(9), Decimal(9))
+    known = PriceBook({"m": model, "m-2024-01-31": snapshot, "n": model})
+    assert known.price_of_answer("m-2024-01-30", "m") is model
+    assert known.price_of_answer("m-2024-01-30", "host/m") is None  # another model, for all we know
+    assert known.price_of_answer("m-2024-01-31", "m") is snapshot
+    assert known.price_of_answer("m-mini-2024-01-30", "m") is None
+    assert known.price_of_answer("deployment-7", "m") is None
+
+
+def test_a_price_of_the_users_own_precedes_the_published_price_of_the_snapshot(tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text('{"models": {"gpt-4o": {"input": 2, "output": 8}}}')
+    mine = PriceBook.load(file, default_prices())
+    assert mine.price("gpt-4o").input == 2
+    assert mine.price_of_answer("gpt-4o-2024-08-06", "gpt-4o").input == 2
+    assert mine.price("gpt-4o-2024-08-06").input == Decimal("2.5")
+
+
+def test_a_model_has_a_price_of_its_own_at_each_vendor():
+    known = PriceBook({
+        "groq:openai/big": Price(Decimal(1), Decimal(1)),
+        "cerebras:big": Price(Decimal(2), Decimal(2)),
+        "openai:gpt": Price(Decimal(3), Decimal(3)),
+        "own": Price(Decimal(4), Decimal(4)),
+    })  # fmt: skip
+    assert known.at_vendor("groq").price("openai/big").input == 1
+    assert known.at_vendor("cerebras").price("big").input == 2
+    assert known.price("cerebras/big").input == 2, "as a gateway names it"
+    assert known.price("big") is None
+    assert known.price("gpt").input == known.price("openai/gpt").input == 3
+    assert known.at_vendor("groq").price("gpt") is None
+    assert known.at_vendor("anthropic").price("gpt").input == 3, "a gateway with Anthropic's API"
+    assert known.at_vendor("groq").price("own").input == 4
 
 
 def test_a_users_file_adds_to_the_published_prices_and_precedes_them(tmp_path: Path):
@@ -160,6 +123,22 @@ def test_a_users_file_adds_to_the_published_prices_and_precedes_them(tmp_path: P
         ("[]", 'must be a JSON object with "models"'),
         ("{}", "field models: must be an object"),
         ('{"models": {}, "model": 1}', "field model is unknown"),
+        ('{"models": {"a": {"input": 1, "output": 1, "names": "b"}}}', "must be a list of names"),
+        ('{"models": {"a": {"input": 1, "output": 1, "names": [1]}}}', "names: must be a text"),
+        ('{"models": {"a": {"input": 1, "output": 1, "shut_down": "soon"}}}', "must be a day"),
+        ('{"models": {"a": {"input": 1, "output": 1, "above": {"1k": {}}}}}', "a whole number of"),
+        (
+            '{"models": {"a": {"input": 1, "output": 1, "above": {"9": {"input": 1}}}}}',
+            "is missing",
+        ),
+        (
+            '{"models": {"a": {"input": 1, "output": 1, "from": {"x": {}}}}}',
+            "must be a day",
+        ),
+        (
+            '{"models": {"a": {"input": 1, "output": 1, "peak": {"hours": 1}}}}',
+            "must be a list",
+        ),
         ('{"models": {}, "as_of": 2026}', "field as_of: must be a text"),
         ('{"models": {"a": 1}}', "model a: must be an object"),
         ('{"models": {"a": {"input": 1}}}', "model a, field output: is missing"),
@@ -208,4 +187,4 @@ def test_a_book_is_read_only_and_shows_its_size():
         known.models["n"] = known.models["m"]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         known.as_of = "never"
-    assert "<1 models>" in repr(known)
+    assert "<1 names>" in repr(known)

@@ -49,11 +49,16 @@ def _answer_members(row: Row, response: Response, created: int) -> dict[str, Jso
             "cached_tokens": usage.cached_tokens,
             "cache_write_tokens": usage.cache_write_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
+            "cache_write_1h_tokens": usage.cache_write_1h_tokens,
         },
         "maybe_billed": response.maybe_billed,
         "host": response.host,
         "tier": response.tier,
     }
+    if response.reported_cost_usd is not None:
+        ours["reported_cost_usd"] = float(response.reported_cost_usd)
+        listed = response.listed_cost_usd
+        ours["listed_cost_usd"] = None if listed is None else float(listed)
     name = row.key.hex()[:24]
     body = own_body(row, response)
     if body is None:
@@ -165,7 +170,7 @@ def _answer(line: Any) -> Response:  # noqa: ANN401  # JSON; a missing member ra
         text="" if first is None else first.text,
         model=ours.get("model") or body["model"],
         finish_reason=None if first is None else first.finish_reason,
-        usage=Usage(**{field.name: ours["usage"][field.name] for field in attrs.fields(Usage)}),
+        usage=Usage(**{it.name: ours["usage"].get(it.name, 0) for it in attrs.fields(Usage)}),
         cost_usd=None if cost is None else Decimal(str(cost)),
         http_requests=ours["attempts"],
         seconds=ours["latency_s"],

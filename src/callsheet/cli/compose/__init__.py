@@ -123,7 +123,7 @@ def compose(
     run = Composition(
         jobs=_jobs(topics),
         recipe=_recipe(recipe_file, model, choice),
-        prices=chosen_prices(price_file),
+        prices=chosen_prices(price_file, choice),
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
         timeouts=timeouts_of(timeout),
         deadline_s=inf if deadline is None else deadline,

@@ -233,7 +233,7 @@ def run(
     defaults = Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency)
     limits = _limits(limits_file, defaults)
     _check_input(source, output)
-    prices = chosen_prices(price_file)
+    prices = chosen_prices(price_file, choice)
     ledger_file = chosen_ledger(ledger, choice)
     reading = read_settings(
         model=model or _model(choice),

@@ -1,6 +1,7 @@
-"""The batch endpoints: OpenAI's batches and files, and Anthropic's batches."""
+"""The batches of OpenAI, Together and Anthropic, and the files of their inputs and outputs."""
 
-from .context import BatchRequestContext, HttpRoute, JsonReply
-from .routes import BatchEndpoints
+from .anthropic import MessageBatches
+from .files import Files
+from .openai import OpenAIBatches
 
-__all__ = ["BatchEndpoints", "BatchRequestContext", "HttpRoute", "JsonReply"]
+__all__ = ["Files", "MessageBatches", "OpenAIBatches"]

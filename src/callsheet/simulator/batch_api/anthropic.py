@@ -8,28 +8,23 @@ from collections.abc import Iterator
 from functools import partial
 
 import attrs
+from starlette.responses import Response
 
-from ..apierror import RequestRefused
-from ..body import RequestBody
-from ..call import ModelCall
-from ..durations import rfc3339
-from ..jsontext import Json, compact
+from ..arrivals import Arrival, Arrivals
+from ..body import RequestBody, RequestRefused
+from ..call import ModelCall, SimulatedVendor
 from ..messages import MessagesCall
-from ..middleware import FaultMiddleware
 from ..settings import ProviderSettings
-from ..vendor import SimulatedVendor
-from .context import BatchRequestContext, JsonReply
-from .engine import BatchEngine, Phases
+from ..wire import Json, JsonResponse, compact, page_of, rfc3339
+from .engine import BatchEngine, LineOutcome, Phases, SimulatedBatch, SimulatedLine
 from .lifecycle import Moment
-from .paging import page_of
-from .work import LineOutcome, SimulatedBatch, SimulatedLine
 
 MAX_LISTED = 1000
 LISTED = 20
 POLL_S = 10
 
 _CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_LINES = {"content-type": "application/x-jsonl"}
+_LINES = "application/x-jsonl"
 
 
 @attrs.frozen(eq=False)
@@ -46,22 +41,22 @@ class MessageBatches:
     Args:
         settings: the provider's settings.
         vendor: the simulated API of Anthropic.
-        middleware: checks models, and counts.
+        arrivals: checks models, and counts.
     """
 
     def __init__(
-        self, settings: ProviderSettings, vendor: SimulatedVendor, middleware: FaultMiddleware
+        self, settings: ProviderSettings, vendor: SimulatedVendor, arrivals: Arrivals
     ) -> None:
         self._settings = settings
         self._engine = BatchEngine(
-            settings, vendor, middleware.stats, prefix="msgbatch_", phases=Phases()
+            settings, vendor, arrivals.stats, prefix="msgbatch_", phases=Phases()
         )
-        self._check_model = partial(middleware.check_model, vendor=vendor)
+        self._check_model = partial(arrivals.check_model, vendor=vendor)
         self._jobs: dict[str, _AnthropicJob] = {}
 
-    def create(self, context: BatchRequestContext) -> JsonReply:
+    def create(self, arrival: Arrival) -> Response:
         """Create a batch: POST /v1/messages/batches."""
-        body = context.body()
+        body = arrival.json()
         asked = body.items("requests", self._settings.batches.max_requests)
         lines: dict[str, SimulatedLine] = {}
         for i, item in enumerate(asked):
@@ -71,46 +66,49 @@ class MessageBatches:
                     400, f"custom_id '{line.custom_id}' is not unique.", param=f"requests[{i}]"
                 )
             lines[line.custom_id] = line
-        batch = self._engine.create(lines.values(), context.at)
-        job = _AnthropicJob(batch, context.exchange.headers.get("host", ""))
+        batch = self._engine.create(lines.values(), arrival.at)
+        job = _AnthropicJob(batch, arrival.request.headers.get("host", ""))
         self._jobs[batch.id] = job
-        return JsonReply.of(_shown(job, batch.look(context.at.clock)))
+        return JsonResponse(_shown(job, batch.look(arrival.at.clock)))
 
-    def show(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
+    def show(self, arrival: Arrival) -> Response:
         """Show a batch: GET /v1/messages/batches/{id}."""
+        batch_id = arrival.request.path_params["id"]
         job = self._find(batch_id)
-        moment = job.batch.look(context.at.clock)
+        moment = job.batch.look(arrival.at.clock)
         if moment.has_ended:
-            return JsonReply.of(_shown(job, moment))
-        return JsonReply.of(_shown(job, moment), retry_after=str(POLL_S))
+            return JsonResponse(_shown(job, moment))
+        return JsonResponse(_shown(job, moment), headers={"retry-after": str(POLL_S)})
 
-    def listed(self, context: BatchRequestContext) -> JsonReply:
+    def listed(self, arrival: Arrival) -> Response:
         """List batches, newest first: GET /v1/messages/batches."""
         marks = {
             side: self._find(mark)
             for side in ("after", "before")
-            if (mark := context.exchange.query.get(f"{side}_id")) is not None
+            if (mark := arrival.request.query_params.get(f"{side}_id")) is not None
         }
         jobs = reversed(self._jobs.values())
-        page = page_of(jobs, context.limit(MAX_LISTED, LISTED), **marks)
-        return JsonReply.of(
+        page = page_of(jobs, arrival.limit(MAX_LISTED, LISTED), **marks)
+        return JsonResponse(
             page.as_json(
-                lambda job: job.batch.id, lambda job: _shown(job, job.batch.look(context.at.clock))
+                lambda job: job.batch.id, lambda job: _shown(job, job.batch.look(arrival.at.clock))
             )
         )
 
-    def cancel(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
+    def cancel(self, arrival: Arrival) -> Response:
         """Cancel a batch: POST /v1/messages/batches/{id}/cancel."""
+        batch_id = arrival.request.path_params["id"]
         job = self._find(batch_id)
-        if job.batch.look(context.at.clock).has_ended:
+        if job.batch.look(arrival.at.clock).has_ended:
             raise RequestRefused(400, f"Batch {batch_id} cannot be canceled because it has ended.")
-        job.batch.cancel(context.at.clock)
-        return JsonReply.of(_shown(job, job.batch.look(context.at.clock)))
+        job.batch.cancel(arrival.at.clock)
+        return JsonResponse(_shown(job, job.batch.look(arrival.at.clock)))
 
-    def results(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
+    def results(self, arrival: Arrival) -> Response:
         """Return the results of a batch: GET /v1/messages/batches/{id}/results."""
+        batch_id = arrival.request.path_params["id"]
         batch = self._find(batch_id).batch
-        moment = batch.look(context.at.clock)
+        moment = batch.look(arrival.at.clock)
         if not moment.has_ended:
             raise RequestRefused(404, f"Message Batch {batch_id} has no available results.")
         undone = "canceled" if moment.status == "cancelled" else "expired"
@@ -118,14 +116,15 @@ class MessageBatches:
         for line in batch.undone:
             shown: dict[str, Json] = {"custom_id": line.custom_id, "result": {"type": undone}}
             lines.append(compact(shown) + b"\n")
-        return JsonReply(b"".join(lines), _LINES)
+        return Response(b"".join(lines), media_type=_LINES)
 
-    def delete(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
+    def delete(self, arrival: Arrival) -> Response:
         """Delete a batch: DELETE /v1/messages/batches/{id}."""
-        if not self._find(batch_id).batch.look(context.at.clock).has_ended:
+        batch_id = arrival.request.path_params["id"]
+        if not self._find(batch_id).batch.look(arrival.at.clock).has_ended:
             raise RequestRefused(400, f"Batch {batch_id} has not ended: cancel it first.")
         del self._jobs[batch_id]
-        return JsonReply.of({"id": batch_id, "type": "message_batch_deleted"})
+        return JsonResponse({"id": batch_id, "type": "message_batch_deleted"})
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Process all lines that are due."""

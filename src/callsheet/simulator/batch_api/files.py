@@ -1,16 +1,16 @@
 """The files endpoints: the inputs and outputs of OpenAI's batches."""
 
 import attrs
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, create_form_parser
+from starlette.responses import Response
 
-from ..apierror import RequestRefused
+from ..arrivals import Arrival, Instant
+from ..body import RequestRefused
 from ..chance import hex_of
-from ..jsontext import Json
-from ..middleware import Instant
-from ..multipart import read_form
 from ..settings import ProviderSettings
 from ..stats import RunningStats
-from .context import BatchRequestContext, JsonReply
-from .paging import page_of
+from ..wire import Json, JsonResponse, page_of
 
 DAY_S = 86_400
 MAX_BYTES = 512 * 1024 * 1024
@@ -18,7 +18,59 @@ MAX_LISTED = 10_000
 BATCH_DAYS = 30
 MIN_LIFE_S = 3600
 _PURPOSES = ("batch", "batch-api", "assistants", "fine-tune", "vision", "user_data", "evals")
-_LINES = {"content-type": "application/octet-stream"}
+_LINES = "application/octet-stream"
+
+
+@attrs.frozen
+class FormFile:
+    """A file in a form.
+
+    Args:
+        name: the file name that the client sent.
+        data: the bytes of the file.
+    """
+
+    name: str
+    data: bytes = attrs.field(repr=False)
+
+
+def read_form(content_type: str, body: bytes) -> tuple[dict[str, str], dict[str, FormFile]]:
+    """Return the texts and the files of a form, by name.
+
+    Starlette's `Request.form` would write a large file to disk in a thread, for which Trio's
+    virtual clock does not wait.
+
+    Raises:
+        RequestRefused: 400, the body is not a form.
+    """
+    texts: dict[str, str] = {}
+    files: dict[str, FormFile] = {}
+
+    def keep_text(field: Field) -> None:
+        texts[_text(field.field_name)] = _text(field.value)
+
+    def keep_file(file: File) -> None:
+        file.file_object.seek(0)
+        files[_text(file.field_name)] = FormFile(_text(file.file_name), file.file_object.read())
+
+    not_a_form = RequestRefused(400, "Expected a body of multipart/form-data.")
+    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise not_a_form
+    in_memory = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}
+    header = {"Content-Type": content_type.encode("latin-1", "replace")}
+    try:
+        parser = create_form_parser(header, keep_text, keep_file, in_memory)
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        raise not_a_form from None
+    if not (texts or files):
+        raise not_a_form
+    return texts, files
+
+
+def _text(data: bytes | None) -> str:
+    return (data or b"").decode("utf-8", "replace")
 
 
 @attrs.frozen(eq=False)
@@ -107,10 +159,9 @@ class Files:
         self._files[file_id] = found
         return found
 
-    def upload(self, context: BatchRequestContext) -> JsonReply:
+    def upload(self, arrival: Arrival) -> Response:
         """Upload a file: POST /v1/files."""
-        exchange = context.exchange
-        texts, files = read_form(exchange.headers.get("content-type", ""), exchange.body)
+        texts, files = read_form(arrival.request.headers.get("content-type", ""), arrival.body)
         for name, known in (("purpose", texts), ("file", files)):
             if name not in known:
                 raise RequestRefused(
@@ -141,41 +192,44 @@ class Files:
             self._uploads,
             file.name,
             file.data,
-            created=context.at.date,
+            created=arrival.at.date,
             life_s=life_s,
             purpose=purpose,
         )
-        return JsonReply.of(found.as_json())
+        return JsonResponse(found.as_json())
 
-    def show(self, file_id: str, context: BatchRequestContext) -> JsonReply:
+    def show(self, arrival: Arrival) -> Response:
         """Show a file: GET /v1/files/{id}."""
-        return JsonReply.of(self.find(file_id, context.at).as_json())
+        file_id = arrival.request.path_params["id"]
+        return JsonResponse(self.find(file_id, arrival.at).as_json())
 
-    def content(self, file_id: str, context: BatchRequestContext) -> JsonReply:
+    def content(self, arrival: Arrival) -> Response:
         """Return the content of a file: GET /v1/files/{id}/content."""
-        return JsonReply(self.find(file_id, context.at).data, _LINES)
+        file_id = arrival.request.path_params["id"]
+        return Response(self.find(file_id, arrival.at).data, media_type=_LINES)
 
-    def listed(self, context: BatchRequestContext) -> JsonReply:
+    def listed(self, arrival: Arrival) -> Response:
         """List files: GET /v1/files."""
-        query = context.exchange.query
+        query = arrival.request.query_params
         purpose, after = query.get("purpose"), query.get("after")
         found = [
             file
             for file in self._files.values()
             if purpose in (None, file.purpose)
-            and (file.expires is None or file.expires > context.at.date)
+            and (file.expires is None or file.expires > arrival.at.date)
         ]
         if query.get("order", "desc") == "desc":
             found.reverse()
-        mark = None if after is None else self.find(after, context.at)
+        mark = None if after is None else self.find(after, arrival.at)
         if mark is not None and mark not in found:
             found.insert(0, mark)
-        page = page_of(found, context.limit(MAX_LISTED, MAX_LISTED), after=mark)
+        page = page_of(found, arrival.limit(MAX_LISTED, MAX_LISTED), after=mark)
         shown = page.as_json(lambda file: file.id, lambda file: file.as_json())
-        return JsonReply.of({"object": "list", **shown})
+        return JsonResponse({"object": "list", **shown})
 
-    def delete(self, file_id: str, context: BatchRequestContext) -> JsonReply:
+    def delete(self, arrival: Arrival) -> Response:
         """Delete a file: DELETE /v1/files/{id}."""
-        self.find(file_id, context.at)
+        file_id = arrival.request.path_params["id"]
+        self.find(file_id, arrival.at)
         del self._files[file_id]
-        return JsonReply.of({"id": file_id, "object": "file", "deleted": True})
+        return JsonResponse({"id": file_id, "object": "file", "deleted": True})

@@ -6,13 +6,12 @@ from typing import cast
 
 import attrs
 
-from ..apierror import RequestRefused
-from ..body import RequestBody
+from ..body import RequestBody, RequestRefused
 from ..call import ModelCall
-from ..jsontext import Json
 from ..service import Parse
 from ..settings import ProviderSettings
-from .work import SimulatedLine
+from ..wire import Json
+from .engine import SimulatedLine
 
 # The maximum of problems reported for one file.
 MAX_FLAWS = 100

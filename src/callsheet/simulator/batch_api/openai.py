@@ -6,25 +6,24 @@ Source: docs/providers.md, OpenAI: batches; Together: batches.
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ..apierror import RequestRefused
-from ..body import RequestBody
+from starlette.responses import Response
+
+from ..arrivals import Arrival, Arrivals, Instant
+from ..body import RequestBody, RequestRefused
+from ..call import SimulatedVendor
 from ..chat import ChatCall
 from ..completions import CompletionsCall
 from ..embeddings import EmbeddingsCall
-from ..jsontext import Json
-from ..middleware import FaultMiddleware, Instant
 from ..openai import ORGANIZATION
+from ..responses import ResponsesCall
 from ..service import Parse
 from ..settings import ProviderSettings
-from ..vendor import SimulatedVendor
-from .context import BatchRequestContext, JsonReply
-from .dialects import openai_batch, together_batch
+from ..wire import Json, JsonResponse, page_of
 from .engine import BatchEngine, Phases
 from .files import DAY_S, Files
 from .inputfile import InputFile, ValidationProblem, read_input
 from .lifecycle import Moment
-from .order import Order, error_lines, output_lines
-from .paging import page_of
+from .orders import Order, error_lines, openai_batch, output_lines, together_batch
 
 MAX_LISTED = 100
 LISTED = 20
@@ -39,6 +38,7 @@ _ENDPOINTS: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
     "/v1/completions": CompletionsCall.parse,
     "/v1/embeddings": EmbeddingsCall.parse,
+    "/v1/responses": ResponsesCall.parse,
 }
 
 
@@ -48,7 +48,7 @@ class OpenAIBatches:
     Args:
         settings: the provider's settings.
         vendor: the simulated API of OpenAI.
-        middleware: checks models, and counts.
+        arrivals: checks models, and counts.
         files: the files of inputs and outputs.
     """
 
@@ -56,21 +56,21 @@ class OpenAIBatches:
         self,
         settings: ProviderSettings,
         vendor: SimulatedVendor,
-        middleware: FaultMiddleware,
+        arrivals: Arrivals,
         files: Files,
     ) -> None:
         self._settings = settings
         self._files = files
         self._engine = BatchEngine(
-            settings, vendor, middleware.stats, prefix="batch_", phases=Phases(0.1, 0.1)
+            settings, vendor, arrivals.stats, prefix="batch_", phases=Phases(0.1, 0.1)
         )
-        self._check_model = partial(middleware.check_model, vendor=vendor)
+        self._check_model = partial(arrivals.check_model, vendor=vendor)
         self._is_together = settings.batches.dialect == "together"
         self._orders: dict[str, Order] = {}
 
-    def create(self, context: BatchRequestContext) -> JsonReply:
+    def create(self, arrival: Arrival) -> Response:
         """Create a batch: POST /v1/batches."""
-        body = context.body()
+        body = arrival.json()
         file_id = _required_text(body, "input_file_id")
         endpoint = body.choice("endpoint", tuple(_ENDPOINTS)) or _required_text(body, "endpoint")
         window = body.choice("completion_window", ("24h",))
@@ -80,9 +80,9 @@ class OpenAIBatches:
         expiry.choice("anchor", ("created_at",))
         life_s = expiry.integer("seconds", MIN_LIFE_S, LIFE_S) or LIFE_S
         metadata = _metadata(body)
-        found, size = self._input(file_id, endpoint, context.at)
-        found = self._within_limit(found, context.at.clock)
-        batch = self._engine.create(found.lines, context.at, is_valid=not found.flaws)
+        found, size = self._input(file_id, endpoint, arrival.at)
+        found = self._within_limit(found, arrival.at.clock)
+        batch = self._engine.create(found.lines, arrival.at, is_valid=not found.flaws)
         order = Order(
             batch=batch,
             input_file_id=file_id,
@@ -96,34 +96,36 @@ class OpenAIBatches:
             output_life_s=life_s,
         )
         self._orders[batch.id] = order
-        shown = self._shown(order, context.at.clock)
-        return JsonReply.of({"job": shown} if self._is_together else shown)
+        shown = self._shown(order, arrival.at.clock)
+        return JsonResponse({"job": shown} if self._is_together else shown)
 
-    def show(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
+    def show(self, arrival: Arrival) -> Response:
         """Show a batch: GET /v1/batches/{id}."""
-        return JsonReply.of(self._shown(self._find(batch_id), context.at.clock))
+        batch_id = arrival.request.path_params["id"]
+        return JsonResponse(self._shown(self._find(batch_id), arrival.at.clock))
 
-    def cancel(self, batch_id: str, context: BatchRequestContext) -> JsonReply:
+    def cancel(self, arrival: Arrival) -> Response:
         """Cancel a batch: POST /v1/batches/{id}/cancel."""
+        batch_id = arrival.request.path_params["id"]
         order = self._find(batch_id)
-        moment = self._look(order, context.at.clock)
+        moment = self._look(order, arrival.at.clock)
         if moment.has_ended:
             raise RequestRefused(409, f"Cannot cancel a batch with status '{moment.status}'.")
-        order.batch.cancel(context.at.clock)
-        return JsonReply.of(self._shown(order, context.at.clock))
+        order.batch.cancel(arrival.at.clock)
+        return JsonResponse(self._shown(order, arrival.at.clock))
 
-    def listed(self, context: BatchRequestContext) -> JsonReply:
+    def listed(self, arrival: Arrival) -> Response:
         """List batches, newest first: GET /v1/batches."""
         orders = reversed(self._orders.values())
         if self._is_together:
-            return JsonReply.list([self._shown(order, context.at.clock) for order in orders])
-        after = context.exchange.query.get("after")
+            return JsonResponse([self._shown(order, arrival.at.clock) for order in orders])
+        after = arrival.request.query_params.get("after")
         mark = None if after is None else self._find(after)
-        page = page_of(orders, context.limit(MAX_LISTED, LISTED), after=mark)
+        page = page_of(orders, arrival.limit(MAX_LISTED, LISTED), after=mark)
         shown = page.as_json(
-            lambda order: order.batch.id, lambda order: self._shown(order, context.at.clock)
+            lambda order: order.batch.id, lambda order: self._shown(order, arrival.at.clock)
         )
-        return JsonReply.of({"object": "list", **shown})
+        return JsonResponse({"object": "list", **shown})
 
     def catch_up(self, clock: float) -> Iterator[None]:
         """Process all lines that are due, and write the files of batches that have ended."""

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 import attrs
 
 from ..chance import random_of
-from ..jsontext import Json
+from ..wire import Json
 from .ask import TextKind, read_ask
-from .packed import answer_items
-from .prose import write
-from .structured import value_for
+from .prose import write_text
+from .structured import answer_items, value_for
 
-__all__ = ["write_answer"]
+__all__ = ["prose_about", "subject_in", "value_for", "write_answer"]
 
 
 # Names of properties that are also kinds of text.
@@ -38,12 +37,12 @@ def write_answer(
     ask = read_ask(system, user)
     chance = random_of("answer", seed, choice, system, user)
     if schema is None:
-        return write(ask, chance)
+        return write_text(ask, chance)
 
     def say(name: str) -> str:
         kind = _KINDS.get(name.lower())
         wanted = ask if kind is None else attrs.evolve(ask, kind=kind)
-        return write(wanted, chance)
+        return write_text(wanted, chance)
 
     def answer(text: str, own: dict[str, Json] | None) -> Json:
         said = write_answer(system, text, seed=seed, choice=choice, schema=own)
@@ -52,3 +51,23 @@ def write_answer(
     packed = answer_items(schema, user, answer)
     value = value_for(schema, say, chance) if packed is None else packed
     return json.dumps(value, ensure_ascii=False)
+
+
+def prose_about(user: str, seed: int) -> str:
+    """Write a text about the subject of a prompt, as reasoning before its response.
+
+    Args:
+        user: the last user message.
+        seed: the provider's seed.
+    """
+    ask = attrs.evolve(read_ask("", user), kind="general")
+    return write_text(ask, random_of("reasoning", seed, user))
+
+
+def subject_in(user: str) -> str:
+    """Return the subject of a prompt.
+
+    Args:
+        user: the last user message.
+    """
+    return read_ask("", user).subject

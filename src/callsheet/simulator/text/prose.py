@@ -5,16 +5,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from ..chance import random_of
-from .ask import PromptIntent, TextKind
-from .lexicon import OUTLINE, SENTENCES, field_of
-from .sentiment import label_of
-from .subject import as_sentence, as_title
+from .ask import PromptIntent, TextKind, as_sentence, as_title
+from .lexicon import OUTLINE, SENTENCES, field_of, label_of
 
 META_CHARACTERS = 155
 _COUNTS = ("three", "four", "six", "eight", "nine", "twelve")
 
 
-def write(ask: PromptIntent, chance: random.Random) -> str:
+def write_text(ask: PromptIntent, chance: random.Random) -> str:
     """Write the text that a prompt asks for.
 
     Args:

@@ -1,0 +1,99 @@
+"""What a vendor is: the data by which its API is called. Its rows are in `catalog`. Pure (R14)."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import attrs
+
+from ..messages import Task
+from .format import UnsupportedField, WireFormat
+
+if TYPE_CHECKING:  # loaded with the Batch API stage
+    from .batch_dialect import BatchDialect
+
+
+@attrs.frozen(kw_only=True)
+class Vendor:
+    """A vendor of an API, and how its API is called.
+
+    Args:
+        name: the name in settings, such as "openai".
+        title: the name in texts, such as "OpenAI".
+        formats: wire formats, by the task of a request.
+        base_url: address of the API up to and including the version; None if each customer has
+            another address.
+        other_urls: further addresses of the same API.
+        key_variables: environment variables for the API key; the first that is set is used.
+        url_variables: environment variables for another base URL.
+        needs_key: whether the API at `base_url` requires a key.
+        key_header: the header that contains the key, in lower case.
+        key_prefix: the text before the key in that header.
+        headers: further headers of every request.
+        version_path: the path that is appended to a URL without a path.
+        tiers: service tiers that a chat may request, besides the usual one, and their prices as
+            factors of the usual ones. They are used where the price of a model is not known.
+        tier_field: the member of the body that names the tier.
+        price_list: the vendor whose prices apply, in price files; "" for a server that anyone can
+            run: what is known there are the prices of the makers of models.
+        reports_cost: whether `cost` in its `usage` is what it charges in USD.
+        model: the default chat model: small, and without an announced shutdown; None if each
+            customer has other models.
+        batches: the Batch API, or the name of a supported one: "openai", "anthropic" or "together";
+            None if the vendor has none, or an unsupported one.
+    """
+
+    name: str
+    title: str
+    formats: Mapping[Task, WireFormat] = attrs.field(hash=False, repr=False)
+    base_url: str | None = None
+    other_urls: tuple[str, ...] = ()
+    key_variables: tuple[str, ...] = ()
+    url_variables: tuple[str, ...] = ()
+    needs_key: bool = True
+    key_header: str = "authorization"
+    key_prefix: str = "Bearer "
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
+    version_path: str = ""
+    tiers: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
+    tier_field: str = "service_tier"
+    price_list: str = ""
+    reports_cost: bool = False
+    model: str | None = None
+    _batches: "BatchDialect | str | None" = attrs.field(default=None, repr=False, alias="batches")
+
+    @property
+    def batches(self) -> "BatchDialect | None":
+        """The Batch API; None if the vendor has none, or an unsupported one.
+
+        Raises:
+            ValueError: the name of the Batch API is unknown.
+        """
+        from .batch_catalog import dialect_named  # noqa: PLC0415  # few programs use a Batch API
+
+        return dialect_named(self._batches) if isinstance(self._batches, str) else self._batches
+
+    def format_for(self, task: Task) -> WireFormat:
+        """Return the wire format for a task.
+
+        Args:
+            task: the task of a request.
+
+        Raises:
+            UnsupportedField: the vendor does not support the task.
+        """
+        try:
+            return self.formats[task]
+        except KeyError:
+            why = f"it supports {' and '.join(self.formats)}"
+            raise UnsupportedField(f"task={task!r}", self.title, why) from None
+
+    def whole_url(self, url: str) -> str:
+        """Return `url` as a base URL: with `version_path` appended if it has no path.
+
+        Args:
+            url: the URL of a server, with or without a path.
+        """
+        bare = url.strip().rstrip("/")
+        return bare + self.version_path if urlsplit(bare).path == "" else bare

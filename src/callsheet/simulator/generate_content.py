@@ -1,0 +1,332 @@
+"""The endpoints generateContent and streamGenerateContent of Gemini.
+
+Source: docs/providers.md, Gemini: requests and responses; Gemini: streams.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import cast
+
+import attrs
+from starlette.requests import Request
+
+from .body import RequestBody, RequestRefused
+from .caching import PromptBlock
+from .call import AnswerContext, ModelAnswer, Piece
+from .completions import MAX_TOKENS
+from .generation import EFFORTS, Bit, Part, ToolOffer, Written, write
+from .prompt import Conversation, ConversationMessage
+from .settings import ProviderSettings
+from .tools import offer_of, read_tool, tool_tokens
+from .wire import Json, canonical, compact, event
+
+MAX_CONTENTS = 100_000
+MAX_CANDIDATES = 8
+MAX_STOPS = 5
+MAX_THINKING_TOKENS = 32_768
+
+_MEMBERS = frozenset({
+    "model", "stream", "contents", "systemInstruction", "generationConfig", "tools", "toolConfig",
+    "safetySettings", "cachedContent", "labels", "serviceTier",
+})  # fmt: skip
+_CONFIG = frozenset({
+    "candidateCount", "frequencyPenalty", "logprobs", "maxOutputTokens", "mediaResolution",
+    "presencePenalty", "responseJsonSchema", "responseLogprobs", "responseMimeType",
+    "responseModalities", "responseSchema", "seed", "stopSequences", "temperature",
+    "thinkingConfig", "topK", "topP",
+})  # fmt: skip
+_FUNCTION_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
+_FINISH = {"end": "STOP", "stop": "STOP", "calls": "STOP", "limit": "MAX_TOKENS"}
+_MODES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none"}
+_LEVELS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
+
+
+def path_members(request: Request) -> dict[str, Json]:
+    """Return what a path says: the model, and whether the response is a stream, or a list."""
+    kind = "whole"
+    if request.url.path.endswith(":streamGenerateContent"):
+        kind = "events" if request.query_params.get("alt") == "sse" else "list"
+    return {"model": request.path_params["model"], "stream": kind}
+
+
+@attrs.frozen(kw_only=True)
+class GenerateContentCall:
+    """A parsed call (see `ModelCall`)."""
+
+    model: str
+    conversation: Conversation
+    prompt_key: str = attrs.field(repr=False)
+    kind: str
+    n: int
+    max_tokens: int | None
+    stops: tuple[str, ...]
+    schema: Mapping[str, Json] | None
+    offer: ToolOffer
+    reasoning_tokens: int
+    shows_thoughts: bool
+
+    @classmethod
+    def parse(cls, body: RequestBody, settings: ProviderSettings) -> "GenerateContentCall":
+        """Parse a request, to which `path_members` were added.
+
+        Raises:
+            RequestRefused: the request is invalid.
+        """
+        config = body.object("generationConfig")
+        _refuse_unknown(body, _MEMBERS)
+        _refuse_unknown(config, _CONFIG)
+        messages = _messages(body)
+        conversation = Conversation(messages, tool_tokens(body.members.get("tools")))
+        if conversation.tokens > settings.context_tokens:
+            raise RequestRefused(
+                400,
+                f"The input token count ({conversation.tokens}) exceeds the maximum number of "
+                f"tokens allowed ({settings.context_tokens}).",
+            )
+        config.number("temperature", 0, 2)
+        config.number("topP", 0, 1)
+        thinking = config.object("thinkingConfig")
+        return cls(
+            model=body.model(),
+            conversation=conversation,
+            prompt_key=canonical([{"role": m.role, "content": m.text} for m in messages]),
+            kind=str(body.members.get("stream")),
+            n=config.integer("candidateCount", 1, MAX_CANDIDATES) or 1,
+            max_tokens=config.integer("maxOutputTokens", 1, MAX_TOKENS),
+            stops=config.words("stopSequences", MAX_STOPS),
+            schema=_schema(config),
+            offer=_offer(body),
+            reasoning_tokens=_thinking_tokens(thinking),
+            shows_thoughts=thinking.flag("includeThoughts"),
+        )
+
+    @property
+    def tier(self) -> str:
+        """The only service tier of the simulated account."""
+        return "default"
+
+    @property
+    def stream(self) -> bool:
+        """Whether the response is a stream of events; a list is sent whole."""
+        return self.kind == "events"
+
+    @property
+    def estimated_tokens(self) -> int:
+        """The prompt tokens, estimated from the characters."""
+        return self.conversation.estimated_tokens
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The maximum of output tokens of all candidates; None if the request sets none."""
+        return None if self.max_tokens is None else self.max_tokens * self.n
+
+    @property
+    def blocks(self) -> tuple[PromptBlock, ...]:
+        """(): Gemini's implicit cache promises nothing, so there is none."""
+        return ()
+
+    def answer(self, context: AnswerContext) -> ModelAnswer:
+        """Write every candidate."""
+        talk = self.conversation
+        written = [
+            write(
+                talk.system,
+                talk.question,
+                seed=context.seed,
+                choice=choice,
+                schema=self.schema,
+                max_tokens=self.max_tokens,
+                stops=self.stops,
+                offer=self.offer,
+                told=talk.told,
+                reasoning_tokens=self.reasoning_tokens,
+                key=context.hex,
+            )
+            for choice in range(self.n)
+        ]
+        tokens = sum(one.tokens for one in written)
+        if self.kind == "whole":
+            found: list[Json] = [
+                self._candidate(i, [self._part(part, part.text) for part in one.parts], one)
+                for i, one in enumerate(written)
+            ]
+            body = compact(self._response(context, found, written))
+            return ModelAnswer((Piece(body, tokens),), talk.tokens)
+        chunks = self._chunks(context, written)
+        if self.kind == "list":
+            return ModelAnswer(
+                (Piece(compact([chunk for chunk, _ in chunks]), tokens),), talk.tokens
+            )
+        pieces = tuple(Piece(event(chunk), output_tokens) for chunk, output_tokens in chunks)
+        return ModelAnswer(pieces, talk.tokens)
+
+    def _chunks(
+        self, context: AnswerContext, written: list[Written]
+    ) -> list[tuple[dict[str, Json], int]]:
+        """Return the partial responses of a stream, with their output tokens.
+
+        A call comes whole in one of them; the last one of a candidate has its finish reason.
+        """
+        bits = [_whole_calls(one.bits(context.pieces)) for one in written]
+        found: list[tuple[dict[str, Json], int]] = []
+        said = [0] * len(written)
+        for turn in zip_longest(*bits):
+            candidates: list[Json] = []
+            for i, bit in enumerate(turn):
+                if bit is None:
+                    continue
+                said[i] += bit.tokens
+                end = written[i] if bit is bits[i][-1] else None
+                candidates.append(self._candidate(i, [self._part(bit.part, bit.text)], end))
+            tokens = sum(bit.tokens for bit in turn if bit is not None)
+            is_last = said == [one.tokens for one in written]
+            shown = written if is_last else None
+            found.append((self._response(context, candidates, shown), tokens))
+        return found
+
+    def _part(self, part: Part, text: str) -> dict[str, Json] | None:
+        match part.kind:
+            case "call":
+                return {"functionCall": {"name": part.name, "args": _arguments(text)}}
+            case "reasoning":
+                return {"text": text, "thought": True} if self.shows_thoughts else None
+            case "text":
+                return {"text": text}
+
+    def _candidate(
+        self, index: int, parts: list[dict[str, Json] | None], end: Written | None
+    ) -> dict[str, Json]:
+        shown = list[Json](part for part in parts if part is not None)
+        content: dict[str, Json] = {"parts": shown} if shown else {}
+        found: dict[str, Json] = {"content": {**content, "role": "model"}, "index": index}
+        if end is not None:
+            found["finishReason"] = _FINISH[end.ended]
+        return found
+
+    def _response(
+        self, context: AnswerContext, candidates: list[Json], written: list[Written] | None
+    ) -> dict[str, Json]:
+        found: dict[str, Json] = {"candidates": candidates}
+        read = self.conversation.tokens
+        if context.with_usage:
+            usage: dict[str, Json] = {"promptTokenCount": read, "totalTokenCount": read}
+            if written is not None:
+                thoughts = sum(one.reasoning_tokens for one in written)
+                tokens = sum(one.tokens for one in written)
+                usage["candidatesTokenCount"] = tokens - thoughts
+                usage["totalTokenCount"] = read + tokens
+                if thoughts:
+                    usage["thoughtsTokenCount"] = thoughts
+            found["usageMetadata"] = usage
+        return {**found, "modelVersion": self.model, "responseId": context.hex[:22]}
+
+
+def _refuse_unknown(body: RequestBody, known: frozenset[str]) -> None:
+    for name in body.members:
+        if name not in known:
+            where = f" at '{body.at.rstrip('.')}'" if body.at else ""
+            raise RequestRefused(
+                400,
+                f'Invalid JSON payload received. Unknown name "{name}"{where}: Cannot find field.',
+            )
+
+
+def _messages(body: RequestBody) -> tuple[ConversationMessage, ...]:
+    system = body.object("systemInstruction").members
+    found = [_message("system", system)] if system else []
+    for i, item in enumerate(body.items("contents", MAX_CONTENTS)):
+        if not isinstance(item, dict) or not isinstance(item.get("parts"), list):
+            raise RequestRefused(400, f"contents[{i}].parts must not be empty.")
+        role = item.get("role", "user")
+        if role not in ("user", "model"):
+            raise RequestRefused(400, "Please use a valid role: user, model.")
+        found.append(_message("user" if role == "user" else "assistant", item))
+    return tuple(found)
+
+
+def _message(role: str, content: Mapping[str, Json]) -> ConversationMessage:
+    parts = [part for part in cast("list[Json]", content["parts"]) if isinstance(part, dict)]
+    texts: list[str] = []
+    for part in parts:
+        if "functionResponse" in part:
+            role = "tool"
+        text = part.get("text")
+        call = part.get("functionResponse") or part.get("functionCall")
+        if isinstance(text, str):
+            texts.append(text)
+        elif call is not None:
+            texts.append(canonical(call))
+    images = sum("inlineData" in part or "fileData" in part for part in parts)
+    return ConversationMessage(role, "\n".join(texts), images)
+
+
+def _schema(config: RequestBody) -> Mapping[str, Json] | None:
+    if config.text("responseMimeType") != "application/json":
+        return None
+    schema = config.members.get("responseJsonSchema") or config.members.get("responseSchema")
+    found = _lowered(schema)
+    return found if isinstance(found, dict) else {"type": "object", "properties": {}}
+
+
+def _lowered(schema: Json) -> Json:
+    """Return a schema with the names of its types in lower case, as JSON schemas have them."""
+    if isinstance(schema, list):
+        return [_lowered(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: value.lower() if name == "type" and isinstance(value, str) else _lowered(value)
+        for name, value in schema.items()
+    }
+
+
+def _offer(body: RequestBody) -> ToolOffer:
+    tools = [
+        read_tool(
+            RequestBody({**item.members, "parameters": _parameters(item)}, item.at),
+            "parameters",
+            _FUNCTION_NAME,
+        )
+        for group in body.list_of_objects("tools")
+        for item in group.list_of_objects("functionDeclarations")
+    ]
+    config = body.object("toolConfig").object("functionCallingConfig")
+    allowed = config.words("allowedFunctionNames", MAX_CONTENTS)
+    if allowed:
+        tools = [tool for tool in tools if tool.name in allowed]
+    mode = config.choice("mode", tuple(_MODES))
+    return offer_of(RequestBody({}), tools, None if mode is None else _MODES[mode])
+
+
+def _parameters(item: RequestBody) -> Json:
+    given = item.members.get("parametersJsonSchema") or item.members.get("parameters")
+    return _lowered(given or {})
+
+
+def _thinking_tokens(thinking: RequestBody) -> int:
+    level = thinking.choice("thinkingLevel", tuple(_LEVELS))
+    if level is not None:
+        return EFFORTS[_LEVELS[level]]
+    budget = thinking.integer("thinkingBudget", -1, MAX_THINKING_TOKENS) or 0
+    return EFFORTS["medium"] if budget < 0 else min(budget, EFFORTS["medium"])
+
+
+def _arguments(text: str) -> Json:
+    """Return the arguments of a call; {} if the limit of tokens cut them."""
+    try:
+        return cast("Json", json.loads(text))
+    except ValueError:
+        return {}
+
+
+def _whole_calls(bits: list[Bit]) -> list[Bit]:
+    """Return the bits, with those of each call joined into one."""
+    found: list[Bit] = []
+    for bit in bits:
+        if bit.part.kind != "call":
+            found.append(bit)
+        elif bit.is_first:
+            found.append(Bit(bit.part, bit.index, 0, bit.part.text, bit.part.tokens))
+    return found
