@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         QuotaExhausted,
         RateLimited,
         RequestTooLarge,
+        SendTimedOut,
     )
     from .events import CallEvent, Observer, Stage, ignore, log_call
     from .http import LeanTransport, check_environment
@@ -180,7 +181,7 @@ else:
         errors=(
             "AuthenticationFailed BadRequest BudgetExceeded CallFailed ConnectionFailed "
             "DeadlineTooShort LedgerUnavailable MalformedResponse ProviderUnavailable "
-            "QuotaExhausted RateLimited RequestTooLarge"
+            "QuotaExhausted RateLimited RequestTooLarge SendTimedOut"
         ),
         events="CallEvent Observer Stage ignore log_call",
         http="LeanTransport check_environment",
@@ -322,6 +323,7 @@ __all__ = [
     "RouteChoice",
     "RouterActor",
     "Routing",
+    "SendTimedOut",
     "SharedCall",
     "Stage",
     "Step",

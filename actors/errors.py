@@ -63,7 +63,7 @@ class AuthenticationFailed(CallFailed):
 
 
 class BadRequest(CallFailed):
-    """Any other status 4xx: the request is invalid. Never retried."""
+    """Any other status 4xx, or 501: the request is invalid or not supported. Never retried."""
 
 
 class QuotaExhausted(CallFailed):
@@ -80,6 +80,10 @@ class ProviderUnavailable(CallFailed):
 
 class ConnectionFailed(CallFailed):
     """There was no connection, or it broke before the response was complete."""
+
+
+class SendTimedOut(CallFailed):
+    """One send took longer than its limit. It may have been billed, and is not repeated."""
 
 
 class MalformedResponse(CallFailed):

@@ -10,7 +10,7 @@ import orjson
 from .messages import Json, Request
 
 # Fields that cannot change the response.
-_LEFT_OUT = ("cacheable", "deadline", "idempotency_key")
+_LEFT_OUT = ("cacheable", "deadline", "idempotency_key", "max_tokens_name")
 _FIELDS = tuple(field.name for field in attrs.fields(Request) if field.name not in _LEFT_OUT)
 
 

@@ -103,6 +103,8 @@ class Request:
         inputs: the prompts to continue or the texts to embed, at least one. Not for a chat.
         task: "chat", "completion" (continue each prompt) or "embedding" (a vector for each text).
         max_tokens: the most tokens of each generated text; None for the provider's default.
+        max_tokens_name: the member of the body that `max_tokens` is sent as, where the format has
+            two names for it; None for the usual one of the vendor.
         n: the number of texts to generate for each chat or prompt. All of them are billed.
         temperature: the sampling temperature, 0 to 2; None for the provider's default.
         top_p: the probability mass to sample from, above 0 and up to 1; None for the provider's
@@ -135,6 +137,9 @@ class Request:
         default=(), converter=_texts, validator=[deep_iterable(instance_of(str)), _fits_task]
     )
     max_tokens: int | None = attrs.field(default=None, validator=optional(_at_least_one))
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] | None = attrs.field(
+        default=None, validator=in_((None, "max_tokens", "max_completion_tokens"))
+    )
     n: int = attrs.field(default=1, validator=_at_least_one)
     temperature: float | None = attrs.field(default=None, validator=optional(and_(ge(0), le(2))))
     top_p: float | None = attrs.field(default=None, validator=optional(and_(gt(0), le(1))))

@@ -59,7 +59,8 @@ class TroupeSettings:
             are held back.
         observer: called with a `CallEvent` at each stage of each call.
         streaming: whether a call requests a streamed response even if its caller wants only the
-            complete one. A provider stops generating, and charging, when a stream is closed.
+            complete one and it may be long, more than 256 tokens. A provider stops generating, and
+            charging, when a stream is closed.
         transport: an httpx transport to use instead of the network, for tests.
         client: makes the httpx client over the transport, to add event hooks or authentication;
             None sends requests over the transport without a client.

@@ -151,6 +151,7 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
         "packable",
         "deadline",
         "idempotency_key",
+        "max_tokens_name",
     }
     for name in {field.name for field in attrs.fields(Request)} - everywhere:
         marks = ["x" if name in form.supports else "" for form in formats.values()]

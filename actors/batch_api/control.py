@@ -229,7 +229,7 @@ class Control:
         response = HttpResponse.of(await self._transport.handle_async_request(request))
         try:
             if response.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
-                raise await self._failures.refused(response, self._form, 1, streamed=False)
+                raise await self._failures.refused(response, self._form, 1)
             async with _Body(response, trio.current_time()) as body:
                 yield body
         finally:

@@ -1,5 +1,6 @@
 """Read the body of a response: decompressed, bounded, and closed in time."""
 
+import re
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,7 @@ import trio
 from ..vendors import Malformed
 from .carrier import HttpResponse
 
+_TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _END_S = 1.0  # the longest wait for the end of a body that only saves its connection
 
 
@@ -76,16 +78,21 @@ class ResponseReader:
                 return data
         return b""
 
-    async def read_all(self, max_bytes: int) -> bytes:
+    async def read_all(
+        self, max_bytes: int, on_piece: Callable[[bytes], None] | None = None
+    ) -> bytes:
         """Return the whole body, and close it; raises as `read` does.
 
         Args:
             max_bytes: the bound on the decompressed body, in bytes.
+            on_piece: called with each piece as it arrives.
         """
         async with self:
             pieces: list[bytes] = []
             while piece := await self.read(max_bytes):
                 pieces.append(piece)
+                if on_piece is not None:
+                    on_piece(piece)
         return b"".join(pieces)
 
     async def skip(self) -> None:
@@ -102,13 +109,33 @@ class ResponseReader:
         Args:
             raw: what was read of it.
         """
-        kind = self.media_type.partition(";")[0].strip()
-        start = raw[:200].lstrip().lower()
-        if "html" in kind or start.startswith((b"<!doctype", b"<html")):
-            return "a web page (HTML); is this the base URL of an API?"
+        kind = self._kind
+        if self._is_page(raw):
+            title = _TITLE.search(raw)
+            named = "" if title is None else f" {title[1].decode(errors='replace').strip()!r:.100}"
+            return f"a web page (HTML){named}; is this the base URL of an API?"
         if not raw:
             return "an empty body" if not self._size else "longer than allowed"
         return f"{kind or 'something'} that is not whole JSON"
+
+    def text_of(self, raw: bytes) -> str | None:
+        """Return a body that is plain text, for people to read; None if it is something else.
+
+        Args:
+            raw: what was read of it, which is no JSON.
+        """
+        if self._is_page(raw) or "json" in self._kind:
+            return None
+        text = " ".join(raw.decode(errors="replace").split())
+        return text if text.isprintable() and "\N{REPLACEMENT CHARACTER}" not in text else None
+
+    @property
+    def _kind(self) -> str:
+        return self.media_type.partition(";")[0].strip()
+
+    def _is_page(self, raw: bytes) -> bool:
+        start = raw[:200].lstrip().lower()
+        return "html" in self._kind or start.startswith((b"<!doctype", b"<html"))
 
 
 class _Closable(Protocol):

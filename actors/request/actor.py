@@ -77,7 +77,7 @@ class RequestActor(Actor):
             each call.
         breaker: when calls are kept away from an endpoint; None for never.
         hedging: when a late call is sent a second time; None for never.
-        timeouts: how long one attempt may be silent, in seconds.
+        timeouts: how long one send may take, and how long without progress, in seconds.
         prices: what models cost; by default the built-in price list.
         connections: how many may be open at a time to each endpoint; usually the ``concurrency``.
         streaming: whether responses are streamed where endpoint and format allow it.
@@ -148,7 +148,13 @@ class RequestActor(Actor):
         transport = self._transport or transport_for(endpoint, self._connections)
         if isinstance(transport, LeanTransport):
             self._pools.append((endpoint.host, transport))
-        carrier = carrier_over(transport, self._timeouts.by_httpx_name, self._configure)
+        timeouts = {
+            **self._timeouts.by_httpx_name,
+            # A send that has no connection yet costs nothing, so it fails before its limit.
+            "connect": min(self._timeouts.connect_s, self._timeouts.send_s / 2),
+            "between": None,  # `SendWatch` keeps the time between two pieces of a response
+        }
+        carrier = carrier_over(transport, timeouts, self._configure)
         self._carriers.append(carrier)
         self._breakers[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)
         return Exchange(endpoint, carrier)
@@ -156,7 +162,7 @@ class RequestActor(Actor):
     def _layers(self, target: Target, exchange: Exchange, shared: RequestContext) -> RetryingTarget:
         """Return retries over hedging, if any, over single attempts, for one target."""
         breaker = self._breakers[target.endpoint]
-        attempt: AttemptLayer = SingleAttempt(exchange, breaker)
+        attempt: AttemptLayer = SingleAttempt(exchange, breaker, self._timeouts)
         if self._hedger is not None:
             reserve = self._targets.behind(target)
             attempt = HedgedAttempt(

@@ -1,13 +1,16 @@
 """One attempt: one HTTP request, from the circuit breaker's ticket to the provider's response."""
 
+from functools import partial
 from typing import Protocol, final
 
 from ..calls import CallAccount
-from ..errors import CallFailed
+from ..errors import CallFailed, SendTimedOut
+from ..vendors import Timeouts
 from .breaker import EndpointBreaker, Ticket, is_outage
 from .context import CallProgress
 from .exchange import Exchange, Exchanged, Prepared
 from .failures import AttemptFailed
+from .watch import SendWatch
 
 
 class AttemptLayer(Protocol):
@@ -34,11 +37,15 @@ class SingleAttempt:
     Args:
         exchange: sends the HTTP request.
         breaker: issued the tickets, and learns how each attempt ends.
+        timeouts: the bounds on one send; by default those of `Timeouts`.
     """
 
-    def __init__(self, exchange: Exchange, breaker: EndpointBreaker) -> None:
+    def __init__(
+        self, exchange: Exchange, breaker: EndpointBreaker, timeouts: Timeouts | None = None
+    ) -> None:
         self._exchange = exchange
         self._breaker = breaker
+        self._timeouts = timeouts or Timeouts()
 
     async def send(self, call: CallProgress, prepared: Prepared, ticket: Ticket) -> Exchanged:
         """See `AttemptLayer`."""
@@ -55,22 +62,30 @@ class SingleAttempt:
             permit.use()
         call.report("sent")
         has_ended = False
+        # A ticket that is no probe is settled at the end: a response may still break off.
+        on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None
+        watch, attempt = SendWatch(self._timeouts, on_head), call.sent
         try:
-            exchanged = await self._exchange.send(
-                prepared,
-                headers=headers,
-                idempotency_key=call.idempotency_key,
-                attempt=call.sent,
-                permit=permit,
-                deliver=None if call.deliver is None else call.deliver_piece,
-            )
-            has_ended = True
+            with watch.scope:
+                exchanged = await self._exchange.send(
+                    prepared,
+                    headers=headers,
+                    idempotency_key=call.idempotency_key,
+                    attempt=attempt,
+                    watch=watch,
+                    permit=permit,
+                    deliver=None if call.deliver is None else call.deliver_piece,
+                )
+                has_ended = True
+                return exchanged
+            raise watch.error(self._exchange.host, attempt)
         except AttemptFailed as failure:
             has_ended = True
             call.maybe_billed += failure.error.billed == "maybe"
             if account is not None and failure.error.billed == "no":
                 account.refund()
-            if is_outage(type(failure.error)):
+            is_silent = isinstance(failure.error, SendTimedOut) and not watch.has_head
+            if is_silent or is_outage(type(failure.error)):
                 breaker.fail(ticket)
             raise
         finally:
@@ -79,7 +94,6 @@ class SingleAttempt:
             else:  # cancelled: the provider may have worked on it (L3), and may be in good health
                 call.maybe_billed += 1
                 breaker.abandon(ticket)
-        return exchanged
 
 
 async def _reserve(account: CallAccount) -> None:

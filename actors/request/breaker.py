@@ -2,8 +2,8 @@
 
 M. Nygard, "Release It!", 2007. While the breaker is closed, every call goes through, and the
 breaker counts how the calls end. Too many failures open it, and no call goes through for a pause.
-After the pause it is half open: one call goes through as a probe. The probe's success closes the
-breaker; its failure opens the breaker again, for a longer pause.
+After the pause it is half open: one call goes through as a probe. The head of its response closes
+the breaker; its failure before that opens the breaker again, for a longer pause.
 
 Failures arrive sooner than responses, so the first results of many concurrent calls are failures.
 The breaker stays closed while more calls are in flight than have failed: those may succeed.
@@ -98,7 +98,7 @@ class Ticket:
 
     Args:
         breaker: issued the ticket.
-        is_probe: whether the call decides if the breaker closes.
+        is_probe: whether the call decides if the breaker closes; it does until its head arrives.
         epoch: how often the breaker had opened when the call began.
         settled: whether the breaker knows how the call ended.
     """
@@ -211,6 +211,16 @@ class CircuitBreaker:
         if self._until is None:
             return now
         return max(now, self._until) if self._probe is None else inf
+
+    def confirm(self, ticket: Ticket) -> None:
+        """Close the breaker, because the head of a probe's response has arrived.
+
+        The ticket is no probe from then on: how its call ends counts like any other result.
+        """
+        if ticket is self._probe:
+            ticket.is_probe = False
+            self._probe = None
+            self._close()
 
     def succeed(self, ticket: Ticket, now: float) -> None:
         """Settle the ticket of a call that shows that the endpoint works."""
@@ -371,27 +381,37 @@ class EndpointBreaker:
                 await self._waiting.park()  # woken when a probe ends
         return ticket
 
+    def confirm(self, ticket: Ticket) -> None:
+        """Close the breaker, because the head of a probe's response has arrived.
+
+        Args:
+            ticket: the probe's; it stays to be settled.
+        """
+        is_probe = ticket.is_probe
+        self._breaker.confirm(ticket)
+        self._changed(is_probe=is_probe)
+
     def succeed(self, ticket: Ticket) -> None:
         """Settle the ticket of a call that shows that the endpoint works."""
         self._breaker.succeed(ticket, trio.current_time())
-        self._changed(ticket)
+        self._changed(is_probe=ticket.is_probe)
 
     def fail(self, ticket: Ticket) -> None:
         """Settle the ticket of a call that the endpoint failed."""
         self._breaker.fail(ticket, trio.current_time())
-        self._changed(ticket)
+        self._changed(is_probe=ticket.is_probe)
 
     def abandon(self, ticket: Ticket) -> None:
         """Settle the ticket of a call without a result; a no-op if it is settled."""
         self._breaker.abandon(ticket)
-        self._changed(ticket)
+        self._changed(is_probe=ticket.is_probe)
 
     def statistics(self) -> BreakerStatistics:
         """Return the state and the counts of the breaker."""
         return self._breaker.statistics(trio.current_time())
 
-    def _changed(self, ticket: Ticket) -> None:
-        if ticket.is_probe:
+    def _changed(self, *, is_probe: bool) -> None:
+        if is_probe:
             self._waiting.unpark_all()
         state = self._breaker.state(trio.current_time())
         if state != self._state:

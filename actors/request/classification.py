@@ -21,12 +21,15 @@ _BY_STATUS: dict[int, tuple[type[CallFailed], str]] = {
     402: (QuotaExhausted, "; the account needs credit"),
     403: (AuthenticationFailed, "; this key may not do this"),
     404: (BadRequest, "; check the base URL and the model"),
+    405: (BadRequest, "; check the base URL"),
     408: (ProviderUnavailable, ""),
     409: (ProviderUnavailable, ""),
     413: (BadRequest, "; the request is too large"),
     425: (ProviderUnavailable, ""),
     429: (RateLimited, ""),
     498: (RateLimited, ""),  # Groq's flex tier has no capacity now
+    501: (BadRequest, "; the server does not support this kind of request"),
+    505: (BadRequest, "; the server does not support this version of HTTP"),
 }
 
 # Waiting does not help. OpenAI sends these with 429, as type or as code, or with 400 (the last
@@ -52,6 +55,8 @@ _SPEND_LIMIT = '"enforced_spend_limit_reached"'
 # Gemini's quotaId contains PerMinute or PerDay, and both have a retryDelay of seconds.
 # The word "day" alone is no sign: OpenAI and Groq refill a daily limit continuously, and send when.
 _DAY = re.compile(r"PerDay|free-models-per-day")
+
+_KEY = re.compile(r"\bkeys?\b|token|credential|auth|permission|api_key", re.IGNORECASE)
 
 _FILTERED = {"content_filter", "content_policy_violation"}  # Azure with 400, OpenRouter with 403
 _MODERATED = re.compile(r'"flagged_input"|"reasons"')  # members of OpenRouter's details
@@ -80,18 +85,22 @@ _STATUS_OF = {
 }
 
 
-def classify(status: int, error: ApiError) -> tuple[type[CallFailed], str]:
+def classify(status: int, error: ApiError, *, is_json: bool = True) -> tuple[type[CallFailed], str]:
     """Return the class of a refused call's error, and a remedy.
 
     Args:
         status: the HTTP status; 200 for an error in the body of a response or within a stream.
         error: the error in the body.
+        is_json: whether the body is JSON, and so the API's; a firewall sends a page or a text.
 
     Returns:
         The class, and the remedy to append to the message: empty, or starting with "; ".
     """
     if status == HTTPStatus.OK:
         status = _status_of(error)
+    if status == HTTPStatus.FORBIDDEN and not is_json and not _KEY.search(error.message):
+        # It may pass: firewalls block addresses that send too much, or single requests.
+        return ProviderUnavailable, "; a firewall before the API may have refused it"
     return _special(status, error) or _by_status(status)
 
 

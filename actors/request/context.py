@@ -15,6 +15,7 @@ from .breaker import EndpointBreaker
 from .exchange import Exchange
 from .fallback import Fallback, Target
 from .retry import RetryBudget, RetryPolicy, RetryThrottle
+from .spelling import Spellings
 
 _STORED_BY = ("store", "background")  # members of a body that make the provider keep the response
 
@@ -111,13 +112,13 @@ class TargetContext:
         target: the endpoint and the model.
         exchange: sends HTTP requests to the endpoint.
         breaker: the circuit breaker of the endpoint, which other targets there share.
-        is_whole: whether the server has refused to stream, so that responses arrive whole.
+        spellings: how the endpoint wants the bodies for each model, by its own words.
     """
 
     target: Target
     exchange: Exchange
     breaker: EndpointBreaker
-    is_whole: bool = False
+    spellings: Spellings = attrs.field(factory=Spellings)
 
 
 @attrs.frozen(kw_only=True)

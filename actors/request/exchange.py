@@ -26,6 +26,8 @@ from ..vendors import (
     loads,
 )
 from .failures import AttemptFailed, Failures, without_key
+from .spelling import AS_WRITTEN, Spelling
+from .watch import SendWatch
 
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _MAX_URLS = 100  # remembered
@@ -42,6 +44,7 @@ class Prepared:
         url: where it is sent.
         body: the JSON text.
         stream: whether a streamed response is requested.
+        spelling: how the body differs from what is written.
     """
 
     request: Request
@@ -49,6 +52,7 @@ class Prepared:
     url: httpx.URL
     body: bytes
     stream: bool
+    spelling: Spelling = AS_WRITTEN
 
 
 @attrs.frozen(kw_only=True)
@@ -99,20 +103,23 @@ class Exchange:
         }
         self._latest: Mapping[str, str] = {}
 
-    def prepare(self, request: Request, *, stream: bool) -> Prepared:
+    def prepare(
+        self, request: Request, *, stream: bool, spelling: Spelling = AS_WRITTEN
+    ) -> Prepared:
         """Encode a request.
 
         Args:
             request: the request to encode.
             stream: whether to request a streamed response, if the format can stream it.
+            spelling: how the endpoint wants the body, by its own words.
 
         Raises:
             BadRequest: the wire format cannot express it.
         """
         try:
             form = self._endpoint.format_for(request)
-            stream = stream and form.streams
-            body = dumps(form.encode(request, stream=stream))
+            stream = stream and form.streams and not spelling.is_whole
+            body = dumps(spelling.apply(form.encode(request, stream=stream)))
             address = self._endpoint.url(request, stream=stream)
         except (ValueError, TypeError) as error:
             raise BadRequest(f"nothing was sent: {error}") from None
@@ -121,7 +128,9 @@ class Exchange:
             if len(self._urls) > _MAX_URLS:  # those of Gemini contain the model
                 self._urls.clear()
             url = self._urls[address] = httpx.URL(address)
-        return Prepared(request=request, form=form, url=url, body=body, stream=stream)
+        return Prepared(
+            request=request, form=form, url=url, body=body, stream=stream, spelling=spelling
+        )
 
     def headers(self) -> Mapping[str, str]:
         """Return the headers of one attempt, with the key that is valid now.
@@ -146,6 +155,7 @@ class Exchange:
         headers: Mapping[str, str],
         idempotency_key: str,
         attempt: int,
+        watch: SendWatch,
         permit: Permit | None = None,
         deliver: _Deliver | None = None,
     ) -> Exchanged:
@@ -156,6 +166,7 @@ class Exchange:
             headers: the result of `headers`.
             idempotency_key: the same for every attempt of one call.
             attempt: the number of this attempt, from 1, for errors.
+            watch: learns of the progress of the response.
             permit: receives the limits that the response reports.
             deliver: receives each piece of a streamed response, and may wait.
 
@@ -170,13 +181,14 @@ class Exchange:
             try:
                 if response.status != HTTPStatus.OK:
                     raise await self._refused(response, prepared, attempt)
+                watch.head_arrived()
                 if permit is not None and permit.wants_reports():
                     permit.report_limits(read_reports(response.limit_headers))
                 body = ResponseReader(response, start)
                 if prepared.stream and body.media_type.startswith("text/event-stream"):
-                    decoded = await self._read_events(body, prepared, attempt, deliver)
+                    decoded = await self._read_events(body, prepared, attempt, watch, deliver)
                 else:
-                    decoded = await self._read_whole(body, prepared, attempt)
+                    decoded = await self._read_whole(body, prepared, attempt, watch)
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
@@ -199,11 +211,15 @@ class Exchange:
     async def _refused(
         self, response: HttpResponse, prepared: Prepared, attempt: int
     ) -> AttemptFailed:
-        form, streamed = prepared.form, prepared.stream
-        return await self._failures.refused(response, form, attempt, streamed=streamed)
+        return await self._failures.refused(response, prepared.form, attempt)
 
     async def _read_events(
-        self, body: ResponseReader, prepared: Prepared, attempt: int, deliver: _Deliver | None
+        self,
+        body: ResponseReader,
+        prepared: Prepared,
+        attempt: int,
+        watch: SendWatch,
+        deliver: _Deliver | None,
     ) -> DecodedResponse:
         parser, decoder = SseParser(), prepared.form.stream_decoder(prepared.request)
         try:
@@ -213,9 +229,11 @@ class Exchange:
                     events = parser.feed(piece) if piece else parser.end()
                     for event in events:
                         deltas = decoder.feed(event)
-                        if deliver is not None:
-                            for delta in deltas:
-                                await deliver(delta)
+                        watch.saw(event, deltas)
+                        if deliver is not None and deltas:
+                            with watch.paused():
+                                for delta in deltas:
+                                    await deliver(delta)
                     if not piece:
                         break
                 else:
@@ -229,11 +247,11 @@ class Exchange:
             raise self._failures.malformed(str(error), attempt) from None
 
     async def _read_whole(
-        self, body: ResponseReader, prepared: Prepared, attempt: int
+        self, body: ResponseReader, prepared: Prepared, attempt: int, watch: SendWatch
     ) -> DecodedResponse:
         raw = b""
         try:
-            raw = await body.read_all(_MAX_RESPONSE_BYTES)
+            raw = await body.read_all(_MAX_RESPONSE_BYTES, watch.received)
             decoded = prepared.form.decode(loads(raw), prepared.request)
         except ValueError as error:
             has_reason = isinstance(error, Malformed | TooLarge)

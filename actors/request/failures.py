@@ -43,14 +43,14 @@ class AttemptFailed(Exception):
         is_final: whether another attempt at the same target could only fail the same way.
         server_s: the pause that the provider asks for, in seconds; None if it asks for none.
         throttled: the provider refused because of its limits, which affects other calls too.
-        wants_whole: the server cannot stream, but may send the response whole.
+        refusal: the words with which the provider refused the request as invalid, if it did.
     """
 
     error: CallFailed
     is_final: bool = False
     server_s: float | None = None
     throttled: Throttled | None = None
-    wants_whole: bool = False
+    refusal: ApiError | None = None
 
 
 class Failures:
@@ -102,10 +102,11 @@ class Failures:
             is_final=not is_retried(kind, should_retry=None),
             server_s=retry_after_s({}, error.message, error.details),
             throttled=_throttled(kind, error, {}),
+            refusal=error if issubclass(kind, BadRequest) else None,
         )
 
     async def refused(
-        self, response: HttpResponse, form: WireFormat, attempt: int, *, streamed: bool
+        self, response: HttpResponse, form: WireFormat, attempt: int
     ) -> AttemptFailed:
         """Return the failure of an attempt that got another status than 200.
 
@@ -113,7 +114,6 @@ class Failures:
             response: the HTTP response. Its body is read, within a bound of time and of bytes.
             form: decodes the body.
             attempt: the number of the attempt.
-            streamed: whether a streamed response was requested.
         """
         status, host, headers = response.status, self._host, response.headers
         error, instead = ApiError(), "no reason given"
@@ -124,20 +124,17 @@ class Failures:
             parsed = loads(raw)
             error = form.decode_error(parsed)
         except ValueError:
+            text = body.text_of(raw)
+            error = ApiError() if text is None else form.decode_error(text)
             instead = f"no reason given, only {self._quote(body.describe(raw))}"
         except (httpx.RequestError, httpx.StreamError, trio.TooSlowError):
             instead = "no reason given, because the connection broke off"
         if httpx.codes.is_redirect(status) and "location" in headers:
             instead = f"it redirects to {self._quote(headers['location'])}"
-        kind, remedy = classify(status, error)
+        kind, remedy = classify(status, error, is_json=parsed is not None)
         retried = is_retried(kind, should_retry=should_retry(headers))
         if issubclass(kind, AuthenticationFailed):
             remedy += self._where_the_key_is
-        wants_whole = (
-            streamed
-            and issubclass(kind, BadRequest)
-            and re.search(r"\bstream(ing|_options)?\b", error.message) is not None
-        )
         return AttemptFailed(
             kind(
                 f"{host} returned {status}: {self._quote(error.message) or instead}{remedy}",
@@ -149,7 +146,7 @@ class Failures:
             is_final=not retried,
             server_s=retry_after_s(headers, error.message, error.details) if retried else None,
             throttled=_throttled(kind, error, response.limit_headers),
-            wants_whole=wants_whole,
+            refusal=error if issubclass(kind, BadRequest) else None,
         )
 
     def no_response(self, error: httpx.RequestError, attempt: int) -> AttemptFailed:

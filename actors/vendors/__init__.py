@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .price import FAST_MODE, PeakHours, Price, TierPrice, tier_named
     from .price_file import PriceError
     from .prices import OLD_DAYS, PriceBook, default_prices
-    from .sse import SseParser
+    from .sse import ServerSentEvent, SseParser
     from .vendor import Vendor
 else:
     __getattr__, __dir__ = lazy_names(
@@ -46,7 +46,7 @@ else:
         price="FAST_MODE PeakHours Price TierPrice tier_named",
         price_file="PriceError",
         prices="OLD_DAYS PriceBook default_prices",
-        sse="SseParser",
+        sse="ServerSentEvent SseParser",
         vendor="Vendor",
     )
 
@@ -73,6 +73,7 @@ __all__ = [
     "Price",
     "PriceBook",
     "PriceError",
+    "ServerSentEvent",
     "SseParser",
     "StreamFailed",
     "TierPrice",

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 import orjson
 
 from ..messages import Choice, Json
+from .error_words import parameters_in, words_of
 from .format import ApiError, BrokeOff, Malformed
 
 EVENT = "an event of the stream"  # for `read_object`
@@ -105,21 +106,26 @@ def count_of(members: Mapping[str, Json], name: str) -> int | None:
 
 
 def read_error(body: Json) -> ApiError:
-    """Read the error in a body: an object, a text, or an empty error for any other shape."""
+    """Read the error in a body, in any of the usual shapes; an empty error if it has none.
+
+    Args:
+        body: the decoded JSON, or the text of a body that is no JSON.
+    """
     if isinstance(body, list) and body:  # Gemini sends its error in a list
         body = body[0]
-    error: Json = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, str):
-        return ApiError(message=error)
-    if not isinstance(error, dict):
-        return ApiError()
-    more = error.get("details") or error.get("metadata")
+    outer = body if isinstance(body, dict) else {}
+    error = outer.get("error") or body
+    if isinstance(error, list) and error:
+        error = error[0]
+    members = error if isinstance(error, dict) else outer
+    more = members.get("details") or members.get("metadata")
     return ApiError(
-        text_of(error, "message"),
-        text_of(error, "type"),
-        text_of(error, "code"),
-        text_of(error, "status"),
+        words_of(error) or words_of(body),
+        text_of(members, "type"),
+        text_of(members, "code"),
+        text_of(members, "status"),
         _json_text(more) if more else "",
+        parameters_in(body),
     )
 
 

@@ -8,7 +8,10 @@ from ..messages import ChatMessage, Json, Request
 from .format import UnsupportedField
 
 _EVERYWHERE = frozenset(
-    {"model", "task", "extra_body", "cacheable", "packable", "deadline", "idempotency_key"}
+    {
+        *("model", "task", "extra_body", "max_tokens_name"),
+        *("cacheable", "packable", "deadline", "idempotency_key"),
+    }
 )
 """Fields that every format handles itself, or that are never in a body."""
 

@@ -49,6 +49,7 @@ class ApiError:
         status: Google's name of the error, such as ``RESOURCE_EXHAUSTED``.
         details: the JSON text of further members (Google's and Anthropic's ``details``,
             OpenRouter's ``metadata``). It may quote the prompt, so the repr leaves it out (L8).
+        parameters: the parameters of the request that members of the error name as its cause.
     """
 
     message: str = ""
@@ -56,6 +57,7 @@ class ApiError:
     code: str = ""
     status: str = ""
     details: str = attrs.field(default="", repr=False)
+    parameters: tuple[str, ...] = ()
 
 
 class UnsupportedField(ValueError):

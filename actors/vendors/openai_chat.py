@@ -196,7 +196,8 @@ class OpenAIChat:
     """`POST /chat/completions`.
 
     Args:
-        limit_name: the member that `Request.max_tokens` is sent as. OpenAI's newer models accept
+        limit_name: the member that `Request.max_tokens` is sent as, unless the request names one.
+            OpenAI's newer models accept
             only ``max_completion_tokens``; compatible servers may accept only ``max_tokens``.
         asks_for_usage: request usage in streams (``stream_options``). A server that does not
             support it may refuse the call. Without it, the cost of a stream may not be known.
@@ -231,7 +232,7 @@ class OpenAIChat:
             "messages": [message.body for message in request.messages],
         }
         if request.max_tokens is not None:
-            body[self.limit_name] = request.max_tokens
+            body[request.max_tokens_name or self.limit_name] = request.max_tokens
         if request.n > 1:
             body["n"] = request.n
         if request.temperature is not None:

@@ -60,7 +60,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
     }
     of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
     unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()
-    assert unsaid == {"cacheable", "deadline", "idempotency_key"}, (
+    assert unsaid == {"cacheable", "deadline", "idempotency_key", "max_tokens_name"}, (
         "a new field belongs in here, and in the key"
     )
     changed = [{name: to} for name, to in changes.items()]

@@ -28,6 +28,7 @@ from callsheet.actors import (
     RequestActor,
     RequestStatistics,
     RetryPolicy,
+    Timeouts,
     TroupeSettings,
     cast_troupe,
     open_troupe,
@@ -200,7 +201,10 @@ async def test_a_provider_full_of_faults_costs_retries_and_loses_nothing(autojum
     provider = Provider(ProviderSettings(faults=Faults(faults), rpm=6000, burst_s=1, seed=1))
     async with ProviderTransport(provider) as transport:
         settings = settings_for(
-            transport, limits=Limits(rpm=6000, in_flight=20), retry=RetryPolicy(max_attempts=12)
+            transport,
+            limits=Limits(rpm=6000, in_flight=20),
+            retry=RetryPolicy(max_attempts=12),
+            timeouts=Timeouts(first_byte_s=60),
         )
         async with open_runtime(seed="seed") as runtime:
             troupe = await cast_troupe(runtime, settings)

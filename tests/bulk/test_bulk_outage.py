@@ -97,6 +97,15 @@ async def test_rows_wait_for_the_end_of_an_outage_however_long_it_is(
     assert sum(world.asked.values()) < 300 + 200, "no row is sent again and again (L4)"
 
 
+async def test_a_refused_first_connection_is_reported_at_once(autojump_clock, tmp_path):
+    world = World(outage(0, 5, unreachable))
+    ended, seen = await world.run(ROWS, tmp_path / "out.jsonl", looks=[0.5, 2, 15])
+    assert [told.error for told in ended] == [None] * 300
+    assert "cannot connect" in seen[0]
+    assert "cannot connect" in seen[1]
+    assert seen[2] == ""
+
+
 async def test_a_run_that_begins_in_an_outage_waits_too(autojump_clock, tmp_path):
     world = World(outage(0, 900, refuses(503)))
     ended, _ = await world.run(ROWS, tmp_path / "out.jsonl")

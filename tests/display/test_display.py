@@ -132,6 +132,15 @@ def test_where_that_does_not_fit_either_a_post_is_one_line():
     assert lines[-2] == "0 done, 20 waiting, 1 failed, 18 more running"
 
 
+def test_a_call_that_waits_for_a_retry_shows_its_error_in_a_crowd_too():
+    posts = {f"p{n}": f"Topic {n}" for n in range(60)}
+    events = [e for n in range(40) for e in done(f"p{n}/keywords", 0.0, 9.0, post=f"p{n}")[:-1]]
+    events.append(event("retrying", 1.0, "p7/keywords", post="p7", error="cannot connect"))
+    lines = drawn(events, now=1.0, posts=posts, height=24)
+    assert lines[-3] == "retrying: cannot connect"
+    assert len(lines) == 24 - 1
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     posts=st.integers(0, 30),

@@ -70,8 +70,8 @@ class Progress:
         errors: {kind of error: number of failed rows}
         slowest: custom ids and seconds of this run's slowest responses, the slowest first.
         limits: the limiter's state; None before it was asked for.
-        trouble: the error of the last attempt, if no response has arrived for some seconds; else
-            "".
+        trouble: the error of the last attempt, if no response has arrived for some seconds, or no
+            connection was ever made; else "".
         is_paused: True if the run is paused.
         is_draining: True if no more rows are dispatched.
     """

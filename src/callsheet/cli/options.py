@@ -10,7 +10,7 @@ from typing import TextIO, TypeVar
 import click
 import structlog
 
-from ..actors import VENDORS, PriceBook, PriceError, redact_secrets
+from ..actors import VENDORS, PriceBook, PriceError, Timeouts, redact_secrets
 from ..costs.price_table import current_prices, remark_on_age
 from ..costs.report import LEDGER_VARIABLE, default_ledger
 from ..endpoints import BUILTIN, EndpointChoice, ExtraHeaders, choose_endpoint
@@ -100,6 +100,17 @@ limit_options: Callable[[Callable[..., object]], Callable[..., object]] = _all_o
 )
 """Adds `--rpm`, `--tpm` and `--max-concurrency`."""
 
+timeout_option = option(
+    "--timeout",
+    section="Limits",
+    type=ABOVE_ZERO,
+    metavar="SECONDS",
+    default=600.0,
+    show_default=True,
+    help="The maximum time of one request at the provider, waiting for limits excluded. After it "
+    "the request is not sent again, because it may be billed.",
+)
+
 prices_option = option(
     "--prices",
     "price_file",
@@ -136,6 +147,11 @@ def chosen_endpoint(base_url: str | None, provider: str | None) -> EndpointChoic
         return choose_endpoint(base_url, provider=provider, headers=headers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def timeouts_of(seconds: float) -> Timeouts:
+    """Return the bounds on one send; a model may think in silence for all of it."""
+    return Timeouts(first_byte_s=seconds, send_s=seconds)
 
 
 def default_model(choice: EndpointChoice) -> str | None:

@@ -62,7 +62,11 @@ def board(
     if sum(1 + len(post.running) for post in running) <= room:
         trees = (_tree(post, post.running, now, size.width) for post in running)
         return Group(*trees, _totals(drawn, hidden=0), bar)
-    lines = (_brief(post, now, size.width) for post in running[:room])
+    error = _latest_error(running)
+    room -= 1 if error and room > 1 else 0
+    lines = [_brief(post, now, size.width) for post in running[:room]]
+    if error:
+        lines.append(_line((f"retrying: {printable(error)}", _STYLES["retrying"])))
     return Group(*lines, _totals(drawn, hidden=max(0, len(running) - room)), bar)
 
 
@@ -174,6 +178,12 @@ def _brief(post: _PostTree, now: float, width: int) -> Text:
     figures = f"  {post.ended:>3}/{post.known:<3}{seconds(post.seconds(now)):>{_TIME_WIDTH}}  "
     names = ", ".join(row.name for row in post.running)
     return _line((title, "bold"), (figures, "dim"), (names, _STYLES["in flight"]))
+
+
+def _latest_error(posts: Sequence[_PostTree]) -> str | None:
+    """Return the error of a call that waits for a retry; None if there is none."""
+    calls = (row.call for post in posts for row in post.running if row.state == "retrying")
+    return next((call.error for call in calls if call is not None and call.error), None)
 
 
 def _totals(posts: Sequence[_PostTree], *, hidden: int) -> Text:

@@ -26,6 +26,7 @@ from callsheet.actors.request.exchange import Exchanged, Prepared
 from callsheet.actors.request.failures import AttemptFailed
 from callsheet.actors.request.fallback import Fallback
 from callsheet.actors.request.retry import RetryBudget
+from callsheet.actors.request.spelling import AS_WRITTEN
 from callsheet.actors.vendors import VENDORS, DecodedResponse, default_prices
 
 FIRST = Target(Endpoint(URL))
@@ -67,7 +68,7 @@ def prepared(*, stream=False, **request):
         request=Request.of("Hi", **{"model": MODEL, **request}),
         form=None,
         url=None,
-        body=b"{}",
+        body=b'{"stream": true}' if stream else b"{}",
         stream=stream,
     )
 
@@ -121,30 +122,35 @@ class FakeExchange(Outcomes):
         pieces: of a streamed response, delivered before the outcome.
         no_key: raised instead of headers.
         refuses: raised instead of an encoded request.
+        heads: whether the head of each response arrives at once.
     """
 
     host = "provider"
 
-    def __init__(self, *outcomes, pieces=(), no_key=None, refuses=None, **more):
+    def __init__(self, *outcomes, pieces=(), no_key=None, refuses=None, heads=False, **more):
         super().__init__(*outcomes, **more)
+        self.heads = heads
         self.pieces = pieces
         self.no_key = no_key
         self.refuses = refuses
         self.sent = []
 
-    def prepare(self, request, *, stream):
+    def prepare(self, request, *, stream, spelling=AS_WRITTEN):
         if self.refuses is not None:
             raise self.refuses
-        return attrs.evolve(prepared(stream=stream), request=request)
+        stream = stream and not spelling.is_whole
+        return attrs.evolve(prepared(stream=stream), request=request, spelling=spelling)
 
     def headers(self):
         if self.no_key is not None:
             raise self.no_key
         return {"authorization": "Bearer key"}
 
-    async def send(self, prepared, *, headers, idempotency_key, attempt, permit, deliver):
+    async def send(self, prepared, *, headers, idempotency_key, attempt, watch, permit, deliver):
         self.sent.append((attempt, idempotency_key, headers))
         self.deliver = deliver
+        if self.heads:
+            watch.head_arrived()
         for text in self.pieces:
             await deliver(Delta(text))
         return await self.next()

@@ -135,6 +135,17 @@ class Outages(RuleBasedStateMachine):
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data())
+    def the_head_of_one_arrives(self, data):
+        """A probe becomes a call like any other, of the era that it begins."""
+        call = data.draw(st.sampled_from(self.under_way))
+        self.breaker.confirm(call.ticket)
+        if call is self.probe:
+            self.turn(is_open=False)
+            self.failed_probes = 0
+            call.era = self.era
+
+    @precondition(lambda self: self.under_way)
+    @rule(data=st.data())
     def one_is_cancelled(self, data):
         call = self.pick(data)
         self.breaker.abandon(call.ticket)

@@ -47,6 +47,8 @@ def test_these_may_be_gone_by_the_next_attempt(status):
         (405, BadRequest),
         (413, BadRequest),
         (422, BadRequest),
+        (501, BadRequest),
+        (505, BadRequest),
     ],
 )
 def test_these_would_only_be_refused_again(status, kind):
@@ -185,7 +187,7 @@ def test_a_used_up_quota_is_never_retried_whatever_the_header(error):
     ]
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 498, 500, 501, 502, 503, 504, 529])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 498, 500, 502, 503, 504, 529])
 def test_transient_errors_are_retried_unless_the_provider_forbids_it(status):
     kind, _ = classify(status, ApiError())
     assert is_retried(kind, should_retry=None)

@@ -126,7 +126,8 @@ async def test_one_probe_is_sent_and_the_others_wait_for_its_result(autojump_clo
 
 async def test_the_next_call_probes_when_the_first_is_cancelled(autojump_clock):
     script = Script(refusal(503), refusal(503), Reply(after=1000), Reply())
-    async with requester(script, breaker=TWO_FAILURES, retry=QUICK) as (ref, _):
+    policies = {"breaker": TWO_FAILURES, "retry": QUICK, "timeouts": Timeouts(first_byte_s=300)}
+    async with requester(script, **policies) as (ref, _):
         await outcomes(*asking(ref, "a", timeout=4))
         found = await outcomes(*asking(ref, "impatient", timeout=20), *asking(ref, "patient"))
         assert isinstance(found[0], Exception)

@@ -42,7 +42,7 @@ KEY = "sk-secret-0123456789"
 async def test_an_answer_with_what_it_took(autojump_clock):
     script = Script(Reply(body=completion_json("Hi", tokens=(1000, 500)), after=1.5))
     async with requester(script, api_key=KEY) as (ref, _):
-        answer = await ref.ask(call("Hello", system="Be brief.", max_tokens=9, temperature=0.5))
+        answer = await ref.ask(call("Hello", system="Be brief.", max_tokens=999, temperature=0.5))
     assert answer.text == "Hi"
     assert (answer.model, answer.finish_reason) == (MODEL, "stop")
     assert answer.usage == Usage(1000, 500)
@@ -58,12 +58,22 @@ async def test_an_answer_with_what_it_took(autojump_clock):
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": "Hello"},
         ],
-        "max_tokens": 9,
+        "max_tokens": 999,
         "temperature": 0.5,
         # A request without a stream is streamed over HTTP, too.
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+@pytest.mark.parametrize(("limit", "streams"), [(None, True), (257, True), (256, False)])
+async def test_a_response_that_is_short_by_its_limit_is_requested_whole(
+    autojump_clock, limit, streams
+):
+    script = Script()
+    async with requester(script) as (ref, _):
+        await ref.ask(call("Hello", max_tokens=limit))
+    assert ("stream" in json.loads(script.sent[0].body)) is streams
 
 
 async def test_without_a_key_none_is_sent(autojump_clock):

@@ -36,6 +36,7 @@ from callsheet.actors.request.context import TargetContext
 from callsheet.actors.request.failures import AttemptFailed
 from callsheet.actors.request.retry import RetryThrottle
 from callsheet.actors.request.target import RetryingTarget
+from callsheet.actors.vendors import ApiError
 from callsheet.runtime import ActorCrashed, ActorStopped, AskTimedOut, Verdict
 
 
@@ -283,7 +284,8 @@ async def test_a_request_that_cannot_be_encoded_is_not_sent(autojump_clock):
 
 
 async def test_a_server_that_does_not_stream_is_asked_for_the_whole_from_then_on(autojump_clock):
-    at = Tried(failed(BadRequest, is_final=True, wants_whole=True), exchanged())
+    refusal = ApiError("Streaming is not supported.")
+    at = Tried(failed(BadRequest, is_final=True, refusal=refusal), exchanged())
     call = progress()
     await at.send(call)
     await at.send(progress())

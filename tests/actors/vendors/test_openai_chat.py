@@ -118,7 +118,7 @@ def test_a_body_that_is_no_completion_is_malformed_and_the_error_names_what_is_m
         ({"error": {}}, ApiError()),
         ({"error": {"message": None, "type": None}}, ApiError()),
         ({"object": "error", "message": "No.", "code": 40001}, ApiError("No.", "", "40001")),
-        ({"detail": "Not found"}, ApiError()),
+        ({"detail": "Not found"}, ApiError("Not found")),
         ("No.", ApiError("No.")),
         ([{"error": "No."}], ApiError("No.")),
         (None, ApiError()),

@@ -34,7 +34,7 @@ MARKS = {
     "dimensions": (257, "257"),
 }
 ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body"}
-ELSEWHERE |= {"cacheable", "packable", "deadline", "idempotency_key"}
+ELSEWHERE |= {"max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}
 
 
 def plain(task, **more):

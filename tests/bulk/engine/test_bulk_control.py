@@ -36,7 +36,7 @@ async def test_no_more_is_read_than_the_window_has(autojump_clock, output):
     read = itertools.count(1)
 
     async def slow_first(request):
-        await trio.sleep(1000 if b"Say 1." in request.content else 1)
+        await trio.sleep(550 if b"Say 1." in request.content else 1)
         return httpx.Response(200, json=response_body())
 
     source = (row(next(read)) for _ in range(500))

@@ -85,6 +85,64 @@ def test_columns_that_are_not_mapped_are_data(put):
     assert len(row.request.messages) == 1
 
 
+@pytest.mark.parametrize("settings", [{}, {"fields": {"prompt": "prompt"}}])
+def test_a_line_with_a_prompt_keeps_the_members_of_a_chat_beside_it(put, settings):
+    """L15: model, limit and sampling are the row's own; settings are for rows without them."""
+    line = {
+        "prompt": "x",
+        "system": "Be brief.",
+        "max_tokens": 10,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "stop": ["."],
+        "seed": 7,
+        "topic": "numbers",
+    }
+    if settings:  # otherwise a prompt with a model is a body for completions
+        line["model"] = "own"
+    path = put(json.dumps(line) + "\n" + json.dumps({"prompt": "y"}) + "\n", "data.jsonl")
+    full, bare = (row.request for row in read(path, max_tokens=99, temperature=1, **settings))
+    assert (full.max_tokens, full.temperature, full.top_p) == (10, 0.5, 0.9)
+    assert (full.stop, full.seed, full.extra_body) == ((".",), 7, {})
+    assert [message.content for message in full.messages] == ["Be brief.", "x"]
+    assert full.model == ("own" if settings else "m")
+    assert (bare.model, bare.max_tokens, bare.temperature) == ("m", 99, 1)
+
+
+def test_a_line_without_a_model_of_its_own_or_a_default_is_refused(put):
+    line = {"prompt": "x", "model": "own"}
+    path = put(json.dumps(line), "data.jsonl")
+    (row,) = read(path, model=None, fields={"prompt": "prompt"})
+    assert row.request.model == "own"
+
+
+def test_a_limit_keeps_its_name_beside_a_prompt(put):
+    path = put('{"prompt": "x", "max_completion_tokens": 5}', "data.jsonl")
+    (row,) = read(path, max_tokens=99)
+    assert (row.request.max_tokens, row.request.max_tokens_name) == (5, "max_completion_tokens")
+
+
+def test_a_wrong_member_beside_a_prompt_is_refused_by_name(put):
+    path = put('{"prompt": "x", "temperature": "high"}', "data.jsonl")
+    (row,) = read(path)
+    assert row.reason == "\"temperature\" must be a number, not 'high'"
+
+
+def test_a_mapped_member_goes_before_one_of_that_name(put):
+    line = {"prompt": "x", "which": "mapped", "model": "own", "heat": 1, "temperature": 0.5}
+    path = put(json.dumps(line), "data.jsonl")
+    fields = {"prompt": "prompt", "model": "which", "temperature": "heat"}
+    (row,) = read(path, fields=fields)
+    assert (row.request.model, row.request.temperature) == ("mapped", 1)
+
+
+def test_with_a_template_every_other_member_is_data(put):
+    path = put('{"text": "x", "model": "T-34", "temperature": 39.5}', "data.jsonl")
+    (row,) = read(path, template="{{ text }} {{ model }}")
+    assert (row.request.model, row.request.temperature) == ("m", None)
+    assert prompts([row]) == ["x T-34"]
+
+
 def test_a_template_makes_the_prompt_and_one_the_system_turn(put):
     path = put("name,First Language\nAda,English\n")
     template = "Greet {{ name }} in {{ row['First Language'] }}.\n"

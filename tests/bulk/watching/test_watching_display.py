@@ -348,6 +348,20 @@ async def test_a_pause_has_a_line_at_once(autojump_clock):
     assert [words[-1] for words in said] == ["paused:", "running:", "stopped:"]
 
 
+async def test_trouble_has_a_line_at_once_and_then_at_the_interval(autojump_clock):
+    """R10: the work waits, and the reason is reported within 2 s."""
+    console, run = Console(file=io.StringIO(), width=40), Run(total=1000)
+    async with open_watch(run, console):
+        await trio.sleep(3.1)
+        run.more["trouble"] = "cannot connect"
+        await trio.sleep(20)
+    said = console.file.getvalue().splitlines()
+    assert [line[:11] for line in said] == [
+        *("[    3.2s] ", "[   13.2s] ", "[   23.1s] "),
+    ]
+    assert "no responses: cannot connect" in said[0]
+
+
 async def test_observers_get_every_snapshot_with_or_without_a_display(autojump_clock):
     seen = []
     async with open_watch(Run(), None, every_s=0.5, observers=[seen.append]):

@@ -112,6 +112,7 @@ class Dispatcher:
                 queue.mark_sent(context.call)
         elif event.stage == "retrying":
             self._state.trouble = event.error or ""
+            self._state.is_unreached = event.is_unreachable and self._state.answered_at == -inf
             if event.is_unreachable:
                 self._end_if_unreachable(event)
             for context in event.context.shared_by or (event.context,):
@@ -171,6 +172,7 @@ class Dispatcher:
     def _answered(self, placed: Placed, answer: Response) -> None:
         row, now = placed.row, trio.current_time()
         self._state.answered_at, self._state.trouble = now, ""
+        self._state.is_unreached = False
         if earlier := self._earlier.pop(row.custom_id, None):
             answer = attrs.evolve(answer, http_requests=answer.http_requests + sum(earlier))
         event = RowEnded(

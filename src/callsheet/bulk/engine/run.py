@@ -140,7 +140,8 @@ class BulkRun:
         state, now = self._state, trio.current_time()
         state.limits_wanted.set()
         counts, queue, window = state.counts, state.queue, state.archive.window
-        is_quiet = now - max(state.answered_at, state.started_at) >= _QUIET_S
+        # A connection that fails before any response is reported at once: the address may be wrong.
+        is_quiet = state.is_unreached or now - max(state.answered_at, state.started_at) >= _QUIET_S
         return Progress(
             started_at=state.started_at,
             now=now,

@@ -75,6 +75,7 @@ class RunState:
         requests: the number of HTTP requests sent.
         answered_at: the time of the last response, on Trio's clock; -inf if there is none.
         trouble: the error of the last attempt, if no response has arrived since; else "".
+        is_unreached: True if no response has arrived, and the last attempt had no connection.
         started_at: the start of the run, in seconds on Trio's clock.
         due: the deadline of the run, in seconds on Trio's clock; None for no deadline.
     """
@@ -121,6 +122,7 @@ class RunState:
         self.ending: RunEnding | None = None
         self.requests = 0
         self.answered_at, self.trouble = -inf, ""
+        self.is_unreached = False
         self.started_at = trio.current_time()
         due = settings.deadline_s
         self.due = None if due is None else self.started_at + due

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 
 from ...actors import Json, Request, Task
 from .errors import BadRecord
-from .members import CHAT, COMPLETION, EMBEDDING, kind, stated, take_schema, take_system
+from .members import (
+    CHAT,
+    COMPLETION,
+    EMBEDDING,
+    kind,
+    stated,
+    take_limit_name,
+    take_schema,
+    take_system,
+)
 from .request_builder import RequestBuilder
 
 _URLS: Mapping[Task, str] = {
@@ -68,6 +77,7 @@ class BodyReader:
         extra.pop("stream", None)
         extra.pop("stream_options", None)
         if task == "chat":
+            take_limit_name(fields, body)
             take_schema(fields, extra)
             take_system(fields, extra)
         if _NEEDED[task] == "messages":

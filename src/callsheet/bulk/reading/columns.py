@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from jinja2 import Environment, UndefinedError, nodes
 from jinja2.defaults import DEFAULT_NAMESPACE
 
-from ...actors import ChatMessage, Request, TemplateError, names_used, render
+from ...actors import ChatMessage, Json, Request, TemplateError, names_used, render
 from .errors import BadRecord, InputError
-from .members import kind
+from .members import CHAT, kind, stated, take_limit_name
 from .request_builder import RequestBuilder
 from .settings import ReadSettings
 
+_OWN = (CHAT.keys() - {"messages"}) | {"system"}  # members of a line beside its prompt
 _ROW = "row"  # the whole row in templates, for columns whose name is not a Jinja identifier
 _REMEDY = "; set a template, or map the prompt to one of these columns"
 
@@ -19,7 +20,8 @@ class ColumnReader:
     """Reads rows of columns as chats, by a template or by column names.
 
     Only the columns of the prompt and the id, and those in `ReadSettings.fields`, are read as
-    fields; all others are data, whatever their names.
+    fields; all others are data, whatever their names. But a JSON object with a prompt, and without
+    a template, has the members of a chat under their own names (L15).
 
     Args:
         builder: builds the requests.
@@ -65,8 +67,32 @@ class ColumnReader:
             if missing:
                 raise InputError(f'{name} has no column "{min(missing)}" for the {field}, {has}')
 
-    def request(self, columns: Mapping[str, object]) -> Request:
+    def request_of_line(self, record: Mapping[str, Json]) -> Request:
+        """Return the request of a JSON object, as `request` does for a row of a table.
+
+        Raises:
+            BadRecord: a member is missing or has a wrong value; the text names it.
+        """
+        if self._template is not None:
+            return self.request(record)
+        mapped = {self.id_name, *self._fields, *self._fields.values()}
+        if "max_tokens" in self._fields:
+            mapped.add("max_completion_tokens")
+        own = {
+            name: value
+            for name, value in record.items()
+            if name in _OWN and name not in mapped and value not in (None, "")
+        }
+        return self.request(record, own)
+
+    def request(
+        self, columns: Mapping[str, object], own: Mapping[str, Json] | None = None
+    ) -> Request:
         """Return the request of a row: a chat with one user message, and possibly a system message.
+
+        Args:
+            columns: the row as values by the names of the columns.
+            own: members of a chat that the row has under their own names.
 
         Raises:
             BadRecord: a column is missing or has a wrong value; the text names it.
@@ -79,13 +105,21 @@ class ColumnReader:
             prompt = _text(self._fields["prompt"], taken.pop("prompt"))
         if not prompt.strip():
             raise BadRecord("the prompt is empty")
-        system = _text(self._fields["system"], taken.pop("system")) if "system" in taken else ""
+        system = ""
         if self._system is not None:
             system = _rendered("system", self._system, values)
+        elif "system" in taken:
+            system = _text(self._fields["system"], taken.pop("system"))
+        elif own:
+            system = _text("system", own.get("system"))
         user = ChatMessage("user", prompt)
         fields: dict[str, object] = {
             "messages": (ChatMessage("system", system), user) if system.strip() else (user,)
         }
+        if own:
+            stated_fields, _ = stated(own, CHAT)
+            fields |= stated_fields
+            take_limit_name(fields, own)
         for field, value in taken.items():
             if value is not None and value != "":
                 fields[field] = _read(field, self._fields[field], value)

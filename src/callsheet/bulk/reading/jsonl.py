@@ -31,7 +31,7 @@ def jsonl_rows(
         try:
             record = _object(line)
             if is_of_columns:
-                url, request = url_of("chat"), reader.columns.request(record)
+                url, request = url_of("chat"), reader.columns.request_of_line(record)
             else:
                 url, request = _asked(record, reader)
             yield reader.row(number, record, url, request)
@@ -78,7 +78,7 @@ def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
             "for rows with other columns, set a template or map the prompt"
         )
     if task == "completion" and "model" not in record:  # a prompt among columns
-        return url_of("chat"), reader.columns.request(record)
+        return url_of("chat"), reader.columns.request_of_line(record)
     around = USUAL_IDS if reader.columns.id_name is None else (reader.columns.id_name,)
     body = {name: value for name, value in record.items() if name not in around}
     return url_of(task), reader.bodies.request(task, body)

@@ -159,6 +159,14 @@ def stated(
     return fields, extra
 
 
+def take_limit_name(fields: dict[str, object], body: Mapping[str, Json]) -> None:
+    """Keep the name that the body has for the limit of a response (L15)."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        if body.get(name) is not None:
+            fields["max_tokens_name"] = name
+            return
+
+
 def take_schema(fields: dict[str, object], extra: dict[str, Json]) -> None:
     """Read a `response_format` with a JSON schema; any other is sent unchanged.
 

@@ -1,5 +1,6 @@
 """Show a run: drawn in place on a terminal, or as lines elsewhere."""
 
+from math import inf
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -83,6 +84,8 @@ class LiveView:
 class PlainView:
     """Prints a line at an interval, when the run is paused or resumed, and at the end.
 
+    The first line about a failing provider is printed at once, and further ones at the interval.
+
     Args:
         console: the console to print on.
         every_s: the interval in seconds.
@@ -93,6 +96,7 @@ class PlainView:
         self._every_s = every_s
         self._next_at: float | None = None
         self._stood = "running"
+        self._trouble_from = -inf  # when trouble gets a line of its own again
 
     def __enter__(self) -> Self:
         return self
@@ -111,8 +115,11 @@ class PlainView:
         stands = run_state(progress, is_over=is_over)
         if self._next_at is None:
             self._next_at = progress.now + self._every_s
-        if stands == self._stood and progress.now < self._next_at:
+        is_news = bool(progress.trouble) and progress.now >= self._trouble_from
+        if stands == self._stood and progress.now < self._next_at and not is_news:
             return
+        if progress.trouble:
+            self._trouble_from = progress.now + self._every_s
         self._stood, self._next_at = stands, progress.now + self._every_s
         # A Text, because the console interprets markup, emoji and numbers in a str.
         line = Text(log_line(progress, outlook(history), is_over=is_over))

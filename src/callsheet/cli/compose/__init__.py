@@ -23,6 +23,8 @@ from ..options import (
     prices_option,
     provider_options,
     set_up_logging,
+    timeout_option,
+    timeouts_of,
     verbose_option,
 )
 from ..parameters import ABOVE_ZERO, Name
@@ -72,6 +74,7 @@ __all__ = ["compose"]
     help="Write one JSON object per topic and line, instead of Markdown.",
 )
 @limit_options
+@timeout_option
 @option(
     "--deadline",
     section="Limits",
@@ -96,6 +99,7 @@ def compose(
     rpm: float | None,
     tpm: float | None,
     max_concurrency: int,
+    timeout: float,
     model: str | None,
     recipe_file: str | None,
     price_file: str | None,
@@ -121,6 +125,7 @@ def compose(
         recipe=_recipe(recipe_file, model, choice),
         prices=chosen_prices(price_file, choice),
         limits=Limits(rpm=rpm, tpm=tpm, in_flight=max_concurrency),
+        timeouts=timeouts_of(timeout),
         deadline_s=inf if deadline is None else deadline,
         choice=choice,
         ledger=chosen_ledger(ledger, choice),

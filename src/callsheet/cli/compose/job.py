@@ -22,6 +22,7 @@ from ...actors import (
     Recipe,
     StepFailed,
     StorageError,
+    Timeouts,
     Troupe,
     TroupeSettings,
     log_call,
@@ -29,12 +30,13 @@ from ...actors import (
 )
 from ...display import open_display
 from ...endpoints import EndpointChoice, open_endpoint
-from ...runtime import AskFailed, AskTimedOut, RestartIntensityExceeded
+from ...runtime import AskFailed, AskTimedOut, RestartIntensityExceeded, open_collapsing_nursery
 from ...trace import write_trace
 from ...trace.timeline import CallTotals, Timeline
 from ...wording import dollars, printable, seconds
 from .. import INTERRUPTED
 from .output import PostOutput
+from .reach import ConnectionWatch
 
 _REFUSED = 2
 
@@ -59,6 +61,7 @@ class Composition:
         recipe: the steps of a post.
         prices: the prices of the models.
         limits: the rates at which calls are sent.
+        timeouts: the bounds on one send.
         deadline_s: seconds for each post; infinity for no deadline.
         choice: the provider that the options and the environment name.
         output: where the posts are written.
@@ -75,13 +78,15 @@ class Composition:
         crash: the error that no supervisor handled.
         refused: the reason why the run did not start.
         unwritten: the error of the output; no further post is written.
-        scope: contains the calls. It is cancelled by a signal and by an error of the output.
+        scope: contains the run. It is cancelled by a signal and by an error of the output.
+        calls: contains the calls. It is cancelled if the provider cannot be reached.
     """
 
     jobs: tuple[TopicJob, ...]
     recipe: Recipe
     prices: PriceBook
     limits: Limits
+    timeouts: Timeouts
     deadline_s: float
     choice: EndpointChoice
     output: PostOutput
@@ -99,6 +104,7 @@ class Composition:
     refused: str | None = None
     unwritten: OSError | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    calls: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
 async def compose_all(run: Composition) -> None:
@@ -129,21 +135,35 @@ async def _with_provider(run: Composition) -> None:
     async with open_endpoint(run.choice) as endpoint:
         click.echo(run.choice.describe(endpoint), err=True)
         async with open_display(run.console, posts, steps) as show:
+            reach = ConnectionWatch(partial(_give_up, run))
             observers: list[Observer] = [run.timeline.observe, show, partial(_note_trouble, run)]
+            observers.append(reach.observe)
             if run.is_verbose:
                 observers.append(log_call)
             settings = TroupeSettings(
                 endpoint=endpoint,
                 limits=run.limits,
+                timeouts=run.timeouts,
                 breaker=_BREAKER,
                 recipe=run.recipe,
                 prices=run.prices,
                 ledger=None if run.ledger is None else LedgerPolicy(path=run.ledger),
                 observer=_all_of(observers),
             )
-            async with open_troupe(settings) as troupe, trio.open_nursery() as nursery:
-                for job in run.jobs:
-                    nursery.start_soon(_compose_one, run, troupe, job)
+            async with open_troupe(settings) as troupe, open_collapsing_nursery() as nursery:
+                nursery.start_soon(reach.run)
+                with run.calls:
+                    async with trio.open_nursery() as calls:
+                        for job in run.jobs:
+                            calls.start_soon(_compose_one, run, troupe, job)
+                nursery.cancel_scope.cancel()
+
+
+def _give_up(run: Composition, error: str) -> None:
+    """End every post that is not written yet, because the provider was never reached."""
+    for job in run.jobs:
+        run.ended.setdefault(job.post, error)
+    run.calls.cancel()
 
 
 def _note_trouble(run: Composition, event: CallEvent) -> None:

@@ -31,6 +31,8 @@ from ..options import (
     prices_option,
     provider_options,
     set_up_logging,
+    timeout_option,
+    timeouts_of,
     verbose_option,
 )
 from ..parameters import ABOVE_ZERO, Name
@@ -88,6 +90,7 @@ def _dollars(_: click.Context, __: click.Parameter, value: str | None) -> Decima
     help="Continue although OUTPUT has responses of another provider.",
 )
 @limit_options
+@timeout_option
 @option(
     "--limits",
     "limits_file",
@@ -184,6 +187,7 @@ def run(
     rpm: float | None,
     tpm: float | None,
     max_concurrency: int,
+    timeout: float,
     form: Form,
     template: str | None,
     system: str | None,
@@ -285,6 +289,7 @@ def run(
                 troupe=lambda endpoint: TroupeSettings(
                     endpoint=endpoint,
                     limits=limits,
+                    timeouts=timeouts_of(timeout),
                     max_in_flight=None if limits_file is None else _MAX_IN_FLIGHT,
                     prices=prices,
                     # Most duplicates are not in flight at the same time.
