@@ -190,7 +190,7 @@ class Cell(Inbox):
         made = cast("object", self.spec.factory())
         if not isinstance(made, Actor):
             raise TypeError(f"the factory of {self.path} must return an actor, not {made!r}")
-        actor: Actor[Never] = made
+        actor = cast("Actor[Never]", made)
         if "_cell" in vars(actor):
             raise TypeError(f"the factory of {self.path} must make a new actor at each call")
         actor._cell = self  # noqa: SLF001  # the runtime's own
