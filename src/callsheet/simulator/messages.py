@@ -7,6 +7,7 @@ from typing import cast
 
 import attrs
 
+from .arrivals import Arrival
 from .body import RequestBody, RequestRefused
 from .caching import PromptBlock, blocks_of, mark_end, within
 from .call import AnswerContext, ModelAnswer, Piece
@@ -27,6 +28,8 @@ _MEMBERS = frozenset({
     "stream", "tools", "tool_choice", "thinking", "metadata", "service_tier", "cache_control",
     "output_config", "container", "inference_geo",
 })  # fmt: skip
+NEW_VERSION = "2026-10-21"
+_OLD_MEMBERS = ("temperature", "top_p", "top_k")
 _ROLES = ("user", "assistant")
 _TIERS = ("auto", "standard_only")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -285,6 +288,21 @@ def _thinking_tokens(body: RequestBody, max_tokens: int) -> int:
             return EFFORTS[body.object("output_config").choice("effort", _EFFORTS) or "high"]
         case _:
             return 0
+
+
+def refuse_old_members(arrival: Arrival) -> dict[str, Json]:
+    """Refuse members that the API version of a request no longer has; no member is in its path.
+
+    Raises:
+        RequestRefused: 400, the request has such a member.
+    """
+    if arrival.request.headers["anthropic-version"] >= NEW_VERSION:
+        for name in _OLD_MEMBERS:
+            if arrival.json().members.get(name) is not None:
+                raise RequestRefused(
+                    400, f"Not supported in API version {NEW_VERSION}.", param=name
+                )
+    return {}
 
 
 def _event(kind: str, **members: Json) -> bytes:
