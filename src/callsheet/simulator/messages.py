@@ -9,12 +9,12 @@ import attrs
 
 from .arrivals import Arrival
 from .body import RequestBody, RequestRefused
-from .caching import PromptBlock, blocks_of, mark_end, within
+from .caching import PromptBlock, blocks_of, mark_end, refuse_many_marks, within
 from .call import AnswerContext, ModelAnswer, Piece
 from .generation import EFFORTS, Bit, Part, ToolOffer, Written, write
 from .prompt import Conversation, ConversationMessage, read_message, text_of
 from .settings import ProviderSettings
-from .tools import offer_of, read_tool, tool_tokens
+from .tools import check_block_results, offer_of, read_tool, tool_tokens
 from .wire import Json, canonical, compact, event
 
 MAX_MESSAGES = 100_000
@@ -320,6 +320,7 @@ def _messages(items: list[Json]) -> tuple[ConversationMessage, ...]:
         role = str(item.get("role")) if isinstance(item, dict) else ""
         if role not in _ROLES:
             raise RequestRefused.unsupported(f"messages[{i}].role", role, _ROLES)
+    check_block_results(items)
     return messages
 
 
@@ -328,7 +329,9 @@ def _blocks(body: RequestBody, tokens: int) -> tuple[PromptBlock, ...]:
     system: Json = {"role": "system", "content": members.get("system")}
     messages = [*([system] if members.get("system") else []), *body.items("messages", MAX_MESSAGES)]
     blocks = within(blocks_of(messages, members.get("tools")), tokens)
-    return tuple(mark_end(blocks, body.object("cache_control").members))
+    blocks = mark_end(blocks, body.object("cache_control").members)
+    refuse_many_marks(blocks)
+    return tuple(blocks)
 
 
 def _prompt_key(messages: tuple[ConversationMessage, ...]) -> str:
