@@ -153,6 +153,7 @@ class PromptCache:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _CachedPrefix] = {}
+        self._prune_at = MAX_ENTRIES
 
     def use(
         self,
@@ -214,10 +215,12 @@ class PromptCache:
         self._entries[key] = _CachedPrefix(readable_at, life_s, max(readable_at, now) + life_s)
 
     def _prune(self, now: float) -> None:
-        if len(self._entries) > MAX_ENTRIES:
+        """Forget what can no longer be read, when there is much of it."""
+        if len(self._entries) > self._prune_at:
             self._entries = {
                 key: entry for key, entry in self._entries.items() if entry.ends_at > now
             }
+            self._prune_at = max(MAX_ENTRIES, 2 * len(self._entries))
 
 
 def blocks_of(messages: Sequence[Json], tools: Json = None) -> list[PromptBlock]:
