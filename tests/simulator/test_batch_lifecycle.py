@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.simulator.batch_api.lifecycle import ENDS, Lifecycle
+from callsheet.simulator.batch_api.engine import ENDS, Lifecycle
 
 ORDER = ["validating", "in_progress", "finalizing", "cancelling", *sorted(ENDS)]
 durations = st.floats(0, 1000) | st.just(0.0)

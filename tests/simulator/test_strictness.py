@@ -36,3 +36,14 @@ async def test_models_that_reason_refuse_max_tokens(autojump_clock, model, statu
     assert response.status_code == status
     if status == 400:
         assert "Use 'max_completion_tokens' instead" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
+async def test_the_newer_api_of_anthropic_refuses_what_shapes_sampling(autojump_clock, name):
+    newer = {"anthropic-version": "2026-10-21"}
+    async with connected() as client:
+        old = await client.message(**{name: 1})
+        refused = await client.message(headers=newer, **{name: 1})
+        plain = await client.message(headers=newer | {"authorization": "Bearer any"})
+    assert (old.status_code, refused.status_code, plain.status_code) == (200, 400, 200)
+    assert refused.json()["error"]["message"].startswith(f"{name}: ")

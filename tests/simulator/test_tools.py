@@ -186,3 +186,57 @@ async def test_a_message_answers_the_result_of_a_tool_with_text(autojump_clock):
         body = (await client.message(messages=messages, tools=MESSAGE_TOOLS)).json()
     assert [block["type"] for block in body["content"]] == ["text"]
     assert body["stop_reason"] == "end_turn"
+
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
+USE = {"type": "tool_use", "id": "toolu_1", "name": "get_time", "input": {}}
+USER = {"role": "user", "content": "?"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([{"role": "assistant", "tool_calls": [CALL]}], "call_1"),
+        ([{"role": "assistant", "tool_calls": [CALL]}, USER], "did not have response"),
+        ([{"role": "tool", "tool_call_id": "call_1", "content": "9"}], "preceding message"),
+    ],
+)
+async def test_a_chat_with_calls_and_results_that_do_not_match_is_refused(
+    autojump_clock, messages, said
+):
+    async with connected() as client:
+        response = await client.chat(messages=[USER, *messages])
+    assert response.status_code == 400
+    assert said in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([{"role": "assistant", "content": [USE]}, USER], "without `tool_result`"),
+        ([{"role": "assistant", "content": [USE]}], "toolu_1"),
+        (
+            [
+                {"role": "assistant", "content": "Yes."},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1"}]},
+            ],
+            "unexpected `tool_use_id`",
+        ),
+    ],
+)
+async def test_a_message_with_calls_and_results_that_do_not_match_is_refused(
+    autojump_clock, messages, said
+):
+    async with connected() as client:
+        response = await client.message(messages=[USER, *messages])
+    assert response.status_code == 400
+    assert said in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["function_call", "function_call_output"])
+async def test_a_response_with_calls_and_outputs_that_do_not_match_is_refused(autojump_clock, kind):
+    item = {"type": kind, "call_id": "call_1", "name": "f", "arguments": "{}", "output": "9"}
+    async with connected() as client:
+        response = await client.post("/v1/responses", json={"model": "m", "input": [USER, item]})
+    assert response.status_code == 400
+    assert "call_1" in response.json()["error"]["message"]

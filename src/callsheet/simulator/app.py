@@ -17,7 +17,7 @@ from .completions import CompletionsCall
 from .control import ControlEndpoints
 from .embeddings import EmbeddingsCall
 from .generate_content import GenerateContentCall, path_members
-from .messages import MessagesCall
+from .messages import MessagesCall, refuse_old_members
 from .responses import ResponsesCall
 from .service import ModelService, Parse, route
 from .settings import ProviderSettings
@@ -106,7 +106,11 @@ class Provider:
                 route(path, service.endpoint(service.openai, parse), "POST")
                 for path, parse in _OPENAI.items()
             ),
-            route(_MESSAGES, service.endpoint(service.anthropic, MessagesCall.parse), "POST"),
+            route(
+                _MESSAGES,
+                service.endpoint(service.anthropic, MessagesCall.parse, refuse_old_members),
+                "POST",
+            ),
             *(
                 route(
                     f"/v1beta/models/{{model}}:{method}",

@@ -153,6 +153,7 @@ class PromptCache:
 
     def __init__(self) -> None:
         self._entries: dict[bytes, _CachedPrefix] = {}
+        self._prune_at = MAX_ENTRIES
 
     def use(
         self,
@@ -179,7 +180,7 @@ class PromptCache:
         ]
         read = self._read(places if steps else list(_compared(places, rules)), rules, now)
         written = long = read
-        for place in marked:
+        for place in marked if steps else marked[-MAX_MARKS:]:
             if place.tokens > read and place.mark_s is not None:
                 self._write(place.key, place.mark_s, now, readable_at)
                 written = place.tokens
@@ -214,10 +215,12 @@ class PromptCache:
         self._entries[key] = _CachedPrefix(readable_at, life_s, max(readable_at, now) + life_s)
 
     def _prune(self, now: float) -> None:
-        if len(self._entries) > MAX_ENTRIES:
+        """Forget what can no longer be read, when there is much of it."""
+        if len(self._entries) > self._prune_at:
             self._entries = {
                 key: entry for key, entry in self._entries.items() if entry.ends_at > now
             }
+            self._prune_at = max(MAX_ENTRIES, 2 * len(self._entries))
 
 
 def blocks_of(messages: Sequence[Json], tools: Json = None) -> list[PromptBlock]:
@@ -227,8 +230,6 @@ def blocks_of(messages: Sequence[Json], tools: Json = None) -> list[PromptBlock]
         messages: the messages in the format of either vendor, system messages first.
         tools: the definitions of tools in the format of either vendor.
 
-    Raises:
-        RequestRefused: 400, more blocks are marked than may be.
     """
     found: list[PromptBlock] = []
     for tool in tools if isinstance(tools, list) else ():
@@ -238,13 +239,17 @@ def blocks_of(messages: Sequence[Json], tools: Json = None) -> list[PromptBlock]
     for message in messages:
         if isinstance(message, dict):
             found += _blocks_of_message(message)
-    marks = sum(block.mark_s is not None for block in found)
+    return found
+
+
+def refuse_many_marks(blocks: Sequence[PromptBlock]) -> None:
+    """Raise `RequestRefused` (400) if more blocks are marked than Anthropic allows."""
+    marks = sum(block.mark_s is not None for block in blocks)
     if marks > MAX_MARKS:
         raise RequestRefused(
             400,
             f"A maximum of {MAX_MARKS} blocks with cache_control may be provided. Found {marks}.",
         )
-    return found
 
 
 def within(blocks: Sequence[PromptBlock], tokens: int) -> list[PromptBlock]:

@@ -12,7 +12,7 @@ from .completions import MAX_TOKENS, AnswerOptions, AnswerShape
 from .generation import EFFORTS, Bit, Part, Tool, ToolOffer, Written, chances_of, write
 from .prompt import Conversation, read_message
 from .settings import ProviderSettings
-from .tools import offer_of, read_tool, tool_tokens
+from .tools import check_chat_results, offer_of, read_tool, tool_tokens
 from .wire import Json, canonical
 
 MAX_MESSAGES = 100_000
@@ -75,6 +75,7 @@ class ChatCall:
         parsed = (read_message(f"messages[{i}]", message) for i, message in enumerate(messages))
         tools = body.members.get("tools")
         conversation = Conversation(tuple(parsed), tool_tokens(tools))
+        check_chat_results(messages)
         call = cls(
             options=AnswerOptions.parse(body),
             conversation=conversation,

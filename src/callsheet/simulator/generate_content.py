@@ -10,8 +10,8 @@ from itertools import zip_longest
 from typing import cast
 
 import attrs
-from starlette.requests import Request
 
+from .arrivals import Arrival
 from .body import RequestBody, RequestRefused
 from .caching import PromptBlock
 from .call import AnswerContext, ModelAnswer, Piece
@@ -43,9 +43,9 @@ _MODES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none"
 _LEVELS = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
 
 
-def path_members(request: Request) -> dict[str, Json]:
+def path_members(arrival: Arrival) -> dict[str, Json]:
     """Return what a path says: the model, and whether the response is a stream, or a list."""
-    kind = "whole"
+    request, kind = arrival.request, "whole"
     if request.url.path.endswith(":streamGenerateContent"):
         kind = "events" if request.query_params.get("alt") == "sse" else "list"
     return {"model": request.path_params["model"], "stream": kind}

@@ -7,13 +7,14 @@ from typing import cast
 
 import attrs
 
+from .arrivals import Arrival
 from .body import RequestBody, RequestRefused
-from .caching import PromptBlock, blocks_of, mark_end, within
+from .caching import PromptBlock, blocks_of, mark_end, refuse_many_marks, within
 from .call import AnswerContext, ModelAnswer, Piece
 from .generation import EFFORTS, Bit, Part, ToolOffer, Written, write
 from .prompt import Conversation, ConversationMessage, read_message, text_of
 from .settings import ProviderSettings
-from .tools import offer_of, read_tool, tool_tokens
+from .tools import check_block_results, offer_of, read_tool, tool_tokens
 from .wire import Json, canonical, compact, event
 
 MAX_MESSAGES = 100_000
@@ -27,6 +28,8 @@ _MEMBERS = frozenset({
     "stream", "tools", "tool_choice", "thinking", "metadata", "service_tier", "cache_control",
     "output_config", "container", "inference_geo",
 })  # fmt: skip
+NEW_VERSION = "2026-10-21"
+_OLD_MEMBERS = ("temperature", "top_p", "top_k")
 _ROLES = ("user", "assistant")
 _TIERS = ("auto", "standard_only")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -287,6 +290,21 @@ def _thinking_tokens(body: RequestBody, max_tokens: int) -> int:
             return 0
 
 
+def refuse_old_members(arrival: Arrival) -> dict[str, Json]:
+    """Refuse members that the API version of a request no longer has; no member is in its path.
+
+    Raises:
+        RequestRefused: 400, the request has such a member.
+    """
+    if arrival.request.headers["anthropic-version"] >= NEW_VERSION:
+        for name in _OLD_MEMBERS:
+            if arrival.json().members.get(name) is not None:
+                raise RequestRefused(
+                    400, f"Not supported in API version {NEW_VERSION}.", param=name
+                )
+    return {}
+
+
 def _event(kind: str, **members: Json) -> bytes:
     return event({"type": kind, **members}, named=True)
 
@@ -302,6 +320,7 @@ def _messages(items: list[Json]) -> tuple[ConversationMessage, ...]:
         role = str(item.get("role")) if isinstance(item, dict) else ""
         if role not in _ROLES:
             raise RequestRefused.unsupported(f"messages[{i}].role", role, _ROLES)
+    check_block_results(items)
     return messages
 
 
@@ -310,7 +329,9 @@ def _blocks(body: RequestBody, tokens: int) -> tuple[PromptBlock, ...]:
     system: Json = {"role": "system", "content": members.get("system")}
     messages = [*([system] if members.get("system") else []), *body.items("messages", MAX_MESSAGES)]
     blocks = within(blocks_of(messages, members.get("tools")), tokens)
-    return tuple(mark_end(blocks, body.object("cache_control").members))
+    blocks = mark_end(blocks, body.object("cache_control").members)
+    refuse_many_marks(blocks)
+    return tuple(blocks)
 
 
 def _prompt_key(messages: tuple[ConversationMessage, ...]) -> str:

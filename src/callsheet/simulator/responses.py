@@ -16,7 +16,7 @@ from .completions import MAX_TOKENS
 from .generation import EFFORTS, Bit, Part, Tool, ToolOffer, Written, write
 from .prompt import Conversation, ConversationMessage, read_message
 from .settings import ProviderSettings
-from .tools import offer_of, read_tool, tool_tokens
+from .tools import check_item_results, offer_of, read_tool, tool_tokens
 from .wire import Json, canonical, compact, event
 
 MIN_OUTPUT_TOKENS = 16
@@ -68,6 +68,7 @@ class ResponsesCall:
         messages = _messages(body)
         tools = body.members.get("tools")
         parsed = tuple(map(_read_item, range(len(messages)), messages))
+        check_item_results(messages)
         conversation = Conversation(parsed, tool_tokens(tools))
         limit = body.integer("max_output_tokens", MIN_OUTPUT_TOKENS, MAX_TOKENS)
         if conversation.tokens + (limit or 0) > settings.context_tokens:

@@ -24,12 +24,12 @@ from .wire import Json
 
 Parse = Callable[[RequestBody, ProviderSettings], ModelCall]
 Respond = Callable[[Request], Awaitable[ASGIApp]]
-FromPath = Callable[[Request], Mapping[str, Json]]
+OutsideBody = Callable[[Arrival], Mapping[str, Json]]
 
 TOO_MANY_REQUESTS = 429
 
 
-def _nothing(_: Request) -> Mapping[str, Json]:
+def _nothing(_: Arrival) -> Mapping[str, Json]:
     return {}
 
 
@@ -39,6 +39,24 @@ class VendorEndpoints:
 
     vendor: SimulatedVendor
     limiter: AdmissionControl
+
+
+@attrs.frozen(eq=False)
+class ModelEndpoint:
+    """One kind of call.
+
+    Args:
+        vendor: the vendor whose API it is.
+        limiter: the limits of the vendor.
+        parse: parses the body of a call.
+        outside: returns the members of a call that are in its path instead of its body, and checks
+            its headers.
+    """
+
+    vendor: SimulatedVendor
+    limiter: AdmissionControl
+    parse: Parse
+    outside: OutsideBody
 
 
 def route(path: str, endpoint: Respond, *methods: str) -> Route:
@@ -73,15 +91,16 @@ class ModelService:
         self.gemini.limiter.refill()
 
     def endpoint(
-        self, counter: VendorEndpoints, parse: Parse, from_path: FromPath = _nothing
+        self, counter: VendorEndpoints, parse: Parse, outside: OutsideBody = _nothing
     ) -> Respond:
         """Return the endpoint of one kind of call.
 
         Args:
             counter: the vendor, with its limits.
-            parse: parses the body of the call.
-            from_path: returns the members that the path of the call has instead of its body.
+            parse: parses the body of a call.
+            outside: as for `ModelEndpoint`.
         """
+        endpoint = ModelEndpoint(counter.vendor, counter.limiter, parse, outside)
 
         async def serve(request: Request) -> ASGIApp:
             arrival = await self._arrivals.take(request, counter.vendor)
@@ -89,7 +108,7 @@ class ModelService:
             stats.begin()
             headers = dict(arrival.headers)
             try:
-                return self._response(arrival, counter, parse, headers, from_path)
+                return self._response(arrival, endpoint, headers)
             except RequestRefused as error:
                 stats.answer(error.status)
                 return refusal(error, arrival, counter.vendor, headers)
@@ -100,12 +119,7 @@ class ModelService:
         return VendorEndpoints(vendor, AdmissionControl(vendor.limits(), self._settings.burst_s))
 
     def _response(
-        self,
-        arrival: Arrival,
-        counter: VendorEndpoints,
-        parse: Parse,
-        headers: dict[str, str],
-        from_path: FromPath,
+        self, arrival: Arrival, endpoint: ModelEndpoint, headers: dict[str, str]
     ) -> ModelResponse:
         """Return the response to a call.
 
@@ -114,7 +128,7 @@ class ModelService:
         Raises:
             RequestRefused: the call is refused.
         """
-        settings, vendor = self._settings, counter.vendor
+        settings, vendor = self._settings, endpoint.vendor
         date = arrival.at.date
         key = self._arrivals.check_key(arrival.request, vendor)
         headers |= vendor.account_headers()
@@ -122,9 +136,7 @@ class ModelService:
         fault = self._arrivals.fault(arrival.request, self._fault_chance)
         if fault is not None and fault.kind == "401":
             raise vendor.refused("401", None)
-        call, admission = self._admitted(
-            arrival, counter, parse, key=key, fault=fault, more=from_path(arrival.request)
-        )
+        call, admission = self._admitted(arrival, endpoint, key, fault)
 
         seed, (low, high) = settings.seed, settings.latency_s
         latency = latency_of(seed, call.prompt_key, low, high) * settings.time_scale
@@ -159,7 +171,7 @@ class ModelService:
             vendor=vendor,
             account=admission.account,
             stats=self._arrivals.stats,
-            cache=context.cache,
+            cache=cache,
         )
 
     def _cached(
@@ -173,25 +185,18 @@ class ModelService:
         return self._cache.use(scope, call.blocks, rules, now=now, readable_at=first_token_at)
 
     def _admitted(
-        self,
-        arrival: Arrival,
-        counter: VendorEndpoints,
-        parse: Parse,
-        *,
-        key: str,
-        fault: Fault | None,
-        more: Mapping[str, Json],
+        self, arrival: Arrival, endpoint: ModelEndpoint, key: str, fault: Fault | None
     ) -> tuple[ModelCall, AdmissionResult]:
         """Parse a call and check it against the limits.
 
         An invalid call counts as a request, too, if its model is known.
         """
-        vendor, limiter, date = counter.vendor, counter.limiter, arrival.at.date
-        body = RequestBody({**arrival.json().members, **more})
+        vendor, limiter, date = endpoint.vendor, endpoint.limiter, arrival.at.date
+        body = RequestBody({**arrival.json().members, **endpoint.outside(arrival)})
         model = body.model()
         self._arrivals.check_model(model, vendor)
         try:
-            call = parse(body, self._settings)
+            call = endpoint.parse(body, self._settings)
         except RequestRefused as error:
             admission = limiter.admit(key, model, {"requests": 1}, arrival.begun)
             raise self._with_levels(error, vendor, admission, date) from None

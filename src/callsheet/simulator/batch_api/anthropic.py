@@ -16,8 +16,7 @@ from ..call import ModelCall, SimulatedVendor
 from ..messages import MessagesCall
 from ..settings import ProviderSettings
 from ..wire import Json, JsonResponse, compact, page_of, rfc3339
-from .engine import BatchEngine, LineOutcome, Phases, SimulatedBatch, SimulatedLine
-from .lifecycle import Moment
+from .engine import BatchEngine, LineOutcome, Moment, Phases, SimulatedBatch, SimulatedLine
 
 MAX_LISTED = 1000
 LISTED = 20

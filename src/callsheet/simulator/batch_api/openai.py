@@ -19,11 +19,18 @@ from ..responses import ResponsesCall
 from ..service import Parse
 from ..settings import ProviderSettings
 from ..wire import Json, JsonResponse, page_of
-from .engine import BatchEngine, Phases
+from .engine import BatchEngine, Moment, Phases
 from .files import DAY_S, Files
-from .inputfile import InputFile, ValidationProblem, read_input
-from .lifecycle import Moment
-from .orders import Order, error_lines, openai_batch, output_lines, together_batch
+from .orders import (
+    InputFile,
+    Order,
+    ValidationProblem,
+    error_lines,
+    openai_batch,
+    output_lines,
+    read_input,
+    together_batch,
+)
 
 MAX_LISTED = 100
 LISTED = 20

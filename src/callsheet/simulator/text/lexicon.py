@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import cast
 
@@ -71,6 +72,7 @@ STOCK_WORDS = frozenset(
 """The vocabulary for any subject."""
 
 
+@lru_cache(maxsize=1024)
 def field_of(subject: str) -> Field:
     """Return the field that most words of a subject belong to, or the general one."""
     words = re.findall(r"[\w-]+", subject.lower())
