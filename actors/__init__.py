@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         RateLimited,
         RequestTooLarge,
         SendTimedOut,
+        UnreadableEndpoint,
     )
     from .events import CallEvent, Observer, Stage, ignore, log_call
     from .http import LeanTransport, check_environment
@@ -84,7 +85,20 @@ if TYPE_CHECKING:
         LedgerPolicy,
         read_sums,
     )
-    from .messages import ChatMessage, Choice, Delta, Json, Request, Response, Role, Task, Usage
+    from .messages import (
+        ChatMessage,
+        Choice,
+        Delta,
+        Json,
+        Request,
+        Response,
+        Role,
+        Task,
+        TokenLogprob,
+        ToolCall,
+        ToolCallDelta,
+        Usage,
+    )
     from .permit import Dimension, Permit, Throttled
     from .rate_limit import (
         BucketState,
@@ -181,7 +195,7 @@ else:
         errors=(
             "AuthenticationFailed BadRequest BudgetExceeded CallFailed ConnectionFailed "
             "DeadlineTooShort LedgerUnavailable MalformedResponse ProviderUnavailable "
-            "QuotaExhausted RateLimited RequestTooLarge SendTimedOut"
+            "QuotaExhausted RateLimited RequestTooLarge SendTimedOut UnreadableEndpoint"
         ),
         events="CallEvent Observer Stage ignore log_call",
         http="LeanTransport check_environment",
@@ -190,7 +204,10 @@ else:
             "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
             "LedgerPolicy read_sums"
         ),
-        messages="ChatMessage Choice Delta Json Request Response Role Task Usage",
+        messages=(
+            "ChatMessage Choice Delta Json Request Response Role Task TokenLogprob ToolCall "
+            "ToolCallDelta Usage"
+        ),
         permit="Dimension Permit Throttled",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
@@ -342,8 +359,12 @@ __all__ = [
     "TierPrice",
     "Timeouts",
     "TokenEstimator",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
     "Troupe",
     "TroupeSettings",
+    "UnreadableEndpoint",
     "UnsupportedField",
     "Usage",
     "Vendor",

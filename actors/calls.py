@@ -46,12 +46,15 @@ class Complete(Message[Response]):
         context: the ids of the call.
         permit: set by the limiter; without it, attempts are not limited.
         account: set by the ledger; without it, attempts reserve nothing.
+        may_ask_again: whether a response that cannot be read may be requested once more (L11);
+            False if this is the second request, or if the sender makes it in another form.
     """
 
     request: Request
     context: CallContext
     permit: Permit | None = None
     account: "CallAccount | None" = None
+    may_ask_again: bool = True
 
 
 @attrs.frozen
@@ -63,12 +66,15 @@ class Stream(StreamOf[Delta | Response]):
         context: the ids of the call.
         permit: set by the limiter; without it, attempts are not limited.
         account: set by the ledger; without it, attempts reserve nothing.
+        may_ask_again: whether a response that cannot be read may be requested once more (L11);
+            False if this is the second request, or if the sender makes it in another form.
     """
 
     request: Request
     context: CallContext
     permit: Permit | None = None
     account: "CallAccount | None" = None
+    may_ask_again: bool = True
 
 
 @final

@@ -90,6 +90,13 @@ class MalformedResponse(CallFailed):
     """The provider sent a response that is not in its documented format."""
 
 
+class UnreadableEndpoint(CallFailed):
+    """Several responses of an endpoint in a row could not be read, so that no more is sent there.
+
+    The message shows the first bytes of the last one. It holds for one model.
+    """
+
+
 class RequestTooLarge(CallFailed):
     """The call needs more than a limit can ever hold, so that it would never pass."""
 

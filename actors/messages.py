@@ -254,22 +254,68 @@ class Usage:
 
 
 @attrs.frozen
-class Choice:
-    """One text that a model generated.
+class ToolCall:
+    """A call of a tool that a model requests.
 
     Args:
-        text: the generated text.
+        name: the name of the tool.
+        arguments: the arguments as the model wrote them: the text of a JSON object, which may be
+            invalid; or any text, for a tool that takes text.
+        id: the provider's id of the call, which its result must name; empty if there is none.
+    """
+
+    name: str
+    arguments: str = ""
+    id: str = ""
+
+
+@attrs.frozen
+class TokenLogprob:
+    """A generated token with its log probability.
+
+    Args:
+        token: the text of the token.
+        logprob: the natural logarithm of its probability; None if the provider sends none.
+        top: the most likely tokens at its place, with their log probabilities, if requested.
+    """
+
+    token: str
+    logprob: float | None
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@attrs.frozen
+class Choice:
+    """One generation of a model.
+
+    Args:
+        text: the generated text, without reasoning and without a refusal.
         finish_reason: why the generation ended, in OpenAI's words whatever the provider: "stop",
-            "length", "content_filter" and so on; None if the provider does not report it.
+            "length", "tool_calls", "content_filter" and so on; "error" for one of several prompts
+            whose generation failed; None if the provider does not report it.
+        tool_calls: the calls of tools that the model requests, in order.
+        reasoning: the text of the reasoning, or its summary, as far as the provider sends it.
+        refusal: the text with which the model or the provider refuses, or its category if there is
+            no text; None without a refusal.
+        logprobs: the tokens with their log probabilities, if requested.
+        annotations: citations and other notes on the text, as the provider sends them.
     """
 
     text: str
     finish_reason: str | None = None
+    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True)
+    reasoning: str = attrs.field(default="", kw_only=True)
+    refusal: str | None = attrs.field(default=None, kw_only=True)
+    logprobs: tuple[TokenLogprob, ...] = attrs.field(default=(), kw_only=True)
+    annotations: tuple[Mapping[str, Json], ...] = attrs.field(default=(), kw_only=True, hash=False)
 
 
 @attrs.frozen(kw_only=True)
 class Response:
     """The response to a `Request`, with its usage and cost.
+
+    It has the same fields whichever way it arrives (L10): streamed, whole, in a list or a pack, by
+    a Batch API, or from the cache. Only `body` depends on it.
 
     Args:
         text: the generated text, which is that of the first of `choices`; empty for embeddings.
@@ -285,8 +331,8 @@ class Response:
             identical request supplied the response.
         seconds: from the first byte sent to the last byte received, for the attempt that
             succeeded.
-        choices: every generated text, ordered by prompt and then by choice: number ``i * n + j``
-            is text j for prompt i. Empty for embeddings.
+        choices: every generation, ordered by prompt and then by choice: number ``i * n + j``
+            is choice j for prompt i. Empty for embeddings.
         embeddings: the vector of each text, in the order of the texts. Empty for other tasks.
         first_byte_s: seconds until the first byte of the response; None if it was not measured.
         maybe_billed: other HTTP requests of this call that may have been charged although their
@@ -297,10 +343,11 @@ class Response:
             request, "cache" for a cached response.
         tier: the service tier whose price applies: as reported by the provider, otherwise as
             requested.
-        body: the JSON body of the response, for members that have no field here, such as tool
-            calls, log probabilities and citations. For a part of a list it has this part only,
-            without the usage. None for streams and packs, which have no such body. Callers that
-            share a response share this object: do not change it.
+        body: the provider's own JSON body, for members that have no field here. None for a part
+            of a list or a pack, which has no body of its own. Callers that share a response share
+            this object: do not change it.
+        is_assembled: whether `body` was put together from the pieces of a stream, in the shape of
+            a whole response.
         request_id: the provider's id of the HTTP request; empty if it reports none.
     """
 
@@ -319,6 +366,7 @@ class Response:
     route: str = "live"
     tier: str = "default"
     body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
+    is_assembled: bool = attrs.field(default=False, repr=False, eq=False)
     request_id: str = ""
     reported_cost_usd: Decimal | None = None
     listed_cost_usd: Decimal | None = None
@@ -328,6 +376,48 @@ class Response:
         """The cost by the table of prices where the provider reports another one; else None."""
         return None if self.reported_cost_usd is None else self.listed_cost_usd
 
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls of the first choice; see `Choice`."""
+        return self.choices[0].tool_calls if self.choices else ()
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning of the first choice; see `Choice`."""
+        return self.choices[0].reasoning if self.choices else ""
+
+    @property
+    def refusal(self) -> str | None:
+        """The refusal of the first choice; see `Choice`."""
+        return self.choices[0].refusal if self.choices else None
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """The log probabilities of the first choice; see `Choice`."""
+        return self.choices[0].logprobs if self.choices else ()
+
+    @property
+    def annotations(self) -> tuple[Mapping[str, Json], ...]:
+        """The annotations of the first choice; see `Choice`."""
+        return self.choices[0].annotations if self.choices else ()
+
+
+@attrs.frozen
+class ToolCallDelta:
+    """A piece of a tool call that is still being generated.
+
+    Args:
+        index: the position of the call in `Choice.tool_calls`.
+        name: the name of the tool; empty if an earlier piece had it.
+        arguments: the text to append to the arguments.
+        id: the provider's id of the call; empty if an earlier piece had it, or if there is none.
+    """
+
+    index: int
+    name: str = ""
+    arguments: str = ""
+    id: str = ""
+
 
 @attrs.frozen
 class Delta:
@@ -336,7 +426,33 @@ class Delta:
     Args:
         text: the text to append.
         index: the index of the choice to append it to; see `Response.choices`.
+        reasoning: the text to append to the reasoning.
+        refusal: the text to append to the refusal.
+        tool_calls: what to append to the tool calls.
     """
 
-    text: str
+    text: str = ""
     index: int = 0
+    reasoning: str = attrs.field(default="", kw_only=True)
+    refusal: str = attrs.field(default="", kw_only=True)
+    tool_calls: tuple[ToolCallDelta, ...] = attrs.field(default=(), kw_only=True)
+
+    @classmethod
+    def whole(cls, choice: Choice, index: int) -> "Delta":
+        """Return one piece with all of a choice.
+
+        Args:
+            choice: the choice, as it arrived whole.
+            index: the index of the choice.
+        """
+        calls = (
+            ToolCallDelta(at, call.name, call.arguments, call.id)
+            for at, call in enumerate(choice.tool_calls)
+        )
+        return cls(
+            choice.text,
+            index,
+            reasoning=choice.reasoning,
+            refusal=choice.refusal or "",
+            tool_calls=tuple(calls),
+        )

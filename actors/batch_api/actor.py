@@ -12,7 +12,7 @@ from callsheet.runtime import get_logger
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import Complete, Stream
-from ..errors import CallFailed
+from ..errors import CallFailed, MalformedResponse
 from ..events import Observer, ignore
 from ..identity import content_key
 from ..messages import Response
@@ -391,6 +391,8 @@ class BatchApiActor(Actor):
             if waiter.is_out:
                 continue  # its live call is in flight
             if why.is_retried:
+                if isinstance(why.error, MalformedResponse):  # asked for once more at most (L11)
+                    waiter.message = attrs.evolve(waiter.message, may_ask_again=False)
                 await self._go_live(waiter, maybe_billed=int(why.maybe_billed))
             else:
                 self._fail(waiter, why.error)

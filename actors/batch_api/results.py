@@ -108,7 +108,7 @@ def judge(
         request: the request of the line.
         endpoint: the endpoint; its key is removed from errors (L8).
     """
-    said = result.error
+    said, is_paid = result.error, False
     if result.status == 0:
         why = said or ApiError()
         words = _quoted(why.message or why.code or "no reason given", endpoint)
@@ -123,7 +123,7 @@ def judge(
             return FailedLine(wrong, is_retried=True, maybe_billed=True)
         if isinstance(response, DecodedResponse):
             return response
-        said = response
+        said, is_paid = response, True
     said = said or form.decode_error(result.body)
     kind, remedy = classify(result.status, said)
     words = _quoted(said.message or said.code or said.type or "no reason given", endpoint)
@@ -135,7 +135,8 @@ def judge(
         body=without_key(endpoint, result.body),
         request_id=endpoint.scrub(result.request_id),
     )
-    return FailedLine(failed, is_retried=is_retried(kind, should_retry=None))
+    retried = is_retried(kind, should_retry=None)
+    return FailedLine(failed, is_retried=retried, maybe_billed=is_paid)
 
 
 def _quoted(words: str, endpoint: Endpoint) -> str:
@@ -343,5 +344,6 @@ class BatchResults:
             route="batch",
             tier="batch",
             body=decoded.body,
+            is_assembled=decoded.is_assembled,
             request_id=result.request_id,
         )

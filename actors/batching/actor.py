@@ -251,7 +251,8 @@ class BatcherActor(Actor):
         if not member.waiters:
             return
         first = member.waiters[0]
-        message = attrs.evolve(first.message, request=member.request)
+        may_ask_again = first.message.may_ask_again and not member.is_second
+        message = attrs.evolve(first.message, request=member.request, may_ask_again=may_ask_again)
         if member.is_new:
             if member.group is not None:
                 window = member.group.window
@@ -320,7 +321,8 @@ class BatcherActor(Actor):
         for member in members:
             member.combined, member.check = combined, None
             member.combined_response, member.is_split = None, False
-        message = Complete(request, combined.context)
+        # What cannot be read is asked for once more, but each member alone (L11).
+        message = Complete(request, combined.context, may_ask_again=False)
         call = await self._submit(message, combined.deadline, members)
         if call is None:
             return
@@ -352,11 +354,12 @@ class BatcherActor(Actor):
         call, group = combined.call, combined.group
         if call is None:
             return
+        is_paid = False
         if call.outcome is Outcome.REPLIED and call.value is not None:
-            missing = self._distribute(combined, call.value)
+            missing, is_paid = self._distribute(combined, call.value), True
         elif isinstance(call.error, _CONCERNS_ONE) and call.error.status != _NOT_FOUND:
             self._charge_failure(combined, call.error)
-            missing = list(combined.members)
+            missing, is_paid = list(combined.members), isinstance(call.error, MalformedResponse)
         else:
             missing = []
             for member in combined.members:
@@ -364,7 +367,12 @@ class BatcherActor(Actor):
         unchecked = [member for member in missing if member.check is None]
         for member in missing:
             self._single_flight.use_check(member, None)
-        await self._send_halves(group, unchecked)
+        if is_paid:
+            for member in unchecked:
+                member.is_second = True
+                await self._send_alone(member)
+        else:
+            await self._send_halves(group, unchecked)
 
     def _distribute(self, combined: Combined, response: Response) -> list[BatchMember]:
         """Give each member its share of a response; return the members that have none."""
@@ -388,7 +396,8 @@ class BatcherActor(Actor):
                 finish_reason=own.finish_reason,
                 choices=own.choices,
                 embeddings=own.embeddings,
-                body=None if own.body is response.body else own.body,  # the whole call's
+                body=None,  # that of the whole call is of all members
+                is_assembled=False,
             )
             member.is_split = True
             self._single_flight.conclude(member)

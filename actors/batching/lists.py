@@ -1,15 +1,13 @@
 """The strategy for endpoints that take a list: embeddings of texts, completions of prompts."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Literal
 
 import attrs
 
-from ..messages import Json, Request, Response
+from ..messages import Request, Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
-
-ResponseBodyJson = Mapping[str, Json] | None
 
 
 @attrs.frozen
@@ -61,17 +59,20 @@ class ListStrategy:
         return attrs.evolve(requests[0], inputs=texts)
 
     def split(self, requests: Sequence[Request], response: Response) -> Sequence[Response | None]:
-        """Return the share of each request; None for all if the number of items is wrong (L5)."""
+        """Return the share of each request; None for one whose generation failed.
+
+        None for all if the number of items is wrong (L5).
+        """
         items = response.embeddings if self.task == "embedding" else response.choices
         each = 1 if self.task == "embedding" else requests[0].n
         if len(items) != each * sum(len(request.inputs) for request in requests):
             return [None] * len(requests)
-        bodies = _Bodies.of(response.body, self._member)
         found: list[Response | None] = []
         at = 0
         for request in requests:
             end = at + each * len(request.inputs)
-            found.append(self._slice(response, bodies.slice(at, end), at, end))
+            has_failed = any(choice.finish_reason == "error" for choice in response.choices[at:end])
+            found.append(None if has_failed else self._slice(response, at, end))
             at = end
         return found
 
@@ -82,67 +83,19 @@ class ListStrategy:
             choices=tuple(choice for one in responses for choice in one.choices),
             embeddings=tuple(vector for one in responses for vector in one.embeddings),
         )
-        bodies = [_Bodies.of(one.body, self._member) for one in responses]
-        end = len(whole.choices) + len(whole.embeddings)
-        return self._slice(whole, _Bodies.joined(bodies).slice(0, end), 0, end)
+        return self._slice(whole, 0, len(whole.choices) + len(whole.embeddings))
 
-    @property
-    def _member(self) -> str:
-        """The member of a response body that holds the items."""
-        return "data" if self.task == "embedding" else "choices"
-
-    def _slice(self, response: Response, body: ResponseBodyJson, start: int, end: int) -> Response:
+    def _slice(self, response: Response, start: int, end: int) -> Response:
+        """Return a response with some of the items. It has no body: that has all of them."""
         if self.task == "embedding":
-            return attrs.evolve(response, body=body, embeddings=response.embeddings[start:end])
+            vectors = response.embeddings[start:end]
+            return attrs.evolve(response, body=None, is_assembled=False, embeddings=vectors)
         choices = response.choices[start:end]
         return attrs.evolve(
             response,
-            body=body,
+            body=None,
+            is_assembled=False,
             choices=choices,
             text=choices[0].text,
             finish_reason=choices[0].finish_reason,
         )
-
-
-@attrs.frozen
-class _Bodies:
-    """A response body with the items of several requests.
-
-    Args:
-        member: name of the member that holds the items.
-        items: the items in the order of their indices; None without such a body.
-        rest: the other members, without the usage, which is that of all requests.
-    """
-
-    member: str
-    items: list[dict[str, Json]] | None
-    rest: Mapping[str, Json]
-
-    @classmethod
-    def of(cls, body: ResponseBodyJson, member: str) -> "_Bodies":
-        """Read the items of a body that the wire format has checked."""
-        listed = None if body is None else body.get(member)
-        if body is None or not isinstance(listed, list):
-            return cls(member, None, {})
-        items = [item for item in listed if isinstance(item, dict)]
-        numbers = [item.get("index") for item in items]
-        # An item without an index has the index of its position.
-        places = [number if isinstance(number, int) else at for at, number in enumerate(numbers)]
-        ordered = [items[at] for at in sorted(range(len(items)), key=places.__getitem__)]
-        rest = {name: value for name, value in body.items() if name not in (member, "usage")}
-        return cls(member, ordered, rest)
-
-    @classmethod
-    def joined(cls, bodies: Sequence["_Bodies"]) -> "_Bodies":
-        """Return one body with the items of all bodies, in order."""
-        items: list[dict[str, Json]] | None = []
-        for one in bodies:
-            items = None if items is None or one.items is None else items + one.items
-        return attrs.evolve(bodies[0], items=items)
-
-    def slice(self, start: int, end: int) -> ResponseBodyJson:
-        """Return a body with the items from `start` to before `end` only."""
-        if self.items is None:
-            return None
-        own: list[Json] = [{**item, "index": at} for at, item in enumerate(self.items[start:end])]
-        return {**self.rest, self.member: own}

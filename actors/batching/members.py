@@ -83,6 +83,7 @@ class BatchMember:
         is_split: `combined` has ended, so that `combined_response` is final.
         spent: what earlier calls for it took.
         group: the group in which it waits for others.
+        is_second: whether a response to it was paid for, and could not be read (L11).
     """
 
     request: Request
@@ -95,6 +96,7 @@ class BatchMember:
     is_split: bool = False
     spent: Spent = attrs.field(factory=Spent)
     group: "Group | None" = None
+    is_second: bool = False
 
     @property
     def deadline(self) -> float:

@@ -7,7 +7,7 @@ few of the two responses agree.
 """
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import cast, final
 
 import attrs
@@ -26,9 +26,15 @@ _TOKENS_PER_ITEM = 16  # around the response to one item: braces, names, id
 _TOKENS_PER_PACK = 16  # around all items
 
 _MORE_THAN_TEXT = frozenset(
-    {"tools", "functions", "logprobs", "modalities", "audio", "web_search_options"}
+    {
+        *("tools", "tool_choice", "functions", "function_call", "toolConfig", "tool_config"),
+        *("logprobs", "top_logprobs", "responseLogprobs", "response_logprobs"),
+        *("n", "best_of", "candidateCount", "candidate_count", "modalities", "audio"),
+        *("responseModalities", "response_modalities", "plugins", "mcp_servers"),
+        *("web_search_options", "stop", "stop_sequences", "stopSequences"),
+    }
 )
-"""Members of a body that request more than text. A pack returns text only."""
+"""Members of a body that request more than one text for each item, or would end a whole pack."""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +80,7 @@ class Packing:
             or request.task != "chat"
             or request.n > 1
             or request.stop  # it would end the whole pack
-            or not _MORE_THAN_TEXT.isdisjoint(request.extra_body)
+            or _wants_more_than_text(request.extra_body)
             or len(messages) < 2  # noqa: PLR2004  # instruction and item
             or messages[0].role not in ("system", "developer")
             or messages[-1].role != "user"
@@ -134,6 +140,18 @@ class Packing:
         return responses[0]
 
 
+def _wants_more_than_text(extra_body: Mapping[str, Json]) -> bool:
+    """Return whether an extra body, or Gemini's configuration in it, requests more than text."""
+    return any(
+        name in _MORE_THAN_TEXT
+        or (name in _CONFIGURATIONS and isinstance(value, Mapping) and _wants_more_than_text(value))
+        for name, value in extra_body.items()
+    )
+
+
+_CONFIGURATIONS = ("generationConfig", "generation_config")
+
+
 def _schema(answer: object) -> dict[str, Json]:
     """Return the JSON schema of a pack's response.
 
@@ -178,7 +196,9 @@ def _text(answer: Json, request: Request) -> str | None:
 
 def _alone(response: Response, text: str) -> Response:
     choice = Choice(text, "stop")
-    return attrs.evolve(response, text=text, finish_reason="stop", choices=(choice,), body=None)
+    return attrs.evolve(
+        response, text=text, finish_reason="stop", choices=(choice,), body=None, is_assembled=False
+    )
 
 
 _LEAST_CHECKS = 5  # fewer are not significant

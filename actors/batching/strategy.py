@@ -17,8 +17,9 @@ class BatchStrategy(Protocol):
     """One way to send several requests as one call. Pure (R14).
 
     The batcher tries its strategies in order and uses the first that returns a key for a request.
-    It sends members without a response again in two halves, and a single member unchanged. So a
-    strategy may reject a response that it cannot split with certainty.
+    It sends members of a refused call again in two halves, members without a share of a response
+    alone and unchanged (L11). So a strategy may reject a response that it cannot split with
+    certainty.
     """
 
     @property

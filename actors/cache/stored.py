@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import attrs
 
-from ..messages import Choice, Json, Response, Usage
+from ..messages import Choice, Json, Response, TokenLogprob, ToolCall, Usage
 
 _FORMAT = 1
 _HEAD = struct.Struct("<BI")  # the format, and the length of the JSON, which the vectors follow
 _OBJECTS_BYTES = 1024  # of a response without its texts and vectors, approximately
 _FLOAT_BYTES = 32  # of a float and its place in a tuple
+_TOKEN_FLOATS = 6  # of a token with its log probability, in the bytes of a float
 
 
 def is_storable(response: Response) -> bool:
@@ -50,8 +51,12 @@ def from_cache(response: Response) -> Response:
 
 def size_in_memory(response: Response) -> int:
     """Return the approximate bytes that a response takes in memory."""
-    texts = [choice.text for choice in response.choices] or [response.text]
-    floats = sum(len(vector) for vector in response.embeddings)
+    tokens = 0
+    texts = [response.text]
+    for choice in response.choices:
+        texts += (choice.text, choice.reasoning, *(call.arguments for call in choice.tool_calls))
+        tokens += len(choice.logprobs) + sum(len(token.top) for token in choice.logprobs)
+    floats = tokens * _TOKEN_FLOATS + sum(len(vector) for vector in response.embeddings)
     sizes = sum(getsizeof(text) for text in texts) + _FLOAT_BYTES * floats
     return _OBJECTS_BYTES + sizes + _size_of_body(response.body, set(map(id, texts)))
 
@@ -83,10 +88,11 @@ def encode(response: Response) -> bytes:
         "finish_reason": response.finish_reason,
         "usage": attrs.asdict(response.usage),
         "cost_usd": None if response.cost_usd is None else str(response.cost_usd),
-        "choices": [(choice.text, choice.finish_reason) for choice in choices],
+        "choices": [_choice_fields(choice) for choice in choices],
         "vectors": [len(vector) for vector in response.embeddings],
         "host": response.host,
         "body": response.body,
+        "is_assembled": response.is_assembled,
         "request_id": response.request_id,
     }
     # The standard library's JSON: a text may contain half a surrogate pair.
@@ -98,6 +104,39 @@ def encode(response: Response) -> bytes:
     document = head.encode("utf-8", "surrogatepass")
     vectors = (struct.pack(f"<{len(vector)}d", *vector) for vector in response.embeddings)
     return b"".join((_HEAD.pack(_FORMAT, len(document)), document, *vectors))
+
+
+def _choice_fields(choice: Choice) -> tuple[object, ...]:
+    """Return text and finish reason, and the other fields if there are any."""
+    more: dict[str, object] = {}
+    if choice.tool_calls:
+        more["tool_calls"] = [attrs.astuple(call) for call in choice.tool_calls]
+    if choice.reasoning:
+        more["reasoning"] = choice.reasoning
+    if choice.refusal is not None:
+        more["refusal"] = choice.refusal
+    if choice.logprobs:
+        more["logprobs"] = [attrs.astuple(token) for token in choice.logprobs]
+    if choice.annotations:
+        more["annotations"] = list(choice.annotations)
+    return (choice.text, choice.finish_reason, *([more] if more else []))
+
+
+def _choice(text: str, reason: str | None, more: dict[str, Any] | None = None) -> Choice:
+    more = more or {}
+    return Choice(
+        text,
+        reason,
+        tool_calls=tuple(ToolCall(*fields) for fields in more.get("tool_calls", ())),
+        reasoning=more.get("reasoning", ""),
+        refusal=more.get("refusal"),
+        logprobs=tuple(_token(*fields) for fields in more.get("logprobs", ())),
+        annotations=tuple(more.get("annotations", ())),
+    )
+
+
+def _token(token: str, logprob: float | None, top: list[tuple[str, float]]) -> TokenLogprob:
+    return TokenLogprob(token, logprob, tuple((name, value) for name, value in top))
 
 
 def decode(value: bytes) -> Response:
@@ -119,7 +158,7 @@ def _decode(value: bytes) -> Response:
     at = _HEAD.size + length
     document = value[_HEAD.size : at].decode("utf-8", "surrogatepass")
     fields = cast("dict[str, Any]", json.loads(document))
-    choices = tuple(Choice(text, reason) for text, reason in fields["choices"])
+    choices = tuple(_choice(*one) for one in fields["choices"])
     vectors: list[tuple[float, ...]] = []
     for count in fields["vectors"]:
         vectors.append(struct.unpack_from(f"<{count}d", value, at))
@@ -135,5 +174,6 @@ def _decode(value: bytes) -> Response:
         embeddings=tuple(vectors),
         host=fields["host"],
         body=fields.get("body"),
+        is_assembled=fields.get("is_assembled", False),
         request_id=fields.get("request_id", ""),
     )

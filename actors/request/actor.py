@@ -29,6 +29,7 @@ from .fallback import Fallback, Target
 from .hedging import HedgedAttempt, HedgePolicy, Hedger, HedgeStatistics
 from .retry import RetryPolicy, RetryThrottle, ThrottlePolicy, ThrottleStatistics
 from .target import RetryingTarget
+from .unreadable import UnreadableStreaks
 
 
 @attrs.frozen(kw_only=True)
@@ -118,6 +119,7 @@ class RequestActor(Actor):
         self._observer = observer
         self._carriers: list[HttpCarrier] = []
         self._breakers: dict[Endpoint, EndpointBreaker] = {}
+        self._streaks: dict[Endpoint, UnreadableStreaks] = {}
         self._pools: list[tuple[str, LeanTransport]] = []
 
     async def started(self) -> None:
@@ -157,12 +159,15 @@ class RequestActor(Actor):
         carrier = carrier_over(transport, timeouts, self._configure)
         self._carriers.append(carrier)
         self._breakers[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)
+        self._streaks[endpoint] = UnreadableStreaks(endpoint.host)
         return Exchange(endpoint, carrier)
 
     def _layers(self, target: Target, exchange: Exchange, shared: RequestContext) -> RetryingTarget:
         """Return retries over hedging, if any, over single attempts, for one target."""
         breaker = self._breakers[target.endpoint]
-        attempt: AttemptLayer = SingleAttempt(exchange, breaker, self._timeouts)
+        attempt: AttemptLayer = SingleAttempt(
+            exchange, breaker, self._timeouts, self._streaks[target.endpoint]
+        )
         if self._hedger is not None:
             reserve = self._targets.behind(target)
             attempt = HedgedAttempt(

@@ -1,15 +1,20 @@
 """One attempt: one HTTP request, from the circuit breaker's ticket to the provider's response."""
 
 from functools import partial
+from math import inf
 from typing import Protocol, final
 
+import attrs
+import trio
+
 from ..calls import CallAccount
-from ..errors import CallFailed, SendTimedOut
+from ..errors import CallFailed, MalformedResponse, SendTimedOut, UnreadableEndpoint
 from ..vendors import Timeouts
 from .breaker import EndpointBreaker, Ticket, is_outage
 from .context import CallProgress
 from .exchange import Exchange, Exchanged, Prepared
 from .failures import AttemptFailed
+from .unreadable import UnreadableStreaks
 from .watch import SendWatch
 
 
@@ -38,19 +43,27 @@ class SingleAttempt:
         exchange: sends the HTTP request.
         breaker: issued the tickets, and learns how each attempt ends.
         timeouts: the bounds on one send; by default those of `Timeouts`.
+        streaks: stop work when responses cannot be read (L11); by default of this layer alone.
     """
 
     def __init__(
-        self, exchange: Exchange, breaker: EndpointBreaker, timeouts: Timeouts | None = None
+        self,
+        exchange: Exchange,
+        breaker: EndpointBreaker,
+        timeouts: Timeouts | None = None,
+        streaks: UnreadableStreaks | None = None,
     ) -> None:
         self._exchange = exchange
         self._breaker = breaker
         self._timeouts = timeouts or Timeouts()
+        self._streaks = streaks or UnreadableStreaks(breaker.name)
 
     async def send(self, call: CallProgress, prepared: Prepared, ticket: Ticket) -> Exchanged:
         """See `AttemptLayer`."""
         breaker, account, permit = self._breaker, call.message.account, call.message.permit
+        model = prepared.request.model
         try:
+            self._check_readable(model)
             headers = self._exchange.headers()
             if account is not None:
                 await _reserve(account)
@@ -61,7 +74,7 @@ class SingleAttempt:
         if permit is not None:
             permit.use()
         call.report("sent")
-        has_ended = False
+        has_ended, began_at = False, trio.current_time()
         # A ticket that is no probe is settled at the end: a response may still break off.
         on_head = partial(breaker.confirm, ticket) if ticket.is_probe else None
         watch, attempt = SendWatch(self._timeouts, on_head), call.sent
@@ -77,6 +90,7 @@ class SingleAttempt:
                     deliver=None if call.deliver is None else call.deliver_piece,
                 )
                 has_ended = True
+                self._streaks.clear(model)
                 return exchanged
             raise watch.error(self._exchange.host, attempt)
         except AttemptFailed as failure:
@@ -87,6 +101,9 @@ class SingleAttempt:
             is_silent = isinstance(failure.error, SendTimedOut) and not watch.has_head
             if is_silent or is_outage(type(failure.error)):
                 breaker.fail(ticket)
+            if failure.unreadable is not None:
+                call.unreadable += 1
+                raise self._counted(model, failure, began_at) from None
             raise
         finally:
             if has_ended:
@@ -94,6 +111,29 @@ class SingleAttempt:
             else:  # cancelled: the provider may have worked on it (L3), and may be in good health
                 call.maybe_billed += 1
                 breaker.abandon(ticket)
+
+    def _check_readable(self, model: str) -> None:
+        """Check that the responses for a model can be read.
+
+        Raises:
+            AttemptFailed: too many in a row could not.
+        """
+        try:
+            self._streaks.check(model, trio.current_time())
+        except UnreadableEndpoint as error:
+            raise AttemptFailed(error, is_final=True) from None
+
+    def _counted(self, model: str, failure: AttemptFailed, began_at: float) -> AttemptFailed:
+        """Count a response that could not be read; return the failure, which may end all work."""
+        error = failure.error
+        why = f"{error}; it begins with: {failure.unreadable}"
+        if isinstance(error, MalformedResponse):
+            began_at = inf
+        stopped = self._streaks.add(model, why, trio.current_time(), began_at=began_at)
+        if stopped is None:
+            return failure
+        stopped.attempts, stopped.billed = error.attempts, error.billed
+        return attrs.evolve(failure, error=stopped, is_final=True)
 
 
 async def _reserve(account: CallAccount) -> None:

@@ -85,7 +85,7 @@ class CallRunner:
         else:
             if deliver is not None and not call.has_delivered:  # the response was not streamed
                 for index, choice in enumerate(exchanged.response.choices):
-                    await call.deliver_piece(Delta(choice.text, index))
+                    await call.deliver_piece(Delta.whole(choice, index))
             return self._response(call, exchanged)
         error.attempts, error.maybe_billed = call.sent, call.maybe_billed
         error.is_transient = may_repeat and error.billed == "no"
@@ -153,6 +153,7 @@ class CallRunner:
             host=exchanged.host,
             tier=tier,
             body=decoded.body,
+            is_assembled=decoded.is_assembled,
             request_id=exchanged.request_id,
         )
         if account is not None:

@@ -7,7 +7,7 @@ import attrs
 import trio
 
 from ..calls import Complete, Stream
-from ..errors import CallFailed, ConnectionFailed
+from ..errors import CallFailed, ConnectionFailed, MalformedResponse
 from ..events import CallEvent, Observer, Stage, ignore
 from ..messages import Delta
 from ..vendors import PriceBook
@@ -17,6 +17,7 @@ from .fallback import Fallback, Target
 from .retry import RetryBudget, RetryPolicy, RetryThrottle
 from .spelling import Spellings
 
+_MOST_UNREADABLE = 2  # responses of one call (L11)
 _STORED_BY = ("store", "background")  # members of a body that make the provider keep the response
 
 
@@ -34,6 +35,7 @@ class CallProgress:
         sent: HTTP requests sent so far. The attempt layer counts them.
         maybe_billed: attempts that may have been billed without a response (L3). The attempt layer
             counts them.
+        unreadable: attempts whose response could not be read. The attempt layer counts them.
         has_delivered: whether the caller has received a piece; then the call cannot be repeated.
     """
 
@@ -45,6 +47,7 @@ class CallProgress:
     deliver: Callable[[Delta], Awaitable[None]] | None = None
     sent: int = 0
     maybe_billed: int = 0
+    unreadable: int = 0
     has_delivered: bool = False
 
     @property
@@ -62,12 +65,16 @@ class CallProgress:
         """Return whether another attempt can do no harm beyond its cost.
 
         A delivered piece cannot be taken back. A response that the provider stores, or works on in
-        the background, would exist twice.
+        the background, would exist twice. What could not be read is asked for once more at most
+        (L11).
 
         Args:
             error: why the last attempt failed.
         """
-        return not (self.has_delivered or (self.keeps_state and error.billed == "maybe"))
+        is_last = isinstance(error, MalformedResponse) and not self.message.may_ask_again
+        if self.has_delivered or is_last or self.unreadable >= _MOST_UNREADABLE:
+            return False
+        return not (self.keeps_state and error.billed == "maybe")
 
     async def deliver_piece(self, delta: Delta) -> None:
         """Pass a piece of the response to the caller; it must want pieces.

@@ -1,29 +1,27 @@
 """One HTTP request to a provider and its response, whole or streamed."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 
 import attrs
 import httpx
 import trio
 
 from ..errors import AuthenticationFailed, BadRequest
-from ..http import HttpCarrier, HttpResponse, ResponseReader, TooLarge
+from ..http import HttpCarrier, HttpResponse, ResponseReader
 from ..messages import Delta, Request
 from ..permit import Permit
 from ..rate_limit import read_reports
 from ..vendors import (
+    AnswerReader,
     ApiError,
     BrokeOff,
     DecodedResponse,
     Endpoint,
-    Malformed,
-    SseParser,
     StreamFailed,
     Vendor,
     WireFormat,
     dumps,
-    loads,
 )
 from .failures import AttemptFailed, Failures, without_key
 from .spelling import AS_WRITTEN, Spelling
@@ -31,6 +29,7 @@ from .watch import SendWatch
 
 _MAX_RESPONSE_BYTES = 256 * 1024 * 1024  # 2,048 embeddings of 3,072 floats are 130 MB
 _MAX_URLS = 100  # remembered
+_OVERLAP_BYTES = 64  # a key that is cut in two is found if these have its beginning
 _Deliver = Callable[[Delta], Awaitable[None]]
 
 
@@ -179,16 +178,13 @@ class Exchange:
                 prepared.url, headers, idempotency_key, prepared.body
             )
             try:
-                if response.status != HTTPStatus.OK:
+                if not httpx.codes.is_success(response.status):
                     raise await self._refused(response, prepared, attempt)
                 watch.head_arrived()
                 if permit is not None and permit.wants_reports():
                     permit.report_limits(read_reports(response.limit_headers))
                 body = ResponseReader(response, start)
-                if prepared.stream and body.media_type.startswith("text/event-stream"):
-                    decoded = await self._read_events(body, prepared, attempt, watch, deliver)
-                else:
-                    decoded = await self._read_whole(body, prepared, attempt, watch)
+                decoded = await self._read(body, prepared, attempt, watch, deliver)
             finally:
                 await response.aclose()
         except httpx.HTTPStatusError as error:  # raised by a hook of the user's client
@@ -213,7 +209,7 @@ class Exchange:
     ) -> AttemptFailed:
         return await self._failures.refused(response, prepared.form, attempt)
 
-    async def _read_events(
+    async def _read(
         self,
         body: ResponseReader,
         prepared: Prepared,
@@ -221,44 +217,51 @@ class Exchange:
         watch: SendWatch,
         deliver: _Deliver | None,
     ) -> DecodedResponse:
-        parser, decoder = SseParser(), prepared.form.stream_decoder(prepared.request)
+        reader, broken, quotes_key = (
+            AnswerReader(prepared.form, prepared.request, watch.saw),
+            None,
+            False,
+        )
+        tail = b""  # of what was read before, as long as the beginning of a key
         try:
             async with body:
-                while not decoder.done:
-                    piece = await body.read(_MAX_RESPONSE_BYTES)
-                    events = parser.feed(piece) if piece else parser.end()
-                    for event in events:
-                        deltas = decoder.feed(event)
-                        watch.saw(event, deltas)
-                        if deliver is not None and deltas:
-                            with watch.paused():
-                                for delta in deltas:
-                                    await deliver(delta)
+                while not reader.done:
+                    try:
+                        piece = await body.read(_MAX_RESPONSE_BYTES)
+                    except httpx.RequestError as error:
+                        broken, piece = error, b""
+                    seen = tail + piece
+                    quotes_key = quotes_key or self._endpoint.is_quoted_in(seen)
+                    tail = seen[-_OVERLAP_BYTES:]
+                    deltas = reader.feed(piece)
+                    if reader.is_whole:
+                        watch.received(piece)
+                    if deliver is not None and deltas:
+                        with watch.paused():
+                            for delta in deltas:
+                                await deliver(delta)
                     if not piece:
                         break
                 else:
                     await body.skip()  # only at its end can the connection be used again
-            return decoder.end()
+            decoded = reader.end()
         except StreamFailed as failed:
             raise self._failures.failed_within(failed.error, attempt) from None
-        except BrokeOff as error:
-            raise self._failures.broke_off(error, attempt) from None
         except ValueError as error:
-            raise self._failures.malformed(str(error), attempt) from None
-
-    async def _read_whole(
-        self, body: ResponseReader, prepared: Prepared, attempt: int, watch: SendWatch
-    ) -> DecodedResponse:
-        raw = b""
-        try:
-            raw = await body.read_all(_MAX_RESPONSE_BYTES, watch.received)
-            decoded = prepared.form.decode(loads(raw), prepared.request)
-        except ValueError as error:
-            has_reason = isinstance(error, Malformed | TooLarge)
-            why = str(error) if has_reason else f"it is {body.describe(raw)}"
-            raise self._failures.malformed(why, attempt) from None
+            if broken is not None:  # what arrived before it broke is not the whole response
+                raise broken from None
+            raise self._unreadable(error, body, reader, attempt) from None
         if isinstance(decoded, ApiError):  # OpenRouter reports generation errors so
             raise self._failures.failed_within(decoded, attempt)
-        if self._endpoint.is_quoted_in(raw):  # by a gateway that returns the request's headers
+        if quotes_key:  # by a gateway that returns the request's headers
             return attrs.evolve(decoded, body=without_key(self._endpoint, decoded.body))
         return decoded
+
+    def _unreadable(
+        self, error: ValueError, body: ResponseReader, reader: AnswerReader, attempt: int
+    ) -> AttemptFailed:
+        if isinstance(error, BrokeOff):
+            return self._failures.broke_off(error, attempt, reader.start)
+        is_no_json = isinstance(error, json.JSONDecodeError)
+        why = f"it is {body.describe(reader.raw)}" if is_no_json else str(error)
+        return self._failures.malformed(why, attempt, reader.start)

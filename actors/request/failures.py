@@ -44,6 +44,8 @@ class AttemptFailed(Exception):
         server_s: the pause that the provider asks for, in seconds; None if it asks for none.
         throttled: the provider refused because of its limits, which affects other calls too.
         refusal: the words with which the provider refused the request as invalid, if it did.
+        unreadable: how the body of a 200 begins that cannot be read (L11); None for any other
+            failure.
     """
 
     error: CallFailed
@@ -51,6 +53,7 @@ class AttemptFailed(Exception):
     server_s: float | None = None
     throttled: Throttled | None = None
     refusal: ApiError | None = None
+    unreadable: str | None = None
 
 
 class Failures:
@@ -67,25 +70,29 @@ class Failures:
         self._host = endpoint.host
         self._names: dict[str, str] = {}  # of models
 
-    def malformed(self, why: str, attempt: int) -> AttemptFailed:
+    def malformed(self, why: str, attempt: int, start: bytes = b"") -> AttemptFailed:
         """Return the failure of an attempt that got a 200 without a response.
 
         Args:
             why: what is wrong with the body.
             attempt: the number of the attempt.
+            start: the first bytes of the body.
         """
         text = f"{self._host} returned 200, but not a completion: {self._quote(why)}"
-        return AttemptFailed(MalformedResponse(text, attempts=attempt, billed="maybe"))
+        error = MalformedResponse(text, attempts=attempt, billed="maybe")
+        return AttemptFailed(error, unreadable=self._shown(start))
 
-    def broke_off(self, error: BrokeOff, attempt: int) -> AttemptFailed:
+    def broke_off(self, error: BrokeOff, attempt: int, start: bytes = b"") -> AttemptFailed:
         """Return the failure of a stream that ended before its response was whole.
 
         Args:
             error: what is missing.
             attempt: the number of the attempt.
+            start: the first bytes of the body.
         """
         text = f"{self._host} broke off in the middle of the response: {error}"
-        return AttemptFailed(ConnectionFailed(text, attempts=attempt, billed="maybe"))
+        failed = ConnectionFailed(text, attempts=attempt, billed="maybe")
+        return AttemptFailed(failed, unreadable=self._shown(start))
 
     def failed_within(self, error: ApiError, attempt: int) -> AttemptFailed:
         """Return the failure of an attempt that got a 200 with an error, whole or in a stream.
@@ -200,6 +207,10 @@ class Failures:
             if isinstance(one, BaseExceptionGroup):
                 below += cast("BaseExceptionGroup[BaseException]", one).exceptions
         return error
+
+    def _shown(self, start: bytes) -> str:
+        """Return the first bytes of a body for a message."""
+        return self._quote(start.decode(errors="replace")) or "(an empty body)"
 
     def _quote(self, words: str) -> str:
         """Return a provider's words on one line, shortened, and without the key (L8)."""

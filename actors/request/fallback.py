@@ -15,6 +15,7 @@ from ..errors import (
     ProviderUnavailable,
     QuotaExhausted,
     RateLimited,
+    UnreadableEndpoint,
 )
 from ..vendors import Endpoint
 
@@ -26,6 +27,7 @@ FALLS_BACK = (
     ConnectionFailed,
     RateLimited,
     MalformedResponse,
+    UnreadableEndpoint,
     AuthenticationFailed,  # another target has another key
     QuotaExhausted,  # and another account
 )

@@ -8,7 +8,7 @@ import trio
 from callsheet.runtime import get_logger
 
 from ...runtime import ActorCrashed, AskFailed, AskTimedOut
-from ..errors import CallFailed, ProviderUnavailable
+from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
 from ..messages import Request
 from ..vendors import loads
 from .attempt import AttemptLayer
@@ -171,6 +171,12 @@ class RetryingTarget:
             AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
         """
         if failure.is_final or not call.may_repeat(failure.error):
+            raise failure
+        # What cannot be read is asked for once more, from the next target if there is one (L11).
+        if (
+            isinstance(failure.error, MalformedResponse)
+            and self._shared.next_target(self._target.target, failure.error, call) is not None
+        ):
             raise failure
         now = trio.current_time()
         decision = call.budget.retry(

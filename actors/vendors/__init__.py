@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .answer_reader import AnswerReader
     from .batch_catalog import dialect_named
     from .batch_dialect import BatchDialect, BatchView, ControlCall, LineResult
     from .catalog import VENDORS, vendor_at, vendor_named
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
     from .price import FAST_MODE, PeakHours, Price, TierPrice, tier_named
     from .price_file import PriceError
     from .prices import OLD_DAYS, PriceBook, default_prices
-    from .sse import ServerSentEvent, SseParser
+    from .sse import ServerSentEvent
     from .vendor import Vendor
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
+        answer_reader="AnswerReader",
         batch_catalog="dialect_named",
         batch_dialect="BatchDialect BatchView ControlCall LineResult",
         catalog="VENDORS vendor_at vendor_named",
@@ -46,7 +48,7 @@ else:
         price="FAST_MODE PeakHours Price TierPrice tier_named",
         price_file="PriceError",
         prices="OLD_DAYS PriceBook default_prices",
-        sse="ServerSentEvent SseParser",
+        sse="ServerSentEvent",
         vendor="Vendor",
     )
 
@@ -54,6 +56,7 @@ __all__ = [
     "FAST_MODE",
     "OLD_DAYS",
     "VENDORS",
+    "AnswerReader",
     "ApiError",
     "BatchDialect",
     "BatchLimits",
@@ -74,7 +77,6 @@ __all__ = [
     "PriceBook",
     "PriceError",
     "ServerSentEvent",
-    "SseParser",
     "StreamFailed",
     "TierPrice",
     "Timeouts",

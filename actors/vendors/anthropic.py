@@ -1,26 +1,44 @@
 """Anthropic's messages format."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import ClassVar, final
 
 import attrs
 from attrs.validators import gt
 
-from ..messages import Choice, Delta, Json, Request, Usage
-from .decoding import EVENT, Collector, count_of, object_of, read_error, read_object, text_of
+from ..messages import Choice, Delta, Json, Request, ToolCall, ToolCallDelta, Usage
+from .decoding import (
+    count_of,
+    is_end_mark,
+    json_text,
+    loads,
+    object_of,
+    read_error,
+    read_event,
+    read_members,
+    text_of,
+    within_depth,
+)
 from .encoding import add_extra, check_supported, split_system
 from .format import (
     ApiError,
+    BrokeOff,
     DecodedResponse,
     Malformed,
     StreamDecoder,
     StreamFailed,
     UnsupportedField,
 )
+from .openai_answers import Content, arguments_text
 from .price import FAST_MODE
 from .sse import ServerSentEvent
 
 _RESERVED = frozenset({"stream", "messages"})
+_TOOL_USE = "tool_use"
+_REFUSAL = "refusal"
+_NOT_OF_BODY = frozenset({"usage", "content", "delta"})
+_PIECES = frozenset({"text", "thinking", "signature", "input", "citations"})
 
 # {Anthropic's stop reason: OpenAI's finish reason}
 _REASONS = {
@@ -29,7 +47,7 @@ _REASONS = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
-    "refusal": "content_filter",
+    _REFUSAL: "content_filter",
 }
 
 
@@ -87,44 +105,48 @@ class AnthropicMessages:
             body["stream"] = True
         return add_extra(body, request, self.name, _RESERVED)
 
+    @within_depth
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:  # noqa: ARG002  # always one choice
         """Read a response body, or the error in it.
 
         Raises:
             Malformed: it is neither.
         """
-        if not isinstance(body, dict):
-            raise Malformed("the response is JSON, but not an object")
-        if body.get("error") or body.get("type") == "error":
-            return read_error(body)
-        content = body.get("content")
-        if not isinstance(content, list):
+        members = read_members(body, "content")
+        if isinstance(members, ApiError):
+            return members
+        if members.get("content") is None and not members.get("stop_reason"):
             raise Malformed('the response has no "content"')
-        text = "".join(_block_text(block) for block in content)
-        usage = object_of(body, "usage")
+        usage = object_of(members, "usage")
         return DecodedResponse(
-            choices=(Choice(text, _reason(body) or None),),
-            model=text_of(body, "model") or None,
+            choices=(_choice(members),),
+            model=text_of(members, "model") or None,
             usage=_usage(usage),
             tier=_tier(usage),
-            body=body,
+            body=members,
         )
 
     def decode_error(self, body: Json) -> ApiError:
         """Return the error in a body."""
         return read_error(body)
 
-    def stream_decoder(self, request: Request) -> StreamDecoder:  # noqa: ARG002  # always one choice
+    def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
-        return _AnthropicDecoder()
+        return _AnthropicDecoder(lambda body: self.decode(body, request))
 
 
+@final
 class _AnthropicDecoder:
-    """Decodes a stream of Anthropic's events. Thinking and tool calls are not part of the text."""
+    """Decodes a stream of Anthropic's events, by putting the body of the message together.
 
-    def __init__(self) -> None:
-        self._choices = Collector(1)
-        self._model: str | None = None
+    Args:
+        decode: decodes the body of a whole response.
+    """
+
+    def __init__(self, decode: Callable[[Json], DecodedResponse | ApiError]) -> None:
+        self._decode = decode
+        self._body: dict[str, Json] = {}
+        self._blocks: dict[int, _PartialBlock] = {}
         self._counts: dict[str, Json] = {}
         self.done = False
 
@@ -135,63 +157,191 @@ class _AnthropicDecoder:
 
     def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
         """Return the deltas of one event."""
-        if self.done or not event.data or event.data.isspace():
+        if self.done:
             return ()
-        members = read_object(event.data, EVENT)
+        if is_end_mark(event.data):
+            self.done = True
+            return ()
+        members = read_event(event)
         kind = members.get("type") or event.name
         if kind == "content_block_delta":  # nearly all events
-            return self._add(_delta_text(members.get("delta")))
+            return self._block(members.get("index")).add(object_of(members, "delta"))
         if kind == "content_block_start":
-            return self._add(_block_text(members.get("content_block")))
+            return self._begin(members.get("index"), members.get("content_block"))
         if kind == "message_start":
-            message = object_of(members, "message")
-            self._model = text_of(message, "model") or None
-            self._count(message)
+            self._merge(object_of(members, "message"))
         elif kind == "message_delta":
-            self._count(members)  # cumulative
-            if reason := _reason(object_of(members, "delta")):
-                self._choices.finish(0, reason)
+            self._merge({**members, **object_of(members, "delta")})
         elif kind == "message_stop":
             self.done = True
         elif kind == "error" or members.get("error"):
             raise StreamFailed(read_error(members))
+        elif kind == "message":  # the whole response in one event
+            return self._take_whole(members)
         return ()  # pings, and events that Anthropic may add later
 
-    def end(self) -> DecodedResponse:
-        """Return the whole response, once the body has ended."""
-        return DecodedResponse(
-            choices=self._choices.choices(),
-            model=self._model,
-            usage=self.usage,
-            tier=_tier(self._counts),
-        )
+    def end(self) -> DecodedResponse | ApiError:
+        """Return the whole response, or why there is none; see `StreamDecoder`."""
+        if not self.done and not self._body.get("stop_reason"):
+            raise BrokeOff(
+                "the stream ended before the response was complete (it has no finish reason)"
+            )
+        if not self._body and not self._blocks:
+            raise Malformed("the stream has no message")
+        content: list[Json] = [
+            block.body() for _, block in sorted(self._blocks.items(), key=itemgetter(0))
+        ]
+        decoded = self._decode({**self._body, "content": content, "usage": self._counts})
+        if isinstance(decoded, ApiError):
+            return decoded
+        return attrs.evolve(decoded, is_assembled=True)
 
-    def _add(self, text: str) -> Sequence[Delta]:
-        if not text:
-            return ()
-        self._choices.add(0, text)
-        return (Delta(text),)
+    def _take_whole(self, message: dict[str, Json]) -> Sequence[Delta]:
+        self._merge(message)
+        content = message.get("content")
+        deltas: list[Delta] = []
+        for index, block in enumerate(content if isinstance(content, list) else [content]):
+            deltas += self._begin(index, block)
+        return deltas
 
-    def _count(self, members: dict[str, Json]) -> None:
-        counts = object_of(members, "usage")
+    def _merge(self, members: dict[str, Json]) -> None:
+        counts = object_of(members, "usage")  # cumulative
         self._counts |= {name: count for name, count in counts.items() if count is not None}
+        for name, value in members.items():
+            if value is not None and name not in _NOT_OF_BODY:
+                self._body[name] = value
+
+    def _begin(self, index: Json, block: Json) -> Sequence[Delta]:
+        if isinstance(block, str):
+            block = {"type": "text", "text": block}
+        if not isinstance(block, dict):
+            return ()
+        partial = self._block(index)
+        return partial.begin(block)
+
+    def _block(self, index: Json) -> "_PartialBlock":
+        if not isinstance(index, int):
+            index = max(self._blocks, default=0)
+        partial = self._blocks.get(index)
+        if partial is None:
+            calls = sum(one.is_call for one in self._blocks.values())
+            partial = self._blocks[index] = _PartialBlock(calls)
+        return partial
 
 
-def _block_text(block: Json) -> str:
-    if not isinstance(block, dict) or block.get("type") != "text":
-        return ""
-    return text_of(block, "text")
+@final
+class _PartialBlock:
+    """One block of the content, as far as it has arrived.
+
+    Args:
+        calls: number of tool calls in the blocks before it.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self._calls = calls
+        self._members: dict[str, Json] = {}
+        self._pieces: dict[str, list[str]] = {}
+        self._citations: list[Json] = []
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is a tool call."""
+        return self._members.get("type") == _TOOL_USE
+
+    def begin(self, block: dict[str, Json]) -> Sequence[Delta]:
+        """Add the members that the block begins with; some servers send its text here."""
+        self._members |= {name: value for name, value in block.items() if name not in _PIECES}
+        if isinstance(citations := block.get("citations"), list):
+            self._citations += citations
+        text, thinking = text_of(block, "text"), text_of(block, "thinking")
+        for name, piece in (("text", text), ("thinking", thinking)):
+            if piece:
+                self._pieces.setdefault(name, []).append(piece)
+        if signature := text_of(block, "signature"):
+            self._pieces.setdefault("signature", []).append(signature)
+        call: tuple[ToolCallDelta, ...] = ()
+        if self.is_call:
+            given = block.get("input")
+            written = json_text(given) if isinstance(given, dict) and given else ""
+            if written:
+                self._pieces["input"] = [written]
+            call = (
+                ToolCallDelta(self._calls, text_of(block, "name"), written, text_of(block, "id")),
+            )
+        if not (text or thinking or call):
+            return ()
+        return (Delta(text, reasoning=thinking, tool_calls=call),)
+
+    def add(self, delta: dict[str, Json]) -> Sequence[Delta]:
+        """Add a piece; return its delta, if it has one."""
+        kind = delta.get("type")
+        if kind == "text_delta":
+            text = self._join("text", delta, "text")
+            return (Delta(text),) if text else ()
+        if kind == "thinking_delta":
+            thinking = self._join("thinking", delta, "thinking")
+            return (Delta(reasoning=thinking),) if thinking else ()
+        if kind == "input_json_delta":
+            written = self._join("input", delta, "partial_json")
+            call = ToolCallDelta(self._calls, arguments=written)
+            return (Delta(tool_calls=(call,)),) if written and self.is_call else ()
+        if kind == "signature_delta":
+            self._join("signature", delta, "signature")
+        elif kind == "citations_delta":
+            self._citations.append(delta.get("citation"))
+        return ()
+
+    def _join(self, name: str, delta: dict[str, Json], member: str) -> str:
+        piece = text_of(delta, member)
+        self._pieces.setdefault(name, []).append(piece)
+        return piece
+
+    def body(self) -> dict[str, Json]:
+        """Return the block as a whole response has it."""
+        block = dict(self._members)
+        for name, pieces in self._pieces.items():
+            block[name] = "".join(pieces)
+        if self._citations:
+            block["citations"] = self._citations
+        if "input" in block or self.is_call:
+            block["input"] = _input(block.get("input"))
+        block.setdefault("type", "thinking" if "thinking" in block else "text")
+        return block
 
 
-def _delta_text(delta: Json) -> str:
-    if not isinstance(delta, dict) or delta.get("type") != "text_delta":
-        return ""
-    return text_of(delta, "text")
+def _input(written: Json) -> Json:
+    """Return the arguments of a tool call as an object; as their text if they are no JSON."""
+    if not isinstance(written, str):
+        return {}
+    try:
+        return loads(written.encode(errors="replace")) if written.strip() else {}
+    except ValueError:  # the response was cut off
+        return written
 
 
-def _reason(members: dict[str, Json]) -> str:
+def _choice(members: dict[str, Json]) -> Choice:
+    """Read the only choice of a response. Thinking is its reasoning."""
+    blocks = members.get("content")
+    content, calls = Content(), list[ToolCall]()
+    for block in blocks if isinstance(blocks, list) else [blocks]:
+        if isinstance(block, dict) and block.get("type") == _TOOL_USE:
+            arguments = arguments_text(block.get("input"))
+            calls.append(ToolCall(text_of(block, "name"), arguments, text_of(block, "id")))
+        else:
+            content.add(block)
     reason = text_of(members, "stop_reason")
-    return _REASONS.get(reason, reason)
+    refusal = None
+    if reason == _REFUSAL:
+        details = object_of(members, "stop_details")
+        refusal = text_of(details, "explanation") or text_of(details, "category") or _REFUSAL
+    return Choice(
+        content.text,
+        _REASONS.get(reason, reason) or None,
+        tool_calls=tuple(calls),
+        reasoning=content.reasoning,
+        refusal=refusal,
+        annotations=tuple(content.notes),
+    )
 
 
 def _tier(usage: dict[str, Json]) -> str | None:

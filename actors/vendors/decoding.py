@@ -6,14 +6,16 @@ default then, or raise `Malformed`.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
-from typing import TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
 
 import orjson
 
-from ..messages import Choice, Json
+from ..messages import Json
 from .error_words import parameters_in, words_of
-from .format import ApiError, BrokeOff, Malformed
+from .format import ApiError, Malformed, StreamFailed
+from .sse import ServerSentEvent
 
 EVENT = "an event of the stream"  # for `read_object`
 
@@ -124,7 +126,7 @@ def read_error(body: Json) -> ApiError:
         text_of(members, "type"),
         text_of(members, "code"),
         text_of(members, "status"),
-        _json_text(more) if more else "",
+        json_text(more) if more else "",
         parameters_in(body),
     )
 
@@ -148,91 +150,131 @@ def read_object(data: bytes, what: str) -> dict[str, Json]:
     return value
 
 
-def _json_text(value: Json) -> str:
+def json_text(value: Json) -> str:
+    """Return the JSON text of a value; "" if it is nested too deeply for one."""
     try:
         return dumps(cast("Mapping[str, Json]", value)).decode()
     except (ValueError, TypeError):
         return ""
 
 
+def is_end_mark(data: bytes) -> bool:
+    """Return whether the data of an event only mark the end of the stream: ``[DONE]``."""
+    return not data.startswith(b"{") and data.strip(b' \t\r\n"')[:6].upper() == b"[DONE]"
+
+
+def read_event(event: ServerSentEvent) -> dict[str, Json]:
+    """Read the object in an event; an empty one for an event without data, or with null.
+
+    Raises:
+        StreamFailed: the event is named "error", and is no object.
+        Malformed: it is anything else than an object.
+    """
+    data = event.data
+    try:
+        value = cast("Json", orjson.loads(data))
+        if isinstance(value, list) and len(value) == 1:  # as Gemini may send its errors
+            value = value[0]
+        if isinstance(value, dict):
+            return value
+    except orjson.JSONDecodeError:
+        pass
+    if data.strip() in (b"", b"null"):
+        return {}
+    try:
+        return read_object(data, EVENT)
+    except Malformed:
+        if event.name == "error":
+            raise StreamFailed(ApiError(data.decode(errors="replace").strip())) from None
+        raise
+
+
+_WRAPPERS = ("result", "data", "response", "output", "body")
+_FAILURES = ("errors", "detail", "message", "msg", "code")
+
+
+def read_members(body: Json, needed: str) -> dict[str, Json] | ApiError:
+    """Return the members of a response, or the error that it is.
+
+    Some gateways put the response into a list, or into a member of another object.
+
+    Args:
+        body: the whole body.
+        needed: the member that a response has and an error has not.
+
+    Raises:
+        Malformed: the body is not an object.
+    """
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, dict):
+        raise Malformed("the response is JSON, but not an object")
+    if body.get("error") or "error" in (body.get("object"), body.get("type")):
+        return read_error(body)  # "object" in old versions of vLLM
+    if body.get(needed):
+        return body
+    for name in _WRAPPERS:
+        inner = body.get(name)
+        if isinstance(inner, dict) and inner.get(needed):
+            return inner
+    if needed not in body and any(body.get(name) for name in _FAILURES):
+        return read_error(body)
+    return body
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def within_depth(read: Callable[P, R]) -> Callable[P, R]:
+    """Make a function raise `Malformed` for JSON that is nested too deeply to read."""
+
+    @wraps(read)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except RecursionError:
+            raise Malformed("the response is nested too deeply") from None
+
+    return checked
+
+
 T = TypeVar("T")
 
 
-def in_order(numbered: Iterable[tuple[Json, T]], expected: int) -> tuple[T, ...]:
-    """Sort items by their indices.
+def in_order(
+    numbered: Iterable[tuple[Json, T]], expected: int, *, is_list: bool = True
+) -> tuple[T, ...]:
+    """Sort items by their indices, which start at 0 or, on some servers, at 1.
 
     Args:
         numbered: pairs of index and item; the index None stands for the position.
         expected: number of items that there must be.
+        is_list: whether the items belong to different prompts or texts. If not, any indices will
+            do: the items cannot be confused.
 
     Raises:
-        Malformed: an index is missing, repeated or out of range.
+        Malformed: the number is wrong, or an index is missing, repeated or out of range (L5).
     """
-    found: dict[int, T] = {}
-    for position, (number, item) in enumerate(numbered):
-        place = _checked_index(position if number is None else number, expected)
-        if place in found:
-            raise Malformed(f"the response has index {place} twice")
-        found[place] = item
-    if len(found) != expected:
-        raise Malformed(f"the response has {len(found)} items instead of {expected}")
-    return tuple(found[place] for place in range(expected))
+    items = list(numbered)
+    if len(items) != expected:
+        raise Malformed(f"the response has {len(items)} items instead of {expected}")
+    indices = [_index(number, position) for position, (number, _) in enumerate(items)]
+    order = sorted(range(expected), key=indices.__getitem__)
+    first = indices[order[0]] if order else 0
+    is_sound = first in (0, 1) and all(
+        indices[at] == first + position for position, at in enumerate(order)
+    )
+    if not is_sound and is_list:
+        named = ", ".join(f"{number!r:.40}" for number, _ in items[:5])
+        raise Malformed(f"the response has the indices {named} for {expected} items")
+    return tuple(items[at][1] for at in (order if is_sound else range(expected)))
 
 
-def _checked_index(number: Json, expected: int) -> int:
-    """Return `number` if it is an index below `expected`.
-
-    Raises:
-        Malformed: it is not.
-    """
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < expected:
-        raise Malformed(
-            f"the response has the index {number!r:.40}, but {expected} items were requested"
-        )
-    return number
-
-
-class Collector:
-    """Collects the choices of one stream.
-
-    Args:
-        expected: number of choices.
-    """
-
-    def __init__(self, expected: int) -> None:
-        self._pieces: list[list[str]] = [[] for _ in range(expected)]
-        self._reasons: list[str | None] = [None] * expected
-
-    def place(self, number: Json) -> int:
-        """Return the position of the choice with that index; None stands for the first.
-
-        Raises:
-            Malformed: there is no such choice.
-        """
-        # The usual case costs one comparison: this is done for every token.
-        return 0 if number == 0 or number is None else _checked_index(number, len(self._pieces))
-
-    def add(self, place: int, text: str) -> None:
-        """Append a text to a choice."""
-        self._pieces[place].append(text)
-
-    def finish(self, place: int, reason: str) -> None:
-        """Set the finish reason of a choice; the first one counts."""
-        self._reasons[place] = self._reasons[place] or reason
-
-    def choices(self) -> tuple[Choice, ...]:
-        """Return the complete choices.
-
-        Raises:
-            BrokeOff: a choice has no finish reason.
-        """
-        missing = self._reasons.count(None)
-        if missing:
-            raise BrokeOff(
-                f"the stream ended before the response was complete ({missing} of "
-                f"{len(self._reasons)} choices without a finish reason)"
-            )
-        return tuple(
-            Choice("".join(pieces), reason)
-            for pieces, reason in zip(self._pieces, self._reasons, strict=True)
-        )
+def _index(number: Json, position: int) -> int:
+    """Return an index as a number; -1 if it is none."""
+    if number is None:
+        return position
+    if isinstance(number, str) and number.isdecimal() and len(number) < 10:  # noqa: PLR2004  # digits
+        return int(number)
+    return number if isinstance(number, int) and not isinstance(number, bool) else -1

@@ -26,7 +26,8 @@ class DecodedResponse:
         usage: the tokens that the provider reports; None if it reports none.
         tier: the service tier that the provider reports; None if it reports none.
         reported_cost_usd: the cost in USD that the provider reports; None if it reports none.
-        body: the whole body as received; None for a stream.
+        body: the whole body.
+        is_assembled: whether the body was put together from the events of a stream.
     """
 
     choices: tuple[Choice, ...] = ()
@@ -36,6 +37,7 @@ class DecodedResponse:
     tier: str | None = None
     reported_cost_usd: Decimal | None = None
     body: Mapping[str, Json] | None = attrs.field(default=None, repr=False, eq=False)
+    is_assembled: bool = attrs.field(default=False, repr=False, eq=False)
 
 
 @attrs.frozen
@@ -121,11 +123,14 @@ class StreamDecoder(Protocol):
         """
         ...
 
-    def end(self) -> DecodedResponse:
-        """Return the whole response, once the body has ended.
+    def end(self) -> DecodedResponse | ApiError:
+        """Return the whole response, or why its generation failed, once the body has ended.
+
+        The events are put together to the body of a whole response, and decoded as one (L10).
 
         Raises:
-            BrokeOff: a choice has no finish reason, so that it is incomplete.
+            BrokeOff: neither the provider nor the finish reasons mark the response as complete.
+            Malformed: it cannot be read.
         """
         ...
 

@@ -1,30 +1,29 @@
-"""OpenAI's chat format, and what it shares with OpenAI's completions: usage, choices, chunks.
+"""OpenAI's chat format, and what it shares with OpenAI's completions: usage and choices.
 
 Compatible servers differ, so decoding is tolerant: every member except the list of choices may be
 missing, and unknown members are ignored.
 """
 
 import math
-from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
 import attrs
 
-from ..messages import Choice, Delta, Json, Request, Usage
+from ..messages import Json, Request, Usage
 from .decoding import (
-    EVENT,
-    Collector,
     count_of,
     in_order,
     object_of,
     read_error,
-    read_object,
+    read_members,
     text_of,
+    within_depth,
 )
 from .encoding import add_extra, check_supported, expected_choices
-from .format import ApiError, DecodedResponse, Malformed, StreamDecoder, StreamFailed
-from .sse import ServerSentEvent
+from .format import ApiError, DecodedResponse, Malformed, StreamDecoder
+from .openai_answers import ERROR, read_choice, read_failure
+from .openai_stream import ChunkDecoder
 
 
 def read_usage(usage: Json) -> Usage | None:
@@ -65,127 +64,42 @@ def _usd(value: Json) -> Decimal | None:
     return Decimal(repr(value)) if math.isfinite(value) and value >= 0 else None
 
 
-def read_choices(
-    body: Json, read: Callable[[dict[str, Json]], Choice], expected: int
-) -> DecodedResponse | ApiError:
-    """Read a response body, or the error that some servers send with status 200.
+@within_depth
+def read_choices(body: Json, expected: int, prompts: int = 1) -> DecodedResponse | ApiError:
+    """Read the body of a chat or a completion, or the error in it.
+
+    Some servers send errors with status 200; OpenRouter puts that of a failed generation on the
+    choice. If one of several prompts has failed, its choices have the finish reason "error".
 
     Args:
         body: the whole body.
-        read: reads one choice.
         expected: number of choices that there must be.
+        prompts: number of prompts that they are for.
 
     Raises:
         Malformed: it is neither, or does not have exactly `expected` choices.
     """
-    if not isinstance(body, dict):
-        raise Malformed("the response is JSON, but not an object")
-    if body.get("error") or body.get("object") == "error":  # the latter by old versions of vLLM
-        return read_error(body)
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices:
+    members = read_members(body, "choices")
+    if isinstance(members, ApiError):
+        return members
+    listed = members.get("choices")
+    if not isinstance(listed, list) or not listed:
         raise Malformed('the response has no "choices"')
-    numbered: list[tuple[Json, Choice]] = []
-    for choice in choices:
-        if not isinstance(choice, dict):
-            raise Malformed('the response has no "choices" that are objects')
-        numbered.append((choice.get("index"), read(choice)))
+    numbered = [(one.get("index") if isinstance(one, dict) else None, one) for one in listed]
+    ordered = in_order(numbered, expected, is_list=prompts > 1)
+    choices = tuple(map(read_choice, ordered))
+    failed = [at for at, choice in enumerate(choices) if choice.finish_reason == ERROR]
+    each = expected // prompts
+    if failed and len({at // each for at in failed}) == prompts:
+        return read_failure(ordered[failed[0]])
     return DecodedResponse(
-        choices=in_order(numbered, expected),
-        model=text_of(body, "model") or None,
-        usage=read_usage(body.get("usage")),
-        tier=text_of(body, "service_tier") or None,
-        reported_cost_usd=read_cost(body.get("usage")),
-        body=body,
+        choices=choices,
+        model=text_of(members, "model") or None,
+        usage=read_usage(members.get("usage")),
+        tier=text_of(members, "service_tier") or None,
+        reported_cost_usd=read_cost(members.get("usage")),
+        body=members,
     )
-
-
-class ChunkDecoder:
-    """Decodes a stream of OpenAI's chunks, of chats or completions.
-
-    Compatible servers differ, so it is tolerant: usage may be in every chunk, in the last or in
-    none, and a stream may end with or without ``[DONE]``.
-
-    Args:
-        expected: number of choices.
-        read: returns the text of one choice in a chunk, and whether it belongs to a refusal.
-        correct: corrects the whole response; None leaves it unchanged.
-    """
-
-    def __init__(
-        self,
-        expected: int,
-        read: Callable[[dict[str, Json]], tuple[str, bool]],
-        correct: Callable[[DecodedResponse], DecodedResponse] | None = None,
-    ) -> None:
-        self._choices = Collector(expected)
-        self._read = read
-        self._correct = correct
-        self._refused: set[int] = set()
-        self._model: str | None = None
-        self._tier: str | None = None
-        self._cost: Decimal | None = None
-        self.usage: Usage | None = None
-        self.done = False
-
-    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
-        """Return the deltas of one event.
-
-        Raises:
-            StreamFailed: the event is an error.
-            Malformed: the event is not a chunk.
-        """
-        data = event.data
-        if self.done or not data or data.isspace():
-            return ()
-        if data.startswith(b"[DONE]"):
-            self.done = True
-            return ()
-        chunk = read_object(data, EVENT)
-        if chunk.get("error") or event.name == "error" or chunk.get("object") == "error":
-            raise StreamFailed(read_error(chunk))
-        if usage := chunk.get("usage"):
-            self.usage = read_usage(usage) or self.usage
-            self._cost = read_cost(usage)
-        elif "x_groq" in chunk:
-            self.usage = read_usage(object_of(chunk, "x_groq").get("usage")) or self.usage
-        if self._model is None:
-            self._model = text_of(chunk, "model") or None
-        if "service_tier" in chunk:  # in each chunk, or only in the last; the last one counts
-            self._tier = text_of(chunk, "service_tier") or self._tier
-        choices = chunk.get("choices")
-        if not isinstance(choices, list):
-            return ()  # some servers send keep-alive events
-        return [delta for choice in choices if (delta := self._add(choice)) is not None]
-
-    def _add(self, choice: Json) -> Delta | None:
-        if not isinstance(choice, dict):
-            raise Malformed("a choice in the stream is not an object")
-        place = self._choices.place(choice.get("index"))
-        text, refuses = self._read(choice)
-        if text:
-            self._choices.add(place, text)
-        if refuses:
-            self._refused.add(place)
-        reason = choice.get("finish_reason")
-        if reason and isinstance(reason, str):
-            self._choices.finish(place, "content_filter" if place in self._refused else reason)
-        return Delta(text, place) if text else None
-
-    def end(self) -> DecodedResponse:
-        """Return the whole response, once the body has ended.
-
-        Raises:
-            BrokeOff: a choice has no finish reason.
-        """
-        response = DecodedResponse(
-            choices=self._choices.choices(),
-            model=self._model,
-            usage=self.usage,
-            tier=self._tier,
-            reported_cost_usd=self._cost,
-        )
-        return response if self._correct is None else self._correct(response)
 
 
 _RESERVED = frozenset({"n", "stream", "messages"})
@@ -262,7 +176,7 @@ class OpenAIChat:
         Raises:
             Malformed: it is neither, or does not have exactly `request.n` choices.
         """
-        return read_chat(body, expected_choices(request))
+        return read_choices(body, expected_choices(request))
 
     def decode_error(self, body: Json) -> ApiError:
         """Return the error in a body, in any of its shapes."""
@@ -270,7 +184,8 @@ class OpenAIChat:
 
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
-        return ChunkDecoder(expected_choices(request), _delta)
+        expected = expected_choices(request)
+        return ChunkDecoder(expected, read_usage, lambda body: read_choices(body, expected))
 
 
 def read_chat(body: Json, expected: int) -> DecodedResponse | ApiError:
@@ -283,27 +198,4 @@ def read_chat(body: Json, expected: int) -> DecodedResponse | ApiError:
     Raises:
         Malformed: it is neither, or does not have exactly `expected` choices.
     """
-    return read_choices(body, _choice, expected)
-
-
-def _choice(choice: dict[str, Json]) -> Choice:
-    message = choice.get("message")
-    if not isinstance(message, dict):
-        raise Malformed('a choice has no "message"')
-    text, refuses = _content(message)
-    reason = text_of(choice, "finish_reason") or None
-    return Choice(text, "content_filter" if refuses else reason)
-
-
-def _delta(choice: dict[str, Json]) -> tuple[str, bool]:
-    delta = choice.get("delta")
-    return _content(delta) if isinstance(delta, dict) else ("", False)
-
-
-def _content(message: dict[str, Json]) -> tuple[str, bool]:
-    """Return the text of a message or delta, and whether it is a refusal."""
-    content = message.get("content")
-    if isinstance(content, str) and content:
-        return content, False
-    refusal = message.get("refusal")
-    return (refusal, True) if refusal and isinstance(refusal, str) else ("", False)
+    return read_choices(body, expected)

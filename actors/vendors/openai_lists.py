@@ -7,8 +7,8 @@ from typing import ClassVar, cast
 
 import attrs
 
-from ..messages import Choice, Json, Request
-from .decoding import in_order, read_error, text_of
+from ..messages import Json, Request
+from .decoding import in_order, read_error, read_members, text_of, within_depth
 from .encoding import add_extra, check_supported, expected_choices
 from .format import (
     ApiError,
@@ -18,7 +18,8 @@ from .format import (
     StreamDecoder,
     UnsupportedField,
 )
-from .openai_chat import ChunkDecoder, read_choices, read_usage
+from .openai_chat import read_choices, read_usage
+from .openai_stream import ChunkDecoder
 
 _COMPLETION_LIMITS = BatchLimits(max_size=100)
 _COMPLETION_RESERVED = frozenset({"n", "stream", "prompt"})
@@ -91,7 +92,7 @@ class OpenAICompletions:
         Raises:
             Malformed: it is neither, or does not have exactly `request.n` choices for each prompt.
         """
-        response = read_completion(body, expected_choices(request))
+        response = read_completion(body, expected_choices(request), len(request.inputs))
         return response if isinstance(response, ApiError) else _corrected(response, request)
 
     def decode_error(self, body: Json) -> ApiError:
@@ -101,22 +102,23 @@ class OpenAICompletions:
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
         return ChunkDecoder(
-            expected_choices(request), _delta, lambda response: _corrected(response, request)
+            expected_choices(request), read_usage, lambda body: self.decode(body, request)
         )
 
 
-def read_completion(body: Json, expected: int) -> DecodedResponse | ApiError:
+def read_completion(body: Json, expected: int, prompts: int = 1) -> DecodedResponse | ApiError:
     """Read a response body with the usage that it reports; see `read_chat`.
 
     Args:
         body: the whole body.
         expected: number of choices that there must be.
+        prompts: number of prompts that they are for.
 
     Raises:
         Malformed: it is neither a response nor an error, or does not have exactly `expected`
             choices.
     """
-    return read_choices(body, _choice, expected)
+    return read_choices(body, expected, prompts)
 
 
 def _corrected(response: DecodedResponse, request: Request) -> DecodedResponse:
@@ -141,18 +143,6 @@ def _corrected_count(tokens: int, chars: int) -> int:
     usual = -(-chars // _USUAL_CHARS)
     is_credible = chars < _LEAST_CHARS or chars <= tokens * _MAX_CHARS
     return tokens if is_credible else max(tokens, usual)
-
-
-def _choice(choice: dict[str, Json]) -> Choice:
-    text = choice.get("text")
-    if not isinstance(text, str):
-        raise Malformed('a choice has no "text"')
-    return Choice(text, text_of(choice, "finish_reason") or None)
-
-
-def _delta(choice: dict[str, Json]) -> tuple[str, bool]:
-    text = choice.get("text")
-    return (text, False) if isinstance(text, str) else ("", False)
 
 
 Vector = tuple[float, ...]
@@ -221,6 +211,7 @@ class OpenAIEmbeddings:
         raise UnsupportedField("a stream", self.name, "request the whole response")
 
 
+@within_depth
 def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
     """Read the vectors in a body, or the error that some servers send with status 200.
 
@@ -231,11 +222,10 @@ def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
     Raises:
         Malformed: it is neither, or does not have exactly `expected` vectors.
     """
-    if not isinstance(body, dict):
-        raise Malformed("the response is JSON, but not an object")
-    if body.get("error") or body.get("object") == "error":
-        return read_error(body)
-    data = body.get("data")
+    members = read_members(body, "data")
+    if isinstance(members, ApiError):
+        return members
+    data = members.get("data")
     if not isinstance(data, list):
         raise Malformed('the response has no "data"')
     numbered: list[tuple[Json, Vector]] = []
@@ -245,9 +235,9 @@ def read_embeddings(body: Json, expected: int) -> DecodedResponse | ApiError:
         numbered.append((item.get("index"), _vector(item.get("embedding"))))
     return DecodedResponse(
         embeddings=in_order(numbered, expected),
-        model=text_of(body, "model") or None,
-        usage=read_usage(body.get("usage")),
-        body=body,
+        model=text_of(members, "model") or None,
+        usage=read_usage(members.get("usage")),
+        body=members,
     )
 
 

@@ -105,6 +105,9 @@ class SseParser:
             self._add(value)
         elif field == b"event":
             self._name = value.decode(errors="replace")
+        elif field == b"error":  # older versions of llama.cpp
+            self._name = "error"
+            self._add(value)
         # Other fields (id, retry, and comments, which have no name) do not matter here.
 
     def _add(self, line: bytes) -> None:

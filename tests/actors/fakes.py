@@ -147,7 +147,7 @@ class Script(httpx.AsyncBaseTransport):
         return sum(sent.ended_at is None for sent in self.sent)
 
     def _line(self, sent):
-        lines = self.by_prompt.get(sent.prompt, self.lines)
+        lines = self.by_prompt.get(sent.prompt, self.lines) if self.by_prompt else self.lines
         return lines.pop(0) if len(lines) > 1 else lines[0]
 
     async def handle_async_request(self, request):
@@ -399,9 +399,11 @@ def asking(ref, *prompts, timeout=inf, **more):
 
 
 @asynccontextmanager
-async def requester(transport, *, api_key=None, concurrency=10, seed="seed", **settings):
+async def requester(
+    transport, *, api_key=None, vendor="compatible", concurrency=10, seed="seed", **settings
+):
     """Yield the ref of a `RequestActor` that uses `transport`, and its runtime."""
-    endpoint = Endpoint(URL, api_key)
+    endpoint = Endpoint(URL, api_key, vendor)
     async with open_runtime(seed=seed) as runtime:
         yield (
             await runtime.spawn(

@@ -195,7 +195,6 @@ async def test_a_provider_full_of_faults_costs_retries_and_loses_nothing(autojum
         "reset": 0.05,
         "stall": 0.02,
         "truncate": 0.05,
-        "malformed": 0.05,
         "slow": 0.05,
     }
     provider = Provider(ProviderSettings(faults=Faults(faults), rpm=6000, burst_s=1, seed=1))

@@ -56,6 +56,9 @@ from callsheet.actors import (
     Target,
     ThrottlePolicy,
     Timeouts,
+    TokenLogprob,
+    ToolCall,
+    ToolCallDelta,
     Usage,
     Vendor,
     vendor_named,
@@ -332,6 +335,10 @@ async def calling(troupe: Troupe) -> None:
     assert_type(answer, Response)
     assert_type(answer.text, str)
     assert_type(answer.choices, tuple[Choice, ...])
+    assert_type(answer.tool_calls, tuple[ToolCall, ...])
+    assert_type(answer.reasoning, str)
+    assert_type(answer.refusal, str | None)
+    assert_type(answer.logprobs, tuple[TokenLogprob, ...])
     assert_type(answer.embeddings, tuple[tuple[float, ...], ...])
     assert_type(answer.usage, Usage)
     assert_type(answer.cost_usd, Decimal | None)
@@ -355,6 +362,7 @@ async def watching(troupe: Troupe) -> None:
             if isinstance(item, Delta):
                 assert_type(item.text, str)
                 assert_type(item.index, int)
+                assert_type(item.tool_calls, tuple[ToolCallDelta, ...])
             else:
                 assert_type(item, Response)
         assert_type(items.response, Response | None)

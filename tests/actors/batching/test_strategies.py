@@ -83,7 +83,13 @@ def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
             packable=True,
         ),
         item("a", extra_body={"tools": [{"type": "function"}]}),
+        item("a", extra_body={"tool_choice": "none"}),
+        item("a", extra_body={"toolConfig": {}}),
         item("a", extra_body={"logprobs": True}),
+        item("a", extra_body={"top_logprobs": 2}),
+        item("a", extra_body={"generationConfig": {"responseLogprobs": True}}),
+        item("a", extra_body={"generationConfig": {"candidateCount": 2}}),
+        item("a", extra_body={"n": 2}),
         Request(
             model=MODEL,
             messages=[ChatMessage("system", "x"), ChatMessage("user", "y", extra={"name": "Ann"})],
@@ -200,6 +206,16 @@ def test_each_choice_goes_to_the_member_of_its_prompt(sizes, n):
         assert own.text == own.choices[0].text
 
 
+def test_a_prompt_whose_generation_failed_has_no_share_and_the_others_have_theirs():
+    """L5, L11: it is asked for once more, alone."""
+    requests = [completion("a"), completion("b"), completion("c", "d")]
+    reasons = ("stop", "error", "stop", "length")
+    choices = tuple(Choice(text, why) for text, why in zip("ABCD", reasons, strict=True))
+    first, failed, last = COMPLETE.split(requests, said(choices=choices, body={"choices": []}))
+    assert (first.text, failed, last.choices) == ("A", None, choices[2:])
+    assert (first.body, last.body) == (None, None), "L10: the body is of all members"
+
+
 @given(st.integers(0, 12).filter(lambda count: count != 3))
 def test_a_list_of_the_wrong_length_is_given_to_no_member(count):
     requests = [Request.embedding(["a", "b"], model=MODEL), Request.embedding("c", model=MODEL)]
@@ -239,7 +255,7 @@ def test_vectors_whose_indices_do_not_match_are_refused_as_a_whole(data):
     except Malformed:
         return
     places = [at if one["index"] is None else one["index"] for at, one in enumerate(data)]
-    assert sorted(places) == [0, 1, 2]
+    assert sorted(map(int, places)) in ([0, 1, 2], [1, 2, 3]), "some servers count from 1"
     assert len(answer.embeddings) == 3
 
 

@@ -9,7 +9,15 @@ from fakes import MODEL, answer_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
+from callsheet.actors import (
+    ChatMessage,
+    Choice,
+    Request,
+    Response,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 from callsheet.actors.cache.stored import (
     decode,
     encode,
@@ -23,6 +31,25 @@ from callsheet.actors.identity import cache_key
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # halves of surrogate pairs too
 REASONS = st.none() | st.sampled_from(["stop", "length"])
 COUNTS = st.integers(0, 10**12)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+CHOICES = st.builds(
+    Choice,
+    TEXTS,
+    REASONS,
+    tool_calls=st.lists(st.builds(ToolCall, TEXTS, TEXTS, TEXTS), max_size=2).map(tuple),
+    reasoning=TEXTS,
+    refusal=st.none() | TEXTS,
+    logprobs=st.lists(
+        st.builds(
+            TokenLogprob,
+            TEXTS,
+            st.none() | NUMBERS,
+            st.lists(st.tuples(TEXTS, NUMBERS), max_size=2).map(tuple),
+        ),
+        max_size=2,
+    ).map(tuple),
+    annotations=st.lists(st.dictionaries(TEXTS, NUMBERS, max_size=2), max_size=2).map(tuple),
+)
 RESPONSES = st.builds(
     Response,
     text=TEXTS,
@@ -30,7 +57,7 @@ RESPONSES = st.builds(
     finish_reason=REASONS,
     usage=st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
     cost_usd=st.none() | st.decimals(0, 1000, allow_nan=False),
-    choices=st.lists(st.builds(Choice, TEXTS, REASONS), max_size=3).map(tuple),
+    choices=st.lists(CHOICES, max_size=3).map(tuple),
     embeddings=st.lists(
         st.lists(st.floats(allow_nan=False), max_size=5).map(tuple), max_size=3
     ).map(tuple),

@@ -96,7 +96,7 @@ QUOTES = {
     "in a type": says(whole(b"x", f"Content-Type: {KEY}/{KEY}")),
     "in a redirect": says(whole(b"", f"Location: http://x/?{KEY}", status="302 Found")),
     "in a bad redirect": says(whole(b"", f"Location: http://[{KEY}", status="302 Found")),
-    "in an index": says(whole(json.dumps({"choices": [{"index": KEY, "message": {}}]}).encode())),
+    "in an index": says(whole(json.dumps({"choices": [{"index": KEY, "message": 3}]}).encode())),
     "in the index of an event": says(
         whole(event({"choices": [{"index": KEY, "delta": {"content": "x"}}]}), EVENTS)
     ),

@@ -5,7 +5,7 @@ from bodies import HI, chat, named, read_stream, texts_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import ChatMessage, Choice, Usage
+from callsheet.actors import ChatMessage, Choice, ToolCall, Usage
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.format import (
     ApiError,
@@ -115,15 +115,16 @@ def test_thoughts_are_no_part_of_the_text():
         {"type": "thinking", "thinking": "Hmm", "signature": "x"},
         {"type": "text", "text": "Hi"},
         {"type": "tool_use", "id": "t", "name": "f", "input": {}},
-        "nonsense",
     ]
     usage = {"input_tokens": 1, "output_tokens": 9, "output_tokens_details": {"thinking_tokens": 7}}
     answer = FORM.decode(body(content=blocks, usage=usage), chat())
-    assert answer.choices[0].text == "Hi"
+    assert answer.choices == (
+        Choice("Hi", "stop", tool_calls=(ToolCall("f", "{}", "t"),), reasoning="Hmm"),
+    )
     assert answer.usage == Usage(1, 9, reasoning_tokens=7)
 
 
-@pytest.mark.parametrize("wrong", [None, [], "Hi", {}, {"content": "Hi"}, {"content": None}])
+@pytest.mark.parametrize("wrong", [None, [], "Hi", {}, {"content": 3}, {"content": None}])
 def test_what_is_no_message_is_malformed(wrong):
     with pytest.raises(Malformed):
         FORM.decode(wrong, chat())
@@ -180,7 +181,9 @@ STREAM = [
     {"type": "message_stop"},
 ]
 WHOLE = DecodedResponse(
-    choices=(Choice("Zoë 日😀", "length"),), model="claude-sonnet-5", usage=Usage(109, 15, 100)
+    choices=(Choice("Zoë 日😀", "length", reasoning="?"),),
+    model="claude-sonnet-5",
+    usage=Usage(109, 15, 100),
 )
 
 

@@ -105,5 +105,7 @@ def test_an_invalid_stream(form, request_, events):
         deltas, answer = read_stream(form, request_, [sse(*map(json.dumps, events))])
     except (Malformed, StreamFailed):
         return
+    if isinstance(answer, ApiError):
+        return
     texts = ["".join(d.text for d in deltas if d.index == at) for at in range(len(answer.choices))]
     assert texts == [choice.text for choice in answer.choices]

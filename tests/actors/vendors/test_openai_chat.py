@@ -98,7 +98,6 @@ def test_usage_that_makes_no_sense_is_no_usage(changes):
         {"choices": ["Hello"]},
         {"choices": [{}]},
         {"choices": [{"message": None}]},
-        {"choices": [{"text": "a completion of the older kind"}]},
     ],
 )
 def test_a_body_that_is_no_completion_is_malformed_and_the_error_names_what_is_missing(body):
@@ -209,21 +208,28 @@ def test_answers_without_indices_keep_their_order():
 
 
 @pytest.mark.parametrize(
-    "indices", [[0], [0, 0], [0, 2], [1, 2], [-1, 0], [0, 1, 2], ["0", "1"], [True, 0], [0.0, 1]]
+    "indices", [[0, 0], [0, 2], [1, 2], [-1, 0], ["0", "1"], [True, 0], [0.0, 1], [{}, []]]
 )
-def test_answers_that_are_not_those_asked_for_are_malformed(indices):
-    """L5: never the response to another request."""
-    body = chat_body(*"abc"[: len(indices)])
+def test_choices_of_one_prompt_are_read_whatever_their_indices(indices):
+    """They cannot be confused, and were paid for (L11)."""
+    body = chat_body("a", "b")
     for choice, index in zip(body["choices"], indices, strict=True):
         choice["index"] = index
-    with pytest.raises(Malformed, match=r"index|1 items instead of 2"):
-        decode(body, n=2)
+    assert {choice.text for choice in decode(body, n=2).choices} == {"a", "b"}
 
 
-def test_a_refusal_is_its_text_and_no_answer_of_the_schema():
+@pytest.mark.parametrize("texts", ["a", "abc"])
+def test_another_number_of_choices_than_requested_is_malformed(texts):
+    with pytest.raises(Malformed, match=r"\d items instead of 2"):
+        decode(chat_body(*texts), n=2)
+
+
+def test_a_refusal_is_no_text():
     body = chat_body(None)
     body["choices"][0]["message"]["refusal"] = "I cannot help with that."
-    assert decode(body).choices == (Choice("I cannot help with that.", "content_filter"),)
+    assert decode(body).choices == (
+        Choice("", "content_filter", refusal="I cannot help with that."),
+    )
 
 
 # ------------------------------------------------------------------ what is sent

@@ -117,20 +117,37 @@ def test_interleaved_choices_are_separated():
     assert answer.choices == (Choice("xy", "stop"), Choice("ab", "length"))
 
 
-@pytest.mark.parametrize("index", [-1, 2, "0", True, 0.5, 10**30])
+@pytest.mark.parametrize("index", [-1, 3, "0", True, 0.5, 10**30])
 def test_a_piece_of_an_unrequested_choice_is_malformed(index):
     with pytest.raises(Malformed, match="index"):
         read(sse(chunk("a", index=index)), n=2)
 
 
-@pytest.mark.parametrize("done", ["[DONE]", None])
+HALF = [chunk("a", reason="stop"), chunk("b", index=1)]
+
+
 @pytest.mark.parametrize(
-    "events",
-    [[], [chunk("Hel")], [chunk("Hel"), LAST], [chunk("a", reason="stop"), chunk("b", index=1)]],
+    ("events", "done"),
+    [
+        ([], None),
+        ([chunk("Hel")], None),
+        ([chunk("Hel"), chunk("x", index=1), LAST], None),
+        (HALF, None),
+        (HALF, "[DONE]"),
+        (HALF[:1], "[DONE]"),
+    ],
 )
 def test_a_stream_that_ends_too_soon_is_no_short_answer(events, done):
     with pytest.raises(BrokeOff, match="finish reason"):
         read(sse(*events, done=done), n=2)
+
+
+def test_a_marked_end_without_a_finish_reason_is_an_end():
+    """L11: some servers mark the end, but never send a finish reason."""
+    assert read(sse(chunk("Hel"), chunk("lo"), LAST))[1].choices == (Choice("Hello"),)
+    for events in ([], [LAST]):
+        with pytest.raises(Malformed, match="choices"):
+            read(sse(*events))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +189,7 @@ def test_a_refusal_in_pieces():
         chunk(choices=[{"index": 0, "delta": {"refusal": "not."}}]),
         chunk(reason="stop"),
     )
-    assert read(data)[1].choices == (Choice("I cannot.", "content_filter"),)
+    assert read(data)[1].choices == (Choice("", "content_filter", refusal="I cannot."),)
 
 
 def test_usage_is_known_before_the_end():

@@ -183,3 +183,28 @@ async def test_the_reported_number_of_lost_calls_is_never_too_low(autojump_clock
                 await run.wait()
         lost = it.requests - it.provider.stats.answered
         assert 10 < lost <= run.progress().maybe_billed <= lost + 100
+
+
+class Portal(httpx.AsyncBaseTransport):
+    """A transport that answers each request with a page, as a captive portal does."""
+
+    def __init__(self):
+        self.requests = 0
+
+    async def handle_async_request(self, request):
+        await trio.sleep(1.0)
+        self.requests += 1
+        return httpx.Response(200, html="<html>Sign in first</html>")
+
+
+async def test_a_run_ends_when_no_response_can_be_read(autojump_clock, output):
+    """L11: it shows what came, and does not buy it for every row."""
+    portal = Portal()
+    async with stage() as it:
+        with pytest.raises(BulkStopped, match="Sign in first") as caught:
+            await it.run(
+                rows(100), output, troupe={"transport": portal, "limits": Limits(in_flight=2)}
+            )
+    assert caught.value.ending.kind == "unanswered"
+    assert "3 responses in a row" in str(caught.value)
+    assert portal.requests <= 4

@@ -125,14 +125,13 @@ async def test_of_a_list_each_row_has_its_own_part_and_its_share_of_the_usage(tm
     requests = [Request.embedding(text, model="text-embedding-3-small") for text in "abc"]
 
     def answer(body):
-        return {**vectors(*([len(text), 0.5] for text in body["input"])), "more": "kept"}
+        return vectors(*([len(text), 0.5] for text in body["input"]))
 
     lines = await lines_from(answer, tmp_path / "out.jsonl", *requests, batching=Batching())
     assert {line["callsheet"]["route"] for line in lines} == {"list"}
     bodies = [line["response"]["body"] for line in lines]
     for body in bodies:
         assert body["data"] == [{"object": "embedding", "index": 0, "embedding": [1, 0.5]}]
-        assert body["more"] == "kept"
     assert sum(body["usage"]["prompt_tokens"] for body in bodies) == 8
 
 
@@ -160,6 +159,30 @@ async def test_another_providers_body_is_made_openais_and_kept_beside_it(tmp_pat
     assert (made["id"], made["choices"][0]["message"]["content"]) == ("msg_1", "Yes.")
     assert made["usage"]["total_tokens"] == 11
     assert line["callsheet"]["provider_body"] == body
+
+
+@pytest.mark.parametrize("reason", ["tool_use", "refusal"])
+async def test_a_body_that_is_made_has_everything_that_a_response_has(reason, tmp_path):
+    """L10: what is read back from OUTPUT is equal, which `lines_from` checks."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"x": 1}}
+    note = {"type": "web_search_result_location", "url": "https://example.com"}
+    body = {
+        "type": "message",
+        "model": "claude-x",
+        "content": [
+            {"type": "thinking", "thinking": "hm"},
+            {"type": "text", "text": "Yes.", "citations": [note]},
+            call,
+        ],
+        "stop_reason": reason,
+        "usage": {"input_tokens": 9, "output_tokens": 2},
+    }
+    (line,) = await lines_from(body, tmp_path / "out.jsonl", ask(), vendor="anthropic")
+    message = line["response"]["body"]["choices"][0]["message"]
+    assert message["reasoning_content"] == "hm"
+    assert message["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"x":1}'}
+    assert message["annotations"] == [note]
+    assert message["refusal"] == ("refusal" if reason == "refusal" else None)
 
 
 async def test_a_rejection_has_the_providers_text_without_the_key(tmp_path):

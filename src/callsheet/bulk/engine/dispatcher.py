@@ -23,6 +23,7 @@ from ...actors import (
     Request,
     Response,
     Troupe,
+    UnreadableEndpoint,
 )
 from ...runtime import AskFailed, AskTimedOut
 from ..errors import RUN_AGAIN, RunEnding
@@ -35,7 +36,7 @@ from .reader import READ_AT_ONCE
 from .state import LATE, RunState
 
 _MIN_S = 0.001
-_FATAL = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable)
+_FATAL = (AuthenticationFailed, QuotaExhausted, LedgerUnavailable, UnreadableEndpoint)
 """Errors that every other row would meet as well."""
 
 _TEMPORARY = (RateLimited, ProviderUnavailable, ConnectionFailed)

@@ -13,6 +13,8 @@ from ...actors import (
     Malformed,
     Response,
     Task,
+    TokenLogprob,
+    ToolCall,
     read_chat,
     read_completion,
     read_embeddings,
@@ -104,12 +106,45 @@ def _tokens(response: Response) -> dict[str, Json]:
 
 
 def _chat_choice(at: int, one: Choice) -> dict[str, Json]:
-    message: dict[str, Json] = {"role": "assistant", "content": one.text, "refusal": None}
-    return {"index": at, "message": message, "logprobs": None, "finish_reason": one.finish_reason}
+    has_text = bool(one.text) or not (one.tool_calls or one.refusal)
+    message: dict[str, Json] = {
+        "role": "assistant",
+        "content": one.text if has_text else None,
+        "refusal": one.refusal,
+    }
+    if one.reasoning:
+        message["reasoning_content"] = one.reasoning
+    if one.tool_calls:
+        message["tool_calls"] = [_written_call(call) for call in one.tool_calls]
+    if one.annotations:
+        message["annotations"] = [dict(note) for note in one.annotations]
+    logprobs: Json = None
+    if one.logprobs:
+        logprobs = {"content": [_written_token(token) for token in one.logprobs], "refusal": None}
+    reason = one.finish_reason
+    return {"index": at, "message": message, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _written_call(call: ToolCall) -> Json:
+    function: dict[str, Json] = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _written_token(token: TokenLogprob) -> Json:
+    top: list[Json] = [{"token": text, "logprob": value} for text, value in token.top]
+    return {"token": token.token, "logprob": token.logprob, "top_logprobs": top}
 
 
 def _completion_choice(at: int, one: Choice) -> dict[str, Json]:
-    return {"index": at, "text": one.text, "logprobs": None, "finish_reason": one.finish_reason}
+    logprobs: Json = None
+    if one.logprobs:
+        logprobs = {
+            "tokens": [token.token for token in one.logprobs],
+            "token_logprobs": [token.logprob for token in one.logprobs],
+            "top_logprobs": [dict(token.top) or None for token in one.logprobs],
+        }
+    reason = one.finish_reason
+    return {"index": at, "text": one.text, "logprobs": logprobs, "finish_reason": reason}
 
 
 def _listed(vector: tuple[float, ...]) -> Json:

@@ -1,0 +1,200 @@
+"""Read the body of a response by what arrives, whatever was requested. Pure (R14).
+
+Some servers and gateways send events although one JSON text was requested, or the reverse, with any
+content type, and with blank lines and comments before it. What was paid for is read (L11).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, final
+
+from ..messages import Delta, Json, Request
+from .decoding import is_end_mark, json_text, loads, read_event, within_depth
+from .format import ApiError, DecodedResponse, Malformed, WireFormat
+from .sse import ServerSentEvent, SseParser
+
+_BOM = b"\xef\xbb\xbf"
+_FIELDS = (b"data", b"event", b"id", b"retry", b"error")  # the first word of a line of events
+_SHOWN_BYTES = 200
+
+Kind = Literal["events", "whole"]
+OnEvent = Callable[[ServerSentEvent, Sequence[Delta]], None]
+
+
+class _Decoder(Protocol):
+    @property
+    def done(self) -> bool: ...
+
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]: ...
+
+    def end(self) -> DecodedResponse | ApiError: ...
+
+
+@final
+class AnswerReader:
+    """Reads the body of one response: server-sent events, one JSON text, or one on each line.
+
+    Args:
+        form: the wire format.
+        request: the request that the response is for.
+        on_event: called with each event and its deltas; None for nothing.
+
+    Attributes:
+        start: the first bytes, for the error that they cannot be read.
+        raw: all bytes of a response that is not events; empty for events.
+    """
+
+    def __init__(self, form: WireFormat, request: Request, on_event: OnEvent | None = None) -> None:
+        self._form = form
+        self._request = request
+        self._on_event = on_event
+        self._kind: Kind | None = None  # not known yet
+        self._parser = SseParser()
+        self._decoder: _Decoder | None = None
+        self._pieces: list[bytes] = []
+        self.start = b""
+        self.raw = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the body is known not to be events."""
+        return self._kind == "whole"
+
+    @property
+    def done(self) -> bool:
+        """Whether the provider marked the end."""
+        return self._decoder is not None and self._decoder.done
+
+    def feed(self, piece: bytes) -> Sequence[Delta]:
+        """Add the next bytes; return the deltas of the events that they complete.
+
+        Args:
+            piece: the bytes; none at the end of the body.
+
+        Raises:
+            StreamFailed: an event is an error.
+            ValueError: they cannot be read.
+        """
+        if len(self.start) < _SHOWN_BYTES:
+            self.start += piece[: _SHOWN_BYTES - len(self.start)]
+        if self._kind != "events":
+            self._pieces.append(piece)
+            if self._kind is None:
+                start = b"".join(self._pieces)
+                self._kind, at = kind_of(start)
+                self._pieces = [start[at:]]
+            if self._kind != "events":
+                return ()
+            self._decoder = self._new_decoder()
+            piece = self._pieces.pop()
+        events = self._parser.feed(piece) if piece else self._parser.end()
+        decoder = self._decoder
+        if decoder is None or not events:
+            return ()
+        found: list[Delta] = []
+        try:
+            for event in events:
+                deltas = decoder.feed(event)
+                if self._on_event is not None:
+                    self._on_event(event, deltas)
+                found += deltas
+        except RecursionError:
+            raise Malformed("an event is nested too deeply") from None
+        return found
+
+    def _new_decoder(self) -> _Decoder:
+        if self._form.streams:
+            return self._form.stream_decoder(self._request)
+        return _OneEvent(self._form, self._request)
+
+    @within_depth
+    def end(self) -> DecodedResponse | ApiError:
+        """Return the whole response, or the error in it, once the body has ended.
+
+        Raises:
+            StreamFailed: an event is an error.
+            BrokeOff: it is not complete.
+            ValueError: it cannot be read. `Malformed` states why; any other error, that it is no
+                JSON.
+        """
+        if self._decoder is not None:
+            return self._decoder.end()
+        self.raw = b"".join(self._pieces)
+        try:
+            body = loads(self.raw)
+        except ValueError:
+            lines = [line for line in self.raw.splitlines() if line.strip()]
+            if len(lines) < 2 or not _is_json(lines[0]):  # noqa: PLR2004  # then it is no JSON
+                raise
+            return self._decoded(lines)
+        if isinstance(body, str):  # some gateways encode the whole body as JSON once more
+            inner = AnswerReader(self._form, self._request)
+            for piece in (body.encode(errors="replace"), b""):
+                inner.feed(piece)
+            return inner.end()
+        if isinstance(body, list) and len(body) > 1:  # Gemini's stream without ``alt=sse``
+            return self._decoded([json_text(part).encode() for part in body])
+        return self._form.decode(body, self._request)
+
+    def _decoded(self, texts: Sequence[bytes]) -> DecodedResponse | ApiError:
+        """Decode JSON texts as the events of a stream."""
+        decoder = self._new_decoder()
+        for text in texts:
+            decoder.feed(ServerSentEvent(text.strip().removeprefix(b"data:").strip()))
+        return decoder.end()
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+@final
+class _OneEvent:
+    """Decodes the only event of a response whose format has no streams."""
+
+    def __init__(self, form: WireFormat, request: Request) -> None:
+        self._form = form
+        self._request = request
+        self._body: Json = None
+        self.done = False
+
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
+        """Take the object in an event; the first one counts."""
+        if not is_end_mark(event.data):
+            self._body = self._body or read_event(event)
+        return ()
+
+    def end(self) -> DecodedResponse | ApiError:
+        """Return the response."""
+        return self._form.decode(self._body, self._request)
+
+
+def kind_of(start: bytes) -> tuple[Kind | None, int]:
+    """Return the kind of a body, and where it begins after blank lines and comments.
+
+    Args:
+        start: the first bytes.
+
+    Returns:
+        The kind is None if the bytes do not show it yet.
+    """
+    at = len(_BOM) if start.startswith(_BOM) else 0
+    if not at and _BOM.startswith(start):
+        return None, 0
+    while True:
+        at = len(start) - len(start[at:].lstrip())
+        if not start.startswith(b":", at):
+            break
+        ends = [end for mark in (b"\n", b"\r") if (end := start.find(mark, at)) >= 0]
+        if not ends:
+            return None, at
+        at = min(ends)
+    line = start[at : at + 80].splitlines()[0] if at < len(start) else b""
+    field, colon, _ = line.partition(b":")
+    if colon or at + len(line) < len(start):
+        return ("events" if field in _FIELDS and colon else "whole"), at
+    is_open = any(name.startswith(line) for name in _FIELDS)
+    return (None if is_open else "whole"), at

@@ -1,0 +1,352 @@
+"""Put the chunks of an OpenAI stream together to the body of a whole response.
+
+The body is then decoded like any other, so that a streamed response has the same fields as a whole
+one (L10). Compatible servers differ, so reading is tolerant: usage may be in every chunk, in the
+last or in none, and a stream may end with or without ``[DONE]``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import final
+
+import attrs
+
+from ..messages import Delta, Json, ToolCallDelta, Usage
+from .decoding import is_end_mark, object_of, read_error, read_event, text_of
+from .format import ApiError, BrokeOff, DecodedResponse, Malformed, StreamFailed
+from .openai_answers import REASONING, Content, arguments_text, flat_text, reasoning_of
+from .sse import ServerSentEvent
+
+_FIRST = frozenset({"id", "created", "model", "object"})  # the first value counts, not the last
+_OF_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
+_LISTS = frozenset({"annotations", "reasoning_details", "images"})
+_FILTERED = "content_filter"
+
+
+@final
+class ChunkDecoder:
+    """Decodes a stream of OpenAI's chunks, of chats or completions.
+
+    Args:
+        expected: number of choices.
+        read_usage: reads the tokens in a `usage`.
+        decode: decodes the body of a whole response.
+    """
+
+    def __init__(
+        self,
+        expected: int,
+        read_usage: Callable[[Json], Usage | None],
+        decode: Callable[[Json], DecodedResponse | ApiError],
+    ) -> None:
+        self._expected = expected
+        self._read_usage = read_usage
+        self._decode = decode
+        self._body: dict[str, Json] = {}
+        self._choices: dict[int, _PartialChoice] = {}
+        self._settled = {"choices", "obfuscation"}  # members that no chunk changes any more
+        self._only: Json = None  # the index of the only choice
+        self._latest: tuple[Json, int, _PartialChoice] | None = None
+        self.usage: Usage | None = None
+        self.done = False
+
+    def feed(self, event: ServerSentEvent) -> Sequence[Delta]:
+        """Return the deltas of one event.
+
+        Raises:
+            StreamFailed: the event is an error.
+            Malformed: the event is not a chunk.
+        """
+        if self.done:
+            return ()
+        if is_end_mark(event.data):
+            self.done = True
+            return ()
+        chunk = read_event(event)
+        if chunk.get("error") or "error" in (event.name, chunk.get("object"), chunk.get("type")):
+            raise StreamFailed(read_error(chunk))
+        self._merge(chunk)
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            return ()  # some servers send keep-alive events
+        return [delta for choice in choices if (delta := self._add(choice)) is not None]
+
+    def _merge(self, chunk: dict[str, Json]) -> None:
+        body, settled = self._body, self._settled
+        for name, value in chunk.items():
+            if value is None or name in settled:
+                continue
+            if name == "usage":
+                usage = self._read_usage(value)
+                if usage is None and name in body:
+                    continue
+                self.usage = usage or self.usage
+            elif name == "x_groq":
+                self._merge_groq(value)
+            elif name in _FIRST and value:
+                settled.add(name)
+            body[name] = value
+
+    def _merge_groq(self, member: Json) -> None:
+        member = member if isinstance(member, dict) else {}
+        if member.get("error"):
+            raise StreamFailed(read_error(member))
+        self.usage = self._read_usage(member.get("usage")) or self.usage
+
+    def _add(self, choice: Json) -> Delta | None:
+        if choice is None:
+            return None
+        if not isinstance(choice, dict):
+            raise Malformed("a choice in the stream is not an object")
+        index, latest = choice.get("index"), self._latest
+        if latest is None or latest[0] != index:
+            latest = self._latest = self._choice_at(index)
+        return latest[2].add(choice, latest[1])
+
+    def _choice_at(self, index: Json) -> "tuple[Json, int, _PartialChoice]":
+        place = self._place(index)
+        partial = self._choices.get(place)
+        if partial is None:
+            partial = self._choices[place] = _PartialChoice()
+        return index, place, partial
+
+    def _place(self, index: Json) -> int:
+        """Return the position of the choice with that index.
+
+        The index of the only choice may be any, but always the same. Those of several may start at
+        1; this shows at the end.
+
+        Raises:
+            Malformed: there is no such choice.
+        """
+        if self._expected == 1:
+            if index is not None and index != self._only:
+                if self._only is not None:
+                    raise Malformed("the stream has more choices than the one requested")
+                self._only = index
+            return 0
+        if index is None:
+            return 0
+        is_number = isinstance(index, int) and not isinstance(index, bool)
+        if not is_number or not 0 <= index <= self._expected:  # type: ignore[operator]  # a number
+            raise Malformed(
+                f"the stream has the index {index!r:.40}, but {self._expected} choices "
+                "were requested"
+            )
+        return int(index)  # type: ignore[arg-type]  # a number
+
+    def end(self) -> DecodedResponse | ApiError:
+        """Return the whole response, or why its generation failed; see `StreamDecoder`."""
+        if not self._choices:  # some servers send an error in an event of its own shape
+            return self._end_without_choices()
+        # Some servers mark the end, and never send a finish reason.
+        complete = sum(choice.is_complete for choice in self._choices.values())
+        if complete < self._expected and (complete or not self.done):
+            raise BrokeOff(
+                f"the stream ended before the response was complete ({self._expected - complete} "
+                f"of {self._expected} choices without a finish reason)"
+            )
+        kind = text_of(self._body, "object").removesuffix(".chunk")
+        usage = object_of(self._body, "x_groq").get("usage")
+        body: dict[str, Json] = {
+            **self._body,
+            **({"object": kind} if kind else {}),
+            **({} if "usage" in self._body or usage is None else {"usage": usage}),
+            "choices": [choice.body(at) for at, choice in sorted(self._choices.items())],
+        }
+        decoded = self._decode(body)
+        if isinstance(decoded, ApiError):
+            return decoded
+        return attrs.evolve(decoded, is_assembled=True)
+
+    def _end_without_choices(self) -> DecodedResponse | ApiError:
+        try:
+            return self._decode(self._body)
+        except Malformed:
+            if self.done:
+                raise
+            text = "the stream ended before the response began (no choice with a finish reason)"
+            raise BrokeOff(text) from None
+
+
+@final
+class _PartialChoice:
+    """One choice, as far as it has arrived."""
+
+    def __init__(self) -> None:
+        self._content: list[Json] = []
+        self._joined: dict[str, list[str]] = {}  # texts beside the content
+        self._lists: dict[str, list[Json]] = {}
+        self._message: dict[str, Json] = {}  # its other members
+        self._calls: list[_PartialCall] = []
+        self._logprobs: dict[str, Json] = {}
+        self._rest: dict[str, Json] = {}  # other members of the choice
+        self._reason: Json = None
+        self._is_text = False  # a choice of a completion
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has a finish reason."""
+        return self._reason is not None or bool(self._rest.get("error"))
+
+    def add(self, choice: dict[str, Json], place: int) -> Delta | None:
+        """Add a piece; return its delta, if it has one."""
+        if not choice.keys() <= _OF_CHOICE:
+            for name in choice.keys() - _OF_CHOICE:
+                if choice[name] is not None:
+                    self._rest[name] = choice[name]
+        if logprobs := choice.get("logprobs"):
+            self._add_logprobs(logprobs)
+        reason = choice.get("finish_reason")
+        if reason and (self._reason is None or reason == _FILTERED):  # Azure's filter is late
+            self._reason = reason
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and len(delta) == 1:
+            text = delta.get("content")
+            if text and isinstance(text, str):  # nearly all pieces
+                self._content.append(text)
+                return Delta(text, place)
+        delta = delta or choice.get("message")
+        if not delta:
+            text = choice.get("text")
+            if text is None:
+                return None
+            self._is_text, delta = True, {"content": text}
+        elif isinstance(delta, str):
+            delta = {"content": delta}
+        elif not isinstance(delta, dict):
+            raise Malformed('the "delta" of a choice is not an object')
+        return self._add_delta(delta, place)
+
+    def _add_delta(self, delta: Mapping[str, Json], place: int) -> Delta | None:
+        content = Content()
+        content.add(delta.get("content"))
+        calls: list[ToolCallDelta] = []
+        for name, value in delta.items():
+            if value is None or value == "":
+                continue
+            if name == "content":
+                self._content.append(value)
+            elif name in ("tool_calls", "function_call"):
+                for fragment in value if isinstance(value, list) else (value,):
+                    calls += self._add_call(fragment)
+            elif name in REASONING or name == "refusal":
+                self._joined.setdefault(name, []).append(flat_text(value))
+            elif name in _LISTS and isinstance(value, list):
+                self._lists.setdefault(name, []).extend(value)
+            elif name == "audio" and isinstance(value, dict):
+                self._message[name] = _joined_audio(object_of(self._message, name), value)
+            else:
+                self._message[name] = value
+        reasoning = reasoning_of(delta) or content.reasoning
+        refusal = flat_text(delta.get("refusal")) or content.refusal
+        if not (content.text or reasoning or refusal or calls):
+            return None
+        return Delta(
+            content.text, place, reasoning=reasoning, refusal=refusal, tool_calls=tuple(calls)
+        )
+
+    def _add_call(self, fragment: Json) -> Sequence[ToolCallDelta]:
+        if fragment is None:
+            return ()
+        if not isinstance(fragment, dict):
+            raise Malformed("a tool call in the stream is not an object")
+        own = object_of(fragment, "function") or object_of(fragment, "custom") or fragment
+        name, call_id = text_of(own, "name"), text_of(fragment, "id")
+        arguments = arguments_text(own.get("arguments") or own.get("input"))
+        call = self._call_of(fragment.get("index"), call_id, name)
+        if call is None:
+            call = _PartialCall(fragment.get("index"))
+            self._calls.append(call)
+        new_name, new_id = "" if call.name else name, "" if call.id else call_id
+        call.name += new_name
+        call.id += new_id
+        call.kind = "custom" if "custom" in fragment else call.kind
+        call.arguments.append(arguments)
+        return (ToolCallDelta(self._calls.index(call), new_name, arguments, new_id),)
+
+    def _call_of(self, index: Json, call_id: str, name: str) -> "_PartialCall | None":
+        """Return the call that a fragment continues; None if it begins one.
+
+        OpenAI tells calls apart by their index. Some servers send none, or the same for all calls;
+        then an id or a name begins a call.
+        """
+        if index is None:
+            found = self._calls[-1] if self._calls else None
+            begins = name or (call_id and found is not None and call_id != found.id)
+            return None if begins else found
+        found = next((call for call in reversed(self._calls) if call.index == index), None)
+        if found is None:
+            return None
+        is_other = (
+            call_id != found.id
+            if call_id and found.id
+            else not call_id and bool(name and found.name and name != found.name)
+        )
+        return None if is_other else found
+
+    def _add_logprobs(self, logprobs: Json) -> None:
+        for name, value in (logprobs if isinstance(logprobs, dict) else {}).items():
+            known = self._logprobs.get(name)
+            if isinstance(known, list) and isinstance(value, list):
+                known.extend(value)
+            elif value is not None:
+                self._logprobs[name] = list(value) if isinstance(value, list) else value
+
+    def body(self, index: int) -> dict[str, Json]:
+        """Return the choice of a whole response."""
+        whole: dict[str, Json] = {
+            "index": index,
+            "finish_reason": self._reason,
+            "logprobs": self._logprobs or None,
+            **self._rest,
+        }
+        content = _joined_content(self._content)
+        joined: dict[str, Json] = {name: "".join(texts) for name, texts in self._joined.items()}
+        if self._is_text and not self._message:
+            return {**whole, "text": content or "", **joined}
+        message: dict[str, Json] = {"role": "assistant", **self._message, "content": content}
+        message |= joined
+        message.update(self._lists)
+        if self._calls:
+            message["tool_calls"] = [call.body() for call in self._calls]
+        return {**whole, "message": message}
+
+
+@final
+class _PartialCall:
+    """One tool call, as far as it has arrived."""
+
+    def __init__(self, index: Json) -> None:
+        self.index = index
+        self.id = self.name = ""
+        self.kind = "function"
+        self.arguments: list[str] = []
+
+    def body(self) -> dict[str, Json]:
+        """Return the call as a whole response has it."""
+        written = "input" if self.kind == "custom" else "arguments"
+        own: dict[str, Json] = {"name": self.name, written: "".join(self.arguments)}
+        return {"id": self.id, "type": self.kind, self.kind: own}
+
+
+def _joined_content(pieces: list[Json]) -> Json:
+    """Return the pieces of a content as one: a text, or a list if there are parts among them."""
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    if len(texts) == len(pieces):
+        return "".join(texts) if texts else None
+    parts: list[Json] = []
+    for piece in pieces:
+        if isinstance(piece, list):
+            parts += piece
+        else:
+            parts.append({"type": "text", "text": piece} if isinstance(piece, str) else piece)
+    return parts
+
+
+def _joined_audio(known: Mapping[str, Json], more: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a sound with a further piece of its data or transcript."""
+    joined = {**known, **more}
+    for name in ("data", "transcript"):
+        if text := text_of(known, name):
+            joined[name] = text + text_of(more, name)
+    return joined
