@@ -16,7 +16,7 @@ _BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data", b"event", b"id", b"retry", b"error")  # the first word of a line of events
 _SHOWN_BYTES = 200
 
-Kind = Literal["events", "whole"]
+AnswerKind = Literal["events", "whole"]
 OnEvent = Callable[[ServerSentEvent, Sequence[Delta]], None]
 
 
@@ -47,7 +47,7 @@ class AnswerReader:
         self._form = form
         self._request = request
         self._on_event = on_event
-        self._kind: Kind | None = None  # not known yet
+        self._kind: AnswerKind | None = None  # not known yet
         self._parser = SseParser()
         self._decoder: _Decoder | None = None
         self._pieces: list[bytes] = []
@@ -172,7 +172,7 @@ class _OneEvent:
         return self._form.decode(self._body, self._request)
 
 
-def kind_of(start: bytes) -> tuple[Kind | None, int]:
+def kind_of(start: bytes) -> tuple[AnswerKind | None, int]:
     """Return the kind of a body, and where it begins after blank lines and comments.
 
     Args:
