@@ -370,7 +370,12 @@ async def test_a_redirect_is_an_error_and_the_key_stays_here():
 
 @pytest.mark.sockets
 async def test_many_calls_at_once_with_every_kind_of_fault():
-    lines = [line for line, kind in BREAKS.values() if kind is not MalformedResponse] * 2
+    # Two that cannot be read would end the call that meets both (L11).
+    lines = [
+        line
+        for name, (line, kind) in BREAKS.items()
+        if kind is not MalformedResponse and name != "a stream cut"
+    ] * 2
     async with calling(*lines, POLITE, attempts=20, concurrency=12) as at:
         found = []
 
