@@ -78,21 +78,16 @@ class ResponseReader:
                 return data
         return b""
 
-    async def read_all(
-        self, max_bytes: int, on_piece: Callable[[bytes], None] | None = None
-    ) -> bytes:
+    async def read_all(self, max_bytes: int) -> bytes:
         """Return the whole body, and close it; raises as `read` does.
 
         Args:
             max_bytes: the bound on the decompressed body, in bytes.
-            on_piece: called with each piece as it arrives.
         """
         async with self:
             pieces: list[bytes] = []
             while piece := await self.read(max_bytes):
                 pieces.append(piece)
-                if on_piece is not None:
-                    on_piece(piece)
         return b"".join(pieces)
 
     async def skip(self) -> None:

@@ -51,8 +51,8 @@ async def bulk(
     Args:
         rows: the rows of the input; a thread iterates over them.
         output: the path of the output file; the run's other files are beside it.
-        troupe: the endpoint, the limits and the policies. Streaming is switched off, because only
-            whole responses have all members of the provider's body.
+        troupe: the endpoint, the limits and the policies. Responses are streamed underneath, so
+            that a row that is cancelled frees the server.
         settings: the settings of the run.
         provider: a stable name of the provider; by default the identity of the endpoint.
         observers: called for each row when its result is on disk.

@@ -43,7 +43,6 @@ async def test_no_more_is_read_than_the_window_has(autojump_clock, output):
     troupe = TroupeSettings(
         endpoint=Endpoint(URL, None, "openai"),
         transport=httpx.MockTransport(slow_first),
-        streaming=False,
     )
     settings = BulkSettings(window_rows=40)
     async with bulk(source, output, troupe, settings, in_thread=on_the_spot) as run:

@@ -61,7 +61,7 @@ def plan_run(
     Raises:
         BulkRefused: the route is not available, the budget is spent, or rows are in batches.
     """
-    troupe = attrs.evolve(_with_budget(troupe, settings, account, lane), streaming=False)
+    troupe = _with_budget(troupe, settings, account, lane)
     window = settings.window_rows
     _see_to_batches(troupe, settings, journal)
     has_batches = troupe.batches is not None or troupe.endpoint.vendor.batches is not None
