@@ -12,7 +12,13 @@ from trio.lowlevel import current_task, wait_task_rescheduled
 from .actor import Actor
 from .handlers import Handler
 from .log import log_error_without_caller
-from .nurseries import collapse, is_cancellation, restore, without_cancellation
+from .nurseries import (
+    collapse,
+    explain_cancellation,
+    is_cancellation,
+    restore,
+    without_cancellation,
+)
 from .ownership import CLOSING_S, Ownership
 from .reply import Message, ReplySlot, current_slot
 from .stream import discarding_sink
@@ -162,7 +168,7 @@ class Incarnation:
                     # If something owned has failed, its error is known when the nursery has ended.
                     if nursery.cancel_scope.cancel_called:
                         raise
-                    error = _explained(self.path, without_cancellation(raised) or raised)
+                    error = explain_cancellation(self.path, without_cancellation(raised) or raised)
                     if raised.__traceback__ is not None:  # `run` raises it: one frame less to log
                         raised.__traceback__ = raised.__traceback__.tb_next
                 has_ended = True
@@ -258,7 +264,7 @@ class Incarnation:
                 except BaseException as error:
                     if isinstance(cast("object", error), BaseExceptionGroup):
                         self._group = error  # Trio copies it on its way
-                    explained = _explained(self.path, error)
+                    explained = explain_cancellation(self.path, error)
                     if explained is not error:  # a nursery would take it for its own cancellation
                         raise explained from error
                     raise
@@ -490,15 +496,3 @@ class Incarnation:
     def is_idle(self) -> bool:
         """Whether a worker could take a message at once."""
         return bool(self.parked) or len(self.workers) < self.cell.spec.concurrency
-
-
-def _explained(path: str, error: BaseException) -> BaseException:
-    """Return an exception in place of a cancellation that no scope around the actor has caused."""
-    if not is_cancellation(error) or trio.current_effective_deadline() == -inf:
-        return error
-    stray = RuntimeError(
-        f"a handler of {path} raised a trio.Cancelled that was caught elsewhere before; "
-        "raise another exception instead"
-    )
-    stray.__cause__ = error
-    return stray

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import cast
 
 import trio
@@ -100,3 +101,20 @@ def _leaves(error: BaseException) -> list[int]:
         return [id(error)]
     group = cast("BaseExceptionGroup[BaseException]", error)
     return [leaf for member in group.exceptions for leaf in _leaves(member)]
+
+
+def explain_cancellation(path: str, error: BaseException) -> BaseException:
+    """Return an exception in place of a cancellation that no scope around the actor has caused.
+
+    Args:
+        path: path of the actor.
+        error: what a handler or hook of the actor raised; anything else is returned as it is.
+    """
+    if not is_cancellation(error) or trio.current_effective_deadline() == -inf:
+        return error
+    stray = RuntimeError(
+        f"a handler of {path} raised a trio.Cancelled that was caught elsewhere before; "
+        "raise another exception instead"
+    )
+    stray.__cause__ = error
+    return stray

@@ -1,5 +1,6 @@
 """R3, R17: waits and failures that hide behind a stream, a key, a time limit or a stored error."""
 
+import inspect
 from functools import partial
 
 import attrs
@@ -179,7 +180,6 @@ class Second(Actor):
 async def test_a_wait_that_its_handler_has_limited_is_no_deadlock(autojump_clock, timeout):
     """Whatever limit the first caller has set besides."""
     async with open_test_runtime() as runtime:
-        first = First.second = None
         first = Second.first = await runtime.spawn("first", First)
         First.second = await runtime.spawn("second", Second)
         if timeout < 3:
@@ -311,7 +311,7 @@ async def test_a_thread_with_a_trio_run_of_its_own_may_not_change_the_tree(autoj
             for name, make in calls.items():
                 try:
                     result = make()
-                    if not isinstance(result, object) or hasattr(result, "__await__"):
+                    if inspect.isawaitable(result):
                         await result
                 except RuntimeError:
                     refused.append(name)
