@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .events import CallEvent, Observer, Stage, ignore, log_call
     from .http import LeanTransport, check_environment
     from .identity import sharing_key
+    from .json_value import Json
     from .ledger import (
         NOTHING,
         Amount,
@@ -85,20 +86,7 @@ if TYPE_CHECKING:
         LedgerPolicy,
         read_sums,
     )
-    from .messages import (
-        ChatMessage,
-        Choice,
-        Delta,
-        Json,
-        Request,
-        Response,
-        Role,
-        Task,
-        TokenLogprob,
-        ToolCall,
-        ToolCallDelta,
-        Usage,
-    )
+    from .messages import ChatMessage, Request, Role, Task
     from .permit import Dimension, Permit, Throttled
     from .rate_limit import (
         BucketState,
@@ -126,6 +114,7 @@ if TYPE_CHECKING:
         Target,
         ThrottlePolicy,
     )
+    from .responses import Choice, Delta, Response, TokenLogprob, ToolCall, ToolCallDelta, Usage
     from .routing import Quote, Route, RouteChoice, RouterActor, Routing
     from .settings import TroupeSettings
     from .storage import (
@@ -142,6 +131,7 @@ if TYPE_CHECKING:
         in_worker_thread,
         open_database,
     )
+    from .tools import Tool
     from .troupe import Troupe
     from .vendors import (
         OLD_DAYS,
@@ -204,10 +194,10 @@ else:
             "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
             "LedgerPolicy read_sums"
         ),
-        messages=(
-            "ChatMessage Choice Delta Json Request Response Role Task TokenLogprob ToolCall "
-            "ToolCallDelta Usage"
-        ),
+        json_value="Json",
+        messages="ChatMessage Request Role Task",
+        responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
+        tools="Tool",
         permit="Dimension Permit Throttled",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
@@ -360,6 +350,7 @@ __all__ = [
     "Timeouts",
     "TokenEstimator",
     "TokenLogprob",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
     "Troupe",

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
-from typing import final
+from typing import Generic, cast, final
 
 import attrs
 import trio
@@ -12,12 +12,18 @@ from ..runtime import AskFailed, AskStream, Ref
 from .calls import CallContext, Complete, Stream
 from .errors import CallFailed
 from .events import CallEvent, Observer, Stage, ignore
-from .messages import Delta, Request, Response
+from .messages import Request
+from .responses import Delta, Response, ResultT_co
 
 
 async def ask_for(
-    to: Ref, request: Request, context: CallContext, *, observer: Observer, timeout: float = inf
-) -> Response:
+    to: Ref,
+    request: Request[ResultT_co],
+    context: CallContext,
+    *,
+    observer: Observer,
+    timeout: float = inf,
+) -> Response[ResultT_co]:
     """Ask a stage for a response.
 
     Exactly one event reports the end: "answered", "shared", "failed" or "cancelled" (L9).
@@ -44,19 +50,19 @@ async def ask_for(
         events.report("cancelled")
         raise
     events.report("answered" if response.http_requests else "shared", response)
-    return response
+    return cast("Response[ResultT_co]", response)
 
 
 @asynccontextmanager
 async def stream_for(
     to: Ref,
-    request: Request,
+    request: Request[ResultT_co],
     context: CallContext,
     *,
     observer: Observer,
     timeout: float = inf,
     buffer: int = 64,
-) -> "AsyncGenerator[ResponseStream]":
+) -> "AsyncGenerator[ResponseStream[ResultT_co]]":
     """Ask a stage for a response piece by piece; see `Troupe.stream`.
 
     The end is reported as by `ask_for`. Leaving the block before the last item cancels the call.
@@ -71,13 +77,13 @@ async def stream_for(
     """
     events = _CallEvents(request, context, observer)
     events.report("asked")
-    pieces: ResponseStream | None = None
+    pieces: ResponseStream[ResultT_co] | None = None
     failed: CallFailed | AskFailed | None = None
     try:
         message = Stream(request, context)
         within_s = _within(request, timeout)
         async with to.stream(message, buffer=buffer, timeout=within_s) as items:
-            pieces = ResponseStream(items)
+            pieces = ResponseStream[ResultT_co](items)
             yield pieces
     except (CallFailed, AskFailed) as error:
         failed = error
@@ -95,7 +101,7 @@ def _within(request: Request, timeout: float) -> float:
 
 
 @final
-class ResponseStream:
+class ResponseStream(Generic[ResultT_co]):
     """The pieces of a response in order, then the complete `Response`. It can be iterated once.
 
     Args:
@@ -107,12 +113,12 @@ class ResponseStream:
 
     def __init__(self, items: AskStream[Delta | Response]) -> None:
         self._items = items
-        self.response: Response | None = None
+        self.response: Response[ResultT_co] | None = None
 
-    def __aiter__(self) -> "ResponseStream":
+    def __aiter__(self) -> "ResponseStream[ResultT_co]":
         return self
 
-    async def __anext__(self) -> Delta | Response:
+    async def __anext__(self) -> Delta | Response[ResultT_co]:
         """Return the next piece, or the complete response after the last piece.
 
         Raises:
@@ -120,9 +126,10 @@ class ResponseStream:
             AskFailed: the runtime ended the ask, for example because of the timeout.
         """
         item = await anext(self._items)
-        if isinstance(item, Response):
-            self.response = item
-        return item
+        if not isinstance(item, Response):
+            return item
+        self.response = cast("Response[ResultT_co]", item)
+        return self.response
 
 
 @attrs.frozen

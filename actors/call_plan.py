@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .messages import Usage
+from .responses import Usage
 
 if TYPE_CHECKING:
     from .rate_limit import Explanation

@@ -13,8 +13,9 @@ import trio
 
 from ..runtime import Message, StreamOf
 from .errors import CallFailed
-from .messages import Delta, Request, Response
+from .messages import Request
 from .permit import Permit
+from .responses import Delta, Response
 
 
 @attrs.frozen

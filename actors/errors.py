@@ -5,7 +5,7 @@ from copy import copy
 from decimal import Decimal
 from typing import Literal, Self
 
-from .messages import Json
+from .json_value import Json
 
 Billed = Literal["no", "maybe"]
 

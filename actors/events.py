@@ -13,7 +13,7 @@ import attrs
 from callsheet.runtime import get_logger
 
 from .calls import CallContext
-from .messages import Usage
+from .responses import Usage
 
 Stage = Literal[
     "asked",  # the caller asked for a response

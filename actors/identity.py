@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 import attrs
 import orjson
 
-from .messages import Json, Request
+from .json_value import Json
+from .messages import Request
 
 # Fields that cannot change the response.
-_LEFT_OUT = ("cacheable", "deadline", "idempotency_key", "max_tokens_name")
+_LEFT_OUT = ("cacheable", "deadline", "idempotency_key", "max_tokens_name", "returns")
 _FIELDS = tuple(field.name for field in attrs.fields(Request) if field.name not in _LEFT_OUT)
 
 
@@ -40,6 +41,8 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
             (message.role, message.content, *([message.extra] if message.extra else ()))
             for message in request.messages
         ]
+    if "tools" in values:
+        values["tools"] = [(one.name, one.description, one.parameters) for one in request.tools]
     try:
         return orjson.dumps(values, default=dict, option=orjson.OPT_SORT_KEYS)
     except TypeError:

@@ -4,7 +4,7 @@ from typing import Literal, Protocol, get_args
 
 import attrs
 
-from .messages import Usage
+from .responses import Usage
 
 Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd"]
 """What a limit counts. A provider that counts input and output tokens together limits "tokens"."""

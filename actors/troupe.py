@@ -15,7 +15,8 @@ from . import batch_api, batching, cache, call_plan, compose, ledger, rate_limit
 from .asking import ResponseStream, ask_for, stream_for
 from .calls import CallContext
 from .events import Observer
-from .messages import Request, Response
+from .messages import Request
+from .responses import Response, ResultT_co
 
 if TYPE_CHECKING:
     from .batch_api import BatchApiStatistics
@@ -85,8 +86,8 @@ class Troupe:
         return await self.composer.ask(compose.Compose(topic, post, lane), timeout=timeout)
 
     async def complete(
-        self, request: Request, *, timeout: float = inf, call: str = "", lane: str = ""
-    ) -> Response:
+        self, request: Request[ResultT_co], *, timeout: float = inf, call: str = "", lane: str = ""
+    ) -> Response[ResultT_co]:
         """Make one call and wait for the complete response.
 
         Args:
@@ -110,13 +111,13 @@ class Troupe:
 
     def stream(
         self,
-        request: Request,
+        request: Request[ResultT_co],
         *,
         timeout: float = inf,
         call: str = "",
         lane: str = "",
         buffer: int = 64,
-    ) -> AbstractAsyncContextManager[ResponseStream]:
+    ) -> AbstractAsyncContextManager[ResponseStream[ResultT_co]]:
         """Make one call and receive the response piece by piece. Leaving the block cancels it.
 
             async with troupe.stream(request) as items:

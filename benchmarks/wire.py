@@ -12,7 +12,7 @@ from collections.abc import Callable
 import click
 
 from callsheet import Request
-from callsheet.actors.messages import Json
+from callsheet.actors.json_value import Json
 from callsheet.actors.vendors.decoding import dumps, loads
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.sse import SseParser

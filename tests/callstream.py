@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from callsheet.actors.calls import CallContext
 from callsheet.actors.events import CallEvent
-from callsheet.actors.messages import Usage
+from callsheet.actors.responses import Usage
 
 
 def event(stage, at, call, *, post="p1", step=None, **more):

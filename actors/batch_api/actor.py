@@ -15,9 +15,9 @@ from ..calls import Complete, Stream
 from ..errors import CallFailed, MalformedResponse
 from ..events import Observer, ignore
 from ..identity import content_key
-from ..messages import Response
 from ..rate_limit import TokenEstimator
 from ..request import RetryPolicy
+from ..responses import Response
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices, dumps
 from .control import Control
 from .driver import BatchDriver

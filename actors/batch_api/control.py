@@ -13,7 +13,7 @@ import trio
 
 from ..errors import AuthenticationFailed, MalformedResponse
 from ..http import HttpResponse, ResponseReader, retry_after_s, transport_for
-from ..messages import Json
+from ..json_value import Json
 from ..request import AttemptFailed, Failures
 from ..vendors import BatchDialect, BatchView, ControlCall, Endpoint, Timeouts, loads
 

@@ -22,7 +22,7 @@ from ...runtime import (
 )
 from ..calls import Complete
 from ..errors import CallFailed
-from ..messages import Response
+from ..responses import Response
 from .job import BatchJob
 from .plan import BatchGroup, LineSize
 

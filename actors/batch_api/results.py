@@ -13,8 +13,10 @@ from callsheet.runtime import get_logger
 
 from ..calls import CallContext
 from ..errors import CallFailed, MalformedResponse, ProviderUnavailable
-from ..messages import Json, Request, Response, Usage
+from ..json_value import Json
+from ..messages import Request
 from ..request import classify, is_retried, without_key
+from ..responses import Response, Usage
 from ..vendors import (
     ApiError,
     BatchDialect,

@@ -22,8 +22,9 @@ from ..call_plan import SharedCall
 from ..calls import Complete, Stream
 from ..errors import BadRequest, CallFailed, MalformedResponse, RequestTooLarge
 from ..identity import sharing_key
-from ..messages import Request, Response
+from ..messages import Request
 from ..rate_limit import TokenEstimator
+from ..responses import Response
 from ..vendors import BatchWeight
 from .cost_shares import join_pieces, share_out
 from .former import Batch, Batching, BatchWindow, Reason

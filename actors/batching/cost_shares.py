@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import attrs
 
-from ..messages import Request, Response, Usage
+from ..messages import Request
+from ..responses import Response, Usage
 from .members import BatchMember, Spent
 from .strategy import BatchStrategy
 

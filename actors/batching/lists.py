@@ -5,7 +5,8 @@ from typing import Literal
 
 import attrs
 
-from ..messages import Request, Response
+from ..messages import Request
+from ..responses import Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 

@@ -8,7 +8,8 @@ import attrs
 
 from ...runtime import AskFailed, Outcome, ReplySlot, Timer
 from ..calls import CallContext, Complete
-from ..messages import Request, Response, Usage
+from ..messages import Request
+from ..responses import Response, Usage
 from .former import BatchFormer, BatchWindow
 from .packing import Agreement
 from .strategy import BatchStrategy

@@ -13,7 +13,9 @@ from typing import cast, final
 import attrs
 from attrs.validators import ge, gt, instance_of, le
 
-from ..messages import ChatMessage, Choice, Json, Request, Response
+from ..json_value import Json
+from ..messages import ChatMessage, Request
+from ..responses import Choice, Response
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 

@@ -1,7 +1,8 @@
 """Single flight: identical requests share one call, and every caller gets its response."""
 
 from ...runtime import ReplySlot
-from ..messages import Request, Response
+from ..messages import Request
+from ..responses import Response
 from .cost_shares import free_of_charge
 from .members import BatchMember, Waiter, error_of
 from .packing import answers_agree

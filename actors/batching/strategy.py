@@ -6,7 +6,8 @@ from typing import Protocol
 import attrs
 
 from ..identity import text_of_fields
-from ..messages import Request, Response
+from ..messages import Request
+from ..responses import Response
 from ..vendors import BatchLimits, BatchWeight
 
 _OWN = ("cacheable", "deadline", "idempotency_key")

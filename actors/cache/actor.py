@@ -11,7 +11,8 @@ import trio
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, defers, handles
 from ..calls import Complete, Stream
 from ..identity import cache_key
-from ..messages import Request, Response
+from ..messages import Request
+from ..responses import Response
 from .memory import MemoryCache
 from .policy import CachePolicy
 from .store import CachedResponse, CacheStore, CacheUsage, FailOpenStore

@@ -7,7 +7,7 @@ import attrs
 
 from callsheet.runtime import get_logger
 
-from ..messages import Response
+from ..responses import Response
 from ..storage import StorageError
 from .stored import decode, encode
 

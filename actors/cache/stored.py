@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import attrs
 
-from ..messages import Choice, Json, Response, TokenLogprob, ToolCall, Usage
+from ..json_value import Json
+from ..responses import Choice, Response, TokenLogprob, ToolCall, Usage
 
 _FORMAT = 1
 _HEAD = struct.Struct("<BI")  # the format, and the length of the JSON, which the vectors follow

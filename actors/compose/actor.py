@@ -11,7 +11,7 @@ from ..asking import ask_for
 from ..calls import CallContext
 from ..errors import CallFailed
 from ..events import Observer, ignore
-from ..messages import Response, Usage
+from ..responses import Response, Usage
 from .graph import PostGraph, StepCall
 from .post import Post, PostStats
 from .recipe import Recipe, default_recipe

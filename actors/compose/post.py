@@ -7,7 +7,7 @@ from types import MappingProxyType
 import attrs
 from attrs.validators import ge, optional
 
-from ..messages import Json
+from ..json_value import Json
 from .graph import PostGraph
 from .shape import StepResult
 from .template import TemplateError, render

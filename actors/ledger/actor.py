@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import trio
@@ -11,8 +11,8 @@ import trio
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, handles
 from ..calls import CallAccount, Complete, Stream
 from ..errors import CallFailed
-from ..messages import Response
 from ..rate_limit import TokenCounter, offline_counter
+from ..responses import Response
 from ..vendors import PriceBook, default_prices
 from .accounts import Accounts
 from .book import CallOutcome, CostStatistics
@@ -198,7 +198,8 @@ class LedgerActor(Actor):
         account, error = call.account, slot.error
         response = account.response
         if response is None and slot.outcome is Outcome.REPLIED:
-            response = slot.value if isinstance(slot.value, Response) else None
+            value: object = slot.value
+            response = cast("Response", value) if isinstance(value, Response) else None
         if response is None:
             may = isinstance(error, CallFailed) and error.billed == "maybe"
             return CallOutcome(None, max(account.taken, int(may)))

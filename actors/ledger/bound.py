@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import attrs
 
-from ..messages import Request, Usage
+from ..messages import Request
 from ..rate_limit import TokenCounter
+from ..responses import Usage
 from ..vendors import FAST_MODE, PriceBook, TierPrice, dumps, tier_named
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # fields of `extra_body` that limit a response

@@ -7,7 +7,7 @@ from typing import Literal
 import attrs
 
 from ..calls import CallContext
-from ..messages import Usage
+from ..responses import Usage
 
 # Rounding is an error here. No sum of prices has 1,000 digits.
 _EXACT = Context(prec=1000, traps=[Inexact])

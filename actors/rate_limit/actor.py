@@ -11,8 +11,9 @@ from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, Timer, defers, h
 from ..calls import Complete, Stream
 from ..errors import DeadlineTooShort, RequestTooLarge
 from ..events import CallEvent, Observer, Stage, ignore
-from ..messages import Request, Response, Usage
+from ..messages import Request
 from ..permit import Throttled
+from ..responses import Response, Usage
 from ..vendors import PriceBook
 from .core import Grant, Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator

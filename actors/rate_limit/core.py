@@ -16,8 +16,8 @@ from typing import Generic, TypeVar, cast, final
 
 import attrs
 
-from ..messages import Usage
 from ..permit import DIMENSIONS, Refused, Report
+from ..responses import Usage
 from .bucket import Limit, changed
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting

@@ -10,7 +10,8 @@ from typing import Any, final
 
 import attrs
 
-from ..messages import ChatMessage, Request, Usage
+from ..messages import ChatMessage, Request
+from ..responses import Usage
 
 TokenCounter = Callable[[str], int]
 """Returns the number of tokens of a text."""

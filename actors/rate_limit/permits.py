@@ -6,8 +6,9 @@ import attrs
 import trio
 
 from ...runtime import ActorStopped, Message, Ref
-from ..messages import Request, Usage
+from ..messages import Request
 from ..permit import Report, Throttled
+from ..responses import Usage
 from .estimator import Estimate
 from .scope import Reservation
 

@@ -18,7 +18,7 @@ from ..http import (
     carrier_over,
     transport_for,
 )
-from ..messages import Delta, Response
+from ..responses import Delta, Response
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .attempt import AttemptLayer, SingleAttempt
 from .breaker import NEVER_OPENS, BreakerPolicy, BreakerStatistics, EndpointBreaker

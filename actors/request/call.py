@@ -7,7 +7,7 @@ import trio
 
 from ..calls import Complete, Stream
 from ..ledger import asked_tier
-from ..messages import Delta, Response, Usage
+from ..responses import Delta, Response, Usage
 from ..vendors import tier_named
 from .breaker import Ticket
 from .context import CallProgress, RequestContext

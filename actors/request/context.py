@@ -9,7 +9,7 @@ import trio
 from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
 from ..events import CallEvent, Observer, Stage, ignore
-from ..messages import Delta
+from ..responses import Delta
 from ..vendors import PriceBook
 from .breaker import EndpointBreaker
 from .exchange import Exchange

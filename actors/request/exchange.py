@@ -9,9 +9,10 @@ import trio
 
 from ..errors import AuthenticationFailed, BadRequest
 from ..http import HttpCarrier, HttpResponse, ResponseReader
-from ..messages import Delta, Request
+from ..messages import Request
 from ..permit import Permit
 from ..rate_limit import read_reports
+from ..responses import Delta
 from ..vendors import (
     AnswerReader,
     ApiError,

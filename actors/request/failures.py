@@ -21,7 +21,7 @@ from ..errors import (
     RateLimited,
 )
 from ..http import HttpResponse, ResponseReader, may_have_run, retry_after_s, should_retry
-from ..messages import Json
+from ..json_value import Json
 from ..permit import Refused, Throttled
 from ..rate_limit import read_refusal, read_reports
 from ..vendors import ApiError, BrokeOff, Endpoint, WireFormat, loads

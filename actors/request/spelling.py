@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import attrs
 
-from ..messages import Json
+from ..json_value import Json
 from ..vendors import ApiError
 
 _REFUSING = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, None)  # None: within a 200

@@ -21,8 +21,9 @@ from ...runtime import (
 )
 from ..calls import Complete, Stream
 from ..errors import ConnectionFailed, ProviderUnavailable, QuotaExhausted, RateLimited
-from ..messages import Request, Response, Usage
+from ..messages import Request
 from ..rate_limit import TokenEstimator
+from ..responses import Response, Usage
 from .routes import Quote, Route, choose
 
 _GAIN = 0.2  # weight of one call in the means
@@ -205,9 +206,10 @@ class RouterActor(Actor):
             slot.fail(call.error or AskFailed(self._live.path, call.verdict, "gave the call up"))
 
     def _learn(self, request: Request, route: Route, sent_at: float, slot: ReplySlot[Any]) -> None:
-        if slot.outcome is Outcome.REPLIED and isinstance(slot.value, Response):
+        value: object = slot.value if slot.outcome is Outcome.REPLIED else None
+        if isinstance(value, Response):
             self._pace.learn(route.name, request.model, trio.current_time() - sent_at)
-            self._estimator.learn(request, self._estimator.estimate(request), slot.value.usage)
+            self._estimator.learn(request, self._estimator.estimate(request), value.usage)
 
 
 def _cancel(call: ReplySlot[Response], _: ReplySlot[Response]) -> None:

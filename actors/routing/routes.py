@@ -9,7 +9,8 @@ import attrs
 from attrs.validators import ge, instance_of
 
 from ...runtime import Ref
-from ..messages import Request, Usage
+from ..messages import Request
+from ..responses import Usage
 from ..vendors import PriceBook
 
 

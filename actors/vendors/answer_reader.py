@@ -7,7 +7,9 @@ content type, and with blank lines and comments before it. What was paid for is 
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, final
 
-from ..messages import Delta, Json, Request
+from ..json_value import Json
+from ..messages import Request
+from ..responses import Delta
 from .decoding import is_end_mark, json_text, loads, read_event, within_depth
 from .format import ApiError, DecodedResponse, Malformed, WireFormat
 from .sse import ServerSentEvent, SseParser

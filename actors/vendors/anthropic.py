@@ -7,7 +7,9 @@ from typing import ClassVar, final
 import attrs
 from attrs.validators import gt
 
-from ..messages import Choice, Delta, Json, Request, ToolCall, ToolCallDelta, Usage
+from ..json_value import Json
+from ..messages import Request
+from ..responses import Choice, Delta, ToolCall, ToolCallDelta, Usage
 from .decoding import (
     count_of,
     is_end_mark,

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import attrs
 
-from ..messages import Json
+from ..json_value import Json
 from .format import ApiError
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from ..messages import Json
+from ..json_value import Json
 from .batch_dialect import BatchPage, BatchView, ControlCall, LineError, LineResult
 from .decoding import count_of, dumps, object_of, read_error, read_object, text_of
 from .format import Malformed

@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import orjson
 
-from ..messages import Json
+from ..json_value import Json
 from .error_words import parameters_in, words_of
 from .format import ApiError, Malformed, StreamFailed
 from .sse import ServerSentEvent

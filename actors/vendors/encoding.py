@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import attrs
 
-from ..messages import ChatMessage, Json, Request
+from ..json_value import Json
+from ..messages import ChatMessage, Request
 from .format import UnsupportedField
 
 _EVERYWHERE = frozenset(
@@ -16,7 +17,7 @@ _EVERYWHERE = frozenset(
 """Fields that every format handles itself, or that are never in a body."""
 
 _DEFAULTS: tuple[tuple[str, object], ...] = tuple(
-    (field.name, () if field.name in ("messages", "inputs", "stop") else field.default)
+    (field.name, () if field.name in ("messages", "inputs", "stop", "tools") else field.default)
     for field in attrs.fields(Request)
     if field.name not in _EVERYWHERE
 )

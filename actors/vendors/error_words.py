@@ -12,7 +12,7 @@ from typing import cast
 
 import orjson
 
-from ..messages import Json
+from ..json_value import Json
 
 _MAX_DEPTH = 6
 _MAX_ITEMS = 5  # of a list of errors

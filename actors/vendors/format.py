@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple, Protocol
 import attrs
 from attrs.validators import ge, instance_of, optional
 
-from ..messages import Choice, Delta, Json, Request, Usage
+from ..json_value import Json
+from ..messages import Request
+from ..responses import Choice, Delta, Usage
 from .sse import ServerSentEvent
 
 

@@ -6,16 +6,9 @@ from urllib.parse import quote
 
 import attrs
 
-from ..messages import (
-    Choice,
-    Delta,
-    Json,
-    Request,
-    TokenLogprob,
-    ToolCall,
-    ToolCallDelta,
-    Usage,
-)
+from ..json_value import Json
+from ..messages import Request
+from ..responses import Choice, Delta, TokenLogprob, ToolCall, ToolCallDelta, Usage
 from .decoding import (
     count_of,
     in_order,

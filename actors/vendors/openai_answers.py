@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import final
 
-from ..messages import Choice, Json, TokenLogprob, ToolCall
+from ..json_value import Json
+from ..responses import Choice, TokenLogprob, ToolCall
 from .decoding import json_text, object_of, read_error, text_of
 from .format import ApiError, Malformed
 

@@ -10,7 +10,9 @@ from typing import ClassVar, Literal
 
 import attrs
 
-from ..messages import Json, Request, Usage
+from ..json_value import Json
+from ..messages import Request
+from ..responses import Usage
 from .decoding import (
     count_of,
     in_order,

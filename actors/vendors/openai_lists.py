@@ -7,7 +7,8 @@ from typing import ClassVar, cast
 
 import attrs
 
-from ..messages import Json, Request
+from ..json_value import Json
+from ..messages import Request
 from .decoding import in_order, read_error, read_members, text_of, within_depth
 from .encoding import add_extra, check_supported, expected_choices
 from .format import (

@@ -10,7 +10,8 @@ from typing import final
 
 import attrs
 
-from ..messages import Delta, Json, ToolCallDelta, Usage
+from ..json_value import Json
+from ..responses import Delta, ToolCallDelta, Usage
 from .decoding import is_end_mark, object_of, read_error, read_event, text_of
 from .format import ApiError, BrokeOff, DecodedResponse, Malformed, StreamFailed
 from .openai_answers import REASONING, Content, arguments_text, flat_text, reasoning_of

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import attrs
 from attrs.validators import deep_mapping, instance_of, optional
 
-from ..messages import Usage
+from ..responses import Usage
 
 
 def _usd(_: object, field: "attrs.Attribute[Decimal]", value: Decimal) -> None:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 import attrs
 from attrs.validators import deep_mapping, instance_of
 
-from ..messages import Usage
+from ..responses import Usage
 from .price import Price, utc
 from .price_file import read_file, read_published
 

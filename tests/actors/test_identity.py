@@ -7,7 +7,7 @@ from fakes import MODEL, Journal, asking, batcher_to, call, outcomes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import Batching, ChatMessage, Request
+from callsheet.actors import Batching, ChatMessage, Request, Tool
 from callsheet.actors.identity import sharing_key
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.runtime import open_runtime
@@ -54,13 +54,15 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "top_p": 0.5,
         "stop": "\n",
         "json_schema": {"type": "object"},
+        "tools": (Tool(name="search"),),
+        "tool_choice": "none",
         "dimensions": 3,
         "packable": True,
         "extra_body": {"top_p": 0.5},
     }
     of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
     unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()
-    assert unsaid == {"cacheable", "deadline", "idempotency_key", "max_tokens_name"}, (
+    assert unsaid == {"cacheable", "deadline", "idempotency_key", "max_tokens_name", "returns"}, (
         "a new field belongs in here, and in the key"
     )
     changed = [{name: to} for name, to in changes.items()]

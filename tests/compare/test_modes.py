@@ -16,7 +16,8 @@ from local_provider import (
     running_provider,
 )
 
-from callsheet.actors.messages import Request, Usage
+from callsheet.actors.messages import Request
+from callsheet.actors.responses import Usage
 from callsheet.compare.comparison import AnswerMismatch, check_answers
 from callsheet.compare.execution import PlainReply
 from callsheet.compare.modes import BatchProcessor

@@ -8,7 +8,7 @@ import pytest
 from local_provider import lower_bound_of, posts, reviews
 from rich.console import Console
 
-from callsheet.actors.messages import Usage
+from callsheet.actors.responses import Usage
 from callsheet.compare.comparison import Comparison
 from callsheet.compare.modes import MODES
 from callsheet.compare.report import (

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callsheet.actors.events import Stage
-from callsheet.actors.messages import Usage
+from callsheet.actors.responses import Usage
 from callsheet.trace import trace_format, write_trace
 from callsheet.trace.timeline import CallTotals, Timeline
 

@@ -9,7 +9,7 @@ from .body import RequestBody, RequestRefused
 from .caching import CacheUse, PromptBlock, blocks_of, within
 from .call import AnswerContext, ModelAnswer
 from .completions import MAX_TOKENS, AnswerOptions, AnswerShape
-from .generation import EFFORTS, Bit, Part, Tool, ToolOffer, Written, chances_of, write
+from .generation import EFFORTS, Bit, OfferedTool, Part, ToolOffer, Written, chances_of, write
 from .prompt import Conversation, read_message
 from .settings import ProviderSettings
 from .tools import check_chat_results, offer_of, read_tool, tool_tokens
@@ -164,7 +164,7 @@ def _top_logprobs(body: RequestBody) -> int | None:
 
 def _offer(body: RequestBody) -> ToolOffer:
     """Return the tools of a request; a custom tool counts as a function without parameters."""
-    tools: list[Tool] = []
+    tools: list[OfferedTool] = []
     for item in body.list_of_objects("tools"):
         kind = item.choice("type", ("function", "custom")) or "function"
         item.required(kind)

@@ -37,7 +37,7 @@ _OTHER_TOKENS = (
 
 
 @attrs.frozen
-class Tool:
+class OfferedTool:
     """A function that the model may call.
 
     Args:
@@ -59,11 +59,11 @@ class ToolOffer:
         in_parallel: True if it may call several at once.
     """
 
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[OfferedTool, ...] = ()
     is_forced: bool = False
     in_parallel: bool = True
 
-    def called(self, question: str) -> tuple[Tool, ...]:
+    def called(self, question: str) -> tuple[OfferedTool, ...]:
         """Return the tools to call: those whose names are in the question.
 
         Args:
@@ -294,7 +294,7 @@ def _reasoning(user: str, tokens: int, max_tokens: int | None, seed: int) -> Par
 
 
 def _calls(
-    tools: tuple[Tool, ...], user: str, *, seed: int, key: str, left: int | None
+    tools: tuple[OfferedTool, ...], user: str, *, seed: int, key: str, left: int | None
 ) -> tuple[list[Part], bool]:
     """Return the calls, the last of which may be cut, and whether it is."""
     found: list[Part] = []

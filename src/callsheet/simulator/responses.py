@@ -13,7 +13,7 @@ from .caching import PromptBlock, blocks_of, within
 from .call import AnswerContext, ModelAnswer, Piece
 from .chat import MAX_MESSAGES, MAX_TOP_LOGPROBS, TIERS, token_logprobs
 from .completions import MAX_TOKENS
-from .generation import EFFORTS, Bit, Part, Tool, ToolOffer, Written, write
+from .generation import EFFORTS, Bit, OfferedTool, Part, ToolOffer, Written, write
 from .prompt import Conversation, ConversationMessage, read_message
 from .settings import ProviderSettings
 from .tools import check_item_results, offer_of, read_tool, tool_tokens
@@ -378,7 +378,7 @@ def _schema(wanted: RequestBody) -> Mapping[str, Json] | None:
 
 def _offer(body: RequestBody) -> ToolOffer:
     """Return the functions of a request; tools that the provider would run itself are ignored."""
-    tools: list[Tool] = [
+    tools: list[OfferedTool] = [
         read_tool(item, "parameters")
         for item in body.list_of_objects("tools")
         if item.members.get("type") in ("function", "custom")

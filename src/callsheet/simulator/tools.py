@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from .body import RequestBody, RequestRefused, invalid_type
-from .generation import Tool, ToolOffer
+from .generation import OfferedTool, ToolOffer
 from .prompt import count_tokens
 from .wire import Json, canonical
 
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _CHOICES = ("auto", "none", "required")
 
 
-def read_tool(item: RequestBody, schema: str, name: re.Pattern[str] = _NAME) -> Tool:
+def read_tool(item: RequestBody, schema: str, name: re.Pattern[str] = _NAME) -> OfferedTool:
     """Return one tool.
 
     Args:
@@ -31,7 +31,7 @@ def read_tool(item: RequestBody, schema: str, name: re.Pattern[str] = _NAME) -> 
             param=f"{item.at}name",
             code="invalid_value",
         )
-    return Tool(given, item.object(schema).members)
+    return OfferedTool(given, item.object(schema).members)
 
 
 def tool_tokens(tools: Json) -> int:
@@ -39,7 +39,7 @@ def tool_tokens(tools: Json) -> int:
     return count_tokens(canonical(tools)) if tools else 0
 
 
-def offer_of(body: RequestBody, tools: list[Tool], choice: Json) -> ToolOffer:
+def offer_of(body: RequestBody, tools: list[OfferedTool], choice: Json) -> ToolOffer:
     """Return the tools that the model may call.
 
     Args:

@@ -15,6 +15,7 @@ from callsheet.actors import (
     Request,
     Response,
     TokenLogprob,
+    Tool,
     ToolCall,
     Usage,
 )
@@ -143,6 +144,8 @@ def test_the_size_in_memory_grows_with_texts_and_vectors():
 
 ASKED = Request.of("Hi", model=MODEL, cacheable=True)
 CHANGES = {
+    "tools": (Tool(name="search"),),
+    "tool_choice": "none",
     "model": "other",
     "messages": (ChatMessage("user", "Ho"),),
     "max_tokens": 10,
@@ -166,7 +169,7 @@ def test_the_key_covers_the_endpoint_and_all_that_can_change_the_answer():
     keys = [cache_key("http://a/v1", one) for one in (ASKED, *changed, texts, prompts)]
     keys.append(cache_key("http://b/v1", ASKED))
     assert len(set(keys)) == len(keys)
-    free = {"cacheable", "deadline", "idempotency_key", "max_tokens_name"}
+    free = {"cacheable", "deadline", "idempotency_key", "max_tokens_name", "returns"}
     assert {field.name for field in attrs.fields(Request)} == free | set(CHANGES) | {
         "task",
         "inputs",

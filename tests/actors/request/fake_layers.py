@@ -19,7 +19,6 @@ from callsheet.actors import (
     Target,
     Usage,
 )
-from callsheet.actors.messages import Choice
 from callsheet.actors.request.breaker import EndpointBreaker
 from callsheet.actors.request.context import CallProgress, RequestContext
 from callsheet.actors.request.exchange import Exchanged, Prepared
@@ -27,6 +26,7 @@ from callsheet.actors.request.failures import AttemptFailed
 from callsheet.actors.request.fallback import Fallback
 from callsheet.actors.request.retry import RetryBudget
 from callsheet.actors.request.spelling import AS_WRITTEN
+from callsheet.actors.responses import Choice
 from callsheet.actors.vendors import VENDORS, DecodedResponse, default_prices
 
 FIRST = Target(Endpoint(URL))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callsheet.actors import Request
-from callsheet.actors.messages import Usage
+from callsheet.actors.responses import Usage
 from callsheet.actors.vendors import (
     Price,
     PriceBook,

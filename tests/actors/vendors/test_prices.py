@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.messages import Usage
+from callsheet.actors.responses import Usage
 from callsheet.actors.vendors import Price, PriceBook, PriceError, default_prices
 
 MILLION = 1_000_000

@@ -4,7 +4,7 @@ import attrs
 import pytest
 from bodies import HI, chat
 
-from callsheet.actors import ChatMessage, Request
+from callsheet.actors import ChatMessage, Request, Tool
 from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.catalog import VENDORS
 from callsheet.actors.vendors.decoding import dumps
@@ -21,8 +21,14 @@ FORMATS = {
 }
 PAIRS = [(task, form) for task, forms in FORMATS.items() for form in forms]
 
+
 # A value for each field that is not its default, and a text by which one knows it in a body. A new
 # field fails the test below until it is here, and until each format expresses or refuses it.
+@attrs.frozen
+class Marked:
+    text: str
+
+
 MARKS = {
     "max_tokens": (7919, "7919"),
     "n": (2, ":2"),
@@ -32,6 +38,9 @@ MARKS = {
     "seed": (104729, "104729"),
     "json_schema": ({"title": "Marked"}, "Marked"),
     "dimensions": (257, "257"),
+    "tools": ((Tool(name="marked_tool"),), "marked_tool"),
+    "tool_choice": ("required", "required"),
+    "returns": (Marked, "Marked"),
 }
 ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body"}
 ELSEWHERE |= {"max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}

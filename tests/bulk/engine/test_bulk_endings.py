@@ -8,7 +8,7 @@ import trio
 from bulk_rows import ids, ids_of, lines_of, rows, stage
 
 from callsheet.actors import Limits
-from callsheet.actors.messages import Usage
+from callsheet.actors.responses import Usage
 from callsheet.actors.vendors.prices import default_prices
 from callsheet.bulk.errors import BulkStopped
 from callsheet.bulk.files.store import RunStore

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from callsheet.actors.messages import Usage
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
+from callsheet.actors.responses import Usage
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.report import page, summary
 from callsheet.bulk.report.meta import ReportMeta

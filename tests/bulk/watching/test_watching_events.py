@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from callsheet.actors.messages import Usage
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
+from callsheet.actors.responses import Usage
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.watching.event_log import EventLog
 from callsheet.bulk.watching.watch import open_watch

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors.messages import Usage
 from callsheet.actors.rate_limit.explanation import BucketState, LimiterSnapshot
+from callsheet.actors.responses import Usage
 from callsheet.bulk.progress import Progress, RowEnded
 from callsheet.bulk.watching.histogram import RELATIVE_ERROR, Histogram
 from callsheet.bulk.watching.series import Series
