@@ -6,6 +6,7 @@ import attrs
 
 from ..json_value import Json
 from ..messages import Request
+from ..tools import Tool
 from .decoding import read_error
 from .encoding import add_extra, check_supported
 from .format import ApiError, DecodedResponse, StreamDecoder
@@ -14,6 +15,7 @@ from .openai_response_output import read_response
 from .openai_response_stream import ResponsesDecoder
 
 _RESERVED = frozenset({"stream", "input", "background"})
+_CHOICES = ("auto", "none", "required")
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +30,10 @@ class OpenAIResponses:
     name = "OpenAI's Responses format"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
-        {"messages", "max_tokens", "temperature", "top_p", "json_schema"}
+        {
+            *("messages", "max_tokens", "temperature", "top_p", "json_schema"),
+            *("tools", "tool_choice"),
+        }
     )
 
     path_name: str = "/responses"
@@ -41,7 +46,8 @@ class OpenAIResponses:
     def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
         """Return the JSON body of a request.
 
-        By default the provider stores no response; ``extra_body={"store": True}`` lets it.
+        By default the provider stores no response. ``extra_body={"store": True}`` lets it, and None
+        leaves that to the provider.
 
         Raises:
             UnsupportedField: the format does not support a field of the request.
@@ -66,9 +72,18 @@ class OpenAIResponses:
                 "schema": dict(request.json_schema),
             }
             body["text"] = {"format": schema}
+        if request.tools:
+            body["tools"] = [_tool(tool) for tool in request.tools]
+        if request.tool_choice is not None:
+            choice = request.tool_choice
+            named: Json = {"type": "function", "name": choice}
+            body["tool_choice"] = choice if choice in _CHOICES else named
         if stream:
             body["stream"] = True
-        return add_extra(body, request, self.name, _RESERVED)
+        body = add_extra(body, request, self.name, _RESERVED)
+        if body["store"] is None:
+            del body["store"]
+        return body
 
     def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:  # noqa: ARG002  # always one choice
         """Read a response body, or the error in it.
@@ -85,3 +100,14 @@ class OpenAIResponses:
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
         return ResponsesDecoder(lambda body: self.decode(body, request))
+
+
+def _tool(tool: Tool) -> Json:
+    """Return a tool as Responses declare it; all of these members are required."""
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters) or None,
+        "strict": False,
+    }

@@ -12,8 +12,9 @@ from callsheet.actors.vendors.format import UnsupportedField
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
+from callsheet.actors.vendors.openai_responses import OpenAIResponses
 
-CHATS = [OpenAIChat(), AnthropicMessages(), GeminiContent()]
+CHATS = [OpenAIChat(), AnthropicMessages(), GeminiContent(), OpenAIResponses()]
 FORMATS = {
     "chat": CHATS,
     "completion": [OpenAICompletions()],
@@ -43,7 +44,7 @@ MARKS = {
     "returns": (Marked, "Marked"),
 }
 ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body"}
-ELSEWHERE |= {"max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}
+ELSEWHERE |= {"api", "max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}
 
 
 def plain(task, **more):
@@ -113,7 +114,7 @@ def test_a_stream_is_requested_where_the_format_has_streams(task, form):
 SYSTEM = ChatMessage("system", "Be brief.")
 
 
-@pytest.mark.parametrize("form", CHATS[1:], ids=lambda form: form.name)
+@pytest.mark.parametrize("form", CHATS[1:3], ids=lambda form: form.name)
 def test_a_chat_of_system_messages_only_is_refused(form):
     with pytest.raises(UnsupportedField, match=r"system message"):
         form.encode(chat(messages=[SYSTEM]), stream=False)
