@@ -72,6 +72,15 @@ Task = Literal["chat", "completion", "embedding"]
 """Continue a chat, continue prompts, or compute the vectors of texts."""
 
 
+Api = Literal["chat", "responses"]
+"""An API for chats, where a vendor has two: OpenAI's chat completions or its Responses."""
+
+
+def _of_chat(request: "Request", _: object, api: Api | None) -> None:
+    if api is not None and request.task != "chat":
+        raise ValueError(f'api requires task="chat", not task={request.task!r}')
+
+
 def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
     """Check that a chat has messages only and the other tasks have inputs only."""
     if request.task == "chat":
@@ -123,6 +132,8 @@ class Request(Generic[ResultT_co]):
         tool_choice: "auto" (the model decides), "none", "required" (at least one call), or the name
             of the tool to call; None for the provider's default.
         dimensions: the number of dimensions of each vector; None for the model's default.
+        api: "chat" (chat completions) or "responses", for a chat at a vendor that has both APIs;
+            None for that of the endpoint.
         extra_body: further members of the JSON body, sent unchanged.
         cacheable: declares that one response may serve every identical request (L6).
         packable: declares that the request may be combined with others that have the same
@@ -164,6 +175,9 @@ class Request(Generic[ResultT_co]):
     )
     tool_choice: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
+    api: Api | None = attrs.field(
+        default=None, validator=[in_((None, "chat", "responses")), _of_chat]
+    )
     extra_body: Mapping[str, Json] = attrs.field(factory=dict[str, Json])
     cacheable: bool = False
     packable: bool = False
@@ -185,6 +199,7 @@ class Request(Generic[ResultT_co]):
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
         seed: int | None = None,
+        api: Api | None = None,
         extra_body: Mapping[str, Json] = ...,
         cacheable: bool = False,
         packable: bool = False,
@@ -205,6 +220,7 @@ class Request(Generic[ResultT_co]):
         returns: type[_T],
         stop: str | Iterable[str] = (),
         seed: int | None = None,
+        api: Api | None = None,
         extra_body: Mapping[str, Json] = ...,
         cacheable: bool = False,
         packable: bool = False,
@@ -225,6 +241,7 @@ class Request(Generic[ResultT_co]):
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
         seed: int | None = None,
+        api: Api | None = None,
         extra_body: Mapping[str, Json] = _NO_MEMBERS,
         cacheable: bool = False,
         packable: bool = False,
@@ -243,6 +260,7 @@ class Request(Generic[ResultT_co]):
             json_schema: a JSON schema that the generated text must match.
             stop: texts that end the generation.
             seed: a seed for repeatable sampling.
+            api: the API to use, where the vendor has two.
             extra_body: further members of the JSON body.
             cacheable: whether one response may serve every identical request.
             packable: whether the request may be combined with others into one prompt.
@@ -259,6 +277,7 @@ class Request(Generic[ResultT_co]):
             json_schema=json_schema,
             stop=stop,
             seed=seed,
+            api=api,
             extra_body=extra_body,
             cacheable=cacheable,
             packable=packable,

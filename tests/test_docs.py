@@ -138,6 +138,7 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
     text = (ROOT / "docs" / "requests.md").read_text()
     formats = {
         "chat": VENDORS["openai"].formats["chat"],
+        "responses": VENDORS["openai"].responses,
         "anthropic": VENDORS["anthropic"].formats["chat"],
         "gemini": VENDORS["gemini"].formats["chat"],
         "completion": VENDORS["openai"].formats["completion"],
@@ -146,6 +147,7 @@ def test_every_field_of_a_request_and_the_formats_that_express_it_are_documented
     everywhere = {
         "model",
         "task",
+        "api",
         "extra_body",
         "cacheable",
         "packable",

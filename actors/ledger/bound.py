@@ -10,7 +10,8 @@ from ..rate_limit import TokenCounter
 from ..responses import Usage
 from ..vendors import FAST_MODE, PriceBook, TierPrice, dumps, tier_named
 
-_LIMITS = ("max_tokens", "max_completion_tokens")  # fields of `extra_body` that limit a response
+# Members of `extra_body` that limit a response.
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
 _TOKENS_PER_ATTACHMENT = 50_000
 """For an image: OpenAI bills at most 48,169 tokens. Larger files have no bound."""

@@ -217,6 +217,8 @@ class Limits:
 
 
 _USUAL_LANE = Lane()
+# Members of `extra_body` that limit a response.
+_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
 def _counted_prompt(request: Request) -> int:
@@ -233,7 +235,7 @@ def _allowed_output(request: Request) -> int:
     most = request.max_tokens
     extra = request.extra_body
     if most is None:
-        value = extra.get("max_completion_tokens", extra.get("max_tokens"))
+        value = next((extra[name] for name in _LIMITS if name in extra), None)
         most = value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
     n = extra.get("n")
     choices = n if isinstance(n, int) and n > 1 else request.n

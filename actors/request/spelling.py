@@ -16,6 +16,7 @@ from ..vendors import ApiError
 
 _REFUSING = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, None)  # None: within a 200
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_OURS = ("stream_options", "store")  # members that nothing in a request asks for
 _MAX_MODELS = 1000  # remembered; more can only be names that a user makes up
 _QUOTES = "'\"`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 
@@ -97,9 +98,10 @@ class Spelling:
             # A name that replaces another one is not replaced again.
             if name in sent and name not in self.renamed.values() and names(error, name):
                 return name
-        is_ours = "stream_options" in sent and "stream_options" not in written
-        if is_ours and ("stream_options" in error.parameters or names(error, "stream_options")):
-            return "stream_options"
+        for name in _OURS:
+            is_ours = name in sent and name not in written
+            if is_ours and (name in error.parameters or names(error, name)):
+                return name
         if sent.get("stream") is not True:
             return None
         is_refused = (

@@ -10,6 +10,7 @@ from attrs.validators import gt
 from ..json_value import Json
 from ..messages import Request
 from ..responses import Choice, Delta, ToolCall, ToolCallDelta, Usage
+from .anthropic_input import anthropic_chat
 from .decoding import (
     count_of,
     is_end_mark,
@@ -22,7 +23,7 @@ from .decoding import (
     text_of,
     within_depth,
 )
-from .encoding import add_extra, check_supported, split_system
+from .encoding import add_extra, check_supported
 from .format import (
     ApiError,
     BrokeOff,
@@ -57,7 +58,7 @@ _REASONS = {
 class AnthropicMessages:
     """`POST /messages`.
 
-    System messages at the beginning of a chat are sent as the member ``system``.
+    Messages may have OpenAI's shape or Anthropic's; see `anthropic_input`.
 
     Args:
         default_max_tokens: the most tokens of a response if the request sets no limit, because
@@ -84,14 +85,14 @@ class AnthropicMessages:
             UnsupportedField: Anthropic does not support a field of the request.
         """
         check_supported(request, self.name, self.supports)
-        system, messages = split_system(request, self.name)
+        system, messages = anthropic_chat(request.messages, self.name)
         body: dict[str, Json] = {
             "model": request.model,
             "max_tokens": request.max_tokens or self.default_max_tokens,
-            "messages": [message.body for message in messages],
+            "messages": messages,
         }
         if system:
-            body["system"] = "\n\n".join(system)
+            body["system"] = system
         if request.temperature is not None:
             if request.temperature > 1:
                 raise UnsupportedField("a temperature above 1", self.name, "lower it")

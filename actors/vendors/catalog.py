@@ -18,6 +18,7 @@ from .format import WireFormat
 from .gemini import GeminiContent
 from .openai_chat import OpenAIChat
 from .openai_lists import OpenAICompletions, OpenAIEmbeddings
+from .openai_responses import OpenAIResponses
 from .vendor import Vendor
 
 
@@ -42,6 +43,8 @@ _COMPATIBLE_CHAT = OpenAIChat(asks_for_usage=True)
 _COMPLETIONS = OpenAICompletions(asks_for_usage=True)
 _ONE_PROMPT = OpenAICompletions(asks_for_usage=True, several_prompts=False)
 _EMBEDDINGS = OpenAIEmbeddings()
+_RESPONSES = OpenAIResponses()
+_AGENT = OpenAIResponses(path_name="/agent")  # Perplexity's name for it
 _NO_N = frozenset({"n"})
 
 _ALL = (
@@ -53,6 +56,7 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         version_path="/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        responses=_RESPONSES,
         tiers=MappingProxyType({"flex": Decimal("0.5"), "priority": Decimal(2)}),
         model="gpt-5.4-nano",
         batches="openai",
@@ -67,6 +71,7 @@ _ALL = (
         key_prefix="",
         version_path="/openai/v1",
         formats=_openai_formats(_OPENAI_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        responses=_RESPONSES,
         price_list="azure",
     ),
     Vendor(
@@ -182,6 +187,16 @@ _ALL = (
         price_list="xai",
     ),
     Vendor(
+        name="perplexity",
+        title="Perplexity",
+        base_url="https://api.perplexity.ai/v1",
+        key_variables=("PERPLEXITY_API_KEY",),
+        version_path="/v1",
+        formats=MappingProxyType[Task, WireFormat]({"chat": _AGENT}),
+        responses=_AGENT,
+        price_list="perplexity",
+    ),
+    Vendor(
         name="fireworks",
         title="Fireworks AI",
         base_url="https://api.fireworks.ai/inference/v1",
@@ -234,6 +249,7 @@ _ALL = (
         needs_key=False,
         version_path="/v1",
         formats=_openai_formats(_COMPATIBLE_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        responses=_RESPONSES,
     ),
     Vendor(
         name="ollama",
@@ -247,6 +263,7 @@ _ALL = (
             OpenAICompletions(asks_for_usage=True, several_prompts=False, unknown=_NO_N),
             _EMBEDDINGS,
         ),
+        responses=_RESPONSES,
     ),
     Vendor(
         name="lmstudio",
@@ -255,6 +272,7 @@ _ALL = (
         needs_key=False,
         version_path="/v1",
         formats=_openai_formats(attrs.evolve(_COMPATIBLE_CHAT, unknown=_NO_N)),
+        responses=_RESPONSES,
     ),
     Vendor(
         name="compatible",
@@ -263,6 +281,7 @@ _ALL = (
         url_variables=("OPENAI_BASE_URL",),
         needs_key=False,
         formats=_openai_formats(_COMPATIBLE_CHAT, _COMPLETIONS, _EMBEDDINGS),
+        responses=_RESPONSES,
     ),
 )
 

@@ -9,9 +9,9 @@ from typing import cast
 
 import attrs
 import httpx
-from attrs.validators import gt, instance_of, optional
+from attrs.validators import gt, in_, instance_of, optional
 
-from ..messages import Request
+from ..messages import Api, Request
 from ..redaction import looks_like_key, shown_url
 from .catalog import vendor_at, vendor_named
 from .format import WireFormat
@@ -142,6 +142,8 @@ class Endpoint:
         proxy: URL of a proxy; None uses the environment's (HTTPS_PROXY and so on), "" uses none.
         uds: path of a Unix socket to connect to, instead of the host in `base_url`.
         http2: use HTTP/2 if the server supports it.
+        api: "chat" (chat completions) or "responses", for chats at a vendor that has both APIs;
+            None for the vendor's usual one. `Request.api` overrides it.
         secret_names: names of headers and query parameters whose values are secret, besides those
             whose names say so, such as "x-api-key".
 
@@ -178,6 +180,9 @@ class Endpoint:
     )
     uds: str | None = attrs.field(default=None, kw_only=True)
     http2: bool = attrs.field(default=False, validator=instance_of(bool), kw_only=True)
+    api: Api | None = attrs.field(
+        default=None, validator=in_((None, "chat", "responses")), kw_only=True
+    )
     secret_names: frozenset[str] = attrs.field(
         default=frozenset[str](), converter=_lower_names, kw_only=True
     )
@@ -193,12 +198,15 @@ class Endpoint:
             raise ValueError("uds and proxy exclude each other; a proxy cannot use a Unix socket")
 
     @classmethod
-    def of(cls, vendor: str | Vendor, api_key: Key | None = None) -> "Endpoint":
+    def of(
+        cls, vendor: str | Vendor, api_key: Key | None = None, *, api: Api | None = None
+    ) -> "Endpoint":
         """Return the endpoint at a vendor's own address.
 
         Args:
             vendor: a `Vendor`, or the name of one in `VENDORS`.
             api_key: the key, or a function that returns it; None sends no key.
+            api: the API for chats, where the vendor has two.
 
         Raises:
             ValueError: the name is unknown, or each customer of the vendor has another address.
@@ -208,7 +216,7 @@ class Endpoint:
             raise ValueError(
                 f"{vendor.title} has a different address for each customer; set base_url"
             )
-        return cls(vendor.base_url, api_key, vendor)
+        return cls(vendor.base_url, api_key, vendor, api=api)
 
     @property
     def host(self) -> str:
@@ -225,7 +233,7 @@ class Endpoint:
         """A key of the endpoint for caches and journals, without secrets (L6, L8)."""
         url = httpx.URL(self.base_url)
         path = "/".join(map(_digest_of_key, url.path.split("/")))
-        return f"{url.scheme}://{self.host}{path}"
+        return f"{url.scheme}://{self.host}{path}{'#' + self.api if self.api else ''}"
 
     @property
     def is_loopback(self) -> bool:
@@ -242,12 +250,12 @@ class Endpoint:
         """Return the wire format for a request.
 
         Args:
-            request: the request to encode; its task decides.
+            request: the request to encode; its task and its API decide.
 
         Raises:
-            UnsupportedField: the vendor does not support the request's task.
+            UnsupportedField: the vendor does not support the request's task or API.
         """
-        return self.vendor.format_for(request.task)
+        return self.vendor.format_for(request.task, request.api or self.api)
 
     def url(self, request: Request, *, stream: bool = False) -> str:
         """Return the URL for a request.
@@ -257,7 +265,7 @@ class Endpoint:
             stream: whether the response is streamed.
 
         Raises:
-            UnsupportedField: the vendor does not support the request's task.
+            UnsupportedField: the vendor does not support the request's task or API.
         """
         url = self.base_url + self.format_for(request).path(request, stream=stream)
         if not self.query:

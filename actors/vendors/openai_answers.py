@@ -132,7 +132,7 @@ def read_choice(choice: Json) -> Choice:
         tool_calls=tuple(_tool_calls(message)),
         reasoning=reasoning_of(message) or content.reasoning,
         refusal=refusal or None,
-        logprobs=tuple(_logprobs(choice.get("logprobs"))),
+        logprobs=tuple(read_logprobs(choice.get("logprobs"))),
         annotations=(*content.notes, *notes_in(message, "annotations")),
     )
 
@@ -212,7 +212,8 @@ def arguments_text(arguments: Json) -> str:
     return "" if arguments is None else json_text(arguments)
 
 
-def _logprobs(logprobs: Json) -> Iterable[TokenLogprob]:
+def read_logprobs(logprobs: Json) -> Iterable[TokenLogprob]:
+    """Return the log probabilities of a choice, of a chat or of a completion."""
     if not isinstance(logprobs, dict):
         return ()
     tokens = logprobs.get("content") or logprobs.get("refusal")

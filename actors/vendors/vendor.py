@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ..messages import Task
+from ..messages import Api, Task
 from .format import UnsupportedField, WireFormat
 
 if TYPE_CHECKING:  # loaded with the Batch API stage
@@ -22,6 +22,8 @@ class Vendor:
         name: the name in settings, such as "openai".
         title: the name in texts, such as "OpenAI".
         formats: wire formats, by the task of a request.
+        responses: the wire format of OpenAI's Responses; None if the vendor does not have that API,
+            or if nothing is known about it.
         base_url: address of the API up to and including the version; None if each customer has
             another address.
         other_urls: further addresses of the same API.
@@ -47,6 +49,7 @@ class Vendor:
     name: str
     title: str
     formats: Mapping[Task, WireFormat] = attrs.field(hash=False, repr=False)
+    responses: WireFormat | None = attrs.field(default=None, hash=False, repr=False)
     base_url: str | None = None
     other_urls: tuple[str, ...] = ()
     key_variables: tuple[str, ...] = ()
@@ -74,20 +77,27 @@ class Vendor:
 
         return dialect_named(self._batches) if isinstance(self._batches, str) else self._batches
 
-    def format_for(self, task: Task) -> WireFormat:
+    def format_for(self, task: Task, api: Api | None = None) -> WireFormat:
         """Return the wire format for a task.
 
         Args:
             task: the task of a request.
+            api: the API for a chat; None for the usual one.
 
         Raises:
-            UnsupportedField: the vendor does not support the task.
+            UnsupportedField: the vendor does not support the task or the API.
         """
-        try:
-            return self.formats[task]
-        except KeyError:
+        form = self.formats.get(task)
+        if form is None:
             why = f"it supports {' and '.join(self.formats)}"
-            raise UnsupportedField(f"task={task!r}", self.title, why) from None
+            raise UnsupportedField(f"task={task!r}", self.title, why)
+        if task != "chat" or api is None:
+            return form
+        if api == "chat" and form != self.responses:
+            return form
+        if api == "responses" and self.responses is not None:
+            return self.responses
+        raise UnsupportedField(f"api={api!r}", self.title)
 
     def whole_url(self, url: str) -> str:
         """Return `url` as a base URL: with `version_path` appended if it has no path.

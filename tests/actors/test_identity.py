@@ -57,6 +57,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "tools": (Tool(name="search"),),
         "tool_choice": "none",
         "dimensions": 3,
+        "api": "responses",
         "packable": True,
         "extra_body": {"top_p": 0.5},
     }

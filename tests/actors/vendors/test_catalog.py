@@ -29,6 +29,7 @@ NAMES = [
     "mistral",
     "deepseek",
     "xai",
+    "perplexity",
     "fireworks",
     "deepinfra",
     "moonshot",
@@ -96,7 +97,7 @@ def test_the_limit_has_the_name_that_the_vendor_knows(name, limit):
 @pytest.mark.parametrize("name", NAMES)
 def test_usage_is_asked_for_only_where_that_is_known_to_work(name):
     body = VENDORS[name].format_for("chat").encode(Request.of("Hi", model="m"), stream=True)
-    unasked = {"together", "anthropic", "gemini", "mistral", "deepseek"}
+    unasked = {"together", "anthropic", "gemini", "mistral", "deepseek", "perplexity"}
     assert ("stream_options" in body) is (name not in unasked)
 
 

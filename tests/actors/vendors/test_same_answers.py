@@ -14,6 +14,7 @@ from callsheet.actors.vendors.anthropic import AnthropicMessages
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions
+from callsheet.actors.vendors.openai_responses import OpenAIResponses
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 words = st.text("abcxyz_", min_size=1, max_size=6)
@@ -248,7 +249,77 @@ def gemini_parts(draw):
     return {"text": text, **kind}, [{"text": piece, **kind} for piece in draw(divided(text))]
 
 
+# ------------------------------------------------------------------ OpenAI's Responses
+
+
+@st.composite
+def openai_responses(draw):
+    output, events = [], []
+    for index in range(draw(st.integers(0, 4))):
+        item, begin, pieces = draw(response_items())
+        output.append(item)
+        place = {"output_index": index}
+        events.append({"type": "response.output_item.added", **place, "item": begin})
+        events += [{"type": f"response.{kind}", **place, **piece} for kind, piece in pieces]
+        events.append({"type": "response.output_item.done", **place, "item": item})
+    started = {"id": "resp_1", "object": "response", "model": "m-1", "error": None}
+    why = draw(st.sampled_from([None, "max_output_tokens", "content_filter"]))
+    status, details = ("incomplete", {"reason": why}) if why else ("completed", None)
+    usage = {"input_tokens": draw(counts), "output_tokens": draw(counts)}
+    body = {**started, "status": status, "incomplete_details": details, "usage": usage}
+    last = {**body, "output": draw(st.sampled_from([output, output, []]))}
+    started |= {"status": "in_progress", "output": [], "usage": None}
+    stream = [
+        {"type": "response.created", "response": started},
+        {"type": "response.in_progress", "response": started},
+        *events,
+        {"type": f"response.{status}", "response": last},
+    ]
+    return chat(), {**body, "output": output}, sse(stream, done=draw(st.booleans()))
+
+
+@st.composite
+def response_items(draw):
+    """Return an item, how it begins in a stream, and (event, members) of its pieces."""
+    kind = draw(st.sampled_from(["message", "reasoning", "function_call", "web_search_call"]))
+    head = {"type": kind, "id": f"item_{draw(words)}"}
+    if kind == "function_call":
+        begin = {**head, "call_id": f"call_{draw(st.uuids())}", "name": draw(words)}
+        arguments = draw(objects.map(json.dumps) | texts)
+        pieces = [
+            ("function_call_arguments.delta", {"delta": piece})
+            for piece in draw(divided(arguments))
+        ]
+        return {**begin, "arguments": arguments}, {**begin, "arguments": ""}, pieces
+    if kind == "web_search_call":
+        return head, head, [("web_search_call.searching", {})]
+    parts, pieces = [], []
+    for index in range(draw(st.integers(0, 2))):
+        own, event, at = draw(response_parts(kind))
+        pieces += [
+            (f"{event}.delta", {at: index, "delta": piece}) for piece in draw(divided(own[1]))
+        ]
+        pieces.append((f"{event}.done", {at: index, own[0]: own[1]}))
+        parts.append({"type": own[2], own[0]: own[1], **own[3]})
+    name = "content" if kind == "message" else "summary"
+    is_told = draw(st.booleans())  # some servers send an item without its pieces
+    return {**head, name: parts}, {**head, name: []}, pieces if is_told else []
+
+
+@st.composite
+def response_parts(draw, kind):
+    """Return (member, text, type, further members) of a part, its event and its index's name."""
+    text = draw(texts)
+    if kind == "reasoning":
+        return ("text", text, "summary_text", {}), "reasoning_summary_text", "summary_index"
+    if draw(st.booleans()):
+        return ("refusal", text, "refusal", {}), "refusal", "content_index"
+    more = {"annotations": draw(st.lists(objects, max_size=2)), "logprobs": draw(tokens)}
+    return ("text", text, "output_text", more), "output_text", "content_index"
+
+
 FORMATS = {
+    "OpenAI's Responses": (OpenAIResponses(), openai_responses()),
     "OpenAI's chats": (OpenAIChat(), openai_chats()),
     "OpenAI's completions": (OpenAICompletions(), completions()),
     "Anthropic's messages": (AnthropicMessages(), anthropic()),

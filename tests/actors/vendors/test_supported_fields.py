@@ -12,8 +12,9 @@ from callsheet.actors.vendors.format import UnsupportedField
 from callsheet.actors.vendors.gemini import GeminiContent
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.actors.vendors.openai_lists import OpenAICompletions, OpenAIEmbeddings
+from callsheet.actors.vendors.openai_responses import OpenAIResponses
 
-CHATS = [OpenAIChat(), AnthropicMessages(), GeminiContent()]
+CHATS = [OpenAIChat(), AnthropicMessages(), GeminiContent(), OpenAIResponses()]
 FORMATS = {
     "chat": CHATS,
     "completion": [OpenAICompletions()],
@@ -43,7 +44,7 @@ MARKS = {
     "returns": (Marked, "Marked"),
 }
 ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body"}
-ELSEWHERE |= {"max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}
+ELSEWHERE |= {"api", "max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}
 
 
 def plain(task, **more):
@@ -113,11 +114,16 @@ def test_a_stream_is_requested_where_the_format_has_streams(task, form):
 SYSTEM = ChatMessage("system", "Be brief.")
 
 
-@pytest.mark.parametrize("form", CHATS[1:], ids=lambda form: form.name)
-@pytest.mark.parametrize("messages", [[SYSTEM], [*HI, SYSTEM], [SYSTEM, *HI, SYSTEM]])
-def test_system_messages_that_cannot_stand_apart_are_refused(form, messages):
+@pytest.mark.parametrize("form", CHATS[1:3], ids=lambda form: form.name)
+def test_a_chat_of_system_messages_only_is_refused(form):
     with pytest.raises(UnsupportedField, match=r"system message"):
-        form.encode(chat(messages=messages), stream=False)
+        form.encode(chat(messages=[SYSTEM]), stream=False)
+
+
+@pytest.mark.parametrize("messages", [[*HI, SYSTEM], [SYSTEM, *HI, SYSTEM]])
+def test_later_system_messages_that_cannot_stand_apart_are_refused(messages):
+    with pytest.raises(UnsupportedField, match=r"system message"):
+        GeminiContent().encode(chat(messages=messages), stream=False)
 
 
 @pytest.mark.parametrize("name", VENDORS)
@@ -142,7 +148,6 @@ def test_a_message_of_more_than_a_text_is_sent_as_it_is_or_refused():
         GeminiContent().encode(shown, stream=False)
 
 
-@pytest.mark.parametrize("form", [AnthropicMessages(), GeminiContent()])
 @pytest.mark.parametrize(
     ("message", "named"),
     [
@@ -150,7 +155,8 @@ def test_a_message_of_more_than_a_text_is_sent_as_it_is_or_refused():
         (ChatMessage("system", "x", extra={"name": "Ann"}), "extra in a system message"),
     ],
 )
-def test_a_message_that_a_format_does_not_have_is_refused(form, message, named):
+def test_a_message_that_gemini_does_not_have_is_refused(message, named):
+    form = GeminiContent()
     messages = [message, *HI] if message.role == "system" else [*HI, message]
     with pytest.raises(UnsupportedField, match=named):
         form.encode(chat(messages=messages), stream=False)

@@ -1,0 +1,113 @@
+"""OpenAI's Responses format. What is read and written are modules of their own."""
+
+from typing import ClassVar
+
+import attrs
+
+from ..json_value import Json
+from ..messages import Request
+from ..tools import Tool
+from .decoding import read_error
+from .encoding import add_extra, check_supported
+from .format import ApiError, DecodedResponse, StreamDecoder
+from .openai_response_input import input_items
+from .openai_response_output import read_response
+from .openai_response_stream import ResponsesDecoder
+
+_RESERVED = frozenset({"stream", "input", "background"})
+_CHOICES = ("auto", "none", "required")
+
+
+@attrs.frozen(kw_only=True)
+class OpenAIResponses:
+    """`POST /responses`.
+
+    Args:
+        path_name: what is appended to the base URL.
+        unknown: fields of `Request` that the server does not support.
+    """
+
+    name = "OpenAI's Responses format"
+    streams = True
+    supports: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("messages", "max_tokens", "temperature", "top_p", "json_schema"),
+            *("tools", "tool_choice"),
+        }
+    )
+
+    path_name: str = "/responses"
+    unknown: frozenset[str] = frozenset()
+
+    def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
+        """Return what to append to the base URL."""
+        return self.path_name
+
+    def encode(self, request: Request, *, stream: bool) -> dict[str, Json]:
+        """Return the JSON body of a request.
+
+        By default the provider stores no response. ``extra_body={"store": True}`` lets it, and None
+        leaves that to the provider.
+
+        Raises:
+            UnsupportedField: the format does not support a field of the request.
+        """
+        check_supported(request, self.name, self.supports, self.unknown)
+        body: dict[str, Json] = {
+            "model": request.model,
+            "input": input_items(request.messages, self.name),
+            "store": False,
+        }
+        if request.max_tokens is not None:
+            body["max_output_tokens"] = request.max_tokens
+        if request.temperature is not None:
+            body["temperature"] = request.temperature
+        if request.top_p is not None:
+            body["top_p"] = request.top_p
+        if request.json_schema is not None:
+            schema: dict[str, Json] = {
+                "type": "json_schema",
+                "name": "answer",
+                "strict": True,
+                "schema": dict(request.json_schema),
+            }
+            body["text"] = {"format": schema}
+        if request.tools:
+            body["tools"] = [_tool(tool) for tool in request.tools]
+        if request.tool_choice is not None:
+            choice = request.tool_choice
+            named: Json = {"type": "function", "name": choice}
+            body["tool_choice"] = choice if choice in _CHOICES else named
+        if stream:
+            body["stream"] = True
+        body = add_extra(body, request, self.name, _RESERVED)
+        if body["store"] is None:
+            del body["store"]
+        return body
+
+    def decode(self, body: Json, request: Request) -> DecodedResponse | ApiError:  # noqa: ARG002  # always one choice
+        """Read a response body, or the error in it.
+
+        Raises:
+            Malformed: it is neither, or the response is not finished.
+        """
+        return read_response(body)
+
+    def decode_error(self, body: Json) -> ApiError:
+        """Return the error in a body, in any of its shapes."""
+        return read_error(body)
+
+    def stream_decoder(self, request: Request) -> StreamDecoder:
+        """Return a decoder for one streamed response."""
+        return ResponsesDecoder(lambda body: self.decode(body, request))
+
+
+def _tool(tool: Tool) -> Json:
+    """Return a tool as Responses declare it; all of these members are required."""
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters) or None,
+        "strict": False,
+    }
