@@ -49,7 +49,7 @@ def anthropic_chat(
     leading = list(takewhile(_is_system, messages))
     if len(leading) == len(messages):
         raise UnsupportedField("a chat of system messages only", format_name, "add a user message")
-    writer = _Writer(format_name)
+    writer = _TurnWriter(format_name)
     for message in messages[len(leading) :]:
         writer.add(message.body)
     return _system(leading, writer), writer.messages
@@ -59,7 +59,7 @@ def _is_system(message: ChatMessage) -> bool:
     return message.role in ("system", "developer")
 
 
-def _system(leading: Sequence[ChatMessage], writer: "_Writer") -> str | list[Json]:
+def _system(leading: Sequence[ChatMessage], writer: "_TurnWriter") -> str | list[Json]:
     if not any(message.extra for message in leading):
         return "\n\n".join(message.content for message in leading)
     for name in (name for message in leading for name in message.extra or ()):
@@ -68,7 +68,7 @@ def _system(leading: Sequence[ChatMessage], writer: "_Writer") -> str | list[Jso
     return [block for message in leading for block in writer.blocks(message.body)]
 
 
-class _Writer:
+class _TurnWriter:
     """Writes messages one after the other.
 
     Args:
