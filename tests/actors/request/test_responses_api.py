@@ -18,6 +18,7 @@ from callsheet.actors import (
     Delta,
     Endpoint,
     Packing,
+    ProviderUnavailable,
     RateLimited,
     Request,
     Response,
@@ -177,6 +178,30 @@ async def test_a_limit_that_an_event_reports_is_a_limit(autojump_clock):
     async with requester(script, retry=RetryPolicy(max_attempts=1)) as (ref, _):
         with pytest.raises(RateLimited, match=r"6\.57s"):
             await ref.ask(ask(api="responses"))
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "requests"),
+    [
+        ("server_error", ProviderUnavailable, 2),
+        ("vector_store_timeout", ProviderUnavailable, 2),
+        ("rate_limit_exceeded", RateLimited, 2),
+        ("too_many_requests", RateLimited, 2),
+        ("invalid_prompt", BadRequest, 1),
+        ("data_residency_mismatch", BadRequest, 1),
+        ("bio_policy", BadRequest, 1),
+        ("image_too_large", BadRequest, 1),
+    ],
+)
+async def test_a_failed_generation_is_asked_for_again_only_if_that_may_help(
+    autojump_clock, code, error, requests
+):
+    failed = {**BODY, "status": "failed", "error": {"code": code, "message": "Sorry."}}
+    script = Script(Reply(body=json.dumps(failed).encode()))
+    async with requester(script, retry=RetryPolicy(max_attempts=2)) as (ref, _):
+        with pytest.raises(error, match="Sorry"):
+            await ref.ask(ask(api="responses"))
+    assert len(script.sent) == requests
 
 
 # ------------------------------------------------------------------ the built-in provider
