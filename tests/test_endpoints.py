@@ -72,6 +72,16 @@ def test_the_key_of_another_vendor_alone_chooses_nothing_but_is_mentioned(name):
     assert KEY not in line
 
 
+def test_anthropics_token_is_sent_as_a_bearer_where_no_key_is_set():
+    environ = {"ANTHROPIC_AUTH_TOKEN": KEY}
+    endpoint = choose_endpoint(environ=environ, provider="anthropic").endpoint
+    assert endpoint.auth_headers()["authorization"] == f"Bearer {KEY}"
+    assert "x-api-key" not in endpoint.auth_headers()
+    environ["ANTHROPIC_API_KEY"] = OTHER
+    endpoint = choose_endpoint(environ=environ, provider="anthropic").endpoint
+    assert endpoint.auth_headers()["x-api-key"] == OTHER
+
+
 @pytest.mark.parametrize(
     ("name", "environ", "url"),
     [

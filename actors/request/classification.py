@@ -74,12 +74,15 @@ _STATUS_OF = {
     "request_too_large": 413,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
+    "too_many_requests": 429,  # Azure
     "RESOURCE_EXHAUSTED": 429,
     "capacity_exceeded": 498,
     "invalid_request_error": 400,
     "invalid_prompt": 400,
     "context_length_exceeded": 400,
     "content_filter": 400,
+    "data_residency_mismatch": 400,
+    "bio_policy": 400,
     "INVALID_ARGUMENT": 400,
     "FAILED_PRECONDITION": 400,
 }
@@ -152,4 +155,6 @@ def _status_of(error: ApiError) -> int:
     for word in (error.code, error.type, error.status):  # the most precise first
         if word in _STATUS_OF:
             return _STATUS_OF[word]
+    if "image" in error.code:  # a dozen codes of Responses, such as "image_too_large"
+        return int(HTTPStatus.BAD_REQUEST)
     return int(HTTPStatus.BAD_GATEWAY)

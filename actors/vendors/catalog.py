@@ -19,7 +19,7 @@ from .gemini import GeminiContent
 from .openai_chat import OpenAIChat
 from .openai_lists import OpenAICompletions, OpenAIEmbeddings
 from .openai_responses import OpenAIResponses
-from .vendor import Vendor
+from .vendor import AccessTokens, Vendor
 
 
 def _openai_formats(
@@ -82,6 +82,11 @@ _ALL = (
         url_variables=("ANTHROPIC_BASE_URL",),
         key_header="x-api-key",
         key_prefix="",
+        tokens=AccessTokens(
+            prefix="sk-ant-oat",
+            variables=("ANTHROPIC_AUTH_TOKEN",),
+            headers=MappingProxyType({"anthropic-beta": "oauth-2025-04-20"}),
+        ),
         headers=MappingProxyType({"anthropic-version": "2023-06-01"}),
         version_path="/v1",
         formats=MappingProxyType[Task, WireFormat]({"chat": AnthropicMessages()}),

@@ -278,12 +278,17 @@ class Endpoint:
         Raises:
             ValueError: the function `api_key` returned an invalid key.
         """
-        headers = dict(self.vendor.headers)
+        headers, further, vendor = dict(self.vendor.headers), dict(self.headers), self.vendor
         if self.api_key is not None:
             key = self.api_key if isinstance(self.api_key, str) else _checked_key(self.api_key())
             self._remember(key)
-            headers[self.vendor.key_header] = f"{self.vendor.key_prefix}{key}"
-        return headers | dict(self.headers)
+            if vendor.tokens is None or not key.startswith(vendor.tokens.prefix):
+                headers[vendor.key_header] = f"{vendor.key_prefix}{key}"
+            else:
+                headers["authorization"] = f"Bearer {key}"
+                for name, value in vendor.tokens.headers.items():  # a list of features
+                    further[name] = f"{further[name]},{value}" if name in further else value
+        return headers | further
 
     def is_quoted_in(self, raw: bytes) -> bool:
         """Return whether a response contains a key, or the beginning of one.

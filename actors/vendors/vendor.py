@@ -15,6 +15,22 @@ if TYPE_CHECKING:  # loaded with the Batch API stage
 
 
 @attrs.frozen(kw_only=True)
+class AccessTokens:
+    """Access tokens that a vendor takes besides keys, as ``Authorization: Bearer``.
+
+    Args:
+        prefix: how a token begins, unlike a key.
+        variables: environment variables for a token, which may begin in another way, as those of
+            gateways do; used if none for a key is set.
+        headers: further headers of requests with such a token.
+    """
+
+    prefix: str
+    variables: tuple[str, ...]
+    headers: Mapping[str, str] = attrs.field(hash=False)
+
+
+@attrs.frozen(kw_only=True)
 class Vendor:
     """A vendor of an API, and how its API is called.
 
@@ -32,6 +48,7 @@ class Vendor:
         needs_key: whether the API at `base_url` requires a key.
         key_header: the header that contains the key, in lower case.
         key_prefix: the text before the key in that header.
+        tokens: access tokens that are sent in another header than a key; None for none.
         headers: further headers of every request.
         version_path: the path that is appended to a URL without a path.
         tiers: service tiers that a chat may request, besides the usual one, and their prices as
@@ -57,6 +74,7 @@ class Vendor:
     needs_key: bool = True
     key_header: str = "authorization"
     key_prefix: str = "Bearer "
+    tokens: AccessTokens | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
     version_path: str = ""
     tiers: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)

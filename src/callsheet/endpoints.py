@@ -161,6 +161,10 @@ def _opened(
     vendor: Vendor, url: str, source: str, variables: Iterable[str], environ: Mapping[str, str]
 ) -> EndpointChoice:
     key, key_source = _first(variables, environ)
+    if key is None and vendor.tokens is not None:
+        key, key_source = _first(vendor.tokens.variables, environ)
+        if key is not None:
+            vendor = attrs.evolve(vendor, key_header="authorization", key_prefix="Bearer ")
     if key is None and vendor.needs_key and url == vendor.base_url:
         names = " or ".join(vendor.key_variables)
         raise ValueError(f"{source}: {vendor.title} needs an API key; set {names}")

@@ -170,11 +170,61 @@ GEMINI = [
         {"candidates": [], "usageMetadata": GEMINI_USAGE},
     ],
 ]
+REASONED = {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "hm"}]}
+SPOKEN = {
+    "type": "output_text",
+    "text": "Hello",
+    "annotations": [{"url": "u"}],
+    "logprobs": [TOKEN],
+}
+WRITTEN = {"type": "message", "id": "msg", "role": "assistant", "content": [SPOKEN]}
+CALLED = {"type": "function_call", "id": "fc", "call_id": "c", "name": "f", "arguments": "{}"}
+OUTPUT = {
+    "id": "resp",
+    "object": "response",
+    "status": "completed",
+    "error": None,
+    "incomplete_details": None,
+    "model": "m",
+    "output": [REASONED, WRITTEN, CALLED],
+    "usage": {**COUNTS, "input_tokens_details": {"cached_tokens": 1}},
+}
+BEGUN = {**OUTPUT, "status": "in_progress", "output": [], "usage": None}
+
+
+def said(kind, place=0, **more):
+    return {"type": f"response.{kind}", "output_index": place, **more}
+
+
+RESPONSES = [
+    [OUTPUT],
+    [{**OUTPUT, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}],
+    [{**OUTPUT, "status": "failed", "error": {"code": "server_error", "message": "Sorry."}}],
+    [
+        {"type": "response.created", "response": BEGUN},
+        said("output_item.added", item={**REASONED, "summary": []}),
+        said("reasoning_summary_text.delta", summary_index=0, delta="hm"),
+        said("output_item.done", item=REASONED),
+        said("output_item.added", 1, item={**WRITTEN, "content": []}),
+        said("output_text.delta", 1, content_index=0, delta="Hel"),
+        said("output_text.delta", 1, content_index=0, delta="lo"),
+        said("output_item.done", 1, item=WRITTEN),
+        said("output_item.added", 2, item={**CALLED, "arguments": ""}),
+        said("function_call_arguments.delta", 2, delta="{}"),
+        said("output_item.done", 2, item=CALLED),
+        {"type": "response.completed", "response": OUTPUT},
+    ],
+    [
+        {"type": "response.created", "response": BEGUN},
+        {"type": "error", "error": {"code": "rate_limit_exceeded", "message": "Slow down."}},
+    ],
+]
 VECTORS = [[{"data": [{"index": 0, "embedding": [0.5, 1]}], "model": "m", "usage": USAGE}]]
 FORMATS = {
     "chat": ("openai", OPENAI, {"messages": HI}),
     "completion": ("openai", OLDER, {"task": "completion", "inputs": ["a", "b"]}),
     "embedding": ("openai", VECTORS, {"task": "embedding", "inputs": ["a"]}),
+    "responses": ("openai", RESPONSES, {"messages": HI, "api": "responses"}),
     "anthropic": ("anthropic", ANTHROPIC, {"messages": HI}),
     "gemini": ("gemini", GEMINI, {"messages": HI}),
 }

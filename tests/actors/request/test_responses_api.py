@@ -1,20 +1,24 @@
 """OpenAI's Responses, from the choice of the API to the response."""
 
 import json
+from functools import partial
 
 import pytest
-from fakes import MODEL, URL, Reply, Script, error_json, requester
+from fakes import MODEL, URL, Reply, Script, error_json, outcomes, requester
 from provided import asked, house, pieces_of
 
 from callsheet.actors import (
     VENDORS,
     BadRequest,
+    BatchApiPolicy,
+    CachePolicy,
     CallContext,
     ChatMessage,
     Complete,
     Delta,
     Endpoint,
     Packing,
+    ProviderUnavailable,
     RateLimited,
     Request,
     Response,
@@ -176,6 +180,30 @@ async def test_a_limit_that_an_event_reports_is_a_limit(autojump_clock):
             await ref.ask(ask(api="responses"))
 
 
+@pytest.mark.parametrize(
+    ("code", "error", "requests"),
+    [
+        ("server_error", ProviderUnavailable, 2),
+        ("vector_store_timeout", ProviderUnavailable, 2),
+        ("rate_limit_exceeded", RateLimited, 2),
+        ("too_many_requests", RateLimited, 2),
+        ("invalid_prompt", BadRequest, 1),
+        ("data_residency_mismatch", BadRequest, 1),
+        ("bio_policy", BadRequest, 1),
+        ("image_too_large", BadRequest, 1),
+    ],
+)
+async def test_a_failed_generation_is_asked_for_again_only_if_that_may_help(
+    autojump_clock, code, error, requests
+):
+    failed = {**BODY, "status": "failed", "error": {"code": code, "message": "Sorry."}}
+    script = Script(Reply(body=json.dumps(failed).encode()))
+    async with requester(script, retry=RetryPolicy(max_attempts=2)) as (ref, _):
+        with pytest.raises(error, match="Sorry"):
+            await ref.ask(ask(api="responses"))
+    assert len(script.sent) == requests
+
+
 # ------------------------------------------------------------------ the built-in provider
 
 
@@ -251,3 +279,49 @@ async def test_reasoning_goes_back_with_the_output(autojump_clock):
         await under_test.troupe.complete(Request(model=MODEL, messages=turns))
         sent = json.loads(under_test.sent[-1].body)["input"]
         assert sent[1:-1] == first.body["output"]
+
+
+# ------------------------------------------------------------------ with the other stages
+
+
+async def test_a_batch_api_takes_both_apis_each_in_batches_of_its_own(autojump_clock):
+    batches = BatchApiPolicy(dialect="openai")
+    async with house(endpoint=Endpoint(URL), batches=batches) as under_test:
+        asks = [
+            partial(under_test.troupe.complete, asked(str(n), api=api, deadline=86_400.0))
+            for n in range(2)
+            for api in ("chat", "responses")
+        ]
+        found = await outcomes(*asks)
+        assert {response.route for response in found} == {"batch"}
+        assert [response.body["object"] for response in found] == [
+            "chat.completion",
+            "response",
+        ] * 2
+        assert found[0].cost_usd == found[1].cost_usd
+    assert sum(sent.body.startswith(b'{"input_file_id"') for sent in under_test.sent) == 2
+
+
+async def test_the_cache_has_a_response_of_each_api(autojump_clock):
+    async with house(endpoint=Endpoint(URL), cache=CachePolicy(path=None)) as under_test:
+        routes = [
+            (await under_test.troupe.complete(asked(api=api, cacheable=True))).route
+            for api in ("chat", "responses", "responses")
+        ]
+    assert routes == ["live", "live", "cache"]
+
+
+async def test_items_are_packed_into_one_response(autojump_clock):
+    async with house(endpoint=RESPONSES, packing=Packing(check_share=0)) as under_test:
+        asks = [
+            partial(
+                under_test.troupe.complete,
+                Request.of(text, system="Label it.", model=MODEL, packable=True),
+            )
+            for text in ("good", "bad", "so-so")
+        ]
+        found = await outcomes(*asks)
+        plan = await under_test.troupe.explain(asks[0].args[0])
+    assert [(response.route, response.body) for response in found] == [("pack", None)] * 3
+    assert [sent.body.count(b'"json_schema"') for sent in under_test.sent] == [1]
+    assert plan.usage.output_tokens > 0

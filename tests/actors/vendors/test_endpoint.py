@@ -113,6 +113,17 @@ def test_the_key_is_only_in_the_header_that_the_vendor_requires(vendor, headers)
     assert KEY not in "".join(Endpoint("http://provider/v1", vendor=vendor).auth_headers())
 
 
+def test_an_access_token_of_anthropic_is_sent_as_a_bearer_with_its_beta_header():
+    token = "sk-ant-oat01-1234567890"
+    version, beta = {"anthropic-version": "2023-06-01"}, "oauth-2025-04-20"
+    endpoint = Endpoint.of("anthropic", token)
+    bearer = {"authorization": f"Bearer {token}", **version}
+    assert endpoint.auth_headers() == {**bearer, "anthropic-beta": beta}
+    assert endpoint.scrub(token) == "***"
+    more = Endpoint(endpoint.base_url, lambda: token, headers={"Anthropic-Beta": "fast-mode"})
+    assert more.auth_headers() == {**bearer, "anthropic-beta": f"fast-mode,{beta}"}
+
+
 def test_a_key_that_changes_is_asked_for_anew_and_every_one_is_scrubbed():
     keys = iter(["sk-first", "sk-second"])
     endpoint = Endpoint("http://provider/v1", lambda: next(keys))
