@@ -42,7 +42,7 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
             for message in request.messages
         ]
     if "tools" in values:
-        values["tools"] = [(one.name, one.description, one.parameters) for one in request.tools]
+        values["tools"] = [tool.told for tool in request.tools]
     try:
         return orjson.dumps(values, default=dict, option=orjson.OPT_SORT_KEYS)
     except TypeError:

@@ -20,7 +20,7 @@ from attrs.validators import (
 
 from .json_value import Json
 from .responses import ResultT_co
-from .tools import Tool
+from .tools import Tool, tools_of
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -95,6 +95,14 @@ def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
         raise ValueError("inputs must have at least one text, and no empty text")
 
 
+def _names_a_tool(request: "Request", _: object, choice: str) -> None:
+    """Check a choice. Without `tools`, they are in `extra_body`, and the provider checks it."""
+    names = [tool.name for tool in request.tools]
+    if names and choice not in ("auto", "none", "required", *names):
+        known = ", ".join(names)
+        raise ValueError(f"tool_choice is {choice!r:.80}, but the tools are {known}")
+
+
 def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -128,7 +136,8 @@ class Request(Generic[ResultT_co]):
         seed: a seed for repeatable sampling. A provider may ignore it.
         json_schema: a JSON schema that the generated text, which is JSON then, must match.
         returns: the class of the result, from which the JSON schema follows; None for text.
-        tools: the tools that the model may call.
+        tools: the tools that the model may call. A tool may be given as the SDKs of OpenAI,
+            Anthropic and Google take it; see `Tool.defined`.
         tool_choice: "auto" (the model decides), "none", "required" (at least one call), or the name
             of the tool to call; None for the provider's default.
         dimensions: the number of dimensions of each vector; None for the model's default.
@@ -170,10 +179,10 @@ class Request(Generic[ResultT_co]):
     seed: int | None = None
     json_schema: Mapping[str, Json] | None = None
     returns: type[ResultT_co] | None = None
-    tools: tuple[Tool, ...] = attrs.field(
-        default=(), converter=tuple[Tool, ...], validator=deep_iterable(instance_of(Tool))
+    tools: tuple[Tool, ...] = attrs.field(default=(), converter=tools_of)
+    tool_choice: str | None = attrs.field(
+        default=None, validator=optional([instance_of(str), _names_a_tool])
     )
-    tool_choice: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     api: Api | None = attrs.field(
         default=None, validator=[in_((None, "chat", "responses")), _of_chat]
@@ -194,7 +203,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool] = (),
+        tools: Iterable[Tool | Mapping[str, object]] = (),
         returns: None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
@@ -216,7 +225,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool] = (),
+        tools: Iterable[Tool | Mapping[str, object]] = (),
         returns: type[_T],
         stop: str | Iterable[str] = (),
         seed: int | None = None,
@@ -236,7 +245,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool] = (),
+        tools: Iterable[Tool | Mapping[str, object]] = (),
         returns: type[object] | None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
@@ -272,7 +281,7 @@ class Request(Generic[ResultT_co]):
             messages=(user,) if system is None else (ChatMessage("system", system), user),
             max_tokens=max_tokens,
             temperature=temperature,
-            tools=tuple(tools),
+            tools=tools,
             returns=returns,
             json_schema=json_schema,
             stop=stop,

@@ -82,6 +82,8 @@ class Packing:
             or request.task != "chat"
             or request.n > 1
             or request.stop  # it would end the whole pack
+            or request.tools
+            or request.tool_choice is not None
             or _wants_more_than_text(request.extra_body)
             or len(messages) < 2  # noqa: PLR2004  # instruction and item
             or messages[0].role not in ("system", "developer")
