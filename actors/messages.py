@@ -18,11 +18,10 @@ from attrs.validators import (
     optional,
 )
 
-from .json_value import Json
+from .chat_members import Role, read_message
+from .json_value import Json, kind_of
 from .responses import ResultT_co
 from .tools import Tool, tools_of
-
-Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 @attrs.frozen
@@ -39,6 +38,22 @@ class ChatMessage:
     role: Role
     content: str = attrs.field(validator=instance_of(str))
     extra: Mapping[str, Json] | None = attrs.field(default=None, kw_only=True, hash=False)
+
+    @classmethod
+    def of(cls, message: object, name: str = "message") -> "ChatMessage":
+        """Return a message that is given as the SDKs of OpenAI and Anthropic take it.
+
+        Null members and empty lists are left out: a response used as a message has some.
+
+        Args:
+            message: the JSON object.
+            name: what it is called in an error.
+
+        Raises:
+            ValueError: it is no such message; the text names the member that is wrong.
+        """
+        role, content, extra = read_message(message, name)
+        return cls(role, content, extra=extra)
 
     @property
     def body(self) -> dict[str, Json]:
@@ -66,6 +81,15 @@ def _attachments(parts: Json) -> int:
             count += isinstance(kind, str) and kind.startswith(_ATTACHED)
             count += _attachments(part.get("content"))
     return count
+
+
+def _messages(given: Iterable[ChatMessage | Mapping[str, object]]) -> tuple[ChatMessage, ...]:
+    if isinstance(given, str | Mapping):
+        raise TypeError(f"messages must be a list, not {kind_of(given)}")
+    return tuple(
+        one if isinstance(one, ChatMessage) else ChatMessage.of(one, f"messages[{at}]")
+        for at, one in enumerate(given)
+    )
 
 
 Task = Literal["chat", "completion", "embedding"]
@@ -122,7 +146,8 @@ class Request(Generic[ResultT_co]):
 
     Args:
         model: the provider's name of the model.
-        messages: the messages of a chat so far, at least one.
+        messages: the messages of a chat so far, at least one. A message may be given as the SDKs
+            of OpenAI and Anthropic take it: ``{"role": "user", "content": "Hi"}``.
         inputs: the prompts to continue or the texts to embed, at least one. Not for a chat.
         task: "chat", "completion" (continue each prompt) or "embedding" (a vector for each text).
         max_tokens: the most tokens of each generated text; None for the provider's default.
@@ -157,11 +182,7 @@ class Request(Generic[ResultT_co]):
     """
 
     model: str = attrs.field(validator=and_(instance_of(str), min_len(1)))
-    messages: tuple[ChatMessage, ...] = attrs.field(
-        default=(),
-        converter=tuple[ChatMessage, ...],
-        validator=deep_iterable(instance_of(ChatMessage)),
-    )
+    messages: tuple[ChatMessage, ...] = attrs.field(default=(), converter=_messages)
     task: Task = attrs.field(default="chat", validator=in_(("chat", "completion", "embedding")))
     inputs: tuple[str, ...] = attrs.field(
         default=(), converter=_texts, validator=[deep_iterable(instance_of(str)), _fits_task]
