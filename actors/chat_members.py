@@ -1,9 +1,13 @@
-"""Read the members of a message that is given as the SDKs take it. Pure (R14)."""
+"""The members of a message: one that is given as the SDKs take it, or a response. Pure (R14)."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast, get_args
 
+import attrs
+
 from .json_value import Json, kind_of
+from .responses import Response, ToolCall
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -17,11 +21,13 @@ class MessageMembers(NamedTuple):
         role: the author of the message.
         content: the text of all parts, joined by newlines as vLLM joins them.
         extra: the other members, and a `content` that has more than a text; None if there are none.
+        native: as for `ChatMessage`.
     """
 
     role: Role
     content: str
     extra: Mapping[str, Json] | None = None
+    native: Mapping[str, Json] | None = None
 
 
 def read_message(message: object, name: str) -> MessageMembers:
@@ -76,3 +82,115 @@ def _content(name: str, content: Json) -> tuple[str, bool]:
             texts.append(text)
         is_all &= part.keys() == {"type", "text"}
     return "\n".join(texts), is_all
+
+
+# ------------------------------------------------------------------------------- responses
+
+
+def members_of_response(response: Response) -> MessageMembers:
+    """Return the members with which a response becomes a part of the chat.
+
+    Args:
+        response: the response to a chat; its first choice counts.
+    """
+    body: Mapping[str, Json] = response.body or {}
+    calls = identified(response.tool_calls)
+    own = _own_message(body)
+    extra: dict[str, Json] = {
+        name: value for name, value in own.items() if name in _SENT_BACK and value
+    }
+    if isinstance(own.get("content"), list):
+        extra["content"] = own["content"]
+    if calls:
+        if not response.text:
+            extra.setdefault("content", None)  # some servers refuse an empty text beside calls
+        given = own.get("tool_calls")
+        extra["tool_calls"] = (
+            [_without_index(call) for call in given]
+            if isinstance(given, list) and calls == response.tool_calls
+            else [_as_openai(call) for call in calls]
+        )
+    native = _native(body)
+    if native is not None and "parts" not in native and calls != response.tool_calls:
+        native = None  # the results could not name their calls
+    return MessageMembers("assistant", response.text, extra or None, native)
+
+
+# Members of OpenAI's message that belong to the chat: reasoning goes back to where it is from.
+_SENT_BACK = ("reasoning_content", "reasoning", "reasoning_details", "refusal")
+
+
+def _own_message(body: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the message in a body of OpenAI's chat; an empty object for another body."""
+    choices = body.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    message = first.get("message") if isinstance(first, dict) else None
+    return message if isinstance(message, dict) else {}
+
+
+def _native(body: Mapping[str, Json]) -> dict[str, Json] | None:
+    """Return what goes back to Anthropic, OpenAI's Responses or Gemini, with signed reasoning."""
+    for name in ("content", "output"):
+        if isinstance(value := body.get(name), list) and value:
+            return {name: value}
+    candidates = body.get("candidates")
+    first = candidates[0] if isinstance(candidates, list) and candidates else None
+    content = first.get("content") if isinstance(first, dict) else None
+    parts = content.get("parts") if isinstance(content, dict) else None
+    return {"parts": parts} if isinstance(parts, list) and parts else None
+
+
+def identified(calls: Sequence[ToolCall]) -> tuple[ToolCall, ...]:
+    """Return calls, each with an id of its own, by which its result can name it.
+
+    A call that is repeated with the same id is one call. Where an id is missing, or two different
+    calls have the same one, the id is made from the call: nine letters and digits, which is the
+    form that Mistral requires.
+
+    Args:
+        calls: the calls of one response.
+    """
+    found: dict[str, ToolCall] = {}
+    for call in calls:
+        known = found.get(call.id)
+        if known == call:
+            continue
+        if call.id and known is None:
+            found[call.id] = call
+            continue
+        number = sum(one.name == call.name for one in found.values())
+        text = f"{number} {call.name} {call.arguments}".encode(errors="replace")
+        made = hashlib.blake2b(text, digest_size=5).hexdigest()[:9]
+        found[made] = attrs.evolve(call, id=made)
+    return tuple(found.values())
+
+
+def _without_index(call: Json) -> Json:
+    """Return a call without its position, which some servers send and others refuse."""
+    if not isinstance(call, dict):
+        return call
+    return {name: value for name, value in call.items() if name != "index"}
+
+
+def _as_openai(call: ToolCall) -> dict[str, Json]:
+    function: dict[str, Json] = {"name": call.name, "arguments": call.arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def calls_in(extra: Mapping[str, Json] | None) -> Iterable[ToolCall]:
+    """Return the tool calls among the further members of a message.
+
+    Args:
+        extra: these members; None if there are none.
+    """
+    listed = None if extra is None else extra.get("tool_calls")
+    for call in listed if isinstance(listed, list) else ():
+        members = call if isinstance(call, dict) else {}
+        function = members.get("function") or members.get("custom")
+        if isinstance(function, dict):
+            written = function.get("arguments", function.get("input"))
+            yield ToolCall(
+                str(function.get("name") or ""),
+                written if isinstance(written, str) else "",
+                str(members.get("id") or ""),
+            )

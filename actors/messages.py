@@ -18,9 +18,9 @@ from attrs.validators import (
     optional,
 )
 
-from .chat_members import Role, read_message
+from .chat_members import Role, calls_in, members_of_response, read_message
 from .json_value import Json, kind_of
-from .responses import ResultT_co
+from .responses import Response, ResultT_co, ToolCall
 from .tools import Tool, tools_of
 
 
@@ -33,11 +33,18 @@ class ChatMessage:
         content: the text of the message.
         extra: further members of the message, sent unchanged, such as `name`, `tool_calls`, or a
             `content` of several parts with images. They override `role` and `content`.
+        native: a member of the provider's own response, which goes back unchanged to a provider
+            with the same wire format instead of `content` and `extra`: it may have signed
+            reasoning. ``content`` of Anthropic, ``output`` of OpenAI's Responses, ``parts`` of
+            Gemini. `from_response` sets it.
     """
 
     role: Role
     content: str = attrs.field(validator=instance_of(str))
     extra: Mapping[str, Json] | None = attrs.field(default=None, kw_only=True, hash=False)
+    native: Mapping[str, Json] | None = attrs.field(
+        default=None, kw_only=True, hash=False, repr=False
+    )
 
     @classmethod
     def of(cls, message: object, name: str = "message") -> "ChatMessage":
@@ -52,8 +59,43 @@ class ChatMessage:
         Raises:
             ValueError: it is no such message; the text names the member that is wrong.
         """
-        role, content, extra = read_message(message, name)
+        role, content, extra, _ = read_message(message, name)
         return cls(role, content, extra=extra)
+
+    @classmethod
+    def from_response(cls, response: Response) -> "ChatMessage":
+        """Return a response as a message, for the request that continues the chat.
+
+        Args:
+            response: the response to a chat. If it has several choices, the first one counts.
+        """
+        role, content, extra, native = members_of_response(response)
+        return cls(role, content, extra=extra, native=native)
+
+    @classmethod
+    def tool_result(cls, call: ToolCall, text: str) -> "ChatMessage":
+        """Return the message with the result of a tool call.
+
+        Args:
+            call: the call, from `tool_calls` of the message before, so that it has an id.
+            text: the result for the model.
+        """
+        return cls("tool", text, extra={"tool_call_id": call.id})
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls in `extra`, each with the id that its result must name."""
+        return tuple(calls_in(self.extra))
+
+    def body_with(self, member: str) -> dict[str, Json]:
+        """Return `body`, or the native message if it has a member.
+
+        Args:
+            member: the member that the messages of a wire format have.
+        """
+        if self.native is None or member not in self.native:
+            return self.body
+        return {"role": self.role, **self.native}
 
     @property
     def body(self) -> dict[str, Json]:

@@ -89,7 +89,7 @@ class Packing:
             or messages[0].role not in ("system", "developer")
             or messages[-1].role != "user"
             or len(messages[-1].content) > 4 * self.max_item_tokens
-            or any(message.extra for message in messages)
+            or any(message.extra or message.native for message in messages)
         ):
             return None
         common = common_key(request, "messages")

@@ -49,6 +49,8 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     for message in request.messages:
         if message.extra:
             tokens += len(dumps(message.extra)) + message.attachments * _TOKENS_PER_ATTACHMENT
+        if message.native:
+            tokens += len(dumps(message.native))
     if request.json_schema is not None:
         tokens += len(dumps(request.json_schema))
     if request.tools:

@@ -68,6 +68,7 @@ class _GeminiWriter:
         self._name = name
         self.contents: list[Json] = []
         self._functions: dict[str, str] = {}  # {id of a call: name of its function}
+        self._sent: set[str] = set()  # ids of calls that were sent
         self._results: list[Json] | None = None  # parts of the last content, if of results
 
     def add(self, message: ChatMessage) -> None:
@@ -106,6 +107,13 @@ class _GeminiWriter:
         return parts
 
     def _model_parts(self, message: ChatMessage) -> list[Json]:
+        native = message.body_with("parts").get("parts")
+        if isinstance(native, list):
+            for part in native:
+                if isinstance(part, dict):
+                    self._sent.add(text_of(object_of(part, "functionCall"), "id"))
+            self._functions |= {call.id: call.name for call in message.tool_calls}
+            return native
         self._check_members(message, _OF_A_RESPONSE)
         parts = self._parts(message) if message.body["content"] else []
         calls = message.body.get("tool_calls")
@@ -125,11 +133,14 @@ class _GeminiWriter:
         if given and not isinstance(given, dict):
             why = "its arguments must be a JSON object"
             raise UnsupportedField("a tool call in this form", self._name, why)
-        return {**self._known(text_of(call, "id"), name), "name": name, "args": given or {}}
-
-    def _known(self, call_id: str, name: str) -> dict[str, Json]:
+        call_id = text_of(call, "id")
         self._functions[call_id] = name
-        return {"id": call_id} if call_id else {}
+        self._sent.add(call_id)
+        return {**self._id(call_id), "name": name, "args": given or {}}
+
+    def _id(self, call_id: str) -> dict[str, Json]:
+        """Return the id of a call if the call was sent with it. Older models have none."""
+        return {"id": call_id} if call_id and call_id in self._sent else {}
 
     def _add_result(self, message: ChatMessage) -> None:
         """Write the result of a tool. All results of a turn are in one content."""
@@ -141,7 +152,7 @@ class _GeminiWriter:
             raise UnsupportedField("a tool result without its call", self._name, why)
         parts = self._parts(message)
         text = "\n".join(text_of(part, "text") for part in parts if isinstance(part, dict))
-        response = {**self._known(call_id, name), "name": name, "response": _object_in(text)}
+        response = {**self._id(call_id), "name": name, "response": _object_in(text)}
         if self._results is None:
             self._results = []
             self.contents.append({"role": "user", "parts": self._results})
