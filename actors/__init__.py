@@ -132,7 +132,14 @@ if TYPE_CHECKING:
         in_worker_thread,
         open_database,
     )
-    from .tools import Tool
+    from .tool_loop import (
+        ToolCostExceeded,
+        ToolRoundsExceeded,
+        ToolRun,
+        ToolRunStopped,
+        ToolRunTimedOut,
+    )
+    from .tools import Tool, ToolResult
     from .troupe import Troupe
     from .vendors import (
         OLD_DAYS,
@@ -199,7 +206,8 @@ else:
         json_value="Json kind_of",
         messages="ChatMessage Request Task",
         responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
-        tools="Tool",
+        tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
+        tools="Tool ToolResult",
         permit="Dimension Permit Throttled",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
@@ -355,6 +363,12 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolCostExceeded",
+    "ToolResult",
+    "ToolRoundsExceeded",
+    "ToolRun",
+    "ToolRunStopped",
+    "ToolRunTimedOut",
     "Troupe",
     "TroupeSettings",
     "UnreadableEndpoint",

@@ -19,7 +19,7 @@ from attrs.validators import (
 )
 
 from .chat_members import Role, calls_in, members_of_response, read_message
-from .json_value import Json, kind_of
+from .json_value import Json
 from .responses import Response, ResultT_co, ToolCall
 from .tools import Tool, tools_of
 
@@ -127,7 +127,8 @@ def _attachments(parts: Json) -> int:
 
 def _messages(given: Iterable[ChatMessage | Mapping[str, object]]) -> tuple[ChatMessage, ...]:
     if isinstance(given, str | Mapping):
-        raise TypeError(f"messages must be a list, not {kind_of(given)}")
+        kind = "a string" if isinstance(given, str) else "an object"
+        raise TypeError(f"messages must be a list, not {kind}")
     return tuple(
         one if isinstance(one, ChatMessage) else ChatMessage.of(one, f"messages[{at}]")
         for at, one in enumerate(given)

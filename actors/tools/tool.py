@@ -34,6 +34,8 @@ class Tool:
         function: runs a call; None if the program that receives the response runs it.
         definition: the tool in the words of one provider's API, which is sent there unchanged;
             see `Tool.defined`.
+        abandon_on_cancel: whether cancelling leaves a function that is not async behind in its
+            thread. Otherwise cancelling waits for it, because a thread cannot be stopped.
 
     Raises:
         ValueError, TypeError: a value is invalid; the message names it.
@@ -46,6 +48,7 @@ class Tool:
         default=None, validator=optional(is_callable()), eq=False
     )
     definition: Mapping[str, Json] | None = attrs.field(default=None, hash=False)
+    abandon_on_cancel: bool = attrs.field(default=False, eq=False)
 
     @property
     def dialect(self) -> ToolDialect | None:
@@ -96,6 +99,7 @@ class Tool:
 
 
 _DECLARATIONS = ("functionDeclarations", "function_declarations")
+_NO_SCHEMA: dict[str, Json] = {}
 _SCHEMAS = ("parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
 
 
@@ -133,7 +137,7 @@ def _defined(definition: Mapping[str, Json]) -> Tool:
     name = function.get("name") or definition.get("type") or next(iter(definition), "")
     if not name or name == "function" or not isinstance(name, str):
         raise ValueError('a tool has no "name"')
-    schema = next((function[key] for key in _SCHEMAS if function.get(key)), {})
+    schema = next((function[key] for key in _SCHEMAS if function.get(key)), _NO_SCHEMA)
     if not isinstance(schema, Mapping):
         raise TypeError(f"the schema of the tool {name!r} must be an object")
     return Tool(

@@ -152,7 +152,7 @@ class _GeminiWriter:
             raise UnsupportedField("a tool result without its call", self._name, why)
         parts = self._parts(message)
         text = "\n".join(text_of(part, "text") for part in parts if isinstance(part, dict))
-        response = {**self._id(call_id), "name": name, "response": _object_in(text)}
+        response: Json = {**self._id(call_id), "name": name, "response": _object_in(text)}
         if self._results is None:
             self._results = []
             self.contents.append({"role": "user", "parts": self._results})
