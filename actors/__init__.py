@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .call_plan import CallPlan, SharedCall
     from .calls import CallContext, Complete, Stream
     from .casting import cast_troupe, open_troupe
+    from .chat_members import Role
     from .compose import (
         Compose,
         Post,
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     from .events import CallEvent, Observer, Stage, ignore, log_call
     from .http import LeanTransport, check_environment
     from .identity import sharing_key
-    from .json_value import Json
+    from .json_value import Json, kind_of
     from .ledger import (
         NOTHING,
         Amount,
@@ -86,7 +87,7 @@ if TYPE_CHECKING:
         LedgerPolicy,
         read_sums,
     )
-    from .messages import ChatMessage, Request, Role, Task
+    from .messages import ChatMessage, Request, Task
     from .permit import Dimension, Permit, Throttled
     from .rate_limit import (
         BucketState,
@@ -131,7 +132,14 @@ if TYPE_CHECKING:
         in_worker_thread,
         open_database,
     )
-    from .tools import Tool
+    from .tool_loop import (
+        ToolCostExceeded,
+        ToolRoundsExceeded,
+        ToolRun,
+        ToolRunStopped,
+        ToolRunTimedOut,
+    )
+    from .tools import Tool, ToolResult
     from .troupe import Troupe
     from .vendors import (
         OLD_DAYS,
@@ -176,6 +184,7 @@ else:
         ),
         call_plan="CallPlan SharedCall",
         calls="CallContext Complete Stream",
+        chat_members="Role",
         casting="cast_troupe open_troupe",
         compose=(
             "Compose Post PostComposerActor PostGraph PostStats Recipe RecipeError Step "
@@ -194,10 +203,11 @@ else:
             "NOTHING Amount Budget CostStatistics CostTotals GetCosts LedgerActor "
             "LedgerPolicy read_sums"
         ),
-        json_value="Json",
-        messages="ChatMessage Request Role Task",
+        json_value="Json kind_of",
+        messages="ChatMessage Request Task",
         responses="Choice Delta Response TokenLogprob ToolCall ToolCallDelta Usage",
-        tools="Tool",
+        tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
+        tools="Tool ToolResult",
         permit="Dimension Permit Throttled",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
@@ -353,6 +363,12 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolCostExceeded",
+    "ToolResult",
+    "ToolRoundsExceeded",
+    "ToolRun",
+    "ToolRunStopped",
+    "ToolRunTimedOut",
     "Troupe",
     "TroupeSettings",
     "UnreadableEndpoint",
@@ -368,6 +384,7 @@ __all__ = [
     "dumps",
     "ignore",
     "in_worker_thread",
+    "kind_of",
     "lines_in",
     "load_recipe",
     "loads",

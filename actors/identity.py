@@ -38,11 +38,15 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
     values = {name: getattr(request, name) for name in names}
     if "messages" in values:
         values["messages"] = [
-            (message.role, message.content, *([message.extra] if message.extra else ()))
+            (
+                *(message.role, message.content),
+                *([message.extra] if message.extra else ()),
+                *([[message.native]] if message.native else ()),
+            )
             for message in request.messages
         ]
     if "tools" in values:
-        values["tools"] = [(one.name, one.description, one.parameters) for one in request.tools]
+        values["tools"] = [tool.told for tool in request.tools]
     try:
         return orjson.dumps(values, default=dict, option=orjson.OPT_SORT_KEYS)
     except TypeError:

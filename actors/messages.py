@@ -18,11 +18,10 @@ from attrs.validators import (
     optional,
 )
 
+from .chat_members import Role, calls_in, members_of_response, read_message
 from .json_value import Json
-from .responses import ResultT_co
-from .tools import Tool
-
-Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+from .responses import Response, ResultT_co, ToolCall
+from .tools import Tool, tools_of
 
 
 @attrs.frozen
@@ -34,11 +33,69 @@ class ChatMessage:
         content: the text of the message.
         extra: further members of the message, sent unchanged, such as `name`, `tool_calls`, or a
             `content` of several parts with images. They override `role` and `content`.
+        native: a member of the provider's own response, which goes back unchanged to a provider
+            with the same wire format instead of `content` and `extra`: it may have signed
+            reasoning. ``content`` of Anthropic, ``output`` of OpenAI's Responses, ``parts`` of
+            Gemini. `from_response` sets it.
     """
 
     role: Role
     content: str = attrs.field(validator=instance_of(str))
     extra: Mapping[str, Json] | None = attrs.field(default=None, kw_only=True, hash=False)
+    native: Mapping[str, Json] | None = attrs.field(
+        default=None, kw_only=True, hash=False, repr=False
+    )
+
+    @classmethod
+    def of(cls, message: object, name: str = "message") -> "ChatMessage":
+        """Return a message that is given as the SDKs of OpenAI and Anthropic take it.
+
+        Null members and empty lists are left out: a response used as a message has some.
+
+        Args:
+            message: the JSON object.
+            name: what it is called in an error.
+
+        Raises:
+            ValueError: it is no such message; the text names the member that is wrong.
+        """
+        role, content, extra, _ = read_message(message, name)
+        return cls(role, content, extra=extra)
+
+    @classmethod
+    def from_response(cls, response: Response) -> "ChatMessage":
+        """Return a response as a message, for the request that continues the chat.
+
+        Args:
+            response: the response to a chat. If it has several choices, the first one counts.
+        """
+        role, content, extra, native = members_of_response(response)
+        return cls(role, content, extra=extra, native=native)
+
+    @classmethod
+    def tool_result(cls, call: ToolCall, text: str) -> "ChatMessage":
+        """Return the message with the result of a tool call.
+
+        Args:
+            call: the call, from `tool_calls` of the message before, so that it has an id.
+            text: the result for the model.
+        """
+        return cls("tool", text, extra={"tool_call_id": call.id})
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls in `extra`, each with the id that its result must name."""
+        return tuple(calls_in(self.extra))
+
+    def body_with(self, member: str) -> dict[str, Json]:
+        """Return `body`, or the native message if it has a member.
+
+        Args:
+            member: the member that the messages of a wire format have.
+        """
+        if self.native is None or member not in self.native:
+            return self.body
+        return {"role": self.role, **self.native}
 
     @property
     def body(self) -> dict[str, Json]:
@@ -68,6 +125,16 @@ def _attachments(parts: Json) -> int:
     return count
 
 
+def _messages(given: Iterable[ChatMessage | Mapping[str, object]]) -> tuple[ChatMessage, ...]:
+    if isinstance(given, str | Mapping):
+        kind = "a string" if isinstance(given, str) else "an object"
+        raise TypeError(f"messages must be a list, not {kind}")
+    return tuple(
+        one if isinstance(one, ChatMessage) else ChatMessage.of(one, f"messages[{at}]")
+        for at, one in enumerate(given)
+    )
+
+
 Task = Literal["chat", "completion", "embedding"]
 """Continue a chat, continue prompts, or compute the vectors of texts."""
 
@@ -95,6 +162,14 @@ def _fits_task(request: "Request", _: object, inputs: tuple[str, ...]) -> None:
         raise ValueError("inputs must have at least one text, and no empty text")
 
 
+def _names_a_tool(request: "Request", _: object, choice: str) -> None:
+    """Check a choice. Without `tools`, they are in `extra_body`, and the provider checks it."""
+    names = [tool.name for tool in request.tools]
+    if names and choice not in ("auto", "none", "required", *names):
+        known = ", ".join(names)
+        raise ValueError(f"tool_choice is {choice!r:.80}, but the tools are {known}")
+
+
 def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
@@ -114,7 +189,8 @@ class Request(Generic[ResultT_co]):
 
     Args:
         model: the provider's name of the model.
-        messages: the messages of a chat so far, at least one.
+        messages: the messages of a chat so far, at least one. A message may be given as the SDKs
+            of OpenAI and Anthropic take it: ``{"role": "user", "content": "Hi"}``.
         inputs: the prompts to continue or the texts to embed, at least one. Not for a chat.
         task: "chat", "completion" (continue each prompt) or "embedding" (a vector for each text).
         max_tokens: the most tokens of each generated text; None for the provider's default.
@@ -128,7 +204,8 @@ class Request(Generic[ResultT_co]):
         seed: a seed for repeatable sampling. A provider may ignore it.
         json_schema: a JSON schema that the generated text, which is JSON then, must match.
         returns: the class of the result, from which the JSON schema follows; None for text.
-        tools: the tools that the model may call.
+        tools: the tools that the model may call. A tool may be given as the SDKs of OpenAI,
+            Anthropic and Google take it; see `Tool.defined`.
         tool_choice: "auto" (the model decides), "none", "required" (at least one call), or the name
             of the tool to call; None for the provider's default.
         dimensions: the number of dimensions of each vector; None for the model's default.
@@ -148,11 +225,7 @@ class Request(Generic[ResultT_co]):
     """
 
     model: str = attrs.field(validator=and_(instance_of(str), min_len(1)))
-    messages: tuple[ChatMessage, ...] = attrs.field(
-        default=(),
-        converter=tuple[ChatMessage, ...],
-        validator=deep_iterable(instance_of(ChatMessage)),
-    )
+    messages: tuple[ChatMessage, ...] = attrs.field(default=(), converter=_messages)
     task: Task = attrs.field(default="chat", validator=in_(("chat", "completion", "embedding")))
     inputs: tuple[str, ...] = attrs.field(
         default=(), converter=_texts, validator=[deep_iterable(instance_of(str)), _fits_task]
@@ -170,10 +243,10 @@ class Request(Generic[ResultT_co]):
     seed: int | None = None
     json_schema: Mapping[str, Json] | None = None
     returns: type[ResultT_co] | None = None
-    tools: tuple[Tool, ...] = attrs.field(
-        default=(), converter=tuple[Tool, ...], validator=deep_iterable(instance_of(Tool))
+    tools: tuple[Tool, ...] = attrs.field(default=(), converter=tools_of)
+    tool_choice: str | None = attrs.field(
+        default=None, validator=optional([instance_of(str), _names_a_tool])
     )
-    tool_choice: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     dimensions: int | None = attrs.field(default=None, validator=optional(_at_least_one))
     api: Api | None = attrs.field(
         default=None, validator=[in_((None, "chat", "responses")), _of_chat]
@@ -194,7 +267,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool] = (),
+        tools: Iterable[Tool | Mapping[str, object]] = (),
         returns: None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
@@ -216,7 +289,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool] = (),
+        tools: Iterable[Tool | Mapping[str, object]] = (),
         returns: type[_T],
         stop: str | Iterable[str] = (),
         seed: int | None = None,
@@ -236,7 +309,7 @@ class Request(Generic[ResultT_co]):
         system: str | None = None,
         max_tokens: int | None = None,
         temperature: float | None = None,
-        tools: Iterable[Tool] = (),
+        tools: Iterable[Tool | Mapping[str, object]] = (),
         returns: type[object] | None = None,
         json_schema: Mapping[str, Json] | None = None,
         stop: str | Iterable[str] = (),
@@ -272,7 +345,7 @@ class Request(Generic[ResultT_co]):
             messages=(user,) if system is None else (ChatMessage("system", system), user),
             max_tokens=max_tokens,
             temperature=temperature,
-            tools=tuple(tools),
+            tools=tools,
             returns=returns,
             json_schema=json_schema,
             stop=stop,

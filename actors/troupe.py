@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from math import inf
 from typing import TYPE_CHECKING, final
 
@@ -11,7 +12,18 @@ import attrs
 from ..runtime import Ref
 
 # The messages of a stage are loaded with the stage.
-from . import batch_api, batching, cache, call_plan, compose, ledger, rate_limit, request, routing
+from . import (
+    batch_api,
+    batching,
+    cache,
+    call_plan,
+    compose,
+    ledger,
+    rate_limit,
+    request,
+    routing,
+    tool_loop,
+)
 from .asking import ResponseStream, ask_for, stream_for
 from .calls import CallContext
 from .events import Observer
@@ -27,6 +39,7 @@ if TYPE_CHECKING:
     from .ledger import CostStatistics
     from .rate_limit import LimiterStatistics, Limits
     from .request import RequestStatistics
+    from .tool_loop import ToolRun
 
 
 @final
@@ -108,6 +121,63 @@ class Troupe:
             observer=self.observer,
             timeout=timeout,
         )
+
+    async def run_tools(
+        self,
+        request: Request[ResultT_co],
+        *,
+        max_rounds: int = 8,
+        max_cost_usd: Decimal | str | int | None = None,
+        max_parallel: int = 16,
+        timeout: float = inf,
+        call: str = "",
+        lane: str = "",
+    ) -> "ToolRun[ResultT_co]":
+        """Call a model and the tools that it requests, in turns, until it answers.
+
+        The calls of a round run side by side. Unknown tools, invalid arguments and exceptions go to
+        the model as results. The run ends with the first response that requests no call, or that is
+        cut off, or that requests a call of a tool without a function; the program that receives it
+        runs all its calls then. No retry and no hedge of a call runs a tool twice.
+
+        Args:
+            request: the request of the first round. A `tool_choice` that forces a call holds for
+                this round only.
+            max_rounds: the most calls of the model.
+            max_cost_usd: the most USD for all rounds, as a Decimal, a text or an int. A round that
+                would exceed it by its estimate is not sent. None for no bound.
+            max_parallel: the most tools that run at the same time.
+            timeout: seconds for the whole run, tools included (L1).
+            call: the id of the run. Each round adds ".1", ".2" and so on for its own events and
+                logs (L9). A running number if empty.
+            lane: the lane in which the calls wait; see `Limits.lanes`.
+
+        Raises:
+            ToolRoundsExceeded: the model requests calls in its last round, too.
+            ToolCostExceeded: the next round would cost too much.
+            ToolRunTimedOut: there was no answer within `timeout` or the request's deadline.
+            CallFailed: a round failed; the subclass states why.
+            ValueError, TypeError: a bound is out of its range, or the request is no chat or has
+                several choices.
+        """
+        context = self._context(call, lane)
+
+        async def complete(request: Request[ResultT_co], number: int) -> Response[ResultT_co]:
+            return await self.complete(request, call=f"{context.call}.{number}", lane=lane)
+
+        async def estimate(request: Request[ResultT_co]) -> Decimal | None:
+            return (await self.explain(request, lane=lane)).cost_usd
+
+        loop = tool_loop.ToolLoop(
+            request,
+            complete,
+            estimate,
+            max_rounds=max_rounds,
+            max_cost_usd=max_cost_usd,
+            max_parallel=max_parallel,
+            timeout=timeout,
+        )
+        return await loop.run()
 
     def stream(
         self,

@@ -82,12 +82,14 @@ class Packing:
             or request.task != "chat"
             or request.n > 1
             or request.stop  # it would end the whole pack
+            or request.tools
+            or request.tool_choice is not None
             or _wants_more_than_text(request.extra_body)
             or len(messages) < 2  # noqa: PLR2004  # instruction and item
             or messages[0].role not in ("system", "developer")
             or messages[-1].role != "user"
             or len(messages[-1].content) > 4 * self.max_item_tokens
-            or any(message.extra for message in messages)
+            or any(message.extra or message.native for message in messages)
         ):
             return None
         common = common_key(request, "messages")

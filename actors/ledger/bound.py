@@ -13,6 +13,7 @@ from ..vendors import FAST_MODE, PriceBook, TierPrice, dumps, tier_named
 # Members of `extra_body` that limit a response.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _TOKENS_PER_MESSAGE = 16  # for the role and the marks around a message; 3 or 4 are usual
+_TOKENS_OF_TOOLS = 1024  # for the provider's own words about tools: Anthropic's are 300 to 600
 _TOKENS_PER_ATTACHMENT = 50_000
 """For an image: OpenAI bills at most 48,169 tokens. Larger files have no bound."""
 
@@ -48,8 +49,12 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
     for message in request.messages:
         if message.extra:
             tokens += len(dumps(message.extra)) + message.attachments * _TOKENS_PER_ATTACHMENT
+        if message.native:
+            tokens += len(dumps(message.native))
     if request.json_schema is not None:
         tokens += len(dumps(request.json_schema))
+    if request.tools:
+        tokens += _TOKENS_OF_TOOLS + sum(len(dumps(tool.told)) for tool in request.tools)
     if request.extra_body:  # tools, for example, are part of the prompt
         tokens += len(dumps(request.extra_body))
     if request.task == "embedding":

@@ -12,6 +12,7 @@ import attrs
 
 from ..messages import ChatMessage, Request
 from ..responses import Usage
+from ..vendors import dumps
 
 TokenCounter = Callable[[str], int]
 """Returns the number of tokens of a text."""
@@ -234,8 +235,15 @@ def _size(request: Request) -> tuple[int, int]:
     messages = request.messages
     if not messages:
         return sum(map(len, request.inputs)), 0
-    besides = sum(map(tokens_besides, messages)) + _TOKENS_OF_REPLY
+    besides = sum(map(tokens_besides, messages)) + tokens_of_tools(request) + _TOKENS_OF_REPLY
     return sum(len(message.content) for message in messages), besides
+
+
+def tokens_of_tools(request: Request) -> int:
+    """Estimate the tokens of the definitions of tools, which are part of the prompt."""
+    if not request.tools:  # the usual case
+        return 0
+    return -(-sum(len(dumps(tool.told)) for tool in request.tools) // int(_CHARS_PER_TOKEN))
 
 
 def tokens_besides(message: ChatMessage) -> int:

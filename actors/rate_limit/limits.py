@@ -9,7 +9,7 @@ from attrs.validators import deep_iterable, deep_mapping, ge, gt, in_, instance_
 
 from ..messages import Request
 from ..permit import DIMENSIONS, Dimension
-from .estimator import Estimate, tokens_besides
+from .estimator import Estimate, tokens_besides, tokens_of_tools
 from .lanes import Lane
 
 ENFORCED_IN_PARTS_S = 60.0
@@ -227,6 +227,7 @@ def _counted_prompt(request: Request) -> int:
         -(-len(message.content) // _CHARS_PER_TOKEN) + tokens_besides(message)
         for message in request.messages
     )
+    messages += tokens_of_tools(request)
     return messages + sum(-(-len(text) // _CHARS_PER_TOKEN) for text in request.inputs)
 
 

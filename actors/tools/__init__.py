@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .tool import Tool
+    from .running import ToolResult, run_call
+    from .tool import Tool, ToolDialect, function_of, tools_of
 else:
-    __getattr__, __dir__ = lazy_names(__name__, tool="Tool")
+    __getattr__, __dir__ = lazy_names(
+        __name__, running="ToolResult run_call", tool="Tool ToolDialect function_of tools_of"
+    )
 
-__all__ = ["Tool"]
+__all__ = ["Tool", "ToolDialect", "ToolResult", "function_of", "run_call", "tools_of"]

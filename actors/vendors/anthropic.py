@@ -36,6 +36,7 @@ from .format import (
 from .openai_answers import Content, arguments_text
 from .price import FAST_MODE
 from .sse import ServerSentEvent
+from .tool_members import anthropic_tools
 
 _RESERVED = frozenset({"stream", "messages"})
 _TOOL_USE = "tool_use"
@@ -69,7 +70,10 @@ class AnthropicMessages:
     name = "Anthropic's messages format"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
-        {"messages", "max_tokens", "temperature", "top_p", "stop", "json_schema"}
+        {
+            *("messages", "max_tokens", "temperature", "top_p", "stop", "json_schema"),
+            *("tools", "tool_choice"),
+        }
     )
 
     default_max_tokens: int = attrs.field(default=4096, validator=gt(0))
@@ -104,6 +108,7 @@ class AnthropicMessages:
         if request.json_schema is not None:
             schema: dict[str, Json] = {"type": "json_schema", "schema": dict(request.json_schema)}
             body["output_config"] = {"format": schema}
+        body |= anthropic_tools(request)
         if stream:
             body["stream"] = True
         return add_extra(body, request, self.name, _RESERVED)

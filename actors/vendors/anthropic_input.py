@@ -51,7 +51,7 @@ def anthropic_chat(
         raise UnsupportedField("a chat of system messages only", format_name, "add a user message")
     writer = _TurnWriter(format_name)
     for message in messages[len(leading) :]:
-        writer.add(message.body)
+        writer.add(message.body_with("content"))
     return _system(leading, writer), writer.messages
 
 

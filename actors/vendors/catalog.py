@@ -264,7 +264,7 @@ _ALL = (
         needs_key=False,
         version_path="/v1",
         formats=_openai_formats(
-            OpenAIChat(asks_for_usage=True, unknown=_NO_N),
+            OpenAIChat(asks_for_usage=True, unknown=_NO_N | {"tool_choice"}),
             OpenAICompletions(asks_for_usage=True, several_prompts=False, unknown=_NO_N),
             _EMBEDDINGS,
         ),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import attrs
 
 from ..json_value import Json
-from ..messages import ChatMessage, Request
+from ..messages import Request
 from .format import UnsupportedField
 
 _EVERYWHERE = frozenset(
@@ -84,36 +84,3 @@ def _merged(body: dict[str, Json], extra: Mapping[str, Json]) -> dict[str, Json]
 def expected_choices(request: Request) -> int:
     """Return how many choices a request asks for."""
     return request.n * max(1, len(request.inputs))
-
-
-def split_system(
-    request: Request, format_name: str
-) -> tuple[tuple[str, ...], tuple[ChatMessage, ...]]:
-    """Split a chat into the texts of its leading system messages, and the messages after them.
-
-    This is for formats that send system messages separately. A later system message cannot be
-    moved there, because it would then apply to the messages before it, too.
-
-    Raises:
-        UnsupportedField: there is a later system message, there are only system messages, or a
-            message has a role or members that such a format does not support.
-    """
-    messages = request.messages
-    first = next(
-        (at for at, message in enumerate(messages) if not _is_system(message)), len(messages)
-    )
-    if first == len(messages):
-        raise UnsupportedField("a chat of system messages only", format_name, "add a user message")
-    if any(_is_system(message) for message in messages[first:]):
-        field = "a system message after the first user message"
-        raise UnsupportedField(field, format_name, "move it to the beginning")
-    if any(message.extra for message in messages[:first]):
-        raise UnsupportedField("extra in a system message", format_name)
-    for message in messages[first:]:
-        if message.role not in ("user", "assistant"):
-            raise UnsupportedField(f"a message with the role {message.role!r}", format_name)
-    return tuple(message.content for message in messages[:first]), messages[first:]
-
-
-def _is_system(message: ChatMessage) -> bool:
-    return message.role in ("system", "developer")

@@ -20,7 +20,7 @@ from .decoding import (
     text_of,
     within_depth,
 )
-from .encoding import add_extra, check_supported, expected_choices, split_system
+from .encoding import add_extra, check_supported, expected_choices
 from .format import (
     ApiError,
     BrokeOff,
@@ -30,8 +30,10 @@ from .format import (
     StreamFailed,
     UnsupportedField,
 )
+from .gemini_input import gemini_chat
 from .openai_answers import arguments_text, likely_tokens, notes_in, number_of
 from .sse import ServerSentEvent
+from .tool_members import gemini_tools
 
 _RESERVED = frozenset({"contents"})
 
@@ -63,7 +65,10 @@ class GeminiContent:
     name = "Gemini's generateContent format"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
-        {"messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed", "json_schema"}
+        {
+            *("messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed"),
+            *("json_schema", "tools", "tool_choice"),
+        }
     )
 
     def path(self, request: Request, *, stream: bool) -> str:
@@ -79,20 +84,7 @@ class GeminiContent:
             UnsupportedField: Gemini does not support a field of the request.
         """
         check_supported(request, self.name, self.supports)
-        system, messages = split_system(request, self.name)
-        if any(message.extra for message in messages):
-            raise UnsupportedField("extra in a message", self.name)
-        body: dict[str, Json] = {
-            "contents": [
-                {
-                    "role": "model" if message.role == "assistant" else "user",
-                    "parts": [{"text": message.content}],
-                }
-                for message in messages
-            ]
-        }
-        if system:
-            body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
+        body = gemini_chat(request.messages, self.name) | gemini_tools(request)
         if config := _config(request):
             body["generationConfig"] = config
         if "candidateCount" in object_of(request.extra_body, "generationConfig"):

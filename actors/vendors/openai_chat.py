@@ -26,6 +26,7 @@ from .encoding import add_extra, check_supported, expected_choices
 from .format import ApiError, DecodedResponse, Malformed, StreamDecoder
 from .openai_answers import ERROR, read_choice, read_failure
 from .openai_stream import ChunkDecoder
+from .tool_members import chat_tools
 
 
 def read_usage(usage: Json) -> Usage | None:
@@ -124,7 +125,10 @@ class OpenAIChat:
     name = "OpenAI's chat format"
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
-        {"messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed", "json_schema"}
+        {
+            *("messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed"),
+            *("json_schema", "tools", "tool_choice"),
+        }
     )
 
     limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -166,6 +170,7 @@ class OpenAIChat:
                 "schema": dict(request.json_schema),
             }
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        body |= chat_tools(request)
         if stream:
             body["stream"] = True
             if self.asks_for_usage:

@@ -41,7 +41,7 @@ def input_items(messages: Sequence[ChatMessage], format_name: str) -> list[Json]
     items: list[Json] = []
     custom = set[str]()  # ids of the calls of tools that take text
     for message in messages:
-        items += _items_of(message.body, custom, format_name)
+        items += _items_of(message.body_with("output"), custom, format_name)
     return items
 
 

@@ -6,16 +6,15 @@ import attrs
 
 from ..json_value import Json
 from ..messages import Request
-from ..tools import Tool
 from .decoding import read_error
 from .encoding import add_extra, check_supported
 from .format import ApiError, DecodedResponse, StreamDecoder
 from .openai_response_input import input_items
 from .openai_response_output import read_response
 from .openai_response_stream import ResponsesDecoder
+from .tool_members import responses_tools
 
 _RESERVED = frozenset({"stream", "input", "background"})
-_CHOICES = ("auto", "none", "required")
 
 
 @attrs.frozen(kw_only=True)
@@ -72,12 +71,7 @@ class OpenAIResponses:
                 "schema": dict(request.json_schema),
             }
             body["text"] = {"format": schema}
-        if request.tools:
-            body["tools"] = [_tool(tool) for tool in request.tools]
-        if request.tool_choice is not None:
-            choice = request.tool_choice
-            named: Json = {"type": "function", "name": choice}
-            body["tool_choice"] = choice if choice in _CHOICES else named
+        body |= responses_tools(request)
         if stream:
             body["stream"] = True
         body = add_extra(body, request, self.name, _RESERVED)
@@ -100,14 +94,3 @@ class OpenAIResponses:
     def stream_decoder(self, request: Request) -> StreamDecoder:
         """Return a decoder for one streamed response."""
         return ResponsesDecoder(lambda body: self.decode(body, request))
-
-
-def _tool(tool: Tool) -> Json:
-    """Return a tool as Responses declare it; all of these members are required."""
-    return {
-        "type": "function",
-        "name": tool.name,
-        "description": tool.description,
-        "parameters": dict(tool.parameters) or None,
-        "strict": False,
-    }

@@ -1,8 +1,10 @@
 """A request with a field out of range is refused by the name of the field."""
 
+import re
+
 import pytest
 
-from callsheet.actors import ChatMessage, Request
+from callsheet.actors import ChatMessage, Request, Tool
 
 
 @pytest.mark.parametrize(
@@ -16,12 +18,86 @@ from callsheet.actors import ChatMessage, Request
         ("temperature", 2.1),
         ("temperature", float("nan")),
         ("max_tokens", 1.5),
+        ("tool_choice", "get_time"),
+        ("tool_choice", 5),
         ("idempotency_key", "a\nb"),
         ("idempotency_key", "caf\u00e9"),
         ("idempotency_key", "x" * 256),
     ],
 )
 def test_a_request_out_of_range_is_refused_by_the_fields_name(field, value):
-    known = {"model": "m", "messages": (ChatMessage("user", "Hi"),)}
+    known = {
+        "model": "m",
+        "messages": (ChatMessage("user", "Hi"),),
+        "tools": (Tool(name="get_weather"),),
+    }
     with pytest.raises((ValueError, TypeError), match=field):
         Request(**(known | {field: value}))
+
+
+# ------------------------------------------------------------- messages as the SDKs take them
+
+
+def messages_of(*given):
+    return Request(model="m", messages=given).messages
+
+
+def test_messages_may_be_given_as_the_sdks_take_them():
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    given = [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": "!"}],
+        },
+        ChatMessage("user", "Ho"),
+        {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None},
+        {"role": "tool", "tool_call_id": "call_1", "content": "4"},
+    ]
+    assert messages_of(*given) == (
+        ChatMessage("system", "Be brief."),
+        ChatMessage("user", "Hi\n!"),
+        ChatMessage("user", "Ho"),
+        ChatMessage("assistant", "", extra={"content": None, "tool_calls": [call]}),
+        ChatMessage("tool", "4", extra={"tool_call_id": "call_1"}),
+    )
+
+
+def test_parts_that_are_no_texts_are_kept():
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "data:x"}},
+    ]
+    (message,) = messages_of({"role": "user", "content": parts, "name": "Ann"})
+    assert message.content == "What is it?"
+    assert message.body == {"role": "user", "name": "Ann", "content": parts}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("Hi", "\"messages[1]\" must be an object, not 'Hi'"),
+        (None, '"messages[1]" must be an object, not null'),
+        ({"content": "Hi"}, '"messages[1].role" is null; it must be one of system, developer'),
+        ({"role": "model", "content": "Hi"}, "\"messages[1].role\" is 'model'"),
+        ({"role": ["user"], "content": "Hi"}, '"messages[1].role" is a list'),
+        ({"role": "user"}, '"messages[1].content" must be a string or a list of parts, not null'),
+        ({"role": "user", "content": {}}, "a list of parts, not an object"),
+        ({"role": "user", "content": []}, '"messages[1].content" must be a string or a list'),
+        ({"role": "user", "content": ["Hi"]}, '"messages[1].content[0]" must be an object'),
+        ({"role": "user", "content": [{}]}, 'must be an object with a "type"'),
+        (
+            {"role": "user", "content": [{"type": "text", "text": 5}]},
+            '"messages[1].content[0].text" must be a string, not 5',
+        ),
+    ],
+)
+def test_a_wrong_message_is_refused_by_its_index_and_the_member(wrong, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        messages_of({"role": "user", "content": "Hi"}, wrong)
+
+
+@pytest.mark.parametrize("given", ["Hi", {"role": "user", "content": "Hi"}])
+def test_messages_are_a_list(given):
+    with pytest.raises(TypeError, match="messages must be a list"):
+        Request(model="m", messages=given)

@@ -9,7 +9,7 @@ from fakes import MODEL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callsheet.actors import ChatMessage, Choice, Request, Response, Usage
+from callsheet.actors import ChatMessage, Choice, Request, Response, Tool, Usage
 from callsheet.actors.batching.cost_shares import split_cost, split_count, split_usage
 from callsheet.actors.batching.lists import ListStrategy
 from callsheet.actors.batching.packing import Agreement, Packing, answers_agree
@@ -84,6 +84,8 @@ def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
         ),
         item("a", extra_body={"tools": [{"type": "function"}]}),
         item("a", extra_body={"tool_choice": "none"}),
+        item("a", tools=[Tool(name="search")]),
+        item("a", tool_choice="none"),
         item("a", extra_body={"toolConfig": {}}),
         item("a", extra_body={"logprobs": True}),
         item("a", extra_body={"top_logprobs": 2}),

@@ -40,7 +40,7 @@ MARKS = {
     "json_schema": ({"title": "Marked"}, "Marked"),
     "dimensions": (257, "257"),
     "tools": ((Tool(name="marked_tool"),), "marked_tool"),
-    "tool_choice": ("required", "required"),
+    "tool_choice": ("marked_choice", "marked_choice"),
     "returns": (Marked, "Marked"),
 }
 ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body"}
@@ -151,7 +151,7 @@ def test_a_message_of_more_than_a_text_is_sent_as_it_is_or_refused():
 @pytest.mark.parametrize(
     ("message", "named"),
     [
-        (ChatMessage("tool", "4", extra={"tool_call_id": "x"}), "'tool'"),
+        (ChatMessage("tool", "4", extra={"tool_call_id": "x"}), "'tool'|a tool result"),
         (ChatMessage("system", "x", extra={"name": "Ann"}), "extra in a system message"),
     ],
 )

@@ -15,6 +15,7 @@ def size_of(request: Request) -> int:
         request.extra_body,
         request.json_schema,
         *(message.extra for message in request.messages),
+        *(message.native for message in request.messages),
     ):
         if given:
             size += _chars(given)

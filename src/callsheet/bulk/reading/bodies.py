@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from ...actors import Json, Request, Task
+from ...actors import Json, Request, Task, kind_of
 from .errors import BadRecord
 from .members import (
     CHAT,
     COMPLETION,
     EMBEDDING,
-    kind,
     stated,
     take_limit_name,
     take_schema,
@@ -41,7 +40,7 @@ def task_of_url(url: Json) -> Task:
     """
     task = _TASKS.get(url) if isinstance(url, str) else None
     if task is None:
-        raise BadRecord(f'"url" is {kind(url)}; it must be one of {", ".join(_URLS.values())}')
+        raise BadRecord(f'"url" is {kind_of(url)}; it must be one of {", ".join(_URLS.values())}')
     return task
 
 

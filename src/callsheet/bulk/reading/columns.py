@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from jinja2 import Environment, UndefinedError, nodes
 from jinja2.defaults import DEFAULT_NAMESPACE
 
-from ...actors import ChatMessage, Json, Request, TemplateError, names_used, render
+from ...actors import ChatMessage, Json, Request, TemplateError, kind_of, names_used, render
 from .errors import BadRecord, InputError
-from .members import CHAT, kind, stated, take_limit_name
+from .members import CHAT, stated, take_limit_name
 from .request_builder import RequestBuilder
 from .settings import ReadSettings
 
@@ -158,7 +158,7 @@ def _text(name: str, value: object) -> str:
         return ""
     if isinstance(value, str):
         return value
-    raise BadRecord(f'"{name}" must be a text, not {kind(value)}')
+    raise BadRecord(f'"{name}" must be a text, not {kind_of(value)}')
 
 
 def _read(field: str, name: str, value: object) -> object:
@@ -175,4 +175,4 @@ def _read(field: str, name: str, value: object) -> object:
         if type(value) is int or type(value) is number:
             return value
     wanted = "a whole number" if number is int else "a number"
-    raise BadRecord(f'"{name}" must be {wanted}, not {kind(value)}')
+    raise BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}')

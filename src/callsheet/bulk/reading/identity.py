@@ -4,11 +4,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from ...actors import Request
+from ...actors import Request, kind_of
 from ..row import Row
 from .errors import BadRecord
 from .key import row_key
-from .members import kind
 from .seen import Seen
 
 _MADE = re.compile(r"row-([1-9][0-9]{0,17})", re.ASCII)
@@ -41,7 +40,7 @@ def given_id(columns: Mapping[str, object], name: str | None) -> str | None:
     if type(value) is int:
         return str(value)
     if not isinstance(value, str):
-        raise BadRecord(f'"{name}" must be a string or an integer, not {kind(value)}')
+        raise BadRecord(f'"{name}" must be a string or an integer, not {kind_of(value)}')
     if len(value) > _LONGEST:
         raise BadRecord(f'"{name}" has {len(value):,} characters; an id may have {_LONGEST}')
     return value
@@ -125,4 +124,4 @@ def _digest(custom_id: str) -> bytes:
 
 
 def _taken(custom_id: str, first: int) -> BadRecord:
-    return BadRecord(f"row {first} has the id {kind(custom_id)} already; ids must be unique")
+    return BadRecord(f"row {first} has the id {kind_of(custom_id)} already; ids must be unique")

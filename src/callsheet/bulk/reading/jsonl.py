@@ -5,13 +5,12 @@ from typing import BinaryIO
 
 import orjson
 
-from ...actors import Json, Request, dumps, loads
+from ...actors import Json, Request, dumps, kind_of, loads
 from ..row import BadRow, Row
 from .bodies import task_of, task_of_url, url_of
 from .errors import BadRecord
 from .identity import USUAL_IDS
 from .lines import BadLine, lines, not_utf8, shown
-from .members import kind
 from .rows import RowReader
 from .settings import ReadSettings
 
@@ -46,7 +45,7 @@ def _object(line: bytes) -> dict[str, Json]:
         value = _forgiven(line, error)
     if isinstance(value, dict):
         return value
-    reason = f"the line must be a JSON object, not {kind(value)}"
+    reason = f"the line must be a JSON object, not {kind_of(value)}"
     if isinstance(value, list):
         reason += "; if the whole input is one list, convert it to lines with jq -c '.[]'"
     raise BadRecord(reason)
@@ -91,10 +90,10 @@ def _asked_in_batch(record: dict[str, Json], reader: RowReader) -> tuple[str, Re
     """
     body = record["body"]
     if not isinstance(body, dict):
-        raise BadRecord(f'"body" must be an object, not {kind(body)}')
+        raise BadRecord(f'"body" must be an object, not {kind_of(body)}')
     method = record.get("method", "POST")
     if method != "POST":
-        raise BadRecord(f"\"method\" must be 'POST', not {kind(method)}")
+        raise BadRecord(f"\"method\" must be 'POST', not {kind_of(method)}")
     task = task_of_url(record["url"]) if "url" in record else task_of(body)
     if task is None:
         raise BadRecord('the line has no "url", and its body no "messages", "prompt" or "input"')

@@ -1,31 +1,16 @@
 """The members of a body, and their valid values."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import cast, get_args
 
-from ...actors import ChatMessage, Json, Role
+from ...actors import ChatMessage, Json, Role, kind_of
 from .errors import BadRecord
 
-_SHOWN = 40
 _ROLES: Mapping[str, Role] = {role: role for role in get_args(Role)}
 
 
-def kind(value: object) -> str:
-    """Describe a value for an error text."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    if isinstance(value, str):
-        return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")
-    if isinstance(value, list):
-        return "a list"
-    return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"
-
-
 def _wrong(name: str, wanted: str, value: object) -> BadRecord:
-    return BadRecord(f'"{name}" must be {wanted}, not {kind(value)}')
+    return BadRecord(f'"{name}" must be {wanted}, not {kind_of(value)}')
 
 
 def _text(name: str, value: Json) -> object:
@@ -65,53 +50,11 @@ def _messages(name: str, value: Json) -> object:
             if isinstance(role, str) and isinstance(content, str) and role in _ROLES:
                 messages.append(ChatMessage(_ROLES[role], content))
                 continue
-        messages.append(_unusual_message(f"{name}[{len(messages)}]", message))
+        try:
+            messages.append(ChatMessage.of(message, f"{name}[{len(messages)}]"))
+        except ValueError as error:
+            raise BadRecord(str(error)) from None
     return tuple(messages)
-
-
-def _unusual_message(name: str, message: Json) -> ChatMessage:
-    """Read a message with further members, with parts, or with an error."""
-    if not isinstance(message, dict):
-        raise _wrong(name, "an object", message)
-    role = message.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        raise BadRecord(f'"{name}.role" is {kind(role)}; it must be one of {", ".join(_ROLES)}')
-    # A response used as a message has members such as "refusal": null and "annotations": [].
-    further: dict[str, Json] = {
-        member: value
-        for member, value in message.items()
-        if member not in ("role", "content") and value is not None and value != []
-    }
-    content = message.get("content")
-    if content is None and further:  # an assistant message with tool calls
-        return ChatMessage(_ROLES[role], "", extra={"content": None, **further})
-    text, is_all = _content(f"{name}.content", content)
-    if not is_all:
-        further["content"] = content
-    return ChatMessage(_ROLES[role], text, extra=further or None)
-
-
-def _content(name: str, content: Json) -> tuple[str, bool]:
-    """Return the text of a message, and whether it has nothing else.
-
-    Several text parts are joined by newlines, as vLLM joins them.
-    """
-    if isinstance(content, str):
-        return content, True
-    if not isinstance(content, list) or not content:
-        raise BadRecord(f'"{name}" must be a string or a list of parts, not {kind(content)}')
-    texts: list[str] = []
-    is_all = True
-    for at, part in enumerate(content):
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise BadRecord(f'"{name}[{at}]" must be an object with a "type", not {kind(part)}')
-        if part["type"] == "text":
-            text = part.get("text")
-            if not isinstance(text, str):
-                raise _wrong(f"{name}[{at}].text", "a string", text)
-            texts.append(text)
-        is_all &= part.keys() == {"type", "text"}
-    return "\n".join(texts), is_all
 
 
 ReadMember = Callable[[str, Json], object]
