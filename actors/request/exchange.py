@@ -118,8 +118,11 @@ class Exchange:
         """
         try:
             form = self._endpoint.format_for(request)
-            stream = stream and form.streams and not spelling.is_whole
-            body = dumps(spelling.apply(form.encode(request, stream=stream)))
+            stream = stream and form.streams
+            written = form.encode(request, stream=stream)
+            if stream and spelling.wants_whole(written):
+                stream, written = False, form.encode(request, stream=False)
+            body = dumps(spelling.apply(written))
             address = self._endpoint.url(request, stream=stream)
         except (ValueError, TypeError) as error:
             raise BadRequest(f"nothing was sent: {error}") from None
@@ -264,5 +267,10 @@ class Exchange:
         if isinstance(error, BrokeOff):
             return self._failures.broke_off(error, attempt, reader.start)
         is_no_json = isinstance(error, json.JSONDecodeError)
-        why = f"it is {body.describe(reader.raw)}" if is_no_json else str(error)
+        what = body.describe(reader.raw)
+        why = f"it is {what}" if is_no_json else str(error)
+        if is_no_json and what.startswith("a web page"):
+            why += "; is this the base URL of an API?"
+        if is_no_json and reader.start and not reader.raw:
+            why = "it has only blank lines and comments"
         return self._failures.malformed(why, attempt, reader.start)
