@@ -15,12 +15,13 @@ from ..messages import Request
 from ..permit import Throttled
 from ..responses import Response, Usage
 from ..vendors import PriceBook
-from .core import Grant, Limiter
+from .core import Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, TooLate
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
 from .scope import PermitRequest, Reservation
+from .simulation import Grant
 
 
 @attrs.frozen

@@ -14,33 +14,18 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Generic, TypeVar, cast, final
 
-import attrs
-
 from ..permit import DIMENSIONS, Refused, Report
 from ..responses import Usage
 from .bucket import Limit, changed
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
 from .limits import Cost, Impossible, Limits
-from .scope import LimitScope, PermitRequest, QueuedCall, Reservation, SimulatedWaiter
+from .scope import LimitScope, PermitRequest, QueuedCall, Reservation
+from .simulation import Grant, simulate
 
 W = TypeVar("W", bound=Waiting)
 _, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
 _MAX_SCOPES = 256  # beyond it, models without calls are forgotten
-
-
-@final
-@attrs.frozen
-class Grant(Generic[W]):
-    """One admitted call.
-
-    Args:
-        waiting: what was pushed for it.
-        reservation: what it has taken of the limits.
-    """
-
-    waiting: W
-    reservation: Reservation
 
 
 @final
@@ -50,9 +35,11 @@ class Limiter(Generic[W]):
     Args:
         limits: the limits that calls are kept within.
         now: the current time, in seconds of a monotonic clock.
+        member: the member of a pool whose limits they are; "" without a pool.
     """
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Limits, now: float, member: str = "") -> None:
+        self.member = member
         self._limits = limits
         self._shared = [Limit(rate, now) for rate in limits.all_rates]
         self._scopes: dict[str, LimitScope] = {}
@@ -307,7 +294,7 @@ class Limiter(Generic[W]):
             self._scope(request.model, now).check_possible(request.cost)
         except Impossible as error:
             return Explanation(inf, str(error), 0, request.cost)
-        return self.copy(now).simulate(request, now)
+        return simulate(self.copy(now), request, now)
 
     # ---------------------------------------------------------------- scopes
 
@@ -379,48 +366,33 @@ class Limiter(Generic[W]):
         return self._take(scope, cost, now)
 
     def _take(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
-        return Reservation(scope, cost, now, scope.take(cost, now))
+        return Reservation(scope, cost, now, scope.take(cost, now), member=self.member)
 
     # ---------------------------------------------------------------- simulation
 
+    @property
+    def mean_s(self) -> float:
+        """The mean duration of a call in flight, in seconds."""
+        return self._mean_s
+
     def copy(self, now: float) -> "Limiter[Waiting]":
         """Return an independent copy, to simulate with."""
-        other: Limiter[Waiting] = Limiter(self._limits, now)
+        other: Limiter[Waiting] = Limiter(self._limits, now, self.member)
         other._shared = [copy.deepcopy(limit) for limit in self._shared]
         other._scopes = {name: scope.copy(other._shared) for name, scope in self._scopes.items()}
         other._in_flight, other._mean_s = self._in_flight, self._mean_s
         other._ended = self._ended
         return other
 
-    def simulate(self: "Limiter[Waiting]", request: PermitRequest, now: float) -> Explanation:
-        """Admit calls, until the given one is admitted. Changes the state: call it on a copy."""
-        start, before, because = now, 0, "no limit"
-        mine = SimulatedWaiter()
-        self.push(mine, attrs.evolve(request, deadline=inf), now)
-        ends: list[tuple[float, int, Reservation]] = []
-        for scope in self._scopes.values():
-            place = Reservation(scope, Cost(), now, ())
-            ends += [(now + self._mean_s, next(self._order), place)] * scope.in_flight
-        heapq.heapify(ends)
-        while True:
-            while isinstance(found := self.advance(now), Grant):
-                if found.waiting is mine:
-                    return Explanation(now - start, because, before, request.cost)
-                before += 1
-                if found.reservation.is_first:
-                    end = now + self._mean_s
-                    heapq.heappush(ends, (end, next(self._order), found.reservation))
-            because, at = self._obstacle(request, now), found
-            if ends and ends[0][0] <= at:
-                end, _, place = heapq.heappop(ends)
-                now = max(now, end)
-                self.release(place, now)
-            elif at == inf:
-                return Explanation(inf, because, before, request.cost)
-            else:
-                now = at
+    def places(self, now: float) -> list[Reservation]:
+        """Return a reservation of nothing for each call in flight, to release in a copy."""
+        return [
+            Reservation(scope, Cost(), now, (), member=self.member)
+            for scope in self._scopes.values()
+            for _ in range(scope.in_flight)
+        ]
 
-    def _obstacle(self, request: PermitRequest, now: float) -> str:
+    def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return which limit delays the next call of a model."""
         scope = self._scope(request.model, now)
         most = min(self._limits.in_flight, scope.max_in_flight)

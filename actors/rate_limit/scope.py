@@ -51,6 +51,7 @@ class Reservation:
         since: when it was admitted.
         mark: the totals of its scope at that time, this call included.
         is_first: whether it belongs to the first attempt, and not to a renewal.
+        member: the member of a pool that it is for; "" without a pool.
     """
 
     scope: "LimitScope"
@@ -58,6 +59,7 @@ class Reservation:
     since: float
     mark: Sequence[float]
     is_first: bool = True
+    member: str = ""
 
 
 @final
@@ -429,10 +431,3 @@ class QueuedCall:
     def done(self) -> bool:
         """Whether it was given up."""
         return self.waiting.done
-
-
-@final
-class SimulatedWaiter:
-    """The call whose wait is simulated."""
-
-    done = False
