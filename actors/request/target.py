@@ -58,7 +58,9 @@ class RetryingTarget:
         target, request = self._target, call.message.request
         if ticket is None:
             ticket = await self._wait_to_enter(call)
-        if target.target.model is not None:
+        if target.target.model is None:
+            request = target.target.endpoint.request_there(request)
+        else:
             request = attrs.evolve(request, model=target.target.model)
         spellings = target.spellings
         try:
