@@ -71,10 +71,8 @@ class Limiter(Generic[W]):
             Impossible: the call exceeds a limit, so that it could never be admitted.
             TooLate: it could not be admitted before its deadline, even with empty other lanes.
         """
+        self.check(request, now)
         scope = self._scope(request.model, now)
-        scope.check_possible(request.cost)
-        if request.deadline < inf:
-            scope.check_in_time(request, now)
         size = scope.size(request.cost)
         return scope.queue.push(QueuedCall(waiting, request), request.lane, size, now, request.cost)
 
@@ -137,6 +135,46 @@ class Limiter(Generic[W]):
         ready, at = self._look(now, only_renewals=only_renewals)
         return at if ready is None else now
 
+    # ---------------------------------------------------------------- of a member of a pool
+
+    def check(self, request: PermitRequest, now: float) -> None:
+        """Check that a call can be admitted, and in time; raises what `push` raises."""
+        scope = self._scope(request.model, now)
+        scope.check_possible(request.cost)
+        if request.deadline < inf:
+            scope.check_in_time(request, now)
+
+    def size(self, request: PermitRequest, now: float) -> float:
+        """Return the size of a call for fair queueing; see `LimitScope.size`."""
+        return self._scope(request.model, now).size(request.cost)
+
+    def ready_at(self, request: PermitRequest, now: float, *, is_renewal: bool = False) -> float:
+        """Return when the limits allow a call; infinity if another one must end first."""
+        scope = self._scope(request.model, now)
+        scope.resume_if_due(now)
+        if not is_renewal and (
+            self._in_flight >= self._limits.in_flight or scope.in_flight >= scope.max_in_flight
+        ):
+            return inf
+        return scope.ready_at(request.cost, self._shared_ready_at(request.cost, now))
+
+    def is_blocked(self, request: PermitRequest, now: float) -> bool:
+        """Whether a limit of all models delays a call, so that no later one may overtake it."""
+        return bool(self._shared) and self._shared_ready_at(request.cost, now) > now
+
+    def admit(self, request: PermitRequest, now: float) -> Reservation:
+        """Admit a call for which `ready_at` has returned `now`."""
+        return self._admit(self._scope(request.model, now), request.cost, now)
+
+    def renew(self, request: PermitRequest, now: float) -> Reservation:
+        """Admit one more attempt of a call that is in flight here."""
+        return self._take(self._scope(request.model, now), request.cost, now)
+
+    def leave(self, reservation: Reservation) -> None:
+        """Record that a call in flight goes on elsewhere; what it has taken stays taken."""
+        self._in_flight -= 1
+        reservation.scope.in_flight -= 1
+
     # ---------------------------------------------------------------- calls in flight
 
     def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
@@ -147,8 +185,7 @@ class Limiter(Generic[W]):
             now: the current time.
             happened: whether it was sent. If not, its reservation is refunded (L3).
         """
-        self._in_flight -= 1
-        reservation.scope.in_flight -= 1
+        self.leave(reservation)
         if happened:
             self._ended += 1
             gain = max(0.05, 1.0 / self._ended)
