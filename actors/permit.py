@@ -68,13 +68,22 @@ class Permit(Protocol):
     It holds one of the places in flight until the call has its response, retries included.
     """
 
-    async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
+    @property
+    def member(self) -> str:
+        """The member of a pool of endpoints that is to serve the call; "" without a pool."""
+        ...
+
+    async def renew(
+        self, *, delay: float, throttled: Throttled | None, moves: bool = False
+    ) -> None:
         """Wait until another attempt of the same call may be sent.
 
         Args:
             delay: the least number of seconds to wait.
             throttled: the refusal of the last attempt, which delays all calls; None if the provider
                 did not refuse it because of limits.
+            moves: whether another member of the pool may serve it, which needs no delay; `member`
+                is the one that does.
 
         Raises:
             AskFailed: the limiter did not reply. No attempt was sent, so a retry is safe.

@@ -416,7 +416,8 @@ class PoolLimiter(Generic[W]):
         return reservation
 
     def _end_probe(self, reservation: Reservation) -> None:
-        if self._probes.get(reservation.member) is reservation:
+        probe = self._probes.get(reservation.member)
+        if probe is not None and probe.since == reservation.since:  # it may be a copy
             del self._probes[reservation.member]
 
     def _next_at(self, now: float) -> float:
