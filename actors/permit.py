@@ -1,5 +1,6 @@
 """The permit that the limiter attaches to a call, and what providers report about their limits."""
 
+from collections.abc import Collection
 from typing import Literal, Protocol, get_args
 
 import attrs
@@ -74,7 +75,7 @@ class Permit(Protocol):
         ...
 
     async def renew(
-        self, *, delay: float, throttled: Throttled | None, moves: bool = False
+        self, *, delay: float, throttled: Throttled | None, moves: Collection[str] | None = None
     ) -> None:
         """Wait until another attempt of the same call may be sent.
 
@@ -82,8 +83,8 @@ class Permit(Protocol):
             delay: the least number of seconds to wait.
             throttled: the refusal of the last attempt, which delays all calls; None if the provider
                 did not refuse it because of limits.
-            moves: whether another member of the pool may serve it, which needs no delay; `member`
-                is the one that does.
+            moves: the members of the pool that may serve it at once; all other members may after
+                the delay, and `member` is the one that does. None keeps it at its member.
 
         Raises:
             AskFailed: the limiter did not reply. No attempt was sent, so a retry is safe.

@@ -1,6 +1,7 @@
 """The permits that the rate limiter issues, and the messages that they send to it."""
 
 import contextlib
+from collections.abc import Collection
 from math import inf
 
 import attrs
@@ -47,13 +48,13 @@ class RenewPermit(Message[None]):
         call: the call in flight that waits.
         delay: seconds before which the attempt must not be sent.
         throttled: the refusal of the last attempt; None if the limits did not cause the retry.
-        moves: whether another member of a pool may serve it, without the delay.
+        moves: the members of a pool that may serve it at once; None keeps it at its member.
     """
 
     call: InFlightCall
     delay: float
     throttled: Throttled | None
-    moves: bool = False
+    moves: Collection[str] | None = None
 
 
 @attrs.frozen
@@ -111,7 +112,7 @@ class CallPermit:
         return self._call.reservation.member
 
     async def renew(
-        self, *, delay: float, throttled: Throttled | None, moves: bool = False
+        self, *, delay: float, throttled: Throttled | None, moves: Collection[str] | None = None
     ) -> None:
         """See `Permit`."""
         await self._limiter.ask(RenewPermit(self._call, delay, throttled, moves))

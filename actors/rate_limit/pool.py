@@ -5,7 +5,7 @@ lanes for each model, and the first one goes to the member that can serve it fir
 serve it now, `Spread` chooses one of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import inf
 from typing import Generic, TypeVar, cast, final
 
@@ -50,15 +50,15 @@ class _MovableRenewal:
     Args:
         call: what waits, and what it needs.
         reservation: what it has taken so far, and of which member.
-        not_before: when that member may serve it again, in seconds.
-        moves: whether another member may serve it, which needs no pause.
+        not_before: when it may be served by any other member than those in `moves`, in seconds.
+        moves: the members that may serve it at once; None keeps it at its member.
         was_sent: whether the last attempt was sent; otherwise its reservation is refunded.
     """
 
     call: QueuedCall
     reservation: Reservation
     not_before: float
-    moves: bool
+    moves: Collection[str] | None
     was_sent: bool
 
 
@@ -131,7 +131,7 @@ class PoolLimiter(Generic[W]):
         reservation: Reservation,
         not_before: float,
         *,
-        moves: bool = False,
+        moves: Collection[str] | None = None,
         was_sent: bool = True,
     ) -> None:
         """Add a call in flight that waits for one more attempt; it stays in flight.
@@ -139,8 +139,9 @@ class PoolLimiter(Generic[W]):
         Args:
             waiting: the renewal that waits for its grant.
             reservation: what it has taken so far.
-            not_before: when the same member may serve it, in seconds.
-            moves: whether another member may serve it, at once.
+            not_before: when it may be served by any other member than those in `moves`, in
+                seconds.
+            moves: the members that may serve it at once; None keeps it at its member.
             was_sent: whether the last attempt was sent.
         """
         self._end_probe(reservation)
@@ -358,14 +359,15 @@ class PoolLimiter(Generic[W]):
         request, own = renewal.call.request, renewal.reservation.member
         names, at = self._health.may_serve(request.model, now)
         ready: list[str] = []
-        for name in names if renewal.moves else (own,):
+        for name in (own,) if renewal.moves is None else names:
             if not self._is_free(name, request.model):
                 continue
             if name == own:
                 ready_at = self._members[name].ready_at(request, now, is_renewal=True)
-                ready_at = max(renewal.not_before, ready_at)
             else:
                 ready_at = self._ready_at(name, request, now)
+            if not renewal.moves or name not in renewal.moves:
+                ready_at = max(renewal.not_before, ready_at)
             if ready_at <= now:
                 ready.append(name)
             at = min(at, ready_at)

@@ -232,7 +232,7 @@ def test_a_renewal_may_move_to_another_member_at_once():
     pool = Pool()
     pool.push()
     pool.run(0.0)
-    renew(pool, pool.grants[0][2], 30.0, moves=True)
+    renew(pool, pool.grants[0][2], 30.0, moves=["b"])
     assert pool.run(1.0) == ["b"]
     states = {scope.member: scope.in_flight for scope in pool.limiter.snapshot(1.0).scopes}
     assert states == {"a": 0, "b": 1}
@@ -250,6 +250,15 @@ def test_a_renewal_that_may_not_move_waits_for_its_member():
     assert pool.limiter.in_flight == 1
 
 
+def test_a_renewal_after_a_pause_goes_to_any_member():
+    pool = Pool()
+    pool.push()
+    pool.run(0.0)
+    renew(pool, pool.grants[0][2], 30.0, moves=())
+    assert pool.run(40.0) == ["b"]
+    assert pool.grants[1][0] == 30.0
+
+
 def test_a_renewal_returns_to_its_member_if_that_is_ready_first():
     pool = Pool(rpm=1, burst_s=0.0)
     pool.push()
@@ -258,7 +267,7 @@ def test_a_renewal_returns_to_its_member_if_that_is_ready_first():
     first = pool.grants[0][2]
     pool.limiter.refused(first, "too_fast", None, pause_s=5.0, now=0.0)
     pool.limiter.refused(pool.grants[1][2], "too_fast", None, pause_s=300.0, now=0.0)
-    renew(pool, first, 5.0, moves=True)
+    renew(pool, first, 5.0, moves=["b"])
     assert pool.run(100.0) == ["a"]
 
 
@@ -267,7 +276,7 @@ def test_what_was_not_sent_is_returned_to_the_member_that_the_call_leaves():
     pool.push()
     pool.run(0.0)
     assert pool.grants[0][1] == "a"
-    renew(pool, pool.grants[0][2], 0.0, moves=True, was_sent=False)
+    renew(pool, pool.grants[0][2], 0.0, moves=["b"], was_sent=False)
     pool.health.failed("a", 5.0)
     assert pool.run(1.0) == ["b"]
     pool.push(5.0)
@@ -340,7 +349,7 @@ def test_no_member_is_sent_more_than_its_limits_or_while_it_is_out(events, in_fl
             if kind == "end":
                 pool.limiter.release(reservation, now)
             else:
-                renew(pool, reservation, now + seconds, moves=True)
+                renew(pool, reservation, now + seconds, moves=["a"])
         advance(now + seconds)
         in_hand = len(held) + len(pool.limiter._renewals)
         assert pool.limiter.in_flight == in_hand

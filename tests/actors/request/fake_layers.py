@@ -238,7 +238,7 @@ class ScriptedPermit(LoosePermit):
         self.errors = list(errors)
         self.seconds = seconds
 
-    async def renew(self, *, delay, throttled, moves=False):
+    async def renew(self, *, delay, throttled, moves=None):
         await super().renew(delay=delay, throttled=throttled)
         await trio.sleep(self.seconds)
         if self.errors:
