@@ -45,9 +45,21 @@ def test_an_answer_takes_it_up_again_and_wakes_the_calls_that_wait(health):
     woken = []
     health.listener = lambda: woken.append(True)
     health.refused("a", "", 0.0)
-    assert health.works("a", "m")
-    assert not health.works("a", "m")
+    assert health.answered("a", "m")
+    assert not health.answered("a", "m")
     assert health.may_serve("m", 1.0) == (("a", "b"), inf)
+    assert woken == [True]
+
+
+def test_an_answer_of_a_call_that_began_before_an_outage_does_not_end_it(health):
+    woken = []
+    health.listener = lambda: woken.append(True)
+    health.failed("a", 10.0)
+    assert not health.answered("a", "m")
+    assert not health.is_well("a", "m", 1.0)
+    health.recovered("a")
+    health.recovered("a")
+    assert health.is_well("a", "m", 1.0)
     assert woken == [True]
 
 
@@ -55,7 +67,7 @@ def test_one_model_can_be_left_out_alone(health):
     health.refused("a", "m", 0.0)
     assert health.may_serve("m", 1.0)[0] == ["b"]
     assert health.may_serve("other", 1.0)[0] == ["a", "b"]
-    health.works("a", "other")
+    health.answered("a", "other")
     assert not health.is_well("a", "m", 1.0)
 
 
@@ -68,12 +80,19 @@ def test_if_all_refuse_none_is_left_out(health):
 
 def test_if_none_works_calls_wait_for_one_that_failed(health):
     health.refused("a", "", 0.0)
-    assert health.failed("b", 30.0)
+    health.failed("b", 30.0)
     assert health.may_serve("m", 1.0) == ([], 30.0)
     assert health.may_serve("m", 30.0) == (["b"], 60.0)
 
 
 def test_a_probe_in_flight_leaves_the_pause_as_it_is(health):
     health.failed("a", 5.0)
-    assert not health.failed("a", inf)
+    health.failed("a", inf)
     assert health.may_serve("m", 1.0) == (["b"], 5.0)
+
+
+def test_with_fallbacks_no_call_waits_for_a_member():
+    health = PoolHealth(("a", "b"), waits=False)
+    health.failed("a", 30.0)
+    health.failed("b", 30.0)
+    assert health.may_serve("m", 1.0) == (("a", "b"), inf)

@@ -193,7 +193,7 @@ def test_a_member_that_is_left_out_gets_no_calls_until_it_is_tried_with_one():
     for _ in range(4):
         pool.push(60.0)
     assert Counter(pool.run(61.0, now=60.0)) == {"a": 1, "b": 3}
-    pool.health.works("a", "m")
+    pool.health.answered("a", "m")
     for _ in range(4):
         pool.push(62.0)
     assert set(pool.run(63.0, now=62.0)) == {"a", "b"}
@@ -339,7 +339,8 @@ def test_no_member_is_sent_more_than_its_limits_or_while_it_is_out(events, in_fl
             pool.push(now)
             arrived += 1
         elif kind == "work":
-            pool.health.works("abc"[number % 3], "m")
+            pool.health.answered("abc"[number % 3], "m")
+            pool.health.recovered("abc"[number % 3])
         elif kind == "fail":
             pool.health.failed("abc"[number % 3], now + seconds)
         elif kind == "refuse":
@@ -354,7 +355,8 @@ def test_no_member_is_sent_more_than_its_limits_or_while_it_is_out(events, in_fl
         in_hand = len(held) + len(pool.limiter._renewals)
         assert pool.limiter.in_flight == in_hand
     for name in "abc":  # in the end every member is taken up again, and every call is admitted
-        pool.health.works(name, "m")
+        pool.health.answered(name, "m")
+        pool.health.recovered(name)
     for _ in range(1_000):
         if not pool.limiter.waiting:
             break
