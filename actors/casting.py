@@ -209,6 +209,7 @@ class _Casting:
                 ledger.Accounts(settings.ledger),  # outlives the incarnations of the actor
                 _prices_at(settings, settings.endpoint),
                 fallbacks=tuple(_other_prices(settings)),
+                endpoint="" if settings.endpoint.members else settings.endpoint.label,
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,

@@ -19,6 +19,7 @@ from callsheet.actors import (
     CallFailed,
     Endpoint,
     HedgePolicy,
+    LedgerPolicy,
     Limits,
     ProviderUnavailable,
     RateLimited,
@@ -321,6 +322,20 @@ async def test_the_statistics_are_by_member(autojump_clock):
             "provider a": "open",
             "provider b": "closed",
         }
+
+
+async def test_the_ledger_has_lines_for_each_key_by_its_name(autojump_clock):
+    third = Endpoint("http://third/v1", "third-key-0123456789")
+    members = {"a": Script(*[Reply()] * 5, WRONG), "b": Script(*[Reply()] * 5, WRONG)}
+    members["third"] = Script()
+    more = {"fallbacks": [Target(third)], "ledger": LedgerPolicy()}
+    async with troupe_of(members, [member("a"), member("b")], **more) as (troupe, at):
+        await ask(troupe, 12)
+        costs = await troupe.costs()
+    spent = {name: totals.spent.calls for name, totals in costs.by["endpoint"].items()}
+    assert spent == {"": 0, "provider a": 5, "provider b": 5, "third": 2}
+    assert costs.totals.spent.calls == 12
+    assert at.counts["third"] == 2
 
 
 async def test_an_error_names_the_key_and_never_shows_it(autojump_clock):
