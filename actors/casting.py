@@ -241,7 +241,13 @@ class _Casting:
             return None
         return await self.runtime.spawn(
             f"{self.prefix}cache",
-            partial(cache.CacheActor, batcher, settings.endpoint.identity, settings.cache),
+            partial(
+                cache.CacheActor,
+                batcher,
+                settings.endpoint.identity,
+                settings.cache,
+                members={member.label: member.identity for member in settings.endpoint.members},
+            ),
             capacity=self.capacity,
             concurrency=8,
             max_deferred=settings.max_waiting_calls,

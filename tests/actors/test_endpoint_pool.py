@@ -16,6 +16,7 @@ from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     BreakerPolicy,
+    CachePolicy,
     CallFailed,
     Endpoint,
     HedgePolicy,
@@ -336,6 +337,40 @@ async def test_the_ledger_has_lines_for_each_key_by_its_name(autojump_clock):
     assert spent == {"": 0, "provider a": 5, "provider b": 5, "third": 2}
     assert costs.totals.spent.calls == 12
     assert at.counts["third"] == 2
+
+
+async def test_keys_of_one_deployment_share_the_responses_in_the_cache(autojump_clock):
+    async with troupe_of(cache=CachePolicy(path=None)) as (troupe, at):
+        for _ in range(4):
+            await troupe.complete(asking(cacheable=True))
+        assert sum(at.counts.values()) == 1
+
+
+async def test_the_cache_survives_another_key(autojump_clock, tmp_path):
+    """L6, L8: no key is part of what a response is stored under."""
+    policy = CachePolicy(path=tmp_path / "cache.sqlite3")
+    async with troupe_of({"a": Script()}, [member("a")], cache=policy) as (troupe, at):
+        await troupe.complete(asking(cacheable=True))
+    async with troupe_of(cache=policy) as (troupe, at):
+        assert (await troupe.explain(asking(cacheable=True))).route == "cache"
+        assert (await troupe.complete(asking(cacheable=True))).route == "cache"
+        assert at.counts == {"a": 0, "b": 0}
+
+
+async def test_a_response_is_stored_for_the_deployment_that_sent_it(autojump_clock, tmp_path):
+    policy = CachePolicy(path=tmp_path / "cache.sqlite3")
+    nano, mini = member("a", deployment="nano"), member("b", deployment="mini")
+    members = {"a": Script(WRONG), "b": Script()}
+    async with troupe_of(members, [nano, mini], cache=policy) as (troupe, at):
+        for _ in range(2):
+            await troupe.complete(asking(cacheable=True))  # the second from memory
+        assert at.counts == {"a": 1, "b": 1}
+    async with troupe_of(endpoints=[nano, mini], cache=policy) as (troupe, at):
+        assert (await troupe.complete(asking(cacheable=True))).route == "cache"
+    async with troupe_of(endpoints=[nano], cache=policy) as (troupe, at):
+        assert (await troupe.complete(asking(cacheable=True))).route == "live"
+    async with troupe_of(endpoints=[mini], cache=policy) as (troupe, at):
+        assert (await troupe.complete(asking(cacheable=True))).route == "cache"
 
 
 async def test_an_error_names_the_key_and_never_shows_it(autojump_clock):
