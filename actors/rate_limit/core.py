@@ -172,8 +172,13 @@ class Limiter(Generic[W]):
 
     def leave(self, reservation: Reservation) -> None:
         """Record that a call in flight goes on elsewhere; what it has taken stays taken."""
-        self._in_flight -= 1
-        reservation.scope.in_flight -= 1
+        if self.owns(reservation):
+            self._in_flight -= 1
+            reservation.scope.in_flight -= 1
+
+    def owns(self, reservation: Reservation) -> bool:
+        """Whether it is of this limiter, and not of one before or after a restart."""
+        return self._scopes.get(reservation.scope.name) is reservation.scope
 
     # ---------------------------------------------------------------- calls in flight
 

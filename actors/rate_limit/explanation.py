@@ -58,6 +58,11 @@ class BucketState:
     header: str = ""
     member: str = ""
 
+    @property
+    def subject(self) -> str:
+        """The model and the member of a pool that it applies to, for texts; "" for all."""
+        return ", ".join(filter(None, (self.scope, self.member)))
+
 
 @attrs.frozen(kw_only=True)
 class ScopeState:

@@ -399,7 +399,7 @@ class PoolLimiter(Generic[W]):
 
     def _renew(self, name: str, renewal: _MovableRenewal, now: float) -> Reservation:
         request, old = renewal.call.request, renewal.reservation
-        if name == old.member:
+        if name == old.member or not self._members[old.member].owns(old):
             reservation = self._members[name].renew(request, now)
         else:
             if renewal.was_sent:

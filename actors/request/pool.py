@@ -108,6 +108,7 @@ class PoolTarget:
         self._health = health
         self._shared = shared
         for name, member in members.items():
+            health.recovered(name)  # its breaker is closed, as after a restart of the actor
             member.breaker.listener = _BreakerListener(name, member.breaker, health)
 
     def is_out(self) -> bool:

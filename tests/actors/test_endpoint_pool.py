@@ -72,10 +72,10 @@ def asking(prompt="Hi", **more):
     return Request.of(prompt, model=MODEL, max_tokens=10, **more)
 
 
-async def ask(troupe, count):
+async def ask(troupe, count, **more):
     """Make calls at once; return their outcomes."""
     prompts = (f"Question {number}" for number in range(count))
-    return await outcomes(*(partial(troupe.complete, asking(prompt)) for prompt in prompts))
+    return await outcomes(*(partial(troupe.complete, asking(prompt), **more) for prompt in prompts))
 
 
 # ------------------------------------------------------------------ spreading
