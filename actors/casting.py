@@ -1,6 +1,6 @@
 """Cast a troupe: spawn its actors and connect each stage to the next."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -11,6 +11,7 @@ from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 # A stage is loaded when it is spawned, and an optional one only if the settings ask for it.
 from . import batch_api, batching, cache, compose, http, ledger, rate_limit, request, routing
 from .batching import BatchStrategy
+from .pool_health import PoolHealth
 from .routing import Route
 from .settings import TroupeSettings
 from .troupe import Troupe
@@ -34,8 +35,9 @@ async def cast_troupe(runtime: Runtime, settings: TroupeSettings, *, prefix: str
             the message names the variable.
     """
     if settings.transport is None:
-        for endpoint in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
-            http.check_environment(endpoint)
+        for used in (settings.endpoint, *(target.endpoint for target in settings.fallbacks)):
+            for endpoint in used.each:
+                http.check_environment(endpoint)
     casting = _Casting(runtime, settings, prefix)
     requester = await casting.spawn_requester()
     limiter = await casting.spawn_limiter(requester)
@@ -91,11 +93,15 @@ class _Casting:
         runtime: the runtime that the actors run in.
         settings: the settings of the troupe.
         prefix: a prefix of the actors' names.
+        health: which members are left out, if the endpoint is a pool. It outlives the actors.
     """
 
     runtime: Runtime
     settings: TroupeSettings
     prefix: str
+    health: PoolHealth = attrs.field(
+        default=attrs.Factory(lambda self: _health(self.settings), takes_self=True), init=False
+    )
 
     @property
     def max_in_flight(self) -> int:
@@ -127,6 +133,7 @@ class _Casting:
                 transport=settings.transport,
                 client=settings.client,
                 observer=settings.observer,
+                health=self.health,
             ),
             capacity=self.max_in_flight,
             concurrency=self.max_in_flight,
@@ -143,6 +150,15 @@ class _Casting:
                 settings.limits,
                 settings.observer,
                 _prices_at(settings, settings.endpoint),
+                members=[
+                    rate_limit.PoolMember(
+                        name=member.key_name,
+                        weight=member.weight,
+                        limits=settings.member_limits.get(member.key_name),
+                    )
+                    for member in settings.endpoint.members
+                ],
+                health=self.health,
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,
@@ -158,7 +174,7 @@ class _Casting:
             partial(
                 batch_api.BatchApiActor,
                 limiter,
-                settings.endpoint,
+                _batch_endpoint(settings),
                 settings.batches,
                 retry=settings.retry,
                 timeouts=settings.timeouts,
@@ -192,9 +208,8 @@ class _Casting:
                 router,
                 ledger.Accounts(settings.ledger),  # outlives the incarnations of the actor
                 _prices_at(settings, settings.endpoint),
-                fallbacks=tuple(
-                    (it.model, _prices_at(settings, it.endpoint)) for it in settings.fallbacks
-                ),
+                fallbacks=tuple(_other_prices(settings)),
+                endpoint="" if settings.endpoint.members else settings.endpoint.label,
             ),
             capacity=self.capacity,
             max_deferred=settings.max_waiting_calls,
@@ -226,7 +241,13 @@ class _Casting:
             return None
         return await self.runtime.spawn(
             f"{self.prefix}cache",
-            partial(cache.CacheActor, batcher, settings.endpoint.identity, settings.cache),
+            partial(
+                cache.CacheActor,
+                batcher,
+                settings.endpoint.identity,
+                settings.cache,
+                members={member.label: member.identity for member in settings.endpoint.members},
+            ),
             capacity=self.capacity,
             concurrency=8,
             max_deferred=settings.max_waiting_calls,
@@ -248,10 +269,37 @@ def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:
     return settings.prices.at_vendor(endpoint.vendor.price_list)
 
 
+def _other_prices(settings: TroupeSettings) -> Iterator[tuple[str | None, PriceBook]]:
+    """Yield the model and the prices wherever a call may go besides the first endpoint."""
+    for member in settings.endpoint.members:
+        yield member.deployment, _prices_at(settings, member)
+    for target in settings.fallbacks:
+        for endpoint in target.endpoint.each:
+            yield target.model or endpoint.deployment, _prices_at(settings, endpoint)
+
+
+def _health(settings: TroupeSettings) -> PoolHealth:
+    """The health of a pool. With fallbacks, no call waits for a member that fails."""
+    names = (member.key_name for member in settings.endpoint.members)
+    return PoolHealth(names, waits=not settings.fallbacks)
+
+
+def _batch_endpoint(settings: TroupeSettings) -> Endpoint:
+    """The endpoint whose Batch API is used: the first one of a pool that has one."""
+    each = settings.endpoint.each
+    return next((member for member in each if member.vendor.batches is not None), each[0])
+
+
+def _common_vendor(endpoint: Endpoint) -> bool:
+    """Whether all members of a pool have one vendor, so that each can do what the first can."""
+    return all(member.vendor == endpoint.vendor for member in endpoint.each)
+
+
 def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
     """The live route, the other routes that the endpoint has, and the user's."""
     wanted, vendor = settings.routing, settings.endpoint.vendor
-    prices, tiers = _prices_at(settings, settings.endpoint), vendor.tiers
+    prices = _prices_at(settings, settings.endpoint)
+    tiers = vendor.tiers if _common_vendor(settings.endpoint) else {}
     routes: list[Route] = [routing.LiveRoute(prices)]
     if wanted.flex and "flex" in tiers:
         routes.append(
@@ -273,7 +321,7 @@ def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
 def _strategies(settings: TroupeSettings) -> tuple[BatchStrategy, ...]:
     """The user's strategies, then lists where the endpoint takes them, then packing."""
     strategies = list(settings.strategies)
-    formats = settings.endpoint.vendor.formats
+    formats = settings.endpoint.vendor.formats if _common_vendor(settings.endpoint) else {}
     embeddings, completions = formats.get("embedding"), formats.get("completion")
     if isinstance(embeddings, OpenAIEmbeddings):
         strategies.append(batching.ListStrategy("embedding", _with_margin(embeddings.takes)))

@@ -53,20 +53,23 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
         return None
 
 
-def cache_key(scope: str, request: Request) -> str | None:
-    """Return the key of a response in the cache; None if the request is not cacheable.
+def cache_keys(scopes: Iterable[str], request: Request) -> tuple[str, ...]:
+    """Return the key of a response in the cache, by each scope; none if it is not cacheable.
 
     The key covers the endpoint and every field that can change the response (L6). It is a digest,
     from which no prompt can be recovered (L8).
 
     Args:
-        scope: the identity of the endpoint, such as its base URL.
+        scopes: the identities of the endpoints that may have sent it, such as their base URLs.
         request: the request to be looked up.
     """
     shared = sharing_key(request)
     if shared is None:
-        return None
-    return hashlib.blake2b(f"{scope}\n{shared}".encode(), digest_size=16).hexdigest()
+        return ()
+    return tuple(
+        hashlib.blake2b(f"{scope}\n{shared}".encode(), digest_size=16).hexdigest()
+        for scope in scopes
+    )
 
 
 def content_key(account: str, path: str, body: Mapping[str, Json]) -> str:

@@ -1,5 +1,6 @@
 """The permit that the limiter attaches to a call, and what providers report about their limits."""
 
+from collections.abc import Collection
 from typing import Literal, Protocol, get_args
 
 import attrs
@@ -68,13 +69,22 @@ class Permit(Protocol):
     It holds one of the places in flight until the call has its response, retries included.
     """
 
-    async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
+    @property
+    def member(self) -> str:
+        """The member of a pool of endpoints that is to serve the call; "" without a pool."""
+        ...
+
+    async def renew(
+        self, *, delay: float, throttled: Throttled | None, moves: Collection[str] | None = None
+    ) -> None:
         """Wait until another attempt of the same call may be sent.
 
         Args:
             delay: the least number of seconds to wait.
             throttled: the refusal of the last attempt, which delays all calls; None if the provider
                 did not refuse it because of limits.
+            moves: the members of the pool that may serve it at once; all other members may after
+                the delay, and `member` is the one that does. None keeps it at its member.
 
         Raises:
             AskFailed: the limiter did not reply. No attempt was sent, so a retry is safe.

@@ -146,6 +146,7 @@ class Response(Generic[ResultT_co]):
             a whole response.
         request_id: the provider's id of the HTTP request; empty if it reports none.
         parsed: the result, of the class that `Request.returns` names; None if it names none.
+        key_name: the name of the endpoint's key, such as "key 2" in a pool; empty if it has none.
     """
 
     text: str
@@ -168,6 +169,7 @@ class Response(Generic[ResultT_co]):
     reported_cost_usd: Decimal | None = None
     listed_cost_usd: Decimal | None = None
     parsed: ResultT_co = attrs.field(default=cast("ResultT_co", None))
+    key_name: str = ""
 
     @property
     def listed_beside_reported(self) -> Decimal | None:

@@ -1,5 +1,6 @@
 """The settings of a troupe."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,9 +28,11 @@ class TroupeSettings:
     """The settings of a troupe. Only `endpoint` is required.
 
     Args:
-        endpoint: the provider: its base URL, key and vendor.
+        endpoint: the provider: its base URL, key and vendor; or several, as an `Endpoint.pool`.
         limits: how many calls may be in flight, and the rates of requests, tokens and USD that the
             provider allows. The rate limiter keeps calls within them.
+        member_limits: the limits of members of a pool, by `key_name`. A member without an entry has
+            `limits` for itself, but for `in_flight`, which bounds all members together.
         batching: when a batch of combined requests is sent.
         packing: how requests declared `packable` are combined into one prompt; None sends each
             alone.
@@ -71,6 +74,7 @@ class TroupeSettings:
 
     endpoint: Endpoint
     limits: Limits = attrs.field(factory=Limits)
+    member_limits: Mapping[str, Limits] = attrs.field(factory=dict[str, Limits])
     batching: Batching = attrs.field(factory=Batching)
     packing: Packing | None = attrs.field(factory=Packing)
     strategies: tuple[BatchStrategy, ...] = attrs.field(
@@ -103,3 +107,8 @@ class TroupeSettings:
     streaming: bool = True
     transport: httpx.AsyncBaseTransport | None = None
     client: "Configure | None" = None
+
+    def __attrs_post_init__(self) -> None:
+        unknown = self.member_limits.keys() - {one.key_name for one in self.endpoint.members}
+        if unknown:
+            raise ValueError(f"member_limits: the pool has no key named {min(unknown)!r}")

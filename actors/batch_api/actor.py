@@ -247,7 +247,7 @@ class BatchApiActor(Actor):
 
     def _waiter(self, message: Complete, slot: ReplySlot[Response]) -> BatchWaiter | None:
         """Return a waiter for a request; None if the request cannot be encoded."""
-        request, now = message.request, trio.current_time()
+        request, now = self._endpoint.request_there(message.request), trio.current_time()
         try:
             form = self._endpoint.format_for(request)
             body = form.encode(request, stream=False)
@@ -351,7 +351,7 @@ class BatchApiActor(Actor):
         self._wake(batch, now)
 
     def _encode(self, message: Complete) -> bytes:
-        request = message.request
+        request = self._endpoint.request_there(message.request)
         return dumps(self._endpoint.format_for(request).encode(request, stream=False))
 
     def _resume(self, known: KnownBatch) -> None:

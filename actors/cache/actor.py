@@ -1,7 +1,7 @@
 """The actor of the response cache, and the requests in flight by their cache key."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 
@@ -10,7 +10,7 @@ import trio
 
 from ...runtime import Actor, Message, Outcome, Ref, ReplySlot, defers, handles
 from ..calls import Complete, Stream
-from ..identity import cache_key
+from ..identity import cache_keys
 from ..messages import Request
 from ..responses import Response
 from .memory import MemoryCache
@@ -143,6 +143,7 @@ class _Waiter:
 
     message: Complete
     slot: ReplySlot[Response]
+    keys: tuple[str, ...]
 
 
 class CacheActor(Actor):
@@ -160,6 +161,8 @@ class CacheActor(Actor):
     Args:
         to: the next stage, the batcher.
         scope: identifies the endpoint, such as its base URL, without secrets; part of every key.
+        members: such identities of the members of a pool, by host and name of the key. A response
+            is stored by that of the member that sent it, and looked up by those of all.
         policy: the file and the bounds; by default in memory only.
         store: used instead of the file that the policy names.
         now: Unix time in seconds. Trio's clock starts anew with every program, and the age of a
@@ -175,6 +178,7 @@ class CacheActor(Actor):
         scope: str,
         policy: CachePolicy | None = None,
         *,
+        members: Mapping[str, str] | None = None,
         store: CacheStore | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -186,7 +190,8 @@ class CacheActor(Actor):
 
             store = SqliteStore(policy)
         self._to = to
-        self._scope = scope
+        self._members = members or {}
+        self._scopes = tuple(dict.fromkeys(self._members.values())) or (scope,)
         self._now = now
         self._memory: MemoryCache[CachedResponse] = MemoryCache(
             policy.memory_bytes, policy.memory_entries, policy.ttl_s
@@ -229,22 +234,25 @@ class CacheActor(Actor):
     @defers(Complete)
     async def complete(self, message: Complete, slot: ReplySlot[Response]) -> None:
         """Reply to a call from the cache, or forward it."""
-        key = cache_key(self._scope, message.request)
-        if key is None:
+        keys = cache_keys(self._scopes, message.request)
+        if not keys:
             await slot.forward(self._to, message)
             return
-        cached = self._memory.get(key, self._now())
-        if cached is not None:
-            self._memory_hits += 1
-            self._hit(key, cached, slot)
-        elif key in self._in_flight or not self._store.is_usable:
-            self._miss(key, slot)
+        now = self._now()
+        for key in keys:
+            if (cached := self._memory.get(key, now)) is not None:
+                self._memory_hits += 1
+                self._hit(key, cached, slot)
+                return
+        key = keys[0]
+        if key in self._in_flight or not self._store.is_usable:
+            self._miss(keys, slot)
             await slot.forward(self._to, message)
         elif key in self._waiting:
-            self._waiting[key].append(_Waiter(message, slot))
+            self._waiting[key].append(_Waiter(message, slot, keys))
         else:
-            self._waiting[key] = [_Waiter(message, slot)]
-            self._unread.append(key)
+            self._waiting[key] = [_Waiter(message, slot, keys)]
+            self._unread += keys
             if not self._is_reading:
                 await self._look_up()
 
@@ -270,16 +278,17 @@ class CacheActor(Actor):
         if self._is_reading:
             self.send_after(0.0, _LookUp())  # in another worker: this one may wait below
         missed: list[_Waiter] = []
-        for key in keys:
-            waiting, cached = self._waiting.pop(key), found.get(key)
-            if cached is not None:
-                self._remember(key, cached)
+        for first in keys[:: len(self._scopes)]:
+            waiting = self._waiting.pop(first)
+            key = next((key for key in waiting[0].keys if key in found), None)
+            if key is not None:
+                self._remember(key, found[key])
             for one in waiting:
-                if cached is not None:
+                if key is not None:
                     self._disk_hits += 1
-                    self._hit(key, cached, one.slot)
+                    self._hit(key, found[key], one.slot)
                 else:
-                    self._miss(key, one.slot)
+                    self._miss(one.keys, one.slot)
                     missed.append(one)
         for one in missed:
             await one.slot.forward(self._to, one.message)
@@ -293,14 +302,16 @@ class CacheActor(Actor):
             if len(self._used) >= _MAX_USED:
                 self._write_soon()
 
-    def _miss(self, key: str, slot: ReplySlot[Response]) -> None:
+    def _miss(self, keys: tuple[str, ...], slot: ReplySlot[Response]) -> None:
         self._misses += 1
-        miss = self._in_flight.join(key)
-        slot.on_settled(partial(self._finished, miss))
+        miss = self._in_flight.join(keys[0])
+        slot.on_settled(partial(self._finished, miss, keys))
 
     # ---------------------------------------------------------------- responses
 
-    def _finished(self, miss: MissInFlight, slot: ReplySlot[Response]) -> None:
+    def _finished(
+        self, miss: MissInFlight, keys: tuple[str, ...], slot: ReplySlot[Response]
+    ) -> None:
         """Store the response of a request that was forwarded and has ended."""
         response = slot.value if slot.outcome is Outcome.REPLIED else None
         if response is not None and not is_storable(response):
@@ -311,10 +322,13 @@ class CacheActor(Actor):
         if response is None or not is_first:
             return
         self._stored += 1
-        cached = CachedResponse(for_storing(response), self._now())
-        self._remember(miss.key, cached)
+        cached, key = CachedResponse(for_storing(response), self._now()), keys[0]
+        if self._members:
+            sender = self._members.get(f"{response.host} {response.key_name}", self._scopes[0])
+            key = keys[self._scopes.index(sender)]
+        self._remember(key, cached)
         if self._store.is_usable and not self._is_over:
-            self._unwritten[miss.key] = cached
+            self._unwritten[key] = cached
             self._write_soon()
 
     def _remember(self, key: str, cached: CachedResponse) -> None:
@@ -358,12 +372,10 @@ class CacheActor(Actor):
     @handles(PeekCache, urgent=True)
     async def peek(self, message: PeekCache) -> bool:
         """Return whether a request would be a hit."""
-        key, now = cache_key(self._scope, message.request), self._now()
-        if key is None:
-            return False
-        if self._memory.peek(key, now) is not None:
+        keys, now = cache_keys(self._scopes, message.request), self._now()
+        if any(self._memory.peek(key, now) is not None for key in keys):
             return True
-        return key in await self._store.get_many((key,), now)
+        return bool(keys) and bool(await self._store.get_many(keys, now))
 
     @handles(ClearCache, urgent=True, uninterruptible=True)
     async def clear(self, message: ClearCache) -> None:  # noqa: ARG002  # it has no fields

@@ -61,6 +61,8 @@ class LedgerActor(Actor):
         prices: the prices of models; by default those of this release.
         fallbacks: the other targets that may serve a call: the model that is used there, None for
             the requested one, and the prices there.
+        endpoint: the endpoint that is expected to respond, for the labels; "" if it is one of
+            several.
         counter_for: returns what counts a model's tokens exactly, or None if nothing does.
     """
 
@@ -71,12 +73,14 @@ class LedgerActor(Actor):
         prices: PriceBook | None = None,
         *,
         fallbacks: tuple[tuple[str | None, PriceBook], ...] = (),
+        endpoint: str = "",
         counter_for: Callable[[str], TokenCounter | None] = offline_counter,
     ) -> None:
         self._to = to
         self._accounts = accounts
         self._prices = prices or default_prices()
         self._fallbacks = fallbacks
+        self._endpoint = endpoint
         self._counter_for = counter_for
         self._counters: dict[str, TokenCounter | None] = {}
         self._waiting: list[_OpenCall] = []  # for their reservation
@@ -144,7 +148,11 @@ class LedgerActor(Actor):
         day = datetime.fromtimestamp(accounts.clock(), UTC).date().isoformat()
         tier = asked_tier(request)
         labels = cost_labels(
-            message.context, request.model, day, tier if tier in _ROUTES else "live"
+            message.context,
+            request.model,
+            day,
+            tier if tier in _ROUTES else "live",
+            self._endpoint,
         )
         shares = Amount.of(usage, usd).split(len(labels))
         return tuple(Payer(label, share) for label, share in zip(labels, shares, strict=True))
@@ -213,6 +221,7 @@ class LedgerActor(Actor):
             others,
             self._other_model(call, response.model),
             None if response.route == "live" else response.route,
+            f"{response.host} {response.key_name}".strip(),
         )
 
     def _other_model(self, call: _OpenCall, model: str) -> str | None:

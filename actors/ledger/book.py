@@ -60,7 +60,8 @@ class CostStatistics:
 
     Args:
         totals: the sums of everything.
-        by: the sums by model, tenant, post, UTC day and route; each dimension adds up to `totals`.
+        by: the sums by model, tenant, post, UTC day, route and endpoint; each dimension adds up to
+            `totals`.
         budgets: the state of each budget that anything counts against.
         open_calls: the number of reservations for calls in flight.
         unwritten: the number of transactions that are not in the file yet, because it could not be
@@ -83,12 +84,14 @@ class CallOutcome:
         maybe: the number of other attempts that may have been charged.
         model: the model that responded, if it is not the one that was requested.
         route: the route that the response took; None for the one that was reserved for.
+        endpoint: the endpoint that responded; None for the one that was reserved for.
     """
 
     spent: Amount | None
     maybe: int
     model: str | None = None
     route: str | None = None
+    endpoint: str | None = None
 
     @property
     def kind(self) -> TransactionKind:
@@ -255,7 +258,10 @@ def _endings(
     rest = reserved
     if share is not None:
         paid = attrs.evolve(
-            label, model=outcome.model or label.model, route=outcome.route or label.route
+            label,
+            model=outcome.model or label.model,
+            route=outcome.route or label.route,
+            endpoint=outcome.endpoint or label.endpoint,
         )
         entries.append(LedgerEntry("spent", paid, share))
         rest -= share

@@ -149,8 +149,15 @@ What leaves one account enters another (double entry)."""
 TransactionKind = Literal["reserve", "extend", "settle", "maybe", "refund"]
 """The last three end a reservation: as charged, as possibly charged, or as not charged."""
 
-CostDimension = Literal["model", "tenant", "post", "day", "route"]
-COST_DIMENSIONS: tuple[CostDimension, ...] = ("model", "tenant", "post", "day", "route")
+CostDimension = Literal["model", "tenant", "post", "day", "route", "endpoint"]
+COST_DIMENSIONS: tuple[CostDimension, ...] = (
+    "model",
+    "tenant",
+    "post",
+    "day",
+    "route",
+    "endpoint",
+)
 """The dimensions of the sums."""
 
 
@@ -165,6 +172,8 @@ class CostLabel:
         model: the model that was requested, or the one that responded instead.
         day: the UTC day of the call, such as "2026-11-26".
         route: the route of the response; see `Response.route`.
+        endpoint: the host that responded, with the name of the key in a pool, such as
+            "api.openai.com key 2"; "" if none has.
     """
 
     call: str
@@ -173,6 +182,7 @@ class CostLabel:
     model: str = ""
     day: str = ""
     route: str = "live"
+    endpoint: str = ""
 
 
 @attrs.frozen
@@ -219,7 +229,9 @@ class Transaction:
         return sum((entry.amount for entry in self.entries), NOTHING) == NOTHING
 
 
-def cost_labels(context: CallContext, model: str, day: str, route: str) -> tuple[CostLabel, ...]:
+def cost_labels(
+    context: CallContext, model: str, day: str, route: str, endpoint: str = ""
+) -> tuple[CostLabel, ...]:
     """Return who pays for a call: its caller, or each caller that shares it.
 
     Args:
@@ -227,8 +239,10 @@ def cost_labels(context: CallContext, model: str, day: str, route: str) -> tuple
         model: the model that is requested.
         day: the UTC day, such as "2026-11-26".
         route: the route that is expected.
+        endpoint: the endpoint that is expected to respond; "" if it is one of several.
     """
     payers: Iterable[CallContext] = context.shared_by or (context,)
     return tuple(
-        CostLabel(payer.call, payer.post or "", payer.lane, model, day, route) for payer in payers
+        CostLabel(payer.call, payer.post or "", payer.lane, model, day, route, endpoint)
+        for payer in payers
     )

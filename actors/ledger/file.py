@@ -184,7 +184,7 @@ def read_sums(
 
     Args:
         path: the ledger file.
-        by: what the sums are by: "model", "tenant", "post", "day", "route" or "call".
+        by: what the sums are by: "model", "tenant", "post", "day", "route", "endpoint" or "call".
         since: the first day, such as "2026-11-26" (UTC); "" for the first day there is.
         until: the last day.
         now: Unix time in seconds.

@@ -19,7 +19,7 @@ from .entries import (
     add_usd,
 )
 
-_LABEL = ("tenant", "model", "day", "route")
+_LABEL = ("tenant", "model", "day", "route", "endpoint")
 """The columns of a label. The post is in a table of its own: each call may have another one."""
 
 _COUNTS = (
@@ -59,7 +59,8 @@ _TABLES = (
     """
     CREATE TABLE labels (
         id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, model TEXT NOT NULL, day TEXT NOT NULL,
-        route TEXT NOT NULL, UNIQUE (tenant, model, day, route)
+        route TEXT NOT NULL, endpoint TEXT NOT NULL,
+        UNIQUE (tenant, model, day, route, endpoint)
     )
     """,
     "CREATE TABLE posts (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
@@ -125,7 +126,7 @@ def _exact_add(one: str, other: str) -> str:
 LEDGER_FORMAT = DatabaseFormat(
     noun="ledger",
     application_id=0x63616C6C,  # "call"
-    version=3,
+    version=4,
     schema=_TABLES,
     functions={"exact_add": (2, _exact_add)},
     aggregates={"exact_sum": (1, ExactSum)},
@@ -151,7 +152,7 @@ def _amount_of(columns: Sequence[object]) -> Amount:
 
 _MAX_CACHED_IDS = 10_000
 _ENDINGS = frozenset({"settle", "maybe", "refund"})
-_Label = tuple[str, str, str, str]  # tenant, model, day, route
+_Label = tuple[str, str, str, str, str]  # as in _LABEL
 
 
 def _insert(table: str, columns: str, conflict: str = "") -> str:
@@ -268,7 +269,7 @@ class LedgerWriter:
 
     def _ids(self, label: CostLabel) -> tuple[int, int]:
         """Return the ids of a label and of its post."""
-        names = (label.tenant, label.model, label.day, label.route)
+        names = (label.tenant, label.model, label.day, label.route, label.endpoint)
         number = self._labels.get(names)
         if number is None:
             number = self._labels[names] = self._id("labels", _LABEL, names)
@@ -337,8 +338,8 @@ def written_since(database: Database, entry: int, run: int) -> Iterator[LedgerEn
 
 
 def _entry(row: tuple[object, ...]) -> LedgerEntry:
-    account, post, tenant, model, day, route, *amount = row
-    names = cast("tuple[str, ...]", (post, tenant, model, day, route))
+    account, *found = row
+    names, amount = cast("list[str]", found[: 1 + len(_LABEL)]), found[1 + len(_LABEL) :]
     return LedgerEntry(_ACCOUNTS[cast("int", account)], CostLabel("", *names), _amount_of(amount))
 
 
@@ -358,8 +359,9 @@ def open_reservations(database: Database, run: int, now: float) -> list[Transact
     found: list[Transaction] = []
     for key, payers in groupby(rows, itemgetter(0)):
         entries: list[LedgerEntry] = []
-        for _, call, post, tenant, model, day, route, *columns in payers:
-            label, amount = CostLabel(call, post, tenant, model, day, route), _amount_of(columns)
+        for _, *found_names in payers:
+            names = cast("list[str]", found_names[: 2 + len(_LABEL)])
+            label, amount = CostLabel(*names), _amount_of(found_names[2 + len(_LABEL) :])
             entries.append(LedgerEntry("reserved", label, amount.times(-1)))
             entries.append(LedgerEntry("maybe_billed", label, amount))
         found.append(Transaction("maybe", key, now, tuple(entries)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .explanation import BucketState, Explanation, LimiterSnapshot
     from .lanes import Lane
     from .limits import Limits, Rate
+    from .pool import PoolMember
     from .reports import read_refusal, read_reports
 else:
     __getattr__, __dir__ = lazy_names(
@@ -28,6 +29,7 @@ else:
         explanation="BucketState Explanation LimiterSnapshot",
         lanes="Lane",
         limits="Limits Rate",
+        pool="PoolMember",
         reports="read_refusal read_reports",
     )
 
@@ -41,6 +43,7 @@ __all__ = [
     "LimiterSnapshot",
     "LimiterStatistics",
     "Limits",
+    "PoolMember",
     "Rate",
     "RateLimiterActor",
     "TokenCounter",

@@ -1,5 +1,6 @@
 """The rate limiter: admits calls as fast as the limits allow."""
 
+from collections.abc import Sequence
 from functools import partial
 from math import inf
 from typing import Any
@@ -13,14 +14,17 @@ from ..errors import DeadlineTooShort, RequestTooLarge
 from ..events import CallEvent, Observer, Stage, ignore
 from ..messages import Request
 from ..permit import Throttled
+from ..pool_health import PoolHealth
 from ..responses import Response, Usage
 from ..vendors import PriceBook
-from .core import Grant, Limiter
+from .core import Limiter
 from .estimator import Estimate, EstimatorStatistics, TokenEstimator
 from .explanation import Explanation, LimiterSnapshot
 from .limits import Impossible, Limits, TooLate
 from .permits import CallPermit, HeaderFilter, InFlightCall, ParkCalls, RenewPermit, ReportLimits
+from .pool import Limiting, PoolLimiter, PoolMember
 from .scope import PermitRequest, Reservation
+from .simulation import Grant
 
 
 @attrs.frozen
@@ -113,6 +117,9 @@ class RateLimiterActor(Actor):
         limits: the limits; by default `Limits()`.
         observer: receives an event for each call that is queued, and one when it is admitted.
         prices: prices of models, for limits in USD.
+        members: the members of a pool of endpoints, each with limits of its own; empty for a single
+            endpoint.
+        health: which members are left out; by default none is.
     """
 
     def __init__(
@@ -121,14 +128,25 @@ class RateLimiterActor(Actor):
         limits: Limits | None = None,
         observer: Observer = ignore,
         prices: PriceBook | None = None,
+        *,
+        members: Sequence[PoolMember] = (),
+        health: PoolHealth | None = None,
     ) -> None:
         self._to = to
         self._limits = limits or Limits()
-        self._limiter: Limiter[_PendingCall | _Renewal] = Limiter(self._limits, trio.current_time())
+        self._own = [member.limits for member in members if member.limits is not None]
+        now = trio.current_time()
+        self._limiter: Limiting[_PendingCall | _Renewal]
+        if members:
+            health = health or PoolHealth(member.name for member in members)
+            health.listener = self._may_advance
+            self._limiter = PoolLimiter(members, health, self._limits, now)
+        else:
+            self._limiter = Limiter(self._limits, now)
         self._estimator = TokenEstimator()
         self._observer = observer
         self._prices = prices
-        self._filter = HeaderFilter(-inf if self._limits.learn else inf)
+        self._filter = HeaderFilter(self._learns)
         self._timer: Timer | None = None
         self._wake_at = 0.0
 
@@ -176,7 +194,7 @@ class RateLimiterActor(Actor):
         self, request: Request, estimate: Estimate, lane: str, deadline: float
     ) -> PermitRequest:
         usd = 0.0
-        if self._prices is not None and self._limits.counts_usd:
+        if self._prices is not None and self._counts_usd:
             tokens = Usage(estimate.input_tokens, estimate.output_tokens)
             usd = float(self._prices.cost(request.model, tokens) or 0.0)
         cost = self._limits.cost(request, estimate, usd)
@@ -189,8 +207,13 @@ class RateLimiterActor(Actor):
         cost = call.reservation.cost
         if message.throttled is not None:
             self._throttled(call, message.throttled, message.delay)
-        again = attrs.evolve(call.reservation, cost=cost)
-        self._limiter.push_renewal(_Renewal(slot, call), again, now + message.delay)
+        again, limiter = attrs.evolve(call.reservation, cost=cost), self._limiter
+        renewal, not_before = _Renewal(slot, call), now + message.delay
+        if isinstance(limiter, PoolLimiter):
+            moves, was_sent = message.moves, call.is_sent
+            limiter.push_renewal(renewal, again, not_before, moves=moves, was_sent=was_sent)
+        else:
+            limiter.push_renewal(renewal, again, not_before)
         await self._advance()
 
     @handles(ParkCalls, urgent=True)
@@ -229,7 +252,8 @@ class RateLimiterActor(Actor):
     async def change(self, message: ChangeLimits) -> None:
         """Replace the limits."""
         self._limits = message.limits
-        self._filter.open_at = -inf if message.limits.learn else inf
+        self._filter.learns = self._learns
+        self._filter.open_at.clear()
         for waiting, error in self._limiter.change(message.limits, trio.current_time()):
             waiting.slot.fail(RequestTooLarge(str(error)))
         await self._advance()
@@ -251,19 +275,28 @@ class RateLimiterActor(Actor):
             else:
                 await self._send(waiting, found.reservation)
         if is_blocked:
-            self._to.when_room(self._has_room_now)
+            self._to.when_room(self._may_advance)
         self._wake_by(found)
 
-    def _has_room_now(self) -> None:
+    def _may_advance(self) -> None:
         if self._limiter.waiting:
             self._wake_by(trio.current_time())
+
+    @property
+    def _counts_usd(self) -> bool:
+        return self._limits.counts_usd or any(limits.counts_usd for limits in self._own)
+
+    @property
+    def _learns(self) -> bool:
+        """Whether the limits of any member follow from the provider's reports."""
+        return any(limits.learn for limits in (self._limits, *self._own))
 
     @property
     def _is_blocked(self) -> bool:
         """Whether the next stage has no room for a call while it has calls from this actor.
 
         Such a call may need this actor to renew its permit. So this actor must not block on the
-        full mailbox; `_has_room_now` is called when there is room.
+        full mailbox; `_may_advance` is called when there is room.
         """
         return self._limiter.in_flight > 0 and not self._to.has_room
 

@@ -14,33 +14,18 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Generic, TypeVar, cast, final
 
-import attrs
-
 from ..permit import DIMENSIONS, Refused, Report
 from ..responses import Usage
 from .bucket import Limit, changed
 from .explanation import BucketState, Explanation, LimiterSnapshot
 from .lanes import Waiting
 from .limits import Cost, Impossible, Limits
-from .scope import LimitScope, PermitRequest, QueuedCall, Reservation, SimulatedWaiter
+from .scope import LimitScope, PermitRequest, QueuedCall, Reservation
+from .simulation import Grant, simulate
 
 W = TypeVar("W", bound=Waiting)
 _, _INPUT, _OUTPUT, _TOKENS, _USD = range(len(DIMENSIONS))
 _MAX_SCOPES = 256  # beyond it, models without calls are forgotten
-
-
-@final
-@attrs.frozen
-class Grant(Generic[W]):
-    """One admitted call.
-
-    Args:
-        waiting: what was pushed for it.
-        reservation: what it has taken of the limits.
-    """
-
-    waiting: W
-    reservation: Reservation
 
 
 @final
@@ -50,9 +35,11 @@ class Limiter(Generic[W]):
     Args:
         limits: the limits that calls are kept within.
         now: the current time, in seconds of a monotonic clock.
+        member: the member of a pool whose limits they are; "" without a pool.
     """
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: Limits, now: float, member: str = "") -> None:
+        self.member = member
         self._limits = limits
         self._shared = [Limit(rate, now) for rate in limits.all_rates]
         self._scopes: dict[str, LimitScope] = {}
@@ -84,10 +71,8 @@ class Limiter(Generic[W]):
             Impossible: the call exceeds a limit, so that it could never be admitted.
             TooLate: it could not be admitted before its deadline, even with empty other lanes.
         """
+        self.check(request, now)
         scope = self._scope(request.model, now)
-        scope.check_possible(request.cost)
-        if request.deadline < inf:
-            scope.check_in_time(request, now)
         size = scope.size(request.cost)
         return scope.queue.push(QueuedCall(waiting, request), request.lane, size, now, request.cost)
 
@@ -150,6 +135,51 @@ class Limiter(Generic[W]):
         ready, at = self._look(now, only_renewals=only_renewals)
         return at if ready is None else now
 
+    # ---------------------------------------------------------------- of a member of a pool
+
+    def check(self, request: PermitRequest, now: float) -> None:
+        """Check that a call can be admitted, and in time; raises what `push` raises."""
+        scope = self._scope(request.model, now)
+        scope.check_possible(request.cost)
+        if request.deadline < inf:
+            scope.check_in_time(request, now)
+
+    def size(self, request: PermitRequest, now: float) -> float:
+        """Return the size of a call for fair queueing; see `LimitScope.size`."""
+        return self._scope(request.model, now).size(request.cost)
+
+    def ready_at(self, request: PermitRequest, now: float, *, is_renewal: bool = False) -> float:
+        """Return when the limits allow a call; infinity if another one must end first."""
+        scope = self._scope(request.model, now)
+        scope.resume_if_due(now)
+        if not is_renewal and (
+            self._in_flight >= self._limits.in_flight or scope.in_flight >= scope.max_in_flight
+        ):
+            return inf
+        return scope.ready_at(request.cost, self._shared_ready_at(request.cost, now))
+
+    def is_blocked(self, request: PermitRequest, now: float) -> bool:
+        """Whether a limit of all models delays a call, so that no later one may overtake it."""
+        return bool(self._shared) and self._shared_ready_at(request.cost, now) > now
+
+    def admit(self, request: PermitRequest, now: float) -> Reservation:
+        """Admit a call for which `ready_at` has returned `now`."""
+        return self._admit(self._scope(request.model, now), request.cost, now)
+
+    def renew(self, request: PermitRequest, now: float) -> Reservation:
+        """Admit one more attempt of a call that is in flight here."""
+        return self._take(self._scope(request.model, now), request.cost, now)
+
+    def leave(self, reservation: Reservation) -> None:
+        """Record that a call in flight goes on elsewhere; what it has taken stays taken."""
+        if self.owns(reservation):
+            self._in_flight -= 1
+            reservation.scope.in_flight -= 1
+
+    def owns(self, reservation: Reservation) -> bool:
+        """Whether it is of this limiter, and not of one before or after a restart."""
+        return self._scopes.get(reservation.scope.name) is reservation.scope
+
     # ---------------------------------------------------------------- calls in flight
 
     def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
@@ -160,8 +190,7 @@ class Limiter(Generic[W]):
             now: the current time.
             happened: whether it was sent. If not, its reservation is refunded (L3).
         """
-        self._in_flight -= 1
-        reservation.scope.in_flight -= 1
+        self.leave(reservation)
         if happened:
             self._ended += 1
             gain = max(0.05, 1.0 / self._ended)
@@ -307,7 +336,7 @@ class Limiter(Generic[W]):
             self._scope(request.model, now).check_possible(request.cost)
         except Impossible as error:
             return Explanation(inf, str(error), 0, request.cost)
-        return self.copy(now).simulate(request, now)
+        return simulate(self.copy(now), request, now)
 
     # ---------------------------------------------------------------- scopes
 
@@ -379,48 +408,33 @@ class Limiter(Generic[W]):
         return self._take(scope, cost, now)
 
     def _take(self, scope: LimitScope, cost: Cost, now: float) -> Reservation:
-        return Reservation(scope, cost, now, scope.take(cost, now))
+        return Reservation(scope, cost, now, scope.take(cost, now), member=self.member)
 
     # ---------------------------------------------------------------- simulation
 
+    @property
+    def mean_s(self) -> float:
+        """The mean duration of a call in flight, in seconds."""
+        return self._mean_s
+
     def copy(self, now: float) -> "Limiter[Waiting]":
         """Return an independent copy, to simulate with."""
-        other: Limiter[Waiting] = Limiter(self._limits, now)
+        other: Limiter[Waiting] = Limiter(self._limits, now, self.member)
         other._shared = [copy.deepcopy(limit) for limit in self._shared]
         other._scopes = {name: scope.copy(other._shared) for name, scope in self._scopes.items()}
         other._in_flight, other._mean_s = self._in_flight, self._mean_s
         other._ended = self._ended
         return other
 
-    def simulate(self: "Limiter[Waiting]", request: PermitRequest, now: float) -> Explanation:
-        """Admit calls, until the given one is admitted. Changes the state: call it on a copy."""
-        start, before, because = now, 0, "no limit"
-        mine = SimulatedWaiter()
-        self.push(mine, attrs.evolve(request, deadline=inf), now)
-        ends: list[tuple[float, int, Reservation]] = []
-        for scope in self._scopes.values():
-            place = Reservation(scope, Cost(), now, ())
-            ends += [(now + self._mean_s, next(self._order), place)] * scope.in_flight
-        heapq.heapify(ends)
-        while True:
-            while isinstance(found := self.advance(now), Grant):
-                if found.waiting is mine:
-                    return Explanation(now - start, because, before, request.cost)
-                before += 1
-                if found.reservation.is_first:
-                    end = now + self._mean_s
-                    heapq.heappush(ends, (end, next(self._order), found.reservation))
-            because, at = self._obstacle(request, now), found
-            if ends and ends[0][0] <= at:
-                end, _, place = heapq.heappop(ends)
-                now = max(now, end)
-                self.release(place, now)
-            elif at == inf:
-                return Explanation(inf, because, before, request.cost)
-            else:
-                now = at
+    def places(self, now: float) -> list[Reservation]:
+        """Return a reservation of nothing for each call in flight, to release in a copy."""
+        return [
+            Reservation(scope, Cost(), now, (), member=self.member)
+            for scope in self._scopes.values()
+            for _ in range(scope.in_flight)
+        ]
 
-    def _obstacle(self, request: PermitRequest, now: float) -> str:
+    def obstacle(self, request: PermitRequest, now: float) -> str:
         """Return which limit delays the next call of a model."""
         scope = self._scope(request.model, now)
         most = min(self._limits.in_flight, scope.max_in_flight)

@@ -20,12 +20,14 @@ class Explanation:
         because: what it would wait for last, in words: "the limit of 60 requests a minute".
         before: number of calls that would be admitted before it.
         cost: what it would take of each dimension: requests, tokens, USD.
+        member: the member of a pool that would serve it; "" without a pool.
     """
 
     wait_s: float
     because: str
     before: int
     cost: Cost
+    member: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +44,7 @@ class BucketState:
         source: "set" by the user, or "learned" from the provider's responses.
         others_per_s: the amount that other clients use a second, by estimate.
         header: the header that reports a learned limit; "" for one that is set.
+        member: the member of a pool that it is the limit of; "" without a pool.
     """
 
     scope: str
@@ -53,6 +56,12 @@ class BucketState:
     source: Literal["set", "learned"]
     others_per_s: float = 0.0
     header: str = ""
+    member: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The model and the member of a pool that it applies to, for texts; "" for all."""
+        return ", ".join(filter(None, (self.scope, self.member)))
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +77,8 @@ class ScopeState:
         found: limits that were found by trying.
         max_in_flight: the most calls in flight that the provider reports; infinity if it reports
             no such limit.
+        member: the member of a pool whose calls these are; "" without a pool, and for the calls of
+            a pool that wait, since each member may serve them.
     """
 
     name: str
@@ -77,6 +88,7 @@ class ScopeState:
     parked_s: float
     found: FinderStatistics
     max_in_flight: float = inf
+    member: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,8 @@
 """The permits that the rate limiter issues, and the messages that they send to it."""
 
 import contextlib
+from collections.abc import Collection
+from math import inf
 
 import attrs
 import trio
@@ -46,11 +48,13 @@ class RenewPermit(Message[None]):
         call: the call in flight that waits.
         delay: seconds before which the attempt must not be sent.
         throttled: the refusal of the last attempt; None if the limits did not cause the retry.
+        moves: the members of a pool that may serve it at once; None keeps it at its member.
     """
 
     call: InFlightCall
     delay: float
     throttled: Throttled | None
+    moves: Collection[str] | None = None
 
 
 @attrs.frozen
@@ -86,10 +90,12 @@ class HeaderFilter:
     """When the limiter reads the next headers; all permits of one limiter share it.
 
     Args:
-        open_at: the earliest time, on Trio's clock; infinity if the limiter learns no limits.
+        learns: whether the limiter learns limits.
+        open_at: the earliest time, on Trio's clock, by member of a pool.
     """
 
-    open_at: float
+    learns: bool
+    open_at: dict[str, float] = attrs.field(factory=dict[str, float])
 
 
 @attrs.frozen
@@ -100,9 +106,16 @@ class CallPermit:
     _call: InFlightCall
     _filter: HeaderFilter
 
-    async def renew(self, *, delay: float, throttled: Throttled | None) -> None:
+    @property
+    def member(self) -> str:
         """See `Permit`."""
-        await self._limiter.ask(RenewPermit(self._call, delay, throttled))
+        return self._call.reservation.member
+
+    async def renew(
+        self, *, delay: float, throttled: Throttled | None, moves: Collection[str] | None = None
+    ) -> None:
+        """See `Permit`."""
+        await self._limiter.ask(RenewPermit(self._call, delay, throttled, moves))
 
     def park(self, *, delay: float, throttled: Throttled) -> None:
         """See `Permit`."""
@@ -114,11 +127,12 @@ class CallPermit:
 
     def wants_reports(self) -> bool:
         """See `Permit`."""
-        return trio.current_time() >= self._filter.open_at
+        open_at = self._filter.open_at.get(self.member, -inf)
+        return self._filter.learns and trio.current_time() >= open_at
 
     def report_limits(self, reports: tuple[Report, ...]) -> None:
         """See `Permit`."""
-        self._filter.open_at = trio.current_time() + _REPORT_EVERY_S
+        self._filter.open_at[self.member] = trio.current_time() + _REPORT_EVERY_S
         if reports:
             self._send(ReportLimits(self._call, reports))
 

@@ -51,6 +51,8 @@ class Reservation:
         since: when it was admitted.
         mark: the totals of its scope at that time, this call included.
         is_first: whether it belongs to the first attempt, and not to a renewal.
+        member: the member of a pool that it is for; "" without a pool.
+        model: the model of its call, in a pool.
     """
 
     scope: "LimitScope"
@@ -58,6 +60,8 @@ class Reservation:
     since: float
     mark: Sequence[float]
     is_first: bool = True
+    member: str = ""
+    model: str = ""
 
 
 @final
@@ -122,6 +126,11 @@ class LimitScope:
         if self.pace is not None:
             self.pace.set_used(self.pace.depth, now)
 
+    def resume_if_due(self, now: float) -> None:
+        """Resume if a pause after a refusal has ended."""
+        if self.finder.is_undecided and self.parked_until <= now:
+            self.resume(now)
+
     def change(self, limits: Limits, own: Limits | None, shared: list[Limit], now: float) -> None:
         """Replace the limits; the arguments are those of `LimitScope`."""
         self.most = inf if own is None else own.in_flight
@@ -156,8 +165,7 @@ class LimitScope:
 
     def head(self, now: float, *, only_renewals: bool) -> "tuple[QueuedCall, float] | None":
         """Return the first call, and when it arrived; -infinity for a renewal. None without one."""
-        if self.finder.is_undecided and self.parked_until <= now:
-            self.resume(now)
+        self.resume_if_due(now)
         renewals = self.renewals
         while renewals and renewals[0][2].done:
             heapq.heappop(renewals)
@@ -429,10 +437,3 @@ class QueuedCall:
     def done(self) -> bool:
         """Whether it was given up."""
         return self.waiting.done
-
-
-@final
-class SimulatedWaiter:
-    """The call whose wait is simulated."""
-
-    done = False

@@ -1,6 +1,6 @@
 """The last stage: sends calls to providers, with retries, fallbacks, deadlines and costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import httpx
@@ -18,15 +18,17 @@ from ..http import (
     carrier_over,
     transport_for,
 )
+from ..pool_health import PoolHealth
 from ..responses import Delta, Response
 from ..vendors import Endpoint, PriceBook, Timeouts, default_prices
 from .attempt import AttemptLayer, SingleAttempt
 from .breaker import NEVER_OPENS, BreakerPolicy, BreakerStatistics, EndpointBreaker
-from .call import CallRunner
+from .call import CallRunner, TargetLayer
 from .context import RequestContext, TargetContext
 from .exchange import Exchange
 from .fallback import Fallback, Target
 from .hedging import HedgedAttempt, HedgePolicy, Hedger, HedgeStatistics
+from .pool import MemberOfPool, PoolTarget
 from .retry import RetryPolicy, RetryThrottle, ThrottlePolicy, ThrottleStatistics
 from .target import RetryingTarget
 from .unreadable import UnreadableStreaks
@@ -37,7 +39,8 @@ class RequestStatistics:
     """The state of a `RequestActor`.
 
     Args:
-        breakers: the host and the circuit breaker of each endpoint, in the order of the targets.
+        breakers: the host and the circuit breaker of each endpoint, in the order of the targets; in
+            a pool, the host is followed by the name of the key.
         hedges: second copies, by model and host; empty without hedging.
         throttle: the bound on the extra requests of all calls together; None for no bound.
         connections: the host and the connections of each endpoint that `LeanTransport` serves.
@@ -86,6 +89,7 @@ class RequestActor(Actor):
         client: makes an httpx client over the transport, for event hooks or for authentication; by
             default requests go over the transport directly.
         observer: receives an event for every attempt.
+        health: which members are left out, if the endpoint is a pool; shared with the limiter.
     """
 
     def __init__(
@@ -104,8 +108,10 @@ class RequestActor(Actor):
         transport: httpx.AsyncBaseTransport | None = None,
         client: Configure | None = None,
         observer: Observer = ignore,
+        health: PoolHealth | None = None,
     ) -> None:
-        self._targets = Fallback((Target(endpoint), *fallbacks))
+        self._targets = Fallback((Target(endpoint), *_in_order(fallbacks)))
+        self._health = health or PoolHealth(member.key_name for member in endpoint.members)
         self._retry = retry or RetryPolicy()
         self._throttle = None if throttle is None else RetryThrottle(throttle, trio.current_time())
         self._breaker = breaker or NEVER_OPENS
@@ -126,7 +132,9 @@ class RequestActor(Actor):
         """Set up transports and layers. Nothing is sent."""
         exchanges = {
             endpoint: self._open(endpoint)
-            for endpoint in dict.fromkeys(target.endpoint for target in self._targets.targets)
+            for endpoint in dict.fromkeys(
+                endpoint for target in self._targets.targets for endpoint in target.endpoint.each
+            )
         }
         shared = RequestContext(
             fallback=self._targets,
@@ -139,17 +147,14 @@ class RequestActor(Actor):
         )
         self._runner = CallRunner(
             shared,
-            {
-                target: self._layers(target, exchanges[target.endpoint], shared)
-                for target in self._targets.targets
-            },
+            {target: self._layers(target, exchanges, shared) for target in self._targets.targets},
         )
 
     def _open(self, endpoint: Endpoint) -> Exchange:
         """Set up the transport and the circuit breaker of an endpoint."""
         transport = self._transport or transport_for(endpoint, self._connections)
         if isinstance(transport, LeanTransport):
-            self._pools.append((endpoint.host, transport))
+            self._pools.append((endpoint.label, transport))
         timeouts = {
             **self._timeouts.by_httpx_name,
             # A send that has no connection yet costs nothing, so it fails before its limit.
@@ -158,22 +163,43 @@ class RequestActor(Actor):
         }
         carrier = carrier_over(transport, timeouts, self._configure)
         self._carriers.append(carrier)
-        self._breakers[endpoint] = EndpointBreaker(endpoint.host, self._breaker, self.random)
-        self._streaks[endpoint] = UnreadableStreaks(endpoint.host)
+        self._breakers[endpoint] = EndpointBreaker(endpoint.label, self._breaker, self.random)
+        self._streaks[endpoint] = UnreadableStreaks(endpoint.label)
         return Exchange(endpoint, carrier)
 
-    def _layers(self, target: Target, exchange: Exchange, shared: RequestContext) -> RetryingTarget:
-        """Return retries over hedging, if any, over single attempts, for one target."""
-        breaker = self._breakers[target.endpoint]
+    def _layers(
+        self, target: Target, exchanges: Mapping[Endpoint, Exchange], shared: RequestContext
+    ) -> TargetLayer:
+        """Return the layers of one target: those of its endpoint, or a pool over its members."""
+        endpoint = target.endpoint
+        if not endpoint.members:
+            return self._retrying(target, endpoint, exchanges[endpoint], shared)
+        members = {
+            member.key_name: MemberOfPool(
+                member.label,
+                self._retrying(target, member, exchanges[member], shared),
+                self._breakers[member],
+            )
+            for member in endpoint.members
+        }
+        return PoolTarget(target, members, self._health, shared)
+
+    def _retrying(
+        self, target: Target, endpoint: Endpoint, exchange: Exchange, shared: RequestContext
+    ) -> RetryingTarget:
+        """Return retries over hedging, if any, over single attempts, for one endpoint."""
+        breaker = self._breakers[endpoint]
         attempt: AttemptLayer = SingleAttempt(
-            exchange, breaker, self._timeouts, self._streaks[target.endpoint]
+            exchange, breaker, self._timeouts, self._streaks[endpoint]
         )
         if self._hedger is not None:
             reserve = self._targets.behind(target)
             attempt = HedgedAttempt(
-                attempt, self._hedger, breaker, host=exchange.host, reserve=reserve
+                attempt, self._hedger, breaker, host=exchange.label, reserve=reserve
             )
-        return RetryingTarget(TargetContext(target, exchange, breaker), shared, attempt)
+        member = endpoint if target.endpoint.members else None
+        context = TargetContext(target, exchange, breaker, member=member)
+        return RetryingTarget(context, shared, attempt)
 
     async def stopped(self) -> None:
         """Close the connections."""
@@ -215,3 +241,10 @@ class RequestActor(Actor):
 
     def _due(self) -> float:
         return self.deadline  # of the message in the task that asks
+
+
+def _in_order(targets: Sequence[Target]) -> list[Target]:
+    """Return targets with each pool replaced by its members, one after another."""
+    return [
+        Target(endpoint, target.model) for target in targets for endpoint in target.endpoint.each
+    ]

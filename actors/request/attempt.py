@@ -92,7 +92,7 @@ class SingleAttempt:
                 has_ended = True
                 self._streaks.clear(model)
                 return exchanged
-            raise watch.error(self._exchange.host, attempt)
+            raise watch.error(self._exchange.label, attempt)
         except AttemptFailed as failure:
             has_ended = True
             call.maybe_billed += failure.error.billed == "maybe"

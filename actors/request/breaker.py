@@ -350,10 +350,12 @@ class EndpointBreaker:
 
     Attributes:
         name: the name of the endpoint.
+        listener: is called when the state has changed, or a probe has ended.
     """
 
     def __init__(self, name: str, policy: BreakerPolicy, random: Random) -> None:
         self.name = name
+        self.listener: Callable[[], None] | None = None
         self._breaker = CircuitBreaker(policy, random)
         self._waiting = trio.lowlevel.ParkingLot()
         self._state: BreakerState = "closed"
@@ -365,6 +367,11 @@ class EndpointBreaker:
     def next_at(self) -> float:
         """Return when the next call may go, on Trio's clock; infinity if a probe decides."""
         return self._breaker.next_at(trio.current_time())
+
+    @property
+    def state(self) -> BreakerState:
+        """The state now."""
+        return self._breaker.state(trio.current_time())
 
     async def wait(self, deadline: Callable[[], float]) -> Ticket | None:
         """Wait until a call may go, and return its ticket; None if that is after the deadline.
@@ -413,7 +420,9 @@ class EndpointBreaker:
     def _changed(self, *, is_probe: bool) -> None:
         if is_probe:
             self._waiting.unpark_all()
-        state = self._breaker.state(trio.current_time())
+        state = self.state
+        if self.listener is not None and (is_probe or state != self._state):
+            self.listener()
         if state != self._state:
             self._state = state
             level = _log.info if state == "closed" else _log.warning

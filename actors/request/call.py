@@ -9,7 +9,6 @@ from ..calls import Complete, Stream
 from ..ledger import asked_tier
 from ..responses import Delta, Response, Usage
 from ..vendors import tier_named
-from .breaker import Ticket
 from .context import CallProgress, RequestContext
 from .exchange import Exchanged
 from .failures import AttemptFailed
@@ -20,16 +19,15 @@ from .retry import RetryBudget
 class TargetLayer(Protocol):
     """Sends a call to one target, with as many attempts as that takes. `RetryingTarget` does."""
 
-    def try_enter(self) -> Ticket | None:
-        """Return a ticket of the target's circuit breaker; None while the breaker is open."""
+    def is_out(self) -> bool:
+        """Whether a call would wait for the target's circuit breaker."""
         ...
 
-    async def send(self, call: CallProgress, ticket: Ticket | None) -> Exchanged:
-        """Send the call to this target.
+    async def send(self, call: CallProgress) -> Exchanged:
+        """Send the call to this target. While its circuit breaker is open, it waits.
 
         Args:
             call: the call and its state.
-            ticket: from `try_enter`; with None, wait for the breaker. The layer settles it.
 
         Raises:
             AttemptFailed: there is no response from this target.
@@ -103,14 +101,13 @@ class CallRunner:
         target = fallback.first
         while True:
             layer = self._targets[target]
-            ticket = layer.try_enter()
-            if ticket is None:
+            if layer.is_out():
                 following = fallback.after(target, "breaker_open", left_s=call.left_s)
                 if following is not None:
                     target = following
                     continue
             try:
-                return await layer.send(call, ticket)
+                return await layer.send(call)
             except AttemptFailed as failure:
                 following = self._shared.next_target(target, failure.error, call)
                 if following is None or not call.budget.take("fallback", trio.current_time()):
@@ -151,6 +148,7 @@ class CallRunner:
             first_byte_s=exchanged.first_byte_s,
             maybe_billed=call.maybe_billed,
             host=exchanged.host,
+            key_name=exchanged.key_name,
             tier=tier,
             body=decoded.body,
             is_assembled=decoded.is_assembled,

@@ -9,8 +9,9 @@ import trio
 from ..calls import Complete, Stream
 from ..errors import CallFailed, ConnectionFailed, MalformedResponse
 from ..events import CallEvent, Observer, Stage, ignore
+from ..messages import Request
 from ..responses import Delta
-from ..vendors import PriceBook
+from ..vendors import Endpoint, PriceBook
 from .breaker import EndpointBreaker
 from .exchange import Exchange
 from .fallback import Fallback, Target
@@ -120,12 +121,24 @@ class TargetContext:
         exchange: sends HTTP requests to the endpoint.
         breaker: the circuit breaker of the endpoint, which other targets there share.
         spellings: how the endpoint wants the bodies for each model, by its own words.
+        member: the member of the target's pool that this is; None if the target is no pool.
     """
 
     target: Target
     exchange: Exchange
     breaker: EndpointBreaker
     spellings: Spellings = attrs.field(factory=Spellings)
+    member: Endpoint | None = None
+
+    def request_there(self, request: Request) -> Request:
+        """Return the request with the model that is used there.
+
+        Args:
+            request: the request, with the model that the caller names.
+        """
+        if self.target.model is not None:
+            return attrs.evolve(request, model=self.target.model)
+        return (self.member or self.target.endpoint).request_there(request)
 
 
 @attrs.frozen(kw_only=True)

@@ -62,6 +62,7 @@ class Exchanged:
     Args:
         request: the request, with the target's own model.
         host: the host of the endpoint that responded.
+        key_name: the name of its key; empty for a single endpoint.
         vendor: the vendor of that endpoint, whose prices apply.
         response: what the provider sent, decoded.
         seconds: from the first byte sent to the last one received.
@@ -77,6 +78,7 @@ class Exchanged:
     seconds: float
     first_byte_s: float | None
     request_id: str
+    key_name: str = ""
 
 
 class Exchange:
@@ -87,11 +89,13 @@ class Exchange:
         carrier: transports the HTTP requests.
 
     Attributes:
-        host: the endpoint's, for messages.
+        host: the endpoint's host.
+        label: the same with the name of the key, for messages.
     """
 
     def __init__(self, endpoint: Endpoint, carrier: HttpCarrier) -> None:
         self.host = endpoint.host
+        self.label = endpoint.label
         self._endpoint = endpoint
         self._carrier = carrier
         self._failures = Failures(endpoint)
@@ -201,6 +205,7 @@ class Exchange:
         return Exchanged(
             request=prepared.request,
             host=self.host,
+            key_name=self._endpoint.key_name,
             vendor=self._endpoint.vendor,
             response=decoded,
             seconds=trio.current_time() - start,

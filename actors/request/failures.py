@@ -74,7 +74,7 @@ class Failures:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._host = endpoint.host
+        self._host = endpoint.label
         self._names: dict[str, str] = {}  # of models
 
     def malformed(self, why: str, attempt: int, start: bytes = b"") -> AttemptFailed:

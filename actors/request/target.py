@@ -1,5 +1,6 @@
 """One target: retries in the call's budget, the pauses between them, and an open breaker."""
 
+from collections.abc import Collection
 from typing import final
 
 import attrs
@@ -16,6 +17,7 @@ from .breaker import Ticket
 from .context import CallProgress, RequestContext, TargetContext
 from .exchange import Exchanged, Prepared
 from .failures import AttemptFailed
+from .fallback import Target
 from .retry import RetryDecision
 from .spelling import AS_WRITTEN, Spelling
 
@@ -39,33 +41,24 @@ class RetryingTarget:
         self._target = target
         self._shared = shared
         self._attempt = attempt
-        self._reserve = shared.fallback.behind(target.target)  # one request for each later target
 
-    def try_enter(self) -> Ticket | None:
-        """Return a ticket of the circuit breaker; None while the breaker is open."""
-        return self._target.breaker.try_enter()
+    def is_out(self) -> bool:
+        """Whether a call would wait for the circuit breaker."""
+        return self._target.breaker.next_at() > trio.current_time()
 
-    async def send(self, call: CallProgress, ticket: Ticket | None) -> Exchanged:
-        """Send the call to this target.
+    async def send(self, call: CallProgress) -> Exchanged:
+        """Send the call to this target. While the circuit breaker is open, it waits.
 
         Args:
             call: the call and its state.
-            ticket: a ticket from `try_enter`; with None, wait for the breaker to close.
 
         Raises:
             AttemptFailed: there is no response from here. The error is that of the last attempt.
         """
-        target, request = self._target, call.message.request
-        if ticket is None:
-            ticket = await self._wait_to_enter(call)
-        if target.target.model is not None:
-            request = attrs.evolve(request, model=target.target.model)
-        spellings = target.spellings
-        try:
-            prepared = self._prepare(call, request, spellings.of(request.model))
-        except AttemptFailed:
-            target.breaker.abandon(ticket)
-            raise
+        request = self._target.request_there(call.message.request)
+        spellings = self._target.spellings
+        prepared = self._prepare(call, request, spellings.of(request.model))
+        ticket = await self._wait_to_enter(call)
         refused: AttemptFailed | None = None  # the first refusal of a spelling
         while True:
             try:
@@ -76,13 +69,15 @@ class RetryingTarget:
                     refused = refused or failure
                     prepared = respelled
                     call.report("retrying", failure.error)
-                    await _renew(call, failure, trio.current_time())
+                    await renew(call, failure, trio.current_time())
                 elif failure.refusal and prepared.spelling.caused(failure.refusal):
                     spellings.learn(request.model, AS_WRITTEN)
                     raise (refused or failure) from None  # what was written is what was wrong
+                elif self._target.member is not None:
+                    raise  # the pool decides which member is next
                 else:
                     self._move_on_if_open(call, failure)
-                    await self._pause(call, failure)
+                    await pause(call, failure, self._target.target, self._shared)
                     self._move_on_if_open(call, failure)  # it may have opened meanwhile
                 ticket = await self._wait_to_enter(call, failure.error)
             else:
@@ -123,7 +118,7 @@ class RetryingTarget:
         if self._target.spellings.learn(model, spelling):
             _log.warning(
                 "request_respelled",
-                endpoint=self._target.exchange.host,
+                endpoint=self._target.exchange.label,
                 model=model,
                 renamed=dict(spelling.renamed),
                 left_out=sorted(spelling.left_out),
@@ -138,10 +133,8 @@ class RetryingTarget:
         Raises:
             AttemptFailed: `failure`, for the layer above to move on.
         """
-        target = self._target
-        if target.breaker.next_at() <= trio.current_time():
-            return
-        if self._shared.next_target(target.target, failure.error, call) is not None:
+        following = self._shared.next_target(self._target.target, failure.error, call)
+        if self.is_out() and following is not None:
             raise failure
 
     async def _wait_to_enter(self, call: CallProgress, error: CallFailed | None = None) -> Ticket:
@@ -160,40 +153,9 @@ class RetryingTarget:
         why = "its circuit breaker stays open beyond the deadline"
         if error is not None:
             raise AttemptFailed(error.but(why), is_final=True)
-        host = self._target.exchange.host
+        host = self._target.exchange.label
         text = f"nothing was sent to {host}, because it keeps failing: {why}"
         raise AttemptFailed(ProviderUnavailable(text), is_final=True)
-
-    async def _pause(self, call: CallProgress, failure: AttemptFailed) -> None:
-        """Return when the next attempt may be sent.
-
-        Raises:
-            AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
-        """
-        if failure.is_final or not call.may_repeat(failure.error):
-            raise failure
-        # What cannot be read is asked for once more, from the next target if there is one (L11).
-        if (
-            isinstance(failure.error, MalformedResponse)
-            and self._shared.next_target(self._target.target, failure.error, call) is not None
-        ):
-            raise failure
-        now = trio.current_time()
-        decision = call.budget.retry(
-            now,
-            self._shared.random,
-            server_s=failure.server_s,
-            left_s=call.left_s,
-            reserve=self._reserve,
-        )
-        if decision.gives_up is not None:
-            permit = call.message.permit
-            if permit is not None and failure.throttled is not None and decision.pause_s > 0:
-                pause_s = min(decision.pause_s, self._shared.retry.max_server_s)
-                permit.park(delay=pause_s, throttled=failure.throttled)
-            raise _with_reason(failure, decision)
-        call.report("retrying", failure.error, decision.pause_s)
-        await _renew(call, failure, now + decision.pause_s)
 
 
 def is_short(request: Request) -> bool:
@@ -208,25 +170,76 @@ def is_short(request: Request) -> bool:
     return request.max_tokens is not None and request.max_tokens <= _SHORT_TOKENS
 
 
-async def _renew(call: CallProgress, failure: AttemptFailed, until: float) -> None:
+async def pause(
+    call: CallProgress,
+    failure: AttemptFailed,
+    target: Target,
+    shared: RequestContext,
+    moves: Collection[str] | None = None,
+) -> None:
+    """Return when the next attempt may be sent.
+
+    Args:
+        call: the call and its state.
+        failure: how the last attempt failed.
+        target: where it failed.
+        shared: what all calls of the actor share.
+        moves: the members of a pool that need no pause; see `Permit.renew`.
+
+    Raises:
+        AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
+    """
+    if failure.is_final or not call.may_repeat(failure.error):
+        raise failure
+    # What cannot be read is asked for once more, from the next target if there is one (L11).
+    if (
+        isinstance(failure.error, MalformedResponse)
+        and shared.next_target(target, failure.error, call) is not None
+    ):
+        raise failure
+    now = trio.current_time()
+    decision = call.budget.retry(
+        now,
+        shared.random,
+        server_s=failure.server_s,
+        left_s=call.left_s,
+        reserve=shared.fallback.behind(target),  # one request for each later target
+    )
+    if decision.gives_up is not None:
+        permit = call.message.permit
+        if permit is not None and failure.throttled is not None and decision.pause_s > 0:
+            pause_s = min(decision.pause_s, shared.retry.max_server_s)
+            permit.park(delay=pause_s, throttled=failure.throttled)
+        raise _with_reason(failure, decision)
+    call.report("retrying", failure.error, decision.pause_s)
+    await renew(call, failure, now + decision.pause_s, moves)
+
+
+async def renew(
+    call: CallProgress,
+    failure: AttemptFailed,
+    until: float,
+    moves: Collection[str] | None = None,
+) -> None:
     """Wait until the next attempt may be sent, and until the limiter permits it.
 
     Args:
         call: the call and its state.
         failure: how the last attempt failed.
         until: the earliest instant of the next attempt, on Trio's clock.
+        moves: the members of a pool that need no pause; see `Permit.renew`.
 
     Raises:
         AttemptFailed: no attempt may follow; the error is that of `failure`, with the reason.
     """
     permit = call.message.permit
     if permit is None:
-        await trio.sleep_until(until)
+        await trio.sleep_until(trio.current_time() if moves else until)
         return
     while True:
         delay = max(0.0, until - trio.current_time())
         try:
-            await permit.renew(delay=delay, throttled=failure.throttled)
+            await permit.renew(delay=delay, throttled=failure.throttled, moves=moves)
         except AskTimedOut:
             if call.left_s <= 0:  # otherwise the deadline was postponed (R4)
                 error = failure.error.but("the deadline has passed")

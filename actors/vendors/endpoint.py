@@ -1,15 +1,17 @@
 """An endpoint: address, API key and connection settings of one provider."""
 
 import ipaddress
+import os
 import re
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
+from math import inf
 from typing import cast
 
 import attrs
 import httpx
-from attrs.validators import gt, in_, instance_of, optional
+from attrs.validators import and_, gt, in_, instance_of, lt, min_len, optional
 
 from ..messages import Api, Request
 from ..redaction import looks_like_key, shown_url
@@ -128,7 +130,7 @@ class Endpoint:
     """The address of an API, with its key and connection settings.
 
     Its repr contains no key, password or header value, and `scrub` removes them from other texts
-    (L8).
+    (L8). `pool` makes one endpoint of several.
 
     Args:
         base_url: address up to and including the version, such as ``https://api.openai.com/v1``.
@@ -146,6 +148,11 @@ class Endpoint:
             None for the vendor's usual one. `Request.api` overrides it.
         secret_names: names of headers and query parameters whose values are secret, besides those
             whose names say so, such as "x-api-key".
+        deployment: replaces the model that a request names, such as the name of an Azure
+            deployment; None to keep it.
+        key_name: the name of the key in logs, statistics and ledgers, where the key never appears.
+        weight: its part of the calls of a pool, relative to the other members.
+        members: the members of a pool; `pool` sets them. Empty for a single endpoint.
 
     Raises:
         ValueError: a value is invalid, such as a `base_url` that is not an HTTP URL, or an
@@ -186,6 +193,14 @@ class Endpoint:
     secret_names: frozenset[str] = attrs.field(
         default=frozenset[str](), converter=_lower_names, kw_only=True
     )
+    deployment: str | None = attrs.field(
+        default=None, validator=optional(and_(instance_of(str), min_len(1))), kw_only=True
+    )
+    key_name: str = attrs.field(default="", validator=instance_of(str), kw_only=True)
+    weight: float = attrs.field(default=1.0, validator=[gt(0.0), lt(inf)], kw_only=True)
+    members: "tuple[Endpoint, ...]" = attrs.field(
+        default=(), converter=tuple["Endpoint", ...], kw_only=True
+    )
     _handed_out: dict[str, None] = attrs.field(
         factory=dict[str, None], init=False, repr=False, eq=False
     )
@@ -199,24 +214,80 @@ class Endpoint:
 
     @classmethod
     def of(
-        cls, vendor: str | Vendor, api_key: Key | None = None, *, api: Api | None = None
+        cls,
+        vendor: str | Vendor,
+        api_key: Key | None = None,
+        *,
+        api: Api | None = None,
+        deployment: str | None = None,
+        key_name: str = "",
+        weight: float = 1.0,
     ) -> "Endpoint":
         """Return the endpoint at a vendor's own address.
+
+        Where each customer has another address, it is that in the vendor's environment variable,
+        such as ``AZURE_OPENAI_ENDPOINT``.
 
         Args:
             vendor: a `Vendor`, or the name of one in `VENDORS`.
             api_key: the key, or a function that returns it; None sends no key.
             api: the API for chats, where the vendor has two.
+            deployment: replaces the model that a request names; None to keep it.
+            key_name: the name of the key; see `Endpoint`.
+            weight: its part of the calls of a pool, relative to the other members.
 
         Raises:
-            ValueError: the name is unknown, or each customer of the vendor has another address.
+            ValueError: the name is unknown, or the vendor has no address of its own, and no
+                environment variable names one.
         """
         vendor = _vendor(vendor)
-        if vendor.base_url is None:
+        names = () if vendor.base_url else vendor.url_variables
+        url = vendor.base_url or next(filter(None, map(os.environ.get, names)), None)
+        if url is None:
             raise ValueError(
                 f"{vendor.title} has a different address for each customer; set base_url"
+                + (f" or {names[0]}" if names else "")
             )
-        return cls(vendor.base_url, api_key, vendor, api=api)
+        return cls(
+            vendor.whole_url(url),
+            api_key,
+            vendor,
+            api=api,
+            deployment=deployment,
+            key_name=key_name,
+            weight=weight,
+        )
+
+    @classmethod
+    def pool(cls, members: "Sequence[Endpoint]") -> "Endpoint":
+        """Return one endpoint of several: keys, deployments or hosts that serve the same models.
+
+        The first member decides what depends on one vendor, such as the Batch API.
+
+        Args:
+            members: the endpoints. One without `key_name` is named "key 1", "key 2" and so on, by
+                its place.
+
+        Raises:
+            ValueError: there are none, two have the same name, or one is a pool itself.
+        """
+        if not members:
+            raise ValueError("a pool needs at least one endpoint")
+        if any(member.members for member in members):
+            raise ValueError("a member of a pool cannot be a pool itself; list its members")
+        named = [
+            member if member.key_name else attrs.evolve(member, key_name=f"key {number}")
+            for number, member in enumerate(members, 1)
+        ]
+        names = [member.key_name for member in named]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each key_name in a pool must be unique, not {', '.join(names)}")
+        return attrs.evolve(named[0], members=tuple(named))
+
+    @property
+    def each(self) -> "tuple[Endpoint, ...]":
+        """The members of a pool; the endpoint itself if it is no pool."""
+        return self.members or (self,)
 
     @property
     def host(self) -> str:
@@ -233,7 +304,13 @@ class Endpoint:
         """A key of the endpoint for caches and journals, without secrets (L6, L8)."""
         url = httpx.URL(self.base_url)
         path = "/".join(map(_digest_of_key, url.path.split("/")))
-        return f"{url.scheme}://{self.host}{path}{'#' + self.api if self.api else ''}"
+        more = "".join(f"#{name}" for name in (self.api, self.deployment) if name)
+        return f"{url.scheme}://{self.host}{path}{more}"
+
+    @property
+    def label(self) -> str:
+        """The host and the name of the key, such as "api.openai.com key 2" (L8)."""
+        return f"{self.host} {self.key_name}" if self.key_name else self.host
 
     @property
     def is_loopback(self) -> bool:
@@ -245,6 +322,14 @@ class Endpoint:
             return ipaddress.ip_address(host).is_loopback
         except ValueError:
             return host == "localhost"
+
+    def request_there(self, request: Request) -> Request:
+        """Return the request as it is sent there: for the deployment, if there is one.
+
+        Args:
+            request: the request, with the model that the caller names.
+        """
+        return request if self.deployment is None else attrs.evolve(request, model=self.deployment)
 
     def format_for(self, request: Request) -> WireFormat:
         """Return the wire format for a request.
@@ -296,7 +381,7 @@ class Endpoint:
         Args:
             raw: the body of the response.
         """
-        return self._secrets.is_quoted_in(raw)
+        return any(member._secrets.is_quoted_in(raw) for member in self.each)  # noqa: SLF001  # its own class
 
     def scrub(self, text: str) -> str:
         """Return a text with "***" for every key that was sent, and every other secret (L8).
@@ -304,7 +389,9 @@ class Endpoint:
         Args:
             text: a text that may quote a key, such as a provider's error.
         """
-        return self._secrets.scrub(text)
+        for member in self.each:
+            text = member._secrets.scrub(text)  # noqa: SLF001  # its own class
+        return text
 
     def _remember(self, key: str) -> None:
         handed_out = self._handed_out
@@ -335,39 +422,3 @@ class Endpoint:
             marked |= {url.password or url.username, written.partition(":")[2] or written}
             keys |= set(filter(looks_like_key, url.path.split("/")))
         return SecretTexts(keys, marked)
-
-
-@attrs.frozen(kw_only=True)
-class Timeouts:
-    """The longest times of one send to a provider; the deadline limits the total (L1).
-
-    Args:
-        connect_s: seconds until the connection is established.
-        first_byte_s: seconds from the end of the request to the first byte of the response, and
-            from there to its first text. A model may reason in silence for this long.
-        between_bytes_s: seconds between two pieces of the response after that. Blank lines,
-            comments and pings are no pieces.
-        write_s: seconds between two chunks of the request.
-        send_s: seconds from the permit of the send to the end of the response. A send that takes
-            longer may be billed, and is not repeated.
-
-    Raises:
-        ValueError: a value is not above 0; the message names it.
-    """
-
-    connect_s: float = attrs.field(default=10.0, validator=gt(0))
-    first_byte_s: float = attrs.field(default=600.0, validator=gt(0))
-    between_bytes_s: float = attrs.field(default=120.0, validator=gt(0))
-    write_s: float = attrs.field(default=30.0, validator=gt(0))
-    send_s: float = attrs.field(default=600.0, validator=gt(0))
-
-    @property
-    def by_httpx_name(self) -> dict[str, float | None]:
-        """The timeouts as the request extension of httpx and `LeanTransport`."""
-        return {
-            "connect": self.connect_s,
-            "read": self.first_byte_s,
-            "between": self.between_bytes_s,  # LeanTransport's
-            "write": self.write_s,
-            "pool": None,  # the deadline counts the wait
-        }

@@ -247,7 +247,7 @@ class LoosePermit:
     def use(self):
         self.uses += 1
 
-    async def renew(self, *, delay, throttled):
+    async def renew(self, *, delay, throttled, moves=None):
         self.asked.append((delay, throttled))
         await trio.sleep(delay)
 

@@ -1,4 +1,4 @@
-"""`callsheet costs`: sum up the ledger by model, tenant, post, day, route or call."""
+"""`callsheet costs`: sum up the ledger by model, tenant, post, day, route, endpoint or call."""
 
 import sys
 from datetime import datetime

@@ -18,8 +18,8 @@ from rich.text import Text
 from ..actors import NOTHING, Amount, CostTotals, StorageError, read_sums
 from ..wording import dollars, printable
 
-By = Literal["model", "tenant", "post", "day", "route", "call"]
-BY: tuple[By, ...] = ("model", "tenant", "post", "day", "route", "call")
+By = Literal["model", "tenant", "post", "day", "route", "endpoint", "call"]
+BY: tuple[By, ...] = ("model", "tenant", "post", "day", "route", "endpoint", "call")
 
 
 class NoLedger(Exception):
@@ -28,7 +28,7 @@ class NoLedger(Exception):
 
 @attrs.frozen
 class CostRow:
-    """The costs of one model, tenant, post, day, route or call.
+    """The costs of one model, tenant, post, day, route, endpoint or call.
 
     Args:
         name: of the model, tenant and so on; "" for calls without one (calls without a post).
@@ -56,7 +56,7 @@ class CostReport:
 
     Args:
         ledger: the file that was read.
-        by: the dimension: each row is one model, tenant, post, day, route or call.
+        by: the dimension: each row is one model, tenant, post, day, route, endpoint or call.
         since: the first UTC day; "" for the first day in the ledger.
         until: the last UTC day; "" for the last day in the ledger.
         rows: the costs, sorted by name.

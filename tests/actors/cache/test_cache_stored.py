@@ -27,7 +27,7 @@ from callsheet.actors.cache.stored import (
     is_storable,
     size_in_memory,
 )
-from callsheet.actors.identity import cache_key
+from callsheet.actors.identity import cache_keys
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # halves of surrogate pairs too
 REASONS = st.none() | st.sampled_from(["stop", "length"])
@@ -166,8 +166,8 @@ def test_the_key_covers_the_endpoint_and_all_that_can_change_the_answer():
     changed = [attrs.evolve(ASKED, **{name: value}) for name, value in CHANGES.items()]
     texts = Request.embedding("Hi", model=MODEL, cacheable=True)
     prompts = attrs.evolve(texts, task="completion")
-    keys = [cache_key("http://a/v1", one) for one in (ASKED, *changed, texts, prompts)]
-    keys.append(cache_key("http://b/v1", ASKED))
+    keys = [cache_keys(["http://a/v1"], one) for one in (ASKED, *changed, texts, prompts)]
+    keys.append(cache_keys(["http://b/v1"], ASKED))
     assert len(set(keys)) == len(keys)
     free = {"cacheable", "deadline", "idempotency_key", "max_tokens_name", "returns"}
     assert {field.name for field in attrs.fields(Request)} == free | set(CHANGES) | {
@@ -178,8 +178,8 @@ def test_the_key_covers_the_endpoint_and_all_that_can_change_the_answer():
 
 def test_the_key_does_not_depend_on_what_no_answer_depends_on():
     later = attrs.evolve(ASKED, deadline=60.0, idempotency_key="again")
-    assert cache_key("http://a/v1", later) == cache_key("http://a/v1", ASKED)
+    assert cache_keys(["http://a/v1"], later) == cache_keys(["http://a/v1"], ASKED)
 
 
 def test_what_is_not_declared_cacheable_has_no_key():
-    assert cache_key("http://a/v1", attrs.evolve(ASKED, cacheable=False)) is None
+    assert cache_keys(["http://a/v1"], attrs.evolve(ASKED, cacheable=False)) == ()

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from callsheet.actors import Lane, Limits, Rate, Usage
 from callsheet.actors.permit import Report
-from callsheet.actors.rate_limit.core import Grant, Limiter
+from callsheet.actors.rate_limit.core import Limiter
 from callsheet.actors.rate_limit.limits import Cost, Impossible, TooLate
 from callsheet.actors.rate_limit.scope import PermitRequest
+from callsheet.actors.rate_limit.simulation import Grant
 
 
 @attrs.define(eq=False)

@@ -125,7 +125,7 @@ class FakeExchange(Outcomes):
         heads: whether the head of each response arrives at once.
     """
 
-    host = "provider"
+    host = label = "provider"
 
     def __init__(self, *outcomes, pieces=(), no_key=None, refuses=None, heads=False, **more):
         super().__init__(*outcomes, **more)
@@ -183,23 +183,17 @@ class FakeAttempt(Outcomes):
 
 
 class FakeTarget(Outcomes):
-    """A target layer; its breaker is open if `is_open`.
-
-    Attributes:
-        tickets: those it got, in order.
-    """
+    """A target layer; its breaker is open if `is_open`."""
 
     def __init__(self, *outcomes, is_open=False, pieces=(), **more):
         super().__init__(*outcomes, **more)
         self.is_open = is_open
         self.pieces = pieces
-        self.tickets = []
 
-    def try_enter(self):
-        return None if self.is_open else "ticket"
+    def is_out(self):
+        return self.is_open
 
-    async def send(self, call, ticket):
-        self.tickets.append(ticket)
+    async def send(self, call):
         call.sent += 1
         for text in self.pieces:
             await call.deliver_piece(Delta(text))
@@ -238,7 +232,7 @@ class ScriptedPermit(LoosePermit):
         self.errors = list(errors)
         self.seconds = seconds
 
-    async def renew(self, *, delay, throttled):
+    async def renew(self, *, delay, throttled, moves=None):
         await super().renew(delay=delay, throttled=throttled)
         await trio.sleep(self.seconds)
         if self.errors:

@@ -59,7 +59,6 @@ async def test_the_preferred_target_serves_the_call(autojump_clock):
     at = Two(FakeTarget())
     assert (await at.run()).text == "Hello"
     assert at.attempts == (1, 0)
-    assert at.first.tickets == ["ticket"]
 
 
 async def test_a_failure_of_the_target_moves_the_call_on(autojump_clock):
@@ -93,7 +92,7 @@ async def test_an_open_breaker_is_passed_by_without_a_cost(autojump_clock):
 async def test_the_last_target_is_waited_for_even_if_its_breaker_is_open(autojump_clock):
     at = Two(FakeTarget(is_open=True), FakeTarget(is_open=True))
     await at.run()
-    assert at.second.tickets == [None]
+    assert at.attempts == (0, 1)
 
 
 async def test_an_exhausted_budget_ends_the_call_at_its_target(autojump_clock):
@@ -181,9 +180,9 @@ async def test_another_model_without_a_price_is_not_charged_as_the_requested_one
 
 async def test_an_error_states_what_the_call_took(autojump_clock):
     class Billed(FakeTarget):
-        async def send(self, call, ticket):
+        async def send(self, call):
             call.maybe_billed += 1
-            return await super().send(call, ticket)
+            return await super().send(call)
 
     error = await Two(FakeTarget(failed()), Billed(failed())).fails()
     assert (error.attempts, error.maybe_billed, error.billed) == (2, 1, "maybe")
@@ -222,9 +221,9 @@ async def test_a_call_has_one_idempotency_key_and_the_requests_own_if_it_has_one
     keys = []
 
     class Watching(FakeTarget):
-        async def send(self, call, ticket):
+        async def send(self, call):
             keys.append(call.idempotency_key)
-            return await super().send(call, ticket)
+            return await super().send(call)
 
     at = Two(Watching(failed()), Watching())
     await at.run()
@@ -239,11 +238,11 @@ async def test_a_moved_deadline_is_seen_by_the_target(autojump_clock):
     seen = []
 
     class Watching(FakeTarget):
-        async def send(self, call, ticket):
+        async def send(self, call):
             seen.append(call.left_s)
             deadline[0] = 100.0
             seen.append(call.left_s)
-            return await super().send(call, ticket)
+            return await super().send(call)
 
     deadline = [10.0]
     message = Complete(Request.of("Hi", model=MODEL), CallContext("Hi"))

@@ -269,7 +269,7 @@ class Permit(LoosePermit):
         self.seconds = seconds
         self.error = error
 
-    async def renew(self, *, delay, throttled):
+    async def renew(self, *, delay, throttled, moves=None):
         self.asked.append((trio.current_time(), delay, throttled))
         await trio.sleep(self.seconds)
         if self.error is not None:
@@ -306,7 +306,7 @@ async def test_a_permit_that_comes_as_the_call_ends_takes_no_place_at_the_breake
     """A ticket that is not returned would count as a probe in flight for ever."""
 
     class Late(Permit):
-        async def renew(self, *, delay, throttled):
+        async def renew(self, *, delay, throttled, moves=None):
             with trio.CancelScope(shield=True):
                 await trio.sleep(5)
 

@@ -274,7 +274,7 @@ async def test_a_pause_longer_than_the_deadline_fails_now_with_the_reason(autoju
 
 async def test_the_pause_is_handed_to_the_permit_if_there_is_one(autojump_clock):
     class Permit(LoosePermit):
-        async def renew(self, *, delay, throttled):
+        async def renew(self, *, delay, throttled, moves=None):
             self.asked.append((delay, throttled))
             await trio.sleep(100)
 

@@ -64,7 +64,7 @@ class Tried:
         return self.attempt.times
 
     async def send(self, call):
-        return await self.layer.send(call, self.layer.try_enter())
+        return await self.layer.send(call)
 
     async def fails(self, call):
         """Return the failure of the target."""
@@ -258,11 +258,11 @@ async def test_a_breaker_that_stays_open_beyond_the_deadline_ends_the_call(autoj
     assert len(at.times) == 1
 
 
-async def test_without_a_ticket_it_waits_for_the_breaker_first(autojump_clock):
+async def test_it_waits_for_an_open_breaker_first(autojump_clock):
     at = Tried(policy=EASILY_OPENED)
     at.breaker.fail(at.breaker.try_enter())
-    assert at.layer.try_enter() is None
-    await at.layer.send(progress(), None)
+    assert at.layer.is_out()
+    await at.layer.send(progress())
     assert at.times == [10]
 
 
@@ -280,7 +280,7 @@ async def test_a_request_that_cannot_be_encoded_is_not_sent(autojump_clock):
     failure = await at.fails(progress())
     assert (type(failure.error), failure.is_final) == (BadRequest, True)
     assert at.times == []
-    assert at.breaker.statistics().abandoned == 1
+    assert at.breaker.statistics().begun == 0
 
 
 async def test_a_server_that_does_not_stream_is_asked_for_the_whole_from_then_on(autojump_clock):

@@ -260,7 +260,8 @@ def test_a_vendor_of_ones_own():
     assert Endpoint("http://provider/v1", KEY, mine).auth_headers() == {"x-mine": KEY}
 
 
-def test_the_address_of_a_vendor():
+def test_the_address_of_a_vendor(monkeypatch):
+    monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
     endpoint = Endpoint.of("anthropic", KEY)
     assert (endpoint.base_url, endpoint.vendor.name) == (
         "https://api.anthropic.com/v1",

@@ -127,8 +127,9 @@ def test_the_limit_of_a_time_is_that_of_all_or_of_each_model_together():
                 used=0.0,
                 depth=1.0,
                 source="set",
+                member=member[0] if member else "",
             )
-            for scope, dimension, limit in buckets
+            for scope, dimension, limit, *member in buckets
         ]
         return LimiterSnapshot(
             in_flight=0,
@@ -150,6 +151,8 @@ def test_the_limit_of_a_time_is_that_of_all_or_of_each_model_together():
     assert allowed(("a", "requests", 60.0), ("b", "requests", 120.0)) == (3.0, None)
     assert allowed(("a", "requests", 600.0), ("", "requests", 120.0)) == (2.0, None)
     assert allowed(("a", "requests", 600.0), ("a", "requests", 60.0)) == (1.0, None)
+    two = [("", "requests", 60.0, "key 1"), ("a", "requests", 30.0, "key 1")]
+    assert allowed(*two, ("", "requests", 120.0, "key 2")) == (2.5, None)
 
 
 # --- sums -------------------------------------------------------------------------------------

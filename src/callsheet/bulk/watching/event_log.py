@@ -166,6 +166,7 @@ def _limits(snapshot: LimiterSnapshot | None) -> list[dict[str, object]]:
             "limit": bucket.limit,
             "per_s": bucket.per_s,
             "source": bucket.source,
+            **({"member": bucket.member} if bucket.member else {}),
         }
         for bucket in (() if snapshot is None else snapshot.buckets)
     ]

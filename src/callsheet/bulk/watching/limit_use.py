@@ -29,7 +29,7 @@ class LimitUse:
     """The use of one limit.
 
     Args:
-        scope: the model, or group of models, of the limit; "" for all models.
+        scope: the model, or group of models, of the limit, and the member of a pool; "" for all.
         dimension: what is limited, such as requests.
         limit: the amount per `per_s` seconds.
         per_s: the period in seconds.
@@ -78,7 +78,7 @@ def _use(bucket: BucketState, busy_s: float, known_s: float) -> LimitUse:
     else:
         share = busy_s / known_s if known_s > 0 else 0.0
     return LimitUse(
-        bucket.scope,
+        bucket.subject,
         bucket.dimension,
         bucket.limit,
         bucket.per_s,
@@ -92,7 +92,7 @@ def _buckets(progress: Progress) -> tuple[BucketState, ...]:
 
 
 def _key(bucket: BucketState) -> _Key:
-    return bucket.scope, bucket.dimension, bucket.per_s, bucket.source
+    return bucket.subject, bucket.dimension, bucket.per_s, bucket.source
 
 
 def limit_name(use: LimitUse) -> str:

@@ -135,7 +135,16 @@ class Series:
 
 
 def _allowed(buckets: Iterable[BucketState], dimension: Dimension) -> float | None:
-    """Return the amount per second that all limits together allow."""
+    """Return the amount per second that all limits together allow, of each member of a pool."""
+    members: dict[str, list[BucketState]] = {}
+    for bucket in buckets:
+        members.setdefault(bucket.member, []).append(bucket)
+    found = [_allowed_by_one(own, dimension) for own in members.values()]
+    known = [per_s for per_s in found if per_s is not None]
+    return sum(known) if known else None
+
+
+def _allowed_by_one(buckets: Iterable[BucketState], dimension: Dimension) -> float | None:
     least: dict[str, float] = {}  # {scope: amount per second}
     for bucket in buckets:
         if bucket.dimension == dimension:

@@ -1,0 +1,442 @@
+"""Decides which call is admitted next, and to which member of a pool of endpoints. Pure (R14).
+
+Each member has limits of its own, in a `Limiter` that has no calls waiting. The calls wait here, in
+lanes for each model, and the first one goes to the member that can serve it first. If several can
+serve it now, `Spread` chooses one of them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from math import inf
+from typing import Generic, TypeVar, cast, final
+
+import attrs
+
+from ..permit import Refused, Report
+from ..pool_health import PoolHealth
+from ..responses import Usage
+from .core import Limiter
+from .explanation import BucketState, Explanation, LimiterSnapshot, ScopeState
+from .finder import FinderStatistics
+from .lanes import FairQueue, Waiting
+from .limits import Impossible, Limits, TooLate
+from .scope import PermitRequest, QueuedCall, Reservation
+from .simulation import Grant, simulate
+from .spread import Spread
+
+W = TypeVar("W", bound=Waiting)
+_MAX_QUEUES = 256  # beyond it, those of models without calls are forgotten
+_FOUND_NONE = FinderStatistics(inf, inf, 0, 0)
+
+
+@attrs.frozen(kw_only=True)
+class PoolMember:
+    """One member of a pool, as its limiter sees it.
+
+    Args:
+        name: the name of its key, which is unique in the pool.
+        weight: its part of the calls, relative to the other members.
+        limits: limits of its own; None for those of all members.
+    """
+
+    name: str
+    weight: float = 1.0
+    limits: Limits | None = None
+
+
+@attrs.frozen(eq=False)
+class _MovableRenewal:
+    """A call in flight that waits for one more attempt.
+
+    Args:
+        call: what waits, and what it needs.
+        reservation: what it has taken so far, and of which member.
+        not_before: when it may be served by any other member than those in `moves`, in seconds.
+        moves: the members that may serve it at once; None keeps it at its member.
+        was_sent: whether the last attempt was sent; otherwise its reservation is refunded.
+    """
+
+    call: QueuedCall
+    reservation: Reservation
+    not_before: float
+    moves: Collection[str] | None
+    was_sent: bool
+
+
+@final
+class PoolLimiter(Generic[W]):
+    """Admits calls within the limits of several members; see `Limiter`, whose methods it has.
+
+    Args:
+        members: the members of the pool.
+        health: which of them are left out.
+        limits: the limits of each member without limits of its own. The calls in flight are those
+            of all members together.
+        now: the current time, in seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self, members: Sequence[PoolMember], health: PoolHealth, limits: Limits, now: float
+    ) -> None:
+        self._own = {member.name: member.limits for member in members}
+        self._health = health
+        self._limits = limits
+        self._members: dict[str, Limiter[Waiting]] = {
+            name: Limiter(own or limits, now, name) for name, own in self._own.items()
+        }
+        self._spread = Spread({member.name: member.weight for member in members})
+        self._queues: dict[str, FairQueue[QueuedCall]] = {}
+        self._renewals: list[_MovableRenewal] = []
+        self._probes: dict[str, Reservation] = {}  # {member on probation: the call that tries it}
+
+    def __repr__(self) -> str:
+        return f"<PoolLimiter of {len(self._members)}, {self.in_flight} in flight>"
+
+    @property
+    def in_flight(self) -> int:
+        """Number of calls that were admitted and have not ended."""
+        return sum(member.in_flight for member in self._members.values())
+
+    @property
+    def waiting(self) -> int:
+        """Number of calls and renewals that wait; those given up may still be counted."""
+        return sum(map(len, self._queues.values())) + len(self._renewals)
+
+    # ---------------------------------------------------------------- calls that wait
+
+    def push(self, waiting: W, request: PermitRequest, now: float) -> bool:
+        """Add a call to its lane; return whether the result of `advance` may differ now.
+
+        Raises:
+            Impossible: the call exceeds a limit of each member.
+            TooLate: no member could admit it before its deadline.
+        """
+        self._check(request, now)
+        return self._enqueue(QueuedCall(waiting, request), request, now, came=now)
+
+    def try_admit(self, request: PermitRequest, now: float) -> Reservation | None:
+        """Admit a call that need not wait; None if it must be pushed.
+
+        Raises:
+            Impossible: the call exceeds a limit of each member.
+        """
+        self._check(attrs.evolve(request, deadline=inf), now)
+        if self.waiting or self.in_flight >= self._limits.in_flight:
+            return None
+        member, _ = self._member_for(request, now)
+        return None if member is None else self._admit(member, request, now)
+
+    def push_renewal(
+        self,
+        waiting: W,
+        reservation: Reservation,
+        not_before: float,
+        *,
+        moves: Collection[str] | None = None,
+        was_sent: bool = True,
+    ) -> None:
+        """Add a call in flight that waits for one more attempt; it stays in flight.
+
+        Args:
+            waiting: the renewal that waits for its grant.
+            reservation: what it has taken so far.
+            not_before: when it may be served by any other member than those in `moves`, in
+                seconds.
+            moves: the members that may serve it at once; None keeps it at its member.
+            was_sent: whether the last attempt was sent.
+        """
+        self._end_probe(reservation)
+        request = PermitRequest(reservation.model, reservation.cost)
+        call = QueuedCall(waiting, request)
+        self._renewals.append(_MovableRenewal(call, reservation, not_before, moves, was_sent))
+
+    def advance(self, now: float, *, only_renewals: bool = False) -> Grant[W] | float:
+        """Admit the next call, if the limits of a member allow one now; see `Limiter.advance`."""
+        at = inf
+        self._renewals = [renewal for renewal in self._renewals if not renewal.call.done]
+        for index, renewal in enumerate(self._renewals):
+            member, ready_at = self._member_again(renewal, now)
+            if member is not None:
+                del self._renewals[index]
+                return Grant(cast("W", renewal.call.waiting), self._renew(member, renewal, now))
+            at = min(at, ready_at)
+        if only_renewals or self.in_flight >= self._limits.in_flight:
+            return at
+        blocked: set[str] = set()  # members that an earlier call waits for
+        for queue, entry in self._heads():
+            member, ready_at = self._member_for(entry.request, now, blocked)
+            if member is not None:
+                queue.pop()
+                return Grant(cast("W", entry.waiting), self._admit(member, entry.request, now))
+            at = min(at, ready_at)
+            blocked |= {
+                name
+                for name, limiter in self._members.items()
+                if limiter.is_blocked(entry.request, now)
+            }
+        return at
+
+    # ---------------------------------------------------------------- calls in flight
+
+    def release(self, reservation: Reservation, now: float, *, happened: bool = True) -> None:
+        """Record the end of an admitted call; see `Limiter.release`."""
+        self._end_probe(reservation)
+        self._members[reservation.member].release(reservation, now, happened=happened)
+
+    def settle(self, reservation: Reservation, usage: Usage, usd: float | None, now: float) -> None:
+        """Correct a reservation by the actual usage; see `Limiter.settle`."""
+        self._members[reservation.member].settle(reservation, usage, usd, now)
+
+    def succeeded(self, reservation: Reservation, seconds: float, now: float) -> None:
+        """Record a call that the provider did not refuse; see `Limiter.succeeded`."""
+        self._members[reservation.member].succeeded(reservation, seconds, now)
+        self._spread.answered(reservation.member, seconds)
+
+    def report(self, reservation: Reservation, reports: Iterable[Report], now: float) -> None:
+        """Apply the limits that the headers of a response report; see `Limiter.report`."""
+        self._members[reservation.member].report(reservation, reports, now)
+
+    def refused(
+        self,
+        reservation: Reservation,
+        why: Refused,
+        report: Report | None,
+        *,
+        pause_s: float,
+        now: float,
+    ) -> None:
+        """Record a call that the provider refused, so that its member pauses."""
+        member = self._members[reservation.member]
+        member.refused(reservation, why, report, pause_s=pause_s, now=now)
+
+    def change(self, limits: Limits, now: float) -> list[tuple[W, Impossible]]:
+        """Replace the limits of all members without limits of their own; see `Limiter.change`."""
+        self._limits = limits
+        for name, own in self._own.items():
+            if own is None:
+                self._members[name].change(limits, now)
+        places = [place for queue in self._queues.values() for place in queue.drain()]
+        places.sort(key=lambda place: place.came)
+        self._queues.clear()
+        impossible: list[tuple[W, Impossible]] = []
+        for place in places:
+            request = attrs.evolve(place.waiting.request, deadline=inf)
+            try:
+                self._check(request, now)
+            except Impossible as error:
+                impossible.append((cast("W", place.waiting.waiting), error))
+            else:
+                self._enqueue(place.waiting, request, now, came=place.came)
+        return impossible
+
+    # ---------------------------------------------------------------- reports
+
+    def snapshot(self, now: float) -> LimiterSnapshot:
+        """Return the state of all limits, lanes and calls in flight, by member."""
+        buckets: list[BucketState] = []
+        scopes: list[ScopeState] = []
+        for name, member in self._members.items():
+            state = member.snapshot(now)
+            buckets += (attrs.evolve(bucket, member=name) for bucket in state.buckets)
+            scopes += (attrs.evolve(scope, member=name) for scope in state.scopes)
+        for model, queue in self._queues.items():
+            depths = queue.depths()
+            if depths:
+                scopes.append(
+                    ScopeState(
+                        name=model,
+                        in_flight=0,
+                        waiting=depths,
+                        renewals=0,
+                        parked_s=0.0,
+                        found=_FOUND_NONE,
+                    )
+                )
+        wake_at = self._next_at(now)
+        return LimiterSnapshot(
+            in_flight=self.in_flight,
+            max_in_flight=self._limits.in_flight,
+            waiting=self.waiting,
+            next_wake_s=None if wake_at == inf else max(0.0, wake_at - now),
+            buckets=tuple(buckets),
+            scopes=tuple(scopes),
+        )
+
+    def explain(self, request: PermitRequest, now: float) -> Explanation:
+        """Return how long a call would wait, for what, and which member would serve it."""
+        try:
+            self._check(attrs.evolve(request, deadline=inf), now)
+        except Impossible as error:
+            return Explanation(inf, str(error), 0, request.cost)
+        return simulate(self._copy(now), request, now)
+
+    @property
+    def mean_s(self) -> float:
+        """The mean duration of a call in flight, in seconds."""
+        means = [member.mean_s for member in self._members.values() if member.mean_s]
+        return sum(means) / len(means) if means else 0.0
+
+    def places(self, now: float) -> list[Reservation]:
+        """Return a reservation of nothing for each call in flight, to release in a copy."""
+        return [place for member in self._members.values() for place in member.places(now)]
+
+    def obstacle(self, request: PermitRequest, now: float) -> str:
+        """Return what delays the next call of a model at the member that can serve it first."""
+        if self.in_flight >= self._limits.in_flight:
+            return f"the limit of calls in flight ({self._limits.in_flight:g})"
+        names, _ = self._health.may_serve(request.model, now)
+        if not names:
+            return "a member of the pool that works"
+        first = min(names, key=lambda name: self._members[name].ready_at(request, now))
+        if not self._is_free(first, request.model):
+            return f"a call that tries whether {first} works again"
+        return f"{self._members[first].obstacle(request, now)} of {first}"
+
+    # ----------------------------------------------------------------
+
+    def _check(self, request: PermitRequest, now: float) -> None:
+        """Check that a member can admit a call.
+
+        Raises:
+            Impossible: it exceeds a limit of each member.
+            TooLate: no member could admit it before its deadline.
+        """
+        late: TooLate | None = None
+        impossible: Impossible | None = None
+        for member in self._members.values():
+            try:
+                member.check(request, now)
+            except TooLate as error:
+                late = error
+            except Impossible as error:
+                impossible = error
+            else:
+                return
+        reason = late or impossible
+        if reason is not None:
+            raise reason
+
+    def _enqueue(
+        self, call: QueuedCall, request: PermitRequest, now: float, *, came: float
+    ) -> bool:
+        name, _ = self._limits.group_of(request.model)
+        queue = self._queues.get(name)
+        if queue is None:
+            if len(self._queues) >= _MAX_QUEUES:
+                self._queues = {key: one for key, one in self._queues.items() if len(one)}
+            queue = FairQueue(self._limits.lane, self._limits.ageing_s)
+            self._queues[name] = queue
+        size = min(member.size(request, now) for member in self._members.values())
+        return queue.push(call, request.lane, size, came, request.cost)
+
+    def _heads(self) -> Iterator[tuple[FairQueue[QueuedCall], QueuedCall]]:
+        """Yield the first call of each queue, in the order of arrival."""
+        found: list[tuple[float, FairQueue[QueuedCall], QueuedCall]] = []
+        for queue in self._queues.values():
+            head = queue.head()
+            if head is not None:
+                found.append((head[1], queue, head[0]))
+        found.sort(key=lambda one: one[0])
+        for _, queue, entry in found:
+            yield queue, entry
+
+    def _member_for(
+        self, request: PermitRequest, now: float, blocked: Iterable[str] = ()
+    ) -> tuple[str | None, float]:
+        """Return the member that serves a call now; or None, and when one may do."""
+        names, at = self._health.may_serve(request.model, now)
+        ready: list[str] = []
+        for name in names:
+            if name in blocked or not self._is_free(name, request.model):
+                continue
+            ready_at = self._ready_at(name, request, now)
+            if ready_at <= now:
+                ready.append(name)
+            at = min(at, ready_at)
+        return (self._spread.choose(ready), now) if ready else (None, at)
+
+    def _member_again(self, renewal: _MovableRenewal, now: float) -> tuple[str | None, float]:
+        """Return the member that serves a renewal now; or None, and when one may do."""
+        request, own = renewal.call.request, renewal.reservation.member
+        names, at = self._health.may_serve(request.model, now)
+        ready: list[str] = []
+        for name in (own,) if renewal.moves is None else names:
+            if not self._is_free(name, request.model):
+                continue
+            if name == own:
+                ready_at = self._members[name].ready_at(request, now, is_renewal=True)
+            else:
+                ready_at = self._ready_at(name, request, now)
+            if not renewal.moves or name not in renewal.moves:
+                ready_at = max(renewal.not_before, ready_at)
+            if ready_at <= now:
+                ready.append(name)
+            at = min(at, ready_at)
+        return (self._spread.choose(ready), now) if ready else (None, at)
+
+    def _ready_at(self, name: str, request: PermitRequest, now: float) -> float:
+        """Return when a member can admit a call; infinity if only another one can ever do."""
+        ready_at = self._members[name].ready_at(request, now)
+        if ready_at <= now and not self._can_admit(name, request, now):
+            others = (other for other in self._members if other != name)
+            if any(self._can_admit(other, request, now) for other in others):
+                return inf
+        return ready_at
+
+    def _can_admit(self, name: str, request: PermitRequest, now: float) -> bool:
+        try:
+            self._members[name].check(attrs.evolve(request, deadline=inf), now)
+        except Impossible:
+            return False
+        return True
+
+    def _is_free(self, name: str, model: str) -> bool:
+        """Whether no call is trying a member that is on probation."""
+        return name not in self._probes or not self._health.is_on_probation(name, model)
+
+    def _admit(self, name: str, request: PermitRequest, now: float) -> Reservation:
+        reservation = self._members[name].admit(request, now)
+        return self._given(name, request.model, reservation)
+
+    def _renew(self, name: str, renewal: _MovableRenewal, now: float) -> Reservation:
+        request, old = renewal.call.request, renewal.reservation
+        if name == old.member or not self._members[old.member].owns(old):
+            reservation = self._members[name].renew(request, now)
+        else:
+            if renewal.was_sent:
+                self._members[old.member].leave(old)
+            else:
+                self._members[old.member].release(old, now, happened=False)
+            reservation = self._members[name].admit(request, now)
+        reservation.is_first = False
+        return self._given(name, request.model, reservation)
+
+    def _given(self, name: str, model: str, reservation: Reservation) -> Reservation:
+        reservation.model = model
+        self._spread.take(name)
+        if self._health.is_on_probation(name, model):
+            self._probes[name] = reservation
+        return reservation
+
+    def _end_probe(self, reservation: Reservation) -> None:
+        probe = self._probes.get(reservation.member)
+        if probe is not None and probe.since == reservation.since:  # it may be a copy
+            del self._probes[reservation.member]
+
+    def _next_at(self, now: float) -> float:
+        found = self._copy(now).advance(now)
+        return now if isinstance(found, Grant) else found
+
+    def _copy(self, now: float) -> "PoolLimiter[Waiting]":
+        """Return an independent copy, to simulate with; the health stays as it is."""
+        members = [PoolMember(name=name, limits=own) for name, own in self._own.items()]
+        other: PoolLimiter[Waiting] = PoolLimiter(members, self._health, self._limits, now)
+        other._members = {name: member.copy(now) for name, member in self._members.items()}
+        other._spread = self._spread.copy()
+        other._queues = {name: queue.copy() for name, queue in self._queues.items()}
+        other._renewals = list(self._renewals)
+        other._probes = dict(self._probes)
+        return other
+
+
+Limiting = Limiter[W] | PoolLimiter[W]
+"""What admits calls: the limits of one endpoint, or those of each member of a pool."""
