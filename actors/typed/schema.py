@@ -1,13 +1,12 @@
-"""The JSON schema of a class: by msgspec, and by pydantic for its own models."""
+"""The JSON schema of a type: by msgspec, and by pydantic for its own models."""
 
-from typing import TYPE_CHECKING, TypeGuard, cast
-
-import msgspec
+import itertools
+from collections.abc import Container, Mapping
+from typing import cast
 
 from ..json_value import Json
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from .strict import REF
+from .twin import Twins
 
 _DEFS = "$defs"
 
@@ -22,51 +21,37 @@ def json_schema_of(kind: object) -> dict[str, Json]:
     Raises:
         TypeError: the type, or that of a field, has no JSON schema; the message names it.
     """
-    if is_pydantic(kind):
-        return _pydantic_schema(kind)
-    try:
-        schema = cast("dict[str, Json]", msgspec.json.schema(kind, schema_hook=_pydantic_schema))
-    except (TypeError, NameError, NotImplementedError) as error:
-        raise TypeError(f"{kind!r} has no JSON schema: {error}") from error
-    return _with_definitions_at_root(schema)
+    return schema_at_root(Twins(kind).schema)
 
 
-def is_pydantic(kind: object) -> TypeGuard[type[object]]:
-    """Return whether a type is a class of pydantic's, which is not imported for this."""
-    return isinstance(kind, type) and hasattr(kind, "__pydantic_validator__")
+def schema_at_root(schema: dict[str, Json]) -> dict[str, Json]:
+    """Return a schema whose definitions, also those of pydantic models in it, are at its root.
 
-
-def adapter_of(kind: type[object]) -> "TypeAdapter[object]":
-    """Return the validator of one of pydantic's classes."""
-    from pydantic import TypeAdapter  # noqa: PLC0415  # optional: installed if there is `kind`
-
-    return TypeAdapter(kind)
-
-
-def _pydantic_schema(kind: type[object]) -> dict[str, Json]:
-    if not is_pydantic(kind):
-        raise NotImplementedError
-    return adapter_of(kind).json_schema()
-
-
-def _with_definitions_at_root(schema: dict[str, Json]) -> dict[str, Json]:
-    """Return a schema whose definitions, also those of pydantic models in it, are at its root."""
+    Args:
+        schema: a schema in which any part may have definitions, to which its own references lead.
+    """
     defs: dict[str, Json] = {}
 
-    def lifted(node: Json) -> Json:
+    def lifted(node: Json, names: Mapping[str, str]) -> Json:
         if isinstance(node, list):
-            return [lifted(one) for one in node]
+            return [lifted(one, names) for one in node]
         if not isinstance(node, dict):
             return node
         own = node.get(_DEFS)
-        for name, value in own.items() if isinstance(own, dict) else ():
-            if defs.setdefault(name, value) is not value and defs[name] != value:
-                raise TypeError(f"there are two different classes with the name {name!r}")
-        return {name: lifted(value) for name, value in node.items() if name != _DEFS}
+        if isinstance(own, dict):
+            names = {name: _free_name(name, defs) for name in own}
+            defs.update((new, None) for new in names.values())
+            defs.update((names[name], lifted(value, names)) for name, value in own.items())
+        ref = node.get("$ref")
+        if isinstance(ref, str) and ref.removeprefix(REF) in names:
+            node = {**node, "$ref": REF + names[ref.removeprefix(REF)]}
+        return {name: lifted(value, names) for name, value in node.items() if name != _DEFS}
 
-    root = cast("dict[str, Json]", lifted(schema))
-    done: dict[str, Json] = {}
-    while waiting := [name for name in defs if name not in done]:
-        for name in waiting:
-            done[name] = lifted(defs[name])
-    return {**root, _DEFS: done} if done else root
+    root = cast("dict[str, Json]", lifted(schema, {}))
+    return {**root, _DEFS: defs} if defs else root
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that no other definition has: the class of another library may have it."""
+    names = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain((name,), names) if one not in taken)

@@ -18,7 +18,8 @@ from typing import final
 from ..json_value import Json
 
 _NULL: dict[str, Json] = {"type": "null"}
-_REF = "#/$defs/"
+REF = "#/$defs/"
+"""The beginning of a reference to a definition of the same schema."""
 
 # Keywords that restrict a value, and become words of its description.
 _BOUNDS = (
@@ -97,8 +98,8 @@ class _Strict:
         return rewritten
 
     def _target(self, ref: str, path: str) -> Json:
-        name = ref.removeprefix(_REF)
-        if not ref.startswith(_REF) or name not in self._defs:
+        name = ref.removeprefix(REF)
+        if not ref.startswith(REF) or name not in self._defs:
             raise NotStrict(f"{path} has the reference {ref!r}, which leads nowhere in $defs")
         return self._defs[name]
 
@@ -123,7 +124,7 @@ class _Strict:
         return _described(self._shape(node, path), node)
 
     def _reference(self, ref: str, node: dict[str, Json], path: str) -> dict[str, Json]:
-        target, name = self._target(ref, path), ref.removeprefix(_REF)
+        target, name = self._target(ref, path), ref.removeprefix(REF)
         if name not in self._done:
             self._done[name] = {}  # it may refer to itself
             self._done[name] = self._node(target, name)
@@ -150,7 +151,12 @@ class _Strict:
     def _options(self, options: Json, path: str) -> list[Json]:
         if not isinstance(options, list) or not options:
             raise NotStrict(f"{path} has no alternatives")
-        return [self._node(option, path) for option in options]
+        rewritten: list[Json] = []
+        for option in options:
+            one = self._node(option, path)
+            inner = one["anyOf"] if one.keys() == {"anyOf"} else [one]
+            rewritten.extend(inner if isinstance(inner, list) else [inner])
+        return rewritten
 
     def _object(self, node: dict[str, Json], path: str) -> dict[str, Json]:
         properties, required = node.get("properties"), node.get("required")
@@ -172,7 +178,7 @@ class _Strict:
 
     def _optional(self, member: Json, path: str) -> dict[str, Json]:
         rewritten = self._node(member, path)
-        if _accepts_null(rewritten, self._done):
+        if accepts_null(member, self._defs):
             return rewritten
         words = rewritten.pop("description", None)
         if isinstance(member, dict) and member.get("default") is not None:
@@ -243,15 +249,40 @@ def _type_of(value: Json) -> str:
     return "number" if isinstance(value, float) else "string"
 
 
-def _accepts_null(node: Json, defs: Mapping[str, Json]) -> bool:
+def accepts_null(node: Json, defs: Mapping[str, Json]) -> bool:
+    """Return whether a part of a schema accepts null.
+
+    Args:
+        node: the part, in any form of JSON schema.
+        defs: the definitions to which its references lead.
+    """
+    return _accepts_null(node, defs, frozenset())
+
+
+def _accepts_null(node: Json, defs: Mapping[str, Json], seen: frozenset[str]) -> bool:
     if not isinstance(node, dict):
-        return False
-    ref, kind, options = node.get("$ref"), node.get("type"), node.get("anyOf")
-    if isinstance(ref, str):
-        return _accepts_null(defs.get(ref.removeprefix(_REF)), defs)
-    if isinstance(options, list):
-        return any(_accepts_null(option, defs) for option in options)
-    return kind == "null" or (isinstance(kind, list) and "null" in kind)
+        return node is True
+    if isinstance(ref := node.get("$ref"), str):
+        name = ref.removeprefix(REF)
+        return name not in seen and _accepts_null(defs.get(name), defs, seen | {name})
+    if isinstance(options := node.get("anyOf", node.get("oneOf", node.get("allOf"))), list):
+        each = [_accepts_null(option, defs, seen) for option in options]
+        return all(each) if "allOf" in node else any(each)
+    if isinstance(values := node.get("enum", [node["const"]] if "const" in node else None), list):
+        return None in values
+    kind = node.get("type")
+    return kind in (None, "null") or (isinstance(kind, list) and "null" in kind)
+
+
+def is_recursive(schema: Mapping[str, Json]) -> bool:
+    """Return whether a definition of a schema contains itself.
+
+    Args:
+        schema: a schema whose definitions are at its root.
+    """
+    defs = schema.get("$defs")
+    known = defs if isinstance(defs, dict) else {}
+    return any(name in _reachable(node, known) for name, node in known.items())
 
 
 def _reachable(node: Json, defs: Mapping[str, Json]) -> set[str]:
@@ -265,7 +296,7 @@ def _reachable(node: Json, defs: Mapping[str, Json]) -> set[str]:
         elif isinstance(part, dict):
             parts.extend(part.values())
             ref = part.get("$ref")
-            name = ref.removeprefix(_REF) if isinstance(ref, str) else None
+            name = ref.removeprefix(REF) if isinstance(ref, str) else None
             if name is not None and name in defs and name not in found:
                 found.add(name)
                 parts.append(defs[name])
