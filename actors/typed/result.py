@@ -1,7 +1,7 @@
 """The type of a result: the schema that the provider gets, and how a text is read."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypedDict, cast, final
 
@@ -13,7 +13,7 @@ from .output import OutputSchema
 from .parameters import name_of
 from .pydantic_models import validate
 from .schema import schema_at_root
-from .strict import REF, NotStrict, is_recursive, strict_schema
+from .strict import NotStrict, is_recursive, strict_schema
 from .twin import Twins
 
 _VALUE = "value"
@@ -44,11 +44,12 @@ class ResultType:
     def __init__(self, kind: object) -> None:
         name = name_of(kind)[:_MAX_NAME]
         twins = Twins(kind)
-        self._is_wrapped = not _is_object(twins.schema)
+        schema = schema_at_root(twins.schema)
+        self._is_wrapped = schema.get("type") != "object"
         if self._is_wrapped:
             twins = Twins(_wrapper_of(kind, name))
-        self._twins = twins
-        self._schema = schema = schema_at_root(twins.schema)
+            schema = schema_at_root(twins.schema)
+        self._twins, self._schema = twins, schema
         not_strict = ""
         try:
             schema = strict_schema(schema)
@@ -88,15 +89,6 @@ def result_type(kind: object) -> ResultType:
         TypeError: the type, or that of a field, has no JSON schema; the message names it.
     """
     return ResultType(kind)
-
-
-def _is_object(schema: Mapping[str, Json]) -> bool:
-    """Return whether the root of a schema, which may be a reference, is an object."""
-    node: Json = dict(schema)
-    while isinstance(node, dict) and isinstance(ref := node.get("$ref"), str):
-        defs = schema.get("$defs")
-        node = defs.get(ref.removeprefix(REF)) if isinstance(defs, dict) else None
-    return isinstance(node, dict) and node.get("type") == "object"
 
 
 def _wrapper_of(kind: object, name: str) -> object:

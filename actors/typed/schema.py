@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping
 from typing import cast
 
 from ..json_value import Json
-from .strict import REF
+from .strict import REF, reachable
 from .twin import Twins
 
 _DEFS = "$defs"
@@ -26,6 +26,8 @@ def json_schema_of(kind: object) -> dict[str, Json]:
 
 def schema_at_root(schema: dict[str, Json]) -> dict[str, Json]:
     """Return a schema whose definitions, also those of pydantic models in it, are at its root.
+
+    The root itself is no reference.
 
     Args:
         schema: a schema in which any part may have definitions, to which its own references lead.
@@ -48,7 +50,10 @@ def schema_at_root(schema: dict[str, Json]) -> dict[str, Json]:
         return {name: lifted(value, names) for name, value in node.items() if name != _DEFS}
 
     root = cast("dict[str, Json]", lifted(schema, {}))
-    return {**root, _DEFS: defs} if defs else root
+    while isinstance(ref := root.get("$ref"), str):  # OpenAI wants the object itself at the root
+        root = {**cast("dict[str, Json]", defs[ref.removeprefix(REF)])}
+    used = reachable(root, defs)
+    return {**root, _DEFS: {name: defs[name] for name in sorted(used)}} if used else root
 
 
 def _free_name(name: str, taken: Container[str]) -> str:

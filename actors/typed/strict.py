@@ -92,7 +92,7 @@ class _Strict:
         rewritten = self._node(root, path)
         if rewritten.get("type") != "object":
             raise NotStrict(f"{path} is not an object")
-        used = _reachable(rewritten, self._done)
+        used = reachable(rewritten, self._done)
         if used:
             rewritten["$defs"] = {name: self._done[name] for name in sorted(used)}
         return rewritten
@@ -128,7 +128,7 @@ class _Strict:
         if name not in self._done:
             self._done[name] = {}  # it may refer to itself
             self._done[name] = self._node(target, name)
-        if "description" not in node or name in _reachable(target, self._defs):
+        if "description" not in node or name in reachable(target, self._defs):
             return {"$ref": ref}
         return {**self._done[name], "description": node["description"]}
 
@@ -282,11 +282,16 @@ def is_recursive(schema: Mapping[str, Json]) -> bool:
     """
     defs = schema.get("$defs")
     known = defs if isinstance(defs, dict) else {}
-    return any(name in _reachable(node, known) for name, node in known.items())
+    return any(name in reachable(node, known) for name, node in known.items())
 
 
-def _reachable(node: Json, defs: Mapping[str, Json]) -> set[str]:
-    """Return the names of the definitions that a part refers to, by way of others, too."""
+def reachable(node: Json, defs: Mapping[str, Json]) -> set[str]:
+    """Return the names of the definitions that a part refers to, by way of others, too.
+
+    Args:
+        node: a part of a schema.
+        defs: the definitions of the schema, by name.
+    """
     found: set[str] = set()
     parts = [node]
     while parts:
