@@ -25,6 +25,7 @@ from callsheet import (
     Post,
     Request,
     Response,
+    ResultNotValid,
     RetryPolicy,
     Troupe,
     TroupeSettings,
@@ -349,6 +350,35 @@ async def calling(troupe: Troupe) -> None:
     await troupe.complete("Say hello.")  # type: ignore[arg-type]  # is no request
     Request(model="m", messages=[ChatMessage("robot", "Hm.")])  # type: ignore[arg-type]  # no role
     Request(model="m", task="translation", inputs="tea")  # type: ignore[arg-type]  # no such task
+
+
+@attrs.frozen
+class Label:
+    sentiment: str
+
+
+async def typed(troupe: Troupe) -> None:
+    request = Request.of("Good.", model="m", returns=Label)
+    assert_type(request, Request[Label])
+    response = await troupe.complete(request)
+    assert_type(response, Response[Label])
+    assert_type(response.parsed, Label)
+    assert_type(response.choices[0].parsed, object)
+    several = Request(model="m", messages=[ChatMessage("user", "Hi")], returns=list[Label])
+    assert_type((await troupe.complete(several)).parsed, list[Label])
+    assert_type((await troupe.complete(Request.of("Good.", model="m"))).parsed, None)
+    async with troupe.stream(request) as items:
+        assert_type(items, ResponseStream[Label])
+        async for item in items:
+            if isinstance(item, Response):
+                assert_type(item.parsed, Label)
+    try:
+        await troupe.complete(request)
+    except ResultNotValid as error:
+        assert_type(error.response, Response)
+        assert_type(error.reason, str)
+
+    Request.of("Good.", model="m", returns=Label("good"))  # type: ignore[call-overload]  # no class
 
 
 async def watching(troupe: Troupe) -> None:
