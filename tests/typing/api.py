@@ -330,10 +330,10 @@ def failing(error: AskFailed, deadlock: Deadlock) -> None:
 
 async def calling(troupe: Troupe) -> None:
     request = Request.of("Say hello.", model="m", system="Be brief.", max_tokens=5)
-    assert_type(request, Request)
-    assert_type(Request.embedding(["tea", "coffee"], model="m"), Request)
+    assert_type(request, Request[None])
+    assert_type(Request.embedding(["tea", "coffee"], model="m"), Request[None])
     answer = await troupe.complete(request, timeout=5, call="greeting")
-    assert_type(answer, Response)
+    assert_type(answer, Response[None])
     assert_type(answer.text, str)
     assert_type(answer.choices, tuple[Choice, ...])
     assert_type(answer.tool_calls, tuple[ToolCall, ...])
@@ -382,20 +382,20 @@ async def typed(troupe: Troupe) -> None:
 
 
 async def watching(troupe: Troupe) -> None:
-    checked: AbstractAsyncContextManager[ResponseStream] = troupe.stream(
+    checked: AbstractAsyncContextManager[ResponseStream[None]] = troupe.stream(
         Request.of("Say hello.", model="m"), timeout=5, buffer=8
     )
     async with checked as items:
-        assert_type(items, ResponseStream)
-        assert_type(await anext(items), Delta | Response)
+        assert_type(items, ResponseStream[None])
+        assert_type(await anext(items), Delta | Response[None])
         async for item in items:
             if isinstance(item, Delta):
                 assert_type(item.text, str)
                 assert_type(item.index, int)
                 assert_type(item.tool_calls, tuple[ToolCallDelta, ...])
             else:
-                assert_type(item, Response)
-        assert_type(items.response, Response | None)
+                assert_type(item, Response[None])
+        assert_type(items.response, Response[None] | None)
 
 
 async def asking_a_stage(stage: Ref, request: Request) -> None:

@@ -157,6 +157,7 @@ CHANGES = {
     "json_schema": {"type": "object"},
     "returns": list[str],
     "dimensions": 8,
+    "api": "responses",
     "extra_body": {"user": "x"},
     "packable": True,
 }
