@@ -5,8 +5,9 @@ A class of pydantic's or a `msgspec.Struct` is none of them: they decode themsel
 
 import dataclasses
 import inspect
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import attrs
@@ -143,3 +144,14 @@ def name_of(kind: object) -> str:
     own = getattr(kind if origin is None else origin, "__name__", "result")
     name = "_".join((own, *map(name_of, () if origin is None else get_args(kind))))
     return re.sub(r"[^A-Za-z0-9_]+", "_", name)
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that no other definition has: two classes may have the same.
+
+    Args:
+        name: the name of a class, to which a number is added if it is taken.
+        taken: the names of other definitions.
+    """
+    names = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain((name,), names) if one not in taken)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TypedDict, cast, final
 
@@ -67,15 +68,29 @@ class ResultType:
             InvalidResult: the text is no JSON, or does not match.
         """
         value = _decode(text)
-        if self._is_wrapped and not (isinstance(value, dict) and _VALUE in value):
-            value = {_VALUE: value}  # what a model writes that no strict mode restrains
+        if not self._is_wrapped:
+            return self._value(value)
+        # Without the object around it, as a model may write that no strict mode restrains.
+        bare: Json = {_VALUE: value}
+        if not isinstance(value, dict) or _VALUE not in value:
+            return self._member(bare)
+        try:
+            return self._member(value)
+        except InvalidResult:
+            with suppress(InvalidResult):
+                return self._member(bare)
+            raise
+
+    def _member(self, wrapped: Json) -> object:
+        return cast("dict[str, object]", self._value(wrapped))[_VALUE]
+
+    def _value(self, value: Json) -> object:
         try:
             plain = without_nulls(value, self._schema)
             twin = msgspec.convert(plain, self._twins.type, dec_hook=validate, str_keys=True)
-            result = self._twins.build(twin)
+            return self._twins.build(twin)
         except (ValueError, RecursionError) as error:
             raise InvalidResult(str(error)) from error
-        return cast("dict[str, object]", result)[_VALUE] if self._is_wrapped else result
 
 
 @lru_cache(maxsize=256)

@@ -1,10 +1,10 @@
 """The JSON schema of a type: by msgspec, and by pydantic for its own models."""
 
-import itertools
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 from ..json_value import Json
+from .parameters import free_name
 from .strict import REF, reachable
 from .twin import Twins
 
@@ -41,7 +41,7 @@ def schema_at_root(schema: dict[str, Json]) -> dict[str, Json]:
             return node
         own = node.get(_DEFS)
         if isinstance(own, dict):
-            names = {name: _free_name(name, defs) for name in own}
+            names = {name: free_name(name, defs) for name in own}
             defs.update((new, None) for new in names.values())
             defs.update((names[name], lifted(value, names)) for name, value in own.items())
         ref = node.get("$ref")
@@ -54,9 +54,3 @@ def schema_at_root(schema: dict[str, Json]) -> dict[str, Json]:
         root = {**cast("dict[str, Json]", defs[ref.removeprefix(REF)])}
     used = reachable(root, defs)
     return {**root, _DEFS: {name: defs[name] for name in sorted(used)}} if used else root
-
-
-def _free_name(name: str, taken: Container[str]) -> str:
-    """Return a name that no other definition has: the class of another library may have it."""
-    names = (f"{name}_{number}" for number in itertools.count(2))
-    return next(one for one in itertools.chain((name,), names) if one not in taken)

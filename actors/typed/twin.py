@@ -31,7 +31,7 @@ import msgspec
 from typing_extensions import ReadOnly, TypeAliasType
 
 from ..json_value import Json
-from .parameters import Parameter, class_of, description_of, name_of, parameters_of
+from .parameters import Parameter, class_of, description_of, free_name, name_of, parameters_of
 from .pydantic_models import pydantic_schema
 
 _WRAPPERS = (Required, NotRequired, ReadOnly, Final, ClassVar)
@@ -178,7 +178,7 @@ class Twins:
         ]
         fields = {f"field_{at}": member for at, member in enumerate(members)}
         twin = msgspec.defstruct(
-            name_of(kind) if tag is None else f"{name_of(kind)}_{tag.member}",
+            free_name(name_of(kind), {known.__name__ for known in self._plans}),
             [
                 (field, Any) if member.is_required else (field, Any, msgspec.UNSET)
                 for field, member in fields.items()

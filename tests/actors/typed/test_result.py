@@ -246,6 +246,17 @@ def test_a_list_of_a_class_is_read_with_and_without_the_object_around_it():
     assert read(kind, {"value": {"kind": "dog"}}) == read(kind, {"kind": "dog"}) == Dog("dog")
 
 
+class Boxed(TypedDict):
+    value: int
+
+
+def test_an_object_with_the_member_of_the_one_around_it_is_read_both_ways():
+    kind = Boxed | None
+    assert read(kind, {"value": {"value": 1}}) == read(kind, {"value": 1}) == {"value": 1}
+    with pytest.raises(InvalidResult, match=r"Expected `int`, got `str` - at `\$.value`"):
+        read(int, {"value": "a"})
+
+
 def test_an_object_with_arbitrary_keys_is_described_but_not_strict():
     output = result_type(dict[str, int]).output
     assert output.not_strict == "result is an object with arbitrary keys"
