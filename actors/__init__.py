@@ -104,6 +104,7 @@ if TYPE_CHECKING:
         TokenEstimator,
     )
     from .redaction import redact_secrets
+    from .repair import ResultNotValid
     from .request import (
         BreakerPolicy,
         BreakerStatistics,
@@ -214,6 +215,7 @@ else:
             "LimiterSnapshot LimiterStatistics Limits Rate RateLimiterActor TokenEstimator"
         ),
         redaction="redact_secrets",
+        repair="ResultNotValid",
         request=(
             "BreakerPolicy BreakerStatistics GetRequestStatistics HedgePolicy RequestActor "
             "RequestStatistics RetryPolicy Target ThrottlePolicy"
@@ -334,6 +336,7 @@ __all__ = [
     "RequestTooLarge",
     "Response",
     "ResponseStream",
+    "ResultNotValid",
     "RetryPolicy",
     "Role",
     "Route",

@@ -1,7 +1,8 @@
 """Make one call to a stage, and report its start and its end to the observer."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
 from typing import Generic, cast, final
 
@@ -13,6 +14,7 @@ from .calls import CallContext, Complete, Stream
 from .errors import CallFailed
 from .events import CallEvent, Observer, Stage, ignore
 from .messages import Request
+from .repair import with_result
 from .responses import Delta, Response, ResultT_co
 
 
@@ -24,9 +26,10 @@ async def ask_for(
     observer: Observer,
     timeout: float = inf,
 ) -> Response[ResultT_co]:
-    """Ask a stage for a response.
+    """Ask a stage for a response, and read its result if the request declares one.
 
-    Exactly one event reports the end: "answered", "shared", "failed" or "cancelled" (L9).
+    Exactly one event reports the end: "answered", "shared", "failed" or "cancelled" (L9). A second
+    request for a valid result is another call with events of its own.
 
     Args:
         to: a stage that takes `Complete`.
@@ -37,12 +40,26 @@ async def ask_for(
 
     Raises:
         CallFailed: the call failed; the subclass states why.
+        ResultNotValid: the response does not match the declared class.
         AskFailed: the runtime ended the ask, for example because of the timeout.
     """
+    within_s = _within(request, timeout)
+    due = trio.current_time() + within_s
+    response = await _ask(to, request, context, within_s, observer)
+    if request.returns is None:
+        return cast("Response[ResultT_co]", response)
+    again = partial(_ask, to, observer=observer)
+    return await with_result(response, request, context, again, due=due)
+
+
+async def _ask(
+    to: Ref, request: Request, context: CallContext, within_s: float, observer: Observer
+) -> Response:
+    """Make one call, and report its events."""
     events = _CallEvents(request, context, observer)
     events.report("asked")
     try:
-        response = await to.ask(Complete(request, context), timeout=_within(request, timeout))
+        response = await to.ask(Complete(request, context), timeout=within_s)
     except (CallFailed, AskFailed) as error:
         events.report("failed", error=error)
         raise
@@ -50,7 +67,7 @@ async def ask_for(
         events.report("cancelled")
         raise
     events.report("answered" if response.http_requests else "shared", response)
-    return cast("Response[ResultT_co]", response)
+    return response
 
 
 @asynccontextmanager
@@ -77,21 +94,29 @@ async def stream_for(
     """
     events = _CallEvents(request, context, observer)
     events.report("asked")
-    pieces: ResponseStream[ResultT_co] | None = None
+    is_answered = False
     failed: CallFailed | AskFailed | None = None
+    within_s = _within(request, timeout)
+    due = trio.current_time() + within_s
+
+    async def finish(response: Response) -> Response[ResultT_co]:
+        nonlocal is_answered
+        is_answered = True
+        events.report("answered", response)
+        if request.returns is None:
+            return cast("Response[ResultT_co]", response)
+        again = partial(_ask, to, observer=observer)
+        return await with_result(response, request, context, again, due=due)
+
     try:
         message = Stream(request, context)
-        within_s = _within(request, timeout)
         async with to.stream(message, buffer=buffer, timeout=within_s) as items:
-            pieces = ResponseStream[ResultT_co](items)
-            yield pieces
+            yield ResponseStream[ResultT_co](items, finish)
     except (CallFailed, AskFailed) as error:
         failed = error
         raise
     finally:
-        if pieces is not None and pieces.response is not None:
-            events.report("answered", pieces.response)
-        else:
+        if not is_answered:
             events.report("cancelled" if failed is None else "failed", error=failed)
 
 
@@ -106,13 +131,19 @@ class ResponseStream(Generic[ResultT_co]):
 
     Args:
         items: the stream of the ask.
+        finish: returns the complete response with its result.
 
     Attributes:
         response: the complete response; None until it is received.
     """
 
-    def __init__(self, items: AskStream[Delta | Response]) -> None:
+    def __init__(
+        self,
+        items: AskStream[Delta | Response],
+        finish: Callable[[Response], Awaitable[Response[ResultT_co]]],
+    ) -> None:
         self._items = items
+        self._finish = finish
         self.response: Response[ResultT_co] | None = None
 
     def __aiter__(self) -> "ResponseStream[ResultT_co]":
@@ -123,12 +154,13 @@ class ResponseStream(Generic[ResultT_co]):
 
         Raises:
             CallFailed: the call failed or the response broke off; the subclass states why.
+            ResultNotValid: the response does not match the declared class.
             AskFailed: the runtime ended the ask, for example because of the timeout.
         """
         item = await anext(self._items)
         if not isinstance(item, Response):
             return item
-        self.response = cast("Response[ResultT_co]", item)
+        self.response = await self._finish(item)
         return self.response
 
 

@@ -11,7 +11,7 @@ from .json_value import Json
 from .messages import Request
 
 # Fields that cannot change the response.
-_LEFT_OUT = ("cacheable", "deadline", "idempotency_key", "max_tokens_name", "returns")
+_LEFT_OUT = ("cacheable", "deadline", "idempotency_key", "max_tokens_name")
 _FIELDS = tuple(field.name for field in attrs.fields(Request) if field.name not in _LEFT_OUT)
 
 
@@ -47,6 +47,8 @@ def text_of_fields(request: Request, names: Iterable[str]) -> bytes | None:
         ]
     if "tools" in values:
         values["tools"] = [tool.told for tool in request.tools]
+    if values.get("returns") is not None and (output := request.output_schema) is not None:
+        values["returns"] = (output.name, output.schema, not output.not_strict)
     try:
         return orjson.dumps(values, default=dict, option=orjson.OPT_SORT_KEYS)
     except TypeError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Generic, Literal, TypeVar, overload
+from typing import Generic, Literal, TypeVar, cast, overload
 
 import attrs
 from attrs.validators import (
@@ -22,6 +22,7 @@ from .chat_members import Role, calls_in, members_of_response, read_message
 from .json_value import Json
 from .responses import Response, ResultT_co, ToolCall
 from .tools import Tool, tools_of
+from .typed import OutputSchema
 
 
 @attrs.frozen
@@ -175,6 +176,22 @@ def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 _T = TypeVar("_T")
+
+
+def _has_a_schema(request: "Request", _: object, returns: type[_T] | None) -> None:
+    """Check that there is a schema of the class, and no other one."""
+    if returns is None:
+        return
+    from .typed import result_type  # noqa: PLC0415  # loads msgspec
+
+    if request.json_schema is not None:
+        raise ValueError("returns and json_schema exclude each other: the class has a schema")
+    try:
+        result_type(cast("object", returns))
+    except TypeError as error:
+        raise TypeError(f"returns: {error}") from error
+
+
 _NO_MEMBERS: Mapping[str, Json] = MappingProxyType({})
 
 _at_least_one = and_(instance_of(int), gt(0))
@@ -203,7 +220,9 @@ class Request(Generic[ResultT_co]):
         stop: texts that end the generation.
         seed: a seed for repeatable sampling. A provider may ignore it.
         json_schema: a JSON schema that the generated text, which is JSON then, must match.
-        returns: the class of the result, from which the JSON schema follows; None for text.
+        returns: the class of the result, from which the JSON schema follows; None for text. It may
+            be an attrs class, a dataclass, a TypedDict, a NamedTuple, a `msgspec.Struct` or a
+            pydantic model, or a type such as ``list[Label]``.
         tools: the tools that the model may call. A tool may be given as the SDKs of OpenAI,
             Anthropic and Google take it; see `Tool.defined`.
         tool_choice: "auto" (the model decides), "none", "required" (at least one call), or the name
@@ -242,7 +261,7 @@ class Request(Generic[ResultT_co]):
     )
     seed: int | None = None
     json_schema: Mapping[str, Json] | None = None
-    returns: type[ResultT_co] | None = None
+    returns: type[ResultT_co] | None = attrs.field(default=None, validator=_has_a_schema)
     tools: tuple[Tool, ...] = attrs.field(default=(), converter=tools_of)
     tool_choice: str | None = attrs.field(
         default=None, validator=optional([instance_of(str), _names_a_tool])
@@ -256,6 +275,15 @@ class Request(Generic[ResultT_co]):
     packable: bool = False
     deadline: float | None = attrs.field(default=None, validator=optional(gt(0)))
     idempotency_key: str = attrs.field(default="", validator=matches_re(r"[!-~]{0,255}"))
+
+    @property
+    def output_schema(self) -> OutputSchema | None:
+        """The JSON schema of the text, from `returns` or `json_schema`; None if it is any text."""
+        if self.returns is not None:
+            from .typed import result_type  # noqa: PLC0415  # loads msgspec
+
+            return result_type(cast("object", self.returns)).output
+        return None if self.json_schema is None else OutputSchema("answer", self.json_schema)
 
     @overload
     @classmethod

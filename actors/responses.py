@@ -95,6 +95,8 @@ class Choice:
             no text; None without a refusal.
         logprobs: the tokens with their log probabilities, if requested.
         annotations: citations and other notes on the text, as the provider sends them.
+        parsed: the text as a value of the class that `Request.returns` names; None if it names
+            none, or if the text is not valid.
     """
 
     text: str
@@ -104,6 +106,7 @@ class Choice:
     refusal: str | None = attrs.field(default=None, kw_only=True)
     logprobs: tuple[TokenLogprob, ...] = attrs.field(default=(), kw_only=True)
     annotations: tuple[Mapping[str, Json], ...] = attrs.field(default=(), kw_only=True, hash=False)
+    parsed: object = attrs.field(default=None, kw_only=True, hash=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -145,8 +148,9 @@ class Response(Generic[ResultT_co]):
         is_assembled: whether `body` was put together from the pieces of a stream, in the shape of
             a whole response.
         request_id: the provider's id of the HTTP request; empty if it reports none.
-        parsed: the result, of the class that `Request.returns` names; None if it names none.
         key_name: the name of the endpoint's key, such as "key 2" in a pool; empty if it has none.
+        parsed: the result: the text as a value of the class that `Request.returns` names. None if
+            it names none, or if the response calls tools.
     """
 
     text: str
@@ -168,8 +172,8 @@ class Response(Generic[ResultT_co]):
     request_id: str = ""
     reported_cost_usd: Decimal | None = None
     listed_cost_usd: Decimal | None = None
-    parsed: ResultT_co = attrs.field(default=cast("ResultT_co", None))
     key_name: str = ""
+    parsed: ResultT_co = attrs.field(default=cast("ResultT_co", None), hash=False)
 
     @property
     def listed_beside_reported(self) -> Decimal | None:

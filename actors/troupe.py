@@ -112,6 +112,8 @@ class Troupe:
 
         Raises:
             CallFailed: the call failed; the subclass states why.
+            ResultNotValid: the response does not match the class that `request.returns` names, nor
+                does that to a second request.
             AskTimedOut: there was no response within `timeout`.
         """
         return await ask_for(
@@ -204,6 +206,8 @@ class Troupe:
 
         Raises:
             CallFailed: the call failed or the response broke off; iterating raises it.
+            ResultNotValid: the response does not match the class that `request.returns` names, nor
+                does that to a second request; iterating raises it at the end.
             AskTimedOut: the response was not complete within `timeout`; iterating raises it.
         """
         return stream_for(

@@ -16,6 +16,7 @@ from attrs.validators import ge, gt, instance_of, le
 from ..json_value import Json
 from ..messages import ChatMessage, Request
 from ..responses import Choice, Response
+from ..typed import OutputSchema
 from ..vendors import BatchLimits, BatchWeight
 from .strategy import common_key
 
@@ -90,6 +91,7 @@ class Packing:
             or messages[-1].role != "user"
             or len(messages[-1].content) > 4 * self.max_item_tokens
             or any(message.extra or message.native for message in messages)
+            or (request.output_schema is not None and request.output_schema.not_strict)
         ):
             return None
         common = common_key(request, "messages")
@@ -125,7 +127,8 @@ class Packing:
                 ChatMessage("user", text),
             ),
             max_tokens=most,
-            json_schema=_schema(first.json_schema),
+            json_schema=_schema(first.output_schema),
+            returns=None,
             packable=False,
         )
 
@@ -153,23 +156,27 @@ def _wants_more_than_text(extra_body: Mapping[str, Json]) -> bool:
     )
 
 
+_DEFINITIONS = ("$defs", "definitions")
 _CONFIGURATIONS = ("generationConfig", "generation_config")
 
 
-def _schema(answer: object) -> dict[str, Json]:
+def _schema(answer: OutputSchema | None) -> dict[str, Json]:
     """Return the JSON schema of a pack's response.
 
     Args:
         answer: schema of the response to one item; None for a text.
     """
-    own = {"type": "string"} if answer is None else answer
+    own: dict[str, Json] = {"type": "string"} if answer is None else dict(answer.schema)
+    # References lead to definitions at the root.
+    shared: dict[str, Json] = {name: own.pop(name) for name in _DEFINITIONS if name in own}
     entry: dict[str, Json] = {
         "type": "object",
-        "properties": {"id": {"type": "integer"}, "answer": cast("Json", own)},
+        "properties": {"id": {"type": "integer"}, "answer": own},
         "required": ["id", "answer"],
         "additionalProperties": False,
     }
     return {
+        **shared,
         "type": "object",
         "properties": {"answers": {"type": "array", "items": entry}},
         "required": ["answers"],
@@ -193,7 +200,7 @@ def _read(text: str) -> dict[int, list[Json]]:
 
 def _text(answer: Json, request: Request) -> str | None:
     """Return an answer as the text of a single call; None if it has the wrong type."""
-    if request.json_schema is not None:
+    if request.output_schema is not None:
         return json.dumps(answer, ensure_ascii=False) if answer is not None else None
     return answer if isinstance(answer, str) and answer.strip() else None
 

@@ -51,8 +51,8 @@ def most_usage(request: Request, counter: TokenCounter | None, *, most_output: i
             tokens += len(dumps(message.extra)) + message.attachments * _TOKENS_PER_ATTACHMENT
         if message.native:
             tokens += len(dumps(message.native))
-    if request.json_schema is not None:
-        tokens += len(dumps(request.json_schema))
+    if (output := request.output_schema) is not None:
+        tokens += len(dumps(output.schema))
     if request.tools:
         tokens += _TOKENS_OF_TOOLS + sum(len(dumps(tool.told)) for tool in request.tools)
     if request.extra_body:  # tools, for example, are part of the prompt

@@ -71,7 +71,7 @@ class AnthropicMessages:
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
         {
-            *("messages", "max_tokens", "temperature", "top_p", "stop", "json_schema"),
+            *("messages", "max_tokens", "temperature", "top_p", "stop", "json_schema", "returns"),
             *("tools", "tool_choice"),
         }
     )
@@ -105,8 +105,11 @@ class AnthropicMessages:
             body["top_p"] = request.top_p
         if request.stop:
             body["stop_sequences"] = list(request.stop)
-        if request.json_schema is not None:
-            schema: dict[str, Json] = {"type": "json_schema", "schema": dict(request.json_schema)}
+        if (output := request.output_schema) is not None:
+            if output.not_strict or output.is_recursive:
+                why = output.not_strict or "a part of the result contains itself"
+                raise UnsupportedField("returns", self.name, why)
+            schema: dict[str, Json] = {"type": "json_schema", "schema": dict(output.schema)}
             body["output_config"] = {"format": schema}
         body |= anthropic_tools(request)
         if stream:

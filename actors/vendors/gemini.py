@@ -67,7 +67,7 @@ class GeminiContent:
     supports: ClassVar[frozenset[str]] = frozenset(
         {
             *("messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed"),
-            *("json_schema", "tools", "tool_choice"),
+            *("json_schema", "returns", "tools", "tool_choice"),
         }
     )
 
@@ -262,9 +262,9 @@ def _config(request: Request) -> dict[str, Json]:
         config["stopSequences"] = list(request.stop)
     if request.seed is not None:
         config["seed"] = request.seed
-    if request.json_schema is not None:
+    if (output := request.output_schema) is not None:
         config["responseMimeType"] = "application/json"
-        config["responseJsonSchema"] = dict(request.json_schema)
+        config["responseJsonSchema"] = dict(output.schema)
     return config
 
 

@@ -132,7 +132,7 @@ class OpenAIChat:
     supports: ClassVar[frozenset[str]] = frozenset(
         {
             *("messages", "max_tokens", "n", "temperature", "top_p", "stop", "seed"),
-            *("json_schema", "tools", "tool_choice"),
+            *("json_schema", "returns", "tools", "tool_choice"),
         }
     )
 
@@ -168,11 +168,11 @@ class OpenAIChat:
             body["stop"] = list(request.stop)
         if request.seed is not None:
             body[self.seed_name] = request.seed
-        if request.json_schema is not None:
+        if (output := request.output_schema) is not None:
             schema: dict[str, Json] = {
-                "name": "answer",
-                "strict": True,
-                "schema": dict(request.json_schema),
+                "name": output.name,
+                "strict": not output.not_strict,
+                "schema": dict(output.schema),
             }
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         body |= chat_tools(request)

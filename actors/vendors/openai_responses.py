@@ -30,7 +30,7 @@ class OpenAIResponses:
     streams = True
     supports: ClassVar[frozenset[str]] = frozenset(
         {
-            *("messages", "max_tokens", "temperature", "top_p", "json_schema"),
+            *("messages", "max_tokens", "temperature", "top_p", "json_schema", "returns"),
             *("tools", "tool_choice"),
         }
     )
@@ -63,12 +63,12 @@ class OpenAIResponses:
             body["temperature"] = request.temperature
         if request.top_p is not None:
             body["top_p"] = request.top_p
-        if request.json_schema is not None:
+        if (output := request.output_schema) is not None:
             schema: dict[str, Json] = {
                 "type": "json_schema",
-                "name": "answer",
-                "strict": True,
-                "schema": dict(request.json_schema),
+                "name": output.name,
+                "strict": not output.not_strict,
+                "schema": dict(output.schema),
             }
             body["text"] = {"format": schema}
         body |= responses_tools(request)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Recipe,
         Request,
         Response,
+        ResultNotValid,
         RetryPolicy,
         StepFailed,
         Troupe,
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from .runtime import Actor, AskTimedOut, Message, Ref, ReplySlot, defers, handles, open_runtime
 else:
     _NAMES = {
-        "actors": "CallFailed Endpoint Lane Limits Post Rate Recipe Request Response RetryPolicy"
-        " StepFailed Troupe TroupeSettings cast_troupe load_recipe open_troupe",
+        "actors": "CallFailed Endpoint Lane Limits Post Rate Recipe Request Response"
+        " ResultNotValid RetryPolicy StepFailed Troupe TroupeSettings cast_troupe load_recipe"
+        " open_troupe",
         "endpoints": "open_builtin_provider open_endpoint",
         "runtime": "Actor AskTimedOut Message Ref ReplySlot defers handles open_runtime",
     }
@@ -76,6 +78,7 @@ __all__ = [
     "ReplySlot",
     "Request",
     "Response",
+    "ResultNotValid",
     "RetryPolicy",
     "StepFailed",
     "Troupe",

@@ -12,6 +12,12 @@ from callsheet.actors.identity import sharing_key
 from callsheet.actors.vendors.openai_chat import OpenAIChat
 from callsheet.runtime import open_runtime
 
+
+@attrs.frozen
+class Label:
+    name: str
+
+
 texts = st.text(st.characters(codec="utf-8"), max_size=5)
 bodies = st.builds(
     Request,
@@ -54,6 +60,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
         "top_p": 0.5,
         "stop": "\n",
         "json_schema": {"type": "object"},
+        "returns": Label,
         "tools": (Tool(name="search"),),
         "tool_choice": "none",
         "dimensions": 3,
@@ -63,7 +70,7 @@ def test_every_field_that_changes_the_answer_changes_the_key():
     }
     of_texts = {"task": "embedding", "inputs": "Hi", "messages": ()}
     unsaid = {field.name for field in attrs.fields(Request)} - changes.keys() - of_texts.keys()
-    assert unsaid == {"cacheable", "deadline", "idempotency_key", "max_tokens_name", "returns"}, (
+    assert unsaid == {"cacheable", "deadline", "idempotency_key", "max_tokens_name"}, (
         "a new field belongs in here, and in the key"
     )
     changed = [{name: to} for name, to in changes.items()]
@@ -77,6 +84,16 @@ def test_every_field_that_changes_the_answer_changes_the_key():
     requests = [plain, *(attrs.evolve(plain, **change) for change in changed)]
     keys = [sharing_key(request) for request in requests]
     assert len(set(keys)) == len(requests)
+
+
+def test_two_classes_share_if_and_only_if_they_have_the_same_name_and_schema():
+    def key(title, **types):
+        kind = attrs.make_class(title, list(types))
+        kind.__annotations__ = types
+        return sharing_key(Request.of("Hi", model=MODEL, returns=kind, cacheable=True))
+
+    assert key("Tag", name=str) == key("Tag", name=str)
+    assert len({key("Tag", name=str), key("Tags", name=str), key("Tag", name=int)}) == 3
 
 
 def test_the_order_of_members_does_not_change_the_key_but_the_order_of_turns_does():

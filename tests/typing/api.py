@@ -25,6 +25,7 @@ from callsheet import (
     Post,
     Request,
     Response,
+    ResultNotValid,
     RetryPolicy,
     Troupe,
     TroupeSettings,
@@ -329,10 +330,10 @@ def failing(error: AskFailed, deadlock: Deadlock) -> None:
 
 async def calling(troupe: Troupe) -> None:
     request = Request.of("Say hello.", model="m", system="Be brief.", max_tokens=5)
-    assert_type(request, Request)
-    assert_type(Request.embedding(["tea", "coffee"], model="m"), Request)
+    assert_type(request, Request[None])
+    assert_type(Request.embedding(["tea", "coffee"], model="m"), Request[None])
     answer = await troupe.complete(request, timeout=5, call="greeting")
-    assert_type(answer, Response)
+    assert_type(answer, Response[None])
     assert_type(answer.text, str)
     assert_type(answer.choices, tuple[Choice, ...])
     assert_type(answer.tool_calls, tuple[ToolCall, ...])
@@ -351,21 +352,50 @@ async def calling(troupe: Troupe) -> None:
     Request(model="m", task="translation", inputs="tea")  # type: ignore[arg-type]  # no such task
 
 
+@attrs.frozen
+class Label:
+    sentiment: str
+
+
+async def typed(troupe: Troupe) -> None:
+    request = Request.of("Good.", model="m", returns=Label)
+    assert_type(request, Request[Label])
+    response = await troupe.complete(request)
+    assert_type(response, Response[Label])
+    assert_type(response.parsed, Label)
+    assert_type(response.choices[0].parsed, object)
+    several = Request(model="m", messages=[ChatMessage("user", "Hi")], returns=list[Label])
+    assert_type((await troupe.complete(several)).parsed, list[Label])
+    assert_type((await troupe.complete(Request.of("Good.", model="m"))).parsed, None)
+    async with troupe.stream(request) as items:
+        assert_type(items, ResponseStream[Label])
+        async for item in items:
+            if isinstance(item, Response):
+                assert_type(item.parsed, Label)
+    try:
+        await troupe.complete(request)
+    except ResultNotValid as error:
+        assert_type(error.response, Response)
+        assert_type(error.reason, str)
+
+    Request.of("Good.", model="m", returns=Label("good"))  # type: ignore[call-overload]  # no class
+
+
 async def watching(troupe: Troupe) -> None:
-    checked: AbstractAsyncContextManager[ResponseStream] = troupe.stream(
+    checked: AbstractAsyncContextManager[ResponseStream[None]] = troupe.stream(
         Request.of("Say hello.", model="m"), timeout=5, buffer=8
     )
     async with checked as items:
-        assert_type(items, ResponseStream)
-        assert_type(await anext(items), Delta | Response)
+        assert_type(items, ResponseStream[None])
+        assert_type(await anext(items), Delta | Response[None])
         async for item in items:
             if isinstance(item, Delta):
                 assert_type(item.text, str)
                 assert_type(item.index, int)
                 assert_type(item.tool_calls, tuple[ToolCallDelta, ...])
             else:
-                assert_type(item, Response)
-        assert_type(items.response, Response | None)
+                assert_type(item, Response[None])
+        assert_type(items.response, Response[None] | None)
 
 
 async def asking_a_stage(stage: Ref, request: Request) -> None:

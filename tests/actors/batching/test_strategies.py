@@ -67,9 +67,29 @@ def test_the_shape_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
     assert (json.loads(first.text), json.loads(second.text)) == ({}, {"label": "x"})
 
 
+@attrs.frozen
+class Node:
+    name: str
+    next: "Node | None"
+
+
+def test_the_class_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
+    items = [item("a", returns=Node), item("b", returns=Node)]
+    assert Packing().key(items[0]) == Packing().key(items[1]) is not None
+    assert Packing().key(items[0]) != Packing().key(item("a"))
+    whole = Packing().combine(items)
+    assert whole.returns is None
+    entries = whole.json_schema["properties"]["answers"]["items"]["properties"]
+    assert list(entries["answer"]["properties"]) == ["name", "next"]
+    assert list(whole.json_schema["$defs"]) == ["Node"], "references lead to the root"
+    first, _ = Packing().split(items, packed(entry(1, {"name": "x", "next": None})))
+    assert json.loads(first.text) == {"name": "x", "next": None}
+
+
 @pytest.mark.parametrize(
     "request_",
     [
+        item("a", returns=dict[str, int]),  # no strict mode can enforce it
         Request.of("a", model=MODEL, system=INSTRUCTION),
         Request.of("a", model=MODEL, packable=True),
         item("a", n=2),

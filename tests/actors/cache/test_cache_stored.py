@@ -155,7 +155,9 @@ CHANGES = {
     "stop": ("x",),
     "seed": 1,
     "json_schema": {"type": "object"},
+    "returns": list[str],
     "dimensions": 8,
+    "api": "responses",
     "extra_body": {"user": "x"},
     "packable": True,
 }
@@ -169,7 +171,7 @@ def test_the_key_covers_the_endpoint_and_all_that_can_change_the_answer():
     keys = [cache_keys(["http://a/v1"], one) for one in (ASKED, *changed, texts, prompts)]
     keys.append(cache_keys(["http://b/v1"], ASKED))
     assert len(set(keys)) == len(keys)
-    free = {"cacheable", "deadline", "idempotency_key", "max_tokens_name", "returns"}
+    free = {"cacheable", "deadline", "idempotency_key", "max_tokens_name"}
     assert {field.name for field in attrs.fields(Request)} == free | set(CHANGES) | {
         "task",
         "inputs",

@@ -27,7 +27,7 @@ PAIRS = [(task, form) for task, forms in FORMATS.items() for form in forms]
 # field fails the test below until it is here, and until each format expresses or refuses it.
 @attrs.frozen
 class Marked:
-    text: str
+    marked_text: str
 
 
 MARKS = {
@@ -41,7 +41,7 @@ MARKS = {
     "dimensions": (257, "257"),
     "tools": ((Tool(name="marked_tool"),), "marked_tool"),
     "tool_choice": ("marked_choice", "marked_choice"),
-    "returns": (Marked, "Marked"),
+    "returns": (Marked, "marked_text"),
 }
 ELSEWHERE = {"model", "messages", "inputs", "task", "extra_body"}
 ELSEWHERE |= {"api", "max_tokens_name", "cacheable", "packable", "deadline", "idempotency_key"}

@@ -13,7 +13,7 @@ def size_of(request: Request) -> int:
     size = sum(len(message.content) for message in request.messages) + sum(map(len, request.inputs))
     for given in (
         request.extra_body,
-        request.json_schema,
+        None if request.output_schema is None else request.output_schema.schema,
         *(message.extra for message in request.messages),
         *(message.native for message in request.messages),
     ):

@@ -49,6 +49,8 @@ def _asked(request: Request) -> dict[str, object]:
         asked["seed"] = request.seed
     if request.json_schema is not None:
         asked["json_schema"] = request.json_schema
+    if request.returns is not None and request.output_schema is not None:
+        asked["returns"] = [request.output_schema.name, request.output_schema.schema]
     if request.dimensions is not None:
         asked["dimensions"] = request.dimensions
     if request.extra_body:

@@ -1,0 +1,29 @@
+"""Results of a declared class: JSON schemas for the provider, and validation of what it returns."""
+
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .output import OutputSchema
+    from .result import InvalidResult, ResultType, result_type
+    from .schema import json_schema_of
+    from .strict import NotStrict, strict_schema
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        output="OutputSchema",
+        result="InvalidResult ResultType result_type",
+        schema="json_schema_of",
+        strict="NotStrict strict_schema",
+    )
+
+__all__ = [
+    "InvalidResult",
+    "NotStrict",
+    "OutputSchema",
+    "ResultType",
+    "json_schema_of",
+    "result_type",
+    "strict_schema",
+]
