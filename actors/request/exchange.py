@@ -265,4 +265,6 @@ class Exchange:
             return self._failures.broke_off(error, attempt, reader.start)
         is_no_json = isinstance(error, json.JSONDecodeError)
         why = f"it is {body.describe(reader.raw)}" if is_no_json else str(error)
+        if is_no_json and reader.start and not reader.raw:
+            why = "it has only blank lines and comments"
         return self._failures.malformed(why, attempt, reader.start)

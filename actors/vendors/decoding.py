@@ -107,6 +107,12 @@ def count_of(members: Mapping[str, Json], name: str) -> int | None:
     return max(0, int(value))
 
 
+def has_error(members: Mapping[str, Json]) -> bool:
+    """Return whether the member "error" is one. Some servers always send it, without values."""
+    error = members.get("error")
+    return any(error.values()) if isinstance(error, dict) else bool(error)
+
+
 def read_error(body: Json) -> ApiError:
     """Read the error in a body, in any of the usual shapes; an empty error if it has none.
 
@@ -185,12 +191,14 @@ def read_event(event: ServerSentEvent) -> dict[str, Json]:
         return read_object(data, EVENT)
     except Malformed:
         if event.name == "error":
-            raise StreamFailed(ApiError(data.decode(errors="replace").strip())) from None
+            words = data.decode(errors="replace").strip().strip('"')
+            raise StreamFailed(ApiError(words)) from None
         raise
 
 
 _WRAPPERS = ("result", "data", "response", "output", "body")
-_FAILURES = ("errors", "detail", "message", "msg", "code")
+# "base_resp" is MiniMax's; it is there in every response.
+_FAILURES = ("errors", "detail", "message", "msg", "code", "error_msg", "base_resp")
 
 
 def read_members(body: Json, needed: str) -> dict[str, Json] | ApiError:
@@ -209,7 +217,7 @@ def read_members(body: Json, needed: str) -> dict[str, Json] | ApiError:
         body = body[0]
     if not isinstance(body, dict):
         raise Malformed("the response is JSON, but not an object")
-    if body.get("error") or "error" in (body.get("object"), body.get("type")):
+    if has_error(body) or "error" in (body.get("object"), body.get("type")):
         return read_error(body)  # "object" in old versions of vLLM
     if body.get(needed):
         return body
@@ -217,8 +225,10 @@ def read_members(body: Json, needed: str) -> dict[str, Json] | ApiError:
         inner = body.get(name)
         if isinstance(inner, dict) and inner.get(needed):
             return inner
-    if needed not in body and any(body.get(name) for name in _FAILURES):
-        return read_error(body)
+    if any(body.get(name) for name in _FAILURES):
+        error = read_error(body)
+        if error.message or error.code:
+            return error
     return body
 
 

@@ -21,7 +21,7 @@ _MAX_PARAMETERS = 20
 _WORDS = (
     *("message", "msg", "detail", "error", "errors", "raw"),
     *("error_message", "error_msg", "errorMessage", "error_description", "description"),
-    *("Message", "faultstring", "fault", "title", "reason"),
+    *("Message", "faultstring", "fault", "title", "reason", "base_resp", "status_msg"),
 )
 _ROOTS = ("body", "query", "json")  # where FastAPI's locations begin
 

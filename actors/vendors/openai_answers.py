@@ -11,14 +11,20 @@ from typing import final
 
 from ..json_value import Json
 from ..responses import Choice, TokenLogprob, ToolCall
-from .decoding import json_text, object_of, read_error, text_of
+from .decoding import has_error, json_text, object_of, read_error, text_of
 from .format import ApiError, Malformed
 
-REASONING = ("reasoning_content", "reasoning")
-"""Members of a message that have the reasoning; a server that sends both repeats it."""
+REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+"""Members of a message that have the reasoning; a server that sends several repeats it."""
 
-_THOUGHTS = frozenset({"thinking", "reasoning", "reasoning_text", "thought", "redacted_thinking"})
+_THOUGHTS = frozenset(
+    {"thinking", "think", "reasoning", "reasoning_text", "thought", "redacted_thinking"}
+)
 _NOTES = frozenset({"reference", "citation", "url_citation"})
+CALLS = frozenset({"tool_use", "tool_call", "function_call"})
+"""Types of the parts of a content that are tool calls."""
+
+_OF_PART = frozenset({"type", "text", "content", "parts", "refusal", "thought", *REASONING})
 
 # {finish reason of a compatible server: OpenAI's}
 _REASONS = {
@@ -30,11 +36,21 @@ _REASONS = {
     "stop_sequence": "stop",
     "tool_use": "tool_calls",
     "safety": "content_filter",
+    "sensitive": "content_filter",  # Zhipu
     "insufficient_system_resource": "error",  # DeepSeek
+    "network_error": "error",  # Zhipu
     "abort": "error",  # SGLang, vLLM
+    **dict.fromkeys(("aborted", "cancelled", "canceled", "failed", "timeout"), "error"),
+    **{
+        reason: reason
+        for reason in ("stop", "length", "tool_calls", "function_call", "content_filter", "error")
+    },
 }
 ERROR = "error"
 """The finish reason of a generation that failed."""
+
+NO_REASON = ("null", "none")
+"""Texts that stand for no finish reason, such as DashScope's in the chunks of a stream."""
 
 
 @final
@@ -46,6 +62,7 @@ class Content:
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
         self.notes: list[Mapping[str, Json]] = []
+        self.calls: list[Mapping[str, Json]] = []  # of tools
 
     @property
     def text(self) -> str:
@@ -65,31 +82,48 @@ class Content:
     def add(self, content: Json) -> None:
         """Read a content: a text, a part, or a list of both.
 
-        Raises:
-            Malformed: it is something else.
+        Some servers decode JSON that a model wrote; that is a text, too.
         """
         if isinstance(content, str):
             self._text.append(content)
+        elif _is_written_json(content):
+            self._text.append(json_text(content))
         elif isinstance(content, list):
             for part in content:
                 self.add(part)
         elif isinstance(content, dict):
             self._add_part(content)
-        elif content is not None:
-            raise Malformed('the "content" of a choice is neither a text nor parts')
 
     def _add_part(self, part: dict[str, Json]) -> None:
         kind = text_of(part, "type")
         if kind == "refusal":
             self._refusal.append(flat_text(part.get("refusal")))
         elif kind in _THOUGHTS or part.get("thought") is True:
-            found = next((part[name] for name in ("thinking", "reasoning") if part.get(name)), None)
-            self._reasoning.append(flat_text(part.get("text") if found is None else found))
+            self._reasoning.append(flat_text(part))
         elif kind in _NOTES:
             self.notes.append(part)
+        elif kind in CALLS:
+            self.calls.append(part)
+        elif part.get("text") is None:
+            self.add(part.get("content") or part.get("parts"))
         else:
-            self._text.append(flat_text(part.get("text")))
+            self._text.append(flat_text(part["text"]))
             self.notes += (*notes_in(part, "annotations"), *notes_in(part, "citations"))
+
+
+def _is_written_json(content: Json) -> bool:
+    """Return whether a content is neither a text nor parts, but JSON that a model wrote."""
+    if isinstance(content, list):
+        return bool(content) and all(map(_is_written_json, content))
+    if isinstance(content, dict):
+        return bool(content) and _OF_PART.isdisjoint(content)
+    return isinstance(content, int | float)
+
+
+def content_of(message: Mapping[str, Json]) -> Json:
+    """Return the content of a message or delta, which some servers call "text"."""
+    content = message.get("content")
+    return message.get("text") if content is None else content
 
 
 def flat_text(value: Json) -> str:
@@ -99,7 +133,7 @@ def flat_text(value: Json) -> str:
     if isinstance(value, list):
         return "".join(map(flat_text, value))
     if isinstance(value, dict):
-        names = ("text", "value", "summary", "thinking")
+        names = ("thinking", "reasoning", "text", "value", "summary", "content", "think")
         return next((flat_text(value[name]) for name in names if value.get(name)), "")
     return ""
 
@@ -124,12 +158,14 @@ def read_choice(choice: Json) -> Choice:
             raise Malformed('a choice has no "message"')
         message = {}
     content = Content()
-    content.add(message.get("content"))
+    content.add(content_of(message))
+    if has_error(message):
+        reason = ERROR
     refusal = content.refusal or flat_text(message.get("refusal"))
     return Choice(
         content.text,
         "content_filter" if refusal and reason != ERROR else reason,
-        tool_calls=tuple(_tool_calls(message)),
+        tool_calls=(*_tool_calls(message), *map(_tool_call, content.calls)),
         reasoning=reasoning_of(message) or content.reasoning,
         refusal=refusal or None,
         logprobs=tuple(read_logprobs(choice.get("logprobs"))),
@@ -166,21 +202,22 @@ def reasoning_of(message: Mapping[str, Json]) -> str:
 
 def read_reason(choice: Mapping[str, Json]) -> str | None:
     """Return the finish reason of a choice, in OpenAI's words; None if it has none."""
-    if choice.get("error"):
+    if has_error(choice):
         return ERROR
     reason = choice.get("finish_reason")
     if isinstance(reason, dict):  # SGLang
         reason = reason.get("type")
-    if not reason or not isinstance(reason, str):
+    if not reason or not isinstance(reason, str) or reason in NO_REASON:
         return None
     return _REASONS.get(reason.lower(), reason)
 
 
 def read_failure(choice: Json) -> ApiError:
     """Return the error of a choice whose finish reason is "error"."""
-    error = choice.get("error") if isinstance(choice, dict) else None
-    if error and isinstance(error, dict | str):
-        return read_error({"error": error})
+    if isinstance(choice, dict):
+        for members in (choice, object_of(choice, "message"), object_of(choice, "delta")):
+            if has_error(members):
+                return read_error({"error": members["error"]})
     return ApiError("the generation ended with an error")
 
 
@@ -189,20 +226,29 @@ def _tool_calls(message: Mapping[str, Json]) -> Iterable[ToolCall]:
     for call in calls if isinstance(calls, list) else (calls,):
         if call is not None:
             yield _tool_call(call)
-    call = message.get("function_call")  # the older form
-    if call is not None:
+    call = message.get("function_call")  # the older form, which some servers send besides
+    if call is not None and not calls:
         yield _tool_call(call)
 
 
-def _tool_call(call: Json) -> ToolCall:
-    if not isinstance(call, dict):
+def _tool_call(call: Json | Mapping[str, Json]) -> ToolCall:
+    if not isinstance(call, Mapping):
         raise Malformed("a tool call is not an object")
-    function = object_of(call, "function") or object_of(call, "custom") or call
+    function = own_members(call)
     return ToolCall(
-        text_of(function, "name"),
-        arguments_text(function.get("arguments") or function.get("input")),
-        text_of(call, "id"),
+        text_of(function, "name"), arguments_text(arguments_in(function)), text_of(call, "id")
     )
+
+
+def own_members(call: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return the object that has the name and the arguments of a tool call."""
+    return object_of(call, "function") or object_of(call, "custom") or call
+
+
+def arguments_in(function: Mapping[str, Json]) -> Json:
+    """Return the arguments of a tool call, or a piece of them, in whatever member they are."""
+    names = ("arguments", "input", "parameters")
+    return next((function[name] for name in names if function.get(name)), None)
 
 
 def arguments_text(arguments: Json) -> str:
@@ -214,6 +260,8 @@ def arguments_text(arguments: Json) -> str:
 
 def read_logprobs(logprobs: Json) -> Iterable[TokenLogprob]:
     """Return the log probabilities of a choice, of a chat or of a completion."""
+    if isinstance(logprobs, list):
+        logprobs = {"content": logprobs}
     if not isinstance(logprobs, dict):
         return ()
     tokens = logprobs.get("content") or logprobs.get("refusal")

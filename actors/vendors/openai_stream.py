@@ -12,9 +12,20 @@ import attrs
 
 from ..json_value import Json
 from ..responses import Delta, ToolCallDelta, Usage
-from .decoding import is_end_mark, object_of, read_error, read_event, text_of
+from .decoding import has_error, is_end_mark, object_of, read_error, read_event, text_of
 from .format import ApiError, BrokeOff, DecodedResponse, Malformed, StreamFailed
-from .openai_answers import REASONING, Content, arguments_text, flat_text, reasoning_of
+from .openai_answers import (
+    CALLS,
+    NO_REASON,
+    REASONING,
+    Content,
+    arguments_in,
+    arguments_text,
+    content_of,
+    flat_text,
+    own_members,
+    reasoning_of,
+)
 from .sse import ServerSentEvent
 
 _FIRST = frozenset({"id", "created", "model", "object"})  # the first value counts, not the last
@@ -63,7 +74,7 @@ class ChunkDecoder:
             self.done = True
             return ()
         chunk = read_event(event)
-        if chunk.get("error") or "error" in (event.name, chunk.get("object"), chunk.get("type")):
+        if has_error(chunk) or "error" in (event.name, chunk.get("object"), chunk.get("type")):
             raise StreamFailed(read_error(chunk))
         self._merge(chunk)
         choices = chunk.get("choices")
@@ -89,7 +100,7 @@ class ChunkDecoder:
 
     def _merge_groq(self, member: Json) -> None:
         member = member if isinstance(member, dict) else {}
-        if member.get("error"):
+        if has_error(member):
             raise StreamFailed(read_error(member))
         self.usage = self._read_usage(member.get("usage")) or self.usage
 
@@ -183,11 +194,12 @@ class _PartialChoice:
         self._rest: dict[str, Json] = {}  # other members of the choice
         self._reason: Json = None
         self._is_text = False  # a choice of a completion
+        self._has_messages = False  # in place of deltas
 
     @property
     def is_complete(self) -> bool:
         """Whether it has a finish reason."""
-        return self._reason is not None or bool(self._rest.get("error"))
+        return self._reason is not None or has_error(self._rest) or has_error(self._message)
 
     def add(self, choice: dict[str, Json], place: int) -> Delta | None:
         """Add a piece; return its delta, if it has one."""
@@ -199,14 +211,15 @@ class _PartialChoice:
             self._add_logprobs(logprobs)
         reason = choice.get("finish_reason")
         if reason and (self._reason is None or reason == _FILTERED):  # Azure's filter is late
-            self._reason = reason
+            self._reason = None if reason in NO_REASON else reason
         delta = choice.get("delta")
         if isinstance(delta, dict) and len(delta) == 1:
             text = delta.get("content")
             if text and isinstance(text, str):  # nearly all pieces
                 self._content.append(text)
                 return Delta(text, place)
-        delta = delta or choice.get("message")
+        if not delta and (message := choice.get("message")):
+            delta = self._new_in(message) if isinstance(message, dict) else message
         if not delta:
             text = choice.get("text")
             if text is None:
@@ -218,15 +231,35 @@ class _PartialChoice:
             raise Malformed('the "delta" of a choice is not an object')
         return self._add_delta(delta, place)
 
+    def _new_in(self, message: dict[str, Json]) -> dict[str, Json]:
+        """Return a message without what has arrived; some servers end with the whole of it."""
+        if self._has_messages or not (self._content or self._calls or self._joined):
+            self._has_messages = True
+            return message
+        known = {*self._joined, *(("tool_calls", "function_call") if self._calls else ())}
+        new = {name: value for name, value in message.items() if name not in known}
+        content, text = new.get("content"), _joined_content(self._content)
+        if isinstance(content, str) and isinstance(text, str) and content.startswith(text):
+            new["content"] = content[len(text) :]
+        elif content == text:
+            new.pop("content", None)
+        return new
+
     def _add_delta(self, delta: Mapping[str, Json], place: int) -> Delta | None:
         content = Content()
-        content.add(delta.get("content"))
+        content.add(content_of(delta))
         calls: list[ToolCallDelta] = []
+        for call in content.calls:
+            calls += self._add_call(dict(call))
         for name, value in delta.items():
-            if value is None or value == "":
+            if (
+                value is None
+                or value == ""
+                or (name == "function_call" and delta.get("tool_calls"))
+            ):
                 continue
-            if name == "content":
-                self._content.append(value)
+            if name == "content" or (name == "text" and "content" not in delta):
+                self._content.append(_without_calls(value) if content.calls else value)
             elif name in ("tool_calls", "function_call"):
                 for fragment in value if isinstance(value, list) else (value,):
                     calls += self._add_call(fragment)
@@ -251,14 +284,14 @@ class _PartialChoice:
             return ()
         if not isinstance(fragment, dict):
             raise Malformed("a tool call in the stream is not an object")
-        own = object_of(fragment, "function") or object_of(fragment, "custom") or fragment
+        own = own_members(fragment)
         name, call_id = text_of(own, "name"), text_of(fragment, "id")
-        arguments = arguments_text(own.get("arguments") or own.get("input"))
+        arguments = arguments_text(arguments_in(own))
         call = self._call_of(fragment.get("index"), call_id, name)
         if call is None:
             call = _PartialCall(fragment.get("index"))
             self._calls.append(call)
-        new_name, new_id = "" if call.name else name, "" if call.id else call_id
+        new_name, new_id = "" if call.name == name else name, "" if call.id else call_id
         call.name += new_name
         call.id += new_id
         call.kind = "custom" if "custom" in fragment else call.kind
@@ -269,23 +302,25 @@ class _PartialChoice:
         """Return the call that a fragment continues; None if it begins one.
 
         OpenAI tells calls apart by their index. Some servers send none, or the same for all calls;
-        then an id or a name begins a call.
+        then an id or a name begins a call. A name may come in pieces, and each piece with an id of
+        its own.
         """
+        same = (call for call in reversed(self._calls) if index is None or call.index == index)
+        found = next(same, None)
+        if found is None or (call_id and call_id == found.id):
+            return found
         if index is None:
-            found = self._calls[-1] if self._calls else None
-            begins = name or (call_id and found is not None and call_id != found.id)
-            return None if begins else found
-        found = next((call for call in reversed(self._calls) if call.index == index), None)
-        if found is None:
-            return None
-        is_other = (
-            call_id != found.id
-            if call_id and found.id
-            else not call_id and bool(name and found.name and name != found.name)
-        )
-        return None if is_other else found
+            begins = bool(name or call_id)
+        elif call_id:
+            begins = bool(found.id and name)
+        else:
+            in_pieces = found.id and not any(found.arguments)
+            begins = bool(name and found.name and name != found.name and not in_pieces)
+        return None if begins else found
 
     def _add_logprobs(self, logprobs: Json) -> None:
+        if isinstance(logprobs, list):
+            logprobs = {"content": logprobs}
         for name, value in (logprobs if isinstance(logprobs, dict) else {}).items():
             known = self._logprobs.get(name)
             if isinstance(known, list) and isinstance(value, list):
@@ -330,11 +365,19 @@ class _PartialCall:
         return {"id": self.id, "type": self.kind, self.kind: own}
 
 
+def _without_calls(content: Json) -> Json:
+    """Return a content without the parts that are tool calls."""
+    parts = content if isinstance(content, list) else [content]
+    return [part for part in parts if not (isinstance(part, dict) and part.get("type") in CALLS)]
+
+
 def _joined_content(pieces: list[Json]) -> Json:
     """Return the pieces of a content as one: a text, or a list if there are parts among them."""
     texts = [piece for piece in pieces if isinstance(piece, str)]
     if len(texts) == len(pieces):
         return "".join(texts) if texts else None
+    if len(pieces) == 1:
+        return pieces[0]
     parts: list[Json] = []
     for piece in pieces:
         if isinstance(piece, list):
