@@ -118,8 +118,11 @@ class Exchange:
         """
         try:
             form = self._endpoint.format_for(request)
-            stream = stream and form.streams and not spelling.is_whole
-            body = dumps(spelling.apply(form.encode(request, stream=stream)))
+            stream = stream and form.streams
+            written = form.encode(request, stream=stream)
+            if stream and spelling.wants_whole(written):
+                stream, written = False, form.encode(request, stream=False)
+            body = dumps(spelling.apply(written))
             address = self._endpoint.url(request, stream=stream)
         except (ValueError, TypeError) as error:
             raise BadRequest(f"nothing was sent: {error}") from None

@@ -16,25 +16,30 @@ from ..vendors import ApiError
 
 _REFUSING = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, None)  # None: within a 200
 _LIMITS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-_OURS = ("stream_options", "store")  # members that nothing in a request asks for
+# Members that nothing in a request asks for, and the names by which they are refused.
+_OURS = {"stream_options": ("stream_options", "include_usage"), "store": ("store",)}
 _MAX_MODELS = 1000  # remembered; more can only be names that a user makes up
 _QUOTES = "'\"`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}"
 
 # The words of a provider that does not know a parameter, rather than dislikes its value.
 _UNKNOWN = re.compile(
     r"unsupport|unrecogni|unknown|unexpected|deprecated|forbidden|\binstead\b|no longer|no such"
+    r"|rather than|disabled|must be (?:set to )?false"
     r"|\bextra (?:field|input|param)|additional propert|invalid (?:arg|field|key|param|prop)"
     r"|(?:not|n't) (?:be )?(?:accept|allow|enabl|exist|implement|permit|recogni|support|used)",
     re.IGNORECASE,
 )
 # The words of a provider that refuses streams without naming the parameter.
 _NO_STREAMS = re.compile(
-    r"\bstream(?:s|ing|ed)?(?:=true)?(?: mode| requests?| responses?)?"
-    r"(?: (?:is|are))?(?: currently| yet)? (?:not|un)(?: |supp|avail)"
+    r"\bstream(?:s|ing|ed)?(?: ?[=:] ?true)?(?: mode| requests?| responses?)?"
+    r"(?: (?:is|are))?(?: currently| yet)? (?:not|un|dis)(?: |supp|avail|abled)"
     r"|(?:not|n't)(?: yet| currently)? (?:accept|allow|support)(?:ed)?"
-    r" (?:streams?\b|(?:\w+ ){0,2}stream(?:s|ing)\b)",
+    r" (?:streams?\b|(?:\w+ ){0,2}stream(?:s|ing)\b)"
+    r"|(?:not|n't) be streamed\b|\bonly non-?stream",
     re.IGNORECASE,
 )
+_NEVER_REFUSED = frozenset({"stream", *_OURS, "model", "messages", "input", "prompt"})
+_OTHER_WORDS = {"tools": "tools?|functions?", "logprobs": "logprobs?|log prob"}
 
 
 @attrs.frozen
@@ -45,11 +50,21 @@ class Spelling:
         renamed: other names of members, by the names as written.
         left_out: members that are left out.
         is_whole: whether responses are requested whole, because streams are refused.
+        whole_with: members of a body beside which streams are refused.
     """
 
     renamed: Mapping[str, str] = attrs.field(factory=dict[str, str])
     left_out: frozenset[str] = frozenset()
     is_whole: bool = False
+    whole_with: frozenset[str] = frozenset()
+
+    def wants_whole(self, body: Mapping[str, Json]) -> bool:
+        """Return whether the response to a body is requested whole.
+
+        Args:
+            body: the body as written.
+        """
+        return self.is_whole or not self.whole_with.isdisjoint(body)
 
     def apply(self, body: dict[str, Json]) -> dict[str, Json]:
         """Return a body in this spelling.
@@ -65,26 +80,14 @@ class Spelling:
             if name not in self.left_out
         }
 
-    def without(self, refused: str) -> "Spelling":
-        """Return the spelling that also avoids a parameter; `refused` is from `refused_in`.
-
-        Args:
-            refused: the name of the parameter.
-        """
-        if refused == "stream":
-            return attrs.evolve(self, is_whole=True)
-        if refused in _LIMITS:
-            return attrs.evolve(self, renamed={**self.renamed, refused: _LIMITS[refused]})
-        return attrs.evolve(self, left_out=self.left_out | {refused})
-
-    def refused_in(
+    def avoiding(
         self,
         error: ApiError,
         status: int | None,
         sent: Mapping[str, Json],
         written: Mapping[str, Json],
-    ) -> str | None:
-        """Return the parameter that a refusal names and another spelling avoids; None if none.
+    ) -> "Spelling | None":
+        """Return the spelling that also avoids what a refusal names; None if there is none.
 
         Args:
             error: the provider's words.
@@ -94,22 +97,22 @@ class Spelling:
         """
         if status not in _REFUSING:
             return None
-        for name in _LIMITS:
+        for name, other in _LIMITS.items():
             # A name that replaces another one is not replaced again.
             if name in sent and name not in self.renamed.values() and names(error, name):
-                return name
-        for name in _OURS:
+                return attrs.evolve(self, renamed={**self.renamed, name: other})
+        for name, known_as in _OURS.items():
             is_ours = name in sent and name not in written
-            if is_ours and (name in error.parameters or names(error, name)):
-                return name
-        if sent.get("stream") is not True:
+            is_named = name in error.parameters or any(names(error, each) for each in known_as)
+            if is_ours and is_named:
+                return attrs.evolve(self, left_out=self.left_out | {name})
+        if sent.get("stream") is not True or not _refuses_streams(error):
             return None
-        is_refused = (
-            "stream" in error.parameters
-            or names(error, "stream")
-            or _NO_STREAMS.search(_outside_quotes(error.message)) is not None
-        )
-        return "stream" if is_refused else None
+        # "n > 1 is not supported in streaming mode": only requests with that member are affected.
+        others = {name for name in sent if name not in _NEVER_REFUSED and _mentions(error, name)}
+        if others:
+            return attrs.evolve(self, whole_with=self.whole_with | others)
+        return attrs.evolve(self, is_whole=True)
 
     def caused(self, error: ApiError) -> bool:
         """Return whether a refusal is for what this spelling has put in the place of a parameter.
@@ -118,6 +121,21 @@ class Spelling:
             error: the provider's words.
         """
         return any(names(error, name) for name in self.renamed.values())
+
+
+def _refuses_streams(error: ApiError) -> bool:
+    return (
+        "stream" in error.parameters
+        or names(error, "stream")
+        or _NO_STREAMS.search(_outside_quotes(error.message)) is not None
+    )
+
+
+def _mentions(error: ApiError, member: str) -> bool:
+    words = _OTHER_WORDS.get(member) or re.escape(member)
+    return (
+        re.search(rf"(?<![\w.\-])(?:{words})(?![\w\-])", error.message, re.IGNORECASE) is not None
+    )
 
 
 def names(error: ApiError, parameter: str) -> bool:

@@ -110,10 +110,9 @@ class RetryingTarget:
         sent, written = loads(prepared.body), prepared.request.extra_body
         if not isinstance(sent, dict):
             return None
-        name = prepared.spelling.refused_in(refusal, failure.error.status, sent, written)
-        if name is None:
+        spelling = prepared.spelling.avoiding(refusal, failure.error.status, sent, written)
+        if spelling is None:
             return None
-        spelling = prepared.spelling.without(name)
         if not call.budget.take("retry", trio.current_time()):
             self._learn(prepared.request.model, spelling, failure)  # for later calls
             return None
@@ -129,6 +128,7 @@ class RetryingTarget:
                 renamed=dict(spelling.renamed),
                 left_out=sorted(spelling.left_out),
                 streams=not spelling.is_whole,
+                whole_with=sorted(spelling.whole_with),
                 reason=str(refused.error),
             )
 

@@ -65,7 +65,8 @@ def _of_object(members: dict[str, Json], depth: int) -> str:
             for name, value in list(members.items())[:_MAX_ITEMS]
             if isinstance(value, list) and (words := words_of(value, depth + 1))
         )
-        return "; ".join(fields) if depth else ""
+        # A whole body with a single list of another kind may be anything, such as an answer.
+        return "; ".join(fields) if depth or all(map(_is_texts, members.values())) else ""
     location = ".".join(_location(members))
     if location and location not in words:
         words = f"{location}: {words}"
@@ -73,6 +74,10 @@ def _of_object(members: dict[str, Json], depth: int) -> str:
     if isinstance(metadata, dict) and (raw := words_of(metadata.get("raw"), depth + 1)):
         words = f"{words}: {raw}"
     return words
+
+
+def _is_texts(value: Json) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def parameters_in(value: Json) -> tuple[str, ...]:

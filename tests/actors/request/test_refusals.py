@@ -2,8 +2,9 @@
 
 import json
 
+import attrs
 import pytest
-from fakes import URL, Reply, Script, call, error_json, refusal, requester
+from fakes import URL, Reply, Script, call, completion_json, error_json, refusal, requester
 
 from callsheet.actors import (
     AuthenticationFailed,
@@ -33,6 +34,7 @@ SHAPES = {
     "texts": {"errors": [WORDS]},
     "objects": {"success": False, "errors": [{"code": 7003, "message": WORDS}]},
     "fields": {"errors": {"n": [WORDS]}},
+    "Django": {"n": [WORDS]},
     "problem": {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": WORDS},
     "list": [{"error": {"code": 400, "message": WORDS, "status": "INVALID_ARGUMENT"}}],
     "quoted JSON": {
@@ -72,6 +74,9 @@ REFUSES_MAX_TOKENS = {
     "text": {"detail": "max_tokens is not supported"},
     "plain": "Unknown field `max_tokens`.",
     "param": {"error": {"message": "Not supported.", "param": "max_tokens"}},
+    "vLLM": {"message": "[{'type': 'extra_forbidden', 'loc': ('body', 'max_tokens')}]"},
+    "Bedrock": {"message": "Malformed input: #: extraneous key [max_tokens] is not permitted"},
+    "advice": error_json("This model requires 'max_completion_tokens' rather than 'max_tokens'."),
 }
 
 
@@ -139,6 +144,12 @@ REFUSES_OPTIONS = {
     "nested": {"detail": [{"loc": ["body", "stream_options", "include_usage"], "msg": EXTRA}]},
     "text": error_json("Unknown parameter: 'stream_options'.", code="unknown_parameter"),
     "plain": "unknown field stream_options",
+    "Go": {"error": 'json: unknown field "stream_options"'},
+    "JSON Schema": error_json(
+        "Additional properties are not allowed ('stream_options' was unexpected)"
+    ),
+    "Gemini": [{"error": {"message": 'Unknown name "stream_options": Cannot find field.'}}],
+    "its member": error_json("Unknown parameter: 'include_usage'"),
 }
 
 
@@ -160,7 +171,11 @@ REFUSES_STREAMS = [
     "This model does not support streaming.",
     "stream=true is not supported for this model",
     "Streaming responses are currently not supported",
-    "n > 1 is not supported in streaming mode",
+    "Streaming is disabled for this deployment.",
+    "`stream` must be false",
+    "stream: true is not allowed",
+    "This model cannot be streamed.",
+    "Only non-streaming requests are supported.",
 ]
 
 
@@ -191,6 +206,30 @@ async def test_a_refusal_that_merely_has_the_word_stream_switches_nothing(autoju
             await ref.ask(call())
         await ref.ask(call())
     assert [body.get("stream") for body in sent_bodies(script)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("said", "member", "value"),
+    [
+        ("n > 1 is not supported in streaming mode", "n", 2),
+        ("Tool calls with streaming are not supported", "tools", [{"type": "function"}]),
+        ("logprobs is not supported with streaming", "logprobs", True),
+    ],
+)
+async def test_streams_that_are_refused_beside_a_member_go_on_without_it(
+    autojump_clock, said, member, value
+):
+    """Entry 10: one request of a kind does not switch the model to whole responses for all."""
+    fields = {"n": value} if member == "n" else {"extra_body": {member: value}}
+    request = attrs.evolve(call().request, **fields)
+    answer = completion_json()
+    answer["choices"] *= request.n
+    script = Script(says(said), Reply(body=answer), Reply(body=answer), Reply())
+    async with requester(script, retry=QUICK) as (ref, _):
+        await ref.ask(Complete(request, CallContext("first")))
+        await ref.ask(Complete(request, CallContext("second")))
+        await ref.ask(call())
+    assert ["stream" in body for body in sent_bodies(script)] == [True, False, False, True]
 
 
 async def test_two_parameters_are_learned_one_after_another(autojump_clock):
