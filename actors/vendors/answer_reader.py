@@ -4,8 +4,10 @@ Some servers and gateways send events although one JSON text was requested, or t
 content type, and with blank lines and comments before it. What was paid for is read (L11).
 """
 
+import json
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, final
+from contextlib import suppress
+from typing import Literal, Protocol, cast, final
 
 from ..json_value import Json
 from ..messages import Request
@@ -52,6 +54,7 @@ class AnswerReader:
         self._kind: AnswerKind | None = None  # not known yet
         self._parser = SseParser()
         self._decoder: _Decoder | None = None
+        self._chatter = b""  # the first event that is none of the format
         self._pieces: list[bytes] = []
         self.start = b""
         self.raw = b""
@@ -95,6 +98,9 @@ class AnswerReader:
         found: list[Delta] = []
         try:
             for event in events:
+                if not event.data.startswith(b"{") and _is_chatter(event):
+                    self._chatter = self._chatter or event.data
+                    continue
                 deltas = decoder.feed(event)
                 if self._on_event is not None:
                     self._on_event(event, deltas)
@@ -119,15 +125,15 @@ class AnswerReader:
                 JSON.
         """
         if self._decoder is not None:
-            return self._decoder.end()
+            return self._end_of_events(self._decoder)
         self.raw = b"".join(self._pieces)
         try:
             body = loads(self.raw)
         except ValueError:
-            lines = [line for line in self.raw.splitlines() if line.strip()]
-            if len(lines) < 2 or not _is_json(lines[0]):  # noqa: PLR2004  # then it is no JSON
-                raise
-            return self._decoded(lines)
+            lines = [line for line in map(_without_field, self.raw.splitlines()) if line]
+            if len(lines) > 1 and all(is_end_mark(line) or _is_json(line) for line in lines):
+                return self._decoded(lines)
+            body = _first_json(self.raw)
         if isinstance(body, str):  # some gateways encode the whole body as JSON once more
             inner = AnswerReader(self._form, self._request)
             for piece in (body.encode(errors="replace"), b""):
@@ -137,12 +143,50 @@ class AnswerReader:
             return self._decoded([json_text(part).encode() for part in body])
         return self._form.decode(body, self._request)
 
+    def _end_of_events(self, decoder: _Decoder) -> DecodedResponse | ApiError:
+        if not self._chatter:
+            return decoder.end()
+        with suppress(Malformed):
+            decoded = decoder.end()
+            if isinstance(decoded, ApiError) or _has_ended(decoded):
+                return decoded
+        shown = self._chatter.decode(errors="replace")  # it may be why the stream has ended
+        raise Malformed(f"the stream has an event that is no JSON: {shown:.100}")
+
     def _decoded(self, texts: Sequence[bytes]) -> DecodedResponse | ApiError:
         """Decode JSON texts as the events of a stream."""
         decoder = self._new_decoder()
         for text in texts:
-            decoder.feed(ServerSentEvent(text.strip().removeprefix(b"data:").strip()))
+            decoder.feed(ServerSentEvent(text))
         return decoder.end()
+
+
+def _has_ended(response: DecodedResponse) -> bool:
+    return all(choice.finish_reason is not None for choice in response.choices)
+
+
+def _is_chatter(event: ServerSentEvent) -> bool:
+    """Return whether an event is a word or a number, such as "ping", and no part of a response."""
+    data = event.data
+    if event.name == "error" or is_end_mark(data) or len(data) > _SHOWN_BYTES:
+        return False
+    return b"{" not in data and b"}" not in data
+
+
+def _without_field(line: bytes) -> bytes:
+    return line.strip().removeprefix(b"data:").strip()
+
+
+def _first_json(text: bytes) -> Json:
+    """Return the JSON value that a text begins with, whatever follows it.
+
+    Raises:
+        ValueError: it does not begin with an object or a list.
+    """
+    decoded = text.decode("utf-8-sig", errors="replace").lstrip()
+    if not decoded.startswith(("{", "[")):
+        raise json.JSONDecodeError("no object or list", decoded, 0)
+    return cast("Json", json.JSONDecoder().raw_decode(decoded)[0])
 
 
 def _is_json(text: bytes) -> bool:

@@ -34,6 +34,8 @@ def read_usage(usage: Json) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     prompt, output = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
+    if prompt is None and output is None:  # gateways to other formats
+        prompt, output = count_of(usage, "input_tokens"), count_of(usage, "output_tokens")
     if prompt is None and output is None:
         return None
     of_prompt = object_of(usage, "prompt_tokens_details")
@@ -95,12 +97,15 @@ def read_choices(body: Json, expected: int, prompts: int = 1) -> DecodedResponse
     each = expected // prompts
     if failed and len({at // each for at in failed}) == prompts:
         return read_failure(ordered[failed[0]])
+    usage = members.get("usage")
+    if usage is None and expected == 1 and isinstance(ordered[0], dict):
+        usage = ordered[0].get("usage")  # Moonshot's, in a stream
     return DecodedResponse(
         choices=choices,
         model=text_of(members, "model") or None,
-        usage=read_usage(members.get("usage")),
+        usage=read_usage(usage),
         tier=text_of(members, "service_tier") or None,
-        reported_cost_usd=read_cost(members.get("usage")),
+        reported_cost_usd=read_cost(usage),
         body=members,
     )
 

@@ -204,22 +204,23 @@ class _PartialChoice:
     def add(self, choice: dict[str, Json], place: int) -> Delta | None:
         """Add a piece; return its delta, if it has one."""
         if not choice.keys() <= _OF_CHOICE:
-            for name in choice.keys() - _OF_CHOICE:
-                if choice[name] is not None:
-                    self._rest[name] = choice[name]
+            others = choice.keys() - _OF_CHOICE
+            self._rest |= {name: choice[name] for name in others if choice[name] is not None}
         if logprobs := choice.get("logprobs"):
             self._add_logprobs(logprobs)
+        delta = choice.get("delta")
+        if not delta:
+            delta = choice.get("message")
+            if isinstance(delta, dict):
+                delta = self._new_in(delta)  # before the finish reason is noted
         reason = choice.get("finish_reason")
         if reason and (self._reason is None or reason == _FILTERED):  # Azure's filter is late
             self._reason = None if reason in NO_REASON else reason
-        delta = choice.get("delta")
         if isinstance(delta, dict) and len(delta) == 1:
             text = delta.get("content")
             if text and isinstance(text, str):  # nearly all pieces
                 self._content.append(text)
                 return Delta(text, place)
-        if not delta and (message := choice.get("message")):
-            delta = self._new_in(message) if isinstance(message, dict) else message
         if not delta:
             text = choice.get("text")
             if text is None:
@@ -233,7 +234,8 @@ class _PartialChoice:
 
     def _new_in(self, message: dict[str, Json]) -> dict[str, Json]:
         """Return a message without what has arrived; some servers end with the whole of it."""
-        if self._has_messages or not (self._content or self._calls or self._joined):
+        is_first = not (self._content or self._calls or self._joined)
+        if is_first or (self._has_messages and self._reason is None):
             self._has_messages = True
             return message
         known = {*self._joined, *(("tool_calls", "function_call") if self._calls else ())}

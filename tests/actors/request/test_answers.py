@@ -4,6 +4,7 @@ Each kind is one that a provider, a gateway or a server has been seen to send.
 """
 
 import json
+import re
 
 import attrs
 import httpx
@@ -14,6 +15,7 @@ from callsheet.actors import (
     CallContext,
     Complete,
     Delta,
+    MalformedResponse,
     ProviderUnavailable,
     Request,
     Response,
@@ -212,9 +214,17 @@ READ = {
     "after a byte order mark": "\ufeff" + json.dumps(whole()),
     "a line each": "\n".join(map(json.dumps, [chunk({"content": "Hello"}), chunk({}, "stop")])),
     "JSON, and then a mark": json.dumps(whole()) + "\ndata: [DONE]",
+    "JSON, and then something": json.dumps(whole()) + "\n\n<!-- a comment -->",
+    "JSON twice": json.dumps(whole()) * 2,
+    "JSON twice, on lines": json.dumps(whole()) + "\n" + json.dumps(whole()),
     "events: parts": sse(chunk({"content": [THOUGHT]}), chunk({"content": [{"text": "Hello"}]}))
     + sse(chunk({}, "stop")),
     "events: null first": "data: null\n\n" + STREAM,
+    "events: a word": "data: ping\n\n" + STREAM,
+    "events: a named word": STREAM.replace("data: [", "event: heartbeat\ndata: ok\n\ndata: ["),
+    "events: a number": "data: 5\n\n" + STREAM,
+    "events: an empty list": "data: []\n\n" + STREAM,
+    "events: a word at the end": STREAM.replace("[DONE]", "bye"),
     "events: comments, blank lines": "\n\n: hm\n\n" + STREAM.replace("\n\n", "\n\n: hm\n\n"),
     "events: no finish reason": sse(chunk({"content": "Hello"})),
     "events: an index from 1": STREAM.replace('"index": 0', '"index": 1'),
@@ -249,6 +259,15 @@ async def test_what_arrives_is_read_whatever_was_requested(autojump_clock, body,
     answer = await read(body, streaming=streaming, headers={"content-type": kind})
     assert answer.text == "Hello"
     assert answer.finish_reason in ("stop", None)
+
+
+@either
+@pytest.mark.parametrize("last", ["Internal Server Error", "upstream closed", "[1]"])
+async def test_words_in_place_of_the_end_are_no_end(autojump_clock, last, streaming):
+    """Half a response is none, also if the server marks its end."""
+    half = sse(chunk({"content": "Hel"}), done=False) + f"data: {last}\n\ndata: [DONE]\n\n"
+    with pytest.raises(MalformedResponse, match=re.escape(last)):
+        await read(half, streaming=streaming)
 
 
 @either

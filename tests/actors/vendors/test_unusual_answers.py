@@ -251,3 +251,26 @@ def test_log_probabilities_may_be_a_list():
         sse(chunk({"content": "Hello"}, "stop", logprobs=tokens)),
     ):
         assert [each.token for each in read(body)[0].logprobs] == ["Hello"]
+
+
+USAGE = {"prompt_tokens": 9, "completion_tokens": 3}
+USAGES = {
+    "in another format": whole({"content": "Hello"})
+    | {"usage": {"input_tokens": 9, "output_tokens": 3}},
+    "on the choice": completion_json(
+        choices=[{"index": 0, "message": {"content": "Hello"}, "usage": USAGE}], usage=None
+    ),
+    "on the last choice of a stream": sse(
+        chunk({"content": "Hello"}), chunk({}, "stop", usage=USAGE)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", USAGES)
+def test_usage_is_read_wherever_it_stands(kind):
+    reader = AnswerReader(FORMAT, ASKED)
+    body = USAGES[kind]
+    reader.feed((body if isinstance(body, str) else json.dumps(body)).encode())
+    reader.feed(b"")
+    usage = reader.end().usage
+    assert (usage.input_tokens, usage.output_tokens) == (9, 3)
