@@ -158,6 +158,54 @@ async def test_what_is_not_in_order_is_refused(autojump_clock, more, said):
     assert said in error["message"]
 
 
+async def test_the_stable_version_of_the_api_has_the_same_methods(autojump_clock):
+    """Google's clients of 2026 use it."""
+    async with connected() as client:
+        for method in ("generateContent", "streamGenerateContent", "countTokens"):
+            path = url(method).replace("v1beta", "v1")
+            answers = [await client.post(each, json=body_of()) for each in (path, url(method))]
+            assert [answer.status_code for answer in answers] == [200, 200]
+        unknown = await client.post("/v1/models/m:embedContent", json={})
+        model = await client.get("/v1/models/ft:gpt-4o:us")
+    assert unknown.json()["error"]["code"] == 405
+    assert model.json()["id"] == "ft:gpt-4o:us"
+
+
+async def test_members_may_have_their_original_names(autojump_clock):
+    """Google's own client sends some of them in snake case."""
+    schema = {"type": "object", "properties": {"in_city": {"type": "string"}}}
+    named = {"name": "f", "parameters_json_schema": {**schema, "required": ["in_city"]}}
+    body = {
+        "contents": [{"role": "user", "parts": [{"text": "Call f."}]}],
+        "system_instruction": {"parts": [{"text": "Be brief."}]},
+        "generation_config": {"thinking_config": {"thinking_budget": 64}, "max_output_tokens": 500},
+        "tools": [{"function_declarations": [named]}],
+        "tool_config": {"function_calling_config": {"mode": "ANY"}},
+    }
+    async with connected() as client:
+        response = (await client.post(url(), json=body)).json()
+    call = response["candidates"][0]["content"]["parts"][-1]["functionCall"]
+    assert (call["name"], list(call["args"])) == ("f", ["in_city"])
+    assert response["usageMetadata"]["thoughtsTokenCount"] == 64
+
+
+async def test_log_probabilities_are_the_same_whole_and_streamed(autojump_clock):
+    config = {"responseLogprobs": True, "logprobs": 2}
+    async with connected() as client:
+        (whole,) = (await generate(client, config=config))["candidates"]
+        chunks = [chunk["candidates"][0] for chunk in await stream(client, config=config)]
+        refused = await client.post(url(), json=body_of(config={"logprobs": 2}))
+    result = whole["logprobsResult"]
+    assert "".join(token["token"] for token in result["chosenCandidates"]) == text_of(
+        [{"candidates": [whole]}]
+    )
+    assert {len(top["candidates"]) for top in result["topCandidates"]} == {2}
+    assert whole["avgLogprobs"] < 0
+    streamed = [token for chunk in chunks for token in chunk["logprobsResult"]["chosenCandidates"]]
+    assert streamed == result["chosenCandidates"]
+    assert refused.status_code == 400
+
+
 async def test_keys_models_and_paths_are_refused_in_its_format(autojump_clock):
     async with connected(api_key="right", models=("other",)) as client:
         wrong = await client.post(url(), json=body_of(), headers={"x-goog-api-key": "wrong"})

@@ -1,5 +1,6 @@
 """The provider as a Starlette app: it routes requests to the endpoints."""
 
+import re
 from collections.abc import Callable, Mapping
 
 import trio
@@ -16,7 +17,7 @@ from .chat import ChatCall
 from .completions import CompletionsCall
 from .control import ControlEndpoints
 from .embeddings import EmbeddingsCall
-from .generate_content import GenerateContentCall, path_members
+from .generate_content import MODEL_PATHS, GenerateContentCall, path_members
 from .messages import MessagesCall, refuse_old_members
 from .responses import ResponsesCall
 from .service import ModelService, Parse, route
@@ -26,6 +27,7 @@ from .wire import Json, JsonResponse
 
 _MESSAGES = "/v1/messages"
 _MODELS = "/v1/models"
+_GEMINI_METHOD = re.compile(r"/models/[^/]*:\w+(Content|Contents|Tokens)$")
 # {path: how its body is parsed}
 _OPENAI: Mapping[str, Parse] = {
     "/v1/chat/completions": ChatCall.parse,
@@ -113,10 +115,11 @@ class Provider:
             ),
             *(
                 route(
-                    f"/v1beta/models/{{model}}:{method}",
+                    f"{path}:{method}",
                     service.endpoint(service.gemini, GenerateContentCall.parse, path_members),
                     "POST",
                 )
+                for path in MODEL_PATHS
                 for method in ("generateContent", "streamGenerateContent")
             ),
             route(_MODELS, self._list_models, "GET"),
@@ -152,7 +155,7 @@ class Provider:
         counter = self._service.openai
         if path == _MESSAGES or path.startswith(f"{_MESSAGES}/"):
             counter = self._service.anthropic
-        elif path.startswith("/v1beta/"):
+        elif path.startswith("/v1beta/") or _GEMINI_METHOD.search(path):
             counter = self._service.gemini
         vendor = counter.vendor
         return refusal(error, await self._arrivals.take(request, vendor), vendor)

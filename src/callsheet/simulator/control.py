@@ -17,7 +17,7 @@ from .chance import random_of
 from .completions import MAX_TOKENS
 from .delivery import delivered, inject_fault
 from .faults import REFUSALS, Fault
-from .generate_content import GenerateContentCall
+from .generate_content import MODEL_PATHS, GenerateContentCall
 from .messages import MessagesCall
 from .responses import ResponsesCall
 from .sending import PlannedResponse
@@ -73,10 +73,13 @@ class ControlEndpoints:
             self._anthropic_route("/batches/{id}/results", GET=messages.results),
             self._openai_route("/responses/input_tokens", POST=self._count_response),
             self._anthropic_route("/count_tokens", POST=self._count_message),
-            route(
-                "/v1beta/models/{model}:countTokens",
-                self._endpoint(self._gemini, {"POST": self._count_contents}),
-                "POST",
+            *(
+                route(
+                    f"{path}:countTokens",
+                    self._endpoint(self._gemini, {"POST": self._count_contents}),
+                    "POST",
+                )
+                for path in MODEL_PATHS
             ),
         ]
         if self._settings.batches.dialect == "together":
@@ -106,7 +109,7 @@ class ControlEndpoints:
         return JsonResponse({"object": "response.input_tokens", "input_tokens": tokens})
 
     def _count_contents(self, arrival: Arrival) -> Response:
-        """Count the tokens of contents: POST /v1beta/models/{model}:countTokens."""
+        """Count the tokens of contents: POST .../models/{model}:countTokens."""
         model, body = arrival.request.path_params["model"], arrival.json()
         self._arrivals.check_model(model, self._gemini)
         whole = body.object("generateContentRequest").members or body.members

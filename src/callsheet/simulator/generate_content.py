@@ -16,7 +16,16 @@ from .body import RequestBody, RequestRefused
 from .caching import PromptBlock
 from .call import AnswerContext, ModelAnswer, Piece
 from .completions import MAX_TOKENS
-from .generation import EFFORTS, Bit, Part, ToolOffer, Written, write
+from .generation import (
+    EFFORTS,
+    Bit,
+    Part,
+    TokenChance,
+    ToolOffer,
+    Written,
+    chances_of,
+    write,
+)
 from .prompt import Conversation, ConversationMessage
 from .settings import ProviderSettings
 from .tools import offer_of, read_tool, tool_tokens
@@ -26,6 +35,10 @@ MAX_CONTENTS = 100_000
 MAX_CANDIDATES = 8
 MAX_STOPS = 5
 MAX_THINKING_TOKENS = 32_768
+MAX_LOGPROBS = 20
+
+MODEL_PATHS = ("/v1beta/models/{model}", "/v1/models/{model}")
+"""The paths of a model, to which the method is added; Google's clients use either."""
 
 _MEMBERS = frozenset({
     "model", "stream", "contents", "systemInstruction", "generationConfig", "tools", "toolConfig",
@@ -37,6 +50,20 @@ _CONFIG = frozenset({
     "responseModalities", "responseSchema", "seed", "stopSequences", "temperature",
     "thinkingConfig", "topK", "topP",
 })  # fmt: skip
+# Members whose own members have names of the user's.
+_FREE = frozenset({
+    "args", "labels", "parameters", "parametersJsonSchema", "response", "responseJsonSchema",
+    "responseSchema",
+})  # fmt: skip
+# {original name of a member: its name in JSON}
+_ORIGINAL_NAMES = {
+    re.sub("([A-Z])", lambda found: f"_{found[1].lower()}", name): name
+    for name in _MEMBERS | _CONFIG | _FREE | {
+        "allowedFunctionNames", "fileData", "functionCall", "functionCallingConfig",
+        "functionDeclarations", "functionResponse", "includeThoughts", "inlineData",
+        "thinkingBudget", "thinkingLevel",
+    }
+}  # fmt: skip
 _FUNCTION_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}")
 _FINISH = {"end": "STOP", "stop": "STOP", "calls": "STOP", "limit": "MAX_TOKENS"}
 _MODES = {"AUTO": "auto", "VALIDATED": "auto", "ANY": "required", "NONE": "none"}
@@ -66,6 +93,7 @@ class GenerateContentCall:
     offer: ToolOffer
     reasoning_tokens: int
     shows_thoughts: bool
+    logprobs: int | None
 
     @classmethod
     def parse(cls, body: RequestBody, settings: ProviderSettings) -> "GenerateContentCall":
@@ -74,6 +102,7 @@ class GenerateContentCall:
         Raises:
             RequestRefused: the request is invalid.
         """
+        body = RequestBody(_in_camel_case(body.members), body.at)
         config = body.object("generationConfig")
         _refuse_unknown(body, _MEMBERS)
         _refuse_unknown(config, _CONFIG)
@@ -100,6 +129,7 @@ class GenerateContentCall:
             offer=_offer(body),
             reasoning_tokens=_thinking_tokens(thinking),
             shows_thoughts=thinking.flag("includeThoughts"),
+            logprobs=_top_logprobs(config),
         )
 
     @property
@@ -149,7 +179,7 @@ class GenerateContentCall:
         tokens = sum(one.tokens for one in written)
         if self.kind == "whole":
             found: list[Json] = [
-                self._candidate(i, [self._part(part, part.text) for part in one.parts], one)
+                self._candidate(i, [(part, part.text, 0) for part in one.parts], one)
                 for i, one in enumerate(written)
             ]
             body = compact(self._response(context, found, written))
@@ -169,7 +199,8 @@ class GenerateContentCall:
 
         A call comes whole in one of them; the last one of a candidate has its finish reason.
         """
-        bits = [_whole_calls(one.bits(context.pieces)) for one in written]
+        by_token = self.logprobs is not None
+        bits = [_whole_calls(one.bits(context.pieces, by_token=by_token)) for one in written]
         found: list[tuple[dict[str, Json], int]] = []
         said = [0] * len(written)
         for turn in zip_longest(*bits):
@@ -179,7 +210,7 @@ class GenerateContentCall:
                     continue
                 said[i] += bit.tokens
                 end = written[i] if bit is bits[i][-1] else None
-                candidates.append(self._candidate(i, [self._part(bit.part, bit.text)], end))
+                candidates.append(self._candidate(i, [(bit.part, bit.text, bit.start)], end))
             tokens = sum(bit.tokens for bit in turn if bit is not None)
             is_last = said == [one.tokens for one in written]
             shown = written if is_last else None
@@ -196,11 +227,27 @@ class GenerateContentCall:
                 return {"text": text}
 
     def _candidate(
-        self, index: int, parts: list[dict[str, Json] | None], end: Written | None
+        self, index: int, pieces: list[tuple[Part, str, int]], end: Written | None
     ) -> dict[str, Json]:
+        """Return a candidate, whole or a piece of it.
+
+        Args:
+            index: its number.
+            pieces: its parts; of each, the text and the index of its first character.
+            end: the whole of it if this is the last piece.
+        """
+        parts = (self._part(part, text) for part, text, _ in pieces)
         shown = list[Json](part for part in parts if part is not None)
         content: dict[str, Json] = {"parts": shown} if shown else {}
         found: dict[str, Json] = {"content": {**content, "role": "model"}, "index": index}
+        if self.logprobs is not None:
+            chances = [
+                chance
+                for part, text, start in pieces
+                if part.kind == "text"
+                for chance in chances_of(text, start, self.logprobs)
+            ]
+            found |= _logprobs(chances)
         if end is not None:
             found["finishReason"] = _FINISH[end.ended]
         return found
@@ -221,6 +268,53 @@ class GenerateContentCall:
                     usage["thoughtsTokenCount"] = thoughts
             found["usageMetadata"] = usage
         return {**found, "modelVersion": self.model, "responseId": context.hex[:22]}
+
+
+def _in_camel_case(members: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the members by their names in JSON; Google also accepts their original names.
+
+    ``generation_config`` is ``generationConfig``.
+    """
+    found: dict[str, Json] = {}
+    for name, value in members.items():
+        known = _ORIGINAL_NAMES.get(name, name)
+        found[known] = value if known in _FREE else _members_in_camel_case(value)
+    return found
+
+
+def _members_in_camel_case(value: Json) -> Json:
+    if isinstance(value, list):
+        return [_members_in_camel_case(item) for item in value]
+    return _in_camel_case(value) if isinstance(value, dict) else value
+
+
+def _top_logprobs(config: RequestBody) -> int | None:
+    top = config.integer("logprobs", 0, MAX_LOGPROBS)
+    if config.flag("responseLogprobs"):
+        return top or 0
+    if top is not None:
+        raise RequestRefused(400, "logprobs needs responseLogprobs to be true.")
+    return None
+
+
+def _logprobs(chances: list[TokenChance]) -> dict[str, Json]:
+    """Return the members of a candidate with the probabilities of its tokens."""
+    if not chances:
+        return {}
+
+    def shown(token: str, logprob: float) -> Json:
+        return {"token": token, "logProbability": logprob}
+
+    likely: list[Json] = [
+        {"candidates": [shown(*one) for one in chance.likely]} for chance in chances
+    ]
+    return {
+        "avgLogprobs": sum(chance.logprob for chance in chances) / len(chances),
+        "logprobsResult": {
+            "chosenCandidates": [shown(chance.token, chance.logprob) for chance in chances],
+            "topCandidates": likely,
+        },
+    }
 
 
 def _refuse_unknown(body: RequestBody, known: frozenset[str]) -> None:

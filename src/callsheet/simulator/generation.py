@@ -276,9 +276,10 @@ def chances_of(text: str, start: int, top: int) -> list[TokenChance]:
         top: how many likely tokens to name for each token, itself included.
     """
     found: list[TokenChance] = []
-    for number, token in enumerate(tokens_in(text)):
+    for token in tokens_in(text):
         # The token has at least half of the probability; each other one has half of the rest.
-        share = 0.5 + 0.499 * fraction_of("logprob", token, start, number)
+        share = 0.5 + 0.499 * fraction_of("logprob", token, start)
+        start += len(token)
         logprob, rest = round(math.log(share), 6), 1 - share
         likely = [(token, logprob)]
         for other in (word for word in _OTHER_TOKENS if word != token):
