@@ -1,5 +1,7 @@
+import httpx
 import pytest
 from click.testing import CliRunner
+from provider_process import provider_process
 
 from callsheet.cli.simulate import simulate
 from callsheet.simulator.faults import FAULT_KINDS
@@ -22,6 +24,8 @@ from callsheet.simulator.faults import FAULT_KINDS
         (["--port", "70000"], "--port"),
         (["--otpm", "0"], "--otpm"),
         (["--first-piece", "2"], "--first-piece"),
+        (["--context-tokens", "0"], "--context-tokens"),
+        (["--reasoning-field", ""], "reasoning_field"),
         (["--headers-on-429", "limits,retry-later"], "'retry-later' must be one of limits"),
     ],
 )
@@ -29,6 +33,23 @@ def test_wrong_options_are_usage_errors_that_name_them(arguments, says):
     found = CliRunner().invoke(simulate, arguments)
     assert found.exit_code == 2
     assert says in found.stderr
+
+
+@pytest.mark.sockets
+def test_settings_of_the_models_have_options():
+    options = ["--models", "o4-mini,m", "--refuse-max-tokens", "--reasoning-field", "reasoning"]
+    chat = {"model": "o4-mini", "messages": [{"role": "user", "content": "Hi"}]}
+    with provider_process("--latency", "0-0", *options) as url:
+
+        def ask(**more):
+            return httpx.post(f"{url}/chat/completions", json=chat | more)
+
+        thoughtful = ask(reasoning_effort="low").json()["choices"][0]["message"]
+        refused = [ask(max_tokens=9), ask(model="other"), ask(unknown=1)]
+    assert thoughtful["reasoning"]
+    assert [answer.status_code for answer in refused] == [400, 404, 400]
+    with provider_process("--latency", "0-0", "--accept-unknown") as url:
+        assert ask(unknown=1, max_tokens=9).status_code == 200
 
 
 def test_the_help_explains_each_fault():

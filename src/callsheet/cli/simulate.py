@@ -203,6 +203,42 @@ _share = FiniteRange(0, 1)
     "endpoints.",
 )
 @option(
+    "--models",
+    section="Models",
+    default="",
+    callback=_names,
+    metavar="NAME,...",
+    help="The only models to accept. Default: every name.",
+)
+@option(
+    "--context-tokens",
+    section="Models",
+    metavar="N",
+    type=click.IntRange(1),
+    default=128_000,
+    show_default=True,
+    help="The maximum number of tokens of a prompt and its response together.",
+)
+@option(
+    "--reasoning-field",
+    section="Models",
+    metavar="NAME",
+    help="The member of a chat's message that has the text of the reasoning, such as "
+    "reasoning_content (DeepSeek). Default: none, as OpenAI.",
+)
+@option(
+    "--refuse-max-tokens",
+    section="Models",
+    is_flag=True,
+    help="Refuse max_tokens in chats with OpenAI's models that reason, as OpenAI does.",
+)
+@option(
+    "--accept-unknown",
+    section="Models",
+    is_flag=True,
+    help="Ignore unknown members of a request to OpenAI endpoints, as many compatible servers do.",
+)
+@option(
     "--faults",
     section="Faults",
     default="",
@@ -247,6 +283,11 @@ def simulate(
     time_scale: float,
     batch_time: tuple[float, float],
     enqueued_tokens: int | None,
+    models: tuple[str, ...],
+    context_tokens: int,
+    reasoning_field: str | None,
+    refuse_max_tokens: bool,
+    accept_unknown: bool,
     flex_refused: float,
     first_piece: float,
     stream_pieces: int,
@@ -259,10 +300,11 @@ def simulate(
     seed: int,
     api_key: str | None,
 ) -> None:
-    """Serve the built-in provider until Ctrl-C, with the APIs of OpenAI and of Anthropic.
+    """Serve the built-in provider until Ctrl-C, with the APIs of OpenAI, Anthropic and Gemini.
 
-    It has chats, completions, embeddings and batches of OpenAI's API, and messages and batches of
-    Anthropic's. The first line on stdout is its base URL.
+    It has chats, responses, completions, embeddings and batches of OpenAI's API, messages and
+    batches of Anthropic's, and generateContent of Gemini's. The first line on stdout is its base
+    URL.
     """
     try:
         settings = ProviderSettings(
@@ -283,6 +325,11 @@ def simulate(
             default_output_tokens=default_output_tokens,
             corrects_charge=corrects_charge,
             choice_order=choice_order,
+            models=models,
+            context_tokens=context_tokens,
+            reasoning_field=reasoning_field,
+            refuses_max_tokens=refuse_max_tokens,
+            refuses_unknown=not accept_unknown,
             flex_refused=flex_refused,
             batches=BatchSettings(time_s=batch_time, enqueued_tokens=enqueued_tokens),
         )
