@@ -232,7 +232,7 @@ class GenerateContentCall:
         """Return a candidate, whole or a piece of it.
 
         Args:
-            index: its number.
+            index: the number of the candidate.
             pieces: its parts; of each, the text and the index of its first character.
             end: the whole of it if this is the last piece.
         """
