@@ -108,7 +108,7 @@ class ResponseReader:
         if self._is_page(raw):
             title = _TITLE.search(raw)
             named = "" if title is None else f" {title[1].decode(errors='replace').strip()!r:.100}"
-            return f"a web page (HTML){named}; is this the base URL of an API?"
+            return f"a web page (HTML){named}"
         if not raw:
             return "an empty body" if not self._size else "longer than allowed"
         return f"{kind or 'something'} that is not whole JSON"

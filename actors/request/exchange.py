@@ -267,7 +267,10 @@ class Exchange:
         if isinstance(error, BrokeOff):
             return self._failures.broke_off(error, attempt, reader.start)
         is_no_json = isinstance(error, json.JSONDecodeError)
-        why = f"it is {body.describe(reader.raw)}" if is_no_json else str(error)
+        what = body.describe(reader.raw)
+        why = f"it is {what}" if is_no_json else str(error)
+        if is_no_json and what.startswith("a web page"):
+            why += "; is this the base URL of an API?"
         if is_no_json and reader.start and not reader.raw:
             why = "it has only blank lines and comments"
         return self._failures.malformed(why, attempt, reader.start)

@@ -165,6 +165,23 @@ def test_of_many_limits_the_fullest_are_shown():
     assert "and 24 more limits" in " ".join(lines)
 
 
+def test_the_reason_for_waiting_is_shown_whole_on_up_to_three_lines():
+    """A firewall's page is named by its title, which stands late in the text."""
+    trouble = (
+        "provider.example returned 403: no reason given, only a web page (HTML) 'Attention "
+        "Required! | Cloudflare'; a firewall before the API may have refused it"
+    )
+    lines = drawn(stands(trouble=trouble))
+    at = next(at for at, line in enumerate(lines) if line.startswith("waiting"))
+    shown = lines[at : at + 3]
+    assert " ".join(line[11:] for line in shown) == trouble
+    lines = drawn(stands(trouble="x y " * 200))
+    assert sum("x y" in line for line in lines) == 3
+    assert any(line.endswith("…") for line in lines)
+    few = drawn(stands(trouble=trouble), height=6)
+    assert sum("403" in line or "Cloudflare" in line for line in few) == 1
+
+
 def test_a_pause_that_the_provider_requests_is_shown():
     lines = drawn(stands(limits=limiter(bucket(), scopes=[parked(0.0), parked(12.2)])))
     assert "the provider asks for a pause of 13 s" in " ".join(lines)

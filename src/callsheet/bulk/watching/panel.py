@@ -5,6 +5,7 @@ line has a rank; if not all lines fit, those with the highest ranks are left out
 """
 
 import math
+import textwrap
 from collections.abc import Iterator
 
 from rich.console import ConsoleDimensions, RenderableType
@@ -24,6 +25,7 @@ _BAR = 24  # columns of a limit's bar
 _MOST_LIMITS = 6
 _MOST_KINDS = 4
 _MOST_SLOW = 3
+_MOST_WAITING = 3  # lines of the reason for waiting
 _ID = 20  # columns of a custom id
 _STYLES = {"running": "green", "done": "bold green", "paused": "bold yellow"}
 _NEARLY_ALL = 0.95
@@ -49,7 +51,7 @@ def panel(
         (2, _line("speed", _speed_text(progress, look, is_over=is_over))),
         *_limits(progress, look.limits, width, is_over=is_over),
         (3, _line("cost", cost_text(progress, look, is_over=is_over))),
-        *_troubles(progress, is_over=is_over),
+        *_troubles(progress, width, is_over=is_over),
         *_slowest(progress),
         *_waiting(progress, is_over=is_over),
     ]
@@ -184,9 +186,19 @@ def _limit(use: LimitUse, width: int) -> RenderableType:
     return _row((_HEAD - 1, head), (room, bar), words=words)
 
 
-def _troubles(progress: Progress, *, is_over: bool) -> Iterator[_Line]:
+def _troubles(progress: Progress, width: int, *, is_over: bool) -> Iterator[_Line]:
     if progress.trouble and not is_over:
-        yield 3, _line("waiting", printable(progress.trouble), "bold yellow")
+        words = textwrap.wrap(
+            printable(progress.trouble),
+            max(1, width - _HEAD),
+            max_lines=_MOST_WAITING,
+            placeholder="…",
+        )
+        for number, line in enumerate(words):
+            yield (
+                6 if number else 3,
+                _line("" if number else "waiting", line, "bold yellow"),
+            )
     if progress.maybe_billed:
         yield (
             5,
