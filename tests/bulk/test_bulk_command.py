@@ -229,8 +229,11 @@ def test_an_interruption_waits_for_what_was_sent(running, output, source, quick_
     assert ids_of(output) == [f"r-{number}" for number in range(1, 301)]
 
 
-def test_a_second_interruption_stops_at_once(start, source, output, stats, quick_provider):
+def test_a_second_interruption_stops_at_once_and_frees_the_server(
+    start, source, output, stats, quick_provider
+):
     write_input(source, 3)
+    source.write_text(source.read_text().replace(', "max_tokens": 20', ""))  # then they stream
     with provider_process("--time-scale", "60") as slow_provider:  # a minute at least
         process = start(source, output, "--base-url", slow_provider)
         wait_for(lambda: stats(slow_provider)["requests"] == 3)
@@ -242,7 +245,9 @@ def test_a_second_interruption_stops_at_once(start, source, output, stats, quick
             process.wait(timeout=0.5)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=20)
-        assert stats(slow_provider)["answered"] == 0
+        wait_for(lambda: stats(slow_provider)["working"] == 0)
+        counts = stats(slow_provider)
+        assert (counts["answered"], counts["streams_cut"], counts["abandoned"]) == (0, 3, 0)
     assert process.returncode == 130, told
     assert "Up to 3 calls may have been billed without a response" in told
     result = run(source, output, "--base-url", quick_provider, "--other-provider")
