@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from ..lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .carrier import Configure, HttpCarrier, HttpResponse, carrier_over, transport_for
+    from .carrier import (
+        Configure,
+        HttpCarrier,
+        HttpResponse,
+        carrier_over,
+        proxy_in,
+        transport_for,
+    )
     from .connection import may_have_run
     from .environment import check_environment
     from .pool import PoolStatistics
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy_names(
         __name__,
-        carrier="Configure HttpCarrier HttpResponse carrier_over transport_for",
+        carrier="Configure HttpCarrier HttpResponse carrier_over proxy_in transport_for",
         connection="may_have_run",
         environment="check_environment",
         pool="PoolStatistics",
@@ -36,6 +43,7 @@ __all__ = [
     "check_environment",
     "duration_s",
     "may_have_run",
+    "proxy_in",
     "retry_after_s",
     "should_retry",
     "transport_for",

@@ -4,7 +4,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from importlib.metadata import version
-from typing import Protocol, cast, final
+from typing import Any, Protocol, cast, final
 
 import attrs
 import httpx
@@ -17,6 +17,7 @@ from .transport import LeanTransport
 
 Seconds = Mapping[str, float | None]
 
+_THROUGH = "through the proxy "
 _LIMIT_HEADER = re.compile(rb"ratelimit|rate-limit|tokenlimit")
 
 
@@ -249,16 +250,46 @@ def transport_for(endpoint: Endpoint, connections: int) -> httpx.AsyncBaseTransp
     if not (endpoint.http2 or proxy or endpoint.uds):
         return LeanTransport(max_connections=connections, verify=endpoint.ssl_context or "certifi")
     context = endpoint.ssl_context or default_tls_context()
-    return httpx.AsyncHTTPTransport(
-        verify=context,
-        http2=endpoint.http2,
-        proxy=_proxy(proxy, context) if proxy else None,
-        uds=endpoint.uds,
-        trust_env=False,
-        limits=httpx.Limits(
-            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4.0
-        ),
+    limits = httpx.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=4.0
     )
+    settings: dict[str, Any] = {
+        "verify": context,
+        "http2": endpoint.http2,
+        "uds": endpoint.uds,
+        "trust_env": False,
+        "limits": limits,
+    }
+    if not proxy:
+        return httpx.AsyncHTTPTransport(**settings)
+    return ProxiedTransport(proxy=_proxy(proxy, context), **settings)
+
+
+@final
+class ProxiedTransport(httpx.AsyncHTTPTransport):
+    """Names the proxy in the errors of its connections, which are those of httpx otherwise."""
+
+    def __init__(self, *, proxy: httpx.Proxy, **settings: Any) -> None:  # noqa: ANN401  # httpx's
+        super().__init__(proxy=proxy, **settings)
+        self._host = proxy.url.netloc.decode("ascii", "replace")
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request.
+
+        Raises:
+            httpx.RequestError: see httpx. A note names the proxy if there is no connection.
+        """
+        try:
+            return await super().handle_async_request(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            error.add_note(f"{_THROUGH}{self._host}")
+            raise
+
+
+def proxy_in(error: BaseException) -> str:
+    """Return the proxy that a note of an error names; "" without one."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return next((note.removeprefix(_THROUGH) for note in notes if note.startswith(_THROUGH)), "")
 
 
 def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:

@@ -126,7 +126,8 @@ def _usable(name: str, value: str) -> str:
         is_one = bool(url.host) and (url.port is None or 0 < url.port <= _MAX_PORT)
     except (KeyError, ValueError, httpx.InvalidURL):
         is_one = False
-    if not is_one or re.search(r"\s", rest):
+    is_path = not mark and "/" in rest.rstrip("/")  # http//proxy:3128
+    if not is_one or is_path or re.search(r"\s", rest):
         raise ValueError(f"{name}: {shown} is no proxy; write it like http://127.0.0.1:3128")
     return str(httpx.URL(f"{_SCHEMES[scheme]}://{rest}"))
 

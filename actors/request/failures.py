@@ -20,7 +20,14 @@ from ..errors import (
     MalformedResponse,
     RateLimited,
 )
-from ..http import HttpResponse, ResponseReader, may_have_run, retry_after_s, should_retry
+from ..http import (
+    HttpResponse,
+    ResponseReader,
+    may_have_run,
+    proxy_in,
+    retry_after_s,
+    should_retry,
+)
 from ..json_value import Json
 from ..permit import Refused, Throttled
 from ..rate_limit import read_refusal, read_reports
@@ -168,6 +175,8 @@ class Failures:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             cause = _root(error)
             why = self._quote(_words_of(cause))
+            if proxy := proxy_in(error):
+                host += f" through the proxy {proxy}"
             text = f"cannot connect to {host} ({why}); is the address right, the server up?"
             is_final = isinstance(cause, ssl.SSLCertVerificationError)
             return AttemptFailed(ConnectionFailed(text, attempts=attempt), is_final=is_final)

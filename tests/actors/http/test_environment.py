@@ -6,7 +6,15 @@ import ssl
 import pytest
 import trustme
 
-from callsheet.actors import Endpoint, TroupeSettings, check_environment, open_troupe
+from callsheet.actors import (
+    ConnectionFailed,
+    Endpoint,
+    Request,
+    RetryPolicy,
+    TroupeSettings,
+    check_environment,
+    open_troupe,
+)
 from callsheet.actors.http.environment import default_tls_context, environment_proxy, proxy_of
 
 URL = "https://api.example.org/v1"
@@ -52,6 +60,7 @@ def test_a_socks_proxy_needs_a_package_and_is_taken_with_it(monkeypatch, scheme)
     "value",
     [
         "http://user:hunter2@proxy:99999",
+        "http//user:hunter2@proxy:3128",
         "http://user:hunter2@proxy:port",
         "http://user:hunter2@",
         "ftp://user:hunter2@proxy",
@@ -182,3 +191,18 @@ async def test_a_troupe_is_not_cast_with_such_a_mistake(monkeypatch, log):
         async with open_troupe(TroupeSettings(endpoint=Endpoint(URL))):
             pass
     assert log == []
+
+
+@pytest.mark.sockets
+async def test_a_proxy_that_cannot_be_reached_is_named(log):
+    """The provider is not blamed, and the password is not shown (L8)."""
+    endpoint = Endpoint(URL, "k", proxy="http://user:hunter2@127.0.0.1:9")
+    settings = TroupeSettings(endpoint=endpoint, retry=RetryPolicy(max_attempts=1))
+    async with open_troupe(settings) as troupe:
+        with pytest.raises(ConnectionFailed) as caught:
+            await troupe.complete(Request.of("Hi", model="m"), timeout=10)
+    expected = (
+        "cannot connect to api.example.org through the proxy 127.0.0.1:9 (Connection refused)"
+    )
+    assert str(caught.value).startswith(expected)
+    assert "hunter2" not in str(caught.value)
