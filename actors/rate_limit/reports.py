@@ -73,6 +73,7 @@ _CONCURRENCY = re.compile(
 )
 _REFUSAL_OFF = 0.1  # of a usual period: the wait is rounded
 _WAIT = re.compile(r"try again in ([0-9.hms]+[hms])")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 _LIST = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # commas outside quotes
 
 
@@ -128,8 +129,7 @@ class _Family:
         if dimension is None or not self.name:
             return None
         text = self.values["limit"]
-        limit = _number(re.split("[;,]", text)[0])
-        remaining = _number(re.split("[;,]", self.values.get("remaining", ""))[0])
+        limit, remaining = _first_number(text), _first_number(self.values.get("remaining", ""))
         # Azure sends values that do not meet this.
         if limit is None or remaining is None or not 0 <= remaining <= limit or limit <= 0:
             return None
@@ -249,6 +249,14 @@ def _refused_concurrency(message: str) -> Report | None:
     found = _CONCURRENCY.search(message)
     limit = None if found is None else _number(found[1] or found[2])
     return Report("in_flight", limit, 0.0, source=REFUSAL) if limit else None
+
+
+def _first_number(text: str) -> float | None:
+    """Return the first number of a list such as ``100, 100;w=60``; ``20,000`` is one number."""
+    groups = text.strip().split(",")
+    if _THOUSANDS.fullmatch(text.strip()) and len(set(groups)) > 1:  # 100,100 is a list
+        return _number("".join(groups))
+    return _number(re.split("[;,]", text)[0])
 
 
 def _number(text: str | None) -> float | None:

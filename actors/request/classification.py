@@ -25,9 +25,11 @@ _BY_STATUS: dict[int, tuple[type[CallFailed], str]] = {
     408: (ProviderUnavailable, ""),
     409: (ProviderUnavailable, ""),
     413: (BadRequest, "; the request is too large"),
+    424: (ProviderUnavailable, ""),  # TGI: the generation failed
     425: (ProviderUnavailable, ""),
     429: (RateLimited, ""),
     498: (RateLimited, ""),  # Groq's flex tier has no capacity now
+    499: (ProviderUnavailable, ""),  # Google: the operation was cancelled
     501: (BadRequest, "; the server does not support this kind of request"),
     505: (BadRequest, "; the server does not support this version of HTTP"),
 }
@@ -41,6 +43,7 @@ _NO_CREDIT = {
     "project_spend_limit_exceeded",
     "organization_usage_limit_exceeded",
     "billing_error",
+    "exceeded_current_quota_error",  # Moonshot
     "enforced_spend_limit_reached",
     "billing_not_active",
     "billing_hard_limit_reached",
@@ -57,6 +60,9 @@ _SPEND_LIMIT = '"enforced_spend_limit_reached"'
 _DAY = re.compile(r"PerDay|free-models-per-day")
 
 _KEY = re.compile(r"\bkeys?\b|token|credential|auth|permission|api_key", re.IGNORECASE)
+
+# All that the web firewalls of clouds say, also in JSON.
+_FORBIDDEN = re.compile(r"(?:forbidden|access denied|(?:request )?blocked)\.?", re.IGNORECASE)
 
 _FILTERED = {"content_filter", "content_policy_violation"}  # Azure with 400, OpenRouter with 403
 _MODERATED = re.compile(r'"flagged_input"|"reasons"')  # members of OpenRouter's details
@@ -101,7 +107,8 @@ def classify(status: int, error: ApiError, *, is_json: bool = True) -> tuple[typ
     """
     if status == HTTPStatus.OK:
         status = _status_of(error)
-    if status == HTTPStatus.FORBIDDEN and not is_json and not _KEY.search(error.message):
+    is_apis = is_json and not (_FORBIDDEN.fullmatch(error.message) and not error.type)
+    if status == HTTPStatus.FORBIDDEN and not is_apis and not _KEY.search(error.message):
         # It may pass: firewalls block addresses that send too much, or single requests.
         return ProviderUnavailable, "; a firewall before the API may have refused it"
     return _special(status, error) or _by_status(status)

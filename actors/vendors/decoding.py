@@ -269,7 +269,7 @@ def in_order(
     items = list(numbered)
     if len(items) != expected:
         raise Malformed(f"the response has {len(items)} items instead of {expected}")
-    indices = [_index(number, position) for position, (number, _) in enumerate(items)]
+    indices = [index_of(number, position) for position, (number, _) in enumerate(items)]
     order = sorted(range(expected), key=indices.__getitem__)
     first = indices[order[0]] if order else 0
     is_sound = first in (0, 1) and all(
@@ -281,8 +281,13 @@ def in_order(
     return tuple(items[at][1] for at in (order if is_sound else range(expected)))
 
 
-def _index(number: Json, position: int) -> int:
-    """Return an index as a number; -1 if it is none."""
+def index_of(number: Json, position: int) -> int:
+    """Return an index as a number; -1 if it is none.
+
+    Args:
+        number: the index; a text of digits will do, and None stands for the position.
+        position: the position of the item.
+    """
     if number is None:
         return position
     if isinstance(number, str) and number.isdecimal() and len(number) < 10:  # noqa: PLR2004  # digits

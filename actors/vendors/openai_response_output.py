@@ -63,6 +63,8 @@ def _choice(items: list[Json], members: Mapping[str, Json], *, is_cut: bool) -> 
     for item in items:
         found.add(item)
     refusal = found.content.refusal or None
+    if not (found.content.text or refusal or found.calls):
+        found.content.add(members.get("output_text"))  # on the wire at some gateways only
     if is_cut:
         why = text_of(object_of(members, "incomplete_details"), "reason")
         reason = _REASONS.get(why, why or "length")

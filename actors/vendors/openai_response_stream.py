@@ -30,6 +30,13 @@ _PIECES = {
     "response.function_call_arguments.delta": ("arguments", ""),
     "response.custom_tool_call_input.delta": ("arguments", ""),
 }
+# {event with a whole text: (what it is, member with the index of its part, member with the text)}
+_WHOLES = {
+    f"{kind.removesuffix('delta')}done": (what, part, member)
+    for (kind, (what, part)), member in zip(
+        _PIECES.items(), ("text", "refusal", "text", "text", "arguments", "input"), strict=True
+    )
+}
 _REASONING = ("thoughts", "summary")
 
 
@@ -72,6 +79,8 @@ class ResponsesDecoder:
             item = self._item_at(members.get("output_index"))
             delta = self._add(item, place, text_of(members, "delta"))
             return () if delta is None else (delta,)
+        if whole_of := _WHOLES.get(kind):
+            return self._complete(members, *whole_of)
         if kind in (_ADDED, _DONE):
             item = self._item_at(members.get("output_index"))
             item.is_whole = kind == _DONE
@@ -87,6 +96,18 @@ class ResponsesDecoder:
             return self._take_last(response, ended)
         self._response |= response
         return ()  # tools that the provider runs, and events that may be added later
+
+    def _complete(
+        self, members: dict[str, Json], what: str, part_name: str, text_name: str
+    ) -> Sequence[Delta]:
+        """Take a whole text; return what its pieces did not have. Some servers send no pieces."""
+        part = members.get(part_name)
+        place = (what, part if isinstance(part, int) else 0)
+        item, text = self._item_at(members.get("output_index")), text_of(members, text_name)
+        known = item.text_at(place)
+        rest = text[len(known) :] if text.startswith(known) else ""
+        delta = self._add(item, place, rest)
+        return () if delta is None else (delta,)
 
     def end(self) -> DecodedResponse | ApiError:
         """Return the whole response, or why its generation failed; see `StreamDecoder`."""

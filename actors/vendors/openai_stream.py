@@ -12,7 +12,15 @@ import attrs
 
 from ..json_value import Json
 from ..responses import Delta, ToolCallDelta, Usage
-from .decoding import has_error, is_end_mark, object_of, read_error, read_event, text_of
+from .decoding import (
+    has_error,
+    index_of,
+    is_end_mark,
+    object_of,
+    read_error,
+    read_event,
+    text_of,
+)
 from .format import ApiError, BrokeOff, DecodedResponse, Malformed, StreamFailed
 from .openai_answers import (
     CALLS,
@@ -136,15 +144,13 @@ class ChunkDecoder:
                     raise Malformed("the stream has more choices than the one requested")
                 self._only = index
             return 0
-        if index is None:
-            return 0
-        is_number = isinstance(index, int) and not isinstance(index, bool)
-        if not is_number or not 0 <= index <= self._expected:  # type: ignore[operator]  # a number
+        number = index_of(index, 0)
+        if not 0 <= number <= self._expected:
             raise Malformed(
                 f"the stream has the index {index!r:.40}, but {self._expected} choices "
                 "were requested"
             )
-        return int(index)  # type: ignore[arg-type]  # a number
+        return number
 
     def end(self) -> DecodedResponse | ApiError:
         """Return the whole response, or why its generation failed; see `StreamDecoder`."""

@@ -201,6 +201,15 @@ def test_limits_in_anthropics_headers():
 
 
 @pytest.mark.parametrize(
+    ("text", "limit"),
+    [("20,000", 20_000), ("1,000,000", 1_000_000), ("100,100", 100), ("20, 20;w=60", 20)],
+)
+def test_a_comma_separates_thousands_or_equal_limits(text, limit):
+    (found,) = read_reports(openai(text, text, "1s"))
+    assert (found.limit, found.used) == (limit, 0)
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {},

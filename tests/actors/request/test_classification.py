@@ -29,7 +29,9 @@ NO_CREDIT = (
 )
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 498, 500, 502, 503, 504, 520, 529, 599])
+@pytest.mark.parametrize(
+    "status", [408, 409, 424, 425, 429, 498, 499, 500, 502, 503, 504, 520, 529, 599]
+)
 def test_these_may_be_gone_by_the_next_attempt(status):
     assert classify(status, ApiError())[0] in TRANSIENT
 
@@ -126,6 +128,7 @@ FREE = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 
         (400, {"code": 400, "status": "INVALID_ARGUMENT"}, BadRequest),
         (400, {"code": 400, "details": BAD_KEY}, AuthenticationFailed),
         (402, {"code": 402}, QuotaExhausted),
+        (429, {"type": "exceeded_current_quota_error"}, QuotaExhausted),
         (429, {"status": "RESOURCE_EXHAUSTED", "details": PER_DAY}, QuotaExhausted),
         (429, {"status": "RESOURCE_EXHAUSTED", "details": PER_MINUTE}, RateLimited),
         (429, {"status": "RESOURCE_EXHAUSTED"}, RateLimited),

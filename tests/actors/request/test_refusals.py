@@ -290,7 +290,9 @@ async def test_a_403_of_the_api_is_tried_once_and_names_the_key(autojump_clock, 
     assert len(script.sent) == 1
 
 
-@pytest.mark.parametrize("body", [FIREWALL, "Forbidden", ""])
+@pytest.mark.parametrize(
+    "body", [FIREWALL, "Forbidden", "", {"message": "Forbidden"}, error_json("Blocked.", kind="")]
+)
 async def test_a_403_of_a_firewall_does_not_blame_the_key(autojump_clock, body):
     """It may pass, as an outage does (R10)."""
     script = Script(Reply(403, body))

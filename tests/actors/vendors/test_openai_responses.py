@@ -282,6 +282,28 @@ def test_a_stream_that_only_marks_its_end_is_read():
     assert texts_of(deltas) == ["Hi"]
 
 
+def test_texts_that_come_whole_and_not_in_pieces_are_read():
+    """Each of them is followed by a last event without output."""
+    item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": ""}
+    deltas, found = stream_of(
+        event("reasoning_summary_text.done", output_index=0, summary_index=0, text="hm"),
+        event("output_text.delta", output_index=1, content_index=0, delta="He"),
+        event("output_text.done", output_index=1, content_index=0, text="Hello"),
+        event("output_item.added", output_index=2, item=item),
+        event("function_call_arguments.done", output_index=2, arguments="{}"),
+        event("completed", response=body()),
+    )
+    (choice,) = found.choices
+    assert (choice.text, choice.reasoning) == ("Hello", "hm")
+    assert choice.tool_calls == (ToolCall("f", "{}", "c"),)
+    assert texts_of(deltas) == ["Hello"]
+
+
+def test_a_text_beside_an_empty_output_is_read():
+    assert decode(output_text="Hi").choices[0].text == "Hi"
+    assert decode(MESSAGE, output_text="Hi").choices[0].text == "Hi"
+
+
 def test_a_whole_response_in_one_event_is_read():
     deltas, found = read_stream(RESPONSES, chat(), [sse(body(MESSAGE), done=None)])
     assert found.choices[0].text == "Hi"

@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import pytest
 from fakes import completion_json
 
@@ -242,6 +243,17 @@ def test_calls_are_told_apart_by_index_id_or_name(indices):
     ]
     found, _ = read(fragments(*pieces))
     assert found.tool_calls == (ToolCall("f", "{}", "a"), ToolCall("g", "{}", "b"))
+
+
+@pytest.mark.parametrize("indices", [(0, 1), (1, 2), ("0", "1")])
+def test_the_choices_of_a_stream_are_told_apart_by_their_indices(indices):
+    chunks = [
+        {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": "stop"}]}
+        for index, text in zip(indices, "ab", strict=True)
+    ]
+    reader = AnswerReader(FORMAT, attrs.evolve(ASKED, n=2))
+    reader.feed(sse(*reversed(chunks)).encode())
+    assert [choice.text for choice in reader.end().choices] == ["a", "b"]
 
 
 def test_log_probabilities_may_be_a_list():
