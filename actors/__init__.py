@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     )
     from .messages import ChatMessage, Request, Task
     from .permit import Dimension, Permit, Throttled
+    from .pool_health import PoolHealth
     from .rate_limit import (
         BucketState,
         ChangeLimits,
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
         LimiterSnapshot,
         LimiterStatistics,
         Limits,
+        PoolMember,
         Rate,
         RateLimiterActor,
         TokenEstimator,
@@ -210,9 +212,11 @@ else:
         tool_loop="ToolCostExceeded ToolRoundsExceeded ToolRun ToolRunStopped ToolRunTimedOut",
         tools="Tool ToolResult",
         permit="Dimension Permit Throttled",
+        pool_health="PoolHealth",
         rate_limit=(
             "BucketState ChangeLimits Explain Explanation GetLimiterStatistics Lane "
-            "LimiterSnapshot LimiterStatistics Limits Rate RateLimiterActor TokenEstimator"
+            "LimiterSnapshot LimiterStatistics Limits PoolMember Rate RateLimiterActor "
+            "TokenEstimator"
         ),
         redaction="redact_secrets",
         repair="ResultNotValid",
@@ -315,6 +319,8 @@ __all__ = [
     "Packing",
     "PeekCache",
     "Permit",
+    "PoolHealth",
+    "PoolMember",
     "Post",
     "PostComposerActor",
     "PostGraph",

@@ -440,6 +440,9 @@ async def choosing() -> None:
             assert_type(await troupe.cache_statistics(), CacheStatistics)
             assert_type(await troupe.batch_api_statistics(), BatchApiStatistics)
     TroupeSettings(endpoint=found, breaker=BreakerPolicy(consecutive=None), fallbacks=())
+    pool = Endpoint.pool([found, Endpoint.of("azure", "key", deployment="nano", weight=2)])
+    assert_type(pool, Endpoint)
+    TroupeSettings(endpoint=pool, member_limits={"key 2": Limits(rpm=60)})
 
     assert_type(VENDORS["openai"], Vendor)
     assert_type(vendor_named("groq"), Vendor)
