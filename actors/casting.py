@@ -1,7 +1,8 @@
 """Cast a troupe: spawn its actors and connect each stage to the next."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from functools import partial
 
 import attrs
@@ -11,11 +12,19 @@ from ..runtime import Ref, RestartPolicy, Runtime, open_runtime
 # A stage is loaded when it is spawned, and an optional one only if the settings ask for it.
 from . import batch_api, batching, cache, compose, http, ledger, rate_limit, request, routing
 from .batching import BatchStrategy
+from .messages import Task
 from .pool_health import PoolHealth
 from .routing import Route
 from .settings import TroupeSettings
 from .troupe import Troupe
-from .vendors import BatchLimits, Endpoint, OpenAICompletions, OpenAIEmbeddings, PriceBook
+from .vendors import (
+    BatchLimits,
+    Endpoint,
+    OpenAICompletions,
+    OpenAIEmbeddings,
+    PriceBook,
+    WireFormat,
+)
 
 _TOKEN_MARGIN = 0.98  # of the tokens that one call may have: tokens are estimated
 _FLEX_S = 60.0  # expected duration of a call in the flex tier, until one has been measured
@@ -299,7 +308,7 @@ def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
     """The live route, the other routes that the endpoint has, and the user's."""
     wanted, vendor = settings.routing, settings.endpoint.vendor
     prices = _prices_at(settings, settings.endpoint)
-    tiers = vendor.tiers if _common_vendor(settings.endpoint) else {}
+    tiers: Mapping[str, Decimal] = vendor.tiers if _common_vendor(settings.endpoint) else {}
     routes: list[Route] = [routing.LiveRoute(prices)]
     if wanted.flex and "flex" in tiers:
         routes.append(
@@ -321,7 +330,8 @@ def _routes(settings: TroupeSettings, batches: Ref | None) -> tuple[Route, ...]:
 def _strategies(settings: TroupeSettings) -> tuple[BatchStrategy, ...]:
     """The user's strategies, then lists where the endpoint takes them, then packing."""
     strategies = list(settings.strategies)
-    formats = settings.endpoint.vendor.formats if _common_vendor(settings.endpoint) else {}
+    vendor = settings.endpoint.vendor
+    formats: Mapping[Task, WireFormat] = vendor.formats if _common_vendor(settings.endpoint) else {}
     embeddings, completions = formats.get("embedding"), formats.get("completion")
     if isinstance(embeddings, OpenAIEmbeddings):
         strategies.append(batching.ListStrategy("embedding", _with_margin(embeddings.takes)))

@@ -323,7 +323,7 @@ class PoolLimiter(Generic[W]):
         if queue is None:
             if len(self._queues) >= _MAX_QUEUES:
                 self._queues = {key: one for key, one in self._queues.items() if len(one)}
-            queue = FairQueue(self._limits.lane, self._limits.ageing_s)
+            queue = FairQueue[QueuedCall](self._limits.lane, self._limits.ageing_s)
             self._queues[name] = queue
         size = min(member.size(request, now) for member in self._members.values())
         return queue.push(call, request.lane, size, came, request.cost)
