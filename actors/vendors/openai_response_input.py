@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..json_value import Json
 from ..messages import ChatMessage
-from .decoding import json_text, object_of, text_of
+from .decoding import object_of, text_of
+from .encoding import tool_calls_in
 from .format import UnsupportedField
+from .openai_answers import arguments_text
 
 # What a message of a chat has besides its role, and an item has not.
 _OWN = frozenset(
@@ -69,13 +71,12 @@ def _items_of(message: dict[str, Json], custom: set[str], name: str) -> Iterator
     refusal = message.get("refusal")
     if refusal and isinstance(refusal, str) and not said:
         said = [{"type": "refusal", "refusal": refusal}]
-    calls = message.get("tool_calls")
+    calls = tool_calls_in(message, name)
     if said or not calls:
         more = {key: value for key, value in message.items() if key not in _OWN}
         yield {**more, "content": said if said is not None else ""}
-    for call in calls if isinstance(calls, list) else ():
-        if isinstance(call, dict):
-            yield _call_item(call, custom)
+    for call in calls:
+        yield _call_item(call, custom)
 
 
 def _parts(content: Json, side: str, name: str) -> Json:
@@ -110,6 +111,5 @@ def _call_item(call: Mapping[str, Json], custom: set[str]) -> Json:
         written = {"name": own.get("name"), "input": own.get("input")}
         return {"type": "custom_tool_call", "call_id": call_id, **written}
     own = object_of(call, "function")
-    arguments = own.get("arguments")
-    text = arguments if isinstance(arguments, str) else json_text(arguments)
-    return {"type": "function_call", "call_id": call_id, "name": own.get("name"), "arguments": text}
+    written = {"name": own.get("name"), "arguments": arguments_text(own.get("arguments"))}
+    return {"type": "function_call", "call_id": call_id, **written}
