@@ -30,7 +30,7 @@ from .tool_members import chat_tools
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Read the tokens in OpenAI's `usage`; None if it has none."""
+    """Read the tokens in OpenAI's `usage`; None if it has none. DeepSeek has its own word."""
     if not isinstance(usage, dict):
         return None
     prompt, output = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
@@ -43,7 +43,7 @@ def read_usage(usage: Json) -> Usage | None:
     return Usage(
         prompt or 0,
         output or 0,
-        count_of(of_prompt, "cached_tokens") or 0,
+        count_of(of_prompt, "cached_tokens") or count_of(usage, "prompt_cache_hit_tokens") or 0,
         count_of(of_prompt, "cache_write_tokens") or 0,
         count_of(of_output, "reasoning_tokens") or 0,
     )
