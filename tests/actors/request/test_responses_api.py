@@ -3,8 +3,9 @@
 import json
 from functools import partial
 
+import attrs
 import pytest
-from fakes import MODEL, URL, Reply, Script, error_json, outcomes, requester
+from fakes import MODEL, URL, LoosePermit, Reply, Script, error_json, outcomes, requester
 from provided import asked, house, pieces_of
 
 from callsheet.actors import (
@@ -165,19 +166,28 @@ LIMITED = {
         "code": "rate_limit_exceeded",
         "message": "Rate limit reached. Please try again in 6.57s.",
         "param": None,
-        "headers": {"x-ratelimit-limit-tokens": "30000"},
+        "headers": {
+            "X-Ratelimit-Limit-Tokens": "30000",
+            "x-ratelimit-remaining-tokens": "4735",
+            "x-ratelimit-reset-tokens": "50.529s",
+        },
     },
 }
 
 
 async def test_a_limit_that_an_event_reports_is_a_limit(autojump_clock):
-    """It may arrive inside a 200, after the first events."""
+    """It may arrive inside a 200, after the first events, and quote the headers of a 429."""
     events = [{"type": "response.created", "response": {"status": "in_progress"}}, LIMITED]
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
-    script = Script(Reply(body=body, headers={"content-type": "text/event-stream"}))
-    async with requester(script, retry=RetryPolicy(max_attempts=1)) as (ref, _):
-        with pytest.raises(RateLimited, match=r"6\.57s"):
-            await ref.ask(ask(api="responses"))
+    limited = Reply(body=body, headers={"content-type": "text/event-stream"})
+    script, permit = Script(limited, Reply(body=json.dumps(BODY).encode())), LoosePermit()
+    async with requester(script) as (ref, _):
+        await ref.ask(attrs.evolve(ask(api="responses"), permit=permit))
+    ((delay, throttled),) = permit.asked
+    assert delay >= 6.57
+    assert (throttled.why, throttled.limit.dimension) == ("too_fast", "tokens")
+    assert (throttled.limit.limit, throttled.limit.used) == (30_000, 25_265)
+    assert throttled.limit.reset_s == 50.529
 
 
 @pytest.mark.parametrize(
