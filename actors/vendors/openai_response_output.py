@@ -33,6 +33,9 @@ PARAGRAPH = "\n\n"
 def read_response(body: Json) -> DecodedResponse | ApiError:
     """Read a response object, or the error in it.
 
+    Args:
+        body: the decoded JSON of the object.
+
     Raises:
         Malformed: it is neither, or the response is not finished.
     """
