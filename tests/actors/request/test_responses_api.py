@@ -217,14 +217,6 @@ async def test_a_failed_generation_is_asked_for_again_only_if_that_may_help(
 # ------------------------------------------------------------------ the built-in provider
 
 
-def turn_of(response):
-    return ChatMessage("assistant", response.text, extra={"output": response.body["output"]})
-
-
-def result_of(call_id, text):
-    return ChatMessage("tool", text, extra={"tool_call_id": call_id})
-
-
 @pytest.mark.parametrize("streaming", [True, False])
 async def test_a_response_of_the_provider_is_the_same_streamed_and_whole(autojump_clock, streaming):
     async with house(endpoint=RESPONSES, streaming=streaming) as under_test:
@@ -271,8 +263,8 @@ async def test_a_tool_is_called_and_its_result_goes_back(autojump_clock):
         assert json.loads(call.arguments).keys() == {"x"}
         turns = [
             *request.messages,
-            turn_of(first),
-            result_of(call.id, "42"),
+            ChatMessage.from_response(first),
+            ChatMessage.tool_result(call, "42"),
         ]
         second = await under_test.troupe.complete(Request(model=MODEL, messages=turns, tools=[ADD]))
         assert second.text
@@ -285,10 +277,27 @@ async def test_reasoning_goes_back_with_the_output(autojump_clock):
         first = await under_test.troupe.complete(asked(extra_body=extra))
         assert first.reasoning
         assert first.usage.reasoning_tokens > 0
-        turns = [*asked().messages, turn_of(first), *asked("Go on.").messages]
+        turns = [*asked().messages, ChatMessage.from_response(first), *asked("Go on.").messages]
         await under_test.troupe.complete(Request(model=MODEL, messages=turns))
         sent = json.loads(under_test.sent[-1].body)["input"]
         assert sent[1:-1] == first.body["output"]
+
+
+async def test_a_tool_runs_in_turns_with_the_model_and_its_reasoning_goes_back(autojump_clock):
+    async with house(endpoint=RESPONSES) as under_test:
+        request = Request(
+            model=MODEL,
+            messages=asked("Add.").messages,
+            tools=[attrs.evolve(ADD, function=lambda x: x + 1)],
+            tool_choice="required",
+            extra_body={"reasoning": {"effort": "low", "summary": "auto"}},
+        )
+        run = await under_test.troupe.run_tools(request, max_rounds=2)
+        first, second = (json.loads(sent.body)["input"] for sent in under_test.sent)
+    assert run.text
+    reasoning, call, result = second[len(first) :]
+    assert (reasoning["type"], call["type"]) == ("reasoning", "function_call")
+    assert (result["type"], result["call_id"]) == ("function_call_output", call["call_id"])
 
 
 # ------------------------------------------------------------------ with the other stages
