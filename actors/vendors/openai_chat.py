@@ -50,12 +50,15 @@ def read_usage(usage: Json) -> Usage | None:
 
 
 def read_cost(usage: Json) -> Decimal | None:
-    """Read the cost in USD in OpenRouter's `usage`; None if it has none.
+    """Read the cost in USD in OpenRouter's or Perplexity's `usage`; None if it has none.
 
     With a key of the user's own at the model's host ("byok"), the host charges its part itself.
     """
     if not isinstance(usage, dict):
         return None
+    sums = object_of(usage, "cost")
+    if sums.get("currency") == "USD":
+        return _usd(sums.get("total_cost"))
     cost = _usd(usage.get("cost"))
     if cost is None or usage.get("is_byok") is not True:
         return cost

@@ -27,7 +27,9 @@ _OWN = frozenset(
 _NATIVE = ("input_", "output_", "summary_", "refusal")  # the types of its own parts begin so
 
 
-def input_items(messages: Sequence[ChatMessage], format_name: str) -> list[Json]:
+def input_items(
+    messages: Sequence[ChatMessage], format_name: str, *, names_messages: bool = False
+) -> list[Json]:
     """Return the input items of a chat.
 
     The member ``output`` of an assistant's message, as in the body of a response, is sent back
@@ -36,6 +38,7 @@ def input_items(messages: Sequence[ChatMessage], format_name: str) -> list[Json]
     Args:
         messages: the messages of the chat.
         format_name: name of the format, for the error.
+        names_messages: whether each message names its type, which OpenAI does not require.
 
     Raises:
         UnsupportedField: a message has a part or a role that Responses do not have.
@@ -44,6 +47,11 @@ def input_items(messages: Sequence[ChatMessage], format_name: str) -> list[Json]
     custom = set[str]()  # ids of the calls of tools that take text
     for message in messages:
         items += _items_of(message.body_with("output"), custom, format_name)
+    if names_messages:
+        return [
+            {"type": "message", **item} if isinstance(item, dict) and "role" in item else item
+            for item in items
+        ]
     return items
 
 

@@ -23,6 +23,10 @@ class OpenAIResponses:
 
     Args:
         path_name: what is appended to the base URL.
+        stores: whether the server knows ``store``.
+        has_text: whether a schema is sent in ``text``; otherwise in ``response_format``, as in a
+            chat.
+        names_messages: whether each message names its type.
         unknown: fields of `Request` that the server does not support.
     """
 
@@ -36,6 +40,9 @@ class OpenAIResponses:
     )
 
     path_name: str = "/responses"
+    stores: bool = True
+    has_text: bool = True
+    names_messages: bool = False
     unknown: frozenset[str] = frozenset()
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
@@ -54,9 +61,10 @@ class OpenAIResponses:
         check_supported(request, self.name, self.supports, self.unknown)
         body: dict[str, Json] = {
             "model": request.model,
-            "input": input_items(request.messages, self.name),
-            "store": False,
+            "input": input_items(request.messages, self.name, names_messages=self.names_messages),
         }
+        if self.stores:
+            body["store"] = False
         if request.max_tokens is not None:
             body["max_output_tokens"] = request.max_tokens
         if request.temperature is not None:
@@ -65,17 +73,19 @@ class OpenAIResponses:
             body["top_p"] = request.top_p
         if (output := request.output_schema) is not None:
             schema: dict[str, Json] = {
-                "type": "json_schema",
                 "name": output.name,
                 "strict": not output.not_strict,
                 "schema": dict(output.schema),
             }
-            body["text"] = {"format": schema}
+            if self.has_text:
+                body["text"] = {"format": {"type": "json_schema", **schema}}
+            else:
+                body["response_format"] = {"type": "json_schema", "json_schema": schema}
         body |= responses_tools(request)
         if stream:
             body["stream"] = True
         body = add_extra(body, request, self.name, _RESERVED)
-        if body["store"] is None:
+        if body.get("store", "") is None:
             del body["store"]
         return body
 
