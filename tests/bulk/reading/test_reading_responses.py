@@ -65,6 +65,11 @@ def test_a_body_is_sent_as_it_is(url):
     assert OpenAIResponses().encode(row.request, stream=False) == body
 
 
+def test_the_text_of_items_counts_in_estimates():
+    texts = [message.content for message in read({"model": "m", "input": ITEMS}).request.messages]
+    assert texts == ["Be brief.", "", "", "{}", "4", "Hi", ""]
+
+
 def test_a_body_that_says_nothing_of_storing_is_sent_without_it():
     row = read({"model": "m", "input": "Hi"})
     assert OpenAIResponses().encode(row.request, stream=False) == {

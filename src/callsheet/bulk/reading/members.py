@@ -77,8 +77,20 @@ def _items(name: str, value: Json) -> object:
             continue
         parts: Mapping[str, Json] | None = {"content": content} if content else None
         native: Mapping[str, Json] = {"output": [item]}
-        messages.append(ChatMessage(role or "assistant", "", extra=parts, native=native))
+        text = _text_in(item)
+        messages.append(ChatMessage(role or "assistant", text, extra=parts, native=native))
     return tuple(messages)
+
+
+def _text_in(item: Mapping[str, Json]) -> str:
+    """Return the text of an item, for estimates of its tokens."""
+    texts: list[str] = []
+    for value in map(item.get, ("content", "output", "arguments")):
+        for part in value if isinstance(value, list) else (value,):
+            text = part.get("text") if isinstance(part, dict) else part
+            if isinstance(text, str):
+                texts.append(text)
+    return "\n".join(texts)
 
 
 ReadMember = Callable[[str, Json], object]
