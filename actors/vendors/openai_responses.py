@@ -8,13 +8,13 @@ from ..json_value import Json
 from ..messages import Request
 from .decoding import read_error
 from .encoding import add_extra, check_supported
-from .format import ApiError, DecodedResponse, StreamDecoder
+from .format import ApiError, DecodedResponse, StreamDecoder, UnsupportedField
 from .openai_response_input import input_items
 from .openai_response_output import read_response
 from .openai_response_stream import ResponsesDecoder
 from .tool_members import responses_tools
 
-_RESERVED = frozenset({"stream", "input", "background"})
+_RESERVED = frozenset({"stream", "input"})
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +59,9 @@ class OpenAIResponses:
             UnsupportedField: the format does not support a field of the request.
         """
         check_supported(request, self.name, self.supports, self.unknown)
+        if request.extra_body.get("background"):
+            why = "its response would have to be fetched later"
+            raise UnsupportedField("background", self.name, why)
         body: dict[str, Json] = {
             "model": request.model,
             "input": input_items(request.messages, self.name, names_messages=self.names_messages),

@@ -103,6 +103,7 @@ def test_what_responses_do_not_have_is_refused(fields):
 def test_what_decides_how_the_response_is_read_is_refused(name):
     with pytest.raises(UnsupportedField, match=name):
         sent(extra_body={name: True})
+    assert sent(extra_body={"background": False})["background"] is False
 
 
 def test_parts_of_a_chat_are_sent_as_parts_of_responses():
