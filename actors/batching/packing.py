@@ -35,6 +35,7 @@ _MORE_THAN_TEXT = frozenset(
         *("n", "best_of", "candidateCount", "candidate_count", "modalities", "audio"),
         *("responseModalities", "response_modalities", "plugins", "mcp_servers"),
         *("web_search_options", "stop", "stop_sequences", "stopSequences"),
+        *("include", "format", "conversation", "previous_response_id"),  # OpenAI's Responses
     }
 )
 """Members of a body that request more than one text for each item, or would end a whole pack."""
@@ -148,7 +149,7 @@ class Packing:
 
 
 def _wants_more_than_text(extra_body: Mapping[str, Json]) -> bool:
-    """Return whether an extra body, or Gemini's configuration in it, requests more than text."""
+    """Return whether an extra body, or a configuration in it, requests more than text."""
     return any(
         name in _MORE_THAN_TEXT
         or (name in _CONFIGURATIONS and isinstance(value, Mapping) and _wants_more_than_text(value))
@@ -157,7 +158,7 @@ def _wants_more_than_text(extra_body: Mapping[str, Json]) -> bool:
 
 
 _DEFINITIONS = ("$defs", "definitions")
-_CONFIGURATIONS = ("generationConfig", "generation_config")
+_CONFIGURATIONS = ("generationConfig", "generation_config", "text")
 
 
 def _schema(answer: OutputSchema | None) -> dict[str, Json]:

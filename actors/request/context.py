@@ -19,7 +19,8 @@ from .retry import RetryBudget, RetryPolicy, RetryThrottle
 from .spelling import Spellings
 
 _MOST_UNREADABLE = 2  # responses of one call (L11)
-_STORED_BY = ("store", "background")  # members of a body that make the provider keep the response
+# Members of a body that make the provider keep the response.
+_STORED_BY = ("store", "background", "conversation")
 
 
 @attrs.define(eq=False, kw_only=True)

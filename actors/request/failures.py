@@ -114,8 +114,8 @@ class Failures:
         return AttemptFailed(
             kind(text, attempts=attempt, billed="maybe"),
             is_final=not is_retried(kind, should_retry=None),
-            server_s=retry_after_s({}, error.message, error.details),
-            throttled=_throttled(kind, error, {}),
+            server_s=retry_after_s(error.headers, error.message, error.details),
+            throttled=_throttled(kind, error, error.headers),
             refusal=error if issubclass(kind, BadRequest) else None,
         )
 
@@ -159,7 +159,7 @@ class Failures:
             ),
             is_final=not retried,
             server_s=retry_after_s(headers, error.message, error.details) if retried else None,
-            throttled=_throttled(kind, error, response.limit_headers),
+            throttled=_throttled(kind, error, {**error.headers, **response.limit_headers}),
             refusal=error if issubclass(kind, BadRequest) else None,
         )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from .openai_chat import OpenAIChat, read_chat
     from .openai_lists import OpenAICompletions, OpenAIEmbeddings, read_completion, read_embeddings
+    from .openai_response_output import read_response
     from .price import FAST_MODE, PeakHours, Price, TierPrice, tier_named
     from .price_file import PriceError
     from .prices import OLD_DAYS, PriceBook, default_prices
@@ -46,6 +47,7 @@ else:
         ),
         openai_chat="OpenAIChat read_chat",
         openai_lists="OpenAICompletions OpenAIEmbeddings read_completion read_embeddings",
+        openai_response_output="read_response",
         price="FAST_MODE PeakHours Price TierPrice tier_named",
         price_file="PriceError",
         prices="OLD_DAYS PriceBook default_prices",
@@ -92,6 +94,7 @@ __all__ = [
     "read_chat",
     "read_completion",
     "read_embeddings",
+    "read_response",
     "tier_named",
     "vendor_at",
     "vendor_named",

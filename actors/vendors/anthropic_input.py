@@ -9,13 +9,13 @@ Blocks in Anthropic's own shape are sent unchanged.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import cast
 
 from ..json_value import Json
 from ..messages import ChatMessage
 from .decoding import loads, object_of, text_of
+from .encoding import tool_calls_in
 from .format import UnsupportedField
 
 _CACHE = "cache_control"
@@ -129,9 +129,7 @@ class _TurnWriter:
         refusal = message.get("refusal")
         if isinstance(refusal, str) and refusal and not blocks:
             blocks.append({"type": "text", "text": refusal})
-        calls = message.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            blocks.append(self._call(call if isinstance(call, dict) else {}))
+        blocks += [self._call(call) for call in tool_calls_in(message, self.name)]
         mark = message.get(_CACHE)
         if mark and blocks and isinstance(last := blocks[-1], dict):
             blocks[-1] = {_CACHE: mark, **last}
@@ -140,8 +138,9 @@ class _TurnWriter:
     def _parts(self, content: Json) -> list[Json]:
         if isinstance(content, str):
             return [{"type": "text", "text": content}] if content else []
-        parts = cast("Iterable[Json]", content if isinstance(content, list) else ())
-        return [self._part(part) if isinstance(part, dict) else part for part in parts]
+        if content is not None and not isinstance(content, list):
+            raise UnsupportedField("content that is neither text nor parts", self.name)
+        return [self._part(part) if isinstance(part, dict) else part for part in content or ()]
 
     def _part(self, part: dict[str, Json]) -> Json:
         kind = text_of(part, "type")

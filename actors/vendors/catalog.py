@@ -44,7 +44,13 @@ _COMPLETIONS = OpenAICompletions(asks_for_usage=True)
 _ONE_PROMPT = OpenAICompletions(asks_for_usage=True, several_prompts=False)
 _EMBEDDINGS = OpenAIEmbeddings()
 _RESPONSES = OpenAIResponses()
-_AGENT = OpenAIResponses(path_name="/agent")  # Perplexity's name for it
+_AGENT = OpenAIResponses(  # Perplexity's
+    path_name="/agent",
+    stores=False,
+    has_text=False,
+    names_messages=True,
+    unknown=frozenset({"temperature", "top_p", "tool_choice"}),
+)
 _NO_N = frozenset({"n"})
 
 _ALL = (
@@ -199,6 +205,7 @@ _ALL = (
         version_path="/v1",
         formats=MappingProxyType[Task, WireFormat]({"chat": _AGENT}),
         responses=_AGENT,
+        reports_cost=True,
         price_list="perplexity",
     ),
     Vendor(

@@ -127,6 +127,7 @@ def read_error(body: Json) -> ApiError:
         error = error[0]
     members = error if isinstance(error, dict) else outer
     more = members.get("details") or members.get("metadata")
+    quoted = members.get("headers") or (more.get("headers") if isinstance(more, dict) else None)
     return ApiError(
         words_of(error) or words_of(body),
         text_of(members, "type"),
@@ -134,6 +135,11 @@ def read_error(body: Json) -> ApiError:
         text_of(members, "status"),
         json_text(more) if more else "",
         parameters_in(body),
+        {
+            name.lower(): value
+            for name, value in (quoted if isinstance(quoted, dict) else {}).items()
+            if isinstance(value, str)
+        },
     )
 
 

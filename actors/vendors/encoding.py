@@ -84,3 +84,18 @@ def _merged(body: dict[str, Json], extra: Mapping[str, Json]) -> dict[str, Json]
 def expected_choices(request: Request) -> int:
     """Return how many choices a request asks for."""
     return request.n * max(1, len(request.inputs))
+
+
+def tool_calls_in(message: Mapping[str, Json], format_name: str) -> list[dict[str, Json]]:
+    """Return the tool calls of a message in OpenAI's shape.
+
+    Raises:
+        UnsupportedField: they have another shape.
+    """
+    calls = message.get("tool_calls") or []
+    found = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    is_sound = all(isinstance(it.get("function") or it.get("custom"), dict) for it in found)
+    if not isinstance(calls, list) or len(found) < len(calls) or not is_sound:
+        why = "each must have a function with a name and arguments"
+        raise UnsupportedField("a tool call in this form", format_name, why)
+    return found

@@ -54,6 +54,8 @@ class ApiError:
         details: the JSON text of further members (Google's and Anthropic's ``details``,
             OpenRouter's ``metadata``). It may quote the prompt, so the repr leaves it out (L8).
         parameters: the parameters of the request that members of the error name as its cause.
+        headers: headers, by lower-case name, that are quoted in the error: those of a refusal that
+            is an event of a stream, or of the provider behind a gateway.
     """
 
     message: str = ""
@@ -62,6 +64,7 @@ class ApiError:
     status: str = ""
     details: str = attrs.field(default="", repr=False)
     parameters: tuple[str, ...] = ()
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
 
 
 class UnsupportedField(ValueError):

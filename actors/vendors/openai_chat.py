@@ -30,7 +30,7 @@ from .tool_members import chat_tools
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Read the tokens in OpenAI's `usage`; None if it has none."""
+    """Read the tokens in OpenAI's `usage`; None if it has none. DeepSeek has its own word."""
     if not isinstance(usage, dict):
         return None
     prompt, output = count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens")
@@ -43,19 +43,22 @@ def read_usage(usage: Json) -> Usage | None:
     return Usage(
         prompt or 0,
         output or 0,
-        count_of(of_prompt, "cached_tokens") or 0,
+        count_of(of_prompt, "cached_tokens") or count_of(usage, "prompt_cache_hit_tokens") or 0,
         count_of(of_prompt, "cache_write_tokens") or 0,
         count_of(of_output, "reasoning_tokens") or 0,
     )
 
 
 def read_cost(usage: Json) -> Decimal | None:
-    """Read the cost in USD in OpenRouter's `usage`; None if it has none.
+    """Read the cost in USD in OpenRouter's or Perplexity's `usage`; None if it has none.
 
     With a key of the user's own at the model's host ("byok"), the host charges its part itself.
     """
     if not isinstance(usage, dict):
         return None
+    sums = object_of(usage, "cost")
+    if sums.get("currency") == "USD":
+        return _usd(sums.get("total_cost"))
     cost = _usd(usage.get("cost"))
     if cost is None or usage.get("is_byok") is not True:
         return cost

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..json_value import Json
 from ..messages import ChatMessage
-from .decoding import json_text, object_of, text_of
+from .decoding import object_of, text_of
+from .encoding import tool_calls_in
 from .format import UnsupportedField
+from .openai_answers import arguments_text
 
 # What a message of a chat has besides its role, and an item has not.
 _OWN = frozenset(
@@ -25,7 +27,9 @@ _OWN = frozenset(
 _NATIVE = ("input_", "output_", "summary_", "refusal")  # the types of its own parts begin so
 
 
-def input_items(messages: Sequence[ChatMessage], format_name: str) -> list[Json]:
+def input_items(
+    messages: Sequence[ChatMessage], format_name: str, *, names_messages: bool = False
+) -> list[Json]:
     """Return the input items of a chat.
 
     The member ``output`` of an assistant's message, as in the body of a response, is sent back
@@ -34,6 +38,7 @@ def input_items(messages: Sequence[ChatMessage], format_name: str) -> list[Json]
     Args:
         messages: the messages of the chat.
         format_name: name of the format, for the error.
+        names_messages: whether each message names its type, which OpenAI does not require.
 
     Raises:
         UnsupportedField: a message has a part or a role that Responses do not have.
@@ -42,6 +47,11 @@ def input_items(messages: Sequence[ChatMessage], format_name: str) -> list[Json]
     custom = set[str]()  # ids of the calls of tools that take text
     for message in messages:
         items += _items_of(message.body_with("output"), custom, format_name)
+    if names_messages:
+        return [
+            {"type": "message", **item} if isinstance(item, dict) and "role" in item else item
+            for item in items
+        ]
     return items
 
 
@@ -69,13 +79,12 @@ def _items_of(message: dict[str, Json], custom: set[str], name: str) -> Iterator
     refusal = message.get("refusal")
     if refusal and isinstance(refusal, str) and not said:
         said = [{"type": "refusal", "refusal": refusal}]
-    calls = message.get("tool_calls")
+    calls = tool_calls_in(message, name)
     if said or not calls:
         more = {key: value for key, value in message.items() if key not in _OWN}
         yield {**more, "content": said if said is not None else ""}
-    for call in calls if isinstance(calls, list) else ():
-        if isinstance(call, dict):
-            yield _call_item(call, custom)
+    for call in calls:
+        yield _call_item(call, custom)
 
 
 def _parts(content: Json, side: str, name: str) -> Json:
@@ -110,6 +119,5 @@ def _call_item(call: Mapping[str, Json], custom: set[str]) -> Json:
         written = {"name": own.get("name"), "input": own.get("input")}
         return {"type": "custom_tool_call", "call_id": call_id, **written}
     own = object_of(call, "function")
-    arguments = own.get("arguments")
-    text = arguments if isinstance(arguments, str) else json_text(arguments)
-    return {"type": "function_call", "call_id": call_id, "name": own.get("name"), "arguments": text}
+    written = {"name": own.get("name"), "arguments": arguments_text(own.get("arguments"))}
+    return {"type": "function_call", "call_id": call_id, **written}

@@ -33,6 +33,9 @@ PARAGRAPH = "\n\n"
 def read_response(body: Json) -> DecodedResponse | ApiError:
     """Read a response object, or the error in it.
 
+    Args:
+        body: the decoded JSON of the object.
+
     Raises:
         Malformed: it is neither, or the response is not finished.
     """
@@ -129,7 +132,7 @@ def listed(value: Json) -> list[Json]:
 def read_tokens(usage: Json) -> Usage | None:
     """Read the tokens in the `usage` of a response; None if it has none.
 
-    Some servers use the names of a chat.
+    Some servers use the names of a chat, and Perplexity has Anthropic's for the cache.
     """
     if not isinstance(usage, dict):
         return None
@@ -141,7 +144,9 @@ def read_tokens(usage: Json) -> Usage | None:
     return Usage(
         prompt or 0,
         output or 0,
-        count_of(of_prompt, "cached_tokens") or 0,
-        count_of(of_prompt, "cache_write_tokens") or 0,
+        count_of(of_prompt, "cached_tokens") or count_of(of_prompt, "cache_read_input_tokens") or 0,
+        count_of(of_prompt, "cache_write_tokens")
+        or count_of(of_prompt, "cache_creation_input_tokens")
+        or 0,
         count_of(of_output, "reasoning_tokens") or 0,
     )

@@ -8,13 +8,13 @@ from ..json_value import Json
 from ..messages import Request
 from .decoding import read_error
 from .encoding import add_extra, check_supported
-from .format import ApiError, DecodedResponse, StreamDecoder
+from .format import ApiError, DecodedResponse, StreamDecoder, UnsupportedField
 from .openai_response_input import input_items
 from .openai_response_output import read_response
 from .openai_response_stream import ResponsesDecoder
 from .tool_members import responses_tools
 
-_RESERVED = frozenset({"stream", "input", "background"})
+_RESERVED = frozenset({"stream", "input"})
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +23,10 @@ class OpenAIResponses:
 
     Args:
         path_name: what is appended to the base URL.
+        stores: whether the server knows ``store``.
+        has_text: whether a schema is sent in ``text``; otherwise in ``response_format``, as in a
+            chat.
+        names_messages: whether each message names its type.
         unknown: fields of `Request` that the server does not support.
     """
 
@@ -36,6 +40,9 @@ class OpenAIResponses:
     )
 
     path_name: str = "/responses"
+    stores: bool = True
+    has_text: bool = True
+    names_messages: bool = False
     unknown: frozenset[str] = frozenset()
 
     def path(self, request: Request, *, stream: bool) -> str:  # noqa: ARG002  # the same for all requests
@@ -52,11 +59,15 @@ class OpenAIResponses:
             UnsupportedField: the format does not support a field of the request.
         """
         check_supported(request, self.name, self.supports, self.unknown)
+        if request.extra_body.get("background"):
+            why = "its response would have to be fetched later"
+            raise UnsupportedField("background", self.name, why)
         body: dict[str, Json] = {
             "model": request.model,
-            "input": input_items(request.messages, self.name),
-            "store": False,
+            "input": input_items(request.messages, self.name, names_messages=self.names_messages),
         }
+        if self.stores:
+            body["store"] = False
         if request.max_tokens is not None:
             body["max_output_tokens"] = request.max_tokens
         if request.temperature is not None:
@@ -65,17 +76,19 @@ class OpenAIResponses:
             body["top_p"] = request.top_p
         if (output := request.output_schema) is not None:
             schema: dict[str, Json] = {
-                "type": "json_schema",
                 "name": output.name,
                 "strict": not output.not_strict,
                 "schema": dict(output.schema),
             }
-            body["text"] = {"format": schema}
+            if self.has_text:
+                body["text"] = {"format": {"type": "json_schema", **schema}}
+            else:
+                body["response_format"] = {"type": "json_schema", "json_schema": schema}
         body |= responses_tools(request)
         if stream:
             body["stream"] = True
         body = add_extra(body, request, self.name, _RESERVED)
-        if body["store"] is None:
+        if body.get("store", "") is None:
             del body["store"]
         return body
 

@@ -447,6 +447,9 @@ async def choosing() -> None:
     assert_type(VENDORS["openai"], Vendor)
     assert_type(vendor_named("groq"), Vendor)
     Endpoint("http://127.0.0.1:8080/v1", "key", vendor="ollama", http2=True, proxy="", uds=None)
+    Endpoint.of("openai", "key", api="responses")
+    Request.of("Hi", model="m", api="chat")
+    Request.of("Hi", model="m", api="batches")  # type: ignore[call-overload]  # an unknown API
     Endpoint("http://127.0.0.1:8080/v1", 5)  # type: ignore[arg-type]  # a key is a text or gives one
     Endpoint("http://127.0.0.1:8080/v1", vendor=5)  # type: ignore[arg-type]  # a vendor, or its name
     TroupeSettings(endpoint="http://127.0.0.1:8080/v1")  # type: ignore[arg-type]  # is no endpoint

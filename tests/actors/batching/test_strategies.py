@@ -112,6 +112,9 @@ def test_the_class_of_an_items_own_answer_is_that_of_its_place_in_the_pack():
         item("a", extra_body={"generationConfig": {"responseLogprobs": True}}),
         item("a", extra_body={"generationConfig": {"candidateCount": 2}}),
         item("a", extra_body={"n": 2}),
+        item("a", api="responses", extra_body={"include": ["message.output_text.logprobs"]}),
+        item("a", api="responses", extra_body={"text": {"format": {"type": "json_object"}}}),
+        item("a", api="responses", extra_body={"previous_response_id": "resp_1"}),
         Request(
             model=MODEL,
             messages=[ChatMessage("system", "x"), ChatMessage("user", "y", extra={"name": "Ann"})],

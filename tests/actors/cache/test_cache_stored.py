@@ -147,6 +147,7 @@ CHANGES = {
     "tools": (Tool(name="search"),),
     "tool_choice": "none",
     "model": "other",
+    "api": "responses",
     "messages": (ChatMessage("user", "Ho"),),
     "max_tokens": 10,
     "n": 2,

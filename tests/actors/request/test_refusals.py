@@ -303,3 +303,32 @@ async def test_a_403_of_a_firewall_does_not_blame_the_key(autojump_clock, body):
     assert "key" not in str(caught.value)
     if body == FIREWALL:
         assert "Attention Required! | Cloudflare" in str(caught.value)
+
+
+ANTHROPIC = {
+    "temperature": ("`temperature` is deprecated for this model.", {"temperature": 0.5}),
+    "both": (
+        "`temperature` and `top_p` cannot both be specified for this model.",
+        {"temperature": 0.5, "extra_body": {"top_p": 0.9}},
+    ),
+    "budget": (
+        '"thinking.type.enabled" is not supported for this model. Use "adaptive".',
+        {"extra_body": {"thinking": {"type": "enabled", "budget_tokens": 1024}}},
+    ),
+    "prefill": ("This model does not support assistant message prefill.", {}),
+    "role": ('messages: Unexpected role "system". Use the top-level `system`.', {}),
+    "limit": ("max_tokens: 300 > 200, which is the maximum allowed for this model.", {}),
+}
+
+
+@pytest.mark.parametrize("case", ANTHROPIC)
+async def test_what_newer_models_of_anthropic_refuse_is_told_and_tried_once(autojump_clock, case):
+    """L15: what the user wrote is neither left out nor renamed."""
+    words, fields = ANTHROPIC[case]
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    script = Script(Reply(400, error))
+    async with requester(script, retry=QUICK, vendor="anthropic") as (ref, _):
+        with pytest.raises(BadRequest) as caught:
+            await ref.ask(call(max_tokens=300, **fields))
+    assert words in str(caught.value)
+    assert len(script.sent) == caught.value.attempts == 1

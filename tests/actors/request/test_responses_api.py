@@ -3,8 +3,9 @@
 import json
 from functools import partial
 
+import attrs
 import pytest
-from fakes import MODEL, URL, Reply, Script, error_json, outcomes, requester
+from fakes import MODEL, URL, LoosePermit, Reply, Script, error_json, outcomes, requester
 from provided import asked, house, pieces_of
 
 from callsheet.actors import (
@@ -165,19 +166,28 @@ LIMITED = {
         "code": "rate_limit_exceeded",
         "message": "Rate limit reached. Please try again in 6.57s.",
         "param": None,
-        "headers": {"x-ratelimit-limit-tokens": "30000"},
+        "headers": {
+            "X-Ratelimit-Limit-Tokens": "30000",
+            "x-ratelimit-remaining-tokens": "4735",
+            "x-ratelimit-reset-tokens": "50.529s",
+        },
     },
 }
 
 
 async def test_a_limit_that_an_event_reports_is_a_limit(autojump_clock):
-    """It may arrive inside a 200, after the first events."""
+    """It may arrive inside a 200, after the first events, and quote the headers of a 429."""
     events = [{"type": "response.created", "response": {"status": "in_progress"}}, LIMITED]
     body = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
-    script = Script(Reply(body=body, headers={"content-type": "text/event-stream"}))
-    async with requester(script, retry=RetryPolicy(max_attempts=1)) as (ref, _):
-        with pytest.raises(RateLimited, match=r"6\.57s"):
-            await ref.ask(ask(api="responses"))
+    limited = Reply(body=body, headers={"content-type": "text/event-stream"})
+    script, permit = Script(limited, Reply(body=json.dumps(BODY).encode())), LoosePermit()
+    async with requester(script) as (ref, _):
+        await ref.ask(attrs.evolve(ask(api="responses"), permit=permit))
+    ((delay, throttled),) = permit.asked
+    assert delay >= 6.57
+    assert (throttled.why, throttled.limit.dimension) == ("too_fast", "tokens")
+    assert (throttled.limit.limit, throttled.limit.used) == (30_000, 25_265)
+    assert throttled.limit.reset_s == 50.529
 
 
 @pytest.mark.parametrize(
@@ -205,14 +215,6 @@ async def test_a_failed_generation_is_asked_for_again_only_if_that_may_help(
 
 
 # ------------------------------------------------------------------ the built-in provider
-
-
-def turn_of(response):
-    return ChatMessage("assistant", response.text, extra={"output": response.body["output"]})
-
-
-def result_of(call_id, text):
-    return ChatMessage("tool", text, extra={"tool_call_id": call_id})
 
 
 @pytest.mark.parametrize("streaming", [True, False])
@@ -261,8 +263,8 @@ async def test_a_tool_is_called_and_its_result_goes_back(autojump_clock):
         assert json.loads(call.arguments).keys() == {"x"}
         turns = [
             *request.messages,
-            turn_of(first),
-            result_of(call.id, "42"),
+            ChatMessage.from_response(first),
+            ChatMessage.tool_result(call, "42"),
         ]
         second = await under_test.troupe.complete(Request(model=MODEL, messages=turns, tools=[ADD]))
         assert second.text
@@ -275,10 +277,27 @@ async def test_reasoning_goes_back_with_the_output(autojump_clock):
         first = await under_test.troupe.complete(asked(extra_body=extra))
         assert first.reasoning
         assert first.usage.reasoning_tokens > 0
-        turns = [*asked().messages, turn_of(first), *asked("Go on.").messages]
+        turns = [*asked().messages, ChatMessage.from_response(first), *asked("Go on.").messages]
         await under_test.troupe.complete(Request(model=MODEL, messages=turns))
         sent = json.loads(under_test.sent[-1].body)["input"]
         assert sent[1:-1] == first.body["output"]
+
+
+async def test_a_tool_runs_in_turns_with_the_model_and_its_reasoning_goes_back(autojump_clock):
+    async with house(endpoint=RESPONSES) as under_test:
+        request = Request(
+            model=MODEL,
+            messages=asked("Add.").messages,
+            tools=[attrs.evolve(ADD, function=lambda x: x + 1)],
+            tool_choice="required",
+            extra_body={"reasoning": {"effort": "low", "summary": "auto"}},
+        )
+        run = await under_test.troupe.run_tools(request, max_rounds=2)
+        first, second = (json.loads(sent.body)["input"] for sent in under_test.sent)
+    assert run.text
+    reasoning, call, result = second[len(first) :]
+    assert (reasoning["type"], call["type"]) == ("reasoning", "function_call")
+    assert (result["type"], result["call_id"]) == ("function_call_output", call["call_id"])
 
 
 # ------------------------------------------------------------------ with the other stages

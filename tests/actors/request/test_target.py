@@ -123,6 +123,7 @@ async def test_a_final_failure_is_not_repeated(autojump_clock):
     [
         ({"has_delivered": True}, "no", 1),
         ({"extra_body": {"store": True}}, "maybe", 1),
+        ({"extra_body": {"conversation": "conv_1"}}, "maybe", 1),
         ({"extra_body": {"background": True}}, "maybe", 1),
         ({"extra_body": {"store": True}}, "no", 2),
         ({"extra_body": {"store": False}}, "maybe", 2),

@@ -65,6 +65,12 @@ def test_an_answer_as_it_should_be():
     )
 
 
+def test_what_deepseek_reads_from_its_cache_is_counted():
+    body = chat_body("Hi")
+    body["usage"] |= {"prompt_cache_hit_tokens": 7, "prompt_cache_miss_tokens": 3}
+    assert decode(body).usage == Usage(10, 5, 7)
+
+
 def test_everything_but_the_first_choice_may_be_missing():
     assert decode({"choices": [{"message": {}}]}) == DecodedResponse(choices=(Choice(""),))
 

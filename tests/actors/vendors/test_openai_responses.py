@@ -1,11 +1,12 @@
 """OpenAI's Responses format: what is sent, and what is read."""
 
 import json
+from decimal import Decimal
 
 import pytest
 from bodies import HI, chat, named, read_stream, sse, texts_of
 
-from callsheet.actors import ChatMessage, TokenLogprob, ToolCall, Usage
+from callsheet.actors import VENDORS, ChatMessage, TokenLogprob, ToolCall, Usage
 from callsheet.actors.vendors import ApiError, BrokeOff, Malformed, StreamFailed, UnsupportedField
 from callsheet.actors.vendors.openai_responses import OpenAIResponses
 
@@ -102,6 +103,7 @@ def test_what_responses_do_not_have_is_refused(fields):
 def test_what_decides_how_the_response_is_read_is_refused(name):
     with pytest.raises(UnsupportedField, match=name):
         sent(extra_body={name: True})
+    assert sent(extra_body={"background": False})["background"] is False
 
 
 def test_parts_of_a_chat_are_sent_as_parts_of_responses():
@@ -333,3 +335,43 @@ def test_a_response_that_fails_at_its_end_is_an_error():
     _, found = stream_of(event("failed", response=body(status="failed", error=error)))
     assert isinstance(found, ApiError)
     assert found.message == "Sorry."
+
+
+# ------------------------------------------------------------------ Perplexity
+
+
+def test_perplexity_is_sent_what_it_knows():
+    form = VENDORS["perplexity"].format_for("chat")
+    request = chat(max_tokens=20, json_schema={"type": "object"})
+    schema = {"name": "answer", "strict": True, "schema": {"type": "object"}}
+    assert form.encode(request, stream=False) == {
+        "model": "m",
+        "input": [{"type": "message", "role": "user", "content": "Hi"}],
+        "max_output_tokens": 20,
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }
+    with pytest.raises(UnsupportedField, match="does not support temperature"):
+        form.encode(chat(temperature=0), stream=False)
+
+
+def test_the_cost_and_the_cache_that_perplexity_reports_are_read():
+    usage = {
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "input_tokens_details": {
+            "cache_read_input_tokens": 4,
+            "cache_creation_input_tokens": 3,
+        },
+        "cost": {"currency": "USD", "input_cost": 0.01, "output_cost": 0.02, "total_cost": 0.035},
+    }
+    found = decode(CALL, usage=usage, status="requires_action")
+    assert found.usage == Usage(10, 5, 4, 3)
+    assert found.reported_cost_usd == Decimal("0.035")
+    assert found.choices[0].finish_reason == "tool_calls"
+    assert VENDORS["perplexity"].reports_cost
+
+
+def test_the_error_of_a_failed_response_may_stand_beside_it():
+    failed = event("failed", error={"code": "internal", "message": "Sorry."})
+    with pytest.raises(StreamFailed, match=r"Sorry\."):
+        stream_of(failed)

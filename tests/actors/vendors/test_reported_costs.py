@@ -56,7 +56,8 @@ def test_the_cost_is_the_same_whole_and_streamed():  # L10
 
 
 def test_only_vendors_that_report_what_they_charge_are_believed():
-    assert [vendor.name for vendor in VENDORS.values() if vendor.reports_cost] == ["openrouter"]
+    believed = [vendor.name for vendor in VENDORS.values() if vendor.reports_cost]
+    assert believed == ["openrouter", "perplexity"]
 
 
 def test_anthropic_tells_the_lifetime_of_cache_writes():

@@ -12,16 +12,16 @@ from ...actors import (
     Json,
     Malformed,
     Response,
-    Task,
     TokenLogprob,
     ToolCall,
     read_chat,
     read_completion,
     read_embeddings,
+    read_response,
 )
 from ..row import Row
 
-_ANSWERS: Mapping[Task, str] = {"chat": "choices", "completion": "choices", "embedding": "data"}
+_RESPONSES = "/v1/responses"
 _ALONE = ("live", "flex", "batch")  # routes of responses that share no usage with others
 
 
@@ -31,10 +31,13 @@ def own_body(row: Row, response: Response) -> Mapping[str, Json] | None:
     For a packed, shared or cached response, its usage is replaced by what this row used.
     """
     body = response.body
-    if body is None or not isinstance(body.get(_ANSWERS[row.request.task]), list):
+    generated = "data" if row.request.task == "embedding" else "choices"
+    if row.url == _RESPONSES:
+        generated = "output"
+    if body is None or not isinstance(body.get(generated), list):
         return None
     is_alone = response.route in _ALONE and ("usage" in body or not response.usage.total_tokens)
-    return body if is_alone else {**body, "usage": _tokens(response)}
+    return body if is_alone else {**body, "usage": _tokens(row, response)}
 
 
 def made_body(row: Row, response: Response, name: str, created: int) -> dict[str, Json]:
@@ -46,7 +49,7 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
         name: the name to make an id from, if the provider gave none.
         created: the time of the response, in seconds of Unix time.
     """
-    task = row.request.task
+    task, usage = row.request.task, _tokens(row, response)
     if task == "embedding":
         write = _packed if row.request.extra_body.get("encoding_format") == "base64" else _listed
         vectors: list[Json] = [
@@ -54,9 +57,12 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
             for at, vector in enumerate(response.embeddings)
         ]
         model = response.model
-        return {"object": "list", "data": vectors, "model": model, "usage": _tokens(response)}
+        return {"object": "list", "data": vectors, "model": model, "usage": usage}
     found = response.choices or (Choice(response.text, response.finish_reason),)
     own_id = response.body.get("id") if response.body is not None else None
+    if row.url == _RESPONSES:
+        head = {"id": own_id or f"resp_{name}", "object": "response", "created_at": created}
+        return {**head, "model": response.model, **_response_members(found[0]), "usage": usage}
     prefix = "cmpl" if task == "completion" else "chatcmpl"
     write_choice = _completion_choice if task == "completion" else _chat_choice
     choices: list[Json] = [write_choice(at, one) for at, one in enumerate(found)]
@@ -66,7 +72,7 @@ def made_body(row: Row, response: Response, name: str, created: int) -> dict[str
         "created": created,
         "model": response.model,
         "choices": choices,
-        "usage": _tokens(response),
+        "usage": usage,
     }
 
 
@@ -78,31 +84,63 @@ def read_body(body: dict[str, Json]) -> DecodedResponse:
     """
     vectors, choices = body.get("data"), body.get("choices")
     found: DecodedResponse | ApiError
-    if isinstance(vectors, list):
+    if isinstance(body.get("output"), list):
+        found = read_response(body)
+    elif isinstance(vectors, list):
         found = read_embeddings(body, len(vectors))
     elif isinstance(choices, list):
         first = choices[0] if choices else None
         read = read_completion if isinstance(first, dict) and "text" in first else read_chat
         found = read(body, len(choices))
     else:
-        raise Malformed("the body has neither choices nor data")
+        raise Malformed("the body has neither choices, nor an output, nor data")
     if isinstance(found, ApiError):
         raise Malformed("the body is an error")
     return found
 
 
-def _tokens(response: Response) -> dict[str, Json]:
+def _tokens(row: Row, response: Response) -> dict[str, Json]:
     usage = response.usage
+    read, written = ("input", "output") if row.url == _RESPONSES else ("prompt", "completion")
     tokens: dict[str, Json] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
+        f"{read}_tokens": usage.input_tokens,
+        f"{written}_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
     if usage.cached_tokens:
-        tokens["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+        tokens[f"{read}_tokens_details"] = {"cached_tokens": usage.cached_tokens}
     if usage.reasoning_tokens:
-        tokens["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+        tokens[f"{written}_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return tokens
+
+
+def _response_members(one: Choice) -> dict[str, Json]:
+    """Return the status and the output of a response in the shape of OpenAI's Responses."""
+    output: list[Json] = []
+    if one.reasoning:
+        summary: Json = [{"type": "summary_text", "text": one.reasoning}]
+        output.append({"type": "reasoning", "summary": summary})
+    parts: list[Json] = []
+    if one.text or not (one.tool_calls or one.refusal):
+        notes: Json = [dict(note) for note in one.annotations]
+        logprobs: Json = [_written_token(token) for token in one.logprobs]
+        text = {"type": "output_text", "text": one.text, "annotations": notes}
+        parts.append({**text, "logprobs": logprobs})
+    if one.refusal:
+        parts.append({"type": "refusal", "refusal": one.refusal})
+    if parts:
+        output.append({"type": "message", "role": "assistant", "content": parts})
+    for call in one.tool_calls:
+        named = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+        output.append({"type": "function_call", **named})
+    reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(
+        "" if one.refusal else one.finish_reason or ""
+    )
+    return {
+        "status": "incomplete" if reason else "completed",
+        "incomplete_details": {"reason": reason} if reason else None,
+        "output": output,
+    }
 
 
 def _chat_choice(at: int, one: Choice) -> dict[str, Json]:

@@ -1,6 +1,7 @@
 """Read a JSON body in OpenAI's format as a `Request`."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from ...actors import Json, Request, Task, kind_of
 from .errors import BadRecord
@@ -8,6 +9,7 @@ from .members import (
     CHAT,
     COMPLETION,
     EMBEDDING,
+    RESPONSES,
     stated,
     take_limit_name,
     take_schema,
@@ -15,37 +17,41 @@ from .members import (
 )
 from .request_builder import RequestBuilder
 
-_URLS: Mapping[Task, str] = {
+Shape = Task | Literal["responses"]
+"""The shape of a body: that of a task, or of a chat that is sent to OpenAI's Responses."""
+
+_URLS: Mapping[Shape, str] = {
     "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
     "completion": "/v1/completions",
     "embedding": "/v1/embeddings",
 }
-_TASKS: Mapping[str, Task] = {
-    path: task for task, url in _URLS.items() for path in (url, url.removeprefix("/v1"))
+_SHAPES: Mapping[str, Shape] = {
+    path: shape for shape, url in _URLS.items() for path in (url, url.removeprefix("/v1"))
 }
-_KNOWN = {"chat": CHAT, "completion": COMPLETION, "embedding": EMBEDDING}
-_NEEDED = {"chat": "messages", "completion": "prompt", "embedding": "input"}
+_KNOWN = {"chat": CHAT, "responses": RESPONSES, "completion": COMPLETION, "embedding": EMBEDDING}
+_NEEDED = {"chat": "messages", "responses": "input", "completion": "prompt", "embedding": "input"}
 
 
-def url_of(task: Task) -> str:
-    """Return the path that OpenAI's batch files use for a task."""
-    return _URLS[task]
+def url_of(shape: Shape) -> str:
+    """Return the path that OpenAI's batch files use for a shape."""
+    return _URLS[shape]
 
 
-def task_of_url(url: Json) -> Task:
-    """Return the task of a path, with or without the version prefix.
+def shape_of_url(url: Json) -> Shape:
+    """Return the shape of bodies for a path, with or without the version prefix.
 
     Raises:
         BadRecord: the path is unknown.
     """
-    task = _TASKS.get(url) if isinstance(url, str) else None
-    if task is None:
+    shape = _SHAPES.get(url) if isinstance(url, str) else None
+    if shape is None:
         raise BadRecord(f'"url" is {kind_of(url)}; it must be one of {", ".join(_URLS.values())}')
-    return task
+    return shape
 
 
-def task_of(body: Mapping[str, Json]) -> Task | None:
-    """Return the task of a body, from the member that only this task has; None if it has none."""
+def shape_of(body: Mapping[str, Json]) -> Shape | None:
+    """Return the shape of a body by the member that only this one has; None if it has none."""
     if "messages" in body:
         return "chat"
     if "input" in body:
@@ -63,7 +69,7 @@ class BodyReader:
     def __init__(self, builder: RequestBuilder) -> None:
         self._builder = builder
 
-    def request(self, task: Task, body: Mapping[str, Json]) -> Request:
+    def request(self, shape: Shape, body: Mapping[str, Json]) -> Request:
         """Return the request of a body, such that the request sent is equivalent to it.
 
         Members without a field in `Request` go to `extra_body`. "stream" and its options are left
@@ -72,18 +78,19 @@ class BodyReader:
         Raises:
             BadRecord: the body is invalid; the text names the member.
         """
-        fields, extra = stated(body, _KNOWN[task])
+        fields, extra = stated(body, _KNOWN[shape])
         extra.pop("stream", None)
         extra.pop("stream_options", None)
-        if task == "chat":
+        if shape == "chat":
             take_limit_name(fields, body)
             take_schema(fields, extra)
             take_system(fields, extra)
-        if _NEEDED[task] == "messages":
-            if "messages" not in fields:
-                raise BadRecord('the body has no "messages"')
-        elif "inputs" not in fields:
-            raise BadRecord(f'the body has no "{_NEEDED[task]}"')
+        elif shape == "responses":
+            fields["api"] = "responses"
+            extra.setdefault("store", None)  # what the body does not say is not said (L15)
+        task: Task = "chat" if shape == "responses" else shape
+        if ("messages" if task == "chat" else "inputs") not in fields:
+            raise BadRecord(f'the body has no "{_NEEDED[shape]}"')
         if extra:
             fields["extra_body"] = extra
         return self._builder.request(task, fields)

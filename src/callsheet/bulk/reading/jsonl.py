@@ -7,7 +7,7 @@ import orjson
 
 from ...actors import Json, Request, dumps, kind_of, loads
 from ..row import BadRow, Row
-from .bodies import task_of, task_of_url, url_of
+from .bodies import shape_of, shape_of_url, url_of
 from .errors import BadRecord
 from .identity import USUAL_IDS
 from .lines import BadLine, lines, not_utf8, shown
@@ -70,17 +70,17 @@ def _asked(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
     """Return the path and the request of a line that is a body, or has one."""
     if "body" in record:
         return _asked_in_batch(record, reader)
-    task = task_of(record)
-    if task is None:
+    shape = shape_of(record)
+    if shape is None:
         raise BadRecord(
             'the line is not a request: it has no "body", "messages", "prompt" or "input"; '
             "for rows with other columns, set a template or map the prompt"
         )
-    if task == "completion" and "model" not in record:  # a prompt among columns
+    if shape == "completion" and "model" not in record:  # a prompt among columns
         return url_of("chat"), reader.columns.request_of_line(record)
     around = USUAL_IDS if reader.columns.id_name is None else (reader.columns.id_name,)
     body = {name: value for name, value in record.items() if name not in around}
-    return url_of(task), reader.bodies.request(task, body)
+    return url_of(shape), reader.bodies.request(shape, body)
 
 
 def _asked_in_batch(record: dict[str, Json], reader: RowReader) -> tuple[str, Request]:
@@ -94,7 +94,7 @@ def _asked_in_batch(record: dict[str, Json], reader: RowReader) -> tuple[str, Re
     method = record.get("method", "POST")
     if method != "POST":
         raise BadRecord(f"\"method\" must be 'POST', not {kind_of(method)}")
-    task = task_of_url(record["url"]) if "url" in record else task_of(body)
-    if task is None:
+    shape = shape_of_url(record["url"]) if "url" in record else shape_of(body)
+    if shape is None:
         raise BadRecord('the line has no "url", and its body no "messages", "prompt" or "input"')
-    return url_of(task), reader.bodies.request(task, body)
+    return url_of(shape), reader.bodies.request(shape, body)

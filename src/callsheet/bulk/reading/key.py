@@ -30,7 +30,11 @@ def _asked(request: Request) -> dict[str, object]:
     asked: dict[str, object] = {"model": request.model}
     if request.messages:
         asked["messages"] = [
-            [message.role, message.content, *([message.extra] if message.extra else ())]
+            [
+                *(message.role, message.content),
+                *([message.extra] if message.extra else ()),
+                *([[message.native]] if message.native else ()),
+            ]
             for message in request.messages
         ]
     else:

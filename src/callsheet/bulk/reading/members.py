@@ -57,6 +57,42 @@ def _messages(name: str, value: Json) -> object:
     return tuple(messages)
 
 
+_ITEM_ROLES = {role: _ROLES[role] for role in ("user", "assistant", "system", "developer")}
+
+
+def _items(name: str, value: Json) -> object:
+    """Read the input of OpenAI's Responses. Items that are more than a text stay as they are."""
+    if isinstance(value, str):
+        return (ChatMessage("user", value),)
+    if not isinstance(value, list):
+        raise _wrong(name, "a string or a list of items", value)
+    messages: list[ChatMessage] = []
+    for at, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise _wrong(f"{name}[{at}]", "an object", item)
+        content, given = item.get("content"), item.get("role")
+        role = _ITEM_ROLES.get(given) if isinstance(given, str) else None
+        if role is not None and isinstance(content, str) and len(item) == 2:  # noqa: PLR2004  # only role and content
+            messages.append(ChatMessage(role, content))
+            continue
+        parts: Mapping[str, Json] | None = {"content": content} if content else None
+        native: Mapping[str, Json] = {"output": [item]}
+        text = _text_in(item)
+        messages.append(ChatMessage(role or "assistant", text, extra=parts, native=native))
+    return tuple(messages)
+
+
+def _text_in(item: Mapping[str, Json]) -> str:
+    """Return the text of an item, for estimates of its tokens."""
+    texts: list[str] = []
+    for value in map(item.get, ("content", "output", "arguments")):
+        for part in value if isinstance(value, list) else (value,):
+            text = part.get("text") if isinstance(part, dict) else part
+            if isinstance(text, str):
+                texts.append(text)
+    return "\n".join(texts)
+
+
 ReadMember = Callable[[str, Json], object]
 _Messages = tuple[ChatMessage, ...]
 
@@ -75,6 +111,13 @@ CHAT = {
     "messages": ("messages", _messages),
     **_SAMPLING,
     "max_completion_tokens": ("max_tokens", _whole),
+}
+RESPONSES = {
+    **_MODEL,
+    "input": ("messages", _items),
+    "max_output_tokens": ("max_tokens", _whole),
+    "temperature": ("temperature", _number),
+    "top_p": ("top_p", _number),
 }
 COMPLETION = {**_MODEL, "prompt": ("inputs", _texts), **_SAMPLING}
 EMBEDDING = {**_MODEL, "input": ("inputs", _texts), "dimensions": ("dimensions", _whole)}
