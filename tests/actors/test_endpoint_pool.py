@@ -9,13 +9,14 @@ import attrs
 import httpx
 import pytest
 import trio
-from fakes import MODEL, REFUSED, Reply, Script, broken, completion_json, outcomes, refusal
+from fakes import MODEL, REFUSED, RESET, Reply, Script, broken, completion_json, outcomes, refusal
 from structlog.testing import capture_logs
 
 from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     BreakerPolicy,
+    Budget,
     CachePolicy,
     CallFailed,
     Endpoint,
@@ -28,6 +29,9 @@ from callsheet.actors import (
     RetryPolicy,
     Target,
     TroupeSettings,
+    Usage,
+    default_prices,
+    log_call,
     open_troupe,
 )
 
@@ -89,6 +93,13 @@ async def test_calls_are_spread_evenly_and_the_responses_name_the_key(autojump_c
         assert {answer.host for answer in answers} == {"provider"}
 
 
+async def test_the_log_of_a_call_names_the_key(autojump_clock):
+    async with troupe_of(observer=log_call) as (troupe, _at):
+        with capture_logs() as logged:
+            await ask(troupe, 2)
+    assert sorted(event["key_name"] for event in logged) == ["a", "b"]
+
+
 async def test_weights_are_settings(autojump_clock):
     endpoints = [member("a", weight=3.0), member("b")]
     async with troupe_of(endpoints=endpoints) as (troupe, at):
@@ -140,6 +151,19 @@ async def test_each_deployment_gets_its_own_name_for_the_model(autojump_clock):
             name: json.loads(script.sent[0].body)["model"] for name, script in at.scripts.items()
         }
         assert models == {"a": MODEL, "b": "nano"}
+
+
+@pytest.mark.parametrize("named", [None, "nano"])
+async def test_a_deployment_costs_what_the_model_costs_that_it_stands_for(autojump_clock, named):
+    reply = Reply(body=completion_json(model=named))
+    budget = LedgerPolicy(budgets=[Budget("1")])
+    one = Endpoint(HOST, "a-key-0123456789", deployment="nano")
+    more = {"endpoint": one, "ledger": budget}
+    async with troupe_of({"a": Script(reply)}, **more) as (troupe, at):
+        answer = await troupe.complete(asking())
+        assert json.loads(at.scripts["a"].sent[0].body)["model"] == "nano"
+        usage = Usage(10, 5)
+        assert (answer.model, answer.cost_usd) == (MODEL, default_prices().cost(MODEL, usage))
 
 
 async def test_a_plan_names_the_member_that_would_serve_the_call(autojump_clock):
@@ -206,6 +230,14 @@ async def test_what_the_request_causes_is_not_asked_of_another_key(autojump_cloc
         (error,) = await ask(troupe, 1)
         assert isinstance(error, BadRequest)
         assert len(wrong.sent) == 1
+
+
+async def test_what_only_one_account_has_is_looked_for_in_all_and_leaves_none_out(autojump_clock):
+    lost = refusal(404, "Previous response with id 'resp_1' not found.", kind="invalid_request")
+    async with troupe_of({"a": Script(lost, Reply()), "b": Script()}) as (troupe, at):
+        await ask(troupe, 1)
+        await ask(troupe, 10)
+        assert at.counts["a"] >= 5
 
 
 async def test_a_call_that_one_key_refuses_for_now_goes_to_another_at_once(autojump_clock):
@@ -337,6 +369,15 @@ async def test_the_ledger_has_lines_for_each_key_by_its_name(autojump_clock):
     assert spent == {"": 0, "provider a": 5, "provider b": 5, "third": 2}
     assert costs.totals.spent.calls == 12
     assert at.counts["third"] == 2
+
+
+async def test_what_may_be_billed_is_in_the_line_of_the_key_that_was_asked_last(autojump_clock):
+    broke = broken(RESET)
+    more = {"ledger": LedgerPolicy(), "retry": RetryPolicy(max_attempts=1)}
+    async with troupe_of({"a": Script(), "b": Script(broke)}, **more) as (troupe, _at):
+        await ask(troupe, 2)
+        found = (await troupe.costs()).by["endpoint"]
+    assert found["provider b"].maybe_billed.calls == found["provider a"].spent.calls == 1
 
 
 async def test_keys_of_one_deployment_share_the_responses_in_the_cache(autojump_clock):
