@@ -158,7 +158,6 @@ CHANGES = {
     "json_schema": {"type": "object"},
     "returns": list[str],
     "dimensions": 8,
-    "api": "responses",
     "extra_body": {"user": "x"},
     "packable": True,
 }
