@@ -281,10 +281,10 @@ def _prices_at(settings: TroupeSettings, endpoint: Endpoint) -> PriceBook:
 def _other_prices(settings: TroupeSettings) -> Iterator[tuple[str | None, PriceBook]]:
     """Yield the model and the prices wherever a call may go besides the first endpoint."""
     for member in settings.endpoint.members:
-        yield member.deployment, _prices_at(settings, member)
+        yield None, _prices_at(settings, member)
     for target in settings.fallbacks:
         for endpoint in target.endpoint.each:
-            yield target.model or endpoint.deployment, _prices_at(settings, endpoint)
+            yield target.model, _prices_at(settings, endpoint)
 
 
 def _health(settings: TroupeSettings) -> PoolHealth:

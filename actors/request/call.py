@@ -118,13 +118,18 @@ class CallRunner:
     def _response(self, call: CallProgress, exchanged: Exchanged) -> Response:
         """Put the response together; its cost settles the permit and the account."""
         decoded, request = exchanged.response, exchanged.request
-        model = decoded.model or request.model
+        asked = request.model
+        if asked == exchanged.deployment:  # another name for the model that the caller names
+            asked = call.message.request.model
+        model = decoded.model or asked
+        if model == exchanged.deployment:
+            model = asked
         usage = Usage() if decoded.usage is None else decoded.usage
         tier = tier_named(asked_tier(request) if decoded.tier is None else decoded.tier)
         listed = None  # unknown without the tokens (L13)
         if decoded.usage is not None:
             prices = self._shared.prices.at_vendor(exchanged.vendor.price_list)
-            listed = prices.cost(model, usage, tier, asked=request.model)
+            listed = prices.cost(model, usage, tier, asked=asked)
         reported = decoded.reported_cost_usd
         is_believed = reported is not None and exchanged.vendor.reports_cost
         cost = reported if is_believed else listed

@@ -63,6 +63,7 @@ class Exchanged:
         request: the request, with the target's own model.
         host: the host of the endpoint that responded.
         key_name: the name of its key; empty for a single endpoint.
+        deployment: the name that stands for the requested model there; None for the model itself.
         vendor: the vendor of that endpoint, whose prices apply.
         response: what the provider sent, decoded.
         seconds: from the first byte sent to the last one received.
@@ -79,6 +80,7 @@ class Exchanged:
     first_byte_s: float | None
     request_id: str
     key_name: str = ""
+    deployment: str | None = None
 
 
 class Exchange:
@@ -206,6 +208,7 @@ class Exchange:
             request=prepared.request,
             host=self.host,
             key_name=self._endpoint.key_name,
+            deployment=self._endpoint.deployment,
             vendor=self._endpoint.vendor,
             response=decoded,
             seconds=trio.current_time() - start,

@@ -16,6 +16,7 @@ from callsheet.actors import (
     AuthenticationFailed,
     BadRequest,
     BreakerPolicy,
+    Budget,
     CachePolicy,
     CallFailed,
     Endpoint,
@@ -28,6 +29,8 @@ from callsheet.actors import (
     RetryPolicy,
     Target,
     TroupeSettings,
+    Usage,
+    default_prices,
     open_troupe,
 )
 
@@ -140,6 +143,19 @@ async def test_each_deployment_gets_its_own_name_for_the_model(autojump_clock):
             name: json.loads(script.sent[0].body)["model"] for name, script in at.scripts.items()
         }
         assert models == {"a": MODEL, "b": "nano"}
+
+
+@pytest.mark.parametrize("named", [None, "nano"])
+async def test_a_deployment_costs_what_the_model_costs_that_it_stands_for(autojump_clock, named):
+    reply = Reply(body=completion_json(model=named))
+    budget = LedgerPolicy(budgets=[Budget("1")])
+    one = Endpoint(HOST, "a-key-0123456789", deployment="nano")
+    more = {"endpoint": one, "ledger": budget}
+    async with troupe_of({"a": Script(reply)}, **more) as (troupe, at):
+        answer = await troupe.complete(asking())
+        assert json.loads(at.scripts["a"].sent[0].body)["model"] == "nano"
+        usage = Usage(10, 5)
+        assert (answer.model, answer.cost_usd) == (MODEL, default_prices().cost(MODEL, usage))
 
 
 async def test_a_plan_names_the_member_that_would_serve_the_call(autojump_clock):
