@@ -93,14 +93,16 @@ class CallAccount:
 
     Attributes:
         taken: attempts that were sent and not refunded.
+        endpoint: where the latest one was sent, with the name of the key in a pool; "" for nowhere.
         response: the response of the call; None until it is known.
     """
 
-    __slots__ = ("_extend", "_is_closed", "_paid", "key", "response", "taken")
+    __slots__ = ("_extend", "_is_closed", "_paid", "endpoint", "key", "response", "taken")
 
     def __init__(self, key: str, extend: Callable[[str], Awaitable[None]]) -> None:
         self.key = key
         self.taken = 0
+        self.endpoint = ""
         self.response: Response | None = None
         self._paid = 1  # attempts that are reserved
         self._extend = extend

@@ -210,18 +210,19 @@ class LedgerActor(Actor):
             response = cast("Response", value) if isinstance(value, Response) else None
         if response is None:
             may = isinstance(error, CallFailed) and error.billed == "maybe"
-            return CallOutcome(None, max(account.taken, int(may)))
+            maybe = max(account.taken, int(may))
+            return CallOutcome(None, maybe, endpoint=account.endpoint or None)
         if not response.http_requests:  # another call shares it, and pays
             return CallOutcome(None, account.taken)
         others = max(account.taken - 1, response.maybe_billed)
         if not response.usage.total_tokens:  # not reported, and certainly not 0
-            return CallOutcome(None, others + 1)
+            return CallOutcome(None, others + 1, endpoint=account.endpoint or None)
         return CallOutcome(
             Amount.of(response.usage, response.cost_usd),
             others,
             self._other_model(call, response.model),
             None if response.route == "live" else response.route,
-            f"{response.host} {response.key_name}".strip(),
+            f"{response.host} {response.key_name}".strip() or None,
         )
 
     def _other_model(self, call: _OpenCall, model: str) -> str | None:

@@ -84,7 +84,8 @@ class CallOutcome:
         maybe: the number of other attempts that may have been charged.
         model: the model that responded, if it is not the one that was requested.
         route: the route that the response took; None for the one that was reserved for.
-        endpoint: the endpoint that responded; None for the one that was reserved for.
+        endpoint: the endpoint that responded, or where the last attempt was sent; None for the one
+            that was reserved for.
     """
 
     spent: Amount | None
@@ -256,12 +257,11 @@ def _endings(
     reserved = payer.bound.of_calls(0).times(attempts) + _calls_of(payer.bound)
     entries = [LedgerEntry("reserved", label, reserved.times(-1))]
     rest = reserved
+    if outcome.endpoint is not None:
+        label = attrs.evolve(label, endpoint=outcome.endpoint)
     if share is not None:
         paid = attrs.evolve(
-            label,
-            model=outcome.model or label.model,
-            route=outcome.route or label.route,
-            endpoint=outcome.endpoint or label.endpoint,
+            label, model=outcome.model or label.model, route=outcome.route or label.route
         )
         entries.append(LedgerEntry("spent", paid, share))
         rest -= share
@@ -272,7 +272,7 @@ def _endings(
         entries.append(LedgerEntry("maybe_billed", label, maybe))
         rest -= maybe
     if rest != NOTHING:
-        entries.append(LedgerEntry("available", label, rest))
+        entries.append(LedgerEntry("available", payer.label, rest))
     return entries
 
 

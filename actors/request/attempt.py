@@ -67,6 +67,7 @@ class SingleAttempt:
             headers = self._exchange.headers()
             if account is not None:
                 await _reserve(account)
+                account.endpoint = self._exchange.label
         except BaseException:  # nothing was sent, so the breaker learns nothing
             breaker.abandon(ticket)
             raise

@@ -1,5 +1,6 @@
 """One target of several: the members of a pool of endpoints, and how a call moves between them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Protocol, final
@@ -25,6 +26,7 @@ from .fallback import FALLS_BACK, Target
 from .target import pause, renew
 
 _ALL_MODELS = ""
+_MODEL = re.compile(r"model|deployment|engine", re.IGNORECASE)
 _log = get_logger("callsheet.requests")
 
 
@@ -73,9 +75,14 @@ def refused_model(error: CallFailed, model: str) -> str | None:
         return model if error.status == HTTPStatus.FORBIDDEN else _ALL_MODELS
     if isinstance(error, QuotaExhausted):
         return model if error.status == HTTPStatus.TOO_MANY_REQUESTS else _ALL_MODELS
-    if isinstance(error, UnreadableEndpoint) or error.status == HTTPStatus.NOT_FOUND:
+    if error.status == HTTPStatus.NOT_FOUND and _is_about_all(error):
         return model
-    return None
+    return model if isinstance(error, UnreadableEndpoint) else None
+
+
+def _is_about_all(error: CallFailed) -> bool:
+    """Whether a 404 is about the address or the model, and not about what one request names."""
+    return error.body is None or _MODEL.search(str(dict(error.body))) is not None
 
 
 @final

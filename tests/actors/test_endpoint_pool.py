@@ -9,7 +9,7 @@ import attrs
 import httpx
 import pytest
 import trio
-from fakes import MODEL, REFUSED, Reply, Script, broken, completion_json, outcomes, refusal
+from fakes import MODEL, REFUSED, RESET, Reply, Script, broken, completion_json, outcomes, refusal
 from structlog.testing import capture_logs
 
 from callsheet.actors import (
@@ -224,6 +224,14 @@ async def test_what_the_request_causes_is_not_asked_of_another_key(autojump_cloc
         assert len(wrong.sent) == 1
 
 
+async def test_what_only_one_account_has_is_looked_for_in_all_and_leaves_none_out(autojump_clock):
+    lost = refusal(404, "Previous response with id 'resp_1' not found.", kind="invalid_request")
+    async with troupe_of({"a": Script(lost, Reply()), "b": Script()}) as (troupe, at):
+        await ask(troupe, 1)
+        await ask(troupe, 10)
+        assert at.counts["a"] >= 5
+
+
 async def test_a_call_that_one_key_refuses_for_now_goes_to_another_at_once(autojump_clock):
     async with troupe_of({"a": Script(BUSY, Reply()), "b": Script()}) as (troupe, at):
         (answer,) = await ask(troupe, 1)
@@ -353,6 +361,15 @@ async def test_the_ledger_has_lines_for_each_key_by_its_name(autojump_clock):
     assert spent == {"": 0, "provider a": 5, "provider b": 5, "third": 2}
     assert costs.totals.spent.calls == 12
     assert at.counts["third"] == 2
+
+
+async def test_what_may_be_billed_is_in_the_line_of_the_key_that_was_asked_last(autojump_clock):
+    broke = broken(RESET)
+    more = {"ledger": LedgerPolicy(), "retry": RetryPolicy(max_attempts=1)}
+    async with troupe_of({"a": Script(), "b": Script(broke)}, **more) as (troupe, _at):
+        await ask(troupe, 2)
+        found = (await troupe.costs()).by["endpoint"]
+    assert found["provider b"].maybe_billed.calls == found["provider a"].spent.calls == 1
 
 
 async def test_keys_of_one_deployment_share_the_responses_in_the_cache(autojump_clock):
