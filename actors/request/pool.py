@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Protocol, final
 
 import attrs
@@ -85,6 +86,19 @@ def _is_about_all(error: CallFailed) -> bool:
     return error.body is None or _MODEL.search(str(dict(error.body))) is not None
 
 
+@attrs.frozen
+class _Tried:
+    """How the attempt of a call at one member has failed.
+
+    Args:
+        failure: the failure of the attempt.
+        again_at: when the member may be asked again, by its own words, on Trio's clock.
+    """
+
+    failure: AttemptFailed
+    again_at: float
+
+
 @final
 class PoolTarget:
     """Sends a call to the member that its permit names, and on to others when that fails it.
@@ -132,24 +146,28 @@ class PoolTarget:
             AttemptFailed: there is no response from any. The error is that of the last attempt.
         """
         model = call.message.request.model
-        name = self._permitted(call, self._health.may_serve(model, trio.current_time())[0])
-        tried: dict[str, float] = {}  # {member: when it may be asked again, by its own words}
+        name = self._permitted(call, self._well(model))
+        tried: dict[str, _Tried] = {}
         while True:
             member = self._members[name]
             if member.layer.is_out() and (others := self._others(name, model)):
                 name = await self._pass_by(call, name, others)
                 continue
-            tried[name] = 0.0
             try:
                 exchanged = await member.layer.send(call)
             except AttemptFailed as failure:
                 self._note(name, model, failure.error)
-                tried[name] = trio.current_time() + (failure.server_s or 0.0)
+                again_at = trio.current_time() + (failure.server_s or 0.0)
+                tried[name] = _Tried(failure, again_at)
                 untried = [one for one in self._others(name, model) if one not in tried]
                 if self._takes(call, failure, untried):
                     name = await self._move(call, failure, untried)
                 else:
-                    name = await self._pause(call, failure, name, min(tried.values()))
+                    well = {name, *self._well(model)}
+                    await self._pause(
+                        call, failure, [at for one, at in tried.items() if one in well]
+                    )
+                    name = self._permitted(call, self._well(model))
                     tried.clear()
             else:
                 self._worked(name, model)
@@ -163,6 +181,9 @@ class PoolTarget:
         if permit is not None and permit.member in self._members:
             return permit.member
         return members[0] if members else next(iter(self._members))
+
+    def _well(self, model: str) -> Sequence[str]:
+        return self._health.may_serve(model, trio.current_time())[0]
 
     def _others(self, name: str, model: str) -> Sequence[str]:
         """Return the other members that a call may be sent to now."""
@@ -202,15 +223,14 @@ class PoolTarget:
         return self._permitted(call, others)
 
     async def _pause(
-        self, call: CallProgress, failure: AttemptFailed, name: str, soonest: float
-    ) -> str:
-        """Wait until any member may serve the call again, and return its name.
+        self, call: CallProgress, failure: AttemptFailed, tried: Sequence[_Tried]
+    ) -> None:
+        """Wait until the first of some members may be asked again.
 
         Args:
             call: the call and its state.
             failure: how the last attempt failed.
-            name: the member that failed.
-            soonest: when the first member may be asked again, on Trio's clock.
+            tried: how attempts have failed at the last member and at those that are well.
 
         Raises:
             AttemptFailed: no attempt may follow here.
@@ -218,15 +238,18 @@ class PoolTarget:
         shared = self._shared
         if self.is_out() and shared.next_target(self._target, failure.error, call) is not None:
             raise failure
-        left_s = max(0.0, soonest - trio.current_time())
-        if failure.server_s is not None and left_s < failure.server_s:
+        again = [one for one in tried if not one.failure.is_final]
+        if not again or not call.may_repeat(failure.error):
+            raise failure
+        first = min(again, key=attrgetter("again_at"))
+        if first.failure is not failure:
             permit = call.message.permit
             if permit is not None and failure.throttled is not None:
-                pause_s = min(failure.server_s, shared.retry.max_server_s)
+                pause_s = min(failure.server_s or 0.0, shared.retry.max_server_s)
                 permit.park(delay=pause_s, throttled=failure.throttled)
-            failure = attrs.evolve(failure, server_s=left_s, throttled=None)
+            left_s = max(0.0, first.again_at - trio.current_time())
+            failure = attrs.evolve(first.failure, server_s=left_s, throttled=None)
         await pause(call, failure, self._target, shared, moves=())
-        return self._permitted(call, (name,))
 
     # ---------------------------------------------------------------- health
 
