@@ -47,6 +47,7 @@ class CallEvent:
         route: the route of the attempt, on "sent": "live" or "batch".
         is_unreachable: whether the failed attempt never reached the provider, on "retrying".
         is_billed: whether the failed attempt may have been charged, on "retrying".
+        key_name: the name of the key that responded, on "answered"; "" if it has none.
     """
 
     stage: Stage
@@ -62,6 +63,7 @@ class CallEvent:
     route: str = "live"
     is_unreachable: bool = False
     is_billed: bool = False
+    key_name: str = ""
 
 
 Observer = Callable[[CallEvent], None]
@@ -102,4 +104,5 @@ def log_call(event: CallEvent) -> None:
         cost_usd=None if event.cost_usd is None else float(event.cost_usd),
         error=event.error,
         **({} if listed is None else {"listed_cost_usd": float(listed)}),
+        **({"key_name": event.key_name} if event.key_name else {}),
     )

@@ -164,9 +164,7 @@ class PoolTarget:
                     name = await self._move(call, failure, untried)
                 else:
                     well = {name, *self._well(model)}
-                    await self._pause(
-                        call, failure, [at for one, at in tried.items() if one in well]
-                    )
+                    await self._pause(call, failure, [tried[one] for one in tried if one in well])
                     name = self._permitted(call, self._well(model))
                     tried.clear()
             else:

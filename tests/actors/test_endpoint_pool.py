@@ -31,6 +31,7 @@ from callsheet.actors import (
     TroupeSettings,
     Usage,
     default_prices,
+    log_call,
     open_troupe,
 )
 
@@ -90,6 +91,13 @@ async def test_calls_are_spread_evenly_and_the_responses_name_the_key(autojump_c
         assert at.counts == {"a": 10, "b": 10}
         assert Counter(answer.key_name for answer in answers) == {"a": 10, "b": 10}
         assert {answer.host for answer in answers} == {"provider"}
+
+
+async def test_the_log_of_a_call_names_the_key(autojump_clock):
+    async with troupe_of(observer=log_call) as (troupe, _at):
+        with capture_logs() as logged:
+            await ask(troupe, 2)
+    assert sorted(event["key_name"] for event in logged) == ["a", "b"]
 
 
 async def test_weights_are_settings(autojump_clock):
