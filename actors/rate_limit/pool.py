@@ -5,8 +5,9 @@ lanes for each model, and the first one goes to the member that can serve it fir
 serve it now, `Spread` chooses one of them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
+from operator import itemgetter
 from typing import Generic, TypeVar, cast, final
 
 import attrs
@@ -151,29 +152,15 @@ class PoolLimiter(Generic[W]):
 
     def advance(self, now: float, *, only_renewals: bool = False) -> Grant[W] | float:
         """Admit the next call, if the limits of a member allow one now; see `Limiter.advance`."""
-        at = inf
-        self._renewals = [renewal for renewal in self._renewals if not renewal.call.done]
-        for index, renewal in enumerate(self._renewals):
-            member, ready_at = self._member_again(renewal, now)
-            if member is not None:
-                del self._renewals[index]
-                return Grant(cast("W", renewal.call.waiting), self._renew(member, renewal, now))
-            at = min(at, ready_at)
-        if only_renewals or self.in_flight >= self._limits.in_flight:
-            return at
-        blocked: set[str] = set()  # members that an earlier call waits for
-        for queue, entry in self._heads():
-            member, ready_at = self._member_for(entry.request, now, blocked)
-            if member is not None:
-                queue.pop()
-                return Grant(cast("W", entry.waiting), self._admit(member, entry.request, now))
-            at = min(at, ready_at)
-            blocked |= {
-                name
-                for name, limiter in self._members.items()
-                if limiter.is_blocked(entry.request, now)
-            }
-        return at
+        found = self._look(now, only_renewals=only_renewals)
+        if not isinstance(found, tuple):
+            return found
+        member, entry = found
+        if isinstance(entry, _MovableRenewal):
+            self._renewals.remove(entry)
+            return Grant(cast("W", entry.call.waiting), self._renew(member, entry, now))
+        self._queues[self._queue_name(entry.request)].pop()
+        return Grant(cast("W", entry.waiting), self._admit(member, entry.request, now))
 
     # ---------------------------------------------------------------- calls in flight
 
@@ -251,7 +238,8 @@ class PoolLimiter(Generic[W]):
                         found=_FOUND_NONE,
                     )
                 )
-        wake_at = self._next_at(now)
+        found = self._look(now, only_renewals=False)
+        wake_at = now if isinstance(found, tuple) else found
         return LimiterSnapshot(
             in_flight=self.in_flight,
             max_in_flight=self._limits.in_flight,
@@ -318,7 +306,7 @@ class PoolLimiter(Generic[W]):
     def _enqueue(
         self, call: QueuedCall, request: PermitRequest, now: float, *, came: float
     ) -> bool:
-        name, _ = self._limits.group_of(request.model)
+        name = self._queue_name(request)
         queue = self._queues.get(name)
         if queue is None:
             if len(self._queues) >= _MAX_QUEUES:
@@ -328,16 +316,40 @@ class PoolLimiter(Generic[W]):
         size = min(member.size(request, now) for member in self._members.values())
         return queue.push(call, request.lane, size, came, request.cost)
 
-    def _heads(self) -> Iterator[tuple[FairQueue[QueuedCall], QueuedCall]]:
-        """Yield the first call of each queue, in the order of arrival."""
-        found: list[tuple[float, FairQueue[QueuedCall], QueuedCall]] = []
-        for queue in self._queues.values():
-            head = queue.head()
-            if head is not None:
-                found.append((head[1], queue, head[0]))
-        found.sort(key=lambda one: one[0])
-        for _, queue, entry in found:
-            yield queue, entry
+    def _look(
+        self, now: float, *, only_renewals: bool
+    ) -> tuple[str, QueuedCall | _MovableRenewal] | float:
+        """Return the next call and its member; or the time at which there may be one."""
+        at = inf
+        self._renewals = [renewal for renewal in self._renewals if not renewal.call.done]
+        for renewal in self._renewals:
+            member, ready_at = self._member_again(renewal, now)
+            if member is not None:
+                return member, renewal
+            at = min(at, ready_at)
+        if only_renewals or self.in_flight >= self._limits.in_flight:
+            return at
+        blocked: set[str] = set()  # members that an earlier call waits for
+        for entry in self._heads():
+            member, ready_at = self._member_for(entry.request, now, blocked)
+            if member is not None:
+                return member, entry
+            at = min(at, ready_at)
+            blocked |= {
+                name
+                for name, limiter in self._members.items()
+                if limiter.is_blocked(entry.request, now)
+            }
+        return at
+
+    def _heads(self) -> list[QueuedCall]:
+        """Return the first call of each queue, in the order of arrival."""
+        heads = [head for queue in self._queues.values() if (head := queue.head()) is not None]
+        return [entry for entry, _ in sorted(heads, key=itemgetter(1))]
+
+    def _queue_name(self, request: PermitRequest) -> str:
+        """Return the name of a queue: the model, or the pattern of its group."""
+        return self._limits.group_of(request.model)[0]
 
     def _member_for(
         self, request: PermitRequest, now: float, blocked: Iterable[str] = ()
@@ -421,10 +433,6 @@ class PoolLimiter(Generic[W]):
         probe = self._probes.get(reservation.member)
         if probe is not None and probe.since == reservation.since:  # it may be a copy
             del self._probes[reservation.member]
-
-    def _next_at(self, now: float) -> float:
-        found = self._copy(now).advance(now)
-        return now if isinstance(found, Grant) else found
 
     def _copy(self, now: float) -> "PoolLimiter[Waiting]":
         """Return an independent copy, to simulate with; the health stays as it is."""
